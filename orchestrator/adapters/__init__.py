@@ -1,0 +1,1 @@
+"""Adapters: the ports on real drivers. Imported by ``wiring`` only."""

@@ -1,0 +1,147 @@
+"""The one tree of errors, split by who must act.
+
+::
+
+    SagalineError
+    ├── DefinitionError          the author of a saga, at import
+    ├── CallerError              who asked (HTTP 4xx)
+    │   ├── InvalidRequest       the request itself is wrong: names the field
+    │   ├── UnknownDefinition    no such definition is deployed here
+    │   ├── UnknownInstance      no such instance inside the retention window
+    │   └── Conflict             the request contradicts what is on record
+    │       ├── StartConflict    same key, other input
+    │       └── ActRefused       an operator's act that is illegal in this status
+    ├── TransientError           nobody: retry
+    │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
+    │   └── NotYetDecided        accepted, but no decision within the asked wait
+    ├── OwnershipLost            nobody: another owner has taken the partition
+    └── OperatorError            whoever runs the process
+        ├── TopicMismatch        a topic has the wrong policy, partitions or replication
+        ├── ConfigurationError   a setting is missing or unsafe
+        ├── ValueTooLarge        one value is over the log's limit
+        └── CorruptRecord        stored bytes cannot be read: stop and look
+"""
+
+from __future__ import annotations
+
+from ..sagas.errors import DefinitionError, SagalineError
+
+__all__ = [
+    "ActRefused",
+    "CallerError",
+    "ConfigurationError",
+    "Conflict",
+    "CorruptRecord",
+    "DefinitionError",
+    "InvalidRequest",
+    "LogUnavailable",
+    "NotYetDecided",
+    "OperatorError",
+    "OwnershipLost",
+    "SagalineError",
+    "StartConflict",
+    "TopicMismatch",
+    "TransientError",
+    "UnknownDefinition",
+    "UnknownInstance",
+    "ValueTooLarge",
+]
+
+
+class CallerError(SagalineError):
+    """The request cannot be carried out as it stands; the caller changes it."""
+
+
+class InvalidRequest(CallerError):
+    """The request is malformed. ``field`` is a path such as ``input.order.lines`` (empty: the whole body)."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownDefinition(CallerError):
+    """No definition of that name is deployed here."""
+
+    def __init__(self, definition: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; deployed are: {', '.join(known)}" if known else "; nothing is deployed"
+        super().__init__(f"there is no definition {definition!r}{hint}")
+        self.definition = definition
+
+
+class UnknownInstance(CallerError):
+    """No instance of that id exists, or its retention window is over."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(f"there is no instance {instance!r}: check the key, or its retention window is over")
+        self.instance = instance
+
+
+class Conflict(CallerError):
+    """The request contradicts what is on record."""
+
+
+class StartConflict(Conflict):
+    """An instance of this key exists and was started with another input."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(
+            f"{instance!r} exists already and was started with another input; choose another key, or send the same input"
+        )
+        self.instance = instance
+
+
+class ActRefused(Conflict):
+    """An operator's act is illegal now. ``status`` says where the instance stands, the message says why."""
+
+    def __init__(self, instance: str, act: str, status: str, reason: str) -> None:
+        super().__init__(f"{act} of {instance!r} was refused: {reason}")
+        self.instance, self.act, self.status, self.reason = instance, act, status, reason
+
+
+class TransientError(SagalineError):
+    """Nothing is wrong with the request: the same call later may succeed."""
+
+
+class LogUnavailable(TransientError):
+    """The log did not answer within the deadline. Whether a write took effect may be unknown; repeating it is safe."""
+
+
+class NotYetDecided(TransientError):
+    """The request is in the log and will be decided; no decision was seen within the asked wait."""
+
+    def __init__(self, instance: str, request_id: str) -> None:
+        super().__init__(f"the request for {instance!r} is accepted but not decided yet; look at the instance later")
+        self.instance, self.request_id = instance, request_id
+
+
+class OwnershipLost(SagalineError):
+    """Another owner has taken this partition; nothing of this commit is visible. Drop the owner, wait for an assignment."""
+
+
+class OperatorError(SagalineError):
+    """Whoever runs the process must act; the message says how."""
+
+
+class TopicMismatch(OperatorError):
+    """A topic is not as it must be. The message names each difference and its remedy."""
+
+
+class ConfigurationError(OperatorError):
+    """A setting is missing, contradicts another or is unsafe."""
+
+
+class ValueTooLarge(OperatorError):
+    """One value is over the log's limit. Nothing was written and the owner stays usable."""
+
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"{what} has {size_bytes:,} bytes, the log takes {limit_bytes:,}")
+        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+
+
+class CorruptRecord(OperatorError):
+    """Stored bytes cannot be understood; ``where`` is topic/partition/offset. Nothing is guessed."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where, self.why = where, why

@@ -86,7 +86,8 @@ class StartConflict(Conflict):
 
     def __init__(self, instance: str) -> None:
         super().__init__(
-            f"{instance!r} exists already and was started with another input; choose another key, or send the same input"
+            f"{instance!r} exists already and was started with another input; "
+            "choose another key, or send the same input"
         )
         self.instance = instance
 
@@ -116,7 +117,7 @@ class NotYetDecided(TransientError):
 
 
 class OwnershipLost(SagalineError):
-    """Another owner has taken this partition; nothing of this commit is visible. Drop the owner, wait for an assignment."""
+    """Another owner has taken this partition; nothing of this commit is visible. Drop it, wait for an assignment."""
 
 
 class OperatorError(SagalineError):

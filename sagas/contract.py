@@ -1,0 +1,85 @@
+"""Contracts: what a saga and a worker agree on, and all that either knows of the other.
+
+A contract names a command, its reply and the queue between them. Saga and worker share it; neither imports the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import KW_ONLY, dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+from .errors import DefinitionError
+
+__all__ = ["Contract", "Rejected", "check_json_model", "check_name"]
+
+C = TypeVar("C", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises DefinitionError unless ``name`` can stand in topic names, URLs and ids."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{what} {name!r}: a name is 1 to 64 of a-z, 0-9, '-' and '_' and begins with a letter; choose such a name"
+        )
+
+
+def check_json_model(what: str, model: type[BaseModel]) -> None:
+    """Raises DefinitionError unless ``model`` is a pydantic model whose every field can be written as JSON."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise DefinitionError(f"{what} is {model!r}, not a pydantic model; derive it from pydantic.BaseModel")
+    try:
+        TypeAdapter(model).json_schema(mode="serialization")
+        TypeAdapter(model).json_schema(mode="validation")
+    except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
+        reason = str(error).splitlines()[0]
+        raise DefinitionError(
+            f"{what} {model.__name__} cannot be written as JSON: {reason}; "
+            "use JSON types or give the field a serializer"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Contract(Generic[C, R]):
+    """A command, the reply it is answered with, and the queue it travels on.
+
+    Args:
+        name: the command's type on the wire; unique within a namespace.
+        command: pydantic model of what is asked.
+        reply: pydantic model of the answer.
+        queue: its topic is ``{namespace}.commands.{queue}``.
+
+    Raises:
+        DefinitionError: a name or model that cannot travel; the author mends it.
+    """
+
+    name: str
+    command: type[C]
+    reply: type[R]
+    _: KW_ONLY
+    queue: str
+
+    def __post_init__(self) -> None:
+        check_name("contract", self.name)
+        check_name(f"queue of contract {self.name!r}", self.queue)
+        check_json_model(f"command of contract {self.name!r}", self.command)
+        check_json_model(f"reply of contract {self.name!r}", self.reply)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A business "no": the worker did nothing and will not. Returned by a handler, never raised.
+
+    Args:
+        reason: a sentence for people; kept in the history.
+        code: a short word for programs, such as ``card_declined``.
+    """
+
+    reason: str
+    code: str = "rejected"

@@ -1,0 +1,56 @@
+"""Retry policies: how often and how long a step or an undo is tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from .errors import DefinitionError
+
+__all__ = ["Retry", "to_ms"]
+
+
+def to_ms(span: timedelta) -> int:
+    """Whole milliseconds of a span, at least 1 for any positive one."""
+    return max(1, round(span.total_seconds() * 1000)) if span > timedelta(0) else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """When a failed attempt is followed by another.
+
+    Attempt n + 1 is sent ``first_delay * factor ** (n - 1)`` after attempt n failed, at most ``max_delay``, less up to
+    a tenth that is derived from the command's id, so that many instances do not come back in the same moment.
+
+    Args:
+        max_attempts: 1 or more; 1 means no retry.
+        first_delay: wait after the first failure; zero is allowed.
+        factor: 1.0 or more.
+        max_delay: the longest wait.
+        attempt_timeout: an attempt without an answer counts as failed after this; None: only the step's own
+            ``timeout`` ends the waiting.
+
+    Raises:
+        DefinitionError: a value out of its range.
+    """
+
+    max_attempts: int = 3
+    first_delay: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    max_delay: timedelta = timedelta(minutes=1)
+    attempt_timeout: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise DefinitionError(f"Retry.max_attempts is {self.max_attempts}; give 1 (no retry) or more")
+        if self.factor < 1.0:
+            raise DefinitionError(f"Retry.factor is {self.factor}; give 1.0 (equal delays) or more")
+        if self.first_delay < timedelta(0) or self.max_delay < self.first_delay:
+            raise DefinitionError("Retry needs 0 <= first_delay <= max_delay; mend the two delays")
+        if self.attempt_timeout is not None and self.attempt_timeout <= timedelta(0):
+            raise DefinitionError("Retry.attempt_timeout must be positive; leave it out to wait for the step's timeout")
+
+    def delay_ms(self, failed_attempts: int) -> int:
+        """Milliseconds to wait after the given count (1 or more) of failed attempts."""
+        first, longest = to_ms(self.first_delay), to_ms(self.max_delay)
+        return int(min(longest, first * self.factor ** min(failed_attempts - 1, 64)))

@@ -33,10 +33,11 @@ __all__ = ["Broker", "KafkaError", "answers", "down", "free_port", "status", "up
 
 HERE = Path(__file__).resolve().parent
 JAVA_MIN = 17
-JAVA_OPTIONS = (
-    "-Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xshare:auto "
-    "-Dorg.slf4j.simpleLogger.showDateTime=true -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"
-).split()
+JAVA_OPTIONS = [
+    *("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"),
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+]
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -85,7 +86,7 @@ class Broker:
 
     @property
     def pid(self) -> int | None:
-        """The running broker's process id, or None. A pid file left by a crash, or now another program's, is no broker."""
+        """The running broker's process id, or None; a pid file that a crash left behind counts for nothing."""
         try:
             pid = int((self.data / "pid").read_text())
             command = Path(f"/proc/{pid}/cmdline")

@@ -1,0 +1,91 @@
+"""Commands: what an engine publishes and a worker consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..messages.outputs import SendCommand
+from ..ports.log import Outgoing, Record
+from .wire import BadRecord, envelope, header_map, required, text
+
+__all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyTo:
+    """Where the answer goes: named by the command, never computed by the worker."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given."""
+
+    id: str
+    contract: str
+    instance: str
+    effect_key: str
+    undo: bool
+    attempt: int
+    payload: bytes
+    reply_to: ReplyTo
+    deadline_ms: int | None = None
+    traceparent: str | None = None
+
+
+def encode_command(
+    topic: str, command: SendCommand, reply_to: ReplyTo, *, source: str, now_ms: int, traceparent: str | None
+) -> Outgoing:
+    """A command as a record for its queue's topic, on the partition of its instance."""
+    headers = envelope(
+        command.contract,
+        id=command.id,
+        source=source,
+        subject=command.instance,
+        now_ms=now_ms,
+        traceparent=traceparent,
+        extensions=(
+            ("effectkey", command.effect_key),
+            ("direction", "undo" if command.undo else "do"),
+            ("attempt", str(command.attempt)),
+            ("deadline", str(command.deadline_ms)),
+            ("replytopic", reply_to.topic),
+            ("replypartition", str(reply_to.partition)),
+        ),
+    )
+    return Outgoing(topic, command.instance.encode(), command.payload, headers, reply_to.partition)
+
+
+def decode_command(record: Record) -> Command:
+    """The command of a record.
+
+    Raises:
+        BadRecord: an attribute is missing or malformed; the message names it.
+    """
+    headers = header_map(record.headers)
+    if record.value is None:
+        raise BadRecord("the record has no value")
+    deadline = text(headers, "ce_deadline")
+    return Command(
+        id=required(headers, "ce_id"),
+        contract=required(headers, "ce_type"),
+        instance=required(headers, "ce_subject"),
+        effect_key=required(headers, "ce_effectkey"),
+        undo=required(headers, "ce_direction") == "undo",
+        attempt=_number("ce_attempt", required(headers, "ce_attempt")),
+        payload=record.value,
+        reply_to=ReplyTo(
+            topic=required(headers, "ce_replytopic"),
+            partition=_number("ce_replypartition", required(headers, "ce_replypartition")),
+        ),
+        deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
+        traceparent=text(headers, "traceparent"),
+    )
+
+
+def _number(name: str, value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise BadRecord(f"header {name} is {value[:32]!r}, not a number")
+    return int(value)

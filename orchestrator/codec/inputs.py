@@ -1,0 +1,123 @@
+"""Messages of the ``inputs`` topic: bytes <-> ``Start``, replies and acts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, assert_never
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from ..messages.inputs import Act, Completed, Failed, Refused, Reply, Start
+from ..ports.log import Outgoing, Record
+from .wire import BadRecord, envelope, header_map, required, text
+
+__all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
+
+START = "sagaline.start"
+ACT = "sagaline.act"
+COMPLETED = "sagaline.reply.completed"
+REFUSED = "sagaline.reply.refused"
+FAILED = "sagaline.reply.failed"
+
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    START: TypeAdapter(Start),
+    ACT: TypeAdapter(Act),
+    COMPLETED: TypeAdapter(Completed),
+    REFUSED: TypeAdapter(Refused),
+    FAILED: TypeAdapter(Failed),
+}
+_MAX_ID_CHARS = 1024
+
+T = TypeVar("T")
+
+
+def decode_input(record: Record) -> Start | Act | Reply:
+    """The message of a record.
+
+    Raises:
+        BadRecord: no key, no type, unknown type, not JSON, or a body of another shape.
+    """
+    headers = header_map(record.headers)
+    kind = required(headers, "ce_type")
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        raise BadRecord(f"ce_type {kind!r} is not known to this version")
+    body = _body(record)
+    if kind == COMPLETED:
+        body = {"reply": body}
+    body["id"] = required(headers, "ce_id")[:_MAX_ID_CHARS]
+    body["traceparent"] = text(headers, "traceparent")
+    entity = _entity(record)
+    if kind != START:
+        body["instance"] = entity
+    if kind in (COMPLETED, REFUSED, FAILED):
+        body["command_id"] = required(headers, "ce_commandid")
+    try:
+        message: Start | Act | Reply = adapter.validate_python(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if isinstance(message, Start) and message.instance != entity:
+        raise BadRecord(f"the record's key is {entity!r}, its body starts {message.instance!r}")
+    return message
+
+
+def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int) -> Outgoing:
+    """A start or an act as a record for ``inputs``."""
+    match request:
+        case Start():
+            kind, body = START, {"definition": request.definition, "key": request.key, "input": request.input}
+            if request.version is not None:
+                body["version"] = request.version
+        case Act():
+            kind, body = ACT, {"act": request.act.value, "by": request.by, "reason": request.reason}
+        case _:
+            assert_never(request)
+    headers = envelope(
+        kind, id=request.id, source=source, subject=request.instance, now_ms=now_ms, traceparent=request.traceparent
+    )
+    return Outgoing(topic, request.instance.encode(), to_json(body), headers)
+
+
+def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_ms: int) -> Outgoing:
+    """A worker's reply as a record for the topic and partition that its command named."""
+    match reply:
+        case Completed():
+            kind, body = COMPLETED, to_json(reply.reply)
+        case Refused():
+            kind, body = REFUSED, to_json({"reason": reply.reason, "code": reply.code})
+        case Failed():
+            kind, body = FAILED, to_json({"error": reply.error, "detail": reply.detail})
+        case _:
+            assert_never(reply)
+    headers = envelope(
+        kind,
+        id=reply.id,
+        source=source,
+        subject=reply.instance,
+        now_ms=now_ms,
+        traceparent=reply.traceparent,
+        extensions=(("commandid", reply.command_id),),
+    )
+    return Outgoing(topic, reply.instance.encode(), body, headers, partition)
+
+
+def _entity(record: Record) -> str:
+    if not record.key:
+        raise BadRecord("the record has no key; the key is the instance's id")
+    try:
+        return record.key.decode()
+    except UnicodeDecodeError as error:
+        raise BadRecord("the record's key is not UTF-8") from error
+
+
+def _body(record: Record) -> dict[str, Any]:
+    if record.value is None:
+        raise BadRecord("the record has no value")
+    try:
+        body = from_json(record.value)
+    except ValueError as error:
+        raise BadRecord(f"the value is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRecord("the value is not a JSON object")
+    return body

@@ -1,0 +1,103 @@
+"""Operators' acts on an instance: what each does, and why it is refused where it is illegal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..messages.document import CauseKind, Document, Status, StepStatus
+from ..messages.inputs import Act, ActName
+from ..messages.outputs import Change
+from .flow import compensate, go_on
+from .replies import apply_deferred, reopen
+from .run import Run
+from .sending import leg_of, send
+
+__all__ = ["apply_act", "objection"]
+
+
+def objection(document: Document, act: ActName) -> str | None:
+    """Why an act is illegal now; None: it is legal. An act that is fulfilled already is legal and changes nothing."""
+    status = document.status
+    if fulfilled(document, act):
+        return None
+    if status.is_final:
+        return f"it is {status} and does not change any more"
+    match act:
+        case ActName.CANCEL if document.pivot_passed:
+            return "it is past its pivot and only goes forward"
+        case ActName.CANCEL if status is Status.ATTENTION and document.backward:
+            return "it is being unwound already and an undo needs attention; retry it"
+        case ActName.RETRY | ActName.ABANDON if status is not Status.ATTENTION:
+            return f"it is {status} and not in attention"
+        case ActName.PAUSE if status is Status.ATTENTION:
+            return "it is in attention and stands still already"
+        case _:
+            return None
+
+
+def fulfilled(document: Document, act: ActName) -> bool:
+    """True when the act would change nothing."""
+    match act:
+        case ActName.CANCEL:
+            return document.status in (Status.COMPENSATING, Status.COMPENSATED)
+        case ActName.PAUSE:
+            return document.paused
+        case ActName.RESUME:
+            return not document.paused
+        case ActName.ABANDON:
+            return document.status is Status.ABANDONED
+        case ActName.RETRY:
+            return False
+
+
+def apply_act(run: Run, act: Act) -> None:
+    """Carries out a legal act that changes something."""
+    _ACTS[act.act](run, act)
+
+
+def _cancel(run: Run, act: Act) -> None:
+    for name, record in list(run.steps.items()):
+        if record.status is StepStatus.BLOCKED and record.attempt > 0:
+            run.mark(name, StepStatus.FAILED, error=record.error)
+    _set_paused(run, False)
+    why = f": {act.reason}" if act.reason else ""
+    compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
+    apply_deferred(run)
+
+
+def _pause(run: Run, _: Act) -> None:
+    _set_paused(run, True)
+
+
+def _resume(run: Run, _: Act) -> None:
+    _set_paused(run, False)
+    go_on(run)
+
+
+def _retry(run: Run, _: Act) -> None:
+    reopen(run)
+    stuck = (StepStatus.UNDO_FAILED,) if run.backward else (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED)
+    for name, record in list(run.steps.items()):
+        if record.status in stuck and not run.stopped:
+            send(run, leg_of(run.step(name), undo=run.backward), fresh=True)
+    go_on(run)
+
+
+def _abandon(run: Run, _: Act) -> None:
+    run.move(Status.ABANDONED)
+
+
+def _set_paused(run: Run, paused: bool) -> None:
+    if run.paused != paused:
+        before, after = ("paused", "resumed") if run.paused else ("resumed", "paused")
+        run.changes.append(Change(what="paused", before=before, after=after))
+        run.paused = paused
+
+
+_ACTS: dict[ActName, Callable[[Run, Act], None]] = {
+    ActName.CANCEL: _cancel,
+    ActName.PAUSE: _pause,
+    ActName.RESUME: _resume,
+    ActName.RETRY: _retry,
+    ActName.ABANDON: _abandon,
+}

@@ -1,0 +1,91 @@
+"""Which way a flow goes: forward node by node, or backward undo by undo.
+
+``advance`` and ``unwind`` derive what comes next from the records of the steps; there is no cursor to get out of step.
+"""
+
+from __future__ import annotations
+
+from ...sagas.nodes import Pivot, Step
+from ..messages.document import Cause, CauseKind, Status, StepRecord, StepStatus
+from .run import Run
+from .sending import leg_of, send
+
+__all__ = ["advance", "compensate", "go_on", "undoable"]
+
+_IN_FLIGHT = frozenset({StepStatus.SENT, StepStatus.WAITING})
+_UNDO_IN_FLIGHT = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
+
+
+def go_on(run: Run) -> None:
+    """Does whatever is next in the direction the instance is going; nothing while it is stopped."""
+    if run.stopped:
+        return
+    _resend_held(run)
+    if run.backward:
+        _unwind(run)
+    else:
+        advance(run)
+
+
+def advance(run: Run) -> None:
+    """Goes forward until a command is out or the flow is at its end."""
+    for node in run.definition.flow:
+        if run.stopped:
+            return
+        if isinstance(node, Pivot):
+            run.pivot_passed = True
+        elif isinstance(node, Step):
+            record = run.steps.get(node.name)
+            if record is None:
+                send(run, leg_of(node, undo=False), fresh=True)
+                return
+            if record.status is not StepStatus.DONE:
+                return
+    if not run.stopped:
+        run.move(Status.COMPLETED)
+
+
+def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:
+    """Turns the instance round: from here on it is unwound."""
+    run.cause = Cause(kind=kind, message=message, at_ms=run.now_ms, step=step, code=code)
+    run.backward = True
+    run.attention = None
+    run.move(Status.COMPENSATING)
+    go_on(run)
+
+
+def undoable(steps: dict[str, StepRecord]) -> list[str]:
+    """Steps whose effect stands or may stand and that have an undo, in the order in which they are undone.
+
+    First those that may have happened (they began last), then the done ones in reverse order of completion.
+    """
+    open_steps = [
+        (record.order is not None, -(record.order or 0), name)
+        for name, record in steps.items()
+        if record.undo is not None and record.status in (StepStatus.DONE, StepStatus.FAILED)
+    ]
+    return [name for _, _, name in sorted(open_steps)]
+
+
+def _unwind(run: Run) -> None:
+    """Sends the next undo, or ends; waits while a step or an undo is in flight."""
+    for name, record in list(run.steps.items()):
+        if record.status is StepStatus.WAITING:
+            run.clear_timers(name)
+            run.mark(name, StepStatus.FAILED, error=record.error)
+        elif record.status is StepStatus.SENT or record.status in _UNDO_IN_FLIGHT:
+            return
+    following = undoable(run.steps)
+    if following:
+        send(run, leg_of(run.step(following[0]), undo=True), fresh=True)
+    else:
+        run.move(Status.COMPENSATED)
+
+
+def _resend_held(run: Run) -> None:
+    """Sends what came due while the instance was paused: waits whose retry timer has gone."""
+    for name, record in list(run.steps.items()):
+        held = record.status in (StepStatus.WAITING, StepStatus.UNDO_WAITING) and f"{name}:retry" not in run.timers
+        undo = record.status is StepStatus.UNDO_WAITING
+        if held and (undo or not run.backward) and not run.stopped:
+            send(run, leg_of(run.step(name), undo=undo), fresh=False)

@@ -1,0 +1,21 @@
+"""Limits that keep one instance from growing without bound. All in bytes of JSON or in counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """``document_bytes`` and ``command_bytes`` must fit the log's largest value.
+
+    ``deferred_max``: messages kept for an instance whose version is not deployed; more are ignored and counted.
+    ``detail_chars``: of a traceback or a worker's error text, the end is kept.
+    """
+
+    document_bytes: int = 512_000
+    command_bytes: int = 512_000
+    deferred_max: int = 100
+    detail_chars: int = 4_000

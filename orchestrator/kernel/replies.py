@@ -1,0 +1,151 @@
+"""What replies and timers of steps do. Late, duplicate and stray ones change nothing (they find no open attempt)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from ..messages.document import CauseKind, Status, StepRecord, StepStatus
+from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
+from ..messages.outputs import command_id
+from .flow import compensate, go_on
+from .run import Run
+from .sending import Leg, leg_of, plan_retry, send
+
+__all__ = ["apply_deferred", "on_reply", "on_step_timer", "open_attempt", "reopen"]
+
+_TIMER_NEEDS = {
+    "retry": (StepStatus.WAITING, StepStatus.UNDO_WAITING),
+    "attempt": (StepStatus.SENT, StepStatus.UNDO_SENT),
+    "deadline": (StepStatus.SENT, StepStatus.WAITING, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING),
+}
+
+
+def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
+    """The step, and whether its undo, that waits for exactly this reply; None: nobody does."""
+    head, _, tail = reply.command_id.removeprefix(f"{instance}/").partition("/")
+    record = steps.get(head)
+    if record is None or not tail:
+        return None
+    undo = tail.startswith("undo/")
+    waits = record.status is (StepStatus.UNDO_SENT if undo else StepStatus.SENT)
+    attempt = record.undo_attempt if undo else record.attempt
+    if waits and reply.command_id == command_id(instance, head, undo=undo, attempt=attempt):
+        return head, undo
+    return None
+
+
+def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
+    """Applies the reply that an open attempt has been waiting for."""
+    leg = leg_of(run.step(step), undo=undo)
+    match reply:
+        case Completed():
+            _completed(run, leg, reply)
+        case Refused():
+            _refused(run, leg, reply)
+        case Failed():
+            _attempt_failed(run, leg, f"{reply.error}\n{reply.detail}".strip()[-run.limits.detail_chars :])
+        case _:
+            assert_never(reply)
+
+
+def on_step_timer(run: Run, timer: str) -> None:
+    """A timer of a step is due; it is gone from the document already."""
+    name, _, what = timer.rpartition(":")
+    record = run.steps[name]
+    if record.status not in _TIMER_NEEDS[what]:
+        return
+    undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
+    leg = leg_of(run.step(name), undo=undo)
+    match what:
+        case "retry":
+            if not run.paused:
+                send(run, leg, fresh=False)
+        case "attempt":
+            _attempt_failed(run, leg, "no answer in time")
+        case _:
+            last = f"; the last error: {record.error}" if record.error else ""
+            _round_over(run, leg, CauseKind.TIMEOUT, f"no outcome within {leg.timeout_ms / 1000:g} s{last}")
+
+
+def reopen(run: Run) -> None:
+    """Goes on with an instance whose version is deployed again: first with what came in the meantime."""
+    run.attention = None
+    run.move(Status.COMPENSATING if run.backward else Status.RUNNING)
+    apply_deferred(run)
+
+
+def apply_deferred(run: Run) -> None:
+    """Applies, in order of arrival, the messages that were kept while the version was not deployed."""
+    waiting, run.deferred = run.deferred, ()
+    for message in waiting:
+        if run.status not in (Status.RUNNING, Status.COMPENSATING):
+            return
+        if isinstance(message, TimerFired):
+            on_step_timer(run, message.timer)
+        elif (found := open_attempt(run.id, run.steps, message)) is not None:
+            on_reply(run, *found, message)
+
+
+def _completed(run: Run, leg: Leg, reply: Completed) -> None:
+    try:
+        value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=False, by_name=True)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
+        _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
+        return
+    run.clear_timers(leg.step)
+    if leg.undo:
+        run.mark(leg.step, StepStatus.UNDONE)
+    else:
+        record = run.mark(leg.step, StepStatus.DONE)
+        order = 1 + max((r.order or 0 for r in run.steps.values()), default=0)
+        run.steps[leg.step] = replace(record, order=order)
+        into = run.step(leg.step).options.into
+        if into is not None:
+            run.put(into, value)
+    go_on(run)
+
+
+def _refused(run: Run, leg: Leg, reply: Refused) -> None:
+    run.clear_timers(leg.step)
+    if leg.undo:
+        run.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
+        run.stop(CauseKind.UNDO, f"the undo was refused ({reply.code}): {reply.reason}", step=leg.step)
+        return
+    run.mark(leg.step, StepStatus.REFUSED, error=reply.reason)
+    if run.backward:
+        go_on(run)
+    elif run.pivot_passed:
+        message = f"refused past the pivot ({reply.code}): {reply.reason}; mend the reason, then retry"
+        run.stop(CauseKind.REFUSED, message, step=leg.step)
+    else:
+        compensate(run, CauseKind.REFUSED, reply.reason, step=leg.step, code=reply.code)
+
+
+def _attempt_failed(run: Run, leg: Leg, error: str) -> None:
+    if run.backward and not leg.undo:
+        _round_over(run, leg, CauseKind.ATTEMPTS, error)
+    elif not plan_retry(run, leg, error):
+        record = run.steps[leg.step]
+        run.steps[leg.step] = replace(record, error=error)
+        _round_over(run, leg, CauseKind.ATTEMPTS, f"{leg.retry.max_attempts} attempts failed; the last: {error}")
+
+
+def _round_over(run: Run, leg: Leg, kind: CauseKind, message: str) -> None:
+    """Attempts or time are used up: the step may have happened."""
+    run.clear_timers(leg.step)
+    if leg.undo:
+        run.mark(leg.step, StepStatus.UNDO_FAILED, error=message)
+        run.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
+        return
+    run.mark(leg.step, StepStatus.FAILED, error=message)
+    if run.backward:
+        go_on(run)
+    elif run.pivot_passed:
+        run.stop(kind, f"past the pivot: {message}; mend the reason, then retry", step=leg.step)
+    else:
+        compensate(run, kind, message, step=leg.step)

@@ -1,0 +1,39 @@
+"""A record of the history: one decision, with the message that caused it, so that it can be recomputed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .document import Status
+from .inputs import Message
+from .outputs import Change, Outcome
+
+__all__ = ["HistoryRecord", "SentCommand"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentCommand:
+    """A command that left with the decision."""
+
+    id: str
+    contract: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRecord:
+    """One decision. ``revision`` and ``status`` are those after it; ``status`` None: there is no instance.
+
+    ``at_ms`` is the decision's time. ``message`` None: it was too large to be kept, ``reason`` says so.
+    """
+
+    instance: str
+    revision: int
+    at_ms: int
+    outcome: Outcome
+    status: Status | None
+    message: Message | None
+    changes: tuple[Change, ...] = ()
+    sent: tuple[SentCommand, ...] = ()
+    reason: str = ""
+    traceparent: str | None = None

@@ -1,0 +1,128 @@
+"""What can arrive for an instance: one closed union, ``Message``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+__all__ = [
+    "Act",
+    "ActName",
+    "Arrival",
+    "Completed",
+    "Failed",
+    "JsonObject",
+    "Message",
+    "Refused",
+    "Reply",
+    "Start",
+    "TimerFired",
+    "instance_id",
+]
+
+JsonObject = dict[str, JsonValue]
+
+
+def instance_id(definition: str, key: str) -> str:
+    """The entity id of a definition's instance: correlation needs no index."""
+    return f"{definition}/{key}"
+
+
+class ActName(StrEnum):
+    """What an operator can ask of an instance."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    ABANDON = "abandon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Somebody asks for an instance. ``version`` None: the newest deployed."""
+
+    id: str
+    definition: str
+    key: str
+    input: JsonObject
+    version: int | None = None
+    traceparent: str | None = None
+
+    @property
+    def instance(self) -> str:
+        return instance_id(self.definition, self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A worker did what the command asked."""
+
+    id: str
+    instance: str
+    command_id: str
+    reply: JsonObject
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A worker answered with a business no (``Rejected``)."""
+
+    id: str
+    instance: str
+    command_id: str
+    reason: str
+    code: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A handler raised; what it did before is unknown."""
+
+    id: str
+    instance: str
+    command_id: str
+    error: str
+    detail: str = ""
+    traceparent: str | None = None
+
+
+Reply = Completed | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """An operator's request. ``by`` and ``reason`` are kept in the history."""
+
+    id: str
+    instance: str
+    act: ActName
+    by: str = ""
+    reason: str = ""
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired:
+    """The owner's clock has passed ``due_ms`` of a timer in the document."""
+
+    id: str
+    instance: str
+    timer: str
+    due_ms: int
+    traceparent: str | None = None
+
+
+Message = Start | Completed | Refused | Failed | Act | TimerFired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A message and the time of its decision, milliseconds since epoch: never less than the one before it."""
+
+    message: Message
+    now_ms: int

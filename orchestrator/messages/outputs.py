@@ -1,0 +1,82 @@
+"""What a decision asks of the outside world, and what it says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .document import Document
+
+__all__ = ["Action", "Change", "DeadLetter", "Decision", "Outcome", "SendCommand", "command_id", "effect_key"]
+
+
+def effect_key(instance: str, step: str) -> str:
+    """What a participant deduplicates by: the same for every attempt of a step and of its undo."""
+    return f"{instance}/{step}"
+
+
+def command_id(instance: str, step: str, *, undo: bool, attempt: int) -> str:
+    """The id of one attempt; each is published once."""
+    return f"{instance}/{step}/undo/{attempt}" if undo else f"{instance}/{step}/{attempt}"
+
+
+class Outcome(StrEnum):
+    """What became of the message."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    DEFERRED = "deferred"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendCommand:
+    """A command to a worker. ``payload`` is its JSON; ``deadline_ms``: after it nobody waits for the answer."""
+
+    instance: str
+    step: str
+    contract: str
+    queue: str
+    undo: bool
+    attempt: int
+    payload: bytes
+    deadline_ms: int
+
+    @property
+    def id(self) -> str:
+        return command_id(self.instance, self.step, undo=self.undo, attempt=self.attempt)
+
+    @property
+    def effect_key(self) -> str:
+        return effect_key(self.instance, self.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """The message can never be carried out: its original bytes go to the dead letter topic."""
+
+    reason: str
+
+
+Action = SendCommand | DeadLetter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One transition, as the history shows it: ``what`` is ``instance``, ``paused`` or the name of a step."""
+
+    what: str
+    before: str | None
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The whole answer to one message. ``document`` None: there is no instance (any more)."""
+
+    document: Document | None
+    outcome: Outcome
+    actions: tuple[Action, ...] = ()
+    changes: tuple[Change, ...] = ()
+    reason: str = ""

@@ -64,13 +64,19 @@ def decode_input(record: Record) -> Start | Act | Reply:
 
 def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int) -> Outgoing:
     """A start or an act as a record for ``inputs``."""
+    body: dict[str, Any]
     match request:
         case Start():
-            kind, body = START, {"definition": request.definition, "key": request.key, "input": request.input}
-            if request.version is not None:
-                body["version"] = request.version
+            kind = START
+            body = {
+                "definition": request.definition,
+                "key": request.key,
+                "version": request.version,
+                "input": request.input,
+            }
         case Act():
-            kind, body = ACT, {"act": request.act.value, "by": request.by, "reason": request.reason}
+            kind = ACT
+            body = {"act": request.act.value, "by": request.by, "reason": request.reason}
         case _:
             assert_never(request)
     headers = envelope(

@@ -4,5 +4,7 @@ No clock, no ids, no IO: time and ids come inside the arrival. Every (status, me
 """
 
 from .decide import block, decide
+from .limits import Limits
+from .registry import Registry
 
-__all__ = ["block", "decide"]
+__all__ = ["Limits", "Registry", "block", "decide"]

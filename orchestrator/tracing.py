@@ -1,7 +1,7 @@
 """Spans and W3C trace context: one short span per request, decision and handler, ended and exported on its own.
 
-A trace is held together by ``traceparent`` alone; no span stays open while an instance waits. Without a tracer nothing is
-recorded and the trace id still travels, so that logs and ``saga show`` can be joined.
+A trace is held together by ``traceparent`` alone; no span stays open while an instance waits. Without a tracer nothing
+is recorded and the trace id still travels, so that logs and ``saga show`` can be joined.
 Source of the format: W3C Trace Context, level 1.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 __all__ = ["Span", "SpanKind", "Tracing", "fresh_traceparent", "trace_id_of"]
@@ -90,7 +91,7 @@ class Tracing:
         if self._tracer is None:
             return Span(None, parent)
         context = _parse(parent)
-        above = trace.set_span_in_context(NonRecordingSpan(context)) if context else trace.Context()
+        above = trace.set_span_in_context(NonRecordingSpan(context)) if context else Context()
         span = self._tracer.start_span(name, above, kind=kind, attributes=attributes)
         here = span.get_span_context()
         return Span(span, f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags):02x}")

@@ -63,7 +63,7 @@ class Outgoing(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far an input partition is decided: ``offset`` is the next to read, ``now_ms`` the time of the last decision."""
+    """How far a partition is decided: ``offset`` is the next to read, ``now_ms`` the time of the last decision."""
 
     offset: int
     now_ms: int
@@ -161,7 +161,7 @@ class Membership(Protocol):
 
 
 class Subscription(Protocol):
-    """One consumer in a group: each record goes to one member; redelivered from the committed position after a crash."""
+    """One consumer in a group: each record goes to one member; again from the committed position after a crash."""
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         """As ``Owner.poll``, over all partitions assigned to this member; in order per partition.

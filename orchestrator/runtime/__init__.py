@@ -1,0 +1,1 @@
+"""The runtime: drives the pure kernel with what the ports deliver. One processor per owned partition."""

@@ -1,0 +1,228 @@
+"""One batch at work: records and due timers in, one ``Batch`` for the log out. No IO and no clock in here.
+
+What one message does stays with its own instance: a record that cannot be read goes to the dead letter topic, a
+decision that cannot be stored puts its instance into attention, and the batch goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+from pydantic import BaseModel
+
+from ...sagas import Saga
+from ..codec.commands import ReplyTo, encode_command
+from ..codec.dead_letters import dead_letter
+from ..codec.documents import decode_document, encode_document, encode_history
+from ..codec.inputs import decode_input
+from ..codec.wire import BadRecord
+from ..kernel import Limits, Registry, block, decide
+from ..messages.document import CauseKind, Document
+from ..messages.history import HistoryRecord, SentCommand
+from ..messages.inputs import Arrival, Message, Start, TimerFired
+from ..messages.outputs import DeadLetter, Decision, Outcome, SendCommand
+from ..messages.partitioning import partition_of
+from ..ports.log import Batch, Outgoing, Owner, Position, Record
+from ..ports.topics import Topics
+from ..tracing import Span, SpanKind, Tracing
+from .documents import Documents
+from .metrics import Metrics
+from .timers import DueTimer
+
+__all__ = ["BatchWork", "Deciding"]
+
+_log = structlog.get_logger("sagaline.engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deciding:
+    """What every batch of an engine is decided with. ``partitions``: of ``inputs``."""
+
+    registry: Registry
+    topics: Topics
+    partitions: int
+    limits: Limits
+    tracing: Tracing
+    metrics: Metrics
+    max_value_bytes: int
+
+
+class BatchWork:
+    """The overlay of one batch over the committed documents; thrown away unless its commit is known to be made."""
+
+    def __init__(self, setup: Deciding, owner: Owner, documents: Documents, now_ms: int) -> None:
+        self._setup, self._owner, self._documents, self._now_ms = setup, owner, documents, now_ms
+        self._source = f"/{setup.topics.namespace}"
+        self._offset = owner.position.offset
+        self.changed: dict[str, Document | None] = {}
+        self._state: dict[bytes, bytes | None] = {}
+        self._appends: list[Outgoing] = []
+        self._spans: list[Span] = []
+        self._counts: dict[str, int] = {}
+
+    def records(self, records: Iterable[Record]) -> None:
+        """Decides what has arrived, in order."""
+        for record in records:
+            self._offset = record.offset + 1
+            if record.key and partition_of(record.key, self._setup.partitions) != self._owner.partition:
+                self._forward(record)
+                continue
+            try:
+                message = decode_input(record)
+                document = self._document(message.instance)
+            except BadRecord as error:
+                self._dead(record, str(error))
+                continue
+            self._decide(message, document, record)
+
+    def messages(self, messages: Iterable[Message]) -> None:
+        """Decides messages that the owner itself has for its instances."""
+        for message in messages:
+            self._decide(message, self._document(message.instance), None)
+
+    def timers(self, timers: Iterable[DueTimer]) -> None:
+        """Decides timers that are due."""
+        for due_ms, instance, timer in timers:
+            document = self._document(instance)
+            parent = document.traceparent if document else None
+            message = TimerFired(
+                id=f"{instance}/{timer}/{due_ms}", instance=instance, timer=timer, due_ms=due_ms, traceparent=parent
+            )
+            self._decide(message, document, None)
+
+    def batch(self) -> Batch:
+        """Everything decided so far, for one commit."""
+        return Batch(self._state, self._appends, Position(self._offset, self._now_ms))
+
+    def committed(self) -> None:
+        """The batch is visible: its spans end, its counts count."""
+        for span in self._spans:
+            span.end()
+        for name, count in self._counts.items():
+            self._setup.metrics.add(name, count)
+
+    def _document(self, instance: str) -> Document | None:
+        if instance in self.changed:
+            return self.changed[instance]
+        cached = self._documents.get(instance)
+        if cached is not None:
+            return cached
+        stored = self._owner.get(instance.encode())
+        return None if stored is None else decode_document(stored)
+
+    def _definition(self, message: Message, document: Document | None) -> Saga[BaseModel] | None:
+        if document is not None:
+            return self._setup.registry.find(document.definition, document.version)
+        if isinstance(message, Start):
+            return self._setup.registry.find(message.definition, message.version)
+        return None
+
+    def _decide(self, message: Message, document: Document | None, record: Record | None) -> None:
+        arrival = Arrival(message=message, now_ms=self._now_ms)
+        span = self._setup.tracing.start(
+            f"decide {type(message).__name__}",
+            message.traceparent,
+            kind=SpanKind.CONSUMER,
+            attributes={"sagaline.instance": message.instance},
+        )
+        try:
+            decision = decide(self._definition(message, document), document, arrival, self._setup.limits)
+        except Exception as error:
+            _log.exception("decide failed", instance=message.instance, message_id=message.id)
+            text = f"the engine failed on this message: {type(error).__name__}: {error}; look at its log, then retry"
+            decision = self._instead(document, arrival, CauseKind.CODE, text)
+        self._store(decision, document, arrival, record, span)
+
+    def _instead(self, document: Document | None, arrival: Arrival, kind: CauseKind, text: str) -> Decision:
+        """The answer when the decision itself cannot be used."""
+        if document is None or document.status.is_final:
+            letter = (DeadLetter(reason=text),)
+            return Decision(document=document, outcome=Outcome.REFUSED, actions=letter, reason=text)
+        return block(document, arrival, kind, text)
+
+    def _store(
+        self, decision: Decision, before: Document | None, arrival: Arrival, record: Record | None, span: Span
+    ) -> None:
+        instance = arrival.message.instance
+        after = decision.document
+        encoded = encode_document(after) if after is not None and after is not before else None
+        if encoded is not None and len(encoded) > self._setup.limits.document_bytes:
+            text = (
+                f"the document would have {len(encoded):,} bytes, the limit is "
+                f"{self._setup.limits.document_bytes:,}; keep references instead of contents, then retry"
+            )
+            decision = self._instead(before, arrival, CauseKind.TOO_LARGE, text)
+            after = decision.document
+            encoded = encode_document(after) if after is not None and after is not before else None
+        if after is not before:
+            self.changed[instance] = after
+            self._state[instance.encode()] = encoded
+        self._act(decision, record, span)
+        if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
+            self._history(decision, arrival, record, span)
+        self._count(f"decisions.{decision.outcome.value}")
+        span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": after.status.value if after else ""})
+        self._spans.append(span)
+
+    def _act(self, decision: Decision, record: Record | None, span: Span) -> None:
+        for action in decision.actions:
+            if isinstance(action, SendCommand):
+                reply_to = ReplyTo(topic=self._setup.topics.inputs, partition=self._owner.partition)
+                topic = self._setup.topics.commands(action.queue)
+                self._appends.append(
+                    encode_command(
+                        topic,
+                        action,
+                        reply_to,
+                        source=self._source,
+                        now_ms=self._now_ms,
+                        traceparent=span.traceparent,
+                    )
+                )
+            elif record is not None:
+                self._dead(record, action.reason)
+
+    def _history(self, decision: Decision, arrival: Arrival, record: Record | None, span: Span) -> None:
+        message, after = arrival.message, decision.document
+        entry = HistoryRecord(
+            instance=message.instance,
+            revision=after.revision if after else 0,
+            at_ms=self._now_ms,
+            outcome=decision.outcome,
+            status=after.status if after else None,
+            message=message,
+            changes=decision.changes,
+            sent=tuple(
+                SentCommand(id=action.id, contract=action.contract, queue=action.queue)
+                for action in decision.actions
+                if isinstance(action, SendCommand)
+            ),
+            reason=decision.reason,
+            traceparent=span.traceparent,
+        )
+        place = f"{self._owner.partition}/{record.offset}" if record else message.id
+        encoded = self._encode_history(entry, place, message.id)
+        if len(encoded.value or b"") > self._setup.max_value_bytes:
+            too_large = replace(entry, message=None, reason=f"{entry.reason} (the message was too large to be kept)")
+            encoded = self._encode_history(too_large, place, message.id)
+        self._appends.append(encoded)
+
+    def _encode_history(self, entry: HistoryRecord, place: str, request: str) -> Outgoing:
+        return encode_history(
+            self._setup.topics.history, self._owner.partition, entry, id=place, request=request, source=self._source
+        )
+
+    def _forward(self, record: Record) -> None:
+        """A record that another partition owns is sent there, in the same commit, and counted."""
+        self._appends.append(Outgoing(record.topic, record.key, record.value, record.headers))
+        self._count("inputs.forwarded")
+
+    def _dead(self, record: Record, reason: str) -> None:
+        _log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason)
+        self._appends.append(dead_letter(self._setup.topics.dead, self._owner.partition, record, reason))
+        self._count("inputs.dead")
+
+    def _count(self, name: str) -> None:
+        self._counts[name] = self._counts.get(name, 0) + 1

@@ -1,0 +1,30 @@
+"""A bounded cache of parsed documents, so that a busy instance is not parsed at each of its decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..messages.document import Document
+
+__all__ = ["Documents"]
+
+
+class Documents:
+    """Committed documents by instance id; the longest unused ones are dropped first."""
+
+    def __init__(self, max_count: int = 10_000) -> None:
+        self._max_count = max_count
+        self._items: dict[str, Document] = {}
+
+    def get(self, instance: str) -> Document | None:
+        """The document if it is at hand; None says nothing about whether it exists."""
+        return self._items.get(instance)
+
+    def merge(self, changed: Mapping[str, Document | None]) -> None:
+        """Takes over what a known commit has changed; ended instances are not kept."""
+        for instance, document in changed.items():
+            self._items.pop(instance, None)
+            if document is not None and not document.status.is_final:
+                self._items[instance] = document
+        while len(self._items) > self._max_count:
+            del self._items[next(iter(self._items))]

@@ -1,0 +1,133 @@
+"""The engine: joins the group, runs a processor per assigned partition, hands over and takes over.
+
+A partition that fails is taken again after a wait; the others go on. Ownership is the log's affair: an engine that has
+lost a partition without knowing it is refused at its next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from ..errors import CorruptRecord, LogUnavailable, OwnershipLost
+from ..ports.clock import Clock
+from ..ports.log import Log, Membership
+from .deciding import Deciding
+from .processor import Processor
+
+__all__ = ["Engine"]
+
+_log = structlog.get_logger("sagaline.engine")
+
+_STOP_SECONDS = 10.0
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 5.0
+_CORRUPT_WAIT_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One assigned partition: the task that keeps it processed, and the processor that runs now."""
+
+    task: asyncio.Task[None] | None = None
+    processor: Processor | None = None
+
+
+class Engine:
+    """Runs until cancelled; ``processing`` says which partitions are in its hands."""
+
+    def __init__(self, log: Log, setup: Deciding, clock: Clock, *, group: str) -> None:
+        self._log, self._setup, self._clock, self._group = log, setup, clock, group
+        self._seats: dict[int, _Seat] = {}
+
+    @property
+    def processing(self) -> frozenset[int]:
+        """Partitions that are restored and being processed here."""
+        return frozenset(partition for partition, seat in self._seats.items() if seat.processor is not None)
+
+    async def run(self) -> None:
+        """Joins, processes, and on cancellation finishes the batches at work and leaves, within some seconds."""
+        attempt = 0
+        while True:
+            membership = await self._join()
+            try:
+                await self._follow(membership)
+            except LogUnavailable as error:
+                attempt += 1
+                _log.warning("membership lost, joining again", reason=str(error))
+            finally:
+                await self._vacate(frozenset(self._seats))
+                await membership.leave()
+            await asyncio.sleep(_wait_seconds(attempt))
+
+    async def _join(self) -> Membership:
+        attempt = 0
+        while True:
+            try:
+                return await self._log.join(self._setup.topics.inputs, self._setup.topics.state, self._group)
+            except LogUnavailable as error:
+                attempt += 1
+                _log.warning("cannot join, trying again", reason=str(error))
+                await asyncio.sleep(_wait_seconds(attempt))
+
+    async def _follow(self, membership: Membership) -> None:
+        while True:
+            assigned = await membership.changed()
+            _log.info("partitions assigned", partitions=sorted(assigned))
+            await self._vacate(frozenset(self._seats) - assigned)
+            for partition in sorted(assigned - frozenset(self._seats)):
+                seat = self._seats[partition] = _Seat()
+                seat.task = asyncio.create_task(self._occupy(membership, partition, seat), name=f"inputs-{partition}")
+
+    async def _vacate(self, partitions: frozenset[int]) -> None:
+        """Lets each processor finish its batch, then ends it."""
+        seats = [seat for partition, seat in self._seats.items() if partition in partitions]
+        await asyncio.gather(*(self._end(seat) for seat in seats))
+        for partition in partitions:
+            self._seats.pop(partition, None)
+
+    async def _end(self, seat: _Seat) -> None:
+        if seat.processor is not None:
+            try:
+                await asyncio.wait_for(seat.processor.idle.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                _log.warning("a batch did not end in time and is given up; its commit is settled by the next owner")
+        if seat.task is not None:
+            seat.task.cancel()
+            await asyncio.wait([seat.task], timeout=_STOP_SECONDS)
+
+    async def _occupy(self, membership: Membership, partition: int, seat: _Seat) -> None:
+        """Keeps one partition processed until it is cancelled."""
+        attempt = 0
+        while True:
+            try:
+                await self._process(membership, partition, seat)
+            except (LogUnavailable, OwnershipLost) as error:
+                attempt = attempt + 1 if seat.processor is None else 1
+                _log.warning("partition given up, taking it again", partition=partition, reason=str(error))
+                wait = _wait_seconds(attempt)
+            except CorruptRecord as error:
+                _log.critical("partition stopped, an operator must look", partition=partition, reason=str(error))
+                wait = _CORRUPT_WAIT_SECONDS
+            except Exception:
+                attempt += 1
+                _log.exception("partition failed, taking it again", partition=partition)
+                wait = _wait_seconds(attempt)
+            finally:
+                seat.processor = None
+            await asyncio.sleep(wait)
+
+    async def _process(self, membership: Membership, partition: int, seat: _Seat) -> None:
+        owner = await membership.take(partition)
+        try:
+            _log.info("partition taken", partition=partition, offset=owner.position.offset)
+            seat.processor = Processor(owner, self._setup, self._clock)
+            await seat.processor.run()
+        finally:
+            await owner.release()
+
+
+def _wait_seconds(attempt: int) -> float:
+    return float(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt, 10)))

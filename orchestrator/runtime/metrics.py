@@ -1,0 +1,26 @@
+"""Counts of what happened, for OpenTelemetry and for tests. Names stand in docs/operations.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from opentelemetry import metrics
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """Counters under ``sagaline.<name>``; ``counts`` holds the same totals for this process."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._meter = metrics.get_meter("sagaline")
+        self._counters: dict[str, metrics.Counter] = {}
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Adds to a counter; made at its first use."""
+        self.counts[name] += count
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = self._meter.create_counter(f"sagaline.{name}")
+        counter.add(count)

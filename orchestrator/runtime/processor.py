@@ -1,0 +1,107 @@
+"""The processor of one owned partition: poll, decide, commit, for ever.
+
+Commit order, and what a crash in each gap does:
+
+1. Records are read from the committed position on. A crash: the next owner reads them again.
+2. ``decide`` runs over them and over due timers, into an overlay. A crash: the overlay is gone, nothing was visible.
+3. One commit makes documents, history, commands, forwards and position visible. A crash in it: the log settles it as a
+   whole; the next owner restores either before or after, never between.
+4. The overlay is merged into memory, timers are re-indexed, spans end. A crash: the next owner rebuilds all of it from
+   the documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from ..codec.documents import decode_document
+from ..codec.wire import BadRecord
+from ..messages.document import CauseKind, Document
+from ..messages.inputs import Act, ActName, Message
+from ..ports.clock import Clock
+from ..ports.log import Owner
+from .deciding import BatchWork, Deciding
+from .documents import Documents
+from .timers import TimerIndex
+
+__all__ = ["Processor"]
+
+_log = structlog.get_logger("sagaline.engine")
+
+_IDLE_SECONDS = 1.0
+"""The longest wait for records: bounds how late a jump of the wall clock is noticed."""
+
+
+class Processor:
+    """Drives one ``Owner`` until it is cancelled or the owner raises. Cancel it only while ``idle`` is set."""
+
+    def __init__(self, owner: Owner, setup: Deciding, clock: Clock, *, batch_records_max: int = 500) -> None:
+        self._owner, self._setup, self._clock, self._batch_max = owner, setup, clock, batch_records_max
+        self._timers = TimerIndex()
+        self._documents = Documents()
+        self._own: list[Message] = []
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def run(self) -> None:
+        """Never returns.
+
+        Raises:
+            OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
+        """
+        await self._restore()
+        while True:
+            self.idle.set()
+            records = await self._owner.poll(max_records=self._batch_max, timeout=self._wait_seconds())
+            self.idle.clear()
+            now_ms = max(self._clock.now_ms(), self._owner.position.now_ms)
+            work = BatchWork(self._setup, self._owner, self._documents, now_ms)
+            own, self._own = self._own, []
+            work.messages(own)
+            work.records(records)
+            due = self._timers.due(now_ms, self._batch_max)
+            work.timers(due)
+            if own or records or due:
+                await self._commit(work)
+
+    async def _commit(self, work: BatchWork) -> None:
+        await self._owner.commit(work.batch())
+        self._documents.merge(work.changed)
+        for instance, document in work.changed.items():
+            self._timers.replace(instance, document.timers if document else {})
+        work.committed()
+
+    def _wait_seconds(self) -> float:
+        if self._own:
+            return 0.0
+        due_ms = self._timers.next_due_ms()
+        if due_ms is None:
+            return _IDLE_SECONDS
+        return min(_IDLE_SECONDS, max(0, due_ms - self._clock.now_ms()) / 1000)
+
+    async def _restore(self) -> None:
+        """Rebuilds the timer index; instances that waited for a version that is here now are asked to go on."""
+        async for key, value in self._owner.documents():
+            try:
+                document = decode_document(value)
+            except BadRecord as error:
+                _log.error("instance parked", instance=key.decode(errors="replace"), reason=str(error))
+                continue
+            self._timers.replace(document.id, document.timers)
+            if self._waited_for_us(document):
+                self._own.append(
+                    Act(
+                        id=f"deployed/{document.id}/{document.revision}",
+                        instance=document.id,
+                        act=ActName.RETRY,
+                        by="sagaline",
+                        reason=f"version {document.version} is deployed here",
+                        traceparent=document.traceparent,
+                    )
+                )
+
+    def _waited_for_us(self, document: Document) -> bool:
+        waits = document.attention is not None and document.attention.kind is CauseKind.VERSION
+        return waits and self._setup.registry.find(document.definition, document.version) is not None

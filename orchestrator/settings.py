@@ -1,0 +1,56 @@
+"""Settings of every process: from arguments, then ``SAGALINE_*`` of the environment, then the defaults here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. ``log`` is ``sqlite:///path`` or ``kafka://host:port[,host:port]``."""
+
+    model_config = SettingsConfigDict(env_prefix="SAGALINE_", extra="ignore", frozen=True)
+
+    log: str = Field("sqlite:///sagaline.db", description="the log: sqlite:///path or kafka://host:port[,host:port]")
+    namespace: str = Field("sagaline", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="prefix of every topic")
+    partitions: int = Field(4, ge=1, le=1024, description="of inputs, state, history and every command topic")
+    development: bool = Field(False, description="allows one replica, creates topics at start, plain-text logs")
+    replication_factor: int = Field(3, ge=1, le=9, description="of topics that are created on Kafka")
+    read_model: str | None = Field(None, description="SQLAlchemy URL; default: the log's own SQLite file")
+    member_timeout: timedelta = Field(
+        timedelta(seconds=6), description="a silent process loses its partitions after it"
+    )
+    host: str = Field("127.0.0.1", description="where the API listens")
+    port: int = Field(8080, ge=0, le=65535)
+    api_tokens: tuple[SecretStr, ...] = Field((), description="bearer tokens; needed to listen beyond loopback")
+    log_format: Literal["console", "json"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("log")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "kafka://")):
+            raise ValueError("give sqlite:///path/to/file.db or kafka://host:port")
+        return value
+
+    @property
+    def kafka(self) -> str | None:
+        """The bootstrap servers when the log is Kafka."""
+        return self.log.removeprefix("kafka://") if self.log.startswith("kafka://") else None
+
+    @property
+    def sqlite_path(self) -> str | None:
+        """The file when the log is SQLite."""
+        return self.log.removeprefix("sqlite:///") if self.log.startswith("sqlite:///") else None
+
+    @property
+    def read_model_url(self) -> str:
+        """Where queries are answered from: what is set, the log's own file, or a file beside the process on Kafka."""
+        if self.read_model:
+            return self.read_model
+        return f"sqlite:///{self.sqlite_path or f'{self.namespace}-read-model.db'}"

@@ -1,0 +1,80 @@
+# Everything a fresh clone needs. Wanted on the machine: Python 3.11 or newer with venv, make, git.
+# `make help` lists the targets. The environment is .venv; what is installed into it is pinned with hashes
+# in requirements/*.txt. It is made again only when one of those files or pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --require-hashes
+EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock"
+LINTS := format-check lint mypy pyright imports
+# GNU make 4 keeps the output of parallel targets apart; the make of macOS (3.81) cannot.
+SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check static fast $(LINTS) format lock clean
+
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
+	@$(BIN)/saga demo $(ARGS)
+
+test: static ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
+	$(BIN)/python -m pytest $(ARGS)
+
+check: static fast ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
+
+static: $(VENV)/dev.stamp
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 $(SYNC) $(LINTS)
+
+fast: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not slow and not kafka" $(ARGS)
+
+format-check: $(VENV)/dev.stamp
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff check .
+
+mypy: $(VENV)/dev.stamp
+	@$(BIN)/mypy
+
+pyright: $(VENV)/dev.stamp
+	@$(BIN)/pyright
+
+imports: $(VENV)/dev.stamp
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.stamp ## Formats the code and mends what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows into requirements/*.txt
+	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+
+clean: ## Removes the environment and what the tools left
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Sagaline needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Order-only: the environment's python is older than the locks, and must not be made again for that.
+$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	$(EDITABLE)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) -r requirements/dev.txt
+	$(EDITABLE)
+	@touch $@ $(VENV)/runtime.stamp

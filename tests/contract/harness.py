@@ -79,6 +79,10 @@ class LogHarness:
                 pass
         return found
 
+    async def fill(self, log: Log, topics: Topics) -> None:
+        """Ten inputs in every partition: a position may not stand past the end of its partition."""
+        await log.append([out(topics.inputs, b"k", b"%d" % i, p) for i in range(10) for p in range(self.partitions)])
+
     async def owner(self, log: Log, topics: Topics, partition: int = 0) -> Owner:
         """The owner of one partition, with nobody else in the group."""
         return await (await self.member(log, topics)).take(partition)

@@ -255,6 +255,7 @@ class GoneLaws(LogHarness):
     async def test_a_commit_raises_and_the_next_owner_knows_its_outcome(
         self, breakable: Breakable, topics: Topics
     ) -> None:
+        await self.fill(breakable.log, topics)
         membership = await self.member(breakable.log, topics)
         owner = await membership.take(0)
         await owner.commit(batch({b"a": b"1"}, [], 1))

@@ -118,6 +118,7 @@ class OwnerContract(LogHarness):
         assert latest[b"a"] == b"2"
 
     async def test_a_tombstone_removes_a_document_and_readers_see_it(self, log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         owner = await membership.take(0)
         await owner.commit(batch({b"a": b"1", b"b": b"2"}, [], 1))
@@ -132,6 +133,7 @@ class OwnerContract(LogHarness):
         assert await contents(again) == {b"b": b"2"}
 
     async def test_a_removed_entity_can_come_back(self, log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         owner = await membership.take(0)
         for document in (b"1", None, b"2"):
@@ -140,6 +142,7 @@ class OwnerContract(LogHarness):
         assert await contents(await membership.take(0)) == {b"a": b"2"}
 
     async def test_the_position_record_is_no_document(self, log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         owner = await membership.take(0)
         await owner.commit(batch({b"a": b"1"}, [], 4, 8))
@@ -150,6 +153,7 @@ class OwnerContract(LogHarness):
         assert again.position == Position(4, 8)
 
     async def test_large_state_is_restored_completely(self, log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         owner = await membership.take(0)
         documents: dict[bytes, bytes | None] = {b"entity-%d" % i: b"%d" % i * 200 for i in range(1500)}
@@ -194,6 +198,7 @@ class OwnerContract(LogHarness):
         assert owner.get(b"a") == b"3"
 
     async def test_a_second_owner_fences_the_first(self, log: Log, second_log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         owners = {p: await membership.take(p) for p in range(self.partitions)}
         for owner in owners.values():
@@ -241,6 +246,7 @@ class OwnerContract(LogHarness):
     # Giving back
 
     async def test_a_released_partition_can_be_taken_again_with_everything(self, log: Log, topics: Topics) -> None:
+        await self.fill(log, topics)
         membership = await self.member(log, topics)
         for i in range(3):
             owner = await membership.take(1)

@@ -1,0 +1,50 @@
+"""From a record to the row that is written: size, topic and partition are checked here, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+
+from ...errors import TopicMismatch, ValueTooLarge
+from ...messages.partitioning import partition_of
+from ...ports.log import Outgoing
+from .feed import Feed
+from .headers import encode_headers
+from .transaction import Row
+
+__all__ = ["Router"]
+
+
+class Router:
+    def __init__(self, feed: Feed, max_value_bytes: int) -> None:
+        self._feed, self.max_value_bytes = feed, max_value_bytes
+        self._turn = count()
+
+    def rows(self, records: Iterable[Outgoing]) -> list[Row]:
+        """Raises: ValueTooLarge, TopicMismatch, LogUnavailable."""
+        rows: list[Row] = []
+        limit, topic_of, name, first_part, partitions = self.max_value_bytes, self._feed.topic, "", 0, 0
+        for record in records:
+            if record.value is not None and len(record.value) > limit:
+                raise ValueTooLarge(f"a value of key {record.key!r} for {record.topic}", len(record.value), limit)
+            if record.topic != name:
+                topic = topic_of(record.topic)
+                if topic is None:
+                    raise TopicMismatch(f"{record.topic} does not exist: create it with `saga topics create`")
+                name, partitions, first_part = topic.name, topic.partitions, topic.first_part
+            partition = record.partition
+            if partition is None:
+                partition = (
+                    partition_of(record.key, partitions) if record.key is not None else next(self._turn) % partitions
+                )
+            elif not 0 <= partition < partitions:
+                raise TopicMismatch(
+                    f"{name} has no partition {partition}: it has {partitions}; name one below that, or none"
+                )
+            rows.append(Row(first_part + partition, record.key, record.value, encode_headers(record.headers)))
+        return rows
+
+    def check(self, key: bytes, value: bytes | None, topic: str) -> None:
+        """Raises: ValueTooLarge."""
+        if value is not None and len(value) > self.max_value_bytes:
+            raise ValueTooLarge(f"the document {key!r} for {topic}", len(value), self.max_value_bytes)

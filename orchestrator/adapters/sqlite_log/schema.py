@@ -1,0 +1,161 @@
+"""The tables of the file, how a connection is opened, and what an error of SQLite means to the caller.
+
+- A record's id is its partition's number and its offset in one integer: one b-tree holds the whole log, a partition is
+  a range of it, and reading on from an offset is a range scan. The last record of a partition is never removed, so
+  the next offset can always be read from the table itself.
+- A document is a record of a compacted topic. Its owner removes the record that a new one replaces, in the same
+  transaction; so a range scan of a state partition is the restore, and there is no second index to keep.
+- An epoch belongs to (group, partition) and is bumped by whoever takes it; engines use the empty group, because an
+  input partition has one owner whatever its group is called.
+- The version of the schema stands in ``user_version``; a newer one is refused, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ...errors import ConfigurationError, LogUnavailable, SagalineError
+
+__all__ = [
+    "OFFSET_BITS",
+    "OFFSET_MASK",
+    "connect",
+    "first_id",
+    "harms_all",
+    "is_passing",
+    "past_last_id",
+    "prepare",
+    "translate",
+]
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x53616761
+OFFSET_BITS = 40
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+
+_TABLES = """
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL,
+    first_part INTEGER NOT NULL UNIQUE, policy TEXT NOT NULL, retention_ms INTEGER);
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY, key BLOB, value BLOB, headers BLOB, timestamp_ms INTEGER NOT NULL);
+CREATE INDEX tombstones ON records (id) WHERE value IS NULL;
+CREATE TABLE epochs (
+    grp TEXT NOT NULL, part INTEGER NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (grp, part)) WITHOUT ROWID;
+CREATE TABLE positions (
+    grp TEXT NOT NULL, part INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (grp, part)) WITHOUT ROWID;
+CREATE TABLE members (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, grp TEXT NOT NULL, topic TEXT NOT NULL, member TEXT NOT NULL,
+    seen_ms INTEGER NOT NULL, timeout_ms INTEGER NOT NULL, UNIQUE (grp, topic, member));
+CREATE TABLE generation (one INTEGER PRIMARY KEY CHECK (one = 1), value INTEGER NOT NULL);
+INSERT INTO generation VALUES (1, 0);
+"""
+
+_PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED"}
+_REMEDIES = {
+    "SQLITE_FULL": "the disk is full: free space on the disk that holds it",
+    "SQLITE_IOERR": "the disk failed: look at the system's messages about it",
+    "SQLITE_READONLY": "it may not be written: give this user the right to write the file and its folder",
+    "SQLITE_CANTOPEN": "it cannot be opened: look whether the file and its folder are still there",
+    "SQLITE_BUSY": "another process holds its lock: end that process or let it finish",
+    "SQLITE_LOCKED": "another connection holds its lock: end its user or let it finish",
+    "SQLITE_CORRUPT": "it is damaged: stop, keep a copy, and restore it from a backup",
+    "SQLITE_NOTADB": "it is not a SQLite file: name another path",
+}
+
+
+def first_id(part: int) -> int:
+    return part << OFFSET_BITS
+
+
+def past_last_id(part: int) -> int:
+    return (part + 1) << OFFSET_BITS
+
+
+def connect(path: Path, *, read_only: bool = False, busy_ms: int = 0) -> sqlite3.Connection:
+    """A connection in autocommit mode that may be handed from thread to thread, one at a time."""
+    connection = sqlite3.connect(
+        path, timeout=busy_ms / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = OFF")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute("PRAGMA cache_size = -16000")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(path: Path, busy_ms: int) -> sqlite3.Connection:
+    """Opens the file for writing and makes it ours if it is new.
+
+    Raises:
+        ConfigurationError: the path is not usable, or the file is not ours or newer than this program.
+        LogUnavailable: another process held its lock all the time.
+    """
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{path} cannot be used as a log: its folder does not exist; create {path.parent}")
+    try:
+        connection = connect(path, busy_ms=busy_ms)
+        try:
+            _make_ours(connection, path)
+            connection.execute("PRAGMA busy_timeout = 0")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        if is_passing(error):
+            raise translate(error, path) from error
+        raise ConfigurationError(str(translate(error, path))) from error
+    return connection
+
+
+def _make_ours(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise ConfigurationError(f"{path} cannot be used as a log: its file system does not support SQLite's WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version == 0 and not tables:
+        for statement in _TABLES.strip().split(";\n"):
+            connection.execute(statement.rstrip(";"))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif application != APPLICATION_ID or version == 0:
+        raise ConfigurationError(f"{path} is a SQLite file of another program; name another path for the log")
+    elif version != SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
+            "run the version of sagaline that wrote it, or name another path"
+        )
+    connection.execute("COMMIT")
+
+
+def _name(error: sqlite3.Error) -> str:
+    """The primary name of an error: SQLITE_BUSY for SQLITE_BUSY_SNAPSHOT and so on."""
+    name: str = getattr(error, "sqlite_errorname", "") or ""
+    return "_".join(name.split("_")[:2])
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the same statement may succeed a moment later, because only a lock stood in its way."""
+    return _name(error) in _PASSING
+
+
+def harms_all(error: sqlite3.Error) -> bool:
+    """Whether the file or the disk is at fault, so that no other operation would do better."""
+    return _name(error) in _REMEDIES
+
+
+def translate(error: sqlite3.Error, path: Path) -> SagalineError:
+    """The same as an error of the log port, with the way out."""
+    remedy = _REMEDIES.get(_name(error), "repeat the call; if it stays, look at the cause named here")
+    return LogUnavailable(f"the log {path} did not take the call ({error}); {remedy}")

@@ -185,11 +185,11 @@ class Broker:
     def _gone(self, wait: float) -> bool:
         deadline = time.monotonic() + wait
         while self.pid is not None:
-            if self._child is not None:
-                self._child.poll()
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
+        if self._child is not None:
+            self._child.wait(5)
         return True
 
     @staticmethod

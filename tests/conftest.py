@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from .kafka_fixture import _elsewhere, _own, breakable_broker, kafka_bootstrap, pytest_terminal_summary
+
+__all__ = ["_elsewhere", "_own", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
+
 pytest.register_assert_rewrite(
     "tests.contract.harness",
     "tests.contract.group_contract",

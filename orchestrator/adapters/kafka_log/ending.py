@@ -1,0 +1,89 @@
+"""Deadlines for what has none, and stops that always end.
+
+aiokafka's own ``stop()`` can wait for ever on a broker that is gone, raise a CancelledError of its own, or be
+swallowed by a cancelled caller. So everything runs in a task of ours, which is waited for with a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+from ...errors import LogUnavailable
+from .driver import BROKEN
+
+__all__ = ["abandon", "stop_consumer", "stop_producer", "translated", "within"]
+
+T = TypeVar("T")
+
+
+async def within(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The result of ``work``, or TimeoutError after ``seconds``; the work is then cancelled and not waited for long."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done() and not task.cancelled():
+            return task.result()
+        raise TimeoutError
+    finally:
+        if not task.done():
+            await abandon(task)
+
+
+async def abandon(task: asyncio.Future[Any], seconds: float = 0.5) -> None:
+    """Cancels a task and waits for its end for a moment; what it still raises is nobody's business."""
+    task.add_done_callback(_forget)
+    task.cancel()
+    with contextlib.suppress(RuntimeError):
+        await asyncio.wait({task}, timeout=seconds)
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+@contextlib.contextmanager
+def translated(message: str) -> Iterator[None]:
+    """Turns what aiokafka raises when the broker is gone into LogUnavailable."""
+    try:
+        yield
+    except BROKEN as error:
+        detail = f" ({type(error).__name__}: {error})" if str(error) else f" ({type(error).__name__})"
+        raise LogUnavailable(message + detail) from error
+
+
+async def stop_producer(producer: Any) -> None:
+    """Ends a producer within about two seconds, whatever it was doing; its successor ends its open transaction."""
+    producer._closed = True
+    sender = producer._sender.sender_task
+    for _ in range(10):
+        if sender is None or sender.done():
+            break
+        sender.cancel()
+        await asyncio.wait({sender}, timeout=0.1)
+    waiter = producer._txn_manager._transaction_waiter
+    for future in (sender, waiter):
+        if future is not None and future.done():
+            _forget(future)
+    with contextlib.suppress(*BROKEN):
+        await within(producer.client.close(), 0.7)
+
+
+async def stop_consumer(consumer: Any, seconds: float = 1.0) -> None:
+    """Ends a consumer (and leaves its group, if the broker answers within ``seconds``)."""
+    with contextlib.suppress(*BROKEN):
+        await within(consumer.stop(), seconds)
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    left = [getattr(coordinator, f"_{name}_task", None) for name in ("coordination", "heartbeat", "commit_refresh")]
+    left += [getattr(fetcher, "_fetch_task", None), *getattr(fetcher, "_pending_tasks", ())]
+    running = [task for task in left if task is not None and not task.done()]
+    for task in running:
+        task.add_done_callback(_forget)
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=0.2)
+    with contextlib.suppress(*BROKEN):
+        await within(consumer._client.close(), 0.5)

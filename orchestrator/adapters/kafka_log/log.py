@@ -1,0 +1,178 @@
+"""The log port on Apache Kafka: opens and closes everything, and delegates.
+
+One wire for questions, one idempotent producer for appends; each owner, tail and subscription has clients of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from ...errors import ConfigurationError, LogUnavailable
+from ...ports.clock import Clock
+from ...ports.log import Membership, Outgoing, Subscription, Tail, TopicPartition, TopicSpec
+from .appender import Appender
+from .batches import VALUE_BYTES_MAX
+from .driver import require_sound_driver
+from .membership import KafkaMembership
+from .reader import Reader
+from .settings import Connection, Limits
+from .subscription import KafkaSubscription
+from .tail import KafkaTail
+from .taking import Topics
+from .topics import Catalog
+from .wire import Wire
+
+__all__ = ["KafkaLog"]
+
+_MARKER_PAUSES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+class KafkaLog:
+    """See ``ports.log.Log``. ``open`` it first, inside the event loop that uses it.
+
+    Args:
+        bootstrap: host:port of one or more brokers, separated by commas.
+        clock: stamps records.
+        development: accepts topics with replication factor 1, which lose records when their broker dies.
+        replication_factor: of topics that ``create_topics`` makes; None: 3, or 1 in development.
+        limits: deadlines.
+
+    Raises:
+        ConfigurationError: the address is malformed, or replication factor 1 is asked for outside development.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        clock: Clock,
+        development: bool = False,
+        replication_factor: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        factor = replication_factor if replication_factor is not None else (1 if development else 3)
+        if factor < 1 or (factor == 1 and not development):
+            raise ConfigurationError(
+                f"replication factor {factor} loses acknowledged records when a broker dies: "
+                "use 3, or declare development"
+            )
+        self._connection = Connection(bootstrap=bootstrap, limits=limits or Limits())
+        self._factor = factor
+        self._development = development
+        self._clock = clock
+        self._opened: set[KafkaTail | KafkaSubscription | KafkaMembership] = set()
+        self._parts: tuple[Wire, Catalog, Appender] | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Returns when a broker has answered.
+
+        Raises:
+            ConfigurationError: aiokafka is not fit for use; the message says what to install.
+            LogUnavailable: no broker answers at the address within ``limits.answer_s``.
+        """
+        if self._parts is not None:
+            return
+        require_sound_driver()
+        wire = Wire(self._connection)
+        catalog = Catalog(self._connection, wire, self._factor, development=self._development)
+        try:
+            await wire.topics()
+        except LogUnavailable as error:
+            await wire.close()
+            limit = self._connection.limits.answer_s
+            raise LogUnavailable(
+                f"no Kafka broker answers at {self._connection.bootstrap} within {limit:g} s: "
+                "check the address and that the broker runs (a local one: python compose/kafka.py up)"
+            ) from error
+        self._parts = wire, catalog, Appender(self._connection, catalog, self._clock)
+
+    @property
+    def max_value_bytes(self) -> int:
+        return VALUE_BYTES_MAX
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
+        return await self._catalog.create(specs)
+
+    async def check_topics(self, specs: Sequence[TopicSpec]) -> None:
+        await self._catalog.check(specs)
+
+    async def partitions(self, topic: str) -> int:
+        return (await self._catalog.partitions([topic])).get(topic, 0)
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        _, _, appender = self._require_open()
+        await appender.append(records)
+
+    async def join(self, inputs: str, state: str, group: str) -> Membership:
+        wire, catalog, _ = self._require_open()
+        await catalog.places([inputs, state])
+        membership = KafkaMembership(self._connection, wire, catalog, self._clock, Topics(inputs, state))
+        await membership.join(group)
+        self._opened.add(membership)
+        return membership
+
+    async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
+        wire, catalog, _ = self._require_open()
+        await catalog.places(topics)
+        subscription = KafkaSubscription(self._connection, wire, topics, group, self._opened.discard)
+        await subscription.start()
+        self._opened.add(subscription)
+        return subscription
+
+    async def tail(
+        self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
+    ) -> Tail:
+        wire, catalog, _ = self._require_open()
+        places = await catalog.places(topics)
+        if start == "latest":
+            positions = await wire.offsets(places, "stable")
+        else:
+            positions = await wire.offsets(places, "earliest")
+            if not isinstance(start, str):
+                ends = await wire.offsets(places, "high")
+                for place, offset in start.items():
+                    if place in positions and positions[place] < offset <= ends[place]:
+                        positions[place] = offset
+        reader = Reader(self._connection, positions)
+        await reader.start()
+        tail = KafkaTail(reader, catalog, self._opened.discard)
+        self._opened.add(tail)
+        return tail
+
+    async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        wire, catalog, _ = self._require_open()
+        places = await catalog.places(topics)
+        written = await wire.offsets(places, "high")
+        found = await wire.offsets(places, "stable")
+        # A commit is acknowledged a moment before its markers are everywhere: wait for what was under way at the call.
+        # A transaction that stays open (its producer died) is not waited for.
+        for pause_s in _MARKER_PAUSES_S:
+            behind = [place for place in places if found[place] < written[place]]
+            if not behind:
+                break
+            await asyncio.sleep(pause_s)
+            found |= await wire.offsets(behind, "stable")
+        return found
+
+    async def close(self) -> None:
+        if self._closed or self._parts is None:
+            self._closed = True
+            return
+        self._closed = True
+        wire, _, appender = self._parts
+        ends = [one.leave() if isinstance(one, KafkaMembership) else one.close() for one in list(self._opened)]
+        self._opened.clear()
+        await asyncio.gather(*ends, appender.close(), return_exceptions=True)
+        await wire.close()
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._require_open()[1]
+
+    def _require_open(self) -> tuple[Wire, Catalog, Appender]:
+        if self._parts is None or self._closed:
+            raise LogUnavailable("this log is not open: call open() first, and do not use it after close()")
+        return self._parts

@@ -1,0 +1,155 @@
+"""A groupless read_committed reader over given partitions, from given positions.
+
+- What a fetch brought is drained at once into a buffer of ours and refilled only when that is empty: one fetch per
+  broker is in flight, and a partition left undrained would hold back the others.
+- aiokafka reconnects by itself; a reader that hears nothing from one of its partitions for ``silence_s`` is thrown away
+  and made anew at the next poll (a consumer can stop without a sign after broker restarts).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import aiokafka.errors as errors
+
+from ...errors import LogUnavailable
+from ...ports.log import Record, TopicPartition
+from .driver import BROKEN, Consumer, Partition
+from .ending import stop_consumer, translated, within
+from .settings import Connection
+from .silence import Silence
+
+__all__ = ["Reader", "as_record"]
+
+_FETCH_BYTES_MAX = 8 << 20
+_CHUNK_S = 0.5
+
+
+def as_record(message: Any) -> Record:
+    return Record(
+        message.topic,
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        message.headers,
+        message.timestamp,
+    )
+
+
+class Reader:
+    """Not safe for concurrent use."""
+
+    def __init__(
+        self, connection: Connection, positions: Mapping[TopicPartition, int], *, isolation: str = "read_committed"
+    ) -> None:
+        self._connection = connection
+        self._isolation = isolation
+        self._positions = dict(positions)
+        self._buffer: deque[Record] = deque()
+        self._consumer: Any = None
+        self._silence = Silence(connection.limits.silence_s)
+
+    async def start(self) -> None:
+        """Connects. Raises LogUnavailable."""
+        if self._consumer is not None or not self._positions:
+            return
+        limit = self._connection.limits.answer_s
+        consumer = Consumer(
+            **self._connection.options(limit),
+            isolation_level=self._isolation,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_bytes=_FETCH_BYTES_MAX,
+            max_partition_fetch_bytes=2 << 20,
+        )
+        consumer.assign([Partition(*where) for where in self._positions])
+        try:
+            with translated(self._connection.gone("opening a reader", limit)):
+                await within(consumer.start(), limit)
+        except BaseException:
+            await stop_consumer(consumer)
+            raise
+        for where, offset in self._positions.items():
+            consumer.seek(Partition(*where), offset)
+        self._consumer = consumer
+        self._silence.heard()
+
+    async def poll(self, *, max_records: int, timeout: float) -> list[Record]:
+        """As the port says.
+
+        Raises:
+            LogUnavailable: silence, or an error of the broker; the next poll connects anew.
+            errors.OffsetOutOfRangeError: a position that the broker no longer, or not yet, has; ``move`` it.
+        """
+        if not self._buffer:
+            await self.start()
+            await self._fill(timeout)
+        buffer = self._buffer
+        if len(buffer) <= max_records:
+            taken = list(buffer)
+            buffer.clear()
+            return taken
+        return [buffer.popleft() for _ in range(max_records)]
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Next offset to return, per partition."""
+        self._remember()
+        positions = dict(self._positions)
+        for record in reversed(self._buffer):
+            positions[TopicPartition(record.topic, record.partition)] = record.offset
+        return positions
+
+    def move(self, where: TopicPartition, offset: int) -> None:
+        """Goes on at ``offset``."""
+        self._positions[where] = offset
+        if self._consumer is not None:
+            self._consumer.seek(Partition(*where), offset)
+
+    async def stop(self) -> None:
+        """Ends within two seconds. Idempotent."""
+        self._remember()
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await stop_consumer(consumer)
+
+    async def _fill(self, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        self._silence.resume()
+        while self._positions:
+            left = max(0.0, min(deadline - loop.time(), _CHUNK_S))
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=int(left * 1000))
+            except errors.OffsetOutOfRangeError:
+                raise
+            except BROKEN as error:
+                await self.stop()
+                raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
+            for messages in fetched.values():
+                self._buffer.extend(map(as_record, messages))
+            await self._listen()
+            if self._buffer or loop.time() >= deadline:
+                break
+        if not timeout:
+            await asyncio.sleep(0)
+
+    async def _listen(self) -> None:
+        consumer = self._consumer
+        stamps = (consumer.last_poll_timestamp(Partition(*where)) or 0 for where in self._positions)
+        if self._silence.too_long(stamps):
+            await self.stop()
+            raise LogUnavailable(self._connection.gone("reading", self._connection.limits.silence_s))
+
+    def _remember(self) -> None:
+        """Buffered records are behind us for the consumer, so its positions are where a new one goes on."""
+        if self._consumer is None:
+            return
+        assignment = self._consumer._subscription.subscription.assignment
+        for where in self._positions:
+            state = assignment.state_value(Partition(*where))
+            if state is not None and state.has_valid_position:
+                self._positions[where] = state.position

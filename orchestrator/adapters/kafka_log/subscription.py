@@ -1,0 +1,183 @@
+"""One consumer of a group of workers; see ``ports.log.Subscription``.
+
+What was fetched before a rebalance is thrown away: the next owner of the partition, or we ourselves, get it again from
+the committed position. A fetch is marked with the generation in which it was drained, not in which it was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import aiokafka.errors as errors
+
+from ...errors import LogUnavailable
+from ...ports.log import Record, TopicPartition
+from .driver import BROKEN, Consumer, Partition, RebalanceListener
+from .ending import abandon, stop_consumer, translated, within
+from .reader import as_record
+from .settings import Connection
+from .silence import Silence
+from .wire import Wire
+
+__all__ = ["KafkaSubscription"]
+
+_CHUNK_S = 0.5
+_FIRST_ASSIGNMENT_S = 2.0
+
+
+class KafkaSubscription:
+    def __init__(
+        self,
+        connection: Connection,
+        wire: Wire,
+        topics: Sequence[str],
+        group: str,
+        on_close: Callable[[KafkaSubscription], None],
+    ) -> None:
+        self._connection = connection
+        self._wire = wire
+        self._topics = list(topics)
+        self._group = group
+        self._on_close = on_close
+        self._closed = False
+        self._consumer: Any = None
+        self._buffer: deque[Record] = deque()
+        self._fetching: asyncio.Task[tuple[int, list[Record]]] | None = None
+        self._generation = 0
+        self._assigned = asyncio.Event()
+        self._silence = Silence(connection.limits.silence_s)
+
+    async def start(self) -> None:
+        """Joins the group. Raises LogUnavailable."""
+        limits = self._connection.limits
+        consumer = Consumer(
+            **self._connection.options(limits.rebalance_s + 10),
+            group_id=self._group,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_interval_ms=2**31 - 1,
+            session_timeout_ms=int(limits.session_s * 1000),
+            heartbeat_interval_ms=min(1000, int(limits.session_s * 1000) // 4),
+            rebalance_timeout_ms=int(limits.rebalance_s * 1000),
+            fetch_max_bytes=8 << 20,
+        )
+        try:
+            with translated(self._connection.gone(f"joining the group {self._group}", limits.answer_s)):
+                await within(consumer.start(), limits.answer_s)
+                consumer.subscribe(self._topics, listener=_listener(self))
+        except BaseException:
+            await stop_consumer(consumer)
+            raise
+        self._consumer = consumer
+        self._silence.heard()
+        try:
+            await asyncio.wait_for(self._assigned.wait(), _FIRST_ASSIGNMENT_S)
+        except TimeoutError:
+            return  # others have to rejoin first; polls wait for it
+
+    async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
+        if self._closed:
+            raise LogUnavailable("this subscription has been closed: subscribe again")
+        if not self._buffer:
+            if self._consumer is None:
+                await self.start()
+            await self._fill(timeout)
+        return [self._buffer.popleft() for _ in range(min(max_records, len(self._buffer)))]
+
+    def assigned(self) -> frozenset[TopicPartition]:
+        if self._consumer is None:
+            return frozenset()
+        return frozenset(TopicPartition(where.topic, where.partition) for where in self._consumer.assignment())
+
+    async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        held = self.assigned()
+        mine = {Partition(*where): offset for where, offset in positions.items() if where in held}
+        if not mine:
+            return
+        limit = self._connection.limits.answer_s
+        with translated(self._connection.gone(f"recording positions of the group {self._group}", limit)):
+            try:
+                await within(self._consumer.commit(mine), limit)
+            except (errors.CommitFailedError, errors.IllegalStateError):
+                return  # no longer assigned, or being shared out anew: delivered again to whoever gets them
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._on_close(self)
+        await self._drop(2.0)
+
+    async def _fill(self, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        self._silence.resume()
+        while True:
+            if self._fetching is None:
+                self._fetching = asyncio.create_task(self._fetch())
+            fetching = self._fetching
+            await asyncio.wait({fetching}, timeout=max(0.0, min(_CHUNK_S, deadline - loop.time())))
+            if fetching.done():
+                self._fetching = None
+                await self._keep(fetching)
+            await self._listen()
+            if self._buffer or loop.time() >= deadline:
+                return
+
+    async def _fetch(self) -> tuple[int, list[Record]]:
+        fetched = await self._consumer.getmany(timeout_ms=int(_CHUNK_S * 1000))
+        return self._generation, [as_record(message) for messages in fetched.values() for message in messages]
+
+    async def _keep(self, fetching: asyncio.Task[tuple[int, list[Record]]]) -> None:
+        try:
+            generation, records = fetching.result()
+        except BROKEN as error:
+            await self._drop(1.0)
+            raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
+        if generation == self._generation:
+            self._buffer.extend(records)
+
+    async def _listen(self) -> None:
+        consumer = self._consumer
+        held = consumer.assignment()
+        stamps = [consumer.last_poll_timestamp(where) or 0 for where in held]
+        ended = consumer._coordinator._coordination_task.done()
+        if not ended and not self._silence.too_long(stamps):
+            return
+        if not ended and (not held or consumer._subscription.reassignment_in_progress):
+            # More members than partitions, or a rebalance: nothing to read is no silence, if the broker is there.
+            await self._wire.topics()
+            self._silence.heard()
+            return
+        await self._drop(1.0)
+        raise LogUnavailable(self._connection.gone("reading", self._connection.limits.silence_s))
+
+    async def _drop(self, seconds: float) -> None:
+        """Gives up the consumer; the next poll joins anew, from the committed positions."""
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            await abandon(fetching)
+        consumer, self._consumer = self._consumer, None
+        self._forget()
+        if consumer is not None:
+            await stop_consumer(consumer, seconds)
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._buffer.clear()
+        self._assigned.clear()
+
+
+def _listener(subscription: KafkaSubscription) -> Any:
+    class Listener(RebalanceListener):  # type: ignore[misc]  # aiokafka's base class carries no types
+        def on_partitions_revoked(self, revoked: Any) -> None:
+            subscription._forget()
+
+        def on_partitions_assigned(self, assigned: Any) -> None:
+            subscription._assigned.set()
+
+    return Listener()

@@ -1,0 +1,127 @@
+"""Taking a partition: the order of steps that makes an owner's view the truth.
+
+1. Ask the coordinator what became of the id's last transaction. It must be asked before step 2 changes the answer.
+2. Start the producer: fences the predecessor, ends its open transaction.
+3. Compare the end of what is committed with the high watermark on every partition that the last transaction touched.
+   A broker that was killed may have called it complete and dropped its markers there (seen with replication factor 1).
+4. Where they differ, decide it by one transaction without records and with the coordinator's outcome.
+5. Only now is the state partition's end offset final: restore up to it.
+
+A crash in any gap leaves nothing behind that a repetition from step 1 does not find; step 4 is the only one that
+writes, and what it writes is the outcome that a repetition would choose as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import structlog
+
+from ...errors import CorruptRecord, LogUnavailable
+from ...ports.log import Position, TopicPartition
+from .ending import translated
+from .restore import last_touched, restore
+from .settings import Connection
+from .transactor import Transactor
+from .wire import Wire
+
+__all__ = ["Taken", "Topics", "take"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Topics(NamedTuple):
+    """Which topics the group of engines works on."""
+
+    inputs: str
+    state: str
+
+
+class Taken(NamedTuple):
+    """A partition that is ours: its producer, its documents, and where to go on."""
+
+    transactor: Transactor
+    documents: dict[bytes, bytes]
+    position: Position
+
+
+async def take(connection: Connection, wire: Wire, topics: Topics, partition: int) -> Taken:
+    """See the module's steps.
+
+    Raises:
+        LogUnavailable: the broker did not answer in time; nothing is held.
+        CorruptRecord: state and position contradict each other.
+    """
+    state, inputs = TopicPartition(topics.state, partition), TopicPartition(topics.inputs, partition)
+    transactional_id = f"{topics.inputs}-{partition}"
+    outcome = await wire.transaction(transactional_id)
+    transactor = Transactor(connection, transactional_id)
+    try:
+        await transactor.start()
+        await _settle(connection, wire, state, transactor, outcome)
+        documents, position = await restore(connection, wire, state)
+        start = await _start(wire, inputs, position)
+    except BaseException:
+        await transactor.stop()
+        raise
+    return Taken(transactor, documents, position or Position(start, 0))
+
+
+async def _settle(
+    connection: Connection, wire: Wire, state: TopicPartition, transactor: Transactor, outcome: str | None
+) -> None:
+    if outcome is None:
+        if await _undecided(wire, {state}):
+            raise CorruptRecord(
+                f"{state.topic}/{state.partition}",
+                "records of a transaction that the coordinator has forgotten lie open here: end it by hand "
+                "(kafka-transactions.sh find-hanging, then abort), then start again",
+            )
+        return
+    touched = await last_touched(connection, wire, state) | {state}
+    undecided = await _undecided(wire, touched)
+    if not undecided:
+        return
+    commit = outcome in ("CompleteCommit", "PrepareCommit")
+    _log.warning(
+        "settling a transaction that the broker left half marked",
+        transactional_id=transactor.transactional_id,
+        outcome="commit" if commit else "abort",
+        partitions=[f"{topic}/{partition}" for topic, partition in sorted(undecided)],
+    )
+    with translated(connection.gone("settling the predecessor's transaction", connection.limits.commit_s)):
+        await transactor.settle(undecided, commit=commit)
+    if state in await _undecided(wire, {state}):
+        raise LogUnavailable(f"{state.topic}/{state.partition} is not settled yet: take the partition again")
+
+
+async def _undecided(wire: Wire, places: frozenset[TopicPartition] | set[TopicPartition]) -> set[TopicPartition]:
+    """Where something lies between the committed end and the high watermark.
+
+    A partition can be shared with other owners, whose open transactions look the same from outside: a settling
+    transaction there writes one marker of ours that changes nothing of theirs.
+    """
+    known = await wire.topics()
+    there = [place for place in places if place.topic in known and place.partition < known[place.topic].partitions]
+    high = await wire.offsets(there, "high")
+    stable = await wire.offsets(there, "stable")
+    return {place for place in there if stable[place] < high[place]}
+
+
+async def _start(wire: Wire, inputs: TopicPartition, position: Position | None) -> int:
+    """The first input to read; checks that the position lies within the input partition."""
+    end = (await wire.offsets([inputs], "high"))[inputs]
+    earliest = (await wire.offsets([inputs], "earliest"))[inputs]
+    if position is None:
+        return earliest
+    where = f"{inputs.topic}/{inputs.partition}"
+    if position.offset > end:
+        raise CorruptRecord(
+            where,
+            f"the position {position.offset} lies past the end {end}: the topic was truncated or created anew while "
+            "its state was kept; restore it, or remove the state topic as well",
+        )
+    if position.offset < earliest:
+        # Retention also deletes transaction markers that nobody has to read, so this alone is no loss.
+        _log.warning("inputs before the earliest kept record are gone", place=where, position=position.offset)
+    return position.offset

@@ -1,0 +1,174 @@
+"""Questions to the broker that belong to no producer or consumer: topics, offsets, transactions, creation.
+
+One client per log, shared; every question is asked again until its deadline, and the client is made anew when the
+brokers it knows have all gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import aiokafka.errors as errors
+from aiokafka.protocol.offset import OffsetRequest
+
+from ...errors import LogUnavailable
+from ...ports.log import TopicPartition
+from .describe import DescribeTransactions
+from .driver import BROKEN, Admin, Coordination, Partition, topic_resource
+from .ending import within
+from .settings import Connection
+
+__all__ = ["TopicState", "Wire"]
+
+T = TypeVar("T")
+_ID_UNKNOWN = 105
+_RETRY_S = 0.1
+_Place = Literal["earliest", "stable", "high"]
+
+
+class TopicState(NamedTuple):
+    """A topic as the cluster has it: partition ids with a leader, and the smallest number of replicas of any."""
+
+    partitions: int
+    led: int
+    replicas: int
+
+
+class Wire:
+    """See the module's rules. Safe for concurrent use by tasks of one loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._admin: Any = None
+        self._lock = asyncio.Lock()
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._drop()
+
+    async def topics(self) -> Mapping[str, TopicState]:
+        """Every topic of the cluster. Asks for all of them: asking for one by name could create it."""
+
+        async def ask(admin: Any) -> Mapping[str, TopicState]:
+            found = await admin.describe_topics(None)
+            return {topic["topic"]: _topic_state(topic["partitions"]) for topic in found if not topic["error_code"]}
+
+        return await self._asked("listing topics", ask)
+
+    async def configs(self, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """The configuration of existing topics."""
+
+        async def ask(admin: Any) -> Mapping[str, Mapping[str, str]]:
+            answers = await admin.describe_configs([topic_resource(name) for name in names])
+            found: dict[str, Mapping[str, str]] = {}
+            for code, _message, _kind, name, entries in (row for answer in answers for row in answer.resources):
+                if code:
+                    raise errors.for_code(code)(name)
+                found[name] = {entry[0]: entry[1] for entry in entries}
+            return found
+
+        return await self._asked("reading topic configurations", ask)
+
+    async def create(self, new_topics: Sequence[Any]) -> Mapping[str, tuple[int, str]]:
+        """Creates topics; per topic the broker's error code (0: created, 36: exists) and its message."""
+
+        async def ask(admin: Any) -> Mapping[str, tuple[int, str]]:
+            answer = await admin.create_topics(list(new_topics))
+            return {row[0]: (row[1], (row[2] or "") if len(row) > 2 else "") for row in answer.topic_errors}
+
+        return await self._asked("creating topics", ask)
+
+    async def offsets(self, places: Iterable[TopicPartition], place: _Place) -> dict[TopicPartition, int]:
+        """Per partition: the first record kept, the end of what is committed (LSO), or the high watermark."""
+        wanted = list(places)
+        timestamp, isolation = (-2, 0) if place == "earliest" else (-1, int(place == "stable"))
+
+        async def ask(admin: Any) -> dict[TopicPartition, int]:
+            client = admin._client
+            by_leader: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
+            for topic, partition in wanted:
+                leader = client.cluster.leader_for_partition(Partition(topic, partition))
+                if leader is None or leader < 0:
+                    raise errors.LeaderNotAvailableError(f"{topic}/{partition}")
+                by_leader[leader][topic].append((partition, timestamp))
+            asked = [
+                client.send(leader, OffsetRequest(-1, isolation, list(topics.items())))
+                for leader, topics in by_leader.items()
+            ]
+            found: dict[TopicPartition, int] = {}
+            for answer in await asyncio.gather(*asked):
+                for topic, rows in answer.topics:
+                    for partition, code, _timestamp, offset in rows:
+                        if code:
+                            raise errors.for_code(code)(f"{topic}/{partition}")
+                        found[TopicPartition(topic, partition)] = offset
+            return found
+
+        return await self._asked("asking for offsets", ask) if wanted else {}
+
+    async def transaction(self, transactional_id: str) -> str | None:
+        """The coordinator's state of an id's last transaction: Ongoing, CompleteCommit, ...; None: id unknown."""
+
+        async def ask(admin: Any) -> str | None:
+            client = admin._client
+            node = await client.coordinator_lookup(Coordination.TRANSACTION, transactional_id)
+            answer = await client.send(node, DescribeTransactions(transactional_id))
+            code, _id, state = answer.states[0][:3]
+            if code == _ID_UNKNOWN:
+                return None
+            if code:
+                raise errors.for_code(code)(transactional_id)
+            return str(state)
+
+        return await self._asked(f"asking about the transaction of {transactional_id}", ask)
+
+    async def _asked(self, doing: str, ask: Callable[[Any], Awaitable[T]]) -> T:
+        limit = self._connection.limits.answer_s
+        last: list[str] = []
+        try:
+            return await within(self._until_answered(ask, last), limit)
+        except TimeoutError as error:
+            await self._drop()
+            why = f" ({last[-1]})" if last else ""
+            raise LogUnavailable(self._connection.gone(doing, limit) + why) from error
+
+    async def _until_answered(self, ask: Callable[[Any], Awaitable[T]], last: list[str]) -> T:
+        wait = 0.0
+        while True:
+            try:
+                admin = await self._started()
+                return await ask(admin)
+            # AttributeError: aiokafka reads the controller's id of a cluster that has none at the moment.
+            except (*BROKEN, AttributeError) as error:
+                last[:] = [f"{type(error).__name__}: {error}"]
+                await asyncio.sleep(wait)
+                wait = _RETRY_S
+                if self._admin is not None:
+                    await self._admin._client.force_metadata_update()
+
+    async def _started(self) -> Any:
+        async with self._lock:
+            if self._closed:
+                raise LogUnavailable("the log has been closed: open another")
+            if self._admin is None:
+                admin = Admin(**self._connection.options(self._connection.limits.answer_s))
+                await admin.start()
+                self._admin = admin
+            return self._admin
+
+    async def _drop(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            try:
+                await within(admin.close(), 1.0)
+            except BROKEN:
+                return
+
+
+def _topic_state(rows: Sequence[Mapping[str, Any]]) -> TopicState:
+    led = sum(1 for row in rows if row["leader"] >= 0)
+    return TopicState(len(rows), led, min((len(row["replicas"]) for row in rows), default=0))

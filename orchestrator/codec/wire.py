@@ -6,6 +6,7 @@ Values are JSON bodies; every attribute travels as ``ce_<name>``; ``traceparent`
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ..ports.log import Headers
 
@@ -30,20 +31,23 @@ def envelope(
     extensions: tuple[tuple[str, str], ...] = (),
 ) -> Headers:
     """The headers of a record of ours. ``extensions`` are names without the ``ce_`` prefix."""
-    when = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    headers = [
+    headers = (
         _SPEC,
         _JSON,
         ("ce_id", id.encode()),
         ("ce_type", kind.encode()),
         ("ce_source", source.encode()),
         ("ce_subject", subject.encode()),
-        ("ce_time", when.encode()),
-        *((f"ce_{name}", value.encode()) for name, value in extensions),
-    ]
-    if traceparent is not None:
-        headers.append(("traceparent", traceparent.encode()))
-    return tuple(headers)
+        ("ce_time", _time(now_ms)),
+        *[("ce_" + name, value.encode()) for name, value in extensions],
+    )
+    return headers if traceparent is None else (*headers, ("traceparent", traceparent.encode()))
+
+
+@lru_cache(maxsize=64)
+def _time(now_ms: int) -> bytes:
+    """RFC 3339 with milliseconds; the records of a batch share one time."""
+    return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").encode()
 
 
 def header_map(headers: Headers) -> dict[str, bytes]:

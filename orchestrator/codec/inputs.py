@@ -42,7 +42,7 @@ def decode_input(record: Record) -> Start | Act | Reply:
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
         raise BadRecord(f"ce_type {kind!r} is not known to this version")
-    body = _body(record)
+    body: dict[str, Any] = _body(record)
     if kind == COMPLETED:
         body = {"reply": body}
     body["id"] = required(headers, "ce_id")[:_MAX_ID_CHARS]

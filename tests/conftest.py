@@ -13,4 +13,5 @@ pytest.register_assert_rewrite(
     "tests.contract.group_contract",
     "tests.contract.log_contract",
     "tests.contract.owner_contract",
+    "tests.contract.read_model_contract",
 )

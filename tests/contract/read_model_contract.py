@@ -1,0 +1,184 @@
+"""The behaviour suite of the read model port: every adapter passes it by a subclass that supplies ``read_model``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from sagaline.orchestrator.errors import InvalidRequest
+from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
+from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.messages.outputs import Change, Outcome
+from sagaline.orchestrator.ports.log import TopicPartition
+from sagaline.orchestrator.ports.read_model import HistoryRow, InstanceFilter, ReadModel, Update
+
+__all__ = ["ReadModelContract", "document", "row", "update"]
+
+STATE = TopicPartition("t.state", 0)
+HISTORY = TopicPartition("t.history", 1)
+
+
+def document(key: str = "A-1", *, updated_ms: int = 1_000, revision: int = 1, **more: object) -> Document:
+    fresh = Document(
+        id=f"order-checkout/{key}",
+        definition="order-checkout",
+        version=1,
+        key=key,
+        status=Status.RUNNING,
+        revision=revision,
+        state={"order": {"id": key, "note": "ü €"}},
+        digest="d",
+        started_by="r",
+        created_ms=1_000,
+        updated_ms=updated_ms,
+        steps={"reserve": StepRecord(status=StepStatus.SENT, at_ms=1_000, undo="release", attempt=1)},
+        timers={"reserve:deadline": 31_000},
+    )
+    return replace(fresh, **more)  # type: ignore[arg-type]  # fields by name, as the caller gives them
+
+
+def row(sequence: int, key: str = "A-1", *, at_ms: int = 1_000, revision: int = 1) -> HistoryRow:
+    instance = f"order-checkout/{key}"
+    record = HistoryRecord(
+        instance=instance,
+        revision=revision,
+        at_ms=at_ms,
+        outcome=Outcome.APPLIED,
+        status=Status.RUNNING,
+        message=Start(id="r", definition="order-checkout", key=key, input={"a": [1, None, "x"]}),
+        changes=(Change(what="instance", before=None, after="running"),),
+        sent=(SentCommand(id=f"{instance}/reserve/1", contract="reserve-stock", queue="inventory"),),
+    )
+    return HistoryRow(sequence, record)
+
+
+def update(*documents: Document, history: tuple[HistoryRow, ...] = (), position: int = 1) -> Update:
+    return Update({each.id: each for each in documents}, history, {STATE: position, HISTORY: position})
+
+
+class ReadModelContract:
+    @pytest.fixture
+    def read_model(self) -> AsyncIterator[ReadModel]:
+        raise NotImplementedError("the binding supplies an open, empty read model")
+
+    async def test_a_fresh_one_knows_nothing(self, read_model: ReadModel) -> None:
+        assert dict(await read_model.positions()) == {}
+        assert await read_model.get("order-checkout/A-1") is None
+        assert await read_model.list(InstanceFilter(), limit=10) == ([], None)
+        assert list(await read_model.history("order-checkout/A-1", limit=10)) == []
+
+    async def test_what_was_applied_comes_back_as_it_was(self, read_model: ReadModel) -> None:
+        cause = Cause(kind=CauseKind.REFUSED, message="no", at_ms=3, step="reserve", code="x", detail="…")
+        applied = document(status=Status.COMPENSATING, cause=cause, backward=True, traceparent="00-1-2-01")
+        await read_model.apply(update(applied, history=(row(4),)))
+        assert await read_model.get(applied.id) == applied
+        assert list(await read_model.history(applied.id, limit=10)) == [row(4)]
+
+    async def test_positions_come_with_the_update(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(document(), position=7))
+        assert dict(await read_model.positions()) == {STATE: 7, HISTORY: 7}
+
+    async def test_applying_again_changes_nothing(self, read_model: ReadModel) -> None:
+        same = update(document(), history=(row(1), row(2)), position=3)
+        await read_model.apply(same)
+        await read_model.apply(same)
+        assert list(await read_model.history("order-checkout/A-1", limit=10)) == [row(1), row(2)]
+        assert (await read_model.list(InstanceFilter(), limit=10)).documents == [document()]
+
+    async def test_an_older_update_does_not_take_anything_back(self, read_model: ReadModel) -> None:
+        newer = document(updated_ms=2_000, revision=5, status=Status.COMPLETED)
+        await read_model.apply(update(newer, position=9))
+        await read_model.apply(update(document(updated_ms=1_500, revision=4), position=4))
+        await read_model.apply(update(document(updated_ms=2_000, revision=4), position=4))
+        assert await read_model.get(newer.id) == newer
+        assert dict(await read_model.positions()) == {STATE: 9, HISTORY: 9}
+
+    async def test_a_key_that_is_used_again_after_its_retention_shows_the_new_instance(
+        self, read_model: ReadModel
+    ) -> None:
+        await read_model.apply(update(document(revision=12, updated_ms=2_000, status=Status.COMPLETED)))
+        await read_model.apply(update(document(revision=1, updated_ms=9_000), position=2))
+        found = await read_model.get("order-checkout/A-1")
+        assert found is not None
+        assert (found.revision, found.status) == (1, Status.RUNNING)
+
+    async def test_an_instance_that_is_gone_leaves_its_history(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(document(), history=(row(1),)))
+        await read_model.apply(Update({"order-checkout/A-1": None}, (), {STATE: 2}))
+        assert await read_model.get("order-checkout/A-1") is None
+        assert list(await read_model.history("order-checkout/A-1", limit=10)) == [row(1)]
+
+    async def test_lists_newest_change_first_page_by_page_without_gap_or_repeat(self, read_model: ReadModel) -> None:
+        many = [document(f"A-{n}", updated_ms=1_000 + n // 3) for n in range(25)]
+        await read_model.apply(update(*many))
+        found: list[Document] = []
+        cursor: str | None = None
+        for _ in range(4):
+            page = await read_model.list(InstanceFilter(), limit=7, cursor=cursor)
+            found += page.documents
+            cursor = page.cursor
+        assert cursor is None
+        assert [each.id for each in found] == [
+            each.id for each in sorted(many, key=lambda each: (each.updated_ms, each.id), reverse=True)
+        ]
+
+    async def test_a_page_that_is_exactly_full_is_the_last(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(document("A-1"), document("A-2")))
+        assert (await read_model.list(InstanceFilter(), limit=2)).cursor is None
+
+    async def test_all_conditions_of_a_filter_hold(self, read_model: ReadModel) -> None:
+        done = document("A-2", status=Status.COMPLETED)
+        other = document("A-1", id="refund/A-1", definition="refund")
+        await read_model.apply(update(document("A-1"), done, other))
+
+        async def ids(where: InstanceFilter) -> list[str]:
+            return sorted(each.id for each in (await read_model.list(where, limit=10)).documents)
+
+        assert await ids(InstanceFilter(status=Status.COMPLETED)) == [done.id]
+        assert await ids(InstanceFilter(key="A-1")) == ["order-checkout/A-1", "refund/A-1"]
+        assert await ids(InstanceFilter(key="A-1", definition="refund")) == ["refund/A-1"]
+        assert await ids(InstanceFilter(key="A-1", status=Status.COMPLETED)) == []
+        assert await ids(InstanceFilter(key="A-%")) == []
+
+    @pytest.mark.parametrize("cursor", ["x", "", "AAAA", "bnVsbA", "WzEsMl0", "ü", "W" * 5000, "WzFlOTk5LCJhIl0"])
+    async def test_a_foreign_cursor_is_refused(self, read_model: ReadModel, cursor: str) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            await read_model.list(InstanceFilter(), limit=2, cursor=cursor)
+        assert refused.value.field == "cursor"
+
+    async def test_history_is_paged_by_sequence(self, read_model: ReadModel) -> None:
+        rows = tuple(row(n) for n in (3, 5, 8, 13))
+        await read_model.apply(update(document(), history=(*rows, row(4, "other"))))
+        assert list(await read_model.history("order-checkout/A-1", limit=2)) == list(rows[:2])
+        assert list(await read_model.history("order-checkout/A-1", after=5, limit=9)) == list(rows[2:])
+
+    async def test_clear_forgets_everything(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(document(), history=(row(1),)))
+        await read_model.clear()
+        assert dict(await read_model.positions()) == {}
+        assert await read_model.get("order-checkout/A-1") is None
+        assert list(await read_model.history("order-checkout/A-1", limit=10)) == []
+
+    async def test_any_text_can_be_a_key(self, read_model: ReadModel) -> None:
+        keys = ["'; drop table x; --", "a/b/history", "%2F", "ключ", "🛒", "x" * 256]
+        await read_model.apply(update(*(document(key) for key in keys)))
+        for key in keys:
+            found = await read_model.get(f"order-checkout/{key}")
+            assert found is not None
+            assert found.key == key
+
+    async def test_concurrent_use(self, read_model: ReadModel) -> None:
+        async def one(n: int) -> Document | None:
+            await read_model.apply(update(document(f"A-{n}"), position=n + 1))
+            return await read_model.get(f"order-checkout/A-{n}")
+
+        found = await asyncio.gather(*(one(n) for n in range(20)))
+        assert [each.key if each else None for each in found] == [f"A-{n}" for n in range(20)]
+
+    async def test_close_is_idempotent(self, read_model: ReadModel) -> None:
+        await read_model.close()
+        await read_model.close()

@@ -36,6 +36,8 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class TopicPartition(NamedTuple):
+    """One partition of one topic; partitions count from 0."""
+
     topic: str
     partition: int
 

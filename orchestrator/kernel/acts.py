@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from ..messages.document import CauseKind, Document, Status, StepStatus
+from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
-from ..messages.outputs import Change
-from .flow import compensate, go_on
-from .replies import apply_deferred, reopen
-from .run import Run
+from ..messages.outputs import Change, Decision, Outcome
+from .flow import compensate, go_on, undo_order
+from .parking import apply_deferred, reopen, restore_timers
+from .run import RETENTION, Run
 from .sending import leg_of, send
 
-__all__ = ["apply_act", "objection"]
+__all__ = ["abandon", "apply_act", "fulfilled", "objection"]
+
+_CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
 
 
 def objection(document: Document, act: ActName) -> str | None:
@@ -51,14 +54,40 @@ def fulfilled(document: Document, act: ActName) -> bool:
 
 
 def apply_act(run: Run, act: Act) -> None:
-    """Carries out a legal act that changes something."""
+    """Carries out a legal act that changes something and needs the definition's code (``abandon`` needs none)."""
     _ACTS[act.act](run, act)
 
 
+def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
+    """Closes an instance in attention as it stands; the reason names each step whose effect stands or may stand."""
+    left = [
+        f"{name} ({document.steps[name].status})"
+        for name in undo_order(document.steps)
+        if _is_open(document.steps[name])
+    ]
+    closed = replace(
+        document,
+        status=Status.ABANDONED,
+        revision=document.revision + 1,
+        updated_ms=now_ms,
+        paused=False,
+        timers={RETENTION: now_ms + retention_ms},
+        deferred=(),
+        finished_ms=now_ms,
+    )
+    change = Change(what="instance", before=document.status, after=Status.ABANDONED)
+    reason = f"left open: {', '.join(left) or 'nothing'}"
+    return Decision(document=closed, outcome=Outcome.APPLIED, changes=(change,), reason=reason)
+
+
+def _is_open(record: StepRecord) -> bool:
+    if record.attempt == 0 or record.status in _CLOSED:
+        return False
+    return record.undo is not None or record.status is not StepStatus.DONE
+
+
 def _cancel(run: Run, act: Act) -> None:
-    for name, record in list(run.steps.items()):
-        if record.status is StepStatus.BLOCKED and record.attempt > 0:
-            run.mark(name, StepStatus.FAILED, error=record.error)
+    restore_timers(run)
     _set_paused(run, False)
     why = f": {act.reason}" if act.reason else ""
     compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
@@ -83,10 +112,6 @@ def _retry(run: Run, _: Act) -> None:
     go_on(run)
 
 
-def _abandon(run: Run, _: Act) -> None:
-    run.move(Status.ABANDONED)
-
-
 def _set_paused(run: Run, paused: bool) -> None:
     if run.paused != paused:
         before, after = ("paused", "resumed") if run.paused else ("resumed", "paused")
@@ -99,5 +124,4 @@ _ACTS: dict[ActName, Callable[[Run, Act], None]] = {
     ActName.PAUSE: _pause,
     ActName.RESUME: _resume,
     ActName.RETRY: _retry,
-    ActName.ABANDON: _abandon,
 }

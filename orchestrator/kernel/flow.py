@@ -10,10 +10,10 @@ from ..messages.document import Cause, CauseKind, Status, StepRecord, StepStatus
 from .run import Run
 from .sending import leg_of, send
 
-__all__ = ["advance", "compensate", "go_on", "undoable"]
+__all__ = ["advance", "compensate", "go_on", "undo_order"]
 
-_IN_FLIGHT = frozenset({StepStatus.SENT, StepStatus.WAITING})
-_UNDO_IN_FLIGHT = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
+_IN_FLIGHT = frozenset({StepStatus.SENT, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
+_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
 
 
 def go_on(run: Run) -> None:
@@ -47,39 +47,40 @@ def advance(run: Run) -> None:
 
 def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:
     """Turns the instance round: from here on it is unwound."""
-    run.cause = Cause(kind=kind, message=message, at_ms=run.now_ms, step=step, code=code)
+    run.cause = Cause(
+        kind=kind, message=run.shortened(message), at_ms=run.now_ms, step=step, code=code and run.shortened(code)
+    )
     run.backward = True
     run.attention = None
     run.move(Status.COMPENSATING)
     go_on(run)
 
 
-def undoable(steps: dict[str, StepRecord]) -> list[str]:
-    """Steps whose effect stands or may stand and that have an undo, in the order in which they are undone.
+def undo_order(steps: dict[str, StepRecord]) -> list[str]:
+    """All steps in the order in which they are undone.
 
-    First those that may have happened (they began last), then the done ones in reverse order of completion.
+    First those that never completed (they may have happened; the last to begin first), then the others in reverse
+    order of completion.
     """
-    open_steps = [
-        (record.order is not None, -(record.order or 0), name)
-        for name, record in steps.items()
-        if record.undo is not None and record.status in (StepStatus.DONE, StepStatus.FAILED)
-    ]
-    return [name for _, _, name in sorted(open_steps)]
+    last = len(steps) + 1
+    ranked = [(record.order or last, began, name) for began, (name, record) in enumerate(steps.items())]
+    return [name for _, _, name in sorted(ranked, reverse=True)]
 
 
 def _unwind(run: Run) -> None:
     """Sends the next undo, or ends; waits while a step or an undo is in flight."""
     for name, record in list(run.steps.items()):
-        if record.status is StepStatus.WAITING:
-            run.clear_timers(name)
-            run.mark(name, StepStatus.FAILED, error=record.error)
-        elif record.status is StepStatus.SENT or record.status in _UNDO_IN_FLIGHT:
+        if record.status in _IN_FLIGHT:
             return
-    following = undoable(run.steps)
-    if following:
-        send(run, leg_of(run.step(following[0]), undo=True), fresh=True)
-    else:
-        run.move(Status.COMPENSATED)
+        if record.status is StepStatus.WAITING or (record.status is StepStatus.BLOCKED and record.attempt > 0):
+            run.clear_timers(name)
+            run.mark(name, StepStatus.FAILED)
+    for name in undo_order(run.steps):
+        record = run.steps[name]
+        if record.undo is not None and record.status in _TO_UNDO:
+            send(run, leg_of(run.step(name), undo=True), fresh=True)
+            return
+    run.move(Status.COMPENSATED)
 
 
 def _resend_held(run: Run) -> None:

@@ -12,10 +12,12 @@ class Limits:
     """``document_bytes`` and ``command_bytes`` must fit the log's largest value.
 
     ``deferred_max``: messages kept for an instance whose version is not deployed; more are ignored and counted.
-    ``detail_chars``: of a traceback or a worker's error text, the end is kept.
+    ``detail_chars``: of a traceback the end is kept, of any other text both ends.
+    ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 
     document_bytes: int = 512_000
     command_bytes: int = 512_000
     deferred_max: int = 100
     detail_chars: int = 4_000
+    orphan_retention_ms: int = 7 * 24 * 3_600_000

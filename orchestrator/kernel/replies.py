@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import traceback
 from typing import assert_never
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ..messages.document import CauseKind, Status, StepRecord, StepStatus
-from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
+from ..messages.document import CauseKind, StepRecord, StepStatus
+from ..messages.inputs import Completed, Failed, Refused, Reply
 from ..messages.outputs import command_id
 from .flow import compensate, go_on
-from .run import Run
-from .sending import Leg, leg_of, plan_retry, send
+from .run import Run, said
+from .sending import Leg, halt, leg_of, plan_retry, send
 
-__all__ = ["apply_deferred", "on_reply", "on_step_timer", "open_attempt", "reopen"]
+__all__ = ["on_reply", "on_step_timer", "open_attempt"]
 
-_TIMER_NEEDS = {
+_TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
     "retry": (StepStatus.WAITING, StepStatus.UNDO_WAITING),
     "attempt": (StepStatus.SENT, StepStatus.UNDO_SENT),
     "deadline": (StepStatus.SENT, StepStatus.WAITING, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING),
@@ -55,8 +55,8 @@ def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
 def on_step_timer(run: Run, timer: str) -> None:
     """A timer of a step is due; it is gone from the document already."""
     name, _, what = timer.rpartition(":")
-    record = run.steps[name]
-    if record.status not in _TIMER_NEEDS[what]:
+    record = run.steps.get(name)
+    if record is None or record.status not in _TIMER_NEEDS.get(what, ()):
         return
     undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
     leg = leg_of(run.step(name), undo=undo)
@@ -65,48 +65,32 @@ def on_step_timer(run: Run, timer: str) -> None:
             if not run.paused:
                 send(run, leg, fresh=False)
         case "attempt":
-            _attempt_failed(run, leg, "no answer in time")
+            if leg.undo or not run.backward:  # what a cancel found in flight is given until its deadline
+                _attempt_failed(run, leg, "no answer in time")
         case _:
             last = f"; the last error: {record.error}" if record.error else ""
             _round_over(run, leg, CauseKind.TIMEOUT, f"no outcome within {leg.timeout_ms / 1000:g} s{last}")
 
 
-def reopen(run: Run) -> None:
-    """Goes on with an instance whose version is deployed again: first with what came in the meantime."""
-    run.attention = None
-    run.move(Status.COMPENSATING if run.backward else Status.RUNNING)
-    apply_deferred(run)
-
-
-def apply_deferred(run: Run) -> None:
-    """Applies, in order of arrival, the messages that were kept while the version was not deployed."""
-    waiting, run.deferred = run.deferred, ()
-    for message in waiting:
-        if run.status not in (Status.RUNNING, Status.COMPENSATING):
-            return
-        if isinstance(message, TimerFired):
-            on_step_timer(run, message.timer)
-        elif (found := open_attempt(run.id, run.steps, message)) is not None:
-            on_reply(run, *found, message)
-
-
 def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     try:
-        value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=False, by_name=True)
+        value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
+        kept = value.model_dump(mode="json", by_alias=False, round_trip=True) if leg.into is not None else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
+        return
+    except Exception as error:
+        message = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r}, raised {said(error)}"
+        halt(run, leg, CauseKind.CODE, f"{message}; deploy a mended one, then retry", traceback.format_exc())
         return
     run.clear_timers(leg.step)
     if leg.undo:
         run.mark(leg.step, StepStatus.UNDONE)
     else:
-        record = run.mark(leg.step, StepStatus.DONE)
-        order = 1 + max((r.order or 0 for r in run.steps.values()), default=0)
-        run.steps[leg.step] = replace(record, order=order)
-        into = run.step(leg.step).options.into
-        if into is not None:
-            run.put(into, value)
+        run.mark(leg.step, StepStatus.DONE)
+        if leg.into is not None:
+            run.put(leg.into, kept)
     go_on(run)
 
 
@@ -130,8 +114,6 @@ def _attempt_failed(run: Run, leg: Leg, error: str) -> None:
     if run.backward and not leg.undo:
         _round_over(run, leg, CauseKind.ATTEMPTS, error)
     elif not plan_retry(run, leg, error):
-        record = run.steps[leg.step]
-        run.steps[leg.step] = replace(record, error=error)
         _round_over(run, leg, CauseKind.ATTEMPTS, f"{leg.retry.max_attempts} attempts failed; the last: {error}")
 
 

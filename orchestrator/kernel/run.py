@@ -5,13 +5,13 @@ Lives for one call of ``decide`` and never leaves it. Nothing else in the kernel
 
 from __future__ import annotations
 
-from dataclasses import replace
+import traceback
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 
-from ..messages.document import Attention, Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.outputs import Action, Change, Decision, Outcome
 from .transitions import INSTANCE, STEP
 
@@ -19,9 +19,16 @@ if TYPE_CHECKING:
     from ...sagas import Saga, Step
     from .limits import Limits
 
-__all__ = ["Run"]
+__all__ = ["RETENTION", "Run", "said"]
 
 RETENTION = "~retention"
+_STANDS = frozenset({Status.ATTENTION, Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED})
+_SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
+
+
+def said(error: Exception) -> str:
+    """An exception's type and message, also of one whose own ``__str__`` raises."""
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 class Run:
@@ -51,7 +58,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Nothing more may be sent: ended, waiting for an operator, or paused."""
-        return self.paused or self.status is Status.ATTENTION or self.status.is_final
+        return self.paused or self.status in _STANDS
 
     def step(self, name: str) -> Step[BaseModel]:
         return self.definition.steps[name]
@@ -62,24 +69,57 @@ class Run:
             self._model = self.definition.state.model_validate_json(to_json(self.state), by_alias=False, by_name=True)
         return self._model
 
-    def put(self, field: str, value: BaseModel) -> None:
+    def put(self, field: str, value: JsonValue) -> None:
         """Sets one field of the state."""
-        self.state = {**self.state, field: value.model_dump(mode="json")}
+        self.state = {**self.state, field: value}
         self._model = None
 
-    def mark(self, name: str, status: StepStatus, *, error: str | None = None) -> StepRecord:
+    def mark(self, name: str, status: StepStatus, *, error: str | None = None) -> None:
         """Moves a step to another status; an illegal move is a defect of the kernel and raises AssertionError."""
+        record = self._leaving(name, status)
+        order = record.order
+        if status is StepStatus.DONE:
+            order = 1 + max((other.order or 0 for other in self.steps.values()), default=0)
+        self.steps[name] = StepRecord(
+            status=status,
+            at_ms=self.now_ms,
+            undo=record.undo,
+            attempt=record.attempt,
+            undo_attempt=record.undo_attempt,
+            spent=record.spent,
+            undo_spent=record.undo_spent,
+            order=order,
+            error=None if status in _SETTLED else self.shortened(error) if error else record.error,
+        )
+
+    def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
+        """Counts one more command of a step, or of its undo; returns its number. ``fresh`` opens a new round."""
+        status = StepStatus.UNDO_SENT if undo else StepStatus.SENT
+        record = self._leaving(name, status)
+        attempt = 1 + (record.undo_attempt if undo else record.attempt)
+        self.steps[name] = StepRecord(
+            status=status,
+            at_ms=self.now_ms,
+            undo=record.undo,
+            attempt=record.attempt if undo else attempt,
+            undo_attempt=attempt if undo else record.undo_attempt,
+            spent=attempt - 1 if fresh and not undo else record.spent,
+            undo_spent=attempt - 1 if fresh and undo else record.undo_spent,
+            order=record.order,
+            error=record.error,
+        )
+        return attempt
+
+    def _leaving(self, name: str, after: StepStatus) -> StepRecord:
+        """The record that a step leaves behind for another status, a blank one for a step that begins."""
         record = self.steps.get(name)
         before = record.status if record else None
-        assert status in STEP[before], f"step {name}: {before} -> {status}"
-        if record is None:
-            undo = self.step(name).compensation
-            record = StepRecord(status=status, at_ms=self.now_ms, undo=undo.contract.name if undo else None)
-        settled = status in (StepStatus.DONE, StepStatus.UNDONE)
-        kept = None if settled else error or record.error
-        self.steps[name] = replace(record, status=status, at_ms=self.now_ms, error=kept)
-        self.changes.append(Change(what=name, before=before, after=status))
-        return self.steps[name]
+        assert after in STEP[before], f"step {name}: {before} -> {after}"
+        self.changes.append(Change(what=name, before=before, after=after))
+        if record is not None:
+            return record
+        undo = self.step(name).compensation
+        return StepRecord(status=after, at_ms=self.now_ms, undo=undo.contract.name if undo else None)
 
     def move(self, status: Status) -> None:
         """Moves the instance to another status; an illegal move raises AssertionError."""
@@ -91,10 +131,19 @@ class Run:
             self.timers = {RETENTION: self.now_ms + round(self.definition.retention.total_seconds() * 1000)}
             self.paused = False
 
+    def shortened(self, text: str) -> str:
+        """A text from outside, cut in the middle so that it cannot blow up the document."""
+        most = self.limits.detail_chars
+        return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
+
     def stop(self, kind: CauseKind, message: str, *, step: str | None = None, detail: str = "") -> None:
         """Puts the instance into ``attention``: no timer, nothing more goes out, an operator must look."""
         self.attention = Attention(
-            kind=kind, message=message, at_ms=self.now_ms, step=step, detail=detail[-self.limits.detail_chars :]
+            kind=kind,
+            message=self.shortened(message),
+            at_ms=self.now_ms,
+            step=step,
+            detail=detail[-self.limits.detail_chars :],
         )
         self.timers = {}
         self.paused = False
@@ -106,11 +155,19 @@ class Run:
 
     def decision(self, outcome: Outcome = Outcome.APPLIED) -> Decision:
         """The new document, one revision on."""
-        document = replace(
-            self.document,
+        old = self.document
+        document = Document(
+            format=FORMAT,
+            id=old.id,
+            definition=old.definition,
+            version=old.version,
+            key=old.key,
             status=self.status,
-            revision=self.document.revision + 1,
+            revision=old.revision + 1,
             state=self.state,
+            digest=old.digest,
+            started_by=old.started_by,
+            created_ms=old.created_ms,
             updated_ms=self.now_ms,
             paused=self.paused,
             backward=self.backward,
@@ -121,5 +178,6 @@ class Run:
             attention=self.attention,
             deferred=self.deferred,
             finished_ms=self.finished_ms,
+            traceparent=old.traceparent,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import traceback
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,9 +19,9 @@ from ...sagas import Contract, Retry, Step
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
-from .run import Run
+from .run import Run, said
 
-__all__ = ["Leg", "leg_of", "plan_retry", "send"]
+__all__ = ["Leg", "halt", "leg_of", "plan_retry", "send"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,33 +32,35 @@ class Leg:
     undo: bool
     contract: Contract[Any, Any]
     build: Callable[[Any], BaseModel]
+    into: str | None
     timeout_ms: int
+    attempt_timeout_ms: int | None
     retry: Retry
-    sent: StepStatus
     waiting: StepStatus
     blocked: StepStatus
 
-    def attempts(self, record: StepRecord | None) -> int:
+    def attempts(self, record: StepRecord) -> int:
         """Commands sent so far."""
-        if record is None:
-            return 0
         return record.undo_attempt if self.undo else record.attempt
 
     def spent(self, record: StepRecord) -> int:
         return record.undo_spent if self.undo else record.spent
 
 
+@lru_cache(maxsize=4096)
 def leg_of(step: Step[Any], *, undo: bool) -> Leg:
     """The forward leg of a step, or its undo (which it must have)."""
     if not undo:
+        retry = step.options.retry
         return Leg(
             step=step.name,
             undo=False,
             contract=step.contract,
             build=step.build,
+            into=step.options.into,
             timeout_ms=to_ms(step.options.timeout),
-            retry=step.options.retry,
-            sent=StepStatus.SENT,
+            attempt_timeout_ms=_optional_ms(retry.attempt_timeout),
+            retry=retry,
             waiting=StepStatus.WAITING,
             blocked=StepStatus.BLOCKED,
         )
@@ -67,12 +71,17 @@ def leg_of(step: Step[Any], *, undo: bool) -> Leg:
         undo=True,
         contract=compensation.contract,
         build=compensation.build,
+        into=None,
         timeout_ms=to_ms(compensation.timeout),
+        attempt_timeout_ms=_optional_ms(compensation.retry.attempt_timeout),
         retry=compensation.retry,
-        sent=StepStatus.UNDO_SENT,
         waiting=StepStatus.UNDO_WAITING,
         blocked=StepStatus.UNDO_FAILED,
     )
+
+
+def _optional_ms(span: timedelta | None) -> int | None:
+    return None if span is None else to_ms(span)
 
 
 def send(run: Run, leg: Leg, *, fresh: bool) -> None:
@@ -83,17 +92,12 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
     payload = _payload(run, leg)
     if payload is None:
         return
-    record = run.mark(leg.step, leg.sent)
-    attempt = leg.attempts(record) + 1
-    if leg.undo:
-        record = replace(record, undo_attempt=attempt, undo_spent=attempt - 1 if fresh else record.undo_spent)
-    else:
-        record = replace(record, attempt=attempt, spent=attempt - 1 if fresh else record.spent)
-    run.steps[leg.step] = record
-    deadline_ms = run.now_ms + leg.timeout_ms if fresh else run.timers[f"{leg.step}:deadline"]
-    run.timers[f"{leg.step}:deadline"] = deadline_ms
-    if leg.retry.attempt_timeout is not None:
-        run.timers[f"{leg.step}:attempt"] = run.now_ms + to_ms(leg.retry.attempt_timeout)
+    attempt = run.mark_sent(leg.step, undo=leg.undo, fresh=fresh)
+    deadline = f"{leg.step}:deadline"
+    deadline_ms = run.now_ms + leg.timeout_ms if fresh else run.timers[deadline]
+    run.timers[deadline] = deadline_ms
+    if leg.attempt_timeout_ms is not None:
+        run.timers[f"{leg.step}:attempt"] = run.now_ms + leg.attempt_timeout_ms
     run.actions.append(
         SendCommand(
             instance=run.id,
@@ -135,20 +139,21 @@ def _payload(run: Run, leg: Leg) -> bytes | None:
             )
         payload: bytes = command.model_dump_json().encode()
     except Exception as error:
-        message = f"the function of {what} raised {type(error).__name__}: {error}; deploy a mended one, then retry"
-        _block(run, leg, CauseKind.CODE, message, traceback.format_exc())
+        message = f"the function of {what} raised {said(error)}; deploy a mended one, then retry"
+        halt(run, leg, CauseKind.CODE, message, traceback.format_exc())
         return None
     if len(payload) > run.limits.command_bytes:
         message = (
             f"the command of {what} has {len(payload):,} bytes, the limit is {run.limits.command_bytes:,}; "
             "send less (a reference instead of the content), then retry"
         )
-        _block(run, leg, CauseKind.TOO_LARGE, message, "")
+        halt(run, leg, CauseKind.TOO_LARGE, message, "")
         return None
     return payload
 
 
-def _block(run: Run, leg: Leg, kind: CauseKind, message: str, detail: str) -> None:
+def halt(run: Run, leg: Leg, kind: CauseKind, message: str, detail: str) -> None:
+    """Puts a leg aside and the instance into attention: the author's code or data must be mended first."""
     record = run.steps.get(leg.step)
     if record is None or record.status is not leg.blocked:
         run.mark(leg.step, leg.blocked, error=message)

@@ -1,0 +1,109 @@
+"""An instance whose code is not deployed here: what arrives is kept, shown, and applied when the code is back.
+
+The code is missing when the definition's version is not deployed, or when it lacks a step that the instance has on
+record, or the undo that such a step must have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import BaseModel
+
+from ...sagas import Saga
+from ..messages.document import Attention, CauseKind, Document, Status
+from ..messages.inputs import Reply, TimerFired
+from ..messages.outputs import Change, Decision, Outcome
+from .limits import Limits
+from .replies import on_reply, on_step_timer, open_attempt
+from .run import Run
+
+__all__ = ["LATE", "NOT_DUE", "apply_deferred", "missing_code", "park", "reopen", "restore_timers", "waits_for_code"]
+
+LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
+NOT_DUE = "the timer is not set, was moved, or is not due yet"
+
+
+def missing_code(definition: Saga[BaseModel] | None, document: Document) -> str | None:
+    """What the deployed code lacks to decide about this instance; None: nothing."""
+    if definition is None:
+        return f"{document.definition!r} version {document.version} is not deployed here; deploy it"
+    for name, record in document.steps.items():
+        step = definition.steps.get(name)
+        if step is None:
+            return f"the deployed code has no step {name!r}, which is on record here; deploy it again"
+        if record.undo is not None and step.compensation is None:
+            return f"the deployed code has no undo for step {name!r}, which is on record here; deploy it again"
+    return None
+
+
+def waits_for_code(document: Document) -> bool:
+    """True when it stands in attention for nothing but its code."""
+    attention = document.attention
+    return document.status is Status.ATTENTION and attention is not None and attention.kind is CauseKind.VERSION
+
+
+def park(document: Document, message: Reply | TimerFired, why: str, now_ms: int, limits: Limits) -> Decision:
+    """Keeps a message that would count, and puts the instance into attention."""
+    timers = dict(document.timers)
+    if isinstance(message, TimerFired):
+        if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
+            return _ignored(document, NOT_DUE)
+    elif not _counts(document, message):
+        return _ignored(document, LATE)
+    if len(document.deferred) >= limits.deferred_max:
+        return _ignored(document, f"{limits.deferred_max} messages wait already")
+    standing = document.status is Status.ATTENTION
+    attention = document.attention if standing else Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
+    parked = replace(
+        document,
+        status=Status.ATTENTION,
+        revision=document.revision + 1,
+        updated_ms=now_ms,
+        timers=timers,
+        deferred=(*document.deferred, message),
+        attention=attention,
+    )
+    change = Change(what="instance", before=document.status, after=Status.ATTENTION)
+    return Decision(document=parked, outcome=Outcome.DEFERRED, changes=() if standing else (change,), reason=why)
+
+
+def _counts(document: Document, reply: Reply) -> bool:
+    """True for the first reply to an open attempt."""
+    if document.status.is_final or open_attempt(document.id, document.steps, reply) is None:
+        return False
+    kept = (message for message in document.deferred if not isinstance(message, TimerFired))
+    return all(other.command_id != reply.command_id for other in kept)
+
+
+def reopen(run: Run) -> None:
+    """Leaves attention: first with what was kept in the meantime."""
+    restore_timers(run)
+    run.attention = None
+    run.move(Status.COMPENSATING if run.backward else Status.RUNNING)
+    apply_deferred(run)
+
+
+def restore_timers(run: Run) -> None:
+    """Sets the kept timers again, so that whatever happens to their steps first can still clear them."""
+    for message in run.deferred:
+        if isinstance(message, TimerFired):
+            run.timers.setdefault(message.timer, message.due_ms)
+
+
+def apply_deferred(run: Run) -> None:
+    """Applies the kept messages in order of arrival; those that have become late on the way change nothing."""
+    waiting, run.deferred = run.deferred, ()
+    for message in waiting:
+        if run.status not in (Status.RUNNING, Status.COMPENSATING):
+            return
+        if isinstance(message, TimerFired):
+            if run.timers.get(message.timer) == message.due_ms:
+                del run.timers[message.timer]
+                on_step_timer(run, message.timer)
+        elif (found := open_attempt(run.id, run.steps, message)) is not None:
+            on_reply(run, *found, message)
+
+
+def _ignored(document: Document, reason: str) -> Decision:
+    return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)

@@ -24,6 +24,7 @@ class TimerIndex:
 
     def __init__(self) -> None:
         self._heap: list[DueTimer] = []
+        self._in_heap: set[DueTimer] = set()
         self._current: dict[str, Mapping[str, int]] = {}
 
     def __len__(self) -> int:
@@ -31,10 +32,11 @@ class TimerIndex:
 
     def replace(self, instance: str, timers: Mapping[str, int]) -> None:
         """Makes these the timers of an instance, whatever it had before."""
-        before = self._current.get(instance, {})
         for timer, due_ms in timers.items():
-            if before.get(timer) != due_ms:
-                heapq.heappush(self._heap, DueTimer(due_ms, instance, timer))
+            entry = DueTimer(due_ms, instance, timer)
+            if entry not in self._in_heap:
+                self._in_heap.add(entry)
+                heapq.heappush(self._heap, entry)
         if timers:
             self._current[instance] = timers
         else:
@@ -55,10 +57,15 @@ class TimerIndex:
             self._drop_stale()
             if not self._heap or self._heap[0].due_ms > now_ms:
                 break
-            found.append(heapq.heappop(self._heap))
+            found.append(self._pop())
         return found
 
     def _drop_stale(self) -> None:
         heap = self._heap
         while heap and self._current.get(heap[0].instance, {}).get(heap[0].timer) != heap[0].due_ms:
-            heapq.heappop(heap)
+            self._pop()
+
+    def _pop(self) -> DueTimer:
+        entry = heapq.heappop(self._heap)
+        self._in_heap.discard(entry)
+        return entry

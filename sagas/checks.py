@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_saga"]
 
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
 
 def check_saga(saga: Saga[Any]) -> None:
     """Raises DefinitionError for the first mistake found in ``saga``."""
@@ -96,6 +98,8 @@ def _check_into(where: str, state: type[BaseModel], steps: Sequence[Step[Any]]) 
 def _accepts(annotation: Any, reply: type[BaseModel]) -> bool:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return any(_accepts(part, reply) for part in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _accepts(typing.get_args(annotation)[0], reply)
     return annotation is Any or (isinstance(annotation, type) and issubclass(reply, annotation))
 
 
@@ -119,7 +123,7 @@ def _check_builders(where: str, state: type[BaseModel], flow: Sequence[Node[Any]
 
 
 def _check_builder(at: str, build: Callable[[Any], Any], state: type[BaseModel], contract: Contract[Any, Any]) -> None:
-    if inspect.iscoroutinefunction(build) or inspect.isgeneratorfunction(build):
+    if any(kind(build) for kind in _NOT_PLAIN):
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
     positional = [
         parameter
@@ -131,7 +135,7 @@ def _check_builder(at: str, build: Callable[[Any], Any], state: type[BaseModel],
         raise DefinitionError(f"{at}: its function takes {len(positional)} arguments; it takes one, the state")
     try:
         hints = typing.get_type_hints(build)
-    except NameError:
+    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
         return
     expected = hints.get(positional[0].name)
     if isinstance(expected, type) and not issubclass(state, expected):

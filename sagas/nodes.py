@@ -32,6 +32,9 @@ UNDO_TIMEOUT: Final = timedelta(hours=24)
 UNDO_RETRY: Final = Retry(max_attempts=20, attempt_timeout=timedelta(minutes=5))
 
 
+_RESERVED: Final = frozenset({"instance", "paused", "pivot", "undo"})
+
+
 class Node(Generic[S_contra]):
     """Anything that can stand in a saga's ``flow``."""
 
@@ -68,11 +71,14 @@ class Step(Node[S_contra]):
         self, name: str, build: Callable[[S_contra], BaseModel], options: StepOptions, contract: Contract[Any, Any]
     ) -> None:
         check_name("step", name)
+        if name in _RESERVED:
+            raise DefinitionError(f"step {name!r}: the name means something else in ids and histories; choose another")
         self.name = name
         self.contract = contract
         self.build = build
         self.options = options
         self._undo: Undo[S_contra] | None = None
+        self._saga: str | None = None
 
     def __repr__(self) -> str:
         return f"Step({self.name!r})"
@@ -96,17 +102,27 @@ class Step(Node[S_contra]):
             retry: its own policy; by default 20 attempts, each given 5 minutes.
 
         Raises:
-            DefinitionError: the step has an undo already, or the timeout is not positive.
+            DefinitionError: the step has an undo already or stands in a saga already, or the timeout is not positive.
         """
-        if self._undo is not None:
-            raise DefinitionError(f"step {self.name!r} has an undo already; remove one of the two")
+        self._check_open()
         _check_timeout(f"undo of step {self.name!r}", timeout)
         return UndoDecorator(self, contract, timeout, retry)
 
     def _register(self, undo: Undo[Any]) -> None:
+        self._check_open()
+        self._undo = undo
+
+    def _check_open(self) -> None:
         if self._undo is not None:
             raise DefinitionError(f"step {self.name!r} has an undo already; remove one of the two")
-        self._undo = undo
+        if self._saga is not None:
+            raise DefinitionError(
+                f"step {self.name!r} stands in saga {self._saga!r} already; declare its undo before the saga"
+            )
+
+    def _close(self, saga: str) -> None:
+        """Called by a saga that has checked this step: nothing may be added to it any more."""
+        self._saga = self._saga or saga
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,7 +44,7 @@ class Retry:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise DefinitionError(f"Retry.max_attempts is {self.max_attempts}; give 1 (no retry) or more")
-        if self.factor < 1.0:
+        if not 1.0 <= self.factor < math.inf:
             raise DefinitionError(f"Retry.factor is {self.factor}; give 1.0 (equal delays) or more")
         if self.first_delay < timedelta(0) or self.max_delay < self.first_delay:
             raise DefinitionError("Retry needs 0 <= first_delay <= max_delay; mend the two delays")
@@ -53,4 +54,7 @@ class Retry:
     def delay_ms(self, failed_attempts: int) -> int:
         """Milliseconds to wait after the given count (1 or more) of failed attempts."""
         first, longest = to_ms(self.first_delay), to_ms(self.max_delay)
-        return int(min(longest, first * self.factor ** min(failed_attempts - 1, 64)))
+        try:
+            return int(min(longest, first * self.factor ** (failed_attempts - 1)))
+        except OverflowError:
+            return longest if first else 0

@@ -19,9 +19,9 @@ __all__ = ["relied_on"]
 def relied_on(function: Callable[[Any], Any]) -> frozenset[str]:
     """Fields of the first parameter that are dereferenced without any test of them in the function."""
     node = _function_node(function)
-    if node is None or not node.args.args:
+    if node is None or not (arguments := [*node.args.posonlyargs, *node.args.args]):
         return frozenset()
-    state = node.args.args[0].arg
+    state = arguments[0].arg
     deep: set[str] = set()
     tested: set[str] = set()
     for inner in ast.walk(node):

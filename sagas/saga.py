@@ -50,6 +50,8 @@ class Saga(Generic[S]):
             raise DefinitionError(f"saga {name!r}: retention is {retention}; give a positive timedelta")
         check_saga(self)
         self.steps: dict[str, Step[S]] = {node.name: node for node in self.flow if isinstance(node, Step)}
+        for step in self.steps.values():
+            step._close(name)
 
     def __repr__(self) -> str:
         return f"Saga({self.name!r}, version={self.version})"

@@ -190,7 +190,8 @@ class SqliteSubscription:
                 claimed |= await self._writer.submit(Call(partial(claim, self._group, seat, parts, dict(self._held))))
         if self._closed:
             return
-        self._held = {part: found.epoch for part, found in claimed.items()}
         starts = {p: first_id(p) + found.next_offset for p, found in claimed.items() if found.next_offset is not None}
+        # First the cursor: where that fails nothing is held yet, and the next claim gives the positions once more.
         self._cursor.assign({part: wanted[part] for part in claimed}, starts)
+        self._held = {part: found.epoch for part, found in claimed.items()}
         self._generation = generation

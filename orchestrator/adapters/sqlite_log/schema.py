@@ -120,23 +120,32 @@ def prepare(path: Path, busy_ms: int) -> sqlite3.Connection:
 def _make_ours(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise ConfigurationError(f"{path} cannot be used as a log: its file system does not support SQLite's WAL")
+    if _is_ours(connection, path):
+        return
     connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if version == 0 and not tables:
+    if not _is_ours(connection, path):
         for statement in _TABLES.strip().split(";\n"):
             connection.execute(statement.rstrip(";"))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif application != APPLICATION_ID or version == 0:
+    connection.execute("COMMIT")
+
+
+def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
+    """False: the file is new. Raises: ConfigurationError."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application == 0 and version == 0 and tables == 0:
+        return False
+    if application != APPLICATION_ID:
         raise ConfigurationError(f"{path} is a SQLite file of another program; name another path for the log")
-    elif version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise ConfigurationError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
             "run the version of sagaline that wrote it, or name another path"
         )
-    connection.execute("COMMIT")
+    return True
 
 
 def _name(error: sqlite3.Error) -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from ..messages.outputs import SendCommand
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, envelope, header_map, required, text
+from .wire import BadRecord, envelope, header_map, required, text, trace_context
 
 __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
+
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def decode_command(record: Record) -> Command:
         contract=required(headers, "ce_type"),
         instance=required(headers, "ce_subject"),
         effect_key=required(headers, "ce_effectkey"),
-        undo=required(headers, "ce_direction") == "undo",
+        undo=_is_undo(required(headers, "ce_direction")),
         attempt=_number("ce_attempt", required(headers, "ce_attempt")),
         payload=record.value,
         reply_to=ReplyTo(
@@ -81,11 +83,17 @@ def decode_command(record: Record) -> Command:
             partition=_number("ce_replypartition", required(headers, "ce_replypartition")),
         ),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
-        traceparent=text(headers, "traceparent"),
+        traceparent=trace_context(headers),
     )
 
 
+def _is_undo(direction: str) -> bool:
+    if direction not in ("do", "undo"):
+        raise BadRecord(f"header ce_direction is {direction[:32]!r}, neither 'do' nor 'undo'")
+    return direction == "undo"
+
+
 def _number(name: str, value: str) -> int:
-    if not value.isascii() or not value.isdigit():
+    if not value.isascii() or not value.isdigit() or len(value) > _MAX_DIGITS:
         raise BadRecord(f"header {name} is {value[:32]!r}, not a number")
     return int(value)

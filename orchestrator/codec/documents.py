@@ -60,7 +60,7 @@ def _upcast(value: bytes) -> bytes:
     except ValueError as error:
         raise BadRecord(f"the document is not JSON: {error}") from error
     number = body.get("format") if isinstance(body, dict) else None
-    if not isinstance(number, int):
+    if type(number) is not int or number < 1:
         raise BadRecord("the document has no format number")
     if number > FORMAT:
         raise NewerFormat(f"the document has format {number}, this release knows up to {FORMAT}; deploy the newer one")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, assert_never
+import re
+from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from ..messages.inputs import Act, Completed, Failed, Refused, Reply, Start
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, envelope, header_map, required, text
+from .wire import BadRecord, envelope, header_map, required, trace_context
 
 __all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
 
@@ -27,8 +28,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     FAILED: TypeAdapter(Failed),
 }
 _MAX_ID_CHARS = 1024
-
-T = TypeVar("T")
+_MAX_KEY_BYTES = 2048
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def decode_input(record: Record) -> Start | Act | Reply:
@@ -46,7 +47,7 @@ def decode_input(record: Record) -> Start | Act | Reply:
     if kind == COMPLETED:
         body = {"reply": body}
     body["id"] = required(headers, "ce_id")[:_MAX_ID_CHARS]
-    body["traceparent"] = text(headers, "traceparent")
+    body["traceparent"] = trace_context(headers)
     entity = _entity(record)
     if kind != START:
         body["instance"] = entity
@@ -111,17 +112,22 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
 def _entity(record: Record) -> str:
     if not record.key:
         raise BadRecord("the record has no key; the key is the instance's id")
+    if len(record.key) > _MAX_KEY_BYTES:
+        raise BadRecord(f"the record's key has {len(record.key):,} bytes, the limit is {_MAX_KEY_BYTES:,}")
     try:
-        return record.key.decode()
+        entity = record.key.decode()
     except UnicodeDecodeError as error:
         raise BadRecord("the record's key is not UTF-8") from error
+    if _CONTROL.search(entity):
+        raise BadRecord("the record's key holds control characters")
+    return entity
 
 
 def _body(record: Record) -> dict[str, Any]:
     if record.value is None:
         raise BadRecord("the record has no value")
     try:
-        body = from_json(record.value)
+        body = from_json(record.value, allow_inf_nan=False)
     except ValueError as error:
         raise BadRecord(f"the value is not JSON: {error}") from error
     if not isinstance(body, dict):

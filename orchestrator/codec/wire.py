@@ -10,10 +10,11 @@ from functools import lru_cache
 
 from ..ports.log import Headers
 
-__all__ = ["BadRecord", "envelope", "header_map", "required", "text"]
+__all__ = ["BadRecord", "envelope", "header_map", "required", "text", "trace_context"]
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
+_MAX_TRACE_BYTES = 128
 
 
 class BadRecord(ValueError):
@@ -72,3 +73,9 @@ def required(headers: dict[str, bytes], name: str) -> str:
     if not value:
         raise BadRecord(f"header {name} is missing")
     return value
+
+
+def trace_context(headers: dict[str, bytes]) -> str | None:
+    """The W3C ``traceparent``; None when it is missing or cannot be one: a bad trace must not stop a message."""
+    raw = headers.get("traceparent", b"")
+    return raw.decode() if 0 < len(raw) <= _MAX_TRACE_BYTES and raw.isascii() else None

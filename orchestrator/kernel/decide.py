@@ -21,7 +21,7 @@ from .flow import go_on
 from .limits import Limits
 from .parking import LATE, NOT_DUE, missing_code, park, reopen, waits_for_code
 from .replies import on_reply, on_step_timer, open_attempt
-from .run import RETENTION, Run, said
+from .run import RETENTION, Run, as_json, said
 
 __all__ = ["block", "decide"]
 
@@ -108,9 +108,7 @@ def _start(
         if definition is None:
             version = "" if start.version is None else f" version {start.version}"
             return _dead(f"there is no definition {start.definition!r}{version} deployed here")
-        state = definition.state.model_validate_json(to_json(start.input)).model_dump(
-            mode="json", by_alias=False, round_trip=True
-        )
+        state = as_json(definition.state.model_validate_json(to_json(start.input)))
     except ValidationError as error:
         first = error.errors()[0]
         return _dead(f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")

@@ -12,7 +12,7 @@ from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.inputs import Completed, Failed, Refused, Reply
 from ..messages.outputs import command_id
 from .flow import compensate, go_on
-from .run import Run, said
+from .run import Run, as_json, said
 from .sending import Leg, halt, leg_of, plan_retry, send
 
 __all__ = ["on_reply", "on_step_timer", "open_attempt"]
@@ -75,7 +75,7 @@ def on_step_timer(run: Run, timer: str) -> None:
 def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     try:
         value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
-        kept = value.model_dump(mode="json", by_alias=False, round_trip=True) if leg.into is not None else None
+        kept = as_json(value) if leg.into is not None else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")

@@ -9,9 +9,10 @@ import traceback
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, JsonValue
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.inputs import JsonObject
 from ..messages.outputs import Action, Change, Decision, Outcome
 from .transitions import INSTANCE, STEP
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from ...sagas import Saga, Step
     from .limits import Limits
 
-__all__ = ["RETENTION", "Run", "said"]
+__all__ = ["RETENTION", "Run", "as_json", "said"]
 
 RETENTION = "~retention"
 _STANDS = frozenset({Status.ATTENTION, Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED})
 _SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
+
+
+def as_json(value: BaseModel) -> JsonObject:
+    """A model as exactly what its JSON reads as, by field names, so that a stored document equals the one in memory."""
+    body: JsonObject = from_json(value.model_dump_json(by_alias=False, round_trip=True))
+    return body
 
 
 def said(error: Exception) -> str:

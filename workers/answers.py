@@ -1,0 +1,77 @@
+"""Appending answers: replies where the command asked for them, and dead letters. A record is finished after that.
+
+Everything that is ready goes out in one append. When the log refuses a batch for what is in it, each answer is
+appended alone, and one that is refused alone becomes a dead letter: it harms nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ..orchestrator.errors import TransientError
+from ..orchestrator.ports.log import Log, Outgoing, Record
+from .work import Answer
+
+__all__ = ["Answers", "dead_letter"]
+
+_logger = structlog.get_logger(__name__)
+_REASON_CHARS: Final = 1_000
+
+
+def dead_letter(topic: str, record: Record, reason: str) -> Outgoing:
+    """The original bytes and headers, with why and where from."""
+    why = (
+        ("dead-reason", reason[:_REASON_CHARS].encode()),
+        ("dead-topic", record.topic.encode()),
+        ("dead-partition", str(record.partition).encode()),
+        ("dead-offset", str(record.offset).encode()),
+    )
+    names = {name for name, _ in why}
+    kept = tuple(header for header in record.headers if header[0] not in names)
+    return Outgoing(topic, record.key, record.value, kept + why)
+
+
+class Answers:
+    """Makes answers durable and finishes their records."""
+
+    def __init__(self, log: Log, dead_topic: str, finished: Callable[[Answer], None]) -> None:
+        self._log, self._dead_topic, self._finished = log, dead_topic, finished
+
+    async def append(self, answers: list[Answer]) -> None:
+        """On return all of them are durable and finished.
+
+        Raises:
+            LogUnavailable: append them again.
+        """
+        try:
+            await self._log.append([answer.outgoing for answer in answers])
+        except TransientError:
+            raise
+        except Exception:  # refused for what one of them holds: find out which
+            for answer in answers:
+                await self._append_alone(answer)
+            return
+        for answer in answers:
+            self._finish(answer)
+
+    async def _append_alone(self, answer: Answer) -> None:
+        try:
+            await self._log.append([answer.outgoing])
+        except TransientError:
+            raise
+        except Exception as error:
+            if answer.reply is None:
+                raise
+            reason = f"its reply could not be appended: {error}"
+            _logger.warning("worker.reply.refused", topic=answer.outgoing.topic, error=str(error))
+            await self._log.append([dead_letter(self._dead_topic, answer.record, reason)])
+            answer.reply = None
+        self._finish(answer)
+
+    def _finish(self, answer: Answer) -> None:
+        if not answer.mark.finished:
+            answer.mark.finish()
+            self._finished(answer)

@@ -1,0 +1,97 @@
+"""What a handler knows about its command beside the command itself, and how it makes something take effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic_core import from_json
+
+from ..orchestrator.codec.commands import Command
+from ..orchestrator.messages.inputs import JsonObject
+from .inbox import Found, SqlValue, Statement
+
+__all__ = ["Context"]
+
+_CHANGES = ("insert", "update", "delete", "replace", "with")
+
+
+class Context:
+    """One delivery of a command. Given to the handler, of no use after it has returned."""
+
+    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent")
+
+    def __init__(self, command: Command, found: Found, *, has_inbox: bool, traceparent: str | None) -> None:
+        self._command, self._found, self._has_inbox, self._traceparent = command, found, has_inbox, traceparent
+        self._statements: list[Statement] = []
+
+    @property
+    def command_id(self) -> str:
+        """The id of this attempt."""
+        return self._command.id
+
+    @property
+    def effect_key(self) -> str:
+        """The same for every attempt of a step and of its undo: give it to others as their idempotency key."""
+        return self._command.effect_key
+
+    @property
+    def instance(self) -> str:
+        """The instance that asks."""
+        return self._command.instance
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first command of this step (or undo); a redelivery of one command keeps its number."""
+        return self._command.attempt
+
+    @property
+    def undo(self) -> bool:
+        """Whether the command undoes a step."""
+        return self._command.undo
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """Milliseconds since epoch after which nobody waits for the answer; the handler is cancelled then."""
+        return self._command.deadline_ms
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of this handling, for calls to others."""
+        return self._traceparent
+
+    @property
+    def forward(self) -> JsonObject | None:
+        """In an undo: what the step answered when it took effect, None when it never did. Needs an inbox."""
+        if self._found.forward is None:
+            return None
+        reply: JsonObject = from_json(self._found.forward)
+        return reply
+
+    @property
+    def statements(self) -> Sequence[Statement]:
+        """What was asked to take effect so far."""
+        return self._statements
+
+    def execute(self, sql: str, parameters: tuple[SqlValue, ...] = ()) -> None:
+        """Adds one change to what takes effect, in the inbox's database, together with the reply or not at all.
+
+        It is carried out after the handler has returned its reply; when it has returned ``Rejected`` or has raised,
+        never. A change that the database refuses (a constraint) fails this attempt alone.
+
+        Args:
+            sql: one INSERT, UPDATE, DELETE or REPLACE, with or without WITH.
+            parameters: for its question marks.
+
+        Raises:
+            ValueError: another kind of statement.
+            RuntimeError: the worker has no inbox.
+        """
+        if not self._has_inbox:
+            raise RuntimeError(
+                "ctx.execute needs an inbox: give the worker one, as in Worker(name, inbox=SqliteInbox(path))"
+            )
+        if not sql.lstrip().lower().startswith(_CHANGES):
+            raise ValueError(
+                f"ctx.execute takes {', '.join(w.upper() for w in _CHANGES)}; this is {sql.strip()[:40]!r}"
+            )
+        self._statements.append((sql, parameters))

@@ -1,0 +1,203 @@
+"""Running one handler: from a command to the reply that it deserves. Never raises for what a handler does wrong.
+
+- A reply of the declared type is Completed, ``Rejected`` is Refused, everything else that happens is Failed.
+- After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
+  cancelled, and nothing is answered. ``handler_timeout`` passed earlier is a failure like any other.
+- SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed.
+- No payload is logged; a validation error names fields, not their values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Final
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.tracing import SpanKind, Tracing, trace_id_of
+from ..sagas import Rejected
+from .context import Context
+from .errors import WorkerCrashed
+from .work import Work
+from .worker import Handler, Worker
+
+__all__ = ["Execution", "completed", "failed", "refused"]
+
+_ERROR_CHARS: Final = 1_000
+_DETAIL_CHARS: Final = 8_000
+_FRAMES: Final = 20
+_logger = structlog.get_logger(__name__)
+
+
+class Execution:
+    """Runs the handlers of one worker."""
+
+    def __init__(self, worker: Worker, clock: Clock, tracing: Tracing) -> None:
+        self._worker, self._clock, self._tracing = worker, clock, tracing
+        self._timeout_seconds = worker.handler_timeout.total_seconds()
+
+    async def run(self, work: Work) -> Reply | None:
+        """The reply to a command; None: nobody waits for one.
+
+        Raises:
+            WorkerCrashed: the handler ended the process.
+        """
+        command, handler = work.command, work.handler
+        seconds, late = self._timeout_seconds, False
+        if command.deadline_ms is not None:
+            left = (command.deadline_ms - self._clock.now_ms()) / 1000
+            if left <= 0:
+                return None
+            if left <= seconds:
+                seconds, late = left, True
+        self._begin(work)
+        if handler is None:
+            return failed(
+                work,
+                f"{self._worker!r} has no handler for contract {command.contract!r}; "
+                f"deploy a worker that handles every contract of its queue",
+            )
+        try:
+            model = handler.contract.command.model_validate_json(command.payload, by_alias=False, by_name=True)
+        except ValidationError as error:
+            return failed(work, f"the command is not a {handler.contract.command.__name__}: {_problems(error)}")
+        try:
+            return await self._call(work, handler, model, seconds)
+        except _TookTooLong:
+            if late:
+                return None
+            return failed(work, f"the handler was cancelled after {seconds:g} s (handler_timeout of {self._worker!r})")
+
+    async def _call(self, work: Work, handler: Handler, model: BaseModel, seconds: float) -> Reply:
+        context = work.context
+        assert context is not None
+        assert work.span is not None
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                if self._tracing.enabled:
+                    with work.span.active():
+                        result = await handler.function(model, context)
+                else:
+                    result = await handler.function(model, context)
+            return _reply(work, handler, result)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise _TookTooLong from error
+            return _raised(work, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _raised(work, error)
+        except (SystemExit, KeyboardInterrupt) as error:
+            work.span.end(type(error).__name__)
+            raise WorkerCrashed(self._worker.name, work.command.contract, error) from error
+
+    def _begin(self, work: Work) -> None:
+        """Makes the span, the context, and what every line that the handler logs carries."""
+        command = work.command
+        if self._tracing.enabled:
+            attributes: dict[str, str | int | bool] = {
+                "sagaline.instance": command.instance,
+                "sagaline.effect_key": command.effect_key,
+                "sagaline.attempt": command.attempt,
+                "sagaline.undo": command.undo,
+                "sagaline.worker": self._worker.name,
+            }
+            name = f"handle {command.contract}"
+            span = self._tracing.start(name, command.traceparent, kind=SpanKind.CONSUMER, attributes=attributes)
+        else:
+            span = self._tracing.start("", command.traceparent)
+        work.span = span
+        work.context = Context(
+            command, work.found, has_inbox=self._worker.inbox is not None, traceparent=span.traceparent
+        )
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(instance=command.instance, trace_id=trace_id_of(span.traceparent))
+
+
+class _TookTooLong(Exception):
+    """The handler was cancelled at its limit."""
+
+
+def completed(work: Work, reply: dict[str, object]) -> Completed:
+    """The reply to ``work``: it took effect."""
+    return Completed(
+        id=f"{work.command.id}/reply",
+        instance=work.command.instance,
+        command_id=work.command.id,
+        reply=reply,  # type: ignore[arg-type]  # from JSON, or a model's own JSON form
+        traceparent=_traceparent(work),
+    )
+
+
+def refused(work: Work, rejected: Rejected) -> Refused:
+    """The reply to ``work``: a business no."""
+    return Refused(
+        id=f"{work.command.id}/reply",
+        instance=work.command.instance,
+        command_id=work.command.id,
+        reason=_clean(rejected.reason)[:_ERROR_CHARS],
+        code=_clean(rejected.code)[:_ERROR_CHARS],
+        traceparent=_traceparent(work),
+    )
+
+
+def failed(work: Work, error: str, detail: str = "") -> Failed:
+    """The reply to ``work``: this attempt did not succeed."""
+    return Failed(
+        id=f"{work.command.id}/reply",
+        instance=work.command.instance,
+        command_id=work.command.id,
+        error=_clean(error)[:_ERROR_CHARS],
+        detail=_clean(detail)[-_DETAIL_CHARS:],
+        traceparent=_traceparent(work),
+    )
+
+
+def _reply(work: Work, handler: Handler, result: object) -> Reply:
+    expected = handler.contract.reply
+    if isinstance(result, BaseModel) and isinstance(result, expected):
+        return completed(work, result.model_dump(mode="json", by_alias=False))
+    if isinstance(result, Rejected):
+        return refused(work, result)
+    return failed(
+        work,
+        f"the handler of {handler.contract.name!r} returned {type(result).__name__}; "
+        f"it must return {expected.__name__} or Rejected",
+    )
+
+
+def _raised(work: Work, error: BaseException) -> Failed:
+    _logger.warning(
+        "worker.handler.failed",
+        contract=work.command.contract,
+        attempt=work.command.attempt,
+        error=type(error).__name__,
+    )
+    try:
+        message = f"{type(error).__name__}: {error}"
+        detail = "".join(traceback.format_exception(error, limit=-_FRAMES))
+    except Exception:  # an exception whose own text raises
+        message, detail = f"{type(error).__name__} (its message cannot be read)", ""
+    return failed(work, message, detail)
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_input=False, include_url=False)
+    named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in found[:5])
+    return named if len(found) <= 5 else f"{named}; and {len(found) - 5} more"
+
+
+def _clean(text: str) -> str:
+    """Text that can be written as UTF-8: lone surrogates become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _traceparent(work: Work) -> str | None:
+    return work.span.traceparent if work.span is not None else work.command.traceparent

@@ -1,0 +1,109 @@
+"""The intake of one queue: polls its subscription, hands records on, and commits what is finished.
+
+One task uses the subscription: polls and commits alternate. Commits are made at most every ``COMMIT_EVERY_SECONDS``,
+whatever the load, and once at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ..orchestrator.errors import LogUnavailable
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Record, Subscription
+from .offsets import Mark, Offsets
+from .stage import pauses
+
+__all__ = ["Intake"]
+
+COMMIT_EVERY_SECONDS: Final = 0.1
+_IDLE_POLL_SECONDS: Final = 0.25
+_POLL_MAX: Final = 500
+_UNCOMMITTED_MAX: Final = 100_000
+"""Records behind a slow one, finished or not: past so many, the queue waits for the slow one."""
+_logger = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Feeds a worker from one subscription.
+
+    Args:
+        queue: for the log.
+        admit: takes each record and its mark; must not raise.
+        room: how many more records the worker can take now.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        subscription: Subscription,
+        admit: Callable[[Record, Mark], None],
+        room: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._queue, self._subscription, self._clock = queue, subscription, clock
+        self._admit, self._room = admit, room
+        self._offsets = Offsets()
+        self._held = subscription.assigned()
+        self._commit_at = 0.0
+        self._poll_failures = self._commit_failures = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Polls until ``stopping`` is set."""
+        while not stopping.is_set():
+            count = min(self._room(), _POLL_MAX, _UNCOMMITTED_MAX - self._offsets.pending)
+            if count > 0:
+                for record in await self._poll(count):
+                    self._admit(record, self._offsets.polled(record))
+            else:
+                await asyncio.sleep(0.005)
+            if self._offsets.moved and self._clock.monotonic() >= self._commit_at:
+                await self.commit()
+
+    async def commit(self) -> None:
+        """Commits what is finished; when the log is away, what was not committed is tried again next time."""
+        self._keep_held()
+        positions = self._offsets.take_positions()
+        if not positions:
+            return
+        try:
+            await self._subscription.commit(positions)
+        except LogUnavailable as error:
+            self._offsets.put_back(positions)
+            self._commit_failures += 1
+            if self._commit_failures == 1:
+                _logger.warning("worker.commit.unavailable", queue=self._queue, error=str(error))
+        else:
+            self._commit_failures = 0
+        self._commit_at = self._clock.monotonic() + COMMIT_EVERY_SECONDS
+
+    async def close(self) -> None:
+        """Leaves the group. Never raises."""
+        await self._subscription.close()
+
+    async def _poll(self, count: int) -> list[Record]:
+        """What is there; waits shorter while something is unfinished, so that its commit is not late."""
+        timeout = COMMIT_EVERY_SECONDS if self._offsets.pending or self._offsets.moved else _IDLE_POLL_SECONDS
+        try:
+            records = list(await self._subscription.poll(max_records=count, timeout=timeout))
+        except LogUnavailable as error:
+            self._poll_failures += 1
+            if self._poll_failures == 1:
+                _logger.warning("worker.poll.unavailable", queue=self._queue, error=str(error))
+            await asyncio.sleep(pauses(self._poll_failures))
+            return []
+        if self._poll_failures:
+            _logger.info("worker.poll.recovered", queue=self._queue, failures=self._poll_failures)
+            self._poll_failures = 0
+        self._keep_held()
+        return records
+
+    def _keep_held(self) -> None:
+        held = self._subscription.assigned()
+        if held != self._held:
+            self._held = held
+            self._offsets.keep(held)

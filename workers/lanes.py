@@ -1,0 +1,114 @@
+"""Lanes run handlers: at most so many at a time, one at a time per key, in the order of arrival.
+
+A lane is one long-lived task; a handler is awaited in it, so that a command costs no task. A lane wakes another one
+only when there is more to do, and only one at a time: handlers that never wait are all run by the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+__all__ = ["ByKey", "Keyed", "Lanes"]
+
+_SWITCH_AFTER: Final = 32
+"""A lane whose handlers never wait lets others run after so many."""
+
+
+class Keyed(Protocol):
+    @property
+    def key(self) -> object: ...
+
+
+K = TypeVar("K", bound=Keyed)
+T = TypeVar("T")
+
+
+class ByKey(Generic[K]):
+    """Lets through one item of each key at a time; the others of that key wait in order."""
+
+    def __init__(self, start: Callable[[K], None]) -> None:
+        self._start = start
+        self._waiting: dict[object, deque[K] | None] = {}
+
+    def admit(self, item: K) -> None:
+        if item.key not in self._waiting:
+            self._waiting[item.key] = None
+            self._start(item)
+            return
+        queue = self._waiting[item.key]
+        if queue is None:
+            queue = self._waiting[item.key] = deque()
+        queue.append(item)
+
+    def release(self, item: K) -> None:
+        """The item that was let through is over: the next of its key starts."""
+        queue = self._waiting[item.key]
+        if queue:
+            self._start(queue.popleft())
+        else:
+            del self._waiting[item.key]
+
+    def drain(self) -> list[K]:
+        """Takes out everything that waits."""
+        waiting = [item for queue in self._waiting.values() if queue for item in queue]
+        for key in self._waiting:
+            self._waiting[key] = None
+        return waiting
+
+
+class Lanes(Generic[T]):
+    """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group."""
+
+    def __init__(self, count: int, handle: Callable[[T], Awaitable[None]]) -> None:
+        self._count, self._handle = count, handle
+        self._ready: deque[T] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+        self._made = 0
+        self._waking = False
+        self._group: asyncio.TaskGroup | None = None
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """Lanes are made as they are needed, as tasks of this group."""
+        self._group = group
+
+    def put(self, item: T) -> None:
+        self._ready.append(item)
+        self._wake()
+
+    def drain(self) -> list[T]:
+        """Takes out what no lane has begun."""
+        ready, self._ready = list(self._ready), deque()
+        return ready
+
+    def _wake(self) -> None:
+        """Makes one more lane look at what is ready, unless one is about to."""
+        if self._waking or not self._ready:
+            return
+        if self._idle:
+            self._waking = True
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+        elif self._made < self._count and self._group is not None:
+            self._waking = True
+            self._made += 1
+            self._group.create_task(self._run(), name=f"lane-{self._made}")
+
+    async def _run(self) -> None:
+        while True:
+            self._waking = False
+            for _ in range(_SWITCH_AFTER):
+                if not self._ready:
+                    break
+                item = self._ready.popleft()
+                self._wake()
+                await self._handle(item)
+            else:
+                await asyncio.sleep(0)
+                continue
+            idle = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            await idle

@@ -1,0 +1,104 @@
+"""Which records of a subscription are finished, and up to where each partition may be committed.
+
+The law: a committed position never passes a record that is not finished, whatever was finished after it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from ..orchestrator.ports.log import Record, TopicPartition
+
+__all__ = ["Mark", "Offsets"]
+
+
+class _Track:
+    __slots__ = ("lost", "marks", "next", "offsets", "place")
+
+    def __init__(self, offsets: Offsets, place: TopicPartition) -> None:
+        self.offsets, self.place = offsets, place
+        self.marks: deque[Mark] = deque()
+        self.next = -1
+        """One past the last record that was polled."""
+        self.lost = False
+
+
+class Mark:
+    """One polled record."""
+
+    __slots__ = ("_track", "finished", "offset")
+
+    def __init__(self, track: _Track, offset: int) -> None:
+        self._track, self.offset, self.finished = track, offset, False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the record's partition has left: it is delivered to somebody else."""
+        return self._track.lost
+
+    def finish(self) -> None:
+        """The record needs nothing any more: its answer is durable, or it gets none. Idempotent."""
+        self.finished = True
+        if not self._track.lost:
+            self._track.offsets._advance(self._track)
+
+
+class Offsets:
+    """Tracks records between poll and commit."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[TopicPartition, _Track] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self.pending = 0
+        """Polled records that a commit does not yet cover."""
+
+    def polled(self, record: Record) -> Mark:
+        """Begins to track a record. One that was polled before starts its partition anew: it was delivered again."""
+        place = TopicPartition(record.topic, record.partition)
+        track = self._tracks.get(place)
+        if track is not None and record.offset < track.next:
+            self._drop(track)
+            track = None
+        if track is None:
+            track = self._tracks[place] = _Track(self, place)
+        mark = Mark(track, record.offset)
+        track.marks.append(mark)
+        track.next = record.offset + 1
+        self.pending += 1
+        return mark
+
+    def keep(self, held: Iterable[TopicPartition]) -> None:
+        """Forgets the partitions that are not held any more."""
+        stays = frozenset(held)
+        for place in [place for place in self._tracks if place not in stays]:
+            self._drop(self._tracks[place])
+
+    def take_positions(self) -> dict[TopicPartition, int]:
+        """The positions that moved since they were taken last."""
+        positions, self._positions = self._positions, {}
+        return positions
+
+    def put_back(self, positions: dict[TopicPartition, int]) -> None:
+        """Positions that could not be committed, unless they have moved on since."""
+        self._positions = {**positions, **self._positions}
+
+    @property
+    def moved(self) -> bool:
+        return bool(self._positions)
+
+    def _advance(self, track: _Track) -> None:
+        marks = track.marks
+        position = -1
+        while marks and marks[0].finished:
+            position = marks.popleft().offset + 1
+            self.pending -= 1
+        if position >= 0:
+            self._positions[track.place] = position
+
+    def _drop(self, track: _Track) -> None:
+        track.lost = True
+        self.pending -= len(track.marks)
+        track.marks.clear()
+        del self._tracks[track.place]
+        self._positions.pop(track.place, None)

@@ -1,0 +1,271 @@
+"""The worker runtime: a command's way from its queue to its durable reply.
+
+    intake ─▶ by key ─▶ (inbox: look up) ─▶ lanes: handler ─▶ (inbox: apply) ─▶ answers: append ─▶ offsets: commit
+
+Each arrow hands on what is ready without waiting for more; what comes meanwhile goes in the next batch. What a crash
+leaves behind, by the gap that it falls into:
+
+1. before the effect is stored: nothing happened; the command comes again.
+2. between effect and reply: the command comes again and finds its entry; the stored reply goes out, no handler runs.
+3. between reply and commit: as 2; the reply goes out twice, and the second one is a no-op for the instance.
+Without an inbox, 2 and 3 run the handler again: at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import structlog
+
+from ..orchestrator.codec.commands import decode_command
+from ..orchestrator.codec.inputs import encode_reply
+from ..orchestrator.codec.wire import BadRecord
+from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Log, Outgoing, Record
+from ..orchestrator.ports.topics import Topics
+from ..orchestrator.tracing import Tracing
+from .answers import Answers, dead_letter
+from .effects import Effects, Wanted
+from .errors import InboxUnavailable
+from .execution import Execution, failed
+from .inbox import Inbox
+from .intake import Intake
+from .lanes import ByKey, Lanes
+from .offsets import Mark
+from .stage import Stage
+from .work import Answer, Work
+from .worker import Worker
+
+__all__ = ["Counts", "WorkerRuntime"]
+
+_UNFINISHED_MAX: Final = 2_000
+_BATCH_MAX: Final = 500
+_FORGET_EVERY_SECONDS: Final = 60.0
+_FORGET_MAX: Final = 1_000
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Counts:
+    """How commands ended here since the start."""
+
+    completed: int = 0
+    refused: int = 0
+    failed: int = 0
+    unanswered: int = 0
+    """Came or lasted past their deadline: nobody waits."""
+    dead: int = 0
+
+
+class WorkerRuntime:
+    """Runs one worker on one log, once.
+
+    Args:
+        worker: the declared handlers.
+        log: where its queues are, and where replies go.
+        topics: the names of the namespace; its queues and dead letter topic exist.
+        clock: for deadlines.
+        tracing: one span per handled command.
+
+    Raises:
+        DefinitionError: the worker handles nothing.
+    """
+
+    def __init__(self, worker: Worker, log: Log, topics: Topics, clock: Clock, tracing: Tracing | None = None) -> None:
+        self._worker, self._log, self._topics, self._clock = worker, log, topics, clock
+        self._queues = worker.queues
+        self._source = f"/{topics.namespace}/workers/{worker.name}"
+        self._execution = Execution(worker, clock, tracing or Tracing())
+        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle)
+        self._by_key: ByKey[Work] = ByKey(self._lanes.put)
+        self._answers = Answers(log, topics.dead, self._answered)
+        self._appends: Stage[Answer] = Stage("append", self._answers.append, _BATCH_MAX)
+        self._stages: list[Stage[Work] | Stage[Wanted] | Stage[Answer]] = [self._appends]
+        self._applies: Stage[Wanted] | None = None
+        if worker.inbox is not None:
+            self._use(worker.inbox)
+        self._unfinished = 0
+        self._stopping, self._empty = asyncio.Event(), asyncio.Event()
+        self.started = asyncio.Event()
+        """Set once every queue is subscribed to."""
+        self.counts = Counts()
+
+    def _use(self, inbox: Inbox) -> None:
+        effects = Effects(inbox, self._clock, self._lanes.put, self._answer)
+        look_ups: Stage[Work] = Stage("inbox.find", effects.look_up, _BATCH_MAX)
+        effects.look_up_again = look_ups.put
+        self._by_key = ByKey(look_ups.put)
+        self._applies = Stage("inbox.apply", effects.apply, _BATCH_MAX)
+        self._stages += [look_ups, self._applies]
+
+    def stop(self) -> None:
+        """Asks ``run`` to end: what runs is finished within the worker's grace, the rest is left for others."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Handles commands until ``stop``. Cancelling it ends the worker at once, as a crash would.
+
+        Raises:
+            WorkerCrashed: a handler ended the process; start the worker again.
+            LogUnavailable: the queues could not be subscribed to.
+            TopicMismatch: a queue's or the dead letter topic does not exist.
+        """
+        intakes: list[Intake] = []
+        try:
+            for queue in self._queues:
+                intakes += [await self._subscribe(queue)]
+            self.started.set()
+            _logger.info("worker.started", worker=self._worker.name, queues=self._queues)
+            async with asyncio.TaskGroup() as group:
+                await self._serve(group, intakes)
+        except BaseExceptionGroup as errors:
+            first = _first(errors)
+            if not isinstance(first, _Ended):
+                raise first from first.__cause__
+        finally:
+            await asyncio.gather(*(intake.close() for intake in intakes))
+            _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished)
+
+    async def _subscribe(self, queue: str) -> Intake:
+        group = f"{self._topics.namespace}.worker.{queue}"
+        subscription = await self._log.subscribe([self._topics.commands(queue)], group)
+        return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished, self._clock)
+
+    async def _serve(self, group: asyncio.TaskGroup, intakes: list[Intake]) -> NoReturn:
+        self._lanes.open(group)
+        for stage in self._stages:
+            group.create_task(stage.run())
+        if self._worker.inbox is not None:
+            group.create_task(self._tend(self._worker.inbox))
+        async with asyncio.TaskGroup() as polling:
+            for intake in intakes:
+                polling.create_task(intake.run(self._stopping))
+        await self._wind_down()
+        for intake in intakes:
+            await intake.commit()
+        raise _Ended
+
+    async def _wind_down(self) -> None:
+        """What no handler has begun is left; what has begun is given the grace."""
+        for _ in self._by_key.drain():
+            self._closed()
+        for work in self._lanes.drain():
+            self._drop(work)
+        try:
+            async with asyncio.timeout(self._worker.grace.total_seconds()):
+                while self._unfinished:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            _logger.warning("worker.grace.over", worker=self._worker.name, unfinished=self._unfinished)
+
+    async def _tend(self, inbox: Inbox) -> None:
+        """Drops old entries of the inbox, a bounded number at a time."""
+        while True:
+            dropped = 0
+            try:
+                dropped = await inbox.forget(self._clock.now_ms(), limit=_FORGET_MAX)
+            except InboxUnavailable as error:
+                _logger.warning("worker.inbox.forget", worker=self._worker.name, error=str(error))
+            await asyncio.sleep(1.0 if dropped == _FORGET_MAX else _FORGET_EVERY_SECONDS)
+
+    # The way of one record
+
+    def _admit(self, record: Record, mark: Mark) -> None:
+        self._unfinished += 1
+        try:
+            command = decode_command(record)
+        except BadRecord as error:
+            _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
+            outgoing = dead_letter(self._topics.dead, record, str(error))
+            self._appends.put(Answer(record, mark, outgoing, None))
+            return
+        self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract)))
+
+    async def _handle(self, work: Work) -> None:
+        """Runs in a lane."""
+        if work.mark.lost or self._stopping.is_set():
+            self._drop(work)
+            return
+        reply = await self._execution.run(work)
+        if reply is None:
+            self._unanswered(work)
+        elif isinstance(reply, Completed) and self._applies is not None:
+            outgoing, sent = self._encode(work, reply)
+            if isinstance(sent, Completed):
+                self._applies.put(Wanted(work, sent, outgoing.value or b""))
+            else:
+                self._append(work, outgoing, sent)
+        else:
+            self._answer(work, reply)
+
+    def _answer(self, work: Work, reply: Reply) -> None:
+        self._append(work, *self._encode(work, reply))
+
+    def _append(self, work: Work, outgoing: Outgoing, reply: Reply) -> None:
+        if work.span is not None:
+            work.span.end(reply.error if isinstance(reply, Failed) else None)
+        self._by_key.release(work)
+        self._appends.put(Answer(work.record, work.mark, outgoing, reply))
+
+    def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
+        """The record of a reply; one that the log would not take becomes a failure that says so."""
+        to, now_ms = work.command.reply_to, self._clock.now_ms()
+        try:
+            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
+        except ValueError as error:
+            reply = failed(work, f"the reply cannot be written as JSON: {error}")
+            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
+        size = len(outgoing.value or b"")
+        if size > self._log.max_value_bytes:
+            reply = failed(
+                work,
+                f"the reply has {size:,} bytes, the log takes {self._log.max_value_bytes:,}; "
+                "answer with a reference instead of the content",
+            )
+            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
+        return outgoing, reply
+
+    def _unanswered(self, work: Work) -> None:
+        self.counts.unanswered += 1
+        if work.span is not None:
+            work.span.end("nobody waits any more")
+        self._by_key.release(work)
+        work.mark.finish()
+        self._closed()
+
+    def _answered(self, answer: Answer) -> None:
+        match answer.reply:
+            case Completed():
+                self.counts.completed += 1
+            case Refused():
+                self.counts.refused += 1
+            case Failed():
+                self.counts.failed += 1
+            case None:
+                self.counts.dead += 1
+        self._closed()
+
+    def _drop(self, work: Work) -> None:
+        """Lets go of a command that was let through and has not begun: somebody else gets it."""
+        self._by_key.release(work)
+        self._closed()
+
+    def _closed(self) -> None:
+        self._unfinished -= 1
+        if not self._unfinished:
+            self._empty.set()
+
+
+class _Ended(Exception):
+    """The worker was asked to stop and has."""
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

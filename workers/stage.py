@@ -1,0 +1,71 @@
+"""A stage gathers what is put while its last batch is under way: an idle one never waits, a busy one batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from ..orchestrator.errors import TransientError
+
+__all__ = ["Stage", "pauses"]
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+_logger = structlog.get_logger(__name__)
+
+
+def pauses(failures: int) -> float:
+    """Seconds to wait after that many failures in a row (1 or more)."""
+    return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16)))
+
+
+class Stage(Generic[T]):
+    """Hands on in one call what was put, in order. Bounded by what the worker has in flight.
+
+    Args:
+        name: for the log.
+        carry_out: must bear being called again with the same batch after it raised ``TransientError``: that is
+            repeated with growing pauses for as long as the stage runs.
+        batch_max: most items of one call.
+    """
+
+    def __init__(self, name: str, carry_out: Callable[[list[T]], Awaitable[None]], batch_max: int) -> None:
+        self._name, self._carry_out, self._batch_max = name, carry_out, batch_max
+        self._items: deque[T] = deque()
+        self._wakeup: asyncio.Future[None] | None = None
+
+    def put(self, item: T) -> None:
+        self._items.append(item)
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    async def run(self) -> None:
+        """Runs until it is cancelled, or until ``carry_out`` raises what is not transient."""
+        while True:
+            if not self._items:
+                self._wakeup = asyncio.get_running_loop().create_future()
+                await self._wakeup
+                self._wakeup = None
+            batch = [self._items.popleft() for _ in range(min(self._batch_max, len(self._items)))]
+            await self._until_done(batch)
+
+    async def _until_done(self, batch: list[T]) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._carry_out(batch)
+            except TransientError as error:
+                failures += 1
+                if failures == 1:
+                    _logger.warning("worker.stage.waiting", stage=self._name, count=len(batch), error=str(error))
+                await asyncio.sleep(pauses(failures))
+            else:
+                if failures:
+                    _logger.info("worker.stage.recovered", stage=self._name, failures=failures)
+                return

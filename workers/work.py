@@ -1,0 +1,44 @@
+"""One command on its way through a worker."""
+
+from __future__ import annotations
+
+from ..orchestrator.codec.commands import Command
+from ..orchestrator.messages.inputs import Reply
+from ..orchestrator.ports.log import Outgoing, Record
+from ..orchestrator.tracing import Span
+from .context import Context
+from .inbox import Found
+from .offsets import Mark
+from .worker import Handler
+
+__all__ = ["Answer", "Work"]
+
+NOTHING_FOUND = Found()
+
+
+class Work:
+    """A decoded command, its record, and what is known about it so far."""
+
+    __slots__ = ("command", "context", "found", "handler", "key", "mark", "record", "reruns", "span")
+
+    def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None) -> None:
+        self.record, self.mark, self.command, self.handler = record, mark, command, handler
+        self.key: object = record.key if record.key is not None else (record.topic, record.partition)
+        """Commands of one key are handled one after the other, in order of arrival."""
+        self.found = NOTHING_FOUND
+        self.reruns = 0
+        self.context: Context | None = None
+        self.span: Span | None = None
+
+    @property
+    def name(self) -> str:
+        return self.command.contract
+
+
+class Answer:
+    """What is appended for a record before it counts as finished; ``reply`` None: a dead letter."""
+
+    __slots__ = ("mark", "outgoing", "record", "reply")
+
+    def __init__(self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None) -> None:
+        self.record, self.mark, self.outgoing, self.reply = record, mark, outgoing, reply

@@ -1,0 +1,129 @@
+"""The worker as its author declares it: a name and one handler per contract. Nothing runs here.
+
+Everything that is wrong with a declaration is raised at import, with the way out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from ..sagas import Contract, DefinitionError, Rejected
+from ..sagas.contract import check_name
+from .context import Context
+from .inbox import Inbox
+
+__all__ = ["Handler", "Worker"]
+
+C = TypeVar("C", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A handler and the contract that it serves."""
+
+    contract: Contract[Any, Any]
+    function: Callable[[Any, Context], Awaitable[BaseModel | Rejected]]
+
+
+class Worker:
+    """Handlers of commands, by contract.
+
+    Args:
+        name: names the consumer group: workers of one name share the commands of their queues.
+        inbox: makes an effect happen once although its command may come twice; None: handlers must see to it.
+        concurrency: how many handlers run at a time in one process, 1 or more.
+        handler_timeout: longest run of a handler, also when its command's deadline is later.
+        grace: how long a stopping worker waits for running handlers before it cancels them.
+
+    Raises:
+        DefinitionError: a name or number out of its range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        inbox: Inbox | None = None,
+        concurrency: int = 64,
+        handler_timeout: timedelta = timedelta(minutes=5),
+        grace: timedelta = timedelta(seconds=10),
+    ) -> None:
+        check_name("worker", name)
+        if concurrency < 1:
+            raise DefinitionError(f"worker {name!r}: concurrency is {concurrency}; give 1 or more")
+        if handler_timeout <= timedelta(0) or grace < timedelta(0):
+            raise DefinitionError(f"worker {name!r}: handler_timeout must be positive and grace not negative")
+        self.name, self.inbox, self.concurrency = name, inbox, concurrency
+        self.handler_timeout, self.grace = handler_timeout, grace
+        self._handlers: dict[str, Handler] = {}
+
+    def __repr__(self) -> str:
+        return f"Worker({self.name!r})"
+
+    def handles(
+        self, contract: Contract[C, R]
+    ) -> Callable[[Callable[[C, Context], Awaitable[R | Rejected]]], Callable[[C, Context], Awaitable[R | Rejected]]]:
+        """Declares who serves a contract; decorates ``async def handler(command: C, ctx: Context) -> R | Rejected``.
+
+        The handler returns its reply, or ``Rejected`` for a business "no". What it raises is reported to the saga,
+        which retries by its own policy: a handler neither retries nor sleeps. It may be cancelled at its deadline.
+        The handler of an undo accepts that the step never happened.
+
+        Raises:
+            DefinitionError: not a contract, a second handler for it, or not an ``async def`` of two parameters.
+        """
+        if not isinstance(contract, Contract):
+            raise DefinitionError(
+                f"{self!r}.handles({contract!r}): not a Contract; give the contract that the saga's step names"
+            )
+        if contract.name in self._handlers:
+            raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
+
+        def declare(
+            function: Callable[[C, Context], Awaitable[R | Rejected]],
+        ) -> Callable[[C, Context], Awaitable[R | Rejected]]:
+            _check(self, contract, function)
+            if contract.name in self._handlers:
+                raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
+            self._handlers[contract.name] = Handler(contract, function)
+            return function
+
+        return declare
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues of its contracts, sorted.
+
+        Raises:
+            DefinitionError: it handles nothing.
+        """
+        if not self._handlers:
+            raise DefinitionError(f"{self!r} handles nothing; decorate a function with @worker.handles(contract)")
+        return tuple(sorted({handler.contract.queue for handler in self._handlers.values()}))
+
+    def handler(self, contract: str) -> Handler | None:
+        """The handler of the contract of that name; None: nobody declared one."""
+        return self._handlers.get(contract)
+
+
+def _check(worker: Worker, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
+    name = getattr(function, "__qualname__", repr(function))
+    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if not inspect.iscoroutinefunction(call):
+        raise DefinitionError(
+            f"{worker!r}: {name} serves {contract.name!r} and is not async; declare it with async def "
+            "(and call what blocks through asyncio.to_thread)"
+        )
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise DefinitionError(
+            f"{worker!r}: {name} cannot be called with (command, ctx): {error}; give it these two parameters"
+        ) from error

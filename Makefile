@@ -23,8 +23,12 @@ help: ## Lists the targets
 demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
 	@$(BIN)/saga demo $(ARGS)
 
-test: static ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
-	$(BIN)/python -m pytest $(ARGS)
+# The tests run also when a static check has failed, so that one run says everything.
+test: $(VENV)/dev.stamp ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
+	@$(MAKE) --no-print-directory static; checks=$$?; \
+	$(BIN)/python -m pytest $(ARGS); tests=$$?; \
+	[ $$checks -eq 0 ] || echo "make: the static checks failed, see above the tests" >&2; \
+	exit $$((checks + tests))
 
 check: static fast ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
 

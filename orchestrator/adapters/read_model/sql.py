@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, bindparam, delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, delete, or_, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...codec.documents import decode_document, encode_document
@@ -146,8 +146,8 @@ class SqlReadModel:
             .order_by(HISTORY.c.sequence)
             .limit(limit)
         )
-        rows: Sequence[Row[Any]] = await self._read(lambda connection: connection.execute(query).all())
-        return [HistoryRow(sequence, _HISTORY.validate_json(record)) for sequence, record in rows]
+        rows = await self._read(lambda connection: connection.execute(query).all())
+        return [HistoryRow(row.sequence, _HISTORY.validate_json(row.record)) for row in rows]
 
     async def clear(self) -> None:
         def run(connection: Connection) -> None:

@@ -1,0 +1,114 @@
+"""What a request must be before it may enter the log: its key, its texts, and its input by the saga's state model."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ...sagas import DefinitionError, Saga
+from ...sagas.contract import check_name
+from ..errors import InvalidRequest
+from ..messages.inputs import JsonObject
+
+__all__ = ["KEY_BYTES_MAX", "KEY_CHARS_MAX", "check_input", "check_key", "check_text", "split_instance"]
+
+KEY_CHARS_MAX = 256
+KEY_BYTES_MAX = 512
+_FORBIDDEN = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator"}
+_FORBIDDEN["Zp"] = "a paragraph separator"
+
+
+def check_key(key: str) -> str:
+    """Returns the key if it can be the business identity of an instance.
+
+    Raises:
+        InvalidRequest: it is empty, longer than 256 characters or 512 bytes, contains control characters or half
+            surrogate pairs, or is ``.`` or ``..`` (which no URL can carry). Field ``key``.
+    """
+    if not isinstance(key, str):
+        raise InvalidRequest("the key is not a text; give a text of 1 to 256 characters", field="key")
+    if not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise InvalidRequest(f"the key has {len(key)} characters; give 1 to {KEY_CHARS_MAX}", field="key")
+    _check_characters("the key", key, "key")
+    if (size := len(key.encode())) > KEY_BYTES_MAX:
+        raise InvalidRequest(f"the key has {size} bytes in UTF-8; give at most {KEY_BYTES_MAX}", field="key")
+    if key in (".", ".."):
+        raise InvalidRequest(f"the key {key!r} cannot stand in a URL; choose another", field="key")
+    return key
+
+
+def check_text(value: str, field: str, chars_max: int) -> str:
+    """Returns a text for people (a name, a reason) if it is at most so long and can be written down.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if len(value) > chars_max:
+        raise InvalidRequest(f"{field} has {len(value)} characters; give at most {chars_max}", field=field)
+    _check_characters(field, value, field, allowed="\n\t")
+    return value
+
+
+def _check_characters(what: str, value: str, field: str, allowed: str = "") -> None:
+    for place, character in enumerate(value):
+        if character not in allowed and (found := _FORBIDDEN.get(unicodedata.category(character))):
+            raise InvalidRequest(
+                f"{what} has {found} (U+{ord(character):04X}) at place {place}; leave it out", field=field
+            )
+
+
+def split_instance(instance: str) -> tuple[str, str]:
+    """Definition and key of an instance's id.
+
+    Raises:
+        InvalidRequest: it is not ``definition/key`` with a possible name and key. Field ``instance``.
+    """
+    definition, slash, key = instance.partition("/")
+    try:
+        if not slash:
+            raise InvalidRequest("there is no '/'")
+        check_name("definition", definition)
+        check_key(key)
+    except (InvalidRequest, DefinitionError) as error:
+        raise InvalidRequest(
+            f"{instance[:300]!r} is not an instance's id, which is definition/key: {error}", field="instance"
+        ) from error
+    return definition, key
+
+
+def check_input(saga: Saga[BaseModel], value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
+    """The input as plain JSON, after the saga's state model has taken it.
+
+    A field that the model does not know is refused, unless the model itself says what to do with such fields
+    (``extra`` in its configuration): a mistyped optional field would else be lost without a word.
+
+    Raises:
+        InvalidRequest: it is not JSON, or the model refuses it; ``field`` is the path, such as ``input.order.lines.0``.
+    """
+    try:
+        plain = value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
+        encoded = to_json(plain)
+        parsed = from_json(encoded, allow_inf_nan=False)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the input cannot be written as JSON: {error}", field="input") from error
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("the input is not a JSON object; give one object with the state's fields", field="input")
+    unknown: Literal["forbid"] | None = "forbid" if saga.state.model_config.get("extra") is None else None
+    try:
+        saga.state.model_validate_json(encoded, extra=unknown)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        path = ".".join(("input", *map(str, first["loc"])))
+        raise InvalidRequest(f"{path}: {first['msg']}{more}", field=path) from error
+    except Exception as error:
+        raise InvalidRequest(
+            f"the check of {saga.state.__name__} itself raised {type(error).__name__} for this input; "
+            "send another, and tell whoever wrote the saga",
+            field="input",
+        ) from error
+    return parsed

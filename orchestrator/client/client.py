@@ -1,0 +1,335 @@
+"""``Client``: every request goes through the log and is answered by the record of its decision.
+
+A start or an act carries a request id and is appended to ``inputs``; the history record that names the id says what
+became of it. Queries are answered from the read model; what this client itself has started is waited for, so that it
+can always be read back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, JsonValue
+
+from ...sagas import Saga
+from ..codec.inputs import encode_request
+from ..codec.wire import BadRecord
+from ..errors import (
+    ActRefused,
+    CorruptRecord,
+    InvalidRequest,
+    NotYetDecided,
+    StartConflict,
+    TransientError,
+    UnknownDefinition,
+    UnknownInstance,
+)
+from ..kernel import Registry
+from ..messages.document import Document, Status
+from ..messages.history import HistoryRecord
+from ..messages.inputs import Act, ActName, Start
+from ..messages.outputs import Outcome
+from ..ports.clock import Clock
+from ..ports.log import Log, TopicPartition
+from ..ports.read_model import HistoryRow, InstanceFilter, Page, ReadModel
+from ..ports.topics import Topics
+from ..tracing import SpanKind, Tracing, fresh_traceparent, trace_id_of
+from .checks import check_input, check_key, check_text, split_instance
+from .feed import Feed
+from .results import Acted, Started
+
+__all__ = ["Client", "ClientParts", "Projection"]
+
+DEFAULT_WAIT = timedelta(seconds=10)
+_OPEN_SECONDS = 10.0
+_READ_WAIT_SECONDS = 2.0
+_OWN_WRITES_MAX = 10_000
+_LAG_MAX = 10_000
+_BY_CHARS_MAX = 256
+_REASON_CHARS_MAX = 2_000
+_ALL = InstanceFilter()
+
+
+class Projection(Protocol):
+    """What a client needs of the projector."""
+
+    async def passed(
+        self, instance: str, revision: int, history: tuple[TopicPartition, int], *, timeout: float
+    ) -> bool: ...
+
+    async def lag(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientParts:
+    """What a client stands on. ``feed`` and ``projector`` are run by whoever made them."""
+
+    log: Log
+    topics: Topics
+    registry: Registry
+    clock: Clock
+    tracing: Tracing
+    read_model: ReadModel
+    projector: Projection
+    feed: Feed
+
+
+class _OwnWrite(NamedTuple):
+    revision: int
+    history: tuple[TopicPartition, int]
+
+
+class Client:
+    """Starts instances, asks about them and acts on them. Safe for concurrent use by tasks of one event loop."""
+
+    def __init__(self, parts: ClientParts) -> None:
+        self._parts = parts
+        self._source = f"/{parts.topics.namespace}/client"
+        self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
+
+    @property
+    def registry(self) -> Registry:
+        """The definitions that it can start."""
+        return self._parts.registry
+
+    async def start(
+        self,
+        definition: str | Saga[Any],
+        input: BaseModel | Mapping[str, JsonValue],
+        *,
+        key: str | None = None,
+        version: int | None = None,
+        wait: timedelta = DEFAULT_WAIT,
+        traceparent: str | None = None,
+    ) -> Started:
+        """Starts an instance and returns when the decision is committed: from then on it is never lost.
+
+        The same key with the same input again is the same instance (``created`` False), so a start may be repeated.
+
+        Args:
+            definition: its name, or the saga itself.
+            input: the first value of the saga's state, as a model or as JSON.
+            key: the business identity, 1 to 256 characters and at most 512 bytes; None: a fresh one is made.
+            version: None: the newest that is deployed.
+            wait: how long the decision is waited for, once the request is in the log.
+            traceparent: the W3C context to go on from; None: a new trace.
+
+        Raises:
+            UnknownDefinition: nothing of that name is deployed.
+            InvalidRequest: key, version or input is wrong; ``field`` says where.
+            StartConflict: the key is taken by an instance with another input.
+            NotYetDecided: the request is in the log and no decision was seen within ``wait``.
+            LogUnavailable: it may or may not have been written; repeat it with the same key.
+            ValueTooLarge: the input is larger than the log takes.
+        """
+        saga = self._definition(definition, version)
+        start = Start(
+            id=self._parts.clock.new_id(),
+            definition=saga.name,
+            key=check_key(key) if key is not None else self._parts.clock.new_id(),
+            input=check_input(saga, input),
+            version=version if version is not None or isinstance(definition, str) else saga.version,
+        )
+        record, trace = await self._ask(start, wait, traceparent)
+        if record.outcome is Outcome.REFUSED:
+            if record.status is not None:
+                raise StartConflict(start.instance)
+            raise InvalidRequest(f"the engine refused the start: {record.reason}", field="input")
+        return Started(
+            instance=start.instance,
+            definition=saga.name,
+            key=start.key,
+            created=record.outcome is Outcome.APPLIED,
+            status=_status(record),
+            revision=record.revision,
+            trace_id=trace,
+        )
+
+    async def act(
+        self,
+        instance: str,
+        act: ActName,
+        *,
+        by: str = "",
+        reason: str = "",
+        wait: timedelta = DEFAULT_WAIT,
+        traceparent: str | None = None,
+    ) -> Acted:
+        """Asks for an operator's act and returns when it is decided.
+
+        Args:
+            instance: ``definition/key``.
+            act: what is asked for.
+            by: who asks, for the history; at most 256 characters.
+            reason: why, for the history; at most 2,000 characters.
+            wait: how long the decision is waited for.
+            traceparent: the W3C context to go on from; None: a new trace.
+
+        Raises:
+            UnknownInstance: there is none of that id.
+            ActRefused: the act is illegal in the instance's status; ``reason`` says why.
+            InvalidRequest: id or text is malformed.
+            NotYetDecided, LogUnavailable: as ``start``.
+        """
+        split_instance(instance)
+        request = Act(
+            id=self._parts.clock.new_id(),
+            instance=instance,
+            act=act,
+            by=check_text(by, "by", _BY_CHARS_MAX),
+            reason=check_text(reason, "reason", _REASON_CHARS_MAX),
+        )
+        record, trace = await self._ask(request, wait, traceparent)
+        if record.status is None:
+            raise UnknownInstance(instance)
+        if record.outcome is Outcome.REFUSED:
+            raise ActRefused(instance, act.value, record.status.value, record.reason)
+        return Acted(
+            instance=instance,
+            changed=record.outcome is Outcome.APPLIED,
+            status=record.status,
+            revision=record.revision,
+            trace_id=trace,
+        )
+
+    async def cancel(self, instance: str, *, by: str = "", reason: str = "", wait: timedelta = DEFAULT_WAIT) -> Acted:
+        """Asks that an instance is unwound; see ``act``."""
+        return await self.act(instance, ActName.CANCEL, by=by, reason=reason, wait=wait)
+
+    async def get(self, instance: str) -> Document:
+        """The instance as it stands; at least as new as the last decision this client has asked for.
+
+        Raises:
+            UnknownInstance: there is none, or its retention is over.
+            InvalidRequest: the id is malformed.
+            TransientError: the read model has not followed yet, or does not answer.
+        """
+        split_instance(instance)
+        followed = await self._own_write_is_there(instance)
+        document = await self._parts.read_model.get(instance)
+        if document is None:
+            raise UnknownInstance(instance) if followed else _lagging(instance)
+        return document
+
+    async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Instances by last change, newest first, page by page.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+            TransientError: the read model does not answer.
+        """
+        return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
+
+    async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
+        """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.
+
+        Raises:
+            UnknownInstance: nothing is known of it.
+            InvalidRequest: the id is malformed.
+            TransientError: as ``get``.
+        """
+        split_instance(instance)
+        followed = await self._own_write_is_there(instance)
+        rows = await self._parts.read_model.history(instance, after=after, limit=limit)
+        if not rows and await self._nothing_known(instance):
+            raise UnknownInstance(instance) if followed else _lagging(instance)
+        return rows
+
+    async def check_ready(self) -> None:
+        """Returns if requests can be served.
+
+        Raises:
+            TransientError: the log does not answer, or the read model is far behind; the message says which.
+        """
+        if not self._parts.feed.is_open:
+            raise TransientError("the feed of decisions is not open yet")
+        lag = await self._parts.projector.lag()
+        if lag > _LAG_MAX:
+            raise TransientError(f"the read model is about {lag:,} records behind the log")
+
+    def _definition(self, definition: str | Saga[Any], version: int | None) -> Saga[BaseModel]:
+        name = definition if isinstance(definition, str) else definition.name
+        if not isinstance(definition, str) and version is None:
+            version = definition.version
+        saga = self._parts.registry.find(name, version)
+        if saga is not None:
+            return saga
+        known = sorted(each.version for each in self._parts.registry if each.name == name)
+        if not known:
+            raise UnknownDefinition(name, self._parts.registry.names)
+        raise InvalidRequest(
+            f"version {version} of {name!r} is not deployed; deployed are: {', '.join(map(str, known))}",
+            field="version",
+        )
+
+    async def _ask(self, request: Start | Act, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
+        """Sends a request and waits for its decision; the record and the trace id."""
+        parts = self._parts
+        if trace_id_of(parent) is None:
+            parent = None if parts.tracing.enabled else fresh_traceparent(parts.clock.new_id())
+        what = request.act.value if isinstance(request, Act) else "start"
+        attributes = {"sagaline.instance": request.instance}
+        span = parts.tracing.start(f"request {what}", parent, kind=SpanKind.PRODUCER, attributes=attributes)
+        try:
+            record = await self._send(_traced(request, span.traceparent), wait)
+        except BaseException as error:
+            span.end(type(error).__name__)
+            raise
+        span.set({"sagaline.outcome": record.outcome.value})
+        span.end()
+        return record, trace_id_of(span.traceparent)
+
+    async def _send(self, request: Start | Act, wait: timedelta) -> HistoryRecord:
+        parts = self._parts
+        async with parts.feed.expect(request.id, timeout=_OPEN_SECONDS) as answer:
+            await parts.log.append(
+                [encode_request(parts.topics.inputs, request, source=self._source, now_ms=parts.clock.now_ms())]
+            )
+            try:
+                found = await answer.wait(wait.total_seconds())
+            except BadRecord as error:
+                raise CorruptRecord(parts.topics.history, f"the decision about {request.id}: {error}") from error
+        if found is None:
+            raise NotYetDecided(request.instance, request.id)
+        record, partition, offset = found
+        if record.status is not None:
+            self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
+        return record
+
+    def _remember(self, instance: str, write: _OwnWrite) -> None:
+        self._own[instance] = write
+        self._own.move_to_end(instance)
+        if len(self._own) > _OWN_WRITES_MAX:
+            self._own.popitem(last=False)
+
+    async def _own_write_is_there(self, instance: str) -> bool:
+        write = self._own.get(instance)
+        if write is None:
+            return True
+        there = await self._parts.projector.passed(instance, write.revision, write.history, timeout=_READ_WAIT_SECONDS)
+        if there and self._own.get(instance) is write:
+            del self._own[instance]
+        return there
+
+    async def _nothing_known(self, instance: str) -> bool:
+        if await self._parts.read_model.get(instance) is not None:
+            return False
+        return not await self._parts.read_model.history(instance, limit=1)
+
+
+def _traced(request: Start | Act, traceparent: str | None) -> Start | Act:
+    return replace(request, traceparent=traceparent)
+
+
+def _status(record: HistoryRecord) -> Status:
+    if record.status is None:
+        raise CorruptRecord(record.instance, "a start was applied and has no status")
+    return record.status
+
+
+def _lagging(instance: str) -> TransientError:
+    return TransientError(f"{instance!r} was decided but cannot be read yet: the read model is behind; try again")

@@ -1,0 +1,132 @@
+"""The feed: one shared reader of the history topic, from which whoever sent a request learns how it was decided.
+
+Opened at the latest record before the first request is sent, so no answer can be missed. Of a record nobody waits for,
+only the headers are looked at. A waiter leaves at its time-out; how many may wait is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+
+from ..codec.documents import decode_history, request_of
+from ..codec.wire import BadRecord
+from ..errors import LogUnavailable, SagalineError, TransientError
+from ..messages.history import HistoryRecord
+from ..ports.log import Log, Record, Tail, TopicPartition
+from ..ports.topics import Topics
+
+__all__ = ["Answer", "Feed"]
+
+_log = structlog.get_logger("sagaline.client")
+
+_POLL_RECORDS = 1_000
+_POLL_SECONDS = 1.0
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 5.0
+
+
+class Answer:
+    """What became of one request: ``record`` after ``arrived``; ``place`` and ``offset`` say where it stands."""
+
+    def __init__(self, request: str) -> None:
+        self.request = request
+        self._record: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+
+    def resolve(self, record: Record) -> None:
+        if not self._record.done():
+            self._record.set_result(record)
+
+    async def wait(self, seconds: float) -> tuple[HistoryRecord, TopicPartition, int] | None:
+        """The history record that answers the request and its place; None: it did not come in time.
+
+        Raises:
+            BadRecord: it came and cannot be read.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                record = await asyncio.shield(self._record)
+        except TimeoutError:
+            return None
+        return decode_history(record), TopicPartition(record.topic, record.partition), record.offset
+
+
+class Feed:
+    """Runs until cancelled. Many requests share it."""
+
+    def __init__(self, log: Log, topics: Topics, *, waiters_max: int = 10_000) -> None:
+        self._log, self._topics, self._waiters_max = log, topics, waiters_max
+        self._waiters: dict[str, Answer] = {}
+        self._open = asyncio.Event()
+        self._failures = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiters)
+
+    async def run(self) -> None:
+        """Never returns: what fails is logged and tried again, from where it stood, so that no answer is missed."""
+        positions: Mapping[TopicPartition, int] | None = None
+        while True:
+            try:
+                tail = await self._log.tail([self._topics.history], "latest" if positions is None else positions)
+                positions = dict(tail.positions())
+                self._open.set()
+                try:
+                    await self._follow(tail)
+                finally:
+                    positions = dict(tail.positions())
+                    await tail.close()
+            except SagalineError as error:
+                _log.warning("the feed of decisions is interrupted, trying again", reason=str(error))
+            except Exception:
+                _log.exception("the feed of decisions failed, trying again")
+            await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
+            self._failures += 1
+
+    @asynccontextmanager
+    async def expect(self, request: str, *, timeout: float) -> AsyncIterator[Answer]:
+        """Listens for the answer to a request that is sent inside the block.
+
+        Raises:
+            LogUnavailable: the feed could not be opened within ``timeout`` seconds.
+            TransientError: too many requests wait already.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._open.wait()
+        except TimeoutError:
+            raise LogUnavailable(
+                f"the log could not be read within {timeout:g} s; nothing was sent, try again"
+            ) from None
+        if len(self._waiters) >= self._waiters_max:
+            raise TransientError(f"{self._waiters_max:,} requests wait for their decision already; try again later")
+        answer = self._waiters[request] = Answer(request)
+        try:
+            yield answer
+        finally:
+            del self._waiters[request]
+
+    async def _follow(self, tail: Tail) -> None:
+        while True:
+            records = await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS)
+            self._failures = 0
+            if self._waiters:
+                for record in records:
+                    self._deliver(record)
+
+    def _deliver(self, record: Record) -> None:
+        try:
+            found = request_of(record)
+        except BadRecord:
+            return
+        answer = self._waiters.get(found[0]) if found else None
+        if answer is not None:
+            answer.resolve(record)

@@ -1,0 +1,36 @@
+"""What a client gets back when its request has been decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..messages.document import Status
+
+__all__ = ["Acted", "Started"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An instance stands. ``created`` False: it was there already, started with the same input.
+
+    ``status`` and ``revision`` are those after the decision; ``trace_id`` is the 32 hex digits of the request's trace.
+    """
+
+    instance: str
+    definition: str
+    key: str
+    created: bool
+    status: Status
+    revision: int
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """An act was carried out. ``changed`` False: what it asks for was so already."""
+
+    instance: str
+    changed: bool
+    status: Status
+    revision: int
+    trace_id: str | None

@@ -7,6 +7,7 @@ can always be read back.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,6 +91,7 @@ class Client:
         self._parts = parts
         self._source = f"/{parts.topics.namespace}/client"
         self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
+        self._latest: dict[TopicPartition, str] = {}
 
     @property
     def registry(self) -> Registry:
@@ -216,12 +218,16 @@ class Client:
         return document
 
     async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Instances by last change, newest first, page by page.
+        """Instances by last change, newest first, page by page; with all that this client itself has started.
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
             TransientError: the read model does not answer.
         """
+        if self._latest:
+            # Decisions of a partition become visible in their order: its latest one stands for all before it.
+            latest, self._latest = self._latest, {}
+            await asyncio.gather(*map(self._own_write_is_there, latest.values()))
         return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
 
     async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
@@ -298,6 +304,7 @@ class Client:
         record, partition, offset = found
         if record.status is not None:
             self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
+            self._latest[partition] = request.instance
         return record
 
     def _remember(self, instance: str, write: _OwnWrite) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.adapters.kafka_log import KafkaLog, Limits
+from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog, Limits
 from sagaline.orchestrator.ports.log import Log
 
 from .harness import Breakable
 from .log_contract import LogContract
 
-_SHORT = Limits(answer_s=2.0, commit_s=3.0, append_s=3.0, silence_s=4.0, session_s=6.0)
+_SHORT = Limits(answer_s=2.0, commit_s=3.0, append_s=3.0, silence_s=4.0)
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def address(request: pytest.FixtureRequest) -> str:
 
 
 async def _opened(address: str, limits: Limits | None = None) -> KafkaLog:
-    log = KafkaLog(address, clock=SystemClock(), development=True, limits=limits)
+    connection = Connection(bootstrap=address, limits=limits or Limits())
+    log = KafkaLog(connection, clock=SystemClock(), development=True, member_timeout=timedelta(seconds=6))
     await log.open()
     return log
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .log import KafkaLog
-from .settings import Limits
+from .settings import Connection, Limits
 
-__all__ = ["KafkaLog", "Limits"]
+__all__ = ["Connection", "KafkaLog", "Limits"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol import api
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 __all__ = ["DescribeTransactions"]
+
+_Request: Any = api.Request
+_RequestStruct: Any = api.RequestStruct
+_Response: Any = api.Response
 
 _TEXT = CompactString("utf-8")
 _TOPIC = (("topic", _TEXT), ("partitions", CompactArray(Int32)), ("tags", TaggedFields))
@@ -24,13 +28,13 @@ _STATE = (
 )
 
 
-class _Answer(Response):  # type: ignore[misc]  # aiokafka's classes carry no types
+class _Answer(_Response):  # type: ignore[misc]  # aiokafka's classes carry no types
     API_KEY = 65
     API_VERSION = 0
     SCHEMA = Schema(("throttle_time_ms", Int32), ("states", CompactArray(*_STATE)), ("tags", TaggedFields))
 
 
-class _Question(RequestStruct):  # type: ignore[misc]
+class _Question(_RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     API_KEY = 65
     API_VERSION = 0
@@ -38,7 +42,7 @@ class _Question(RequestStruct):  # type: ignore[misc]
     SCHEMA = Schema(("transactional_ids", CompactArray(_TEXT)), ("tags", TaggedFields))
 
 
-class DescribeTransactions(Request[_Question]):  # type: ignore[misc]
+class DescribeTransactions(_Request[_Question]):  # type: ignore[misc]
     """Asks about one transactional id; the first element of ``states`` is its answer: (error_code, id, state, ...)."""
 
     API_KEY = 65

@@ -64,8 +64,12 @@ async def stop_producer(producer: Any) -> None:
             break
         sender.cancel()
         await asyncio.wait({sender}, timeout=0.1)
-    waiter = producer._txn_manager._transaction_waiter
-    for future in (sender, waiter):
+    accumulator = producer._message_accumulator
+    left = [batch for batches in accumulator._batches.values() for batch in batches] + list(
+        accumulator._pending_batches
+    )
+    waiters = [batch._drain_waiter for batch in left]
+    for future in (sender, producer._txn_manager._transaction_waiter, *waiters):
         if future is not None and future.done():
             _forget(future)
     with contextlib.suppress(*BROKEN):

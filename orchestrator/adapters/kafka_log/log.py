@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Literal
 
 from ...errors import ConfigurationError, LogUnavailable
@@ -17,7 +19,7 @@ from .batches import VALUE_BYTES_MAX
 from .driver import require_sound_driver
 from .membership import KafkaMembership
 from .reader import Reader
-from .settings import Connection, Limits
+from .settings import Connection
 from .subscription import KafkaSubscription
 from .tail import KafkaTail
 from .taking import Topics
@@ -26,6 +28,8 @@ from .wire import Wire
 
 __all__ = ["KafkaLog"]
 
+_SESSION_MIN_S = 6.0
+"""The broker's default ``group.min.session.timeout.ms``."""
 _MARKER_PAUSES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
@@ -33,11 +37,11 @@ class KafkaLog:
     """See ``ports.log.Log``. ``open`` it first, inside the event loop that uses it.
 
     Args:
-        bootstrap: host:port of one or more brokers, separated by commas.
+        bootstrap: host:port of one or more brokers, separated by commas; or a ``Connection``, for other deadlines.
         clock: stamps records.
         development: accepts topics with replication factor 1, which lose records when their broker dies.
         replication_factor: of topics that ``create_topics`` makes; None: 3, or 1 in development.
-        limits: deadlines.
+        member_timeout: a member that is silent for so long loses its partitions; brokers take no less than 6 s.
 
     Raises:
         ConfigurationError: the address is malformed, or replication factor 1 is asked for outside development.
@@ -45,12 +49,12 @@ class KafkaLog:
 
     def __init__(
         self,
-        bootstrap: str,
+        bootstrap: str | Connection,
         *,
         clock: Clock,
         development: bool = False,
         replication_factor: int | None = None,
-        limits: Limits | None = None,
+        member_timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         factor = replication_factor if replication_factor is not None else (1 if development else 3)
         if factor < 1 or (factor == 1 and not development):
@@ -58,7 +62,9 @@ class KafkaLog:
                 f"replication factor {factor} loses acknowledged records when a broker dies: "
                 "use 3, or declare development"
             )
-        self._connection = Connection(bootstrap=bootstrap, limits=limits or Limits())
+        connection = Connection(bootstrap=bootstrap) if isinstance(bootstrap, str) else bootstrap
+        session_s = max(_SESSION_MIN_S, member_timeout.total_seconds())
+        self._connection = replace(connection, limits=replace(connection.limits, session_s=session_s))
         self._factor = factor
         self._development = development
         self._clock = clock

@@ -7,6 +7,7 @@ because markers, aborted records and compaction leave gaps.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from ...errors import CorruptRecord, LogUnavailable
@@ -74,7 +75,9 @@ async def last_touched(connection: Connection, wire: Wire, state: TopicPartition
     return frozenset()
 
 
-async def _records(connection: Connection, place: TopicPartition, start: int, end: int, isolation: str) -> Any:
+async def _records(
+    connection: Connection, place: TopicPartition, start: int, end: int, isolation: str
+) -> AsyncIterator[Any]:
     """Yields the records of [start, end) as they come from aiokafka."""
     if start >= end:
         return

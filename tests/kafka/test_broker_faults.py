@@ -18,7 +18,7 @@ from .support import QUEUE, batch, fresh, member, opened, out, read_committed, r
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-_ROUNDS = 4
+_ROUNDS = 3
 
 
 class Reader(Protocol):

@@ -10,6 +10,7 @@ __all__ = ["_elsewhere", "_own", "breakable_broker", "kafka_bootstrap", "pytest_
 
 pytest.register_assert_rewrite(
     "tests.contract.harness",
+    "tests.contract.inbox_contract",
     "tests.contract.group_contract",
     "tests.contract.log_contract",
     "tests.contract.owner_contract",

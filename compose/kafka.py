@@ -164,12 +164,13 @@ class Broker:
             self._signal(pid, signal.SIGCONT)
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of the broker's own log."""
+        """The end of the broker's own log, without the frames of Java's stack traces."""
         try:
-            lines = (self.data / "broker.log").read_text(errors="replace").splitlines()[-count:]
+            lines = (self.data / "broker.log").read_text(errors="replace").splitlines()
         except OSError:
             return "(there is no broker.log)"
-        return "\n".join(f"    {line[:300]}" for line in lines)
+        telling = [line for line in lines if not line.startswith("\tat ")]
+        return "\n".join(f"    {line[:300]}" for line in telling[-count:])
 
     def _format(self, run: list[str], config: Path) -> None:
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")

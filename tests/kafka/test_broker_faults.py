@@ -34,16 +34,18 @@ async def _until(reader: Reader, value: bytes) -> list[Record]:
     return records
 
 
-async def _commit_and_kill(owner: Owner, number: int, topics: Topics, broker: Any, turns: int) -> bool:
-    """Kills the broker some turns of the loop after EndTxn was asked for; whether the commit was acknowledged."""
+async def _commit_and_kill(owner: Owner, number: int, topics: Topics, broker: Any, after_s: float) -> bool:
+    """Kills the broker some time after EndTxn was asked for; whether the commit was acknowledged by then."""
     value = b"%d" % number
     appends = [out(topics.history, b"a", value), out(topics.commands(QUEUE), b"a", value)]
     commit = asyncio.create_task(owner.commit(batch({b"a": value}, appends, number)))
     manager = cast(Any, owner)._transactor._producer._txn_manager
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(10):
         while manager.state is not TransactionState.COMMITTING_TRANSACTION and not commit.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        for _ in range(turns):
+        kill_at = loop.time() + after_s
+        while loop.time() < kill_at and not commit.done():  # noqa: ASYNC110  # sleep() is too coarse
             await asyncio.sleep(0)
     acknowledged = commit.done() and commit.exception() is None
     broker.kill()
@@ -67,7 +69,7 @@ async def test_a_broker_killed_in_the_middle_of_commits_loses_and_doubles_nothin
         outcomes: list[bytes] = []
         for number in range(1, _ROUNDS + 1):
             before = owner.position.offset
-            acknowledged = await _commit_and_kill(owner, number, topics, breakable_broker, turns=number * 3)
+            acknowledged = await _commit_and_kill(owner, number, topics, breakable_broker, after_s=0.0004 * number)
             await owner.release()
             await asyncio.to_thread(breakable_broker.start)
             owner = await retaken(membership, 0)

@@ -26,6 +26,7 @@ __all__ = ["Appender"]
 
 _WAITING_ENTRIES_MAX = 20_000
 _GATHER_ENTRIES_MAX = 2_000
+_CLOSED = "the log was closed while a record was on its way: it may or may not have been written"
 
 
 class _Parcel:
@@ -101,8 +102,7 @@ class Appender:
         finally:
             # No await between the last look at the queue and here: nothing can have come in between.
             del self._senders[where]
-            for parcel in self._gather(waiting, everything=True):
-                parcel.done.set_exception(LogUnavailable("the log has been closed while a record waited to be sent"))
+            _fail(self._gather(waiting, everything=True), LogUnavailable(_CLOSED))
 
     def _gather(self, waiting: deque[_Parcel], *, everything: bool = False) -> list[_Parcel]:
         """Takes what goes together next; parcels whose caller has given up are dropped."""
@@ -137,10 +137,11 @@ class Appender:
                 await self._send_some(where, [parcel])
             return
         except Exception as error:
-            for parcel in parcels:
-                if not parcel.done.done():
-                    parcel.done.set_exception(error)
+            _fail(parcels, error)
             return
+        except asyncio.CancelledError:
+            _fail(parcels, LogUnavailable(_CLOSED))
+            raise
         for parcel in parcels:
             if not parcel.done.done():
                 parcel.done.set_result(None)
@@ -172,3 +173,9 @@ class Appender:
         self._producer = None
         with contextlib.suppress(*BROKEN):
             await stop_producer(producer)
+
+
+def _fail(parcels: Sequence[_Parcel], error: Exception) -> None:
+    for parcel in parcels:
+        if not parcel.done.done():
+            parcel.done.set_exception(error)

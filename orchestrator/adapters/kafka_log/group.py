@@ -69,7 +69,7 @@ class Group:
         consumer, self._consumer = self._consumer, None
         self._wake.set()
         if consumer is not None:
-            await stop_consumer(consumer, 2.0)
+            await stop_consumer(consumer, 1.5)
 
     @property
     def running(self) -> bool:

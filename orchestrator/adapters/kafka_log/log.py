@@ -72,6 +72,13 @@ class KafkaLog:
         self._parts: tuple[Wire, Catalog, Appender] | None = None
         self._closed = False
 
+    async def __aenter__(self) -> KafkaLog:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def open(self) -> None:
         """Returns when a broker has answered.
 
@@ -117,6 +124,7 @@ class KafkaLog:
         await catalog.places([inputs, state])
         membership = KafkaMembership(self._connection, wire, catalog, self._clock, Topics(inputs, state))
         await membership.join(group)
+        self._opened -= {one for one in self._opened if isinstance(one, KafkaMembership) and one.left}
         self._opened.add(membership)
         return membership
 

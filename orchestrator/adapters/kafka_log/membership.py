@@ -35,6 +35,10 @@ class KafkaMembership:
         self._returned: frozenset[int] = frozenset()
         self._recorder: asyncio.Task[None] | None = None
 
+    @property
+    def left(self) -> bool:
+        return self._group is None
+
     async def join(self, group: str) -> None:
         self._group = Group(self._connection, self._topics.inputs, group)
         await self._group.start()

@@ -30,6 +30,7 @@ class Transactor:
     def __init__(self, connection: Connection, transactional_id: str) -> None:
         self.transactional_id = transactional_id
         self._connection = connection
+        self._known_topics: set[str] = set()
         self._resent = False
         self._spent = False
         self._running: asyncio.Task[None] | None = None
@@ -68,8 +69,10 @@ class Transactor:
         Raises:
             TimeoutError: no answer within the commit deadline; the outcome is unknown.
         """
-        for topic in {where.topic for where in batches}:
+        for topic in {where.topic for where in batches} - self._known_topics:
+            # Outside the transaction: the first send to a topic waits for its metadata.
             await within(self._producer.partitions_for(topic), self._connection.limits.answer_s)
+            self._known_topics.add(topic)
         await self._bounded(self._transaction(batches))
 
     async def settle(self, places: Iterable[TopicPartition], *, commit: bool) -> None:

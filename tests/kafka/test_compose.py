@@ -78,4 +78,4 @@ def test_a_taken_port_and_a_failed_start_are_explained(breakable_broker: Any, tm
     failed = _run("up", brokers.kafka.free_port(), tmp_path / "b")
     assert failed.returncode == 1
     assert "ended while starting" in failed.stderr
-    assert "node.id" in failed.stderr
+    assert "node id" in failed.stderr

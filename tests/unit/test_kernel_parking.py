@@ -1,0 +1,236 @@
+"""An instance whose code is not deployed waits, visibly, and loses nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from sagaline.orchestrator.kernel import Limits
+from sagaline.orchestrator.messages.document import CauseKind, Status
+from sagaline.orchestrator.messages.inputs import ActName, Failed, TimerFired
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.sagas import Saga
+
+from .kernel_kit import make_saga, play
+
+
+def test_a_reply_for_a_version_that_is_not_deployed_is_kept_and_shown() -> None:
+    run = play()
+    run.definition = None
+    decision = run.ok("a")
+    assert decision.outcome is Outcome.DEFERRED
+    assert run.document.status is Status.ATTENTION
+    assert run.document.attention is not None
+    assert run.document.attention.kind is CauseKind.VERSION
+    assert run.document.attention.message == "'demo' version 1 is not deployed here; deploy it"
+    assert len(run.document.deferred) == 1
+
+
+def test_an_operators_retry_goes_on_once_the_version_is_there() -> None:
+    """First with what was kept: the flow continues as if the reply had come now."""
+    run = play()
+    run.definition = None
+    run.ok("a")
+    assert run.act(ActName.RETRY).reason == "'demo' version 1 is not deployed here; deploy it"
+    run.definition = make_saga()
+    run.act(ActName.RETRY)
+    assert (run.document.status, run.document.deferred) == (Status.RUNNING, ())
+    assert run.ids == ["a/1", "b/1"]
+
+
+def test_a_timer_that_is_still_set_brings_it_back_by_itself() -> None:
+    """The reply was kept in time; the deadline wakes the instance and finds the step done."""
+    run = play()
+    run.definition = None
+    run.ok("a")
+    run.definition = make_saga()
+    run.fire("a:deadline")
+    assert run.document.status is Status.RUNNING
+    assert run.statuses == {"a": "done", "b": "sent"}
+
+
+def test_a_reply_brings_it_back_by_itself() -> None:
+    """What was kept left the attempt open; the reply that comes after the deploy is applied after it."""
+    run = play(make_saga(attempt_timeout=timedelta(seconds=5)))
+    run.act(ActName.CANCEL)
+    run.definition = None
+    run.fire("a:attempt")
+    run.definition = make_saga()
+    assert run.ok("a").outcome is Outcome.APPLIED
+    assert run.document.status is Status.COMPENSATING
+    assert run.ids == ["a/1", "a/undo/1"]
+
+
+def test_a_reply_that_comes_after_the_deploy_does_not_overtake_what_was_kept() -> None:
+    run = play()
+    run.definition = None
+    run.fire("a:deadline")
+    run.definition = make_saga()
+    assert run.ok("a").outcome is Outcome.IGNORED
+    run.act(ActName.RETRY)
+    assert run.ids == ["a/1", "a/undo/1"]
+
+
+def test_an_old_deadline_does_not_end_the_undo_that_it_woke() -> None:
+    """The kept failure turns the flow; the undo has a deadline of its own under the same name."""
+    run = play()
+    run.fail("a")
+    run.fire("a:retry")
+    run.definition = None
+    run.fail("a")
+    run.definition = make_saga()
+    run.fire("a:deadline")
+    assert run.document.status is Status.COMPENSATING
+    assert run.statuses["a"] == "undo_sent"
+    assert run.document.timers["a:deadline"] == run.now_ms + 600_000
+
+
+@pytest.mark.parametrize("act", [ActName.RETRY, ActName.CANCEL])
+def test_timers_that_came_due_meanwhile_apply_in_order(act: ActName) -> None:
+    """Retry timer, then deadline, both while it was away: the step is given up and undone, its undo left alone."""
+    run = play()
+    run.fail("a")
+    run.definition = None
+    run.fire("a:retry")
+    run.fire("a:deadline")
+    assert len(run.document.deferred) == 2
+    run.definition = make_saga()
+    run.act(act)
+    assert run.document.status is Status.COMPENSATING
+    assert run.statuses["a"] == "undo_sent"
+    assert "a:retry" not in run.document.timers
+
+
+def test_a_cancel_after_the_deploy_counts_what_was_kept() -> None:
+    run = play()
+    run.definition = None
+    run.ok("a")
+    run.definition = make_saga()
+    run.act(ActName.CANCEL)
+    assert run.ids == ["a/1", "a/undo/1"]
+
+
+@pytest.mark.parametrize("late", ["duplicate", "stray", "second outcome"])
+def test_late_replies_are_not_kept(late: str) -> None:
+    """G8 holds while the version is away: only the first reply to an open attempt counts."""
+    run = play()
+    run.definition = None
+    if late == "stray":
+        assert run.ok("a", attempt=9).outcome is Outcome.IGNORED
+        return
+    run.ok("a")
+    again = run.ok("a") if late == "duplicate" else run.fail("a")
+    assert again.outcome is Outcome.IGNORED
+
+
+@pytest.mark.parametrize(("timer", "early_ms"), [("a:deadline", 1), ("a:retry", 0)])
+def test_a_timer_that_is_early_or_not_set_is_not_kept(timer: str, early_ms: int) -> None:
+    run = play()
+    run.definition = None
+    due_ms = run.document.timers["a:deadline"]
+    run.now_ms = due_ms - early_ms
+    fired = TimerFired(id="t", instance="demo/k", timer=timer, due_ms=due_ms)
+    assert run.apply(fired).outcome is Outcome.IGNORED
+
+
+def test_no_more_than_the_limit_is_kept() -> None:
+    run = play()
+    run.limits = Limits(deferred_max=1)
+    run.definition = None
+    run.ok("a")
+    due_ms = run.document.timers["a:deadline"]
+    run.now_ms = due_ms
+    assert run.fire("a:deadline").reason == "1 messages wait already"
+    assert run.document.timers["a:deadline"] == due_ms
+
+
+def test_an_instance_that_ended_ignores_replies_whether_its_version_is_there_or_not() -> None:
+    run = play(make_saga("a"))
+    run.ok("a")
+    run.definition = None
+    assert run.ok("a").outcome is Outcome.IGNORED
+    assert run.act(ActName.CANCEL).reason == "it is completed and does not change any more"
+    assert run.fire("~retention").document is None
+
+
+@pytest.mark.parametrize("deployed", [False, True])
+def test_an_abandoned_instance_stays_abandoned_whatever_comes(deployed: bool) -> None:
+    """Closing it needs no code, and a reply that comes later does not revive it."""
+    run = play()
+    run.definition = None
+    run.fire("a:deadline")
+    if deployed:
+        run.definition = make_saga()
+    assert run.act(ActName.ABANDON).reason == "left open: a (sent)"
+    run.definition = make_saga()
+    assert run.ok("a").outcome is Outcome.IGNORED
+    assert run.document.status is Status.ABANDONED
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        (make_saga("b"), "the deployed code has no step 'a', which is on record here; deploy it again"),
+        (
+            make_saga("ab", undo=""),
+            "the deployed code has no undo for step 'a', which is on record here; deploy it again",
+        ),
+    ],
+)
+def test_code_that_lost_a_step_or_its_undo_parks_the_instance(lacking: Saga[BaseModel], why: str) -> None:
+    """Nothing is lost: with the step back, what came meanwhile is applied."""
+    run = play(make_saga("ab"))
+    run.ok("a")
+    run.definition = lacking
+    decision = run.refuse("b")
+    assert (decision.outcome, decision.reason) == (Outcome.DEFERRED, why)
+    assert run.act(ActName.RETRY).reason == why
+    run.definition = make_saga("ab")
+    run.act(ActName.RETRY)
+    assert run.ids == ["a/1", "b/1", "a/undo/1"]
+
+
+def test_code_that_gained_an_undo_does_not_undo_what_was_begun_without() -> None:
+    """What is undone was on record before the command left."""
+    run = play(make_saga("ab", undo=""))
+    run.ok("a")
+    run.definition = make_saga("ab")
+    run.refuse("b")
+    assert run.document.status is Status.COMPENSATED
+
+
+def test_a_paused_instance_that_was_parked_is_still_paused_after() -> None:
+    run = play()
+    run.act(ActName.PAUSE)
+    run.definition = None
+    run.ok("a")
+    run.definition = make_saga()
+    run.act(ActName.RETRY)
+    assert run.document.paused
+    assert run.ids == ["a/1"]
+    run.act(ActName.RESUME)
+    assert run.ids == ["a/1", "b/1"]
+
+
+def test_what_was_kept_may_itself_ask_for_attention() -> None:
+    """A kept refusal past the pivot stops the instance again, with the new reason."""
+    run = play(make_saga("|a"))
+    run.definition = None
+    run.refuse("a")
+    run.fire("a:deadline")
+    run.definition = make_saga("|a")
+    run.act(ActName.RETRY)
+    assert run.document.attention is not None
+    assert run.document.attention.kind is CauseKind.REFUSED
+    assert run.document.deferred == ()
+
+
+def test_a_failed_reply_is_kept_with_its_text() -> None:
+    run = play()
+    run.definition = None
+    run.fail("a")
+    (kept,) = run.document.deferred
+    assert isinstance(kept, Failed)
+    assert kept.error == "boom"

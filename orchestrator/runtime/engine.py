@@ -41,11 +41,22 @@ class Engine:
     def __init__(self, log: Log, setup: Deciding, clock: Clock, *, group: str) -> None:
         self._log, self._setup, self._clock, self._group = log, setup, clock, group
         self._seats: dict[int, _Seat] = {}
+        self._moved = asyncio.Event()
 
     @property
     def processing(self) -> frozenset[int]:
         """Partitions that are restored and being processed here."""
-        return frozenset(partition for partition, seat in self._seats.items() if seat.processor is not None)
+        return frozenset(
+            partition
+            for partition, seat in self._seats.items()
+            if seat.processor is not None and seat.processor.restored
+        )
+
+    async def processes(self, count: int) -> None:
+        """Returns once at least ``count`` partitions are being processed here; waits for ever otherwise."""
+        while len(self.processing) < count:
+            self._moved.clear()
+            await self._moved.wait()
 
     async def run(self) -> None:
         """Joins, processes, and on cancellation finishes the batches at work and leaves, within some seconds."""
@@ -123,7 +134,7 @@ class Engine:
         owner = await membership.take(partition)
         try:
             _log.info("partition taken", partition=partition, offset=owner.position.offset)
-            seat.processor = Processor(owner, self._setup, self._clock)
+            seat.processor = Processor(owner, self._setup, self._clock, on_restored=self._moved.set)
             await seat.processor.run()
         finally:
             await owner.release()

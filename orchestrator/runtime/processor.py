@@ -13,6 +13,7 @@ Commit order, and what a crash in each gap does:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -30,20 +31,27 @@ __all__ = ["Processor"]
 
 _log = structlog.get_logger("sagaline.engine")
 
+_BATCH_MAX = 500
+"""Records, and due timers, of one commit."""
+
 _IDLE_SECONDS = 1.0
 """The longest wait for records: bounds how late a jump of the wall clock is noticed."""
 
 
 class Processor:
-    """Drives one ``Owner`` until it is cancelled or the owner raises. Cancel it only while ``idle`` is set."""
+    """Drives one ``Owner`` until it is cancelled or the owner raises. Cancel it only while ``idle`` is set.
 
-    def __init__(self, owner: Owner, setup: Deciding, clock: Clock, *, batch_records_max: int = 500) -> None:
-        self._owner, self._setup, self._clock, self._batch_max = owner, setup, clock, batch_records_max
+    ``restored`` is true once its documents are indexed and it decides.
+    """
+
+    def __init__(self, owner: Owner, setup: Deciding, clock: Clock, *, on_restored: Callable[[], None]) -> None:
+        self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._timers = TimerIndex()
         self._documents = Documents()
         self._own: list[Message] = []
         self.idle = asyncio.Event()
         self.idle.set()
+        self.restored = False
 
     async def run(self) -> None:
         """Never returns.
@@ -52,16 +60,18 @@ class Processor:
             OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
         """
         await self._restore()
+        self.restored = True
+        self._on_restored()
         while True:
             self.idle.set()
-            records = await self._owner.poll(max_records=self._batch_max, timeout=self._wait_seconds())
+            records = await self._owner.poll(max_records=_BATCH_MAX, timeout=self._wait_seconds())
             self.idle.clear()
             now_ms = max(self._clock.now_ms(), self._owner.position.now_ms)
             work = BatchWork(self._setup, self._owner, self._documents, now_ms)
             own, self._own = self._own, []
             work.messages(own)
             work.records(records)
-            due = self._timers.due(now_ms, self._batch_max)
+            due = self._timers.due(now_ms, _BATCH_MAX)
             work.timers(due)
             if own or records or due:
                 await self._commit(work)

@@ -1,0 +1,165 @@
+"""From settings to running parts. The only importer of adapters: everything else takes ports.
+
+Each part is an async context manager; leaving it stops the part in order and within some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from .adapters.clock import SystemClock
+from .adapters.kafka_log import KafkaLog
+from .adapters.read_model import SqlReadModel
+from .adapters.sqlite_log import SqliteLog
+from .client import Client, ClientParts, Feed
+from .kernel import Limits, Registry
+from .ports.clock import Clock
+from .ports.log import Log
+from .ports.topics import Topics
+from .runtime.deciding import Deciding
+from .runtime.engine import Engine
+from .runtime.metrics import Metrics
+from .runtime.projector import Projector
+from .settings import Settings
+from .tracing import Tracing
+
+__all__ = ["Base", "client", "configure_tracing", "engine", "open_base", "prepare_topics", "running"]
+
+_STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What every part stands on: the open log, names, time and traces."""
+
+    settings: Settings
+    log: Log
+    topics: Topics
+    clock: Clock
+    tracing: Tracing
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_base(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Base]:
+    """Opens the log that the settings name.
+
+    Raises:
+        ConfigurationError: the file or the address cannot be used; the message says what to do.
+        LogUnavailable: nobody answers there.
+    """
+    clock = SystemClock()
+    log: SqliteLog | KafkaLog
+    if settings.kafka is not None:
+        log = KafkaLog(
+            settings.kafka,
+            clock=clock,
+            development=settings.development,
+            replication_factor=1 if settings.development else settings.replication_factor,
+            member_timeout=settings.member_timeout,
+        )
+    else:
+        log = SqliteLog(settings.sqlite_path or "", clock=clock, member_timeout=settings.member_timeout)
+    await log.open()
+    try:
+        yield Base(
+            settings=settings,
+            log=log,
+            topics=Topics(settings.namespace),
+            clock=clock,
+            tracing=tracing or Tracing(),
+            metrics=Metrics(),
+        )
+    finally:
+        await log.close()
+
+
+async def prepare_topics(base: Base, queues: Iterable[str]) -> None:
+    """Topics as they must be: created in development and on SQLite, else only checked.
+
+    Raises:
+        TopicMismatch: a topic is missing or differs; the message names the remedy.
+    """
+    specs = base.topics.specs(sorted(queues), base.settings.partitions)
+    if base.settings.development or base.settings.kafka is None:
+        await base.log.create_topics(specs)
+    await base.log.check_topics(specs)
+
+
+def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engine:
+    """An engine that decides for the definitions of ``registry``; run it with ``running``."""
+    setup = Deciding(
+        registry=registry,
+        topics=base.topics,
+        partitions=base.settings.partitions,
+        limits=limits or Limits(),
+        tracing=base.tracing,
+        metrics=base.metrics,
+        max_value_bytes=base.log.max_value_bytes,
+    )
+    return Engine(base.log, setup, base.clock, group=f"{base.settings.namespace}.engine")
+
+
+@asynccontextmanager
+async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
+    """A client with its feed, its read model and the projector that keeps that up to date.
+
+    Raises:
+        ConfigurationError: the read model's database cannot be used; the message says what to do.
+    """
+    async with AsyncExitStack() as stack:
+        read_model = await SqlReadModel.open(base.settings.read_model_url)
+        stack.push_async_callback(read_model.close)
+        projector = Projector(base.log, base.topics, read_model, base.clock, base.metrics)
+        feed = Feed(base.log, base.topics)
+        await stack.enter_async_context(running(projector.run(), "projector"))
+        await stack.enter_async_context(running(feed.run(), "feed"))
+        parts = ClientParts(
+            log=base.log,
+            topics=base.topics,
+            registry=registry,
+            clock=base.clock,
+            tracing=base.tracing,
+            read_model=read_model,
+            projector=projector,
+            feed=feed,
+        )
+        yield Client(parts)
+
+
+@asynccontextmanager
+async def running(part: Coroutine[Any, Any, None], name: str) -> AsyncIterator[asyncio.Task[None]]:
+    """Runs a part beside the block; at its end the part is cancelled and waited for."""
+    task = asyncio.create_task(part, name=name)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=_STOP_SECONDS)
+
+
+def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple[Tracing, TracerProvider | None]:
+    """Tracing by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) is set, else none.
+
+    ``extra`` also receives every span. Shut the provider down at the end, so that nothing is left unexported.
+    """
+    wanted = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
+    if not wanted and extra is None:
+        return Tracing(), None
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    if wanted:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    if extra is not None:
+        provider.add_span_processor(extra)
+    return Tracing(provider.get_tracer("sagaline")), provider

@@ -21,7 +21,6 @@ from .stage import pauses
 __all__ = ["Intake"]
 
 COMMIT_EVERY_SECONDS: Final = 0.1
-_IDLE_POLL_SECONDS: Final = 0.25
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000
 """Records behind a slow one, finished or not: past so many, the queue waits for the slow one."""
@@ -86,10 +85,9 @@ class Intake:
         await self._subscription.close()
 
     async def _poll(self, count: int) -> list[Record]:
-        """What is there; waits shorter while something is unfinished, so that its commit is not late."""
-        timeout = COMMIT_EVERY_SECONDS if self._offsets.pending or self._offsets.moved else _IDLE_POLL_SECONDS
+        """What is there; waits no longer than a commit or a stop may be late."""
         try:
-            records = list(await self._subscription.poll(max_records=count, timeout=timeout))
+            records = list(await self._subscription.poll(max_records=count, timeout=COMMIT_EVERY_SECONDS))
         except LogUnavailable as error:
             self._poll_failures += 1
             if self._poll_failures == 1:

@@ -1,0 +1,82 @@
+"""Engines and workers as processes, started by the command line's own entry point, to be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sagaline.orchestrator.settings import Settings
+
+__all__ = ["ENGINE", "WORKERS", "SagaProcess", "saga"]
+
+ROOT = Path(__file__).parents[2]
+ENGINE = ("run", "sagaline.sagas.examples.order_checkout:checkout")
+WORKERS = ("worker", *(f"tests.kafka.checkout_workers:{name}" for name in ("inventory", "payment", "shipping")))
+_READY_SECONDS = 40.0
+
+
+class SagaProcess:
+    """One ``saga …`` process; its log is in ``output`` after it has ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process, path: Path) -> None:
+        self._process, self._path = process, path
+
+    @property
+    def output(self) -> str:
+        return self._path.read_text()
+
+    async def ready(self) -> None:
+        """Returns when it has said that it runs."""
+        async with asyncio.timeout(_READY_SECONDS):
+            while "Ctrl-C stops it" not in self.output:
+                assert self._process.returncode is None, self.output
+                await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> AsyncIterator[SagaProcess]:
+    """Starts ``saga`` with these arguments; whatever happened, it is gone at the end."""
+    environment = dict(os.environ) | {
+        "SAGALINE_LOG": settings.log,
+        "SAGALINE_NAMESPACE": settings.namespace,
+        "SAGALINE_PARTITIONS": str(settings.partitions),
+        "SAGALINE_DEVELOPMENT": "1",
+        "SAGALINE_LOG_FORMAT": "json",
+        "CHECKOUT_LEDGER": str(folder / "ledger.db"),
+        "PYTHONPATH": str(ROOT),
+    }
+    path = folder / f"{arguments[0]}-{len(list(folder.iterdir()))}.log"
+    with path.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sagaline.orchestrator.cli",
+            *arguments,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    running = SagaProcess(process, path)
+    try:
+        yield running
+    finally:
+        await running.kill()

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import pytest
 
+from sagaline.orchestrator.errors import LogUnavailable
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch, Headers, Log, Membership, Outgoing, Owner, Position, Record
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
@@ -70,7 +71,11 @@ class LogHarness:
     ) -> Membership:
         """A member of the group of engines, returned when what is assigned to it is as wanted (first: everything)."""
         membership = await log.join(topics.inputs, topics.state, f"{topics.namespace}.engine")
-        await self.assigned(membership, wanted or (lambda found: len(found) == self.partitions))
+        try:
+            await self.assigned(membership, wanted or (lambda found: len(found) == self.partitions))
+        except LogUnavailable:
+            await membership.leave()
+            raise
         return membership
 
     async def assigned(self, membership: Membership, wanted: Callable[[frozenset[int]], bool]) -> frozenset[int]:

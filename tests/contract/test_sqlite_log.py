@@ -328,6 +328,23 @@ async def test_tombstones_go_when_every_reader_has_had_a_day(path: Path) -> None
         assert {key for key, _ in stored(path, TOPICS.state)} == {b"b", POSITION_KEY}
 
 
+async def test_a_tombstone_that_is_the_last_record_stays(path: Path) -> None:
+    clock = TickingClock()
+    async with opened(path, clock) as log:
+        await log.append([out(TOPICS.state, b"a", None, 0), out(TOPICS.state, b"b", None, 0)])
+        clock.now += 2 * DAY_MS
+        assert await log.sweep() == 1
+        assert set((await log.end_offsets([TOPICS.state])).values()) == {2, 0}
+
+
+async def test_no_partition_is_starved_by_another(path: Path) -> None:
+    async with opened(path) as log:
+        await log.append([out(TOPICS.inputs, b"k", b"v", p) for p in (0, 0, 0, 1, 1, 1)])
+        tail = await log.tail([TOPICS.inputs], "earliest")
+        polled = [await tail.poll(max_records=1, timeout=5) for _ in range(2)]
+        assert {record.partition for records in polled for record in records} == {0, 1}
+
+
 @pytest.mark.parametrize("value", [b"not JSON", b"{}", b'{"offset": -1, "now_ms": 0}', b'{"offset": 9, "now_ms": 0}'])
 async def test_a_position_that_contradicts_the_log_stops_the_take(path: Path, value: bytes) -> None:
     async with opened(path) as log:

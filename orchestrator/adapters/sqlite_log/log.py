@@ -208,7 +208,9 @@ class SqliteLog:
                 if groups.seats:
                     await self._sit(groups.seats)
                 await groups.clear_leftover(self._open().writer)
-                groups.set_broken(None)
+                # What a failing read may have made us miss.
+                self._open().feed.refresh()
+                groups.refresh()
                 if loop.time() >= next_sweep:
                     next_sweep = loop.time() + _SWEEP_SECONDS
                     for _ in range(_SWEEPS_AT_ONCE):
@@ -235,6 +237,7 @@ class SqliteLog:
     async def _sit(self, seats: Sequence[Seat]) -> None:
         timeout_ms = int(self._member_timeout.total_seconds() * 1000)
         await self._open().writer.submit(Call(partial(sit, list(seats), timeout_ms)))
+        self._open().groups.set_broken(None)
 
     async def _own(self, inputs: Topic, state: Topic, partition: int, epoch: int) -> Owner:
         opened = self._open()

@@ -1,0 +1,78 @@
+"""The application: routes, layers and the OpenAPI document put together. Serving it is serving.py's affair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from ..orchestrator.client import Client
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.tracing import Tracing
+from .auth import OPEN, Guard
+from .definitions import definitions_router
+from .edge import Edge
+from .health import health_router
+from .instances import ActBody, StartBody, instances_router
+from .problems import Problem, handlers
+from .settings import ApiSettings
+
+__all__ = ["create_app"]
+
+_ABOUT = """Starts sagas, shows them and acts on them.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `type`. An instance stands at
+`/v1/instances/{definition}/{key}`; the key is one path segment, percent-encoded with nothing left out (`/` is `%2F`).
+"""
+
+
+def create_app(
+    client: Client, *, clock: Clock, tracing: Tracing | None = None, settings: ApiSettings | None = None
+) -> FastAPI:
+    """The ASGI application over a client.
+
+    Args:
+        client: its registry is what can be started; its feed and projector are run by whoever made it.
+        clock: makes trace ids for requests that bring none.
+        tracing: None: no spans, trace ids only.
+        settings: tokens and limits; None: the defaults, without a token.
+    """
+    settings = settings or ApiSettings()
+    app = FastAPI(
+        title="Sagaline",
+        version="1",
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are classes of errors, as FastAPI wants
+    )
+    app.include_router(instances_router(client, settings))
+    app.include_router(definitions_router(client.registry))
+    app.include_router(health_router(client.check_ready))
+    app.add_middleware(Guard, tokens=settings.tokens)
+    app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
+    app.openapi = lambda: _document(app, secured=bool(settings.tokens))  # type: ignore[method-assign]  # FastAPI's own way
+    return app
+
+
+def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
+    """The OpenAPI document, with the models that FastAPI cannot know because we read bodies ourselves."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody)]
+    _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    components = document.setdefault("components", {})
+    components.setdefault("schemas", {}).update(definitions["$defs"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    if secured:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                operation["security"] = [] if path in OPEN else [{"token": []}]
+    app.openapi_schema = document
+    return document

@@ -1,0 +1,77 @@
+"""Who may ask: bearer tokens, compared in constant time; without tokens, only this machine under its own name.
+
+Everything needs a token but the paths of ``OPEN``. Without tokens the server listens on loopback only (serving.py), and
+requests that name another host are refused: a web page must not reach it through a name that it made point here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..orchestrator.tracing import trace_id_of
+from .problems import problem
+
+__all__ = ["OPEN", "Guard", "is_loopback"]
+
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is certainly this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Lets a request pass, or answers 401 or 403."""
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [_digest(token.encode()) for token in tokens]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["path"] in OPEN and self._digests):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        trace_id = trace_id_of(getattr(request.state, "traceparent", None))
+        if self._digests:
+            if not self._knows(request):
+                text = "this server asks for a token; send the header: Authorization: Bearer <token>"
+                answer = problem("unauthorized", text, trace_id=trace_id, headers={"WWW-Authenticate": "Bearer"})
+                await answer(scope, receive, send)
+                return
+        elif not is_loopback(_host(request)):
+            text = "without a token only this machine is served, as localhost or 127.0.0.1; set an API token"
+            await problem("forbidden-host", text, trace_id=trace_id)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _knows(self, request: Request) -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return False
+        digest = _digest(token.strip().encode("latin-1", errors="replace"))
+        # Every token is compared, so that the time taken does not tell which one was near.
+        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _host(request: Request) -> str:
+    host = request.headers.get("host", "")
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

@@ -1,0 +1,116 @@
+"""Request bodies: read with limits, parsed strictly, checked against a model. Nothing of a body is guessed or dropped.
+
+Refused are: another content type (415), more bytes than allowed, counted while they arrive (413), a body that does not
+arrive (408), what is not JSON by RFC 8259 (400: NaN, half surrogate pairs, a name that stands twice in one object), too
+deep a nesting and unknown or wrong fields (422, naming the field).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from ..orchestrator.errors import InvalidRequest
+from .problems import HttpProblem
+from .settings import ApiSettings
+
+__all__ = ["Bodies"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Bodies:
+    """Reads bodies within the limits of the settings."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._settings = settings
+
+    async def read(self, request: Request, model: type[M]) -> M:
+        """The body as a model; one that is left out counts as ``{}`` where the model needs nothing.
+
+        Raises:
+            HttpProblem, InvalidRequest: see the module's text.
+        """
+        raw = await self._receive(request)
+        if not raw and not any(field.is_required() for field in model.model_fields.values()):
+            return model()
+        _check_media_type(request)
+        value = self._parse(raw)
+        if not isinstance(value, dict):
+            raise InvalidRequest("the body is not a JSON object; send one", field="")
+        try:
+            return model.model_validate(value, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise InvalidRequest(f"{field}: {first['msg']}", field=field) from error
+
+    async def _receive(self, request: Request) -> bytes:
+        limit = self._settings.body_bytes_max
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
+            raise _too_large(limit)
+        raw = bytearray()
+        seconds = self._settings.body_timeout.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    raw += chunk
+                    if len(raw) > limit:
+                        raise _too_large(limit)
+        except TimeoutError:
+            raise HttpProblem("timeout", f"the body did not arrive within {seconds:g} s; send it again") from None
+        return bytes(raw)
+
+    def _parse(self, raw: bytes) -> object:
+        try:
+            value = from_json(raw, allow_inf_nan=False)
+        except ValueError as error:
+            if "recursion" in str(error):
+                raise self._too_deep() from error
+            raise HttpProblem("not-json", f"the body is not JSON: {error}") from error
+        if _deeper_than(value, self._settings.depth_max):
+            raise self._too_deep()
+        json.loads(raw, object_pairs_hook=_refuse_duplicates)
+        return value
+
+    def _too_deep(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"the body is nested deeper than {self._settings.depth_max} levels; send a flatter one", field=""
+        )
+
+
+def _check_media_type(request: Request) -> None:
+    media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    plain = request.headers.get("content-encoding", "identity").lower() == "identity"
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    if media_type.strip() != "application/json" or charset not in ("", "utf-8") or not plain:
+        raise HttpProblem("media-type", "send the body as UTF-8 JSON, with the header: Content-Type: application/json")
+
+
+def _too_large(limit: int) -> HttpProblem:
+    return HttpProblem("too-large", f"the body has more than {limit:,} bytes; send references instead of contents")
+
+
+def _deeper_than(value: object, depth_max: int) -> bool:
+    """Level by level, so that no depth can exhaust the stack."""
+    level: list[Any] = [value]
+    for _ in range(depth_max + 1):
+        containers = [each for each in level if isinstance(each, dict | list)]
+        if not containers:
+            return False
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+    return True
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise InvalidRequest(f"the name {name[:100]!r} stands twice in one object; leave one out", field=name[:100])
+        seen.add(name)

@@ -1,0 +1,36 @@
+"""The route that shows what is deployed."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from ..orchestrator.kernel import Registry
+from .problems import documented
+from .queries import only
+from .views import DefinitionView, definition_view
+
+__all__ = ["DefinitionList", "definitions_router"]
+
+
+class DefinitionList(BaseModel):
+    definitions: list[DefinitionView]
+
+
+def definitions_router(registry: Registry) -> APIRouter:
+    """Definitions do not change while a process runs, so they are described once."""
+    router = APIRouter(prefix="/v1", tags=["definitions"])
+    ordered = sorted(registry, key=lambda saga: (saga.name, saga.version))
+    views = DefinitionList(definitions=[definition_view(saga, registry) for saga in ordered])
+
+    @router.get(
+        "/definitions",
+        response_model=DefinitionList,
+        summary="What is deployed here: how to start it and what it does",
+        responses=documented(401, 403, 422),
+    )
+    async def list_definitions(request: Request) -> DefinitionList:
+        only(request)
+        return views
+
+    return router

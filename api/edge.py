@@ -1,0 +1,108 @@
+"""The outermost layer of every request, plain ASGI: the path as it was sent, one span, one line in the log, no leaks.
+
+- Routing sees the path before percent-decoding; see paths.py.
+- The server span goes on from the caller's ``traceparent``; ``traceresponse`` tells the caller where to look.
+- What nobody caught becomes a problem without a stack trace, and stands in the log with one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.tracing import Span, SpanKind, Tracing, fresh_traceparent, trace_id_of
+from .paths import sent_path
+from .problems import problem
+
+__all__ = ["Edge"]
+
+_log = structlog.get_logger("sagaline.api")
+
+_CLIENT_GONE = 499
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing, clock: Clock) -> None:
+        self._app, self._tracing, self._clock = app, tracing, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        scope["path"] = sent_path(scope.get("raw_path"), scope["path"])
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        span = self._span(scope)
+        scope.setdefault("state", {})["traceparent"] = span.traceparent
+        answer = _Answer(send, span.traceparent)
+        began = asyncio.get_running_loop().time()
+        error: str | None = None
+        try:
+            with structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)), span.active():
+                error = await self._guarded(scope, receive, answer)
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            status = answer.status or _CLIENT_GONE
+            route = getattr(scope.get("route"), "path", "")
+            span.set({"http.response.status_code": status, "http.route": route})
+            span.end(error)
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"][:1024],
+                status=status,
+                ms=round((asyncio.get_running_loop().time() - began) * 1000, 1),
+                trace_id=trace_id_of(span.traceparent),
+            )
+
+    async def _guarded(self, scope: Scope, receive: Receive, answer: _Answer) -> str | None:
+        """Answers, whatever happens; the name of the error if the server failed."""
+        try:
+            await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            return None
+        except Exception as error:
+            _log.exception("a request failed", path=scope["path"][:1024])
+            if answer.status is not None:
+                raise
+            text = "the server failed; its log has the cause under the trace id"
+            await problem("internal", text, trace_id=trace_id_of(answer.traceparent))(scope, receive, answer)
+            return type(error).__name__
+        return None
+
+    def _span(self, scope: Scope) -> Span:
+        incoming = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
+        parent: str | None = incoming
+        if trace_id_of(incoming) is None:
+            parent = None if self._tracing.enabled else fresh_traceparent(self._clock.new_id())
+        attributes = {"http.request.method": scope["method"], "url.path": scope["path"][:1024]}
+        return self._tracing.start(f"HTTP {scope['method']}", parent, kind=SpanKind.SERVER, attributes=attributes)
+
+
+class _Answer:
+    """A ``send`` that remembers the status and adds the headers that every response has."""
+
+    def __init__(self, send: Send, traceparent: str | None) -> None:
+        self._send, self.traceparent = send, traceparent
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            extra = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+            if self.traceparent is not None:
+                extra.append((b"traceresponse", self.traceparent.encode()))
+            message = {**message, "headers": [*message.get("headers", ()), *extra]}
+        await self._send(message)

@@ -1,0 +1,75 @@
+"""Is the process alive (``/healthz``), and can it serve requests now (``/readyz``)? Both are open to everybody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from ..orchestrator.errors import SagalineError, TransientError
+from .problems import documented, problem
+
+__all__ = ["health_router"]
+
+_SECONDS = 3.0
+_REMEMBERED_SECONDS = 1.0
+
+
+class HealthView(BaseModel):
+    """``ok``, or a problem instead."""
+
+    status: Literal["ok"] = "ok"
+
+
+class _Readiness:
+    """Asks at most once a second, whoever and however many ask us."""
+
+    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+        self._check = check
+        self._lock = asyncio.Lock()
+        self._until = float("-inf")
+        self._reason: str | None = None
+
+    async def reason(self) -> str | None:
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._until:
+                self._reason = await self._ask()
+                self._until = loop.time() + _REMEMBERED_SECONDS
+            return self._reason
+
+    async def _ask(self) -> str | None:
+        try:
+            async with asyncio.timeout(_SECONDS):
+                await self._check()
+        except TimeoutError:
+            return f"the log did not answer within {_SECONDS:g} s"
+        except TransientError as error:
+            return str(error)
+        except SagalineError as error:
+            return f"{type(error).__name__}: an operator must look at the server's log"
+        return None
+
+
+def health_router(check_ready: Callable[[], Awaitable[None]]) -> APIRouter:
+    """``check_ready`` raises what stands in the way."""
+    router = APIRouter(tags=["health"])
+    readiness = _Readiness(check_ready)
+
+    @router.get("/healthz", response_model=HealthView, summary="Is the process alive?", responses=documented(403))
+    async def healthz() -> HealthView:
+        return HealthView()
+
+    @router.get(
+        "/readyz", response_model=HealthView, summary="Can it serve requests now?", responses=documented(403, 503)
+    )
+    async def readyz() -> Response:
+        reason = await readiness.reason()
+        if reason is None:
+            return Response(HealthView().model_dump_json(), media_type="application/json")
+        return problem("unavailable", reason, headers={"Retry-After": "1"})
+
+    return router

@@ -1,0 +1,248 @@
+"""Routes of sagas and instances: start, look, act."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from ..orchestrator.client import Acted, Client
+from ..orchestrator.client.checks import check_key
+from ..orchestrator.errors import NotYetDecided
+from ..orchestrator.messages.document import Status
+from ..orchestrator.messages.inputs import ActName
+from ..orchestrator.ports.read_model import InstanceFilter
+from .bodies import Bodies
+from .paths import INSTANCES, instance_of, instance_path
+from .problems import documented
+from .queries import only
+from .settings import ApiSettings
+from .views import (
+    AcceptedView,
+    HistoryView,
+    InstanceList,
+    InstanceView,
+    OutcomeView,
+    history_view,
+    instance_summary,
+    instance_view,
+    links,
+)
+from .waiting import wait_of
+
+__all__ = ["ActBody", "StartBody", "instances_router"]
+
+Wait = Annotated[
+    float | None, Query(description="seconds to wait for the decision, 0 to 60; default 10, or `Prefer: wait=`")
+]
+_ACTS = {
+    ActName.CANCEL: "Unwinds the instance: every step that took effect or may have is undone",
+    ActName.PAUSE: "Sends nothing more until it is resumed",
+    ActName.RESUME: "Goes on after a pause",
+    ActName.RETRY: "Tries again what put the instance into attention",
+    ActName.ABANDON: "Closes an instance that stands in attention; what stays open is named in the history",
+}
+
+
+class StartBody(BaseModel):
+    """What to start."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"key": "A-1001", "input": {"order": {"id": "A-1001", "total_cents": 4200}}}]},
+    )
+
+    key: str | None = Field(
+        default=None, description="business identity, at most 256 characters; none: a fresh one is made"
+    )
+    input: dict[str, JsonValue] = Field(description="first value of the state; its schema stands in /v1/definitions")
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="none: the newest that is deployed")
+
+
+class ActBody(BaseModel):
+    """Who asks for an act and why; kept in the history."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the customer withdrew"}]}
+    )
+
+    by: str = Field("", description="who asks, at most 256 characters")
+    reason: str = Field("", description="why, at most 2,000 characters")
+
+
+class Json(Response):
+    """A model as JSON; ``None`` is written, so that every field is always there."""
+
+    media_type = "application/json"
+
+    def __init__(self, model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(model.model_dump_json(by_alias=True), status_code, headers)
+
+
+def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
+    """The body in the OpenAPI document; we read it ourselves, see bodies.py."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    examples = model.model_config.get("json_schema_extra")
+    example = examples["examples"][0] if isinstance(examples, dict) else None  # type: ignore[index]  # ours, above
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
+    }
+
+
+def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
+    """All routes that the client answers."""
+    router = APIRouter(prefix="/v1", tags=["instances"])
+    bodies = Bodies(settings)
+    _add_start(router, client, settings, bodies)
+    _add_queries(router, client)
+    for act, summary in _ACTS.items():
+        _add_act(router, client, settings, bodies, (act, summary))
+    return router
+
+
+def _accepted(error: NotYetDecided) -> Response:
+    where = instance_path(error.instance)
+    view = AcceptedView(id=error.instance, request_id=error.request_id, links=links(error.instance))
+    return Json(view, 202, {"Location": where, "Retry-After": "1"})
+
+
+def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies: Bodies) -> None:
+    @router.post(
+        "/sagas/{definition}",
+        status_code=201,
+        response_model=OutcomeView,
+        summary="Start an instance",
+        description="Answers when the decision is committed. The same key and input again is the same instance.",
+        responses={
+            200: {"model": OutcomeView, "description": "The instance was there already, with the same input"},
+            202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+            **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+        },
+        openapi_extra=_body(StartBody, required=True),
+    )
+    async def start(request: Request, definition: str, wait: Wait = None) -> Response:
+        only(request, "wait")
+        seconds = wait_of(request, settings)
+        body = await bodies.read(request, StartBody)
+        try:
+            started = await client.start(
+                definition,
+                body.input,
+                key=body.key,
+                version=body.version,
+                wait=seconds,
+                traceparent=request.state.traceparent,
+            )
+        except NotYetDecided as error:
+            return _accepted(error)
+        view = OutcomeView(
+            id=started.instance,
+            definition=started.definition,
+            key=started.key,
+            created=started.created,
+            status=started.status,
+            revision=started.revision,
+            trace_id=started.trace_id,
+            links=links(started.instance),
+        )
+        where = {"Location": instance_path(started.instance)}
+        return Json(view, 201 if started.created else 200, where)
+
+
+def _add_queries(router: APIRouter, client: Client) -> None:
+    @router.get(
+        "/instances",
+        response_model=InstanceList,
+        summary="List instances, newest change first",
+        responses=documented(401, 403, 422, 503),
+    )
+    async def list_instances(
+        request: Request,
+        status: Annotated[Status | None, Query(description="exactly this status")] = None,
+        definition: Annotated[str | None, Query(max_length=64)] = None,
+        key: Annotated[str | None, Query(description="exactly this key")] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+    ) -> Response:
+        only(request, "status", "definition", "key", "limit", "cursor")
+        where = InstanceFilter(definition, status, check_key(key) if key is not None else None)
+        page = await client.list(where, limit=limit, cursor=cursor)
+        return Json(InstanceList(instances=[instance_summary(each) for each in page.documents], cursor=page.cursor))
+
+    @router.get(
+        f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}",
+        response_model=InstanceView,
+        summary="Show an instance",
+        description="The key is one path segment, percent-encoded with nothing left out: `/` is `%2F`.",
+        responses=documented(401, 403, 404, 422, 503),
+    )
+    async def get_instance(request: Request, definition: str, key: str) -> Response:
+        only(request)
+        return Json(instance_view(await client.get(instance_of(definition, key))))
+
+    @router.get(
+        f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/history",
+        response_model=HistoryView,
+        summary="Show what was decided about an instance, oldest first",
+        responses=documented(401, 403, 404, 422, 503),
+    )
+    async def get_history(
+        request: Request,
+        definition: str,
+        key: str,
+        after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` of the page before")] = -1,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> Response:
+        only(request, "after", "limit")
+        rows = await client.history(instance_of(definition, key), after=after, limit=limit)
+        return Json(history_view(list(rows), limit))
+
+
+def _add_act(
+    router: APIRouter, client: Client, settings: ApiSettings, bodies: Bodies, what: tuple[ActName, str]
+) -> None:
+    act, summary = what
+
+    @router.post(
+        f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/{act.value}",
+        response_model=OutcomeView,
+        operation_id=f"{act.value}_instance",
+        summary=summary,
+        responses={
+            202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+            **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+        },
+        openapi_extra=_body(ActBody, required=False),
+    )
+    async def perform(request: Request, definition: str, key: str, wait: Wait = None) -> Response:
+        only(request, "wait")
+        seconds = wait_of(request, settings)
+        instance = instance_of(definition, key)
+        body = await bodies.read(request, ActBody)
+        try:
+            acted = await client.act(
+                instance,
+                act,
+                by=body.by,
+                reason=body.reason,
+                wait=seconds,
+                traceparent=request.state.traceparent,
+            )
+        except NotYetDecided as error:
+            return _accepted(error)
+        return Json(_acted(acted))
+
+
+def _acted(acted: Acted) -> OutcomeView:
+    definition, _, key = acted.instance.partition("/")
+    return OutcomeView(
+        id=acted.instance,
+        definition=definition,
+        key=key,
+        changed=acted.changed,
+        status=acted.status,
+        revision=acted.revision,
+        trace_id=acted.trace_id,
+        links=links(acted.instance),
+    )

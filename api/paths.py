@@ -1,0 +1,46 @@
+"""Where an instance stands in the URL space, whatever its key is made of.
+
+``/v1/instances/{definition}/{key}``: the key is ONE segment, percent-encoded with nothing left out (``/`` is ``%2F``).
+Routing looks at the path as it was sent, before decoding, so a key ``x/history`` (``x%2Fhistory``) and the history of
+``x`` (``x/history``) never meet. Keys ``.`` and ``..`` do not exist: URLs cannot carry them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote_to_bytes
+
+from ..orchestrator.client.checks import split_instance
+from ..orchestrator.errors import InvalidRequest
+
+__all__ = ["INSTANCES", "instance_of", "instance_path", "sent_path"]
+
+INSTANCES = "/v1/instances"
+
+
+def instance_path(instance: str) -> str:
+    """The path of an instance."""
+    definition, _, key = instance.partition("/")
+    return f"{INSTANCES}/{quote(definition, safe='')}/{quote(key, safe='')}"
+
+
+def instance_of(definition: str, key: str) -> str:
+    """The id that two segments name, as they were sent.
+
+    Raises:
+        InvalidRequest: they are not UTF-8, or no possible definition and key.
+    """
+    try:
+        instance = f"{unquote_to_bytes(definition).decode()}/{unquote_to_bytes(key).decode()}"
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            "the path is not percent-encoded UTF-8; encode the key as one segment", field="instance"
+        ) from error
+    split_instance(instance)
+    return instance
+
+
+def sent_path(raw_path: bytes | None, path: str) -> str:
+    """The path as it was sent: still percent-encoded, plain ASCII, without the query."""
+    if raw_path is None:
+        return quote(path, safe="/:@!$&'()*+,;=~")
+    return quote(raw_path.partition(b"?")[0], safe="/:@!$&'()*+,;=~%")

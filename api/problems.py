@@ -1,0 +1,217 @@
+"""Every error as RFC 9457 ``application/problem+json``: what is wrong, where, and what to do; never a stack trace.
+
+``type`` is ``urn:sagaline:problem:<name>``; names stand in ``_KINDS``. ``field`` is the path of the first wrong field,
+``errors`` lists all of them. ``trace_id`` leads to the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from ..orchestrator.errors import (
+    ActRefused,
+    CallerError,
+    Conflict,
+    InvalidRequest,
+    SagalineError,
+    StartConflict,
+    TransientError,
+    UnknownDefinition,
+    UnknownInstance,
+    ValueTooLarge,
+)
+from ..orchestrator.tracing import trace_id_of
+from .paths import instance_path
+
+__all__ = ["FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem"]
+
+_log = structlog.get_logger("sagaline.api")
+
+_ERRORS_MAX = 20
+
+
+class FieldError(BaseModel):
+    """One wrong field of a request."""
+
+    field: str = Field(description="path of the field, such as input.order.lines.0.sku; empty: the whole body")
+    message: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 has it."""
+
+    type: str = Field(description="urn:sagaline:problem:<name>; stable, for programs")
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong and what to do, for people")
+    field: str | None = Field(default=None, description="path of the first wrong field")
+    errors: list[FieldError] | None = Field(default=None, description="every wrong field, at most 20")
+    trace_id: str | None = Field(default=None, description="32 hex digits; the server's log has it too")
+
+
+class _Kind(NamedTuple):
+    status: int
+    title: str
+    example: str
+
+
+_KINDS = {
+    "not-json": _Kind(400, "The body is not JSON", "the body is not JSON: expected value at line 1 column 1"),
+    "bad-request": _Kind(400, "The request is malformed", "the request cannot be understood"),
+    "unauthorized": _Kind(401, "A token is needed", "send the header: Authorization: Bearer <token>"),
+    "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
+    "unknown-path": _Kind(404, "There is nothing at this path", "there is nothing at /v1/saga; see /openapi.json"),
+    "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
+    "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
+    "method-not-allowed": _Kind(405, "The path knows other methods", "DELETE is not possible here"),
+    "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
+    "start-conflict": _Kind(409, "The key is taken", "'order-checkout/A-1' was started with another input"),
+    "act-refused": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was refused: it is ended"),
+    "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
+    "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
+    "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: Field required"),
+    "unavailable": _Kind(503, "Not available at the moment", "the log did not answer in time; repeat the request"),
+    "internal": _Kind(500, "The server failed", "the server failed; its log has the cause under the trace id"),
+}
+
+_KIND_BY_STATUS = {400: "bad-request", 404: "unknown-path", 405: "method-not-allowed"}
+
+
+class HttpProblem(CallerError):
+    """A request that HTTP itself makes wrong; ``kind`` is one of the names of problems."""
+
+    def __init__(self, kind: str, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.kind, self.field = kind, field
+
+
+def problem(
+    kind: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] = (),
+    trace_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    status: int | None = None,
+) -> Response:
+    """A problem as a response."""
+    found = _KINDS[kind]
+    body = Problem(
+        type=f"urn:sagaline:problem:{kind}",
+        title=found.title,
+        status=status or found.status,
+        detail=detail,
+        field=errors[0].field if errors else None,
+        errors=list(errors[:_ERRORS_MAX]) or None,
+        trace_id=trace_id,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status_code=body.status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problem responses for a route's ``responses``, each with an example per kind."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({*statuses, 500}):
+        kinds = {name: kind for name, kind in _KINDS.items() if kind.status == status}
+        examples = {
+            name: {
+                "value": {
+                    "type": f"urn:sagaline:problem:{name}",
+                    "title": kind.title,
+                    "status": status,
+                    "detail": kind.example,
+                }
+            }
+            for name, kind in kinds.items()
+        }
+        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
+        titles = "; ".join(kind.title for kind in kinds.values())
+        described[status] = {"description": titles, "content": {"application/problem+json": content}}
+    return described
+
+
+def _of_error(error: SagalineError, trace_id: str | None) -> Response:
+    text = str(error)
+    retry = {"Retry-After": "1"}
+    match error:
+        case HttpProblem():
+            fields = [FieldError(field=error.field, message=text)] if error.field is not None else []
+            return problem(error.kind, text, errors=fields, trace_id=trace_id, headers=_headers_of(error.kind))
+        case InvalidRequest():
+            fields = [FieldError(field=error.field, message=text)]
+            return problem("invalid-request", text, errors=fields, trace_id=trace_id)
+        case UnknownDefinition():
+            return problem("unknown-definition", text, trace_id=trace_id)
+        case UnknownInstance():
+            return problem("unknown-instance", text, trace_id=trace_id)
+        case StartConflict():
+            where = {"Location": instance_path(error.instance)}
+            return problem("start-conflict", text, trace_id=trace_id, headers=where)
+        case ActRefused() | Conflict():
+            return problem("act-refused", text, trace_id=trace_id)
+        case TransientError():
+            return problem("unavailable", text, trace_id=trace_id, headers=retry)
+        case ValueTooLarge():
+            return problem("too-large", text, trace_id=trace_id)
+        case _:
+            _log.error("request failed", reason=text, kind=type(error).__name__)
+            return problem("internal", _KINDS["internal"].example, trace_id=trace_id)
+
+
+def _headers_of(kind: str) -> dict[str, str]:
+    return {"WWW-Authenticate": "Bearer"} if kind == "unauthorized" else {}
+
+
+def _trace_id(request: Request) -> str | None:
+    return trace_id_of(getattr(request.state, "traceparent", None))
+
+
+async def _on_sagaline_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SagalineError)
+    return _of_error(error, _trace_id(request))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        FieldError(field=".".join(map(str, each["loc"][1:])), message=each["msg"])
+        for each in error.errors()[:_ERRORS_MAX]
+    ]
+    detail = f"{fields[0].field}: {fields[0].message}" if fields else "a parameter is wrong"
+    return problem("invalid-request", detail, errors=fields, trace_id=_trace_id(request))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = _KIND_BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
+    path = request.scope["path"][:200]
+    details = {
+        "unknown-path": f"there is nothing at {path}; see /openapi.json",
+        "method-not-allowed": f"{request.method} is not possible at {path}; see the Allow header",
+    }
+    return problem(
+        kind,
+        details.get(kind, str(error.detail)),
+        trace_id=_trace_id(request),
+        headers=error.headers,
+        status=error.status_code,
+    )
+
+
+handlers = {
+    SagalineError: _on_sagaline_error,
+    RequestValidationError: _on_validation_error,
+    HTTPException: _on_http_error,
+}

@@ -1,0 +1,21 @@
+"""Query parameters: one that a route does not know, or that stands twice, is refused; a mistyped filter is none."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from ..orchestrator.errors import InvalidRequest
+
+__all__ = ["only"]
+
+
+def only(request: Request, *known: str) -> None:
+    """Raises: InvalidRequest: the query names something else, or a name twice; ``field`` is the name."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            possible = f"possible are: {', '.join(known)}" if known else "none is possible here"
+            raise InvalidRequest(f"there is no query parameter {name[:64]!r}; {possible}", field=name[:64])
+        if name in seen:
+            raise InvalidRequest(f"the query parameter {name!r} stands twice; leave one out", field=name)
+        seen.add(name)

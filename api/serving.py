@@ -1,0 +1,130 @@
+"""Serving the application with uvicorn, on loopback unless a token guards it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..orchestrator.errors import ConfigurationError
+from .auth import is_loopback
+from .settings import ApiSettings
+
+__all__ = ["bind", "serve", "serving"]
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5
+_BACKLOG = 1024
+_CONNECTIONS_MAX = 2_000
+
+
+def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1) -> socket.socket:
+    """A listening socket; with ``tries`` above 1 also on one of the ports that follow. Port 0: any free one.
+
+    Raises:
+        ConfigurationError: the host is not this machine alone and there is no token, the port is taken, or the host
+            is not one of this machine's addresses.
+    """
+    _refuse_open_door(host, settings)
+    last: OSError | None = None
+    for candidate in range(port, min(port + max(tries, 1), 65_536)):
+        try:
+            return _listen(host, candidate)
+        except OSError as error:
+            last = error
+            if error.errno != errno.EADDRINUSE:
+                break
+    if last is not None and last.errno == errno.EADDRINUSE:
+        raise ConfigurationError(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
+    raise ConfigurationError(f"cannot listen on {host} port {port} ({last}); choose an address of this machine")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _refuse_open_door(host: str, settings: ApiSettings) -> None:
+    if not settings.tokens and not is_loopback(host):
+        raise ConfigurationError(
+            f"refusing to listen on {host or 'every address'} without authentication: whoever reaches it could start "
+            "and cancel everything; set a token (SAGALINE_API_TOKENS='[\"…\"]'), or listen on 127.0.0.1"
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> AsyncIterator[str]:
+    """Serves on a socket beside the block; yields the base URL once requests are answered.
+
+    At the end of the block requests under way get five seconds to finish. Signals are left to the caller.
+
+    Raises:
+        ConfigurationError: the socket is open to other machines and there is no token, or the server did not start.
+    """
+    host, port = listener.getsockname()[:2]
+    _refuse_open_door(host, settings)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=_CONNECTIONS_MAX,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+    )
+    runs = asyncio.create_task(server.serve(sockets=[listener]), name="api")
+    try:
+        await _started(server, runs)
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await asyncio.wait([runs], timeout=2 * _STOP_SECONDS)
+        if not runs.done():
+            runs.cancel()
+            await asyncio.wait([runs], timeout=_STOP_SECONDS)
+        listener.close()
+
+
+async def serve(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> None:
+    """Serves until it is cancelled."""
+    async with serving(app, listener, settings):
+        await asyncio.get_running_loop().create_future()
+
+
+async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            while not server.started:
+                if runs.done():
+                    raise ConfigurationError(f"the API did not start: {runs.exception() or 'see the log'}")
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise ConfigurationError(f"the API did not start within {_START_SECONDS:g} s; see the log") from None
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: the process that runs us has its own order of stopping."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,304 @@
+"""What the API shows: instances, decisions and definitions for people and programs. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter
+
+from ..orchestrator.kernel import Registry
+from ..orchestrator.messages.document import Cause, Document, Status, StepRecord
+from ..orchestrator.messages.history import HistoryRecord
+from ..orchestrator.messages.inputs import ActName, JsonObject
+from ..orchestrator.ports.read_model import HistoryRow
+from ..orchestrator.tracing import trace_id_of
+from ..sagas import Retry, Saga, Step
+from .paths import instance_path
+
+__all__ = [
+    "AcceptedView",
+    "DecisionView",
+    "DefinitionView",
+    "HistoryView",
+    "InstanceList",
+    "InstanceSummary",
+    "InstanceView",
+    "OutcomeView",
+    "definition_view",
+    "history_view",
+    "instance_summary",
+    "instance_view",
+    "links",
+]
+
+_HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
+
+
+def _iso(ms: int) -> str:
+    """Milliseconds since epoch as text; a value beyond the calendar is shown as the calendar's end."""
+    seconds = min(max(ms, 0) / 1000, 253_402_300_799.0)
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Links(BaseModel):
+    """Where to go on; paths relative to the server."""
+
+    self_: str = Field(serialization_alias="self")
+    history: str
+    acts: dict[str, str] = Field(description="act -> where to POST it")
+
+
+def links(instance: str) -> Links:
+    """Every path of an instance."""
+    base = instance_path(instance)
+    return Links(self_=base, history=f"{base}/history", acts={act.value: f"{base}/{act.value}" for act in ActName})
+
+
+class OutcomeView(BaseModel):
+    """What a start or an act has become."""
+
+    id: str
+    definition: str
+    key: str
+    created: bool | None = Field(default=None, description="of a start: false when the instance was there already")
+    changed: bool | None = Field(default=None, description="of an act: false when what it asks for was so already")
+    status: Status
+    revision: int
+    trace_id: str | None
+    links: Links
+
+
+class AcceptedView(BaseModel):
+    """The request is in the log and will be decided; look at ``links.self`` later."""
+
+    id: str
+    request_id: str
+    links: Links
+
+
+class UndoView(BaseModel):
+    contract: str
+    attempts: int
+
+
+class StepView(BaseModel):
+    name: str
+    status: str
+    attempts: int
+    order: int | None = Field(description="place in the order of completion")
+    changed_at: str
+    error: str | None
+    undo: UndoView | None
+
+
+class TimerView(BaseModel):
+    name: str
+    due_at: str
+
+
+class CauseView(BaseModel):
+    kind: str
+    message: str
+    at: str
+    step: str | None
+    code: str | None
+    detail: str
+
+
+class InstanceSummary(BaseModel):
+    """An instance as a list shows it."""
+
+    id: str
+    definition: str
+    version: int
+    key: str
+    status: Status
+    paused: bool
+    revision: int
+    cause: CauseView | None = Field(description="why it is being, or was, unwound")
+    attention: CauseView | None = Field(description="what an operator must look at")
+    trace_id: str | None
+    created_at: str
+    updated_at: str
+    finished_at: str | None
+    links: Links
+
+
+class InstanceView(InstanceSummary):
+    """An instance with all it knows."""
+
+    backward: bool = Field(description="it is being, or was, unwound")
+    pivot_passed: bool
+    state: dict[str, JsonValue]
+    steps: list[StepView] = Field(description="in the order in which they were begun")
+    timers: list[TimerView] = Field(description="what it waits for, soonest first")
+    deferred_count: int = Field(description="messages kept until its version is deployed")
+
+
+class InstanceList(BaseModel):
+    """A page, newest change first."""
+
+    instances: list[InstanceSummary]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+
+
+class DecisionView(BaseModel):
+    """One decision: what came, what changed, what went out."""
+
+    sequence: int
+    revision: int
+    at: str
+    outcome: str
+    status: Status | None
+    message: dict[str, JsonValue] | None
+    changes: list[dict[str, JsonValue]]
+    sent: list[dict[str, JsonValue]]
+    reason: str
+    trace_id: str | None
+
+
+class HistoryView(BaseModel):
+    """Decisions, oldest first."""
+
+    decisions: list[DecisionView]
+    next: int | None = Field(description="pass it on as ?after= for the next page; null: these were the last")
+
+
+class DefinitionView(BaseModel):
+    """What is deployed: how to start it, and what it does."""
+
+    name: str
+    version: int
+    newest: bool
+    retention_seconds: float
+    input: dict[str, Any] = Field(description="JSON schema of the input")
+    flow: list[dict[str, JsonValue]] = Field(description="nodes, first to last: steps and the pivot")
+
+
+def instance_summary(document: Document) -> InstanceSummary:
+    return InstanceSummary(**_summary(document))
+
+
+def instance_view(document: Document) -> InstanceView:
+    timers = sorted(document.timers.items(), key=lambda timer: (timer[1], timer[0]))
+    return InstanceView(
+        **_summary(document),
+        backward=document.backward,
+        pivot_passed=document.pivot_passed,
+        state=document.state,
+        steps=[_step(name, record) for name, record in document.steps.items()],
+        timers=[TimerView(name=name, due_at=_iso(due_ms)) for name, due_ms in timers],
+        deferred_count=len(document.deferred),
+    )
+
+
+def _summary(document: Document) -> dict[str, Any]:
+    return {
+        "id": document.id,
+        "definition": document.definition,
+        "version": document.version,
+        "key": document.key,
+        "status": document.status,
+        "paused": document.paused,
+        "revision": document.revision,
+        "cause": _cause(document.cause),
+        "attention": _cause(document.attention),
+        "trace_id": trace_id_of(document.traceparent),
+        "created_at": _iso(document.created_ms),
+        "updated_at": _iso(document.updated_ms),
+        "finished_at": _iso(document.finished_ms) if document.finished_ms is not None else None,
+        "links": links(document.id),
+    }
+
+
+def _cause(cause: Cause | None) -> CauseView | None:
+    if cause is None:
+        return None
+    return CauseView(
+        kind=cause.kind.value,
+        message=cause.message,
+        at=_iso(cause.at_ms),
+        step=cause.step,
+        code=cause.code,
+        detail=cause.detail,
+    )
+
+
+def _step(name: str, record: StepRecord) -> StepView:
+    return StepView(
+        name=name,
+        status=record.status.value,
+        attempts=record.attempt,
+        order=record.order,
+        changed_at=_iso(record.at_ms),
+        error=record.error,
+        undo=UndoView(contract=record.undo, attempts=record.undo_attempt) if record.undo is not None else None,
+    )
+
+
+def history_view(rows: list[HistoryRow], limit: int) -> HistoryView:
+    """``limit``: what was asked for; as many rows mean that there may be more."""
+    decisions = [_decision(row) for row in rows]
+    return HistoryView(decisions=decisions, next=rows[-1].sequence if len(rows) >= limit else None)
+
+
+def _decision(row: HistoryRow) -> DecisionView:
+    plain: JsonObject = _HISTORY.dump_python(row.record, mode="json")
+    message = plain["message"]
+    if isinstance(message, dict):
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(row.record.message).__name__).lower()
+        message = {"type": kind, **{name: value for name, value in message.items() if name != "traceparent"}}
+    return DecisionView.model_validate(
+        {
+            **{name: plain[name] for name in ("revision", "outcome", "status", "changes", "sent", "reason")},
+            "sequence": row.sequence,
+            "at": _iso(row.record.at_ms),
+            "message": message,
+            "trace_id": trace_id_of(row.record.traceparent),
+        }
+    )
+
+
+def definition_view(saga: Saga[BaseModel], registry: Registry) -> DefinitionView:
+    return DefinitionView(
+        name=saga.name,
+        version=saga.version,
+        newest=registry.find(saga.name) is saga,
+        retention_seconds=saga.retention.total_seconds(),
+        input=saga.state.model_json_schema(mode="validation"),
+        flow=[_step_node(node) if isinstance(node, Step) else {"kind": node.name} for node in saga.flow],
+    )
+
+
+def _step_node(step: Step[Any]) -> dict[str, JsonValue]:
+    undo = step.compensation
+    return {
+        "kind": "step",
+        "name": step.name,
+        "contract": step.contract.name,
+        "queue": step.contract.queue,
+        "into": step.options.into,
+        "timeout_seconds": step.options.timeout.total_seconds(),
+        "retry": _retry(step.options.retry),
+        "undo": None
+        if undo is None
+        else {
+            "contract": undo.contract.name,
+            "queue": undo.contract.queue,
+            "timeout_seconds": undo.timeout.total_seconds(),
+            "retry": _retry(undo.retry),
+        },
+    }
+
+
+def _retry(retry: Retry) -> dict[str, JsonValue]:
+    silence = retry.attempt_timeout
+    return {
+        "max_attempts": retry.max_attempts,
+        "first_delay_seconds": retry.first_delay.total_seconds(),
+        "factor": retry.factor,
+        "max_delay_seconds": retry.max_delay.total_seconds(),
+        "attempt_timeout_seconds": silence.total_seconds() if silence is not None else None,
+    }

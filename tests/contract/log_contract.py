@@ -241,6 +241,7 @@ class TailLaws(LogHarness):
 class GoneLaws(LogHarness):
     """The other side (a broker, the lock of a file) is gone: nothing waits for ever."""
 
+    @pytest.mark.slow
     async def test_writes_raise_within_their_deadline_and_work_again_later(
         self, breakable: Breakable, log: Log, topics: Topics
     ) -> None:
@@ -252,6 +253,7 @@ class GoneLaws(LogHarness):
         values = [r.value for r in await read_all(log, topics.inputs)]
         assert (values[0], values[-1]) == (b"before", b"after")
 
+    @pytest.mark.slow
     async def test_a_commit_raises_and_the_next_owner_knows_its_outcome(
         self, breakable: Breakable, topics: Topics
     ) -> None:
@@ -268,6 +270,7 @@ class GoneLaws(LogHarness):
         again = await self.until_it_works(lambda: self.owner(breakable.log, topics))
         assert (again.position.offset, again.get(b"a")) in {(1, b"1"), (2, b"2")}
 
+    @pytest.mark.slow
     async def test_polls_end_and_everything_can_be_closed(self, breakable: Breakable, topics: Topics) -> None:
         tail = await breakable.log.tail([topics.inputs], "earliest")
         subscription = await breakable.log.subscribe([topics.commands(QUEUE)], "workers")

@@ -1,0 +1,48 @@
+"""``saga cancel``, ``pause``, ``resume``, ``retry``, ``abandon``: an operator's act on one instance."""
+
+from __future__ import annotations
+
+import getpass
+import json
+
+import typer
+
+from ..messages.inputs import ActName
+from .options import Remote
+from .queries import instance_path
+from .remote import Json, request
+
+__all__ = ["act"]
+
+_PAST = {
+    ActName.CANCEL: "is being undone",
+    ActName.PAUSE: "is paused",
+    ActName.RESUME: "goes on",
+    ActName.RETRY: "is tried again",
+    ActName.ABANDON: "is closed as it is",
+}
+
+
+def act(remote: Remote, instance: str, name: ActName, *, reason: str, by: str | None, as_json: bool) -> None:
+    """Asks for the act and says what came of it.
+
+    Raises:
+        Failure: the API refused; the sentence says why.
+        Unreachable: nobody answers.
+    """
+    body: Json = {"reason": reason, "by": by if by is not None else _user()}
+    status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif status == 202:
+        typer.echo(f"{instance}: {name.value} is accepted and not decided yet; look with: saga show {instance}")
+    else:
+        news = _PAST[name] if answer["changed"] else "stays as it is, that was so already"
+        typer.echo(f"{instance} {news}: {answer['status']}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -1,0 +1,195 @@
+"""The commands and their options; what each does stands in a module of its own, imported when it is called.
+
+So ``saga list`` does not wait for the import of an engine that it does not need.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..messages.document import Status
+from ..messages.inputs import ActName
+from .acts import act
+from .options import ListenOptions, LogOptions, Reading, Remote, build_settings, command
+from .queries import history, list_instances, show
+from .starting import start
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="saga",
+    help="Sagaline: sagas on Kafka, or on one SQLite file. "
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong command line or setting, 3 not reachable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+
+Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA...", help="Sagas, or lists of them.")]
+Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER...", help="Workers, or lists of them.")]
+Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
+
+
+def main() -> None:
+    """Entry point of ``saga``."""
+    app()
+
+
+@command(app, "run")
+def run(
+    sagas: Sagas,
+    log: LogOptions,
+    listen: ListenOptions,
+    worker: Annotated[
+        list[str] | None, typer.Option("--worker", metavar="MODULE:WORKER", help="Run this worker here too.")
+    ] = None,
+    api: Annotated[bool, typer.Option("--api", help="Serve the API of these sagas here too.")] = False,
+) -> None:
+    """Run the engine for some sagas; with --worker and --api everything in one process."""
+    from pydantic import BaseModel
+
+    from ...sagas import Saga
+    from ...workers.worker import Worker
+    from .loading import load
+    from .serving import serve
+
+    definitions = load(sagas, Saga[BaseModel])
+    workers = load(worker or [], Worker)
+    serve(build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else ())
+
+
+@command(app, "worker")
+def run_workers(workers: Workers, log: LogOptions) -> None:
+    """Run one or more workers. Start as many of these processes as you like: they share the commands."""
+    from ...workers.worker import Worker
+    from .loading import load
+    from .serving import serve
+
+    serve(build_settings(log), "sagaline-worker", workers=load(workers, Worker))
+
+
+@command(app, "api")
+def run_api(sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
+    """Serve the REST API for some sagas. Bearer tokens: SAGALINE_API_TOKENS='["..."]'."""
+    from pydantic import BaseModel
+
+    from ...sagas import Saga
+    from .loading import load
+    from .serving import serve
+
+    serve(build_settings(log, listen), "sagaline-api", api=load(sagas, Saga[BaseModel]))
+
+
+@command(app, "demo")
+def demo(
+    log: LogOptions,
+    listen: ListenOptions,
+    orders: Annotated[
+        int | None,
+        typer.Option(min=0, max=100_000, help="How many; given, the demo ends by itself. Default 20."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where its files are; kept afterwards.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the files of a demo that would remove them.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which it gives up.")] = 60.0,
+) -> None:
+    """Run the order checkout in one process, with failures planned in, and check what came of it."""
+    from .demo.command import DemoOptions, run_demo
+
+    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout))
+
+
+@command(app, "start")
+def start_command(
+    definition: Annotated[str, typer.Argument(help="Name of the definition.")],
+    remote: Remote,
+    reading: Reading,
+    input: Annotated[
+        str, typer.Option("--input", "-i", metavar="JSON|@FILE|-", help="The input: JSON, a file, or - for stdin.")
+    ] = "{}",
+    key: Annotated[str | None, typer.Option(help="Business key; without one a fresh one is made.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Of the definition; default the newest.")] = None,
+) -> None:
+    """Start an instance. The same key with the same input again is the same instance."""
+    start(remote, definition, input=input, key=key, version=version, as_json=reading.as_json)
+
+
+@command(app, "list")
+def list_command(
+    remote: Remote,
+    reading: Reading,
+    status: Annotated[Status | None, typer.Option(help="Only those that stand there.")] = None,
+    definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only of this business key.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+) -> None:
+    """List instances, those that changed last first."""
+    filters = {"status": status.value if status else None, "definition": definition, "key": key}
+    list_instances(remote, filters, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "show")
+def show_command(instance: Instance, remote: Remote, reading: Reading) -> None:
+    """Show one instance: status, steps, timers, what went wrong, trace id."""
+    show(remote, instance, as_json=reading.as_json)
+
+
+@command(app, "history")
+def history_command(
+    instance: Instance,
+    remote: Remote,
+    reading: Reading,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, oldest first.")] = 1_000,
+) -> None:
+    """Show every decision about one instance."""
+    history(remote, instance, limit=limit, as_json=reading.as_json)
+
+
+def _add_act(name: ActName, text: str) -> None:
+    def act_command(
+        instance: Instance,
+        remote: Remote,
+        reading: Reading,
+        reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+        by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+    ) -> None:
+        act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json)
+
+    act_command.__doc__ = text
+    command(app, name.value)(act_command)
+
+
+_add_act(ActName.CANCEL, "Undo what an instance has done so far and end it; refused past its pivot.")
+_add_act(ActName.PAUSE, "Send nothing more for an instance until it is resumed.")
+_add_act(ActName.RESUME, "Let a paused instance go on.")
+_add_act(ActName.RETRY, "Try again what put an instance into attention.")
+_add_act(ActName.ABANDON, "Close an instance in attention as it is; what stays open is named in its history.")
+
+
+@command(topics_app, "create")
+def topics_create(
+    log: LogOptions,
+    sagas: Annotated[list[str] | None, typer.Argument(metavar="[MODULE:SAGA]...", help="Their queues.")] = None,
+    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
+    as_json: Reading = Reading(),  # noqa: B008 - a frozen value
+) -> None:
+    """Create the topics that are missing, and check all of them."""
+    from .topics import topics
+
+    topics(build_settings(log), sagas or [], queue or [], create=True, as_json=as_json.as_json)
+
+
+@command(topics_app, "check")
+def topics_check(
+    log: LogOptions,
+    sagas: Annotated[list[str] | None, typer.Argument(metavar="[MODULE:SAGA]...", help="Their queues.")] = None,
+    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
+    as_json: Reading = Reading(),  # noqa: B008 - a frozen value
+) -> None:
+    """Check that every topic is as it must be."""
+    from .topics import topics
+
+    topics(build_settings(log), sagas or [], queue or [], create=False, as_json=as_json.as_json)

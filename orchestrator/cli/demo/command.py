@@ -1,0 +1,169 @@
+"""``saga demo``: from the first line to the verdict.
+
+On a terminal and without ``--orders`` it goes on serving, with a live table, until Ctrl-C; else it ends by itself.
+Exit code 0 only if every order ended as it must and the books agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ....workers.examples.ledger import Ledger
+from ...adapters.clock import SystemClock
+from ...logs import configure_logs
+from ...messages.document import Status
+from ..errors import Failure
+from ..options import ListenOptions, LogOptions, rendering
+from ..processes import any_ended, run_process
+from .live import live_table
+from .parts import Parts, bound, demo_parts, orders_on_record
+from .place import Place, prepared
+from .report import Books, Outcome, print_outcomes, print_trail, verdict
+from .scenario import Plan, plan_orders
+
+__all__ = ["DemoOptions", "run_demo"]
+
+_ORDERS = 20
+_STAGGER_SECONDS = 0.15
+_HISTORY_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What only the demo is told; see ``saga demo --help``."""
+
+    orders: int | None
+    data: str | None
+    keep: bool
+    timeout_seconds: float
+
+
+def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
+    """Runs it to its end; exit code 1 if something is not as it must be.
+
+    Raises:
+        SagalineError: it could not run; the message says what to do.
+    """
+    fresh = SystemClock().new_id()[:8]
+    console = Console() if sys.stdout.isatty() else Console(width=150, no_color=True)
+    with prepared(log, listen, options.data, options.keep, fresh) as place:
+        configure_logs(rendering(place.settings, terminal=True), place.settings.log_level)
+        listener = bound(place.settings)
+        with listener:
+            demo = _Demo(place, options, console, plan_orders(_count(options), fresh[:4]))
+            run_process(demo.run(listener))
+    if demo.wrong:
+        raise typer.Exit(1)
+
+
+def _count(options: DemoOptions) -> int:
+    return _ORDERS if options.orders is None else options.orders
+
+
+class _Demo:
+    """One run. ``wrong`` is what is not as it must be, once it has ended."""
+
+    def __init__(self, place: Place, options: DemoOptions, console: Console, plans: list[Plan]) -> None:
+        self._place, self._options, self._console, self._plans = place, options, console, plans
+        self._interactive = console.is_terminal and options.orders is None
+        self.wrong: list[str] = []
+
+    async def run(self, listener: socket.socket) -> None:
+        self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
+        async with demo_parts(self._place, listener) as parts:
+            self._announce(parts)
+            left = await orders_on_record(parts.base)
+            if left:
+                text = f"{len(left)} orders are on record from earlier runs; what is open of them is finished too"
+                self._console.print(text, highlight=False)
+            wanted = {plan.instance for plan in self._plans} | left
+            if self._interactive:
+                await self._until_interrupted(parts, wanted)
+            else:
+                await _unless_ended(self._work(parts, wanted, 0.0), parts)
+            await self._report(parts, wanted)
+
+    def _announce(self, parts: Parts) -> None:
+        settings = self._place.settings
+        asked = "" if parts.address.endswith(f":{settings.port}") else f" (port {settings.port} is taken)"
+        self._console.print(f"API {parts.address}{asked}, for example {parts.address}/v1/instances", highlight=False)
+
+    async def _work(self, parts: Parts, wanted: set[str], pause_seconds: float) -> None:
+        """Starts the orders and waits until all have ended."""
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                await parts.shop.start_all(self._plans, pause_seconds=pause_seconds)
+                await parts.shop.wait_for(wanted)
+        except TimeoutError:
+            seen = parts.shop.seen
+            open_still = sorted(
+                each for each in wanted if each not in seen or not Status(seen[each]["status"]).is_final
+            )
+            raise Failure(
+                f"after {self._options.timeout_seconds:g} s {len(open_still)} orders have not ended, "
+                f"for example {', '.join(open_still[:3])}; give more time by --timeout, or see more by --log-level info"
+            ) from None
+
+    async def _until_interrupted(self, parts: Parts, wanted: set[str]) -> None:
+        """The same with a live table; Ctrl-C ends the serving, and its report follows."""
+
+        def news() -> str:
+            return f"a worker died {parts.crashes} times and was started again"
+
+        with suppress(asyncio.CancelledError):
+            async with live_table(self._console, parts.shop, parts.address, news):
+                await _unless_ended(self._work(parts, wanted, _STAGGER_SECONDS), parts)
+                await _unless_ended(self._watch(parts), parts)
+
+    async def _watch(self, parts: Parts) -> None:
+        while True:
+            await parts.shop.look()
+            await asyncio.sleep(_HISTORY_PAUSE_SECONDS * 10)
+
+    async def _report(self, parts: Parts, wanted: set[str]) -> None:
+        await parts.shop.look()
+        known = [instance for instance in wanted if instance in parts.shop.seen]
+        orders = await parts.shop.details(sorted(known))
+        ledger = Ledger(self._place.ledger)
+        books = await asyncio.to_thread(
+            lambda: Books(orders=ledger.orders(), open_charges=ledger.open_charges(), done_twice=ledger.done_twice())
+        )
+        outcome = Outcome(orders=orders, books=books, crashes=parts.crashes)
+        print_outcomes(self._console, outcome)
+        await self._trail(parts, outcome)
+        self.wrong = verdict(outcome)
+        if self.wrong:
+            self._console.print(Text("\nCHECK FAILED: " + "; ".join(self.wrong), style="bold red"), soft_wrap=True)
+        else:
+            checked = "every charge was made once and is shipped or refunded, nothing was done twice"
+            self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
+
+    async def _trail(self, parts: Parts, outcome: Outcome) -> None:
+        """The undo with the most steps of this run, else of an earlier one."""
+        own = {plan.instance for plan in self._plans}
+        undone = [order for order in outcome.orders.values() if order["status"] == Status.COMPENSATED]
+        if undone:
+            order = max(undone, key=lambda each: (each["id"] in own, len(each["steps"])))
+            spans = parts.spans.of_trace(order["trace_id"] or "")
+            print_trail(self._console, order, await parts.shop.history(order["id"]), spans)
+
+
+async def _unless_ended(work: Awaitable[None], parts: Parts) -> None:
+    """Awaits ``work``; raises what ended a part of the demo meanwhile."""
+    async with AsyncExitStack() as stack:
+        doing = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(any_ended(parts.running))
+        stack.callback(ended.cancel)
+        stack.callback(doing.cancel)
+        done, _ = await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()

@@ -1,0 +1,44 @@
+"""One demo at a time on one folder and name: a second one is told so at once. A killed demo leaves no lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import ConfigurationError
+
+__all__ = ["only_demo"]
+
+
+@contextmanager
+def only_demo(path: Path, what: str) -> Iterator[None]:
+    """Holds the lock file inside the block.
+
+    Args:
+        path: the lock file; made if it is missing and left behind.
+        what: what is locked, for the message.
+
+    Raises:
+        ConfigurationError: another demo holds it, or the file cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be made ({error.strerror}); give another --log or --data") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise ConfigurationError(
+                f"another demo (process {holder}) runs on {what}; "
+                "stop it, or give this one another --log or --namespace"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)

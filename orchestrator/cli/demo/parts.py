@@ -1,0 +1,142 @@
+"""The demo's process: engine, supervised workers and API on one log, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+
+from ....api.app import create_app
+from ....api.serving import bind, serving
+from ....sagas.examples.order_checkout import checkout
+from ....workers.examples.order_checkout import order_workers
+from ....workers.runtime import WorkerRuntime
+from ....workers.worker import Worker
+from ... import wiring
+from ...errors import LogUnavailable
+from ...kernel import Registry
+from ...settings import Settings
+from ...wiring import Base
+from ..serving import api_settings
+from .place import Place
+from .shop import Shop
+from .supervisor import Supervisor, supervised
+from .traces import SpanMemory
+
+__all__ = ["Parts", "bound", "demo_parts", "orders_on_record"]
+
+_PORTS_TRIED = 20
+_START_SECONDS = 15.0
+_POLL_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The running demo. ``address`` is the API's; ``running`` are the tasks, none of which ends by itself."""
+
+    base: Base
+    shop: Shop
+    spans: SpanMemory
+    address: str
+    supervisors: list[Supervisor]
+    running: list[asyncio.Task[None]]
+
+    @property
+    def crashes(self) -> int:
+        return sum(supervisor.crashes for supervisor in self.supervisors)
+
+
+def bound(settings: Settings) -> socket.socket:
+    """A listening socket: on the port that was set, else on 8080 or the next that is free.
+
+    Raises:
+        ConfigurationError: the port that was asked for is taken, or none near 8080 is free.
+    """
+    tries = 1 if "port" in settings.model_fields_set else _PORTS_TRIED
+    return bind(settings.host, settings.port, api_settings(settings), tries=tries)
+
+
+@asynccontextmanager
+async def demo_parts(place: Place, listener: socket.socket) -> AsyncIterator[Parts]:
+    """Runs everything beside the block; at its end the API stops first, then workers, engine and log.
+
+    Raises:
+        SagalineError: a part could not be started; the message says what to do.
+    """
+    registry, spans = Registry([checkout]), SpanMemory()
+    running: list[asyncio.Task[None]] = []
+    async with AsyncExitStack() as stack:
+        tracing, provider = wiring.configure_tracing("sagaline-demo", spans)
+        if provider is not None:
+            stack.callback(provider.shutdown)
+        base = await stack.enter_async_context(wiring.open_base(place.settings, tracing))
+        await wiring.prepare_topics(base, registry.queues)
+        engine = wiring.engine(base, registry)
+        running.append(await stack.enter_async_context(wiring.running(engine.run(), "engine")))
+        workers = order_workers(place.ledger)
+        for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
+            stack.push_async_callback(inbox.close)
+        supervisors = [Supervisor(worker.name, partial(_incarnation, worker, base)) for worker in workers]
+        running += [await stack.enter_async_context(supervised(supervisor)) for supervisor in supervisors]
+        client = await stack.enter_async_context(wiring.client(base, registry))
+        doors = api_settings(place.settings)
+        app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
+        address = await stack.enter_async_context(serving(app, listener, doors))
+        http = await stack.enter_async_context(_customer(address, place.settings))
+        await _all_started(supervisors, running)
+        yield Parts(base=base, shop=Shop(http), spans=spans, address=address, supervisors=supervisors, running=running)
+
+
+async def orders_on_record(base: Base) -> set[str]:
+    """Every order that the log has ever been asked for inside its retention, decided or not.
+
+    Raises:
+        LogUnavailable: the log was not read to its end in time.
+    """
+    found: set[str] = set()
+    inputs = [base.topics.inputs]
+    ends = await base.log.end_offsets(inputs)
+    tail = await base.log.tail(inputs, "earliest")
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            while any(tail.positions().get(partition, 0) < end for partition, end in ends.items() if end):
+                for record in await tail.poll(max_records=_POLL_MAX, timeout=0.5):
+                    found.add((record.key or b"").decode(errors="replace"))
+    except TimeoutError:
+        raise LogUnavailable(f"{inputs[0]} was not read within {_START_SECONDS:g} s; try again") from None
+    finally:
+        await tail.close()
+    return {instance for instance in found if instance.startswith(f"{checkout.name}/")}
+
+
+def _incarnation(worker: Worker, base: Base) -> WorkerRuntime:
+    return WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing)
+
+
+def _customer(address: str, settings: Settings) -> httpx.AsyncClient:
+    headers = {}
+    if settings.api_tokens:
+        headers["Authorization"] = f"Bearer {settings.api_tokens[0].get_secret_value()}"
+    return httpx.AsyncClient(base_url=address, headers=headers, timeout=httpx.Timeout(15.0), trust_env=False)
+
+
+async def _all_started(supervisors: list[Supervisor], running: list[asyncio.Task[None]]) -> None:
+    """Waits until every queue is subscribed to; raises what ended a part before."""
+    started = asyncio.gather(*(supervisor.started.wait() for supervisor in supervisors))
+    try:
+        waited: set[asyncio.Future[Any]] = {started, *running}
+        await asyncio.wait(waited, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            return
+        for part in running:
+            if part.done() and (error := part.exception()) is not None:
+                raise error
+        raise LogUnavailable(f"the workers did not start within {_START_SECONDS:g} s; look at the log above")
+    finally:
+        started.cancel()

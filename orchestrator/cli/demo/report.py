@@ -1,0 +1,111 @@
+"""What came of the orders: a table of outcomes, the undo of one order, its trace, and the check of the books."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentelemetry.sdk.trace import ReadableSpan
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ....workers.examples.ledger import OrderBooks
+from ...messages.document import Status
+from ..remote import Json
+from ..tables import history_table, status_text
+from .scenario import expected_end, story_of
+from .traces import draw
+
+__all__ = ["Books", "Outcome", "print_outcomes", "print_trail", "verdict"]
+
+_NAMED_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the workers wrote down: by order, and what was done more than once."""
+
+    orders: Mapping[str, OrderBooks]
+    open_charges: list[str]
+    done_twice: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended: every order as last seen, the books, and how often a worker died."""
+
+    orders: Mapping[str, Json]
+    books: Books
+    crashes: int
+
+    @property
+    def attempts_again(self) -> int:
+        """Orders of which a step was sent more than once."""
+        return sum(any(step["attempts"] > 1 for step in order["steps"]) for order in self.orders.values())
+
+
+def print_outcomes(console: Console, outcome: Outcome) -> None:
+    """One line per kind of trouble and end, with what the books say of those orders."""
+    groups: Counter[tuple[str, str]] = Counter()
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    for order in outcome.orders.values():
+        group = (story_of(order), order["status"])
+        groups[group] += 1
+        books = outcome.books.orders.get(order["key"], OrderBooks(order["key"]))
+        sums.setdefault(group, Counter()).update({name: getattr(books, name) for name in _BOOKS})
+    table = Table(title="Outcomes", title_justify="left")
+    for name in ("orders", "what happened", "status", *_BOOKS):
+        table.add_column(name, justify="right" if name in ("orders", *_BOOKS) else "left")
+    for (story, status), count in sorted(groups.items(), key=lambda group: (group[0][1], group[0][0])):
+        numbers = [str(sums[story, status][name]) for name in _BOOKS]
+        table.add_row(str(count), story, status_text(status), *numbers)
+    console.print(table)
+    statuses = Counter(order["status"] for order in outcome.orders.values())
+    counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    console.print(
+        f"{len(outcome.orders)} orders: {counted or 'none'}; {outcome.attempts_again} with a step sent again; "
+        f"a worker died {outcome.crashes} times and was started again.",
+        highlight=False,
+    )
+
+
+_BOOKS = ("reservations", "releases", "charges", "refunds", "bookings", "cancellations", "shipments")
+
+
+def print_trail(console: Console, order: Json, history: list[Json], spans: list[ReadableSpan]) -> None:
+    """One compensated order: its decisions, and its trace as a tree."""
+    console.print(Text(f"\nHow {order['id']} was undone ({story_of(order)})", style="bold"))
+    console.print(history_table(order["id"], history))
+    if order["trace_id"] and spans:
+        console.print(Text("\nIts trace: the request, each decision, each handler", style="bold"))
+        console.print(draw(order["trace_id"], spans))
+
+
+def verdict(outcome: Outcome) -> list[str]:
+    """What is wrong with the outcome; empty: every promise was kept."""
+    wrong = [
+        f"charged and neither shipped nor refunded: {_named(outcome.books.open_charges)}"
+        if outcome.books.open_charges
+        else "",
+        f"done more than once: {_named([f'{t} {key} ({n} times)' for t, key, n in outcome.books.done_twice])}"
+        if outcome.books.done_twice
+        else "",
+    ]
+    attention = [order["id"] for order in outcome.orders.values() if order["status"] == Status.ATTENTION]
+    if attention:
+        wrong.append(f"need an operator's attention: {_named(attention)}")
+    surprising = [
+        f"{order['id']} is {order['status']}"
+        for order in outcome.orders.values()
+        if order["status"] not in (expected_end(order), Status.ATTENTION)
+    ]
+    if surprising:
+        wrong.append(f"ended otherwise than planned: {_named(surprising)}")
+    return [text for text in wrong if text]
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return ", ".join(names[:_NAMED_MAX]) + more

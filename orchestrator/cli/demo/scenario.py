@@ -1,0 +1,96 @@
+"""The orders of the demo: what each will run into, and how it must end. Names make the trouble, see the workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ....sagas.examples.order_checkout import Checkout, Order, OrderLine, checkout
+from ...messages.document import CauseKind, Status
+from ...messages.inputs import instance_id
+from ..remote import Json
+
+__all__ = ["Plan", "expected_end", "plan_orders", "story_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """One kind of trouble. ``name`` ends the order's id; it, ``customer`` or ``sku`` makes the workers have it."""
+
+    name: str
+    story: str
+    ends: Status
+    customer: str = "ann"
+    sku: str = "teapot"
+
+
+_SMOOTH = Fate(name="smooth", story="nothing goes wrong", ends=Status.COMPLETED)
+_DECLINED = Fate(
+    name="declined", story="the card is refused, the stock released", ends=Status.COMPENSATED, customer="declined-dora"
+)
+_SILENT = Fate(name="silent", story="the carrier never answers, all is undone", ends=Status.COMPENSATED)
+_CRASH = Fate(name="crash", story="the payment worker dies in the charge", ends=Status.COMPLETED, customer="crash-carl")
+_FLAKY = Fate(name="flaky", story="the charge fails once and is retried", ends=Status.COMPLETED, customer="flaky-finn")
+_SOLD_OUT = Fate(name="soldout", story="the stock is refused", ends=Status.COMPENSATED, sku="sold-out-lamp")
+
+_ROUND: Final = (
+    _SMOOTH,
+    _DECLINED,
+    _SILENT,
+    _CRASH,
+    _FLAKY,
+    _SMOOTH,
+    _SMOOTH,
+    _DECLINED,
+    _SOLD_OUT,
+    _SMOOTH,
+)
+"""Ten orders; the next ten are like them. Everything that can happen stands in the first five."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One order of this run."""
+
+    order: Order
+    fate: Fate
+
+    @property
+    def instance(self) -> str:
+        return instance_id(checkout.name, self.order.id)
+
+    @property
+    def input(self) -> Checkout:
+        return Checkout(order=self.order)
+
+
+def plan_orders(count: int, run: str) -> list[Plan]:
+    """The orders of one run; ``run`` makes their ids differ from those of other runs."""
+    return [_plan(f"{run}-{number:02}", _ROUND[(number - 1) % len(_ROUND)], number) for number in range(1, count + 1)]
+
+
+def _plan(order_id: str, fate: Fate, number: int) -> Plan:
+    order = Order(
+        id=f"{order_id}-{fate.name}",
+        customer=fate.customer,
+        lines=[OrderLine(sku=fate.sku, quantity=1 + number % 3)],
+        total_cents=1_000 + 95 * number,
+    )
+    return Plan(order=order, fate=fate)
+
+
+def story_of(found: Json) -> str:
+    """What happens to an order, by its key: also to one of an earlier run."""
+    fate = _fate_of(found)
+    return fate.story if fate else "an order of your own"
+
+
+def expected_end(found: Json) -> Status:
+    """How an order must end. One that is none of ours, or was cancelled, may end as it has."""
+    fate = _fate_of(found)
+    cancelled = (found["cause"] or {}).get("kind") == CauseKind.CANCELLED
+    return Status(found["status"]) if fate is None or cancelled else fate.ends
+
+
+def _fate_of(found: Json) -> Fate | None:
+    return next((fate for fate in _ROUND if found["key"].endswith(f"-{fate.name}")), None)

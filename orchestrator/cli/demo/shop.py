@@ -1,0 +1,124 @@
+"""The demo's customers: start orders over HTTP and look at them over HTTP, as anybody outside would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import httpx
+
+from ...client.checks import split_instance
+from ...messages.document import Status
+from ..errors import Failure
+from ..queries import instance_path
+from ..remote import Json
+from .scenario import Plan
+
+__all__ = ["Shop"]
+
+_AT_ONCE = 10
+_TRIES = 20
+_PAUSE_SECONDS = 0.25
+_PAGE = 100
+_EVERY_PAGE = 10
+_ENDED = frozenset({status.value for status in Status if status.is_final} | {Status.ATTENTION.value})
+
+
+class Shop:
+    """Speaks to the API of this demo."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._looks = 0
+        self.seen: dict[str, Json] = {}
+        """Orders by instance id, as they were when last looked at."""
+
+    async def start_all(self, plans: Sequence[Plan], *, pause_seconds: float = 0.0) -> None:
+        """Starts every order; returns when all are accepted.
+
+        Raises:
+            Failure: the API refused one, or did not take it in many tries.
+        """
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                group.create_task(self._start(plan))
+                await asyncio.sleep(pause_seconds)
+
+    async def wait_for(self, instances: Iterable[str]) -> None:
+        """Returns when all of them have ended or need attention; ``seen`` is then up to date."""
+        waiting = set(instances)
+        while True:
+            await self.look()
+            waiting = {each for each in waiting if self.seen.get(each, {}).get("status") not in _ENDED}
+            if not waiting:
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def look(self) -> None:
+        """Refreshes ``seen``: the newest changes first, until a page brings nothing new; now and then every page."""
+        cursor: str | None = None
+        self._looks += 1
+        every_page = self._looks % _EVERY_PAGE == 0
+        while True:
+            page = await self._get("/v1/instances", {"limit": _PAGE} | ({"cursor": cursor} if cursor else {}))
+            news = [each for each in page["instances"] if self._is_news(each)]
+            self.seen.update((each["id"], each) for each in news)
+            cursor = page.get("cursor")
+            if cursor is None or not (news or every_page):
+                return
+
+    async def details(self, instances: Iterable[str]) -> dict[str, Json]:
+        """Orders in full, by instance id."""
+
+        async def one(instance: str) -> Json:
+            async with self._at_once:
+                return await self._get(instance_path(instance), {})
+
+        found = await asyncio.gather(*(one(instance) for instance in instances))
+        return {order["id"]: order for order in found}
+
+    async def history(self, instance: str) -> list[Json]:
+        """Its decisions, oldest first."""
+        page = await self._get(f"{instance_path(instance)}/history", {"limit": _PAGE})
+        rows: list[Json] = page["decisions"]
+        return rows
+
+    def _is_news(self, found: Json) -> bool:
+        known = self.seen.get(found["id"])
+        return known is None or known["revision"] != found["revision"]
+
+    async def _start(self, plan: Plan) -> None:
+        definition, key = split_instance(plan.instance)
+        body = {"key": key, "input": plan.input.model_dump(mode="json")}
+        async with self._at_once:
+            for attempt in range(_TRIES):
+                if attempt:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                try:
+                    response = await self._client.post(f"/v1/sagas/{definition}", json=body)
+                except httpx.TransportError:
+                    continue
+                if response.status_code < 300:
+                    return
+                if response.status_code < 500:
+                    raise Failure(f"order {key} was refused: {response.text[:500]}")
+        raise Failure(f"order {key} was not accepted in {_TRIES} tries; look at the log above")
+
+    async def _get(self, path: str, query: Json) -> Json:
+        last = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            try:
+                response = await self._client.get(path, params=query)
+            except httpx.TransportError as error:
+                last = type(error).__name__
+                continue
+            if response.status_code == httpx.codes.OK:
+                found: Json = response.json()
+                return found
+            last = f"{response.status_code} {response.text[:300]}"
+            if response.status_code < 500:
+                break
+        raise Failure(f"GET {path} was not answered: {last}")

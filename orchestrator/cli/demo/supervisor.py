@@ -1,0 +1,73 @@
+"""Keeps a worker running, as a process manager would: when an incarnation dies, the next one is started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from ....workers.errors import WorkerCrashed
+from ....workers.runtime import WorkerRuntime
+
+__all__ = ["Supervisor", "supervised"]
+
+_log = structlog.get_logger("sagaline.demo")
+
+_RESTART_SECONDS = 0.2
+_STOP_SECONDS = 12.0
+
+
+class Supervisor:
+    """Runs incarnations of one worker, one after the other; ``crashes`` counts those that died."""
+
+    def __init__(self, name: str, incarnate: Callable[[], WorkerRuntime]) -> None:
+        self.name, self._incarnate = name, incarnate
+        self.crashes = 0
+        self.started = asyncio.Event()
+        self._runtime: WorkerRuntime | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Returns after ``stop``.
+
+        Raises:
+            SagalineError: what ended an incarnation was no crash, and the next one would fare no better.
+        """
+        while not self._stopping:
+            self._runtime = self._incarnate()
+            watch = asyncio.create_task(self._note_start(self._runtime), name=f"start of {self.name}")
+            try:
+                await self._runtime.run()
+            except WorkerCrashed as error:
+                self.crashes += 1
+                _log.warning("worker died, starting the next", worker=self.name, reason=str(error))
+                await asyncio.sleep(_RESTART_SECONDS)
+            finally:
+                watch.cancel()
+
+    def stop(self) -> None:
+        """Asks the present incarnation to finish what it has and to end."""
+        self._stopping = True
+        if self._runtime is not None:
+            self._runtime.stop()
+
+    async def _note_start(self, runtime: WorkerRuntime) -> None:
+        await runtime.started.wait()
+        self.started.set()
+
+
+@asynccontextmanager
+async def supervised(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
+    """Runs it beside the block; at its end the worker is asked to stop and waited for."""
+    running = asyncio.create_task(supervisor.run(), name=f"worker {supervisor.name}")
+    try:
+        yield running
+    finally:
+        supervisor.stop()
+        _, late = await asyncio.wait([running], timeout=_STOP_SECONDS)
+        for each in late:
+            each.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)

@@ -1,0 +1,72 @@
+"""How a command fails: one sentence on stderr that says the way out, and an exit code a script can branch on.
+
+Exit codes: 0 done; 1 refused or failed; 2 the command line or a setting is wrong; 3 the other side is not reachable.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+
+from ..errors import LogUnavailable, SagalineError
+
+__all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachable", "sentence", "sentences"]
+
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_REACHABLE: Final = 3
+
+
+class Failure(SagalineError):
+    """The command was carried out and did not succeed."""
+
+
+class Mistake(SagalineError):
+    """The command line or a setting is wrong; the message says what to write instead."""
+
+
+class Unreachable(SagalineError):
+    """Nobody answers at the given address."""
+
+
+@contextmanager
+def sentences(*, debug: bool) -> Iterator[None]:
+    """Turns every error inside the block into its sentence and exit code; ``debug`` shows the traceback as well."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except Exception as error:
+        cause = _first(error)
+        if debug:
+            traceback.print_exception(error, file=sys.stderr)
+        print(f"saga: {sentence(cause)}", file=sys.stderr)
+        raise typer.Exit(exit_code(cause)) from None
+
+
+def sentence(error: Exception) -> str:
+    """One line about an error; one that is not ours names its type and how to see more."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SagalineError):
+        return text
+    return f"unexpected {type(error).__name__}: {text}; give --debug to see where, and report it"
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that belongs to an error."""
+    if isinstance(error, Mistake):
+        return USAGE
+    return NOT_REACHABLE if isinstance(error, Unreachable | LogUnavailable) else FAILED
+
+
+def _first(error: Exception) -> Exception:
+    """The error itself, or of a group the first that is ours, else the first."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    inner = [_first(each) for each in error.exceptions]
+    return next((each for each in inner if isinstance(each, SagalineError)), inner[0])

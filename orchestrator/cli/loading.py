@@ -1,0 +1,113 @@
+"""``package.module:attribute`` to objects, as uvicorn does it: the current folder comes first on the import path.
+
+Whatever is wrong is one sentence that names what is there instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from ..errors import DefinitionError
+from .errors import Mistake
+
+__all__ = ["load"]
+
+T = TypeVar("T")
+
+
+def load(references: Sequence[str], kind: type[T]) -> list[T]:
+    """The objects that the references name, each once, in order; an attribute may be a list or tuple of them.
+
+    Args:
+        references: ``package.module:attribute``, with dots in the attribute where it is nested.
+        kind: what each of them must be.
+
+    Raises:
+        Mistake: no such module or attribute, or it is something else.
+        DefinitionError: the module declares something wrongly; its message says what.
+    """
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found: list[T] = []
+    for reference in references:
+        found += [each for each in _load_one(reference, kind) if not any(each is other for other in found)]
+    return found
+
+
+def _load_one(reference: str, kind: type[T]) -> list[T]:
+    module_name, colon, attribute = reference.partition(":")
+    if not module_name or (colon and not attribute):
+        raise Mistake(f"{reference!r} names no {kind.__name__}; write package.module:attribute")
+    module = _import(module_name, reference)
+    if not colon:
+        raise Mistake(f"{reference!r} names a module only; write {_instead(module, kind)}")
+    value: object = module
+    for name in attribute.split("."):
+        if not hasattr(value, name):
+            near = _near(name, [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else [])
+            hint = f"; did you mean {near}?" if near else f"; write {_instead(module, kind)}"
+            raise Mistake(f"module {module_name!r} has no attribute {attribute!r}{hint}")
+        value = getattr(value, name)
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, list | tuple) and value and all(isinstance(each, kind) for each in value):
+        return list(value)
+    raise Mistake(f"{reference} is {_described(value)}, not a {kind.__name__}; write {_instead(module, kind)}")
+
+
+def _import(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise Mistake(_no_module(error.name, reference)) from error
+        raise Mistake(
+            f"module {name!r} cannot be imported, because it imports {error.name!r}, which is not there; "
+            "install that, or mend the import"
+        ) from error
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        raise Mistake(
+            f"module {name!r} cannot be imported: {type(error).__name__}: {text}; --debug shows where"
+        ) from error
+
+
+def _no_module(missing: str, reference: str) -> str:
+    if reference.endswith(".py") or ".py:" in reference or "/" in reference:
+        dotted = reference.replace(".py", "").replace("/", ".").strip(".")
+        return f"{reference!r} is a path; write it as a module: {dotted}"
+    parent, _, last = missing.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else [str(Path.cwd())]
+    there = [module.name for module in pkgutil.iter_modules(path)]
+    near = _near(last, there)
+    hint = f"did you mean {f'{parent}.' if parent else ''}{near}?" if near else "go to the folder that holds it"
+    return f"there is no module {missing!r} in {parent or Path.cwd()} or among the installed ones; {hint}"
+
+
+def _instead(module: ModuleType, kind: type[object]) -> str:
+    """What to write: the objects of the right kind that the module has."""
+    names = [name for name, value in vars(module).items() if isinstance(value, kind) and not name.startswith("_")]
+    if names:
+        return " or ".join(f"{module.__name__}:{name}" for name in names[:5])
+    return f"{module.__name__}:NAME, where NAME is a {kind.__name__} (the module has none now)"
+
+
+def _near(name: str, candidates: Iterable[str]) -> str:
+    return " or ".join(get_close_matches(name, list(candidates), n=3, cutoff=0.6))
+
+
+def _described(value: object) -> str:
+    if isinstance(value, list | tuple):
+        kinds = sorted({type(each).__name__ for each in value})
+        return f"a {type(value).__name__} of {', '.join(kinds)}" if kinds else f"an empty {type(value).__name__}"
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

@@ -1,0 +1,217 @@
+"""Groups of options that several commands share, each a frozen value; and how a command takes a group.
+
+A command's parameter whose type is such a group appears on the command line as the group's options. Options of
+processes are ``Settings``: from the command line, then ``SAGALINE_*`` of the environment, then the defaults.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Annotated, Any, Literal, get_type_hints
+
+import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from ..settings import Settings
+from .errors import Mistake, sentences
+
+__all__ = ["Debug", "ListenOptions", "LogOptions", "Reading", "Remote", "build_settings", "command"]
+
+_OURS = "The log and its names"
+_LISTEN = "Listening"
+_API = "The API to speak to"
+
+
+@dataclass(frozen=True, slots=True)
+class Debug:
+    """What every command takes."""
+
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Which log, and how this process uses it. None: not given here."""
+
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log",
+            metavar="URL",
+            envvar="SAGALINE_LOG",
+            rich_help_panel=_OURS,
+            help="sqlite:///path or kafka://host:port[,host:port]; default sqlite:///sagaline.db.",
+        ),
+    ] = None
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SAGALINE_NAMESPACE", rich_help_panel=_OURS, help="Prefix of every topic; default sagaline."
+        ),
+    ] = None
+    partitions: Annotated[
+        int | None,
+        typer.Option(envvar="SAGALINE_PARTITIONS", rich_help_panel=_OURS, help="Of inputs and all others; default 4."),
+    ] = None
+    development: Annotated[
+        bool | None,
+        typer.Option(
+            "--development",
+            envvar="SAGALINE_DEVELOPMENT",
+            rich_help_panel=_OURS,
+            help="One replica is enough, topics are created at start, logs are for people.",
+        ),
+    ] = None
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(
+            envvar="SAGALINE_REPLICATION_FACTOR", rich_help_panel=_OURS, help="Of topics created on Kafka; default 3."
+        ),
+    ] = None
+    read_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="SAGALINE_READ_MODEL",
+            rich_help_panel=_OURS,
+            help="SQLAlchemy address of what queries are answered from; default: the log's file, or one beside us.",
+        ),
+    ] = None
+    member_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            envvar="SAGALINE_MEMBER_TIMEOUT",
+            rich_help_panel=_OURS,
+            help="A process silent for this long loses its partitions; default 6.",
+        ),
+    ] = None
+    log_format: Annotated[
+        str | None,
+        typer.Option(metavar="console|json", envvar="SAGALINE_LOG_FORMAT", help="How this process's log looks."),
+    ] = None
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="debug|info|warning|error", envvar="SAGALINE_LOG_LEVEL", help="What it holds; default info."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """Where the API listens. Tokens come from the environment only: a command line can be seen by everybody."""
+
+    host: Annotated[
+        str | None,
+        typer.Option(envvar="SAGALINE_HOST", rich_help_panel=_LISTEN, help="Default 127.0.0.1."),
+    ] = None
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="SAGALINE_PORT", rich_help_panel=_LISTEN, help="Default 8080; 0 takes any free one."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Commands whose output a script may read."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Which API to speak to, and as whom."""
+
+    url: Annotated[str, typer.Option(envvar="SAGALINE_URL", rich_help_panel=_API, help="Its address.")] = (
+        "http://127.0.0.1:8080"
+    )
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SAGALINE_API_TOKEN",
+            rich_help_panel=_API,
+            help="Bearer token; better given by the environment.",
+        ),
+    ] = None
+
+
+_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote)
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a command: its groups become options, ``--debug`` is added, errors become sentences."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        groups = {parameter: hint for parameter, hint in hints.items() if hint in _GROUPS}
+        own = inspect.signature(function).parameters
+
+        @functools.wraps(function)
+        def call(**given: Any) -> None:
+            with sentences(debug=given.pop("debug")):
+                values = {
+                    parameter: group(**{field.name: given.pop(field.name) for field in fields(group)})
+                    for parameter, group in groups.items()
+                }
+                function(**values, **given)
+
+        plain = [p.replace(annotation=hints[n], kind=p.KEYWORD_ONLY) for n, p in own.items() if n not in groups]
+        spread = [option for group in (*groups.values(), Debug) for option in _options(group)]
+        parameters = plain + spread
+        setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010 - no attribute that mypy knows
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        del call.__wrapped__
+        app.command(name)(call)
+        return function
+
+    return register
+
+
+def _options(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
+
+
+def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Settings:
+    """Settings from what was given; ``more`` are defaults of the command, which anything given overrides.
+
+    Raises:
+        Mistake: one is wrong; the sentence names the option and the variable.
+    """
+    given: dict[str, Any] = {
+        field.name: getattr(group, field.name)
+        for group in groups
+        for field in fields(group)
+        if getattr(group, field.name) is not None
+    }
+    if "member_timeout" in given:
+        given["member_timeout"] = timedelta(seconds=given["member_timeout"])
+    try:
+        return Settings(**{**more, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        option = "" if name == "api_tokens" else f"--{name.replace('_', '-')} or "
+        shown = "" if name == "api_tokens" else f" {first['input']!r}"
+        problem = str(first["msg"]).removeprefix("Value error, ")
+        raise Mistake(f"the setting {name}{shown} is wrong: {problem}; mend {option}SAGALINE_{name.upper()}") from None
+    except SettingsError as error:
+        raise Mistake(f"the environment holds a setting that cannot be read: {error}; give it as JSON") from None
+
+
+def rendering(settings: Settings, *, terminal: bool) -> Literal["console", "json"]:
+    """How the log of a process looks: as set, else for people in development and on a terminal."""
+    if "log_format" in settings.model_fields_set:
+        return settings.log_format
+    return "console" if settings.development or terminal else "json"

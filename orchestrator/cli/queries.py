@@ -1,0 +1,94 @@
+"""``saga list``, ``show`` and ``history``: what the API knows, as tables or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+import typer
+
+from .errors import Mistake
+from .options import Remote
+from .remote import Json, request
+from .tables import history_table, instance_view, instances_table, print_out
+
+__all__ = ["history", "history_rows", "instance_path", "list_instances", "show"]
+
+_PAGE_MAX = 100
+
+
+def instance_path(instance: str) -> str:
+    """Where the API has an instance.
+
+    Raises:
+        Mistake: it is no instance's id.
+    """
+    definition, slash, key = instance.partition("/")
+    if not slash or not definition or not key:
+        raise Mistake(f"{instance!r} is not an instance's id; write definition/key, as `saga list` shows it")
+    return f"/v1/instances/{quote(definition, safe='')}/{quote(key, safe='')}"
+
+
+def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
+    """Prints the newest instances, page by page up to the limit.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    found: list[Json] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        asked = {**filters, "limit": min(_PAGE_MAX, limit - len(found)), "cursor": cursor}
+        _, page = request(remote, "GET", "/v1/instances", query=asked)
+        found += page["instances"]
+        cursor = page.get("cursor")
+        if cursor is None:
+            break
+    if as_json:
+        typer.echo(json.dumps({"instances": found, "cursor": cursor}))
+    elif not found:
+        typer.echo("no such instances")
+    else:
+        more = "" if cursor is None else "there are more: give a greater --limit, or filter"
+        print_out(instances_table(found, caption=more))
+
+
+def show(remote: Remote, instance: str, *, as_json: bool) -> None:
+    """Prints one instance.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, document = request(remote, "GET", instance_path(instance))
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        print_out(instance_view(document))
+
+
+def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None:
+    """Prints the decisions about one instance, oldest first.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    path = f"{instance_path(instance)}/history"
+    rows = history_rows(lambda query: request(remote, "GET", path, query=query)[1], limit)
+    if as_json:
+        typer.echo(json.dumps({"instance": instance, "decisions": rows}))
+    else:
+        print_out(history_table(instance, rows))
+
+
+def history_rows(ask: Callable[[Mapping[str, str | int | None]], Json], limit: int) -> list[Json]:
+    """Up to ``limit`` decisions; ``ask`` fetches one page by its query."""
+    rows: list[Json] = []
+    after: int | None = None
+    while len(rows) < limit:
+        page = ask({"after": after, "limit": min(_PAGE_MAX, limit - len(rows))})
+        rows += page["decisions"]
+        after = page["next"]
+        if after is None:
+            break
+    return rows

@@ -1,0 +1,82 @@
+"""One request to the REST API: its JSON, or one sentence. Problem documents (RFC 9457) carry their own way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from .errors import Failure, Mistake, Unreachable
+from .options import Remote
+
+__all__ = ["Json", "request"]
+
+Json = dict[str, Any]
+
+_TIMEOUT = httpx.Timeout(35.0, connect=5.0)
+
+
+def request(
+    remote: Remote,
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    query: Mapping[str, str | int | None] | None = None,
+) -> tuple[int, Json]:
+    """Status and JSON of an answer below 400.
+
+    Raises:
+        Mistake: the address is none.
+        Unreachable: nobody answers there in time, or the API itself cannot reach its log.
+        Failure: the API refused; the message is the problem document's detail.
+    """
+    headers = {"Accept": "application/json"}
+    if remote.token:
+        headers["Authorization"] = f"Bearer {remote.token}"
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    try:
+        with httpx.Client(base_url=remote.url, headers=headers, timeout=_TIMEOUT) as client:
+            response = client.request(method, path, params=given, json=body)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise Mistake(f"{remote.url!r} is no address ({error}); give --url http://host:port") from error
+    except UnicodeEncodeError as error:
+        raise Mistake("the token has characters that no header can carry; look at SAGALINE_API_TOKEN") from error
+    except httpx.ConnectError as error:
+        raise Unreachable(
+            f"nobody answers at {remote.url}: start one with `saga api` or `saga demo`, or give --url or SAGALINE_URL"
+        ) from error
+    except httpx.TimeoutException as error:
+        raise Unreachable(
+            f"{remote.url} did not answer in time; look at its log, then ask again (a repeated start does no harm)"
+        ) from error
+    except httpx.HTTPError as error:
+        raise Unreachable(f"{remote.url} broke off: {type(error).__name__}; is that the API?") from error
+    return response.status_code, _json(remote, response)
+
+
+def _json(remote: Remote, response: httpx.Response) -> Json:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.status_code >= 400:
+        text = _problem(remote, response.status_code, body if isinstance(body, dict) else {})
+        raise (Unreachable if response.status_code in (502, 503, 504) else Failure)(text)
+    if not isinstance(body, dict):
+        raise Failure(f"{remote.url} answered {response.status_code} and not with JSON; is that the API of Sagaline?")
+    return body
+
+
+def _problem(remote: Remote, status: int, body: Json) -> str:
+    detail = str(body.get("detail") or body.get("title") or "")
+    field = body.get("field")
+    if field and str(field) not in detail:
+        detail = f"{field}: {detail}"
+    if status == httpx.codes.UNAUTHORIZED:
+        wrong = "does not know the given token" if remote.token else "wants a bearer token"
+        return f"{remote.url} {wrong}; give one of its SAGALINE_API_TOKENS by SAGALINE_API_TOKEN"
+    if not detail:
+        return f"{remote.url} answered {status} without a reason; is that the API of Sagaline?"
+    return detail

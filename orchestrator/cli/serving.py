@@ -1,0 +1,113 @@
+"""``saga run``, ``saga worker``, ``saga api``: which parts a process is made of; how they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from pydantic import BaseModel
+
+from ...api.app import create_app
+from ...api.serving import bind, serving
+from ...api.settings import ApiSettings
+from ...sagas import Saga
+from ...workers.runtime import WorkerRuntime
+from ...workers.worker import Worker
+from .. import wiring
+from ..kernel import Registry
+from ..logs import configure_logs
+from ..settings import Settings
+from .options import rendering
+from .processes import any_ended, run_process
+
+__all__ = ["api_settings", "serve", "worker_running"]
+
+_STOP_SPARE_SECONDS = 5.0
+
+
+def serve(
+    settings: Settings,
+    name: str,
+    *,
+    engine: Sequence[Saga[BaseModel]] = (),
+    workers: Sequence[Worker] = (),
+    api: Sequence[Saga[BaseModel]] = (),
+) -> None:
+    """Runs these parts in this process until it is told to stop.
+
+    Args:
+        settings: the log and all the rest.
+        name: of the service, in its traces.
+        engine: definitions to decide for; empty: no engine here.
+        workers: to run here.
+        api: definitions that the API can start; empty: no API here.
+
+    Raises:
+        SagalineError: it could not start, or a part of it broke.
+    """
+    configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
+    run_process(_serve(settings, name, Registry(engine), list(workers), Registry(api)))
+
+
+async def _serve(settings: Settings, name: str, engine: Registry, workers: list[Worker], api: Registry) -> None:
+    async with AsyncExitStack() as stack:
+        parts: list[asyncio.Task[None]] = []
+        tracing, provider = wiring.configure_tracing(name)
+        if provider is not None:
+            stack.callback(provider.shutdown)
+        doors = api_settings(settings)
+        listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
+        base = await stack.enter_async_context(wiring.open_base(settings, tracing))
+        await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
+        if engine.names:
+            part = wiring.engine(base, engine)
+            parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
+        for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
+            stack.push_async_callback(inbox.close)
+        for worker in workers:
+            runtime = WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing)
+            parts.append(await stack.enter_async_context(worker_running(worker, runtime)))
+        address = None
+        if listener is not None:
+            client = await stack.enter_async_context(wiring.client(base, api))
+            app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
+            address = await stack.enter_async_context(serving(app, listener, doors))
+        said = _said(settings, engine, workers, address)
+        print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        await any_ended(parts)
+
+
+def api_settings(settings: Settings) -> ApiSettings:
+    """What the API may be told, from the settings of the process.
+
+    Raises:
+        ConfigurationError: a token that anybody could guess.
+    """
+    return ApiSettings(tokens=tuple(token.get_secret_value() for token in settings.api_tokens))
+
+
+@asynccontextmanager
+async def worker_running(worker: Worker, runtime: WorkerRuntime) -> AsyncIterator[asyncio.Task[None]]:
+    """Runs a worker beside the block; at its end it finishes what it has begun, within the worker's grace."""
+    task = asyncio.create_task(runtime.run(), name=f"worker {worker.name}")
+    try:
+        yield task
+    finally:
+        runtime.stop()
+        _, late = await asyncio.wait([task], timeout=worker.grace.total_seconds() + _STOP_SPARE_SECONDS)
+        for each in late:
+            each.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_STOP_SPARE_SECONDS)
+
+
+def _said(settings: Settings, engine: Registry, workers: Iterable[Worker], address: str | None) -> str:
+    parts = []
+    if engine.names:
+        parts.append(f"deciding for {', '.join(engine.names)}")
+    parts += [f"working as {worker.name} on {', '.join(worker.queues)}" for worker in workers]
+    if address is not None:
+        parts.append(f"answering at {address}")
+    return f"{'; '.join(parts)}; log {settings.log}, namespace {settings.namespace}"

@@ -1,0 +1,62 @@
+"""``saga start``: reads the input, sends it, says what stands now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import typer
+
+from .errors import Mistake
+from .options import Remote
+from .remote import Json, request
+
+__all__ = ["start"]
+
+
+def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
+    """Starts an instance and prints its id, status and trace id.
+
+    Raises:
+        Mistake: the input is no JSON object, or its file cannot be read.
+        Failure: the API refused.
+        Unreachable: nobody answers.
+    """
+    body: Json = {"input": read_input(input)}
+    body |= {name: value for name, value in (("key", key), ("version", version)) if value is not None}
+    status, answer = request(remote, "POST", f"/v1/sagas/{quote(definition, safe='')}", body=body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif status == 202:
+        instance = answer["id"]
+        typer.echo(f"{instance} is accepted and not decided yet; look with: saga show {instance}")
+    else:
+        news = "started" if status == 201 else "was there already, with the same input"
+        typer.echo(f"{answer['id']} {news}: {answer['status']}  (trace {answer.get('trace_id') or 'none'})")
+
+
+def read_input(given: str) -> Json:
+    """The input from JSON on the command line, ``@file`` or ``-``.
+
+    Raises:
+        Mistake: it cannot be read, or is no JSON object.
+    """
+    where = "--input"
+    if given == "-":
+        where, given = "standard input", sys.stdin.read()
+    elif given.startswith("@"):
+        where = given[1:]
+        try:
+            given = Path(where).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise Mistake(f"{where} cannot be read: {reason}; give --input @FILE with a file of JSON") from error
+    try:
+        value = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise Mistake(f"{where} is not JSON: {error}; give one object, such as '{{\"order\": ...}}'") from error
+    if not isinstance(value, dict):
+        raise Mistake(f"{where} holds a JSON {type(value).__name__}; give one object with the fields of the state")
+    return value

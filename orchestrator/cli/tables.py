@@ -1,0 +1,169 @@
+"""What people see: instances, one instance, its history. Text from outside is never read as markup."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..messages.document import Status, StepStatus
+from .remote import Json
+
+__all__ = ["STYLES", "history_table", "instance_view", "instances_table", "moment", "print_out", "status_text"]
+
+STYLES = {
+    Status.RUNNING: "cyan",
+    Status.COMPENSATING: "yellow",
+    Status.ATTENTION: "bold red",
+    Status.COMPLETED: "green",
+    Status.COMPENSATED: "magenta",
+    Status.ABANDONED: "dim",
+    StepStatus.DONE: "green",
+    StepStatus.UNDONE: "magenta",
+    StepStatus.FAILED: "red",
+    StepStatus.REFUSED: "red",
+    StepStatus.BLOCKED: "bold red",
+    StepStatus.UNDO_FAILED: "bold red",
+}
+
+
+def print_out(what: RenderableType) -> None:
+    """Prints to stdout; no line is cut off when that is no terminal."""
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=160, no_color=True)
+    console.print(what)
+
+
+def moment(at: str | None) -> str:
+    """An ISO time as local time to the millisecond; empty for None."""
+    if at is None:
+        return ""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def status_text(status: str | None, *, paused: bool = False) -> Text:
+    """A status in its colour."""
+    text = Text(status or "none", style=STYLES.get(status or "", ""))  # type: ignore[call-overload]
+    return text.append(" (paused)", style="yellow") if paused else text
+
+
+def instances_table(instances: list[Json], *, caption: str = "") -> Table:
+    """One line per instance."""
+    table = Table(caption=caption or None, caption_justify="left")
+    for name in ("instance", "version", "status", "changed", "what is the matter"):
+        table.add_column(name, overflow="fold")
+    for each in instances:
+        table.add_row(
+            Text(each["id"]),
+            str(each["version"]),
+            status_text(each["status"], paused=each["paused"]),
+            moment(each["updated_at"]),
+            Text(_matter(each)),
+        )
+    return table
+
+
+def instance_view(document: Json) -> Group:
+    """Everything an operator asks about one instance."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("instance", Text(document["id"], style="bold"))
+    facts.add_row("version", str(document["version"]))
+    facts.add_row("status", status_text(document["status"], paused=document["paused"]))
+    facts.add_row("started", moment(document["created_at"]))
+    facts.add_row("changed", f"{moment(document['updated_at'])}  (revision {document['revision']})")
+    if document["finished_at"] is not None:
+        facts.add_row("ended", moment(document["finished_at"]))
+    facts.add_row("trace", document["trace_id"] or "none")
+    if document["pivot_passed"]:
+        facts.add_row("pivot", "passed: it only goes forward")
+    if document["deferred_count"]:
+        facts.add_row("deferred", f"{document['deferred_count']} messages wait for its version to be deployed")
+    for name in ("cause", "attention"):
+        if document[name] is not None:
+            facts.add_row(name, _cause(document[name]))
+    parts: list[RenderableType] = [facts, _steps(document["steps"])]
+    if document["timers"]:
+        parts.append(_timers(document["timers"]))
+    return Group(*parts)
+
+
+def history_table(instance: str, rows: list[Json]) -> Table:
+    """One line per decision."""
+    table = Table(title=Text(instance), title_justify="left")
+    for name in ("#", "at", "what came", "outcome", "what changed", "sent", "status"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(
+            str(row["revision"]),
+            moment(row["at"]).partition(" ")[2],
+            Text(_came(row["message"], instance)),
+            Text(row["outcome"] + (f": {row['reason']}" if row.get("reason") else "")),
+            Text("\n".join(f"{c['what']}: {c['before'] or 'new'} → {c['after']}" for c in row["changes"])),
+            Text("\n".join(sent["id"].removeprefix(f"{instance}/") for sent in row["sent"])),
+            status_text(row["status"]),
+        )
+    return table
+
+
+def _came(message: Json | None, instance: str) -> str:
+    """A message in few words."""
+    if message is None:
+        return "(too large to be kept)"
+    about = str(message.get("command_id", "")).removeprefix(f"{instance}/")
+    match message["type"]:
+        case "timer_fired":
+            return f"timer {message['timer']}"
+        case "act":
+            by, why = message["by"], message["reason"]
+            return str(message["act"]) + (f" by {by}" if by else "") + (f": {why}" if why else "")
+        case "completed":
+            return f"reply to {about}"
+        case "refused":
+            return f"refusal of {about}: {message['reason']}"
+        case "failed":
+            return f"failure of {about}: {message['error']}"
+        case other:
+            return str(other)
+
+
+def _cause(cause: Json) -> Text:
+    where = f" at step {cause['step']}" if cause.get("step") else ""
+    code = f" ({cause['code']})" if cause.get("code") else ""
+    text = Text(f"{cause['kind']}{where}{code}: {cause['message']}", style="red")
+    return text.append(f"\n{cause['detail']}", style="dim") if cause.get("detail") else text
+
+
+def _steps(steps: list[Json]) -> Table:
+    table = Table()
+    for name in ("step", "status", "attempts", "undo", "undo attempts", "since", "last error"):
+        table.add_column(name, overflow="fold")
+    for step in steps:
+        undo = step["undo"] or {"contract": "none", "attempts": ""}
+        table.add_row(
+            Text(step["name"]),
+            status_text(step["status"]),
+            str(step["attempts"]),
+            Text(undo["contract"]),
+            str(undo["attempts"]),
+            moment(step["changed_at"]).partition(" ")[2],
+            Text(step["error"] or ""),
+        )
+    return table
+
+
+def _timers(timers: list[Json]) -> Table:
+    table = Table()
+    table.add_column("timer")
+    table.add_column("due")
+    for timer in timers:
+        name = "end of retention" if timer["name"] == "~retention" else timer["name"]
+        table.add_row(Text(name), moment(timer["due_at"]))
+    return table
+
+
+def _matter(document: Json) -> str:
+    cause = document["attention"] or document["cause"]
+    return f"{cause['kind']}: {cause['message']}" if cause else ""

@@ -1,0 +1,44 @@
+"""``saga topics create|check``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import typer
+from pydantic import BaseModel
+
+from ...sagas import Saga
+from ...sagas.contract import check_name
+from .. import wiring
+from ..kernel import Registry
+from ..settings import Settings
+from .loading import load
+
+__all__ = ["topics"]
+
+
+def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: bool, as_json: bool) -> None:
+    """Creates what is missing if asked to, checks everything, and says what there is.
+
+    Raises:
+        TopicMismatch: a topic is not as it must be.
+        DefinitionError: a queue cannot have that name.
+    """
+    wanted = {*Registry(load(sagas, Saga[BaseModel])).queues, *queues}
+    for queue in queues:
+        check_name("queue", queue)
+    names, created = asyncio.run(_topics(settings, wanted, create))
+    if as_json:
+        typer.echo(json.dumps({"topics": names, "created": created}))
+        return
+    for name in names:
+        typer.echo(f"{name}  {'created' if name in created else 'as it must be'}")
+
+
+async def _topics(settings: Settings, queues: set[str], create: bool) -> tuple[list[str], list[str]]:
+    async with wiring.open_base(settings) as base:
+        specs = base.topics.specs(sorted(queues), settings.partitions)
+        created = list(await base.log.create_topics(specs)) if create else []
+        await base.log.check_topics(specs)
+        return [spec.name for spec in specs], created

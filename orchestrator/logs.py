@@ -1,0 +1,91 @@
+"""What processes say about themselves: structlog to stderr, as JSON lines or for people.
+
+Rules:
+- One line per event; the logs of libraries (uvicorn, aiokafka, SQLAlchemy) go the same way, from warnings on.
+- The instance and its trace id stand on every line that is written while something of that instance is handled:
+  whoever handles it enters ``about``. Payloads are never logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import structlog
+
+from .tracing import trace_id_of
+
+__all__ = ["about", "configure_logs"]
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+
+def configure_logs(
+    rendering: Literal["console", "json"],
+    level: Literal["debug", "info", "warning", "error", "critical"],
+) -> None:
+    """Sends every log of this process to stderr, rendered one way, from ``level`` on. May be called again."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = _StderrHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(rendering))
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    ours = logging.getLogger("sagaline")
+    ours.setLevel(_LEVELS[level])
+
+
+@contextmanager
+def about(instance: str, traceparent: str | None) -> Iterator[None]:
+    """Binds the instance and its trace id to every line that is logged inside the block, also by awaited calls."""
+    trace_id = trace_id_of(traceparent)
+    bound = {"instance": instance} | ({"trace_id": trace_id} if trace_id else {})
+    with structlog.contextvars.bound_contextvars(**bound):
+        yield
+
+
+def _rendering(rendering: Literal["console", "json"]) -> list[structlog.typing.Processor]:
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if rendering == "json":
+        return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    colors = sys.stderr.isatty()
+    return [without_meta, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is at that moment: it may be exchanged while the process runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)

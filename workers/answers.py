@@ -7,31 +7,17 @@ appended alone, and one that is refused alone becomes a dead letter: it harms no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 import structlog
 
+from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.errors import TransientError
-from ..orchestrator.ports.log import Log, Outgoing, Record
+from ..orchestrator.ports.log import Log
 from .work import Answer
 
-__all__ = ["Answers", "dead_letter"]
+__all__ = ["Answers"]
 
 _logger = structlog.get_logger(__name__)
-_REASON_CHARS: Final = 1_000
-
-
-def dead_letter(topic: str, record: Record, reason: str) -> Outgoing:
-    """The original bytes and headers, with why and where from."""
-    why = (
-        ("dead-reason", reason[:_REASON_CHARS].encode()),
-        ("dead-topic", record.topic.encode()),
-        ("dead-partition", str(record.partition).encode()),
-        ("dead-offset", str(record.offset).encode()),
-    )
-    names = {name for name, _ in why}
-    kept = tuple(header for header in record.headers if header[0] not in names)
-    return Outgoing(topic, record.key, record.value, kept + why)
 
 
 class Answers:
@@ -67,7 +53,7 @@ class Answers:
                 raise
             reason = f"its reply could not be appended: {error}"
             _logger.warning("worker.reply.refused", topic=answer.outgoing.topic, error=str(error))
-            await self._log.append([dead_letter(self._dead_topic, answer.record, reason)])
+            await self._log.append([dead_letter(self._dead_topic, None, answer.record, reason)])
             answer.reply = None
         self._finish(answer)
 

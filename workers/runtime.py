@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 import structlog
 
 from ..orchestrator.codec.commands import decode_command
+from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.codec.wire import BadRecord
 from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
@@ -27,7 +28,7 @@ from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.tracing import Tracing
-from .answers import Answers, dead_letter
+from .answers import Answers
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
 from .execution import Execution, failed
@@ -180,7 +181,7 @@ class WorkerRuntime:
             command = decode_command(record)
         except BadRecord as error:
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
-            outgoing = dead_letter(self._topics.dead, record, str(error))
+            outgoing = dead_letter(self._topics.dead, None, record, str(error))
             self._appends.put(Answer(record, mark, outgoing, None))
             return
         self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract)))

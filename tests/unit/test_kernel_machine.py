@@ -1,0 +1,193 @@
+"""Random messages against the kernel, and proof that the machine notices when the kernel is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from sagaline.orchestrator.kernel import acts, flow, parking, replies, run, sending
+from sagaline.orchestrator.messages.document import StepStatus
+from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.outputs import command_id
+
+from .kernel_machine import KernelMachine
+
+decide = import_module("sagaline.orchestrator.kernel.decide")  # the package shows the function of that name
+
+_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+SOUND = settings(max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=_CHECKS)
+HUNT = settings(
+    max_examples=300,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=_CHECKS,
+)
+
+
+@pytest.mark.slow
+def test_no_sequence_of_messages_breaks_a_promise() -> None:
+    """G3, G4, G5, G7, G8 and purity, over random lives of an instance."""
+    run_state_machine_as_test(KernelMachine, settings=SOUND)
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
+    right = flow.undo_order
+    patch.setattr(flow, "undo_order", lambda steps: right(steps)[::-1])
+
+
+def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flow, "_TO_UNDO", frozenset({StepStatus.DONE}))
+
+
+def _claim_compensated_while_an_undo_is_open(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flow, "_IN_FLIGHT", frozenset({StepStatus.SENT}))
+
+
+def _undo_what_is_still_in_flight(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flow, "_IN_FLIGHT", frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING}))
+
+
+def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(r: run.Run, leg: sending.Leg, *, fresh: bool) -> None:
+        sending.send(r, leg, fresh=fresh)
+        r.timers.pop(f"{leg.step}:deadline", None)
+
+    patch.setattr(flow, "send", forgetful)
+
+
+def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(r: run.Run, leg: sending.Leg, error: str) -> bool:
+        planned = sending.plan_retry(r, leg, error)
+        r.timers.pop(f"{leg.step}:retry", None)
+        return planned
+
+    patch.setattr(replies, "plan_retry", forgetful)
+
+
+def _forget_what_came_due_while_paused(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(flow, "_resend_held", lambda r: None)
+
+
+def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
+    def lenient(instance: str, steps: Any, reply: Any) -> tuple[str, bool] | None:
+        for name, record in steps.items():
+            for undo, sent in ((False, StepStatus.SENT), (True, StepStatus.UNDO_SENT)):
+                prefix = command_id(instance, name, undo=undo, attempt=1)[:-1]
+                rest = reply.command_id.removeprefix(prefix)
+                if record.status is sent and rest != reply.command_id and rest.isdigit():
+                    return name, undo
+        return None
+
+    patch.setattr(decide, "open_attempt", lenient)
+
+
+def _count_no_attempts(patch: pytest.MonkeyPatch) -> None:
+    right = run.Run.mark_sent
+
+    def forgetful(self: run.Run, name: str, *, undo: bool, fresh: bool) -> int:
+        right(self, name, undo=undo, fresh=fresh)
+        record = self.steps[name]
+        self.steps[name] = replace(record, undo_attempt=1) if undo else replace(record, attempt=1)
+        return 1
+
+    patch.setattr(run.Run, "mark_sent", forgetful)
+
+
+def _fire_early(patch: pytest.MonkeyPatch) -> None:
+    right = decide._timer
+
+    def hasty(r: run.Run, timer: Any) -> Any:
+        r.now_ms = max(r.now_ms, timer.due_ms)
+        return right(r, timer)
+
+    patch.setattr(decide, "_timer", hasty)
+
+
+def _keep_fired_timers(patch: pytest.MonkeyPatch) -> None:
+    right = decide.on_step_timer
+
+    def sticky(r: run.Run, timer: str) -> None:
+        right(r, timer)
+        r.timers.setdefault(timer, r.document.timers[timer])
+
+    patch.setattr(decide, "on_step_timer", sticky)
+
+
+def _cancel_past_the_pivot(patch: pytest.MonkeyPatch) -> None:
+    right = acts.objection
+    patch.setattr(
+        decide,
+        "objection",
+        lambda document, act: right(replace(document, pivot_passed=False), act) if act is ActName.CANCEL else None,
+    )
+
+
+def _write_into_the_input(patch: pytest.MonkeyPatch) -> None:
+    right = run.Run.__init__
+
+    def careless(self: run.Run, definition: Any, document: Any, now_ms: int, limits: Any) -> None:
+        right(self, definition, document, now_ms, limits)
+        self.steps = document.steps
+
+    patch.setattr(run.Run, "__init__", careless)
+
+
+def _drop_what_was_kept(patch: pytest.MonkeyPatch) -> None:
+    def careless(r: run.Run) -> None:
+        r.deferred = ()
+
+    patch.setattr(parking, "apply_deferred", careless)
+
+
+def _leave_a_blocked_step_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    right = flow._unwind
+
+    def careless(r: run.Run) -> None:
+        hidden = {name: record for name, record in r.steps.items() if record.status is StepStatus.BLOCKED}
+        r.steps = {name: record for name, record in r.steps.items() if name not in hidden}
+        right(r)
+        r.steps = {**hidden, **r.steps}
+
+    patch.setattr(flow, "_unwind", careless)
+
+
+PLANTED: list[Patch] = [
+    _undo_in_order_of_completion,
+    _forget_what_may_have_happened,
+    _claim_compensated_while_an_undo_is_open,
+    _undo_what_is_still_in_flight,
+    _forget_the_deadline,
+    _forget_the_retry,
+    _forget_what_came_due_while_paused,
+    _accept_old_attempts,
+    _count_no_attempts,
+    _fire_early,
+    _keep_fired_timers,
+    _cancel_past_the_pivot,
+    _write_into_the_input,
+    _drop_what_was_kept,
+    _leave_a_blocked_step_as_it_is,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
+def test_the_machine_catches_a_planted_bug(plant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that cannot fail is a defect: each of these bugs breaks one promise."""
+    plant(monkeypatch)
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # whichever law or assertion of the kernel notices first
+        run_state_machine_as_test(KernelMachine, settings=HUNT)
+    assert isinstance(caught.value, AssertionError | KeyError), caught.value

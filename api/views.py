@@ -14,7 +14,8 @@ from ..orchestrator.messages.history import HistoryRecord
 from ..orchestrator.messages.inputs import ActName, JsonObject
 from ..orchestrator.ports.read_model import HistoryRow
 from ..orchestrator.tracing import trace_id_of
-from ..sagas import Retry, Saga, Step
+from ..sagas import Retry, Step
+from ..sagas.saga import AnySaga
 from .paths import instance_path
 
 __all__ = [
@@ -261,7 +262,7 @@ def _decision(row: HistoryRow) -> DecisionView:
     )
 
 
-def definition_view(saga: Saga[BaseModel], registry: Registry) -> DefinitionView:
+def definition_view(saga: AnySaga, registry: Registry) -> DefinitionView:
     return DefinitionView(
         name=saga.name,
         version=saga.version,

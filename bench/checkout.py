@@ -30,12 +30,13 @@ from worker import run_worker
 
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.messages.inputs import JsonObject, Start
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.settings import Settings
 from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running
 
-INPUT = {"order": {"id": "A-1001", "lines": [{"sku": "x", "quantity": 2}] * 3}}
+LINE: JsonObject = {"sku": "x", "quantity": 2}
+INPUT: JsonObject = {"order": {"id": "A-1001", "lines": [LINE, LINE, LINE]}}
 Begin = Callable[[str], Outgoing]
 
 

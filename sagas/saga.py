@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ from .contract import Contract
 from .errors import DefinitionError
 from .nodes import Node, Step
 
-__all__ = ["Saga"]
+__all__ = ["AnySaga", "Saga"]
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -70,3 +70,7 @@ class Saga(Generic[S]):
             if undo := step.compensation:
                 found.setdefault(undo.contract.name, undo.contract)
         return tuple(found.values())
+
+
+AnySaga: TypeAlias = Saga[Any]
+"""A definition over whatever state: what the engine, clients and the command line take."""

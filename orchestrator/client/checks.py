@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from ...sagas import DefinitionError, Saga
+from ...sagas import DefinitionError
 from ...sagas.contract import check_name
+from ...sagas.saga import AnySaga
 from ..errors import InvalidRequest
 from ..messages.inputs import JsonObject
 
@@ -80,7 +81,7 @@ def split_instance(instance: str) -> tuple[str, str]:
     return definition, key
 
 
-def check_input(saga: Saga[BaseModel], value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
+def check_input(saga: AnySaga, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
     """The input as plain JSON, after the saga's state model has taken it.
 
     A field that the model does not know is refused, unless the model itself says what to do with such fields

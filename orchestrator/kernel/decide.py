@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
-from ...sagas import Saga
 from ...sagas.policy import to_ms
+from ...sagas.saga import AnySaga
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
 from ..messages.inputs import Act, ActName, Arrival, JsonObject, Reply, Start, TimerFired
 from ..messages.outputs import Change, DeadLetter, Decision, Outcome
@@ -29,7 +29,7 @@ _DEFAULT = Limits()
 
 
 def decide(
-    definition: Saga[BaseModel] | None, document: Document | None, arrival: Arrival, limits: Limits = _DEFAULT
+    definition: AnySaga | None, document: Document | None, arrival: Arrival, limits: Limits = _DEFAULT
 ) -> Decision:
     """What happens to an instance when a message arrives.
 
@@ -99,7 +99,7 @@ def _sorted(value: object) -> object:
 
 
 def _start(
-    definition: Saga[BaseModel] | None, document: Document | None, start: Start, now_ms: int, limits: Limits
+    definition: AnySaga | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
     try:
         digest = input_digest(start.input)
@@ -172,7 +172,7 @@ def _timer(run: Run, timer: TimerFired) -> Decision:
     return run.decision()
 
 
-def _act(definition: Saga[BaseModel] | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
+def _act(definition: AnySaga | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
     if (reason := objection(document, act.act)) is not None:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
     if fulfilled(document, act.act):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pydantic import BaseModel
-
-from ...sagas import DefinitionError, Saga
+from ...sagas import DefinitionError
+from ...sagas.saga import AnySaga
 
 __all__ = ["Registry"]
 
@@ -18,8 +17,8 @@ class Registry:
         DefinitionError: two definitions share name and version, or two contracts share a name and differ.
     """
 
-    def __init__(self, definitions: Iterable[Saga[BaseModel]]) -> None:
-        self._by_version: dict[tuple[str, int], Saga[BaseModel]] = {}
+    def __init__(self, definitions: Iterable[AnySaga]) -> None:
+        self._by_version: dict[tuple[str, int], AnySaga] = {}
         contracts: dict[str, object] = {}
         for saga in definitions:
             if (saga.name, saga.version) in self._by_version:
@@ -32,11 +31,11 @@ class Registry:
                     )
         self._newest = {name: self._by_version[name, version] for name, version in sorted(self._by_version)}
 
-    def find(self, name: str, version: int | None = None) -> Saga[BaseModel] | None:
+    def find(self, name: str, version: int | None = None) -> AnySaga | None:
         """The definition of that version, the newest for None; None: not deployed here."""
         return self._newest.get(name) if version is None else self._by_version.get((name, version))
 
-    def __iter__(self) -> Iterator[Saga[BaseModel]]:
+    def __iter__(self) -> Iterator[AnySaga]:
         return iter(self._by_version.values())
 
     @property

@@ -17,7 +17,8 @@ from ..messages.outputs import Action, Change, Decision, Outcome
 from .transitions import INSTANCE, STEP
 
 if TYPE_CHECKING:
-    from ...sagas import Saga, Step
+    from ...sagas import Step
+    from ...sagas.saga import AnySaga
     from .limits import Limits
 
 __all__ = ["RETENTION", "Run", "as_json", "said"]
@@ -41,7 +42,7 @@ def said(error: Exception) -> str:
 class Run:
     """One decision at work. ``definition`` is the version that the instance is pinned to."""
 
-    def __init__(self, definition: Saga[BaseModel], document: Document, now_ms: int, limits: Limits) -> None:
+    def __init__(self, definition: AnySaga, document: Document, now_ms: int, limits: Limits) -> None:
         self.definition, self.document, self.now_ms, self.limits = definition, document, now_ms, limits
         self.status = document.status
         self.state = document.state

@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import structlog
-from pydantic import BaseModel
 
-from ...sagas import Saga
+from ...sagas.saga import AnySaga
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
 from ..codec.documents import decode_document, encode_document, encode_history
@@ -112,7 +111,7 @@ class BatchWork:
         stored = self._owner.get(instance.encode())
         return None if stored is None else decode_document(stored)
 
-    def _definition(self, message: Message, document: Document | None) -> Saga[BaseModel] | None:
+    def _definition(self, message: Message, document: Document | None) -> AnySaga | None:
         if document is not None:
             return self._setup.registry.find(document.definition, document.version)
         if isinstance(message, Start):

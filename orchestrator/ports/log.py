@@ -128,6 +128,7 @@ class Owner(Protocol):
             OwnershipLost: somebody else owns the partition; nothing of the batch is visible.
             LogUnavailable: the outcome is unknown; release, take again, and look at the restored position.
             ValueTooLarge: one value is over ``Log.max_value_bytes``; nothing was written, the owner stays usable.
+            TopicMismatch: a topic of the batch does not exist; nothing was written.
         """
         ...
 

@@ -41,7 +41,7 @@ class Node(Generic[S_contra]):
     name: str
 
 
-class Pivot(Node[Any]):
+class Pivot(Node[BaseModel]):
     """The point of no return of a flow: past it the flow only goes forward."""
 
     name = "pivot"
@@ -50,7 +50,7 @@ class Pivot(Node[Any]):
         return "pivot"
 
 
-pivot: Final[Node[Any]] = Pivot()
+pivot: Final[Node[BaseModel]] = Pivot()
 """Place it in a flow once: failures before it are compensated, failures after it are retried and then shown."""
 
 

@@ -21,6 +21,8 @@ def go_on(run: Run) -> None:
     if run.stopped:
         return
     _resend_held(run)
+    if run.stopped:  # what was held could not be built
+        return
     if run.backward:
         _unwind(run)
     else:

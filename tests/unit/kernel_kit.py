@@ -193,6 +193,10 @@ class Play:
         return self.stored
 
     @property
+    def status(self) -> str:
+        return self.document.status.value
+
+    @property
     def statuses(self) -> dict[str, str]:
         return {name: record.status.value for name, record in self.document.steps.items()}
 

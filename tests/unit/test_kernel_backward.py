@@ -16,7 +16,7 @@ from .kernel_kit import RETENTION_MS, Play, check_document, make_saga, play
 
 def _undo_all(run: Play) -> None:
     """Answers every undo that leaves until none is open."""
-    while run.document.status is Status.COMPENSATING:
+    while run.status == Status.COMPENSATING:
         name = next(name for name, status in run.statuses.items() if status == "undo_sent")
         run.ok(name, undo=True)
 
@@ -36,9 +36,9 @@ def test_a_refused_step_starts_compensation_in_reverse_order_of_completion() -> 
     assert run.ids == ["a/1", "b/1", "c/1", "b/undo/1"]
     run.ok("b", undo=True)
     assert run.ids[-1] == "a/undo/1"
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     run.ok("a", undo=True)
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
     assert run.statuses == {"a": "undone", "b": "undone", "c": "refused"}
     assert [command.payload for command in run.sent[-2:]] == [b'{"n":-1}'] * 2
 
@@ -64,13 +64,13 @@ def test_steps_without_undo_are_passed_over() -> None:
     run.refuse("c")
     _undo_all(run)
     assert run.ids == ["a/1", "b/1", "c/1", "a/undo/1"]
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 def test_a_refusal_with_nothing_to_undo_is_compensated_at_once() -> None:
     run = play()
     run.refuse("a")
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
     assert run.ids == ["a/1"]
 
 
@@ -96,7 +96,7 @@ def test_past_the_pivot_a_failure_asks_for_attention_and_retry_goes_on(how: str)
         run.fail("b")
         run.fire("b:retry")
         run.fail("b")
-    assert run.document.status is Status.ATTENTION
+    assert run.status == Status.ATTENTION
     assert run.document.attention is not None
     assert "past the pivot" in run.document.attention.message
     assert run.document.timers == {}
@@ -105,7 +105,7 @@ def test_past_the_pivot_a_failure_asks_for_attention_and_retry_goes_on(how: str)
     assert len(run.sent) == sent + 1
     assert run.document.timers["b:deadline"] == run.now_ms + 60_000
     run.ok("b")
-    assert run.document.status is Status.COMPLETED
+    assert run.status == Status.COMPLETED
     assert not any(command.undo for command in run.sent)
 
 
@@ -115,7 +115,7 @@ def test_a_retry_past_the_pivot_gives_all_attempts_again() -> None:
         run.fail("a")
         run.fire("a:retry")
         run.fail("a")
-        assert run.document.status is Status.ATTENTION
+        assert run.status == Status.ATTENTION
         run.act(ActName.RETRY)
     assert run.ids == ["a/1", "a/2", "a/3", "a/4", "a/5"]
 
@@ -132,7 +132,7 @@ def test_cancel_lets_the_step_in_flight_answer_and_undoes_it_then() -> None:
     assert run.ids == ["a/1", "b/1", "b/undo/1"]
     _undo_all(run)
     assert run.ids[-1] == "a/undo/1"
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_cancel_with_a_step_in_flight_that_does_not_succeed(how: str, undone: li
         getattr(run, how)("b")
     _undo_all(run)
     assert [command.step for command in run.sent if command.undo] == undone
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 def test_a_cancelled_step_in_flight_is_given_until_its_deadline() -> None:
@@ -195,17 +195,17 @@ def test_a_failing_undo_is_retried_by_its_own_policy_then_shown_then_retried_by_
     assert run.statuses["a"] == "undo_waiting"
     run.fire("a:retry")
     run.fail("a", undo=True)
-    assert run.document.status is Status.ATTENTION
+    assert run.status == Status.ATTENTION
     assert run.document.attention is not None
     assert run.document.attention.kind is CauseKind.UNDO
     assert run.statuses["a"] == "undo_failed"
     decision = run.act(ActName.CANCEL)
     assert decision.outcome is Outcome.REFUSED
     run.act(ActName.RETRY)
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     assert run.ids == ["a/1", "b/1", "a/undo/1", "a/undo/2", "a/undo/3"]
     run.ok("a", undo=True)
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 @pytest.mark.parametrize("how", ["refuse", "deadline", "deadline while waiting"])
@@ -233,7 +233,7 @@ def test_an_undo_whose_function_raises_is_shown_and_goes_on_after_a_mended_deplo
     run.definition = make_saga()
     run.act(ActName.RETRY)
     run.ok("a", undo=True)
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 def test_while_paused_nothing_leaves_and_resume_goes_on() -> None:
@@ -261,6 +261,21 @@ def test_a_retry_timer_that_fires_while_paused_sends_on_resume(undo: bool) -> No
     assert [(command.undo, command.attempt) for command in run.sent[sent:]] == [(undo, 2)]
 
 
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_held_retry_that_cannot_be_built_asks_for_attention_on_resume(undo: bool) -> None:
+    """And nothing else is done in that decision: the undo is open, so ``compensated`` is out of reach."""
+    run = play()
+    if undo:
+        run.fire("a:deadline")
+    run.fail("a", undo=undo)
+    run.act(ActName.PAUSE)
+    run.fire("a:retry")
+    run.definition = make_saga(broken="a", broken_undo="a")
+    run.act(ActName.RESUME)
+    assert run.status == Status.ATTENTION
+    assert run.statuses["a"] == ("undo_failed" if undo else "blocked")
+
+
 def test_a_resume_before_the_retry_timer_sends_nothing_early() -> None:
     run = play()
     run.fail("a")
@@ -275,7 +290,7 @@ def test_a_deadline_while_paused_turns_the_flow_and_resume_unwinds_it() -> None:
     run = play()
     run.act(ActName.PAUSE)
     run.fire("a:deadline")
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     assert run.ids == ["a/1"]
     run.act(ActName.RESUME)
     assert run.ids == ["a/1", "a/undo/1"]
@@ -309,7 +324,7 @@ def test_abandon_closes_and_names_what_stays_open() -> None:
     run.refuse("b", undo=True)
     decision = run.act(ActName.ABANDON)
     assert decision.reason == "left open: b (undo_failed), a (done)"
-    assert run.document.status is Status.ABANDONED
+    assert run.status == Status.ABANDONED
     assert run.document.timers == {"~retention": run.now_ms + RETENTION_MS}
     assert run.act(ActName.ABANDON).outcome is Outcome.UNCHANGED
 

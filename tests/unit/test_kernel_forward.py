@@ -26,7 +26,7 @@ def test_a_flow_sends_step_by_step_and_completes() -> None:
     for name in "abc":
         run.ok(name)
     assert run.ids == ["a/1", "b/1", "c/1"]
-    assert run.document.status is Status.COMPLETED
+    assert run.status == Status.COMPLETED
     assert run.document.state == {"n": 1, "a": {"ok": True}, "b": {"ok": True}, "c": {"ok": True}}
     assert [record.order for record in run.document.steps.values()] == [1, 2, 3]
 
@@ -208,7 +208,7 @@ def test_a_reply_model_that_raises_anything_asks_for_attention() -> None:
     run = Play(erased(Saga("demo", Notes, flow=[a])))
     run.start()
     run.ok("a")
-    assert run.document.status is Status.ATTENTION
+    assert run.status == Status.ATTENTION
     assert run.document.attention is not None
     assert "Touchy, the reply of step 'a', raised KeyError" in run.document.attention.message
     run.definition = make_saga("a")
@@ -256,10 +256,10 @@ def test_a_function_that_raises_asks_for_attention_and_goes_on_after_a_mended_de
     assert "raise RuntimeError" in attention.detail
     assert (run.statuses["b"], run.document.steps["b"].attempt) == ("blocked", 0)
     run.act(ActName.RETRY)
-    assert run.document.status is Status.ATTENTION
+    assert run.status == Status.ATTENTION
     run.definition = make_saga()
     run.act(ActName.RETRY)
-    assert run.document.status is Status.RUNNING
+    assert run.status == Status.RUNNING
     assert run.ids == ["a/1", "b/1"]
 
 

@@ -21,7 +21,7 @@ def test_a_reply_for_a_version_that_is_not_deployed_is_kept_and_shown() -> None:
     run.definition = None
     decision = run.ok("a")
     assert decision.outcome is Outcome.DEFERRED
-    assert run.document.status is Status.ATTENTION
+    assert run.status == Status.ATTENTION
     assert run.document.attention is not None
     assert run.document.attention.kind is CauseKind.VERSION
     assert run.document.attention.message == "'demo' version 1 is not deployed here; deploy it"
@@ -47,7 +47,7 @@ def test_a_timer_that_is_still_set_brings_it_back_by_itself() -> None:
     run.ok("a")
     run.definition = make_saga()
     run.fire("a:deadline")
-    assert run.document.status is Status.RUNNING
+    assert run.status == Status.RUNNING
     assert run.statuses == {"a": "done", "b": "sent"}
 
 
@@ -59,7 +59,7 @@ def test_a_reply_brings_it_back_by_itself() -> None:
     run.fire("a:attempt")
     run.definition = make_saga()
     assert run.ok("a").outcome is Outcome.APPLIED
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     assert run.ids == ["a/1", "a/undo/1"]
 
 
@@ -82,7 +82,7 @@ def test_an_old_deadline_does_not_end_the_undo_that_it_woke() -> None:
     run.fail("a")
     run.definition = make_saga()
     run.fire("a:deadline")
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     assert run.statuses["a"] == "undo_sent"
     assert run.document.timers["a:deadline"] == run.now_ms + 600_000
 
@@ -98,7 +98,7 @@ def test_timers_that_came_due_meanwhile_apply_in_order(act: ActName) -> None:
     assert len(run.document.deferred) == 2
     run.definition = make_saga()
     run.act(act)
-    assert run.document.status is Status.COMPENSATING
+    assert run.status == Status.COMPENSATING
     assert run.statuses["a"] == "undo_sent"
     assert "a:retry" not in run.document.timers
 
@@ -166,7 +166,7 @@ def test_an_abandoned_instance_stays_abandoned_whatever_comes(deployed: bool) ->
     assert run.act(ActName.ABANDON).reason == "left open: a (sent)"
     run.definition = make_saga()
     assert run.ok("a").outcome is Outcome.IGNORED
-    assert run.document.status is Status.ABANDONED
+    assert run.status == Status.ABANDONED
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_code_that_gained_an_undo_does_not_undo_what_was_begun_without() -> None
     run.ok("a")
     run.definition = make_saga("ab")
     run.refuse("b")
-    assert run.document.status is Status.COMPENSATED
+    assert run.status == Status.COMPENSATED
 
 
 def test_a_paused_instance_that_was_parked_is_still_paused_after() -> None:

@@ -44,12 +44,13 @@ class Edge:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         span = self._span(scope)
         scope.setdefault("state", {})["traceparent"] = span.traceparent
-        answer = _Answer(send, span.traceparent)
+        body = _Body(scope, receive)
+        answer = _Answer(send, span.traceparent, body)
         began = asyncio.get_running_loop().time()
         error: str | None = None
         try:
             with structlog.contextvars.bound_contextvars(trace_id=trace_id_of(span.traceparent)), span.active():
-                error = await self._guarded(scope, receive, answer)
+                error = await self._guarded(scope, body, answer)
         except BaseException as failure:
             error = type(failure).__name__
             raise
@@ -91,11 +92,27 @@ class Edge:
         return self._tracing.start(f"HTTP {scope['method']}", parent, kind=SpanKind.SERVER, attributes=attributes)
 
 
+class _Body:
+    """A ``receive`` that knows whether the whole body has come: an answer given before that closes the connection,
+    or the rest of a body that nobody wants would be read for as long as it is sent."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        headers = dict(scope["headers"])
+        self.whole = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self.whole = True
+        return message
+
+
 class _Answer:
     """A ``send`` that remembers the status and adds the headers that every response has."""
 
-    def __init__(self, send: Send, traceparent: str | None) -> None:
-        self._send, self.traceparent = send, traceparent
+    def __init__(self, send: Send, traceparent: str | None, body: _Body) -> None:
+        self._send, self.traceparent, self._body = send, traceparent, body
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -104,5 +121,7 @@ class _Answer:
             extra = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
             if self.traceparent is not None:
                 extra.append((b"traceresponse", self.traceparent.encode()))
+            if not self._body.whole:
+                extra.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", ()), *extra]}
         await self._send(message)

@@ -159,6 +159,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     )
     async def list_instances(
         request: Request,
+        *,
         status: Annotated[Status | None, Query(description="exactly this status")] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         key: Annotated[str | None, Query(description="exactly this key")] = None,

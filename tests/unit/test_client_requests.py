@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -168,6 +168,7 @@ async def test_a_state_model_whose_own_check_breaks_is_no_crash(tmp_path: Path) 
             await up.client.start(loose, {"text": "a"})
 
 
+@pytest.mark.slow
 async def test_a_value_over_the_limit_of_the_log_is_refused_with_its_size(tmp_path: Path) -> None:
     async with stack(tmp_path, registry=Registry([loose])) as up:
         with pytest.raises(ValueTooLarge):
@@ -286,6 +287,8 @@ def test_a_key_that_cannot_be_an_identity_is_refused(key: str) -> None:
     assert refused.value.field == "key"
 
 
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=300))
 def test_a_key_is_taken_as_it_is_or_refused_and_then_fits_an_id(key: str) -> None:
     try:

@@ -1,0 +1,202 @@
+"""Serving: a real uvicorn on loopback, what is refused before it listens, and the document that describes it all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
+
+from sagaline.api import ApiSettings, bind, create_app, serving
+from sagaline.api.auth import is_loopback
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.errors import ConfigurationError
+from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.tracing import Tracing
+
+from .stack import order, stack
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OPEN_TO_ALL = ["0.0.0.0", "", "::", "192.0.2.1", "shop.example", "127.0.0.1.example"]
+
+
+CHUNK = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+
+
+async def exchange(port: int, body: bytes) -> bytes:
+    """Sends a start whose body never ends; the status line, once the server has closed the connection."""
+    head = b"POST /v1/sagas/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head + body)
+        answer = await reader.read(65_536)
+        while await reader.read(65_536):
+            pass
+        writer.close()
+    return answer.partition(b"\r\n")[0]
+
+
+@pytest.mark.slow
+async def test_a_real_server_starts_answers_and_stops(tmp_path: Path) -> None:
+    settings = ApiSettings()
+    async with stack(tmp_path) as up:
+        app = create_app(up.client, clock=SystemClock(), settings=settings)
+        listener = bind("127.0.0.1", 0, settings)
+        async with serving(app, listener, settings) as url, httpx.AsyncClient(base_url=url) as api:
+            answer = await api.post("/v1/sagas/order-checkout", json={"key": "a/b?c#d%2F", "input": order()})
+            assert answer.status_code == 201
+            shown = await api.get(answer.headers["location"])
+            assert shown.json()["key"] == "a/b?c#d%2F"
+            assert "server" not in shown.headers
+
+            port = listener.getsockname()[1]
+            for body in (b"content-length: 99999999\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n" + CHUNK * 5):
+                assert await exchange(port, body) == b"HTTP/1.1 413 Request Entity Too Large"
+            assert (await api.get("/healthz")).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            async with httpx.AsyncClient() as late:
+                await late.get(f"{url}/healthz")
+
+
+@pytest.mark.parametrize("host", OPEN_TO_ALL)
+def test_without_a_token_only_loopback_is_listened_on(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="SAGALINE_API_TOKENS"):
+        bind(host, 0, ApiSettings())
+    assert not is_loopback(host)
+
+
+async def test_a_socket_that_somebody_else_opened_to_all_is_refused_too(tmp_path: Path) -> None:
+    async with stack(tmp_path, engine=False) as up:
+        app = create_app(up.client, clock=SystemClock())
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            with pytest.raises(ConfigurationError, match="without authentication"):
+                async with serving(app, listener, ApiSettings()):
+                    pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_needs_no_token(host: str) -> None:
+    with bind(host, 0, ApiSettings()) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+def test_a_taken_port_is_said_or_the_next_one_is_found() -> None:
+    with bind("127.0.0.1", 0, ApiSettings()) as first:
+        taken = first.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {taken} .* is taken"):
+            bind("127.0.0.1", taken, ApiSettings())
+        with bind("127.0.0.1", taken, ApiSettings(), tries=50) as second:
+            assert taken < second.getsockname()[1] < taken + 50
+
+
+def test_an_address_of_another_machine_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="address of this machine"):
+        bind("192.0.2.1", 0, ApiSettings(tokens=("a-token-of-enough-length",)))
+
+
+async def test_the_trace_goes_from_the_caller_through_the_request_into_the_decision(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = Tracing(provider.get_tracer("test"))
+    async with stack(tmp_path, tracing=tracing) as up:
+        app = create_app(up.client, clock=SystemClock(), tracing=tracing)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
+            answer = await api.post(
+                "/v1/sagas/order-checkout",
+                json={"key": "A-1", "input": order()},
+                headers={"traceparent": TRACEPARENT},
+            )
+            own = await api.get("/v1/definitions")
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    server, request, decide = spans["HTTP POST"], spans["request start"], spans["decide Start"]
+    assert server.kind is SpanKind.SERVER
+    assert format(server.parent.span_id, "016x") == TRACEPARENT.split("-")[2]
+    assert request.parent.span_id == server.context.span_id
+    assert decide.parent.span_id == request.context.span_id
+    assert server.attributes["http.route"] == "/v1/sagas/{definition}"
+    assert server.attributes["http.response.status_code"] == 201
+    assert answer.headers["traceresponse"] == f"00-{TRACEPARENT.split('-')[1]}-{server.context.span_id:016x}-01"
+    assert own.headers["traceresponse"].split("-")[1] != TRACEPARENT.split("-")[1]
+    provider.shutdown()
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    async def read() -> dict[str, Any]:
+        async with stack(tmp_path_factory.mktemp("openapi"), engine=False) as up:
+            settings = ApiSettings(tokens=("a-token-of-enough-length",))
+            app = create_app(up.client, clock=SystemClock(), settings=settings)
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
+                document: dict[str, Any] = (await api.get("/openapi.json")).json()
+                return document
+
+    return asyncio.run(read())
+
+
+class TestDocument:
+    """The OpenAPI document is whole: routes, examples, problems."""
+
+    @staticmethod
+    def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                yield path, method, operation
+
+    def test_every_route_stands_in_it(self, document: dict[str, Any]) -> None:
+        item = "/v1/instances/{definition}/{key}"
+        assert {(method, path) for path, method, _ in self.operations(document)} == {
+            ("post", "/v1/sagas/{definition}"),
+            ("get", "/v1/instances"),
+            ("get", item),
+            ("get", f"{item}/history"),
+            *(("post", f"{item}/{act.value}") for act in ActName),
+            ("get", "/v1/definitions"),
+            ("get", "/healthz"),
+            ("get", "/readyz"),
+        }
+
+    def test_every_route_says_its_problems_as_problem_json(self, document: dict[str, Any]) -> None:
+        for path, method, operation in self.operations(document):
+            problems = {status: each for status, each in operation["responses"].items() if status >= "400"}
+            expected = {"403", "500"}
+            if path.startswith("/v1"):
+                expected |= {"401", "422"}
+            if "{key}" in path:
+                expected |= {"404", "503"}
+            if method == "post":
+                expected |= {"400", "404", "408", "409", "413", "415", "503"}
+            assert expected <= problems.keys(), (path, expected - problems.keys())
+            for status, each in problems.items():
+                (media_type,) = each["content"]
+                assert media_type == "application/problem+json", (path, status)
+                assert each["content"][media_type]["schema"] == {"$ref": "#/components/schemas/Problem"}
+                assert each["content"][media_type]["examples"]
+
+    def test_bodies_have_schema_and_example(self, document: dict[str, Any]) -> None:
+        for path, method, operation in self.operations(document):
+            if method == "post":
+                content = operation["requestBody"]["content"]["application/json"]
+                assert content["schema"]["$ref"].endswith("Body"), path
+                assert content["example"], path
+
+    def test_every_reference_leads_somewhere(self, document: dict[str, Any]) -> None:
+        text = json.dumps(document)
+        names = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+        assert names <= document["components"]["schemas"].keys()
+        assert "HTTPValidationError" not in text
+
+    def test_only_health_is_open_where_tokens_are_asked_for(self, document: dict[str, Any]) -> None:
+        for path, _, operation in self.operations(document):
+            assert operation["security"] == ([{"token": []}] if path.startswith("/v1") else [])

@@ -1,0 +1,208 @@
+"""The projector: the read model follows the log, is rebuilt from it, and one bad record harms only itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.adapters.read_model import SqlReadModel
+from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
+from sagaline.orchestrator.codec.documents import encode_document, encode_history
+from sagaline.orchestrator.errors import TransientError
+from sagaline.orchestrator.messages.document import Status
+from sagaline.orchestrator.ports.log import Outgoing, TopicPartition
+from sagaline.orchestrator.ports.read_model import InstanceFilter, Update
+from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
+from sagaline.orchestrator.runtime.metrics import Metrics
+from sagaline.orchestrator.runtime.projector import Projector
+from sagaline.sagas.examples.order_checkout import checkout
+from tests.contract.read_model_contract import document, row
+
+from .stack import order, running, stack
+
+TOPICS = Topics("t")
+ID = "order-checkout/A-1"
+
+
+@asynccontextmanager
+async def parts(folder: Path) -> AsyncIterator[tuple[SqliteLog, SqlReadModel]]:
+    async with SqliteLog(folder / "sagaline.db", clock=SystemClock()) as log:
+        await log.create_topics(TOPICS.specs([], 1))
+        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}")
+        try:
+            yield log, read_model
+        finally:
+            await read_model.close()
+
+
+def state(key: str = "A-1", *, updated_ms: int = 1_000, revision: int = 1) -> Outgoing:
+    found = document(key, updated_ms=updated_ms, revision=revision)
+    return Outgoing(TOPICS.state, found.id.encode(), encode_document(found))
+
+
+def decided(key: str = "A-1", revision: int = 1) -> Outgoing:
+    record = row(0, key, revision=revision).record
+    return encode_history(TOPICS.history, 0, record, id="1", request="r", source="/t")
+
+
+async def test_documents_and_history_are_followed_to_the_end(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await log.append([state(), decided(), state(revision=2, updated_ms=2_000), decided(revision=2)])
+            await projector.caught_up(timeout=5)
+            assert await projector.lag() == 0
+            found = await read_model.get(ID)
+            assert found is not None
+            assert found.revision == 2
+            rows = await read_model.history(ID, limit=9)
+            assert [each.record.revision for each in rows] == [1, 2]
+            assert rows[0].sequence < rows[1].sequence
+            assert dict(await read_model.positions()) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))
+
+
+async def test_a_tombstone_takes_the_instance_and_leaves_its_history(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await log.append([state(), decided()])
+            await projector.caught_up(timeout=5)
+            await log.append([Outgoing(TOPICS.state, ID.encode(), None)])
+            await projector.caught_up(timeout=5)
+            assert await read_model.get(ID) is None
+            assert len(await read_model.history(ID, limit=9)) == 1
+
+
+async def test_bad_records_are_counted_and_passed_over(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        metrics = Metrics()
+        projector = Projector(log, TOPICS, read_model, SystemClock(), metrics)
+        await log.append(
+            [
+                Outgoing(TOPICS.state, b"x/1", b"not json"),
+                Outgoing(TOPICS.state, b"x/2", b'{"format": 999}'),
+                Outgoing(TOPICS.state, b"x/3", encode_document(document())),
+                Outgoing(TOPICS.state, b"\xff", None),
+                Outgoing(TOPICS.state, POSITION_KEY, b'{"offset": 1}'),
+                Outgoing(TOPICS.history, b"x/1", b"{}"),
+                Outgoing(TOPICS.history, b"x/1", None),
+                state(),
+                decided(),
+            ]
+        )
+        async with running(projector.run()):
+            await projector.caught_up(timeout=5)
+        assert metrics.counts["projector.skipped"] == 6
+        assert [each.id for each in (await read_model.list(InstanceFilter(), limit=9)).documents] == [ID]
+        assert len(await read_model.history(ID, limit=9)) == 1
+
+
+async def test_it_goes_on_from_where_it_stood(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        for n in range(3):
+            projector = Projector(log, TOPICS, read_model, SystemClock())
+            async with running(projector.run()):
+                fresh = document(f"A-{n}", updated_ms=SystemClock().now_ms())
+                await log.append([Outgoing(TOPICS.state, fresh.id.encode(), encode_document(fresh)), decided()])
+                await projector.caught_up(timeout=5)
+            assert projector.rebuilds == (1 if n == 0 else 0)
+        assert len((await read_model.list(InstanceFilter(), limit=9)).documents) == 3
+
+
+async def test_a_rebuild_ends_with_what_the_log_holds(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await log.append([state(), decided()])
+            await projector.caught_up(timeout=5)
+            ghost = document("ghost", updated_ms=5_000)
+            await read_model.apply(Update({ghost.id: ghost}, (), {}))
+            await projector.rebuild(timeout=10)
+            assert await read_model.get(ghost.id) is None
+            assert await read_model.get(ID) == document()
+            assert len(await read_model.history(ID, limit=9)) == 1
+
+
+async def test_positions_of_another_log_lead_to_a_rebuild(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        ghost = document("ghost")
+        await read_model.apply(Update({ghost.id: ghost}, (), {TopicPartition(TOPICS.state, 0): 999}))
+        await log.append([state()])
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await projector.caught_up(timeout=5)
+        assert await read_model.get(ghost.id) is None
+        assert await read_model.get(ID) is not None
+
+
+async def test_after_a_long_stand_it_begins_anew_because_tombstones_may_be_gone(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        at = {TopicPartition(TOPICS.state, 0): 0, TopicPartition(TOPICS.history, 0): 0}
+        await read_model.apply(Update({ID: document(updated_ms=1_000)}, (), at))
+        await log.append([state("A-2")])
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await projector.caught_up(timeout=5)
+        assert await read_model.get(ID) is None
+
+
+class Flaky:
+    """The real read model behind a connection that fails some times."""
+
+    def __init__(self, inner: SqlReadModel, failures: int) -> None:
+        self._inner, self.failures = inner, failures
+
+    async def apply(self, update: Update) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise TransientError("away")
+        await self._inner.apply(update)
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        return await self._inner.positions()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.slow
+async def test_an_update_that_is_not_taken_is_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        flaky = Flaky(read_model, failures=2)
+        projector = Projector(log, TOPICS, flaky, SystemClock())  # type: ignore[arg-type]  # the rest by delegation
+        async with running(projector.run()):
+            await log.append([state(), decided()])
+            await projector.caught_up(timeout=5)
+        assert flaky.failures == 0
+        assert await read_model.get(ID) == document()
+
+
+async def test_passed_waits_for_document_and_history_and_gives_up_in_time(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        place = (TopicPartition(TOPICS.history, 0), 0)
+        async with running(projector.run()):
+            assert not await projector.passed(ID, 1, place, timeout=0.02)
+            await log.append([decided()])
+            await projector.caught_up(timeout=5)
+            assert not await projector.passed(ID, 1, place, timeout=0.02)
+            waiting = asyncio.create_task(projector.passed(ID, 2, place, timeout=5))
+            await log.append([state(revision=1), state(revision=2, updated_ms=2_000)])
+            assert await waiting
+            assert await projector.passed(ID, 1, place, timeout=0.02)
+
+
+async def test_what_the_engine_decided_is_what_is_shown(tmp_path: Path) -> None:
+    async with stack(tmp_path) as up:
+        started = [await up.client.start(checkout, order(f"K-{n}"), key=f"K-{n}") for n in range(30)]
+        await up.projector.caught_up(timeout=5)
+        shown: Sequence[str] = [each.id for each in (await up.read_model.list(InstanceFilter(), limit=99)).documents]
+        assert sorted(shown) == sorted(each.instance for each in started)
+        assert {each.status for each in (await up.read_model.list(InstanceFilter(), limit=99)).documents} == {
+            Status.RUNNING
+        }

@@ -103,6 +103,14 @@ class Owner(Protocol):
         """The committed position: restored at take, moved by each successful commit."""
         ...
 
+    @property
+    def backlog_end(self) -> int:
+        """The end of the input partition when it was taken: what lies before it had come before this owner did.
+
+        Offsets have gaps, so the position may never reach it: an empty poll of some time says as much.
+        """
+        ...
+
     def get(self, key: bytes) -> bytes | None:
         """The committed document of an entity, or None. Local: never waits on the network."""
         ...

@@ -49,6 +49,7 @@ class Processor:
         self._timers = TimerIndex()
         self._documents = Documents()
         self._own: list[Message] = []
+        self._caught_up = False
         self.idle = asyncio.Event()
         self.idle.set()
         self.restored = False
@@ -64,14 +65,16 @@ class Processor:
         self._on_restored()
         while True:
             self.idle.set()
-            records = await self._owner.poll(max_records=_BATCH_MAX, timeout=self._wait_seconds())
+            wait_seconds = self._wait_seconds()
+            records = await self._owner.poll(max_records=_BATCH_MAX, timeout=wait_seconds)
             self.idle.clear()
+            self._caught_up = self._caught_up or (not records and wait_seconds > 0)
             now_ms = max(self._clock.now_ms(), self._owner.position.now_ms)
             work = BatchWork(self._setup, self._owner, self._documents, now_ms)
             own, self._own = self._own, []
             work.messages(own)
             work.records(records)
-            due = self._timers.due(now_ms, _BATCH_MAX)
+            due = self._timers.due(now_ms, _BATCH_MAX) if self._caught_up else []
             work.timers(due)
             if own or records or due:
                 await self._commit(work)
@@ -84,8 +87,15 @@ class Processor:
         work.committed()
 
     def _wait_seconds(self) -> float:
+        """How long to wait for records. No timer fires before what came ahead of this owner is decided.
+
+        Otherwise every time-out that passed while nobody owned the partition would win over the answer that was there.
+        """
+        self._caught_up = self._caught_up or self._owner.position.offset >= self._owner.backlog_end
         if self._own:
             return 0.0
+        if not self._caught_up:
+            return _IDLE_SECONDS
         due_ms = self._timers.next_due_ms()
         if due_ms is None:
             return _IDLE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 ENGINE = ("run", "sagaline.sagas.examples.order_checkout:checkout")
 WORKERS = ("worker", *(f"tests.kafka.checkout_workers:{name}" for name in ("inventory", "payment", "shipping")))
 _READY_SECONDS = 40.0
+_NUMBERS = itertools.count()
 
 
 class SagaProcess:
@@ -63,7 +65,7 @@ async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> As
         "CHECKOUT_LEDGER": str(folder / "ledger.db"),
         "PYTHONPATH": str(ROOT),
     }
-    path = folder / f"{arguments[0]}-{len(list(folder.iterdir()))}.log"
+    path = folder / f"{arguments[0]}-{next(_NUMBERS)}.log"
     with path.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,

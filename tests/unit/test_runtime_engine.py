@@ -16,7 +16,7 @@ from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch, Position
 from sagaline.orchestrator.ports.topics import POSITION_KEY
-from sagaline.orchestrator.runtime import deciding
+from sagaline.orchestrator.runtime import deciding, processor
 
 from ..engine_world import PARTITIONS, Answer, Ask, HandClock, Note, open_log, two_steps, world
 
@@ -236,6 +236,25 @@ async def test_a_timer_survives_a_restart_and_fires_once(log: SqliteLog) -> None
         assert len(fired) == 1
         record = await w.decided(instance, lambda r: isinstance(r.message, TimerFired))
         assert record.at_ms >= clock.at_ms
+
+
+async def test_a_reply_that_lay_in_the_log_is_heard_before_the_timers_that_passed_meanwhile(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "_BATCH_MAX", 2)
+    clock = HandClock()
+    async with world(log, [two_steps()], clock=clock) as w:
+        instances = [await w.start(f"A-{n}") for n in range(8)]
+        commands = [await w.command(instance, "first") for instance in instances]
+    for command in commands:
+        await w.reply(command, Answer(text="1"))
+    clock.at_ms += 3_600_000
+    async with world(log, [two_steps()], clock=clock) as w:
+        for instance in instances:
+            await w.command(instance, "second")
+        assert [
+            r for r in await w.everything(w.topics.history) if b"TimerFired" in r.value or b'"timer":' in r.value
+        ] == []
 
 
 async def test_compensation_runs_over_the_log(log: SqliteLog) -> None:

@@ -56,7 +56,7 @@ class KafkaOwner:
     ) -> None:
         self._connection, self._catalog, self._clock, self._judge, self._topics = shared
         self._partition = partition
-        self._transactor, self._documents, self._position = taken
+        self._transactor, self._documents, self._position, self._backlog_end = taken
         self._on_release = on_release
         self._released = False
         self._lost: Exception | None = None
@@ -70,6 +70,10 @@ class KafkaOwner:
     @property
     def position(self) -> Position:
         return self._position
+
+    @property
+    def backlog_end(self) -> int:
+        return self._backlog_end
 
     def get(self, key: bytes) -> bytes | None:
         return self._documents.get(key)

@@ -43,6 +43,7 @@ class Taken(NamedTuple):
     transactor: Transactor
     documents: dict[bytes, bytes]
     position: Position
+    backlog_end: int
 
 
 async def take(connection: Connection, wire: Wire, topics: Topics, partition: int) -> Taken:
@@ -60,11 +61,11 @@ async def take(connection: Connection, wire: Wire, topics: Topics, partition: in
         await transactor.start()
         await _settle(connection, wire, state, transactor, outcome)
         documents, position = await restore(connection, wire, state)
-        start = await _start(wire, inputs, position)
+        start, end = await _range(wire, inputs, position)
     except BaseException:
         await transactor.stop()
         raise
-    return Taken(transactor, documents, position or Position(start, 0))
+    return Taken(transactor, documents, position or Position(start, 0), end)
 
 
 async def _settle(
@@ -108,12 +109,12 @@ async def _undecided(wire: Wire, places: frozenset[TopicPartition] | set[TopicPa
     return {place for place in there if stable[place] < high[place]}
 
 
-async def _start(wire: Wire, inputs: TopicPartition, position: Position | None) -> int:
-    """The first input to read; checks that the position lies within the input partition."""
+async def _range(wire: Wire, inputs: TopicPartition, position: Position | None) -> tuple[int, int]:
+    """The first input to read and the end of the partition; checks that the position lies within."""
     end = (await wire.offsets([inputs], "high"))[inputs]
     earliest = (await wire.offsets([inputs], "earliest"))[inputs]
     if position is None:
-        return earliest
+        return earliest, end
     where = f"{inputs.topic}/{inputs.partition}"
     if position.offset > end:
         raise CorruptRecord(
@@ -124,4 +125,4 @@ async def _start(wire: Wire, inputs: TopicPartition, position: Position | None) 
     if position.offset < earliest:
         # Retention also deletes transaction markers that nobody has to read, so this alone is no loss.
         _log.warning("inputs before the earliest kept record are gone", place=where, position=position.offset)
-    return position.offset
+    return position.offset, end

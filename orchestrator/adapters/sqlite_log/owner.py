@@ -122,6 +122,7 @@ class SqliteOwner:
             self._cursor.close()
             raise
         self._cursor.seek(part, first_id(part) + self._position.offset)
+        self._backlog_end = feed.ends[part] & OFFSET_MASK
 
     @property
     def partition(self) -> int:
@@ -130,6 +131,10 @@ class SqliteOwner:
     @property
     def position(self) -> Position:
         return self._position
+
+    @property
+    def backlog_end(self) -> int:
+        return self._backlog_end
 
     def get(self, key: bytes) -> bytes | None:
         record_id = self._documents.ids.get(key)

@@ -64,6 +64,8 @@ class Verdict(StrEnum):
 
 
 class Applied(NamedTuple):
+    """The verdict on one effect, with the stored reply of REPEATED and the reason of FAILED."""
+
     verdict: Verdict
     reply: bytes | None = None
     error: str = ""

@@ -18,6 +18,8 @@ _SWITCH_AFTER: Final = 32
 
 
 class Keyed(Protocol):
+    """What has a key; items of equal keys keep their order."""
+
     @property
     def key(self) -> object: ...
 
@@ -51,13 +53,6 @@ class ByKey(Generic[K]):
         else:
             del self._waiting[item.key]
 
-    def drain(self) -> list[K]:
-        """Takes out everything that waits."""
-        waiting = [item for queue in self._waiting.values() if queue for item in queue]
-        for key in self._waiting:
-            self._waiting[key] = None
-        return waiting
-
 
 class Lanes(Generic[T]):
     """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group."""
@@ -77,11 +72,6 @@ class Lanes(Generic[T]):
     def put(self, item: T) -> None:
         self._ready.append(item)
         self._wake()
-
-    def drain(self) -> list[T]:
-        """Takes out what no lane has begun."""
-        ready, self._ready = list(self._ready), deque()
-        return ready
 
     def _wake(self) -> None:
         """Makes one more lane look at what is ready, unless one is about to."""

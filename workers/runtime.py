@@ -150,11 +150,7 @@ class WorkerRuntime:
         raise _Ended
 
     async def _wind_down(self) -> None:
-        """What no handler has begun is left; what has begun is given the grace."""
-        for _ in self._by_key.drain():
-            self._closed()
-        for work in self._lanes.drain():
-            self._drop(work)
+        """What has begun is given the grace; what has not is dropped by the lanes, and left for others."""
         try:
             async with asyncio.timeout(self._worker.grace.total_seconds()):
                 while self._unfinished:

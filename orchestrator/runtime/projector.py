@@ -1,8 +1,8 @@
 """The projector: follows the state and history topics and keeps the read model up to date.
 
 - One transaction per batch: documents, history and the positions they came from. After a crash it goes on from there.
-- Idle, what arrives is applied at once; under load it gathers for some milliseconds, so that few transactions compete
-  with the log's own writer.
+- Idle, or when somebody waits to read his own write, what arrives is applied at once; under load it gathers for a tenth
+  of a second, so that few transactions compete with the log's own writer.
 - A record that cannot be read is logged, counted and passed over; nothing else is ever skipped.
 - It begins anew from the earliest record when it is asked to, when the log is another one than it knew (positions past
   its end), when retention has overtaken it, or when it stood still for so long that compaction may have removed a
@@ -33,7 +33,9 @@ _log = structlog.get_logger("sagaline.projector")
 
 _BATCH_MAX = 500
 _POLL_SECONDS = 0.5
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.1
+_LOOK_SECONDS = 0.01
+_DECODE_CHUNK = 64
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
 _STALE_MS = 12 * 3_600_000
@@ -60,6 +62,7 @@ class Projector:
         self._waiters: dict[str, list[_Revision]] = {}
         self._rebuild_wanted = False
         self._rebuilds = 0
+        self._waiting = 0
         self._failures = 0
         self._last_apply = float("-inf")
 
@@ -109,6 +112,7 @@ class Projector:
         partition, offset = history
         waiter = _Revision(revision, asyncio.get_running_loop().create_future())
         self._waiters.setdefault(instance, []).append(waiter)
+        self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
                 async with self._moved:
@@ -119,6 +123,7 @@ class Projector:
         except TimeoutError:
             return False
         finally:
+            self._waiting -= 1
             self._forget(instance, waiter)
         return True
 
@@ -145,6 +150,7 @@ class Projector:
         return (self._topics.state, self._topics.history)
 
     async def _until(self, reached: Callable[[], bool], timeout: float) -> None:
+        self._waiting += 1
         try:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(reached)
@@ -152,6 +158,8 @@ class Projector:
             raise TransientError(
                 f"the read model has not followed the log within {timeout:g} s; ask again later"
             ) from None
+        finally:
+            self._waiting -= 1
 
     async def _open(self) -> Tail:
         """A tail that goes on where the read model stands, or from the earliest record after clearing it."""
@@ -193,7 +201,7 @@ class Projector:
             self._failures = 0
             positions = dict(tail.positions())
             if records:
-                await self._apply(_Reading(self._topics, self._metrics).read(records, positions))
+                await self._apply(await _Reading(self._topics, self._metrics).read(records, positions))
                 self._last_apply = self._clock.monotonic()
             elif positions != self._applied:
                 await self._moved_to(positions, {})
@@ -201,9 +209,10 @@ class Projector:
     async def _gather(self, tail: Tail) -> Sequence[Record]:
         records = list(await tail.poll(max_records=_BATCH_MAX, timeout=_POLL_SECONDS))
         until = self._last_apply + _GATHER_SECONDS
-        while records and len(records) < _BATCH_MAX and (left := until - self._clock.monotonic()) > 0:
+        while records and len(records) < _BATCH_MAX and not self._waiting and self._clock.monotonic() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
             try:
-                records += await tail.poll(max_records=_BATCH_MAX - len(records), timeout=left)
+                records += await tail.poll(max_records=_BATCH_MAX - len(records), timeout=0)
             except LogUnavailable:
                 # What is at hand is applied first; the next poll tells again.
                 break
@@ -246,15 +255,20 @@ class Projector:
 
 
 class _Reading:
-    """Turns records into one update: of each instance's documents only the last is parsed."""
+    """Turns records into one update: of each instance's documents only the last is parsed.
+
+    Lets others run in between, because the engine often lives in the same event loop.
+    """
 
     def __init__(self, topics: Topics, metrics: Metrics) -> None:
         self._topics, self._metrics = topics, metrics
 
-    def read(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Update:
+    async def read(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Update:
         last: dict[bytes, Record] = {}
         history: list[HistoryRow] = []
-        for record in records:
+        for number, record in enumerate(records):
+            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
+                await asyncio.sleep(0)
             if record.topic == self._topics.state:
                 if record.key is not None and record.key != POSITION_KEY:
                     last[record.key] = record
@@ -264,7 +278,9 @@ class _Reading:
             except BadRecord as error:
                 self._skip(record, error)
         documents: dict[str, Document | None] = {}
-        for key, record in last.items():
+        for number, (key, record) in enumerate(last.items()):
+            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
+                await asyncio.sleep(0)
             try:
                 instance = key.decode()
                 documents[instance] = None if record.value is None else _document(instance, record.value)

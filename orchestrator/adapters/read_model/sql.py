@@ -13,10 +13,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, delete, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Executable, and_, bindparam, delete, or_, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...codec.documents import decode_document, encode_document
@@ -92,17 +93,23 @@ class SqlReadModel:
 
     async def apply(self, update: Update) -> None:
         """See the port. Raises: TransientError: the database did not take it; the same update may be repeated."""
-        live = [_columns(document) for document in update.documents.values() if document is not None]
-        gone = [{"gone": instance} for instance, document in update.documents.items() if document is None]
-        rows = [_history_columns(row) for row in update.history]
-        positions = [{"topic": at.topic, "part": at.partition, "next": n} for at, n in update.positions.items()]
         self._updates += 1
         prune_before = None
-        if rows and self._updates % _PRUNE_EVERY == 0:
-            prune_before = max(row["at_ms"] for row in rows) - self._history_retention_ms
+        if update.history and self._updates % _PRUNE_EVERY == 0:
+            prune_before = max(row.record.at_ms for row in update.history) - self._history_retention_ms
+
+        def prepare_rows() -> list[tuple[Executable, list[dict[str, Any]]]]:
+            live = [_columns(document) for document in update.documents.values() if document is not None]
+            gone = [{"gone": instance} for instance, document in update.documents.items() if document is None]
+            rows = [_history_columns(row) for row in update.history]
+            positions = [{"topic": at.topic, "part": at.partition, "next": n} for at, n in update.positions.items()]
+            return [(_REMOVE, gone), (_UPSERT, live), (_REMEMBER, rows), (_MOVE, positions)]
+
+        # Made ready in the thread, before the transaction: neither the event loop nor the log's writer waits for it.
+        statements = await self._in_thread(self._writer, prepare_rows)
 
         def run(connection: Connection) -> None:
-            for statement, values in ((_REMOVE, gone), (_UPSERT, live), (_REMEMBER, rows), (_MOVE, positions)):
+            for statement, values in statements:
                 if values:
                     connection.execute(statement, values)
             if prune_before is not None:
@@ -175,26 +182,26 @@ class SqlReadModel:
         self._engine.dispose()
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._in_thread(self._writer, self._engine, work)
+        return await self._in_thread(self._writer, partial(_transact, self._engine, work))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._in_thread(self._readers, self._readings, work)
+        return await self._in_thread(self._readers, partial(_transact, self._readings, work))
 
-    async def _in_thread(self, threads: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         if self._closed:
             raise TransientError("the read model is closed; open it again")
-
-        def run() -> T:
-            with engine.begin() as connection:
-                return work(connection)
-
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(threads, run)
+                return await asyncio.get_running_loop().run_in_executor(threads, work)
         except TimeoutError:
             raise TransientError(f"the read model did not answer within {_DEADLINE_SECONDS:g} s; try again") from None
         except SQLAlchemyError as error:
             raise TransientError(f"the read model did not take it ({type(error).__name__}); try again") from error
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def _columns(document: Document) -> dict[str, Any]:

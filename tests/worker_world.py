@@ -17,7 +17,7 @@ from sagaline.orchestrator.codec.commands import ReplyTo, encode_command
 from sagaline.orchestrator.codec.inputs import decode_input
 from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from sagaline.orchestrator.messages.outputs import SendCommand
-from sagaline.orchestrator.ports.log import Outgoing, Record, Tail
+from sagaline.orchestrator.ports.log import Log, Outgoing, Record, Tail
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas import Contract
@@ -52,7 +52,7 @@ QUEUES = ("auditing", "packing")
 
 
 class WorkerWorld:
-    def __init__(self, log: SqliteLog, topics: Topics, replies: Tail) -> None:
+    def __init__(self, log: Log, topics: Topics, replies: Tail) -> None:
         self.log, self.topics, self._replies = log, topics, replies
         self.clock = SystemClock()
 
@@ -121,7 +121,7 @@ class WorkerWorld:
         await tail.close()
         return records
 
-    async def uncommitted(self, queue: str = "packing") -> list[str]:
+    async def uncommitted(self, queue: str = "packing", wait_seconds: float = 0.05) -> list[str]:
         """The command ids that would be delivered again to the next worker of the queue. No worker runs meanwhile."""
         subscription = await self.log.subscribe(
             [self.topics.commands(queue)], f"{self.topics.namespace}.worker.{queue}"
@@ -132,7 +132,7 @@ class WorkerWorld:
         await subscription.close()
         again = await self.log.subscribe([self.topics.commands(queue)], f"{self.topics.namespace}.worker.{queue}")
         found: list[str] = []
-        while records := await again.poll(max_records=100, timeout=0.05):
+        while records := await again.poll(max_records=100, timeout=wait_seconds):
             found += [dict(record.headers)["ce_id"].decode() for record in records]
         await again.close()
         return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .kafka_fixture import _elsewhere, _own, breakable_broker, kafka_bootstrap, pytest_terminal_summary
+from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap, pytest_terminal_summary
 
-__all__ = ["_elsewhere", "_own", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
+__all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
 
 pytest.register_assert_rewrite(
     "tests.contract.harness",

@@ -11,7 +11,7 @@ import pytest
 
 from . import broker as brokers
 
-__all__ = ["_elsewhere", "_own", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
+__all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
 
 _REASON: list[str] = []
 
@@ -46,27 +46,29 @@ def breakable_broker(_own: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def _elsewhere(request: pytest.FixtureRequest) -> Iterator[str | brokers.NoBroker | None]:
-    """The broker that the environment names, or one in a container; None: the one started here serves."""
+def _shared() -> Iterator[str | brokers.NoBroker]:
+    """Not the one that is killed: a node recovers every partition it has, and the contract suites leave hundreds."""
     with ExitStack() as stack:
         try:
-            address = brokers.given_broker()
-            if address is None and isinstance(own := request.getfixturevalue("_own"), brokers.NoBroker):
-                address = stack.enter_context(brokers.docker_broker(str(own)))
-            found: str | brokers.NoBroker | None = address
+            yield brokers.given_broker() or _started(stack)
         except brokers.NoBroker as error:
-            found = error
-        yield found
+            yield error
+
+
+def _started(stack: ExitStack) -> str:
+    try:
+        return str(stack.enter_context(brokers.own_broker()).address)
+    except brokers.NoBroker as error:
+        return stack.enter_context(brokers.docker_broker(str(error)))
 
 
 @pytest.fixture
-def kafka_bootstrap(_elsewhere: str | brokers.NoBroker | None, request: pytest.FixtureRequest) -> str:
+def kafka_bootstrap(_shared: str | brokers.NoBroker) -> str:
     """host:port of a real broker, shared by all tests of the session: use topic and group names of your own."""
-    if isinstance(_elsewhere, brokers.NoBroker):
-        _without_broker(_elsewhere)
-    if isinstance(_elsewhere, str):
-        return _elsewhere
-    return str(request.getfixturevalue("breakable_broker").address)
+    if isinstance(_shared, brokers.NoBroker):
+        _without_broker(_shared)
+    assert isinstance(_shared, str)
+    return _shared
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -90,7 +90,12 @@ class LogHarness:
 
     async def owner(self, log: Log, topics: Topics, partition: int = 0) -> Owner:
         """The owner of one partition, with nobody else in the group."""
-        return await (await self.member(log, topics)).take(partition)
+        membership = await self.member(log, topics)
+        try:
+            return await membership.take(partition)
+        except LogUnavailable:
+            await membership.leave()  # or whoever tries again never gets every partition
+            raise
 
     async def successor(self, second_log: Log, topics: Topics) -> Owner:
         """Joins beside a first member and takes one of the partitions that are the second one's now."""

@@ -128,7 +128,7 @@ class Catalog:
         return f"topic {name!r} was not created (Kafka's error {code}: {why.strip() or 'no reason given'})"
 
     async def _until_usable(self, specs: Sequence[TopicSpec]) -> None:
-        limit = self._connection.limits.answer_s
+        limit = self._connection.limits.take_s
         try:
             async with asyncio.timeout(limit):
                 while not _usable(await self._wire.topics(), specs):  # noqa: ASYNC110  # Kafka tells nobody

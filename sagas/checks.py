@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -138,14 +138,19 @@ def _check_builder(at: str, build: Callable[[Any], Any], state: type[BaseModel],
     except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
         return
     expected = hints.get(positional[0].name)
-    if isinstance(expected, type) and not issubclass(state, expected):
+    if _says(expected) and not issubclass(state, expected):
         raise DefinitionError(f"{at}: its function reads a {expected.__name__}, the saga's state is {state.__name__}")
     returns = hints.get("return")
-    if isinstance(returns, type) and not issubclass(returns, contract.command):
+    if _says(returns) and not issubclass(returns, contract.command):
         raise DefinitionError(
             f"{at}: its function returns {returns.__name__}, "
             f"contract {contract.name!r} sends {contract.command.__name__}"
         )
+
+
+def _says(hint: Any) -> TypeGuard[type]:
+    """True for a plain class; ``Any`` is one since Python 3.11 and says nothing."""
+    return isinstance(hint, type) and hint is not Any
 
 
 def _check_reads(at: str, build: Callable[[Any], Any], into: dict[str, str], known: set[str]) -> None:

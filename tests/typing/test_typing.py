@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,8 @@ def _pyright() -> Lines:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", [_mypy, _pyright], ids=["mypy", "pyright"])
-def test_checkers_find_exactly_the_marked_lines(checker: object) -> None:
+def test_checkers_find_exactly_the_marked_lines(checker: Callable[[], Lines]) -> None:
     """Nothing less: the language would let a mistake through. Nothing more: it would be in the way."""
-    assert callable(checker)
     found, expected = checker(), _expected()
     assert len(expected) >= 20
     assert sorted(expected - found) == [], "wrong code was let through"

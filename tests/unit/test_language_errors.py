@@ -339,6 +339,13 @@ def test_a_saga_knows_its_steps_contracts_and_queues() -> None:
     assert repr(saga) == "Saga('demo', version=1)"
 
 
+def test_any_in_an_annotation_says_nothing() -> None:
+    def build(s: Any) -> Any:
+        return Do(n=1)
+
+    assert declare(_untyped(build)).steps
+
+
 def test_annotations_that_only_a_type_checker_knows_are_no_mistake() -> None:
     """Imports under TYPE_CHECKING are common; what cannot be resolved is not judged."""
 

@@ -1,0 +1,177 @@
+"""The stored and the wire formats, byte for byte: what this release writes and what it must go on reading.
+
+A change here is a change of a public format: raise ``FORMAT`` (or the event type) and keep the old file readable.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sagaline.orchestrator.codec.commands import Command, ReplyTo, decode_command, encode_command
+from sagaline.orchestrator.codec.documents import decode_document, encode_document
+from sagaline.orchestrator.codec.inputs import decode_input, encode_reply, encode_request
+from sagaline.orchestrator.messages.document import (
+    Attention,
+    Cause,
+    CauseKind,
+    Document,
+    Status,
+    StepRecord,
+    StepStatus,
+)
+from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Refused, Start, TimerFired
+from sagaline.orchestrator.messages.outputs import SendCommand
+from sagaline.orchestrator.ports.log import Outgoing, Record
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+NOW_MS = 1_700_000_000_123
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+DOCUMENT = Document(
+    id="order-checkout/A-1",
+    definition="order-checkout",
+    version=1,
+    key="A-1",
+    status=Status.ATTENTION,
+    revision=9,
+    state={"order": {"id": "A-1", "lines": [{"sku": "x", "quantity": 2}], "total": 1.5}, "note": "é\n", "stock": None},
+    digest="e3b0c442",
+    started_by="request-1",
+    created_ms=NOW_MS,
+    updated_ms=NOW_MS + 5,
+    backward=True,
+    steps={
+        "reserve": StepRecord(
+            status=StepStatus.UNDO_FAILED,
+            at_ms=NOW_MS + 4,
+            undo="release-stock",
+            attempt=2,
+            undo_attempt=3,
+            spent=1,
+            undo_spent=1,
+            order=1,
+            error="boom",
+        ),
+        "charge": StepRecord(status=StepStatus.REFUSED, at_ms=NOW_MS + 3, attempt=1),
+    },
+    timers={"reserve:deadline": NOW_MS + 60_000},
+    cause=Cause(kind=CauseKind.REFUSED, message="declined", at_ms=NOW_MS + 3, step="charge", code="card_declined"),
+    attention=Attention(kind=CauseKind.VERSION, message="not deployed", at_ms=NOW_MS + 5, detail="…"),
+    deferred=(
+        Completed(
+            id="r1", instance="order-checkout/A-1", command_id="order-checkout/A-1/reserve/undo/3", reply={"a": 1}
+        ),
+        Refused(id="r2", instance="order-checkout/A-1", command_id="c", reason="no", code="no"),
+        Failed(id="r3", instance="order-checkout/A-1", command_id="c", error="boom", detail="trace"),
+        TimerFired(id="t1", instance="order-checkout/A-1", timer="reserve:attempt", due_ms=NOW_MS),
+    ),
+    traceparent=TRACE,
+)
+
+REQUESTS: dict[str, Start | Act] = {
+    "start": Start(id="req-1", definition="order-checkout", key="A-1", input={"n": 1}, version=2, traceparent=TRACE),
+    "act": Act(id="req-2", instance="order-checkout/A-1", act=ActName.CANCEL, by="ann", reason="é"),
+}
+REPLIES: dict[str, Completed | Refused | Failed] = {
+    "completed": Completed(
+        id="rep-1",
+        instance="order-checkout/A-1",
+        command_id="order-checkout/A-1/reserve/1",
+        reply={"reservation_id": "r-1", "parts": [1, 2.5, None, True]},
+        traceparent=TRACE,
+    ),
+    "refused": Refused(
+        id="rep-2",
+        instance="order-checkout/A-1",
+        command_id="order-checkout/A-1/charge/1",
+        reason="no",
+        code="declined",
+    ),
+    "failed": Failed(
+        id="rep-3", instance="order-checkout/A-1", command_id="order-checkout/A-1/ship/1", error="boom", detail="trace"
+    ),
+}
+COMMAND = SendCommand(
+    instance="order-checkout/A-1",
+    step="reserve",
+    contract="release-stock",
+    queue="inventory",
+    undo=True,
+    attempt=3,
+    payload=b'{"order_id":"A-1"}',
+    deadline_ms=NOW_MS + 60_000,
+)
+
+
+def as_record(out: Outgoing) -> Record:
+    return Record(out.topic, out.partition or 0, 7, out.key, out.value, out.headers, NOW_MS)
+
+
+def _golden(out: Outgoing) -> dict[str, Any]:
+    """A record as the golden file shows it; the trace goes along as any header does."""
+    assert out.key is not None
+    assert out.value is not None
+    headers = [[name, value.decode()] for name, value in out.headers]
+    return {"key": out.key.decode(), "value": out.value.decode(), "partition": out.partition, "headers": headers}
+
+
+def _wire() -> dict[str, Outgoing]:
+    source = "sagaline/orders"
+    sent: dict[str, Outgoing] = {
+        name: encode_request("sagaline.inputs", request, source=source, now_ms=NOW_MS)
+        for name, request in REQUESTS.items()
+    }
+    for name, reply in REPLIES.items():
+        sent[name] = encode_reply("sagaline.inputs", 3, reply, source="worker", now_ms=NOW_MS)
+    reply_to = ReplyTo(topic="sagaline.inputs", partition=3)
+    sent["command"] = encode_command(
+        "sagaline.commands.inventory", COMMAND, reply_to, source=source, now_ms=NOW_MS, traceparent=TRACE
+    )
+    return sent
+
+
+def test_a_document_is_written_as_format_1_says() -> None:
+    """Byte for byte: other tools read the state topic."""
+    assert encode_document(DOCUMENT) == (GOLDEN / "document-format-1.json").read_bytes().rstrip(b"\n")
+
+
+def test_a_document_of_format_1_is_read() -> None:
+    assert decode_document((GOLDEN / "document-format-1.json").read_bytes()) == DOCUMENT
+
+
+def test_a_document_is_read_whatever_the_order_and_spacing_of_its_fields() -> None:
+    """Other tools may have written it again."""
+    body = json.loads((GOLDEN / "document-format-1.json").read_bytes())
+    turned = dict(reversed(body.items()))
+    assert decode_document(json.dumps(turned, indent=1).encode()) == DOCUMENT
+
+
+@pytest.mark.parametrize("name", ["start", "act", "completed", "refused", "failed", "command"])
+def test_a_message_is_written_as_the_wire_format_says(name: str) -> None:
+    """Key, value, headers and their order."""
+    expected = json.loads((GOLDEN / "wire-format-1.json").read_bytes())
+    assert _golden(_wire()[name]) == expected[name]
+
+
+@pytest.mark.parametrize("name", [*REQUESTS, *REPLIES])
+def test_a_message_reads_as_it_was_written(name: str) -> None:
+    assert decode_input(as_record(_wire()[name])) == {**REQUESTS, **REPLIES}[name]
+
+
+def test_a_command_reads_as_it_was_written() -> None:
+    assert decode_command(as_record(_wire()["command"])) == Command(
+        id="order-checkout/A-1/reserve/undo/3",
+        contract="release-stock",
+        instance="order-checkout/A-1",
+        effect_key="order-checkout/A-1/reserve",
+        undo=True,
+        attempt=3,
+        payload=b'{"order_id":"A-1"}',
+        reply_to=ReplyTo(topic="sagaline.inputs", partition=3),
+        deadline_ms=NOW_MS + 60_000,
+        traceparent=TRACE,
+    )

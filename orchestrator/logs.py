@@ -58,8 +58,9 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
-    ours = logging.getLogger("sagaline")
-    ours.setLevel(_LEVELS[level])
+    logging.getLogger("sagaline").setLevel(_LEVELS[level])
+    # Its errors come fifty a second while a broker is away, and the adapter says it once in its own words.
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
 
 
 @contextmanager

@@ -50,14 +50,11 @@ def run(
     api: Annotated[bool, typer.Option("--api", help="Serve the API of these sagas here too.")] = False,
 ) -> None:
     """Run the engine for some sagas; with --worker and --api everything in one process."""
-    from pydantic import BaseModel
-
-    from ...sagas import Saga
     from ...workers.worker import Worker
-    from .loading import load
+    from .loading import load, load_sagas
     from .serving import serve
 
-    definitions = load(sagas, Saga[BaseModel])
+    definitions = load_sagas(sagas)
     workers = load(worker or [], Worker)
     serve(build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else ())
 
@@ -75,13 +72,10 @@ def run_workers(workers: Workers, log: LogOptions) -> None:
 @command(app, "api")
 def run_api(sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
     """Serve the REST API for some sagas. Bearer tokens: SAGALINE_API_TOKENS='["..."]'."""
-    from pydantic import BaseModel
-
-    from ...sagas import Saga
-    from .loading import load
+    from .loading import load_sagas
     from .serving import serve
 
-    serve(build_settings(log, listen), "sagaline-api", api=load(sagas, Saga[BaseModel]))
+    serve(build_settings(log, listen), "sagaline-api", api=load_sagas(sagas))
 
 
 @command(app, "demo")

@@ -1,5 +1,6 @@
 """``package.module:attribute`` to objects, as uvicorn does it: the current folder comes first on the import path.
 
+``package.module:function()`` calls a function without arguments and takes what it returns, as gunicorn does.
 Whatever is wrong is one sentence that names what is there instead.
 """
 
@@ -11,15 +12,21 @@ import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
 
+from ...sagas import Saga
 from ..errors import DefinitionError
 from .errors import Mistake
 
-__all__ = ["load"]
+__all__ = ["load", "load_sagas"]
 
 T = TypeVar("T")
+
+
+def load_sagas(references: Sequence[str]) -> list[Saga[Any]]:
+    """The sagas that the references name; see ``load``."""
+    return load(references, Saga)
 
 
 def load(references: Sequence[str], kind: type[T]) -> list[T]:
@@ -50,17 +57,35 @@ def _load_one(reference: str, kind: type[T]) -> list[T]:
     if not colon:
         raise Mistake(f"{reference!r} names a module only; write {_instead(module, kind)}")
     value: object = module
-    for name in attribute.split("."):
+    path, called = attribute.removesuffix("()"), attribute.endswith("()")
+    for name in path.split("."):
         if not hasattr(value, name):
             near = _near(name, [n for n in vars(value) if not n.startswith("_")] if hasattr(value, "__dict__") else [])
             hint = f"; did you mean {near}?" if near else f"; write {_instead(module, kind)}"
             raise Mistake(f"module {module_name!r} has no attribute {attribute!r}{hint}")
         value = getattr(value, name)
+    if called:
+        value = _call(value, reference)
     if isinstance(value, kind):
         return [value]
     if isinstance(value, list | tuple) and value and all(isinstance(each, kind) for each in value):
         return list(value)
-    raise Mistake(f"{reference} is {_described(value)}, not a {kind.__name__}; write {_instead(module, kind)}")
+    instead = f"{reference}()" if isinstance(value, FunctionType) and not called else _instead(module, kind)
+    raise Mistake(f"{reference} is {_described(value)}, not a {kind.__name__}; write {instead}")
+
+
+def _call(value: object, reference: str) -> object:
+    if not callable(value):
+        raise Mistake(f"{reference.removesuffix('()')} is {_described(value)} and cannot be called; leave the () out")
+    try:
+        return value()
+    except DefinitionError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise Mistake(
+            f"{reference} raised {type(error).__name__}: {text}; it must need no arguments; --debug shows where"
+        ) from error
 
 
 def _import(name: str, reference: str) -> ModuleType:

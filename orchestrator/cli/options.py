@@ -20,7 +20,7 @@ from pydantic_settings import SettingsError
 from ..settings import Settings
 from .errors import Mistake, sentences
 
-__all__ = ["Debug", "ListenOptions", "LogOptions", "Reading", "Remote", "build_settings", "command"]
+__all__ = ["ListenOptions", "LogOptions", "Reading", "Remote", "build_settings", "command", "rendering"]
 
 _OURS = "The log and its names"
 _LISTEN = "Listening"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import typer
-from pydantic import BaseModel
 
-from ...sagas import Saga
 from ...sagas.contract import check_name
 from .. import wiring
 from ..kernel import Registry
+from ..logs import configure_logs
 from ..settings import Settings
-from .loading import load
+from .loading import load_sagas
+from .options import rendering
 
 __all__ = ["topics"]
 
@@ -25,7 +26,8 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
         TopicMismatch: a topic is not as it must be.
         DefinitionError: a queue cannot have that name.
     """
-    wanted = {*Registry(load(sagas, Saga[BaseModel])).queues, *queues}
+    configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
+    wanted = {*Registry(load_sagas(sagas)).queues, *queues}
     for queue in queues:
         check_name("queue", queue)
     names, created = asyncio.run(_topics(settings, wanted, create))

@@ -14,6 +14,7 @@ import httpx
 
 from ....api.app import create_app
 from ....api.serving import bind, serving
+from ....sagas import Saga
 from ....sagas.examples.order_checkout import checkout
 from ....workers.examples.order_checkout import order_workers
 from ....workers.runtime import WorkerRuntime
@@ -69,7 +70,8 @@ async def demo_parts(place: Place, listener: socket.socket) -> AsyncIterator[Par
     Raises:
         SagalineError: a part could not be started; the message says what to do.
     """
-    registry, spans = Registry([checkout]), SpanMemory()
+    definitions: list[Saga[Any]] = [checkout]
+    registry, spans = Registry(definitions), SpanMemory()
     running: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
         tracing, provider = wiring.configure_tracing("sagaline-demo", spans)

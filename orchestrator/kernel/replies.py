@@ -100,7 +100,9 @@ def _refused(run: Run, leg: Leg, reply: Refused) -> None:
         run.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
         run.stop(CauseKind.UNDO, f"the undo was refused ({reply.code}): {reply.reason}", step=leg.step)
         return
-    run.mark(leg.step, StepStatus.REFUSED, error=reply.reason)
+    # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
+    unsure = run.steps[leg.step].attempt > 1
+    run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REFUSED, error=reply.reason)
     if run.backward:
         go_on(run)
     elif run.pivot_passed:

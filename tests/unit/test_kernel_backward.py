@@ -74,6 +74,18 @@ def test_a_refusal_with_nothing_to_undo_is_compensated_at_once() -> None:
     assert run.ids == ["a/1"]
 
 
+def test_a_step_refused_after_an_attempt_that_may_have_happened_is_undone_too() -> None:
+    """G5: the first attempt failed on the way, so nobody knows; the no of the second says nothing about it."""
+    run = play()
+    run.ok("a")
+    run.fail("b")
+    run.fire("b:retry")
+    run.refuse("b")
+    assert run.ids == ["a/1", "b/1", "b/2", "b/undo/1"]
+    run.ok("b", undo=True)
+    assert run.ids[-1] == "a/undo/1"
+
+
 def test_a_late_success_of_an_undone_step_changes_nothing() -> None:
     """G8: the step was given up; the fence at the worker keeps its effect out."""
     run = play()

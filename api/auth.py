@@ -40,6 +40,10 @@ class Guard:
         self._digests = [_digest(token.encode()) for token in tokens]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # None is served yet; what is not guarded is not let in.
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http" or (scope["path"] in OPEN and self._digests):
             await self._app(scope, receive, send)
             return

@@ -114,6 +114,7 @@ async def test_it_goes_on_from_where_it_stood(tmp_path: Path) -> None:
         assert len((await read_model.list(InstanceFilter(), limit=9)).documents) == 3
 
 
+@pytest.mark.slow
 async def test_a_rebuild_ends_with_what_the_log_holds(tmp_path: Path) -> None:
     async with parts(tmp_path) as (log, read_model):
         projector = Projector(log, TOPICS, read_model, SystemClock())

@@ -112,10 +112,13 @@ class WorkerRuntime:
         Raises:
             WorkerCrashed: a handler ended the process; start the worker again.
             LogUnavailable: the queues could not be subscribed to.
+            InboxUnavailable: the inbox could not be opened.
             TopicMismatch: a queue's or the dead letter topic does not exist.
         """
         intakes: list[Intake] = []
         try:
+            if self._worker.inbox is not None:
+                await self._worker.inbox.find([])
             for queue in self._queues:
                 intakes += [await self._subscribe(queue)]
             self.started.set()

@@ -160,7 +160,9 @@ class _Lane:
             return work(self._connection)
         except sqlite3.Error as error:
             self._disconnect()
-            raise InboxUnavailable(f"the inbox failed: {error}; look at the file, its disk and its rights") from error
+            raise InboxUnavailable(
+                f"the inbox failed: {error}; look at the file, its disk, its rights and its schema"
+            ) from error
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -18,6 +18,7 @@ import pytest
 from sagaline.orchestrator.codec.inputs import decode_input
 from sagaline.orchestrator.messages.inputs import Completed
 from sagaline.workers import Context, SqliteInbox, Worker
+from sagaline.workers.errors import InboxUnavailable
 
 from ..worker_world import PATIENCE_SECONDS, Pack, Packed, WorkerWorld, pack, worker_world
 
@@ -86,6 +87,22 @@ async def test_a_worker_can_be_stopped_while_the_log_is_away(tmp_path: Path) -> 
                 runtime.stop()
             assert runtime.counts.completed == 0
         assert await world.uncommitted() == ["order/A/pack/1"], "not answered, hence not committed"
+
+
+@pytest.mark.parametrize(("name", "schema"), [("missing/inbox.db", ""), ("inbox.db", "CREATE TABEL parcels")])
+async def test_an_inbox_that_cannot_be_opened_ends_the_worker_at_its_start(
+    world: WorkerWorld, tmp_path: Path, name: str, schema: str
+) -> None:
+    inbox = SqliteInbox(tmp_path / name, schema=schema)
+    worker = Worker("packer", inbox=inbox)
+
+    @worker.handles(pack)
+    async def handle(command: Pack, ctx: Context) -> Packed:
+        return Packed(parcel="P")
+
+    with pytest.raises(InboxUnavailable, match="look at the file"):
+        await world.until_crash(worker)
+    await inbox.close()
 
 
 DYING_WORKER = """

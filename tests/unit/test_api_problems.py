@@ -423,3 +423,17 @@ async def test_any_path_is_answered(api: httpx.AsyncClient, path: str, method: s
     except httpx.InvalidURL:
         return
     check_anything(await api.send(request))
+
+
+async def test_what_is_not_guarded_is_not_let_in(up: Stack) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/v1/live", "raw_path": b"/v1/live", "query_string": b"", "headers": []}
+    await create_app(up.client, clock=SystemClock())(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]

@@ -207,3 +207,21 @@ async def test_what_the_engine_decided_is_what_is_shown(tmp_path: Path) -> None:
         assert {each.status for each in (await up.read_model.list(InstanceFilter(), limit=99)).documents} == {
             Status.RUNNING
         }
+
+
+async def test_two_processes_may_feed_the_same_read_model(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model), parts(tmp_path) as (other_log, other):
+        first = Projector(log, TOPICS, read_model, SystemClock())
+        second = Projector(other_log, TOPICS, other, SystemClock())
+        async with running(first.run(), second.run()):
+            now_ms = SystemClock().now_ms()
+            for n in range(40):
+                writer = (log, other_log)[n % 2]
+                await writer.append([state(f"A-{n % 5}", updated_ms=now_ms + n, revision=n), decided(f"A-{n % 5}", n)])
+            await first.caught_up(timeout=10)
+            await second.caught_up(timeout=10)
+        for model in (read_model, other):
+            found = (await model.list(InstanceFilter(), limit=99)).documents
+            assert [each.revision for each in found] == [39, 38, 37, 36, 35]
+            assert len(await model.history("order-checkout/A-0", limit=99)) == 8
+        assert dict(await other.positions()) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))

@@ -23,6 +23,7 @@ PINNED = {
         *("Contract", "DefinitionError", "Node", "Rejected", "Retry", "Saga", "SagalineError", "Step"),
         *("pivot", "step"),
     },
+    "sagaline.workers": {"Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"},
     "sagaline": {"Contract", "DefinitionError", "Rejected", "Retry", "Saga", "SagalineError", "pivot", "step"},
 }
 """What users may rely on: a name added or taken away here is a line in CHANGELOG.md."""

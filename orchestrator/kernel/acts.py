@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome
-from .flow import compensate, go_on, undo_order
+from .flow import compensate, go_on, resume, undo_order
 from .parking import apply_deferred, reopen, restore_timers
 from .run import RETENTION, Run
 from .sending import leg_of, send
@@ -100,7 +100,7 @@ def _pause(run: Run, _: Act) -> None:
 
 def _resume(run: Run, _: Act) -> None:
     _set_paused(run, False)
-    go_on(run)
+    resume(run)
 
 
 def _retry(run: Run, _: Act) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -89,13 +90,7 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, message: str) -
 
 def input_digest(value: JsonObject) -> str:
     """What two inputs of the same key are compared by: SHA-256 of the JSON with sorted keys."""
-    return hashlib.sha256(to_json(_sorted(value))).hexdigest()
-
-
-def _sorted(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _start(

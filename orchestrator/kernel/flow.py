@@ -1,6 +1,6 @@
 """Which way a flow goes: forward node by node, or backward undo by undo.
 
-``advance`` and ``unwind`` derive what comes next from the records of the steps; there is no cursor to get out of step.
+Both derive what comes next from the records of the steps; there is no cursor to get out of step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ..messages.document import Cause, CauseKind, Status, StepRecord, StepStatus
 from .run import Run
 from .sending import leg_of, send
 
-__all__ = ["advance", "compensate", "go_on", "undo_order"]
+__all__ = ["compensate", "go_on", "resume", "undo_order"]
 
 _IN_FLIGHT = frozenset({StepStatus.SENT, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
 _TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
@@ -20,31 +20,31 @@ def go_on(run: Run) -> None:
     """Does whatever is next in the direction the instance is going; nothing while it is stopped."""
     if run.stopped:
         return
-    _resend_held(run)
-    if run.stopped:  # what was held could not be built
-        return
     if run.backward:
         _unwind(run)
     else:
-        advance(run)
+        _advance(run)
 
 
-def advance(run: Run) -> None:
+def resume(run: Run) -> None:
+    """Goes on after a pause: first with what came due in it."""
+    _resend_held(run)
+    go_on(run)
+
+
+def _advance(run: Run) -> None:
     """Goes forward until a command is out or the flow is at its end."""
     for node in run.definition.flow:
-        if run.stopped:
-            return
-        if isinstance(node, Pivot):
-            run.pivot_passed = True
-        elif isinstance(node, Step):
+        if isinstance(node, Step):
             record = run.steps.get(node.name)
             if record is None:
                 send(run, leg_of(node, undo=False), fresh=True)
                 return
             if record.status is not StepStatus.DONE:
                 return
-    if not run.stopped:
-        run.move(Status.COMPLETED)
+        elif isinstance(node, Pivot):
+            run.pivot_passed = True
+    run.move(Status.COMPLETED)
 
 
 def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:

@@ -6,6 +6,7 @@ leave this package.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import aiokafka
@@ -31,6 +32,7 @@ __all__ = [
     "RebalanceListener",
     "new_topic",
     "require_sound_driver",
+    "start_subscribed",
     "topic_resource",
 ]
 
@@ -46,6 +48,18 @@ BROKEN = (aiokafka.errors.KafkaError, OSError, TimeoutError, AssertionError)
 """What aiokafka raises when the broker is gone, slow, or has fenced us; its state machine is made of asserts."""
 
 _CONFLICT_WAIT_S = 0.002
+
+
+async def start_subscribed(consumer: Any, topics: Sequence[str], listener: Any) -> None:
+    """Starts a group consumer and lets it join; its assignment comes later, to the listener.
+
+    Metadata first: a leader that shares out a topic whose partitions it does not know yet gives nobody anything, and
+    nothing makes it look again. (aiokafka waits for metadata by itself only where it also waits for the assignment.)
+    """
+    await consumer.start()
+    for topic in topics:
+        await consumer._client._wait_on_metadata(topic)
+    consumer.subscribe(list(topics), listener=listener)
 
 
 def new_topic(name: str, partitions: int, replication_factor: int, configs: dict[str, str]) -> Any:

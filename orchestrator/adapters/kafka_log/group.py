@@ -16,7 +16,7 @@ from typing import Any
 import aiokafka.errors as errors
 
 from ...errors import LogUnavailable
-from .driver import BROKEN, Consumer, Partition, RebalanceListener
+from .driver import BROKEN, Consumer, Partition, RebalanceListener, start_subscribed
 from .ending import stop_consumer, translated, within
 from .settings import Connection
 
@@ -57,12 +57,11 @@ class Group:
         )
         try:
             with translated(self._connection.gone(f"joining the group {self._group}", limits.answer_s)):
-                await within(consumer.start(), limits.answer_s)
-                consumer.subscribe([self._topic], listener=_listener(self))
+                await within(start_subscribed(consumer, [self._topic], _listener(self)), limits.answer_s)
+                self._consumer = consumer
         except BaseException:
             await stop_consumer(consumer)
             raise
-        self._consumer = consumer
 
     async def stop(self) -> None:
         """Leaves the group; ends within four seconds."""

@@ -15,7 +15,7 @@ import aiokafka.errors as errors
 
 from ...errors import LogUnavailable
 from ...ports.log import Record, TopicPartition
-from .driver import BROKEN, Consumer, Partition, RebalanceListener
+from .driver import BROKEN, Consumer, Partition, RebalanceListener, start_subscribed
 from .ending import abandon, stop_consumer, translated, within
 from .reader import as_record
 from .settings import Connection
@@ -67,8 +67,7 @@ class KafkaSubscription:
         )
         try:
             with translated(self._connection.gone(f"joining the group {self._group}", limits.answer_s)):
-                await within(consumer.start(), limits.answer_s)
-                consumer.subscribe(self._topics, listener=_listener(self))
+                await within(start_subscribed(consumer, self._topics, _listener(self)), limits.answer_s)
         except BaseException:
             await stop_consumer(consumer)
             raise

@@ -45,7 +45,9 @@ def load(references: Sequence[str], kind: type[T]) -> list[T]:
         sys.path.insert(0, folder)
     found: list[T] = []
     for reference in references:
-        found += [each for each in _load_one(reference, kind) if not any(each is other for other in found)]
+        for each in _load_one(reference, kind):
+            if not any(each is other for other in found):
+                found.append(each)
     return found
 
 

@@ -10,7 +10,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -195,8 +194,6 @@ def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Setti
         for field in fields(group)
         if getattr(group, field.name) is not None
     }
-    if "member_timeout" in given:
-        given["member_timeout"] = timedelta(seconds=given["member_timeout"])
     try:
         return Settings(**{**more, **given})
     except ValidationError as error:

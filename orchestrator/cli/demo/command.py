@@ -94,7 +94,8 @@ class _Demo:
 
     def _announce(self, parts: Parts) -> None:
         settings = self._place.settings
-        asked = "" if parts.address.endswith(f":{settings.port}") else f" (port {settings.port} is taken)"
+        elsewhere = settings.port not in (0, int(parts.address.rpartition(":")[2]))
+        asked = f" (port {settings.port} is taken)" if elsewhere else ""
         self._console.print(f"API {parts.address}{asked}, for example {parts.address}/v1/instances", highlight=False)
 
     async def _work(self, parts: Parts, wanted: set[str], pause_seconds: float) -> None:

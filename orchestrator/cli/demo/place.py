@@ -2,7 +2,7 @@
 
 - Without ``--log``: everything in a fresh temporary folder, removed at the end unless it is to be kept.
 - On a SQLite file: the files stand beside it and stay, so that a second run goes on where a killed one stopped.
-- On Kafka: a fresh namespace unless one is given; a given one keeps its files in ``./sagaline-demo-{namespace}``.
+- On Kafka: a fresh namespace unless one is given; a given one keeps its files in ``./sagaline-{namespace}``.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _folder(settings: Settings, data: str | None, temporary: bool) -> Path:
         elif settings.sqlite_path is not None:
             return Path(settings.sqlite_path).parent
         else:
-            folder = Path(f"sagaline-demo-{settings.namespace}")
+            folder = Path(f"sagaline-{settings.namespace}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     except OSError as error:

@@ -19,7 +19,8 @@ import structlog
 
 from ..codec.documents import decode_document
 from ..codec.wire import BadRecord
-from ..messages.document import CauseKind, Document
+from ..kernel.parking import missing_code, waits_for_code
+from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..ports.clock import Clock
 from ..ports.log import Owner
@@ -123,5 +124,5 @@ class Processor:
                 )
 
     def _waited_for_us(self, document: Document) -> bool:
-        waits = document.attention is not None and document.attention.kind is CauseKind.VERSION
-        return waits and self._setup.registry.find(document.definition, document.version) is not None
+        definition = self._setup.registry.find(document.definition, document.version)
+        return waits_for_code(document) and missing_code(definition, document) is None

@@ -36,6 +36,10 @@ __all__ = ["ActBody", "StartBody", "instances_router"]
 Wait = Annotated[
     float | None, Query(description="seconds to wait for the decision, 0 to 60; default 10, or `Prefer: wait=`")
 ]
+_KEY = (
+    "business identity, at most 256 characters; with it a start may be repeated safely; none: a fresh one is made, and "
+    "a repeated start is another instance"
+)
 _ACTS = {
     ActName.CANCEL: "Unwinds the instance: every step that took effect or may have is undone",
     ActName.PAUSE: "Sends nothing more until it is resumed",
@@ -53,9 +57,7 @@ class StartBody(BaseModel):
         json_schema_extra={"examples": [{"key": "A-1001", "input": {"order": {"id": "A-1001", "total_cents": 4200}}}]},
     )
 
-    key: str | None = Field(
-        default=None, description="business identity, at most 256 characters; none: a fresh one is made"
-    )
+    key: str | None = Field(default=None, description=_KEY)
     input: dict[str, JsonValue] = Field(description="first value of the state; its schema stands in /v1/definitions")
     version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="none: the newest that is deployed")
 

@@ -102,7 +102,7 @@ async def sagaline(base: Base, options: argparse.Namespace) -> AsyncIterator[Beg
         if options.log == "kafka":
             await stack.enter_async_context(worker_process(base.settings, options.inbox))
         else:
-            inbox = Path(base.settings.sqlite_path or "") if options.inbox else None
+            inbox = Path(f"{base.settings.sqlite_path}-inbox") if options.inbox else None
             await stack.enter_async_context(running(run_worker(base, inbox), "worker"))
         await stack.enter_async_context(running(part.run(), "engine"))
         await part.processes(base.settings.partitions)

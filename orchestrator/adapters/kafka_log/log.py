@@ -30,7 +30,7 @@ __all__ = ["KafkaLog"]
 
 _SESSION_MIN_S = 6.0
 """The broker's default ``group.min.session.timeout.ms``."""
-_MARKER_PAUSES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_MARKER_PAUSES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class KafkaLog:

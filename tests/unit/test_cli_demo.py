@@ -120,7 +120,7 @@ def test_on_kafka_a_run_without_a_namespace_gets_a_fresh_one(tmp_path: Path, mon
 def test_the_demo_keeps_out_of_other_namespaces() -> None:
     """Its engine knows one saga: elsewhere it would take partitions of instances that it cannot go on with."""
     wrong = LogOptions(log="kafka://127.0.0.1:9092", namespace="shop")
-    with pytest.raises(Mistake, match="'shop'.*--namespace demo"), prepared(wrong, ListenOptions(), None, False, "x"):
+    with pytest.raises(Mistake, match=r"'shop'.*--namespace demo"), prepared(wrong, ListenOptions(), None, False, "x"):
         pass
 
 

@@ -1,0 +1,211 @@
+"""Commands that speak to the API, against a real process that ``saga run`` has put together; and how that one stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sagaline.orchestrator.cli.app import app
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
+WORKERS = "sagaline.workers.examples.order_checkout:order_workers()"
+SAGA = [sys.executable, "-m", "sagaline.orchestrator.cli"]
+ALL_IN_ONE = [*SAGA, "run", CHECKOUT, "--worker", WORKERS, "--api", "--port", "0"]
+ORDER = {"id": "A-1", "customer": "ann", "lines": [{"sku": "teapot", "quantity": 1}], "total_cents": 4200}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours without any setting of Sagaline's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SAGALINE_", "OTEL_"))} | more
+
+
+class Process:
+    """A long-running process and what it says on stderr."""
+
+    def __init__(self, folder: Path, command: list[str], **variables: str) -> None:
+        self._errors = folder / "stderr.txt"
+        with self._errors.open("w") as errors:
+            self.running = subprocess.Popen(command, cwd=folder, stderr=errors, env=environment(**variables))
+
+    @property
+    def said(self) -> str:
+        return self._errors.read_text()
+
+    def wait_for(self, pattern: str) -> str:
+        """The first group of the first match in what it says."""
+        for _ in range(300):
+            if match := re.search(pattern, self.said):
+                return match.group(1)
+            try:
+                self.running.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+            break
+        raise AssertionError(f"it never said {pattern}:\n{self.said}")
+
+    def end(self) -> None:
+        self.running.kill()
+        self.running.wait()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Engine, workers and API in one process, with a token."""
+    process = Process(
+        tmp_path_factory.mktemp("shop"),
+        ALL_IN_ONE,
+        SAGALINE_API_TOKENS='["a-token-for-tests-only"]',
+    )
+    try:
+        process.wait_for(r"answering at (http\S+);")
+        yield process
+    finally:
+        process.end()
+
+
+def saga(shop: Process, *arguments: str, code: int = 0, token: str = "a-token-for-tests-only") -> str:
+    """What a command prints: stdout when it is to succeed, else stderr."""
+    url = shop.wait_for(r"answering at (http\S+);")
+    done = CliRunner().invoke(app, list(arguments), env={"SAGALINE_URL": url, "SAGALINE_API_TOKEN": token})
+    assert done.exit_code == code, done.output
+    return done.stderr if code else done.stdout
+
+
+def start(shop: Process, key: str, *, id: str = "", **fields: Any) -> str:
+    body = {"order": {**ORDER, "id": id or key, **fields}}
+    return saga(shop, "start", "order-checkout", "--key", key, "--input", json.dumps(body))
+
+
+def settled(shop: Process, instance: str) -> dict[str, Any]:
+    """The instance once it has ended."""
+    for _ in range(100):
+        found: dict[str, Any] = json.loads(saga(shop, "show", instance, "--json"))
+        if found["finished_at"]:
+            return found
+        with suppress(subprocess.TimeoutExpired):
+            shop.running.wait(0.1)
+    raise AssertionError(f"{instance} does not end: {found}")
+
+
+def test_an_order_is_started_shown_and_listed(shop: Process) -> None:
+    assert "order-checkout/A-1 started: running  (trace " in start(shop, "A-1")
+    document = settled(shop, "order-checkout/A-1")
+    assert document["status"] == "completed"
+    shown = saga(shop, "show", "order-checkout/A-1")
+    for part in ("completed", document["trace_id"], "reserve", "release-stock", "end of retention", "pivot"):
+        assert part in shown
+    listed = json.loads(saga(shop, "list", "--key", "A-1", "--json"))["instances"]
+    assert [each["id"] for each in listed] == ["order-checkout/A-1"]
+    assert "order-checkout/A-1" in saga(shop, "list", "--status", "completed")
+    assert saga(shop, "list", "--status", "attention") == "no such instances\n"
+
+
+def test_the_same_start_again_changes_nothing_and_another_input_is_refused(shop: Process) -> None:
+    start(shop, "A-2")
+    assert "was there already, with the same input" in start(shop, "A-2")
+    other = json.dumps({"order": {**ORDER, "id": "A-2", "total_cents": 1}})
+    refusal = saga(shop, "start", "order-checkout", "--key", "A-2", "--input", other, code=1)
+    assert refusal.count("\n") == 1
+    assert "was started with another input; choose another key" in refusal
+
+
+def test_history_tells_why_an_order_was_undone(shop: Process) -> None:
+    start(shop, "A-3", customer="declined-dora")
+    assert settled(shop, "order-checkout/A-3")["status"] == "compensated"
+    told = saga(shop, "history", "order-checkout/A-3")
+    assert "refusal of charge/1: the bank declined the card" in told
+    decisions = json.loads(saga(shop, "history", "order-checkout/A-3", "--json"))["decisions"]
+    assert [each["revision"] for each in decisions] == list(range(1, len(decisions) + 1))
+    first_two = json.loads(saga(shop, "history", "order-checkout/A-3", "--json", "--limit", "2"))["decisions"]
+    assert first_two == decisions[:2]
+
+
+def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
+    start(shop, "A-4", id="A-4-silent")
+    assert "is paused" in saga(shop, "pause", "order-checkout/A-4")
+    assert "stays as it is" in saga(shop, "pause", "order-checkout/A-4")
+    assert "goes on" in saga(shop, "resume", "order-checkout/A-4")
+    assert "retry of 'order-checkout/A-4' was refused" in saga(shop, "retry", "order-checkout/A-4", code=1)
+    changed = json.loads(saga(shop, "cancel", "order-checkout/A-4", "--reason", "withdrawn", "--by", "ann", "--json"))
+    assert changed["changed"] is True
+    document = settled(shop, "order-checkout/A-4")
+    assert (document["status"], document["cause"]["message"]) == ("compensated", "cancelled by ann: withdrawn")
+    assert "cancel by ann: withdrawn" in saga(shop, "history", "order-checkout/A-4")
+
+
+def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
+    start(shop, "2026/07/A b")
+    assert settled(shop, "order-checkout/2026/07/A b")["key"] == "2026/07/A b"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["show", "order-checkout/none"], "there is no instance 'order-checkout/none'"),
+        (["start", "nothing"], "there is no definition 'nothing'; deployed are: order-checkout"),
+        (["start", "order-checkout"], "input.order: Field required"),
+        (["cancel", "order-checkout/none"], "there is no instance"),
+        (["list", "--key", "a\nb"], "control character"),
+    ],
+)
+def test_a_refusal_of_the_api_is_one_sentence(shop: Process, arguments: list[str], part: str) -> None:
+    said = saga(shop, *arguments, code=1)
+    assert said.count("\n") == 1
+    assert part in said
+
+
+def test_a_token_is_asked_for_by_the_name_of_its_variable(shop: Process) -> None:
+    assert "wants a bearer token" in saga(shop, "list", code=1, token="")
+    assert "does not know the given token" in saga(shop, "list", code=1, token="wrong")
+    assert "SAGALINE_API_TOKEN" in saga(shop, "list", code=1, token="")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_every_part_in_order_and_is_a_success(number: int, tmp_path: Path) -> None:
+    process = Process(tmp_path, ALL_IN_ONE)
+    try:
+        process.wait_for(r"(answering at) http")
+        process.running.send_signal(number)
+        assert process.running.wait(20) == 0
+        assert "saga: stopping; again to stop at once" in process.said
+        assert process.said.count('"event": "worker.stopped"') == 3
+    finally:
+        process.end()
+
+
+def test_the_second_signal_ends_a_process_whose_parts_do_not_stop(tmp_path: Path) -> None:
+    """Even one that blocks the event loop."""
+    (tmp_path / "stuck.py").write_text(
+        "from sagaline.orchestrator.cli.processes import run_process\n"
+        "import asyncio, sys\n"
+        "async def body():\n"
+        "    try:\n"
+        "        print('running now', file=sys.stderr, flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "    finally:\n"
+        "        print('stuck now', file=sys.stderr, flush=True)\n"
+        "        import time; time.sleep(60)\n"
+        "run_process(body())\n"
+    )
+    process = Process(tmp_path, [sys.executable, "stuck.py"])
+    try:
+        process.wait_for("(running) now")
+        process.running.send_signal(signal.SIGTERM)
+        process.wait_for("(stuck) now")
+        process.running.send_signal(signal.SIGTERM)
+        assert process.running.wait(10) == 128 + signal.SIGTERM
+    finally:
+        process.end()

@@ -142,7 +142,7 @@ class KafkaLog:
         wire, catalog, _ = self._require_open()
         places = await catalog.places(topics)
         if start == "latest":
-            positions = await wire.offsets(places, "stable")
+            positions = await _committed_ends(wire, places)
         else:
             positions = await wire.offsets(places, "earliest")
             if not isinstance(start, str):
@@ -158,18 +158,7 @@ class KafkaLog:
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         wire, catalog, _ = self._require_open()
-        places = await catalog.places(topics)
-        written = await wire.offsets(places, "high")
-        found = await wire.offsets(places, "stable")
-        # A commit is acknowledged a moment before its markers are everywhere: wait for what was under way at the call.
-        # A transaction that stays open (its producer died) is not waited for.
-        for pause_s in _MARKER_PAUSES_S:
-            behind = [place for place in places if found[place] < written[place]]
-            if not behind:
-                break
-            await asyncio.sleep(pause_s)
-            found |= await wire.offsets(behind, "stable")
-        return found
+        return await _committed_ends(wire, await catalog.places(topics))
 
     async def close(self) -> None:
         if self._closed or self._parts is None:
@@ -190,3 +179,20 @@ class KafkaLog:
         if self._parts is None or self._closed:
             raise LogUnavailable("this log is not open: call open() first, and do not use it after close()")
         return self._parts
+
+
+async def _committed_ends(wire: Wire, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where committed records end, those of every commit acknowledged before this call included.
+
+    A commit is acknowledged a moment before its markers are everywhere: what was under way at the call is waited for.
+    A transaction that stays open (its producer died) is not.
+    """
+    written = await wire.offsets(places, "high")
+    found = await wire.offsets(places, "stable")
+    for pause_s in _MARKER_PAUSES_S:
+        behind = [place for place in places if found[place] < written[place]]
+        if not behind:
+            break
+        await asyncio.sleep(pause_s)
+        found |= await wire.offsets(behind, "stable")
+    return found

@@ -73,9 +73,11 @@ class Run:
 
     def model(self) -> BaseModel:
         """The state as the author's model; may raise whatever the model's validators raise."""
-        if self._model is None:
-            self._model = self.definition.state.model_validate_json(to_json(self.state), by_alias=False, by_name=True)
-        return self._model
+        model = self._model
+        if model is None:
+            model = self.definition.state.model_validate_json(to_json(self.state), by_alias=False, by_name=True)
+            self._model = model
+        return model
 
     def put(self, field: str, value: JsonValue) -> None:
         """Sets one field of the state."""

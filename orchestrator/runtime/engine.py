@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
@@ -130,7 +131,7 @@ class Engine:
                 seat.processor = None
             await asyncio.sleep(wait)
 
-    async def _process(self, membership: Membership, partition: int, seat: _Seat) -> None:
+    async def _process(self, membership: Membership, partition: int, seat: _Seat) -> NoReturn:
         owner = await membership.take(partition)
         try:
             _log.info("partition taken", partition=partition, offset=owner.position.offset)

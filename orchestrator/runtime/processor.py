@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NoReturn
 
 import structlog
 
@@ -55,7 +56,7 @@ class Processor:
         self.idle.set()
         self.restored = False
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Never returns.
 
         Raises:

@@ -29,8 +29,8 @@ app = typer.Typer(
 topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 
-Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA...", help="Sagas, or lists of them.")]
-Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER...", help="Workers, or lists of them.")]
+Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of them.")]
+Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of them.")]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
 
 
@@ -41,6 +41,7 @@ def main() -> None:
 
 @command(app, "run")
 def run(
+    *,
     sagas: Sagas,
     log: LogOptions,
     listen: ListenOptions,
@@ -60,7 +61,7 @@ def run(
 
 
 @command(app, "worker")
-def run_workers(workers: Workers, log: LogOptions) -> None:
+def run_workers(*, workers: Workers, log: LogOptions) -> None:
     """Run one or more workers. Start as many of these processes as you like: they share the commands."""
     from ...workers.worker import Worker
     from .loading import load
@@ -70,7 +71,7 @@ def run_workers(workers: Workers, log: LogOptions) -> None:
 
 
 @command(app, "api")
-def run_api(sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
+def run_api(*, sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
     """Serve the REST API for some sagas. Bearer tokens: SAGALINE_API_TOKENS='["..."]'."""
     from .loading import load_sagas
     from .serving import serve
@@ -80,6 +81,7 @@ def run_api(sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
 
 @command(app, "demo")
 def demo(
+    *,
     log: LogOptions,
     listen: ListenOptions,
     orders: Annotated[
@@ -98,6 +100,7 @@ def demo(
 
 @command(app, "start")
 def start_command(
+    *,
     definition: Annotated[str, typer.Argument(help="Name of the definition.")],
     remote: Remote,
     reading: Reading,
@@ -113,6 +116,7 @@ def start_command(
 
 @command(app, "list")
 def list_command(
+    *,
     remote: Remote,
     reading: Reading,
     status: Annotated[Status | None, typer.Option(help="Only those that stand there.")] = None,
@@ -126,13 +130,14 @@ def list_command(
 
 
 @command(app, "show")
-def show_command(instance: Instance, remote: Remote, reading: Reading) -> None:
+def show_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
     """Show one instance: status, steps, timers, what went wrong, trace id."""
     show(remote, instance, as_json=reading.as_json)
 
 
 @command(app, "history")
 def history_command(
+    *,
     instance: Instance,
     remote: Remote,
     reading: Reading,
@@ -144,6 +149,7 @@ def history_command(
 
 def _add_act(name: ActName, text: str) -> None:
     def act_command(
+        *,
         instance: Instance,
         remote: Remote,
         reading: Reading,
@@ -165,25 +171,27 @@ _add_act(ActName.ABANDON, "Close an instance in attention as it is; what stays o
 
 @command(topics_app, "create")
 def topics_create(
+    *,
     log: LogOptions,
-    sagas: Annotated[list[str] | None, typer.Argument(metavar="[MODULE:SAGA]...", help="Their queues.")] = None,
+    sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
-    as_json: Reading = Reading(),  # noqa: B008 - a frozen value
+    reading: Reading,
 ) -> None:
     """Create the topics that are missing, and check all of them."""
     from .topics import topics
 
-    topics(build_settings(log), sagas or [], queue or [], create=True, as_json=as_json.as_json)
+    topics(build_settings(log), sagas or [], queue or [], create=True, as_json=reading.as_json)
 
 
 @command(topics_app, "check")
 def topics_check(
+    *,
     log: LogOptions,
-    sagas: Annotated[list[str] | None, typer.Argument(metavar="[MODULE:SAGA]...", help="Their queues.")] = None,
+    sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
-    as_json: Reading = Reading(),  # noqa: B008 - a frozen value
+    reading: Reading,
 ) -> None:
     """Check that every topic is as it must be."""
     from .topics import topics
 
-    topics(build_settings(log), sagas or [], queue or [], create=False, as_json=as_json.as_json)
+    topics(build_settings(log), sagas or [], queue or [], create=False, as_json=reading.as_json)

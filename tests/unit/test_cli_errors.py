@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from sagaline.orchestrator.cli.app import app
 from sagaline.orchestrator.cli.errors import sentence, sentences
 from sagaline.orchestrator.errors import SagalineError
+from sagaline.orchestrator.settings import Settings
 from tests.unit.cli_kit import logs_restored
 
 CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
@@ -53,6 +54,13 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) > 8
     assert command == [] or "--debug" in result.stdout
+
+
+def test_the_page_about_the_command_line_names_every_command_and_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    missing = [name for name in COMMANDS if f"`{name}`" not in page and f"`saga {name}" not in page]
+    missing += [name for name in Settings.model_fields if f"SAGALINE_{name.upper()}`" not in page]
+    assert missing == []
 
 
 @pytest.mark.parametrize("arguments", [["nosuch"], ["list", "--nosuch"], ["show"], ["list", "--limit", "0"], ["run"]])

@@ -3,22 +3,18 @@
 Rules:
 - One line per event; the logs of libraries (uvicorn, aiokafka, SQLAlchemy) go the same way, from warnings on.
 - The instance and its trace id stand on every line that is written while something of that instance is handled:
-  whoever handles it enters ``about``. Payloads are never logged.
+  whoever handles it binds them (``structlog.contextvars``). Payloads are never logged.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, Literal
 
 import structlog
 
-from .tracing import trace_id_of
-
-__all__ = ["about", "configure_logs"]
+__all__ = ["configure_logs"]
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -61,15 +57,6 @@ def configure_logs(
     logging.getLogger("sagaline").setLevel(_LEVELS[level])
     # Its errors come fifty a second while a broker is away, and the adapter says it once in its own words.
     logging.getLogger("aiokafka").setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
-
-
-@contextmanager
-def about(instance: str, traceparent: str | None) -> Iterator[None]:
-    """Binds the instance and its trace id to every line that is logged inside the block, also by awaited calls."""
-    trace_id = trace_id_of(traceparent)
-    bound = {"instance": instance} | ({"trace_id": trace_id} if trace_id else {})
-    with structlog.contextvars.bound_contextvars(**bound):
-        yield
 
 
 def _rendering(rendering: Literal["console", "json"]) -> list[structlog.typing.Processor]:

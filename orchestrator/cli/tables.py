@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..messages.document import Status, StepStatus
+from ..messages.outputs import Outcome
 from .remote import Json
 
 __all__ = ["STYLES", "history_table", "instance_view", "instances_table", "moment", "print_out", "status_text"]
@@ -52,9 +54,12 @@ def status_text(status: str | None, *, paused: bool = False) -> Text:
 
 def instances_table(instances: list[Json], *, caption: str = "") -> Table:
     """One line per instance."""
-    table = Table(caption=caption or None, caption_justify="left")
-    for name in ("instance", "version", "status", "changed", "what is the matter"):
-        table.add_column(name, overflow="fold")
+    table = Table(caption=caption or None, caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("instance", overflow="fold")
+    table.add_column("version", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("changed", no_wrap=True)
+    table.add_column("what is the matter", overflow="fold")
     for each in instances:
         table.add_row(
             Text(each["id"]),
@@ -92,17 +97,22 @@ def instance_view(document: Json) -> Group:
 
 def history_table(instance: str, rows: list[Json]) -> Table:
     """One line per decision."""
-    table = Table(title=Text(instance), title_justify="left")
-    for name in ("#", "at", "what came", "outcome", "what changed", "sent", "status"):
-        table.add_column(name, overflow="fold")
+    table = Table(title=Text(instance), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("at", no_wrap=True)
+    table.add_column("what came", overflow="fold")
+    table.add_column("what it changed, what was sent", overflow="fold")
+    table.add_column("status", no_wrap=True)
     for row in rows:
+        plain = row["outcome"] == Outcome.APPLIED and not row["reason"]
+        came = _came(row["message"], instance)
+        done = [f"{change['what']}: {change['before'] or 'new'} → {change['after']}" for change in row["changes"]]
+        done += [f"sent {sent['id'].removeprefix(f'{instance}/')}" for sent in row["sent"]]
         table.add_row(
             str(row["revision"]),
             moment(row["at"]).partition(" ")[2],
-            Text(_came(row["message"], instance)),
-            Text(row["outcome"] + (f": {row['reason']}" if row.get("reason") else "")),
-            Text("\n".join(f"{c['what']}: {c['before'] or 'new'} → {c['after']}" for c in row["changes"])),
-            Text("\n".join(sent["id"].removeprefix(f"{instance}/") for sent in row["sent"])),
+            Text(came if plain else f"{came} ({row['outcome']}{': ' if row['reason'] else ''}{row['reason']})"),
+            Text("\n".join(done)),
             status_text(row["status"]),
         )
     return table
@@ -137,7 +147,7 @@ def _cause(cause: Json) -> Text:
 
 
 def _steps(steps: list[Json]) -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for name in ("step", "status", "attempts", "undo", "undo attempts", "since", "last error"):
         table.add_column(name, overflow="fold")
     for step in steps:
@@ -155,7 +165,7 @@ def _steps(steps: list[Json]) -> Table:
 
 
 def _timers(timers: list[Json]) -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("timer")
     table.add_column("due")
     for timer in timers:

@@ -86,6 +86,15 @@ def test_its_books_stay_beside_a_named_file_and_agree_with_the_report(tmp_path: 
     assert charged == once == shipped + refunded == 7
 
 
+@pytest.mark.kafka
+def test_the_same_demo_on_kafka_says_which_namespace_it_made(kafka_bootstrap: str, tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--orders", "10", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
+    assert re.search(rf"log kafka://{kafka_bootstrap}, namespace demo-[0-9a-f]{{8}},", printed)
+    assert "10 orders: 4 compensated, 6 completed" in printed
+    assert PASSED in printed
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_demo_on_the_same_file_is_told_who_is_there(tmp_path: Path) -> None:
     first = Started(tmp_path, "--log", "sqlite:///shop.db", "--orders", "5")
     try:

@@ -112,6 +112,15 @@ def test_a_log_that_cannot_be_used_is_one_sentence() -> None:
     refused(saga("run", CHECKOUT, "--log", "sqlite:///missing/x.db"), 1, "its folder does not exist; create")
 
 
+@pytest.mark.slow
+def test_an_absent_broker_is_said_once_and_within_seconds() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        log = f"kafka://127.0.0.1:{free.getsockname()[1]}"
+        refused(saga("topics", "check", "--log", log), 3, "no Kafka broker answers at 127.0.0.1:", "check the address")
+        refused(saga("run", CHECKOUT, "--log", log), 3, "no Kafka broker answers")
+
+
 def test_missing_topics_are_named_and_created_on_request() -> None:
     refused(saga("topics", "check", "--queue", "stock"), 1, "sagaline.commands.stock does not exist", "topics create")
     created = saga("topics", "create", CHECKOUT, "--queue", "stock", "--json")

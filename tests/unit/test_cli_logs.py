@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.contextvars import bound_contextvars
 
-from sagaline.orchestrator.logs import about, configure_logs
+from sagaline.orchestrator.logs import configure_logs
 from tests.unit.cli_kit import logs_restored
-
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +23,7 @@ def _restored() -> Iterator[None]:
 
 def test_json_lines_carry_level_logger_time_and_what_is_bound(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("json", "info")
-    with about("order-checkout/A-1", TRACE):
+    with bound_contextvars(instance="order-checkout/A-1", trace_id="0af7651916cd43dd8448eb211c80319c"):
         structlog.get_logger("sagaline.engine").info("decided", revision=3)
     structlog.get_logger("sagaline.engine").info("idle")
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
@@ -45,12 +44,12 @@ async def test_what_is_bound_stays_with_its_own_flow_of_control(capsys: pytest.C
     turn = asyncio.Event()
 
     async def first() -> None:
-        with about("a/1", None):
+        with bound_contextvars(instance="a/1"):
             await turn.wait()
             structlog.get_logger("sagaline.x").info("first")
 
     async def second() -> None:
-        with about("a/2", None):
+        with bound_contextvars(instance="a/2"):
             structlog.get_logger("sagaline.x").info("second")
             turn.set()
 

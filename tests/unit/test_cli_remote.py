@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sagaline.orchestrator.cli.app import app
+from sagaline.workers.examples.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -171,6 +172,41 @@ def test_a_token_is_asked_for_by_the_name_of_its_variable(shop: Process) -> None
     assert "wants a bearer token" in saga(shop, "list", code=1, token="")
     assert "does not know the given token" in saga(shop, "list", code=1, token="wrong")
     assert "SAGALINE_API_TOKEN" in saga(shop, "list", code=1, token="")
+
+
+def test_parts_in_processes_of_their_own_share_one_file_and_a_dead_worker_is_started_again(tmp_path: Path) -> None:
+    """The worker's process ends with exit code 1 in the middle of a charge; the next one charges the card, once."""
+    folders = {name: tmp_path / name for name in ("engine", "api", "first", "second")}
+    for folder in folders.values():
+        folder.mkdir()
+    log = {"SAGALINE_LOG": f"sqlite:///{tmp_path}/shop.db"}
+    (tmp_path / "shop.py").write_text(
+        "from sagaline.workers.examples.order_checkout import order_workers\n"
+        f"workers = order_workers({str(tmp_path / 'ledger.db')!r})\n"
+    )
+    worker = [*SAGA, "worker", "shop:workers"]
+    processes = [
+        Process(folders["engine"], [*SAGA, "run", CHECKOUT], **log),
+        Process(folders["api"], [*SAGA, "api", CHECKOUT, "--port", "0"], **log),
+        Process(folders["first"], worker, PYTHONPATH=str(tmp_path), **log),
+    ]
+    engine, api, first = processes
+    try:
+        engine.wait_for("(deciding for order-checkout)")
+        first.wait_for("(working as inventory on inventory)")
+        start(api, "B-1", customer="crash-carl")
+        assert first.running.wait(20) == 1
+        last = first.said.splitlines()[-1]
+        assert last.startswith("saga: worker 'payment' was ended by its handler of 'charge-card' (SystemExit)")
+        processes.append(Process(folders["second"], worker, PYTHONPATH=str(tmp_path), **log))
+        assert settled(api, "order-checkout/B-1")["status"] == "completed"
+        assert Ledger(tmp_path / "ledger.db").orders()["B-1"].charges == 1
+        for process in reversed(processes):
+            process.running.terminate()
+            assert process.running.wait(20) == (1 if process is first else 0), process.said
+    finally:
+        for process in processes:
+            process.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -34,7 +34,8 @@ __all__ = ["DemoOptions", "run_demo"]
 
 _ORDERS = 20
 _STAGGER_SECONDS = 0.15
-_HISTORY_PAUSE_SECONDS = 0.05
+_LOOK_SECONDS = 0.5
+_TRAILS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +129,7 @@ class _Demo:
     async def _watch(self, parts: Parts) -> None:
         while True:
             await parts.shop.look()
-            await asyncio.sleep(_HISTORY_PAUSE_SECONDS * 10)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _report(self, parts: Parts, wanted: set[str]) -> None:
         await parts.shop.look()
@@ -149,13 +150,17 @@ class _Demo:
             self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
 
     async def _trail(self, parts: Parts, outcome: Outcome) -> None:
-        """The undo with the most steps of this run, else of an earlier one."""
+        """The undo with the most steps, and of those the one with the fullest trace, of this run if it has any."""
         own = {plan.instance for plan in self._plans}
         undone = [order for order in outcome.orders.values() if order["status"] == Status.COMPENSATED]
+        undone.sort(key=lambda order: order["id"] not in own)
         if undone:
-            order = max(undone, key=lambda each: (each["id"] in own, len(each["steps"])))
-            spans = parts.spans.of_trace(order["trace_id"] or "")
-            print_trail(self._console, order, await parts.shop.history(order["id"]), spans)
+            spans = {order["id"]: parts.spans.of_trace(order["trace_id"] or "") for order in undone[:_TRAILS_MAX]}
+            order = max(
+                undone[:_TRAILS_MAX],
+                key=lambda each: (each["id"] in own, len(each["steps"]), len(spans[each["id"]])),
+            )
+            print_trail(self._console, order, await parts.shop.history(order["id"]), spans[order["id"]])
 
 
 async def _unless_ended(work: Awaitable[None], parts: Parts) -> None:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ..remote import Json
-from ..tables import moment, status_text
+from ..tables import status_text
 from .scenario import story_of
 from .shop import Shop
 
@@ -20,6 +21,8 @@ __all__ = ["live_table", "orders_table"]
 
 _FRAME_SECONDS = 0.25
 _LINES_SPARE = 10
+_ORDER_CHARS = 16
+_STATUS_CHARS = 12
 
 
 @asynccontextmanager
@@ -37,8 +40,7 @@ async def live_table(console: Console, shop: Shop, address: str, news: Callable[
         async def draw() -> None:
             while True:
                 table = orders_table(shop, max(5, console.height - _LINES_SPARE))
-                help_line = Text(f"API {address}   docs {address}/docs   {news()}   Ctrl-C ends", style="dim")
-                live.update(Group(table, help_line), refresh=True)
+                live.update(Group(table, Text(f"{news()}\nAPI {address}; Ctrl-C ends", style="dim")), refresh=True)
                 await asyncio.sleep(_FRAME_SECONDS)
 
         drawing = asyncio.create_task(draw(), name="live table")
@@ -53,20 +55,19 @@ def orders_table(shop: Shop, lines_max: int) -> Table:
     """Orders by id; of too many, those that changed last."""
     newest = sorted(shop.seen.values(), key=lambda order: order["updated_at"], reverse=True)[:lines_max]
     hidden = len(shop.seen) - len(newest)
-    table = Table(caption=f"and {hidden} more" if hidden else None, caption_justify="left")
-    for name in ("order", "what happens to it", "status", "why", "changed"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table = Table(caption=f"and {hidden} more" if hidden else None, caption_justify="left", box=SIMPLE_HEAD)
+    table.add_column("order", no_wrap=True, min_width=_ORDER_CHARS)
+    table.add_column("status", no_wrap=True, min_width=_STATUS_CHARS)
+    table.add_column("what happens to it", no_wrap=True, overflow="ellipsis", ratio=1)
     for order in sorted(newest, key=lambda order: (order["created_at"], order["id"])):
         table.add_row(
             Text(order["key"]),
-            story_of(order),
-            status_text(order["status"]),
-            Text(_why(order)),
-            moment(order["updated_at"]).partition(" ")[2],
+            status_text(order["status"], paused=order["paused"]),
+            Text(f"{story_of(order)}{_why(order)}"),
         )
     return table
 
 
 def _why(order: Json) -> str:
     cause = order["attention"] or order["cause"]
-    return str(cause["message"]) if cause else ""
+    return f": {cause['message']}" if cause else ""

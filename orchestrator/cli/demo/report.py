@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opentelemetry.sdk.trace import ReadableSpan
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -55,12 +56,14 @@ def print_outcomes(console: Console, outcome: Outcome) -> None:
         groups[group] += 1
         books = outcome.books.orders.get(order["key"], OrderBooks(order["key"]))
         sums.setdefault(group, Counter()).update({name: getattr(books, name) for name in _BOOKS})
-    table = Table(title="Outcomes", title_justify="left")
-    for name in ("orders", "what happened", "status", *_BOOKS):
-        table.add_column(name, justify="right" if name in ("orders", *_BOOKS) else "left")
+    table = Table(title="Outcomes", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("orders", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("what happened")
+    table.add_column("in the books")
     for (story, status), count in sorted(groups.items(), key=lambda group: (group[0][1], group[0][0])):
-        numbers = [str(sums[story, status][name]) for name in _BOOKS]
-        table.add_row(str(count), story, status_text(status), *numbers)
+        booked = [f"{name} {number}" for name in _BOOKS if (number := sums[story, status][name])]
+        table.add_row(str(count), status_text(status), story, ", ".join(booked) or "nothing")
     console.print(table)
     statuses = Counter(order["status"] for order in outcome.orders.values())
     counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
@@ -76,7 +79,7 @@ _BOOKS = ("reservations", "releases", "charges", "refunds", "bookings", "cancell
 
 def print_trail(console: Console, order: Json, history: list[Json], spans: list[ReadableSpan]) -> None:
     """One compensated order: its decisions, and its trace as a tree."""
-    console.print(Text(f"\nHow {order['id']} was undone ({story_of(order)})", style="bold"))
+    console.print(Text(f"\nHow one order was undone: {story_of(order)}", style="bold"))
     console.print(history_table(order["id"], history))
     if order["trace_id"] and spans:
         console.print(Text("\nIts trace: the request, each decision, each handler", style="bold"))

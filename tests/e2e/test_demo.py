@@ -173,10 +173,23 @@ def test_interrupted_before_its_end_it_stops_in_order(tmp_path: Path) -> None:
 
 def test_on_a_terminal_it_shows_a_live_table_until_it_is_interrupted(tmp_path: Path) -> None:
     """The report follows the Ctrl-C."""
+    printed = _interrupted(tmp_path, 8)
+    assert "Ctrl-C ends" in printed
+    assert PASSED in printed, printed[-3_000:]
+
+
+def test_interrupted_on_a_terminal_before_the_end_it_gives_no_verdict(tmp_path: Path) -> None:
+    printed = _interrupted(tmp_path, 1)
+    assert "Interrupted before all orders had ended: no verdict." in printed, printed[-3_000:]
+    assert "Check passed" not in printed
+
+
+def _interrupted(folder: Path, compensated: int) -> str:
+    """What a demo prints on a terminal that gets its Ctrl-C once so many orders are compensated in its table."""
     ours, theirs = pty.openpty()
     running = subprocess.Popen(
         [*DEMO, "--port", "0"],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment() | {"TERM": "xterm", "COLUMNS": "150", "LINES": "45"},
         stdin=theirs,
         stdout=theirs,
@@ -184,20 +197,19 @@ def test_on_a_terminal_it_shows_a_live_table_until_it_is_interrupted(tmp_path: P
         start_new_session=True,
     )
     os.close(theirs)
-    printed = ""
+    printed, interrupted = "", False
     try:
-        interrupted = False
         with suppress(OSError):  # the other end is closed: the demo has ended
             while chunk := os.read(ours, 65_536):
                 printed += chunk.decode(errors="replace")
-                if not interrupted and len(re.findall("compensated", printed.rpartition("what happens to it")[2])) >= 8:
+                table = printed.rpartition("what happens to it")[2]
+                if not interrupted and table.count("compensated") >= compensated:
                     interrupted = True
                     running.send_signal(signal.SIGINT)
         assert interrupted, printed[-3_000:]
-        assert "Ctrl-C ends" in printed
-        assert PASSED in printed, printed[-3_000:]
         assert running.wait(20) == 0
     finally:
         running.kill()
         running.wait()
         os.close(ours)
+    return printed

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import typer
@@ -76,6 +76,7 @@ class _Demo:
     def __init__(self, place: Place, options: DemoOptions, console: Console, plans: list[Plan]) -> None:
         self._place, self._options, self._console, self._plans = place, options, console, plans
         self._interactive = console.is_terminal and options.orders is None
+        self._complete = False
         self.wrong: list[str] = []
 
     async def run(self, listener: socket.socket) -> None:
@@ -91,6 +92,7 @@ class _Demo:
                 await self._until_interrupted(parts, wanted)
             else:
                 await _unless_ended(self._work(parts, wanted, 0.0), parts)
+                self._complete = True
             await self._report(parts, wanted)
 
     def _announce(self, parts: Parts) -> None:
@@ -121,10 +123,14 @@ class _Demo:
         def news() -> str:
             return f"a worker died {parts.crashes} times and was started again"
 
-        with suppress(asyncio.CancelledError):
+        try:
             async with live_table(self._console, parts.shop, parts.address, news):
                 await _unless_ended(self._work(parts, wanted, _STAGGER_SECONDS), parts)
+                self._complete = True
                 await _unless_ended(self._watch(parts), parts)
+        except asyncio.CancelledError:
+            if (this := asyncio.current_task()) is not None:
+                this.uncancel()
 
     async def _watch(self, parts: Parts) -> None:
         while True:
@@ -142,8 +148,11 @@ class _Demo:
         outcome = Outcome(orders=orders, books=books, crashes=parts.crashes)
         print_outcomes(self._console, outcome)
         await self._trail(parts, outcome)
-        self.wrong = verdict(outcome)
-        if self.wrong:
+        self.wrong = verdict(outcome) if self._complete else []
+        if not self._complete:
+            text = "\nInterrupted before all orders had ended: no verdict. With --log a later run finishes them."
+            self._console.print(Text(text, style="yellow"), soft_wrap=True)
+        elif self.wrong:
             self._console.print(Text("\nCHECK FAILED: " + "; ".join(self.wrong), style="bold red"), soft_wrap=True)
         else:
             checked = "every charge was made once and is shipped or refunded, nothing was done twice"

@@ -33,7 +33,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import JsonObject, Start
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.settings import Settings
-from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running
+from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running, tune_interpreter
 
 LINE: JsonObject = {"sku": "x", "quantity": 2}
 INPUT: JsonObject = {"order": {"id": "A-1001", "lines": [LINE, LINE, LINE]}}
@@ -155,7 +155,7 @@ async def case(options: argparse.Namespace, folder: str, name: str, concurrency:
 
 async def main(say: Callable[[str], Awaitable[None] | None]) -> None:
     options = arguments()
-    sys.setswitchinterval(0.0005)
+    tune_interpreter()
     for concurrency in map(int, options.concurrency.split(",")):
         with tempfile.TemporaryDirectory(dir=".") as folder:
             ours = await case(options, folder, "sagaline", concurrency)

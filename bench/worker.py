@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from flows import CONTRACTS, QUEUE, Ask, Done
 
 from sagaline.orchestrator.settings import Settings
-from sagaline.orchestrator.wiring import Base, open_base, prepare_topics
+from sagaline.orchestrator.wiring import Base, open_base, prepare_topics, tune_interpreter
 from sagaline.workers import Context, SqliteInbox, Worker
 from sagaline.workers.runtime import WorkerRuntime
 
@@ -43,7 +43,7 @@ async def run_worker(base: Base, inbox: Path | None, started: asyncio.Event | No
 
 
 async def main() -> None:
-    sys.setswitchinterval(0.0005)
+    tune_interpreter()
     with tempfile.TemporaryDirectory(dir=".") as folder:
         inbox = Path(folder) / "inbox.db" if os.environ.get("BENCH_INBOX") else None
         async with open_base(Settings()) as base:

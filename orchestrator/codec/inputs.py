@@ -43,18 +43,19 @@ def decode_input(record: Record) -> Start | Act | Reply:
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
         raise BadRecord(f"ce_type {kind!r} is not known to this version")
-    body: dict[str, Any] = _body(record)
-    if kind == COMPLETED:
-        body = {"reply": body}
-    body["id"] = required(headers, "ce_id")[:_MAX_ID_CHARS]
-    body["traceparent"] = trace_context(headers)
-    entity = _entity(record)
+    body, entity = _body(record), _entity(record)
+    attributes: dict[str, str | None] = {
+        "id": required(headers, "ce_id")[:_MAX_ID_CHARS],
+        "traceparent": trace_context(headers),
+    }
     if kind != START:
-        body["instance"] = entity
+        attributes["instance"] = entity
     if kind in (COMPLETED, REFUSED, FAILED):
-        body["command_id"] = required(headers, "ce_commandid")
+        attributes["command_id"] = required(headers, "ce_commandid")
+    if kind == COMPLETED:
+        return Completed(reply=body, **attributes)  # type: ignore[arg-type]  # required() gave text
     try:
-        message: Start | Act | Reply = adapter.validate_python(body)
+        message: Start | Act | Reply = adapter.validate_python(body | attributes)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -22,7 +23,11 @@ __all__ = [
     "instance_id",
 ]
 
-JsonObject = dict[str, JsonValue]
+if TYPE_CHECKING:
+    JsonObject = dict[str, JsonValue]
+else:
+    # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
+    JsonObject = dict[str, Any]
 
 
 def instance_id(definition: str, key: str) -> str:

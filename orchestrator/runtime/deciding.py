@@ -33,6 +33,7 @@ from .timers import DueTimer
 __all__ = ["BatchWork", "Deciding"]
 
 _log = structlog.get_logger("sagaline.engine")
+_DECIDED = {outcome: f"decisions.{outcome.value}" for outcome in Outcome}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +121,7 @@ class BatchWork:
 
     def _decide(self, message: Message, document: Document | None, record: Record | None) -> None:
         arrival = Arrival(message=message, now_ms=self._now_ms)
-        span = self._setup.tracing.start(
-            f"decide {type(message).__name__}",
-            message.traceparent,
-            kind=SpanKind.CONSUMER,
-            attributes={"sagaline.instance": message.instance},
-        )
+        span = self._span(message)
         try:
             decision = decide(self._definition(message, document), document, arrival, self._setup.limits)
         except Exception as error:
@@ -133,6 +129,15 @@ class BatchWork:
             text = f"the engine failed on this message: {type(error).__name__}: {error}; look at its log, then retry"
             decision = self._instead(document, arrival, CauseKind.CODE, text)
         self._store(decision, document, arrival, record, span)
+
+    def _span(self, message: Message) -> Span:
+        tracing = self._setup.tracing
+        if not tracing.enabled:
+            return tracing.start("decide", message.traceparent)
+        name, attributes = f"decide {type(message).__name__}", {"sagaline.instance": message.instance}
+        span = tracing.start(name, message.traceparent, kind=SpanKind.CONSUMER, attributes=attributes)
+        self._spans.append(span)
+        return span
 
     def _instead(self, document: Document | None, arrival: Arrival, kind: CauseKind, text: str) -> Decision:
         """The answer when the decision itself cannot be used."""
@@ -161,9 +166,10 @@ class BatchWork:
         self._act(decision, record, span)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._history(decision, arrival, record, span)
-        self._count(f"decisions.{decision.outcome.value}")
-        span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": after.status.value if after else ""})
-        self._spans.append(span)
+        self._count(_DECIDED[decision.outcome])
+        if self._setup.tracing.enabled:
+            status = after.status.value if after else ""
+            span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
 
     def _act(self, decision: Decision, record: Record | None, span: Span) -> None:
         for action in decision.actions:

@@ -13,10 +13,8 @@
     │       └── ActRefused       an operator's act that is illegal in this status
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
-    │   ├── NotYetDecided        accepted, but no decision within the asked wait
-    │   └── InboxUnavailable     (workers) the inbox's database did not answer in time
-    ├── OwnershipLost            nobody: another owner has taken the partition
-    ├── WorkerCrashed            (workers) a supervisor: start the worker again
+    │   └── NotYetDecided, InboxUnavailable (workers)
+    ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, goes on
     └── OperatorError            whoever runs the process
         ├── TopicMismatch        a topic has the wrong policy, partitions or replication
         ├── ConfigurationError   a setting is missing or unsafe

@@ -89,7 +89,7 @@ class TopicSpec(NamedTuple):
 
 
 class Owner(Protocol):
-    """The one processor of an input partition. Not safe for concurrent use: one task owns it.
+    """The one processor of an input partition. One poll and one commit at a time, by one user.
 
     After ``commit`` or ``poll`` raised anything but ``ValueTooLarge`` the owner is spent: ``release`` it and ``take``
     the partition again; what the new owner restores is the truth, also about a commit whose outcome was unknown.
@@ -122,7 +122,8 @@ class Owner(Protocol):
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         """What has arrived after the last record returned; waits up to ``timeout`` seconds for the first.
 
-        Returns at most ``max_records``, fewer as soon as nothing more is at hand; empty at the timeout.
+        Returns at most ``max_records``, fewer as soon as nothing more is at hand; empty at the timeout. May be awaited
+        while a ``commit`` is under way.
 
         Raises:
             LogUnavailable: the log is gone for longer than its deadline; release and take again.

@@ -50,21 +50,37 @@ class Deciding:
 
 
 class BatchWork:
-    """The overlay of one batch over the committed documents; thrown away unless its commit is known to be made."""
+    """The overlay of one batch over the committed documents; thrown away unless its commit is known to be made.
 
-    def __init__(self, setup: Deciding, owner: Owner, documents: Documents, now_ms: int) -> None:
-        self._setup, self._owner, self._documents, self._now_ms = setup, owner, documents, now_ms
+    Args:
+        below: the batch whose commit is under way; this one lies on top of it and falls with it.
+    """
+
+    def __init__(self, setup: Deciding, owner: Owner, documents: Documents, below: BatchWork | None) -> None:
+        self._setup, self._owner, self._documents = setup, owner, documents
         self._source = f"/{setup.topics.namespace}"
-        self._offset = owner.position.offset
+        self._offset, self._now_ms = owner.position if below is None else below.position
+        self._below = {} if below is None else below.changed
+        self.count = 0
         self.changed: dict[str, Document | None] = {}
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
         self._counts: dict[str, int] = {}
 
+    @property
+    def position(self) -> Position:
+        """Where its commit leaves the partition."""
+        return Position(self._offset, self._now_ms)
+
+    def tell(self, now_ms: int) -> None:
+        """The wall clock for what is decided from here on; never less than before."""
+        self._now_ms = max(self._now_ms, now_ms)
+
     def records(self, records: Iterable[Record]) -> None:
         """Decides what has arrived, in order."""
         for record in records:
+            self.count += 1
             self._offset = record.offset + 1
             if record.key and partition_of(record.key, self._setup.partitions) != self._owner.partition:
                 self._forward(record)
@@ -80,21 +96,28 @@ class BatchWork:
     def messages(self, messages: Iterable[Message]) -> None:
         """Decides messages that the owner itself has for its instances."""
         for message in messages:
+            self.count += 1
             self._decide(message, self._document(message.instance), None)
 
     def timers(self, timers: Iterable[DueTimer]) -> None:
-        """Decides timers that are due."""
+        """Decides timers that are due and still set; what was decided since they were indexed may have cleared them."""
         for due_ms, instance, timer in timers:
             document = self._document(instance)
-            parent = document.traceparent if document else None
+            if document is None or document.timers.get(timer) != due_ms:
+                continue
+            self.count += 1
             message = TimerFired(
-                id=f"{instance}/{timer}/{due_ms}", instance=instance, timer=timer, due_ms=due_ms, traceparent=parent
+                id=f"{instance}/{timer}/{due_ms}",
+                instance=instance,
+                timer=timer,
+                due_ms=due_ms,
+                traceparent=document.traceparent,
             )
             self._decide(message, document, None)
 
     def batch(self) -> Batch:
         """Everything decided so far, for one commit."""
-        return Batch(self._state, self._appends, Position(self._offset, self._now_ms))
+        return Batch(self._state, self._appends, self.position)
 
     def committed(self) -> None:
         """The batch is visible: its spans end, its counts count."""
@@ -106,6 +129,8 @@ class BatchWork:
     def _document(self, instance: str) -> Document | None:
         if instance in self.changed:
             return self.changed[instance]
+        if instance in self._below:
+            return self._below[instance]
         cached = self._documents.get(instance)
         if cached is not None:
             return cached

@@ -102,6 +102,7 @@ class Engine:
 
     async def _end(self, seat: _Seat) -> None:
         if seat.processor is not None:
+            seat.processor.stop()
             try:
                 await asyncio.wait_for(seat.processor.idle.wait(), _STOP_SECONDS)
             except TimeoutError:

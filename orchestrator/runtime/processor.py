@@ -8,12 +8,15 @@ Commit order, and what a crash in each gap does:
    whole; the next owner restores either before or after, never between.
 4. The overlay is merged into memory, timers are re-indexed, spans end. A crash: the next owner rebuilds all of it from
    the documents.
+
+While a commit is under way the next batch is decided on top of its overlay, and committed after it. A commit that is
+not known to be made ends the owner, and both overlays with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import structlog
@@ -24,7 +27,7 @@ from ..kernel.parking import missing_code, waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..ports.clock import Clock
-from ..ports.log import Owner
+from ..ports.log import Owner, Record
 from .deciding import BatchWork, Deciding
 from .documents import Documents
 from .timers import TimerIndex
@@ -41,9 +44,9 @@ _IDLE_SECONDS = 1.0
 
 
 class Processor:
-    """Drives one ``Owner`` until it is cancelled or the owner raises. Cancel it only while ``idle`` is set.
+    """Drives one ``Owner`` until it is cancelled or the owner raises.
 
-    ``restored`` is true once its documents are indexed and it decides.
+    ``restored`` is true once its documents are indexed and it decides. To end it: ``stop``, await ``idle``, cancel.
     """
 
     def __init__(self, owner: Owner, setup: Deciding, clock: Clock, *, on_restored: Callable[[], None]) -> None:
@@ -52,9 +55,18 @@ class Processor:
         self._documents = Documents()
         self._own: list[Message] = []
         self._caught_up = False
+        self._stopping = asyncio.Event()
+        self._polling: asyncio.Task[Sequence[Record]] | None = None
+        self._committing: tuple[BatchWork, asyncio.Task[None]] | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self.restored = False
+
+    def stop(self) -> None:
+        """Nothing new is begun; ``idle`` is set when the commit under way has ended."""
+        self._stopping.set()
+        if self._polling is not None:
+            self._polling.cancel()
 
     async def run(self) -> NoReturn:
         """Never returns.
@@ -65,21 +77,67 @@ class Processor:
         await self._restore()
         self.restored = True
         self._on_restored()
-        while True:
+        try:
+            while not self._stopping.is_set():
+                work = BatchWork(self._setup, self._owner, self._documents, self._below())
+                await self._fill(work)
+                await self._settle()
+                if work.count:
+                    self._committing = work, asyncio.create_task(self._commit(work))
+            await self._settle()
             self.idle.set()
-            wait_seconds = self._wait_seconds()
-            records = await self._owner.poll(max_records=_BATCH_MAX, timeout=wait_seconds)
-            self.idle.clear()
-            self._caught_up = self._caught_up or (not records and wait_seconds > 0)
-            now_ms = max(self._clock.now_ms(), self._owner.position.now_ms)
-            work = BatchWork(self._setup, self._owner, self._documents, now_ms)
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets this event")
+        finally:
+            await self._drop()
+
+    async def _fill(self, work: BatchWork) -> None:
+        """Decides what there is, until there is something and no commit before it is under way."""
+        while not self._stopping.is_set():
+            work.tell(self._clock.now_ms())
             own, self._own = self._own, []
             work.messages(own)
-            work.records(records)
-            due = self._timers.due(now_ms, _BATCH_MAX) if self._caught_up else []
-            work.timers(due)
-            if own or records or due:
-                await self._commit(work)
+            self._caught_up = self._caught_up or work.position.offset >= self._owner.backlog_end
+            if self._caught_up:
+                work.timers(self._timers.due(work.position.now_ms, _BATCH_MAX))
+            if work.count and self._committing is None:
+                return
+            await self._wait(work)
+
+    async def _wait(self, work: BatchWork) -> None:
+        """Until records arrive, the commit under way ends, or a timer is due; decides the records."""
+        waits: set[asyncio.Task[Sequence[Record]] | asyncio.Task[None]] = set()
+        if work.count < _BATCH_MAX:
+            if self._polling is None:
+                poll = self._owner.poll(max_records=_BATCH_MAX, timeout=_IDLE_SECONDS)
+                self._polling = asyncio.create_task(poll)
+            waits.add(self._polling)
+        if self._committing is not None:
+            waits.add(self._committing[1])
+        elif not work.count:
+            self.idle.set()
+        await asyncio.wait(waits, timeout=self._wait_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        self.idle.clear()
+        if self._committing is not None and self._committing[1].done():
+            await self._settle()
+        if self._polling in waits and self._polling is not None and self._polling.done():
+            polling, self._polling = self._polling, None
+            if not polling.cancelled():
+                self._decide(work, polling.result())
+
+    def _decide(self, work: BatchWork, records: Sequence[Record]) -> None:
+        work.tell(self._clock.now_ms())
+        work.records(records)
+        self._caught_up = self._caught_up or not records
+
+    def _below(self) -> BatchWork | None:
+        return None if self._committing is None else self._committing[0]
+
+    async def _settle(self) -> None:
+        """Waits for the commit under way; raises what it raised."""
+        if self._committing is not None:
+            await self._committing[1]
+            self._committing = None
 
     async def _commit(self, work: BatchWork) -> None:
         await self._owner.commit(work.batch())
@@ -88,19 +146,22 @@ class Processor:
             self._timers.replace(instance, document.timers if document else {})
         work.committed()
 
-    def _wait_seconds(self) -> float:
-        """How long to wait for records. No timer fires before what came ahead of this owner is decided.
+    async def _drop(self) -> None:
+        """Ends what is under way; the next owner settles it."""
+        tasks = [task for task in (self._polling, self._committing and self._committing[1]) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-        Otherwise every time-out that passed while nobody owned the partition would win over the answer that was there.
+    def _wait_seconds(self) -> float | None:
+        """How long until a timer is due; None: no timer fires now, or there is none.
+
+        No timer fires before what came ahead of this owner is decided. Otherwise every time-out that passed while
+        nobody owned the partition would win over the answer that was there.
         """
-        self._caught_up = self._caught_up or self._owner.position.offset >= self._owner.backlog_end
-        if self._own:
-            return 0.0
-        if not self._caught_up:
-            return _IDLE_SECONDS
-        due_ms = self._timers.next_due_ms()
+        due_ms = self._timers.next_due_ms() if self._caught_up else None
         if due_ms is None:
-            return _IDLE_SECONDS
+            return None
         return min(_IDLE_SECONDS, max(0, due_ms - self._clock.now_ms()) / 1000)
 
     async def _restore(self) -> None:

@@ -152,6 +152,19 @@ class OwnerContract(LogHarness):
         assert set(await contents(again)) == {b"a"}
         assert again.position == Position(4, 8)
 
+    async def test_a_poll_during_a_commit_returns_what_has_arrived(self, log: Log, topics: Topics) -> None:
+        owner = await self.owner(log, topics)
+        await log.append([out(topics.inputs, b"k", b"1", 0)])
+        assert len(await owner.poll(max_records=10, timeout=PATIENCE_SECONDS)) == 1
+        await log.append([out(topics.inputs, b"k", b"2", 0)])
+        committing = asyncio.create_task(owner.commit(batch({b"k": b"v"}, offset=1)))
+        await asyncio.sleep(0)
+        records = await owner.poll(max_records=10, timeout=PATIENCE_SECONDS)
+        assert [record.value for record in records] == [b"2"]
+        await committing
+        assert owner.position.offset == 1
+        await owner.release()
+
     async def test_large_state_is_restored_completely(self, log: Log, topics: Topics) -> None:
         await self.fill(log, topics)
         membership = await self.member(log, topics)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
+from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed, Refused, TimerFired
@@ -142,6 +143,18 @@ async def test_the_same_start_twice_makes_one_instance_and_another_input_is_refu
         assert third.outcome is Outcome.REFUSED
         second = await w.decided(instance, lambda r: r.message is not None and r.message.id == "r-2")
         assert second.outcome is Outcome.UNCHANGED
+        assert len(await w.everything(w.topics.commands("work"))) == 1
+
+
+async def test_what_arrives_during_a_commit_is_decided_on_top_of_it(log: SqliteLog) -> None:
+    """The same start again and again, not waiting for answers: one instance, one command, and every request answered."""
+    async with world(log, [two_steps()]) as w:
+        for number in range(60):
+            await w.start("A-1", request=f"r-{number}")
+        await w.decided("pair/A-1", lambda r: r.message is not None and r.message.id == "r-59")
+        records = [decode_history(record) for record in await w.everything(w.topics.history)]
+        assert [record.revision for record in records] == [1] * 60
+        assert [record.outcome for record in records].count(Outcome.APPLIED) == 1
         assert len(await w.everything(w.topics.commands("work"))) == 1
 
 

@@ -60,6 +60,7 @@ class KafkaOwner:
         self._on_release = on_release
         self._released = False
         self._lost: Exception | None = None
+        self._committing = False
         inputs = TopicPartition(self._topics.inputs, partition)
         self._reader = Reader(self._connection, {inputs: taken.position.offset})
 
@@ -83,7 +84,8 @@ class KafkaOwner:
             yield key, value
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
-        self._require_usable()
+        if not self._committing:
+            self._require_usable()
         try:
             return await self._reader.poll(max_records=max_records, timeout=timeout)
         except errors.OffsetOutOfRangeError as error:
@@ -103,11 +105,14 @@ class KafkaOwner:
             where: build(self._transactor.create_batch, where, entries, now_ms) for where, entries in placed.items()
         }
         self._lost = LogUnavailable("a commit of this owner did not end: release it and take the partition again")
+        self._committing = True
         try:
             await self._transactor.commit(batches)
         except BROKEN as error:
             self._lost = await self._verdict(error)
             raise self._lost from error
+        finally:
+            self._committing = False
         self._lost = None
         self._merge(batch)
 

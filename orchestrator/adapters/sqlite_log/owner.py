@@ -113,6 +113,7 @@ class SqliteOwner:
     def __init__(self, owned: OwnedPartition, documents: Documents, feed: Feed, router: Router, writer: Writer) -> None:
         self._owned, self._documents, self._feed, self._router, self._writer = owned, documents, feed, router, writer
         self._spent = ""
+        self._committing = False
         part = owned.input_part
         self._cursor = Cursor(feed)
         self._cursor.assign({part: TopicPartition(owned.inputs.name, owned.partition)}, {})
@@ -158,7 +159,8 @@ class SqliteOwner:
                 yield key, value
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
-        self._refuse_if_spent()
+        if not self._committing:
+            self._refuse_if_spent()
         try:
             return await self._cursor.poll(max_records, timeout)
         except LogUnavailable as error:
@@ -182,9 +184,13 @@ class SqliteOwner:
         superseded = [documents.ids[key] for key in state if key in documents.ids] + documents.duplicates
         # Spent until the outcome is known: also a caller that is cancelled here must not go on with this owner.
         self._spent = "the outcome of its last commit is unknown"
-        ids = await self._writer.submit(
-            Commit(self._owned.input_part, self._owned.epoch, rows, superseded, kept=len(state))
-        )
+        self._committing = True
+        try:
+            ids = await self._writer.submit(
+                Commit(self._owned.input_part, self._owned.epoch, rows, superseded, kept=len(state))
+            )
+        finally:
+            self._committing = False
         for (key, value), record_id in zip(state.items(), ids, strict=True):
             documents.put(key, record_id, value)
         documents.duplicates = []

@@ -148,10 +148,10 @@ class Processor:
 
     async def _drop(self) -> None:
         """Ends what is under way; the next owner settles it."""
-        tasks = [task for task in (self._polling, self._committing and self._committing[1]) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in (self._polling, self._committing and self._committing[1]):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def _wait_seconds(self) -> float | None:
         """How long until a timer is due; None: no timer fires now, or there is none.

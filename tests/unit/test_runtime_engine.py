@@ -147,7 +147,7 @@ async def test_the_same_start_twice_makes_one_instance_and_another_input_is_refu
 
 
 async def test_what_arrives_during_a_commit_is_decided_on_top_of_it(log: SqliteLog) -> None:
-    """The same start again and again, not waiting for answers: one instance, one command, and every request answered."""
+    """The same start again and again, not waiting for answers: one instance, one command, each request answered."""
     async with world(log, [two_steps()]) as w:
         for number in range(60):
             await w.start("A-1", request=f"r-{number}")

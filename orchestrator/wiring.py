@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -163,13 +162,11 @@ def tune_interpreter() -> None:
 
     The collector leaves alone what start-up made and looks at the rest less often: a batch holds thousands of young
     objects that reference counting frees by itself, and walking them at each 700th allocation cost a third of the
-    throughput (docs/performance.md). The shorter switch interval lets the embedded log's writer thread have the
-    interpreter back soon after each sync.
+    throughput (docs/performance.md).
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    sys.setswitchinterval(0.0005)
 
 
 def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple[Tracing, TracerProvider | None]:

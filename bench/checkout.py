@@ -3,8 +3,8 @@
     python bench/checkout.py --log sqlite
     python bench/checkout.py --log kafka --bootstrap 127.0.0.1:9092
 
-The floor moves the same records through the same log port and decides nothing. On SQLite everything is one process; on
-Kafka the workers are a process of their own. One JSON line per case on stdout.
+The floor moves the same records through the same log port and decides nothing, in one process. On SQLite everything is
+one process; on Kafka engine and worker are processes of their own. One JSON line per case on stdout.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from floor import floor
 from flows import QUEUE, flow
-from worker import run_worker
+from parts import run_engine, run_worker
 
 from sagaline.orchestrator.codec.inputs import encode_request
-from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import JsonObject, Start
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.settings import Settings
-from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running, tune_interpreter
+from sagaline.orchestrator.wiring import Base, open_base, prepare_topics, running, tune_interpreter
 
 LINE: JsonObject = {"sku": "x", "quantity": 2}
 INPUT: JsonObject = {"order": {"id": "A-1001", "lines": [LINE, LINE, LINE]}}
@@ -47,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=1)
     parser.add_argument("--concurrency", default="1,50,500", help="flows under way at a time, comma separated")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each case is measured, about")
+    parser.add_argument("--engines", type=int, default=1, help="on Kafka: processes that share the partitions")
     parser.add_argument("--inbox", action="store_true", help="workers with an inbox, as a money-handling one has")
     parser.add_argument("--no-floor", action="store_true")
     return parser.parse_args()
@@ -96,16 +96,19 @@ async def measure(base: Base, begin: Begin, concurrency: int, seconds: float) ->
 
 @asynccontextmanager
 async def sagaline(base: Base, options: argparse.Namespace) -> AsyncIterator[Begin]:
-    """The real thing: engine here, worker here or in a process of its own."""
-    part = engine(base, Registry([flow]))
+    """The real thing: engine and worker, here or in processes of their own."""
     async with AsyncExitStack() as stack:
         if options.log == "kafka":
-            await stack.enter_async_context(worker_process(base.settings, options.inbox))
+            await stack.enter_async_context(process("worker", base.settings, options.inbox))
+            for _ in range(options.engines):
+                await stack.enter_async_context(process("engine", base.settings, options.inbox))
         else:
             inbox = Path(f"{base.settings.sqlite_path}-inbox") if options.inbox else None
+            started = asyncio.Event()
             await stack.enter_async_context(running(run_worker(base, inbox), "worker"))
-        await stack.enter_async_context(running(part.run(), "engine"))
-        await part.processes(base.settings.partitions)
+            await stack.enter_async_context(running(run_engine(base, started), "engine"))
+            await started.wait()
+        tune_interpreter()
         yield lambda key: encode_request(
             base.topics.inputs,
             Start(id=key, definition=flow.name, key=key, input=INPUT),
@@ -115,8 +118,8 @@ async def sagaline(base: Base, options: argparse.Namespace) -> AsyncIterator[Beg
 
 
 @asynccontextmanager
-async def worker_process(settings: Settings, inbox: bool) -> AsyncIterator[None]:
-    """``bench/worker.py`` as a process; returns when it has subscribed."""
+async def process(role: str, settings: Settings, inbox: bool) -> AsyncIterator[None]:
+    """``bench/parts.py`` as a process; ready when it has subscribed, or taken its partitions."""
     environment = dict(os.environ) | {
         "SAGALINE_LOG": settings.log,
         "SAGALINE_NAMESPACE": settings.namespace,
@@ -124,18 +127,18 @@ async def worker_process(settings: Settings, inbox: bool) -> AsyncIterator[None]
         "SAGALINE_DEVELOPMENT": "1",
         "BENCH_INBOX": "1" if inbox else "",
     }
-    script = str(Path(__file__).parent / "worker.py")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, script, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    script = str(Path(__file__).parent / "parts.py")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, script, role, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
-    assert process.stdout is not None
+    assert child.stdout is not None
     try:
-        await asyncio.wait_for(process.stdout.readline(), 30)
+        await asyncio.wait_for(child.stdout.readline(), 30)
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 20)
+            child.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(child.wait(), 20)
 
 
 async def case(options: argparse.Namespace, folder: str, name: str, concurrency: int) -> dict[str, float]:
@@ -155,11 +158,15 @@ async def case(options: argparse.Namespace, folder: str, name: str, concurrency:
 
 async def main(say: Callable[[str], Awaitable[None] | None]) -> None:
     options = arguments()
-    tune_interpreter()
     for concurrency in map(int, options.concurrency.split(",")):
         with tempfile.TemporaryDirectory(dir=".") as folder:
             ours = await case(options, folder, "sagaline", concurrency)
-            row = {"log": options.log, "partitions": options.partitions, "concurrency": concurrency} | ours
+            row = {
+                "log": options.log,
+                "partitions": options.partitions,
+                "engines": options.engines,
+                "concurrency": concurrency,
+            } | ours
             if not options.no_floor:
                 below = await case(options, folder, "floor", concurrency)
                 row |= {f"floor_{key}": below[key] for key in ("flows_per_s", "p50_ms", "p99_ms")}

@@ -1,4 +1,7 @@
-"""The worker of the bench: handlers that answer at once. As a process it takes its settings from the environment."""
+"""The engine and the worker of the bench, whose handlers answer at once.
+
+As processes of their own (``parts.py engine`` and ``parts.py worker``) they take their settings from the environment.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from flows import CONTRACTS, QUEUE, Ask, Done
+from flows import CONTRACTS, QUEUE, Ask, Done, flow
 
+from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.settings import Settings
-from sagaline.orchestrator.wiring import Base, open_base, prepare_topics, tune_interpreter
+from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running, tune_interpreter
 from sagaline.workers import Context, SqliteInbox, Worker
 from sagaline.workers.runtime import WorkerRuntime
 
@@ -42,19 +46,29 @@ async def run_worker(base: Base, inbox: Path | None, started: asyncio.Event | No
             started.set()
 
 
-async def main() -> None:
-    tune_interpreter()
+async def run_engine(base: Base, started: asyncio.Event) -> None:
+    """Runs until cancelled; sets ``started`` when it processes a partition."""
+    part = engine(base, Registry([flow]))
+    async with running(part.run(), "engine") as task:
+        await part.processes(1)
+        started.set()
+        await task
+
+
+async def main(role: str) -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         inbox = Path(folder) / "inbox.db" if os.environ.get("BENCH_INBOX") else None
         async with open_base(Settings()) as base:
             await prepare_topics(base, [QUEUE])
             started = asyncio.Event()
-            task = asyncio.create_task(run_worker(base, inbox, started))
+            part = run_engine(base, started) if role == "engine" else run_worker(base, inbox, started)
+            task = asyncio.create_task(part)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
             await started.wait()
+            tune_interpreter()
             print("ready", flush=True)
             await asyncio.wait([task])
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1]))

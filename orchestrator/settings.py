@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     replication_factor: int = Field(3, ge=1, le=9, description="of topics that are created on Kafka")
     read_model: str | None = Field(None, description="SQLAlchemy URL; default: the log's own SQLite file")
     member_timeout: timedelta = Field(
-        timedelta(seconds=6), description="a silent process loses its partitions after it"
+        timedelta(seconds=6), ge=timedelta(seconds=1), description="a silent process loses its partitions after it"
     )
     host: str = Field("127.0.0.1", description="where the API listens")
     port: int = Field(8080, ge=0, le=65535)

@@ -76,6 +76,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
             address = await stack.enter_async_context(serving(app, listener, doors))
         said = _said(settings, engine, workers, address)
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        wiring.tune_interpreter()
         await any_ended(parts)
 
 

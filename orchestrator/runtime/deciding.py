@@ -25,7 +25,7 @@ from ..messages.outputs import DeadLetter, Decision, Outcome, SendCommand
 from ..messages.partitioning import partition_of
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..ports.topics import Topics
-from ..tracing import Span, SpanKind, Tracing
+from ..tracing import Span, SpanKind, Tracing, trace_id_of
 from .documents import Documents
 from .metrics import Metrics
 from .timers import DueTimer
@@ -150,7 +150,8 @@ class BatchWork:
         try:
             decision = decide(self._definition(message, document), document, arrival, self._setup.limits)
         except Exception as error:
-            _log.exception("decide failed", instance=message.instance, message_id=message.id)
+            trace_id = trace_id_of(message.traceparent)
+            _log.exception("decide failed", instance=message.instance, trace_id=trace_id, message_id=message.id)
             text = f"the engine failed on this message: {type(error).__name__}: {error}; look at its log, then retry"
             decision = self._instead(document, arrival, CauseKind.CODE, text)
         self._store(decision, document, arrival, record, span)
@@ -189,6 +190,9 @@ class BatchWork:
             self.changed[instance] = after
             self._state[instance.encode()] = encoded
         self._act(decision, record, span)
+        if after is not None and after.attention is not None and (before is None or before.attention is None):
+            trace_id, attention = trace_id_of(span.traceparent), after.attention
+            _log.warning("attention", instance=instance, trace_id=trace_id, kind=attention.kind, step=attention.step)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._history(decision, arrival, record, span)
         self._count(_DECIDED[decision.outcome])
@@ -250,7 +254,9 @@ class BatchWork:
         self._count("inputs.forwarded")
 
     def _dead(self, record: Record, reason: str) -> None:
-        _log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason)
+        key = (record.key or b"").decode(errors="replace")
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        _log.warning("dead letter", instance=key, place=place, reason=reason)
         self._appends.append(dead_letter(self._setup.topics.dead, self._owner.partition, record, reason))
         self._count("inputs.dead")
 

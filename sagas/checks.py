@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -15,26 +15,23 @@ from .errors import DefinitionError
 from .nodes import Node, Pivot, Step
 from .reads import relied_on
 
-if TYPE_CHECKING:
-    from .saga import Saga
-
 __all__ = ["check_saga"]
 
 _NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
-def check_saga(saga: Saga[Any]) -> None:
-    """Raises DefinitionError for the first mistake found in ``saga``."""
-    check_name("saga", saga.name)
-    where = f"saga {saga.name!r}"
-    check_json_model(f"{where}: its state", saga.state)
-    if saga.version < 1:
-        raise DefinitionError(f"{where}: version is {saga.version}; versions count from 1")
-    _check_flow(where, saga.flow)
-    steps = [node for node in saga.flow if isinstance(node, Step)]
+def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[Node[Any]]) -> None:
+    """Raises DefinitionError for the first mistake found in what a saga is made of."""
+    check_name("saga", name)
+    where = f"saga {name!r}"
+    check_json_model(f"{where}: its state", state)
+    if version < 1:
+        raise DefinitionError(f"{where}: version is {version}; versions count from 1")
+    _check_flow(where, flow)
+    steps = [node for node in flow if isinstance(node, Step)]
     _check_contracts(where, steps)
-    into = _check_into(where, saga.state, steps)
-    _check_builders(where, saga.state, saga.flow, into)
+    into = _check_into(where, state, steps)
+    _check_builders(where, state, flow, into)
 
 
 def _check_flow(where: str, flow: Sequence[Node[Any]]) -> None:

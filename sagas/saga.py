@@ -48,7 +48,7 @@ class Saga(Generic[S]):
         self.retention = retention
         if retention <= timedelta(0):
             raise DefinitionError(f"saga {name!r}: retention is {retention}; give a positive timedelta")
-        check_saga(self)
+        check_saga(name, version, state, self.flow)
         self.steps: dict[str, Step[S]] = {node.name: node for node in self.flow if isinstance(node, Step)}
         for step in self.steps.values():
             step._close(name)

@@ -134,3 +134,10 @@ def test_the_runner_finds_blocks_and_reports_what_fails(tmp_path: Path) -> None:
     assert execute(program, tmp_path).returncode == 3
     assert script(listed) == "false\ntrue"
     assert execute(listed, tmp_path).returncode == 1
+
+
+def test_every_proof_that_the_reliability_page_names_exists() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`", page)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / "tests" / name).is_file()] == []

@@ -98,16 +98,20 @@ class Processor:
             own, self._own = self._own, []
             work.messages(own)
             self._caught_up = self._caught_up or work.position.offset >= self._owner.backlog_end
-            if self._caught_up:
+            if self._caught_up and work.count < _BATCH_MAX:
                 work.timers(self._timers.due(work.position.now_ms, _BATCH_MAX))
             if work.count and self._committing is None:
                 return
             await self._wait(work)
 
     async def _wait(self, work: BatchWork) -> None:
-        """Until records arrive, the commit under way ends, or a timer is due; decides the records."""
+        """Until records arrive, the commit under way ends, or a timer is due; decides the records.
+
+        A full batch waits for nothing but the commit.
+        """
         waits: set[asyncio.Task[Sequence[Record]] | asyncio.Task[None]] = set()
-        if work.count < _BATCH_MAX:
+        full = work.count >= _BATCH_MAX
+        if not full:
             if self._polling is None:
                 poll = self._owner.poll(max_records=_BATCH_MAX, timeout=_IDLE_SECONDS)
                 self._polling = asyncio.create_task(poll)
@@ -116,7 +120,7 @@ class Processor:
             waits.add(self._committing[1])
         elif not work.count:
             self.idle.set()
-        await asyncio.wait(waits, timeout=self._wait_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=None if full else self._wait_seconds(), return_when=asyncio.FIRST_COMPLETED)
         self.idle.clear()
         if self._committing is not None and self._committing[1].done():
             await self._settle()

@@ -10,7 +10,7 @@ import pytest
 from tests.repo.tree import ROOT, files
 
 PATTERNS = {
-    "an absolute path of one machine": re.compile(r"(?<![\w./-])/(?:home|root|work|Users)/[\w.-]+|[A-Z]:\\Users\\"),
+    "an absolute path of one machine": re.compile(r"(?<![\w./-])/(?:home|root|Users)/[\w.-]+|[A-Z]:\\Users\\"),
     "a path in the folder for temporary files; take pytest's tmp_path": re.compile(r"(?<![\w./-])/(?:var/)?tmp/[\w-]+"),
     "the address of a package index": re.compile(
         r"--(?:extra-)?index-url|--find-links|--trusted-host|files\.python"
@@ -58,7 +58,7 @@ def test_no_committed_file_leaks() -> None:
     "text",
     [
         "data = '/home/somebody/orders.db'",
-        "cd /work/checkout && make",
+        "cd /root/checkout && make",
         "open('/tmp/saga.db')",
         "--index-url https://somewhere.example/simple",
         "see https://artifactory.example.com/pypi",
@@ -76,7 +76,7 @@ def test_the_leak_check_catches_what_is_planted(text: str) -> None:
     "text",
     [
         "GET /v1/instances/{id}",
-        "docs/work/page.md",
+        "docs/home/page.md",
         "${TMPDIR:-/tmp}",
         "http://127.0.0.1:8080/healthz",
         "https://pypi.org/",

@@ -270,6 +270,29 @@ async def test_a_reply_that_lay_in_the_log_is_heard_before_the_timers_that_passe
         ] == []
 
 
+@pytest.mark.slow
+async def test_many_timers_due_at_once_fire_in_bounded_batches(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_BATCH_MAX", 4)
+    sizes: list[int] = []
+    real = deciding.BatchWork.batch
+
+    def counted(self: deciding.BatchWork) -> Batch:
+        sizes.append(self.count)
+        return real(self)
+
+    monkeypatch.setattr(deciding.BatchWork, "batch", counted)
+    clock = HandClock()
+    async with world(log, [two_steps()], clock=clock) as w:
+        instances = [await w.start(f"A-{n}") for n in range(40)]
+        for instance in instances:
+            await w.command(instance, "first")
+        clock.at_ms += 3_600_000
+        for instance in instances:
+            await w.command(instance, "first", undo=True)
+    assert sum(sizes) >= 80
+    assert max(sizes) <= 4 + 3 + 4, "a batch that is not full yet may take one more poll and one more set of timers"
+
+
 async def test_compensation_runs_over_the_log(log: SqliteLog) -> None:
     async with world(log, [two_steps()]) as w:
         instance = await w.start("A-1")

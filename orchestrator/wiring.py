@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -36,6 +38,7 @@ from .tracing import Tracing
 __all__ = [
     "Base",
     "client",
+    "configure_metrics",
     "configure_tracing",
     "engine",
     "open_base",
@@ -60,7 +63,9 @@ class Base:
 
 
 @asynccontextmanager
-async def open_base(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Base]:
+async def open_base(
+    settings: Settings, tracing: Tracing | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Base]:
     """Opens the log that the settings name.
 
     Raises:
@@ -87,7 +92,7 @@ async def open_base(settings: Settings, tracing: Tracing | None = None) -> Async
             topics=Topics(settings.namespace),
             clock=clock,
             tracing=tracing or Tracing(),
-            metrics=Metrics(),
+            metrics=metrics or Metrics(),
         )
     finally:
         await log.close()
@@ -174,7 +179,7 @@ def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple
 
     ``extra`` also receives every span. Shut the provider down at the end, so that nothing is left unexported.
     """
-    wanted = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", "TRACES_ENDPOINT"))
+    wanted = _exports("TRACES")
     if not wanted and extra is None:
         return Tracing(), None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
@@ -185,3 +190,21 @@ def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple
     if extra is not None:
         provider.add_span_processor(extra)
     return Tracing(provider.get_tracer("sagaline")), provider
+
+
+def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
+    """Counters by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, else only counted.
+
+    Shut the provider down at the end, so that nothing is left unexported.
+    """
+    if not _exports("METRICS"):
+        return Metrics(), None
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
+    provider = MeterProvider([reader], resource=Resource.create({"service.name": service}))
+    return Metrics(provider), provider
+
+
+def _exports(signal: str) -> bool:
+    return any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") for name in ("ENDPOINT", f"{signal}_ENDPOINT"))

@@ -55,11 +55,13 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
     async with AsyncExitStack() as stack:
         parts: list[asyncio.Task[None]] = []
         tracing, provider = wiring.configure_tracing(name)
-        if provider is not None:
-            stack.callback(provider.shutdown)
+        metrics, meters = wiring.configure_metrics(name)
+        for exporter in (provider, meters):
+            if exporter is not None:
+                stack.callback(exporter.shutdown)
         doors = api_settings(settings)
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
-        base = await stack.enter_async_context(wiring.open_base(settings, tracing))
+        base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
         if engine.names:
             part = wiring.engine(base, engine)

@@ -10,11 +10,15 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Counters under ``sagaline.<name>``; ``counts`` holds the same totals for this process."""
+    """Counters under ``sagaline.<name>``; ``counts`` holds the same totals for this process.
 
-    def __init__(self) -> None:
+    Args:
+        provider: where they go; None: to the process's own provider, by default nowhere.
+    """
+
+    def __init__(self, provider: metrics.MeterProvider | None = None) -> None:
         self.counts: Counter[str] = Counter()
-        self._meter = metrics.get_meter("sagaline")
+        self._meter = metrics.get_meter("sagaline", meter_provider=provider)
         self._counters: dict[str, metrics.Counter] = {}
 
     def add(self, name: str, count: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Spans leave a real process by OTLP/HTTP: a checkout started over REST arrives at a collector as one trace."""
+"""Spans and counters leave a real process by OTLP/HTTP: a checkout arrives at a collector as one trace."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -26,16 +27,22 @@ WORKERS = "sagaline.workers.examples.order_checkout:order_workers()"
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[Span]]]:
-    """An OTLP/HTTP endpoint on the loopback, and the spans that it has received."""
+def collector() -> Iterator[tuple[str, list[Span], dict[str, int]]]:
+    """An OTLP/HTTP endpoint on the loopback, the spans that it has received, and the last total of each counter."""
     spans: list[Span] = []
+    totals: dict[str, int] = {}
 
     class Receive(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                for scope in resource.scope_spans:
-                    spans.extend(scope.spans)
+            if self.path == "/v1/metrics":
+                for measured in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                    for group in measured.scope_metrics:
+                        totals.update((m.name, m.sum.data_points[0].as_int) for m in group.metrics)
+            else:
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    for scope in resource.scope_spans:
+                        spans.extend(scope.spans)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -47,7 +54,7 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", spans
+        yield f"http://127.0.0.1:{server.server_port}", spans, totals
     finally:
         server.shutdown()
         thread.join()
@@ -57,7 +64,7 @@ def collector() -> Iterator[tuple[str, list[Span]]]:
 def test_a_checkout_arrives_at_the_collector_as_one_trace(tmp_path: Path) -> None:
     port = free_port()
     instance = f"http://127.0.0.1:{port}/v1/instances/order-checkout/A-1"
-    with collector() as (endpoint, spans):
+    with collector() as (endpoint, spans, totals):
         env = environment(SAGALINE_PORT=str(port), OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         with background(["saga", "run", SAGA, "--worker", WORKERS, "--api"], tmp_path, env):
             httpx.post(
@@ -69,6 +76,7 @@ def test_a_checkout_arrives_at_the_collector_as_one_trace(tmp_path: Path) -> Non
             while (seen := httpx.get(instance).json())["status"] != "completed":
                 assert time.monotonic() < deadline, seen
         ours = [span for span in spans if span.trace_id.hex() == TRACE]
+    assert totals["sagaline.decisions.applied"] == 5
     assert seen["trace_id"] == TRACE
     names = [span.name for span in ours]
     assert names.count("decide Start") == 1

@@ -404,7 +404,10 @@ async def line(process: subprocess.Popen[str]) -> str:
 def end(process: subprocess.Popen[str], *, kill: bool = False) -> str:
     if kill:
         process.kill()
-    rest, _ = process.communicate(timeout=30)
+    assert process.stdout is not None
+    rest = process.stdout.read()  # communicate(timeout=…) would pass over what readline has buffered
+    process.wait(30)
+    process.stdout.close()
     return rest
 
 

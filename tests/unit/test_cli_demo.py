@@ -72,6 +72,13 @@ def test_what_a_visitor_started_or_cancelled_may_end_as_it_has() -> None:
     assert verdict(outcome(order("my-own", "completed"), cancelled)) == []
 
 
+def test_an_order_whose_deadline_passed_while_no_demo_ran_must_be_compensated() -> None:
+    late = {"kind": "timeout", "message": "no outcome within 3 s"}
+    assert verdict(outcome(order("r-01-smooth", "compensated", late))) == []
+    [wrong] = verdict(outcome(order("r-01-smooth", "compensating", late)))
+    assert "ended otherwise than planned" in wrong
+
+
 def test_five_orders_hold_every_trouble_and_ids_tell_which() -> None:
     plans = plan_orders(20, "r")
     assert len({plan.order.id for plan in plans}) == 20

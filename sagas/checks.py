@@ -2,158 +2,211 @@
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
-from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
 from .contract import Contract, check_json_model, check_name
 from .errors import DefinitionError
-from .nodes import Node, Pivot, Step
-from .reads import relied_on
+from .event import Event
+from .fields import check_fields, fills
+from .functions import check_function, check_reads
+from .nodes import (
+    Ask,
+    Child,
+    Choose,
+    Each,
+    Emit,
+    Loop,
+    Node,
+    Parallel,
+    Pivot,
+    Route,
+    Scatter,
+    Sleep,
+    Step,
+    Wait,
+)
+from .tree import Tree
 
-__all__ = ["check_saga"]
-
-_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+__all__ = ["check_header", "check_saga"]
 
 
-def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[Node[Any]]) -> None:
-    """Raises DefinitionError for the first mistake found in what a saga is made of."""
-    check_name("saga", name)
-    where = f"saga {name!r}"
+def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> str:
+    """What every definition is checked for; returns how messages call it."""
+    check_name(what, name)
+    where = f"{what} {name!r}"
     check_json_model(f"{where}: its state", state)
     if version < 1:
         raise DefinitionError(f"{where}: version is {version}; versions count from 1")
-    _check_flow(where, flow)
-    steps = [node for node in flow if isinstance(node, Step)]
-    _check_contracts(where, steps)
-    into = _check_into(where, state, steps)
-    _check_builders(where, state, flow, into)
+    return where
 
 
-def _check_flow(where: str, flow: Sequence[Node[Any]]) -> None:
+def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[Node[Any]]) -> Tree:
+    """Where each node stands.
+
+    Raises:
+        DefinitionError: the first mistake found in what a saga is made of.
+    """
+    where = check_header("saga", name, version, state)
     for node in flow:
         if not isinstance(node, Node):
-            name = getattr(node, "__name__", repr(node))
+            called = getattr(node, "__name__", repr(node))
             raise DefinitionError(
-                f"{where}: {name} in its flow is not a node; decorate the function with @step(contract)"
+                f"{where}: {called} in its flow is not a node; decorate the function with @step(contract)"
             )
-    if not any(isinstance(node, Step) for node in flow):
+    if all(isinstance(node, Pivot) for node in flow):
         raise DefinitionError(f"{where}: its flow has no step; add one made with @step(contract)")
-    names = [node.name for node in flow]
-    for name in names:
-        if names.count(name) > 1 and name == "pivot":
-            raise DefinitionError(f"{where}: there are {names.count(name)} pivots; a flow has at most one")
-        if names.count(name) > 1:
+    tree = Tree(where, flow)
+    for spot in tree:
+        if isinstance(spot.node, Pivot) and spot.path:
             raise DefinitionError(
-                f"{where}: {names.count(name)} nodes are called {name!r}; names are the identity of a running "
-                f"instance, give each its own: @step(…, name='…')"
+                f"{where}: the pivot lies inside {spot.path[-1][0]!r}; place it on the top level of the flow"
             )
+        _check_past_pivot(where, spot.node, past=spot.past_pivot)
+    _check_declarations(where, [spot.node for spot in tree])
+    into = check_fields(where, state, tree)
+    _Functions(where, state, into).walk(flow, frozenset())
+    return tree
 
 
-def _check_contracts(where: str, steps: Sequence[Step[Any]]) -> None:
-    seen: dict[str, Contract[Any, Any]] = {}
-    for step in steps:
-        undo = step.compensation
-        for contract in (step.contract, *([undo.contract] if undo else [])):
-            if seen.setdefault(contract.name, contract) != contract:
-                raise DefinitionError(
-                    f"{where}: two different contracts are called {contract.name!r}; share one, or rename the other"
-                )
-
-
-def _check_into(where: str, state: type[BaseModel], steps: Sequence[Step[Any]]) -> dict[str, str]:
-    """Field -> name of the step that fills it."""
-    filled: dict[str, str] = {}
-    for step in steps:
-        field = step.options.into
-        if field is None:
-            continue
-        at = f"{where}, step {step.name!r}: into={field!r}"
-        info = state.model_fields.get(field)
-        if info is None:
-            raise DefinitionError(
-                f"{at}, but {state.__name__} has no such field; "
-                f"add `{field}: {step.contract.reply.__name__} | None = None` to it"
-            )
-        if info.is_required():
-            raise DefinitionError(f"{at} is required at the start; give the field a default, such as None")
-        if not _accepts(info.annotation, step.contract.reply):
-            raise DefinitionError(
-                f"{at} is declared as {info.annotation}, which does not take a {step.contract.reply.__name__}; "
-                f"declare it as `{step.contract.reply.__name__} | None = None`"
-            )
-        if field in filled:
-            raise DefinitionError(f"{at} is filled by step {filled[field]!r} already; give each its own field")
-        filled[field] = step.name
-    return filled
-
-
-def _accepts(annotation: Any, reply: type[BaseModel]) -> bool:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return any(_accepts(part, reply) for part in typing.get_args(annotation))
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _accepts(typing.get_args(annotation)[0], reply)
-    return annotation is Any or (isinstance(annotation, type) and issubclass(reply, annotation))
-
-
-def _check_builders(where: str, state: type[BaseModel], flow: Sequence[Node[Any]], into: dict[str, str]) -> None:
-    known: set[str] = set()
-    past_pivot = False
-    for node in flow:
-        past_pivot = past_pivot or isinstance(node, Pivot)
-        if not isinstance(node, Step):
-            continue
-        at = f"{where}, step {node.name!r}"
-        _check_builder(at, node.build, state, node.contract)
-        _check_reads(at, node.build, into, known)
-        if undo := node.compensation:
-            if past_pivot:
-                raise DefinitionError(f"{at} stands after the pivot and is never undone; remove its undo or the pivot")
-            _check_builder(f"{at}, its undo", undo.build, state, undo.contract)
-            _check_reads(f"{at}, its undo", undo.build, into, known)
-        if node.options.into is not None:
-            known.add(node.options.into)
-
-
-def _check_builder(at: str, build: Callable[[Any], Any], state: type[BaseModel], contract: Contract[Any, Any]) -> None:
-    if any(kind(build) for kind in _NOT_PLAIN):
-        raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
-    positional = [
-        parameter
-        for parameter in inspect.signature(build).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-    ]
-    if len(positional) != 1:
-        raise DefinitionError(f"{at}: its function takes {len(positional)} arguments; it takes one, the state")
-    try:
-        hints = typing.get_type_hints(build)
-    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
-        return
-    expected = hints.get(positional[0].name)
-    if _says(expected) and not issubclass(state, expected):
-        raise DefinitionError(f"{at}: its function reads a {expected.__name__}, the saga's state is {state.__name__}")
-    returns = hints.get("return")
-    if _says(returns) and not issubclass(returns, contract.command):
+def _check_past_pivot(where: str, node: Node[Any], *, past: bool) -> None:
+    if past and isinstance(node, Step) and node.compensation is not None:
         raise DefinitionError(
-            f"{at}: its function returns {returns.__name__}, "
-            f"contract {contract.name!r} sends {contract.command.__name__}"
+            f"{where}, step {node.name!r} stands after the pivot and is never undone; remove its undo or the pivot"
+        )
+    child = node.child if isinstance(node, Child) else node.part if isinstance(node, Each) else None
+    if child is not None and not past and child.has_pivot:
+        raise DefinitionError(
+            f"{where}, {node!r} runs {child!r}, which has a pivot and so cannot be undone as a unit; "
+            "place it after a pivot of this flow, or give the child none"
         )
 
 
-def _says(hint: Any) -> TypeGuard[type]:
-    """True for a plain class; ``Any`` is one since Python 3.11 and says nothing."""
-    return isinstance(hint, type) and hint is not Any
+def _check_declarations(where: str, nodes: Sequence[Node[Any]]) -> None:
+    contracts: dict[str, Contract[Any, Any]] = {}
+    events: dict[str, Event[Any]] = {}
+    for node in nodes:
+        for contract in _contracts_of(node):
+            if contracts.setdefault(contract.name, contract) != contract:
+                raise DefinitionError(
+                    f"{where}: two different contracts are called {contract.name!r}; share one, or rename the other"
+                )
+        for event in _events_of(node):
+            if events.setdefault(event.name, event) != event:
+                raise DefinitionError(
+                    f"{where}: two different events are called {event.name!r}; share one, or rename the other"
+                )
 
 
-def _check_reads(at: str, build: Callable[[Any], Any], into: dict[str, str], known: set[str]) -> None:
-    for field in sorted(relied_on(build)):
-        if field in into and field not in known:
-            raise DefinitionError(
-                f"{at}: it reads {field!r}, which only the reply of step {into[field]!r} fills and which may still be "
-                f"unknown then; use what is known from the start, or test `is not None` first"
-            )
+def _contracts_of(node: Node[Any]) -> tuple[Contract[Any, Any], ...]:
+    if isinstance(node, Step):
+        undo = node.compensation
+        return (node.declared, undo.contract) if undo else (node.declared,)
+    return ()
+
+
+def _events_of(node: Node[Any]) -> tuple[Event[Any], ...]:
+    if isinstance(node, Emit):
+        return (node.event,)
+    return tuple(each.event for each in node.expected) if isinstance(node, Wait) else ()
+
+
+class _Functions:
+    """Walks a flow in the order in which it runs, and knows at each node which fields are filled for certain."""
+
+    def __init__(self, where: str, state: type[BaseModel], into: Mapping[str, str]) -> None:
+        self._where, self._state, self._into = where, state, into
+
+    def walk(self, nodes: Sequence[Node[Any]], known: frozenset[str]) -> frozenset[str]:
+        for node in nodes:
+            self._check(node, known)
+            inside = [self.walk(branch.nodes, known) for branch in node.branches]
+            known |= self._after(node, known, inside)
+        return known
+
+    def _after(self, node: Node[Any], known: frozenset[str], inside: list[frozenset[str]]) -> frozenset[str]:
+        """What is filled for certain when the node is done."""
+        own = frozenset(field for field, _ in fills(node))
+        match node:
+            case Parallel() if node.options.need == len(inside):
+                return frozenset().union(*inside)
+            case Choose() if node.otherwise:
+                return frozenset.intersection(*inside)
+            case Route() if node.otherwise is not None:
+                return frozenset.intersection(*inside)
+            case Wait():
+                certain = node.options.on_timeout == "fail" and (node.options.need == "all" or len(node.expected) == 1)
+                return own if certain else frozenset()
+            case _:
+                return own
+
+    def _check(self, node: Node[Any], known: frozenset[str]) -> None:
+        at = f"{self._where}, {'run' if isinstance(node, Child) else type(node).__name__.lower()} {node.name!r}"
+        match node:
+            case Step():
+                self._step(at, node, known)
+            case Scatter():
+                pass  # each of its legs is a step
+            case Choose():
+                for case in node.cases:
+                    self._function(f"{at}, case {case.label!r}", case.predicate, known)
+            case Loop():
+                self._function(at, node.predicate, known)
+            case Sleep() if callable(node.duration):
+                self._function(at, node.duration, known)
+            case Emit():
+                self._function(at, node.build, known, node.event.model, for_=f"event {node.event.name!r} is a")
+                self._function(f"{at}, its key", node.key, known)
+            case Wait():
+                for expected in node.expected:
+                    self._function(f"{at}, key of {expected.event.name!r}", expected.key, known)
+            case Ask():
+                self._function(f"{at}, its question", node.options.question, known)
+                self._function(f"{at}, who", node.options.who, known)
+            case Child():
+                self._function(at, node.input, known, node.child.state, for_=f"{node.child!r} starts with a")
+            case Each():
+                self._function(at, node.options.of, known)
+                if node.options.gather is not None:
+                    takes = (self._state, node.part.state)
+                    for_ = "it gives the state, a"
+                    check_function(f"{at}, gather", node.options.gather, takes, self._state, for_=for_)
+            case Route():
+                self._function(at, node.by, known)
+            case _:
+                pass
+
+    def _step(self, at: str, node: Step[Any], known: frozenset[str]) -> None:
+        sends = f"contract {node.contract.name!r} sends"
+        self._function(at, node.build, known, node.contract.command, for_=sends)
+        if undo := node.compensation:
+            sends = f"contract {undo.contract.name!r} sends"
+            self._function(f"{at}, its undo", undo.build, known, undo.contract.command, for_=sends)
+        if node.options.locks is not None:
+            _check_template(f"{at}: locks={node.options.locks!r}", node.options.locks, self._state)
+
+    def _function(
+        self,
+        at: str,
+        function: Callable[..., Any],
+        known: frozenset[str],
+        gives: type[BaseModel] | None = None,
+        *,
+        for_: str = "",
+    ) -> None:
+        check_function(at, function, (self._state,), gives, for_=for_)
+        check_reads(at, function, self._into, known)
+
+
+def _check_template(at: str, template: str, state: type[BaseModel]) -> None:
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise DefinitionError(f"{at} is not a template: {error}; write fields in braces, 'order:{{id}}'") from error
+    for field in fields:
+        root = field.partition(".")[0].partition("[")[0]
+        if root not in state.model_fields:
+            raise DefinitionError(f"{at}: {state.__name__} has no field {root!r}; name one of its fields")

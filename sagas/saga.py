@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from .checks import check_saga
-from .contract import Contract
-from .errors import DefinitionError
-from .nodes import Node, Step
+from .definition import Definition
+from .nodes import Child, Each, Emit, Node, Pivot, Step, Wait
 
 __all__ = ["AnySaga", "Saga"]
 
 S = TypeVar("S", bound=BaseModel)
 
 
-class Saga(Generic[S]):
+class Saga(Definition[S]):
     """A definition: what happens in which order, and how it is undone.
 
     Args:
@@ -41,36 +40,20 @@ class Saga(Generic[S]):
         flow: Sequence[Node[S]],
         retention: timedelta = timedelta(days=7),
     ) -> None:
-        self.name = name
-        self.state = state
-        self.version = version
+        super().__init__("saga", name, state, version, retention)
         self.flow: tuple[Node[S], ...] = tuple(flow)
-        self.retention = retention
-        if retention <= timedelta(0):
-            raise DefinitionError(f"saga {name!r}: retention is {retention}; give a positive timedelta")
-        check_saga(name, version, state, self.flow)
-        self.steps: dict[str, Step[S]] = {node.name: node for node in self.flow if isinstance(node, Step)}
+        self.tree = check_saga(name, version, state, self.flow)
+        nodes = [spot.node for spot in self.tree]
+        self.has_pivot = any(isinstance(node, Pivot) for node in nodes)
+        self.steps = {node.name: node for node in nodes if isinstance(node, Step)}
         for step in self.steps.values():
             step._close(name)
-
-    def __repr__(self) -> str:
-        return f"Saga({self.name!r}, version={self.version})"
-
-    @property
-    def queues(self) -> frozenset[str]:
-        """Every queue that its commands travel on, those of undos included."""
-        return frozenset(contract.queue for contract in self.contracts)
-
-    @property
-    def contracts(self) -> tuple[Contract[BaseModel, BaseModel], ...]:
-        """Every contract it uses, once each, in order of first use."""
-        found: dict[str, Contract[BaseModel, BaseModel]] = {}
-        for step in self.steps.values():
-            found.setdefault(step.contract.name, step.contract)
-            if undo := step.compensation:
-                found.setdefault(undo.contract.name, undo.contract)
-        return tuple(found.values())
+        waits = [expected.event for node in nodes if isinstance(node, Wait) for expected in node.expected]
+        emits = [node.event for node in nodes if isinstance(node, Emit)]
+        self.events = tuple({event.name: event for event in (*waits, *emits)}.values())
+        runs = [node.child for node in nodes if isinstance(node, Child)]
+        self.children = tuple({id(c): c for c in (*runs, *(n.part for n in nodes if isinstance(n, Each)))}.values())
 
 
 AnySaga: TypeAlias = Saga[Any]
-"""A definition over whatever state: what the engine, clients and the command line take."""
+"""A saga over whatever state."""

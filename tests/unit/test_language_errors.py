@@ -198,12 +198,12 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "two pivots": (
         lambda: declare(make(), pivot, pivot),
-        "saga 'demo': there are 2 pivots; a flow has at most one",
+        "saga 'demo': there are two pivots; a flow has at most one",
     ),
     "two steps of one name": (
         lambda: declare(make(), make()),
-        "saga 'demo': 2 nodes are called 'a'; names are the identity of a running instance, "
-        "give each its own: @step(…, name='…')",
+        "saga 'demo': two nodes are called 'a'; names are the identity of a running instance, "
+        "give each its own: name='…'",
     ),
     "two contracts of one name": (
         _two_contracts_of_one_name,
@@ -224,7 +224,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "lambda without a name": (
         lambda: step(do)(lambda s: Do(n=1)),
-        "a lambda has no name of its own; give the step one: step(contract, name='…')",
+        "a lambda has no name of its own; give the step one: step(…, name='…')",
     ),
     "step timeout": (
         lambda: step(do, timeout=timedelta(0)),

@@ -1,23 +1,20 @@
-"""The nodes a flow is made of: ``step`` and ``pivot``.
-
-A node is a typed value, contravariant in the state: a node written for a base model fits every saga whose state derives
-from it. Nodes hold the author's pure functions and options; they never run anything.
-"""
+"""``step``: one command to a worker and its reply, with the undo that takes it back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from .contract import Contract, check_name
-from .errors import DefinitionError
-from .policy import Retry
+from ..contract import Contract
+from ..errors import DefinitionError
+from ..policy import Retry
+from .base import Node, check_span, name_of
 
-__all__ = ["Node", "Pivot", "Step", "Undo", "pivot", "step"]
+__all__ = ["Step", "StepOptions", "Trait", "Undo", "step"]
 
 S = TypeVar("S", bound=BaseModel)
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
@@ -32,26 +29,13 @@ UNDO_TIMEOUT: Final = timedelta(hours=24)
 UNDO_RETRY: Final = Retry(max_attempts=20, attempt_timeout=timedelta(minutes=5))
 
 
-_RESERVED: Final = frozenset({"instance", "paused", "pivot", "undo"})
+Trait: TypeAlias = Literal["read_only", "commutative", "reread"]
+"""What an author states about a step, for readers and checks; the engine acts on none of them.
 
-
-class Node(Generic[S_contra]):
-    """Anything that can stand in a saga's ``flow``."""
-
-    name: str
-
-
-class Pivot(Node[BaseModel]):
-    """The point of no return of a flow: past it the flow only goes forward."""
-
-    name = "pivot"
-
-    def __repr__(self) -> str:
-        return "pivot"
-
-
-pivot: Final[Node[BaseModel]] = Pivot()
-"""Place it in a flow once: failures before it are compensated, failures after it are retried and then shown."""
+``read_only``: it leaves nothing behind, so it needs no undo. ``commutative``: its effect does not depend on the order
+among other instances. ``reread``: its worker reads again what it changes and refuses when that has moved.
+Source of the last two: Frank and Zahle, "Semantic ACID properties in multidatabases" (countermeasures).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +54,14 @@ class Step(Node[S_contra]):
     def __init__(
         self, name: str, build: Callable[[S_contra], BaseModel], options: StepOptions, contract: Contract[Any, Any]
     ) -> None:
-        check_name("step", name)
-        if name in _RESERVED:
-            raise DefinitionError(f"step {name!r}: the name means something else in ids and histories; choose another")
         self.name = name
         self.contract = contract
+        self.declared = contract
+        """The contract as its author declared it; a leg of a scatter sends it to another queue."""
         self.build = build
         self.options = options
         self._undo: Undo[S_contra] | None = None
         self._saga: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Step({self.name!r})"
 
     @property
     def compensation(self) -> Undo[S_contra] | None:
@@ -105,7 +85,7 @@ class Step(Node[S_contra]):
             DefinitionError: the step has an undo already or stands in a saga already, or the timeout is not positive.
         """
         self._check_open()
-        _check_timeout(f"undo of step {self.name!r}", timeout)
+        check_span(f"undo of step {self.name!r}: timeout", timeout)
         return UndoDecorator(self, contract, timeout, retry)
 
     def _register(self, undo: Undo[Any]) -> None:
@@ -129,9 +109,12 @@ class Step(Node[S_contra]):
 class StepOptions:
     """What a step may be told beside its contract; see ``step``."""
 
-    into: str | None
-    timeout: timedelta
-    retry: Retry
+    into: str | None = None
+    timeout: timedelta = STEP_TIMEOUT
+    retry: Retry = STEP_RETRY
+    locks: str | None = None
+    traits: frozenset[Trait] = frozenset()
+    expected_within: timedelta | None = None
 
 
 class UndoDecorator(Generic[S_contra, U]):
@@ -153,15 +136,7 @@ class StepDecorator(Generic[C, R]):
         self._contract, self._options, self._name = contract, options, name
 
     def __call__(self, build: Callable[[S], C]) -> Step[S]:
-        name = self._name if self._name is not None else getattr(build, "__name__", "")
-        if name == "<lambda>":
-            raise DefinitionError("a lambda has no name of its own; give the step one: step(contract, name='…')")
-        return Step[S](name, build, self._options, self._contract)
-
-
-def _check_timeout(what: str, timeout: timedelta) -> None:
-    if timeout <= timedelta(0):
-        raise DefinitionError(f"{what}: timeout is {timeout}; give a positive timedelta")
+        return Step[S](name_of("step", build, self._name), build, self._options, self._contract)
 
 
 def step(
@@ -171,13 +146,18 @@ def step(
     timeout: timedelta = STEP_TIMEOUT,
     retry: Retry = STEP_RETRY,
     name: str | None = None,
+    locks: str | None = None,
+    traits: Collection[Trait] = (),
+    expected_within: timedelta | None = None,
 ) -> StepDecorator[C, R]:
     """Declares a step; decorates a pure function from the state to the command.
 
-    On success the reply is put into the state and the flow goes on. A business no (``Rejected``) starts compensation at
-    once; the step itself is not undone. What the worker raises is retried by policy. When the attempts or the timeout
-    run out before the pivot, the step may have happened: it is undone with the others. Past the pivot all three end in
-    ``attention``. On cancel, a step in flight is undone after its reply or its timeout.
+    - success: the reply is put into the state and the flow goes on.
+    - business no (``Rejected``): compensation begins at once; the step itself is not undone.
+    - exhaustion and timeout: the step may have happened; before the pivot it is undone with the others.
+    - past the pivot all three end in ``attention``, from where an operator's retry sends it again.
+    - cancel: a step in flight is undone after its reply or its timeout.
+    - undo: its own command, see ``Step.undo``; none declared: nothing is undone.
 
     Args:
         contract: the command, its reply and the queue.
@@ -186,9 +166,27 @@ def step(
         timeout: how long the step as a whole may take, all attempts and waits included, from its first command on.
         retry: see ``Retry``; by default 3 attempts.
         name: the step's identity in running instances; the function's name by default.
+        locks: a semantic lock, ``"order:{order.id}"``: fields of the state in braces. It is taken before the command
+            leaves and held until the instance has ended; who waits longer than ``timeout`` fails.
+        traits: see ``Trait``.
+        expected_within: a step not done by then is overdue: shown and counted, nothing else.
 
     Raises:
-        DefinitionError: names that cannot travel, a timeout that is not positive.
+        DefinitionError: names that cannot travel, a span that is not positive, an unknown trait.
     """
-    _check_timeout(f"step of contract {contract.name!r}", timeout)
-    return StepDecorator(contract, StepOptions(into=into, timeout=timeout, retry=retry), name)
+    where = f"step of contract {contract.name!r}"
+    check_span(f"{where}: timeout", timeout)
+    if expected_within is not None:
+        check_span(f"{where}: expected_within", expected_within)
+    for trait in traits:
+        if trait not in get_args(Trait):
+            raise DefinitionError(f"{where}: there is no trait {trait!r}; there are {', '.join(get_args(Trait))}")
+    options = StepOptions(
+        into=into,
+        timeout=timeout,
+        retry=retry,
+        locks=locks,
+        traits=frozenset(traits),
+        expected_within=expected_within,
+    )
+    return StepDecorator(contract, options, name)

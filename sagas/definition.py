@@ -1,0 +1,113 @@
+"""``Definition``: what a saga, a process manager and a routing slip share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from .contract import Contract
+from .errors import DefinitionError
+from .event import Event
+from .nodes import Step
+from .nodes.base import check_span
+
+__all__ = ["AnyDefinition", "Definition", "Invariant", "Migration", "StatusName"]
+
+S = TypeVar("S", bound=BaseModel)
+
+StatusName: TypeAlias = Literal["running", "compensating", "attention", "completed", "compensated", "abandoned"]
+Invariant: TypeAlias = Callable[[S, StatusName], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration(Generic[S]):
+    """How an open instance of an older version becomes one of this version; see ``Definition.migrate``."""
+
+    from_version: int
+    upgrade: Callable[[dict[str, JsonValue]], S]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
+
+
+class Definition(Generic[S]):
+    """A named, versioned definition over one state; checked when it is declared."""
+
+    def __init__(self, what: str, name: str, state: type[S], version: int, retention: timedelta) -> None:
+        self.name, self.state, self.version, self.retention = name, state, version, retention
+        check_span(f"{what} {name!r}: retention", retention)
+        self.steps: dict[str, Step[S]] = {}
+        self.events: tuple[Event[Any], ...] = ()
+        self.children: tuple[AnyDefinition, ...] = ()
+        self.migrations: dict[int, Migration[S]] = {}
+        self.invariants: dict[str, Invariant[S]] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, version={self.version})"
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """Every queue that its commands travel on, those of undos included."""
+        found = {step.contract.queue for step in self.steps.values()}
+        return frozenset(
+            found | {step.compensation.contract.queue for step in self.steps.values() if step.compensation}
+        )
+
+    @property
+    def contracts(self) -> tuple[Contract[BaseModel, BaseModel], ...]:
+        """Every contract it uses, once each, in order of first use."""
+        found: dict[str, Contract[BaseModel, BaseModel]] = {}
+        for step in self.steps.values():
+            found.setdefault(step.declared.name, step.declared)
+            if undo := step.compensation:
+                found.setdefault(undo.contract.name, undo.contract)
+        return tuple(found.values())
+
+    def migrate(
+        self, *, from_version: int, renamed: Mapping[str, str] | None = None, dropped: frozenset[str] = frozenset()
+    ) -> Callable[[Callable[[dict[str, JsonValue]], S]], Callable[[dict[str, JsonValue]], S]]:
+        """Declares how open instances of an older version go on as this one; decorates a pure function.
+
+        It is applied to an instance at its next message, once its own version is not deployed any more. The function
+        takes the stored state and gives the new one. When it raises, the instance stays as it was, in ``attention``.
+
+        Args:
+            from_version: an older one; migrations are not chained.
+            renamed: steps that have another name now, old name to new. Their effect keys stay those of the old name.
+            dropped: steps that are gone. An instance in which one of them has something to undo is not migrated.
+
+        Raises:
+            DefinitionError: not an older version, or declared twice.
+        """
+        if not 1 <= from_version < self.version:
+            raise DefinitionError(f"{self!r}: migrate from version {from_version}; give an older version, 1 or more")
+        if from_version in self.migrations:
+            raise DefinitionError(f"{self!r}: there are two migrations from version {from_version}; remove one")
+
+        def register(upgrade: Callable[[dict[str, JsonValue]], S]) -> Callable[[dict[str, JsonValue]], S]:
+            self.migrations[from_version] = Migration(
+                from_version=from_version, upgrade=upgrade, renamed=dict(renamed or {}), dropped=frozenset(dropped)
+            )
+            return upgrade
+
+        return register
+
+    def invariant(self, check: Invariant[S]) -> Invariant[S]:
+        """Declares what must always hold, of the state and the instance's status; ``saga verify`` looks for a way to
+        break it. Decorates a pure function that is true as long as all is well.
+
+        Raises:
+            DefinitionError: two of one name.
+        """
+        name = getattr(check, "__name__", "invariant")
+        if name in self.invariants:
+            raise DefinitionError(f"{self!r}: there are two invariants {name!r}; rename one")
+        self.invariants[name] = check
+        return check
+
+
+AnyDefinition: TypeAlias = Definition[Any]
+"""A definition over whatever state: what the engine, clients and the command line take."""

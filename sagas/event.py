@@ -1,0 +1,41 @@
+"""Events: something that happened, published under a key for whoever waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from .contract import check_json_model, check_name
+from .errors import DefinitionError
+
+__all__ = ["Event"]
+
+E = TypeVar("E", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Event(Generic[E]):
+    """A kind of event: its name on the wire and the model of its body.
+
+    Args:
+        name: the event's type; unique within a namespace.
+        model: pydantic model of the body.
+        keep: how long an event is kept for those who begin to wait for it later.
+
+    Raises:
+        DefinitionError: a name or model that cannot travel, a span that is not positive; the author mends it.
+    """
+
+    name: str
+    model: type[E]
+    _: KW_ONLY
+    keep: timedelta = timedelta(days=1)
+
+    def __post_init__(self) -> None:
+        check_name("event", self.name)
+        check_json_model(f"event {self.name!r}: its body", self.model)
+        if self.keep <= timedelta(0):
+            raise DefinitionError(f"event {self.name!r}: keep is {self.keep}; give a positive timedelta")

@@ -1,0 +1,82 @@
+"""Checks of the author's functions: plain and pure in form, of the right arguments and results."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from pydantic import BaseModel
+
+from .errors import DefinitionError
+from .reads import relied_on
+
+__all__ = ["check_function", "check_reads"]
+
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def check_function(
+    at: str,
+    function: Callable[..., Any],
+    takes: tuple[type[BaseModel], ...],
+    gives: type[BaseModel] | None = None,
+    *,
+    for_: str = "",
+) -> None:
+    """Raises DefinitionError unless a function takes these models and, where it says so, gives that one.
+
+    Args:
+        at: where it stands, for the message.
+        function: the author's.
+        takes: the state first.
+        gives: None: not a model, not checked.
+        for_: what wants the result, such as ``contract 'x' sends``.
+    """
+    if any(kind(function) for kind in _NOT_PLAIN):
+        raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
+    positional = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is parameter.empty
+    ]
+    if len(positional) != len(takes):
+        expected = "one, the state" if len(takes) == 1 else f"{len(takes)}, {' and '.join(t.__name__ for t in takes)}"
+        raise DefinitionError(f"{at}: its function takes {len(positional)} arguments; it takes {expected}")
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
+        return
+    for parameter, model in zip(positional, takes, strict=True):
+        expected_type = hints.get(parameter.name)
+        if _says(expected_type) and not issubclass(model, expected_type):
+            raise DefinitionError(
+                f"{at}: its function reads a {expected_type.__name__}, the saga's state is {model.__name__}"
+            )
+    returns = hints.get("return")
+    if gives is not None and _says(returns) and not issubclass(returns, gives):
+        raise DefinitionError(f"{at}: its function returns {returns.__name__}, {for_} {gives.__name__}")
+
+
+def _says(hint: Any) -> TypeGuard[type]:
+    """True for a plain class; ``Any`` is one since Python 3.11 and says nothing."""
+    return isinstance(hint, type) and hint is not Any
+
+
+def check_reads(at: str, function: Callable[..., Any], into: Mapping[str, str], known: frozenset[str]) -> None:
+    """Raises DefinitionError where a function relies on a field that may not be filled yet.
+
+    Args:
+        at: where it stands, for the message.
+        function: the author's.
+        into: field -> name of a node that fills it.
+        known: fields that are filled for certain.
+    """
+    for field in sorted(relied_on(function)):
+        if field in into and field not in known:
+            raise DefinitionError(
+                f"{at}: it reads {field!r}, which only the reply of step {into[field]!r} fills and which may still be "
+                f"unknown then; use what is known from the start, or test `is not None` first"
+            )

@@ -1,0 +1,97 @@
+"""``ask``: a person answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from ..contract import check_json_model
+from ..errors import DefinitionError
+from .base import Node, S_contra, check_span, node_name
+
+__all__ = ["Ask", "AskOptions", "Escalation", "ask"]
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalation:
+    """Who is asked as well when nobody has answered.
+
+    Args:
+        after: counted from the question.
+        to: people or roles, added to those who may answer.
+    """
+
+    after: timedelta
+    to: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(Generic[S_contra]):
+    """What is asked of whom; see ``ask``."""
+
+    form: type[BaseModel]
+    question: Callable[[S_contra], str]
+    who: Callable[[S_contra], Sequence[str]]
+    into: str
+    due: timedelta
+    escalation: Escalation | None
+
+
+class Ask(Node[S_contra]):
+    """A question to a person; made by ``ask``."""
+
+    def __init__(self, name: str, options: AskOptions[S_contra]) -> None:
+        self.name, self.options = name, options
+
+
+def ask(
+    name: str,
+    form: type[BaseModel],
+    *,
+    question: Callable[[S], str],
+    who: Callable[[S], Sequence[str]],
+    into: str,
+    due: timedelta,
+    escalation: Escalation | None = None,
+) -> Node[S]:
+    """Asks a person and waits for the filled form; answered through the API and the command line.
+
+    - success: somebody who may has answered with a valid form; it is in the state.
+    - business no: an answer is data; a "no" in the form is for a ``choose`` behind it.
+    - an answer that is not valid, or from somebody who may not, is refused with the reason and changes nothing.
+    - timeout (``due``): it fails as a timed-out step does (compensation, past the pivot ``attention``).
+    - cancel: the question is withdrawn at once. undo: there is nothing to undo.
+    - a function that raises puts the instance into ``attention``.
+
+    Who claims a question is the only one who may answer it, until it is given to somebody else.
+
+    Args:
+        name: its identity in running instances.
+        form: the pydantic model of the answer.
+        question: a pure function of the state: what people read.
+        who: a pure function of the state: the people or roles who may answer.
+        into: the field of the state that takes the form.
+        due: how long an answer is waited for.
+        escalation: who else is asked, and when.
+
+    Raises:
+        DefinitionError: a form that is not JSON, spans that are not positive, an escalation past the due date.
+    """
+    check_json_model(f"ask {name!r}: its form", form)
+    check_span(f"ask {name!r}: due", due)
+    if escalation is not None:
+        check_span(f"ask {name!r}: escalation.after", escalation.after)
+        if escalation.after >= due:
+            raise DefinitionError(
+                f"ask {name!r} escalates after {escalation.after}, it is due after {due}; escalate earlier"
+            )
+        if not escalation.to:
+            raise DefinitionError(f"ask {name!r} escalates to nobody; name somebody in Escalation.to")
+    options = AskOptions(form=form, question=question, who=who, into=into, due=due, escalation=escalation)
+    return Ask(node_name("ask", name), options)

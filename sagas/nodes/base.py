@@ -1,0 +1,96 @@
+"""What every node shares: a name, and the branches of those nodes that hold others.
+
+A node is a typed value, contravariant in the state: a node written for a base model fits every saga whose state derives
+from it. Nodes hold the author's pure functions and options; they never run anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from ..contract import check_name
+from ..errors import DefinitionError
+
+__all__ = ["Branch", "Node", "Nodes", "check_span", "name_of", "node_name", "nodes_of"]
+
+S = TypeVar("S", bound=BaseModel)
+S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
+
+_RESERVED: Final = frozenset({"instance", "paused", "pivot", "undo"})
+
+
+class Node(Generic[S_contra]):
+    """Anything that can stand in a saga's ``flow``."""
+
+    name: str
+
+    @property
+    def branches(self) -> tuple[Branch[Any], ...]:
+        """The flows inside it, each with the label that names it in histories; none for most nodes."""
+        return ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch(Generic[S_contra]):
+    """A flow inside a node."""
+
+    label: str
+    nodes: tuple[Node[S_contra], ...]
+
+
+Nodes: TypeAlias = Node[S] | Sequence[Node[S]]
+"""One node, or several that follow each other."""
+
+
+def nodes_of(where: str, nodes: Node[S] | Sequence[Node[S]]) -> tuple[Node[S], ...]:
+    """The nodes as a tuple.
+
+    Raises:
+        DefinitionError: it is empty, or something in it is not a node.
+    """
+    found = (nodes,) if isinstance(nodes, Node) else tuple(nodes)
+    if not found:
+        raise DefinitionError(f"{where} is empty; put a node into it")
+    for node in found:
+        if not isinstance(node, Node):
+            name = getattr(node, "__name__", repr(node))
+            raise DefinitionError(f"{where}: {name} is not a node; decorate the function with @step(contract)")
+    return found
+
+
+def node_name(kind: str, name: str) -> str:
+    """The name if a node may bear it.
+
+    Raises:
+        DefinitionError: it cannot travel, or means something else.
+    """
+    check_name(kind, name)
+    if name in _RESERVED:
+        raise DefinitionError(f"{kind} {name!r}: the name means something else in ids and histories; choose another")
+    return name
+
+
+def name_of(kind: str, function: object, name: str | None) -> str:
+    """The given name, or the function's own.
+
+    Raises:
+        DefinitionError: there is none, or it cannot be one.
+    """
+    found = name if name is not None else getattr(function, "__name__", "")
+    if found == "<lambda>":
+        raise DefinitionError(f"a lambda has no name of its own; give the {kind} one: {kind}(…, name='…')")
+    return node_name(kind, found)
+
+
+def check_span(what: str, span: timedelta) -> None:
+    """Raises DefinitionError unless the span is positive. ``what`` ends in the option's name."""
+    if not isinstance(span, timedelta) or span <= timedelta(0):
+        raise DefinitionError(f"{what} is {span}; give a positive timedelta")

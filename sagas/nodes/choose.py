@@ -1,0 +1,79 @@
+"""``choose``: the content-based router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from ..errors import DefinitionError
+from .base import Branch, Node, S_contra, node_name, nodes_of
+
+__all__ = ["OTHERWISE", "Choose", "When", "choose", "when"]
+
+S = TypeVar("S", bound=BaseModel)
+
+OTHERWISE: Final = "otherwise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class When(Generic[S_contra]):
+    """One case of a ``choose``; made by ``when``."""
+
+    label: str
+    predicate: Callable[[S_contra], bool]
+    nodes: tuple[Node[S_contra], ...]
+
+
+def when(predicate: Callable[[S], bool], *nodes: Node[S], name: str | None = None) -> When[S]:
+    """A case of a ``choose``: its nodes run when the predicate is true of the state and of no earlier case.
+
+    Args:
+        predicate: a pure function of the state.
+        nodes: one or more.
+        name: its label in histories; by default the name of its first node.
+
+    Raises:
+        DefinitionError: no node.
+    """
+    found = nodes_of("a case of a choose", nodes)
+    return When(label=name or found[0].name, predicate=predicate, nodes=found)
+
+
+class Choose(Node[S_contra]):
+    """One of several cases; made by ``choose``."""
+
+    def __init__(self, name: str, cases: tuple[When[S_contra], ...], otherwise: tuple[Node[S_contra], ...]) -> None:
+        self.name, self.cases, self.otherwise = name, cases, otherwise
+
+    @property
+    def branches(self) -> tuple[Branch[Any], ...]:
+        cases = tuple(Branch[Any](label=case.label, nodes=case.nodes) for case in self.cases)
+        return (*cases, Branch(label=OTHERWISE, nodes=self.otherwise)) if self.otherwise else cases
+
+
+def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name: str | None = None) -> Node[S]:
+    """Runs the first case whose predicate is true; the choice is kept, and not made again when the state changes.
+
+    - success: the nodes of the case are done. No case true and ``otherwise=None``: the flow goes on at once.
+    - business no, exhaustion, timeout, cancel, undo: as the nodes of the case say.
+    - a predicate that raises puts the instance into ``attention``; ``retry`` after a mended deploy asks it again.
+
+    Args:
+        cases: made by ``when``; one or more.
+        otherwise: what runs when none is true; None: nothing.
+        name: its identity; by default ``choose-`` and the label of the first case.
+
+    Raises:
+        DefinitionError: no case, or two cases of one label.
+    """
+    if not cases:
+        raise DefinitionError("a choose has no case; give it when(predicate, node)")
+    labels = [case.label for case in cases]
+    for label in labels:
+        if labels.count(label) > 1 or label == OTHERWISE:
+            raise DefinitionError(f"a choose has more than one case {label!r}; give each its own: when(…, name='…')")
+    rest = () if otherwise is None else nodes_of("otherwise of a choose", otherwise)
+    return Choose(node_name("choose", name or f"choose-{labels[0]}"), cases, rest)

@@ -1,0 +1,79 @@
+"""``each``: splitter and aggregator over a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from ..errors import DefinitionError
+from .base import Node, S_contra, node_name
+
+if TYPE_CHECKING:
+    from ..saga import Saga
+
+__all__ = ["Each", "EachOptions", "each"]
+
+S = TypeVar("S", bound=BaseModel)
+P = TypeVar("P", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachOptions(Generic[S_contra]):
+    """How parts are split and gathered; see ``each``."""
+
+    of: Callable[[S_contra], Sequence[BaseModel]]
+    gather: Callable[[Any, Any], BaseModel] | None
+    concurrency: int
+    tolerate: int
+
+
+class Each(Node[S_contra]):
+    """A saga per part; made by ``each``."""
+
+    def __init__(self, name: str, part: Saga[Any], options: EachOptions[S_contra]) -> None:
+        self.name, self.part, self.options = name, part, options
+
+
+def each(
+    part: Saga[P],
+    *,
+    of: Callable[[S], Sequence[P]],
+    gather: Callable[[S, P], S] | None = None,
+    concurrency: int = 10,
+    tolerate: int = 0,
+    name: str | None = None,
+) -> Node[S]:
+    """Runs a saga for every part of a collection, some at once, and gathers what they end with.
+
+    Each part is an instance of its own, so the collection may be large: this instance only counts. ``of`` is asked
+    again whenever parts are begun, so it must give the same parts in the same order; a reference in the state (a file
+    and a row number) is better than the content.
+
+    - success: every part has ended and at most ``tolerate`` of them failed. An empty collection is done at once.
+    - business no, exhaustion, timeout inside a part: the part compensates itself and counts as failed. With more than
+      ``tolerate`` failed, no further part is begun, those under way are cancelled, and this fails as a step does that
+      may have happened.
+    - cancel: the parts under way are cancelled, and their end is waited for.
+    - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first.
+    - a function that raises puts the instance into ``attention``.
+
+    Args:
+        part: the definition of one part; it is deployed with ours and has no pivot unless this stands past ours.
+        of: a pure function of the state: the first state of each part.
+        gather: a pure function that adds a completed part's last state to our state; parts come in any order.
+        concurrency: how many parts are under way at once, at most 1,000.
+        tolerate: how many parts may fail.
+        name: its identity; by default the part's name.
+
+    Raises:
+        DefinitionError: a number out of its range, a name that cannot travel.
+    """
+    found = node_name("each", name or part.name)
+    if not 1 <= concurrency <= 1_000:
+        raise DefinitionError(f"each {found!r} has concurrency={concurrency}; give 1 to 1,000")
+    if tolerate < 0:
+        raise DefinitionError(f"each {found!r} has tolerate={tolerate}; give 0 or more")
+    return Each(found, part, EachOptions(of=of, gather=gather, concurrency=concurrency, tolerate=tolerate))

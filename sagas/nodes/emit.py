@@ -1,0 +1,42 @@
+"""``emit``: publish an event, fire and forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from ..event import Event
+from .base import Node, S_contra, node_name
+
+__all__ = ["Emit", "emit"]
+
+S = TypeVar("S", bound=BaseModel)
+E = TypeVar("E", bound=BaseModel)
+
+
+class Emit(Node[S_contra]):
+    """An event that leaves; made by ``emit``."""
+
+    def __init__(
+        self, name: str, event: Event[Any], build: Callable[[S_contra], BaseModel], key: Callable[[S_contra], str]
+    ) -> None:
+        self.name, self.event, self.build, self.key = name, event, build, key
+
+
+def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], name: str | None = None) -> Node[S]:
+    """Publishes an event in the same commit as the decision that reached it, so exactly once.
+
+    - success: at once; nobody answers.
+    - business no, exhaustion, timeout: cannot happen. cancel: what is out is out.
+    - undo: an event cannot be taken back; emit another where that matters.
+    - a function that raises puts the instance into ``attention``.
+
+    Args:
+        event: its kind.
+        build: a pure function of the state that gives its body.
+        key: a pure function of the state that gives the key it is published under.
+        name: its identity; by default ``emit-`` and the event's name.
+    """
+    return Emit(node_name("emit", name or f"emit-{event.name}"), event, build, key)

@@ -1,0 +1,82 @@
+"""``route``: the dynamic router, whose table can be changed while flows run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from ..contract import check_name
+from ..errors import DefinitionError
+from .base import Branch, Node, S_contra, node_name, nodes_of
+
+__all__ = ["Facts", "Route", "route"]
+
+S = TypeVar("S", bound=BaseModel)
+
+Facts: TypeAlias = Mapping[str, str | int | float | bool | None]
+"""What the rules of a table are matched against."""
+
+
+class Route(Node[S_contra]):
+    """A branch looked up at run time; made by ``route``."""
+
+    def __init__(
+        self,
+        name: str,
+        table: str,
+        by: Callable[[S_contra], Facts],
+        to: tuple[Branch[S_contra], ...],
+        otherwise: str | None,
+    ) -> None:
+        self.name, self.table, self.by, self.otherwise = name, table, by, otherwise
+        self._branches = to
+
+    @property
+    def branches(self) -> tuple[Branch[Any], ...]:
+        return self._branches
+
+
+def route(
+    table: str,
+    *,
+    by: Callable[[S], Facts],
+    to: Mapping[str, Node[S] | Sequence[Node[S]]],
+    otherwise: str | None,
+    name: str | None = None,
+) -> Node[S]:
+    """Looks up in a table which branch runs; the table can be changed at any time, through API and command line.
+
+    A table is a list of rules, the first that matches the facts decides. An instance keeps the version of the table by
+    which it was routed: a later change does not touch it.
+
+    - success: the nodes of the branch are done.
+    - no rule matches, or there is no such table yet: ``otherwise`` runs; None: the flow goes on at once.
+    - a rule that names a branch which is not declared here puts the instance into ``attention``; ``retry`` asks the
+      table again.
+    - business no, exhaustion, timeout, cancel, undo: as the nodes of the branch say.
+    - a ``by`` that raises puts the instance into ``attention``.
+
+    Args:
+        table: its name; several flows may share it.
+        by: a pure function of the state: the facts that the rules look at.
+        to: the branches that rules can name.
+        otherwise: the branch when no rule matches.
+        name: its identity; by default ``route-`` and the table's name.
+
+    Raises:
+        DefinitionError: no branch, or an ``otherwise`` that is none of them.
+    """
+    check_name("table", table)
+    if not to:
+        raise DefinitionError(f"route by table {table!r} has no branch; give it to={{'name': node}}")
+    if otherwise is not None and otherwise not in to:
+        raise DefinitionError(
+            f"route by table {table!r}: otherwise={otherwise!r} is none of its branches {', '.join(to)}; name one"
+        )
+    branches = []
+    for label, nodes in to.items():
+        check_name("branch", label)
+        branches.append(Branch(label=label, nodes=nodes_of(f"branch {label!r} of a route", nodes)))
+    return Route(node_name("route", name or f"route-{table}"), table, by, tuple(branches), otherwise)

@@ -1,0 +1,69 @@
+"""``run``: a child saga, done and undone as one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from .base import Node, S_contra, check_span, node_name
+
+if TYPE_CHECKING:
+    from ..saga import Saga
+
+__all__ = ["Child", "run"]
+
+S = TypeVar("S", bound=BaseModel)
+K = TypeVar("K", bound=BaseModel)
+
+
+class Child(Node[S_contra]):
+    """A child saga; made by ``run``."""
+
+    def __init__(
+        self,
+        name: str,
+        child: Saga[Any],
+        input: Callable[[S_contra], BaseModel],
+        into: str | None,
+        timeout: timedelta | None,
+    ) -> None:
+        self.name, self.child, self.input, self.into, self.timeout = name, child, input, into, timeout
+
+
+def run(
+    child: Saga[K],
+    input: Callable[[S], K],
+    *,
+    into: str | None = None,
+    timeout: timedelta | None = None,
+    name: str | None = None,
+) -> Node[S]:
+    """Starts an instance of another saga and waits for its end.
+
+    - success: the child is ``completed``; its last state is in ours.
+    - business no, exhaustion, timeout inside the child: it compensates itself and then counts as a business no here;
+      there is nothing left of it to undo.
+    - timeout: the child is cancelled; with its end this fails as a timed-out step does.
+    - the child in ``attention``: we wait until its operator has closed it. Abandoned: it fails, and its undo needs an
+      operator.
+    - cancel: the child is cancelled, however deep, and its end is waited for.
+    - undo: a completed child is compensated as a unit. One that is past its own pivot cannot be; hence such a child may
+      only stand past our pivot.
+
+    Args:
+        child: its definition; it is deployed with ours.
+        input: a pure function of our state that gives the child's first state.
+        into: the field of our state that takes the child's last state.
+        timeout: how long the child may take; None: as long as it does.
+        name: its identity; by default the child's name.
+
+    Raises:
+        DefinitionError: a timeout that is not positive, a name that cannot travel.
+    """
+    found = node_name("run", name or child.name)
+    if timeout is not None:
+        check_span(f"run {found!r}: timeout", timeout)
+    return Child(found, child, input, into, timeout)

@@ -1,0 +1,123 @@
+"""``scatter``: one question to many queues, the answers gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from ..contract import Contract, check_name
+from ..errors import DefinitionError
+from ..policy import Retry
+from .base import Branch, Node, S_contra, check_span, name_of
+from .step import Step, StepOptions
+
+__all__ = ["Scatter", "ScatterOptions", "scatter"]
+
+S = TypeVar("S", bound=BaseModel)
+C = TypeVar("C", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterOptions:
+    """How answers are gathered; see ``scatter``. ``need`` counts answers."""
+
+    queues: tuple[str, ...]
+    into: str
+    deadline: timedelta
+    need: int
+    at_least: int
+    best: Callable[[Any], Any] | None
+
+
+class Scatter(Node[S_contra]):
+    """One question to many queues; made by the ``scatter`` decorator. ``legs``: one step for each queue."""
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[S_contra], BaseModel],
+        contract: Contract[Any, Any],
+        options: ScatterOptions,
+    ) -> None:
+        self.name, self.contract, self.options = name, contract, options
+        once = StepOptions(timeout=options.deadline, retry=Retry(max_attempts=1), traits=frozenset({"read_only"}))
+        self.legs: tuple[Step[S_contra], ...] = tuple(
+            Step(f"{name}.{queue}", build, once, replace(contract, queue=queue)) for queue in options.queues
+        )
+        for leg in self.legs:
+            leg.declared = contract
+
+    @property
+    def branches(self) -> tuple[Branch[Any], ...]:
+        return tuple(Branch(label=leg.contract.queue, nodes=(leg,)) for leg in self.legs)
+
+
+class ScatterDecorator(Generic[C, R]):
+    """Takes the function that builds the question; generic in the state it reads."""
+
+    def __init__(self, contract: Contract[C, R], options: ScatterOptions, name: str | None) -> None:
+        self._contract, self._options, self._name = contract, options, name
+
+    def __call__(self, build: Callable[[S], C]) -> Scatter[S]:
+        return Scatter[S](name_of("scatter", build, self._name), build, self._contract, self._options)
+
+
+def scatter(
+    contract: Contract[C, R],
+    *,
+    queues: Sequence[str],
+    into: str,
+    deadline: timedelta,
+    need: Literal["all", "first"] | int = "all",
+    at_least: int = 1,
+    best: Callable[[R], float] | None = None,
+    name: str | None = None,
+) -> ScatterDecorator[C, R]:
+    """Declares a scatter-gather; decorates a pure function from the state to the question.
+
+    The question goes to every queue at once, once. It must leave nothing behind: there is no undo.
+
+    - success: ``need`` answers are there, or at the deadline ``at_least`` as many. ``into`` takes the list of answers
+      in order of arrival, or with ``best`` the one with the lowest value.
+    - business no of one: it is out. Of so many that ``at_least`` cannot be reached: the scatter fails as a step does
+      that was refused.
+    - exhaustion: a worker that raises is out. timeout: with fewer than ``at_least`` answers at the deadline it fails as
+      a timed-out step does.
+    - late answers, after ``need`` or the deadline, are counted and change nothing.
+    - cancel: it ends at once.
+    - past the pivot what fails ends in ``attention``.
+
+    Args:
+        contract: the question and its answer; its queue is one of many here.
+        queues: two or more, each once.
+        into: a field of the state: a list of replies, or with ``best`` one reply.
+        deadline: how long answers are waited for.
+        need: so many answers are enough: all, the first, or a number.
+        at_least: so many are needed at the deadline, 1 or more.
+        best: what an answer costs.
+        name: its identity; the function's name by default.
+
+    Raises:
+        DefinitionError: numbers out of range, queues that are not unique, a deadline that is not positive.
+    """
+    where = f"scatter of contract {contract.name!r}"
+    check_span(f"{where}: deadline", deadline)
+    if len(queues) < 2 or len(set(queues)) < len(queues):
+        raise DefinitionError(f"{where} goes to {list(queues)}; give two or more queues, each once")
+    for queue in queues:
+        check_name(f"queue of {where}", queue)
+    count = {"all": len(queues), "first": 1}.get(need, need) if isinstance(need, str) else need
+    if not isinstance(count, int) or not 1 <= at_least <= count <= len(queues):
+        most = len(queues)
+        raise DefinitionError(
+            f"{where} needs {need!r} of {most} and at least {at_least}; give 1 <= at_least <= need <= {most}"
+        )
+    options = ScatterOptions(
+        queues=tuple(queues), into=into, deadline=deadline, need=count, at_least=at_least, best=best
+    )
+    return ScatterDecorator(contract, options, name)

@@ -1,0 +1,42 @@
+"""``sleep``: a durable wait for time alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from .base import Node, S_contra, check_span, node_name
+
+__all__ = ["Sleep", "sleep"]
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Sleep(Node[S_contra]):
+    """A wait for time; made by ``sleep``."""
+
+    def __init__(self, name: str, duration: timedelta | Callable[[S_contra], timedelta]) -> None:
+        self.name, self.duration = name, duration
+
+
+def sleep(name: str, duration: timedelta | Callable[[S], timedelta]) -> Node[S]:
+    """Waits by a timer in the instance's document; it costs nothing meanwhile and survives any crash.
+
+    - success: the time is over; never early.
+    - business no, exhaustion, timeout: cannot happen.
+    - cancel: it ends at once. undo: there is nothing to undo.
+    - a function that raises, or gives a negative span, puts the instance into ``attention``.
+
+    Args:
+        name: its identity in running instances.
+        duration: a span, or a pure function of the state that gives one.
+
+    Raises:
+        DefinitionError: a span that is not positive, a name that cannot travel.
+    """
+    if isinstance(duration, timedelta):
+        check_span(f"sleep {name!r}: duration", duration)
+    return Sleep(node_name("sleep", name), duration)

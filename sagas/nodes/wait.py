@@ -1,0 +1,88 @@
+"""``wait``: external events, found by any key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from ..errors import DefinitionError
+from ..event import Event
+from .base import Node, S_contra, check_span, node_name
+
+__all__ = ["Expected", "Wait", "WaitOptions", "expect", "wait"]
+
+S = TypeVar("S", bound=BaseModel)
+E = TypeVar("E", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected(Generic[S_contra]):
+    """One event that a ``wait`` waits for; made by ``expect``."""
+
+    event: Event[Any]
+    key: Callable[[S_contra], str]
+    into: str | None
+
+
+def expect(event: Event[E], *, key: Callable[[S], str], into: str | None = None) -> Expected[S]:
+    """An event to wait for.
+
+    Args:
+        event: its kind.
+        key: a pure function of the state: the key it is published under.
+        into: the field of the state that takes its body; None: that it came is enough.
+    """
+    return Expected(event=event, key=key, into=into)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitOptions:
+    """How a wait ends; see ``wait``."""
+
+    need: Literal["all", "any"]
+    timeout: timedelta
+    on_timeout: Literal["fail", "go_on"]
+
+
+class Wait(Node[S_contra]):
+    """A wait for events; made by ``wait``."""
+
+    def __init__(self, name: str, expected: tuple[Expected[S_contra], ...], options: WaitOptions) -> None:
+        self.name, self.expected, self.options = name, expected, options
+
+
+def wait(
+    *expected: Expected[S],
+    timeout: timedelta,
+    need: Literal["all", "any"] = "all",
+    on_timeout: Literal["fail", "go_on"] = "fail",
+    name: str | None = None,
+) -> Node[S]:
+    """Waits for events. One that came early, within its ``keep``, counts as well; the same one never counts twice.
+
+    - success: all (or any) of the events are there; their bodies are in the state.
+    - business no, exhaustion: cannot happen.
+    - timeout: it fails as a timed-out step does (compensation, past the pivot ``attention``), or with
+      ``on_timeout="go_on"`` the flow goes on without.
+    - cancel: it ends at once. undo: there is nothing to undo.
+    - a ``key`` that raises, or a body that does not fit the model, puts the instance into ``attention``.
+
+    Args:
+        expected: made by ``expect``; one or more.
+        timeout: how long.
+        need: whether all or any one is enough.
+        on_timeout: see above.
+        name: its identity; by default ``wait-`` and the first event's name.
+
+    Raises:
+        DefinitionError: nothing to wait for, a timeout that is not positive.
+    """
+    if not expected:
+        raise DefinitionError("a wait waits for nothing; give it expect(event, key=…)")
+    found = node_name("wait", name or f"wait-{expected[0].event.name}")
+    check_span(f"wait {found!r}: timeout", timeout)
+    return Wait(found, expected, WaitOptions(need=need, timeout=timeout, on_timeout=on_timeout))

@@ -1,0 +1,311 @@
+"""The way of one process to the broker: every port call goes through here, and here the fault plan is carried out.
+
+- A request that changes something is a *flight*: it arrives by a timer of its own, whatever becomes of its caller.
+  Where the connection breaks meanwhile, a coin of the plan says whether it still arrives.
+- A silent connection (cut, paused, killed) loses its places in all groups after the member time-out.
+- ``kill`` is the end of a process: no goodbye, nothing gets out any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from ..errors import LogUnavailable
+from .broker import Broker
+from .faults import Fault, Operation
+from .groups import Member
+
+__all__ = ["Connection"]
+
+T = TypeVar("T")
+
+_NOTHING_DONE = "the log did not answer, nothing was done; try again"
+_OUTCOME_UNKNOWN = "the log did not answer in time, the outcome is unknown; try again"
+
+
+class _Flight(Generic[T]):
+    """A request under way. ``answer``: where its caller waits, if there is one."""
+
+    def __init__(self, act: Callable[[], T], answer: asyncio.Future[T] | None) -> None:
+        self.act, self.answer = act, answer
+        self.handle: asyncio.Handle | None = None
+
+
+class Connection:
+    """Open from the beginning; see ``MemoryLog`` for the parameters."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        member_timeout_seconds: float,
+        deadline_seconds: float,
+        on_kill: Callable[[], None] | None = None,
+    ) -> None:
+        self.broker, self._faults = broker, broker.faults
+        self._member_timeout, self._deadline, self._on_kill = member_timeout_seconds, deadline_seconds, on_kill
+        self._flights: dict[_Flight[Any], None] = {}
+        self._leftover: list[Member] = []
+        self._listeners: dict[object, Callable[[], None]] = {}
+        self._ended = ""
+        self._cut = False
+        self._paused: asyncio.Event | None = None
+        self._silence: object | None = None
+        """Since when nothing is heard of us; None: we can be heard."""
+        self._faults.at_heal(self, self.mend)
+
+    # Its states
+
+    @property
+    def killed(self) -> bool:
+        return self._ended == "killed"
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the broker hears us."""
+        return self._silence is None and not self._ended
+
+    def cut(self, seconds: float | None = None) -> None:
+        """Nothing gets through, for so long or until ``mend``; calls raise at once."""
+        self._cut = True
+        self._fall_silent(seconds)
+        self._sever()
+
+    def pause(self, seconds: float | None = None) -> None:
+        """Calls wait, for so long or until ``mend``, and raise at their deadline."""
+        self._paused = self._paused or asyncio.Event()
+        self._fall_silent(seconds)
+
+    def mend(self) -> None:
+        """Ends a cut and a pause."""
+        if self._ended:
+            return
+        self._cut, self._silence = False, None
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set()
+        leftover, self._leftover = self._leftover, []
+        for member in leftover:
+            self.broker.groups.remove(member)
+        self.wake()
+
+    def kill(self) -> None:
+        """The process is gone: what is under way arrives or does not, and nothing follows."""
+        if not self._ended:
+            self._fall_silent(None)
+            self._end("killed")
+            self._sever()
+            if self._on_kill is not None:
+                self._on_kill()
+
+    def close(self) -> None:
+        """In good order: places in groups are given up at once. Idempotent."""
+        if not self._ended:
+            if self.reachable:
+                self.broker.groups.expire(self)
+            else:
+                asyncio.get_running_loop().call_later(self._member_timeout, self.broker.groups.expire, self)
+            self._end("closed")
+
+    def leave(self, member: Member) -> None:
+        """Gives up a place in a group, now or when we are heard again."""
+        if self.reachable:
+            self.broker.groups.remove(member)
+        elif not self._ended:
+            self._leftover.append(member)
+
+    def listen(self, who: object, wake: Callable[[], None] | None) -> None:
+        """Calls ``wake`` whenever the connection's state has changed; None: no longer."""
+        if wake is None:
+            self._listeners.pop(who, None)
+        else:
+            self._listeners[who] = wake
+
+    def wake(self) -> None:
+        for wake in list(self._listeners.values()):
+            wake()
+
+    def check(self) -> None:
+        """Raises: LogUnavailable, when nothing can get through."""
+        if self._ended:
+            raise LogUnavailable(f"this connection to the log is {self._ended}; open another one")
+        if self._cut:
+            raise LogUnavailable("the log is gone; it is tried again when it is back")
+
+    def _end(self, how: str) -> None:
+        self._ended = how
+        self._faults.at_heal(self, None)
+        if self._paused is not None:
+            self._paused.set()
+        self.wake()
+
+    def _fall_silent(self, seconds: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        silence = self._silence = object()
+        loop.call_later(self._member_timeout, self._expire, silence)
+        if seconds is not None:
+            loop.call_later(seconds, self._mend_of, silence)
+        self.wake()
+
+    def _expire(self, silence: object) -> None:
+        if self._silence is silence:
+            self.broker.groups.expire(self)
+
+    def _mend_of(self, silence: object) -> None:
+        if self._silence is silence:
+            self.mend()
+
+    def _sever(self) -> None:
+        """Of what is under way some still arrives; no answer does."""
+        flights, self._flights = self._flights, {}
+        for flight in flights:
+            if flight.handle is not None and self._faults.coin():
+                flight.handle.cancel()
+            if flight.answer is not None and not flight.answer.done():
+                flight.answer.set_exception(LogUnavailable(_OUTCOME_UNKNOWN))
+
+    # Calls
+
+    async def read(self, operation: Operation) -> Fault | None:
+        """Before a call that changes nothing; a fault that only the caller can carry out is handed to it.
+
+        Raises:
+            LogUnavailable: the log cannot be reached, or the plan says so.
+        """
+        fault = await self._enter(operation)
+        if fault is Fault.DELAY:
+            await asyncio.sleep(self._faults.seconds(fault))
+            await self._reach()
+            return None
+        return fault
+
+    async def write(
+        self, operation: Operation, act: Callable[[], T], otherwise: Mapping[Fault, Callable[[], T]] | None = None
+    ) -> T:
+        """A call that changes something: ``act`` does it, at one instant.
+
+        Args:
+            operation: says which faults it knows.
+            act: what the broker does.
+            otherwise: what it does instead under these faults.
+
+        Raises:
+            LogUnavailable: it was not done, or the outcome is unknown.
+        """
+        fault = await self._enter(operation)
+        if otherwise and fault in otherwise:
+            return await self._fly(otherwise[fault])
+        match fault:
+            case Fault.DELAY:
+                return await self._fly(act, self._faults.seconds(fault))
+            case Fault.UNANSWERED:
+                await self._settled(act)
+                raise LogUnavailable(_OUTCOME_UNKNOWN)
+            case Fault.LATE:
+                self._launch(act, None, self._faults.seconds(fault))
+                raise LogUnavailable(_OUTCOME_UNKNOWN)
+            case Fault.REORDER:
+                return await self._overtaken(act)
+            case Fault.CRASH_BEFORE:
+                self.kill()
+                raise LogUnavailable(_NOTHING_DONE)
+            case Fault.CRASH_AFTER:
+                await self._settled(act)
+                self.kill()
+                raise LogUnavailable(_OUTCOME_UNKNOWN)
+            case _:
+                return await self._fly(act)
+
+    async def _enter(self, operation: Operation) -> Fault | None:
+        await self._reach()
+        fault = self._faults.draw(operation)
+        match fault:
+            case None:
+                return None
+            case Fault.LOSE:
+                await asyncio.sleep(0)
+                raise LogUnavailable(_NOTHING_DONE)
+            case Fault.CUT:
+                self.cut(self._faults.seconds(fault))
+                self.check()
+            case Fault.PAUSE:
+                self.pause(self._faults.seconds(fault))
+                await self._reach()
+            case Fault.FULL:
+                self.broker.fill_disk(self._faults.seconds(fault))
+            case Fault.MOVE:
+                self.broker.groups.move(self._faults.random, self._faults.seconds(fault))
+            case Fault.POISON:
+                if not self.broker.poison():
+                    self._faults.not_done(fault)
+            case _:
+                return fault
+        return None
+
+    async def _reach(self) -> None:
+        self.check()
+        if self._paused is not None:
+            try:
+                async with asyncio.timeout(self._deadline):
+                    while self._paused is not None and not self._ended:
+                        await self._paused.wait()
+            except TimeoutError:
+                raise LogUnavailable(f"the log did not answer within {self._deadline:g} s; try again") from None
+            self.check()
+
+    def _launch(self, act: Callable[[], T], answer: asyncio.Future[T] | None, seconds: float) -> None:
+        loop, flight = asyncio.get_running_loop(), _Flight(act, answer)
+        self._flights[flight] = None
+        if seconds > 0:
+            flight.handle = loop.call_later(seconds, self._arrive, flight)
+        else:
+            flight.handle = loop.call_soon(self._arrive, flight)
+
+    def _arrive(self, flight: _Flight[Any]) -> None:
+        self._flights.pop(flight, None)
+        answer = flight.answer
+        try:
+            result = flight.act()
+        except Exception as error:
+            if answer is not None and not answer.done():
+                answer.set_exception(error)
+        else:
+            if answer is not None and not answer.done():
+                answer.set_result(result)
+
+    async def _fly(self, act: Callable[[], T], seconds: float = 0.0) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._launch(act, answer, seconds)
+        return await answer
+
+    async def _settled(self, act: Callable[[], T]) -> None:
+        """Carries it out and keeps the answer to itself."""
+        try:
+            await self._fly(act)
+        except LogUnavailable:
+            raise
+        except Exception:
+            return
+
+    async def _overtaken(self, act: Callable[[], T]) -> T:
+        """It arrives after the next append of anybody, or after a while."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        flight = _Flight(act, answer)
+        self._flights[flight] = None
+
+        def arrive(overtaken: bool) -> None:
+            self.broker.after_append(flight, None)
+            if handle.cancelled():  # the connection broke and the request with it
+                return
+            if overtaken:
+                handle.cancel()
+            else:
+                self._faults.not_done(Fault.REORDER)
+            self._arrive(flight)
+
+        handle = flight.handle = loop.call_later(self._faults.seconds(Fault.REORDER), arrive, False)
+        self.broker.after_append(flight, lambda: arrive(True))
+        return await answer

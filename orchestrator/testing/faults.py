@@ -1,0 +1,202 @@
+"""The fault plan: what goes wrong at which call, drawn from one seed; every fault that is injected is counted.
+
+- Connections and inboxes ask at every port call; each call suffers at most one fault of those that its operation knows.
+- A fault does only what the port allows its adapters: what a caller was told is done is done, and stays done.
+- ``heal`` ends everything: from then on each call succeeds. A request that is under way arrives in its time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+__all__ = ["FAULTS_OF", "Fault", "Faults", "Operation"]
+
+
+class Fault(StrEnum):
+    """What can go wrong with a call, or because of it."""
+
+    DELAY = "delay"
+    """The request, or a read's answer, takes a while. If its caller goes away meanwhile, it may arrive nevertheless."""
+    LOSE = "lose"
+    """It fails before anything was done."""
+    UNANSWERED = "unanswered"
+    """It is done, and reported as failed."""
+    LATE = "late"
+    """An append is reported as failed and arrives later; a commit is decided, and becomes visible or vanishes later."""
+    DOUBLE = "double"
+    """An append is written twice."""
+    TORN = "torn"
+    """An append is written up to some record, and reported as failed."""
+    REORDER = "reorder"
+    """An append is overtaken by the next one of any process."""
+    REDELIVER = "redeliver"
+    """A subscription loses its partitions and gets them again, from the committed positions."""
+    MOVE = "move"
+    """A group shares its partitions out anew; some belong to nobody for a while."""
+    CUT = "cut"
+    """The connection is gone for a while."""
+    PAUSE = "pause"
+    """The connection is silent for a while: calls wait, up to their deadline."""
+    FULL = "full"
+    """The log takes no writes for a while."""
+    POISON = "poison"
+    """Garbage is appended to a topic that engines or workers read."""
+    CRASH_BEFORE = "crash-before"
+    """The process ends just before a write."""
+    CRASH_AFTER = "crash-after"
+    """The process ends just after a write."""
+
+
+class Operation(StrEnum):
+    """A kind of port call, by what can go wrong with it."""
+
+    APPEND = "append"
+    COMMIT = "commit"
+    TAKE = "take"
+    JOIN = "join"
+    POLL = "poll"
+    RECEIVE = "receive"
+    """A subscription's poll."""
+    ADVANCE = "advance"
+    """A subscription's commit."""
+    READ = "read"
+    FIND = "find"
+    """An inbox's look-up."""
+    APPLY = "apply"
+    """An inbox's write."""
+
+
+_EVERYWHERE = (Fault.DELAY, Fault.LOSE, Fault.CUT, Fault.PAUSE)
+_CRASHES = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
+_AROUND = (Fault.MOVE, Fault.POISON)
+
+FAULTS_OF: Mapping[Operation, tuple[Fault, ...]] = {
+    Operation.APPEND: (
+        *_EVERYWHERE,
+        *(Fault.UNANSWERED, Fault.LATE, Fault.DOUBLE, Fault.TORN, Fault.REORDER, Fault.FULL),
+        *_AROUND,
+        *_CRASHES,
+    ),
+    Operation.COMMIT: (*_EVERYWHERE, Fault.UNANSWERED, Fault.LATE, Fault.FULL, *_AROUND, *_CRASHES),
+    Operation.TAKE: (*_EVERYWHERE, Fault.UNANSWERED, Fault.MOVE),
+    Operation.JOIN: (*_EVERYWHERE, Fault.MOVE),
+    Operation.POLL: (*_EVERYWHERE, *_AROUND),
+    Operation.RECEIVE: (*_EVERYWHERE, Fault.REDELIVER, *_AROUND),
+    Operation.ADVANCE: (*_EVERYWHERE, Fault.UNANSWERED, Fault.MOVE, *_CRASHES),
+    Operation.READ: _EVERYWHERE,
+    Operation.FIND: (Fault.DELAY, Fault.LOSE),
+    Operation.APPLY: (Fault.DELAY, Fault.LOSE, Fault.UNANSWERED, *_CRASHES),
+}
+"""Which faults each operation knows."""
+
+LONGEST_SECONDS: Mapping[Fault, float] = {
+    Fault.DELAY: 0.2,
+    Fault.LATE: 5.0,
+    Fault.REORDER: 0.5,
+    Fault.MOVE: 3.0,
+    Fault.CUT: 12.0,
+    Fault.PAUSE: 12.0,
+    Fault.FULL: 8.0,
+}
+"""How long the faults that last may last; each time is drawn from zero to this."""
+
+
+class Faults:
+    """One plan for a whole simulated world.
+
+    Args:
+        seed: everything that the plan draws comes from it.
+        rates: how many calls of a kind that knows the fault suffer it, 0 to 1; kinds left out do not occur.
+        longest_seconds: replaces some of ``LONGEST_SECONDS``.
+    """
+
+    def __init__(
+        self,
+        seed: int | str = 0,
+        rates: Mapping[Fault, float] | None = None,
+        *,
+        longest_seconds: Mapping[Fault, float] | None = None,
+    ) -> None:
+        self.random = random.Random(f"{seed}/faults")
+        self.counts: Counter[Fault] = Counter()
+        """How often each fault was injected."""
+        self._rates = dict(rates or {})
+        self._longest = {**LONGEST_SECONDS, **(longest_seconds or {})}
+        self._next: list[tuple[Fault, Operation | None]] = []
+        self._healers: dict[object, Callable[[], None]] = {}
+        self._tables: dict[Operation, tuple[tuple[float, Fault], ...]] = {}
+        self._tabulate()
+
+    def set_rate(self, fault: Fault, rate: float) -> None:
+        """From now on so many of the calls that know the fault suffer it, 0 to 1."""
+        self._rates[fault] = rate
+        self._tabulate()
+
+    def inject(self, fault: Fault, at: Operation | None = None) -> None:
+        """The next call that knows the fault suffers it, whatever the rates; ``at``: the next one of that kind.
+
+        Raises:
+            ValueError: calls of that kind do not know the fault.
+        """
+        if at is not None and fault not in FAULTS_OF[at]:
+            raise ValueError(f"{at} knows no {fault}; it knows {', '.join(FAULTS_OF[at])}")
+        self._next.append((fault, at))
+
+    def heal(self) -> None:
+        """Switches everything off and ends what lasts: cuts, pauses, a full disk, moves, late commits."""
+        self._rates.clear()
+        self._next.clear()
+        self._tabulate()
+        for healer in list(self._healers.values()):
+            healer()
+
+    # For those who ask
+
+    def draw(self, operation: Operation) -> Fault | None:
+        """What this call suffers; it is counted, and whoever asked carries it out."""
+        for index, (fault, at) in enumerate(self._next):
+            if at is operation or (at is None and fault in FAULTS_OF[operation]):
+                del self._next[index]
+                return self._counted(fault)
+        table = self._tables[operation]
+        if table:
+            drawn = self.random.random()
+            for bound, fault in table:
+                if drawn < bound:
+                    return self._counted(fault)
+        return None
+
+    def seconds(self, fault: Fault) -> float:
+        """How long it lasts this time."""
+        return self.random.uniform(0.0, self._longest[fault])
+
+    def coin(self) -> bool:
+        """One of two outcomes that are both allowed."""
+        return self.random.random() < 0.5
+
+    def not_done(self, fault: Fault) -> None:
+        """It was drawn and nothing came of it: it is not counted."""
+        self.counts[fault] -= 1
+
+    def at_heal(self, who: object, healer: Callable[[], None] | None) -> None:
+        """Calls ``healer`` at each ``heal``; None: no longer."""
+        if healer is None:
+            self._healers.pop(who, None)
+        else:
+            self._healers[who] = healer
+
+    def _counted(self, fault: Fault) -> Fault:
+        self.counts[fault] += 1
+        return fault
+
+    def _tabulate(self) -> None:
+        for operation, known in FAULTS_OF.items():
+            bound, table = 0.0, []
+            for fault in known:
+                if self._rates.get(fault, 0.0) > 0.0:
+                    bound += self._rates[fault]
+                    table.append((bound, fault))
+            self._tables[operation] = tuple(table)

@@ -1,0 +1,129 @@
+"""Groups in memory: who is a member, which partitions are whose now, and the committed positions of workers.
+
+Partition p of a topic belongs to the member of rank ``(p + turn) % members``; a move changes the turn and leaves some
+partitions to nobody for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..ports.log import TopicPartition
+
+__all__ = ["Groups", "Member"]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Member:
+    """One place in a group. ``wake`` is called whenever what belongs to it may have changed."""
+
+    group: str
+    topics: tuple[str, ...]
+    connection: object
+    wake: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Group:
+    members: list[Member] = field(default_factory=list)
+    turn: int = 0
+    away: frozenset[TopicPartition] = frozenset()
+
+
+class Groups:
+    """All groups of one broker.
+
+    Args:
+        partitions: how many a topic has.
+    """
+
+    def __init__(self, partitions: Callable[[str], int]) -> None:
+        self._partitions = partitions
+        self._groups: dict[str, _Group] = {}
+        self._epochs: dict[tuple[str, TopicPartition], int] = {}
+        self.positions: dict[tuple[str, TopicPartition], int] = {}
+        self.generation = 0
+        """Grows whenever an assignment may have changed."""
+
+    def enter(self, member: Member) -> None:
+        self._groups.setdefault(member.group, _Group()).members.append(member)
+        self._regroup(member.group)
+
+    def remove(self, member: Member) -> None:
+        """Hands over what it had. Idempotent."""
+        group = self._groups.get(member.group)
+        if group is not None and member in group.members:
+            group.members.remove(member)
+            member.wake()
+            self._regroup(member.group)
+
+    def expire(self, connection: object) -> None:
+        """Removes every member of a connection."""
+        for group in list(self._groups.values()):
+            for member in [one for one in group.members if one.connection is connection]:
+                self.remove(member)
+
+    def has(self, member: Member) -> bool:
+        group = self._groups.get(member.group)
+        return group is not None and member in group.members
+
+    def assignment(self, member: Member) -> dict[TopicPartition, None]:
+        """What belongs to a member now, in order; nothing when it is none any more."""
+        group = self._groups.get(member.group)
+        if group is None or member not in group.members:
+            return {}
+        found: dict[TopicPartition, None] = {}
+        for topic in member.topics:
+            sharing = [one for one in group.members if topic in one.topics]
+            for partition in range(self._partitions(topic)):
+                place = TopicPartition(topic, partition)
+                if sharing[(partition + group.turn) % len(sharing)] is member and place not in group.away:
+                    found[place] = None
+        return found
+
+    def move(self, drawn: random.Random, seconds: float) -> None:
+        """Shares one group's partitions out anew; about half of them belong to nobody for so long."""
+        if not self._groups:
+            return
+        name = drawn.choice(list(self._groups))
+        group = self._groups[name]
+        topics = {topic: None for member in group.members for topic in member.topics}
+        places = [TopicPartition(topic, p) for topic in topics for p in range(self._partitions(topic))]
+        group.turn += drawn.randrange(1, 8)
+        group.away = frozenset(place for place in places if drawn.random() < 0.5)
+        self._regroup(name)
+        asyncio.get_running_loop().call_later(seconds, self._return, name, group.away)
+
+    def heal(self) -> None:
+        for name, group in self._groups.items():
+            self._return(name, group.away)
+
+    def _return(self, name: str, away: frozenset[TopicPartition]) -> None:
+        group = self._groups[name]
+        if away and group.away is away:
+            group.away = frozenset()
+            self._regroup(name)
+
+    def _regroup(self, name: str) -> None:
+        self.generation += 1
+        for member in list(self._groups[name].members):
+            member.wake()
+
+    # Positions of workers
+
+    def claim(self, group: str, place: TopicPartition, held: int | None) -> tuple[int, int | None]:
+        """Takes a partition for its member: its epoch, and where to go on (None: it was held under that epoch)."""
+        epoch = self._epochs.get((group, place), 0)
+        if held is not None and held == epoch:
+            return epoch, None
+        self._epochs[group, place] = epoch + 1
+        return epoch + 1, self.positions.get((group, place), 0)
+
+    def advance(self, group: str, positions: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """Commits the next offset by partition, each with the epoch it was read under; old epochs are passed over."""
+        for place, (epoch, offset) in positions.items():
+            if self._epochs.get((group, place)) == epoch:
+                self.positions[group, place] = offset

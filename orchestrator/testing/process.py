@@ -1,4 +1,7 @@
-"""A simulated process: a connection of its own, the parts that run in it, and its sudden end."""
+"""A simulated process: a connection of its own, the parts that run in it, and its sudden end.
+
+What a part raises ends the whole process, as an exception that nobody catches would.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,8 @@ class Process:
         self.log = MemoryLog(broker, member_timeout=member_timeout, deadline=deadline, on_kill=self._end)
         self._inboxes: list[MemoryInbox] = []
         self._parts: list[asyncio.Task[None]] = []
+        self.error: Exception | None = None
+        """What ended it, where that was one of its own parts."""
 
     def inbox(self, store: InboxStore, *, retention: timedelta = timedelta(days=14)) -> MemoryInbox:
         """An inbox that dies with this process."""
@@ -45,7 +50,7 @@ class Process:
 
     def run(self, part: Coroutine[Any, Any, None], name: str = "") -> None:
         """Runs a part until it ends or the process does."""
-        self._parts.append(asyncio.create_task(part, name=f"{self.name} {name}".strip()))
+        self._parts.append(asyncio.create_task(self._guarded(part), name=f"{self.name} {name}".strip()))
 
     @property
     def killed(self) -> bool:
@@ -59,13 +64,9 @@ class Process:
         self.log.kill()
 
     async def ended(self) -> None:
-        """Returns when every part has ended, and raises what a part raised unless the process was killed."""
+        """Returns when every part has ended: it was killed, or a part raised (``error``), or all are done."""
         if self._parts:
             await asyncio.wait(self._parts)
-        if not self.killed:
-            for part in self._parts:
-                if not part.cancelled():
-                    part.result()
 
     async def stop(self) -> None:
         """Ends the process in good order: parts are cancelled and waited for, the log is closed."""
@@ -82,3 +83,11 @@ class Process:
             inbox.kill()
         for part in self._parts:
             part.cancel()
+
+    async def _guarded(self, part: Coroutine[Any, Any, None]) -> None:
+        try:
+            await part
+        except Exception as error:
+            if not self.killed:
+                self.error = error
+                self.kill()

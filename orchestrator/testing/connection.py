@@ -195,7 +195,7 @@ class Connection:
             LogUnavailable: it was not done, or the outcome is unknown.
         """
         fault = await self._enter(operation)
-        if otherwise and fault in otherwise:
+        if otherwise and fault is not None and fault in otherwise:
             return await self._fly(otherwise[fault])
         match fault:
             case Fault.DELAY:

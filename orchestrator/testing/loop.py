@@ -18,11 +18,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 __all__ = ["Deadlock", "EndlessRun", "SimLoop", "SimulationError", "run"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 STEPS_MAX = 20_000_000
 _CLEAN_UP_STEPS = 200_000
@@ -92,7 +93,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return self._now
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self._check_open()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -125,7 +126,7 @@ class SimLoop(asyncio.BaseEventLoop):
             self._prune_at = max(1_000, 2 * len(self._living))
         return made
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Calls the function now and here; an executor that is given is not used."""
         answer: asyncio.Future[T] = self.create_future()
         try:

@@ -83,6 +83,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._cancelled_count = 0
         self._living: dict[asyncio.Task[Any], int] = {}
         self._prune_at = 1_000
+        self.set_task_factory(self._make)
         self.steps = 0
         """Callbacks that have run."""
 
@@ -111,15 +112,11 @@ class SimLoop(asyncio.BaseEventLoop):
 
     # What runs
 
-    def create_task(
-        self, coro: Any, *, name: object = None, context: Context | None = None, **more: Any
-    ) -> asyncio.Task[Any]:
-        """As asyncio's; an unnamed one is named after its coroutine and its number in this loop."""
-        self._check_open()
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
+        """asyncio's factory for what ``create_task`` makes: numbered, and named after its coroutine."""
         number = next(self._order)
-        if name is None:
-            name = f"{getattr(coro, '__qualname__', 'unknown')}-{number}"
-        made: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=str(name), context=context, **more)
+        more["name"] = str(more.get("name") or f"{getattr(coro, '__qualname__', 'unknown')}-{number}")
+        made: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **more)
         self._living[made] = number
         if len(self._living) > self._prune_at:
             self._living = {one: number for one, number in self._living.items() if not one.done()}

@@ -7,14 +7,18 @@ from dataclasses import replace
 
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
-from ..messages.outputs import Change, Decision, Outcome
-from .flow import compensate, go_on, resume, undo_order
+from ..messages.outputs import Change, Decision, Outcome, Tell
+from .farewell import farewell
+from .flow import go_on, resume
 from .parking import apply_deferred, reopen, restore_timers
-from .run import RETENTION, Run
-from .sending import leg_of, send
+from .run import RETENTION, Run, told_id
+from .turning import compensate
+from .undoing import begin_undo, undo_order
+from .walk import begin
 
 __all__ = ["abandon", "apply_act", "fulfilled", "objection"]
 
+_STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 _CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
 
 
@@ -77,7 +81,9 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     )
     change = Change(what="instance", before=document.status, after=Status.ABANDONED)
     reason = f"left open: {', '.join(left) or 'nothing'}"
-    return Decision(document=closed, outcome=Outcome.APPLIED, changes=(change,), reason=reason)
+    last = farewell(document, document.steps, Status.ABANDONED, document.state, document.cause)
+    told = tuple(Tell(message=replace(each, id=told_id(document, n))) for n, each in enumerate(last, start=1))
+    return Decision(document=closed, outcome=Outcome.APPLIED, actions=told, changes=(change,), reason=reason)
 
 
 def _is_open(record: StepRecord) -> bool:
@@ -92,6 +98,7 @@ def _cancel(run: Run, act: Act) -> None:
     why = f": {act.reason}" if act.reason else ""
     compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
     apply_deferred(run)
+    go_on(run)
 
 
 def _pause(run: Run, _: Act) -> None:
@@ -104,12 +111,17 @@ def _resume(run: Run, _: Act) -> None:
 
 
 def _retry(run: Run, _: Act) -> None:
+    """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
     reopen(run)
-    stuck = (StepStatus.UNDO_FAILED,) if run.backward else (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED)
-    for name, record in list(run.steps.items()):
-        if record.status in stuck and not run.stopped:
-            send(run, leg_of(run.step(name), undo=run.backward), fresh=True)
-    go_on(run)
+    for place in list(run.steps):
+        record = run.steps[place]
+        if run.stopped:
+            break
+        if record.status is StepStatus.UNDO_FAILED:
+            begin_undo(run, place)
+        elif record.status in _STUCK and not run.unwinds(place):
+            begin(run, place)
+    resume(run)
 
 
 def _set_paused(run: Run, paused: bool) -> None:

@@ -14,19 +14,34 @@ from pydantic_core import to_json
 
 from ...sagas.policy import to_ms
 from ...sagas.saga import AnySaga
-from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
-from ..messages.inputs import Act, ActName, Arrival, JsonObject, Reply, Start, TimerFired
-from ..messages.outputs import Change, DeadLetter, Decision, Outcome
+from ..messages.document import Attention, CauseKind, Deferred, Document, Status, StepStatus
+from ..messages.entities import ChildEnd, ChildEnded, MayLeave, Unwind
+from ..messages.inputs import (
+    Act,
+    ActName,
+    Arrival,
+    Completed,
+    Failed,
+    JsonObject,
+    Refused,
+    Reply,
+    Signal,
+    Start,
+    TimerFired,
+)
+from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
 from .acts import abandon, apply_act, fulfilled, objection
 from .flow import go_on
 from .limits import Limits
 from .parking import LATE, NOT_DUE, missing_code, park, reopen, waits_for_code
-from .replies import on_reply, on_step_timer, open_attempt
-from .run import RETENTION, Run, as_json, said
+from .replies import on_reply, on_timer, open_attempt
+from .run import RETENTION, Run, as_json, said, told_id
+from .signals import on_signal, without_code
 
 __all__ = ["block", "decide"]
 
 _DEFAULT = Limits()
+STRAY = "nobody waits for this here (any more)"
 
 
 def decide(
@@ -43,18 +58,22 @@ def decide(
     message = arrival.message
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
+    if (answer := without_code(document, message)) is not None:
+        return answer
     if document is None:
         outcome = Outcome.REFUSED if isinstance(message, Act) else Outcome.IGNORED
         return Decision(document=None, outcome=outcome, reason="there is no such instance")
-    if isinstance(message, TimerFired) and message.timer == RETENTION:
-        return _expire(document, message, arrival.now_ms)
-    if isinstance(message, Act):
-        return _act(definition, document, message, arrival.now_ms, limits)
-    missing = missing_code(definition, document)
-    if definition is None or missing is not None:
-        return park(document, message, missing or "", arrival.now_ms, limits)
-    run = Run(definition, document, arrival.now_ms, limits)
-    return _timer(run, message) if isinstance(message, TimerFired) else _reply(run, message)
+    match message:
+        case TimerFired() if message.timer == RETENTION:
+            return _expire(document, message, arrival.now_ms)
+        case Act():
+            return _act(definition, document, message, arrival.now_ms, limits)
+        case Completed() | Refused() | Failed() | TimerFired():
+            return _coded(definition, document, message, arrival.now_ms, limits)
+        case _ if isinstance(message, Signal):
+            return _coded(definition, document, message, arrival.now_ms, limits)
+        case _:
+            return _ignored(document, f"a message of kind {message.kind!r} is not for an instance")
 
 
 def block(document: Document, arrival: Arrival, kind: CauseKind, message: str) -> Decision:
@@ -99,16 +118,16 @@ def _start(
     try:
         digest = input_digest(start.input)
         if document is not None:
-            return _started_again(document, digest)
+            return _started_again(document, start, digest)
         if definition is None:
             version = "" if start.version is None else f" version {start.version}"
-            return _dead(f"there is no definition {start.definition!r}{version} deployed here")
+            return _dead(start, f"there is no definition {start.definition!r}{version} deployed here")
         state = as_json(definition.state.model_validate_json(to_json(start.input)))
     except ValidationError as error:
         first = error.errors()[0]
-        return _dead(f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")
+        return _dead(start, f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")
     except Exception as error:
-        return _dead(f"the validators of the state raised {said(error)}")
+        return _dead(start, f"the validators of the state raised {said(error)}")
     fresh = Document(
         id=start.instance,
         definition=definition.name,
@@ -122,6 +141,7 @@ def _start(
         created_ms=now_ms,
         updated_ms=now_ms,
         traceparent=start.traceparent,
+        parent=start.parent,
     )
     run = Run(definition, fresh, now_ms, limits)
     run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
@@ -129,18 +149,54 @@ def _start(
     return run.decision()
 
 
-def _started_again(document: Document, digest: str) -> Decision:
+def _started_again(document: Document, start: Start, digest: str) -> Decision:
+    told = _child_refused(start, "there is an instance of that key already")
     if document.digest == digest:
-        return Decision(document=document, outcome=Outcome.UNCHANGED, reason="started already with this input")
-    return Decision(document=document, outcome=Outcome.REFUSED, reason="started already with another input")
+        reason = "started already with this input"
+        return Decision(document=document, outcome=Outcome.UNCHANGED, actions=told, reason=reason)
+    return Decision(
+        document=document, outcome=Outcome.REFUSED, actions=told, reason="started already with another input"
+    )
 
 
-def _dead(reason: str) -> Decision:
-    return Decision(document=None, outcome=Outcome.REFUSED, actions=(DeadLetter(reason=reason),), reason=reason)
+def _dead(start: Start, reason: str) -> Decision:
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_child_refused(start, reason))
+    return Decision(document=None, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+
+
+def _child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
+    """A parent learns that its child does not begin."""
+    at = start.parent
+    if at is None:
+        return ()
+    ended = ChildEnded(
+        id=f"{start.id}/answer",
+        instance=at.instance,
+        place=at.place,
+        index=at.index,
+        child=start.instance,
+        end=ChildEnd.REFUSED,
+        reason=reason,
+    )
+    return (Tell(message=ended),)
 
 
 def _ignored(document: Document, reason: str) -> Decision:
     return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
+
+
+def _coded(definition: AnySaga | None, document: Document, message: Deferred, now_ms: int, limits: Limits) -> Decision:
+    """What needs the author's code waits for it, visibly."""
+    missing = missing_code(definition, document)
+    if definition is None or missing is not None:
+        return park(document, message, missing or "", now_ms, limits)
+    return _apply(Run(definition, document, now_ms, limits), message)
+
+
+def _apply(run: Run, message: Deferred) -> Decision:
+    if isinstance(message, TimerFired):
+        return _timer(run, message)
+    return _reply(run, message) if isinstance(message, Completed | Refused | Failed) else _signal(run, message)
 
 
 def _reply(run: Run, reply: Reply) -> Decision:
@@ -156,6 +212,18 @@ def _reply(run: Run, reply: Reply) -> Decision:
     return run.decision()
 
 
+def _signal(run: Run, signal: Signal) -> Decision:
+    """Signals arrive exactly once; one that nobody waits for any more may still have something to say."""
+    if run.status.is_final and not isinstance(signal, Unwind):
+        return _ignored(run.document, STRAY)
+    parked = waits_for_code(run.document)
+    if parked:
+        reopen(run)
+    if on_signal(run, signal) or parked:
+        return run.decision()
+    return Decision(document=run.document, outcome=Outcome.IGNORED, actions=tuple(run.actions), reason=STRAY)
+
+
 def _timer(run: Run, timer: TimerFired) -> Decision:
     if run.timers.get(timer.timer) != timer.due_ms or timer.due_ms > run.now_ms:
         return _ignored(run.document, NOT_DUE)
@@ -163,7 +231,7 @@ def _timer(run: Run, timer: TimerFired) -> Decision:
         reopen(run)
     if run.timers.get(timer.timer) == timer.due_ms:  # what was kept for it may have cleared or moved it
         del run.timers[timer.timer]
-        on_step_timer(run, timer.timer)
+        on_timer(run, timer.timer)
     return run.decision()
 
 
@@ -184,6 +252,15 @@ def _act(definition: AnySaga | None, document: Document, act: Act, now_ms: int, 
 
 
 def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
+    """The retention is over. A child stays until nobody above can ask anything of it: it asks, and again if need be."""
     if document.timers.get(RETENTION) != timer.due_ms or timer.due_ms > now_ms:
         return _ignored(document, NOT_DUE)
-    return Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
+    if document.parent is None:
+        return Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
+    finished_ms = document.finished_ms if document.finished_ms is not None else now_ms
+    again_ms = now_ms + max(1, timer.due_ms - finished_ms)
+    kept = replace(
+        document, revision=document.revision + 1, updated_ms=now_ms, timers={RETENTION: again_ms}, finished_ms=now_ms
+    )
+    told = Tell(message=MayLeave(id=told_id(document, 1), instance=document.parent.root, child=document.id))
+    return Decision(document=kept, outcome=Outcome.APPLIED, actions=(told,), reason="it asks whether it may leave")

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...sagas import Step
 from ...sagas.saga import AnySaga
-from ..messages.document import Attention, CauseKind, Document, Status
-from ..messages.inputs import Reply, TimerFired
+from ..messages.document import Attention, CauseKind, Deferred, Document, Status
+from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from .limits import Limits
-from .replies import on_reply, on_step_timer, open_attempt
+from .places import name_of
+from .replies import on_reply, on_timer, open_attempt
 from .run import Run
+from .signals import on_signal
 
 __all__ = ["LATE", "NOT_DUE", "apply_deferred", "missing_code", "park", "reopen", "restore_timers", "waits_for_code"]
 
@@ -26,12 +29,16 @@ def missing_code(definition: AnySaga | None, document: Document) -> str | None:
     """What the deployed code lacks to decide about this instance; None: nothing."""
     if definition is None:
         return f"{document.definition!r} version {document.version} is not deployed here; deploy it"
-    for name, record in document.steps.items():
-        step = definition.steps.get(name)
-        if step is None:
+    for place, record in document.steps.items():
+        name = name_of(place)
+        if name not in definition.tree:
             return f"the deployed code has no step {name!r}, which is on record here; deploy it again"
-        if record.undo is not None and step.compensation is None:
+        node = definition.tree[name].node
+        if record.undo is not None and isinstance(node, Step) and node.compensation is None:
             return f"the deployed code has no undo for step {name!r}, which is on record here; deploy it again"
+        branch = (record.memo or {}).get("branch")
+        if branch is not None and all(branch != each.label for each in node.branches):
+            return f"the deployed code has no branch {branch!r} in {name!r}, which is on record here; deploy it again"
     return None
 
 
@@ -41,13 +48,13 @@ def waits_for_code(document: Document) -> bool:
     return document.status is Status.ATTENTION and attention is not None and attention.kind is CauseKind.VERSION
 
 
-def park(document: Document, message: Reply | TimerFired, why: str, now_ms: int, limits: Limits) -> Decision:
+def park(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Decision:
     """Keeps a message that would count, and puts the instance into attention."""
     timers = dict(document.timers)
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return _ignored(document, NOT_DUE)
-    elif not _counts(document, message):
+    elif isinstance(message, Completed | Refused | Failed) and not _counts(document, message):
         return _ignored(document, LATE)
     if len(document.deferred) >= limits.deferred_max:
         return _ignored(document, f"{limits.deferred_max} messages wait already")
@@ -70,7 +77,7 @@ def _counts(document: Document, reply: Reply) -> bool:
     """True for the first reply to an open attempt."""
     if document.status.is_final or open_attempt(document.id, document.steps, reply) is None:
         return False
-    kept = (message for message in document.deferred if not isinstance(message, TimerFired))
+    kept = (message for message in document.deferred if isinstance(message, Completed | Refused | Failed))
     return all(other.command_id != reply.command_id for other in kept)
 
 
@@ -93,14 +100,17 @@ def apply_deferred(run: Run) -> None:
     """Applies the kept messages in order of arrival; those that have become late on the way change nothing."""
     waiting, run.deferred = run.deferred, ()
     for message in waiting:
-        if run.status not in (Status.RUNNING, Status.COMPENSATING):
+        if run.status.is_final:
             return
         if isinstance(message, TimerFired):
             if run.timers.get(message.timer) == message.due_ms:
                 del run.timers[message.timer]
-                on_step_timer(run, message.timer)
-        elif (found := open_attempt(run.id, run.steps, message)) is not None:
-            on_reply(run, *found, message)
+                on_timer(run, message.timer)
+        elif isinstance(message, Completed | Refused | Failed):
+            if (found := open_attempt(run.id, run.steps, message)) is not None:
+                on_reply(run, *found, message)
+        else:
+            on_signal(run, message)
 
 
 def _ignored(document: Document, reason: str) -> Decision:

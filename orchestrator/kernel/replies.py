@@ -1,4 +1,4 @@
-"""What replies and timers of steps do. Late, duplicate and stray ones change nothing (they find no open attempt)."""
+"""What replies and timers do. Late, duplicate and stray ones change nothing (they find no open attempt)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from typing import assert_never
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.inputs import Completed, Failed, Refused, Reply
 from ..messages.outputs import command_id
-from .flow import compensate, go_on
-from .run import Run, as_json, said
-from .sending import Leg, halt, leg_of, plan_retry, send
+from .asking import block
+from .branching import on_scatter_deadline
+from .children import on_child_timer
+from .flow import go_on
+from .locking import on_lock_timer
+from .places import name_of
+from .run import LIVE, Run, as_json, said
+from .sending import Leg, leg_of, plan_retry, send
+from .turning import fail
+from .waiting import on_deadline, on_escalation, on_slept
 
-__all__ = ["on_reply", "on_step_timer", "open_attempt"]
+__all__ = ["on_reply", "on_timer", "open_attempt"]
 
 _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
     "retry": (StepStatus.WAITING, StepStatus.UNDO_WAITING),
@@ -40,7 +48,7 @@ def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> t
 
 def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
     """Applies the reply that an open attempt has been waiting for."""
-    leg = leg_of(run.step(step), undo=undo)
+    leg = leg_of(run.step(step), step, undo=undo)
     match reply:
         case Completed():
             _completed(run, leg, reply)
@@ -52,20 +60,48 @@ def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
             assert_never(reply)
 
 
-def on_step_timer(run: Run, timer: str) -> None:
-    """A timer of a step is due; it is gone from the document already."""
-    name, _, what = timer.rpartition(":")
-    record = run.steps.get(name)
-    if record is None or record.status not in _TIMER_NEEDS.get(what, ()):
+def on_timer(run: Run, timer: str) -> None:
+    """A timer is due; it is gone from the document already."""
+    place, _, what = timer.rpartition(":")
+    record = run.steps.get(place)
+    if record is None:
         return
+    match what, record.status:
+        case "expected", _:
+            _overdue(run, place)
+        case "lock", StepStatus.LOCKING:
+            on_lock_timer(run, place)
+        case "due", StepStatus.OPEN:
+            on_slept(run, place)
+        case "escalate", StepStatus.OPEN:
+            on_escalation(run, place)
+        case "deadline", StepStatus.OPEN if isinstance(run.node(place), Scatter):
+            on_scatter_deadline(run, place)
+        case "deadline", StepStatus.OPEN:
+            on_deadline(run, place)
+        case "deadline", StepStatus.SENT if name_of(place) not in run.definition.steps:
+            on_child_timer(run, place)
+        case _, status if status in _TIMER_NEEDS.get(what, ()):
+            _on_step_timer(run, place, what)
+            return
+    go_on(run)
+
+
+def _overdue(run: Run, place: str) -> None:
+    if run.steps[place].status in LIVE:
+        run.remember(place, run.memo(place) | {"overdue": True})
+
+
+def _on_step_timer(run: Run, place: str, what: str) -> None:
+    record = run.steps[place]
     undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
-    leg = leg_of(run.step(name), undo=undo)
+    leg = leg_of(run.step(place), place, undo=undo)
     match what:
         case "retry":
-            if not run.paused:
+            if not run.stopped:
                 send(run, leg, fresh=False)
         case "attempt":
-            if leg.undo or not run.backward:  # what a cancel found in flight is given until its deadline
+            if leg.undo or not run.unwinds(place):  # what a cancel found in flight is given until its deadline
                 _attempt_failed(run, leg, "no answer in time")
         case _:
             last = f"; the last error: {record.error}" if record.error else ""
@@ -73,25 +109,36 @@ def on_step_timer(run: Run, timer: str) -> None:
 
 
 def _completed(run: Run, leg: Leg, reply: Completed) -> None:
+    asked = _in_scatter(run, leg.step)
     try:
         value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
-        kept = as_json(value) if leg.into is not None else None
+        kept = as_json(value) if leg.into is not None or asked else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
         return
     except Exception as error:
         message = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r}, raised {said(error)}"
-        halt(run, leg, CauseKind.CODE, f"{message}; deploy a mended one, then retry", traceback.format_exc())
+        detail = traceback.format_exc()
+        block(
+            run, leg.step, CauseKind.CODE, f"{message}; deploy a mended one, then retry", detail=detail, undo=leg.undo
+        )
         return
     run.clear_timers(leg.step)
     if leg.undo:
         run.mark(leg.step, StepStatus.UNDONE)
+    elif asked:
+        run.mark(leg.step, StepStatus.DONE, memo={"reply": kept})
     else:
         run.mark(leg.step, StepStatus.DONE)
         if leg.into is not None:
             run.put(leg.into, kept)
     go_on(run)
+
+
+def _in_scatter(run: Run, place: str) -> bool:
+    around = run.around(place)
+    return bool(around) and isinstance(around[0][0], Scatter)
 
 
 def _refused(run: Run, leg: Leg, reply: Refused) -> None:
@@ -103,17 +150,13 @@ def _refused(run: Run, leg: Leg, reply: Refused) -> None:
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
     unsure = run.steps[leg.step].attempt > 1
     run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REFUSED, error=reply.reason)
-    if run.backward:
-        go_on(run)
-    elif run.pivot_passed:
-        message = f"refused past the pivot ({reply.code}): {reply.reason}; mend the reason, then retry"
-        run.stop(CauseKind.REFUSED, message, step=leg.step)
-    else:
-        compensate(run, CauseKind.REFUSED, reply.reason, step=leg.step, code=reply.code)
+    if not _in_scatter(run, leg.step):
+        fail(run, leg.step, CauseKind.REFUSED, reply.reason, code=reply.code)
+    go_on(run)
 
 
 def _attempt_failed(run: Run, leg: Leg, error: str) -> None:
-    if run.backward and not leg.undo:
+    if not leg.undo and run.unwinds(leg.step):
         _round_over(run, leg, CauseKind.ATTEMPTS, error)
     elif not plan_retry(run, leg, error):
         _round_over(run, leg, CauseKind.ATTEMPTS, f"{leg.retry.max_attempts} attempts failed; the last: {error}")
@@ -127,9 +170,6 @@ def _round_over(run: Run, leg: Leg, kind: CauseKind, message: str) -> None:
         run.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
         return
     run.mark(leg.step, StepStatus.FAILED, error=message)
-    if run.backward:
-        go_on(run)
-    elif run.pivot_passed:
-        run.stop(kind, f"past the pivot: {message}; mend the reason, then retry", step=leg.step)
-    else:
-        compensate(run, kind, message, step=leg.step)
+    if not _in_scatter(run, leg.step):
+        fail(run, leg.step, kind, message)
+    go_on(run)

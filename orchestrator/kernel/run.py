@@ -6,24 +6,41 @@ Lives for one call of ``decide`` and never leaves it. Nothing else in the kernel
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
 
+from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Status, StepRecord, StepStatus
-from ..messages.inputs import JsonObject
-from ..messages.outputs import Action, Change, Decision, Outcome
+from ..messages.inputs import JsonObject, Message
+from ..messages.outputs import Action, Change, Decision, Outcome, Tell
+from .farewell import farewell
+from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
 
 if TYPE_CHECKING:
-    from ...sagas import Step
     from ...sagas.saga import AnySaga
     from .limits import Limits
 
-__all__ = ["RETENTION", "Run", "as_json", "said"]
+__all__ = ["LIVE", "RETENTION", "Run", "as_json", "said", "told_id"]
 
 RETENTION = "~retention"
+LIVE = frozenset(
+    {
+        StepStatus.SENT,
+        StepStatus.WAITING,
+        StepStatus.OPEN,
+        StepStatus.LOCKING,
+        StepStatus.BLOCKED,
+        StepStatus.UNDO_SENT,
+        StepStatus.UNDO_WAITING,
+        StepStatus.UNDO_FAILED,
+    }
+)
+"""What an instance cannot end with."""
+
 _STANDS = frozenset({Status.ATTENTION, Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED})
 _SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
 
@@ -32,6 +49,11 @@ def as_json(value: BaseModel) -> JsonObject:
     """A model as exactly what its JSON reads as, by field names, so that a stored document equals the one in memory."""
     body: JsonObject = from_json(value.model_dump_json(by_alias=False, round_trip=True))
     return body
+
+
+def told_id(document: Document, number: int) -> str:
+    """The id of the n-th message that the next decision about an instance sends to others."""
+    return f"{document.id}/~{document.revision + 1}.{number}"
 
 
 def said(error: Exception) -> str:
@@ -57,6 +79,9 @@ class Run:
         self.finished_ms = document.finished_ms
         self.actions: list[Action] = []
         self.changes: list[Change] = []
+        self.requests = document.requests
+        self.again = False
+        self._told = 0
         self._model: BaseModel | None = None
 
     @property
@@ -68,8 +93,46 @@ class Run:
         """Nothing more may be sent: ended, waiting for an operator, or paused."""
         return self.paused or self.status in _STANDS
 
-    def step(self, name: str) -> Step[BaseModel]:
-        return self.definition.steps[name]
+    def node(self, place: str) -> Node[BaseModel]:
+        """The node of a place."""
+        return self.definition.tree[name_of(place)].node
+
+    def step(self, place: str) -> Step[BaseModel]:
+        return self.definition.steps[name_of(place)]
+
+    def around(self, place: str) -> list[tuple[Node[BaseModel], str, str]]:
+        """The nodes around a place, innermost first: node, its own place, and the label of the branch."""
+        rounds, found = rounds_of(place), []
+        depth = 0
+        for node, label in self.definition.tree[name_of(place)].path:
+            found.append((node, place_of(node.name, rounds[:depth]), label))
+            depth += isinstance(node, Loop)
+        return found[::-1]
+
+    def unwinds(self, place: str) -> bool:
+        """True when what was done at a place is being taken back: all of it, or the lost branch that it lies in."""
+        return self.backward or any(
+            isinstance(node, Parallel) and label in self.lost(around) for node, around, label in self.around(place)
+        )
+
+    def lost(self, place: str) -> dict[str, str]:
+        """The branches that a parallel has lost or does not need any more, and why."""
+        record = self.steps.get(place)
+        lost: dict[str, str] = (record.memo or {}).get("lost", {}) if record else {}  # type: ignore[assignment]  # ours
+        return lost
+
+    def memo(self, place: str) -> JsonObject:
+        """What a place remembers; a copy."""
+        return dict(self.steps[place].memo or {})
+
+    def remember(self, place: str, memo: JsonObject) -> None:
+        """Replaces what a place remembers."""
+        self.steps[place] = replace(self.steps[place], memo=memo)
+
+    def tell(self, message: Message) -> None:
+        """A message to another entity; its id is set here."""
+        self._told += 1
+        self.actions.append(Tell(message=replace(message, id=told_id(self.document, self._told))))
 
     def model(self) -> BaseModel:
         """The state as the author's model; may raise whatever the model's validators raise."""
@@ -84,8 +147,13 @@ class Run:
         self.state = {**self.state, field: value}
         self._model = None
 
-    def mark(self, name: str, status: StepStatus, *, error: str | None = None) -> None:
-        """Moves a step to another status; an illegal move is a defect of the kernel and raises AssertionError."""
+    def replace_state(self, value: BaseModel) -> None:
+        """Sets the whole state."""
+        self.state = as_json(value)
+        self._model = None
+
+    def mark(self, name: str, status: StepStatus, *, error: str | None = None, memo: JsonObject | None = None) -> None:
+        """Moves a node to another status; an illegal move is a defect of the kernel and raises AssertionError."""
         record = self._leaving(name, status)
         order = record.order
         if status is StepStatus.DONE:
@@ -100,6 +168,7 @@ class Run:
             undo_spent=record.undo_spent,
             order=order,
             error=None if status in _SETTLED else self.shortened(error) if error else record.error,
+            memo=record.memo if memo is None else memo,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
@@ -117,6 +186,7 @@ class Run:
             undo_spent=attempt - 1 if fresh and undo else record.undo_spent,
             order=record.order,
             error=record.error,
+            memo=record.memo,
         )
         return attempt
 
@@ -128,8 +198,19 @@ class Run:
         self.changes.append(Change(what=name, before=before, after=after))
         if record is not None:
             return record
-        undo = self.step(name).compensation
-        return StepRecord(status=after, at_ms=self.now_ms, undo=undo.contract.name if undo else None)
+        return StepRecord(status=after, at_ms=self.now_ms, undo=self._undo_of(name))
+
+    def _undo_of(self, place: str) -> str | None:
+        """What undoes a node, by name; None: nothing has to."""
+        spot = self.definition.tree[name_of(place)]
+        match spot.node:
+            case Step():
+                undo = spot.node.compensation
+                return undo.contract.name if undo else None
+            case Child() | Each() if not spot.past_pivot:
+                return "unwind"
+            case _:
+                return None
 
     def move(self, status: Status) -> None:
         """Moves the instance to another status; an illegal move raises AssertionError."""
@@ -140,6 +221,8 @@ class Run:
             self.finished_ms = self.now_ms
             self.timers = {RETENTION: self.now_ms + round(self.definition.retention.total_seconds() * 1000)}
             self.paused = False
+            for message in farewell(self.document, self.steps, status, self.state, self.cause):
+                self.tell(message)
 
     def shortened(self, text: str) -> str:
         """A text from outside, cut in the middle so that it cannot blow up the document."""
@@ -147,7 +230,12 @@ class Run:
         return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
 
     def stop(self, kind: CauseKind, message: str, *, step: str | None = None, detail: str = "") -> None:
-        """Puts the instance into ``attention``: no timer, nothing more goes out, an operator must look."""
+        """Puts the instance into ``attention``: nothing more goes out, an operator must look.
+
+        What is in flight elsewhere is still heard, and its timers stay.
+        """
+        if self.status is Status.ATTENTION:
+            return
         self.attention = Attention(
             kind=kind,
             message=self.shortened(message),
@@ -155,7 +243,8 @@ class Run:
             step=step,
             detail=detail[-self.limits.detail_chars :],
         )
-        self.timers = {}
+        if step is not None:
+            self.clear_timers(step)
         self.paused = False
         self.move(Status.ATTENTION)
 
@@ -189,5 +278,7 @@ class Run:
             deferred=self.deferred,
             finished_ms=self.finished_ms,
             traceparent=old.traceparent,
+            parent=old.parent,
+            requests=self.requests,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

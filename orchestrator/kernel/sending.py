@@ -1,11 +1,11 @@
 """Sending a step's command or its undo, attempt by attempt. One mechanism for both directions.
 
-Timers of a step: ``{step}:deadline`` ends the whole, ``{step}:attempt`` one silent attempt, ``{step}:retry`` a wait.
+Timers of a place: ``{place}:deadline`` ends the whole, ``{place}:attempt`` one silent attempt, ``{place}:retry`` a
+wait, ``{place}:expected`` tells that it is overdue.
 """
 
 from __future__ import annotations
 
-import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,15 @@ from ...sagas import Contract, Retry, Step
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
-from .run import Run, said
+from .asking import Nothing, ask, block
+from .run import Run
 
-__all__ = ["Leg", "halt", "leg_of", "plan_retry", "send"]
+__all__ = ["Leg", "leg_of", "plan_retry", "send"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One direction of a step: what is sent, by which policy, and which statuses it moves through."""
+    """One direction of a step at a place: what is sent, by which policy, and which statuses it moves through."""
 
     step: str
     undo: bool
@@ -37,7 +38,7 @@ class Leg:
     attempt_timeout_ms: int | None
     retry: Retry
     waiting: StepStatus
-    blocked: StepStatus
+    expected_ms: int | None
 
     def attempts(self, record: StepRecord) -> int:
         """Commands sent so far."""
@@ -48,12 +49,12 @@ class Leg:
 
 
 @lru_cache(maxsize=4096)
-def leg_of(step: Step[Any], *, undo: bool) -> Leg:
-    """The forward leg of a step, or its undo (which it must have)."""
+def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
+    """The forward leg of a step at a place, or its undo (which it must have)."""
     if not undo:
         retry = step.options.retry
         return Leg(
-            step=step.name,
+            step=place,
             undo=False,
             contract=step.contract,
             build=step.build,
@@ -62,12 +63,12 @@ def leg_of(step: Step[Any], *, undo: bool) -> Leg:
             attempt_timeout_ms=_optional_ms(retry.attempt_timeout),
             retry=retry,
             waiting=StepStatus.WAITING,
-            blocked=StepStatus.BLOCKED,
+            expected_ms=_optional_ms(step.options.expected_within),
         )
     compensation = step.compensation
     assert compensation is not None, f"step {step.name} has no undo"
     return Leg(
-        step=step.name,
+        step=place,
         undo=True,
         contract=compensation.contract,
         build=compensation.build,
@@ -76,7 +77,7 @@ def leg_of(step: Step[Any], *, undo: bool) -> Leg:
         attempt_timeout_ms=_optional_ms(compensation.retry.attempt_timeout),
         retry=compensation.retry,
         waiting=StepStatus.UNDO_WAITING,
-        blocked=StepStatus.UNDO_FAILED,
+        expected_ms=None,
     )
 
 
@@ -98,6 +99,8 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
     run.timers[deadline] = deadline_ms
     if leg.attempt_timeout_ms is not None:
         run.timers[f"{leg.step}:attempt"] = run.now_ms + leg.attempt_timeout_ms
+    if leg.expected_ms is not None and fresh:
+        run.timers[f"{leg.step}:expected"] = run.now_ms + leg.expected_ms
     run.actions.append(
         SendCommand(
             instance=run.id,
@@ -130,31 +133,25 @@ def plan_retry(run: Run, leg: Leg, error: str) -> bool:
 def _payload(run: Run, leg: Leg) -> bytes | None:
     """The command as JSON, or None after stopping the instance. The author's function may raise anything."""
     what = f"the undo of step {leg.step!r}" if leg.undo else f"step {leg.step!r}"
-    try:
-        command = leg.build(run.model())
-        if not isinstance(command, leg.contract.command):
-            raise TypeError(
-                f"it returned a {type(command).__name__}; contract {leg.contract.name!r} sends a "
-                f"{leg.contract.command.__name__}"
-            )
-        payload: bytes = command.model_dump_json().encode()
-    except Exception as error:
-        message = f"the function of {what} raised {said(error)}; deploy a mended one, then retry"
-        halt(run, leg, CauseKind.CODE, message, traceback.format_exc())
+    payload = ask(run, leg.step, f"the function of {what}", lambda: _build(run, leg), undo=leg.undo)
+    if isinstance(payload, Nothing):
         return None
     if len(payload) > run.limits.command_bytes:
         message = (
             f"the command of {what} has {len(payload):,} bytes, the limit is {run.limits.command_bytes:,}; "
             "send less (a reference instead of the content), then retry"
         )
-        halt(run, leg, CauseKind.TOO_LARGE, message, "")
+        block(run, leg.step, CauseKind.TOO_LARGE, message, undo=leg.undo)
         return None
     return payload
 
 
-def halt(run: Run, leg: Leg, kind: CauseKind, message: str, detail: str) -> None:
-    """Puts a leg aside and the instance into attention: the author's code or data must be mended first."""
-    record = run.steps.get(leg.step)
-    if record is None or record.status is not leg.blocked:
-        run.mark(leg.step, leg.blocked, error=message)
-    run.stop(kind, message, step=leg.step, detail=detail)
+def _build(run: Run, leg: Leg) -> bytes:
+    command = leg.build(run.model())
+    if not isinstance(command, leg.contract.command):
+        raise TypeError(
+            f"it returned a {type(command).__name__}; contract {leg.contract.name!r} sends a "
+            f"{leg.contract.command.__name__}"
+        )
+    payload: bytes = command.model_dump_json().encode()
+    return payload

@@ -11,27 +11,52 @@ INSTANCE: dict[Status | None, frozenset[Status]] = {
     Status.RUNNING: frozenset({Status.COMPLETED, Status.COMPENSATING, Status.ATTENTION}),
     Status.COMPENSATING: frozenset({Status.COMPENSATED, Status.ATTENTION}),
     Status.ATTENTION: frozenset({Status.RUNNING, Status.COMPENSATING, Status.ABANDONED}),
-    Status.COMPLETED: frozenset(),
+    Status.COMPLETED: frozenset({Status.COMPENSATING}),
     Status.COMPENSATED: frozenset(),
     Status.ABANDONED: frozenset(),
 }
 """Instances. An operator's act leaves ``attention`` first into ``running`` or ``compensating``, from where the same
-decision may go on to the end: so ``attention`` reaches ``completed`` and ``compensated`` through them."""
+decision may go on to the end: so ``attention`` reaches ``completed`` and ``compensated`` through them. Only a parent's
+``Unwind`` leads from ``completed`` back."""
+
+_BEGUN = frozenset({StepStatus.SENT, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED, StepStatus.DONE})
+_UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
 
 STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
-    None: frozenset({StepStatus.SENT, StepStatus.BLOCKED}),
+    None: _BEGUN,
+    StepStatus.OPEN: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
+    StepStatus.LOCKING: frozenset({StepStatus.SENT, StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.BLOCKED}),
     StepStatus.SENT: frozenset(
-        {StepStatus.DONE, StepStatus.REFUSED, StepStatus.FAILED, StepStatus.WAITING, StepStatus.BLOCKED}
+        {
+            StepStatus.DONE,
+            StepStatus.REFUSED,
+            StepStatus.FAILED,
+            StepStatus.WAITING,
+            StepStatus.BLOCKED,
+            StepStatus.DROPPED,
+        }
     ),
     StepStatus.WAITING: frozenset({StepStatus.SENT, StepStatus.FAILED, StepStatus.BLOCKED}),
-    StepStatus.BLOCKED: frozenset({StepStatus.SENT, StepStatus.FAILED}),
-    StepStatus.DONE: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
-    StepStatus.REFUSED: frozenset({StepStatus.SENT, StepStatus.BLOCKED}),
-    StepStatus.FAILED: frozenset({StepStatus.SENT, StepStatus.BLOCKED, StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
+    StepStatus.BLOCKED: frozenset(
+        {
+            StepStatus.SENT,
+            StepStatus.OPEN,
+            StepStatus.LOCKING,
+            StepStatus.DONE,
+            StepStatus.FAILED,
+            StepStatus.DROPPED,
+        }
+    ),
+    StepStatus.DONE: _UNDO,
+    StepStatus.REFUSED: frozenset({StepStatus.SENT, StepStatus.LOCKING, StepStatus.BLOCKED}),
+    StepStatus.FAILED: frozenset({StepStatus.SENT, StepStatus.LOCKING, StepStatus.OPEN, StepStatus.BLOCKED}) | _UNDO,
+    StepStatus.DROPPED: frozenset({StepStatus.SENT}),
     StepStatus.UNDO_SENT: frozenset({StepStatus.UNDONE, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}),
     StepStatus.UNDO_WAITING: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
-    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT}),
+    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT, StepStatus.WAIVED}),
     StepStatus.UNDONE: frozenset(),
+    StepStatus.WAIVED: frozenset(),
 }
-"""Steps. ``blocked``: its command could not be built or sent, an operator must look; ``refused`` and ``failed`` lead
-back to ``sent`` only past the pivot, by an operator's retry."""
+"""Nodes. ``blocked``: its function raised or its command could not be sent, an operator must look; ``refused`` and
+``failed`` lead back only past the pivot, by an operator's retry. ``sent`` leads to ``dropped``, and back, only for the
+question of a scatter, which leaves nothing behind."""

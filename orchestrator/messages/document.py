@@ -8,11 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .inputs import Completed, Failed, JsonObject, Refused, TimerFired
+from .inputs import JsonObject, Parent, Reply, Signal, TimerFired
 
-__all__ = ["FORMAT", "Attention", "Cause", "CauseKind", "Document", "Status", "StepRecord", "StepStatus"]
+__all__ = [
+    "FORMAT",
+    "Attention",
+    "Cause",
+    "CauseKind",
+    "Deferred",
+    "Document",
+    "Status",
+    "StepRecord",
+    "StepStatus",
+]
 
-FORMAT = 1
+FORMAT = 2
 """Format number of a stored document; older ones are upcast by the codec, newer ones are parked."""
 
 
@@ -32,8 +42,16 @@ class Status(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where one step of an instance stands; legal transitions stand in ``kernel/transitions.py``."""
+    """Where one node of an instance stands; legal transitions stand in ``kernel/transitions.py``.
 
+    ``open``: begun, and waiting for something other than a worker's reply. ``locking``: waiting for its semantic lock.
+    ``dropped``: withdrawn with nothing done, because the flow turned. ``waived``: an operator gave its undo up.
+    """
+
+    OPEN = "open"
+    LOCKING = "locking"
+    DROPPED = "dropped"
+    WAIVED = "waived"
     SENT = "sent"
     WAITING = "waiting"
     DONE = "done"
@@ -57,6 +75,11 @@ class CauseKind(StrEnum):
     TOO_LARGE = "too_large"
     VERSION = "version"
     UNDO = "undo"
+    CHILD = "child"
+    LOCK = "lock"
+    DEADLOCK = "deadlock"
+    ROUNDS = "rounds"
+    ROUTE = "route"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +99,12 @@ Attention = Cause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One step of one instance.
+    """One node of one instance, begun; in a loop one for each round, its place being ``{name}@{round}``.
 
     ``undo`` is the contract that undoes it, on record before the step's command leaves (None: nothing to undo).
     ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
-    ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change.
+    ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
+    of its kind must remember: the branch it chose, who was asked, which parts are under way.
     """
 
     status: StepStatus
@@ -92,6 +116,11 @@ class StepRecord:
     undo_spent: int = 0
     order: int | None = None
     error: str | None = None
+    memo: JsonObject | None = None
+
+
+Deferred = Reply | TimerFired | Signal
+"""What is kept while the version of an instance is not deployed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +128,8 @@ class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
     ``backward`` tells the direction: False while the flow goes on, True once it is being unwound. ``timers`` maps a
-    timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed.
+    timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed. ``requests``
+    are the ids of the last acts that changed something: one that comes twice acts once.
     """
 
     format: int = FORMAT
@@ -121,6 +151,8 @@ class Document:
     timers: dict[str, int] = field(default_factory=dict)
     cause: Cause | None = None
     attention: Attention | None = None
-    deferred: tuple[Completed | Refused | Failed | TimerFired, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
     finished_ms: int | None = None
     traceparent: str | None = None
+    parent: Parent | None = None
+    requests: tuple[str, ...] = ()

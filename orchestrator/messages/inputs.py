@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
-from pydantic import JsonValue
+from .entities import (
+    ChildEnded,
+    Deadlocked,
+    EventCame,
+    Granted,
+    Leave,
+    MayLeave,
+    Probe,
+    Routed,
+    ToLock,
+    ToMailbox,
+    ToTable,
+    Unwind,
+)
+from .values import JsonObject, Parent, instance_id
 
 __all__ = [
     "Act",
@@ -16,23 +30,14 @@ __all__ = [
     "Failed",
     "JsonObject",
     "Message",
+    "Parent",
     "Refused",
     "Reply",
+    "Signal",
     "Start",
     "TimerFired",
     "instance_id",
 ]
-
-if TYPE_CHECKING:
-    JsonObject = dict[str, JsonValue]
-else:
-    # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
-    JsonObject = dict[str, Any]
-
-
-def instance_id(definition: str, key: str) -> str:
-    """The entity id of a definition's instance: correlation needs no index."""
-    return f"{definition}/{key}"
 
 
 class ActName(StrEnum):
@@ -47,14 +52,16 @@ class ActName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Somebody asks for an instance. ``version`` None: the newest deployed."""
+    """Somebody asks for an instance. ``version`` None: the newest deployed. ``parent``: it is to be a child."""
 
     id: str
     definition: str
     key: str
     input: JsonObject
     version: int | None = None
+    parent: Parent | None = None
     traceparent: str | None = None
+    kind: Literal["start"] = "start"
 
     @property
     def instance(self) -> str:
@@ -70,6 +77,7 @@ class Completed:
     command_id: str
     reply: JsonObject
     traceparent: str | None = None
+    kind: Literal["completed"] = "completed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,7 @@ class Refused:
     reason: str
     code: str
     traceparent: str | None = None
+    kind: Literal["refused"] = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,7 @@ class Failed:
     error: str
     detail: str = ""
     traceparent: str | None = None
+    kind: Literal["failed"] = "failed"
 
 
 Reply = Completed | Refused | Failed
@@ -109,6 +119,7 @@ class Act:
     by: str = ""
     reason: str = ""
     traceparent: str | None = None
+    kind: Literal["act"] = "act"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +131,13 @@ class TimerFired:
     timer: str
     due_ms: int
     traceparent: str | None = None
+    kind: Literal["timer"] = "timer"
 
 
-Message = Start | Completed | Refused | Failed | Act | TimerFired
+Signal = ChildEnded | Unwind | EventCame | Routed | Granted | Deadlocked | Probe | Leave | MayLeave
+"""What other entities say to an instance."""
+
+Message = Start | Reply | Act | TimerFired | Signal | ToMailbox | ToLock | ToTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .document import Document
+from .entities import Published
+from .helpers import Helper
+from .inputs import Message
 
-__all__ = ["Action", "Change", "DeadLetter", "Decision", "Outcome", "SendCommand", "command_id", "effect_key"]
+__all__ = [
+    "Action",
+    "Answer",
+    "Change",
+    "DeadLetter",
+    "Decision",
+    "Outcome",
+    "Publish",
+    "SendCommand",
+    "Tell",
+    "command_id",
+    "effect_key",
+]
 
 
 def effect_key(instance: str, step: str) -> str:
@@ -59,7 +74,21 @@ class DeadLetter:
     reason: str
 
 
-Action = SendCommand | DeadLetter
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """A message to another entity, or a child's start: it travels to ``message.instance`` in the same commit."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """An event goes to the topic of events, for whoever reads it there."""
+
+    event: Published
+
+
+Action = SendCommand | DeadLetter | Tell | Publish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +108,14 @@ class Decision:
     outcome: Outcome
     actions: tuple[Action, ...] = ()
     changes: tuple[Change, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The whole answer of a helper entity to one message. ``entity`` None: there is nothing to remember (any more)."""
+
+    entity: Helper | None
+    outcome: Outcome
+    actions: tuple[Action, ...] = ()
     reason: str = ""

@@ -215,7 +215,7 @@ class BatchWork:
                         traceparent=span.traceparent,
                     )
                 )
-            elif record is not None:
+            elif isinstance(action, DeadLetter) and record is not None:
                 self._dead(record, action.reason)
 
     def _history(self, decision: Decision, arrival: Arrival, record: Record | None, span: Span) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sagaline.orchestrator.kernel import acts, flow, parking, replies, run, sending
+from sagaline.orchestrator.kernel import acts, flow, locking, parking, replies, run, sending, undoing
 from sagaline.orchestrator.messages.document import StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import command_id
@@ -44,20 +44,20 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
-    right = flow.undo_order
-    patch.setattr(flow, "undo_order", lambda steps: right(steps)[::-1])
+    right = undoing.undo_order
+    patch.setattr(undoing, "undo_order", lambda steps: right(steps)[::-1])
 
 
 def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flow, "_TO_UNDO", frozenset({StepStatus.DONE}))
+    patch.setattr(undoing, "_TO_UNDO", frozenset({StepStatus.DONE}))
 
 
 def _claim_compensated_while_an_undo_is_open(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flow, "_IN_FLIGHT", frozenset({StepStatus.SENT}))
+    patch.setattr(undoing, "_UNDOING", frozenset())
 
 
 def _undo_what_is_still_in_flight(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flow, "_IN_FLIGHT", frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING}))
+    patch.setattr(undoing, "_IN_FLIGHT", frozenset())
 
 
 def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
         sending.send(r, leg, fresh=fresh)
         r.timers.pop(f"{leg.step}:deadline", None)
 
-    patch.setattr(flow, "send", forgetful)
+    patch.setattr(locking, "send", forgetful)
 
 
 def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
@@ -117,13 +117,13 @@ def _fire_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def _keep_fired_timers(patch: pytest.MonkeyPatch) -> None:
-    right = decide.on_step_timer
+    right = decide.on_timer
 
     def sticky(r: run.Run, timer: str) -> None:
         right(r, timer)
         r.timers.setdefault(timer, r.document.timers[timer])
 
-    patch.setattr(decide, "on_step_timer", sticky)
+    patch.setattr(decide, "on_timer", sticky)
 
 
 def _cancel_past_the_pivot(patch: pytest.MonkeyPatch) -> None:
@@ -153,15 +153,13 @@ def _drop_what_was_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leave_a_blocked_step_as_it_is(patch: pytest.MonkeyPatch) -> None:
-    right = flow._unwind
+    right = undoing._withdraw
 
-    def careless(r: run.Run) -> None:
-        hidden = {name: record for name, record in r.steps.items() if record.status is StepStatus.BLOCKED}
-        r.steps = {name: record for name, record in r.steps.items() if name not in hidden}
-        right(r)
-        r.steps = {**hidden, **r.steps}
+    def careless(r: run.Run, place: str) -> None:
+        if r.steps[place].status is not StepStatus.BLOCKED:
+            right(r, place)
 
-    patch.setattr(flow, "_unwind", careless)
+    patch.setattr(undoing, "_withdraw", careless)
 
 
 PLANTED: list[Patch] = [

@@ -140,4 +140,6 @@ def test_every_legal_transition_of_a_step_is_reached_and_no_other(
 
 @pytest.mark.parametrize("status", Status)
 def test_ended_instances_have_no_way_out(status: Status) -> None:
-    assert (INSTANCE[status] == frozenset()) == status.is_final
+    """But one: a parent takes its completed child back."""
+    ways = INSTANCE[status] - ({Status.COMPENSATING} if status is Status.COMPLETED else set())
+    assert (ways == frozenset()) == status.is_final

@@ -1,0 +1,48 @@
+"""Calling the author's functions. Whatever one raises puts its instance into attention and harms nothing else."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..messages.document import CauseKind, StepStatus
+from .run import Run, said
+
+__all__ = ["NOTHING", "Nothing", "ask", "block"]
+
+T = TypeVar("T")
+
+
+class Nothing:
+    """There is no answer: the instance stands in attention."""
+
+
+NOTHING = Nothing()
+
+
+def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
+    """What an author's function gives; ``NOTHING`` after it raised.
+
+    Args:
+        run: the decision.
+        place: whose function it is.
+        what: how messages call it.
+        function: calls it.
+        undo: it belongs to the undo of the place.
+    """
+    try:
+        return function()
+    except Exception as error:
+        message = f"{what} raised {said(error)}; deploy a mended one, then retry"
+        block(run, place, CauseKind.CODE, message, detail=traceback.format_exc(), undo=undo)
+        return NOTHING
+
+
+def block(run: Run, place: str, kind: CauseKind, message: str, *, detail: str = "", undo: bool = False) -> None:
+    """Puts a place aside and the instance into attention: the author's code or data must be mended first."""
+    blocked = StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED
+    record = run.steps.get(place)
+    if record is None or record.status is not blocked:
+        run.mark(place, blocked, error=message)
+    run.stop(kind, message, step=place, detail=detail)

@@ -1,0 +1,301 @@
+"""Nodes whose work is done by other instances: ``run`` and ``each``. A child is done and undone as one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ...sagas.nodes import Child, Each
+from ...sagas.policy import to_ms
+from ...sagas.saga import AnySaga
+from ..messages.document import CauseKind, StepStatus
+from ..messages.entities import ChildEnd, ChildEnded, Unwind
+from ..messages.inputs import Start
+from ..messages.values import JsonObject, Parent, instance_id
+from .asking import Nothing, ask
+from .run import Run, as_json
+from .turning import fail
+
+__all__ = ["begin_child", "begin_each", "on_child_ended", "on_child_timer", "undo_child", "unwind_child"]
+
+_FAILURES_SHOWN = 20
+
+
+def begin_child(run: Run, place: str, node: Child[Any]) -> None:
+    """Starts the child. After an operator's retry it is another one, of the next attempt."""
+    input = ask(run, place, f"the input of run {place!r}", lambda: _state_of(node.child, node.input(run.model())))
+    if isinstance(input, Nothing):
+        return
+    attempt = run.mark_sent(place, undo=False, fresh=True)
+    child = _start(run, place, node.child, input, index=None, attempt=attempt)
+    run.remember(place, {"child": child})
+    if node.timeout is not None:
+        run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.timeout)
+
+
+def _state_of(child: AnySaga, value: object) -> JsonObject:
+    if not isinstance(value, child.state):
+        raise TypeError(f"it returned a {type(value).__name__}; {child!r} starts with a {child.state.__name__}")
+    return as_json(value)
+
+
+def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
+    part = "" if index is None else f"/{index}"
+    again = "" if attempt == 1 else f"~{attempt}"
+    return f"{run.id}/{place}{again}{part}"
+
+
+def _start(run: Run, place: str, child: AnySaga, input: JsonObject, *, index: int | None, attempt: int) -> str:
+    above = run.document.parent
+    start = Start(
+        id="",
+        definition=child.name,
+        key=_key(run, place, index, attempt),
+        input=input,
+        version=child.version,
+        parent=Parent(instance=run.id, place=place, index=index, root=above.root if above else run.id),
+    )
+    run.tell(start)
+    return start.instance
+
+
+def begin_each(run: Run, place: str, node: Each[Any]) -> None:
+    """Begins the first parts. After an operator's retry it goes on where it stood; parts that failed begin again."""
+    parts = _parts(run, place, node)
+    if isinstance(parts, Nothing):
+        return
+    record = run.steps.get(place)
+    if record is not None and record.status is StepStatus.BLOCKED and record.attempt > 0:
+        run.mark(place, StepStatus.SENT)
+    else:
+        before = (record.memo if record else None) or {"count": len(parts), "next": 0, "completed": 0}
+        again = _ints(before.get("failed", []))
+        run.mark_sent(place, undo=False, fresh=True)
+        fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False}
+        run.remember(place, {**before, **fresh, "todo": list(again), "again": list(again)})
+    _fill(run, place, node, parts)
+
+
+def _parts(run: Run, place: str, node: Each[Any]) -> Sequence[BaseModel] | Nothing:
+    parts = ask(run, place, f"the parts of each {place!r}", lambda: node.options.of(run.model()))
+    count = (run.steps[place].memo or {}).get("count") if place in run.steps else None
+    if isinstance(parts, Nothing) or count is None or len(parts) == count:
+        return parts
+    return ask(run, place, f"each {place!r}", lambda: _changed(len(parts), count))
+
+
+def _changed(now: int, before: object) -> Nothing:
+    raise ValueError(f"it has {now} parts now and had {before} when it began; `of` must give the same parts each time")
+
+
+def _fill(run: Run, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
+    """Begins parts up to the concurrency, half of it at a time; ends the whole when nothing is under way any more."""
+    memo = run.memo(place)
+    under_way, todo, first = _ints(memo["under_way"]), _ints(memo["todo"]), _int(memo["next"])
+    room = node.options.concurrency - len(under_way)
+    more = not memo["closing"] and (todo or first < _int(memo["count"]))
+    if more and (room * 2 > node.options.concurrency or not under_way):
+        all_parts = _parts(run, place, node) if parts is None else parts
+        if isinstance(all_parts, Nothing):
+            return
+        indexes = [*todo, *range(first, _int(memo["count"]))][:room]
+        inputs = ask(run, place, f"a part of each {place!r}", lambda: _inputs(node, all_parts, indexes))
+        if isinstance(inputs, Nothing):
+            return
+        for index, input in zip(indexes, inputs, strict=True):
+            _start(run, place, node.part, input, index=index, attempt=_attempt(run, place, index))
+        under_way = [*under_way, *indexes]
+        left = [index for index in todo if index not in indexes]
+        begun = len(indexes) - (len(todo) - len(left))
+        run.remember(place, memo | {"under_way": list(under_way), "todo": list(left), "next": first + begun})
+    if not under_way:
+        _each_over(run, place, node)
+
+
+def _inputs(node: Each[Any], parts: Sequence[BaseModel], indexes: Sequence[int]) -> list[JsonObject]:
+    return [_state_of(node.part, parts[index]) for index in indexes]
+
+
+def _attempt(run: Run, place: str, index: int) -> int:
+    """Which attempt of a part is the present one: only parts that failed are begun again."""
+    return run.steps[place].attempt if index in _ints(run.memo(place).get("again", [])) else 1
+
+
+def _each_over(run: Run, place: str, node: Each[Any]) -> None:
+    memo = run.memo(place)
+    failed = _ints(memo["failed"])
+    if not memo["closing"]:
+        run.mark(place, StepStatus.DONE)
+        run.again = True
+        return
+    reasons = "; ".join(map(str, memo["why"])) if isinstance(memo["why"], list) else ""
+    message = f"{len(failed)} of {memo['count']} parts failed, {node.options.tolerate} may: {reasons}"
+    run.mark(place, StepStatus.FAILED, error=message)
+    fail(run, place, CauseKind.CHILD, message)
+
+
+def on_child_ended(run: Run, message: ChildEnded) -> bool:
+    """A child has ended. False: nobody waits for it."""
+    record = run.steps.get(message.place)
+    if record is None:
+        return False
+    node = run.node(message.place)
+    match record.status:
+        case StepStatus.UNDO_SENT:
+            _child_undone(run, message)
+        case StepStatus.SENT if isinstance(node, Each):
+            _part_ended(run, node, message)
+        case StepStatus.SENT if isinstance(node, Child):
+            _one_ended(run, node, message)
+        case StepStatus.BLOCKED if isinstance(node, Each):
+            run.deferred = (*run.deferred, message)
+        case _:
+            return False
+    return True
+
+
+def _one_ended(run: Run, node: Child[Any], message: ChildEnded) -> None:
+    place = message.place
+    run.clear_timers(place)
+    if message.end is ChildEnd.COMPLETED:
+        run.mark(place, StepStatus.DONE)
+        if node.into is not None:
+            run.put(node.into, message.state)
+        return
+    timed_out = bool(run.memo(place).get("timed_out"))
+    nothing_left = message.end in (ChildEnd.COMPENSATED, ChildEnd.REFUSED)
+    reason = f"{message.child} {message.end}: {message.reason}"
+    run.mark(place, StepStatus.REFUSED if nothing_left else StepStatus.FAILED, error=reason)
+    fail(run, place, CauseKind.TIMEOUT if timed_out else CauseKind.CHILD, reason)
+
+
+def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
+    place, memo = message.place, run.memo(message.place)
+    under_way = _ints(memo["under_way"])
+    if message.index is None or message.index not in under_way:
+        return
+    memo["under_way"] = [index for index in under_way if index != message.index]
+    if message.end is ChildEnd.COMPLETED:
+        if not _gather(run, place, node, message):
+            run.deferred = (*run.deferred, message)
+            return
+        run.remember(place, memo | {"completed": _int(memo["completed"]) + 1})
+    else:
+        failed = [*_ints(memo["failed"]), message.index]
+        why = memo["why"] if isinstance(memo["why"], list) else []
+        shown = [*why, f"{message.index}: {message.reason}"[:200]][:_FAILURES_SHOWN]
+        run.remember(place, memo | {"failed": list(failed), "why": shown})
+        if len(failed) > node.options.tolerate:
+            unwind_child(run, place, "too many other parts failed")
+    _fill(run, place, node, None)
+
+
+def _gather(run: Run, place: str, node: Each[Any], message: ChildEnded) -> bool:
+    gather = node.options.gather
+    if gather is None:
+        return True
+
+    def gathered() -> BaseModel:
+        part = node.part.state.model_validate_json(to_json(message.state), by_alias=False, by_name=True)
+        state: BaseModel = gather(run.model(), part)
+        wanted = run.definition.state
+        if type(state) is not wanted and not isinstance(state, wanted):
+            raise TypeError(f"it returned a {type(state).__name__}, not the {wanted.__name__}")
+        return state
+
+    state = ask(run, place, f"gather of each {place!r}", gathered)
+    if isinstance(state, Nothing):
+        return False
+    run.replace_state(state)
+    return True
+
+
+def on_child_timer(run: Run, place: str) -> None:
+    """The child has not ended in time: it is cancelled, and its end is waited for."""
+    run.remember(place, run.memo(place) | {"timed_out": True})
+    unwind_child(run, place, "it did not end in time")
+
+
+def unwind_child(run: Run, place: str, reason: str) -> None:
+    """Asks what is under way at a place to leave nothing of itself. Said once."""
+    memo, node = run.memo(place), run.node(place)
+    if memo.get("closing"):
+        return
+    run.remember(place, memo | {"closing": True})
+    if isinstance(node, Each):
+        for index in _ints(memo.get("under_way", [])):
+            _unwind_one(run, place, node.part, index, _attempt(run, place, index), reason)
+    elif isinstance(node, Child):
+        _unwind_one(run, place, node.child, None, run.steps[place].attempt, reason)
+
+
+def _unwind_one(run: Run, place: str, child: AnySaga, index: int | None, attempt: int, reason: str) -> None:
+    above = run.document.parent
+    parent = Parent(instance=run.id, place=place, index=index, root=above.root if above else run.id)
+    instance = instance_id(child.name, _key(run, place, index, attempt))
+    run.tell(Unwind(id="", instance=instance, parent=parent, reason=reason))
+
+
+def undo_child(run: Run, place: str) -> None:
+    """Compensates what completed at a place: the child, or the parts from the last to the first, some at once."""
+    run.mark_sent(place, undo=True, fresh=True)
+    memo, node = run.memo(place), run.node(place)
+    reason = run.cause.message if run.cause else "its parent is unwound"
+    if isinstance(node, Child):
+        _unwind_one(run, place, node.child, None, run.steps[place].attempt, reason)
+        return
+    assert isinstance(node, Each)
+    left = memo.get("undo_left")
+    memo["undo_left"] = _int(memo["next"]) if left is None else left
+    todo = _ints(memo.get("undo_under_way", []))
+    run.remember(place, memo | {"undo_under_way": []})
+    for index in todo:
+        _undo_part(run, place, node, index, reason)
+    _undo_more(run, place, node)
+
+
+def _undo_part(run: Run, place: str, node: Each[Any], index: int, reason: str) -> None:
+    memo = run.memo(place)
+    run.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
+    _unwind_one(run, place, node.part, index, 1, reason)
+
+
+def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
+    reason = run.cause.message if run.cause else "its parent is unwound"
+    while True:
+        memo = run.memo(place)
+        left, under_way = _int(memo["undo_left"]), _ints(memo["undo_under_way"])
+        if left == 0 or len(under_way) >= node.options.concurrency:
+            break
+        run.remember(place, memo | {"undo_left": left - 1})
+        _undo_part(run, place, node, left - 1, reason)
+    if not _ints(run.memo(place)["undo_under_way"]):
+        run.mark(place, StepStatus.UNDONE)
+
+
+def _child_undone(run: Run, message: ChildEnded) -> None:
+    place, node = message.place, run.node(message.place)
+    if message.end not in (ChildEnd.COMPENSATED, ChildEnd.REFUSED):
+        reason = f"{message.child} could not be undone: {message.end}: {message.reason}"
+        run.mark(place, StepStatus.UNDO_FAILED, error=reason)
+        run.stop(CauseKind.UNDO, f"{reason}; look at it, then retry", step=place)
+        return
+    if isinstance(node, Child):
+        run.mark(place, StepStatus.UNDONE)
+        return
+    assert isinstance(node, Each)
+    memo = run.memo(place)
+    under_way = [index for index in _ints(memo["undo_under_way"]) if index != message.index]
+    run.remember(place, memo | {"undo_under_way": list(under_way)})
+    _undo_more(run, place, node)
+
+
+def _ints(value: object) -> list[int]:
+    return [each for each in value if isinstance(each, int)] if isinstance(value, list) else []
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0

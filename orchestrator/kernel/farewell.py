@@ -1,0 +1,43 @@
+"""What an instance says to others when it ends: its parent learns how, and its locks are free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..messages.document import Cause, Document, Status, StepRecord
+from ..messages.entities import ChildEnd, ChildEnded, Release, lock_id
+from ..messages.inputs import Message
+from ..messages.values import JsonObject
+
+__all__ = ["farewell", "locks_of"]
+
+_ENDS = {
+    Status.COMPLETED: ChildEnd.COMPLETED,
+    Status.COMPENSATED: ChildEnd.COMPENSATED,
+    Status.ABANDONED: ChildEnd.ABANDONED,
+}
+
+
+def locks_of(steps: Mapping[str, StepRecord]) -> list[str]:
+    """The locks that an instance holds or waits for."""
+    return sorted({str(record.memo["lock"]) for record in steps.values() if record.memo and "lock" in record.memo})
+
+
+def farewell(
+    document: Document, steps: Mapping[str, StepRecord], status: Status, state: JsonObject, cause: Cause | None
+) -> Iterator[Message]:
+    """The messages of an end, still without ids."""
+    for lock in locks_of(steps):
+        yield Release(id="", instance=lock_id(lock), by=document.id)
+    parent = document.parent
+    if parent is not None:
+        yield ChildEnded(
+            id="",
+            instance=parent.instance,
+            place=parent.place,
+            index=parent.index,
+            child=document.id,
+            end=_ENDS[status],
+            state=state if status is Status.COMPLETED else None,
+            reason=cause.message if cause else "",
+        )

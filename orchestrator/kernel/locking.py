@@ -1,0 +1,96 @@
+"""Semantic locks: a step that names one waits for it before its command leaves; it is held until the instance ends.
+
+Source: Garcia-Molina and Salem 1987; the countermeasure "semantic lock" of Frank and Zahle.
+"""
+
+from __future__ import annotations
+
+from ...sagas import Step
+from ...sagas.policy import to_ms
+from ..messages.document import CauseKind, StepStatus
+from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, lock_id
+from .asking import Nothing, ask
+from .run import Run
+from .sending import leg_of, send
+from .turning import fail
+
+__all__ = ["begin_step", "on_deadlocked", "on_granted", "on_lock_timer", "on_probe", "release_one"]
+
+_LOCK_CHARS_MAX = 512
+
+
+def begin_step(run: Run, place: str) -> None:
+    """Sends a step's first command, or first waits for its lock."""
+    step: Step[object] = run.step(place)  # type: ignore[type-var, assignment]  # whatever state
+    template = step.options.locks
+    if template is None:
+        send(run, leg_of(step, place, undo=False), fresh=True)
+        return
+    lock = ask(run, place, f"the lock {template!r} of step {place!r}", lambda: _name(run, template))
+    if isinstance(lock, Nothing):
+        return
+    run.mark(place, StepStatus.LOCKING, memo={"lock": lock})
+    run.timers[f"{place}:lock"] = run.now_ms + to_ms(step.options.timeout)
+    run.tell(Acquire(id="", instance=lock_id(lock), by=run.id, place=place))
+
+
+def _name(run: Run, template: str) -> str:
+    model = run.model()
+    name = template.format(**{field: getattr(model, field) for field in type(model).model_fields})
+    if not 1 <= len(name) <= _LOCK_CHARS_MAX:
+        raise ValueError(f"a lock's name has 1 to {_LOCK_CHARS_MAX} characters, not {len(name)}")
+    return name
+
+
+def on_granted(run: Run, message: Granted) -> bool:
+    """The lock is ours. False: nobody waits for it at that place any more (it is released by who withdrew)."""
+    record = run.steps.get(message.place)
+    if record is None or record.status is not StepStatus.LOCKING or (record.memo or {}).get("lock") != message.lock:
+        return False
+    run.timers.pop(f"{message.place}:lock", None)
+    if run.stopped:
+        run.remember(message.place, run.memo(message.place) | {"granted": True})
+    else:
+        send(run, leg_of(run.step(message.place), message.place, undo=False), fresh=True)
+    return True
+
+
+def on_lock_timer(run: Run, place: str) -> None:
+    """The lock did not come in time."""
+    lock = run.memo(place)["lock"]
+    message = f"the lock {lock!r} was not free within {to_ms(run.step(place).options.timeout) / 1000:g} s"
+    release_one(run, place)
+    run.mark(place, StepStatus.REFUSED, error=message)
+    fail(run, place, CauseKind.LOCK, message)
+
+
+def on_deadlocked(run: Run, message: Deadlocked) -> bool:
+    """Whoever is told ends the deadlock by giving way. False: it is over already."""
+    wanted = {name for name in message.cycle if name.startswith("@lock/")}
+    for place, record in list(run.steps.items()):
+        if record.status is StepStatus.LOCKING and lock_id(str((record.memo or {}).get("lock"))) in wanted:
+            run.timers.pop(f"{place}:lock", None)
+            release_one(run, place)
+            text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
+            run.mark(place, StepStatus.REFUSED, error=text)
+            fail(run, place, CauseKind.DEADLOCK, text)
+            return True
+    return False
+
+
+def on_probe(run: Run, message: Probe) -> None:
+    """Passes a probe on to every lock that we wait for ourselves."""
+    for record in run.steps.values():
+        if record.status is StepStatus.LOCKING:
+            lock = lock_id(str((record.memo or {}).get("lock")))
+            run.tell(ProbeLock(id="", instance=lock, path=(*message.path, run.id)))
+
+
+def release_one(run: Run, place: str) -> None:
+    """Gives the lock of one place back, unless another place of ours needs it."""
+    memo = run.memo(place)
+    lock = memo.pop("lock")
+    run.remember(place, memo)
+    others = (record.memo or {} for record in run.steps.values())
+    if all(other.get("lock") != lock for other in others):
+        run.tell(Release(id="", instance=lock_id(str(lock)), by=run.id))

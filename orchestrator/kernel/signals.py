@@ -1,0 +1,118 @@
+"""What other entities say to an instance. What it does not wait for (any more) changes nothing."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..messages.document import CauseKind, Document, Status
+from ..messages.entities import (
+    ChildEnd,
+    ChildEnded,
+    Deadlocked,
+    EventCame,
+    Granted,
+    Leave,
+    MayLeave,
+    Probe,
+    Routed,
+    Unwind,
+)
+from ..messages.inputs import Message, Signal
+from ..messages.outputs import Decision, Outcome, Tell
+from .children import on_child_ended
+from .flow import go_on
+from .locking import on_deadlocked, on_granted, on_probe
+from .run import RETENTION, Run, told_id
+from .turning import compensate
+from .waiting import on_event, on_routed
+
+__all__ = ["on_signal", "without_code"]
+
+
+def on_signal(run: Run, message: Signal) -> bool:
+    """Applies it and goes on. False: it changed nothing; what it asks to be said is said all the same."""
+    match message:
+        case ChildEnded():
+            changed = on_child_ended(run, message)
+        case EventCame():
+            changed = on_event(run, message)
+        case Routed():
+            changed = on_routed(run, message)
+        case Granted():
+            changed = on_granted(run, message)
+        case Deadlocked():
+            changed = on_deadlocked(run, message)
+        case Unwind():
+            changed = _on_unwind(run, message)
+        case Probe():
+            on_probe(run, message)
+            changed = False
+        case Leave() | MayLeave():
+            changed = False
+        case _:
+            assert_never(message)
+    if changed:
+        go_on(run)
+    return changed
+
+
+def _on_unwind(run: Run, message: Unwind) -> bool:
+    """Our parent wants nothing of us to be left. It learns how that ended when we end."""
+    if run.status is Status.COMPENSATING or run.backward:
+        return False
+    if run.pivot_passed:
+        if run.status is Status.COMPLETED:
+            run.tell(_cannot(run.document, message, "it is past its pivot and cannot be undone"))
+        return False
+    run.paused = False
+    run.timers.pop(RETENTION, None)
+    run.finished_ms = None
+    compensate(run, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
+    return True
+
+
+def _cannot(document: Document, message: Unwind, reason: str) -> ChildEnded:
+    at = message.parent
+    return ChildEnded(
+        id="",
+        instance=at.instance,
+        place=at.place,
+        index=at.index,
+        child=document.id,
+        end=ChildEnd.NOT_UNDONE,
+        reason=reason,
+    )
+
+
+def without_code(document: Document | None, message: Message) -> Decision | None:
+    """The answer to what needs none of the author's code; None: it needs it."""
+    match message:
+        case MayLeave() if document is None or document.status.is_final:
+            number = told_id(document, 1) if document is not None else f"{message.instance}/~leave/{message.id}"
+            told = Tell(message=Leave(id=number, instance=message.child))
+            return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(told,), reason="it may leave")
+        case MayLeave():
+            return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it is needed still")
+        case Leave() if document is not None and document.status.is_final:
+            return Decision(document=None, outcome=Outcome.APPLIED, reason="nobody above needs it any more")
+        case Unwind() if document is None or document.status in (Status.COMPENSATED, Status.ABANDONED):
+            return _unwound_already(document, message)
+        case _:
+            return None
+
+
+def _unwound_already(document: Document | None, message: Unwind) -> Decision:
+    at = message.parent
+    gone = document is not None and document.status is Status.COMPENSATED
+    why = "" if gone else "it was abandoned" if document is not None else "there is no such instance (any more)"
+    told = ChildEnded(
+        id=f"{message.id}/answer",
+        instance=at.instance,
+        place=at.place,
+        index=at.index,
+        child=message.instance,
+        end=ChildEnd.COMPENSATED if gone else ChildEnd.NOT_UNDONE,
+        reason=why,
+    )
+    answer = (Tell(message=told),)
+    return Decision(document=document, outcome=Outcome.UNCHANGED, actions=answer, reason="it has ended")

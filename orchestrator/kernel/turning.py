@@ -1,0 +1,55 @@
+"""What a failure turns round: a branch that its parallel can do without, or the whole instance.
+
+Nothing here goes on by itself: ``run.again`` says that what comes next must be looked for anew.
+"""
+
+from __future__ import annotations
+
+from ...sagas.nodes import Parallel
+from ..messages.document import Cause, CauseKind, Status, StepStatus
+from ..messages.values import JsonObject
+from .run import Run
+
+__all__ = ["compensate", "fail", "lose"]
+
+
+def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:
+    """Turns the instance round: from here on it is unwound."""
+    run.cause = Cause(
+        kind=kind, message=run.shortened(message), at_ms=run.now_ms, step=step, code=code and run.shortened(code)
+    )
+    run.backward = True
+    run.attention = None
+    run.move(Status.COMPENSATING)
+    run.again = True
+
+
+def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | None = None) -> None:
+    """A node did not succeed: its branch is lost, the instance turns round, or past the pivot an operator must look.
+
+    While an operator is looking already, or what it did is being taken back anyway, the record alone tells.
+    """
+    run.again = True
+    if run.status is Status.ATTENTION or run.unwinds(place):
+        return
+    for node, around, label in run.around(place):
+        if isinstance(node, Parallel) and _can_do_without(run, node, around):
+            lose(run, around, label, message)
+            return
+    if run.pivot_passed:
+        said = f"refused past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
+        run.stop(kind, f"{said}; mend the reason, then retry", step=place)
+    else:
+        compensate(run, kind, message, step=place, code=code)
+
+
+def lose(run: Run, place: str, label: str, why: str) -> None:
+    """A branch of a parallel is not gone on with; what it did is taken back."""
+    lost: JsonObject = {**run.lost(place), label: run.shortened(why)}
+    run.remember(place, run.memo(place) | {"lost": lost})
+
+
+def _can_do_without(run: Run, node: Parallel[object], place: str) -> bool:  # type: ignore[type-var]  # whatever state
+    if run.steps[place].status is StepStatus.DONE:
+        return True
+    return len(node.branches) - len(run.lost(place)) - 1 >= node.options.need

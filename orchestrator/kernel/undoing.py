@@ -1,0 +1,109 @@
+"""Going back: what waits is withdrawn, what is in flight is waited for, what took effect is undone.
+
+Undos run in reverse order of completion; only branches of a parallel that was declared so do not wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...sagas.nodes import Child, Each, Loop, Parallel, Scatter
+from ..messages.document import StepRecord, StepStatus
+from .children import undo_child, unwind_child
+from .locking import release_one
+from .places import name_of, rounds_of
+from .run import Run
+from .sending import leg_of, send
+from .waiting import drop_wait
+
+__all__ = ["begin_undo", "undo_order", "unwind"]
+
+_IN_FLIGHT = frozenset({StepStatus.SENT})
+_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
+_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED})
+
+
+def undo_order(steps: dict[str, StepRecord]) -> list[str]:
+    """All places in the order in which they are undone.
+
+    First those that never completed (they may have happened; the last to begin first), then the others in reverse
+    order of completion.
+    """
+    last = len(steps) + 1
+    ranked = [(record.order or last, began, name) for began, (name, record) in enumerate(steps.items())]
+    return [name for _, _, name in sorted(ranked, reverse=True)]
+
+
+def unwind(run: Run, places: Iterable[str]) -> bool:
+    """Takes back what was done at these places. True: nothing is left to take back or to wait for."""
+    places = set(places)
+    for place in [place for place in run.steps if place in places]:
+        _withdraw(run, place)
+    if any(run.steps[place].status in _IN_FLIGHT for place in places):
+        return False
+    ahead: list[str] = []
+    for place in undo_order(run.steps):
+        record = run.steps[place]
+        if place not in places or record.undo is None or record.status not in _TO_UNDO | _UNDOING:
+            continue
+        if record.status in _TO_UNDO and all(_apart(run, place, other) for other in ahead):
+            begin_undo(run, place)
+            if run.stopped:
+                return False
+        if run.steps[place].status is not StepStatus.UNDONE:
+            ahead.append(place)
+    return not ahead
+
+
+def begin_undo(run: Run, place: str) -> None:
+    """Sends the undo of a place; also again, after an operator's retry."""
+    if isinstance(run.node(place), Child | Each):
+        undo_child(run, place)
+    else:
+        send(run, leg_of(run.step(place), place, undo=True), fresh=True)
+
+
+def _withdraw(run: Run, place: str) -> None:
+    """What has not left yet is dropped; a wait for another attempt ends, the one before may have happened."""
+    record = run.steps[place]
+    match record.status:
+        case StepStatus.WAITING:
+            run.clear_timers(place)
+            run.mark(place, StepStatus.FAILED)
+        case StepStatus.BLOCKED if record.attempt > 0:
+            run.mark(place, StepStatus.FAILED)
+        case StepStatus.BLOCKED if record.memo and "lock" in record.memo:
+            release_one(run, place)
+            run.mark(place, StepStatus.DROPPED)
+        case StepStatus.LOCKING:
+            run.clear_timers(place)
+            release_one(run, place)
+            run.mark(place, StepStatus.DROPPED)
+        case StepStatus.OPEN:
+            drop_wait(run, place)
+            run.mark(place, StepStatus.DROPPED)
+        case StepStatus.SENT if isinstance(run.node(place), Child | Each):
+            unwind_child(run, place, run.cause.message if run.cause else "its branch is not needed any more")
+            node = run.node(place)
+            memo = run.memo(place)
+            if isinstance(node, Each) and not memo["under_way"]:
+                run.mark(place, StepStatus.FAILED)
+        case StepStatus.SENT if _asks_only(run, place):
+            run.mark(place, StepStatus.DROPPED)
+        case _:
+            pass
+
+
+def _asks_only(run: Run, place: str) -> bool:
+    """True for the question of a scatter: it leaves nothing behind, so nobody waits for its answer."""
+    around = run.around(place)
+    return bool(around) and isinstance(around[0][0], Scatter)
+
+
+def _apart(run: Run, one: str, other: str) -> bool:
+    """True when the undos of two places need not wait for each other."""
+    met = run.definition.tree.meeting(name_of(one), name_of(other))
+    if met is None or not isinstance(met[0], Parallel) or met[0].options.undo != "parallel":
+        return False
+    loops = sum(isinstance(node, Loop) for node, _ in run.definition.tree[met[0].name].path)
+    return rounds_of(one)[:loops] == rounds_of(other)[:loops]

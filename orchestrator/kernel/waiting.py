@@ -1,0 +1,188 @@
+"""Nodes that wait for something other than a worker: ``sleep``, ``wait``, ``ask``, and ``route`` for its table."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from ...sagas.nodes import Ask, Facts, Route, Sleep, Wait
+from ...sagas.policy import to_ms
+from ..messages.document import CauseKind, StepStatus
+from ..messages.entities import EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
+from ..messages.values import JsonObject
+from .asking import Nothing, ask, block
+from .run import Run, as_json
+from .turning import fail
+
+__all__ = [
+    "begin_ask",
+    "begin_route",
+    "begin_sleep",
+    "begin_wait",
+    "drop_wait",
+    "on_deadline",
+    "on_escalation",
+    "on_event",
+    "on_routed",
+    "on_slept",
+]
+
+
+def begin_sleep(run: Run, place: str, node: Sleep[Any]) -> None:
+    """Sets the timer."""
+    duration = node.duration
+    span: timedelta | Nothing
+    if isinstance(duration, timedelta):
+        span = duration
+    else:
+        span = ask(run, place, f"sleep {place!r}", lambda: _span(duration(run.model())))
+    if isinstance(span, timedelta):
+        run.mark(place, StepStatus.OPEN)
+        run.timers[f"{place}:due"] = run.now_ms + to_ms(span)
+
+
+def _span(span: object) -> timedelta:
+    if not isinstance(span, timedelta) or span < timedelta(0):
+        raise ValueError(f"a sleep lasts a timedelta of zero or more, not {span!r}")
+    return span
+
+
+def on_slept(run: Run, place: str) -> None:
+    """The time is over."""
+    run.mark(place, StepStatus.DONE)
+
+
+def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
+    """Tells every mailbox that we wait."""
+    keys = ask(run, place, f"a key of wait {place!r}", lambda: [_key(run, each.key) for each in node.expected])
+    if isinstance(keys, Nothing):
+        return
+    again = place in run.steps
+    boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
+    run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "got": []})
+    run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
+    for index, box in enumerate(boxes):
+        run.tell(Watch(id="", instance=box, by=run.id, place=place, index=index, again=again))
+
+
+def _key(run: Run, key: Any) -> str:
+    found = key(run.model())
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"a key is a text of one character or more, not {found!r}")
+    return found
+
+
+def on_event(run: Run, message: EventCame) -> bool:
+    """An event is there. False: nobody waits for it at that place any more."""
+    record = run.steps.get(message.place)
+    if record is None or record.status is not StepStatus.OPEN:
+        return False
+    node, memo = run.node(message.place), run.memo(message.place)
+    got = memo.get("got")
+    if not isinstance(node, Wait) or not isinstance(got, list) or message.index in got:
+        return False
+    expected = node.expected[message.index]
+    if expected.into is not None:
+        try:
+            body = expected.event.model.model_validate_json(to_json(message.body), by_alias=True, by_name=True)
+            kept = as_json(body)
+        except ValidationError as error:
+            drop_wait(run, message.place)
+            why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {error.errors()[0]['msg']}"
+            block(run, message.place, CauseKind.CODE, f"{why}; publish a right one, then retry")
+            return True
+        run.put(expected.into, kept)
+    got = [*got, message.index]
+    run.remember(message.place, memo | {"got": got})
+    if node.options.need == "any" or len(got) == len(node.expected):
+        drop_wait(run, message.place)
+        run.mark(message.place, StepStatus.DONE)
+    return True
+
+
+def drop_wait(run: Run, place: str) -> None:
+    """Waits no more: no timer, and the mailboxes that have not answered are told."""
+    run.clear_timers(place)
+    memo = run.memo(place)
+    boxes, got = memo.get("boxes"), memo.get("got")
+    if isinstance(boxes, list) and isinstance(got, list):
+        left = [str(box) for index, box in enumerate(boxes) if index not in got]
+        for box in dict.fromkeys(left):
+            run.tell(Unwatch(id="", instance=box, by=run.id, place=place))
+
+
+def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
+    """Puts the question on record, where those who may answer find it."""
+    options = node.options
+
+    def asked() -> tuple[str, list[str]]:
+        model = run.model()
+        return str(options.question(model)), [str(name) for name in options.who(model)]
+
+    found = ask(run, place, f"ask {place!r}", asked)
+    if isinstance(found, Nothing):
+        return
+    question, who = found
+    due_ms = run.now_ms + to_ms(options.due)
+    memo: JsonObject = {"question": run.shortened(question), "who": list(who), "form": options.form.__name__}
+    run.mark(place, StepStatus.OPEN, memo=memo | {"asked_ms": run.now_ms, "due_ms": due_ms, "claimed_by": None})
+    run.timers[f"{place}:deadline"] = due_ms
+    if options.escalation is not None:
+        run.timers[f"{place}:escalate"] = run.now_ms + to_ms(options.escalation.after)
+
+
+def on_escalation(run: Run, place: str) -> None:
+    """Nobody has answered yet: others may as well."""
+    node, memo = run.node(place), run.memo(place)
+    if isinstance(node, Ask) and node.options.escalation is not None:
+        who = memo["who"] if isinstance(memo["who"], list) else []
+        more = [name for name in node.options.escalation.to if name not in who]
+        run.remember(place, memo | {"who": [*who, *more], "escalated": True})
+
+
+def on_deadline(run: Run, place: str) -> None:
+    """A wait or a question has not been answered in time."""
+    node = run.node(place)
+    drop_wait(run, place)
+    if isinstance(node, Wait) and node.options.on_timeout == "go_on":
+        run.mark(place, StepStatus.DONE, memo=run.memo(place) | {"timed_out": True})
+        return
+    what = "no answer" if isinstance(node, Ask) else "the events did not come"
+    span = node.options.due if isinstance(node, Ask) else node.options.timeout if isinstance(node, Wait) else None
+    message = f"{what} within {to_ms(span) / 1000 if span else 0:g} s"
+    run.mark(place, StepStatus.FAILED, error=message)
+    fail(run, place, CauseKind.TIMEOUT, message)
+
+
+def begin_route(run: Run, place: str, node: Route[Any]) -> None:
+    """Asks the table."""
+    facts = ask(run, place, f"the facts of route {place!r}", lambda: _facts(node.by(run.model())))
+    if isinstance(facts, Nothing):
+        return
+    run.mark(place, StepStatus.OPEN, memo={"facts": facts})
+    run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=place, facts=facts))
+
+
+def _facts(facts: Facts) -> JsonObject:
+    return dict(facts)
+
+
+def on_routed(run: Run, message: Routed) -> bool:
+    """The table has answered. False: nobody asks any more."""
+    record = run.steps.get(message.place)
+    if record is None or record.status is not StepStatus.OPEN:
+        return False
+    node = run.node(message.place)
+    assert isinstance(node, Route)
+    to = message.to if message.to is not None else node.otherwise
+    labels = [branch.label for branch in node.branches]
+    if to is not None and to not in labels:
+        why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
+        block(run, message.place, CauseKind.ROUTE, f"{why}; mend the table, then retry")
+        return True
+    memo = run.memo(message.place) | {"branch": to, "version": message.version}
+    run.mark(message.place, StepStatus.DONE, memo=memo)
+    return True

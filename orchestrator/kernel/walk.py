@@ -1,0 +1,186 @@
+"""Going forward: every node is visited from the first on, and says whether it is done.
+
+What comes next is derived from the records; there is no cursor to get out of step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from ...sagas.nodes import (
+    Ask,
+    Child,
+    Choose,
+    Each,
+    Emit,
+    Loop,
+    Node,
+    Parallel,
+    Pivot,
+    Route,
+    Scatter,
+    Sleep,
+    Step,
+    Wait,
+)
+from ...sagas.policy import to_ms
+from ..messages.document import CauseKind, StepStatus
+from ..messages.entities import Published, mailbox_id
+from .asking import Nothing, ask, block
+from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, gather_scatter, next_round
+from .children import begin_child, begin_each
+from .locking import begin_step
+from .places import place_of, rounds_of
+from .run import LIVE, Run, as_json
+from .turning import lose
+from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
+
+__all__ = ["begin", "sequence"]
+
+
+def sequence(run: Run, nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> bool:
+    """Goes on with nodes that follow each other. True: all of them are done."""
+    for node in nodes:
+        if not _visit(run, node, rounds):
+            return False
+        if run.stopped or run.again:
+            return False
+    return True
+
+
+def begin(run: Run, place: str) -> None:
+    """Begins a node; also again, after an operator's retry."""
+    node = run.node(place)
+    match node:
+        case Step():
+            begin_step(run, place)
+        case Parallel():
+            begin_parallel(run, place)
+        case Choose():
+            begin_choose(run, place, node)
+        case Loop():
+            begin_loop(run, place, node)
+        case Scatter():
+            begin_scatter(run, place, node)
+        case Sleep():
+            begin_sleep(run, place, node)
+        case Wait():
+            begin_wait(run, place, node)
+        case Ask():
+            begin_ask(run, place, node)
+        case Route():
+            begin_route(run, place, node)
+        case Emit():
+            _emit(run, place, node)
+        case Child():
+            begin_child(run, place, node)
+        case Each():
+            begin_each(run, place, node)
+        case _:
+            raise AssertionError(f"{node!r} is a node that the kernel does not know")
+
+
+def _visit(run: Run, node: Node[Any], rounds: tuple[int, ...]) -> bool:
+    if isinstance(node, Pivot):
+        return _pass_pivot(run)
+    place = place_of(node.name, rounds)
+    if place not in run.steps:
+        begin(run, place)
+    record = run.steps.get(place)
+    if record is None or run.stopped:
+        return False
+    match node:
+        case Choose() | Route() if record.status is StepStatus.DONE:
+            label = (record.memo or {}).get("branch")
+            return all(sequence(run, branch.nodes, rounds) for branch in node.branches if branch.label == label)
+        case Loop() if record.status is StepStatus.OPEN:
+            return _rounds(run, node, place)
+        case Parallel() if record.status in (StepStatus.OPEN, StepStatus.DONE):
+            return _join(run, node, place)
+        case Scatter() if record.status is StepStatus.OPEN:
+            gather_scatter(run, place, node)
+    return run.steps[place].status is StepStatus.DONE
+
+
+def _pass_pivot(run: Run) -> bool:
+    """The pivot is passed when nothing before it is still under way: past it nothing can be taken back."""
+    if not run.pivot_passed:
+        if any(record.status in LIVE for record in run.steps.values()):
+            return False
+        if any(run.unwinds(place) and record.undo for place, record in run.steps.items() if _to_undo(record.status)):
+            return False
+        run.pivot_passed = True
+    return True
+
+
+def _to_undo(status: StepStatus) -> bool:
+    return status in (StepStatus.DONE, StepStatus.FAILED)
+
+
+def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
+    outer = rounds_of(place)
+    while run.steps[place].status is StepStatus.OPEN and not run.stopped and not run.again:
+        here = int(str(run.memo(place)["rounds"]))
+        if not sequence(run, node.nodes, (*outer, here)):
+            return False
+        next_round(run, place, node)
+    return run.steps[place].status is StepStatus.DONE
+
+
+def _join(run: Run, node: Parallel[Any], place: str) -> bool:
+    """Goes on with the branches. One that is done stays done; those that are not needed end as was declared."""
+    joined = run.steps[place].status is StepStatus.DONE
+    done, left = 0, []
+    for branch in node.branches:
+        if branch.label in run.lost(place):
+            continue
+        if sequence(run, branch.nodes, rounds_of(place)):
+            done += 1
+        else:
+            left.append(branch.label)
+        if run.stopped or run.again:
+            return False
+    if joined:
+        return True
+    if done < node.options.need:
+        return False
+    run.mark(place, StepStatus.DONE)
+    if node.options.rest == "undo":
+        for label in left:
+            lose(run, place, label, "not needed any more")
+    return True
+
+
+def _emit(run: Run, place: str, node: Emit[Any]) -> None:
+    published = ask(run, place, f"emit {place!r}", lambda: _published(run, place, node))
+    if isinstance(published, Nothing):
+        return
+    if len(to_json(published.body)) > run.limits.command_bytes:
+        why = f"the event of emit {place!r} is over the limit of {run.limits.command_bytes:,} bytes"
+        block(run, place, CauseKind.TOO_LARGE, f"{why}; send a reference instead of the content, then retry")
+        return
+    run.mark(place, StepStatus.DONE)
+    run.tell(published)
+
+
+def _published(run: Run, place: str, node: Emit[Any]) -> Published:
+    model = run.model()
+    body, key = node.build(model), node.key(model)
+    if not isinstance(body, node.event.model):
+        raise TypeError(
+            f"it returned a {type(body).__name__}; event {node.event.name!r} is a {node.event.model.__name__}"
+        )
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"a key is a text of one character or more, not {key!r}")
+    return Published(
+        id="",
+        instance=mailbox_id(node.event.name, key),
+        event=node.event.name,
+        key=key,
+        body=as_json(body),
+        keep_ms=to_ms(node.event.keep),
+        source=run.id,
+    )

@@ -1,0 +1,294 @@
+"""What entities say to each other. Sent in the commit of the decision that says it, so it arrives exactly once.
+
+Helper entities have ids that begin with ``@``: ``@mailbox/{event}/{key}``, ``@lock/{name}``, ``@table/{name}``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from .values import JsonObject, Parent
+
+__all__ = [
+    "Acquire",
+    "ChildEnd",
+    "ChildEnded",
+    "Deadlocked",
+    "EventCame",
+    "Granted",
+    "Leave",
+    "Lookup",
+    "MayLeave",
+    "Probe",
+    "ProbeLock",
+    "Published",
+    "Release",
+    "Routed",
+    "Rule",
+    "SetRules",
+    "ToLock",
+    "ToMailbox",
+    "ToTable",
+    "Unwatch",
+    "Unwind",
+    "Watch",
+    "lock_id",
+    "mailbox_id",
+    "table_id",
+]
+
+
+def mailbox_id(event: str, key: str) -> str:
+    """The entity that brings events of one kind and key to those who wait for them."""
+    return f"@mailbox/{event}/{key}"
+
+
+def lock_id(name: str) -> str:
+    """The entity that knows who holds a semantic lock."""
+    return f"@lock/{name}"
+
+
+def table_id(name: str) -> str:
+    """The entity that holds the rules of a dynamic router."""
+    return f"@table/{name}"
+
+
+class ChildEnd(StrEnum):
+    """How a child ended, as its parent sees it. ``not_undone``: it could not be unwound, the reason says why."""
+
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    ABANDONED = "abandoned"
+    REFUSED = "refused"
+    NOT_UNDONE = "not_undone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildEnded:
+    """To a parent: a child has ended. ``state``: its last one, when it is completed."""
+
+    id: str
+    instance: str
+    place: str
+    index: int | None
+    child: str
+    end: ChildEnd
+    state: JsonObject | None = None
+    reason: str = ""
+    traceparent: str | None = None
+    kind: Literal["child_ended"] = "child_ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwind:
+    """To a child: leave nothing of yourself, then say so; it is cancelled or, if completed, compensated."""
+
+    id: str
+    instance: str
+    parent: Parent
+    reason: str
+    traceparent: str | None = None
+    kind: Literal["unwind"] = "unwind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MayLeave:
+    """To the root of a child whose retention is over: are you done with it?"""
+
+    id: str
+    instance: str
+    child: str
+    traceparent: str | None = None
+    kind: Literal["may_leave"] = "may_leave"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """To a child: nobody above can ask anything of it any more."""
+
+    id: str
+    instance: str
+    traceparent: str | None = None
+    kind: Literal["leave"] = "leave"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventCame:
+    """To one who waits: the event. ``index`` is which of a wait's events it is."""
+
+    id: str
+    instance: str
+    place: str
+    index: int
+    event: str
+    event_id: str
+    body: JsonObject
+    traceparent: str | None = None
+    kind: Literal["event"] = "event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """To one who asked a table: the branch that its rules say, None when none matched, and their version (0: none)."""
+
+    id: str
+    instance: str
+    place: str
+    to: str | None
+    version: int
+    traceparent: str | None = None
+    kind: Literal["routed"] = "routed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """To one who waits for a lock: you hold it."""
+
+    id: str
+    instance: str
+    place: str
+    lock: str
+    traceparent: str | None = None
+    kind: Literal["granted"] = "granted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlocked:
+    """To one who waits for a lock: everybody in ``cycle`` waits for the next, the last for the first."""
+
+    id: str
+    instance: str
+    cycle: tuple[str, ...]
+    traceparent: str | None = None
+    kind: Literal["deadlocked"] = "deadlocked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """To the holder of a lock that others wait for: pass it on to what you wait for.
+
+    ``path``: instance, lock, instance, lock … Source: edge-chasing, Chandy, Misra and Haas 1983.
+    """
+
+    id: str
+    instance: str
+    path: tuple[str, ...]
+    traceparent: str | None = None
+    kind: Literal["probe"] = "probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """To a mailbox: an event. ``id`` is the event's own; a second one of the same id changes nothing."""
+
+    id: str
+    instance: str
+    event: str
+    key: str
+    body: JsonObject
+    keep_ms: int
+    source: str = ""
+    traceparent: str | None = None
+    kind: Literal["published"] = "published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """To a mailbox: bring the event to ``by``. ``again``: also one that was brought there before."""
+
+    id: str
+    instance: str
+    by: str
+    place: str
+    index: int
+    again: bool = False
+    traceparent: str | None = None
+    kind: Literal["watch"] = "watch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwatch:
+    """To a mailbox: ``by`` does not wait at that place any more."""
+
+    id: str
+    instance: str
+    by: str
+    place: str
+    traceparent: str | None = None
+    kind: Literal["unwatch"] = "unwatch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquire:
+    """To a lock: ``by`` wants it. Who holds it already is granted it again."""
+
+    id: str
+    instance: str
+    by: str
+    place: str
+    traceparent: str | None = None
+    kind: Literal["acquire"] = "acquire"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """To a lock: ``by`` neither holds nor wants it any more."""
+
+    id: str
+    instance: str
+    by: str
+    traceparent: str | None = None
+    kind: Literal["release"] = "release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLock:
+    """To a lock that an instance on a ``Probe``'s path waits for: pass it on to your holder."""
+
+    id: str
+    instance: str
+    path: tuple[str, ...]
+    traceparent: str | None = None
+    kind: Literal["probe_lock"] = "probe_lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """To a table: which branch do your rules say for these facts?"""
+
+    id: str
+    instance: str
+    by: str
+    place: str
+    facts: JsonObject
+    traceparent: str | None = None
+    kind: Literal["lookup"] = "lookup"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of a table: all of ``when`` must hold. Per fact a value, or ``{operator: value}``."""
+
+    when: JsonObject
+    to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetRules:
+    """To a table: these are your rules from now on. ``version``: the one they replace; None: whichever."""
+
+    id: str
+    instance: str
+    rules: tuple[Rule, ...]
+    version: int | None = None
+    by: str = ""
+    reason: str = ""
+    traceparent: str | None = None
+    kind: Literal["set_rules"] = "set_rules"
+
+
+ToMailbox = Published | Watch | Unwatch
+ToLock = Acquire | Release | ProbeLock
+ToTable = Lookup | SetRules

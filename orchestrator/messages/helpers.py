@@ -1,0 +1,94 @@
+"""The documents of helper entities: mailboxes, locks and tables. Each is one JSON value, as an instance's is.
+
+``timers`` are as in an instance's document. A helper with nothing to remember is no more (a tombstone).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .entities import Rule
+from .values import JsonObject
+
+__all__ = ["HELPER_FORMAT", "Grant", "Helper", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
+
+HELPER_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watcher:
+    """Who waits for the mailbox's event, and where."""
+
+    by: str
+    place: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEvent:
+    """An event that is kept until ``until_ms``; ``taken_by``: instances that it was brought to."""
+
+    id: str
+    body: JsonObject
+    until_ms: int
+    taken_by: tuple[str, ...] = ()
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """Events of one kind and key, and who waits for them."""
+
+    id: str
+    event: str
+    key: str
+    revision: int = 0
+    watchers: tuple[Watcher, ...] = ()
+    kept: tuple[KeptEvent, ...] = ()
+    timers: dict[str, int] = field(default_factory=dict)
+    format: int = HELPER_FORMAT
+    kind: Literal["mailbox"] = "mailbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Who holds or wants a lock, for which place of his, since when."""
+
+    by: str
+    place: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A semantic lock: one holder, and those who wait in order of arrival."""
+
+    id: str
+    name: str
+    revision: int = 0
+    holder: Grant | None = None
+    waiting: tuple[Grant, ...] = ()
+    timers: dict[str, int] = field(default_factory=dict)
+    format: int = HELPER_FORMAT
+    kind: Literal["lock"] = "lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The rules of a dynamic router; ``version`` counts their changes, ``changed_by`` and ``reason`` tell the last."""
+
+    id: str
+    name: str
+    revision: int = 0
+    version: int = 0
+    rules: tuple[Rule, ...] = ()
+    changed_ms: int = 0
+    changed_by: str = ""
+    reason: str = ""
+    timers: dict[str, int] = field(default_factory=dict)
+    format: int = HELPER_FORMAT
+    kind: Literal["table"] = "table"
+
+
+Helper = Mailbox | Lock | Table

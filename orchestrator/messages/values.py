@@ -1,0 +1,34 @@
+"""Small values that several messages carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+__all__ = ["JsonObject", "Parent", "instance_id"]
+
+if TYPE_CHECKING:
+    JsonObject = dict[str, JsonValue]
+else:
+    # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
+    JsonObject = dict[str, Any]
+
+
+def instance_id(definition: str, key: str) -> str:
+    """The entity id of a definition's instance: correlation needs no index."""
+    return f"{definition}/{key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """Whose child an instance is: the parent's ``place`` that runs it, and for a part of an ``each`` its number.
+
+    ``root`` is the outermost instance above it.
+    """
+
+    instance: str
+    place: str
+    root: str
+    index: int | None = None

@@ -25,6 +25,15 @@ __all__ = [
 
 DECIDED = "sagaline.decided"
 
+_KIND_BY_FIELD = {
+    "definition": "start",
+    "act": "act",
+    "reply": "completed",
+    "code": "refused",
+    "error": "failed",
+    "timer": "timer",
+}
+
 _DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
 _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 
@@ -64,7 +73,15 @@ def _upcast(value: bytes) -> bytes:
         raise BadRecord("the document has no format number")
     if number > FORMAT:
         raise NewerFormat(f"the document has format {number}, this release knows up to {FORMAT}; deploy the newer one")
-    return to_json(body)
+    for message in body.get("deferred", ()):
+        _tell_kind(message)
+    return to_json(body | {"format": FORMAT})
+
+
+def _tell_kind(message: Any) -> None:
+    """Format 1 did not say of which kind a message is; its fields tell."""
+    if isinstance(message, dict) and "kind" not in message:
+        message["kind"] = next((kind for field, kind in _KIND_BY_FIELD.items() if field in message), "unknown")
 
 
 def encode_history(
@@ -102,7 +119,20 @@ def decode_history(record: Record) -> HistoryRecord:
     if record.value is None:
         raise BadRecord("the history record has no value")
     try:
-        return _HISTORY.validate_json(record.value)
+        return _HISTORY.validate_json(_with_kind(record.value))
     except ValidationError as error:
         first: Any = error.errors()[0]
         raise BadRecord(f"not a history record: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _with_kind(value: bytes) -> bytes:
+    """The record as format 2 writes it: its message says of which kind it is."""
+    if b'"kind":' in value or b'"message":null' in value:
+        return value
+    try:
+        body = from_json(value)
+    except ValueError:
+        return value
+    if isinstance(body, dict):
+        _tell_kind(body.get("message"))
+    return to_json(body)

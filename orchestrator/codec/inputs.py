@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from ..messages.inputs import Act, Completed, Failed, Refused, Reply, Start
+from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
 from ..ports.log import Outgoing, Record
+from .entities import ENTITY, decode_entity
 from .wire import BadRecord, envelope, header_map, required, trace_context
 
 __all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
@@ -32,7 +34,7 @@ _MAX_KEY_BYTES = 2048
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def decode_input(record: Record) -> Start | Act | Reply:
+def decode_input(record: Record) -> Message:
     """The message of a record.
 
     Raises:
@@ -41,7 +43,7 @@ def decode_input(record: Record) -> Start | Act | Reply:
     headers = header_map(record.headers)
     kind = required(headers, "ce_type")
     adapter = _ADAPTERS.get(kind)
-    if adapter is None:
+    if adapter is None and not kind.startswith(ENTITY):
         raise BadRecord(f"ce_type {kind!r} is not known to this version")
     body, entity = _body(record), _entity(record)
     attributes: dict[str, str | None] = {
@@ -50,12 +52,14 @@ def decode_input(record: Record) -> Start | Act | Reply:
     }
     if kind != START:
         attributes["instance"] = entity
+    if adapter is None:
+        return decode_entity(kind, body, attributes)
     if kind in (COMPLETED, REFUSED, FAILED):
         attributes["command_id"] = required(headers, "ce_commandid")
     if kind == COMPLETED:
         return Completed(reply=body, **attributes)  # type: ignore[arg-type]  # required() gave text
     try:
-        message: Start | Act | Reply = adapter.validate_python(body | attributes)
+        message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -76,6 +80,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
                 "version": request.version,
                 "input": request.input,
             }
+            if request.parent is not None:
+                body["parent"] = asdict(request.parent)
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}

@@ -4,7 +4,8 @@ No clock, no ids, no IO: time and ids come inside the arrival. Every (status, me
 """
 
 from .decide import block, decide
+from .helping import decide_helper, is_helper
 from .limits import Limits
 from .registry import Registry
 
-__all__ = ["Limits", "Registry", "block", "decide"]
+__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "is_helper"]

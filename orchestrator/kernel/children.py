@@ -227,12 +227,15 @@ def unwind_child(run: Run, place: str, reason: str) -> None:
     run.remember(place, memo | {"closing": True})
     if isinstance(node, Each):
         for index in _ints(memo.get("under_way", [])):
-            _unwind_one(run, place, node.part, index, _attempt(run, place, index), reason)
+            _unwind_one(run, place, reason, index, _attempt(run, place, index))
     elif isinstance(node, Child):
-        _unwind_one(run, place, node.child, None, run.steps[place].attempt, reason)
+        _unwind_one(run, place, reason, attempt=run.steps[place].attempt)
 
 
-def _unwind_one(run: Run, place: str, child: AnySaga, index: int | None, attempt: int, reason: str) -> None:
+def _unwind_one(run: Run, place: str, reason: str, index: int | None = None, attempt: int = 1) -> None:
+    node = run.node(place)
+    assert isinstance(node, Child | Each)
+    child = node.child if isinstance(node, Child) else node.part
     above = run.document.parent
     parent = Parent(instance=run.id, place=place, index=index, root=above.root if above else run.id)
     instance = instance_id(child.name, _key(run, place, index, attempt))
@@ -245,7 +248,7 @@ def undo_child(run: Run, place: str) -> None:
     memo, node = run.memo(place), run.node(place)
     reason = run.cause.message if run.cause else "its parent is unwound"
     if isinstance(node, Child):
-        _unwind_one(run, place, node.child, None, run.steps[place].attempt, reason)
+        _unwind_one(run, place, reason, attempt=run.steps[place].attempt)
         return
     assert isinstance(node, Each)
     left = memo.get("undo_left")
@@ -260,7 +263,7 @@ def undo_child(run: Run, place: str) -> None:
 def _undo_part(run: Run, place: str, node: Each[Any], index: int, reason: str) -> None:
     memo = run.memo(place)
     run.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
-    _unwind_one(run, place, node.part, index, 1, reason)
+    _unwind_one(run, place, reason, index)
 
 
 def _undo_more(run: Run, place: str, node: Each[Any]) -> None:

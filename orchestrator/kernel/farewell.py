@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..messages.document import Cause, Document, Status, StepRecord
-from ..messages.entities import ChildEnd, ChildEnded, Release, lock_id
+from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
+from ..messages.entities import ChildEnd, ChildEnded, Release, Unwatch, lock_id
 from ..messages.inputs import Message
 from ..messages.values import JsonObject
 
@@ -29,6 +29,11 @@ def farewell(
     """The messages of an end, still without ids."""
     for lock in locks_of(steps):
         yield Release(id="", instance=lock_id(lock), by=document.id)
+    for place, record in steps.items():
+        boxes, got = (record.memo or {}).get("boxes"), (record.memo or {}).get("got")
+        if record.status is StepStatus.OPEN and isinstance(boxes, list) and isinstance(got, list):
+            for box in dict.fromkeys(str(box) for index, box in enumerate(boxes) if index not in got):
+                yield Unwatch(id="", instance=box, by=document.id, place=place)
     parent = document.parent
     if parent is not None:
         yield ChildEnded(

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
 
 from .inputs import JsonObject, Parent, Reply, Signal, TimerFired
 
@@ -119,7 +122,7 @@ class StepRecord:
     memo: JsonObject | None = None
 
 
-Deferred = Reply | TimerFired | Signal
+Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]
 """What is kept while the version of an instance is not deployed."""
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
 
 from .entities import (
     ChildEnded,
@@ -137,7 +139,9 @@ class TimerFired:
 Signal = ChildEnded | Unwind | EventCame | Routed | Granted | Deadlocked | Probe | Leave | MayLeave
 """What other entities say to an instance."""
 
-Message = Start | Reply | Act | TimerFired | Signal | ToMailbox | ToLock | ToTable
+Message: TypeAlias = Annotated[
+    Start | Reply | Act | TimerFired | Signal | ToMailbox | ToLock | ToTable, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

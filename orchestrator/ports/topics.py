@@ -36,6 +36,10 @@ class Topics(NamedTuple):
     def dead(self) -> str:
         return f"{self.namespace}.dead"
 
+    @property
+    def events(self) -> str:
+        return f"{self.namespace}.events"
+
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 
@@ -45,6 +49,7 @@ class Topics(NamedTuple):
             TopicSpec(self.inputs, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.state, partitions, "compact"),
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),
+            TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.dead, partitions, "delete", 90 * _DAY_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

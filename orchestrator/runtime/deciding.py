@@ -6,8 +6,9 @@ decision that cannot be stored puts its instance into attention, and the batch g
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import structlog
 
@@ -15,13 +16,16 @@ from ...sagas.saga import AnySaga
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
 from ..codec.documents import decode_document, encode_document, encode_history
-from ..codec.inputs import decode_input
+from ..codec.entities import decode_helper, encode_entity, encode_event, encode_helper
+from ..codec.inputs import decode_input, encode_request
 from ..codec.wire import BadRecord
-from ..kernel import Limits, Registry, block, decide
+from ..kernel import Limits, Registry, block, decide, decide_helper, is_helper
 from ..messages.document import CauseKind, Document
+from ..messages.entities import Published, SetRules
+from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Message, Start, TimerFired
-from ..messages.outputs import DeadLetter, Decision, Outcome, SendCommand
+from ..messages.outputs import Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
 from ..messages.partitioning import partition_of
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..ports.topics import Topics
@@ -62,7 +66,7 @@ class BatchWork:
         self._offset, self._now_ms = owner.position if below is None else below.position
         self._below = {} if below is None else below.changed
         self.count = 0
-        self.changed: dict[str, Document | None] = {}
+        self.changed: dict[str, Document | Helper | None] = {}
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
@@ -87,23 +91,23 @@ class BatchWork:
                 continue
             try:
                 message = decode_input(record)
-                document = self._document(message.instance)
+                entity = self._entity(message.instance)
             except BadRecord as error:
                 self._dead(record, str(error))
                 continue
-            self._decide(message, document, record)
+            self._decide(message, entity, record)
 
     def messages(self, messages: Iterable[Message]) -> None:
         """Decides messages that the owner itself has for its instances."""
         for message in messages:
             self.count += 1
-            self._decide(message, self._document(message.instance), None)
+            self._decide(message, self._entity(message.instance), None)
 
     def timers(self, timers: Iterable[DueTimer]) -> None:
         """Decides timers that are due and still set; what was decided since they were indexed may have cleared them."""
         for due_ms, instance, timer in timers:
-            document = self._document(instance)
-            if document is None or document.timers.get(timer) != due_ms:
+            entity = self._entity(instance)
+            if entity is None or entity.timers.get(timer) != due_ms:
                 continue
             self.count += 1
             message = TimerFired(
@@ -111,9 +115,9 @@ class BatchWork:
                 instance=instance,
                 timer=timer,
                 due_ms=due_ms,
-                traceparent=document.traceparent,
+                traceparent=entity.traceparent if isinstance(entity, Document) else None,
             )
-            self._decide(message, document, None)
+            self._decide(message, entity, None)
 
     def batch(self) -> Batch:
         """Everything decided so far, for one commit."""
@@ -126,7 +130,7 @@ class BatchWork:
         for name, count in self._counts.items():
             self._setup.metrics.add(name, count)
 
-    def _document(self, instance: str) -> Document | None:
+    def _entity(self, instance: str) -> Document | Helper | None:
         if instance in self.changed:
             return self.changed[instance]
         if instance in self._below:
@@ -135,7 +139,9 @@ class BatchWork:
         if cached is not None:
             return cached
         stored = self._owner.get(instance.encode())
-        return None if stored is None else decode_document(stored)
+        if stored is None:
+            return None
+        return decode_helper(stored) if is_helper(instance) else decode_document(stored)
 
     def _definition(self, message: Message, document: Document | None) -> AnySaga | None:
         if document is not None:
@@ -144,9 +150,13 @@ class BatchWork:
             return self._setup.registry.find(message.definition, message.version)
         return None
 
-    def _decide(self, message: Message, document: Document | None, record: Record | None) -> None:
+    def _decide(self, message: Message, entity: Document | Helper | None, record: Record | None) -> None:
         arrival = Arrival(message=message, now_ms=self._now_ms)
         span = self._span(message)
+        if is_helper(message.instance):
+            self._help(arrival, None if isinstance(entity, Document) else entity, record, span)
+            return
+        document = entity if isinstance(entity, Document) else None
         try:
             decision = decide(self._definition(message, document), document, arrival, self._setup.limits)
         except Exception as error:
@@ -155,6 +165,22 @@ class BatchWork:
             text = f"the engine failed on this message: {type(error).__name__}: {error}; look at its log, then retry"
             decision = self._instead(document, arrival, CauseKind.CODE, text)
         self._store(decision, document, arrival, record, span)
+
+    def _help(self, arrival: Arrival, helper: Helper | None, record: Record | None, span: Span) -> None:
+        """A helper entity's decision: stored as an instance's is."""
+        answer = decide_helper(helper, arrival, self._setup.limits)
+        encoded = encode_helper(answer.entity) if answer.entity is not None else None
+        if encoded is not None and len(encoded) > self._setup.max_value_bytes:
+            text = f"{arrival.message.instance} would have {len(encoded):,} bytes; release or publish under other keys"
+            answer = Answer(entity=helper, outcome=Outcome.REFUSED, actions=(DeadLetter(reason=text),), reason=text)
+        if answer.entity is not helper:
+            self.changed[arrival.message.instance] = answer.entity
+            self._state[arrival.message.instance.encode()] = encoded
+        self._appends += self._outgoing(answer.actions, span)
+        self._bury(answer.actions, record)
+        if answer.outcome in (Outcome.APPLIED, Outcome.REFUSED) or isinstance(arrival.message, Published | SetRules):
+            self._history(answer, arrival, record, span)
+        self._count(_DECIDED[answer.outcome])
 
     def _span(self, message: Message) -> Span:
         tracing = self._setup.tracing
@@ -186,10 +212,21 @@ class BatchWork:
             decision = self._instead(before, arrival, CauseKind.TOO_LARGE, text)
             after = decision.document
             encoded = encode_document(after) if after is not None and after is not before else None
+        outgoing = self._outgoing(decision.actions, span)
+        largest = max((len(out.value or b"") for out in outgoing), default=0)
+        if largest > self._setup.max_value_bytes:
+            text = (
+                f"a message to another instance would have {largest:,} bytes, the limit is "
+                f"{self._setup.max_value_bytes:,}; pass references instead of contents, then retry"
+            )
+            decision = self._instead(before, arrival, CauseKind.TOO_LARGE, text)
+            after, outgoing = decision.document, self._outgoing(decision.actions, span)
+            encoded = encode_document(after) if after is not None and after is not before else None
         if after is not before:
             self.changed[instance] = after
             self._state[instance.encode()] = encoded
-        self._act(decision, record, span)
+        self._appends += outgoing
+        self._bury(decision.actions, record)
         if after is not None and after.attention is not None and (before is None or before.attention is None):
             trace_id, attention = trace_id_of(span.traceparent), after.attention
             _log.warning("attention", instance=instance, trace_id=trace_id, kind=attention.kind, step=attention.step)
@@ -200,34 +237,52 @@ class BatchWork:
             status = after.status.value if after else ""
             span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
 
-    def _act(self, decision: Decision, record: Record | None, span: Span) -> None:
-        for action in decision.actions:
-            if isinstance(action, SendCommand):
-                reply_to = ReplyTo(topic=self._setup.topics.inputs, partition=self._owner.partition)
-                topic = self._setup.topics.commands(action.queue)
-                self._appends.append(
-                    encode_command(
-                        topic,
-                        action,
-                        reply_to,
-                        source=self._source,
-                        now_ms=self._now_ms,
-                        traceparent=span.traceparent,
+    def _outgoing(self, actions: Sequence[Action], span: Span) -> list[Outgoing]:
+        """The records of what a decision sends."""
+        found: list[Outgoing] = []
+        inputs, now_ms, traceparent = self._setup.topics.inputs, self._now_ms, span.traceparent
+        for action in actions:
+            match action:
+                case SendCommand():
+                    reply_to = ReplyTo(topic=inputs, partition=self._owner.partition)
+                    topic = self._setup.topics.commands(action.queue)
+                    found.append(
+                        encode_command(
+                            topic, action, reply_to, source=self._source, now_ms=now_ms, traceparent=traceparent
+                        )
                     )
-                )
-            elif isinstance(action, DeadLetter) and record is not None:
+                case Tell(message=Start() as start):
+                    child = replace(start, traceparent=traceparent)
+                    found.append(encode_request(inputs, child, source=self._source, now_ms=now_ms))
+                case Tell(message=message):
+                    found.append(
+                        encode_entity(inputs, message, source=self._source, now_ms=now_ms, traceparent=traceparent)
+                    )
+                case Publish(event=event):
+                    at, topic = self._owner.partition, self._setup.topics.events
+                    found.append(encode_event(topic, event, at, source=self._source, now_ms=now_ms))
+                case DeadLetter():
+                    pass
+                case _:
+                    assert_never(action)
+        return found
+
+    def _bury(self, actions: Sequence[Action], record: Record | None) -> None:
+        for action in actions:
+            if isinstance(action, DeadLetter) and record is not None:
                 self._dead(record, action.reason)
 
-    def _history(self, decision: Decision, arrival: Arrival, record: Record | None, span: Span) -> None:
-        message, after = arrival.message, decision.document
+    def _history(self, decision: Decision | Answer, arrival: Arrival, record: Record | None, span: Span) -> None:
+        message = arrival.message
+        after = decision.document if isinstance(decision, Decision) else decision.entity
         entry = HistoryRecord(
             instance=message.instance,
             revision=after.revision if after else 0,
             at_ms=self._now_ms,
             outcome=decision.outcome,
-            status=after.status if after else None,
+            status=after.status if isinstance(after, Document) else None,
             message=message,
-            changes=decision.changes,
+            changes=decision.changes if isinstance(decision, Decision) else (),
             sent=tuple(
                 SentCommand(id=action.id, contract=action.contract, queue=action.queue)
                 for action in decision.actions

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..messages.document import Document
+from ..messages.helpers import Helper
 
 __all__ = ["Documents"]
 
@@ -14,17 +15,17 @@ class Documents:
 
     def __init__(self, max_count: int = 10_000) -> None:
         self._max_count = max_count
-        self._items: dict[str, Document] = {}
+        self._items: dict[str, Document | Helper] = {}
 
-    def get(self, instance: str) -> Document | None:
+    def get(self, instance: str) -> Document | Helper | None:
         """The document if it is at hand; None says nothing about whether it exists."""
         return self._items.get(instance)
 
-    def merge(self, changed: Mapping[str, Document | None]) -> None:
+    def merge(self, changed: Mapping[str, Document | Helper | None]) -> None:
         """Takes over what a known commit has changed; ended instances are not kept."""
         for instance, document in changed.items():
             self._items.pop(instance, None)
-            if document is not None and not document.status.is_final:
+            if document is not None and not (isinstance(document, Document) and document.status.is_final):
                 self._items[instance] = document
         while len(self._items) > self._max_count:
             del self._items[next(iter(self._items))]

@@ -22,6 +22,7 @@ from typing import NoReturn
 import structlog
 
 from ..codec.documents import decode_document
+from ..codec.entities import decode_helper
 from ..codec.wire import BadRecord
 from ..kernel.parking import missing_code, waits_for_code
 from ..messages.document import Document
@@ -172,12 +173,12 @@ class Processor:
         """Rebuilds the timer index; instances that waited for a version that is here now are asked to go on."""
         async for key, value in self._owner.documents():
             try:
-                document = decode_document(value)
+                document = decode_helper(value) if key.startswith(b"@") else decode_document(value)
             except BadRecord as error:
                 _log.error("instance parked", instance=key.decode(errors="replace"), reason=str(error))
                 continue
             self._timers.replace(document.id, document.timers)
-            if self._waited_for_us(document):
+            if isinstance(document, Document) and self._waited_for_us(document):
                 self._own.append(
                     Act(
                         id=f"deployed/{document.id}/{document.revision}",

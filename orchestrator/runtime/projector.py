@@ -270,7 +270,7 @@ class _Reading:
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
                 await asyncio.sleep(0)
             if record.topic == self._topics.state:
-                if record.key is not None and record.key != POSITION_KEY:
+                if record.key is not None and record.key != POSITION_KEY and not record.key.startswith(b"@"):
                     last[record.key] = record
                 continue
             try:

@@ -134,13 +134,15 @@ def _wire() -> dict[str, Outgoing]:
     return sent
 
 
-def test_a_document_is_written_as_format_1_says() -> None:
+def test_a_document_is_written_as_format_2_says() -> None:
     """Byte for byte: other tools read the state topic."""
-    assert encode_document(DOCUMENT) == (GOLDEN / "document-format-1.json").read_bytes().rstrip(b"\n")
+    assert encode_document(DOCUMENT) == (GOLDEN / "document-format-2.json").read_bytes().rstrip(b"\n")
 
 
-def test_a_document_of_format_1_is_read() -> None:
-    assert decode_document((GOLDEN / "document-format-1.json").read_bytes()) == DOCUMENT
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_document_of_every_released_format_is_read(number: int) -> None:
+    """An older one is upcast."""
+    assert decode_document((GOLDEN / f"document-format-{number}.json").read_bytes()) == DOCUMENT
 
 
 def test_a_document_is_read_whatever_the_order_and_spacing_of_its_fields() -> None:

@@ -1,0 +1,126 @@
+"""What entities say to each other, events for the topic of events, and the documents of helper entities."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from ..messages.entities import (
+    Acquire,
+    ChildEnded,
+    Deadlocked,
+    EventCame,
+    Granted,
+    Leave,
+    Lookup,
+    MayLeave,
+    Probe,
+    ProbeLock,
+    Published,
+    Release,
+    Routed,
+    SetRules,
+    Unwatch,
+    Unwind,
+    Watch,
+)
+from ..messages.helpers import HELPER_FORMAT, Helper
+from ..messages.inputs import Message
+from ..ports.log import Outgoing
+from .wire import BadRecord, envelope
+
+__all__ = ["ENTITY", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
+
+ENTITY = "sagaline.entity."
+"""Before the kind of a message between entities, in ``ce_type``."""
+
+_HELPER: TypeAdapter[Helper] = TypeAdapter(Annotated[Helper, Field(discriminator="kind")])
+_CLASSES: tuple[type[Any], ...] = (
+    Acquire,
+    ChildEnded,
+    Deadlocked,
+    EventCame,
+    Granted,
+    Leave,
+    Lookup,
+    MayLeave,
+    Probe,
+    ProbeLock,
+    Published,
+    Release,
+    Routed,
+    SetRules,
+    Unwatch,
+    Unwind,
+    Watch,
+)
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    f"{ENTITY}{next(field.default for field in fields(each) if field.name == 'kind')}": TypeAdapter(each)
+    for each in _CLASSES
+}
+_IN_HEADERS = {"id", "instance", "traceparent", "kind"}
+
+
+def encode_entity(topic: str, message: Message, *, source: str, now_ms: int, traceparent: str | None) -> Outgoing:
+    """A message to an entity as a record for ``inputs``; its partition is the entity's."""
+    kind = ENTITY + message.kind
+    body = _ADAPTERS[kind].dump_json(message, exclude=_IN_HEADERS)
+    headers = envelope(
+        kind, id=message.id, source=source, subject=message.instance, now_ms=now_ms, traceparent=traceparent
+    )
+    return Outgoing(topic, message.instance.encode(), body, headers)
+
+
+def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | None]) -> Message:
+    """The message of a record.
+
+    Raises:
+        BadRecord: unknown kind, or a body of another shape.
+    """
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        raise BadRecord(f"ce_type {kind!r} is not known to this version")
+    try:
+        message: Message = adapter.validate_python(body | attributes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return message
+
+
+def encode_event(topic: str, event: Published, partition: int, *, source: str, now_ms: int) -> Outgoing:
+    """An event as a record for the topic of events: its type is the event's name, its body the value."""
+    headers = envelope(
+        event.event,
+        id=event.id,
+        source=event.source or source,
+        subject=event.key,
+        now_ms=now_ms,
+        traceparent=event.traceparent,
+    )
+    return Outgoing(topic, event.key.encode(), to_json(event.body), headers, partition)
+
+
+def encode_helper(helper: Helper) -> bytes:
+    """A helper's document as the state topic holds it."""
+    return _HELPER.dump_json(helper)
+
+
+def decode_helper(value: bytes) -> Helper:
+    """The helper's document of a record of the state topic.
+
+    Raises:
+        BadRecord: it is not one, or was written by a newer release.
+    """
+    try:
+        helper: Helper = _HELPER.validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRecord(f"not a helper's document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if helper.format > HELPER_FORMAT:
+        known = f"this release knows up to {HELPER_FORMAT}; deploy the newer one"
+        raise BadRecord(f"the document of {helper.id!r} has format {helper.format}, {known}")
+    return helper

@@ -1,0 +1,50 @@
+"""``decide_helper``: one message, one helper entity, one answer. Total, as ``decide`` is for instances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..messages.entities import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
+from ..messages.helpers import Helper, Lock, Mailbox, Table
+from ..messages.inputs import Arrival, TimerFired
+from ..messages.outputs import Answer, Outcome
+from .limits import Limits
+from .lock import decide_lock
+from .mailbox import decide_mailbox, forget
+from .table import decide_table
+
+__all__ = ["decide_helper", "is_helper"]
+
+_DEFAULT = Limits()
+
+
+def is_helper(entity: str) -> bool:
+    """True for the id of a helper entity, false for an instance's."""
+    return entity.startswith("@")
+
+
+def decide_helper(
+    entity: Helper | None, arrival: Arrival, limits: Limits = _DEFAULT, subscribers: Sequence[str] = ()
+) -> Answer:
+    """What happens to a helper entity when a message arrives.
+
+    Args:
+        entity: as it is; None: there is none.
+        arrival: the message and the time.
+        limits: see ``Limits``.
+        subscribers: instances that a published event goes to whether they wait for it or not.
+    """
+    match arrival.message, entity:
+        case (Published() | Watch() | Unwatch()) as message, (Mailbox() | None) as box:
+            return decide_mailbox(box, message, arrival.now_ms, limits, subscribers)
+        case (Acquire() | Release() | ProbeLock()) as message, (Lock() | None) as lock:
+            return decide_lock(lock, message, arrival.now_ms)
+        case (Lookup() | SetRules()) as message, (Table() | None) as table:
+            return decide_table(table, message, arrival.now_ms)
+        case TimerFired() as timer, Mailbox() as box:
+            if box.timers.get(timer.timer) == timer.due_ms and timer.due_ms <= arrival.now_ms:
+                return forget(box, arrival.now_ms)
+            return Answer(entity=box, outcome=Outcome.IGNORED, reason="the timer is not set, or not due yet")
+        case message, _:
+            reason = f"a message of kind {message.kind!r} is not for {message.instance!r}"
+            return Answer(entity=entity, outcome=Outcome.IGNORED, reason=reason)

@@ -1,0 +1,81 @@
+"""A semantic lock: one holder, others in order of arrival. Who would wait for ever is told so.
+
+A deadlock is found by probes that follow who waits for whom from lock to holder to lock; each wait sends one when it
+begins, and when the holder changes. Source: Chandy, Misra and Haas, "Distributed deadlock detection", 1983.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, ToLock
+from ..messages.helpers import Grant, Lock
+from ..messages.outputs import Answer, Outcome, Tell
+
+__all__ = ["decide_lock"]
+
+_PATH_MAX = 100
+
+
+def decide_lock(lock: Lock | None, message: ToLock, now_ms: int) -> Answer:
+    """What a lock does with a message."""
+    match message:
+        case Acquire():
+            return _acquire(lock or Lock(id=message.instance, name=message.instance.split("/", 1)[1]), message, now_ms)
+        case Release():
+            return _release(lock, message)
+        case ProbeLock():
+            return _probe(lock, message)
+        case _:
+            assert_never(message)
+
+
+def _acquire(lock: Lock, message: Acquire, now_ms: int) -> Answer:
+    grant = Grant(by=message.by, place=message.place, at_ms=now_ms)
+    if lock.holder is None or lock.holder.by == message.by:
+        after = replace(lock, holder=lock.holder or grant, revision=lock.revision + 1)
+        return Answer(entity=after, outcome=Outcome.APPLIED, actions=(_granted(lock, grant, message.id),))
+    if any((each.by, each.place) == (message.by, message.place) for each in lock.waiting):
+        return Answer(entity=lock, outcome=Outcome.UNCHANGED, reason="it waits already")
+    after = replace(lock, waiting=(*lock.waiting, grant), revision=lock.revision + 1)
+    probe = Probe(id=f"{message.id}/probe", instance=lock.holder.by, path=(message.by, lock.id))
+    return Answer(entity=after, outcome=Outcome.APPLIED, actions=(Tell(message=probe),))
+
+
+def _granted(lock: Lock, grant: Grant, cause: str) -> Tell:
+    number = f"{cause}/granted/{grant.by}/{grant.place}"
+    return Tell(message=Granted(id=number, instance=grant.by, place=grant.place, lock=lock.name))
+
+
+def _release(lock: Lock | None, message: Release) -> Answer:
+    if lock is None or lock.holder is None:
+        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="nobody holds it")
+    waiting = tuple(each for each in lock.waiting if each.by != message.by)
+    if lock.holder.by != message.by:
+        left = replace(lock, waiting=waiting, revision=lock.revision + 1)
+        return Answer(entity=left, outcome=Outcome.APPLIED)
+    if not waiting:
+        return Answer(entity=None, outcome=Outcome.APPLIED)
+    holder, left_waiting = waiting[0], waiting[1:]
+    after = replace(lock, holder=holder, waiting=left_waiting, revision=lock.revision + 1)
+    others = dict.fromkeys(each.by for each in left_waiting if each.by != holder.by)
+    probes = [
+        Tell(message=Probe(id=f"{message.id}/probe/{by}", instance=holder.by, path=(by, lock.id))) for by in others
+    ]
+    return Answer(entity=after, outcome=Outcome.APPLIED, actions=(_granted(lock, holder, message.id), *probes))
+
+
+def _probe(lock: Lock | None, message: ProbeLock) -> Answer:
+    if lock is None or lock.holder is None or len(message.path) > _PATH_MAX:
+        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="nobody waits for anybody here")
+    path, holder = (*message.path, lock.id), lock.holder.by
+    if message.path[-1] not in {each.by for each in lock.waiting}:
+        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="who was asked waits here no more")
+    if holder not in path:
+        told = Tell(message=Probe(id=f"{message.id}/on", instance=holder, path=path))
+        return Answer(entity=lock, outcome=Outcome.UNCHANGED, actions=(told,))
+    cycle = path[path.index(holder) :]
+    victim = max(each for each in cycle if not each.startswith("@"))
+    told = Tell(message=Deadlocked(id=f"{message.id}/deadlock", instance=victim, cycle=cycle))
+    return Answer(entity=lock, outcome=Outcome.UNCHANGED, actions=(told,), reason=f"deadlock; {victim} gives way")

@@ -1,0 +1,100 @@
+"""A table of rules for dynamic routers: the first rule whose conditions all hold decides.
+
+A condition is a value that the fact must equal, or ``{operator: value}`` with one of ``OPERATORS``. A fact that is not
+given, or cannot be compared, does not match.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from ..messages.entities import Lookup, Routed, Rule, SetRules, ToTable
+from ..messages.helpers import Table
+from ..messages.outputs import Answer, Outcome, Tell
+from ..messages.values import JsonObject
+
+__all__ = ["OPERATORS", "check_rules", "decide_table"]
+
+OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda fact, values: fact in values,
+}
+
+_RULES_MAX = 1_000
+
+
+def check_rules(rules: Sequence[Rule]) -> str | None:
+    """What is wrong with rules, and how to mend it; None: nothing."""
+    if len(rules) > _RULES_MAX:
+        return f"there are {len(rules):,} rules; give at most {_RULES_MAX:,}"
+    for number, rule in enumerate(rules, start=1):
+        for fact, wanted in rule.when.items():
+            at = f"rule {number}, fact {fact!r}"
+            if isinstance(wanted, list):
+                return f"{at}: a list is compared by {{'in': [...]}}"
+            if isinstance(wanted, dict):
+                if len(wanted) != 1 or next(iter(wanted)) not in OPERATORS:
+                    return f"{at}: give one of the operators {', '.join(OPERATORS)}, not {', '.join(wanted) or 'none'}"
+                if "in" in wanted and not isinstance(wanted["in"], list):
+                    return f"{at}: 'in' takes a list"
+    return None
+
+
+def decide_table(table: Table | None, message: ToTable, now_ms: int) -> Answer:
+    """What a table does with a message."""
+    match message:
+        case Lookup():
+            to = next((rule.to for rule in table.rules if _matches(rule, message.facts)), None) if table else None
+            routed = Routed(
+                id=f"{message.id}/answer",
+                instance=message.by,
+                place=message.place,
+                to=to,
+                version=table.version if table else 0,
+            )
+            return Answer(entity=table, outcome=Outcome.UNCHANGED, actions=(Tell(message=routed),))
+        case SetRules():
+            return _set(table, message, now_ms)
+        case _:
+            assert_never(message)
+
+
+def _set(table: Table | None, message: SetRules, now_ms: int) -> Answer:
+    before = table or Table(id=message.instance, name=message.instance.split("/", 1)[1])
+    if message.version is not None and message.version != before.version:
+        reason = f"the table is at version {before.version}, not {message.version}; look at it and try again"
+        return Answer(entity=table, outcome=Outcome.REFUSED, reason=reason)
+    if (wrong := check_rules(message.rules)) is not None:
+        return Answer(entity=table, outcome=Outcome.REFUSED, reason=wrong)
+    if table is not None and table.rules == message.rules:
+        return Answer(entity=table, outcome=Outcome.UNCHANGED, reason="the rules are so already")
+    after = replace(
+        before,
+        revision=before.revision + 1,
+        version=before.version + 1,
+        rules=message.rules,
+        changed_ms=now_ms,
+        changed_by=message.by,
+        reason=message.reason,
+    )
+    return Answer(entity=after, outcome=Outcome.APPLIED, reason=f"version {after.version}")
+
+
+def _matches(rule: Rule, facts: JsonObject) -> bool:
+    return all(fact in facts and _holds(facts[fact], wanted) for fact, wanted in rule.when.items())
+
+
+def _holds(fact: object, wanted: object) -> bool:
+    name, value = next(iter(wanted.items())) if isinstance(wanted, dict) else ("==", wanted)
+    try:
+        return bool(OPERATORS[name](fact, value))
+    except TypeError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +15,9 @@ from ..orchestrator.messages.history import HistoryRecord
 from ..orchestrator.messages.inputs import ActName, JsonObject
 from ..orchestrator.ports.read_model import HistoryRow
 from ..orchestrator.tracing import trace_id_of
-from ..sagas import Retry, Step
-from ..sagas.saga import AnySaga
+from ..sagas import Node, Retry, Saga, Step
+from ..sagas.definition import AnyDefinition
+from ..sagas.nodes import Child
 from .paths import instance_path
 
 __all__ = [
@@ -262,15 +264,26 @@ def _decision(row: HistoryRow) -> DecisionView:
     )
 
 
-def definition_view(saga: AnySaga, registry: Registry) -> DefinitionView:
+def definition_view(saga: AnyDefinition, registry: Registry) -> DefinitionView:
     return DefinitionView(
         name=saga.name,
         version=saga.version,
         newest=registry.find(saga.name) is saga,
         retention_seconds=saga.retention.total_seconds(),
         input=saga.state.model_json_schema(mode="validation"),
-        flow=[_step_node(node) if isinstance(node, Step) else {"kind": node.name} for node in saga.flow],
+        flow=_nodes(saga.flow if isinstance(saga, Saga) else tuple(saga.steps.values())),
     )
+
+
+def _nodes(nodes: Sequence[Node[Any]]) -> list[JsonValue]:
+    return [_step_node(node) if isinstance(node, Step) else _other_node(node) for node in nodes]
+
+
+def _other_node(node: Node[Any]) -> dict[str, JsonValue]:
+    """A node that is no step: its kind, and the flows inside it."""
+    kind = "run" if isinstance(node, Child) else type(node).__name__.lower()
+    branches: list[JsonValue] = [{"label": branch.label, "flow": _nodes(branch.nodes)} for branch in node.branches]
+    return {"kind": kind, "name": node.name} | ({"branches": branches} if branches else {})
 
 
 def _step_node(step: Step[Any]) -> dict[str, JsonValue]:

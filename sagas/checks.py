@@ -31,7 +31,7 @@ from .nodes import (
 )
 from .tree import Tree
 
-__all__ = ["check_header", "check_saga"]
+__all__ = ["check_declarations", "check_header", "check_saga"]
 
 
 def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> str:
@@ -66,7 +66,7 @@ def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[N
                 f"{where}: the pivot lies inside {spot.path[-1][0]!r}; place it on the top level of the flow"
             )
         _check_past_pivot(where, spot.node, past=spot.past_pivot)
-    _check_declarations(where, [spot.node for spot in tree])
+    check_declarations(where, [spot.node for spot in tree])
     into = check_fields(where, state, tree)
     _Functions(where, state, into).walk(flow, frozenset())
     return tree
@@ -85,7 +85,8 @@ def _check_past_pivot(where: str, node: Node[Any], *, past: bool) -> None:
         )
 
 
-def _check_declarations(where: str, nodes: Sequence[Node[Any]]) -> None:
+def check_declarations(where: str, nodes: Sequence[Node[Any]]) -> None:
+    """Raises DefinitionError where two different contracts, or events, bear one name."""
     contracts: dict[str, Contract[Any, Any]] = {}
     events: dict[str, Event[Any]] = {}
     for node in nodes:

@@ -14,6 +14,7 @@ from .errors import DefinitionError
 from .event import Event
 from .nodes import Step
 from .nodes.base import check_span
+from .tree import Tree
 
 __all__ = ["AnyDefinition", "Definition", "Invariant", "Migration", "StatusName"]
 
@@ -39,6 +40,7 @@ class Definition(Generic[S]):
     def __init__(self, what: str, name: str, state: type[S], version: int, retention: timedelta) -> None:
         self.name, self.state, self.version, self.retention = name, state, version, retention
         check_span(f"{what} {name!r}: retention", retention)
+        self.tree = Tree(name, ())
         self.steps: dict[str, Step[S]] = {}
         self.events: tuple[Event[Any], ...] = ()
         self.children: tuple[AnyDefinition, ...] = ()

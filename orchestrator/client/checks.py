@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ...sagas import DefinitionError
 from ...sagas.contract import check_name
-from ...sagas.saga import AnySaga
+from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
 from ..messages.inputs import JsonObject
 
@@ -81,7 +81,7 @@ def split_instance(instance: str) -> tuple[str, str]:
     return definition, key
 
 
-def check_input(saga: AnySaga, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
+def check_input(saga: AnyDefinition, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
     """The input as plain JSON, after the saga's state model has taken it.
 
     A field that the model does not know is refused, unless the model itself says what to do with such fields

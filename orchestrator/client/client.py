@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, JsonValue
 
 from ...sagas import Saga
-from ...sagas.saga import AnySaga
+from ...sagas.definition import AnyDefinition
 from ..codec.inputs import encode_request
 from ..codec.wire import BadRecord
 from ..errors import (
@@ -258,7 +258,7 @@ class Client:
         if lag > _LAG_MAX:
             raise TransientError(f"the read model is about {lag:,} records behind the log")
 
-    def _definition(self, definition: str | Saga[Any], version: int | None) -> AnySaga:
+    def _definition(self, definition: str | Saga[Any], version: int | None) -> AnyDefinition:
         name = definition if isinstance(definition, str) else definition.name
         if not isinstance(definition, str) and version is None:
             version = definition.version

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Child, Each
 from ...sagas.policy import to_ms
-from ...sagas.saga import AnySaga
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import ChildEnd, ChildEnded, Unwind
 from ..messages.inputs import Start
@@ -36,7 +36,7 @@ def begin_child(run: Run, place: str, node: Child[Any]) -> None:
         run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.timeout)
 
 
-def _state_of(child: AnySaga, value: object) -> JsonObject:
+def _state_of(child: AnyDefinition, value: object) -> JsonObject:
     if not isinstance(value, child.state):
         raise TypeError(f"it returned a {type(value).__name__}; {child!r} starts with a {child.state.__name__}")
     return as_json(value)
@@ -48,7 +48,7 @@ def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
     return f"{run.id}/{place}{again}{part}"
 
 
-def _start(run: Run, place: str, child: AnySaga, input: JsonObject, *, index: int | None, attempt: int) -> str:
+def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, index: int | None, attempt: int) -> str:
     above = run.document.parent
     start = Start(
         id="",

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
-from ...sagas.saga import AnySaga
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, MayLeave, Unwind
+from ..messages.entities import ChildEnd, ChildEnded, EventCame, MayLeave, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
@@ -33,6 +34,7 @@ from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Te
 from .acts import abandon, apply_act, fulfilled, objection
 from .flow import go_on
 from .limits import Limits
+from .managing import EARLY, begin_manager, forget_early
 from .parking import LATE, NOT_DUE, missing_code, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
@@ -45,7 +47,7 @@ STRAY = "nobody waits for this here (any more)"
 
 
 def decide(
-    definition: AnySaga | None, document: Document | None, arrival: Arrival, limits: Limits = _DEFAULT
+    definition: AnyDefinition | None, document: Document | None, arrival: Arrival, limits: Limits = _DEFAULT
 ) -> Decision:
     """What happens to an instance when a message arrives.
 
@@ -60,10 +62,14 @@ def decide(
         return _start(definition, document, message, arrival.now_ms, limits)
     if (answer := without_code(document, message)) is not None:
         return answer
+    if document is None and isinstance(message, EventCame) and isinstance(definition, ProcessManager):
+        return begin_manager(definition, message, arrival.now_ms, limits)
     if document is None:
         outcome = Outcome.REFUSED if isinstance(message, Act) else Outcome.IGNORED
         return Decision(document=None, outcome=outcome, reason="there is no such instance")
     match message:
+        case TimerFired() if message.timer == EARLY and document.timers.get(EARLY) == message.due_ms:
+            return forget_early(document, arrival.now_ms)
         case TimerFired() if message.timer == RETENTION:
             return _expire(document, message, arrival.now_ms)
         case Act():
@@ -113,7 +119,7 @@ def input_digest(value: JsonObject) -> str:
 
 
 def _start(
-    definition: AnySaga | None, document: Document | None, start: Start, now_ms: int, limits: Limits
+    definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
     try:
         digest = input_digest(start.input)
@@ -122,6 +128,9 @@ def _start(
         if definition is None:
             version = "" if start.version is None else f" version {start.version}"
             return _dead(start, f"there is no definition {start.definition!r}{version} deployed here")
+        if isinstance(definition, ProcessManager):
+            starts = [name for name, each in definition.subscriptions.items() if each.starts is not None]
+            return _dead(start, f"a process manager is started by its events; publish {' or '.join(starts)}")
         state = as_json(definition.state.model_validate_json(to_json(start.input)))
     except ValidationError as error:
         first = error.errors()[0]
@@ -185,7 +194,9 @@ def _ignored(document: Document, reason: str) -> Decision:
     return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
 
 
-def _coded(definition: AnySaga | None, document: Document, message: Deferred, now_ms: int, limits: Limits) -> Decision:
+def _coded(
+    definition: AnyDefinition | None, document: Document, message: Deferred, now_ms: int, limits: Limits
+) -> Decision:
     """What needs the author's code waits for it, visibly."""
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
@@ -235,7 +246,7 @@ def _timer(run: Run, timer: TimerFired) -> Decision:
     return run.decision()
 
 
-def _act(definition: AnySaga | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
+def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
     if (reason := objection(document, act.act)) is not None:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
     if fulfilled(document, act.act):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ...sagas import Saga
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import Status, StepStatus
+from .managing import advance_manager
 from .run import LIVE, Run
 from .sending import leg_of, send
 from .undoing import unwind
@@ -31,6 +34,10 @@ def go_on(run: Run) -> None:
 
 
 def _forward(run: Run) -> None:
+    if isinstance(run.definition, ProcessManager):
+        advance_manager(run)
+        return
+    assert isinstance(run.definition, Saga)
     done = sequence(run, run.definition.flow)
     if run.again or run.stopped:
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...sagas import Step
-from ...sagas.saga import AnySaga
+from ...sagas.definition import AnyDefinition
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
@@ -25,7 +25,7 @@ LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
 
 
-def missing_code(definition: AnySaga | None, document: Document) -> str | None:
+def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
     """What the deployed code lacks to decide about this instance; None: nothing."""
     if definition is None:
         return f"{document.definition!r} version {document.version} is not deployed here; deploy it"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from ...sagas import DefinitionError, Saga
-from ...sagas.saga import AnySaga
+from pydantic_core import to_json
+
+from ...sagas import DefinitionError
+from ...sagas.definition import AnyDefinition
+from ...sagas.process_manager import ProcessManager
+from ..messages.entities import Published
+from ..messages.values import instance_id
 
 __all__ = ["Registry"]
 
@@ -18,8 +24,8 @@ class Registry:
         DefinitionError: two definitions share name and version, or two contracts share a name and differ.
     """
 
-    def __init__(self, definitions: Iterable[AnySaga]) -> None:
-        self._by_version: dict[tuple[str, int], AnySaga] = {}
+    def __init__(self, definitions: Iterable[AnyDefinition]) -> None:
+        self._by_version: dict[tuple[str, int], AnyDefinition] = {}
         contracts: dict[str, object] = {}
         for saga in _with_children(definitions):
             if (saga.name, saga.version) in self._by_version:
@@ -32,11 +38,11 @@ class Registry:
                     )
         self._newest = {name: self._by_version[name, version] for name, version in sorted(self._by_version)}
 
-    def find(self, name: str, version: int | None = None) -> AnySaga | None:
+    def find(self, name: str, version: int | None = None) -> AnyDefinition | None:
         """The definition of that version, the newest for None; None: not deployed here."""
         return self._newest.get(name) if version is None else self._by_version.get((name, version))
 
-    def __iter__(self) -> Iterator[AnySaga]:
+    def __iter__(self) -> Iterator[AnyDefinition]:
         return iter(self._by_version.values())
 
     @property
@@ -48,12 +54,29 @@ class Registry:
         """Every queue that any deployed definition sends to."""
         return frozenset(queue for saga in self for queue in saga.queues)
 
+    def subscribers(self, event: Published) -> tuple[str, ...]:
+        """The instances of process managers that a published event goes to.
 
-def _with_children(definitions: Iterable[AnySaga]) -> list[AnySaga]:
+        Raises:
+            Exception: the body does not fit the event's model, or the author's key function raised.
+        """
+        found = []
+        for definition in self._newest.values():
+            if isinstance(definition, ProcessManager) and event.event in definition.subscriptions:
+                subscription = definition.subscriptions[event.event]
+                model: Any = subscription.event.model
+                key = subscription.key(model.model_validate_json(to_json(event.body), by_alias=True, by_name=True))
+                if not isinstance(key, str) or not key:
+                    raise ValueError(f"the key of {event.event!r} in {definition!r} is {key!r}, not a text")
+                found.append(instance_id(definition.name, key))
+        return tuple(found)
+
+
+def _with_children(definitions: Iterable[AnyDefinition]) -> list[AnyDefinition]:
     """All of them once, those that others run included."""
-    found: list[AnySaga] = list(definitions)
+    found: list[AnyDefinition] = list(definitions)
     for saga in found:
         for child in saga.children:
-            if isinstance(child, Saga) and all(child is not each for each in found):
+            if all(child is not each for each in found):
                 found.append(child)
     return found

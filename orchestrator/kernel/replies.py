@@ -17,6 +17,7 @@ from .branching import on_scatter_deadline
 from .children import on_child_timer
 from .flow import go_on
 from .locking import on_lock_timer
+from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .run import LIVE, Run, as_json, said
 from .sending import Leg, leg_of, plan_retry, send
@@ -63,6 +64,10 @@ def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
 def on_timer(run: Run, timer: str) -> None:
     """A timer is due; it is gone from the document already."""
     place, _, what = timer.rpartition(":")
+    if what == TIMER:
+        on_managed_timer(run, place)
+        go_on(run)
+        return
     record = run.steps.get(place)
     if record is None:
         return

@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
 
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
-from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell
 from .farewell import farewell
@@ -21,7 +21,7 @@ from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
 
 if TYPE_CHECKING:
-    from ...sagas.saga import AnySaga
+    from ...sagas.definition import AnyDefinition
     from .limits import Limits
 
 __all__ = ["LIVE", "RETENTION", "Run", "as_json", "said", "told_id"]
@@ -64,7 +64,7 @@ def said(error: Exception) -> str:
 class Run:
     """One decision at work. ``definition`` is the version that the instance is pinned to."""
 
-    def __init__(self, definition: AnySaga, document: Document, now_ms: int, limits: Limits) -> None:
+    def __init__(self, definition: AnyDefinition, document: Document, now_ms: int, limits: Limits) -> None:
         self.definition, self.document, self.now_ms, self.limits = definition, document, now_ms, limits
         self.status = document.status
         self.state = document.state
@@ -80,6 +80,7 @@ class Run:
         self.actions: list[Action] = []
         self.changes: list[Change] = []
         self.requests = document.requests
+        self._managed = document.managed
         self.again = False
         self._told = 0
         self._model: BaseModel | None = None
@@ -92,6 +93,15 @@ class Run:
     def stopped(self) -> bool:
         """Nothing more may be sent: ended, waiting for an operator, or paused."""
         return self.paused or self.status in _STANDS
+
+    @property
+    def managed(self) -> Managed:
+        """What a process manager's instance has beside its steps."""
+        return self._managed or Managed()
+
+    @managed.setter
+    def managed(self, value: Managed) -> None:
+        self._managed = value
 
     def node(self, place: str) -> Node[BaseModel]:
         """The node of a place."""
@@ -280,5 +290,6 @@ class Run:
             traceparent=old.traceparent,
             parent=old.parent,
             requests=self.requests,
+            managed=self._managed,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

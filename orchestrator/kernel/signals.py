@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Document, Status
 from ..messages.entities import (
     ChildEnd,
@@ -22,6 +23,7 @@ from ..messages.outputs import Decision, Outcome, Tell
 from .children import on_child_ended
 from .flow import go_on
 from .locking import on_deadlocked, on_granted, on_probe
+from .managing import on_managed_event
 from .run import RETENTION, Run, told_id
 from .turning import compensate
 from .waiting import on_event, on_routed
@@ -35,7 +37,8 @@ def on_signal(run: Run, message: Signal) -> bool:
         case ChildEnded():
             changed = on_child_ended(run, message)
         case EventCame():
-            changed = on_event(run, message)
+            managed = isinstance(run.definition, ProcessManager)
+            changed = on_managed_event(run, message) if managed else on_event(run, message)
         case Routed():
             changed = on_routed(run, message)
         case Granted():

@@ -5,12 +5,15 @@ Nothing here goes on by itself: ``run.again`` says that what comes next must be 
 
 from __future__ import annotations
 
+from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Parallel
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import Cause, CauseKind, Status, StepStatus
 from ..messages.values import JsonObject
+from .places import name_of
 from .run import Run
 
-__all__ = ["compensate", "fail", "lose"]
+__all__ = ["compensate", "fail", "lose", "takes_failure"]
 
 
 def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:
@@ -32,6 +35,8 @@ def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | Non
     run.again = True
     if run.status is Status.ATTENTION or run.unwinds(place):
         return
+    if takes_failure(run.definition, place, run.managed.phase):
+        return
     for node, around, label in run.around(place):
         if isinstance(node, Parallel) and _can_do_without(run, node, around):
             lose(run, around, label, message)
@@ -41,6 +46,13 @@ def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | Non
         run.stop(kind, f"{said}; mend the reason, then retry", step=place)
     else:
         compensate(run, kind, message, step=place, code=code)
+
+
+def takes_failure(definition: AnyDefinition, place: str, phase: str | None) -> bool:
+    """True when a process manager has a handler that decides about a failed step."""
+    if not isinstance(definition, ProcessManager):
+        return False
+    return any(handler.takes(phase) for handler in definition.failed.get(name_of(place), ()))
 
 
 def lose(run: Run, place: str, label: str, why: str) -> None:

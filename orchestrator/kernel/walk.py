@@ -38,7 +38,7 @@ from .run import LIVE, Run, as_json
 from .turning import lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
 
-__all__ = ["begin", "sequence"]
+__all__ = ["begin", "emitted", "sequence"]
 
 
 def sequence(run: Run, nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> bool:
@@ -155,7 +155,7 @@ def _join(run: Run, node: Parallel[Any], place: str) -> bool:
 
 
 def _emit(run: Run, place: str, node: Emit[Any]) -> None:
-    published = ask(run, place, f"emit {place!r}", lambda: _published(run, place, node))
+    published = ask(run, place, f"emit {place!r}", lambda: emitted(run, place, node))
     if isinstance(published, Nothing):
         return
     if len(to_json(published.body)) > run.limits.command_bytes:
@@ -166,7 +166,8 @@ def _emit(run: Run, place: str, node: Emit[Any]) -> None:
     run.tell(published)
 
 
-def _published(run: Run, place: str, node: Emit[Any]) -> Published:
+def emitted(run: Run, place: str, node: Emit[Any]) -> Published:
+    """The event of an emit. Raises whatever the author's functions raise, or what they give deserves."""
     model = run.model()
     body, key = node.build(model), node.key(model)
     if not isinstance(body, node.event.model):

@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from .entities import EventCame
 from .inputs import JsonObject, Parent, Reply, Signal, TimerFired
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CauseKind",
     "Deferred",
     "Document",
+    "Managed",
     "Status",
     "StepRecord",
     "StepStatus",
@@ -127,6 +129,20 @@ Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Managed:
+    """What a process manager's instance has beside its steps.
+
+    ``phase`` None: it has not been started. ``early``: what came and is not taken yet, in order of arrival. ``seen``:
+    ids of the last events taken. ``ends``: it completes as soon as no step is under way.
+    """
+
+    phase: str | None = None
+    early: tuple[EventCame, ...] = ()
+    seen: tuple[str, ...] = ()
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
@@ -159,3 +175,4 @@ class Document:
     traceparent: str | None = None
     parent: Parent | None = None
     requests: tuple[str, ...] = ()
+    managed: Managed | None = None

@@ -12,7 +12,7 @@ from typing import assert_never
 
 import structlog
 
-from ...sagas.saga import AnySaga
+from ...sagas.definition import AnyDefinition
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
 from ..codec.documents import decode_document, encode_document, encode_history
@@ -21,7 +21,7 @@ from ..codec.inputs import decode_input, encode_request
 from ..codec.wire import BadRecord
 from ..kernel import Limits, Registry, block, decide, decide_helper, is_helper
 from ..messages.document import CauseKind, Document
-from ..messages.entities import Published, SetRules
+from ..messages.entities import EventCame, Published, SetRules
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Message, Start, TimerFired
@@ -143,11 +143,13 @@ class BatchWork:
             return None
         return decode_helper(stored) if is_helper(instance) else decode_document(stored)
 
-    def _definition(self, message: Message, document: Document | None) -> AnySaga | None:
+    def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         if document is not None:
             return self._setup.registry.find(document.definition, document.version)
         if isinstance(message, Start):
             return self._setup.registry.find(message.definition, message.version)
+        if isinstance(message, EventCame):
+            return self._setup.registry.find(message.instance.partition("/")[0])
         return None
 
     def _decide(self, message: Message, entity: Document | Helper | None, record: Record | None) -> None:
@@ -168,7 +170,16 @@ class BatchWork:
 
     def _help(self, arrival: Arrival, helper: Helper | None, record: Record | None, span: Span) -> None:
         """A helper entity's decision: stored as an instance's is."""
-        answer = decide_helper(helper, arrival, self._setup.limits)
+        message, unfit = arrival.message, ""
+        subscribers: tuple[str, ...] = ()
+        if isinstance(message, Published):
+            try:
+                subscribers = self._setup.registry.subscribers(message)
+            except Exception as error:  # the author's model or key function: the others still get the event
+                unfit = f"no process manager can take it: {type(error).__name__}: {error}"
+        answer = decide_helper(helper, arrival, self._setup.limits, subscribers)
+        if unfit and record is not None:
+            self._dead(record, unfit)
         encoded = encode_helper(answer.entity) if answer.entity is not None else None
         if encoded is not None and len(encoded) > self._setup.max_value_bytes:
             text = f"{arrival.message.instance} would have {len(encoded):,} bytes; release or publish under other keys"

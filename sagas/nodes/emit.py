@@ -25,7 +25,7 @@ class Emit(Node[S_contra]):
         self.name, self.event, self.build, self.key = name, event, build, key
 
 
-def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], name: str | None = None) -> Node[S]:
+def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], name: str | None = None) -> Emit[S]:
     """Publishes an event in the same commit as the decision that reached it, so exactly once.
 
     - success: at once; nobody answers.

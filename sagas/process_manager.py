@@ -1,0 +1,283 @@
+"""``ProcessManager``: event-driven. What happens next depends on what has happened, in whatever order that came.
+
+Handlers are pure: they take the state and what came, and return ``Next``: what is known now and what is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from .checks import check_declarations, check_header
+from .contract import check_name
+from .definition import Definition
+from .errors import DefinitionError
+from .event import Event
+from .fields import check_fields
+from .functions import check_function
+from .nodes import Emit, Step
+from .tree import Tree
+
+__all__ = ["AnyManager", "Next", "ProcessManager", "Subscription"]
+
+S = TypeVar("S", bound=BaseModel)
+E = TypeVar("E", bound=BaseModel)
+
+Phases: TypeAlias = str | Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Generic[S]):
+    """What a handler asks for; see ``Next``."""
+
+    state: S | None = None
+    do: Sequence[Step[S]] = ()
+    emit: Sequence[Emit[S]] = ()
+    timers: Mapping[str, timedelta] = field(default_factory=dict)
+    clear: Sequence[str] = ()
+    ends: bool = False
+    fails: str | None = None
+
+
+class Next(Generic[S]):
+    """What a handler wants to happen. Nothing of it happens before it is durable.
+
+    Args:
+        phase: what the process is in now; the ``when`` of handlers names it.
+        state: what it knows now; None: unchanged.
+        do: steps to begin, beside each other; each may be done again (``pick@2``), with an effect key of its own.
+        emit: events to publish, made by ``emit``.
+        timers: name to span; a timer of that name that is set already is moved.
+        clear: timers to forget.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        state: S | None = None,
+        *,
+        do: Sequence[Step[S]] = (),
+        emit: Sequence[Emit[S]] = (),
+        timers: Mapping[str, timedelta] | None = None,
+        clear: Sequence[str] = (),
+    ) -> None:
+        self.phase: str | None = phase
+        self.asked: Asked[S] = Asked(state=state, do=do, emit=emit, timers=dict(timers or {}), clear=clear)
+
+    @classmethod
+    def complete(cls, state: S | None = None, *, emit: Sequence[Emit[S]] = ()) -> Next[S]:
+        """The process has reached its end; it is ``completed`` as soon as no step is under way."""
+        found = cls("completed", state)
+        found.phase, found.asked = None, Asked(state=state, emit=emit, ends=True)
+        return found
+
+    @classmethod
+    def fail(cls, reason: str, state: S | None = None) -> Next[S]:
+        """The process has failed: every step that took effect, or may have, is undone."""
+        found = cls("failed", state)
+        found.phase, found.asked = None, Asked(state=state, fails=reason)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handler:
+    """A handler and the phases it takes something in; None: in any."""
+
+    function: Callable[..., Any]
+    when: frozenset[str] | None
+
+    def takes(self, phase: str | None) -> bool:
+        return self.when is None or phase in self.when
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """An event that a process manager listens to; ``starts``: it begins an instance."""
+
+    event: Event[Any]
+    key: Callable[[Any], str]
+    starts: Callable[..., Any] | None
+    handlers: tuple[Handler, ...] = ()
+
+
+class ProcessManager(Definition[S]):
+    """A definition driven by events.
+
+    - an event that no handler takes in the present phase is kept, and offered again after each change of phase; so
+      events may come in any order. One that comes before the start is kept as long as its ``keep``.
+    - an event of the same id is taken once.
+    - a step that was refused or failed: its ``on_failed`` handler decides; without one the process fails.
+    - cancel, undo, pause, retry and history: as a saga's.
+
+    Args:
+        name: its identity; instances are called ``{name}/{key}``.
+        state: pydantic model of what an instance knows.
+        version: counts from 1. Instances stay with the version they were started with.
+        steps: every step that a handler may ask for.
+        retention: how long a finished instance is kept.
+
+    Raises:
+        DefinitionError: any mistake that can be seen without running it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: type[S],
+        *,
+        version: int = 1,
+        steps: Sequence[Step[S]] = (),
+        retention: timedelta = timedelta(days=7),
+    ) -> None:
+        super().__init__("process manager", name, state, version, retention)
+        self.where = check_header("process manager", name, version, state)
+        for step in steps:
+            if not isinstance(step, Step):
+                raise DefinitionError(f"{self.where}: {step!r} among its steps is none; make it with @step(contract)")
+        self.tree = Tree(self.where, steps)
+        check_declarations(self.where, steps)
+        check_fields(self.where, state, self.tree)
+        self.steps = {step.name: step for step in steps}
+        for step in steps:
+            sends = f"contract {step.contract.name!r} sends"
+            check_function(f"{self.where}, step {step.name!r}", step.build, (state,), step.contract.command, for_=sends)
+            step._close(name)
+        self.subscriptions: dict[str, Subscription] = {}
+        self.done: dict[str, list[Handler]] = {}
+        self.failed: dict[str, list[Handler]] = {}
+        self.timers: dict[str, list[Handler]] = {}
+
+    def starts_on(
+        self, event: Event[E], *, key: Callable[[E], str]
+    ) -> Callable[[Callable[[E], Next[S]]], Callable[[E], Next[S]]]:
+        """Declares the event that begins an instance; decorates a pure function from its body to ``Next``.
+
+        Args:
+            event: its kind.
+            key: a pure function of its body: the instance's key.
+
+        Raises:
+            DefinitionError: the event begins an instance already.
+        """
+
+        def register(function: Callable[[E], Next[S]]) -> Callable[[E], Next[S]]:
+            before = self._subscribed(event, key)
+            if before.starts is not None:
+                raise DefinitionError(f"{self.where}: event {event.name!r} starts it already; remove one of the two")
+            check_function(f"{self.where}, start on {event.name!r}", function, (event.model,))
+            self._subscribe(before, starts=function)
+            return function
+
+        return register
+
+    def on(
+        self, event: Event[E], *, key: Callable[[E], str], when: Phases | None = None
+    ) -> Callable[[Callable[[S, E], Next[S]]], Callable[[S, E], Next[S]]]:
+        """Declares what an event does in some phases; decorates a pure function from state and body to ``Next``.
+
+        Args:
+            event: its kind.
+            key: as in ``starts_on``; the same for all handlers of one event.
+            when: the phases in which it is taken; None: any.
+
+        Raises:
+            DefinitionError: two handlers of one event for one phase.
+        """
+
+        def register(function: Callable[[S, E], Next[S]]) -> Callable[[S, E], Next[S]]:
+            at = f"{self.where}, on {event.name!r}"
+            check_function(at, function, (self.state, event.model))
+            before = self._subscribed(event, key)
+            handlers = [*before.handlers]
+            self._add(at, handlers, function, when)
+            self._subscribe(before, handlers=tuple(handlers))
+            return function
+
+        return register
+
+    def on_done(
+        self, step: Step[S], *, when: Phases | None = None
+    ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
+        """Declares what a step's success does; decorates a pure function from the state, which holds the reply already.
+
+        Raises:
+            DefinitionError: not one of our steps, or two handlers for one phase.
+        """
+        return self._registers("done", self.done, self._own(step), when)
+
+    def on_failed(
+        self, step: Step[S], *, when: Phases | None = None
+    ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
+        """Declares what a refused or failed step does, instead of failing the process. What it may have done is undone
+        with everything else, should the process fail later.
+
+        Raises:
+            DefinitionError: as ``on_done``.
+        """
+        return self._registers("failed", self.failed, self._own(step), when)
+
+    def on_timer(
+        self, name: str, *, when: Phases | None = None
+    ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
+        """Declares what a timer does that ``Next`` has set. In another phase than these it does nothing.
+
+        Raises:
+            DefinitionError: a name that cannot travel, or two handlers for one phase.
+        """
+        check_name("timer", name)
+        return self._registers("timer", self.timers, name, when)
+
+    def _own(self, step: Step[S]) -> str:
+        if self.steps.get(step.name) is not step:
+            raise DefinitionError(f"{self.where}: {step!r} is none of its steps; add it to steps=[…]")
+        return step.name
+
+    def _registers(
+        self, what: str, into: dict[str, list[Handler]], name: str, when: Phases | None
+    ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
+        def register(function: Callable[[S], Next[S]]) -> Callable[[S], Next[S]]:
+            at = f"{self.where}, {what} {name!r}"
+            check_function(at, function, (self.state,))
+            self._add(at, into.setdefault(name, []), function, when)
+            return function
+
+        return register
+
+    def _add(self, at: str, handlers: list[Handler], function: Callable[..., Any], when: Phases | None) -> None:
+        phases = None if when is None else frozenset([when] if isinstance(when, str) else when)
+        for other in handlers:
+            both = phases is None or other.when is None or phases & other.when
+            if both:
+                raise DefinitionError(f"{at}: two handlers take it in one phase; give each its own when=…")
+        handlers.append(Handler(function=function, when=phases))
+
+    def _subscribed(self, event: Event[Any], key: Callable[[Any], str]) -> Subscription:
+        found = self.subscriptions.get(event.name)
+        if found is not None and found.event != event:
+            raise DefinitionError(
+                f"{self.where}: two different events are called {event.name!r}; share one, or rename the other"
+            )
+        check_function(f"{self.where}, key of {event.name!r}", key, (event.model,))
+        return found or Subscription(event=event, key=key, starts=None)
+
+    def _subscribe(
+        self,
+        before: Subscription,
+        starts: Callable[..., Any] | None = None,
+        handlers: tuple[Handler, ...] | None = None,
+    ) -> None:
+        self.subscriptions[before.event.name] = Subscription(
+            event=before.event,
+            key=before.key,
+            starts=starts or before.starts,
+            handlers=before.handlers if handlers is None else handlers,
+        )
+        self.events = tuple(each.event for each in self.subscriptions.values())
+
+
+AnyManager: TypeAlias = ProcessManager[Any]
+"""A process manager over whatever state."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import DefinitionError
-from .nodes import Node, Pivot
+from .nodes import Node, Parallel, Pivot
 
 __all__ = ["Spot", "Tree"]
 
@@ -34,6 +34,8 @@ class Tree:
         self._past = False
         self._add(flow, ())
         del self._past
+        self.forks = any(isinstance(spot.node, Parallel) for spot in self)
+        """True when a branch can be lost while the flow goes on."""
 
     def __iter__(self) -> Iterator[Spot]:
         return iter(self._spots.values())

@@ -16,7 +16,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, EventCame, MayLeave, Unwind
+from ..messages.entities import ChildEnd, ChildEnded, EventCame, Leave, MayLeave, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
@@ -60,7 +60,7 @@ def decide(
     message = arrival.message
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
-    if (answer := without_code(document, message)) is not None:
+    if isinstance(message, Leave | MayLeave | Unwind) and (answer := without_code(document, message)) is not None:
         return answer
     if document is None and isinstance(message, EventCame) and isinstance(definition, ProcessManager):
         return begin_manager(definition, message, arrival.now_ms, limits)

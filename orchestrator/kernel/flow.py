@@ -41,7 +41,7 @@ def _forward(run: Run) -> None:
     done = sequence(run, run.definition.flow)
     if run.again or run.stopped:
         return
-    lost = [place for place in run.steps if run.unwinds(place)]
+    lost = [place for place in run.steps if run.unwinds(place)] if run.definition.tree.forks else []
     taken_back = not lost or unwind(run, lost)
     if done and taken_back and not run.stopped and not any(record.status in LIVE for record in run.steps.values()):
         run.move(Status.COMPLETED)

@@ -36,7 +36,7 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> str | 
         node = definition.tree[name].node
         if record.undo is not None and isinstance(node, Step) and node.compensation is None:
             return f"the deployed code has no undo for step {name!r}, which is on record here; deploy it again"
-        branch = (record.memo or {}).get("branch")
+        branch = record.memo.get("branch") if record.memo else None
         if branch is not None and all(branch != each.label for each in node.branches):
             return f"the deployed code has no branch {branch!r} in {name!r}, which is on record here; deploy it again"
     return None

@@ -114,7 +114,7 @@ def _on_step_timer(run: Run, place: str, what: str) -> None:
 
 
 def _completed(run: Run, leg: Leg, reply: Completed) -> None:
-    asked = _in_scatter(run, leg.step)
+    asked = leg.asks_only
     try:
         value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
         kept = as_json(value) if leg.into is not None or asked else None
@@ -141,11 +141,6 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     go_on(run)
 
 
-def _in_scatter(run: Run, place: str) -> bool:
-    around = run.around(place)
-    return bool(around) and isinstance(around[0][0], Scatter)
-
-
 def _refused(run: Run, leg: Leg, reply: Refused) -> None:
     run.clear_timers(leg.step)
     if leg.undo:
@@ -155,7 +150,7 @@ def _refused(run: Run, leg: Leg, reply: Refused) -> None:
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
     unsure = run.steps[leg.step].attempt > 1
     run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REFUSED, error=reply.reason)
-    if not _in_scatter(run, leg.step):
+    if not leg.asks_only:
         fail(run, leg.step, CauseKind.REFUSED, reply.reason, code=reply.code)
     go_on(run)
 
@@ -175,6 +170,6 @@ def _round_over(run: Run, leg: Leg, kind: CauseKind, message: str) -> None:
         run.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
         return
     run.mark(leg.step, StepStatus.FAILED, error=message)
-    if not _in_scatter(run, leg.step):
+    if not leg.asks_only:
         fail(run, leg.step, kind, message)
     go_on(run)

@@ -121,7 +121,9 @@ class Run:
 
     def unwinds(self, place: str) -> bool:
         """True when what was done at a place is being taken back: all of it, or the lost branch that it lies in."""
-        return self.backward or any(
+        if self.backward or not self.definition.tree.forks:
+            return self.backward
+        return any(
             isinstance(node, Parallel) and label in self.lost(around) for node, around, label in self.around(place)
         )
 

@@ -27,7 +27,10 @@ __all__ = ["Leg", "leg_of", "plan_retry", "send"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One direction of a step at a place: what is sent, by which policy, and which statuses it moves through."""
+    """One direction of a step at a place: what is sent, by which policy, and which statuses it moves through.
+
+    ``asks_only``: it is the question of a scatter, whose answer is gathered there.
+    """
 
     step: str
     undo: bool
@@ -39,6 +42,7 @@ class Leg:
     retry: Retry
     waiting: StepStatus
     expected_ms: int | None
+    asks_only: bool
 
     def attempts(self, record: StepRecord) -> int:
         """Commands sent so far."""
@@ -64,6 +68,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
             retry=retry,
             waiting=StepStatus.WAITING,
             expected_ms=_optional_ms(step.options.expected_within),
+            asks_only=step.contract is not step.declared,
         )
     compensation = step.compensation
     assert compensation is not None, f"step {step.name} has no undo"
@@ -78,6 +83,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
         retry=compensation.retry,
         waiting=StepStatus.UNDO_WAITING,
         expected_ms=None,
+        asks_only=False,
     )
 
 

@@ -44,6 +44,12 @@ __all__ = ["begin", "emitted", "sequence"]
 def sequence(run: Run, nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> bool:
     """Goes on with nodes that follow each other. True: all of them are done."""
     for node in nodes:
+        if isinstance(node, Step):  # most nodes are; one that is done costs no more than this
+            record = run.steps.get(place_of(node.name, rounds) if rounds else node.name)
+            if record is not None:
+                if record.status is not StepStatus.DONE:
+                    return False
+                continue
         if not _visit(run, node, rounds):
             return False
         if run.stopped or run.again:

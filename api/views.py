@@ -275,15 +275,17 @@ def definition_view(saga: AnyDefinition, registry: Registry) -> DefinitionView:
     )
 
 
-def _nodes(nodes: Sequence[Node[Any]]) -> list[JsonValue]:
+def _nodes(nodes: Sequence[Node[Any]]) -> list[dict[str, JsonValue]]:
     return [_step_node(node) if isinstance(node, Step) else _other_node(node) for node in nodes]
 
 
 def _other_node(node: Node[Any]) -> dict[str, JsonValue]:
     """A node that is no step: its kind, and the flows inside it."""
     kind = "run" if isinstance(node, Child) else type(node).__name__.lower()
-    branches: list[JsonValue] = [{"label": branch.label, "flow": _nodes(branch.nodes)} for branch in node.branches]
-    return {"kind": kind, "name": node.name} | ({"branches": branches} if branches else {})
+    found: dict[str, JsonValue] = {"kind": kind, "name": node.name}
+    if node.branches:
+        found["branches"] = [{"label": branch.label, "flow": [*_nodes(branch.nodes)]} for branch in node.branches]
+    return found
 
 
 def _step_node(step: Step[Any]) -> dict[str, JsonValue]:

@@ -36,7 +36,7 @@ def begin_child(run: Run, place: str, node: Child[Any]) -> None:
         run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.timeout)
 
 
-def _state_of(child: AnyDefinition, value: object) -> JsonObject:
+def _state_of(child: AnyDefinition, value: BaseModel) -> JsonObject:
     if not isinstance(value, child.state):
         raise TypeError(f"it returned a {type(value).__name__}; {child!r} starts with a {child.state.__name__}")
     return as_json(value)

@@ -6,8 +6,9 @@ Lives for one call of ``decide`` and never leaves it. Nothing else in the kernel
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json, to_json
@@ -137,9 +138,9 @@ class Run:
         """What a place remembers; a copy."""
         return dict(self.steps[place].memo or {})
 
-    def remember(self, place: str, memo: JsonObject) -> None:
-        """Replaces what a place remembers."""
-        self.steps[place] = replace(self.steps[place], memo=memo)
+    def remember(self, place: str, memo: Mapping[str, object]) -> None:
+        """Replaces what a place remembers: values that are JSON."""
+        self.steps[place] = replace(self.steps[place], memo=cast(JsonObject, dict(memo)))
 
     def tell(self, message: Message) -> None:
         """A message to another entity; its id is set here."""

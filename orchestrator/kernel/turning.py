@@ -5,6 +5,8 @@ Nothing here goes on by itself: ``run.again`` says that what comes next must be 
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Parallel
 from ...sagas.process_manager import ProcessManager
@@ -61,7 +63,7 @@ def lose(run: Run, place: str, label: str, why: str) -> None:
     run.remember(place, run.memo(place) | {"lost": lost})
 
 
-def _can_do_without(run: Run, node: Parallel[object], place: str) -> bool:  # type: ignore[type-var]  # whatever state
+def _can_do_without(run: Run, node: Parallel[Any], place: str) -> bool:
     if run.steps[place].status is StepStatus.DONE:
         return True
     return len(node.branches) - len(run.lost(place)) - 1 >= node.options.need

@@ -9,7 +9,7 @@ from .each import Each, each
 from .emit import Emit, emit
 from .loop import Loop, loop
 from .parallel import Parallel, parallel
-from .pivot import Pivot, pivot
+from .pivoting import Pivot, pivot
 from .route import Facts, Route, route
 from .run import Child, run
 from .scatter import Scatter, scatter

@@ -1,0 +1,407 @@
+"""``Scene``: one instance and all it talks to, in memory, driven by what happens to it. The real ``decide`` decides.
+
+A scene never changes: whatever happens gives a new one, so it can be kept, compared and gone on from twice. Time stands
+still until it is told to pass. Messages between entities (children, mailboxes, locks, tables) arrive at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from ...sagas import Event
+from ...sagas.definition import AnyDefinition
+from ...sagas.policy import to_ms
+from ..kernel import Registry, decide, decide_helper, is_helper
+from ..messages.document import Attention, Document, Status, StepStatus
+from ..messages.entities import EventCame, Published, mailbox_id
+from ..messages.helpers import Helper
+from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
+from ..messages.outputs import Decision, Publish, SendCommand, Tell
+from ..messages.values import JsonObject, instance_id
+from .sample import samples
+
+__all__ = ["DueTimer", "Scene"]
+
+Value = BaseModel | JsonObject
+_MESSAGES_MAX = 10_000
+_TURNS_MAX = 1_000
+_NO_WAKE = ("~retention", "keep")
+_OPEN = {False: StepStatus.SENT, True: StepStatus.UNDO_SENT}
+_WAITING = {False: StepStatus.WAITING, True: StepStatus.UNDO_WAITING}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DueTimer:
+    """A timer of an instance, by its time."""
+
+    due_ms: int
+    instance: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What is so now. Made by ``start`` (a saga) or ``of`` (a process manager, which its events start).
+
+    ``id`` is the instance looked at; ``sent``, ``published`` and ``undone`` hold everything since the beginning.
+    """
+
+    definition: AnyDefinition
+    registry: Registry
+    id: str
+    entities: Mapping[str, Document | Helper] = field(default_factory=dict)
+    now_ms: int = 0
+    sent: tuple[SendCommand, ...] = ()
+    published: tuple[Published, ...] = ()
+    undone: tuple[str, ...] = ()
+    last: Decision | None = None
+    count: int = 0
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, definition: AnyDefinition, *, key: str = "k") -> Scene:
+        """Before anything has happened."""
+        return cls(definition=definition, registry=Registry([definition]), id=instance_id(definition.name, key))
+
+    @classmethod
+    def start(cls, definition: AnyDefinition, input: Value | None = None, *, key: str = "k") -> Scene:
+        """A saga has been started; without an input with the smallest that is valid.
+
+        Raises:
+            AssertionError: the input is not valid.
+        """
+        scene = cls.of(definition, key=key)
+        given = samples(definition.state)[0] if input is None else _json(input)
+        started = scene.play(Start(id="start", definition=definition.name, key=key, input=given))
+        assert started.id in started.entities, started.last.reason if started.last else "it was not started"
+        return started
+
+    # -- what workers say --------------------------------------------------------------------------------------------
+
+    def ok(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
+        """The worker has done it; without a reply with the smallest that is valid. ``of``: a child's instance."""
+        return self._completed(self.open(step, of=of), reply)
+
+    def no(self, step: str, reason: str = "no", *, code: str = "no", of: str | None = None) -> Scene:
+        """The worker's business no."""
+        return self._refused(self.open(step, of=of), reason, code)
+
+    def crash(self, step: str, *, of: str | None = None) -> Scene:
+        """One attempt fails."""
+        return self._failed(self.open(step, of=of))
+
+    def exhaust(self, step: str, *, of: str | None = None) -> Scene:
+        """Every attempt fails, until it is given up."""
+        return self._exhausted(step, of, undo=False)
+
+    def time_out(self, step: str, *, of: str | None = None) -> Scene:
+        """Nobody answers until it is given up."""
+        return self._silent(step, of, undo=False)
+
+    def undo_ok(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
+        """The worker has undone the step."""
+        return self._completed(self.open(step, undo=True, of=of), reply)
+
+    def undo_no(self, step: str, reason: str = "no", *, of: str | None = None) -> Scene:
+        """The worker refuses to undo the step."""
+        return self._refused(self.open(step, undo=True, of=of), reason, "no")
+
+    def undo_crash(self, step: str, *, of: str | None = None) -> Scene:
+        """One attempt of the undo fails."""
+        return self._failed(self.open(step, undo=True, of=of))
+
+    def undo_exhaust(self, step: str, *, of: str | None = None) -> Scene:
+        """Every attempt of the undo fails, until it is given up."""
+        return self._exhausted(step, of, undo=True)
+
+    def undo_time_out(self, step: str, *, of: str | None = None) -> Scene:
+        """Nobody answers the undo until it is given up."""
+        return self._silent(step, of, undo=True)
+
+    def late(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
+        """A reply to the last command of a step comes, its undo's aside, whether somebody still waits or not."""
+        return self._completed(self._newest(step, of), reply)
+
+    duplicate = late
+
+    # -- what others do ----------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str = "") -> Scene:
+        """Somebody cancels it."""
+        return self.act(ActName.CANCEL, reason)
+
+    def retry(self) -> Scene:
+        """An operator lets it try again what put it into attention."""
+        return self.act(ActName.RETRY)
+
+    def act(self, act: ActName, reason: str = "") -> Scene:
+        """An operator's request."""
+        return self.play(Act(id=f"act-{self.count}", instance=self.id, act=act, by="somebody", reason=reason))
+
+    def comes(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
+        """An event is published; without a key under the one that somebody here waits for."""
+        name = event if isinstance(event, str) else event.name
+        if body is None:
+            body = samples(self._event(name).model)[0]
+        box = self._box(name) if key is None else mailbox_id(name, key)
+        published = Published(
+            id=f"event-{self.count}",
+            instance=box,
+            event=name,
+            key=box.split("/", 2)[2],
+            body=_json(body),
+            keep_ms=to_ms(self._event(name).keep),
+        )
+        return self.play(published)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    @property
+    def timers(self) -> list[DueTimer]:
+        """What will wake an instance, the earliest first."""
+        return sorted(
+            DueTimer(due_ms, id, name)
+            for id, entity in self.entities.items()
+            for name, due_ms in entity.timers.items()
+            if name not in _NO_WAKE
+        )
+
+    def tick(self) -> Scene:
+        """Time passes until the next timer, and that one fires."""
+        timers = self.timers
+        assert timers, f"{self.id} has no timer\n{self}"
+        return self._fire(timers[0])
+
+    def advance(self, span: timedelta) -> Scene:
+        """Time passes; whatever is due on the way fires."""
+        scene, until_ms = self, self.now_ms + to_ms(span)
+        for _ in range(_TURNS_MAX):
+            due = [timer for timer in scene.timers if timer.due_ms <= until_ms]
+            if not due:
+                break
+            scene = scene._fire(due[0])
+        return replace(scene, now_ms=until_ms)
+
+    def settle(self) -> Scene:
+        """Every worker does what it is asked and time passes, until it has ended, needs attention, or nothing moves."""
+        scene = self
+        for _ in range(_TURNS_MAX):
+            waiting = scene.waiting
+            if waiting:
+                scene = scene._completed(waiting[0], None)
+            elif scene.status in (None, Status.ATTENTION) or cast(Status, scene.status).is_final or not scene.timers:
+                break
+            else:
+                scene = scene.tick()
+        return scene
+
+    # -- what is so now ----------------------------------------------------------------------------------------------
+
+    @property
+    def documents(self) -> list[Document]:
+        """Every instance of the scene: the one looked at and its children."""
+        return [entity for entity in self.entities.values() if isinstance(entity, Document)]
+
+    @property
+    def document(self) -> Document:
+        """The instance looked at."""
+        found = self.entities.get(self.id)
+        assert isinstance(found, Document), f"there is no instance {self.id}; it has not been started"
+        return found
+
+    @property
+    def status(self) -> Status | None:
+        """Where it stands; None: it has not been started."""
+        found = self.entities.get(self.id)
+        return found.status if isinstance(found, Document) else None
+
+    @property
+    def state(self) -> Any:
+        """What it knows, as the author's model."""
+        return self.definition.state.model_validate_json(to_json(self.document.state), by_alias=False, by_name=True)
+
+    @property
+    def attention(self) -> Attention | None:
+        """What an operator must look at; a child's when it is not the instance's own."""
+        return next((each.attention for each in [self.document, *self.documents] if each.attention), None)
+
+    @property
+    def waiting(self) -> list[SendCommand]:
+        """The commands whose answers are waited for, oldest first."""
+        found = []
+        for command in self.sent:
+            document = self.entities.get(command.instance)
+            if not isinstance(document, Document):
+                continue
+            record = document.steps[command.step]
+            attempt = record.undo_attempt if command.undo else record.attempt
+            if record.status is _OPEN[command.undo] and attempt == command.attempt:
+                found.append(command)
+        return found
+
+    def step(self, place: str) -> StepStatus | None:
+        """Where a step stands; None: it has not begun."""
+        record = self.document.steps.get(place)
+        return record.status if record else None
+
+    def open(self, step: str, *, undo: bool = False, of: str | None = None) -> SendCommand:
+        """The command of a step, or of its undo, whose answer is waited for.
+
+        Raises:
+            AssertionError: nobody waits for one.
+        """
+        waiting = self.waiting
+        for command in waiting:
+            if command.step == step and command.undo is undo and (of is None or command.instance == of):
+                return command
+        there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in waiting)
+        what = f"the undo of {step!r}" if undo else repr(step)
+        raise AssertionError(f"nobody waits for an answer to {what}; waited for: {there or 'nothing'}\n{self}")
+
+    def __str__(self) -> str:
+        document = self.document
+        steps = "".join(f"\n  {place}: {record.status}" for place, record in document.steps.items())
+        attention = f"\n  attention: {document.attention.message}" if document.attention else ""
+        return f"{self.id} is {document.status}{steps}{attention}"
+
+    # -- how it goes on ----------------------------------------------------------------------------------------------
+
+    def play(self, message: Message) -> Scene:
+        """A message arrives, and all that entities say to each other because of it."""
+        entities: dict[str, Document | Helper] = dict(self.entities)
+        sent, published, undone = list(self.sent), list(self.published), list(self.undone)
+        queue, last = deque([message]), self.last
+        for count in range(_MESSAGES_MAX):
+            if not queue:
+                break
+            current = queue.popleft()
+            entity = entities.get(current.instance)
+            arrival = Arrival(message=current, now_ms=self.now_ms)
+            after: Document | Helper | None
+            if is_helper(current.instance):
+                helper = None if isinstance(entity, Document) else entity
+                subscribers = self.registry.subscribers(current) if isinstance(current, Published) else ()
+                answer = decide_helper(helper, arrival, subscribers=subscribers)
+                after, actions = answer.entity, answer.actions
+            else:
+                document = entity if isinstance(entity, Document) else None
+                decision = decide(self._deployed(current, document), document, arrival)
+                last = last if count and current.instance != self.id else decision
+                after, actions = decision.document, decision.actions
+                undone += [
+                    f"{current.instance}/{change.what}"
+                    for change in decision.changes
+                    if change.after == StepStatus.UNDONE
+                ]
+            if after is None:
+                entities.pop(current.instance, None)
+            else:
+                entities[current.instance] = after
+            for action in actions:
+                if isinstance(action, SendCommand):
+                    sent.append(action)
+                elif isinstance(action, Tell):
+                    queue.append(action.message)
+                elif isinstance(action, Publish):
+                    published.append(action.event)
+        return Scene(
+            definition=self.definition,
+            registry=self.registry,
+            id=self.id,
+            entities=entities,
+            now_ms=self.now_ms,
+            sent=tuple(sent),
+            published=tuple(published),
+            undone=tuple(undone),
+            last=last,
+            count=self.count + 1,
+        )
+
+    def _deployed(self, message: Message, document: Document | None) -> AnyDefinition | None:
+        if document is not None:
+            return self.registry.find(document.definition, document.version)
+        if isinstance(message, Start):
+            return self.registry.find(message.definition, message.version)
+        return self.registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None
+
+    def _completed(self, command: SendCommand, reply: Value | None) -> Scene:
+        given = samples(self._contract(command).reply)[0] if reply is None else _json(reply)
+        id = f"reply-{self.count}"
+        return self.play(Completed(id=id, instance=command.instance, command_id=command.id, reply=given))
+
+    def _refused(self, command: SendCommand, reason: str, code: str) -> Scene:
+        id = f"reply-{self.count}"
+        return self.play(Refused(id=id, instance=command.instance, command_id=command.id, reason=reason, code=code))
+
+    def _failed(self, command: SendCommand) -> Scene:
+        id = f"reply-{self.count}"
+        return self.play(Failed(id=id, instance=command.instance, command_id=command.id, error="it crashed"))
+
+    def _exhausted(self, step: str, of: str | None, *, undo: bool) -> Scene:
+        instance = self.open(step, undo=undo, of=of).instance
+        scene = self
+        for _ in range(_TURNS_MAX):
+            status = scene._status_at(instance, step)
+            if status is _OPEN[undo]:
+                scene = scene._failed(scene.open(step, undo=undo, of=instance))
+            elif status is _WAITING[undo]:
+                scene = scene._fire(scene._next_of(instance, step))
+            else:
+                break
+        return scene
+
+    def _silent(self, step: str, of: str | None, *, undo: bool) -> Scene:
+        instance = self.open(step, undo=undo, of=of).instance
+        scene = self
+        for _ in range(_TURNS_MAX):
+            if scene._status_at(instance, step) not in (_OPEN[undo], _WAITING[undo]):
+                break
+            scene = scene._fire(scene._next_of(instance, step))
+        return scene
+
+    def _status_at(self, instance: str, step: str) -> StepStatus | None:
+        document = self.entities.get(instance)
+        record = document.steps.get(step) if isinstance(document, Document) else None
+        return record.status if record else None
+
+    def _next_of(self, instance: str, step: str) -> DueTimer:
+        """The next timer of a step: of those of others that are due before it nothing is known here."""
+        return next(t for t in self.timers if t.instance == instance and t.name.rpartition(":")[0] == step)
+
+    def _fire(self, timer: DueTimer) -> Scene:
+        id = f"timer-{self.count}"
+        fired = TimerFired(id=id, instance=timer.instance, timer=timer.name, due_ms=timer.due_ms)
+        return replace(self, now_ms=max(self.now_ms, timer.due_ms)).play(fired)
+
+    def _newest(self, step: str, of: str | None) -> SendCommand:
+        for command in reversed(self.sent):
+            if command.step == step and not command.undo and (of is None or command.instance == of):
+                return command
+        raise AssertionError(f"no command of {step!r} has been sent\n{self}")
+
+    def _contract(self, command: SendCommand) -> Any:
+        return next(c for each in self.registry for c in each.contracts if c.name == command.contract)
+
+    def _event(self, name: str) -> Event[Any]:
+        found = next((each for one in self.registry for each in one.events if each.name == name), None)
+        assert found is not None, f"{self.definition!r} knows no event {name!r}"
+        return found
+
+    def _box(self, event: str) -> str:
+        """The mailbox of an event that somebody here waits for."""
+        boxes: Iterable[str] = (id for id in self.entities if id.startswith(f"@mailbox/{event}/"))
+        return next(iter(boxes), mailbox_id(event, self.id.partition("/")[2]))
+
+
+def _json(value: Value) -> JsonObject:
+    if isinstance(value, BaseModel):
+        return cast(JsonObject, from_json(value.model_dump_json(by_alias=True, round_trip=True)))
+    return value

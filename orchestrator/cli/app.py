@@ -12,7 +12,7 @@ import typer
 from ..messages.document import Status
 from ..messages.inputs import ActName
 from .acts import act
-from .options import ListenOptions, LogOptions, Reading, Remote, build_settings, command
+from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import history, list_instances, show
 from .starting import start
 
@@ -96,6 +96,38 @@ def demo(
     from .demo.command import DemoOptions, run_demo
 
     run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout))
+
+
+@command(app, "verify")
+def verify_command(
+    *,
+    definitions: Annotated[
+        list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas and process managers, or lists of them.")
+    ],
+    reading: Reading,
+    definition: Annotated[str | None, typer.Option(help="Only this one; the others only emit events.")] = None,
+    looking: Looking,
+    input: Annotated[
+        str | None, typer.Option("--input", metavar="FILE", help="JSON: an input, or a list of inputs.")
+    ] = None,
+    external: Annotated[
+        list[str] | None, typer.Option(metavar="EVENT", help="Only these events come from outside; may be repeated.")
+    ] = None,
+    pytest: Annotated[str | None, typer.Option(metavar="FILE", help="Write the tests of what was found here.")] = None,
+) -> None:
+    """Look for orders of replies, failures and time that break a definition. Exit code 1: one was found."""
+    from ..verify import Bounds
+    from .verify import VerifyOptions, run_verify
+
+    options = VerifyOptions(
+        definition=definition,
+        bounds=Bounds(depth=looking.depth, faults=looking.faults, states=looking.states),
+        input=input,
+        external=external or (),
+        pytest=pytest,
+        as_json=reading.as_json,
+    )
+    run_verify(definitions, options)
 
 
 @command(app, "start")

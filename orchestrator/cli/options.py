@@ -19,7 +19,7 @@ from pydantic_settings import SettingsError
 from ..settings import Settings
 from .errors import Mistake, sentences
 
-__all__ = ["ListenOptions", "LogOptions", "Reading", "Remote", "build_settings", "command", "rendering"]
+__all__ = ["ListenOptions", "LogOptions", "Looking", "Reading", "Remote", "build_settings", "command", "rendering"]
 
 _OURS = "The log and its names"
 _LISTEN = "Listening"
@@ -140,7 +140,16 @@ class Remote:
     ] = None
 
 
-_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote)
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """How far `saga verify` looks."""
+
+    depth: Annotated[int, typer.Option(min=1, help="So many things may happen one after the other.")] = 60
+    faults: Annotated[int, typer.Option(min=0, help="So many of them may be faults.")] = 2
+    states: Annotated[int, typer.Option(min=1, help="At most so many states are looked at.")] = 200_000
+
+
+_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote, Looking)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -42,19 +42,28 @@ class NoSampleError(SagalineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What the author's functions look at: names of fields, and the constants they may compare them with."""
+    """What the author's functions look at: fields and constants that decide something, and fields that are only read.
+
+    Of ``names`` every kind of value gets variants, of ``read`` only those of few values: yes or no, one of some, none.
+    """
 
     names: frozenset[str] = frozenset()
+    read: frozenset[str] = frozenset()
     constants: frozenset[str | int | float] = frozenset()
 
 
-@lru_cache(maxsize=1024)
 def samples(model: type[BaseModel], looks: Looks = Looks()) -> tuple[JsonObject, ...]:
     """Valid values as JSON, one or more: the author's examples, or the smallest value first and its variants.
 
     Raises:
         NoSampleError: none could be made.
     """
+    hashable: Any = model
+    return _samples(hashable, looks)
+
+
+@lru_cache(maxsize=1024)
+def _samples(model: type[BaseModel], looks: Looks) -> tuple[JsonObject, ...]:
     schema = model.model_json_schema(by_alias=True)
     given = schema.get("examples")
     maker = _Maker(cast("dict[str, Any]", schema.get("$defs", {})), looks)
@@ -86,8 +95,8 @@ class _Maker:
     def __init__(self, definitions: dict[str, Any], looks: Looks) -> None:
         self._definitions, self._looks, self._open = definitions, looks, cast("list[str]", [])
 
-    def variants(self, schema: dict[str, Any], name: str, seen: bool = True) -> Iterator[JsonValue]:
-        """Values of a schema; ``seen``: the code looks at it, so that it is worth a variant."""
+    def variants(self, schema: dict[str, Any], name: str, seen: int = 2) -> Iterator[JsonValue]:
+        """Values of a schema; ``seen``: 0 not at all, 1 read, 2 something depends on it."""
         if "examples" in schema:
             yield from schema["examples"]
         elif "$ref" in schema:
@@ -102,7 +111,7 @@ class _Maker:
         else:
             yield from self._typed(schema, name, seen)
 
-    def _referred(self, reference: str, name: str, seen: bool) -> Iterator[JsonValue]:
+    def _referred(self, reference: str, name: str, seen: int) -> Iterator[JsonValue]:
         target = reference.rpartition("/")[2]
         if target in self._open:  # a model that holds itself: its optional fields end it
             return
@@ -110,7 +119,7 @@ class _Maker:
         yield from list(self.variants(self._definitions[target], name, seen))
         self._open.pop()
 
-    def _typed(self, schema: dict[str, Any], name: str, seen: bool) -> Iterator[JsonValue]:
+    def _typed(self, schema: dict[str, Any], name: str, seen: int) -> Iterator[JsonValue]:
         match schema.get("type"):
             case "object" if "properties" in schema:
                 yield from self._object(schema)
@@ -135,7 +144,7 @@ class _Maker:
         base: JsonObject = {}
         others: list[tuple[str, JsonValue]] = []
         for field, part in schema["properties"].items():
-            looked_at = field in self._looks.names
+            looked_at = 2 if field in self._looks.names else 1 if field in self._looks.read else 0
             required = field in schema.get("required", ())
             if not required and not looked_at:
                 continue
@@ -148,18 +157,18 @@ class _Maker:
         yield base
         yield from ({**base, field: value} for field, value in others)
 
-    def _array(self, schema: dict[str, Any], name: str, seen: bool) -> Iterator[JsonValue]:
+    def _array(self, schema: dict[str, Any], name: str, seen: int) -> Iterator[JsonValue]:
         fewest = int(schema.get("minItems", 0))
         items = schema.get("prefixItems")
         if items:
-            yield [next(self.variants(part, name, False), None) for part in items]
+            yield [next(self.variants(part, name, 0), None) for part in items]
             return
-        one = next(self.variants(schema.get("items", {}), name, False), None)
+        one = next(self.variants(schema.get("items", {}), name, 0), None)
         yield [one] * fewest
-        if seen and fewest < int(schema.get("maxItems", fewest + 1)):
+        if seen > 1 and fewest < int(schema.get("maxItems", fewest + 1)):
             yield [one] * (fewest + 1)
 
-    def _texts(self, schema: dict[str, Any], name: str, seen: bool) -> Iterator[JsonValue]:
+    def _texts(self, schema: dict[str, Any], name: str, seen: int) -> Iterator[JsonValue]:
         if "format" in schema:
             yield _FORMATS.get(schema["format"], name)
             return
@@ -171,16 +180,16 @@ class _Maker:
             yield from fitting[:1]
             return
         yield (name * -(-fewest // max(1, len(name))) if len(name) < fewest else name)[:most]
-        if seen:
+        if seen > 1:
             yield from sorted(c for c in self._looks.constants if isinstance(c, str) and fewest <= len(c) <= most)
 
-    def _numbers(self, schema: dict[str, Any], whole: bool, seen: bool) -> Iterator[JsonValue]:
+    def _numbers(self, schema: dict[str, Any], whole: bool, seen: int) -> Iterator[JsonValue]:
         step = schema.get("multipleOf", 1)
         low = schema.get("minimum", schema["exclusiveMinimum"] + step if "exclusiveMinimum" in schema else None)
         high = schema.get("maximum", schema["exclusiveMaximum"] - step if "exclusiveMaximum" in schema else None)
         first = low if low is not None else min(0, high) if high is not None else 0
         yield first
-        if not seen:
+        if seen < 2:
             return
         numbers = [c for c in self._looks.constants if not isinstance(c, str)]
         near = {value for c in numbers for value in (c - step, c, c + step)} | {first + step, first + 2 * step}

@@ -134,17 +134,17 @@ class Scene:
 
     # -- what others do ----------------------------------------------------------------------------------------------
 
-    def cancel(self, reason: str = "") -> Scene:
+    def cancel(self, reason: str = "", *, of: str | None = None) -> Scene:
         """Somebody cancels it."""
-        return self.act(ActName.CANCEL, reason)
+        return self.act(ActName.CANCEL, reason, of=of)
 
-    def retry(self) -> Scene:
+    def retry(self, *, of: str | None = None) -> Scene:
         """An operator lets it try again what put it into attention."""
-        return self.act(ActName.RETRY)
+        return self.act(ActName.RETRY, of=of)
 
-    def act(self, act: ActName, reason: str = "") -> Scene:
+    def act(self, act: ActName, reason: str = "", *, of: str | None = None) -> Scene:
         """An operator's request."""
-        return self.play(Act(id=f"act-{self.count}", instance=self.id, act=act, by="somebody", reason=reason))
+        return self.play(Act(id=f"act-{self.count}", instance=of or self.id, act=act, by="somebody", reason=reason))
 
     def comes(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
         """An event is published; without a key under the one that somebody here waits for."""
@@ -173,6 +173,11 @@ class Scene:
             for name, due_ms in entity.timers.items()
             if name not in _NO_WAKE
         )
+
+    @property
+    def has_timer(self) -> bool:
+        """True when something will wake an instance."""
+        return any(name not in _NO_WAKE for entity in self.entities.values() for name in entity.timers)
 
     def tick(self) -> Scene:
         """Time passes until the next timer, and that one fires."""
@@ -364,7 +369,7 @@ class Scene:
         for _ in range(_TURNS_MAX):
             if scene._status_at(instance, step) not in (_OPEN[undo], _WAITING[undo]):
                 break
-            scene = scene._fire(scene._next_of(instance, step))
+            scene = scene.tick()
         return scene
 
     def _status_at(self, instance: str, step: str) -> StepStatus | None:
@@ -373,7 +378,7 @@ class Scene:
         return record.status if record else None
 
     def _next_of(self, instance: str, step: str) -> DueTimer:
-        """The next timer of a step: of those of others that are due before it nothing is known here."""
+        """The next timer of a step; those of others that are due before it fire after it."""
         return next(t for t in self.timers if t.instance == instance and t.name.rpartition(":")[0] == step)
 
     def _fire(self, timer: DueTimer) -> Scene:

@@ -1,0 +1,123 @@
+"""``saga verify``: the bounded model checker on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ...sagas.definition import AnyDefinition, Definition
+from ..messages.values import JsonObject
+from ..verify import Bounds, Verified, as_json, lines, pytest_file, verify
+from .errors import FAILED, Mistake
+from .loading import load
+
+__all__ = ["VerifyOptions", "run_verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What `saga verify` was given; see its help."""
+
+    definition: str | None
+    bounds: Bounds
+    input: str | None
+    external: Sequence[str]
+    pytest: str | None
+    as_json: bool
+
+
+def run_verify(references: Sequence[str], options: VerifyOptions) -> None:
+    """Prints what was found; exit code 1 with a finding.
+
+    Raises:
+        Mistake: the command line is wrong.
+        NoSampleError: no valid value of a model could be made.
+    """
+    found: list[tuple[Verified, str]] = []
+    loaded = [(each, reference) for reference in references for each in load([reference], Definition)]
+    app = [each for each, _ in loaded]
+    chosen = [(each, reference) for each, reference in loaded if options.definition in (None, each.name)]
+    if not chosen:
+        names = ", ".join(each.name for each in app)
+        raise Mistake(f"there is no definition {options.definition!r} in {' '.join(references)}; there are {names}")
+    if options.input is not None and len(chosen) > 1:
+        raise Mistake("--input is the input of one definition; say which: --definition NAME")
+    inputs = _inputs(options.input)
+    for definition, reference in chosen:
+        found.append((_verify(definition, app, inputs, options), source(definition, reference)))
+    _print(found, options)
+    if any(verified.found for verified, _ in found):
+        raise typer.Exit(FAILED)
+
+
+def source(definition: AnyDefinition, reference: str) -> str:
+    """Where a definition is found by itself; in a list by the name that its module has for it, or by its place."""
+    module_name, _, attribute = reference.partition(":")
+    module = sys.modules[module_name]
+    if getattr(module, attribute, None) is definition:
+        return reference
+    name = next((name for name, value in vars(module).items() if value is definition), None)
+    if name is not None:
+        return f"{module_name}:{name}"
+    value = getattr(module, attribute, None)
+    at = next((n for n, each in enumerate(value) if each is definition), None) if isinstance(value, list) else None
+    return reference if at is None else f"{reference}[{at}]"
+
+
+def _verify(
+    definition: AnyDefinition, app: Sequence[AnyDefinition], inputs: Sequence[JsonObject], options: VerifyOptions
+) -> Verified:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        line = bar.add_task(definition.name, total=None)
+
+        def progress(visited: int, waiting: int, depth: int) -> None:
+            text = f"{definition.name}: {visited:,} states looked at, {waiting:,} to go, {depth} in a row"
+            bar.update(line, description=text)
+
+        return verify(
+            definition,
+            app=app,
+            inputs=inputs,
+            external=[name for name in options.external if name] if options.external else None,
+            bounds=options.bounds,
+            progress=progress,
+        )
+
+
+def _inputs(path: str | None) -> list[JsonObject]:
+    if path is None:
+        return []
+    try:
+        value = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise Mistake(f"--input {path}: {error.strerror}; give a file that can be read") from None
+    except ValueError as error:
+        raise Mistake(f"--input {path} is not JSON: {error}; write an object, or a list of objects") from None
+    found = value if isinstance(value, list) else [value]
+    if not found or not all(isinstance(each, dict) for each in found):
+        raise Mistake(f"--input {path} holds no inputs; write an object, or a list of objects")
+    return found
+
+
+def _print(found: Sequence[tuple[Verified, str]], options: VerifyOptions) -> None:
+    tests = pytest_file(found)
+    if options.pytest is not None and tests:
+        Path(options.pytest).write_text(tests)
+    if options.as_json:
+        typer.echo(json.dumps({"definitions": [as_json(verified) for verified, _ in found]}))
+        return
+    for verified, _ in found:
+        typer.echo("\n".join(lines(verified)) + "\n")
+    if tests and options.pytest is not None:
+        typer.echo(f"tests that fail as long as this is so: {options.pytest}")
+    elif tests:
+        typer.echo(tests)

@@ -1,0 +1,73 @@
+"""What two scenes are the same by: everything that decides how they go on, and nothing else.
+
+Left out: revisions, times as such (a timer counts by how far off it is), ids of events, texts of errors. Attempts count
+from the round they belong to; the order of completion counts as a rank.
+"""
+
+from __future__ import annotations
+
+from pydantic_core import to_json
+
+from ..messages.document import Document, StepRecord, StepStatus
+from ..messages.helpers import Helper, Lock, Mailbox
+from ..testing.scene import Scene
+
+__all__ = ["canonical"]
+
+_COUNTED = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
+
+
+def canonical(scene: Scene) -> int:
+    """The same number for scenes that go on in the same way: a hash of 64 bits."""
+    now_ms = scene.now_ms
+    parts = [
+        _document(entity, now_ms) if isinstance(entity, Document) else _helper(entity, now_ms)
+        for _, entity in sorted(scene.entities.items())
+    ]
+    events = tuple(sorted(each.event for each in scene.published)) if scene.published else ()
+    return hash((tuple(parts), events))
+
+
+def _document(document: Document, now_ms: int) -> tuple[object, ...]:
+    if document.status.is_final:
+        return (document.id, document.status, to_json(document.state), len(document.steps))
+    orders = sorted(record.order for record in document.steps.values() if record.order)
+    steps = tuple((place, _record(record, orders)) for place, record in document.steps.items())
+    timers = tuple(sorted((name, due_ms - now_ms) for name, due_ms in document.timers.items()))
+    cause, attention, managed = document.cause, document.attention, document.managed
+    return (
+        document.id,
+        document.status,
+        document.backward,
+        document.paused,
+        document.pivot_passed,
+        to_json(document.state),
+        steps,
+        timers,
+        cause and (cause.kind, cause.step),
+        attention and (attention.kind, attention.step),
+        managed and (managed.phase, managed.ends, tuple((e.event, to_json(e.body)) for e in managed.early)),
+    )
+
+
+def _record(record: StepRecord, orders: list[int]) -> tuple[object, ...]:
+    memo = {name: value for name, value in record.memo.items() if name != "overdue"} if record.memo else None
+    counted = record.status in _COUNTED
+    return (
+        record.status,
+        record.undo is None,
+        record.attempt - record.spent if counted else 0,
+        record.attempt > 1 if counted else False,
+        record.undo_attempt - record.undo_spent if counted else 0,
+        orders.index(record.order) if record.order else -1,
+        to_json(memo) if memo else None,
+    )
+
+
+def _helper(helper: Helper, now_ms: int) -> tuple[object, ...]:
+    if isinstance(helper, Mailbox):
+        kept = tuple((to_json(event.body), event.until_ms - now_ms, event.taken_by) for event in helper.kept)
+        return (helper.id, kept, helper.watchers)
+    if isinstance(helper, Lock):
+        return (helper.id, helper.holder and helper.holder.by, tuple(each.by for each in helper.waiting))
+    return (helper.id, helper.version)

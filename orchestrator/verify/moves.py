@@ -1,0 +1,250 @@
+"""What can happen next to a scene, as values: applied, told in a line, and written as a call.
+
+A *fault* is whatever a happy run does not have: a no, a crash, exhaustion, silence, a cancel, an undo that fails, an
+event that comes once more. Faults are counted against a budget.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from ...sagas import Event, Step
+from ...sagas.definition import AnyDefinition
+from ...sagas.fields import fills
+from ...sagas.nodes import Wait
+from ...sagas.process_manager import ProcessManager
+from ..kernel.places import name_of
+from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.values import JsonObject
+from ..testing.sample import Looks, samples
+from ..testing.scene import Scene
+from .looks import looks_of
+
+__all__ = ["Move", "Plan", "literal", "moves"]
+
+_TOLD = {
+    "start": "it is started",
+    "ok": "{step} is done",
+    "no": "{step} is refused",
+    "crash": "an attempt of {step} fails",
+    "exhaust": "every attempt of {step} fails",
+    "time_out": "{step} is not answered in time",
+    "undo_ok": "{step} is undone",
+    "undo_no": "the undo of {step} is refused",
+    "undo_exhaust": "every attempt to undo {step} fails",
+    "undo_time_out": "the undo of {step} is not answered in time",
+    "late": "a reply to {step} comes once more",
+    "comes": "event {step} comes",
+    "cancel": "it is cancelled",
+    "retry": "an operator retries",
+    "tick": "time passes until the next timer",
+    "settle": "everything else goes well",
+}
+_FLIGHT = frozenset({StepStatus.SENT, StepStatus.UNDO_SENT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One thing that happens: ``kind`` is the method of ``Scene``, ``step`` what it happens to."""
+
+    kind: str
+    step: str | None = None
+    value: JsonObject | None = None
+    of: str | None = None
+    fault: bool = False
+
+    def apply(self, scene: Scene) -> Scene:
+        """What is so after it has happened."""
+        method: Callable[..., Scene] = getattr(scene, self.kind)
+        given = [part for part in (self.step, self.value) if part is not None]
+        return method(*given) if self.of is None else method(*given, of=self.of)
+
+    @property
+    def told(self) -> str:
+        """What happens, for people."""
+        value = f" with {_short(self.value)}" if self.value else ""
+        return f"{_TOLD[self.kind].format(step=self.step)}{value}{f' ({self.of})' if self.of else ''}"
+
+    @property
+    def call(self) -> str:
+        """What happens, as the call of a method."""
+        parts = [literal(part) for part in (self.step, self.value) if part is not None]
+        parts += [f"of={literal(self.of)}"] if self.of is not None else []
+        return f".{self.kind}({', '.join(parts)})"
+
+
+def literal(value: object) -> str:
+    """A JSON value as Python writes it, texts in double quotes."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(name)}: {literal(part)}' for name, part in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _short(value: JsonObject | None) -> str:
+    text = ", ".join(f"{name}={part!r}" for name, part in (value or {}).items())
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """From which values a definition is explored: the author's, or those made from its models."""
+
+    definition: AnyDefinition
+    given: Mapping[type[BaseModel], Sequence[BaseModel | JsonObject]] = field(default_factory=dict)
+    looks: Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.looks = looks_of(_family(self.definition))
+        self._made: dict[type[BaseModel], tuple[JsonObject, ...]] = {}
+
+    def values(self, model: type[BaseModel]) -> tuple[JsonObject, ...]:
+        """The values of a reply or event."""
+        if model not in self._made:
+            given = self.given.get(model)
+            self._made[model] = tuple(map(_as_json, given)) if given else samples(model, self.looks)
+        return self._made[model]
+
+    def inputs(self) -> tuple[JsonObject, ...]:
+        """What instances are started with: fields that the flow fills are left to it."""
+        definition = self.definition
+        if definition.state in self.given:
+            return self.values(definition.state)
+        filled = frozenset(name for spot in definition.tree for name, _ in fills(spot.node))
+        looks = Looks(names=self.looks.names - filled, read=self.looks.read - filled, constants=self.looks.constants)
+        return samples(definition.state, looks)
+
+    def key(self) -> str:
+        """The key of a process manager's instance, as the event that starts it gives it."""
+        if isinstance(self.definition, ProcessManager):
+            for each in self.definition.subscriptions.values():
+                if each.starts is not None:
+                    return each.key(each.event.model.model_validate(self.values(each.event.model)[0]))
+        return "k"
+
+    def body(self, event: Event[Any], scene: Scene) -> Iterator[JsonObject]:
+        """Bodies of an event; for a process manager such that they reach its instance."""
+        key = scene.id.partition("/")[2]
+        for value in self.values(event.model):
+            if isinstance(self.definition, ProcessManager) and event.name in self.definition.subscriptions:
+                subscription = self.definition.subscriptions[event.name]
+                own = subscription.key(event.model.model_validate(value))
+                yield _renamed(value, own, key) if own != key else value
+            else:
+                yield value
+
+
+def _family(definition: AnyDefinition) -> list[AnyDefinition]:
+    found = [definition]
+    for each in found:
+        found += [child for child in each.children if child not in found]
+    return found
+
+
+def _as_json(value: BaseModel | JsonObject) -> JsonObject:
+    if isinstance(value, BaseModel):
+        found: JsonObject = from_json(value.model_dump_json(by_alias=True, round_trip=True))
+        return found
+    return value
+
+
+def _renamed(value: Any, before: str, after: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _renamed(part, before, after) for name, part in value.items()}
+    return after if value == before else value
+
+
+def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
+    """Everything that can happen next; without ``fault`` only what a happy run has."""
+    root = scene.entities.get(scene.id)
+    if isinstance(root, Document) and root.status.is_final and not _under_way(scene):
+        return
+    for document in scene.documents:
+        of = None if document.id == scene.id else document.id
+        definition = scene.registry.find(document.definition, document.version)
+        if definition is None or document.status.is_final:
+            continue
+        for place, record in document.steps.items():
+            step = definition.steps.get(name_of(place))
+            if step is not None and record.status in _FLIGHT:
+                yield from _replies(plan, step, (place, of), record, fault=fault)
+            elif record.status is StepStatus.OPEN:
+                node = definition.tree[name_of(place)].node
+                if isinstance(node, Wait):
+                    got = (record.memo or {}).get("got") or []
+                    yield from _awaited(plan, scene, node, got if isinstance(got, list) else [])
+        attention = document.attention
+        if document.status is Status.ATTENTION and attention is not None and attention.kind is not CauseKind.CODE:
+            yield Move(kind="retry", of=of)
+    yield from _events(plan, scene, fault)
+    if isinstance(root, Document) and root.status is Status.RUNNING and not root.pivot_passed and fault:
+        yield Move(kind="cancel", fault=True)
+    if _time_alone(scene):
+        yield Move(kind="tick")
+
+
+def _under_way(scene: Scene) -> bool:
+    return any(record.status in _FLIGHT for document in scene.documents for record in document.steps.values())
+
+
+def _replies(
+    plan: Plan, step: Step[Any], at: tuple[str, str | None], record: StepRecord, *, fault: bool
+) -> Iterator[Move]:
+    place, of = at
+    if record.status is StepStatus.UNDO_SENT:
+        yield Move(kind="undo_ok", step=place, of=of)
+        if fault:
+            yield from (
+                Move(kind=kind, step=place, of=of, fault=True) for kind in ("undo_no", "undo_exhaust", "undo_time_out")
+            )
+        return
+    for value in plan.values(step.contract.reply):
+        yield Move(kind="ok", step=place, value=value or None, of=of)
+    if fault:
+        yield Move(kind="no", step=place, of=of, fault=True)
+        if step.options.retry.max_attempts > record.attempt:
+            yield Move(kind="crash", step=place, of=of, fault=True)
+        yield Move(kind="exhaust", step=place, of=of, fault=True)
+        yield Move(kind="time_out", step=place, of=of, fault=True)
+
+
+def _awaited(plan: Plan, scene: Scene, node: Wait[Any], got: Sequence[object]) -> Iterator[Move]:
+    for index, expected in enumerate(node.expected):
+        if index not in got:
+            for value in plan.body(expected.event, scene):
+                yield Move(kind="comes", step=expected.event.name, value=value)
+
+
+def _events(plan: Plan, scene: Scene, fault: bool) -> Iterator[Move]:
+    """A process manager's events: each once, and once more as a fault."""
+    if not isinstance(plan.definition, ProcessManager):
+        return
+    root = scene.entities.get(scene.id)
+    if isinstance(root, Document) and root.status is not Status.RUNNING:
+        return
+    for name, subscription in plan.definition.subscriptions.items():
+        times = sum(1 for each in scene.published if each.event == name)
+        if times == 0 or (times == 1 and fault):
+            for value in plan.body(subscription.event, scene):
+                yield Move(kind="comes", step=name, value=value, fault=times > 0)
+
+
+def _time_alone(scene: Scene) -> bool:
+    """True when the next thing that time brings is not the silence of a worker, which is a fault."""
+    for timer in scene.timers:
+        what = timer.name.rpartition(":")
+        document = scene.entities[timer.instance]
+        if what[2] == "expected" or not isinstance(document, Document):
+            continue
+        record = document.steps.get(what[0])
+        definition = scene.registry.find(document.definition, document.version)
+        worked = definition is not None and name_of(what[0]) in definition.steps
+        return not (record is not None and record.status in _FLIGHT and worked)
+    return False

@@ -1,0 +1,138 @@
+"""Findings for people, for scripts, and as tests that fail as long as the mistake is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..messages.values import JsonObject
+from ..testing.scene import Scene
+from .explore import Found
+from .laws import Law, breaches, ended
+from .moves import Move, literal
+from .verify import Verified
+
+__all__ = ["as_json", "lines", "pytest_file"]
+
+_WHOLE = frozenset({Law.UNREACHABLE, Law.LOOP, Law.WAIT})
+"""Laws that no single way shows."""
+_HEADER = '"""Written by `saga verify`. Each test fails as long as its mistake is there."""'
+
+
+def lines(verified: Verified) -> list[str]:
+    """What was found, each with the shortest way there, and how far was looked."""
+    count = len(verified.found)
+    head = "holds" if not count else f"{count} finding{'s' if count > 1 else ''}"
+    out = [f"{verified.definition.name} version {verified.definition.version}: {head}"]
+    for found in verified.found:
+        out += ["", f"  {found.breach.law}: {found.breach.message}"]
+        out += [f"    {number}. {told}" for number, told in enumerate(way(verified, found), start=1)]
+    bounds = verified.bounds
+    out += [
+        "" if count else f"  {_laws()}",
+        f"  {verified.states:,} states, {verified.transitions:,} transitions, at most {verified.depth} in a row, "
+        f"from {verified.inputs} input{'s' if verified.inputs > 1 else ''}",
+        f"  bounds: {bounds.faults} faults on one way, depth {bounds.depth}, {bounds.states:,} states; "
+        + ("all within the faults was seen" if verified.complete else "NOT all was seen: raise --depth or --states"),
+    ]
+    return out
+
+
+def _laws() -> str:
+    return f"laws: {', '.join(law.value for law in Law)}"
+
+
+def way(verified: Verified, found: Found) -> list[str]:
+    """The way to a finding, one line for each thing that happens; none where no single way shows it."""
+    if found.breach.law in _WHOLE and not found.moves:
+        return []
+    start = [Move(kind="start", step=None, value=found.input).told] if found.input is not None else []
+    return start + [move.told for move in found.moves]
+
+
+def as_json(verified: Verified) -> JsonObject:
+    """The same for scripts."""
+    return {
+        "definition": verified.definition.name,
+        "version": verified.definition.version,
+        "findings": [
+            {
+                "law": found.breach.law.value,
+                "place": found.breach.place,
+                "message": found.breach.message,
+                "way": list(way(verified, found)),
+            }
+            for found in verified.found
+        ],
+        "states": verified.states,
+        "transitions": verified.transitions,
+        "inputs": verified.inputs,
+        "complete": verified.complete,
+        "bounds": {
+            "faults": verified.bounds.faults,
+            "depth": verified.bounds.depth,
+            "states": verified.bounds.states,
+        },
+    }
+
+
+def pytest_file(verified: Sequence[tuple[Verified, str]]) -> str:
+    """A file of tests, one for each finding; "" without any.
+
+    Args:
+        verified: each with where its definition is found: ``package.module:attribute``.
+    """
+    tests, imports = [], set[str]()
+    for one, source in verified:
+        module, _, path = source.partition(":")
+        name = path.partition(".")[0].partition("[")[0]
+        if one.found:
+            imports.add(f"from {module} import {name}")
+        for number, found in enumerate(one.found, start=1):
+            tests.append(_test(one, found, path, number))
+    if not tests:
+        return ""
+    body = "\n\n\n".join(tests)
+    ours = [
+        "from sagaline.orchestrator.testing.scene import Scene" if "Scene." in body else "",
+        f"from sagaline.orchestrator.verify import {', '.join(n for n in ('must', 'verify') if f'{n}(' in body)}",
+    ]
+    return "\n".join([_HEADER, "", *sorted(imports), *filter(None, ours), "", "", body, ""])
+
+
+def _test(verified: Verified, found: Found, name: str, number: int) -> str:
+    law = found.breach.law
+    called = re.sub(r"\W+", "_", f"test_{verified.definition.name}_{number}_{law}").lower()
+    head = f'def {called}() -> None:\n    """{found.breach.message.replace(chr(34), chr(39))}"""\n'
+    if law in _WHOLE:
+        return f"{head}    assert {literal(law.value)} not in verify({name}).laws"
+    if found.input is None:
+        scene = Scene.of(verified.definition, key=verified.key)
+        start = f"Scene.of({name}, key={literal(verified.key)})"
+    else:
+        scene = Scene.start(verified.definition, found.input)
+        start = f"Scene.start({name}, {literal(found.input)})"
+    calls = "\n".join(f"    scene = scene{move.call}" for move in _script(scene, found))
+    return f"{head}    scene = {start}\n{calls}\n    must({literal(law.value)}, scene)"
+
+
+def _script(scene: Scene, found: Found) -> tuple[Move, ...]:
+    """The shortest beginning of the way after which it is enough that everything else goes well."""
+    settle = Move(kind="settle")
+    if found.breach.law is Law.RETRY:
+        return found.moves
+    for count in range(len(found.moves) + 1):
+        try:
+            if _broken(settle.apply(scene), found):
+                return (*found.moves[:count], settle)
+            if count < len(found.moves):
+                scene = found.moves[count].apply(scene)
+        except Exception:  # what is searched for may be that it raises
+            return found.moves
+    return found.moves
+
+
+def _broken(scene: Scene, found: Found) -> bool:
+    if found.breach.law is Law.NEVER_ENDS:
+        return not ended(scene)
+    return any(breach.law is found.breach.law and breach.place == found.breach.place for breach in breaches(scene))

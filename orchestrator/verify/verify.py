@@ -1,0 +1,96 @@
+"""``verify``: every law, over everything that can happen to one definition within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from ...sagas.definition import AnyDefinition
+from ...sagas.process_manager import ProcessManager
+from ..messages.values import JsonObject
+from .explore import Bounds, Explored, Found, Progress, explore
+from .laws import Breach, Law
+from .moves import Plan
+from .static import loops, retries, unreached, waits
+
+__all__ = ["Verified", "verify"]
+
+_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What came of it. ``complete``: everything within the fault budget was seen; the other bounds were not reached."""
+
+    definition: AnyDefinition
+    found: tuple[Found, ...]
+    bounds: Bounds
+    key: str
+    inputs: int
+    states: int
+    transitions: int
+    depth: int
+    complete: bool
+
+    @property
+    def laws(self) -> frozenset[str]:
+        """The names of the laws that do not hold."""
+        return frozenset(found.breach.law.value for found in self.found)
+
+
+def verify(
+    definition: AnyDefinition,
+    *,
+    app: Sequence[AnyDefinition] = (),
+    inputs: Sequence[BaseModel | JsonObject] = (),
+    examples: Mapping[type[BaseModel], Sequence[BaseModel | JsonObject]] | None = None,
+    external: Sequence[str] | None = None,
+    bounds: Bounds = _BOUNDS,
+    progress: Progress | None = None,
+) -> Verified:
+    """Looks for the shortest way to break each law.
+
+    Args:
+        definition: a saga or a process manager.
+        app: what is deployed beside it: who else emits events.
+        inputs: what it is started with; none: made from the model.
+        examples: values of other models, replies and events, instead of made ones.
+        external: events that come from outside the app; None: all that the app does not emit.
+        bounds: how far is looked.
+        progress: called now and then.
+
+    Raises:
+        NoSampleError: no valid value of a model could be made; the author gives one.
+        AssertionError: an input is not valid.
+    """
+    given = {**(examples or {}), **({definition.state: inputs} if inputs else {})}
+    plan = Plan(definition=definition, given=given)
+    begins = (None,) if isinstance(definition, ProcessManager) else plan.inputs()
+    seen = explore(plan, begins, bounds, progress)
+    found = [*seen.found, *retries(definition, seen)]
+    if not isinstance(definition, ProcessManager):
+        found += loops(plan, begins, seen)
+    found += [Found(breach=breach, input=None) for breach in _universal(definition, app, external, seen)]
+    return Verified(
+        definition=definition,
+        found=tuple(found),
+        bounds=bounds,
+        key=plan.key(),
+        inputs=len(begins),
+        states=seen.states,
+        transitions=seen.transitions,
+        depth=seen.depth,
+        complete=seen.complete,
+    )
+
+
+def _universal(
+    definition: AnyDefinition, app: Sequence[AnyDefinition], external: Sequence[str] | None, seen: Explored
+) -> list[Breach]:
+    """What can only be said of the whole. Behind a mistake nothing was looked at, so nothing is called unreachable."""
+    others = app if any(each is definition for each in app) else (*app, definition)
+    found = list(waits(definition, others, external))
+    stopped = any(each.breach.law is not Law.NO_UNDO for each in seen.found)
+    return found if stopped or not seen.complete else [*found, *unreached(definition, seen)]

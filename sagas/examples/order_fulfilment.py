@@ -1,7 +1,8 @@
 """Order fulfilment: a process manager. What happens next depends on which events have come, in whatever order.
 
 An order is placed and paid for, or paid for and placed; then it is picked and shipped. Not paid within a day, or
-called off before the parcel leaves, it is given up and what was picked goes back on the shelf.
+called off before the parcel leaves, it is given up and what was picked goes back on the shelf; a parcel that may have
+left is recalled.
 """
 
 from __future__ import annotations
@@ -60,6 +61,14 @@ class ParcelSent(BaseModel):
     parcel: str
 
 
+class RecallParcel(BaseModel):
+    order_id: str
+
+
+class ParcelRecalled(BaseModel):
+    was_sent: bool
+
+
 order_placed = Event("order-placed", OrderPlaced)
 order_paid = Event("order-paid", OrderPaid)
 order_called_off = Event("order-called-off", OrderCalledOff)
@@ -67,6 +76,7 @@ order_fulfilled = Event("order-fulfilled", OrderFulfilled)
 pick_goods = Contract("pick-goods", PickGoods, GoodsPicked, queue="warehouse")
 put_back = Contract("put-back", PutBack, GoodsBack, queue="warehouse")
 send_parcel = Contract("send-parcel", SendParcel, ParcelSent, queue="parcels")
+recall_parcel = Contract("recall-parcel", RecallParcel, ParcelRecalled, queue="parcels")
 
 
 class Fulfilment(BaseModel):
@@ -92,6 +102,11 @@ def unpick(s: Fulfilment) -> PutBack:
 @step(send_parcel, into="sent", retry=Retry(max_attempts=10))
 def send(s: Fulfilment) -> SendParcel:
     return SendParcel(order_id=s.order_id)
+
+
+@send.undo(recall_parcel)
+def recall(s: Fulfilment) -> RecallParcel:
+    return RecallParcel(order_id=s.order_id)
 
 
 def fulfilled(s: Fulfilment) -> OrderFulfilled:

@@ -10,12 +10,15 @@ from sagaline.sagas import Rejected
 from sagaline.sagas.examples.order_fulfilment import (
     GoodsBack,
     GoodsPicked,
+    ParcelRecalled,
     ParcelSent,
     PickGoods,
     PutBack,
+    RecallParcel,
     SendParcel,
     pick_goods,
     put_back,
+    recall_parcel,
     send_parcel,
 )
 from sagaline.workers import Context, Inbox, Worker
@@ -56,5 +59,9 @@ def _parcels(inbox: Inbox) -> Worker:
             return Rejected("no carrier goes there", code="no_carrier")
         note(ctx, "parcel", command.order_id)
         return ParcelSent(parcel=f"PX-{command.order_id}")
+
+    @worker.handles(recall_parcel)
+    async def recall(command: RecallParcel, ctx: Context) -> ParcelRecalled:
+        return ParcelRecalled(was_sent=take_back(ctx))
 
     return worker

@@ -23,7 +23,7 @@ from ..messages.document import Attention, Document, Status, StepStatus
 from ..messages.entities import EventCame, Published, mailbox_id
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
-from ..messages.outputs import Decision, Publish, SendCommand, Tell
+from ..messages.outputs import Decision, Publish, SendCommand, Tell, command_id
 from ..messages.values import JsonObject, instance_id
 from .sample import samples
 
@@ -263,11 +263,20 @@ class Scene:
         Raises:
             AssertionError: nobody waits for one.
         """
-        waiting = self.waiting
-        for command in waiting:
-            if command.step == step and command.undo is undo and (of is None or command.instance == of):
-                return command
-        there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in waiting)
+        for document in self.documents:
+            record = document.steps.get(step)
+            if record is None or record.status is not _OPEN[undo] or of not in (None, document.id):
+                continue
+            attempt = record.undo_attempt if undo else record.attempt
+            for command in reversed(self.sent):
+                if (command.instance, command.step, command.undo, command.attempt) == (
+                    document.id,
+                    step,
+                    undo,
+                    attempt,
+                ):
+                    return command
+        there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in self.waiting)
         what = f"the undo of {step!r}" if undo else repr(step)
         raise AssertionError(f"nobody waits for an answer to {what}; waited for: {there or 'nothing'}\n{self}")
 

@@ -38,7 +38,6 @@ _TOLD = {
     "undo_ok": "{step} is undone",
     "undo_no": "the undo of {step} is refused",
     "undo_exhaust": "every attempt to undo {step} fails",
-    "undo_time_out": "the undo of {step} is not answered in time",
     "late": "a reply to {step} comes once more",
     "comes": "event {step} comes",
     "cancel": "it is cancelled",
@@ -164,7 +163,8 @@ def _renamed(value: Any, before: str, after: str) -> Any:
 def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
     """Everything that can happen next; without ``fault`` only what a happy run has."""
     root = scene.entities.get(scene.id)
-    if isinstance(root, Document) and root.status.is_final and not _under_way(scene):
+    in_flight = sum(r.status in _FLIGHT for document in scene.documents for r in document.steps.values())
+    if isinstance(root, Document) and root.status.is_final and not in_flight:
         return
     for document in scene.documents:
         of = None if document.id == scene.id else document.id
@@ -174,7 +174,7 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
         for place, record in document.steps.items():
             step = definition.steps.get(name_of(place))
             if step is not None and record.status in _FLIGHT:
-                yield from _replies(plan, step, (place, of), record, fault=fault)
+                yield from _replies(plan, step, (place, of), record, fault=fault, alone=in_flight == 1)
             elif record.status is StepStatus.OPEN:
                 node = definition.tree[name_of(place)].node
                 if isinstance(node, Wait):
@@ -190,20 +190,21 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
         yield Move(kind="tick")
 
 
-def _under_way(scene: Scene) -> bool:
-    return any(record.status in _FLIGHT for document in scene.documents for record in document.steps.values())
-
-
 def _replies(
-    plan: Plan, step: Step[Any], at: tuple[str, str | None], record: StepRecord, *, fault: bool
+    plan: Plan, step: Step[Any], at: tuple[str, str | None], record: StepRecord, *, fault: bool, alone: bool
 ) -> Iterator[Move]:
+    """What a worker may say or not say.
+
+    An undo that is refused, used up or not answered ends in the same state: it is refused, and where nothing else is in
+    flight, so that time matters to nobody else, used up as well.
+    """
     place, of = at
     if record.status is StepStatus.UNDO_SENT:
         yield Move(kind="undo_ok", step=place, of=of)
         if fault:
-            yield from (
-                Move(kind=kind, step=place, of=of, fault=True) for kind in ("undo_no", "undo_exhaust", "undo_time_out")
-            )
+            yield Move(kind="undo_no", step=place, of=of, fault=True)
+        if fault and alone:
+            yield Move(kind="undo_exhaust", step=place, of=of, fault=True)
         return
     for value in plan.values(step.contract.reply):
         yield Move(kind="ok", step=place, value=value or None, of=of)

@@ -53,7 +53,7 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     StepStatus.DROPPED: frozenset({StepStatus.SENT}),
     StepStatus.UNDO_SENT: frozenset({StepStatus.UNDONE, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}),
     StepStatus.UNDO_WAITING: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
-    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT, StepStatus.WAIVED}),
+    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT}),
     StepStatus.UNDONE: frozenset(),
     StepStatus.WAIVED: frozenset(),
 }

@@ -7,7 +7,7 @@ still until it is told to pass. Messages between entities (children, mailboxes, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, cast
@@ -23,7 +23,7 @@ from ..messages.document import Attention, Document, Status, StepStatus
 from ..messages.entities import EventCame, Published, mailbox_id
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
-from ..messages.outputs import Decision, Publish, SendCommand, Tell, command_id
+from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, effect_key
 from ..messages.values import JsonObject, instance_id
 from .sample import samples
 
@@ -50,7 +50,8 @@ class DueTimer:
 class Scene:
     """What is so now. Made by ``start`` (a saga) or ``of`` (a process manager, which its events start).
 
-    ``id`` is the instance looked at; ``sent``, ``published`` and ``undone`` hold everything since the beginning.
+    ``id`` is the instance looked at; ``sent``, ``published`` and ``changes`` (with the instance's id) hold everything
+    since the beginning.
     """
 
     definition: AnyDefinition
@@ -60,7 +61,7 @@ class Scene:
     now_ms: int = 0
     sent: tuple[SendCommand, ...] = ()
     published: tuple[Published, ...] = ()
-    undone: tuple[str, ...] = ()
+    changes: tuple[tuple[str, Change], ...] = ()
     last: Decision | None = None
     count: int = 0
 
@@ -198,15 +199,22 @@ class Scene:
     def settle(self) -> Scene:
         """Every worker does what it is asked and time passes, until it has ended, needs attention, or nothing moves."""
         scene = self
+        for each in self.walk():
+            scene = each
+        return scene
+
+    def walk(self) -> Iterator[Scene]:
+        """This scene, and every one on the way of ``settle``."""
+        scene = self
         for _ in range(_TURNS_MAX):
+            yield scene
             waiting = scene.waiting
             if waiting:
                 scene = scene._completed(waiting[0], None)
-            elif scene.status in (None, Status.ATTENTION) or cast(Status, scene.status).is_final or not scene.timers:
-                break
+            elif scene.status in (None, Status.ATTENTION) or cast(Status, scene.status).is_final or not scene.has_timer:
+                return
             else:
                 scene = scene.tick()
-        return scene
 
     # -- what is so now ----------------------------------------------------------------------------------------------
 
@@ -239,6 +247,11 @@ class Scene:
         return next((each.attention for each in [self.document, *self.documents] if each.attention), None)
 
     @property
+    def undone(self) -> tuple[str, ...]:
+        """The effect keys of everything that has been undone, in that order."""
+        return tuple(effect_key(id, each.what) for id, each in self.changes if each.after == StepStatus.UNDONE)
+
+    @property
     def waiting(self) -> list[SendCommand]:
         """The commands whose answers are waited for, oldest first."""
         found = []
@@ -268,14 +281,8 @@ class Scene:
             if record is None or record.status is not _OPEN[undo] or of not in (None, document.id):
                 continue
             attempt = record.undo_attempt if undo else record.attempt
-            for command in reversed(self.sent):
-                if (command.instance, command.step, command.undo, command.attempt) == (
-                    document.id,
-                    step,
-                    undo,
-                    attempt,
-                ):
-                    return command
+            id = command_id(document.id, step, undo=undo, attempt=attempt)
+            return next(command for command in reversed(self.sent) if command.id == id)
         there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in self.waiting)
         what = f"the undo of {step!r}" if undo else repr(step)
         raise AssertionError(f"nobody waits for an answer to {what}; waited for: {there or 'nothing'}\n{self}")
@@ -291,7 +298,7 @@ class Scene:
     def play(self, message: Message) -> Scene:
         """A message arrives, and all that entities say to each other because of it."""
         entities: dict[str, Document | Helper] = dict(self.entities)
-        sent, published, undone = list(self.sent), list(self.published), list(self.undone)
+        sent, published, changes = list(self.sent), list(self.published), list(self.changes)
         queue, last = deque([message]), self.last
         for count in range(_MESSAGES_MAX):
             if not queue:
@@ -310,11 +317,7 @@ class Scene:
                 decision = decide(self._deployed(current, document), document, arrival)
                 last = last if count and current.instance != self.id else decision
                 after, actions = decision.document, decision.actions
-                undone += [
-                    f"{current.instance}/{change.what}"
-                    for change in decision.changes
-                    if change.after == StepStatus.UNDONE
-                ]
+                changes += [(current.instance, change) for change in decision.changes]
             if after is None:
                 entities.pop(current.instance, None)
             else:
@@ -334,7 +337,7 @@ class Scene:
             now_ms=self.now_ms,
             sent=tuple(sent),
             published=tuple(published),
-            undone=tuple(undone),
+            changes=tuple(changes),
             last=last,
             count=self.count + 1,
         )

@@ -20,8 +20,14 @@ DOORS = {
 
 PINNED = {
     "sagaline.sagas": {
-        *("Contract", "DefinitionError", "Node", "Rejected", "Retry", "Saga", "SagalineError", "Step"),
+        *("Contract", "DefinitionError", "Event", "Node", "Rejected", "Retry", "Saga", "SagalineError", "Step"),
         *("pivot", "step"),
+    },
+    "sagaline.sagas.nodes": {
+        *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Loop"),
+        *("Node", "Parallel", "Pivot", "Route", "Scatter", "Sleep", "Step", "Undo", "Wait", "When"),
+        *("ask", "choose", "each", "emit", "expect", "loop", "parallel", "pivot", "route", "run", "scatter", "sleep"),
+        *("step", "wait", "when"),
     },
     "sagaline.workers": {"Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"},
     "sagaline": {"Contract", "DefinitionError", "Rejected", "Retry", "Saga", "SagalineError", "pivot", "step"},

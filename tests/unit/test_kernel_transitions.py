@@ -9,20 +9,33 @@ import pytest
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.transitions import INSTANCE, STEP
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
+from sagaline.orchestrator.messages.outputs import Change
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Contract, Node
+from sagaline.sagas.nodes import choose, expect, run, scatter, sleep, wait, when
 
 from .kernel_kit import SEEN, Play, make_saga, play
+from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed
 
 
 def _blocked(run: Play) -> None:
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
     decision = block(run.document, arrival, CauseKind.CODE, "no")
-    for change in decision.changes:
-        if change.what == "instance":
-            SEEN.add(("instance", Status(change.before or ""), Status(change.after)))
-        else:
-            SEEN.add(("step", StepStatus(change.before or ""), StepStatus(change.after)))
+    _saw(*decision.changes)
     run.stored = decision.document
+
+
+def _saw(*changes: Change) -> None:
+    for change in changes:
+        if change.what == "instance":
+            SEEN.add(("instance", Status(change.before) if change.before else None, Status(change.after)))
+        else:
+            SEEN.add(("step", StepStatus(change.before) if change.before else None, StepStatus(change.after)))
+
+
+def _played(*scenes: Scene) -> None:
+    _saw(*[change for scene in scenes for _, change in scene.changes])
 
 
 def _completes_with_a_retry() -> None:
@@ -99,7 +112,69 @@ def _stops_past_the_pivot() -> None:
             run.act(ActName.RETRY)
 
 
+def _with_lock(*, past_pivot: bool = False, broken: bool = False, template: str = "one") -> Scene:
+    """Waits for a lock that another instance holds."""
+    saga = flow_of(leg("a", undo=not past_pivot, locks=template), past_pivot=past_pivot)
+    scene = Scene.start(saga, {}, key="holder").play(Start(id="2", definition="talk", key="k", input={}))
+    scene = Scene(**{**{name: getattr(scene, name) for name in Scene.__slots__}, "id": "talk/k"})
+    broken_saga = flow_of(leg("a", undo=not past_pivot, locks=template, broken=True), past_pivot=past_pivot)
+    return redeployed(scene, broken_saga) if broken else scene
+
+
+def _freed(scene: Scene) -> Scene:
+    return scene.ok("a", of="talk/holder")
+
+
+def _a_lock_is_waited_for() -> None:
+    _played(_freed(_with_lock()).ok("a"), _with_lock().cancel(), _with_lock().advance(HOUR))
+    blocked = _freed(_with_lock(broken=True))
+    _played(blocked, blocked.cancel())
+    past = _with_lock(past_pivot=True)
+    _played(past.advance(HOUR).retry(), _freed(past).exhaust("a").retry())
+    unnamed = Scene.start(flow_of(leg("a", locks="{did.ok}")), {})
+    _played(redeployed(unnamed, flow_of(leg("a", locks="one"))).retry())
+
+
+def _a_wait_ends() -> None:
+    for past_pivot in (False, True):
+        node: Node[Talk] = wait(expect(paid, key=lambda s: "k", into="paid"), timeout=HOUR)
+        scene = Scene.start(flow_of(node, past_pivot=past_pivot))
+        wrong = scene.comes("paid", {"amount": "much"})
+        _played(scene.comes(paid), scene.advance(HOUR).retry(), scene.cancel(), wrong.retry(), wrong.cancel())
+        _played(Scene.start(flow_of(sleep("doze", HOUR), past_pivot=past_pivot)).advance(HOUR))
+
+
+def _a_choice_is_made_later() -> None:
+    saga = flow_of(choose(when(lambda s: 1 // s.n == 1, leg("a")), otherwise=None, name="either"))
+    _played(
+        redeployed(
+            Scene.start(saga, {}), flow_of(choose(when(lambda s: True, leg("a")), otherwise=None, name="either"))
+        ).retry()
+    )
+    _played(Scene.start(saga, {"n": 1}))
+
+
+def _questions_are_dropped_and_asked_again() -> None:
+    @scatter(Contract("quote", Do, Offer, queue="q"), queues=("q1", "q2"), into="offers", deadline=HOUR, name="ask")
+    def question(s: Talk) -> Do:
+        return Do()
+
+    scene = Scene.start(flow_of(question, past_pivot=True))
+    _played(scene.advance(HOUR).retry())
+
+
+def _a_child_is_undone_with_its_parent() -> None:
+    child = flow_of(leg("inner"), name="child")
+    node: Node[Talk] = run(child, lambda s: Talk(), name="sub")
+    _played(Scene.start(flow_of(node, leg("b"))).ok("inner").no("b").undo_ok("inner"))
+
+
 SCENES: list[Callable[[], None]] = [
+    _a_lock_is_waited_for,
+    _a_wait_ends,
+    _a_choice_is_made_later,
+    _questions_are_dropped_and_asked_again,
+    _a_child_is_undone_with_its_parent,
     _completes_with_a_retry,
     _is_undone_with_a_retry,
     _is_undone_after_its_deadline,

@@ -1,0 +1,100 @@
+"""Small definitions with one node of each kind, and what happens to them, for the tests of nodes and of transitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
+from sagaline.sagas.definition import AnyDefinition
+
+__all__ = ["HOUR", "Did", "Do", "Offer", "Paid", "Talk", "flow_of", "leg", "paid", "redeployed"]
+
+S = TypeVar("S", bound=BaseModel)
+HOUR = timedelta(hours=1)
+
+
+class Do(BaseModel):
+    """Any command."""
+
+    n: int = 0
+
+
+class Did(BaseModel):
+    """Any reply."""
+
+    ok: bool = True
+
+
+class Offer(BaseModel):
+    """An answer that has a price."""
+
+    price: int = 0
+
+
+class Paid(BaseModel):
+    """The body of an event."""
+
+    amount: int
+
+
+class Talk(BaseModel):
+    """What all of these sagas know."""
+
+    n: int = 0
+    rounds: int = 0
+    did: Did | None = None
+    paid: Paid | None = None
+    offer: Offer | None = None
+    offers: list[Offer] = []
+
+
+paid = Event("paid", Paid)
+
+
+def leg(
+    name: str,
+    *,
+    undo: bool = True,
+    locks: str | None = None,
+    broken: bool = False,
+    read_only: bool = False,
+    model: type[S] = Talk,  # type: ignore[assignment]  # the default of a type variable
+) -> Step[S]:
+    """A step that is tried twice, with an undo; ``broken``: its function raises."""
+
+    @step(
+        Contract(f"do-{name}", Do, Did, queue="q"),
+        retry=Retry(max_attempts=2),
+        timeout=timedelta(minutes=1),
+        name=name,
+        locks=locks,
+        traits=("read_only",) if read_only else (),
+    )
+    def build(s: S) -> Do:
+        if broken:
+            raise RuntimeError(f"{name} is broken")
+        return Do()
+
+    if undo:
+
+        @build.undo(Contract(f"undo-{name}", Do, Did, queue="q"), retry=Retry(max_attempts=2))
+        def unbuild(s: S) -> Do:
+            return Do()
+
+    return build
+
+
+def flow_of(*nodes: Node[Talk], past_pivot: bool = False, name: str = "talk") -> Saga[Talk]:
+    """A saga of these nodes, with ``past_pivot`` all of them behind it."""
+    return Saga(name, Talk, flow=[pivot, *nodes] if past_pivot else nodes)
+
+
+def redeployed(scene: Scene, definition: AnyDefinition) -> Scene:
+    """Another definition of that name and version is deployed."""
+    return replace(scene, definition=definition, registry=Registry([definition]))

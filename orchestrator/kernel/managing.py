@@ -80,7 +80,9 @@ def on_managed_event(run: Run, message: EventCame) -> bool:
 
 
 def on_managed_timer(run: Run, name: str) -> None:
-    """A timer of the author's is due."""
+    """A timer of the author's is due; nothing happens by it any more while it is unwound."""
+    if run.backward:
+        return
     handler = _taking(_manager(run).timers.get(name, ()), run.managed.phase)
     if handler is not None and not _called(run, f"timer {name!r}", lambda: handler(run.model())):
         run.timers[f"{name}:{TIMER}"] = run.now_ms

@@ -56,7 +56,7 @@ class _State:
     depth: int
     input: Any
     after: list[int] = field(default_factory=list)
-    closed: bool = True
+    open: bool = False
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class _Search:
         if scene is None:
             return
         if state.depth >= self.bounds.depth or len(self.seen) >= self.bounds.states:
-            state.closed, self.out.complete = False, False
+            self.out.complete = False
             return
         count = 0
         for move in self._moves(scene, state):
@@ -128,6 +128,7 @@ class _Search:
                 self._tell(Breach(law=Law.CODE_RAISES, place=str(move.step), message=f"it raised {said(error)}"), next_)
                 continue
             self._enter(next_, after, scene)
+        state.open = count > 0 and not ended(scene)
         if count == 0 and not ended(scene) and scene.status is not None:
             stuck = Breach(law=Law.NEVER_ENDS, place="stuck", message="nothing more can happen, and it has not ended")
             self._tell(stuck, state)
@@ -158,7 +159,7 @@ class _Search:
                 self._note(scene, state)
                 self.out.depth = max(self.out.depth, state.depth)
                 self._late(scene, state)
-        if state.before >= 0:
+        if state.move is not None and not state.move.fault:
             self.states[state.before].after.append(index)
 
     def _note(self, scene: Scene, state: _State) -> None:
@@ -203,12 +204,12 @@ class _Search:
             self._tell(Breach(law=Law.LATE_REPLY, place=move.step, message="a late reply changed something"), state)
 
     def _endless(self) -> None:
-        """From every state an end must be reachable, or a bound of the search."""
+        """From every state on, should nothing more go wrong, an end must be reachable, or a bound of the search."""
         backward: list[list[int]] = [[] for _ in self.states]
         for index, state in enumerate(self.states):
             for next_ in state.after:
                 backward[next_].append(index)
-        fine = [index for index, state in enumerate(self.states) if not state.after]
+        fine = [index for index, state in enumerate(self.states) if not state.open]
         ends = set(fine)
         while fine:
             for index in backward[fine.pop()]:
@@ -216,7 +217,7 @@ class _Search:
                     ends.add(index)
                     fine.append(index)
         for index, state in enumerate(self.states):
-            if index not in ends:
+            if index not in ends and (state.input is not None or state.move is not None):
                 breach = Breach(law=Law.NEVER_ENDS, place="cycle", message="from here on it goes round and never ends")
                 self._tell(breach, state)
                 return

@@ -43,7 +43,6 @@ _TOLD = {
     "cancel": "it is cancelled",
     "retry": "an operator retries",
     "tick": "time passes until the next timer",
-    "settle": "everything else goes well",
 }
 _FLIGHT = frozenset({StepStatus.SENT, StepStatus.UNDO_SENT})
 

@@ -112,27 +112,31 @@ def _test(verified: Verified, found: Found, name: str, number: int) -> str:
     else:
         scene = Scene.start(verified.definition, found.input)
         start = f"Scene.start({name}, {literal(found.input)})"
-    calls = "\n".join(f"    scene = scene{move.call}" for move in _script(scene, found))
-    return f"{head}    scene = {start}\n{calls}\n    must({literal(law.value)}, scene)"
+    calls = "".join(f"    scene = scene{move.call}\n" for move in _script(scene, found))
+    if law is Law.RETRY:
+        return f"{head}    scene = {start}\n{calls}    must({literal(law.value)}, scene)"
+    if law is Law.NEVER_ENDS:
+        return f"{head}    scene = {start}\n{calls}    must({literal(law.value)}, scene.settle())"
+    return f"{head}    scene = {start}\n{calls}    for each in scene.walk():\n        must({literal(law.value)}, each)"
 
 
 def _script(scene: Scene, found: Found) -> tuple[Move, ...]:
     """The shortest beginning of the way after which it is enough that everything else goes well."""
-    settle = Move(kind="settle")
     if found.breach.law is Law.RETRY:
         return found.moves
-    for count in range(len(found.moves) + 1):
+    for count in range(len(found.moves)):
         try:
-            if _broken(settle.apply(scene), found):
-                return (*found.moves[:count], settle)
-            if count < len(found.moves):
-                scene = found.moves[count].apply(scene)
-        except Exception:  # what is searched for may be that it raises
-            return found.moves
+            if _broken(scene, found):
+                return found.moves[:count]
+            scene = found.moves[count].apply(scene)
+        except Exception:  # what is looked for may be that it raises
+            break
     return found.moves
 
 
 def _broken(scene: Scene, found: Found) -> bool:
-    if found.breach.law is Law.NEVER_ENDS:
-        return not ended(scene)
-    return any(breach.law is found.breach.law and breach.place == found.breach.place for breach in breaches(scene))
+    """True when the law is broken on the way on which everything else goes well."""
+    law, place = found.breach.law, found.breach.place
+    if law is Law.NEVER_ENDS:
+        return scene.status is not None and not ended(scene.settle())
+    return any(breach.law is law and breach.place == place for each in scene.walk() for breach in breaches(each))

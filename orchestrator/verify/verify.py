@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from ...sagas.definition import AnyDefinition
 from ...sagas.process_manager import ProcessManager
 from ..messages.values import JsonObject
-from .explore import Bounds, Explored, Found, Progress, explore
-from .laws import Breach, Law
+from .explore import Bounds, Found, Progress, explore
+from .laws import Law
 from .moves import Plan
 from .static import loops, retries, unreached, waits
 
@@ -72,7 +72,11 @@ def verify(
     found = [*seen.found, *retries(definition, seen)]
     if not isinstance(definition, ProcessManager):
         found += loops(plan, begins, seen)
-    found += [Found(breach=breach, input=None) for breach in _universal(definition, app, external, seen)]
+    others = app if any(each is definition for each in app) else (*app, definition)
+    found += [Found(breach=breach, input=None) for breach in waits(definition, others, external)]
+    if seen.complete and all(each.breach.law is Law.NO_UNDO for each in found):
+        # What lies behind a mistake was not looked at: nothing is called unreachable for it.
+        found += [Found(breach=breach, input=None) for breach in unreached(definition, seen)]
     return Verified(
         definition=definition,
         found=tuple(found),
@@ -84,13 +88,3 @@ def verify(
         depth=seen.depth,
         complete=seen.complete,
     )
-
-
-def _universal(
-    definition: AnyDefinition, app: Sequence[AnyDefinition], external: Sequence[str] | None, seen: Explored
-) -> list[Breach]:
-    """What can only be said of the whole. Behind a mistake nothing was looked at, so nothing is called unreachable."""
-    others = app if any(each is definition for each in app) else (*app, definition)
-    found = list(waits(definition, others, external))
-    stopped = any(each.breach.law is not Law.NO_UNDO for each in seen.found)
-    return found if stopped or not seen.complete else [*found, *unreached(definition, seen)]

@@ -20,7 +20,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_helper, is_helper
 from ..messages.document import Attention, Document, Status, StepStatus
-from ..messages.entities import EventCame, Published, mailbox_id
+from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
 from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, effect_key
@@ -73,14 +73,26 @@ class Scene:
         return cls(definition=definition, registry=Registry([definition]), id=instance_id(definition.name, key))
 
     @classmethod
-    def start(cls, definition: AnyDefinition, input: Value | None = None, *, key: str = "k") -> Scene:
+    def start(
+        cls,
+        definition: AnyDefinition,
+        input: Value | None = None,
+        *,
+        key: str = "k",
+        rules: Mapping[str, str] | None = None,
+    ) -> Scene:
         """A saga has been started; without an input with the smallest that is valid.
+
+        ``rules``: what tables say, whatever the facts: table -> branch.
 
         Raises:
             AssertionError: the input is not valid.
         """
         scene = cls.of(definition, key=key)
         given = samples(definition.state)[0] if input is None else _json(input)
+        for table, branch in (rules or {}).items():
+            rule = Rule(when={}, to=branch)
+            scene = scene.play(SetRules(id=f"rules-{table}", instance=table_id(table), rules=(rule,)))
         started = scene.play(Start(id="start", definition=definition.name, key=key, input=given))
         assert started.id in started.entities, started.last.reason if started.last else "it was not started"
         return started

@@ -6,7 +6,7 @@ gone on from again. Bounds: depth (things that happen), faults on one path, stat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +40,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A law that does not hold, and the shortest way there: ``moves`` from the start with ``input``."""
+    """A law that does not hold, and the shortest way there: ``moves`` from the start with ``input`` and ``rules``."""
 
     breach: Breach
     input: Any
     moves: tuple[Move, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class _State:
     faults: int
     depth: int
     input: Any
+    rules: Mapping[str, str]
     after: list[int] = field(default_factory=list)
     open: bool = False
 
@@ -92,8 +94,9 @@ class _Search:
 
     def run(self, inputs: tuple[Any, ...]) -> Explored:
         for input in inputs:
-            state = _State(None, -1, None, 0, 0, input)
-            self._enter(state, self._begin(input), None)
+            for rules in self.plan.rules():
+                state = _State(None, -1, None, 0, 0, input, rules)
+                self._enter(state, self._begin(input, rules), None)
         index = 0
         while index < len(self.states):
             if self.progress is not None and index % _REPORT_EVERY == 0:
@@ -104,10 +107,10 @@ class _Search:
         self.out.states = len(self.seen)
         return self.out
 
-    def _begin(self, input: Any) -> Scene:
+    def _begin(self, input: Any, rules: Mapping[str, str]) -> Scene:
         if input is None:
             return Scene.of(self.plan.definition, key=self.plan.key())
-        return Scene.start(self.plan.definition, input)
+        return Scene.start(self.plan.definition, input, rules=rules)
 
     def _expand(self, index: int) -> None:
         state = self.states[index]
@@ -121,7 +124,7 @@ class _Search:
         for move in self._moves(scene, state):
             count += 1
             self.out.transitions += 1
-            next_ = _State(None, index, move, state.faults + move.fault, state.depth + 1, state.input)
+            next_ = _State(None, index, move, state.faults + move.fault, state.depth + 1, state.input, state.rules)
             try:
                 after = move.apply(scene)
             except Exception as error:  # a key function of the author's, or a defect of ours
@@ -228,7 +231,7 @@ class _Search:
             self.out.found.append(self._found(breach, state))
 
     def _found(self, breach: Breach, state: _State) -> Found:
-        return Found(breach=breach, input=state.input, moves=tuple(self._path(state))[::-1])
+        return Found(breach=breach, input=state.input, moves=tuple(self._path(state))[::-1], rules=state.rules)
 
     def _path(self, state: _State) -> Iterator[Move]:
         while state.move is not None:

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from ...sagas import Event, Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.fields import fills
-from ...sagas.nodes import Wait
+from ...sagas.nodes import Route, Wait
 from ...sagas.process_manager import ProcessManager
 from ..kernel.places import name_of
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
@@ -118,6 +118,11 @@ class Plan:
         filled = frozenset(name for spot in definition.tree for name, _ in fills(spot.node))
         looks = Looks(names=self.looks.names - filled, read=self.looks.read - filled, constants=self.looks.constants)
         return samples(definition.state, looks)
+
+    def rules(self) -> list[dict[str, str]]:
+        """What the tables of its routes say: nothing, or one of them one of its branches."""
+        routes = [spot.node for spot in self.definition.tree if isinstance(spot.node, Route)]
+        return [{}, *({route.table: branch.label} for route in routes for branch in route.branches)]
 
     def key(self) -> str:
         """The key of a process manager's instance, as the event that starts it gives it."""

@@ -47,7 +47,8 @@ def way(verified: Verified, found: Found) -> list[str]:
     if found.breach.law in _WHOLE and not found.moves:
         return []
     start = [Move(kind="start", step=None, value=found.input).told] if found.input is not None else []
-    return start + [move.told for move in found.moves]
+    tables = [f"table {table!r} says {branch!r}" for table, branch in found.rules.items()]
+    return tables + start + [move.told for move in found.moves]
 
 
 def as_json(verified: Verified) -> JsonObject:
@@ -110,8 +111,9 @@ def _test(verified: Verified, found: Found, name: str, number: int) -> str:
         scene = Scene.of(verified.definition, key=verified.key)
         start = f"Scene.of({name}, key={literal(verified.key)})"
     else:
-        scene = Scene.start(verified.definition, found.input)
-        start = f"Scene.start({name}, {literal(found.input)})"
+        scene = Scene.start(verified.definition, found.input, rules=found.rules)
+        rules = f", rules={literal(found.rules)}" if found.rules else ""
+        start = f"Scene.start({name}, {literal(found.input)}{rules})"
     calls = "".join(f"    scene = scene{move.call}\n" for move in _script(scene, found))
     if law is Law.RETRY:
         return f"{head}    scene = {start}\n{calls}    must({literal(law.value)}, scene)"

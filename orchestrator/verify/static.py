@@ -7,7 +7,7 @@ from typing import Any
 
 from ...sagas import Retry
 from ...sagas.definition import AnyDefinition
-from ...sagas.nodes import Emit, Loop, Parallel, Wait
+from ...sagas.nodes import Ask, Emit, Loop, Parallel, Wait
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..kernel.places import name_of
@@ -23,8 +23,12 @@ _TURNS_MAX = 5_000
 
 
 def unreached(definition: AnyDefinition, seen: Explored) -> Iterator[Breach]:
-    """Nodes, and phases that handlers name, to which nothing led."""
-    for spot in definition.tree:
+    """Nodes, and phases that handlers name, to which nothing led.
+
+    What a person answers is not explored, so of the nodes of a flow that asks one nothing is said.
+    """
+    asks = any(isinstance(spot.node, Ask) for spot in definition.tree)
+    for spot in () if asks else definition.tree:
         name = spot.node.name
         if f"{definition.name}/{name}" not in seen.reached:
             kind = type(spot.node).__name__.lower()
@@ -60,7 +64,7 @@ def loops(plan: Plan, inputs: Iterable[Any], seen: Explored) -> Iterator[Found]:
         if found is not None:
             message = f"loop {node.name!r} never ends before its {node.rounds_max} rounds are used up, whatever workers"
             breach = Breach(law=Law.LOOP, place=node.name, message=f"{message} say; let a reply change what it asks")
-            yield Found(breach=breach, input=found.input, moves=found.moves)
+            yield Found(breach=breach, input=found.input, moves=found.moves, rules=found.rules)
 
 
 def _runs_out(plan: Plan, inputs: Iterable[Any], node: Loop[Any]) -> Found | None:
@@ -111,13 +115,13 @@ def retries(definition: AnyDefinition, seen: Explored) -> Iterator[Found]:
             )
             breach = Breach(law=Law.RETRY, place=step.name, message=message)
             move = Move(kind="exhaust", step=step.name, fault=True)
-            yield Found(breach=breach, input=first.input, moves=(*first.moves, move))
+            yield Found(breach=breach, input=first.input, moves=(*first.moves, move), rules=first.rules)
         undo = step.compensation
         number = _beyond(undo.retry, to_ms(undo.timeout)) if undo is not None else None
         if first is not None and undo is not None and number is not None:
             message = f"the undo of step {step.name!r}: the waits before attempt {number} are longer than its timeout"
             breach = Breach(law=Law.RETRY, place=f"undo of {step.name}", message=f"{message} of {undo.timeout}")
-            yield Found(breach=breach, input=first.input, moves=first.moves)
+            yield Found(breach=breach, input=first.input, moves=first.moves, rules=first.rules)
 
 
 def _beyond(retry: Retry, timeout_ms: int) -> int | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from sagaline.sagas import Contract, Event, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
-from sagaline.sagas.nodes import choose, each, emit, expect, loop, parallel, run, sleep, wait, when
+from sagaline.sagas.nodes import choose, each, emit, expect, loop, parallel, route, run, sleep, wait, when
 from sagaline.sagas.process_manager import Next, ProcessManager
 
 Maker = Callable[[bool], AnyDefinition]
@@ -159,6 +159,12 @@ def a_case_compares_with_a_value_that_does_not_exist(mended: bool) -> AnyDefinit
 def a_case_stands_behind_one_that_is_always_true(mended: bool) -> AnyDefinition:
     first = when(lambda s: s.kind == "home" if mended else bool(s.id), make("post"))
     return saga(choose(first, otherwise=make("customs")))
+
+
+@planted("no-undo")
+def a_branch_that_a_table_leads_to_leaves_something_behind(mended: bool) -> AnyDefinition:
+    pay = make("pay", undo=(lambda s: Do(id=s.id)) if mended else None)
+    return saga(route("banks", by=lambda s: {"id": s.id}, to={"one": pay}, otherwise=None), make("send"))
 
 
 @planted("loop-runs-out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
@@ -12,16 +13,19 @@ import pytest
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.orchestrator.verify import Bounds, Law, lines, pytest_file, verify
+from sagaline.sagas import Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.flight_search import flight_search
 from sagaline.sagas.examples.invoice_import import invoice_import
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.examples.trip_booking import trip_booking
+from tests.repo.tree import ROOT
 
-from .planted import PLANTED
+from .planted import PLANTED, Order, make
 
 SHOP = "planted_shop"
+SLOW = ("parts_are_taken_from_a_reply_that_may_say_none",)
 
 
 def play(source: str, definition: AnyDefinition, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +41,7 @@ def play(source: str, definition: AnyDefinition, monkeypatch: pytest.MonkeyPatch
         test()
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in PLANTED])
 def test_a_planted_mistake_is_found_and_its_test_fails_until_it_is_mended(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +61,19 @@ def test_every_law_that_an_author_can_break_is_planted() -> None:
     """The others are the kernel's: an author cannot break them."""
     kernels = {Law.NOT_UNDONE, Law.UNDONE_TWICE, Law.LATE_REPLY}
     assert {law for law, _ in PLANTED.values()} == {law.value for law in Law} - {law.value for law in kernels}
+
+
+@pytest.mark.slow
+def test_ten_steps_take_seconds() -> None:
+    """The page says how many states they have."""
+    began = time.perf_counter()
+    ten = Saga("ten", Order, flow=[make(f"s{number}") for number in range(10)])
+    verified = [verify(ten, bounds=Bounds(faults=faults)) for faults in (2, 4)]
+    assert time.perf_counter() - began < 5
+    two, four = ((each.states, each.transitions) for each in verified)
+    page = " ".join((ROOT / "docs" / "verify.md").read_text().split())
+    assert "{:,} states and {:,} transitions with two faults, {:,} and {:,} with four".format(*two, *four) in page
+    assert f"beside each other: {verify(trip_booking).states:,} states" in page
 
 
 @pytest.mark.slow

@@ -1,0 +1,293 @@
+"""``given(saga, state).when(what happens).then(what must be so)``: tests of a definition, by the real kernel.
+
+- steps are named by their function or by name. What happens is said by ``ok``, ``no``, ``crash`` …, applied in order;
+  replies that are not given are the smallest that their models allow.
+- expectations look at what came of the last ``when``: ``sent``, ``published``; or at what is so now: ``stands``,
+  ``knows``, ``waits_for``, ``undone``, ``needs``.
+- an expectation that does not hold raises AssertionError, which shows all of them and the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from ...sagas import Event, Step
+from ...sagas.definition import AnyDefinition, StatusName
+from ..messages.inputs import ActName
+from ..messages.values import JsonObject
+from .scene import Scene
+
+__all__ = [
+    "Expectation",
+    "Given",
+    "Happening",
+    "after",
+    "cancel",
+    "comes",
+    "crash",
+    "exhaust",
+    "given",
+    "knows",
+    "needs",
+    "no",
+    "ok",
+    "pause",
+    "published",
+    "resume",
+    "retry",
+    "sent",
+    "settle",
+    "stands",
+    "time_out",
+    "undo_crash",
+    "undo_exhaust",
+    "undo_no",
+    "undo_ok",
+    "undone",
+    "waits_for",
+]
+
+AnyStep: TypeAlias = Step[Any] | str
+Value: TypeAlias = BaseModel | JsonObject
+Happening: TypeAlias = Callable[[Scene], Scene]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What must be so; ``complaint`` gives the reason when it is not. Takes the scene before ``when``, and after it."""
+
+    text: str
+    complaint: Callable[[Scene, Scene], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A scene and where its last ``when`` began. Unchanging: each ``when`` gives another, so it can be shared."""
+
+    scene: Scene
+    before: Scene
+
+    def when(self, *happenings: Happening) -> Given:
+        """All of this happens, in this order.
+
+        Raises:
+            AssertionError: it cannot: nobody waits for such a reply, nothing is due.
+        """
+        scene = self.scene
+        for happens in happenings:
+            scene = happens(scene)
+        return replace(self, scene=scene, before=self.scene)
+
+    def then(self, *expectations: Expectation) -> Given:
+        """All of this holds.
+
+        Raises:
+            AssertionError: some of it does not.
+        """
+        __tracebackhide__ = True
+        found = [(each, each.complaint(self.before, self.scene)) for each in expectations]
+        if any(complaint for _, complaint in found):
+            lines = [f"  {each.text}: {complaint or 'holds'}" for each, complaint in found]
+            raise AssertionError("\n".join(["not as expected:", *lines, str(self.scene)]))
+        return self
+
+
+def given(definition: AnyDefinition, state: Value | None = None, *, key: str = "k") -> Given:
+    """A saga that has been started with this state (None: the smallest that is valid); a process manager before it.
+
+    ``then`` straight after ``given`` looks at what the start did.
+
+    Raises:
+        AssertionError: the state is not valid.
+    """
+    before = Scene.of(definition, key=key)
+    if hasattr(definition, "subscriptions"):
+        return Given(before, before)
+    return Given(Scene.start(definition, state, key=key), before)
+
+
+# -- what happens ----------------------------------------------------------------------------------------------------
+
+
+def ok(step: AnyStep, reply: Value | None = None) -> Happening:
+    """The worker has done it."""
+    return lambda scene: scene.ok(_name(step), reply)
+
+
+def no(step: AnyStep, reason: str = "no", *, code: str = "no") -> Happening:
+    """The worker's business no."""
+    return lambda scene: scene.no(_name(step), reason, code=code)
+
+
+def crash(step: AnyStep) -> Happening:
+    """One attempt fails."""
+    return lambda scene: scene.crash(_name(step))
+
+
+def exhaust(step: AnyStep) -> Happening:
+    """Every attempt fails, until it is given up."""
+    return lambda scene: scene.exhaust(_name(step))
+
+
+def time_out(step: AnyStep) -> Happening:
+    """Nobody answers until it is given up."""
+    return lambda scene: scene.time_out(_name(step))
+
+
+def undo_ok(step: AnyStep, reply: Value | None = None) -> Happening:
+    """The worker has undone the step."""
+    return lambda scene: scene.undo_ok(_name(step), reply)
+
+
+def undo_no(step: AnyStep, reason: str = "no") -> Happening:
+    """The worker refuses to undo the step."""
+    return lambda scene: scene.undo_no(_name(step), reason)
+
+
+def undo_crash(step: AnyStep) -> Happening:
+    """One attempt of the undo fails."""
+    return lambda scene: scene.undo_crash(_name(step))
+
+
+def undo_exhaust(step: AnyStep) -> Happening:
+    """Every attempt of the undo fails, until it is given up."""
+    return lambda scene: scene.undo_exhaust(_name(step))
+
+
+def comes(event: Event[Any], body: Value | None = None, *, key: str | None = None) -> Happening:
+    """An event is published; without a key under the one that somebody here waits for."""
+    return lambda scene: scene.comes(event, body, key=key)
+
+
+def after(span: timedelta) -> Happening:
+    """Time passes, and whatever is due on the way happens."""
+    return lambda scene: scene.advance(span)
+
+
+def settle() -> Happening:
+    """Every worker does what it is asked and time passes, until nothing moves any more."""
+    return lambda scene: scene.settle()
+
+
+def cancel(reason: str = "") -> Happening:
+    """Somebody cancels it."""
+    return lambda scene: scene.cancel(reason)
+
+
+def retry() -> Happening:
+    """An operator lets it try again what put it into attention."""
+    return lambda scene: scene.retry()
+
+
+def pause() -> Happening:
+    """An operator pauses it."""
+    return lambda scene: scene.act(ActName.PAUSE)
+
+
+def resume() -> Happening:
+    """An operator lets it go on."""
+    return lambda scene: scene.act(ActName.RESUME)
+
+
+# -- what must be so -------------------------------------------------------------------------------------------------
+
+
+def sent(step: AnyStep, command: BaseModel | None = None, *, undo: bool = False) -> Expectation:
+    """A command of the step, or of its undo, has left; with ``command``: exactly this one."""
+    name = _name(step)
+
+    def complaint(before: Scene, now: Scene) -> str | None:
+        new = now.sent[len(before.sent) :]
+        found = [from_json(each.payload) for each in new if (each.step, each.undo) == (name, undo)]
+        if not found:
+            others = ", ".join(f"{'undo of ' if each.undo else ''}{each.step}" for each in new)
+            return f"not sent; sent: {others or 'nothing'}"
+        if command is None or from_json(command.model_dump_json()) in found:
+            return None
+        return f"sent, but with {to_json(found[-1]).decode()}"
+
+    return Expectation(f"sent {'the undo of ' if undo else ''}{name}", complaint)
+
+
+def published(event: Event[Any], body: BaseModel | None = None) -> Expectation:
+    """The event has been published; with ``body``: exactly this one."""
+
+    def complaint(before: Scene, now: Scene) -> str | None:
+        found = [each.body for each in now.published[len(before.published) :] if each.event == event.name]
+        if not found:
+            return "not published"
+        if body is None or from_json(body.model_dump_json()) in found:
+            return None
+        return f"published, but with {to_json(found[-1]).decode()}"
+
+    return Expectation(f"published {event.name}", complaint)
+
+
+def stands(status: StatusName | Literal["not started"]) -> Expectation:
+    """The status of the instance."""
+
+    def complaint(_: Scene, now: Scene) -> str | None:
+        there = now.status.value if now.status else "not started"
+        return None if there == status else f"it is {there}"
+
+    return Expectation(f"stands in {status}", complaint)
+
+
+def knows(**fields: object) -> Expectation:
+    """Fields of the state and their values."""
+
+    def complaint(_: Scene, now: Scene) -> str | None:
+        state = now.state
+        missing = [name for name in fields if name not in type(state).model_fields]
+        if missing:
+            return f"the state has no field {', '.join(missing)}"
+        other = [
+            f"{name} is {getattr(state, name)!r}" for name, value in fields.items() if getattr(state, name) != value
+        ]
+        return ", ".join(other) or None
+
+    return Expectation(f"knows {', '.join(fields)}", complaint)
+
+
+def waits_for(*steps: AnyStep) -> Expectation:
+    """Exactly these steps, or their undos, are with workers."""
+    names = sorted(map(_name, steps))
+
+    def complaint(_: Scene, now: Scene) -> str | None:
+        there = sorted(each.step for each in now.waiting)
+        return None if there == names else f"it waits for {', '.join(there) or 'nothing'}"
+
+    return Expectation(f"waits for {', '.join(names) or 'nothing'}", complaint)
+
+
+def undone(*steps: AnyStep) -> Expectation:
+    """Exactly these steps have been undone, in this order."""
+    names = [_name(step) for step in steps]
+
+    def complaint(_: Scene, now: Scene) -> str | None:
+        there = [key.removeprefix(f"{now.id}/") for key in now.undone]
+        return None if there == names else f"undone: {', '.join(there) or 'nothing'}"
+
+    return Expectation(f"undone {', '.join(names) or 'nothing'}", complaint)
+
+
+def needs(words: str) -> Expectation:
+    """An operator must look, and is told something with these words in it."""
+
+    def complaint(_: Scene, now: Scene) -> str | None:
+        attention = now.attention
+        if attention is None:
+            return "nobody is asked to look"
+        return None if words in attention.message else f"it says {attention.message!r}"
+
+    return Expectation(f"needs an operator: {words}", complaint)
+
+
+def _name(step: AnyStep) -> str:
+    return step if isinstance(step, str) else step.name

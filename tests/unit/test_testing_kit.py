@@ -1,0 +1,101 @@
+"""The test kit itself: each expectation can fail, and says what is so instead."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from sagaline import testing
+from sagaline.sagas.examples.order_checkout import CardCharged, ChargeCard, charge, checkout, reserve
+from sagaline.sagas.examples.trip_booking import TripConfirmed, trip_booking, trip_confirmed
+from sagaline.testing import (
+    Expectation,
+    Given,
+    given,
+    knows,
+    needs,
+    no,
+    ok,
+    published,
+    sent,
+    settle,
+    stands,
+    undone,
+    waits_for,
+)
+
+
+@pytest.fixture
+def charging() -> Given:
+    return given(checkout).when(ok(reserve))
+
+
+@pytest.mark.parametrize(
+    ("expected", "complaint"),
+    [
+        (sent("ship"), "sent ship: not sent; sent: charge"),
+        (sent(charge, undo=True), "sent the undo of charge: not sent; sent: charge"),
+        (sent(charge, ChargeCard(order_id="B", customer="x", amount_cents=7)), "sent charge: sent, but with {"),
+        (stands("completed"), "stands in completed: it is running"),
+        (knows(payment=CardCharged(charge_id="c")), "knows payment: payment is None"),
+        (knows(price=7), "knows price: the state has no field price"),
+        (waits_for("ship"), "waits for ship: it waits for charge"),
+        (waits_for(), "waits for nothing: it waits for charge"),
+        (undone(reserve), "undone reserve: undone: nothing"),
+        (needs("help"), "needs an operator: help: nobody is asked to look"),
+        (published(trip_confirmed), "published trip-confirmed: not published"),
+    ],
+)
+def test_an_expectation_that_does_not_hold_says_what_is_so(
+    charging: Given, expected: Expectation, complaint: str
+) -> None:
+    """Beside the others, which are shown as well, and the instance."""
+    with pytest.raises(AssertionError) as failed:
+        charging.then(waits_for(charge), expected)
+    assert complaint in str(failed.value)
+    assert "waits for charge: holds" in str(failed.value)
+    assert "order-checkout/k is running" in str(failed.value)
+
+
+def test_other_bodies_and_other_words_are_told() -> None:
+    """What was published, and what the operator is told."""
+    done = given(trip_booking).when(settle())
+    with pytest.raises(AssertionError, match="published, but with"):
+        done.then(published(trip_confirmed, TripConfirmed(trip_id="other", ticket="")))
+    stuck = given(checkout).when(
+        ok(reserve), testing.cancel(), testing.time_out(charge), testing.undo_no(charge, "closed")
+    )
+    with pytest.raises(AssertionError, match=r"it says '.*closed"):
+        stuck.then(needs("open"))
+
+
+def test_only_what_came_of_the_last_when_counts_as_sent(charging: Given) -> None:
+    """``reserve`` left before it."""
+    with pytest.raises(AssertionError, match="not sent; sent: charge"):
+        charging.then(sent(reserve))
+    given(checkout).then(sent(reserve))
+
+
+def test_a_given_can_be_gone_on_from_twice(charging: Given) -> None:
+    """It never changes."""
+    charging.when(no(charge)).then(stands("compensating"))
+    charging.when(ok(charge)).then(stands("running"))
+
+
+def test_whatever_can_happen_can_be_told(charging: Given) -> None:
+    """Acts, failures of undos and time."""
+    paused = charging.when(testing.pause(), ok(charge)).then(waits_for(), stands("running"))
+    paused.when(testing.resume()).then(waits_for("book"))
+    turned = charging.when(testing.crash(charge), testing.cancel())
+    failed = turned.when(testing.undo_crash(charge), testing.after(timedelta(hours=1)), testing.undo_exhaust(charge))
+    failed.then(stands("attention"))
+    failed.when(testing.retry(), testing.undo_ok(charge), testing.undo_ok(reserve)).then(undone(charge, reserve))
+
+
+def test_a_reply_that_nobody_waits_for_is_a_mistake_of_the_test() -> None:
+    """It says who is waited for."""
+    with pytest.raises(AssertionError, match="nobody waits for an answer to 'charge'; waited for: reserve"):
+        given(checkout).when(ok(charge))
+    with pytest.raises(AssertionError, match="the input is not valid: order"):
+        given(checkout, {})

@@ -107,6 +107,9 @@ def _pause(run: Run, _: Act) -> None:
 
 def _resume(run: Run, _: Act) -> None:
     _set_paused(run, False)
+    if run.status is not Status.ATTENTION:
+        restore_timers(run)
+        apply_deferred(run)
     resume(run)
 
 

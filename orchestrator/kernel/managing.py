@@ -20,7 +20,7 @@ from ...sagas.policy import to_ms
 from ...sagas.process_manager import Asked, Handler, Next, ProcessManager
 from ..messages.document import CauseKind, Document, Managed, Status, StepStatus
 from ..messages.entities import EventCame
-from ..messages.inputs import instance_id
+from ..messages.inputs import TimerFired, instance_id
 from ..messages.outputs import Change, Decision, Outcome
 from .limits import Limits
 from .locking import begin_step
@@ -84,8 +84,12 @@ def on_managed_timer(run: Run, name: str) -> None:
     if run.backward:
         return
     handler = _taking(_manager(run).timers.get(name, ()), run.managed.phase)
-    if handler is not None and not _called(run, f"timer {name!r}", lambda: handler(run.model())):
-        run.timers[f"{name}:{TIMER}"] = run.now_ms
+    if handler is None:
+        return
+    if run.stopped or not _called(run, f"timer {name!r}", lambda: handler(run.model())):
+        timer = f"{name}:{TIMER}"  # kept until it goes on: set again it would fire without end, dropped it never would
+        kept = TimerFired(id=f"{run.id}/{timer}/{run.now_ms}", instance=run.id, timer=timer, due_ms=run.now_ms)
+        run.deferred = (*run.deferred, kept)
 
 
 def forget_early(document: Document, now_ms: int) -> Decision:

@@ -121,7 +121,7 @@ def retries(definition: AnyDefinition, seen: Explored) -> Iterator[Found]:
         if first is not None and undo is not None and number is not None:
             message = f"the undo of step {step.name!r}: the waits before attempt {number} are longer than its timeout"
             breach = Breach(law=Law.RETRY, place=f"undo of {step.name}", message=f"{message} of {undo.timeout}")
-            yield Found(breach=breach, input=first.input, moves=first.moves, rules=first.rules)
+            yield Found(breach=breach, input=None)
 
 
 def _beyond(retry: Retry, timeout_ms: int) -> int | None:

@@ -180,6 +180,14 @@ def a_step_is_given_more_attempts_than_time(mended: bool) -> AnyDefinition:
     return saga(make("pay", timeout=timedelta(minutes=10 if mended else 1), retry=waits))
 
 
+@planted("retry-too-long")
+def an_undo_is_given_more_attempts_than_time(mended: bool) -> AnyDefinition:
+    pay, contract = make("pay", undo=None), Contract("refund", Do, Done, queue="q")
+    waits = Retry(max_attempts=10, max_delay=timedelta(hours=1), factor=10)
+    pay.undo(contract, timeout=timedelta(hours=10 if mended else 1), retry=waits)(lambda s: Do(id=s.id))
+    return saga(pay)
+
+
 @planted("invariant")
 def a_parcel_leaves_before_it_is_paid(mended: bool) -> AnyDefinition:
     pay, send = make("pay", into="paid"), make("send", into="sent")

@@ -26,7 +26,7 @@ from ..testing.sample import Looks, samples
 from ..testing.scene import Scene
 from .looks import looks_of
 
-__all__ = ["Move", "Plan", "literal", "moves"]
+__all__ = ["Move", "Plan", "as_value", "literal", "moves"]
 
 _TOLD = {
     "start": "it is started",
@@ -107,7 +107,7 @@ class Plan:
         """The values of a reply or event."""
         if model not in self._made:
             given = self.given.get(model)
-            self._made[model] = tuple(map(_as_json, given)) if given else samples(model, self.looks)
+            self._made[model] = tuple(map(as_value, given)) if given else samples(model, self.looks)
         return self._made[model]
 
     def inputs(self) -> tuple[JsonObject, ...]:
@@ -151,7 +151,8 @@ def _family(definition: AnyDefinition) -> list[AnyDefinition]:
     return found
 
 
-def _as_json(value: BaseModel | JsonObject) -> JsonObject:
+def as_value(value: BaseModel | JsonObject) -> JsonObject:
+    """A model as its JSON; JSON as it is."""
     if isinstance(value, BaseModel):
         found: JsonObject = from_json(value.model_dump_json(by_alias=True, round_trip=True))
         return found

@@ -9,7 +9,7 @@ from ..messages.values import JsonObject
 from ..testing.scene import Scene
 from .explore import Found
 from .laws import Law, breaches, ended
-from .moves import Move, literal
+from .moves import Move, as_value, literal
 from .verify import Verified
 
 __all__ = ["as_json", "lines", "pytest_file"]
@@ -31,7 +31,7 @@ def lines(verified: Verified) -> list[str]:
     out += [
         "" if count else f"  {_laws()}",
         f"  {verified.states:,} states, {verified.transitions:,} transitions, at most {verified.depth} in a row, "
-        f"from {verified.inputs} input{'s' if verified.inputs > 1 else ''}",
+        f"from {verified.begins} input{'s' if verified.begins > 1 else ''}",
         f"  bounds: {bounds.faults} faults on one way, depth {bounds.depth}, {bounds.states:,} states; "
         + ("all within the faults was seen" if verified.complete else "NOT all was seen: raise --depth or --states"),
     ]
@@ -67,7 +67,7 @@ def as_json(verified: Verified) -> JsonObject:
         ],
         "states": verified.states,
         "transitions": verified.transitions,
-        "inputs": verified.inputs,
+        "inputs": verified.begins,
         "complete": verified.complete,
         "bounds": {
             "faults": verified.bounds.faults,
@@ -106,7 +106,9 @@ def _test(verified: Verified, found: Found, name: str, number: int) -> str:
     called = re.sub(r"\W+", "_", f"test_{verified.definition.name}_{number}_{law}").lower()
     head = f'def {called}() -> None:\n    """{found.breach.message.replace(chr(34), chr(39))}"""\n'
     if law in _WHOLE or (law is Law.RETRY and not found.moves):
-        return f"{head}    assert {literal(law.value)} not in verify({name}).laws"
+        given = f", inputs={literal([as_value(each) for each in verified.inputs])}" if verified.inputs else ""
+        given += f", external={literal(list(verified.external))}" if verified.external is not None else ""
+        return f"{head}    assert {literal(law.value)} not in verify({name}{given}).laws"
     if found.input is None:
         scene = Scene.of(verified.definition, key=verified.key)
         start = f"Scene.of({name}, key={literal(verified.key)})"

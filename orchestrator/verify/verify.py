@@ -22,13 +22,18 @@ _BOUNDS = Bounds()
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What came of it. ``complete``: everything within the fault budget was seen; the other bounds were not reached."""
+    """What came of it. ``complete``: everything within the fault budget was seen; the other bounds were not reached.
+
+    ``inputs`` and ``external`` as they were given; ``begins`` counts the inputs, those that were made included.
+    """
 
     definition: AnyDefinition
     found: tuple[Found, ...]
     bounds: Bounds
     key: str
-    inputs: int
+    inputs: tuple[BaseModel | JsonObject, ...]
+    external: tuple[str, ...] | None
+    begins: int
     states: int
     transitions: int
     depth: int
@@ -82,7 +87,9 @@ def verify(
         found=tuple(found),
         bounds=bounds,
         key=plan.key(),
-        inputs=len(begins),
+        inputs=tuple(inputs),
+        external=None if external is None else tuple(external),
+        begins=len(begins),
         states=seen.states,
         transitions=seen.transitions,
         depth=seen.depth,

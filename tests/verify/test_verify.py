@@ -116,7 +116,9 @@ def test_events_that_nobody_emits_come_from_outside_unless_told_otherwise() -> N
     _, maker = PLANTED["it_completes_unpaid_when_the_event_does_not_come"]
     assert not verify(maker(True)).found
     assert not verify(maker(True), external=["paid"]).found
-    assert verify(maker(True), external=["other"]).laws == {"nobody-emits"}
+    closed = verify(maker(True), external=["other"])
+    assert closed.laws == {"nobody-emits"}
+    assert 'verify(shop, external=["other"]).laws' in pytest_file([(closed, f"{SHOP}:shop")])
 
 
 def test_the_same_definition_is_explored_in_the_same_way() -> None:

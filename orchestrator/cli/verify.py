@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -49,7 +50,7 @@ def run_verify(references: Sequence[str], options: VerifyOptions) -> None:
         raise Mistake(f"there is no definition {options.definition!r} in {' '.join(references)}; there are {names}")
     if options.input is not None and len(chosen) > 1:
         raise Mistake("--input is the input of one definition; say which: --definition NAME")
-    inputs = _inputs(options.input)
+    inputs = _inputs(options.input, chosen[0][0])
     for definition, reference in chosen:
         found.append((_verify(definition, app, inputs, options), source(definition, reference)))
     _print(found, options)
@@ -93,7 +94,7 @@ def _verify(
         )
 
 
-def _inputs(path: str | None) -> list[JsonObject]:
+def _inputs(path: str | None, definition: AnyDefinition) -> list[JsonObject]:
     if path is None:
         return []
     try:
@@ -105,6 +106,13 @@ def _inputs(path: str | None) -> list[JsonObject]:
     found = value if isinstance(value, list) else [value]
     if not found or not all(isinstance(each, dict) for each in found):
         raise Mistake(f"--input {path} holds no inputs; write an object, or a list of objects")
+    for each in found:
+        try:
+            definition.state.model_validate_json(json.dumps(each))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "input"
+            raise Mistake(f"--input {path} is no input of {definition.name}: {where}: {first['msg']}") from None
     return found
 
 

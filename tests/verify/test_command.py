@@ -23,6 +23,7 @@ SHOP, SHOWN = (body for _, body in FENCE.findall(PAGE))
 def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The page's shop in the current folder; what was imported from it is forgotten afterwards."""
     (tmp_path / "shop.py").write_text(SHOP + "both = [order, Saga('other', Order, flow=[ship])]\n")
+    (tmp_path / "wrong.json").write_text('{"key": "o-17"}')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
@@ -78,6 +79,7 @@ def test_inputs_are_read_from_a_file(tmp_path: Path) -> None:
         (("shop:both", "--input", "x.json"), "--input is the input of one definition; say which: --definition NAME"),
         (("shop:order", "--input", "x.json"), "--input x.json: No such file or directory; give a file"),
         (("shop:order", "--input", "shop.py"), "--input shop.py is not JSON"),
+        (("shop:order", "--input", "wrong.json"), "--input wrong.json is no input of order: id: Field required"),
     ],
 )
 def test_a_wrong_command_line_is_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

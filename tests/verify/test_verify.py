@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from sagaline.orchestrator.messages.document import Status
+from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.orchestrator.verify import Bounds, Law, lines, pytest_file, verify
+from sagaline.orchestrator.verify import Bounds, Law, lines, must, pytest_file, verify
 from sagaline.sagas import Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.flight_search import flight_search
@@ -136,3 +137,17 @@ def test_a_timer_of_a_process_that_is_unwound_does_nothing() -> None:
     later = cancelled.advance(timedelta(minutes=2))
     assert later.status is Status.COMPENSATING
     assert later.document.cause == cancelled.document.cause
+
+
+def test_the_kernels_own_laws_are_looked_at_too() -> None:
+    """No definition breaks them, so the scenes are forged."""
+    scene = Scene.start(checkout).ok("reserve").no("charge").settle()
+    must("not-undone", scene)
+    must("undone-twice", scene)
+    document = scene.document
+    left = replace(document.steps["reserve"], status=StepStatus.DONE)
+    forged = replace(document, steps={**document.steps, "reserve": left})
+    with pytest.raises(AssertionError, match="'reserve' \\(done\\) is not undone"):
+        must("not-undone", replace(scene, entities={scene.id: forged}))
+    with pytest.raises(AssertionError, match="was undone 2 times"):
+        must("undone-twice", replace(scene, changes=scene.changes * 2))

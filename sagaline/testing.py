@@ -30,12 +30,14 @@ from .orchestrator.testing.kit import (
     waits_for,
 )
 from .orchestrator.testing.scene import Scene
+from .orchestrator.testing.world import World
 
 __all__ = [
     "Expectation",
     "Given",
     "Happening",
     "Scene",
+    "World",
     "after",
     "cancel",
     "comes",

@@ -63,7 +63,8 @@ def environment(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
 def expected() -> set[str]:
     """Where every committed file of the homes must stand in the package."""
     homes = {f"sagaline/{path.relative_to(ROOT)}" for path in files() if path.relative_to(ROOT).parts[0] in HOMES}
-    return homes | {"sagaline/__init__.py", "sagaline/py.typed"}
+    own = {f"sagaline/{path.name}" for path in (ROOT / "sagaline").glob("*.py")}
+    return homes | own | {"sagaline/py.typed"}
 
 
 def test_the_wheel_holds_each_home_once_and_nothing_else(built: tuple[Path, Path]) -> None:

@@ -32,7 +32,7 @@ from .books import note, take_back
 
 __all__ = ["flight_workers"]
 
-_PRICES = dict(zip(CARRIERS, (31_900, 27_500, 24_900), strict=True))
+_PRICES: dict[str, int] = dict(zip(CARRIERS, (31_900, 27_500, 24_900), strict=True))
 
 
 def flight_workers(inbox: Inbox) -> tuple[Worker, ...]:

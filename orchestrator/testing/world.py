@@ -1,0 +1,324 @@
+"""``World``: definitions, the real engine and workers on a log in memory, in virtual time, from one seed.
+
+A test's own code is plain and synchronous: between two calls the world stands still. Workers that are not given are
+faked: every contract is answered by ``answer``'s value, or by the smallest reply that is valid. Processes that crash
+come back after a moment, as a supervisor would have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+
+from ...sagas import Contract, Event, Rejected
+from ...sagas.definition import AnyDefinition
+from ...sagas.policy import to_ms
+from ...workers import Worker, WorkerCrashed, WorkerRuntime
+from ...workers.context import Context
+from ..codec.documents import decode_document
+from ..codec.entities import encode_entity
+from ..codec.inputs import encode_request
+from ..errors import LogUnavailable, TransientError
+from ..kernel import Limits, Registry
+from ..messages.document import Document, Status
+from ..messages.entities import Published, mailbox_id
+from ..messages.inputs import Act, ActName, Start
+from ..messages.values import JsonObject
+from ..ports.log import Outgoing
+from ..ports.topics import POSITION_KEY, Topics
+from ..runtime.deciding import Deciding
+from ..runtime.engine import Engine
+from ..runtime.metrics import Metrics
+from ..tracing import Tracing
+from .broker import Broker
+from .clock import SimClock
+from .faults import Faults
+from .loop import SimLoop
+from .memory_inbox import InboxStore
+from .memory_log import MemoryLog
+from .process import Process
+from .sample import samples
+
+__all__ = ["Answer", "World"]
+
+C = TypeVar("C", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
+
+Answer: TypeAlias = BaseModel | Rejected | Exception | Callable[[Any], "BaseModel | Rejected"]
+_PARTITIONS = 2
+_AGAIN_SECONDS = 0.5
+_LOOK_SECONDS = 0.05
+_TRIES_MAX = 1_000
+_SETTLED = (Status.ATTENTION,)
+
+
+class World:
+    """Everything, in memory. Use it as a context manager, or call ``close``.
+
+    Args:
+        definitions: what is deployed.
+        workers: makes real workers out of an inbox; None: all workers are faked.
+        schema: SQL for the workers' inbox, beside its own tables.
+        seed: of everything random: the same seed, the same world.
+        engines: how many processes share the partitions.
+    """
+
+    def __init__(
+        self,
+        *definitions: AnyDefinition,
+        workers: Callable[[Any], Iterable[Worker]] | None = None,
+        schema: str = "",
+        seed: int = 0,
+        engines: int = 1,
+    ) -> None:
+        self._loop = SimLoop(seed=seed)
+        self.registry, self.topics = Registry(definitions), Topics("world")
+        self.clock, self.faults = SimClock(seed), Faults(seed)
+        self.broker, self.store = Broker(self.clock, self.faults), InboxStore(schema)
+        self.calls: list[tuple[str, BaseModel]] = []
+        """What faked workers were asked: the contract's name and the command, in order."""
+        self._answers: dict[str, Answer] = {}
+        self._living: dict[str, Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._do(self._open(workers or self._fakes, engines))
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything. Idempotent."""
+        if not self._loop.is_closed():
+            try:
+                self._loop.clean_up()
+            finally:
+                self._loop.close()
+
+    # -- what a test does --------------------------------------------------------------------------------------------
+
+    def answer(self, contract: Contract[C, R], answer: R | Rejected | Exception | Callable[[C], R | Rejected]) -> None:
+        """What the faked worker of a contract answers from now on; an exception is raised in its handler."""
+        self._answers[contract.name] = answer
+
+    def start(self, definition: AnyDefinition, key: str, state: BaseModel | JsonObject | None = None) -> str:
+        """Starts an instance, without a state with the smallest that is valid; gives its id once it is durable.
+
+        Raises:
+            AssertionError: it was not accepted.
+        """
+        given = samples(definition.state)[0] if state is None else _json(state)
+        start = Start(id=self._do(self._new_id()), definition=definition.name, key=key, input=given)
+        self._do(self._append(lambda: encode_request(self.topics.inputs, start, source="/test", now_ms=self._now())))
+        self._until(lambda: start.instance in self.documents(), f"{start.instance} has not been accepted")
+        return start.instance
+
+    def act(self, instance: str, act: ActName | str, reason: str = "") -> None:
+        """An operator's request, such as ``cancel``, ``pause``, ``resume`` or ``retry``."""
+        asked = Act(id=self._do(self._new_id()), instance=instance, act=ActName(act), by="test", reason=reason)
+        self._do(self._append(lambda: encode_request(self.topics.inputs, asked, source="/test", now_ms=self._now())))
+        self.advance(seconds=1)
+
+    def publish(self, event: Event[Any], body: BaseModel, *, key: str) -> None:
+        """Publishes an event."""
+        published = Published(
+            id=self._do(self._new_id()),
+            instance=mailbox_id(event.name, key),
+            event=event.name,
+            key=key,
+            body=_json(body),
+            keep_ms=to_ms(event.keep),
+        )
+        self._do(
+            self._append(
+                lambda: encode_entity(
+                    self.topics.inputs, published, source="/test", now_ms=self._now(), traceparent=None
+                )
+            )
+        )
+        self.advance(seconds=1)
+
+    def advance(
+        self,
+        span: timedelta = timedelta(0),
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> None:
+        """Time passes; whatever is to happen in it happens."""
+        span += timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        self._do(asyncio.sleep(span.total_seconds()))
+
+    def settle(self, within: timedelta = timedelta(days=30)) -> None:
+        """Time passes until every instance has ended or stands in attention.
+
+        Raises:
+            AssertionError: one does not within this span.
+        """
+        self._until(lambda: all(_settled(each) for each in self.documents().values()), "not all have ended", within)
+
+    def crash(self, name: str = "") -> None:
+        """Kills processes without a goodbye, all or those whose name begins so: ``engine``, or a worker's name."""
+        for own, process in self._living.items():
+            if own.startswith(name):
+                self._do(_called(process.kill))
+
+    # -- what a test looks at ----------------------------------------------------------------------------------------
+
+    def documents(self) -> dict[str, Document]:
+        """Every instance by id, as the state topic has it."""
+        found: dict[str, Document] = {}
+        for records in self.broker.snapshot()[self.topics.state]:
+            latest = {record.key: record.value for record in records if record.key != POSITION_KEY}
+            for key, value in latest.items():
+                if value is not None and not (key or b"@").startswith(b"@"):
+                    document = decode_document(value)
+                    found[document.id] = document
+        return found
+
+    def status(self, instance: str) -> str:
+        """Where an instance stands."""
+        return self._document(instance).status.value
+
+    def state(self, instance: str) -> Any:
+        """What an instance knows, as its author's model."""
+        document = self._document(instance)
+        definition = self.registry.find(document.definition, document.version)
+        assert definition is not None
+        return definition.state.model_validate_json(to_json(document.state), by_alias=False, by_name=True)
+
+    def _document(self, instance: str) -> Document:
+        found = self.documents()
+        assert instance in found, f"there is no instance {instance!r}; there are {', '.join(sorted(found)) or 'none'}"
+        return found[instance]
+
+    # -- what runs ---------------------------------------------------------------------------------------------------
+
+    async def _open(self, workers: Callable[[Any], Iterable[Worker]], engines: int) -> None:
+        queues = sorted(self.registry.queues)
+        await MemoryLog(self.broker).create_topics(self.topics.specs(queues, _PARTITIONS))
+        names = [worker.name for worker in workers(Process(self.broker, "names").inbox(self.store))]
+        for number in range(engines):
+            self._keep(f"engine-{number}", self._start_engine)
+        for index, name in enumerate(names):
+            self._keep(name, self._starts_worker(workers, index))
+
+    def _keep(self, name: str, start: Callable[[Process], None]) -> None:
+        self._keepers.append(asyncio.get_running_loop().create_task(self._kept(name, start)))
+
+    async def _kept(self, name: str, start: Callable[[Process], None]) -> None:
+        while True:
+            process = self._living[name] = Process(self.broker, name)
+            start(process)
+            await process.ended()
+            if process.error is not None and not isinstance(process.error, TransientError | WorkerCrashed):
+                raise process.error
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    def _start_engine(self, process: Process) -> None:
+        setup = Deciding(
+            registry=self.registry,
+            topics=self.topics,
+            partitions=_PARTITIONS,
+            limits=Limits(),
+            tracing=Tracing(),
+            metrics=Metrics(),
+            max_value_bytes=process.log.max_value_bytes,
+        )
+        process.run(Engine(process.log, setup, self.clock, group="world.engine").run())
+
+    def _starts_worker(self, workers: Callable[[Any], Iterable[Worker]], index: int) -> Callable[[Process], None]:
+        def start(process: Process) -> None:
+            worker = list(workers(process.inbox(self.store)))[index]
+            process.run(WorkerRuntime(worker, process.log, self.topics, self.clock).run())
+
+        return start
+
+    def _fakes(self, inbox: Any) -> Iterable[Worker]:
+        contracts = {each.name: each for definition in self.registry for each in definition.contracts}
+        fakes: dict[str, Worker] = {}
+        for contract in contracts.values():
+            worker = fakes.setdefault(contract.queue, Worker(contract.queue, inbox=inbox))
+            worker.handles(contract)(self._fake(contract))
+        return fakes.values()
+
+    def _fake(self, contract: Contract[Any, Any]) -> Callable[[Any, Context], Awaitable[BaseModel | Rejected]]:
+        async def handle(command: BaseModel, ctx: Context) -> BaseModel | Rejected:
+            self.calls.append((contract.name, command))
+            found = self._answers.get(contract.name)
+            if isinstance(found, Exception):
+                raise found
+            if callable(found):
+                return found(command)
+            if found is None:
+                reply: BaseModel = contract.reply.model_validate(samples(contract.reply)[0])
+                return reply
+            return found
+
+        return handle
+
+    async def _append(self, make: Callable[[], Outgoing]) -> None:
+        for _ in range(_TRIES_MAX):
+            log = MemoryLog(self.broker)
+            try:
+                await log.append([make()])
+                return
+            except LogUnavailable:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            finally:
+                await log.close()
+        raise AssertionError("the log takes nothing; heal the faults first: world.faults.heal()")
+
+    # -- between a test and the loop ---------------------------------------------------------------------------------
+
+    def _until(self, holds: Callable[[], bool], complaint: str, within: timedelta = timedelta(minutes=10)) -> None:
+        async def look() -> bool:
+            seconds, pause = 0.0, _LOOK_SECONDS
+            while not holds() and seconds < within.total_seconds():
+                await asyncio.sleep(pause)
+                seconds, pause = seconds + pause, min(pause * 1.5, 3600.0)
+            return holds()
+
+        if not self._do(look()):
+            there = "\n".join(f"  {each.id} is {each.status}" for each in self.documents().values()) or "  nothing"
+            raise AssertionError(f"{complaint} within {within}; there is:\n{there}")
+
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        found = self._loop.run_until_complete(coroutine)
+        for keeper in self._keepers:
+            if keeper.done():
+                keeper.result()
+        return found
+
+    async def _new_id(self) -> str:
+        return self.clock.new_id()
+
+    def _now(self) -> int:
+        return self.clock.now_ms()
+
+
+async def _called(function: Callable[[], None]) -> None:
+    function()
+
+
+def _settled(document: Document) -> bool:
+    return document.status.is_final or document.status in _SETTLED
+
+
+def _json(value: BaseModel | JsonObject) -> JsonObject:
+    if isinstance(value, BaseModel):
+        found: JsonObject = from_json(value.model_dump_json(by_alias=True, round_trip=True))
+        return found
+    return value

@@ -1,0 +1,113 @@
+"""``World``: the real engine and workers in a test's own hands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sagaline.orchestrator.testing import Fault
+from sagaline.pytest_plugin import MakeWorld
+from sagaline.sagas import Rejected
+from sagaline.sagas.examples import order_checkout as shop
+from sagaline.sagas.examples import order_fulfilment as warehouse
+from sagaline.testing import World
+
+
+@pytest.fixture
+def world(saga_world: MakeWorld) -> World:
+    return saga_world(shop.checkout, warehouse.order_fulfilment)
+
+
+def test_a_world_answers_by_itself(world: World) -> None:
+    """Without a word every contract is answered, by the smallest reply."""
+    order = world.start(shop.checkout, "A-1")
+    world.settle()
+    assert world.status(order) == "completed"
+    assert [name for name, _ in world.calls] == ["reserve-stock", "charge-card", "book-carrier", "ship-order"]
+    assert world.state(order).shipment is not None
+
+
+def test_an_answer_decides_what_happens(world: World) -> None:
+    """A refusal, and a function of the command."""
+    world.answer(shop.charge_card, lambda command: Rejected(f"no card of {command.customer!r}", code="declined"))
+    order = world.start(shop.checkout, "A-1")
+    world.settle()
+    assert world.status(order) == "compensated"
+    assert world.calls[-1][0] == "release-stock"
+
+
+def test_time_passes_only_when_told(world: World) -> None:
+    """An unpaid order is given up after a day, not before."""
+    world.publish(warehouse.order_placed, warehouse.OrderPlaced(order_id="O-1", skus=["book"]), key="O-1")
+    assert world.status("order-fulfilment/O-1") == "running"
+    world.advance(hours=23)
+    assert world.status("order-fulfilment/O-1") == "running"
+    world.advance(hours=1)
+    assert world.status("order-fulfilment/O-1") == "compensated"
+
+
+@pytest.mark.slow
+def test_a_worker_that_raises_is_asked_again_until_it_is_mended(world: World) -> None:
+    """Twenty attempts in an hour, past the pivot: then an operator."""
+    world.answer(shop.ship_order, RuntimeError("the printer is on fire"))
+    order = world.start(shop.checkout, "A-1")
+    world.settle()
+    assert world.status(order) == "attention"
+    world.answer(shop.ship_order, shop.OrderShipped(tracking_number="7"))
+    world.act(order, "retry")
+    world.settle(timedelta(minutes=1))
+    assert world.status(order) == "completed"
+
+
+def test_faults_and_crashes_lose_nothing(world: World) -> None:
+    """Whatever goes wrong meanwhile."""
+    for fault in (Fault.LOSE, Fault.DELAY, Fault.DOUBLE, Fault.CRASH_BEFORE, Fault.CRASH_AFTER):
+        world.faults.set_rate(fault, 0.05)
+    orders = [world.start(shop.checkout, f"A-{number}") for number in range(5)]
+    world.crash("engine")
+    world.crash()
+    world.faults.heal()
+    world.settle()
+    assert {world.status(order) for order in orders} <= {"completed", "compensated"}
+
+
+def test_an_instance_that_does_not_end_is_told(world: World) -> None:
+    """With all that there is."""
+    world.answer(shop.reserve_stock, RuntimeError("not yet"))
+    world.start(shop.checkout, "A-1")
+    with pytest.raises(AssertionError, match="order-checkout/A-1 is running"):
+        world.settle(timedelta(0))
+    with pytest.raises(AssertionError, match="there is no instance 'x'; there are order-checkout/A-1"):
+        world.status("x")
+
+
+AUTHORS_TEST = """
+from sagaline.sagas.examples.order_checkout import checkout
+
+def test_an_order_ends(saga_world):
+    world = saga_world(checkout)
+    order = world.start(checkout, "A-1")
+    world.settle()
+    assert (world.status(order), world.clock.new_id()[:4]) == ("completed", "{id}")
+"""
+
+
+@pytest.mark.slow
+def test_an_author_has_the_fixture_without_an_import_and_chooses_the_seed(tmp_path: Path) -> None:
+    """The same seed gives the same world, ids and all."""
+    test = tmp_path / "test_order.py"
+
+    def run(seed: int) -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--saga-seed={seed}", str(test)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60).stdout
+
+    test.write_text(AUTHORS_TEST.replace("{id}", "?"))
+    first = run(7)
+    new_id = first.split("At index 1 diff: '")[1][:4]
+    test.write_text(AUTHORS_TEST.replace("{id}", new_id))
+    assert "1 passed" in run(7)
+    assert "1 failed" in run(8)

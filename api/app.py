@@ -14,6 +14,7 @@ from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
 from .definitions import definitions_router
 from .edge import Edge
+from .events import EventBody, events_router
 from .health import health_router
 from .instances import ActBody, StartBody, instances_router
 from .problems import Problem, handlers
@@ -50,6 +51,7 @@ def create_app(
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are classes of errors, as FastAPI wants
     )
     app.include_router(instances_router(client, settings))
+    app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
@@ -63,7 +65,7 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody)]
+    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody)]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])

@@ -11,7 +11,7 @@ import asyncio
 import json
 from typing import Any, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -19,9 +19,28 @@ from ..orchestrator.errors import InvalidRequest
 from .problems import HttpProblem
 from .settings import ApiSettings
 
-__all__ = ["Bodies"]
+__all__ = ["Bodies", "Json", "described"]
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Json(Response):
+    """A model as JSON; ``None`` is written, so that every field is always there."""
+
+    media_type = "application/json"
+
+    def __init__(self, model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(model.model_dump_json(by_alias=True), status_code, headers)
+
+
+def described(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
+    """A body in the OpenAPI document, which cannot know it because we read it ourselves."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    examples = model.model_config.get("json_schema_extra")
+    example = examples["examples"][0] if isinstance(examples, dict) else None  # type: ignore[index]  # each has one
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
+    }
 
 
 class Bodies:

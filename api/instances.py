@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -13,7 +13,7 @@ from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
 from ..orchestrator.ports.read_model import InstanceFilter
-from .bodies import Bodies
+from .bodies import Bodies, Json, described
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
 from .queries import only
@@ -73,25 +73,6 @@ class ActBody(BaseModel):
     reason: str = Field("", description="why, at most 2,000 characters")
 
 
-class Json(Response):
-    """A model as JSON; ``None`` is written, so that every field is always there."""
-
-    media_type = "application/json"
-
-    def __init__(self, model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
-        super().__init__(model.model_dump_json(by_alias=True), status_code, headers)
-
-
-def _body(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
-    """The body in the OpenAPI document; we read it ourselves, see bodies.py."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    examples = model.model_config.get("json_schema_extra")
-    example = examples["examples"][0] if isinstance(examples, dict) else None  # type: ignore[index]  # ours, above
-    return {
-        "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
-    }
-
-
 def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
     """All routes that the client answers."""
     router = APIRouter(prefix="/v1", tags=["instances"])
@@ -121,7 +102,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
             202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
-        openapi_extra=_body(StartBody, required=True),
+        openapi_extra=described(StartBody, required=True),
     )
     async def start(request: Request, definition: str, wait: Wait = None) -> Response:
         only(request, "wait")
@@ -216,7 +197,7 @@ def _add_act(
             202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
-        openapi_extra=_body(ActBody, required=False),
+        openapi_extra=described(ActBody, required=False),
     )
     async def perform(request: Request, definition: str, key: str, wait: Wait = None) -> Response:
         only(request, "wait")

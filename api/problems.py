@@ -24,6 +24,7 @@ from ..orchestrator.errors import (
     StartConflict,
     TransientError,
     UnknownDefinition,
+    UnknownEvent,
     UnknownInstance,
     ValueTooLarge,
 )
@@ -69,6 +70,7 @@ _KINDS = {
     "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
     "unknown-path": _Kind(404, "There is nothing at this path", "there is nothing at /v1/saga; see /openapi.json"),
     "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
+    "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
     "method-not-allowed": _Kind(405, "The path knows other methods", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
@@ -154,6 +156,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("invalid-request", text, errors=fields, trace_id=trace_id)
         case UnknownDefinition():
             return problem("unknown-definition", text, trace_id=trace_id)
+        case UnknownEvent():
+            return problem("unknown-event", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
         case StartConflict():

@@ -7,6 +7,7 @@
     ├── CallerError              who asked (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
     │   ├── UnknownDefinition    no such definition is deployed here
+    │   ├── UnknownEvent         no deployed definition knows such an event
     │   ├── UnknownInstance      no such instance inside the retention window
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
@@ -43,6 +44,7 @@ __all__ = [
     "TopicMismatch",
     "TransientError",
     "UnknownDefinition",
+    "UnknownEvent",
     "UnknownInstance",
     "ValueTooLarge",
 ]
@@ -67,6 +69,15 @@ class UnknownDefinition(CallerError):
         hint = f"; deployed are: {', '.join(known)}" if known else "; nothing is deployed"
         super().__init__(f"there is no definition {definition!r}{hint}")
         self.definition = definition
+
+
+class UnknownEvent(CallerError):
+    """No definition that is deployed here waits for, listens to or emits an event of that name."""
+
+    def __init__(self, event: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; there are: {', '.join(known)}" if known else "; the deployed definitions use none"
+        super().__init__(f"there is no event {event!r}{hint}")
+        self.event = event
 
 
 class UnknownInstance(CallerError):

@@ -15,7 +15,7 @@ from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
 from ..messages.inputs import JsonObject
 
-__all__ = ["KEY_BYTES_MAX", "KEY_CHARS_MAX", "check_input", "check_key", "check_text", "split_instance"]
+__all__ = ["KEY_BYTES_MAX", "KEY_CHARS_MAX", "check_body", "check_input", "check_key", "check_text", "split_instance"]
 
 KEY_CHARS_MAX = 256
 KEY_BYTES_MAX = 512
@@ -82,7 +82,12 @@ def split_instance(instance: str) -> tuple[str, str]:
 
 
 def check_input(saga: AnyDefinition, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
-    """The input as plain JSON, after the saga's state model has taken it.
+    """The input as plain JSON, after the saga's state model has taken it; see ``check_body``. Field ``input``."""
+    return check_body(saga.state, value, "input")
+
+
+def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue], what: str = "body") -> JsonObject:
+    """A value as plain JSON, after its model has taken it. ``what`` is the request's field that holds it.
 
     A field that the model does not know is refused, unless the model itself says what to do with such fields
     (``extra`` in its configuration): a mistyped optional field would else be lost without a word.
@@ -95,21 +100,23 @@ def check_input(saga: AnyDefinition, value: BaseModel | Mapping[str, JsonValue])
         encoded = to_json(plain)
         parsed = from_json(encoded, allow_inf_nan=False)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the input cannot be written as JSON: {error}", field="input") from error
+        raise InvalidRequest(f"the {what} cannot be written as JSON: {error}", field=what) from error
     if not isinstance(parsed, dict):
-        raise InvalidRequest("the input is not a JSON object; give one object with the state's fields", field="input")
-    unknown: Literal["forbid"] | None = "forbid" if saga.state.model_config.get("extra") is None else None
+        raise InvalidRequest(
+            f"the {what} is not a JSON object; give one object with the fields of {model.__name__}", field=what
+        )
+    unknown: Literal["forbid"] | None = "forbid" if model.model_config.get("extra") is None else None
     try:
-        saga.state.model_validate_json(encoded, extra=unknown)
+        model.model_validate_json(encoded, extra=unknown)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        path = ".".join(("input", *map(str, first["loc"])))
+        path = ".".join((what, *map(str, first["loc"])))
         raise InvalidRequest(f"{path}: {first['msg']}{more}", field=path) from error
     except Exception as error:
         raise InvalidRequest(
-            f"the check of {saga.state.__name__} itself raised {type(error).__name__} for this input; "
-            "send another, and tell whoever wrote the saga",
-            field="input",
+            f"the check of {model.__name__} itself raised {type(error).__name__} for this {what}; "
+            "send another, and tell whoever wrote it",
+            field=what,
         ) from error
     return parsed

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue
 
-from ...sagas import Saga
+from ...sagas import Event, Saga
 from ...sagas.definition import AnyDefinition
+from ...sagas.policy import to_ms
+from ..codec.entities import encode_entity
 from ..codec.inputs import encode_request
 from ..codec.wire import BadRecord
 from ..errors import (
@@ -28,10 +30,12 @@ from ..errors import (
     StartConflict,
     TransientError,
     UnknownDefinition,
+    UnknownEvent,
     UnknownInstance,
 )
 from ..kernel import Registry
 from ..messages.document import Document, Status
+from ..messages.entities import Published, mailbox_id
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, ActName, Start
 from ..messages.outputs import Outcome
@@ -40,7 +44,7 @@ from ..ports.log import Log, TopicPartition
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, ReadModel
 from ..ports.topics import Topics
 from ..tracing import SpanKind, Tracing, fresh_traceparent, trace_id_of
-from .checks import check_input, check_key, check_text, split_instance
+from .checks import check_body, check_input, check_key, check_text, split_instance
 from .feed import Feed
 from .results import Acted, Started
 
@@ -53,6 +57,7 @@ _OWN_WRITES_MAX = 10_000
 _LAG_MAX = 10_000
 _BY_CHARS_MAX = 256
 _REASON_CHARS_MAX = 2_000
+_ID_CHARS_MAX = 256
 _ALL = InstanceFilter()
 
 
@@ -202,6 +207,55 @@ class Client:
     async def cancel(self, instance: str, *, by: str = "", reason: str = "", wait: timedelta = DEFAULT_WAIT) -> Acted:
         """Asks that an instance is unwound; see ``act``."""
         return await self.act(instance, ActName.CANCEL, by=by, reason=reason, wait=wait)
+
+    async def publish(
+        self,
+        event: str | Event[Any],
+        body: BaseModel | Mapping[str, JsonValue],
+        *,
+        key: str,
+        id: str | None = None,
+        traceparent: str | None = None,
+    ) -> str:
+        """Publishes an event and returns its id once it is in the log: from then on it is never lost.
+
+        It comes to whoever waits for that event and key, now or within its ``keep``, and to the process managers that
+        listen to it. Nobody takes an event of the same id twice, so publishing may be repeated with one.
+
+        Args:
+            event: its name, or the event itself.
+            body: as its model or as JSON.
+            key: what it is about, as for ``start``.
+            id: None: a fresh one is made.
+            traceparent: the W3C context to go on from.
+
+        Raises:
+            UnknownEvent: no deployed definition waits for, listens to or emits one of that name.
+            InvalidRequest: key, id or body is wrong; ``field`` says where.
+            LogUnavailable: it may or may not have been written; repeat it with the same id.
+            ValueTooLarge: the body is larger than the log takes.
+        """
+        parts = self._parts
+        known = {each.name: each for definition in parts.registry for each in definition.events}
+        name = event if isinstance(event, str) else event.name
+        if name not in known:
+            raise UnknownEvent(name, tuple(sorted(known)))
+        if id is not None and not id:
+            raise InvalidRequest("the id is empty; leave it out, or give one", field="id")
+        published = Published(
+            id=check_text(id, "id", _ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
+            instance=mailbox_id(name, check_key(key)),
+            event=name,
+            key=key,
+            body=check_body(known[name].model, body),
+            keep_ms=to_ms(known[name].keep),
+            source=self._source,
+        )
+        record = encode_entity(
+            parts.topics.inputs, published, source=self._source, now_ms=parts.clock.now_ms(), traceparent=traceparent
+        )
+        await parts.log.append([record])
+        return published.id
 
     async def get(self, instance: str) -> Document:
         """The instance as it stands; at least as new as the last decision this client has asked for.

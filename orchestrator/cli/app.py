@@ -90,12 +90,17 @@ def demo(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where its files are; kept afterwards.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files of a demo that would remove them.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every shipped example, not only orders.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which it gives up.")] = 60.0,
 ) -> None:
     """Run the order checkout in one process, with failures planned in, and check what came of it."""
     from .demo.command import DemoOptions, run_demo
+    from .errors import Mistake
 
-    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout))
+    if everything and orders is not None:
+        raise Mistake("--orders and --all exclude each other; leave one out")
+    options = DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout, everything=everything)
+    run_demo(log, listen, options)
 
 
 @command(app, "verify")

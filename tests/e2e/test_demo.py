@@ -86,6 +86,27 @@ def test_its_books_stay_beside_a_named_file_and_agree_with_the_report(tmp_path: 
     assert charged == once == shipped + refunded == 7
 
 
+TOURED = "every instance ended as planned, nothing was done twice, of what was undone nothing is left."
+
+
+def test_all_examples_run_beside_each_other_and_pass_their_check(tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--all", "--port", "0").stdout
+    assert "5 examples, 20 instances: 10 compensated, 10 completed." in printed
+    assert TOURED in printed
+    assert list(tmp_path.iterdir()) == [], "nothing is left in the current folder"
+
+
+@pytest.mark.kafka
+def test_all_examples_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--all", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
+    assert TOURED in printed
+
+
+def test_orders_and_all_exclude_each_other(tmp_path: Path) -> None:
+    refused = demo(tmp_path, "--all", "--orders", "3", code=2)
+    assert "--orders and --all exclude each other; leave one out" in refused.stderr
+
+
 @pytest.mark.kafka
 def test_the_same_demo_on_kafka_says_which_namespace_it_made(kafka_bootstrap: str, tmp_path: Path) -> None:
     printed = demo(tmp_path, "--orders", "10", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout

@@ -9,26 +9,27 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from ....sagas.examples.order_checkout import checkout
 from ....workers.examples.ledger import Ledger
+from ....workers.examples.order_checkout import order_workers
 from ...adapters.clock import SystemClock
 from ...logs import configure_logs
 from ...messages.document import Status
 from ..errors import Failure
 from ..options import ListenOptions, LogOptions, rendering
-from ..processes import any_ended, run_process
+from ..processes import run_process
 from .live import live_table
-from .parts import Parts, bound, demo_parts, orders_on_record
+from .parts import Parts, bound, demo_parts, orders_on_record, unless_ended
 from .place import Place, prepared
 from .report import Books, Outcome, print_outcomes, print_trail, verdict
 from .scenario import Plan, plan_orders
+from .tour import Tour
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -46,6 +47,7 @@ class DemoOptions:
     data: str | None
     keep: bool
     timeout_seconds: float
+    everything: bool = False
 
 
 def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
@@ -60,7 +62,11 @@ def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> No
         configure_logs(rendering(place.settings, terminal=True), place.settings.log_level)
         listener = bound(place.settings)
         with listener:
-            demo = _Demo(place, options, console, plan_orders(_count(options), fresh[:4]))
+            demo: _Demo | Tour
+            if options.everything:
+                demo = Tour(place, console, fresh[:4], options.timeout_seconds)
+            else:
+                demo = _Demo(place, options, console, plan_orders(_count(options), fresh[:4]))
             run_process(demo.run(listener))
     if demo.wrong:
         raise typer.Exit(1)
@@ -81,7 +87,7 @@ class _Demo:
 
     async def run(self, listener: socket.socket) -> None:
         self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
-        async with demo_parts(self._place, listener) as parts:
+        async with demo_parts(self._place, listener, [checkout], order_workers(self._place.ledger)) as parts:
             self._announce(parts)
             left = await orders_on_record(parts.base)
             if left:
@@ -91,7 +97,7 @@ class _Demo:
             if self._interactive:
                 await self._until_interrupted(parts, wanted)
             else:
-                await _unless_ended(self._work(parts, wanted, 0.0), parts)
+                await unless_ended(self._work(parts, wanted, 0.0), parts)
                 self._complete = True
             await self._report(parts, wanted)
 
@@ -125,9 +131,9 @@ class _Demo:
 
         try:
             async with live_table(self._console, parts.shop, parts.address, news):
-                await _unless_ended(self._work(parts, wanted, _STAGGER_SECONDS), parts)
+                await unless_ended(self._work(parts, wanted, _STAGGER_SECONDS), parts)
                 self._complete = True
-                await _unless_ended(self._watch(parts), parts)
+                await unless_ended(self._watch(parts), parts)
         except asyncio.CancelledError:
             if (this := asyncio.current_task()) is not None:
                 this.uncancel()
@@ -170,15 +176,3 @@ class _Demo:
                 key=lambda each: (each["id"] in own, len(each["steps"]), len(spans[each["id"]])),
             )
             print_trail(self._console, order, await parts.shop.history(order["id"]), spans[order["id"]])
-
-
-async def _unless_ended(work: Awaitable[None], parts: Parts) -> None:
-    """Awaits ``work``; raises what ended a part of the demo meanwhile."""
-    async with AsyncExitStack() as stack:
-        doing = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(any_ended(parts.running))
-        stack.callback(ended.cancel)
-        stack.callback(doing.cancel)
-        done, _ = await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
-        for each in done:
-            each.result()

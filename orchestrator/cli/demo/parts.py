@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,8 @@ import httpx
 
 from ....api.app import create_app
 from ....api.serving import bind, serving
-from ....sagas import Saga
+from ....sagas.definition import AnyDefinition
 from ....sagas.examples.order_checkout import checkout
-from ....workers.examples.order_checkout import order_workers
 from ....workers.runtime import WorkerRuntime
 from ....workers.worker import Worker
 from ... import wiring
@@ -24,13 +23,14 @@ from ...errors import LogUnavailable
 from ...kernel import Registry
 from ...settings import Settings
 from ...wiring import Base
+from ..processes import any_ended
 from ..serving import api_settings
 from .place import Place
 from .shop import Shop
 from .supervisor import Supervisor, supervised
 from .traces import SpanMemory
 
-__all__ = ["Parts", "bound", "demo_parts", "orders_on_record"]
+__all__ = ["Parts", "bound", "demo_parts", "orders_on_record", "unless_ended"]
 
 _PORTS_TRIED = 20
 _START_SECONDS = 15.0
@@ -64,13 +64,14 @@ def bound(settings: Settings) -> socket.socket:
 
 
 @asynccontextmanager
-async def demo_parts(place: Place, listener: socket.socket) -> AsyncIterator[Parts]:
+async def demo_parts(
+    place: Place, listener: socket.socket, definitions: Sequence[AnyDefinition], workers: Sequence[Worker]
+) -> AsyncIterator[Parts]:
     """Runs everything beside the block; at its end the API stops first, then workers, engine and log.
 
     Raises:
         SagalineError: a part could not be started; the message says what to do.
     """
-    definitions: list[Saga[Any]] = [checkout]
     registry, spans = Registry(definitions), SpanMemory()
     running: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
@@ -81,7 +82,6 @@ async def demo_parts(place: Place, listener: socket.socket) -> AsyncIterator[Par
         await wiring.prepare_topics(base, registry.queues)
         engine = wiring.engine(base, registry)
         running.append(await stack.enter_async_context(wiring.running(engine.run(), "engine")))
-        workers = order_workers(place.ledger)
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
         supervisors = [Supervisor(worker.name, partial(_incarnation, worker, base)) for worker in workers]
@@ -142,3 +142,15 @@ async def _all_started(supervisors: list[Supervisor], running: list[asyncio.Task
         raise LogUnavailable(f"the workers did not start within {_START_SECONDS:g} s; look at the log above")
     finally:
         started.cancel()
+
+
+async def unless_ended(work: Awaitable[None], parts: Parts) -> None:
+    """Awaits ``work``; raises what ended a part of the demo meanwhile."""
+    async with AsyncExitStack() as stack:
+        doing = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(any_ended(parts.running))
+        stack.callback(ended.cancel)
+        stack.callback(doing.cancel)
+        done, _ = await asyncio.wait({doing, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import httpx
+from pydantic import BaseModel
 
 from ...client.checks import split_instance
 from ...messages.document import Status
 from ..errors import Failure
 from ..queries import instance_path
 from ..remote import Json
-from .scenario import Plan
 
 __all__ = ["Shop"]
 
@@ -22,6 +23,16 @@ _PAUSE_SECONDS = 0.25
 _PAGE = 100
 _EVERY_PAGE = 10
 _ENDED = frozenset({status.value for status in Status if status.is_final} | {Status.ATTENTION.value})
+
+
+class Wanted(Protocol):
+    """What can be started: an instance's id and its first state."""
+
+    @property
+    def instance(self) -> str: ...
+
+    @property
+    def input(self) -> BaseModel: ...
 
 
 class Shop:
@@ -34,7 +45,7 @@ class Shop:
         self.seen: dict[str, Json] = {}
         """Orders by instance id, as they were when last looked at."""
 
-    async def start_all(self, plans: Sequence[Plan], *, pause_seconds: float = 0.0) -> None:
+    async def start_all(self, plans: Sequence[Wanted], *, pause_seconds: float = 0.0) -> None:
         """Starts every order; returns when all are accepted.
 
         Raises:
@@ -88,22 +99,33 @@ class Shop:
         known = self.seen.get(found["id"])
         return known is None or known["revision"] != found["revision"]
 
-    async def _start(self, plan: Plan) -> None:
+    async def _start(self, plan: Wanted) -> None:
         definition, key = split_instance(plan.instance)
         body = {"key": key, "input": plan.input.model_dump(mode="json")}
+        await self._post(f"/v1/sagas/{definition}", body, f"{definition} {key}")
+
+    async def publish(self, event: str, key: str, body: BaseModel) -> None:
+        """Publishes an event.
+
+        Raises:
+            Failure: as for ``start_all``.
+        """
+        await self._post(f"/v1/events/{event}", {"key": key, "id": f"{event}-{key}", "body": body.model_dump()}, event)
+
+    async def _post(self, path: str, body: Json, what: str) -> None:
         async with self._at_once:
             for attempt in range(_TRIES):
                 if attempt:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 try:
-                    response = await self._client.post(f"/v1/sagas/{definition}", json=body)
+                    response = await self._client.post(path, json=body)
                 except httpx.TransportError:
                     continue
                 if response.status_code < 300:
                     return
                 if response.status_code < 500:
-                    raise Failure(f"order {key} was refused: {response.text[:500]}")
-        raise Failure(f"order {key} was not accepted in {_TRIES} tries; look at the log above")
+                    raise Failure(f"{what} was refused: {response.text[:500]}")
+        raise Failure(f"{what} was not accepted in {_TRIES} tries; look at the log above")
 
     async def _get(self, path: str, query: Json) -> Json:
         last = ""

@@ -15,6 +15,7 @@ from .auth import OPEN, Guard
 from .definitions import definitions_router
 from .edge import Edge
 from .events import EventBody, events_router
+from .graphs import graphs_router
 from .health import health_router
 from .instances import ActBody, StartBody, instances_router
 from .problems import Problem, handlers
@@ -53,6 +54,7 @@ def create_app(
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
+    app.include_router(graphs_router(client))
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)

@@ -6,8 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              who asked (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition    no such definition is deployed here
-    │   ├── UnknownEvent         no deployed definition knows such an event
+    │   ├── UnknownDefinition, UnknownEvent   no such thing is deployed here
     │   ├── UnknownInstance      no such instance inside the retention window
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from ...sagas.graph import Format
 from ..messages.document import Status
 from ..messages.inputs import ActName
 from .acts import act
+from .errors import Mistake
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import history, list_instances, show
 from .starting import start
@@ -95,7 +97,6 @@ def demo(
 ) -> None:
     """Run the order checkout in one process, with failures planned in, and check what came of it."""
     from .demo.command import DemoOptions, run_demo
-    from .errors import Mistake
 
     if everything and orders is not None:
         raise Mistake("--orders and --all exclude each other; leave one out")
@@ -133,6 +134,30 @@ def verify_command(
         as_json=reading.as_json,
     )
     run_verify(definitions, options)
+
+
+@command(app, "graph")
+def graph_command(
+    *,
+    definitions: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Sagas and process managers, or lists of them.")
+    ] = None,
+    remote: Remote,
+    definition: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.MERMAID,
+    instance: Annotated[
+        str | None, typer.Option(metavar="DEFINITION/KEY", help="Draw this one as it stands now, asking the API.")
+    ] = None,
+) -> None:
+    """Draw definitions: steps, branches, undos, pivot, queues and time-outs; or a live instance on its definition."""
+    from .graph import draw_definitions, draw_instance
+
+    if (instance is None) == (not definitions):
+        raise Mistake("give MODULE:SAGA or --instance DEFINITION/KEY, one of the two")
+    if instance is not None:
+        draw_instance(remote, instance, format)
+    else:
+        draw_definitions(definitions or [], definition, format)
 
 
 @command(app, "start")

@@ -54,10 +54,10 @@ def run(
 ) -> None:
     """Run the engine for some sagas; with --worker and --api everything in one process."""
     from ...workers.worker import Worker
-    from .loading import load, load_sagas
+    from .loading import load, load_definitions
     from .serving import serve
 
-    definitions = load_sagas(sagas)
+    definitions = load_definitions(sagas)
     workers = load(worker or [], Worker)
     serve(build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else ())
 
@@ -75,10 +75,10 @@ def run_workers(*, workers: Workers, log: LogOptions) -> None:
 @command(app, "api")
 def run_api(*, sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
     """Serve the REST API for some sagas. Bearer tokens: SAGALINE_API_TOKENS='["..."]'."""
-    from .loading import load_sagas
+    from .loading import load_definitions
     from .serving import serve
 
-    serve(build_settings(log, listen), "sagaline-api", api=load_sagas(sagas))
+    serve(build_settings(log, listen), "sagaline-api", api=load_definitions(sagas))
 
 
 @command(app, "demo")

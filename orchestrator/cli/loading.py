@@ -13,20 +13,20 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ...sagas import Saga
+from ...sagas.definition import AnyDefinition, Definition
 from ..errors import DefinitionError
 from .errors import Mistake
 
-__all__ = ["load", "load_sagas"]
+__all__ = ["load", "load_definitions"]
 
 T = TypeVar("T")
 
 
-def load_sagas(references: Sequence[str]) -> list[Saga[Any]]:
-    """The sagas that the references name; see ``load``."""
-    return load(references, Saga)
+def load_definitions(references: Sequence[str]) -> list[AnyDefinition]:
+    """The sagas and process managers that the references name; see ``load``."""
+    return load(references, Definition)
 
 
 def load(references: Sequence[str], kind: type[T]) -> list[T]:

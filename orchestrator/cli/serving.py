@@ -7,12 +7,10 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from pydantic import BaseModel
-
 from ...api.app import create_app
 from ...api.serving import bind, serving
 from ...api.settings import ApiSettings
-from ...sagas import Saga
+from ...sagas.definition import AnyDefinition
 from ...workers.runtime import WorkerRuntime
 from ...workers.worker import Worker
 from .. import wiring
@@ -31,9 +29,9 @@ def serve(
     settings: Settings,
     name: str,
     *,
-    engine: Sequence[Saga[BaseModel]] = (),
+    engine: Sequence[AnyDefinition] = (),
     workers: Sequence[Worker] = (),
-    api: Sequence[Saga[BaseModel]] = (),
+    api: Sequence[AnyDefinition] = (),
 ) -> None:
     """Runs these parts in this process until it is told to stop.
 

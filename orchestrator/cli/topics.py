@@ -13,7 +13,7 @@ from .. import wiring
 from ..kernel import Registry
 from ..logs import configure_logs
 from ..settings import Settings
-from .loading import load_sagas
+from .loading import load_definitions
 from .options import rendering
 
 __all__ = ["topics"]
@@ -27,7 +27,7 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
         DefinitionError: a queue cannot have that name.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
-    wanted = {*Registry(load_sagas(sagas)).queues, *queues}
+    wanted = {*Registry(load_definitions(sagas)).queues, *queues}
     for queue in queues:
         check_name("queue", queue)
     names, created = asyncio.run(_topics(settings, wanted, create))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue
 
-from ...sagas import Event, Saga
+from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..codec.entities import encode_entity
@@ -106,7 +106,7 @@ class Client:
 
     async def start(
         self,
-        definition: str | Saga[Any],
+        definition: str | AnyDefinition,
         input: BaseModel | Mapping[str, JsonValue],
         *,
         key: str | None = None,
@@ -119,7 +119,7 @@ class Client:
         The same key with the same input again is the same instance (``created`` False), so a start may be repeated.
 
         Args:
-            definition: its name, or the saga itself.
+            definition: its name, or the definition itself.
             input: the first value of the saga's state, as a model or as JSON.
             key: the business identity, 1 to 256 characters and at most 512 bytes; None: a fresh one is made.
             version: None: the newest that is deployed.
@@ -312,7 +312,7 @@ class Client:
         if lag > _LAG_MAX:
             raise TransientError(f"the read model is about {lag:,} records behind the log")
 
-    def _definition(self, definition: str | Saga[Any], version: int | None) -> AnyDefinition:
+    def _definition(self, definition: str | AnyDefinition, version: int | None) -> AnyDefinition:
         name = definition if isinstance(definition, str) else definition.name
         if not isinstance(definition, str) and version is None:
             version = definition.version

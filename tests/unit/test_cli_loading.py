@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sagaline.orchestrator.cli.errors import Mistake
-from sagaline.orchestrator.cli.loading import load, load_sagas
+from sagaline.orchestrator.cli.loading import load, load_definitions
 from sagaline.orchestrator.errors import DefinitionError
 from sagaline.workers import Worker
 
@@ -48,11 +48,11 @@ def _shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_current_folder_is_on_the_import_path() -> None:
-    assert [saga.name for saga in load_sagas(["cli_shop:checkout"])] == ["order-checkout"]
+    assert [saga.name for saga in load_definitions(["cli_shop:checkout"])] == ["order-checkout"]
 
 
 def test_lists_and_repeated_references_give_each_object_once() -> None:
-    assert len(load_sagas(["cli_shop:both", "cli_shop:checkout", "cli_shop:nested.saga"])) == 1
+    assert len(load_definitions(["cli_shop:both", "cli_shop:checkout", "cli_shop:nested.saga"])) == 1
 
 
 def test_a_factory_is_called_when_its_parentheses_are_written() -> None:
@@ -70,14 +70,14 @@ def test_a_factory_is_called_when_its_parentheses_are_written() -> None:
         ("cli_shop:zzz", "has no attribute 'zzz'; write cli_shop:checkout"),
         ("cli_shop:nested.sagas", "has no attribute 'nested.sagas'; did you mean saga"),
         ("cli_shop", "names a module only; write cli_shop:checkout"),
-        (":checkout", "names no Saga; write package.module:attribute"),
-        ("cli_shop:", "names no Saga; write package.module:attribute"),
-        ("cli_shop:number", "is a int, not a Saga; write cli_shop:checkout"),
-        ("cli_shop:charge_card", "is a Contract, not a Saga; write cli_shop:checkout"),
-        ("cli_shop:mixed", "is a list of Saga, int, not a Saga"),
-        ("cli_shop:empty", "is an empty list, not a Saga"),
-        ("cli_shop:nested", "is the class nested, not a Saga"),
-        ("cli_shop:workers", r"is a function, not a Saga; write cli_shop:workers\(\)"),
+        (":checkout", "names no Definition; write package.module:attribute"),
+        ("cli_shop:", "names no Definition; write package.module:attribute"),
+        ("cli_shop:number", "is a int, not a Definition; write cli_shop:checkout"),
+        ("cli_shop:charge_card", "is a Contract, not a Definition; write cli_shop:checkout"),
+        ("cli_shop:mixed", "is a list of Saga, int, not a Definition"),
+        ("cli_shop:empty", "is an empty list, not a Definition"),
+        ("cli_shop:nested", "is the class nested, not a Definition"),
+        ("cli_shop:workers", r"is a function, not a Definition; write cli_shop:workers\(\)"),
         ("cli_shop:needs()", "raised TypeError.*it must need no arguments"),
         ("cli_shop:number()", r"is a int and cannot be called; leave the \(\) out"),
         ("cli_broken:checkout", "it imports 'nothing_of_that_name', which is not there; install that"),
@@ -87,7 +87,7 @@ def test_a_factory_is_called_when_its_parentheses_are_written() -> None:
 )
 def test_what_cannot_be_loaded_is_one_sentence_with_the_way_out(reference: str, sentence: str) -> None:
     with pytest.raises(Mistake, match=sentence) as caught:
-        load_sagas([reference])
+        load_definitions([reference])
     assert "\n" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..orchestrator.client import Acted, Client
+from ..orchestrator.client import Acted, Client, OnStep
 from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.document import Status
@@ -46,6 +46,11 @@ _ACTS = {
     ActName.RESUME: "Goes on after a pause",
     ActName.RETRY: "Tries again what put the instance into attention",
     ActName.ABANDON: "Closes an instance that stands in attention; what stays open is named in the history",
+    ActName.ANSWER: "Answers a question with a filled form",
+    ActName.CLAIM: "Claims a question: from then on nobody else may answer it",
+    ActName.ASSIGN: "Gives a question to somebody",
+    ActName.SKIP: "Counts a step as done, with the given reply",
+    ActName.WAIVE: "Accepts what a failing undo could not take back as a loss; the reason is the evidence",
 }
 
 
@@ -71,6 +76,11 @@ class ActBody(BaseModel):
 
     by: str = Field("", description="who asks, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
+    request_id: str | None = Field(None, description="repeated with one it acts once; none: a fresh one")
+    step: str = Field("", description="of an act on one step: its name, as the instance shows it")
+    value: dict[str, JsonValue] | None = Field(
+        None, description='the form of an answer, the reply of a skip, of assign {"to": name}'
+    )
 
 
 def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
@@ -210,6 +220,8 @@ def _add_act(
                 act,
                 by=body.by,
                 reason=body.reason,
+                on=OnStep(body.step, body.value) if body.step else None,
+                request_id=body.request_id,
                 wait=seconds,
                 traceparent=request.state.traceparent,
             )

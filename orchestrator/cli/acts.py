@@ -1,4 +1,4 @@
-"""``saga cancel``, ``pause``, ``resume``, ``retry``, ``abandon``: an operator's act on one instance."""
+"""``saga cancel``, ``pause``, ``retry``, ``answer`` …: an operator's act on one instance, or on a step of it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,31 @@ _PAST = {
     ActName.RESUME: "goes on",
     ActName.RETRY: "is tried again",
     ActName.ABANDON: "is closed as it is",
+    ActName.ANSWER: "has its answer",
+    ActName.CLAIM: "has its question claimed",
+    ActName.ASSIGN: "has its question assigned",
+    ActName.SKIP: "goes on without that step",
+    ActName.WAIVE: "has that loss accepted",
 }
 
 
-def act(remote: Remote, instance: str, name: ActName, *, reason: str, by: str | None, as_json: bool) -> None:
-    """Asks for the act and says what came of it.
+def act(
+    remote: Remote,
+    instance: str,
+    name: ActName,
+    *,
+    reason: str,
+    by: str | None,
+    as_json: bool,
+    more: Json | None = None,
+) -> None:
+    """Asks for the act and says what came of it. ``more``: of an act on one step, its name and what the act brings.
 
     Raises:
         Failure: the API refused; the sentence says why.
         Unreachable: nobody answers.
     """
-    body: Json = {"reason": reason, "by": by if by is not None else _user()}
+    body: Json = {"reason": reason, "by": by if by is not None else _user(), **(more or {})}
     status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))

@@ -16,7 +16,7 @@ from .acts import act
 from .errors import Mistake
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import history, list_instances, show
-from .starting import start
+from .starting import read_input, start
 
 __all__ = ["app", "main"]
 
@@ -229,6 +229,33 @@ _add_act(ActName.PAUSE, "Send nothing more for an instance until it is resumed."
 _add_act(ActName.RESUME, "Let a paused instance go on.")
 _add_act(ActName.RETRY, "Try again what put an instance into attention.")
 _add_act(ActName.ABANDON, "Close an instance in attention as it is; what stays open is named in its history.")
+
+
+def _add_mend(name: ActName, text: str) -> None:
+    """An act on one step."""
+
+    def mend_command(
+        *,
+        instance: Instance,
+        step: Annotated[str, typer.Argument(metavar="STEP", help="Its name, as `saga show` shows it.")],
+        remote: Remote,
+        reading: Reading,
+        value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What it brings.")] = None,
+        reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+        by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+    ) -> None:
+        more = {"step": step, "value": read_input(value, "--value") if value is not None else None}
+        act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+    mend_command.__doc__ = text
+    command(app, name.value)(mend_command)
+
+
+_add_mend(ActName.ANSWER, "Answer a question that an instance asks; --value is the filled form.")
+_add_mend(ActName.CLAIM, "Claim a question: from then on nobody else may answer it.")
+_add_mend(ActName.ASSIGN, """Give a question to somebody: --value '{"to": "ann"}'.""")
+_add_mend(ActName.SKIP, "Count a step as done, with a reply of yours: --value.")
+_add_mend(ActName.WAIVE, "Accept as a loss what a failing undo could not take back; --reason is the evidence.")
 
 
 @command(topics_app, "create")

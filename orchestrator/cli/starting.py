@@ -13,7 +13,7 @@ from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
 
-__all__ = ["start"]
+__all__ = ["read_input", "start"]
 
 
 def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
@@ -37,13 +37,13 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
         typer.echo(f"{answer['id']} {news}: {answer['status']}  (trace {answer.get('trace_id') or 'none'})")
 
 
-def read_input(given: str) -> Json:
-    """The input from JSON on the command line, ``@file`` or ``-``.
+def read_input(given: str, option: str = "--input") -> Json:
+    """An object from JSON on the command line, ``@file`` or ``-``.
 
     Raises:
         Mistake: it cannot be read, or is no JSON object.
     """
-    where = "--input"
+    where = option
     if given == "-":
         where, given = "standard input", sys.stdin.read()
     elif given.startswith("@"):
@@ -52,7 +52,7 @@ def read_input(given: str) -> Json:
             given = Path(where).read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise Mistake(f"{where} cannot be read: {reason}; give --input @FILE with a file of JSON") from error
+            raise Mistake(f"{where} cannot be read: {reason}; give {option} @FILE with a file of JSON") from error
     try:
         value = json.loads(given)
     except (ValueError, RecursionError) as error:

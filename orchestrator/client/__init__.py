@@ -2,6 +2,6 @@
 
 from .client import Client, ClientParts
 from .feed import Feed
-from .results import Acted, Started
+from .results import Acted, OnStep, Started
 
-__all__ = ["Acted", "Client", "ClientParts", "Feed", "Started"]
+__all__ = ["Acted", "Client", "ClientParts", "Feed", "OnStep", "Started"]

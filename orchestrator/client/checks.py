@@ -15,7 +15,16 @@ from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
 from ..messages.inputs import JsonObject
 
-__all__ = ["KEY_BYTES_MAX", "KEY_CHARS_MAX", "check_body", "check_input", "check_key", "check_text", "split_instance"]
+__all__ = [
+    "KEY_BYTES_MAX",
+    "KEY_CHARS_MAX",
+    "check_body",
+    "check_input",
+    "check_json",
+    "check_key",
+    "check_text",
+    "split_instance",
+]
 
 KEY_CHARS_MAX = 256
 KEY_BYTES_MAX = 512
@@ -95,16 +104,8 @@ def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue
     Raises:
         InvalidRequest: it is not JSON, or the model refuses it; ``field`` is the path, such as ``input.order.lines.0``.
     """
-    try:
-        plain = value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
-        encoded = to_json(plain)
-        parsed = from_json(encoded, allow_inf_nan=False)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the {what} cannot be written as JSON: {error}", field=what) from error
-    if not isinstance(parsed, dict):
-        raise InvalidRequest(
-            f"the {what} is not a JSON object; give one object with the fields of {model.__name__}", field=what
-        )
+    parsed = check_json(value, what, f" with the fields of {model.__name__}")
+    encoded = to_json(parsed)
     unknown: Literal["forbid"] | None = "forbid" if model.model_config.get("extra") is None else None
     try:
         model.model_validate_json(encoded, extra=unknown)
@@ -119,4 +120,20 @@ def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue
             "send another, and tell whoever wrote it",
             field=what,
         ) from error
+    return parsed
+
+
+def check_json(value: BaseModel | Mapping[str, JsonValue], what: str, fields: str = "") -> JsonObject:
+    """A value as plain JSON.
+
+    Raises:
+        InvalidRequest: it is no JSON object; ``what`` is the field.
+    """
+    try:
+        plain = value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
+        parsed = from_json(to_json(plain), allow_inf_nan=False)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the {what} cannot be written as JSON: {error}", field=what) from error
+    if not isinstance(parsed, dict):
+        raise InvalidRequest(f"the {what} is not a JSON object; give one object{fields}", field=what)
     return parsed

@@ -44,9 +44,9 @@ from ..ports.log import Log, TopicPartition
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, ReadModel
 from ..ports.topics import Topics
 from ..tracing import SpanKind, Tracing, fresh_traceparent, trace_id_of
-from .checks import check_body, check_input, check_key, check_text, split_instance
+from .checks import check_body, check_input, check_json, check_key, check_text, split_instance
 from .feed import Feed
-from .results import Acted, Started
+from .results import Acted, OnStep, Started
 
 __all__ = ["Client", "ClientParts", "Projection"]
 
@@ -164,6 +164,8 @@ class Client:
         *,
         by: str = "",
         reason: str = "",
+        on: OnStep | None = None,
+        request_id: str | None = None,
         wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> Acted:
@@ -173,7 +175,10 @@ class Client:
             instance: ``definition/key``.
             act: what is asked for.
             by: who asks, for the history; at most 256 characters.
-            reason: why, for the history; at most 2,000 characters.
+            reason: why, for the history; at most 2,000 characters. Of ``waive`` the evidence of the loss.
+            on: the step that an ``answer``, ``claim``, ``assign``, ``skip`` or ``waive`` is about, and what it brings.
+            request_id: a request that comes twice acts once, as long as it is among the last 20 of the instance; None:
+                a fresh one is made.
             wait: how long the decision is waited for.
             traceparent: the W3C context to go on from; None: a new trace.
 
@@ -185,11 +190,13 @@ class Client:
         """
         split_instance(instance)
         request = Act(
-            id=self._parts.clock.new_id(),
+            id=check_text(request_id, "request_id", _ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
             instance=instance,
             act=act,
             by=check_text(by, "by", _BY_CHARS_MAX),
             reason=check_text(reason, "reason", _REASON_CHARS_MAX),
+            step=check_text(on.step, "step", _ID_CHARS_MAX) if on is not None else "",
+            value=check_json(on.value, "value") if on is not None and on.value is not None else None,
         )
         record, trace = await self._ask(request, wait, traceparent)
         if record.status is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pydantic import BaseModel, JsonValue
 
 from ..messages.document import Status
 
-__all__ = ["Acted", "Started"]
+__all__ = ["Acted", "OnStep", "Started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,17 @@ class Started:
     status: Status
     revision: int
     trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnStep:
+    """What an act is about: the place of a step (``poll@3`` in a loop), and what the act brings.
+
+    ``value``: the form of an ``answer``, the reply of a ``skip``, of ``assign`` ``{"to": name}``.
+    """
+
+    step: str
+    value: BaseModel | Mapping[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}
+            if request.step:
+                body |= {"step": request.step, "value": request.value}
         case _:
             assert_never(request)
     headers = envelope(

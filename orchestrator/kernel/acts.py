@@ -1,4 +1,7 @@
-"""Operators' acts on an instance: what each does, and why it is refused where it is illegal."""
+"""Operators' acts on an instance as a whole: what each does, and why it is refused where it is illegal.
+
+Those on one step of it stand in ``mending.py``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
 from .farewell import farewell
 from .flow import go_on, resume
+from .mending import MENDS
 from .parking import apply_deferred, reopen, restore_timers
 from .run import RETENTION, Run, told_id
 from .turning import compensate
@@ -19,6 +23,8 @@ from .walk import begin
 __all__ = ["abandon", "apply_act", "fulfilled", "objection"]
 
 _STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
+_GO_ON = frozenset({ActName.SKIP, ActName.WAIVE})
+"""With these what put the instance into attention is settled: everything else that is stuck is tried again."""
 _CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
 
 
@@ -53,13 +59,27 @@ def fulfilled(document: Document, act: ActName) -> bool:
             return not document.paused
         case ActName.ABANDON:
             return document.status is Status.ABANDONED
-        case ActName.RETRY:
+        case _:
             return False
 
 
-def apply_act(run: Run, act: Act) -> None:
-    """Carries out a legal act that changes something and needs the definition's code (``abandon`` needs none)."""
-    _ACTS[act.act](run, act)
+def apply_act(run: Run, act: Act) -> str | None:
+    """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is refused
+    after all, for what is wrong with the step or the value that it names; None: it is done.
+    """
+    mend = MENDS.get(act.act)
+    if mend is None:
+        _ACTS[act.act](run, act)
+        return None
+    if act.step not in run.steps:
+        return f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
+    refused = mend(run, act)
+    if refused is None:
+        if run.status is Status.ATTENTION and act.act in _GO_ON:
+            _retry(run, act)
+        else:
+            go_on(run)
+    return refused
 
 
 def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:

@@ -43,6 +43,8 @@ from .signals import on_signal, without_code
 __all__ = ["block", "decide"]
 
 _DEFAULT = Limits()
+_REQUESTS_MAX = 20
+"""So many acts back a repeated request is known."""
 STRAY = "nobody waits for this here (any more)"
 
 
@@ -247,6 +249,8 @@ def _timer(run: Run, timer: TimerFired) -> Decision:
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
+    if act.id in document.requests:
+        return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it was done already")
     if (reason := objection(document, act.act)) is not None:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
     if fulfilled(document, act.act):
@@ -258,7 +262,9 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if definition is None or missing is not None:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=missing or "")
     run = Run(definition, document, now_ms, limits)
-    apply_act(run, act)
+    if (refused := apply_act(run, act)) is not None:
+        return Decision(document=document, outcome=Outcome.REFUSED, reason=refused)
+    run.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
     return run.decision()
 
 

@@ -36,7 +36,7 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
             StepStatus.DROPPED,
         }
     ),
-    StepStatus.WAITING: frozenset({StepStatus.SENT, StepStatus.FAILED, StepStatus.BLOCKED}),
+    StepStatus.WAITING: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.FAILED, StepStatus.BLOCKED}),
     StepStatus.BLOCKED: frozenset(
         {
             StepStatus.SENT,
@@ -48,15 +48,18 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
         }
     ),
     StepStatus.DONE: _UNDO,
-    StepStatus.REFUSED: frozenset({StepStatus.SENT, StepStatus.LOCKING, StepStatus.BLOCKED}),
-    StepStatus.FAILED: frozenset({StepStatus.SENT, StepStatus.LOCKING, StepStatus.OPEN, StepStatus.BLOCKED}) | _UNDO,
+    StepStatus.REFUSED: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.BLOCKED}),
+    StepStatus.FAILED: frozenset(
+        {StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.OPEN, StepStatus.BLOCKED}
+    )
+    | _UNDO,
     StepStatus.DROPPED: frozenset({StepStatus.SENT}),
     StepStatus.UNDO_SENT: frozenset({StepStatus.UNDONE, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}),
     StepStatus.UNDO_WAITING: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
-    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT}),
+    StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT, StepStatus.WAIVED}),
     StepStatus.UNDONE: frozenset(),
     StepStatus.WAIVED: frozenset(),
 }
 """Nodes. ``blocked``: its function raised or its command could not be sent, an operator must look; ``refused`` and
-``failed`` lead back only past the pivot, by an operator's retry. ``sent`` leads to ``dropped``, and back, only for the
-question of a scatter, which leaves nothing behind."""
+``failed`` lead back only past the pivot, by an operator's retry or skip. ``sent`` leads to ``dropped``, and back, only
+for the question of a scatter, which leaves nothing behind."""

@@ -50,6 +50,11 @@ class ActName(StrEnum):
     RESUME = "resume"
     RETRY = "retry"
     ABANDON = "abandon"
+    ANSWER = "answer"
+    CLAIM = "claim"
+    ASSIGN = "assign"
+    SKIP = "skip"
+    WAIVE = "waive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +118,19 @@ Reply = Completed | Refused | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """An operator's request. ``by`` and ``reason`` are kept in the history."""
+    """An operator's request. ``by`` and ``reason`` are kept in the history.
+
+    ``step`` and ``value`` are of acts on one step: the form of an ``answer``, the reply of a ``skip``, and of
+    ``assign`` ``{"to": name}``.
+    """
 
     id: str
     instance: str
     act: ActName
     by: str = ""
     reason: str = ""
+    step: str = ""
+    value: JsonObject | None = None
     traceparent: str | None = None
     kind: Literal["act"] = "act"
 

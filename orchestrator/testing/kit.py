@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from ...sagas import Event, Step
 from ...sagas.definition import AnyDefinition, StatusName
+from ..messages.document import StepStatus
 from ..messages.inputs import ActName
 from ..messages.values import JsonObject
 from .scene import Scene
@@ -28,6 +29,7 @@ __all__ = [
     "Given",
     "Happening",
     "after",
+    "answer",
     "cancel",
     "comes",
     "crash",
@@ -158,6 +160,21 @@ def undo_crash(step: AnyStep) -> Happening:
 def undo_exhaust(step: AnyStep) -> Happening:
     """Every attempt of the undo fails, until it is given up."""
     return lambda scene: scene.undo_exhaust(_name(step))
+
+
+def answer(step: str, form: Value, *, by: str) -> Happening:
+    """A person answers a question.
+
+    Raises:
+        AssertionError: it is refused, since nobody asks, the form is wrong or this one may not answer.
+    """
+
+    def happens(scene: Scene) -> Scene:
+        answered = scene.answer(step, form, by=by)
+        assert answered.step(step) is StepStatus.DONE, answered.last.reason if answered.last else "nobody asks"
+        return answered
+
+    return happens
 
 
 def comes(event: Event[Any], body: Value | None = None, *, key: str | None = None) -> Happening:

@@ -155,9 +155,26 @@ class Scene:
         """An operator lets it try again what put it into attention."""
         return self.act(ActName.RETRY, of=of)
 
-    def act(self, act: ActName, reason: str = "", *, of: str | None = None) -> Scene:
-        """An operator's request."""
-        return self.play(Act(id=f"act-{self.count}", instance=of or self.id, act=act, by="somebody", reason=reason))
+    def answer(self, step: str, form: Value, *, by: str, of: str | None = None) -> Scene:
+        """A person answers a question; who may not, or a wrong form, is refused (``last``)."""
+        return self.act(ActName.ANSWER, step=step, value=form, by=by, of=of)
+
+    def act(
+        self,
+        act: ActName,
+        reason: str = "",
+        *,
+        step: str = "",
+        value: Value | None = None,
+        by: str = "somebody",
+        of: str | None = None,
+    ) -> Scene:
+        """An operator's request, on the instance or on one of its steps."""
+        given = None if value is None else _json(value)
+        asked = Act(
+            id=f"act-{self.count}", instance=of or self.id, act=act, by=by, reason=reason, step=step, value=given
+        )
+        return self.play(asked)
 
     def comes(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
         """An event is published; without a key under the one that somebody here waits for."""

@@ -107,7 +107,8 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "unknown act": (
         record(b'{"act":"explode"}', headers=headers_of(KINDS[1])),
-        "sagaline.act: act: Input should be 'cancel', 'pause', 'resume', 'retry' or 'abandon'",
+        "sagaline.act: act: Input should be 'cancel', 'pause', 'resume', 'retry', 'abandon', 'answer', 'claim', "
+        "'assign', 'skip' or 'waive'",
     ),
     "no reason": (
         record(b'{"code":"x"}', headers=headers_of(KINDS[3])),

@@ -19,6 +19,7 @@ from sagaline.orchestrator.messages.inputs import (
     Arrival,
     Completed,
     Failed,
+    JsonObject,
     Message,
     Refused,
     Start,
@@ -184,35 +185,45 @@ def _messages(run: Play) -> Iterator[tuple[str, Message]]:
         yield f"{timer}, due", TimerFired(id="t", instance="demo/k", timer=name, due_ms=due_ms)
         yield f"{timer}, moved", TimerFired(id="t", instance="demo/k", timer=name, due_ms=due_ms - 1)
     for act in ActName:
-        yield act.value, Act(id="a", instance="demo/k", act=act)
+        yield act.value, _act(act, run)
 
 
+def _act(act: ActName, run: Play) -> Act:
+    """Acts on one step name the newest; a ``skip`` brings its reply, and a ``waive`` its evidence."""
+    steps = run.stored.steps if run.stored else {}
+    failed = next((place for place, record in steps.items() if record.status.value == "undo_failed"), None)
+    step = failed or next(reversed(steps), "") if act not in WHOLE else ""
+    value: JsonObject | None = {"ok": True} if act is ActName.SKIP else None
+    return Act(id="a", instance="demo/k", act=act, by="ann", reason="insured", step=step, value=value)
+
+
+WHOLE = {ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.ABANDON}
 COLUMNS = [kind for kind, _ in _messages(_none())]
 
 LAW = """
-                            S s C c R r F f D d W w E e x p u t a
-none                      : + + . . . . . . . . . . . . x x x x x
-running                   : = x + . + . + . + . . . . . + + = x x
-running, waiting          : = x . . . . . . + . + . . . + + = x x
-running, paused           : = x + . + . + . + . . . . . + = + x x
-running, past pivot       : = x + . + . + . + . . . . . x + = x x
-compensating              : = x + . + . + . + . . . . . = + = x x
-compensating, in flight   : = x + . + . + . + . . . . . = + = x x
-attention, code           : = x . . . . . . . . . . . . + x = + +
-attention, past pivot     : = x . . . . . . . . . . . . x x = + +
-attention, undo           : = x . . . . . . . . . . . . x x = + +
-attention, blocked        : = x . . . . . . . . . . . . + x = + +
-attention, deployed again : = x . . . . . . . . . . . . + x = + +
-completed                 : = x . . . . . . . . . . + . x x = x x
-compensated               : = x . . . . . . . . . . + . = x = x x
-abandoned                 : = x . . . . . . . . . . + . x x = x =
-none, undeployed          : x x . . . . . . . . . . . . x x x x x
-running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x
-compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x
-attention, undeployed     : = x . . . . . . . . . . . . x x = x +
-attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x +
-completed, undeployed     : = x . . . . . . . . . . + . x x = x x
-abandoned, undeployed     : = x . . . . . . . . . . + . x x = x =
+                            S s C c R r F f D d W w E e x p u t a A C T k v
+none                      : + + . . . . . . . . . . . . x x x x x x x x x x
+running                   : = x + . + . + . + . . . . . + + = x x x x x + x
+running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x
+running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x
+running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x
+compensating              : = x + . + . + . + . . . . . = + = x x x x x x x
+compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x
+attention, code           : = x . . . . . . . . . . . . + x = + + x x x + x
+attention, past pivot     : = x . . . . . . . . . . . . x x = + + x x x + x
+attention, undo           : = x . . . . . . . . . . . . x x = + + x x x x +
+attention, blocked        : = x . . . . . . . . . . . . + x = + + x x x + x
+attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x
+completed                 : = x . . . . . . . . . . + . x x = x x x x x x x
+compensated               : = x . . . . . . . . . . + . = x = x x x x x x x
+abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x
+none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x
+running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x
+compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x
+attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x
+attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x + x x x x x
+completed, undeployed     : = x . . . . . . . . . . + . x x = x x x x x x x
+abandoned, undeployed     : = x . . . . . . . . . . + . x x = x = x x x x x
 """
 
 

@@ -169,7 +169,17 @@ def _a_child_is_undone_with_its_parent() -> None:
     _played(Scene.start(flow_of(node, leg("b"))).ok("inner").no("b").undo_ok("inner"))
 
 
+def _operators_mend() -> None:
+    for past_pivot in (False, True):
+        saga = flow_of(leg("a", undo=not past_pivot), past_pivot=past_pivot)
+        ends = (Scene.start(saga).crash("a"), Scene.start(saga).exhaust("a"), Scene.start(saga).no("a"))
+        _played(*[scene.act(ActName.SKIP, step="a", value={}) for scene in ends])
+    unmended = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a")
+    _played(unmended.act(ActName.WAIVE, "insured", step="a"))
+
+
 SCENES: list[Callable[[], None]] = [
+    _operators_mend,
     _a_lock_is_waited_for,
     _a_wait_ends,
     _a_choice_is_made_later,

@@ -1,0 +1,140 @@
+"""Operators' acts on one step: a question is answered, a step is skipped with a given reply, a loss is accepted.
+
+Each gives the reason why it is refused, and then has changed nothing; None: it is done, and the caller goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from ...sagas import Step
+from ...sagas.nodes import Ask
+from ..messages.document import StepRecord, StepStatus
+from ..messages.inputs import Act, ActName
+from ..messages.values import JsonObject
+from .run import Run, as_json, said
+
+__all__ = ["MENDS"]
+
+Mend: TypeAlias = Callable[[Run, Act], str | None]
+
+_SKIPPABLE = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
+
+
+def _answer(run: Run, act: Act) -> str | None:
+    """Somebody who may fills the form."""
+    node, record = run.node(act.step), run.steps[act.step]
+    if not isinstance(node, Ask):
+        return f"step {act.step!r} asks nobody"
+    if (reason := _may_not(record, act)) is not None:
+        return reason
+    form = _valid(node.options.form, act.value)
+    if isinstance(form, str):
+        return f"the answer is no {node.options.form.__name__}: {form}"
+    run.clear_timers(act.step)
+    run.put(node.options.into, form)
+    run.mark(act.step, StepStatus.DONE, memo=run.memo(act.step) | {"answered_by": act.by})
+    return None
+
+
+def _claim(run: Run, act: Act) -> str | None:
+    """From now on only this one may answer."""
+    if (reason := _no_question(run, act)) is not None:
+        return reason
+    if (reason := _may_not(run.steps[act.step], act)) is not None:
+        return reason
+    run.remember(act.step, run.memo(act.step) | {"claimed_by": act.by})
+    return None
+
+
+def _assign(run: Run, act: Act) -> str | None:
+    """Whoever asks for it gives the question to somebody."""
+    if (reason := _no_question(run, act)) is not None:
+        return reason
+    to = (act.value or {}).get("to")
+    if not isinstance(to, str) or not to:
+        return 'it is not said to whom; give {"to": name}'
+    memo = run.memo(act.step)
+    run.remember(act.step, memo | {"who": list(dict.fromkeys([*_who(memo), to])), "claimed_by": to})
+    return None
+
+
+def _no_question(run: Run, act: Act) -> str | None:
+    if not isinstance(run.node(act.step), Ask):
+        return f"step {act.step!r} asks nobody"
+    if run.steps[act.step].status is not StepStatus.OPEN:
+        return f"question {act.step!r} is closed: it is {run.steps[act.step].status}"
+    return None
+
+
+def _may_not(record: StepRecord, act: Act) -> str | None:
+    memo = record.memo or {}
+    claimed, who = memo.get("claimed_by"), _who(memo)
+    if record.status is not StepStatus.OPEN:
+        return f"question {act.step!r} is closed: it is {record.status}"
+    if claimed is not None and claimed != act.by:
+        return f"{claimed} has claimed question {act.step!r}; let it be assigned to {act.by or 'you'}"
+    if act.by not in who:
+        return f"{act.by or 'nobody'} may not answer {act.step!r}; asked are {', '.join(who)}"
+    return None
+
+
+def _who(memo: JsonObject) -> list[str]:
+    who = memo.get("who")
+    return [str(name) for name in who] if isinstance(who, list) else []
+
+
+def _skip(run: Run, act: Act) -> str | None:
+    """The step counts as done, with a reply from the operator. Its undo still runs should the flow turn."""
+    node, record = run.node(act.step), run.steps[act.step]
+    if not isinstance(node, Step):
+        return f"{act.step!r} is no step with a reply; only such a one can be skipped"
+    if run.unwinds(act.step):
+        return f"what step {act.step!r} did is being taken back"
+    if record.status not in _SKIPPABLE:
+        return f"step {act.step!r} is {record.status}; one that is under way or stuck can be skipped"
+    into = node.options.into
+    reply = _valid(node.contract.reply, act.value) if into is not None or act.value is not None else None
+    if isinstance(reply, str):
+        return f"the reply is no {node.contract.reply.__name__}: {reply}"
+    run.clear_timers(act.step)
+    memo = run.memo(act.step) | {"skipped_by": act.by}
+    run.mark(act.step, StepStatus.DONE, memo=memo | ({"reply": reply} if node.contract is not node.declared else {}))
+    if into is not None and reply is not None:
+        run.put(into, reply)
+    return None
+
+
+def _waive(run: Run, act: Act) -> str | None:
+    """What a failing undo could not take back is accepted as a loss, and the unwind goes on without it."""
+    record = run.steps[act.step]
+    if record.status is not StepStatus.UNDO_FAILED:
+        return f"the undo of step {act.step!r} has not failed: it is {record.status}"
+    if not act.reason.strip():
+        return "a loss is accepted with a reason: say who bears it and where that is written"
+    run.mark(act.step, StepStatus.WAIVED, memo=run.memo(act.step) | {"waived_by": act.by, "evidence": act.reason})
+    return None
+
+
+def _valid(model: type[BaseModel], value: JsonObject | None) -> JsonObject | str:
+    """The value as its model keeps it, or what is wrong with it. The author's validators may raise anything."""
+    try:
+        return as_json(model.model_validate_json(to_json(value or {}), by_alias=True, by_name=True))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"
+    except Exception as error:
+        return f"it raised {said(error)}"
+
+
+MENDS: dict[ActName, Mend] = {
+    ActName.ANSWER: _answer,
+    ActName.CLAIM: _claim,
+    ActName.ASSIGN: _assign,
+    ActName.SKIP: _skip,
+    ActName.WAIVE: _waive,
+}

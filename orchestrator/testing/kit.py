@@ -162,8 +162,8 @@ def undo_exhaust(step: AnyStep) -> Happening:
     return lambda scene: scene.undo_exhaust(_name(step))
 
 
-def answer(step: str, form: Value, *, by: str) -> Happening:
-    """A person answers a question.
+def answer(step: str, form: Value, *, by: str | None = None) -> Happening:
+    """A person answers a question, by default the first of those asked.
 
     Raises:
         AssertionError: it is refused, since nobody asks, the form is wrong or this one may not answer.

@@ -155,9 +155,15 @@ class Scene:
         """An operator lets it try again what put it into attention."""
         return self.act(ActName.RETRY, of=of)
 
-    def answer(self, step: str, form: Value, *, by: str, of: str | None = None) -> Scene:
-        """A person answers a question; who may not, or a wrong form, is refused (``last``)."""
-        return self.act(ActName.ANSWER, step=step, value=form, by=by, of=of)
+    def answer(self, step: str, form: Value, *, by: str | None = None, of: str | None = None) -> Scene:
+        """A person answers a question, by default the first of those asked; a refusal stands in ``last``."""
+        return self.act(ActName.ANSWER, step=step, value=form, by=by or self._asked(step, of), of=of)
+
+    def _asked(self, step: str, of: str | None) -> str:
+        document = self.entities.get(of or self.id)
+        record = document.steps.get(step) if isinstance(document, Document) else None
+        who = (record.memo or {}).get("who") if record else None
+        return str(who[0]) if isinstance(who, list) and who else "somebody"
 
     def act(
         self,

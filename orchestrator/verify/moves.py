@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from ...sagas import Event, Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.fields import fills
-from ...sagas.nodes import Route, Wait
+from ...sagas.nodes import Ask, Route, Wait
 from ...sagas.process_manager import ProcessManager
 from ..kernel.places import name_of
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
@@ -40,6 +40,7 @@ _TOLD = {
     "undo_exhaust": "every attempt to undo {step} fails",
     "late": "a reply to {step} comes once more",
     "comes": "event {step} comes",
+    "answer": "somebody answers {step}",
     "cancel": "it is cancelled",
     "retry": "an operator retries",
     "tick": "time passes until the next timer",
@@ -185,6 +186,9 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
                 if isinstance(node, Wait):
                     got = (record.memo or {}).get("got") or []
                     yield from _awaited(plan, scene, node, got if isinstance(got, list) else [])
+                elif isinstance(node, Ask):
+                    for value in plan.values(node.options.form):
+                        yield Move(kind="answer", step=place, value=value, of=of)
         attention = document.attention
         if document.status is Status.ATTENTION and attention is not None and attention.kind is not CauseKind.CODE:
             yield Move(kind="retry", of=of)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...sagas import Retry
 from ...sagas.definition import AnyDefinition
-from ...sagas.nodes import Ask, Emit, Loop, Parallel, Wait
+from ...sagas.nodes import Emit, Loop, Parallel, Wait
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..kernel.places import name_of
@@ -23,12 +23,8 @@ _TURNS_MAX = 5_000
 
 
 def unreached(definition: AnyDefinition, seen: Explored) -> Iterator[Breach]:
-    """Nodes, and phases that handlers name, to which nothing led.
-
-    What a person answers is not explored, so of the nodes of a flow that asks one nothing is said.
-    """
-    asks = any(isinstance(spot.node, Ask) for spot in definition.tree)
-    for spot in () if asks else definition.tree:
+    """Nodes, and phases that handlers name, to which nothing led."""
+    for spot in definition.tree:
         name = spot.node.name
         if f"{definition.name}/{name}" not in seen.reached:
             kind = type(spot.node).__name__.lower()

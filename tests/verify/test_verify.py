@@ -14,14 +14,16 @@ import pytest
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.orchestrator.verify import Bounds, Law, lines, must, pytest_file, verify
-from sagaline.sagas import Saga
+from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.flight_search import flight_search
 from sagaline.sagas.examples.invoice_import import invoice_import
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.examples.trip_booking import trip_booking
+from sagaline.sagas.nodes import ask, choose, when
 from tests.repo.tree import ROOT
+from tests.unit.kernel_nodes import HOUR, Did, Talk, flow_of, leg
 
 from .planted import PLANTED, Order, make
 
@@ -151,3 +153,11 @@ def test_the_kernels_own_laws_are_looked_at_too() -> None:
         must("not-undone", replace(scene, entities={scene.id: forged}))
     with pytest.raises(AssertionError, match="was undone 2 times"):
         must("undone-twice", replace(scene, changes=scene.changes * 2))
+
+
+def test_what_a_person_answers_is_tried_too() -> None:
+    """Both answers of the form, and none; so both ways behind the question are reached."""
+    question: Node[Talk] = ask("sure", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR)
+    yes = when(lambda s: s.did is not None and s.did.ok, leg("yes"), name="yes")
+    found = verify(flow_of(leg("a"), question, choose(yes, otherwise=leg("no"), name="either")))
+    assert (found.found, found.complete) == ((), True)

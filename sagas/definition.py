@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -30,7 +30,6 @@ class Migration(Generic[S]):
 
     from_version: int
     upgrade: Callable[[dict[str, JsonValue]], S]
-    renamed: Mapping[str, str] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
 
@@ -69,7 +68,7 @@ class Definition(Generic[S]):
         return tuple(found.values())
 
     def migrate(
-        self, *, from_version: int, renamed: Mapping[str, str] | None = None, dropped: frozenset[str] = frozenset()
+        self, *, from_version: int, dropped: Collection[str] = ()
     ) -> Callable[[Callable[[dict[str, JsonValue]], S]], Callable[[dict[str, JsonValue]], S]]:
         """Declares how open instances of an older version go on as this one; decorates a pure function.
 
@@ -78,8 +77,8 @@ class Definition(Generic[S]):
 
         Args:
             from_version: an older one; migrations are not chained.
-            renamed: steps that have another name now, old name to new. Their effect keys stay those of the old name.
-            dropped: steps that are gone. An instance in which one of them has something to undo is not migrated.
+            dropped: steps that are gone. An instance in which one of them is under way, or has something to undo, is
+                not migrated. A step cannot be renamed: its name is in the effect keys that workers know.
 
         Raises:
             DefinitionError: not an older version, or declared twice.
@@ -91,7 +90,7 @@ class Definition(Generic[S]):
 
         def register(upgrade: Callable[[dict[str, JsonValue]], S]) -> Callable[[dict[str, JsonValue]], S]:
             self.migrations[from_version] = Migration(
-                from_version=from_version, upgrade=upgrade, renamed=dict(renamed or {}), dropped=frozenset(dropped)
+                from_version=from_version, upgrade=upgrade, dropped=frozenset(dropped)
             )
             return upgrade
 

@@ -35,6 +35,7 @@ from .acts import abandon, apply_act, fulfilled, objection
 from .flow import go_on
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
+from .migrating import CannotMigrate, migrated, must_migrate
 from .parking import LATE, NOT_DUE, missing_code, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
@@ -54,11 +55,14 @@ def decide(
     """What happens to an instance when a message arrives.
 
     Args:
-        definition: the version the instance is pinned to (for a Start: the one to start); None: not deployed here.
+        definition: the version the instance is pinned to, or a newer one that migrates from it (for a Start: the one
+            to start); None: not deployed here.
         document: the instance as it is; None: there is none.
         arrival: the message and the time.
         limits: see ``Limits``.
     """
+    if document is not None and definition is not None and must_migrate(definition, document):
+        return _migrate(definition, document, arrival, limits)
     message = arrival.message
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
@@ -118,6 +122,26 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, message: str) -
 def input_digest(value: JsonObject) -> str:
     """What two inputs of the same key are compared by: SHA-256 of the JSON with sorted keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
+    """Decides about the instance as one of the newer version; what changes nothing does not migrate it either."""
+    before, after = str(document.version), str(definition.version)
+    try:
+        target = migrated(definition, document)
+    except CannotMigrate as error:
+        parked = decide(None, document, arrival, limits)
+        found = parked.document
+        if found is None or found.attention is None or found.attention.kind is not CauseKind.VERSION:
+            return parked
+        why = replace(found.attention, message=str(error)[: limits.detail_chars])
+        if parked.outcome is not Outcome.DEFERRED:
+            return replace(parked, reason=str(error))
+        return replace(parked, document=replace(found, attention=why), reason=str(error))
+    decision = decide(definition, target, arrival, limits)
+    if decision.document == target:
+        return replace(decision, document=document)
+    return replace(decision, changes=(Change(what="version", before=before, after=after), *decision.changes))
 
 
 def _start(

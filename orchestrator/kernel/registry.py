@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from ...sagas import DefinitionError
 from ...sagas.definition import AnyDefinition
 from ...sagas.process_manager import ProcessManager
+from ..messages.document import Document
 from ..messages.entities import Published
 from ..messages.values import instance_id
 
@@ -41,6 +42,14 @@ class Registry:
     def find(self, name: str, version: int | None = None) -> AnyDefinition | None:
         """The definition of that version, the newest for None; None: not deployed here."""
         return self._newest.get(name) if version is None else self._by_version.get((name, version))
+
+    def deciding(self, document: Document) -> AnyDefinition | None:
+        """The definition that decides about an instance: of its own version, else the newest that migrates from it."""
+        own = self.find(document.definition, document.version)
+        if own is not None or document.status.is_final:
+            return own
+        newest = self.find(document.definition)
+        return newest if newest is not None and document.version in newest.migrations else None
 
     def __iter__(self) -> Iterator[AnyDefinition]:
         return iter(self._by_version.values())

@@ -145,7 +145,7 @@ class BatchWork:
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         if document is not None:
-            return self._setup.registry.find(document.definition, document.version)
+            return self._setup.registry.deciding(document)
         if isinstance(message, Start):
             return self._setup.registry.find(message.definition, message.version)
         if isinstance(message, EventCame):

@@ -24,6 +24,7 @@ import structlog
 from ..codec.documents import decode_document
 from ..codec.entities import decode_helper
 from ..codec.wire import BadRecord
+from ..kernel.migrating import must_migrate
 from ..kernel.parking import missing_code, waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
@@ -185,11 +186,13 @@ class Processor:
                         instance=document.id,
                         act=ActName.RETRY,
                         by="sagaline",
-                        reason=f"version {document.version} is deployed here",
+                        reason=f"code for version {document.version} is deployed here",
                         traceparent=document.traceparent,
                     )
                 )
 
     def _waited_for_us(self, document: Document) -> bool:
-        definition = self._setup.registry.find(document.definition, document.version)
-        return waits_for_code(document) and missing_code(definition, document) is None
+        definition = self._setup.registry.deciding(document)
+        if definition is None or not waits_for_code(document):
+            return False
+        return must_migrate(definition, document) or missing_code(definition, document) is None

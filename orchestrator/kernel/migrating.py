@@ -1,0 +1,66 @@
+"""Migration: an open instance whose version is not deployed any more goes on as a newer one that says how.
+
+It is carried out with the next decision that changes the instance, and recorded there. One that cannot be carried out
+leaves the instance as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from ...sagas.definition import AnyDefinition
+from ..messages.document import Document, StepRecord, StepStatus
+from .places import name_of
+from .run import as_json, said
+
+__all__ = ["CannotMigrate", "migrated", "must_migrate"]
+
+_CLOSED = frozenset({StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED})
+
+
+class CannotMigrate(Exception):
+    """Why an instance stays as it is; the message says what the author should mend."""
+
+
+def must_migrate(definition: AnyDefinition | None, document: Document) -> bool:
+    """True when the definition that decides is another version than the instance's."""
+    return definition is not None and definition.version != document.version and not document.status.is_final
+
+
+def migrated(definition: AnyDefinition, document: Document) -> Document:
+    """The instance as one of this version; its revision is not counted on.
+
+    Raises:
+        CannotMigrate: a step on record is gone, or the author's function raised or gave no valid state.
+    """
+    way = f"the migration of {definition.name!r} from version {document.version} to {definition.version}"
+    migration = definition.migrations[document.version]
+    gone = [place for place in document.steps if name_of(place) not in definition.tree]
+    for place in gone:
+        _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)
+    try:
+        value = migration.upgrade(copy.deepcopy(document.state))
+        if not isinstance(value, definition.state):
+            raise TypeError(f"it returned a {type(value).__name__}, not a {definition.state.__name__}")
+        state = as_json(definition.state.model_validate_json(value.model_dump_json(by_alias=False), by_name=True))
+    except Exception as error:
+        raise CannotMigrate(f"{way} raised {said(error)}; deploy a mended one") from error
+    return replace(
+        document,
+        version=definition.version,
+        state=state,
+        steps={place: record for place, record in document.steps.items() if place not in gone},
+        timers={name: due for name, due in document.timers.items() if name.rpartition(":")[0] not in gone},
+    )
+
+
+def _check_gone(way: str, place: str, record: StepRecord, dropped: bool) -> None:
+    if not dropped:
+        raise CannotMigrate(
+            f"{way} has no step {place!r}, which is on record ({record.status}); keep the step, or name it in dropped"
+        )
+    if record.status not in _CLOSED and (record.undo is not None or record.status is not StepStatus.DONE):
+        raise CannotMigrate(
+            f"{way} drops step {place!r}, which is {record.status}: nothing would end or undo it; keep it"
+        )

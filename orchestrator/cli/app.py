@@ -136,6 +136,20 @@ def verify_command(
     run_verify(definitions, options)
 
 
+@command(app, "deploy-check")
+def deploy_check_command(
+    *,
+    sagas: Sagas,
+    log: LogOptions,
+    reading: Reading,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many open instances; default all.")] = None,
+) -> None:
+    """Tell whether every open instance would go on under this code. Exit code 1: some would not."""
+    from .deploy_check import deploy_check
+
+    deploy_check(build_settings(log), sagas, sample=sample, as_json=reading.as_json)
+
+
 @command(app, "graph")
 def graph_command(
     *,

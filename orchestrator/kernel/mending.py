@@ -102,8 +102,10 @@ def _skip(run: Run, act: Act) -> str | None:
     if isinstance(reply, str):
         return f"the reply is no {node.contract.reply.__name__}: {reply}"
     run.clear_timers(act.step)
-    memo = run.memo(act.step) | {"skipped_by": act.by}
-    run.mark(act.step, StepStatus.DONE, memo=memo | ({"reply": reply} if node.contract is not node.declared else {}))
+    memo: JsonObject = {**run.memo(act.step), "skipped_by": act.by}
+    if node.contract is not node.declared:  # a leg of a scatter: its answer is gathered from here
+        memo["reply"] = reply
+    run.mark(act.step, StepStatus.DONE, memo=memo)
     if into is not None and reply is not None:
         run.put(into, reply)
     return None

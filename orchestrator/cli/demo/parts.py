@@ -24,6 +24,7 @@ from ...kernel import Registry
 from ...settings import Settings
 from ...wiring import Base
 from ..processes import any_ended
+from ..reading import whole_topic
 from ..serving import api_settings
 from .place import Place
 from .shop import Shop
@@ -34,7 +35,6 @@ __all__ = ["Parts", "bound", "demo_parts", "orders_on_record", "unless_ended"]
 
 _PORTS_TRIED = 20
 _START_SECONDS = 15.0
-_POLL_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +101,8 @@ async def orders_on_record(base: Base) -> set[str]:
     Raises:
         LogUnavailable: the log was not read to its end in time.
     """
-    found: set[str] = set()
-    inputs = [base.topics.inputs]
-    ends = await base.log.end_offsets(inputs)
-    tail = await base.log.tail(inputs, "earliest")
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            while any(tail.positions().get(partition, 0) < end for partition, end in ends.items() if end):
-                for record in await tail.poll(max_records=_POLL_MAX, timeout=0.5):
-                    found.add((record.key or b"").decode(errors="replace"))
-    except TimeoutError:
-        raise LogUnavailable(f"{inputs[0]} was not read within {_START_SECONDS:g} s; try again") from None
-    finally:
-        await tail.close()
+    records = whole_topic(base, base.topics.inputs, timeout_seconds=_START_SECONDS)
+    found = {(record.key or b"").decode(errors="replace") async for record in records}
     return {instance for instance in found if instance.startswith(f"{checkout.name}/")}
 
 

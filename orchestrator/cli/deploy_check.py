@@ -1,0 +1,153 @@
+"""``saga deploy-check``: would what is running go on under this code? Asked of every open instance in the log.
+
+- an instance whose version is in the code: its history is decided again and must come out the same.
+- an instance whose version is not: a newer version must migrate from it, and that migration is tried.
+Nothing is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import typer
+from rich.console import Console
+
+from ...sagas.definition import AnyDefinition
+from .. import wiring
+from ..codec.documents import decode_document, decode_history
+from ..codec.wire import BadRecord
+from ..kernel import Registry
+from ..kernel.migrating import CannotMigrate, migrated, must_migrate
+from ..kernel.parking import missing_code
+from ..kernel.recompute import recompute
+from ..logs import configure_logs
+from ..messages.document import Document
+from ..messages.history import HistoryRecord
+from ..ports.topics import POSITION_KEY
+from ..settings import Settings
+from .errors import FAILED
+from .loading import load_definitions
+from .options import rendering
+from .reading import whole_topic
+
+__all__ = ["deploy_check", "objection", "skeleton"]
+
+_READ_SECONDS = 300.0
+_NAMED_MAX = 5
+
+
+@dataclass
+class _Seen:
+    """What the log holds of open instances; ``unreadable``: by id, why."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    history: dict[str, list[HistoryRecord]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def deploy_check(settings: Settings, references: Sequence[str], *, sample: int | None, as_json: bool) -> None:
+    """Says who would not go on, and why; exit code 1 when somebody would not.
+
+    Raises:
+        LogUnavailable: the log was not read to its end.
+    """
+    configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
+    registry = Registry(load_definitions(references))
+    seen = asyncio.run(_read(settings, sample))
+    broken = dict(seen.unreadable)
+    for id, document in seen.documents.items():
+        if (why := objection(registry, document, seen.history.get(id, []))) is not None:
+            broken[id] = why
+    looked_at = len(seen.documents) + len(seen.unreadable)
+    if as_json:
+        typer.echo(json.dumps({"open": looked_at, "broken": broken}))
+    else:
+        _print(registry, seen, broken, looked_at)
+    if broken:
+        raise typer.Exit(FAILED)
+
+
+async def _read(settings: Settings, sample: int | None) -> _Seen:
+    seen = _Seen()
+    async with wiring.open_base(settings) as base:
+        latest: dict[str, bytes] = {}
+        async for record in whole_topic(base, base.topics.state, timeout_seconds=_READ_SECONDS):
+            key = (record.key or b"").decode(errors="replace")
+            if record.key == POSITION_KEY or key.startswith("@"):
+                continue
+            latest.pop(key, None)
+            if record.value is not None:
+                latest[key] = record.value
+        for key, value in latest.items():
+            try:
+                document = decode_document(value)
+            except BadRecord as error:
+                seen.unreadable[key] = str(error)
+                continue
+            if not document.status.is_final and (sample is None or len(seen.documents) < sample):
+                seen.documents[key] = document
+        async for record in whole_topic(base, base.topics.history, timeout_seconds=_READ_SECONDS):
+            key = (record.key or b"").decode(errors="replace")
+            if key in seen.documents:
+                try:
+                    seen.history.setdefault(key, []).append(decode_history(record))
+                except BadRecord as error:
+                    seen.unreadable[key] = f"its history: {error}"
+    return seen
+
+
+def objection(registry: Registry, document: Document, history: Sequence[HistoryRecord]) -> str | None:
+    """Why an instance would not go on under these definitions; None: it would."""
+    definition = registry.deciding(document)
+    if definition is None:
+        known = "" if registry.find(document.definition) is None else ", and no other version migrates from it"
+        return f"version {document.version} of {document.definition!r} is not in the code{known}"
+    if must_migrate(definition, document):
+        try:
+            document = migrated(definition, document)
+        except CannotMigrate as error:
+            return str(error)
+        return missing_code(definition, document)
+    if (missing := missing_code(definition, document)) is not None:
+        return missing
+    try:
+        definition.state.model_validate(document.state, by_alias=False, by_name=True)
+    except Exception as error:
+        return f"its state is no {definition.state.__name__} any more: {str(error).splitlines()[0]}"
+    found = recompute(definition, history)
+    return None if found.difference is None else str(found.difference)
+
+
+def skeleton(definition: AnyDefinition, document: Document) -> str:
+    """A migration for the author to finish, from the instance's version to the definition's, or to the next one."""
+    gone = sorted({place.partition("@")[0] for place in document.steps} - {spot.node.name for spot in definition.tree})
+    dropped = f", dropped={tuple(gone)!r}" if gone else ""
+    state, name = definition.state.__name__, definition.name.replace("-", "_")
+    head = (
+        "" if definition.version > document.version else f"# give {definition.name!r} version={document.version + 1}\n"
+    )
+    return (
+        f"{head}@{name}.migrate(from_version={document.version}{dropped})\n"
+        f"def from_version_{document.version}(before: dict[str, JsonValue]) -> {state}:\n"
+        f"    return {state}.model_validate(before)  # what has another name or shape now, and what is new?\n"
+    )
+
+
+def _print(registry: Registry, seen: _Seen, broken: dict[str, str], looked_at: int) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    reasons: dict[str, list[str]] = {}
+    for id, why in broken.items():
+        reasons.setdefault(why, []).append(id)
+    for why, ids in sorted(reasons.items(), key=lambda each: -len(each[1])):
+        more = f" and {len(ids) - _NAMED_MAX} more" if len(ids) > _NAMED_MAX else ""
+        console.print(f"{len(ids)} would not go on: {why}\n  {', '.join(ids[:_NAMED_MAX])}{more}")
+        document = seen.documents.get(ids[0])
+        definition = registry.find(document.definition) if document else None
+        if document is not None and definition is not None:
+            console.print("  a migration to begin with:\n")
+            console.print("".join(f"    {line}\n" for line in skeleton(definition, document).splitlines()))
+    console.print(f"{looked_at} open instances looked at: {looked_at - len(broken)} go on, {len(broken)} would not.")

@@ -1,0 +1,87 @@
+"""An instance's history decided again by today's code, compared with what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...sagas.definition import AnyDefinition
+from ..messages.document import Document
+from ..messages.history import HistoryRecord
+from ..messages.inputs import Arrival
+from ..messages.outputs import Decision, Outcome, SendCommand
+from .decide import decide
+from .limits import Limits
+
+__all__ = ["Difference", "Recomputed", "recompute"]
+
+_DEFAULT = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first decision that comes out differently: of which revision, what was recorded, what it would be now."""
+
+    revision: int
+    what: str
+    recorded: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"revision {self.revision} decides differently: {self.what} was {self.recorded} and would be {self.now}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recomputed:
+    """The document that today's code comes to, up to the first difference. ``whole`` False: the history was not
+    recorded completely, begins later, or is that of several versions; then there is nothing to compare.
+    """
+
+    document: Document | None
+    difference: Difference | None
+    whole: bool
+
+
+def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
+    """Decides everything again, oldest first.
+
+    What was put off because the code was not deployed is put off again: that says nothing about today's code.
+
+    Args:
+        definition: of the instance's version.
+        history: all decisions about one instance, oldest first.
+        limits: those of the engine.
+    """
+    document: Document | None = None
+    if any(change.what == "version" for record in history for change in record.changes):
+        return Recomputed(document=None, difference=None, whole=False)
+    for record in history:
+        if record.message is None or (document is None and record.revision > 1):
+            return Recomputed(document=document, difference=None, whole=False)
+        code = None if record.outcome is Outcome.DEFERRED else definition
+        decision = decide(code, document, Arrival(message=record.message, now_ms=record.at_ms), limits)
+        for what, recorded, now in _compared(record, decision):
+            if recorded != now:
+                found = Difference(revision=record.revision, what=what, recorded=recorded, now=now)
+                return Recomputed(document=document, difference=found, whole=True)
+        document = decision.document
+    return Recomputed(document=document, difference=None, whole=True)
+
+
+def _compared(record: HistoryRecord, decision: Decision) -> list[tuple[str, str, str]]:
+    after = decision.document
+    sent = [action.id for action in decision.actions if isinstance(action, SendCommand)]
+    return [
+        ("the outcome", record.outcome.value, decision.outcome.value),
+        ("the status", str(record.status), str(after.status if after is not None else None)),
+        ("what was sent", _list([each.id for each in record.sent]), _list(sent)),
+        (
+            "what changed",
+            _list([f"{each.what} {each.after}" for each in record.changes]),
+            _list([f"{each.what} {each.after}" for each in decision.changes]),
+        ),
+    ]
+
+
+def _list(parts: Sequence[str]) -> str:
+    return ", ".join(parts) or "nothing"

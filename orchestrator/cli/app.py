@@ -93,14 +93,19 @@ def demo(
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where its files are; kept afterwards.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files of a demo that would remove them.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every shipped example, not only orders.")] = False,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="A second version takes over while orders are open.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which it gives up.")] = 60.0,
 ) -> None:
     """Run the order checkout in one process, with failures planned in, and check what came of it."""
     from .demo.command import DemoOptions, run_demo
 
-    if everything and orders is not None:
-        raise Mistake("--orders and --all exclude each other; leave one out")
-    options = DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout, everything=everything)
+    if (orders is not None) + everything + rolling > 1:
+        raise Mistake("--orders, --all and --rolling exclude each other; give one of them")
+    options = DemoOptions(
+        orders=orders, data=data, keep=keep, timeout_seconds=timeout, everything=everything, rolling=rolling
+    )
     run_demo(log, listen, options)
 
 

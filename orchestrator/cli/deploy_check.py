@@ -34,14 +34,14 @@ from .loading import load_definitions
 from .options import rendering
 from .reading import whole_topic
 
-__all__ = ["deploy_check", "objection", "skeleton"]
+__all__ = ["Seen", "deploy_check", "objection", "read_open", "skeleton"]
 
 _READ_SECONDS = 300.0
 _NAMED_MAX = 5
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What the log holds of open instances; ``unreadable``: by id, why."""
 
     documents: dict[str, Document] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def deploy_check(settings: Settings, references: Sequence[str], *, sample: int |
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     registry = Registry(load_definitions(references))
-    seen = asyncio.run(_read(settings, sample))
+    seen = asyncio.run(read_open(settings, sample))
     broken = dict(seen.unreadable)
     for id, document in seen.documents.items():
         if (why := objection(registry, document, seen.history.get(id, []))) is not None:
@@ -71,8 +71,13 @@ def deploy_check(settings: Settings, references: Sequence[str], *, sample: int |
         raise typer.Exit(FAILED)
 
 
-async def _read(settings: Settings, sample: int | None) -> _Seen:
-    seen = _Seen()
+async def read_open(settings: Settings, sample: int | None) -> Seen:
+    """Every open instance of a log, or so many of them, with its history.
+
+    Raises:
+        LogUnavailable: the log was not read to its end.
+    """
+    seen = Seen()
     async with wiring.open_base(settings) as base:
         latest: dict[str, bytes] = {}
         async for record in whole_topic(base, base.topics.state, timeout_seconds=_READ_SECONDS):
@@ -137,7 +142,7 @@ def skeleton(definition: AnyDefinition, document: Document) -> str:
     )
 
 
-def _print(registry: Registry, seen: _Seen, broken: dict[str, str], looked_at: int) -> None:
+def _print(registry: Registry, seen: Seen, broken: dict[str, str], looked_at: int) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     reasons: dict[str, list[str]] = {}
     for id, why in broken.items():

@@ -96,6 +96,22 @@ def test_all_examples_run_beside_each_other_and_pass_their_check(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [], "nothing is left in the current folder"
 
 
+ROLLED = "Check passed: refused without a migration, let pass with one, every order ended as version 2."
+
+
+def test_a_second_version_takes_over_while_orders_are_open(tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--rolling", "--port", "0").stdout
+    assert "Version 2 without a migration: the gate refuses 10: version 1 of 'order-checkout' is not in" in printed
+    assert "Version 2 took over: 6 completed, 4 compensated, all as version 2." in printed
+    assert ROLLED in printed
+
+
+@pytest.mark.kafka
+def test_a_second_version_takes_over_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--rolling", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
+    assert ROLLED in printed
+
+
 @pytest.mark.kafka
 def test_all_examples_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
     printed = demo(tmp_path, "--all", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
@@ -104,7 +120,7 @@ def test_all_examples_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None
 
 def test_orders_and_all_exclude_each_other(tmp_path: Path) -> None:
     refused = demo(tmp_path, "--all", "--orders", "3", code=2)
-    assert "--orders and --all exclude each other; leave one out" in refused.stderr
+    assert "--orders, --all and --rolling exclude each other; give one of them" in refused.stderr
 
 
 @pytest.mark.kafka

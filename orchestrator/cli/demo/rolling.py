@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.text import Text
 
-from ....sagas import Saga
-from ....sagas.examples.order_checkout import Checkout, book, charge, checkout, pivot, reserve, ship
+from ....sagas import Saga, pivot
+from ....sagas.examples.order_checkout import Checkout, book, charge, checkout, reserve, ship
 from ....workers.examples.ledger import Ledger
 from ....workers.examples.order_checkout import order_workers
 from ...kernel import Registry

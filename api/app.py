@@ -18,6 +18,7 @@ from .events import EventBody, events_router
 from .graphs import graphs_router
 from .health import health_router
 from .instances import ActBody, StartBody, instances_router
+from .overdue import overdue_router
 from .problems import Problem, handlers
 from .settings import ApiSettings
 
@@ -55,6 +56,7 @@ def create_app(
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
     app.include_router(graphs_router(client))
+    app.include_router(overdue_router(client))
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)

@@ -33,13 +33,14 @@ __all__ = [
     "history_view",
     "instance_summary",
     "instance_view",
+    "iso",
     "links",
 ]
 
 _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 
 
-def _iso(ms: int) -> str:
+def iso(ms: int) -> str:
     """Milliseconds since epoch as text; a value beyond the calendar is shown as the calendar's end."""
     seconds = min(max(ms, 0) / 1000, 253_402_300_799.0)
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -192,7 +193,7 @@ def instance_view(document: Document) -> InstanceView:
         pivot_passed=document.pivot_passed,
         state=document.state,
         steps=[_step(name, record) for name, record in document.steps.items()],
-        timers=[TimerView(name=name, due_at=_iso(due_ms)) for name, due_ms in timers],
+        timers=[TimerView(name=name, due_at=iso(due_ms)) for name, due_ms in timers],
         deferred_count=len(document.deferred),
     )
 
@@ -209,9 +210,9 @@ def _summary(document: Document) -> dict[str, Any]:
         "cause": _cause(document.cause),
         "attention": _cause(document.attention),
         "trace_id": trace_id_of(document.traceparent),
-        "created_at": _iso(document.created_ms),
-        "updated_at": _iso(document.updated_ms),
-        "finished_at": _iso(document.finished_ms) if document.finished_ms is not None else None,
+        "created_at": iso(document.created_ms),
+        "updated_at": iso(document.updated_ms),
+        "finished_at": iso(document.finished_ms) if document.finished_ms is not None else None,
         "links": links(document.id),
     }
 
@@ -222,7 +223,7 @@ def _cause(cause: Cause | None) -> CauseView | None:
     return CauseView(
         kind=cause.kind.value,
         message=cause.message,
-        at=_iso(cause.at_ms),
+        at=iso(cause.at_ms),
         step=cause.step,
         code=cause.code,
         detail=cause.detail,
@@ -235,7 +236,7 @@ def _step(name: str, record: StepRecord) -> StepView:
         status=record.status.value,
         attempts=record.attempt,
         order=record.order,
-        changed_at=_iso(record.at_ms),
+        changed_at=iso(record.at_ms),
         error=record.error,
         undo=UndoView(contract=record.undo, attempts=record.undo_attempt) if record.undo is not None else None,
     )
@@ -257,7 +258,7 @@ def _decision(row: HistoryRow) -> DecisionView:
         {
             **{name: plain[name] for name in ("revision", "outcome", "status", "changes", "sent", "reason")},
             "sequence": row.sequence,
-            "at": _iso(row.record.at_ms),
+            "at": iso(row.record.at_ms),
             "message": message,
             "trace_id": trace_id_of(row.record.traceparent),
         }

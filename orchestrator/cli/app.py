@@ -15,7 +15,7 @@ from ..messages.inputs import ActName
 from .acts import act
 from .errors import Mistake
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
-from .queries import history, list_instances, show
+from .queries import history, list_instances, overdue, show
 from .starting import read_input, start
 
 __all__ = ["app", "main"]
@@ -208,6 +208,18 @@ def list_command(
     """List instances, those that changed last first."""
     filters = {"status": status.value if status else None, "definition": definition, "key": key}
     list_instances(remote, filters, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "overdue")
+def overdue_command(
+    *,
+    remote: Remote,
+    reading: Reading,
+    definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 200,
+) -> None:
+    """List steps that were expected to be done by now."""
+    overdue(remote, definition, limit=limit, as_json=reading.as_json)
 
 
 @command(app, "show")

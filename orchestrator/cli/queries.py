@@ -11,9 +11,9 @@ import typer
 from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
-from .tables import history_table, instance_view, instances_table, print_out
+from .tables import history_table, instance_view, instances_table, overdue_table, print_out
 
-__all__ = ["history", "history_rows", "instance_path", "list_instances", "show"]
+__all__ = ["history", "history_rows", "instance_path", "list_instances", "overdue", "show"]
 
 _PAGE_MAX = 100
 
@@ -65,6 +65,21 @@ def show(remote: Remote, instance: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(document))
     else:
         print_out(instance_view(document))
+
+
+def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool) -> None:
+    """Prints the steps that were expected to be done by now.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", "/v1/overdue", query={"definition": definition, "limit": limit})
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found["overdue"]:
+        typer.echo("nothing is overdue")
+    else:
+        print_out(overdue_table(found["overdue"]))
 
 
 def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None:

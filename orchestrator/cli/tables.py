@@ -13,7 +13,16 @@ from ..messages.document import Status, StepStatus
 from ..messages.outputs import Outcome
 from .remote import Json
 
-__all__ = ["STYLES", "history_table", "instance_view", "instances_table", "moment", "print_out", "status_text"]
+__all__ = [
+    "STYLES",
+    "history_table",
+    "instance_view",
+    "instances_table",
+    "moment",
+    "overdue_table",
+    "print_out",
+    "status_text",
+]
 
 STYLES = {
     Status.RUNNING: "cyan",
@@ -177,3 +186,19 @@ def _timers(timers: list[Json]) -> Table:
 def _matter(document: Json) -> str:
     cause = document["attention"] or document["cause"]
     return f"{cause['kind']}: {cause['message']}" if cause else ""
+
+
+def overdue_table(overdue: list[Json]) -> Table:
+    """One line per step."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("instance", "step", "status", "overdue since", "given up at"):
+        table.add_column(column, overflow="fold")
+    for each in overdue:
+        table.add_row(
+            Text(each["instance"]),
+            Text(each["step"]),
+            status_text(each["status"]),
+            moment(each["overdue"]),
+            moment(each["deadline"]),
+        )
+    return table

@@ -2,6 +2,6 @@
 
 from .client import Client, ClientParts
 from .feed import Feed
-from .results import Acted, OnStep, Started
+from .results import Acted, OnStep, Overdue, Started
 
-__all__ = ["Acted", "Client", "ClientParts", "Feed", "OnStep", "Started"]
+__all__ = ["Acted", "Client", "ClientParts", "Feed", "OnStep", "Overdue", "Started"]

@@ -46,7 +46,8 @@ from ..ports.topics import Topics
 from ..tracing import SpanKind, Tracing, fresh_traceparent, trace_id_of
 from .checks import check_body, check_input, check_json, check_key, check_text, split_instance
 from .feed import Feed
-from .results import Acted, OnStep, Started
+from .overdue import overdue_steps
+from .results import Acted, OnStep, Overdue, Started
 
 __all__ = ["Client", "ClientParts", "Projection"]
 
@@ -291,6 +292,27 @@ class Client:
             latest, self._latest = self._latest, {}
             await asyncio.gather(*map(self._own_write_is_there, latest.values()))
         return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
+
+    async def overdue(self, definition: str | None = None, *, limit: int = 1_000) -> Sequence[Overdue]:
+        """Steps that were expected to be done by now and are not, those overdue longest first.
+
+        Args:
+            definition: only of this one.
+            limit: at most so many; open instances are read page by page until there are as many.
+
+        Raises:
+            LogUnavailable: as ``list``.
+        """
+        found: list[Overdue] = []
+        for status in (Status.RUNNING, Status.ATTENTION, Status.COMPENSATING):
+            cursor: str | None = None
+            while len(found) < limit:
+                page = await self.list(InstanceFilter(definition, status), limit=200, cursor=cursor)
+                found += [each for document in page.documents for each in overdue_steps(document)]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        return sorted(found, key=lambda each: each.overdue_ms)[:limit]
 
     async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, JsonValue
 
 from ..messages.document import Status
 
-__all__ = ["Acted", "OnStep", "Started"]
+__all__ = ["Acted", "OnStep", "Overdue", "Started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +48,19 @@ class Acted:
     status: Status
     revision: int
     trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """A step that was expected to be done by now. Milliseconds since epoch.
+
+    ``since_ms``: its last change; ``overdue_ms``: when it was found overdue; ``deadline_ms``: when it is given up,
+    None: nothing gives it up.
+    """
+
+    instance: str
+    step: str
+    status: str
+    since_ms: int
+    overdue_ms: int
+    deadline_ms: int | None

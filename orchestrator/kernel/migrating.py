@@ -35,7 +35,9 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         CannotMigrate: a step on record is gone, or the author's function raised or gave no valid state.
     """
     way = f"the migration of {definition.name!r} from version {document.version} to {definition.version}"
-    migration = definition.migrations[document.version]
+    migration = definition.migrations.get(document.version)
+    if migration is None:
+        raise CannotMigrate(f"{way} is not declared; deploy version {document.version}, or declare the migration")
     gone = [place for place in document.steps if name_of(place) not in definition.tree]
     for place in gone:
         _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)

@@ -10,8 +10,10 @@ from pydantic_core import to_json
 
 from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, StepRecord, StepStatus
+from ..messages.entities import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Refused, Reply
-from ..messages.outputs import command_id
+from ..messages.outputs import OVERDUE, Change, Publish, command_id
+from ..messages.values import JsonObject
 from .asking import block
 from .branching import on_scatter_deadline
 from .children import on_child_timer
@@ -24,8 +26,10 @@ from .sending import Leg, leg_of, plan_retry, send
 from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
 
-__all__ = ["on_reply", "on_timer", "open_attempt"]
+__all__ = ["OVERDUE_EVENT", "on_reply", "on_timer", "open_attempt"]
 
+OVERDUE_EVENT = "sagaline.overdue"
+"""The type of the event on the topic of events; its key is the instance."""
 _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
     "retry": (StepStatus.WAITING, StepStatus.UNDO_WAITING),
     "attempt": (StepStatus.SENT, StepStatus.UNDO_SENT),
@@ -93,8 +97,22 @@ def on_timer(run: Run, timer: str) -> None:
 
 
 def _overdue(run: Run, place: str) -> None:
-    if run.steps[place].status in LIVE:
-        run.remember(place, run.memo(place) | {"overdue": True})
+    """What was expected by now has not happened: shown, published as an event, and counted; nothing else."""
+    if run.steps[place].status not in LIVE:
+        return
+    run.remember(place, run.memo(place) | {"overdue_ms": run.now_ms})
+    run.changes.append(Change(what=OVERDUE, before=None, after=place))
+    body: JsonObject = {"instance": run.id, "step": place, "status": run.steps[place].status.value}
+    published = Published(
+        id=f"{run.id}/{place}/overdue/{run.document.revision + 1}",
+        instance=mailbox_id(OVERDUE_EVENT, run.id),
+        event=OVERDUE_EVENT,
+        key=run.id,
+        body=body,
+        keep_ms=0,
+        traceparent=run.document.traceparent,
+    )
+    run.actions.append(Publish(event=published))
 
 
 def _on_step_timer(run: Run, place: str, what: str) -> None:

@@ -11,6 +11,7 @@ from .helpers import Helper
 from .inputs import Message
 
 __all__ = [
+    "OVERDUE",
     "Action",
     "Answer",
     "Change",
@@ -23,6 +24,10 @@ __all__ = [
     "command_id",
     "effect_key",
 ]
+
+
+OVERDUE = "overdue"
+"""``what`` of a change that tells that a step is overdue; ``after`` is its place."""
 
 
 def effect_key(instance: str, step: str) -> str:
@@ -93,7 +98,9 @@ Action = SendCommand | DeadLetter | Tell | Publish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One transition, as the history shows it: ``what`` is ``instance``, ``paused`` or the name of a step."""
+    """One transition, as the history shows it: ``what`` is ``instance``, ``paused``, ``phase``, ``version``,
+    ``overdue`` or the name of a step.
+    """
 
     what: str
     before: str | None

@@ -25,7 +25,7 @@ from ..messages.entities import EventCame, Published, SetRules
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Message, Start, TimerFired
-from ..messages.outputs import Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
+from ..messages.outputs import OVERDUE, Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
 from ..messages.partitioning import partition_of
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..ports.topics import Topics
@@ -244,6 +244,9 @@ class BatchWork:
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._history(decision, arrival, record, span)
         self._count(_DECIDED[decision.outcome])
+        for change in decision.changes:
+            if change.what == OVERDUE:
+                self._count("steps.overdue")
         if self._setup.tracing.enabled:
             status = after.status.value if after else ""
             span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})

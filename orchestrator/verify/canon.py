@@ -56,7 +56,7 @@ def _document(document: Document, now_ms: int) -> tuple[object, ...]:
 
 
 def _record(record: StepRecord, orders: list[int]) -> tuple[object, ...]:
-    memo = {name: value for name, value in record.memo.items() if name != "overdue"} if record.memo else None
+    memo = {name: value for name, value in record.memo.items() if name != "overdue_ms"} if record.memo else None
     counted = record.status in _COUNTED
     return (
         record.status,

@@ -166,6 +166,7 @@ class TestDocument:
             *(("post", f"{item}/{act.value}") for act in ActName),
             ("get", f"{item}/graph"),
             ("post", "/v1/events/{event}"),
+            ("get", "/v1/overdue"),
             ("get", "/v1/definitions"),
             ("get", "/v1/definitions/{definition}/graph"),
             ("get", "/healthz"),

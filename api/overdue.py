@@ -1,0 +1,63 @@
+"""The route that lists what is overdue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from ..orchestrator.client import Client
+from .bodies import Json
+from .problems import documented
+from .queries import only
+from .views import iso
+
+__all__ = ["OverdueList", "OverdueView", "overdue_router"]
+
+
+class OverdueView(BaseModel):
+    """A step that was expected to be done by now."""
+
+    instance: str
+    step: str
+    status: str
+    since: str = Field(description="its last change")
+    overdue: str = Field(description="when it was found overdue")
+    deadline: str | None = Field(description="when it is given up; null: nothing gives it up")
+
+
+class OverdueList(BaseModel):
+    overdue: list[OverdueView]
+
+
+def overdue_router(client: Client) -> APIRouter:
+    """Reads only."""
+    router = APIRouter(prefix="/v1", tags=["instances"])
+
+    @router.get(
+        "/overdue",
+        response_model=OverdueList,
+        summary="List steps that were expected to be done by now, those overdue longest first",
+        responses=documented(401, 403, 422, 503),
+    )
+    async def list_overdue(
+        request: Request,
+        definition: Annotated[str | None, Query(max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    ) -> Response:
+        only(request, "definition", "limit")
+        found = [
+            OverdueView(
+                instance=each.instance,
+                step=each.step,
+                status=each.status,
+                since=iso(each.since_ms),
+                overdue=iso(each.overdue_ms),
+                deadline=iso(each.deadline_ms) if each.deadline_ms is not None else None,
+            )
+            for each in await client.overdue(definition, limit=limit)
+        ]
+        return Json(OverdueList(overdue=found))
+
+    return router

@@ -12,6 +12,7 @@ from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
+from .cases import cases_router
 from .definitions import definitions_router
 from .edge import Edge
 from .events import EventBody, events_router
@@ -55,6 +56,7 @@ def create_app(
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
+    app.include_router(cases_router(client))
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))
     app.include_router(health_router(client.check_ready))

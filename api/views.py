@@ -32,6 +32,7 @@ __all__ = [
     "definition_view",
     "history_view",
     "instance_summary",
+    "cause_view",
     "instance_view",
     "iso",
     "links",
@@ -207,8 +208,8 @@ def _summary(document: Document) -> dict[str, Any]:
         "status": document.status,
         "paused": document.paused,
         "revision": document.revision,
-        "cause": _cause(document.cause),
-        "attention": _cause(document.attention),
+        "cause": cause_view(document.cause),
+        "attention": cause_view(document.attention),
         "trace_id": trace_id_of(document.traceparent),
         "created_at": iso(document.created_ms),
         "updated_at": iso(document.updated_ms),
@@ -217,7 +218,7 @@ def _summary(document: Document) -> dict[str, Any]:
     }
 
 
-def _cause(cause: Cause | None) -> CauseView | None:
+def cause_view(cause: Cause | None) -> CauseView | None:
     if cause is None:
         return None
     return CauseView(

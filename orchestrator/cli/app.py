@@ -15,7 +15,7 @@ from ..messages.inputs import ActName
 from .acts import act
 from .errors import Mistake
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
-from .queries import history, list_instances, overdue, show
+from .queries import case, history, list_instances, overdue, show
 from .starting import read_input, start
 
 __all__ = ["app", "main"]
@@ -208,6 +208,12 @@ def list_command(
     """List instances, those that changed last first."""
     filters = {"status": status.value if status else None, "definition": definition, "key": key}
     list_instances(remote, filters, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "case")
+def case_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
+    """Show what is wrong with an instance, what can be done, and what a cancel would undo now."""
+    case(remote, instance, as_json=reading.as_json)
 
 
 @command(app, "overdue")

@@ -11,9 +11,9 @@ import typer
 from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
-from .tables import history_table, instance_view, instances_table, overdue_table, print_out
+from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out
 
-__all__ = ["history", "history_rows", "instance_path", "list_instances", "overdue", "show"]
+__all__ = ["case", "history", "history_rows", "instance_path", "list_instances", "overdue", "show"]
 
 _PAGE_MAX = 100
 
@@ -65,6 +65,19 @@ def show(remote: Remote, instance: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(document))
     else:
         print_out(instance_view(document))
+
+
+def case(remote: Remote, instance: str, *, as_json: bool) -> None:
+    """Prints what an operator must know of an instance.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", f"{instance_path(instance)}/case")
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_out(case_view(found))
 
 
 def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from .remote import Json
 
 __all__ = [
     "STYLES",
+    "case_view",
     "history_table",
     "instance_view",
     "instances_table",
@@ -202,3 +203,28 @@ def overdue_table(overdue: list[Json]) -> Table:
             moment(each["deadline"]),
         )
     return table
+
+
+def case_view(case: Json) -> RenderableType:
+    """What is wrong, what stands, what can be done, and what a cancel would do."""
+    attention, cancel = case["attention"], case["cancel"]
+    lines = [Text(f"{case['id']} is ").append_text(status_text(case["status"]))]
+    if attention:
+        lines.append(Text(f"since {moment(attention['at'])}: {attention['message']}"))
+    lines.append(Text(f"stands: {_open_steps(case['stands'])}"))
+    lines.append(Text(f"can be asked now: {', '.join(case['acts']) or 'nothing'}"))
+    lines += [Text(f"of step {each['step']}: {each['act']}") for each in case["on_steps"]]
+    if cancel["refused"]:
+        lines.append(Text(f"cancel would be refused: {cancel['refused']}"))
+    else:
+        lines.append(Text(f"cancel would undo, in this order: {_open_steps(cancel['undone'])}"))
+        if cancel["awaited"]:
+            lines.append(Text(f"after the answer or the deadline of: {', '.join(cancel['awaited'])}"))
+        if cancel["stays"]:
+            lines.append(Text(f"nothing would take back: {_open_steps(cancel['stays'])}"))
+    return Group(*lines)
+
+
+def _open_steps(steps: list[Json]) -> str:
+    named = [f"{each['step']} ({each['status']}" + (f", by {each['undo']})" if each["undo"] else ")") for each in steps]
+    return ", ".join(named) or "nothing"

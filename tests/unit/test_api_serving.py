@@ -165,6 +165,7 @@ class TestDocument:
             ("get", f"{item}/history"),
             *(("post", f"{item}/{act.value}") for act in ActName),
             ("get", f"{item}/graph"),
+            ("get", f"{item}/case"),
             ("post", "/v1/events/{event}"),
             ("get", "/v1/overdue"),
             ("get", "/v1/definitions"),

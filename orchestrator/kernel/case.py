@@ -1,0 +1,118 @@
+"""What an operator must know of an instance: what is wrong, what stays undone, what can be asked of it, and what a
+cancel would do now. From the real document, by the rules that decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...sagas.definition import AnyDefinition
+from ..messages.document import Attention, Document, Status, StepRecord, StepStatus
+from ..messages.inputs import ActName
+from .acts import fulfilled, objection
+from .mending import MENDS
+from .places import name_of
+from .undoing import undo_order
+
+__all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
+
+_EFFECT = frozenset({StepStatus.DONE, StepStatus.FAILED})
+_STARTED = frozenset({StepStatus.WAITING, StepStatus.BLOCKED})
+_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED})
+_UNDER_WAY = frozenset({StepStatus.SENT, StepStatus.WAITING})
+_STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStep:
+    """A step whose effect stands or may stand; ``undo`` is the contract that takes it back, None: there is none."""
+
+    step: str
+    status: StepStatus
+    undo: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelling:
+    """What a cancel would do now.
+
+    ``refused``: why it would not be accepted; then the rest is empty. ``awaited``: what is under way, and is undone
+    after its answer or its deadline. ``undone``: in this order. ``stays``: what was done and nothing takes back.
+    """
+
+    refused: str | None
+    awaited: tuple[str, ...] = ()
+    undone: tuple[OpenStep, ...] = ()
+    stays: tuple[OpenStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """``attention`` None: nobody has to look. ``stands``: what took effect, or may have, and is not undone, in the
+    order in which it would be. ``acts``: what can be asked of the instance now; ``on_steps``: of which steps what.
+    """
+
+    attention: Attention | None
+    stands: tuple[OpenStep, ...]
+    acts: tuple[ActName, ...]
+    on_steps: tuple[tuple[str, ActName], ...]
+    cancel: Cancelling
+
+
+def case_of(definition: AnyDefinition | None, document: Document) -> Case:
+    """Everything of one instance. ``definition`` None: not deployed here, so its steps cannot be acted on."""
+    return Case(
+        attention=document.attention,
+        stands=tuple(_open(place, document.steps[place]) for place in _standing(document)),
+        acts=tuple(
+            act
+            for act in ActName
+            if act not in MENDS and objection(document, act) is None and not fulfilled(document, act)
+        ),
+        on_steps=tuple((place, act) for place in document.steps for act in _mends(definition, document, place)),
+        cancel=_cancelling(document),
+    )
+
+
+def _standing(document: Document) -> list[str]:
+    return [place for place in undo_order(document.steps) if _may_stand(document.steps[place])]
+
+
+def _may_stand(record: StepRecord) -> bool:
+    """A node that sends nothing leaves nothing behind."""
+    if record.status in _EFFECT | _UNDOING or record.status is StepStatus.SENT:
+        return record.attempt > 0
+    return record.status in _STARTED and record.attempt > 0
+
+
+def _open(place: str, record: StepRecord) -> OpenStep:
+    return OpenStep(step=place, status=record.status, undo=record.undo, error=record.error)
+
+
+def _mends(definition: AnyDefinition | None, document: Document, place: str) -> list[ActName]:
+    record = document.steps[place]
+    if document.status.is_final or definition is None:
+        return []
+    if record.status is StepStatus.UNDO_FAILED:
+        return [ActName.WAIVE]
+    if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
+        return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
+    if not document.backward and name_of(place) in definition.steps and record.status in _STUCK | _UNDER_WAY:
+        return [ActName.SKIP]
+    return []
+
+
+def _cancelling(document: Document) -> Cancelling:
+    refused = objection(document, ActName.CANCEL)
+    if refused is None and document.status in (Status.COMPENSATING, Status.COMPENSATED):
+        refused = f"it is {document.status} already"
+    if refused is not None:
+        return Cancelling(refused=refused)
+    standing = [_open(place, document.steps[place]) for place in _standing(document)]
+    return Cancelling(
+        refused=None,
+        awaited=tuple(each.step for each in standing if each.status is StepStatus.SENT),
+        undone=tuple(each for each in standing if each.undo is not None),
+        stays=tuple(each for each in standing if each.undo is None and each.status is StepStatus.DONE),
+    )

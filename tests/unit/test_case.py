@@ -1,0 +1,95 @@
+"""The case of an instance: what an operator is told is what the acts then do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sagaline.api import create_app
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.cli.tables import case_view
+from sagaline.orchestrator.kernel.case import Case, case_of
+from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas.examples.order_checkout import checkout
+
+from .stack import order, stack
+
+
+def of(scene: Scene) -> Case:
+    return case_of(checkout, scene.document)
+
+
+CHARGED = Scene.start(checkout).ok("reserve").ok("charge")
+SHIPPING = CHARGED.ok("book").exhaust("ship")
+UNDO_FAILED = CHARGED.cancel().ok("book").undo_no("book")
+SCENES = {
+    "charged": CHARGED,
+    "crashed": CHARGED.crash("book"),
+    "past pivot": SHIPPING,
+    "undo failed": UNDO_FAILED,
+    "undoing": CHARGED.cancel().ok("book"),
+    "paused": CHARGED.act(ActName.PAUSE),
+    "ended": CHARGED.ok("book").ok("ship"),
+}
+
+
+def test_a_cancel_undoes_what_was_said_in_that_order() -> None:
+    """What is under way first, after its answer."""
+    told = of(CHARGED).cancel
+    assert (told.refused, told.awaited, told.stays) == (None, ("book",), ())
+    assert [each.step for each in told.undone] == ["book", "charge", "reserve"]
+    assert [each.undo for each in told.undone] == ["cancel-carrier", "refund-card", "release-stock"]
+    done = CHARGED.cancel().ok("book").settle()
+    assert [key.rpartition("/")[2] for key in done.undone] == [each.step for each in told.undone]
+
+
+def test_a_cancel_that_would_be_refused_says_why() -> None:
+    """Past the pivot, and when it is being unwound already."""
+    assert of(SHIPPING).cancel.refused == "it is past its pivot and only goes forward"
+    assert of(UNDO_FAILED).cancel.refused == "it is being unwound already and an undo needs attention; retry it"
+    assert of(SCENES["ended"]).cancel.refused == "it is completed and does not change any more"
+
+
+def test_what_stands_is_named_with_what_takes_it_back() -> None:
+    """Of an undo that fails all that is behind it as well."""
+    stands = of(UNDO_FAILED).stands
+    assert [(each.step, each.status.value) for each in stands] == [
+        ("book", "undo_failed"),
+        ("charge", "done"),
+        ("reserve", "done"),
+    ]
+    assert stands[0].error == "no"
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_exactly_the_acts_that_are_named_are_taken(name: str) -> None:
+    """Each act is tried; those on steps with what they bring."""
+    scene, case = SCENES[name], of(SCENES[name])
+    values = {"book": {"carrier": "x"}, "ship": {"tracking_number": "7"}, "charge": {"charge_id": "c"}}
+    for act in ActName:
+        if act in (ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN):
+            continue
+        for step in [""] if act not in (ActName.SKIP, ActName.WAIVE) else list(scene.document.steps):
+            tried = scene.act(act, "insured", step=step, value=values.get(step, {"reservation_id": "r"}))
+            assert tried.last is not None
+            named = act in case.acts if not step else (step, act) in case.on_steps
+            assert (tried.last.outcome is Outcome.APPLIED) == named, (act, step, tried.last.reason)
+
+
+async def test_the_case_is_told_over_http_and_by_the_command_line(tmp_path: Path) -> None:
+    """With everything that the kernel says."""
+    async with stack(tmp_path) as up:
+        app = create_app(up.client, clock=SystemClock())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
+            await api.post("/v1/sagas/order-checkout", json={"key": "A-1", "input": order()})
+            case = (await api.get("/v1/instances/order-checkout/A-1/case")).json()
+            assert (await api.get("/v1/instances/order-checkout/B-1/case")).status_code == 404
+    assert (case["attention"], case["acts"]) == (None, ["cancel", "pause"])
+    assert case["on_steps"] == [{"step": "reserve", "act": "skip"}]
+    assert case["cancel"]["awaited"] == ["reserve"]
+    shown = "\n".join(str(line) for line in case_view(case).renderables)  # type: ignore[union-attr]
+    assert "cancel would undo, in this order: reserve (sent, by release-stock)" in shown

@@ -32,8 +32,8 @@ def fills(node: Node[Any]) -> tuple[tuple[str, type[BaseModel]], ...]:
             return ()
 
 
-def check_fields(where: str, state: type[BaseModel], tree: Tree) -> dict[str, str]:
-    """Field -> name of the (first) node that fills it.
+def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool = False) -> dict[str, str]:
+    """Field -> name of the (first) node that fills it; ``twice``: another may fill it again.
 
     Raises:
         DefinitionError: a field that is not there, is needed at the start, cannot take the model, or is filled twice.
@@ -45,7 +45,7 @@ def check_fields(where: str, state: type[BaseModel], tree: Tree) -> dict[str, st
             many = isinstance(node, Scatter) and node.options.best is None
             at = f"{where}, {_kind(node)} {node.name!r}: into={field!r}"
             _check_field(at, state, field, model, many=many)
-            if field in filled and not _exclusive(tree, filled[field], node.name):
+            if not twice and field in filled and not _exclusive(tree, filled[field], node.name):
                 earlier = tree[filled[field]].node
                 raise DefinitionError(
                     f"{at} is filled by {_kind(earlier)} {earlier.name!r} already; give each its own field"

@@ -24,6 +24,7 @@ def check_function(
     gives: type[BaseModel] | None = None,
     *,
     for_: str = "",
+    first: str = "the state",
 ) -> None:
     """Raises DefinitionError unless a function takes these models and, where it says so, gives that one.
 
@@ -33,6 +34,7 @@ def check_function(
         takes: the state first.
         gives: None: not a model, not checked.
         for_: what wants the result, such as ``contract 'x' sends``.
+        first: what its one argument is.
     """
     if any(kind(function) for kind in _NOT_PLAIN):
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
@@ -43,7 +45,7 @@ def check_function(
         and parameter.default is parameter.empty
     ]
     if len(positional) != len(takes):
-        expected = "one, the state" if len(takes) == 1 else f"{len(takes)}, {' and '.join(t.__name__ for t in takes)}"
+        expected = f"one, {first}" if len(takes) == 1 else f"{len(takes)}, {' and '.join(t.__name__ for t in takes)}"
         raise DefinitionError(f"{at}: its function takes {len(positional)} arguments; it takes {expected}")
     try:
         hints = typing.get_type_hints(function)

@@ -10,10 +10,12 @@ from typing import Any
 from ..definition import AnyDefinition
 from ..nodes import Ask, Child, Choose, Each, Emit, Loop, Node, Parallel, Pivot, Route, Scatter, Sleep, Step, Wait
 from ..process_manager import ProcessManager
+from ..routing_slip import RoutingSlip
 from ..saga import Saga
 from .managers import draw_manager
 from .model import Graph
 from .sketch import Ends, Sketch, span
+from .slips import draw_slip
 
 __all__ = ["graph_of"]
 
@@ -29,8 +31,10 @@ def graph_of(definition: AnyDefinition) -> Graph:
         _Flow(sketch).saga(definition, named=True)
     elif isinstance(definition, ProcessManager):
         draw_manager(sketch, definition)
+    elif isinstance(definition, RoutingSlip):
+        draw_slip(sketch, definition)
     else:
-        raise TypeError(f"{definition!r} cannot be drawn; give a saga or a process manager")
+        raise TypeError(f"{definition!r} cannot be drawn; give a saga, a process manager or a routing slip")
     return sketch.graph(definition.name, definition.version)
 
 

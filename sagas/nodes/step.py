@@ -14,7 +14,7 @@ from ..errors import DefinitionError
 from ..policy import Retry
 from .base import Node, check_span, name_of
 
-__all__ = ["Step", "StepOptions", "Trait", "Undo", "step"]
+__all__ = ["Step", "StepOptions", "Trait", "Undo", "check_options", "step"]
 
 S = TypeVar("S", bound=BaseModel)
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
@@ -139,6 +139,16 @@ class StepDecorator(Generic[C, R]):
         return Step[S](name_of("step", build, self._name), build, self._options, self._contract)
 
 
+def check_options(where: str, timeout: timedelta, traits: Collection[Trait], expected_within: timedelta | None) -> None:
+    """Raises DefinitionError for a span that is not positive and for an unknown trait."""
+    check_span(f"{where}: timeout", timeout)
+    if expected_within is not None:
+        check_span(f"{where}: expected_within", expected_within)
+    for trait in traits:
+        if trait not in get_args(Trait):
+            raise DefinitionError(f"{where}: there is no trait {trait!r}; there are {', '.join(get_args(Trait))}")
+
+
 def step(
     contract: Contract[C, R],
     *,
@@ -174,13 +184,7 @@ def step(
     Raises:
         DefinitionError: names that cannot travel, a span that is not positive, an unknown trait.
     """
-    where = f"step of contract {contract.name!r}"
-    check_span(f"{where}: timeout", timeout)
-    if expected_within is not None:
-        check_span(f"{where}: expected_within", expected_within)
-    for trait in traits:
-        if trait not in get_args(Trait):
-            raise DefinitionError(f"{where}: there is no trait {trait!r}; there are {', '.join(get_args(Trait))}")
+    check_options(f"step of contract {contract.name!r}", timeout, traits, expected_within)
     options = StepOptions(
         into=into,
         timeout=timeout,

@@ -1,0 +1,270 @@
+"""``RoutingSlip``: the itinerary travels in the message, and each worker sends it on to the next stop.
+
+A stop's command is made of data, not by a function, so that any worker can make the next one: each field is taken from
+a place in what the slip knows. What a stop's undo sees is what the stop kept: its command and its reply.
+Source: Hohpe and Woolf, "Enterprise Integration Patterns" (Routing Slip).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel
+
+from .checks import check_declarations, check_header
+from .contract import Contract
+from .definition import Definition
+from .errors import DefinitionError
+from .fields import check_fields
+from .functions import check_function
+from .nodes import Step
+from .nodes.base import check_span, node_name
+from .nodes.step import (
+    STEP_RETRY,
+    STEP_TIMEOUT,
+    UNDO_RETRY,
+    UNDO_TIMEOUT,
+    StepOptions,
+    Trait,
+    Undo,
+    check_options,
+)
+from .policy import Retry
+from .takes import arguments, check_revises, resolve_takes
+from .tree import Tree
+
+__all__ = ["AnySlip", "AnyStop", "Kept", "RoutingSlip", "Stop", "stop"]
+
+S = TypeVar("S", bound=BaseModel)
+C = TypeVar("C", bound=BaseModel)
+R = TypeVar("R", bound=BaseModel)
+U = TypeVar("U", bound=BaseModel)
+V = TypeVar("V", bound=BaseModel)
+
+HOPS_MAX: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept(Generic[C, R]):
+    """All that the undo of a stop sees of it.
+
+    ``command`` None: what it was sent is not known, because the stop before it never reported. ``reply`` None: it may
+    never have happened; the worker's own inbox knows (``ctx.forward``).
+    """
+
+    command: C | None
+    reply: R | None
+
+
+class Stop(Generic[C, R]):
+    """One stop of a routing slip; made by ``stop``. It may stand in several slips."""
+
+    def __init__(
+        self,
+        name: str,
+        contract: Contract[C, R],
+        options: StepOptions,
+        takes: Mapping[str, str],
+        revises: str | None,
+    ) -> None:
+        self.name, self.contract, self.options, self.takes, self.revises = name, contract, options, takes, revises
+        self._undo: Undo[Any] | None = None
+        self._slip: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Stop({self.name!r})"
+
+    @property
+    def compensation(self) -> Undo[Any] | None:
+        """How this stop is undone; None: it leaves nothing to undo."""
+        return self._undo
+
+    def undo(
+        self, contract: Contract[U, V], *, timeout: timedelta = UNDO_TIMEOUT, retry: Retry = UNDO_RETRY
+    ) -> Callable[[Callable[[Kept[C, R]], U]], Callable[[Kept[C, R]], U]]:
+        """Declares how this stop is undone; decorates a pure function from what it kept to the undo's command.
+
+        The undo runs when the stop took effect *or may have*: the worker's handler must accept "never happened".
+
+        Args:
+            contract: the undo's command; it may travel on another queue.
+            timeout: how long the undo as a whole is tried before an operator is asked.
+            retry: its own policy; by default 20 attempts, each given 5 minutes.
+
+        Raises:
+            DefinitionError: the stop has an undo already or stands in a slip already, or the timeout is not positive.
+        """
+        check_span(f"undo of stop {self.name!r}: timeout", timeout)
+        self._check_open()
+
+        def register(build: Callable[[Kept[C, R]], U]) -> Callable[[Kept[C, R]], U]:
+            self._check_open()
+            sends = f"contract {contract.name!r} sends"
+            at = f"stop {self.name!r}, its undo"
+            check_function(at, build, (BaseModel,), contract.command, for_=sends, first="what the stop kept")
+            self._undo = Undo(contract=contract, build=build, timeout=timeout, retry=retry)
+            return build
+
+        return register
+
+    def _check_open(self) -> None:
+        if self._undo is not None:
+            raise DefinitionError(f"stop {self.name!r} has an undo already; remove one of the two")
+        if self._slip is not None:
+            raise DefinitionError(
+                f"stop {self.name!r} stands in routing slip {self._slip!r} already; declare its undo before the slip"
+            )
+
+    def _close(self, slip: str) -> None:
+        self._slip = self._slip or slip
+
+
+AnyStop: TypeAlias = Stop[Any, Any]
+"""A stop of whatever contract."""
+
+
+def stop(
+    contract: Contract[C, R],
+    *,
+    into: str | None = None,
+    takes: Mapping[str, str] | None = None,
+    revises: str | None = None,
+    timeout: timedelta = STEP_TIMEOUT,
+    retry: Retry = STEP_RETRY,
+    name: str | None = None,
+    traits: Collection[Trait] = (),
+) -> Stop[C, R]:
+    """Declares a stop of a routing slip.
+
+    - success: the reply is put into the state, and the worker itself sends the slip on to the next stop.
+    - business no (``Rejected``): compensation begins at once; the stop itself is not undone.
+    - exhaustion and timeout: the stop may have happened; it is undone with the others, and so is what it may have sent
+      the slip on to.
+    - cancel: the slip is waited for where it was sent, at most ``hops`` stops on; then all of them are undone.
+    - undo: its own command, made of what the stop kept; see ``Stop.undo``.
+
+    Args:
+        contract: the command, its reply and the queue.
+        into: the field of the state that takes the reply; it needs a default, usually None.
+        takes: field of the command -> path in the state, ``{"points": "score.points"}``. A field that is not named
+            here is taken from the state's field of the same name.
+        revises: a field of the reply, a list of names of stops or None. A list replaces all that lies ahead: the slip
+            comes home first, and goes on from there.
+        timeout: how long the stop as a whole may take, from when the slip is sent to it.
+        retry: see ``Retry``; by default 3 attempts.
+        name: its identity in running instances; the contract's name by default.
+        traits: see ``Trait``.
+
+    Raises:
+        DefinitionError: a name that cannot travel, a span that is not positive, an unknown trait, a ``revises`` that is
+            no list of names.
+    """
+    found = node_name("stop", name or contract.name)
+    where = f"stop {found!r}"
+    check_options(where, timeout, traits, None)
+    if revises is not None:
+        check_revises(where, contract.reply, revises)
+    options = StepOptions(into=into, timeout=timeout, retry=retry, traits=frozenset(traits))
+    return Stop(found, contract, options, dict(takes or {}), revises)
+
+
+class RoutingSlip(Definition[S]):
+    """A definition whose itinerary travels from worker to worker; the orchestrator tracks it, and undoes it.
+
+    Every stop is on record, with its undo, before the slip is sent to where it may reach it. What one worker has not
+    sent on, for whatever reason, the orchestrator sends again after the stop's timeout or attempt timeout.
+
+    Args:
+        name: its identity; instances are called ``{name}/{key}``.
+        state: pydantic model of what the slip knows and carries; the start's input is its first value.
+        version: counts from 1. Instances stay with the version they were started with.
+        stops: every stop that an itinerary may name; by default all of them in this order.
+        hops: how many stops a slip visits before it comes home, 1 to 50. What lies beyond can still be revised, and a
+            cancel reaches it before; with 1 nothing is sent on by workers.
+        retention: how long a finished instance is kept.
+
+    Raises:
+        DefinitionError: any mistake that can be seen without running it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: type[S],
+        *,
+        version: int = 1,
+        stops: Sequence[AnyStop],
+        hops: int = 3,
+        retention: timedelta = timedelta(days=7),
+    ) -> None:
+        super().__init__("routing slip", name, state, version, retention)
+        self.where = check_header("routing slip", name, version, state)
+        if not 1 <= hops <= HOPS_MAX:
+            raise DefinitionError(f"{self.where}: hops is {hops}; give 1 to {HOPS_MAX}")
+        if not stops:
+            raise DefinitionError(f"{self.where}: it has no stops; add one made with stop(contract)")
+        for each in stops:
+            if not isinstance(each, Stop):
+                raise DefinitionError(f"{self.where}: {each!r} among its stops is none; make it with stop(contract)")
+        self.hops = hops
+        self.takes = {each.name: resolve_takes(self.where, each.name, each, state) for each in stops}
+        steps = [_as_step(each, self.takes[each.name]) for each in stops]
+        self.tree = Tree(self.where, steps)
+        check_declarations(self.where, steps)
+        check_fields(self.where, state, self.tree, twice=True)
+        self.stops: dict[str, AnyStop] = {each.name: each for each in stops}
+        self.steps = {step.name: step for step in steps}
+        self.planned: Callable[[Any], Sequence[AnyStop]] | None = None
+        for each in stops:
+            each._close(name)
+
+    def plan(self, function: Callable[[S], Sequence[AnyStop]]) -> Callable[[S], Sequence[AnyStop]]:
+        """Declares the itinerary of an instance; decorates a pure function of the state at the start.
+
+        Raises:
+            DefinitionError: there is one already, or it takes something else than the state.
+        """
+        if self.planned is not None:
+            raise DefinitionError(f"{self.where}: there are two plans; remove one")
+        check_function(f"{self.where}, plan", function, (self.state,))
+        self.planned = function
+        return function
+
+    def itinerary(self, state: BaseModel) -> tuple[str, ...]:
+        """The names of the stops for an instance that starts with this state.
+
+        Raises:
+            Exception: what the author's plan raises; ValueError: it names what is none of the stops.
+        """
+        if self.planned is None:
+            return tuple(self.stops)
+        found = tuple(self.planned(state))
+        for each in found:
+            if not isinstance(each, Stop) or self.stops.get(each.name) is not each:
+                raise ValueError(f"the plan names {each!r}, which is none of the stops of {self.name!r}")
+        return tuple(each.name for each in found)
+
+
+AnySlip: TypeAlias = RoutingSlip[Any]
+"""A routing slip over whatever state."""
+
+
+def _as_step(stop: AnyStop, takes: Mapping[str, str]) -> Step[Any]:
+    """The stop as the step that the orchestrator tracks, retries and undoes."""
+
+    def build(state: BaseModel) -> BaseModel:
+        return _taken(stop.contract, takes, state)
+
+    found: Step[Any] = Step(stop.name, build, stop.options, stop.contract)
+    if stop.compensation is not None:
+        found._register(stop.compensation)
+    return found
+
+
+def _taken(contract: Contract[Any, Any], takes: Mapping[str, str], state: BaseModel) -> BaseModel:
+    found = arguments(takes, state.model_dump(mode="json", by_alias=False, round_trip=True))
+    command: BaseModel = contract.command.model_validate(found, by_alias=False, by_name=True)
+    return command

@@ -50,6 +50,7 @@ _ACTS = {
     ActName.CLAIM: "Claims a question: from then on nobody else may answer it",
     ActName.ASSIGN: "Gives a question to somebody",
     ActName.SKIP: "Counts a step as done, with the given reply",
+    ActName.REVISE: "Replaces what lies ahead of a routing slip",
     ActName.WAIVE: "Accepts what a failing undo could not take back as a loss; the reason is the evidence",
 }
 
@@ -79,7 +80,8 @@ class ActBody(BaseModel):
     request_id: str | None = Field(None, description="repeated with one it acts once; none: a fresh one")
     step: str = Field("", description="of an act on one step: its name, as the instance shows it")
     value: dict[str, JsonValue] | None = Field(
-        None, description='the form of an answer, the reply of a skip, of assign {"to": name}'
+        None,
+        description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}',
     )
 
 
@@ -220,7 +222,7 @@ def _add_act(
                 act,
                 by=body.by,
                 reason=body.reason,
-                on=OnStep(body.step, body.value) if body.step else None,
+                on=OnStep(body.step, body.value) if body.step or body.value is not None else None,
                 request_id=body.request_id,
                 wait=seconds,
                 traceparent=request.state.traceparent,

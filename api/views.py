@@ -140,6 +140,8 @@ class InstanceView(InstanceSummary):
     steps: list[StepView] = Field(description="in the order in which they were begun")
     timers: list[TimerView] = Field(description="what it waits for, soonest first")
     deferred_count: int = Field(description="messages kept until its version is deployed")
+    phase: str | None = Field(description="of a process manager: where it is")
+    itinerary: list[str] | None = Field(description="of a routing slip: every stop, those passed and those ahead")
 
 
 class InstanceList(BaseModel):
@@ -196,6 +198,8 @@ def instance_view(document: Document) -> InstanceView:
         steps=[_step(name, record) for name, record in document.steps.items()],
         timers=[TimerView(name=name, due_at=iso(due_ms)) for name, due_ms in timers],
         deferred_count=len(document.deferred),
+        phase=document.managed.phase if document.managed is not None else None,
+        itinerary=list(document.itinerary) if document.itinerary is not None else None,
     )
 
 

@@ -33,7 +33,7 @@ class Answers:
             LogUnavailable: append them again.
         """
         try:
-            await self._log.append([answer.outgoing for answer in answers])
+            await self._log.append([record for answer in answers for record in answer.records])
         except TransientError:
             raise
         except Exception:  # refused for what one of them holds: find out which
@@ -45,7 +45,7 @@ class Answers:
 
     async def _append_alone(self, answer: Answer) -> None:
         try:
-            await self._log.append([answer.outgoing])
+            await self._log.append(answer.records)
         except TransientError:
             raise
         except Exception as error:

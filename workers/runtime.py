@@ -32,6 +32,7 @@ from .answers import Answers
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
 from .execution import Execution, failed
+from .forwarding import Forwarding
 from .inbox import Inbox
 from .intake import Intake
 from .lanes import ByKey, Lanes
@@ -80,6 +81,7 @@ class WorkerRuntime:
         self._queues = worker.queues
         self._source = f"/{topics.namespace}/workers/{worker.name}"
         self._execution = Execution(worker, clock, tracing or Tracing())
+        self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle)
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
         self._answers = Answers(log, topics.dead, self._answered)
@@ -206,10 +208,16 @@ class WorkerRuntime:
         self._append(work, *self._encode(work, reply))
 
     def _append(self, work: Work, outgoing: Outgoing, reply: Reply) -> None:
+        onward = None
+        if work.command.slip is not None and isinstance(reply, Completed):
+            found = self._forwarding.next(work, reply, self._clock.now_ms())
+            if found is not None:
+                reply, onward = found
+                outgoing, _ = self._encode(work, reply)
         if work.span is not None:
             work.span.end(reply.error if isinstance(reply, Failed) else None)
         self._by_key.release(work)
-        self._appends.put(Answer(work.record, work.mark, outgoing, reply))
+        self._appends.put(Answer(work.record, work.mark, outgoing, reply, onward))
 
     def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
         """The record of a reply; one that the log would not take becomes a failure that says so."""

@@ -36,9 +36,19 @@ class Work:
 
 
 class Answer:
-    """What is appended for a record before it counts as finished; ``reply`` None: a dead letter."""
+    """What is appended for a record before it counts as finished; ``reply`` None: a dead letter.
 
-    __slots__ = ("mark", "outgoing", "record", "reply")
+    ``onward``: where a routing slip goes next; it is appended behind the reply.
+    """
 
-    def __init__(self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None) -> None:
-        self.record, self.mark, self.outgoing, self.reply = record, mark, outgoing, reply
+    __slots__ = ("mark", "onward", "outgoing", "record", "reply")
+
+    def __init__(
+        self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None, onward: Outgoing | None = None
+    ) -> None:
+        self.record, self.mark, self.outgoing, self.reply, self.onward = record, mark, outgoing, reply, onward
+
+    @property
+    def records(self) -> list[Outgoing]:
+        """All of it, in order."""
+        return [self.outgoing] if self.onward is None else [self.outgoing, self.onward]

@@ -24,6 +24,7 @@ _PAST = {
     ActName.CLAIM: "has its question claimed",
     ActName.ASSIGN: "has its question assigned",
     ActName.SKIP: "goes on without that step",
+    ActName.REVISE: "has its way ahead revised",
     ActName.WAIVE: "has that loss accepted",
 }
 

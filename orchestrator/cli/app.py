@@ -288,6 +288,21 @@ def _add_mend(name: ActName, text: str) -> None:
     command(app, name.value)(mend_command)
 
 
+@command(app, "revise")
+def revise_command(
+    *,
+    instance: Instance,
+    ahead: Annotated[list[str] | None, typer.Argument(metavar="STOP", help="In this order; none: it is done.")] = None,
+    remote: Remote,
+    reading: Reading,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+) -> None:
+    """Replace what lies ahead of a routing slip: the stops that it has not been handed out for."""
+    more = {"value": {"ahead": ahead or []}}
+    act(remote, instance, ActName.REVISE, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+
 _add_mend(ActName.ANSWER, "Answer a question that an instance asks; --value is the filled form.")
 _add_mend(ActName.CLAIM, "Claim a question: from then on nobody else may answer it.")
 _add_mend(ActName.ASSIGN, """Give a question to somebody: --value '{"to": "ann"}'.""")

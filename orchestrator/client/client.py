@@ -177,7 +177,8 @@ class Client:
             act: what is asked for.
             by: who asks, for the history; at most 256 characters.
             reason: why, for the history; at most 2,000 characters. Of ``waive`` the evidence of the loss.
-            on: the step that an ``answer``, ``claim``, ``assign``, ``skip`` or ``waive`` is about, and what it brings.
+            on: the step that an ``answer``, ``claim``, ``assign``, ``skip`` or ``waive`` is about, and what it brings;
+                of ``revise`` no step (``""``) and ``{"ahead": [stop, …]}``.
             request_id: a request that comes twice acts once, as long as it is among the last 20 of the instance; None:
                 a fresh one is made.
             wait: how long the decision is waited for.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter, ValidationError
+
 from ..messages.outputs import SendCommand
+from ..messages.slips import Slip
 from ..ports.log import Outgoing, Record
 from .wire import BadRecord, envelope, header_map, required, text, trace_context
 
 __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
 
 _MAX_DIGITS = 18
+_SLIP: TypeAdapter[Slip] = TypeAdapter(Slip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,10 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given."""
+    """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given.
+
+    ``slip``: where the worker sends it on to.
+    """
 
     id: str
     contract: str
@@ -34,6 +41,7 @@ class Command:
     payload: bytes
     reply_to: ReplyTo
     deadline_ms: int | None = None
+    slip: Slip | None = None
     traceparent: str | None = None
 
 
@@ -55,6 +63,7 @@ def encode_command(
             ("deadline", str(command.deadline_ms)),
             ("replytopic", reply_to.topic),
             ("replypartition", str(reply_to.partition)),
+            *((("slip", _SLIP.dump_json(command.slip).decode()),) if command.slip is not None else ()),
         ),
     )
     return Outgoing(topic, command.instance.encode(), command.payload, headers, reply_to.partition)
@@ -83,6 +92,7 @@ def decode_command(record: Record) -> Command:
             partition=_number("ce_replypartition", required(headers, "ce_replypartition")),
         ),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
+        slip=_slip(headers.get("ce_slip")),
         traceparent=trace_context(headers),
     )
 
@@ -91,6 +101,15 @@ def _is_undo(direction: str) -> bool:
     if direction not in ("do", "undo"):
         raise BadRecord(f"header ce_direction is {direction[:32]!r}, neither 'do' nor 'undo'")
     return direction == "undo"
+
+
+def _slip(raw: bytes | None) -> Slip | None:
+    if raw is None:
+        return None
+    try:
+        return _SLIP.validate_json(raw)
+    except ValidationError as error:
+        raise BadRecord(f"header ce_slip is no routing slip: {error.errors()[0]['msg']}") from error
 
 
 def _number(name: str, value: str) -> int:

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
 from ..ports.log import Outgoing, Record
 from .entities import ENTITY, decode_entity
-from .wire import BadRecord, envelope, header_map, required, trace_context
+from .wire import BadRecord, envelope, header_map, required, text, trace_context
 
 __all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
 
@@ -57,6 +57,7 @@ def decode_input(record: Record) -> Message:
     if kind in (COMPLETED, REFUSED, FAILED):
         attributes["command_id"] = required(headers, "ce_commandid")
     if kind == COMPLETED:
+        attributes["forwarded"] = text(headers, "ce_forwarded") or ""
         return Completed(reply=body, **attributes)  # type: ignore[arg-type]  # required() gave text
     try:
         message: Message = adapter.validate_python(body | attributes)
@@ -86,7 +87,9 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}
             if request.step:
-                body |= {"step": request.step, "value": request.value}
+                body["step"] = request.step
+            if request.step or request.value is not None:
+                body["value"] = request.value
         case _:
             assert_never(request)
     headers = envelope(
@@ -97,6 +100,9 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
 
 def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_ms: int) -> Outgoing:
     """A worker's reply as a record for the topic and partition that its command named."""
+    extensions: tuple[tuple[str, str], ...] = (("commandid", reply.command_id),)
+    if isinstance(reply, Completed) and reply.forwarded:
+        extensions = (*extensions, ("forwarded", reply.forwarded))
     match reply:
         case Completed():
             kind, body = COMPLETED, to_json(reply.reply)
@@ -113,7 +119,7 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
         subject=reply.instance,
         now_ms=now_ms,
         traceparent=reply.traceparent,
-        extensions=(("commandid", reply.command_id),),
+        extensions=extensions,
     )
     return Outgoing(topic, reply.instance.encode(), body, headers, partition)
 

@@ -16,6 +16,8 @@ from .flow import go_on, resume
 from .mending import MENDS
 from .parking import apply_deferred, reopen, restore_timers
 from .run import RETENTION, Run, told_id
+from .slip import is_slip
+from .travelling import revise
 from .turning import compensate
 from .undoing import begin_undo, undo_order
 from .walk import begin
@@ -69,8 +71,7 @@ def apply_act(run: Run, act: Act) -> str | None:
     """
     mend = MENDS.get(act.act)
     if mend is None:
-        _ACTS[act.act](run, act)
-        return None
+        return _ACTS[act.act](run, act)
     if act.step not in run.steps:
         return f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
     refused = mend(run, act)
@@ -112,28 +113,38 @@ def _is_open(record: StepRecord) -> bool:
     return record.undo is not None or record.status is not StepStatus.DONE
 
 
-def _cancel(run: Run, act: Act) -> None:
+def _cancel(run: Run, act: Act) -> str | None:
     restore_timers(run)
     _set_paused(run, False)
     why = f": {act.reason}" if act.reason else ""
     compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
     apply_deferred(run)
     go_on(run)
+    return None
 
 
-def _pause(run: Run, _: Act) -> None:
+def _pause(run: Run, _: Act) -> str | None:
     _set_paused(run, True)
+    return None
 
 
-def _resume(run: Run, _: Act) -> None:
+def _resume(run: Run, _: Act) -> str | None:
     _set_paused(run, False)
     if run.status is not Status.ATTENTION:
         restore_timers(run)
         apply_deferred(run)
     resume(run)
+    return None
 
 
-def _retry(run: Run, _: Act) -> None:
+def _revise(run: Run, act: Act) -> str | None:
+    refused = revise(run, act)
+    if refused is None:
+        go_on(run)
+    return refused
+
+
+def _retry(run: Run, _: Act) -> str | None:
     """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
     reopen(run)
     for place in list(run.steps):
@@ -142,9 +153,10 @@ def _retry(run: Run, _: Act) -> None:
             break
         if record.status is StepStatus.UNDO_FAILED:
             begin_undo(run, place)
-        elif record.status in _STUCK and not run.unwinds(place):
+        elif record.status in _STUCK and not run.unwinds(place) and not is_slip(run):
             begin(run, place)
     resume(run)
+    return None
 
 
 def _set_paused(run: Run, paused: bool) -> None:
@@ -154,9 +166,10 @@ def _set_paused(run: Run, paused: bool) -> None:
         run.paused = paused
 
 
-_ACTS: dict[ActName, Callable[[Run, Act], None]] = {
+_ACTS: dict[ActName, Callable[[Run, Act], str | None]] = {
     ActName.CANCEL: _cancel,
     ActName.PAUSE: _pause,
     ActName.RESUME: _resume,
     ActName.RETRY: _retry,
+    ActName.REVISE: _revise,
 }

@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...sagas.definition import AnyDefinition
+from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Attention, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import ActName
 from .acts import fulfilled, objection
 from .mending import MENDS
 from .places import name_of
+from .slip import carried
 from .undoing import undo_order
 
 __all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
@@ -65,14 +67,17 @@ def case_of(definition: AnyDefinition | None, document: Document) -> Case:
     return Case(
         attention=document.attention,
         stands=tuple(_open(place, document.steps[place]) for place in _standing(document)),
-        acts=tuple(
-            act
-            for act in ActName
-            if act not in MENDS and objection(document, act) is None and not fulfilled(document, act)
-        ),
+        acts=tuple(act for act in ActName if act not in MENDS and _may(definition, document, act)),
         on_steps=tuple((place, act) for place in document.steps for act in _mends(definition, document, place)),
         cancel=_cancelling(document),
     )
+
+
+def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> bool:
+    """True when asking for it now would change something."""
+    if act is ActName.REVISE and (document.backward or not isinstance(definition, RoutingSlip)):
+        return False
+    return objection(document, act) is None and not fulfilled(document, act)
 
 
 def _standing(document: Document) -> list[str]:
@@ -98,7 +103,8 @@ def _mends(definition: AnyDefinition | None, document: Document, place: str) -> 
         return [ActName.WAIVE]
     if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
-    if not document.backward and name_of(place) in definition.steps and record.status in _STUCK | _UNDER_WAY:
+    stuck = record.status in _STUCK | _UNDER_WAY and not carried(record)
+    if stuck and not document.backward and name_of(place) in definition.steps:
         return [ActName.SKIP]
     return []
 

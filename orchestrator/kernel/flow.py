@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ...sagas import Saga
 from ...sagas.process_manager import ProcessManager
+from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
 from .managing import advance_manager
 from .run import LIVE, Run
 from .sending import leg_of, send
+from .travelling import advance_slip
 from .undoing import unwind
 from .walk import sequence
 
@@ -36,6 +38,9 @@ def go_on(run: Run) -> None:
 def _forward(run: Run) -> None:
     if isinstance(run.definition, ProcessManager):
         advance_manager(run)
+        return
+    if isinstance(run.definition, RoutingSlip):
+        advance_slip(run)
         return
     assert isinstance(run.definition, Saga)
     done = sequence(run, run.definition.flow)

@@ -17,6 +17,7 @@ from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.values import JsonObject
 from .run import Run, as_json, said
+from .slip import call_back, carried, is_slip
 
 __all__ = ["MENDS"]
 
@@ -95,6 +96,8 @@ def _skip(run: Run, act: Act) -> str | None:
         return f"{act.step!r} is no step with a reply; only such a one can be skipped"
     if run.unwinds(act.step):
         return f"what step {act.step!r} did is being taken back"
+    if carried(record):
+        return f"the slip has not been sent to {act.step!r} yet; skip the stop that it is at, or revise what lies ahead"
     if record.status not in _SKIPPABLE:
         return f"step {act.step!r} is {record.status}; one that is under way or stuck can be skipped"
     into = node.options.into
@@ -108,6 +111,8 @@ def _skip(run: Run, act: Act) -> str | None:
     run.mark(act.step, StepStatus.DONE, memo=memo)
     if into is not None and reply is not None:
         run.put(into, reply)
+    if is_slip(run):
+        call_back(run, act.step)
     return None
 
 

@@ -23,6 +23,7 @@ from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .run import LIVE, Run, as_json, said
 from .sending import Leg, leg_of, plan_retry, send
+from .slip import call_back, is_slip, on_passed, unheard
 from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
 
@@ -119,6 +120,8 @@ def _on_step_timer(run: Run, place: str, what: str) -> None:
     record = run.steps[place]
     undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
     leg = leg_of(run.step(place), place, undo=undo)
+    if record.status is StepStatus.SENT and is_slip(run):
+        unheard(run, place)
     match what:
         case "retry":
             if not run.stopped:
@@ -135,7 +138,7 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     asked = leg.asks_only
     try:
         value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
-        kept = as_json(value) if leg.into is not None or asked else None
+        kept = as_json(value) if leg.into is not None or asked or is_slip(run) else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
@@ -156,6 +159,8 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
         run.mark(leg.step, StepStatus.DONE)
         if leg.into is not None:
             run.put(leg.into, kept)
+        if kept is not None and is_slip(run):
+            on_passed(run, leg.step, reply, kept)
     go_on(run)
 
 
@@ -168,6 +173,8 @@ def _refused(run: Run, leg: Leg, reply: Refused) -> None:
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
     unsure = run.steps[leg.step].attempt > 1
     run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REFUSED, error=reply.reason)
+    if is_slip(run):
+        call_back(run, leg.step)
     if not leg.asks_only:
         fail(run, leg.step, CauseKind.REFUSED, reply.reason, code=reply.code)
     go_on(run)
@@ -188,6 +195,8 @@ def _round_over(run: Run, leg: Leg, kind: CauseKind, message: str) -> None:
         run.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
         return
     run.mark(leg.step, StepStatus.FAILED, error=message)
+    if is_slip(run):
+        call_back(run, leg.step)
     if not leg.asks_only:
         fail(run, leg.step, kind, message)
     go_on(run)

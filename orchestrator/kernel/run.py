@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, JsonValue
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell
+from ..messages.values import as_json
 from .farewell import farewell
 from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
@@ -44,12 +45,6 @@ LIVE = frozenset(
 
 _STANDS = frozenset({Status.ATTENTION, Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED})
 _SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
-
-
-def as_json(value: BaseModel) -> JsonObject:
-    """A model as exactly what its JSON reads as, by field names, so that a stored document equals the one in memory."""
-    body: JsonObject = from_json(value.model_dump_json(by_alias=False, round_trip=True))
-    return body
 
 
 def told_id(document: Document, number: int) -> str:
@@ -81,6 +76,7 @@ class Run:
         self.actions: list[Action] = []
         self.changes: list[Change] = []
         self.requests = document.requests
+        self.itinerary = document.itinerary
         self._managed = document.managed
         self.again = False
         self._told = 0
@@ -294,5 +290,6 @@ class Run:
             parent=old.parent,
             requests=self.requests,
             managed=self._managed,
+            itinerary=self.itinerary,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from ...sagas import Contract, Retry, Step
 from ...sagas.policy import to_ms
@@ -21,6 +22,7 @@ from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
 from .asking import Nothing, ask, block
 from .run import Run
+from .slip import hand_on, is_slip, kept, took
 
 __all__ = ["Leg", "leg_of", "plan_retry", "send"]
 
@@ -107,6 +109,10 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
         run.timers[f"{leg.step}:attempt"] = run.now_ms + leg.attempt_timeout_ms
     if leg.expected_ms is not None and fresh:
         run.timers[f"{leg.step}:expected"] = run.now_ms + leg.expected_ms
+    slip = None
+    if is_slip(run) and not leg.undo:
+        took(run, leg.step, from_json(payload))
+        slip = hand_on(run, leg.step, deadline_ms)
     run.actions.append(
         SendCommand(
             instance=run.id,
@@ -117,6 +123,7 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             attempt=attempt,
             payload=payload,
             deadline_ms=deadline_ms,
+            slip=slip,
         )
     )
 
@@ -153,7 +160,7 @@ def _payload(run: Run, leg: Leg) -> bytes | None:
 
 
 def _build(run: Run, leg: Leg) -> bytes:
-    command = leg.build(run.model())
+    command = leg.build(kept(run, leg.step) if leg.undo and is_slip(run) else run.model())
     if not isinstance(command, leg.contract.command):
         raise TypeError(
             f"it returned a {type(command).__name__}; contract {leg.contract.name!r} sends a "

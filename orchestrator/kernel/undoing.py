@@ -14,6 +14,7 @@ from .locking import release_one
 from .places import name_of, rounds_of
 from .run import Run
 from .sending import leg_of, send
+from .slip import call_back, is_slip
 from .waiting import drop_wait
 
 __all__ = ["begin_undo", "undo_order", "unwind"]
@@ -70,6 +71,8 @@ def _withdraw(run: Run, place: str) -> None:
         case StepStatus.WAITING:
             run.clear_timers(place)
             run.mark(place, StepStatus.FAILED)
+            if is_slip(run):
+                call_back(run, place)
         case StepStatus.BLOCKED if record.attempt > 0:
             run.mark(place, StepStatus.FAILED)
         case StepStatus.BLOCKED if record.memo and "lock" in record.memo:

@@ -27,7 +27,7 @@ __all__ = [
     "StepStatus",
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Format number of a stored document; older ones are upcast by the codec, newer ones are parked."""
 
 
@@ -148,7 +148,8 @@ class Document:
 
     ``backward`` tells the direction: False while the flow goes on, True once it is being unwound. ``timers`` maps a
     timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed. ``requests``
-    are the ids of the last acts that changed something: one that comes twice acts once.
+    are the ids of the last acts that changed something: one that comes twice acts once. ``itinerary``: of a routing
+    slip every place, those passed and those ahead; None: not planned yet, or no slip.
     """
 
     format: int = FORMAT
@@ -176,3 +177,4 @@ class Document:
     parent: Parent | None = None
     requests: tuple[str, ...] = ()
     managed: Managed | None = None
+    itinerary: tuple[str, ...] | None = None

@@ -54,6 +54,7 @@ class ActName(StrEnum):
     CLAIM = "claim"
     ASSIGN = "assign"
     SKIP = "skip"
+    REVISE = "revise"
     WAIVE = "waive"
 
 
@@ -77,12 +78,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A worker did what the command asked."""
+    """A worker did what the command asked. ``forwarded``: the id of the command with which it sent a slip on."""
 
     id: str
     instance: str
     command_id: str
     reply: JsonObject
+    forwarded: str = ""
     traceparent: str | None = None
     kind: Literal["completed"] = "completed"
 
@@ -121,7 +123,7 @@ class Act:
     """An operator's request. ``by`` and ``reason`` are kept in the history.
 
     ``step`` and ``value`` are of acts on one step: the form of an ``answer``, the reply of a ``skip``, and of
-    ``assign`` ``{"to": name}``.
+    ``assign`` ``{"to": name}``. Of ``revise`` the value is ``{"ahead": [stop, …]}``.
     """
 
     id: str

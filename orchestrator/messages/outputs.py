@@ -9,6 +9,7 @@ from .document import Document
 from .entities import Published
 from .helpers import Helper
 from .inputs import Message
+from .slips import Slip
 
 __all__ = [
     "OVERDUE",
@@ -52,7 +53,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCommand:
-    """A command to a worker. ``payload`` is its JSON; ``deadline_ms``: after it nobody waits for the answer."""
+    """A command to a worker. ``payload`` is its JSON; ``deadline_ms``: after it nobody waits for the answer.
+
+    ``slip``: the worker sends it on from there.
+    """
 
     instance: str
     step: str
@@ -62,6 +66,7 @@ class SendCommand:
     attempt: int
     payload: bytes
     deadline_ms: int
+    slip: Slip | None = None
 
     @property
     def id(self) -> str:
@@ -99,7 +104,7 @@ Action = SendCommand | DeadLetter | Tell | Publish
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One transition, as the history shows it: ``what`` is ``instance``, ``paused``, ``phase``, ``version``,
-    ``overdue`` or the name of a step.
+    ``overdue``, ``itinerary`` or the name of a step.
     """
 
     what: str

@@ -5,15 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json
 
-__all__ = ["JsonObject", "Parent", "instance_id"]
+__all__ = ["JsonObject", "Parent", "as_json", "instance_id"]
 
 if TYPE_CHECKING:
     JsonObject = dict[str, JsonValue]
 else:
     # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
     JsonObject = dict[str, Any]
+
+
+def as_json(value: BaseModel) -> JsonObject:
+    """A model as exactly what its JSON reads as, by field names, so that a stored document equals the one in memory."""
+    body: JsonObject = from_json(value.model_dump_json(by_alias=False, round_trip=True))
+    return body
 
 
 def instance_id(definition: str, key: str) -> str:

@@ -21,10 +21,12 @@ from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_helper, is_helper
 from ..messages.document import Attention, Document, Status, StepStatus
 from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id
+from ..messages.forwarding import forwarded
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
 from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, effect_key
-from ..messages.values import JsonObject, instance_id
+from ..messages.slips import Slip
+from ..messages.values import JsonObject, as_json, instance_id
 from .sample import samples
 
 __all__ = ["DueTimer", "Scene"]
@@ -386,8 +388,20 @@ class Scene:
 
     def _completed(self, command: SendCommand, reply: Value | None) -> Scene:
         given = samples(self._contract(command).reply)[0] if reply is None else _json(reply)
-        id = f"reply-{self.count}"
-        return self.play(Completed(id=id, instance=command.instance, command_id=command.id, reply=given))
+        onward = None if command.slip is None else self._forwarded(command, command.slip, given)
+        done = Completed(
+            id=f"reply-{self.count}",
+            instance=command.instance,
+            command_id=command.id,
+            reply=given,
+            forwarded="" if onward is None else onward.id,
+        )
+        return (self if onward is None else replace(self, sent=(*self.sent, onward))).play(done)
+
+    def _forwarded(self, command: SendCommand, slip: Slip, reply: JsonObject) -> SendCommand | None:
+        """Where the worker sends a slip on to."""
+        model = self._contract(command).reply.model_validate_json(to_json(reply), by_alias=True, by_name=True)
+        return forwarded(slip, command.instance, as_json(model))
 
     def _refused(self, command: SendCommand, reason: str, code: str) -> Scene:
         id = f"reply-{self.count}"

@@ -51,6 +51,7 @@ def _document(document: Document, now_ms: int) -> tuple[object, ...]:
         timers,
         cause and (cause.kind, cause.step),
         attention and (attention.kind, attention.step),
+        document.itinerary,
         managed and (managed.phase, managed.ends, tuple((e.event, to_json(e.body)) for e in managed.early)),
     )
 

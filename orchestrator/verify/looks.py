@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Ask, Child, Choose, Each, Emit, Loop, Node, Route, Scatter, Sleep, Step, Wait
 from ...sagas.process_manager import ProcessManager
+from ...sagas.routing_slip import RoutingSlip
 from ..testing.sample import Looks
 
 __all__ = ["looks_of"]
@@ -65,6 +66,8 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 def _deciding(definition: AnyDefinition) -> Iterator[Function]:
     """Functions on whose results it depends where the flow goes."""
     yield from definition.invariants.values()
+    if isinstance(definition, RoutingSlip) and definition.planned is not None:
+        yield definition.planned
     if isinstance(definition, ProcessManager):
         for subscription in definition.subscriptions.values():
             if subscription.starts is not None:

@@ -19,7 +19,9 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.fields import fills
 from ...sagas.nodes import Ask, Route, Wait
 from ...sagas.process_manager import ProcessManager
+from ...sagas.routing_slip import RoutingSlip
 from ..kernel.places import name_of
+from ..kernel.slip import carried
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.values import JsonObject
 from ..testing.sample import Looks, samples
@@ -108,8 +110,18 @@ class Plan:
         """The values of a reply or event."""
         if model not in self._made:
             given = self.given.get(model)
-            self._made[model] = tuple(map(as_value, given)) if given else samples(model, self.looks)
+            made = tuple(map(as_value, given)) if given else samples(model, self.looks)
+            self._made[model] = made if given else (*made, *self._revisions(model, made[0]))
         return self._made[model]
+
+    def _revisions(self, model: type[BaseModel], least: JsonObject) -> Iterator[JsonObject]:
+        """The reply of a routing slip's stop that revises what lies ahead: to all that is declared behind it."""
+        if not isinstance(self.definition, RoutingSlip):
+            return
+        names = list(self.definition.stops)
+        for place, stop in enumerate(self.definition.stops.values()):
+            if stop.revises is not None and stop.contract.reply is model:
+                yield {**least, stop.revises: [*names[place + 1 :]]}
 
     def inputs(self) -> tuple[JsonObject, ...]:
         """What instances are started with: fields that the flow fills are left to it."""
@@ -179,7 +191,7 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
             continue
         for place, record in document.steps.items():
             step = definition.steps.get(name_of(place))
-            if step is not None and record.status in _FLIGHT:
+            if step is not None and record.status in _FLIGHT and not carried(record):
                 yield from _replies(plan, step, (place, of), record, fault=fault, alone=in_flight == 1)
             elif record.status is StepStatus.OPEN:
                 node = definition.tree[name_of(place)].node
@@ -256,5 +268,5 @@ def _time_alone(scene: Scene) -> bool:
         record = document.steps.get(what[0])
         definition = scene.registry.find(document.definition, document.version)
         worked = definition is not None and name_of(what[0]) in definition.steps
-        return not (record is not None and record.status in _FLIGHT and worked)
+        return not (record is not None and record.status in _FLIGHT and not carried(record) and worked)
     return False

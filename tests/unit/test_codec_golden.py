@@ -6,6 +6,7 @@ A change here is a change of a public format: raise ``FORMAT`` (or the event typ
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,23 @@ def _wire() -> dict[str, Outgoing]:
     return sent
 
 
-def test_a_document_is_written_as_format_2_says() -> None:
+def test_a_document_is_written_as_format_3_says() -> None:
     """Byte for byte: other tools read the state topic."""
-    assert encode_document(DOCUMENT) == (GOLDEN / "document-format-2.json").read_bytes().rstrip(b"\n")
+    assert encode_document(DOCUMENT) == (GOLDEN / "document-format-3.json").read_bytes().rstrip(b"\n")
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_document_of_every_released_format_is_read(number: int) -> None:
     """An older one is upcast."""
     assert decode_document((GOLDEN / f"document-format-{number}.json").read_bytes()) == DOCUMENT
+
+
+def test_a_routing_slip_is_written_as_format_3_says() -> None:
+    """What came with it; a release that knows no slips parks it."""
+    slip = replace(DOCUMENT, itinerary=("reserve", "charge", "reserve@2"))
+    written = (GOLDEN / "slip-format-3.json").read_bytes().rstrip(b"\n")
+    assert encode_document(slip) == written
+    assert decode_document(written) == slip
 
 
 def test_a_document_is_read_whatever_the_order_and_spacing_of_its_fields() -> None:

@@ -197,33 +197,33 @@ def _act(act: ActName, run: Play) -> Act:
     return Act(id="a", instance="demo/k", act=act, by="ann", reason="insured", step=step, value=value)
 
 
-WHOLE = {ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.ABANDON}
+WHOLE = {ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.ABANDON, ActName.REVISE}
 COLUMNS = [kind for kind, _ in _messages(_none())]
 
 LAW = """
-                            S s C c R r F f D d W w E e x p u t a A C T k v
-none                      : + + . . . . . . . . . . . . x x x x x x x x x x
-running                   : = x + . + . + . + . . . . . + + = x x x x x + x
-running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x
-running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x
-running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x
-compensating              : = x + . + . + . + . . . . . = + = x x x x x x x
-compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x
-attention, code           : = x . . . . . . . . . . . . + x = + + x x x + x
-attention, past pivot     : = x . . . . . . . . . . . . x x = + + x x x + x
-attention, undo           : = x . . . . . . . . . . . . x x = + + x x x x +
-attention, blocked        : = x . . . . . . . . . . . . + x = + + x x x + x
-attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x
-completed                 : = x . . . . . . . . . . + . x x = x x x x x x x
-compensated               : = x . . . . . . . . . . + . = x = x x x x x x x
-abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x
-none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x
-running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x
-compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x
-attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x
-attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x + x x x x x
-completed, undeployed     : = x . . . . . . . . . . + . x x = x x x x x x x
-abandoned, undeployed     : = x . . . . . . . . . . + . x x = x = x x x x x
+                            S s C c R r F f D d W w E e x p u t a A C T k i v
+none                      : + + . . . . . . . . . . . . x x x x x x x x x x x
+running                   : = x + . + . + . + . . . . . + + = x x x x x + x x
+running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x x
+running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x x
+running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x x
+compensating              : = x + . + . + . + . . . . . = + = x x x x x x x x
+compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x x
+attention, code           : = x . . . . . . . . . . . . + x = + + x x x + x x
+attention, past pivot     : = x . . . . . . . . . . . . x x = + + x x x + x x
+attention, undo           : = x . . . . . . . . . . . . x x = + + x x x x x +
+attention, blocked        : = x . . . . . . . . . . . . + x = + + x x x + x x
+attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x x
+completed                 : = x . . . . . . . . . . + . x x = x x x x x x x x
+compensated               : = x . . . . . . . . . . + . = x = x x x x x x x x
+abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x x
+none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x x
+running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x x
+compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x x
+attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x x
+attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x + x x x x x x
+completed, undeployed     : = x . . . . . . . . . . + . x x = x x x x x x x x
+abandoned, undeployed     : = x . . . . . . . . . . + . x x = x = x x x x x x
 """
 
 

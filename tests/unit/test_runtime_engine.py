@@ -331,7 +331,7 @@ async def test_a_document_of_a_newer_format_parks_its_instance_and_loses_nothing
     owner = await membership.take(partition)
     stored = owner.get(instance.encode())
     assert stored is not None
-    newer = stored.replace(b'{"format":2,', b'{"format":99,')
+    newer = stored.replace(b'{"format":3,', b'{"format":99,')
     await owner.commit(Batch({instance.encode(): newer}, [], Position(owner.position.offset, owner.position.now_ms)))
     await owner.release()
     await membership.leave()

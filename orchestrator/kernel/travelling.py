@@ -1,0 +1,56 @@
+"""The way of a routing slip: planned once, handed out for some stops at a time, revised by an operator."""
+
+from __future__ import annotations
+
+import traceback
+
+from ...sagas.routing_slip import RoutingSlip
+from ..messages.document import CauseKind, Status, StepStatus
+from ..messages.inputs import Act
+from .locking import begin_step
+from .run import LIVE, Run, said
+from .slip import replan
+
+__all__ = ["advance_slip", "revise"]
+
+_AGAIN = frozenset({StepStatus.DROPPED, StepStatus.FAILED, StepStatus.REFUSED, StepStatus.BLOCKED})
+
+
+def advance_slip(run: Run) -> None:
+    """Hands the slip out for the first stop that is not done and that nobody has it for."""
+    if run.itinerary is None and not _plan(run):
+        return
+    for place in run.itinerary or ():
+        record = run.steps.get(place)
+        if record is not None and record.status is StepStatus.DONE:
+            continue
+        if record is None or record.status in _AGAIN:
+            begin_step(run, place)
+        return
+    if not any(record.status in LIVE for record in run.steps.values()):
+        run.move(Status.COMPLETED)
+
+
+def revise(run: Run, act: Act) -> str | None:
+    """An operator names other stops ahead. Gives the reason why it is refused, and then has changed nothing."""
+    names = (act.value or {}).get("ahead")
+    if not isinstance(run.definition, RoutingSlip):
+        return f"{run.definition.name!r} is no routing slip; only what lies ahead of a slip can be revised"
+    if run.backward:
+        return "it is being unwound: nothing lies ahead of it"
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'
+    return replan(run, [str(name) for name in names])
+
+
+def _plan(run: Run) -> bool:
+    """Asks the author's plan. False: it raised, and an operator must look."""
+    assert isinstance(run.definition, RoutingSlip)
+    try:
+        names = run.definition.itinerary(run.model())
+    except Exception as error:
+        message = f"the plan of {run.definition.name!r} raised {said(error)}; deploy a mended one, then retry"
+        run.stop(CauseKind.CODE, message, detail=traceback.format_exc())
+        return False
+    replan(run, names)
+    return True

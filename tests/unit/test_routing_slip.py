@@ -1,0 +1,266 @@
+"""Routing slips: planned, sent on by workers, revised on the way, undone from what each stop kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from sagaline.orchestrator.messages.inputs import ActName, Completed
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.sagas import Contract, Retry
+from sagaline.sagas.routing_slip import AnyStop, Kept, RoutingSlip, Stop, stop
+from sagaline.testing import Given, cancel, crash, exhaust, given, no, ok, settle, stands, time_out, undone, waits_for
+from sagaline.testing import undo_ok as taken_back
+
+MINUTE = timedelta(minutes=1)
+
+
+class Stamp(BaseModel):
+    file: str
+
+
+class Stamped(BaseModel):
+    number: int = 7
+    instead: list[str] | None = None
+
+
+class Unstamp(BaseModel):
+    file: str | None
+    number: int | None
+
+
+class File(BaseModel):
+    file: str = "F"
+    hasty: bool = False
+    a: Stamped | None = None
+    b: Stamped | None = None
+    c: Stamped | None = None
+    d: Stamped | None = None
+
+
+unstamp = Contract("unstamp", Unstamp, Stamped, queue="desks")
+
+
+def desk(name: str, *, undo: bool = True, attempt: timedelta | None = None) -> Stop[Stamp, Stamped]:
+    """A desk that may send the file elsewhere."""
+    contract = Contract(f"stamp-{name}", Stamp, Stamped, queue="desks")
+    retry = Retry(max_attempts=2, attempt_timeout=attempt)
+    found = stop(contract, into=name, name=name, revises="instead", timeout=MINUTE, retry=retry)
+    if undo:
+
+        @found.undo(unstamp)
+        def back(kept: Kept[Stamp, Stamped]) -> Unstamp:
+            command, reply = kept.command, kept.reply
+            return Unstamp(file=command and command.file, number=reply and reply.number)
+
+    return found
+
+
+def slip(hops: int = 3, *, attempt: timedelta | None = None) -> RoutingSlip[File]:
+    return RoutingSlip("file", File, stops=[desk(name, attempt=attempt) for name in "abcd"], hops=hops)
+
+
+def test_each_worker_sends_the_slip_on() -> None:
+    """The engine hands it out for three stops; behind them it comes home once."""
+    a = given(slip()).then(waits_for("a"))
+    assert [each.step for each in a.scene.sent] == ["a"]
+    assert a.scene.sent[0].slip is not None
+    d = a.when(ok("a"), ok("b"), ok("c")).then(waits_for("d"))
+    handed = [[stop.place for stop in each.slip.ahead] if each.slip else None for each in d.scene.sent]
+    assert handed == [["b", "c"], ["c"], None, None]
+    d.when(ok("d")).then(stands("completed"))
+
+
+def test_a_stop_is_sent_what_the_stops_before_it_found() -> None:
+    """Fields of the command are taken from what the slip carries, whoever sends it."""
+
+    class Weigh(BaseModel):
+        grams: int
+
+    weigh = stop(Contract("weigh", Weigh, Stamped, queue="desks"), takes={"grams": "a.number"}, traits=["read_only"])
+    both = RoutingSlip("file", File, stops=[desk("a"), weigh])
+    weighed = given(both).when(ok("a", Stamped(number=40)))
+    assert from_json(weighed.scene.open("weigh").payload) == {"grams": 40}
+
+
+def test_every_stop_that_the_slip_may_reach_is_on_record_with_its_undo_and_a_deadline() -> None:
+    """Before the first command leaves."""
+    document = given(slip()).scene.document
+    on_record = {name: (record.status, record.undo) for name, record in document.steps.items()}
+    assert on_record == dict.fromkeys("abc", ("sent", "unstamp"))
+    assert document.timers == {f"{name}:deadline": (i + 1) * 60_000 for i, name in enumerate("abc")}
+
+
+def test_a_report_that_overtakes_the_one_before_it_counts() -> None:
+    """Two workers write to one partition; nothing says whose report is first."""
+    scene = given(slip()).scene
+    done = Completed(id="r", instance=scene.id, command_id="file/k/b/1", reply={}, forwarded="file/k/c/1")
+    scene = scene.play(done)
+    assert scene.step("b") == "done"
+    assert scene.ok("a").step("a") == "done"
+
+
+def test_a_worker_that_knows_no_slips_sends_it_home() -> None:
+    """Its reply says nothing of sending on: the engine sends the next command, the first of that stop."""
+    scene = given(slip()).scene
+    home = scene.play(Completed(id="r", instance=scene.id, command_id="file/k/a/1", reply={}))
+    assert [each.id for each in home.sent] == ["file/k/a/1", "file/k/b/1"]
+    assert home.step("b") == "sent"
+
+
+def test_a_refused_stop_takes_back_what_stands_and_drops_what_was_carried() -> None:
+    """The slip has not left the desk that refused."""
+    refused = given(slip()).when(ok("a"), no("b"))
+    assert refused.scene.step("c") == "dropped"
+    refused.then(waits_for("a")).when(taken_back("a")).then(stands("compensated"), undone("a"))
+
+
+def test_a_stop_that_used_up_its_attempts_and_answered_each_sent_nothing_on() -> None:
+    """It is undone itself, since it may have happened; what was carried behind it cannot have."""
+    used_up = given(slip()).when(exhaust("a"))
+    assert used_up.scene.step("b") == "dropped"
+    used_up.when(settle()).then(stands("compensated"), undone("a"))
+
+
+def test_a_silent_stop_may_have_sent_the_slip_on() -> None:
+    """So the stops that it carried are waited for until their deadlines, and undone as well, the last one first."""
+    silent = given(slip()).when(time_out("a")).then(stands("compensating"))
+    assert silent.scene.step("b") == "sent"
+    silent.when(settle()).then(stands("compensated"))
+    assert set(silent.when(settle()).scene.undone) == {f"file/k/{name}" for name in "abc"}
+
+
+def test_a_silent_attempt_is_followed_by_another_that_carries_the_same_stops() -> None:
+    """Their command ids are the same, so whoever has the slip already is not asked anew."""
+    again = given(slip(attempt=timedelta(seconds=5))).scene.tick().tick()
+    assert [each.id for each in again.sent] == ["file/k/a/1", "file/k/a/2"]
+    assert again.sent[0].slip is not None
+    assert again.sent[1].slip is not None
+    assert [each.attempt for each in again.sent[1].slip.ahead] == [1, 1]
+
+
+def test_an_attempt_that_fails_is_repeated_from_home() -> None:
+    """With a retry timer in the document, as a saga's step."""
+    again = given(slip()).when(ok("a"), crash("b"))
+    assert again.scene.step("b") == "waiting"
+    again.when(settle()).then(stands("completed"))
+
+
+def test_a_cancelled_slip_is_waited_for_where_it_was_sent_and_then_undone() -> None:
+    """At most ``hops`` stops on; the fourth is never begun."""
+    called_off = given(slip()).when(ok("a"), cancel()).then(stands("compensating"), waits_for("b"))
+    back = called_off.when(ok("b"), ok("c")).then(waits_for("c"))
+    assert "d" not in back.scene.document.steps
+    back.when(taken_back("c"), taken_back("b"), taken_back("a")).then(stands("compensated"), undone("c", "b", "a"))
+
+
+def test_an_undo_sees_what_its_stop_kept_and_nothing_else() -> None:
+    """Its command and its reply; no reply when it may never have happened."""
+    refused = given(slip(1), File(file="F-9")).when(ok("a", Stamped(number=3)), no("b"))
+    assert from_json(refused.scene.open("a", undo=True).payload) == {"file": "F-9", "number": 3}
+    unknown = given(slip(1), File(file="F-9")).when(exhaust("a"))
+    assert from_json(unknown.scene.open("a", undo=True).payload) == {"file": "F-9", "number": None}
+
+
+def test_a_stop_revises_what_lies_ahead() -> None:
+    """The slip comes home, and goes on with the stops that the reply names; one of them for a second time."""
+    revised = given(slip()).when(ok("a", Stamped(instead=["d", "a"]))).then(waits_for("d"))
+    assert revised.scene.document.itinerary == ("a", "d", "a@2")
+    assert [c.after for _, c in revised.scene.changes if c.what == "itinerary"] == ["a, b, c, d", "d, a@2"]
+    revised.when(ok("d"), ok("a@2")).then(stands("completed"))
+
+
+def test_a_stop_that_names_no_stop_of_the_slip_needs_an_operator() -> None:
+    """It has taken effect; what comes next is for people to say."""
+    lost = given(slip()).when(ok("a", Stamped(instead=["nowhere"]))).then(stands("attention"))
+    assert lost.scene.step("a") == "done"
+    assert lost.scene.attention is not None
+    assert lost.scene.attention.message == (
+        "stop 'a' revises what lies ahead, but 'file' has no stop 'nowhere'; there are a, b, c, d; "
+        "revise it yourself, then retry"
+    )
+    mended = lost.scene.act(ActName.REVISE, value={"ahead": ["d"]}).retry()
+    assert mended.document.itinerary == ("a", "d")
+    assert mended.status == "running"
+
+
+def test_an_operator_revises_what_the_slip_was_not_handed_out_for() -> None:
+    """Two stops are on their way; what follows them is new."""
+    revised = given(slip(2)).scene.act(ActName.REVISE, value={"ahead": ["d"]})
+    assert revised.document.itinerary == ("a", "b", "d")
+    assert revised.ok("a").ok("b").ok("d").status == "completed"
+    ended = given(slip(2)).scene.act(ActName.REVISE, value={"ahead": []})
+    assert ended.ok("a").ok("b").status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"ahead": ["x"]}, "'file' has no stop 'x'; there are a, b, c, d"),
+        ({"ahead": "d"}, 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'),
+        (None, 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'),
+    ],
+)
+def test_a_revision_that_cannot_be_changes_nothing(value: dict[str, list[str]] | None, reason: str) -> None:
+    before = given(slip(2)).scene
+    after = before.act(ActName.REVISE, value=value)  # type: ignore[arg-type]  # wrong on purpose
+    assert after.last is not None
+    assert (after.last.outcome, after.last.reason) == (Outcome.REFUSED, reason)
+    assert after.document == before.document
+
+
+def test_a_slip_that_is_unwound_has_nothing_ahead() -> None:
+    refused = given(slip()).when(ok("a"), no("b")).scene.act(ActName.REVISE, value={"ahead": ["d"]})
+    assert refused.last is not None
+    assert refused.last.reason == "it is being unwound: nothing lies ahead of it"
+
+
+def test_a_stop_that_the_slip_has_not_reached_cannot_be_skipped() -> None:
+    skipped = given(slip()).scene.act(ActName.SKIP, step="b", value={})
+    assert skipped.last is not None
+    assert skipped.last.reason == (
+        "the slip has not been sent to 'b' yet; skip the stop that it is at, or revise what lies ahead"
+    )
+
+
+def test_a_skipped_stop_is_gone_on_from_at_home() -> None:
+    """The engine sends the slip to the next stop itself."""
+    skipped = given(slip()).scene.act(ActName.SKIP, step="a", value={"number": 1})
+    assert [each.id for each in skipped.sent] == ["file/k/a/1", "file/k/b/1"]
+
+
+def planned(*names: str, raises: bool = False) -> RoutingSlip[File]:
+    stops = {name: desk(name) for name in "abcd"}
+    found = RoutingSlip("file", File, stops=list(stops.values()))
+
+    @found.plan
+    def plan(s: File) -> Sequence[AnyStop]:
+        if raises:
+            raise RuntimeError("no map")
+        return [stops[name] for name in names] if not s.hasty else []
+
+    return found
+
+
+def test_each_instance_has_the_itinerary_that_its_plan_gives() -> None:
+    given(planned("c", "a", "c")).when(ok("c"), ok("a"), ok("c@2")).then(stands("completed"))
+    given(planned("c"), File(hasty=True)).then(stands("completed"))
+
+
+def test_a_plan_that_raises_needs_an_operator_and_goes_on_after_a_retry() -> None:
+    stuck = given(planned("a", raises=True)).then(stands("attention")).scene
+    assert stuck.attention is not None
+    assert stuck.attention.message == (
+        "the plan of 'file' raised RuntimeError: no map; deploy a mended one, then retry"
+    )
+
+
+def test_a_slip_that_carries_too_much_comes_home_after_each_stop() -> None:
+    """The header would not fit; nothing is lost but time."""
+    heavy: Given = given(slip(), File(file="x" * 300_000))
+    assert [each.slip for each in heavy.scene.sent] == [None]
+    heavy.when(ok("a")).then(waits_for("b"))

@@ -8,6 +8,7 @@ import pytest
 
 from sagaline.sagas.examples import flight_search as search
 from sagaline.sagas.examples import invoice_import as invoices
+from sagaline.sagas.examples import loan_approval as lending
 from sagaline.sagas.examples import order_checkout as shop
 from sagaline.sagas.examples import order_fulfilment as warehouse
 from sagaline.sagas.examples import trip_booking as travel
@@ -45,6 +46,12 @@ def order() -> Given:
 @pytest.fixture
 def trip() -> Given:
     return given(travel.trip_booking, travel.TripBooking(trip=TRIP)).then(waits_for("flight", "hotel", "car"))
+
+
+@pytest.fixture
+def loan() -> Given:
+    small = lending.Application(id="L-1", applicant="ann", amount_cents=90_000)
+    return given(lending.loan_approval, lending.Loan(application=small)).then(waits_for("score"))
 
 
 def booking(reference: str) -> travel.Booked:
@@ -149,6 +156,37 @@ def test_an_order_that_nobody_pays_is_given_up_after_a_day() -> None:
     placed = given(warehouse.order_fulfilment, key="O-1").when(comes(warehouse.order_placed, _placed()))
     placed.when(after(timedelta(hours=23))).then(stands("running"))
     placed.when(after(timedelta(hours=24))).then(stands("compensated"), undone())
+
+
+def test_a_small_loan_passes_no_appraiser(loan: Given) -> None:
+    """Each desk sends the file on; the engine only hears of it."""
+    paid = loan.when(ok("score", lending.Scored(points=80)), ok("reserve"), ok("contract"), ok("pay"))
+    paid.then(stands("completed"), knows(appraisal=None))
+    assert [command.step for command in paid.scene.sent] == ["score", "reserve", "contract", "pay"]
+
+
+def test_a_large_loan_is_appraised_first() -> None:
+    """Planned at the start."""
+    large = lending.Application(id="L-1", applicant="ann", amount_cents=lending.LARGE_CENTS)
+    scored = given(lending.loan_approval, lending.Loan(application=large)).when(ok("score"))
+    scored.then(waits_for("appraisal"))
+
+
+def test_a_score_in_the_grey_zone_sends_the_file_to_a_person_first(loan: Given) -> None:
+    """The scoring desk revises what lies ahead; the contract is told the score all the same."""
+    grey = loan.when(ok("score", lending.Scored(points=55, desks=["review", "reserve", "contract", "pay"])))
+    drawn = grey.then(waits_for("review")).when(ok("review"), ok("reserve")).then(waits_for("contract"))
+    assert drawn.scene.open("contract").payload == b'{"loan_id":"L-1","points":55}'
+
+
+def test_a_loan_that_cannot_be_paid_out_is_taken_back(loan: Given) -> None:
+    """The contract first, then the funds, by what each desk kept."""
+    drawn = loan.when(ok("score"), ok("reserve", lending.FundsReserved(reservation="R-1")), ok("contract"))
+    back = drawn.when(no("pay")).then(sent("contract", lending.VoidContract(loan_id="L-1"), undo=True))
+    freed = back.when(undo_ok("contract")).then(
+        sent("reserve", lending.FreeFunds(loan_id="L-1", reservation="R-1"), undo=True)
+    )
+    freed.when(undo_ok("reserve")).then(stands("compensated"), undone("contract", "reserve"))
 
 
 def _journey() -> search.Journey:

@@ -6,6 +6,7 @@ import re
 
 from sagaline.sagas.examples.flight_search import flight_search
 from sagaline.sagas.examples.invoice_import import invoice_import
+from sagaline.sagas.examples.loan_approval import loan_approval
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.examples.trip_booking import trip_booking
@@ -13,7 +14,7 @@ from sagaline.sagas.graph import as_mermaid, graph_of
 from tests.repo.tree import ROOT
 
 PAGE = ROOT / "docs" / "graphs.md"
-EXAMPLES = (checkout, trip_booking, flight_search, invoice_import, order_fulfilment)
+EXAMPLES = (checkout, trip_booking, flight_search, invoice_import, order_fulfilment, loan_approval)
 MARK = "<!-- the examples; written by `make graphs` -->\n"
 
 

@@ -18,6 +18,7 @@ from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.flight_search import flight_search
 from sagaline.sagas.examples.invoice_import import invoice_import
+from sagaline.sagas.examples.loan_approval import loan_approval
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.examples.trip_booking import trip_booking
@@ -81,7 +82,9 @@ def test_ten_steps_take_seconds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "definition", [checkout, trip_booking, order_fulfilment, flight_search, invoice_import], ids=lambda each: each.name
+    "definition",
+    [checkout, trip_booking, order_fulfilment, flight_search, invoice_import, loan_approval],
+    ids=lambda each: each.name,
 )
 def test_a_shipped_example_holds(definition: AnyDefinition) -> None:
     """All that two faults can do to it was seen."""

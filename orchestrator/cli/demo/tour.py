@@ -18,6 +18,7 @@ from ....sagas import Event
 from ....sagas.definition import AnyDefinition
 from ....sagas.examples.flight_search import FlightSearch, Journey, flight_search
 from ....sagas.examples.invoice_import import InvoiceImport, invoice_import
+from ....sagas.examples.loan_approval import LARGE_CENTS, Application, Loan, loan_approval
 from ....sagas.examples.order_checkout import checkout
 from ....sagas.examples.order_fulfilment import (
     OrderCalledOff,
@@ -34,6 +35,7 @@ from ....workers.examples.books import BOOKS_SCHEMA, Books
 from ....workers.examples.flight_search import flight_workers
 from ....workers.examples.invoice_import import invoice_workers
 from ....workers.examples.ledger import Ledger
+from ....workers.examples.loan_approval import loan_workers
 from ....workers.examples.order_checkout import order_workers
 from ....workers.examples.order_fulfilment import fulfilment_workers
 from ....workers.examples.trip_booking import trip_workers
@@ -47,7 +49,14 @@ from .scenario import Plan, plan_orders
 
 __all__ = ["EXAMPLES", "Tour", "Visit", "plan_visits"]
 
-EXAMPLES: Sequence[AnyDefinition] = (checkout, trip_booking, flight_search, invoice_import, order_fulfilment)
+EXAMPLES: Sequence[AnyDefinition] = (
+    checkout,
+    trip_booking,
+    flight_search,
+    invoice_import,
+    order_fulfilment,
+    loan_approval,
+)
 _ORDERS = 5
 
 
@@ -74,7 +83,8 @@ class Visit:
 
 def plan_visits(run: str) -> list[Visit]:
     """One of each kind; ``run`` makes their keys differ from those of other runs. Names make the trouble."""
-    return [*map(_order, plan_orders(_ORDERS, run)), *_trips(run), *_journeys(run), *_files(run), *_parcels(run)]
+    orders = map(_order, plan_orders(_ORDERS, run))
+    return [*orders, *_trips(run), *_journeys(run), *_files(run), *_parcels(run), *_loans(run)]
 
 
 def _order(plan: Plan) -> Visit:
@@ -145,6 +155,21 @@ def _parcels(run: str) -> list[Visit]:
     ]
 
 
+def _loans(run: str) -> list[Visit]:
+    def loan(name: str, story: str, ends: Status, applicant: str = "ann", cents: int = 90_000) -> Visit:
+        key = f"blocked-{run}" if name == "blocked" else f"{run}-{name}"
+        asked = Loan(application=Application(id=key, applicant=applicant, amount_cents=cents))
+        return Visit(story=story, definition=loan_approval, key=key, ends=ends, start=asked)
+
+    return [
+        loan("small", "from desk to desk, and paid out", Status.COMPLETED),
+        loan("large", "the same past the appraiser", Status.COMPLETED, cents=LARGE_CENTS),
+        loan("grey", "scoring sends the file to a person's desk first", Status.COMPLETED, applicant="grey-gus"),
+        loan("poor", "scoring says no", Status.COMPENSATED, applicant="poor-pia"),
+        loan("blocked", "cannot be paid out: contract and funds are taken back", Status.COMPENSATED),
+    ]
+
+
 class Tour:
     """One run. ``wrong`` is what is not as it must be, once it has ended."""
 
@@ -172,7 +197,13 @@ class Tour:
 
     def _workers(self) -> list[Worker]:
         inbox = SqliteInbox(self._books, schema=BOOKS_SCHEMA)
-        others = (trip_workers(inbox), flight_workers(inbox), invoice_workers(inbox), fulfilment_workers(inbox))
+        others = (
+            trip_workers(inbox),
+            flight_workers(inbox),
+            invoice_workers(inbox),
+            fulfilment_workers(inbox),
+            loan_workers(inbox),
+        )
         return [*order_workers(self._place.ledger), *(worker for each in others for worker in each)]
 
     async def _work(self, parts: Parts) -> None:

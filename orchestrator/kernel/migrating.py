@@ -41,6 +41,10 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     gone = [place for place in document.steps if name_of(place) not in definition.tree]
     for place in gone:
         _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)
+    for place in document.itinerary or ():
+        name = name_of(place)
+        if name not in definition.tree and name not in migration.dropped:
+            raise CannotMigrate(f"{way} has no stop {name!r}, which lies ahead; keep the stop, or name it in dropped")
     try:
         value = migration.upgrade(copy.deepcopy(document.state))
         if not isinstance(value, definition.state):
@@ -53,6 +57,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         version=definition.version,
         state=state,
         steps={place: record for place, record in document.steps.items() if place not in gone},
+        itinerary=document.itinerary and tuple(each for each in document.itinerary if name_of(each) in definition.tree),
         timers={name: due for name, due in document.timers.items() if name.rpartition(":")[0] not in gone},
     )
 

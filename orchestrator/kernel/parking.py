@@ -39,6 +39,9 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> str | 
         branch = record.memo.get("branch") if record.memo else None
         if branch is not None and all(branch != each.label for each in node.branches):
             return f"the deployed code has no branch {branch!r} in {name!r}, which is on record here; deploy it again"
+    for place in document.itinerary or ():
+        if name_of(place) not in definition.tree:
+            return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
     return None
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import from_json
 
+from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import ActName, Completed
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.sagas import Contract, Retry
@@ -264,3 +266,33 @@ def test_a_slip_that_carries_too_much_comes_home_after_each_stop() -> None:
     heavy: Given = given(slip(), File(file="x" * 300_000))
     assert [each.slip for each in heavy.scene.sent] == [None]
     heavy.when(ok("a")).then(waits_for("b"))
+
+
+def newer(*names: str, dropped: Sequence[str] = ()) -> RoutingSlip[File]:
+    """Version 2, with these desks."""
+    found = RoutingSlip("file", File, version=2, stops=[desk(name) for name in names])
+    found.migrate(from_version=1, dropped=dropped)(lambda before: File.model_validate(before))
+    return found
+
+
+def test_a_slip_goes_on_as_a_newer_version_without_a_stop_ahead_that_was_dropped() -> None:
+    """Its itinerary is its own: a stop that is new is not visited, one that is gone is passed over."""
+    running = given(slip(1)).when(ok("a")).scene
+    moved = replace(running, registry=Registry([newer("a", "b", "d", dropped=["c"])]))
+    ended = moved.ok("b").ok("d")
+    assert (ended.status, ended.document.itinerary) == ("completed", ("a", "b", "d"))
+
+
+def test_a_slip_with_a_stop_ahead_that_is_gone_waits_visibly() -> None:
+    """As any step on record that the deployed code lacks, also where the version is the same."""
+    running = given(slip(1)).when(ok("a")).scene
+    stuck = replace(running, registry=Registry([newer("a", "b")])).ok("b")
+    assert stuck.attention is not None
+    assert stuck.attention.message == (
+        "the migration of 'file' from version 1 to 2 has no stop 'c', which lies ahead; keep the stop, or name it in "
+        "dropped"
+    )
+    short = RoutingSlip("file", File, stops=[desk("a"), desk("b")])
+    parked = replace(running, registry=Registry([short])).ok("b")
+    assert parked.attention is not None
+    assert parked.attention.message == "the deployed code has no stop 'c', which lies ahead here; deploy it again"

@@ -7,13 +7,24 @@ his own write waits until ``Projector`` has passed the write's position.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from ..messages.document import Document, Status
+from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
-__all__ = ["HistoryRow", "InstanceFilter", "Page", "ReadModel", "Update"]
+__all__ = [
+    "HelperFilter",
+    "HelperPage",
+    "HelperRow",
+    "HistoryRow",
+    "InstanceFilter",
+    "Page",
+    "ReadModel",
+    "Update",
+]
 
 
 class HistoryRow(NamedTuple):
@@ -23,15 +34,26 @@ class HistoryRow(NamedTuple):
     record: HistoryRecord
 
 
+class HelperRow(NamedTuple):
+    """A helper entity and its place: ``sequence`` grows within an entity. None: it has nothing to remember any more."""
+
+    sequence: int
+    helper: Helper | None
+
+
+_NO_HELPERS: Mapping[str, HelperRow] = MappingProxyType({})
+
+
 class Update(NamedTuple):
     """What one batch of the log changes. ``documents``: by instance id, None for an instance whose retention is over.
 
-    ``positions`` are stored with it: the next offset to read of every partition.
+    ``positions`` are stored with it: the next offset to read of every partition. ``helpers``: by entity id.
     """
 
     documents: Mapping[str, Document | None]
     history: Sequence[HistoryRow]
     positions: Mapping[TopicPartition, int]
+    helpers: Mapping[str, HelperRow] = _NO_HELPERS
 
 
 class InstanceFilter(NamedTuple):
@@ -46,6 +68,20 @@ class Page(NamedTuple):
     """Newest change first. ``cursor`` is opaque and leads to the next page; None: this is the last."""
 
     documents: Sequence[Document]
+    cursor: str | None
+
+
+class HelperFilter(NamedTuple):
+    """Helpers whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those at which somebody waits."""
+
+    prefix: str
+    waiting: bool = False
+
+
+class HelperPage(NamedTuple):
+    """In the order of their ids. ``cursor`` as in ``Page``."""
+
+    helpers: Sequence[Helper]
     cursor: str | None
 
 
@@ -72,6 +108,18 @@ class ReadModel(Protocol):
 
     async def history(self, instance: str, *, after: int = -1, limit: int) -> Sequence[HistoryRow]:
         """Records with a sequence above ``after``, oldest first."""
+        ...
+
+    async def helper(self, entity: str) -> Helper | None:
+        """A mailbox, a lock or a table by its id; None: it has nothing to remember."""
+        ...
+
+    async def helpers(self, where: HelperFilter, *, limit: int, cursor: str | None = None) -> HelperPage:
+        """Up to ``limit`` helpers in the order of their ids.
+
+        Raises:
+            InvalidRequest: the cursor is not one of ours.
+        """
         ...
 
     async def clear(self) -> None:

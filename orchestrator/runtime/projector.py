@@ -13,23 +13,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from ..codec.documents import decode_document, decode_history
+from ..codec.entities import decode_helper
 from ..codec.wire import BadRecord
 from ..errors import LogUnavailable, SagalineError, TransientError
+from ..kernel import is_helper
 from ..messages.document import Document
+from ..messages.helpers import Helper
 from ..ports.clock import Clock
 from ..ports.log import Log, Record, Tail, TopicPartition
-from ..ports.read_model import HistoryRow, InstanceFilter, ReadModel, Update
+from ..ports.read_model import HelperRow, HistoryRow, InstanceFilter, ReadModel, Update
 from ..ports.topics import POSITION_KEY, Topics
 from .metrics import Metrics
 
 __all__ = ["Projector"]
 
 _log = structlog.get_logger("sagaline.projector")
+
+E = TypeVar("E", Document, Helper)
 
 _BATCH_MAX = 500
 _POLL_SECONDS = 0.5
@@ -104,7 +109,7 @@ class Projector:
         """Waits until a decision can be read: its document and its history record. False at the time-out.
 
         Args:
-            instance: the instance decided about.
+            instance: the instance, or the helper entity, decided about.
             revision: of the document after the decision.
             history: place of the history record.
             timeout: seconds.
@@ -117,8 +122,9 @@ class Projector:
             async with asyncio.timeout(timeout):
                 async with self._moved:
                     await self._moved.wait_for(lambda: self._applied.get(partition, 0) > offset)
-                document = await self._read_model.get(instance)
-                if document is None or document.revision < revision:
+                read = self._read_model.helper if is_helper(instance) else self._read_model.get
+                entity = await read(instance)
+                if entity is None or entity.revision < revision:
                     await waiter.seen
         except TimeoutError:
             return False
@@ -227,17 +233,18 @@ class Projector:
                 await self._pause()
             else:
                 self._failures = 0
-                await self._moved_to(update.positions, update.documents)
+                helpers = {id: row.helper for id, row in update.helpers.items()}
+                await self._moved_to(update.positions, {**update.documents, **helpers})
                 return
 
     async def _moved_to(
-        self, positions: Mapping[TopicPartition, int], documents: Mapping[str, Document | None]
+        self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Helper | None]
     ) -> None:
         self._applied.update(positions)
-        for instance in documents.keys() & self._waiters.keys():
-            document = documents[instance]
+        for instance in entities.keys() & self._waiters.keys():
+            entity = entities[instance]
             for waiter in self._waiters[instance]:
-                if not waiter.seen.done() and (document is None or document.revision >= waiter.revision):
+                if not waiter.seen.done() and (entity is None or entity.revision >= waiter.revision):
                     waiter.seen.set_result(None)
         async with self._moved:
             self._moved.notify_all()
@@ -255,7 +262,7 @@ class Projector:
 
 
 class _Reading:
-    """Turns records into one update: of each instance's documents only the last is parsed.
+    """Turns records into one update: of each entity's documents only the last is parsed.
 
     Lets others run in between, because the engine often lives in the same event loop.
     """
@@ -270,7 +277,7 @@ class _Reading:
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
                 await asyncio.sleep(0)
             if record.topic == self._topics.state:
-                if record.key is not None and record.key != POSITION_KEY and not record.key.startswith(b"@"):
+                if record.key is not None and record.key != POSITION_KEY:
                     last[record.key] = record
                 continue
             try:
@@ -278,15 +285,19 @@ class _Reading:
             except BadRecord as error:
                 self._skip(record, error)
         documents: dict[str, Document | None] = {}
+        helpers: dict[str, HelperRow] = {}
         for number, (key, record) in enumerate(last.items()):
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
                 await asyncio.sleep(0)
             try:
-                instance = key.decode()
-                documents[instance] = None if record.value is None else _document(instance, record.value)
+                entity = key.decode()
+                if is_helper(entity):
+                    helpers[entity] = HelperRow(record.offset, _read(entity, record.value, decode_helper))
+                else:
+                    documents[entity] = _read(entity, record.value, decode_document)
             except (BadRecord, UnicodeDecodeError) as error:
                 self._skip(record, error)
-        return Update(documents, history, positions)
+        return Update(documents, history, positions, helpers)
 
     def _skip(self, record: Record, error: Exception) -> None:
         place = f"{record.topic}/{record.partition}/{record.offset}"
@@ -294,8 +305,8 @@ class _Reading:
         self._metrics.add("projector.skipped")
 
 
-def _document(instance: str, value: bytes) -> Document:
-    document = decode_document(value)
-    if document.id != instance:
-        raise BadRecord(f"the record's key is {instance!r}, its document is {document.id!r}")
+def _read(entity: str, value: bytes | None, decode: Callable[[bytes], E]) -> E | None:
+    document = decode(value) if value is not None else None
+    if document is not None and document.id != entity:
+        raise BadRecord(f"the record's key is {entity!r}, its document is {document.id!r}")
     return document

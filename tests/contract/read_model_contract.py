@@ -10,11 +10,20 @@ import pytest
 
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.messages.entities import Rule
+from sagaline.orchestrator.messages.helpers import Grant, Helper, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.ports.log import TopicPartition
-from sagaline.orchestrator.ports.read_model import HistoryRow, InstanceFilter, ReadModel, Update
+from sagaline.orchestrator.ports.read_model import (
+    HelperFilter,
+    HelperRow,
+    HistoryRow,
+    InstanceFilter,
+    ReadModel,
+    Update,
+)
 
 __all__ = ["ReadModelContract", "document", "row", "update"]
 
@@ -58,6 +67,15 @@ def row(sequence: int, key: str = "A-1", *, at_ms: int = 1_000, revision: int = 
 
 def update(*documents: Document, history: tuple[HistoryRow, ...] = (), position: int = 1) -> Update:
     return Update({each.id: each for each in documents}, history, {STATE: position, HISTORY: position})
+
+
+def lock(name: str = "order:1", *waiting: str, revision: int = 1) -> Lock:
+    holder, *others = (Grant(by=by, place="reserve", at_ms=5) for by in ("order-checkout/A-1", *waiting))
+    return Lock(id=f"@lock/{name}", name=name, revision=revision, holder=holder, waiting=tuple(others))
+
+
+def helping(*helpers: Helper, sequence: int = 1) -> Update:
+    return Update({}, (), {STATE: sequence + 1}, {each.id: HelperRow(sequence, each) for each in helpers})
 
 
 class ReadModelContract:
@@ -156,9 +174,65 @@ class ReadModelContract:
         assert list(await read_model.history("order-checkout/A-1", limit=2)) == list(rows[:2])
         assert list(await read_model.history("order-checkout/A-1", after=5, limit=9)) == list(rows[2:])
 
+    async def test_helpers_come_back_as_they_were(self, read_model: ReadModel) -> None:
+        kept = KeptEvent(id="e", body={"n": 1, "note": "ü €"}, until_ms=9, taken_by=("a/1",))
+        watcher = Watcher(by="a/2", place="paid", index=0)
+        box = Mailbox(id="@mailbox/paid/k/1", event="paid", key="k/1", watchers=(watcher,), kept=(kept,))
+        rules = (Rule(when={"country": {"in": ["CH"]}}, to="customs"),)
+        table = Table(id="@table/ways", name="ways", revision=2, version=2, rules=rules, changed_by="ann")
+        await read_model.apply(helping(box, table, lock("l", "a/3")))
+        for helper in (box, table, lock("l", "a/3")):
+            assert await read_model.helper(helper.id) == helper
+        assert await read_model.helper("@lock/none") is None
+        assert await read_model.list(InstanceFilter(), limit=9) == ([], None)
+
+    async def test_a_helper_with_nothing_to_remember_is_gone(self, read_model: ReadModel) -> None:
+        await read_model.apply(helping(lock()))
+        await read_model.apply(Update({}, (), {STATE: 3}, {lock().id: HelperRow(2, None)}))
+        assert await read_model.helper(lock().id) is None
+
+    async def test_a_helper_never_goes_back_and_may_begin_again(self, read_model: ReadModel) -> None:
+        """Its revision begins anew after it was gone; the place of its record in the log never does."""
+        await read_model.apply(helping(lock(revision=9), sequence=5))
+        await read_model.apply(helping(lock(revision=8), sequence=4))
+        await read_model.apply(Update({}, (), {STATE: 4}, {lock().id: HelperRow(3, None)}))
+        assert await read_model.helper(lock().id) == lock(revision=9)
+        await read_model.apply(helping(lock(revision=1), sequence=7))
+        assert await read_model.helper(lock().id) == lock(revision=1)
+
+    async def test_helpers_of_a_prefix_are_listed_by_id_page_by_page(self, read_model: ReadModel) -> None:
+        many = [lock(f"order:{n:02}") for n in range(15)]
+        others = [Table(id="@table/lock", name="lock"), Mailbox(id="@mailbox/e/k", event="e", key="k")]
+        await read_model.apply(helping(*reversed(many), *others))
+        found: list[Helper] = []
+        cursor: str | None = None
+        for _ in range(3):
+            page = await read_model.helpers(HelperFilter("@lock/"), limit=6, cursor=cursor)
+            found += page.helpers
+            cursor = page.cursor
+        assert (found, cursor) == (many, None)
+        assert (await read_model.helpers(HelperFilter("@lock/order:1"), limit=5)).helpers == many[10:]
+        assert (await read_model.helpers(HelperFilter("@lock/order:1"), limit=5)).cursor is None
+        assert (await read_model.helpers(HelperFilter("@lock/%"), limit=5)).helpers == []
+
+    async def test_helpers_at_which_somebody_waits_are_found(self, read_model: ReadModel) -> None:
+        idle, busy = lock("idle"), lock("busy", "a/2", "a/3")
+        watched = Mailbox(id="@mailbox/e/k", event="e", key="k", watchers=(Watcher(by="a/1", place="w", index=0),))
+        await read_model.apply(helping(idle, busy, watched, Table(id="@table/t", name="t")))
+        assert (await read_model.helpers(HelperFilter("@", waiting=True), limit=9)).helpers == [busy, watched]
+        await read_model.apply(helping(lock("busy"), sequence=2))
+        assert (await read_model.helpers(HelperFilter("@lock/", waiting=True), limit=9)).helpers == []
+
+    async def test_a_foreign_cursor_of_helpers_is_refused(self, read_model: ReadModel) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            await read_model.helpers(HelperFilter("@"), limit=2, cursor="x")
+        assert refused.value.field == "cursor"
+
     async def test_clear_forgets_everything(self, read_model: ReadModel) -> None:
         await read_model.apply(update(document(), history=(row(1),)))
+        await read_model.apply(helping(lock()))
         await read_model.clear()
+        assert await read_model.helper(lock().id) is None
         assert dict(await read_model.positions()) == {}
         assert await read_model.get("order-checkout/A-1") is None
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == []

@@ -16,7 +16,7 @@ _CHARS_MAX = 2048
 
 
 class Place(NamedTuple):
-    """The last instance of a page: the next page begins below it."""
+    """The last entity of a page: the next page begins after it. ``updated_ms`` 0 in lists that are ordered by id."""
 
     updated_ms: int
     id: str

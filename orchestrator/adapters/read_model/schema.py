@@ -1,6 +1,7 @@
 """The tables of the read model. All names begin with ``read_``: in the embedded default they stand in the log's file.
 
 - A document is one JSON text beside the columns that queries look at; nothing is taken from it in SQL.
+- Mailboxes, locks and tables stand in ``read_helpers``; ``sequence`` is the place of the record that was applied last.
 - ``read_meta`` holds the schema version. Tables of another version are dropped and made anew: the log has everything.
 - ``at_ms`` of a history row is there so that what the log itself would have dropped can be dropped here too.
 """
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, inspect, select
 
-__all__ = ["HISTORY", "INSTANCES", "POSITIONS", "SCHEMA_VERSION", "prepare"]
+__all__ = ["HELPERS", "HISTORY", "INSTANCES", "POSITIONS", "SCHEMA_VERSION", "prepare"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TABLES = MetaData()
 
@@ -44,6 +45,15 @@ HISTORY = Table(
     Column("record", Text, nullable=False),
 )
 Index("read_history_by_time", HISTORY.c.at_ms)
+
+HELPERS = Table(
+    "read_helpers",
+    _TABLES,
+    Column("id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+)
 
 POSITIONS = Table(
     "read_positions",

@@ -14,21 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, Engine, Executable, and_, bindparam, delete, or_, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...codec.documents import decode_document, encode_document
+from ...codec.entities import decode_helper, encode_helper
 from ...errors import ConfigurationError, InvalidRequest, TransientError
 from ...messages.document import Document
+from ...messages.helpers import Helper, Lock, Mailbox, Table
 from ...messages.history import HistoryRecord
 from ...ports.log import TopicPartition
-from ...ports.read_model import HistoryRow, InstanceFilter, Page, Update
+from ...ports.read_model import HelperFilter, HelperPage, HistoryRow, InstanceFilter, Page, Update
 from .cursors import Place, decode_cursor, encode_cursor
 from .dialects import insert, open_engine
-from .schema import HISTORY, INSTANCES, POSITIONS, prepare
+from .schema import HELPERS, HISTORY, INSTANCES, POSITIONS, prepare
 
 __all__ = ["SqlReadModel"]
 
@@ -36,6 +38,8 @@ T = TypeVar("T")
 
 _DEADLINE_SECONDS = 10.0
 _PRUNE_EVERY = 64
+_LAST_CHARACTER = "\U0010ffff"
+"""No id has a greater one."""
 _PRUNE_ROWS = 2_000
 _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 
@@ -50,6 +54,13 @@ _UPSERT = insert(INSTANCES).on_conflict_do_update(
 )
 _REMOVE = delete(INSTANCES).where(INSTANCES.c.id == bindparam("gone"))
 _REMEMBER = insert(HISTORY).on_conflict_do_nothing(index_elements=[HISTORY.c.instance, HISTORY.c.sequence])
+_NEWER_HELPER = insert(HELPERS).excluded
+_UPSERT_HELPER = insert(HELPERS).on_conflict_do_update(
+    index_elements=[HELPERS.c.id],
+    set_={column.name: _NEWER_HELPER[column.name] for column in HELPERS.c if column.name != "id"},
+    where=HELPERS.c.sequence <= _NEWER_HELPER.sequence,
+)
+_REMOVE_HELPER = delete(HELPERS).where(HELPERS.c.id == bindparam("gone"), HELPERS.c.sequence <= bindparam("at"))
 _MOVE = insert(POSITIONS).on_conflict_do_update(
     index_elements=[POSITIONS.c.topic, POSITIONS.c.part],
     set_={"next": insert(POSITIONS).excluded.next},
@@ -103,7 +114,8 @@ class SqlReadModel:
             gone = [{"gone": instance} for instance, document in update.documents.items() if document is None]
             rows = [_history_columns(row) for row in update.history]
             positions = [{"topic": at.topic, "part": at.partition, "next": n} for at, n in update.positions.items()]
-            return [(_REMOVE, gone), (_UPSERT, live), (_REMEMBER, rows), (_MOVE, positions)]
+            changes = [(_REMOVE, gone), (_UPSERT, live), *_helper_changes(update), (_REMEMBER, rows)]
+            return [*changes, (_MOVE, positions)]
 
         # Made ready in the thread, before the transaction: neither the event loop nor the log's writer waits for it.
         statements = await self._in_thread(self._writer, prepare_rows)
@@ -156,9 +168,32 @@ class SqlReadModel:
         rows = await self._read(lambda connection: connection.execute(query).all())
         return [HistoryRow(row.sequence, _HISTORY.validate_json(row.record)) for row in rows]
 
+    async def helper(self, entity: str) -> Helper | None:
+        query = select(HELPERS.c.document).where(HELPERS.c.id == entity)
+        text = await self._read(lambda connection: connection.scalar(query))
+        return decode_helper(text.encode()) if text is not None else None
+
+    async def helpers(self, where: HelperFilter, *, limit: int, cursor: str | None = None) -> HelperPage:
+        """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
+        if limit < 1:
+            raise InvalidRequest(f"the limit is {limit}; give 1 or more", field="limit")
+        query = (
+            select(HELPERS.c.document)
+            .where(HELPERS.c.id >= where.prefix, HELPERS.c.id < where.prefix + _LAST_CHARACTER)
+            .order_by(HELPERS.c.id)
+            .limit(limit + 1)
+        )
+        if where.waiting:
+            query = query.where(HELPERS.c.waiting > 0)
+        if cursor is not None:
+            query = query.where(HELPERS.c.id > decode_cursor(cursor).id)
+        texts: Sequence[str] = await self._read(lambda connection: connection.scalars(query).all())
+        helpers = [decode_helper(text.encode()) for text in texts[:limit]]
+        return HelperPage(helpers, encode_cursor(Place(0, helpers[-1].id)) if len(texts) > limit else None)
+
     async def clear(self) -> None:
         def run(connection: Connection) -> None:
-            for table in (POSITIONS, HISTORY, INSTANCES):
+            for table in (POSITIONS, HISTORY, INSTANCES, HELPERS):
                 connection.execute(delete(table))
 
         await self._write(run)
@@ -216,6 +251,33 @@ def _columns(document: Document) -> dict[str, Any]:
         "updated_ms": document.updated_ms,
         "document": encode_document(document).decode(),
     }
+
+
+def _helper_changes(update: Update) -> list[tuple[Executable, list[dict[str, Any]]]]:
+    gone = [{"gone": id, "at": row.sequence} for id, row in update.helpers.items() if row.helper is None]
+    live = [
+        {
+            "id": id,
+            "sequence": row.sequence,
+            "waiting": _waiting_count(row.helper),
+            "document": encode_helper(row.helper).decode(),
+        }
+        for id, row in update.helpers.items()
+        if row.helper is not None
+    ]
+    return [(_REMOVE_HELPER, gone), (_UPSERT_HELPER, live)]
+
+
+def _waiting_count(helper: Helper) -> int:
+    match helper:
+        case Mailbox():
+            return len(helper.watchers)
+        case Lock():
+            return len(helper.waiting)
+        case Table():
+            return 0
+        case _:
+            assert_never(helper)
 
 
 def _history_columns(row: HistoryRow) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..messages.entities import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.helpers import Helper, Lock, Mailbox, Table
@@ -24,7 +24,11 @@ def is_helper(entity: str) -> bool:
 
 
 def decide_helper(
-    entity: Helper | None, arrival: Arrival, limits: Limits = _DEFAULT, subscribers: Sequence[str] = ()
+    entity: Helper | None,
+    arrival: Arrival,
+    limits: Limits = _DEFAULT,
+    subscribers: Sequence[str] = (),
+    branches: Collection[str] = (),
 ) -> Answer:
     """What happens to a helper entity when a message arrives.
 
@@ -33,6 +37,7 @@ def decide_helper(
         arrival: the message and the time.
         limits: see ``Limits``.
         subscribers: instances that a published event goes to whether they wait for it or not.
+        branches: that rules for a table may name.
     """
     match arrival.message, entity:
         case (Published() | Watch() | Unwatch()) as message, (Mailbox() | None) as box:
@@ -40,7 +45,7 @@ def decide_helper(
         case (Acquire() | Release() | ProbeLock()) as message, (Lock() | None) as lock:
             return decide_lock(lock, message, arrival.now_ms)
         case (Lookup() | SetRules()) as message, (Table() | None) as table:
-            return decide_table(table, message, arrival.now_ms)
+            return decide_table(table, message, arrival.now_ms, branches)
         case TimerFired() as timer, Mailbox() as box:
             if box.timers.get(timer.timer) == timer.due_ms and timer.due_ms <= arrival.now_ms:
                 return forget(box, arrival.now_ms)

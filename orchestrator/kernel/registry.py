@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import to_json
 
 from ...sagas import DefinitionError
 from ...sagas.definition import AnyDefinition
+from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document
 from ..messages.entities import Published
@@ -37,6 +38,7 @@ class Registry:
                     raise DefinitionError(
                         f"two different contracts are called {contract.name!r}; share one, or rename the other"
                     )
+        self._tables = _tables(self._by_version.values())
         self._newest = {name: self._by_version[name, version] for name, version in sorted(self._by_version)}
 
     def find(self, name: str, version: int | None = None) -> AnyDefinition | None:
@@ -63,6 +65,11 @@ class Registry:
         """Every queue that any deployed definition sends to."""
         return frozenset(queue for saga in self for queue in saga.queues)
 
+    @property
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Every table that any deployed definition routes by, and the branches that its rules may name."""
+        return self._tables
+
     def subscribers(self, event: Published) -> tuple[str, ...]:
         """The instances of process managers that a published event goes to.
 
@@ -79,6 +86,15 @@ class Registry:
                     raise ValueError(f"the key of {event.event!r} in {definition!r} is {key!r}, not a text")
                 found.append(instance_id(definition.name, key))
         return tuple(found)
+
+
+def _tables(definitions: Iterable[AnyDefinition]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for definition in definitions:
+        for node in (spot.node for spot in definition.tree):
+            if isinstance(node, Route):
+                found.setdefault(node.table, {}).update((branch.label, None) for branch in node.branches)
+    return {name: tuple(found[name]) for name in sorted(found)}
 
 
 def _with_children(definitions: Iterable[AnyDefinition]) -> list[AnyDefinition]:

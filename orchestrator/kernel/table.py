@@ -7,11 +7,11 @@ given, or cannot be compared, does not match.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
-from ..messages.entities import Lookup, Routed, Rule, SetRules, ToTable
+from ..messages.entities import Lookup, Routed, Rule, SetRules, ToTable, table_name
 from ..messages.helpers import Table
 from ..messages.outputs import Answer, Outcome, Tell
 from ..messages.values import JsonObject
@@ -31,25 +31,37 @@ OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
 _RULES_MAX = 1_000
 
 
-def check_rules(rules: Sequence[Rule]) -> str | None:
-    """What is wrong with rules, and how to mend it; None: nothing."""
+def check_rules(rules: Sequence[Rule], branches: Collection[str]) -> str | None:
+    """What is wrong with rules, and how to mend it; None: nothing.
+
+    Args:
+        rules: in their order.
+        branches: those that any deployed definition has for the table.
+    """
     if len(rules) > _RULES_MAX:
         return f"there are {len(rules):,} rules; give at most {_RULES_MAX:,}"
     for number, rule in enumerate(rules, start=1):
+        if rule.to not in branches:
+            known = f"there are: {', '.join(sorted(branches))}" if branches else "none routes by this table"
+            return f"rule {number}: no deployed definition has a branch {rule.to!r}; {known}"
         for fact, wanted in rule.when.items():
-            at = f"rule {number}, fact {fact!r}"
-            if isinstance(wanted, list):
-                return f"{at}: a list is compared by {{'in': [...]}}"
-            if isinstance(wanted, dict):
-                if len(wanted) != 1 or next(iter(wanted)) not in OPERATORS:
-                    return f"{at}: give one of the operators {', '.join(OPERATORS)}, not {', '.join(wanted) or 'none'}"
-                if "in" in wanted and not isinstance(wanted["in"], list):
-                    return f"{at}: 'in' takes a list"
+            if (wrong := _condition(wanted)) is not None:
+                return f"rule {number}, fact {fact!r}: {wrong}"
     return None
 
 
-def decide_table(table: Table | None, message: ToTable, now_ms: int) -> Answer:
-    """What a table does with a message."""
+def _condition(wanted: object) -> str | None:
+    if isinstance(wanted, list):
+        return "a list is compared by {'in': [...]}"
+    if not isinstance(wanted, dict):
+        return None
+    if len(wanted) != 1 or next(iter(wanted)) not in OPERATORS:
+        return f"give one of the operators {', '.join(OPERATORS)}, not {', '.join(wanted) or 'none'}"
+    return "'in' takes a list" if "in" in wanted and not isinstance(wanted["in"], list) else None
+
+
+def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: Collection[str]) -> Answer:
+    """What a table does with a message. ``branches``: those that any deployed definition has for it."""
     match message:
         case Lookup():
             to = next((rule.to for rule in table.rules if _matches(rule, message.facts)), None) if table else None
@@ -62,20 +74,21 @@ def decide_table(table: Table | None, message: ToTable, now_ms: int) -> Answer:
             )
             return Answer(entity=table, outcome=Outcome.UNCHANGED, actions=(Tell(message=routed),))
         case SetRules():
-            return _set(table, message, now_ms)
+            return _set(table, message, now_ms, branches)
         case _:
             assert_never(message)
 
 
-def _set(table: Table | None, message: SetRules, now_ms: int) -> Answer:
-    before = table or Table(id=message.instance, name=message.instance.split("/", 1)[1])
+def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collection[str]) -> Answer:
+    """Rules that stand already are not refused whatever version is named: a request may be repeated."""
+    before = table or Table(id=message.instance, name=table_name(message.instance))
+    if table is not None and table.rules == message.rules:
+        return Answer(entity=table, outcome=Outcome.UNCHANGED, reason="the rules are so already")
     if message.version is not None and message.version != before.version:
         reason = f"the table is at version {before.version}, not {message.version}; look at it and try again"
         return Answer(entity=table, outcome=Outcome.REFUSED, reason=reason)
-    if (wrong := check_rules(message.rules)) is not None:
+    if (wrong := check_rules(message.rules, branches)) is not None:
         return Answer(entity=table, outcome=Outcome.REFUSED, reason=wrong)
-    if table is not None and table.rules == message.rules:
-        return Answer(entity=table, outcome=Outcome.UNCHANGED, reason="the rules are so already")
     after = replace(
         before,
         revision=before.revision + 1,

@@ -37,6 +37,7 @@ __all__ = [
     "lock_id",
     "mailbox_id",
     "table_id",
+    "table_name",
 ]
 
 
@@ -53,6 +54,11 @@ def lock_id(name: str) -> str:
 def table_id(name: str) -> str:
     """The entity that holds the rules of a dynamic router."""
     return f"@table/{name}"
+
+
+def table_name(id: str) -> str:
+    """The name of the table of that id."""
+    return id.partition("/")[2]
 
 
 class ChildEnd(StrEnum):

@@ -21,7 +21,7 @@ from ..codec.inputs import decode_input, encode_request
 from ..codec.wire import BadRecord
 from ..kernel import Limits, Registry, block, decide, decide_helper, is_helper
 from ..messages.document import CauseKind, Document
-from ..messages.entities import EventCame, Published, SetRules
+from ..messages.entities import EventCame, Published, SetRules, table_name
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Message, Start, TimerFired
@@ -177,7 +177,8 @@ class BatchWork:
                 subscribers = self._setup.registry.subscribers(message)
             except Exception as error:  # the author's model or key function: the others still get the event
                 unfit = f"no process manager can take it: {type(error).__name__}: {error}"
-        answer = decide_helper(helper, arrival, self._setup.limits, subscribers)
+        branches = self._setup.registry.tables.get(table_name(message.instance), ())
+        answer = decide_helper(helper, arrival, self._setup.limits, subscribers, branches)
         if unfit and record is not None:
             self._dead(record, unfit)
         encoded = encode_helper(answer.entity) if answer.entity is not None else None

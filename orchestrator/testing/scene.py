@@ -20,7 +20,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_helper, is_helper
 from ..messages.document import Attention, Document, Status, StepStatus
-from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id
+from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
 from ..messages.forwarding import forwarded
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
@@ -347,7 +347,8 @@ class Scene:
             if is_helper(current.instance):
                 helper = None if isinstance(entity, Document) else entity
                 subscribers = self.registry.subscribers(current) if isinstance(current, Published) else ()
-                answer = decide_helper(helper, arrival, subscribers=subscribers)
+                branches = self.registry.tables.get(table_name(current.instance), ())
+                answer = decide_helper(helper, arrival, subscribers=subscribers, branches=branches)
                 after, actions = answer.entity, answer.actions
             else:
                 document = entity if isinstance(entity, Document) else None

@@ -18,10 +18,12 @@ from .edge import Edge
 from .events import EventBody, events_router
 from .graphs import graphs_router
 from .health import health_router
+from .helpers import helpers_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
 from .problems import Problem, handlers
 from .settings import ApiSettings
+from .tables import RulesBody, tables_router
 
 __all__ = ["create_app"]
 
@@ -59,6 +61,8 @@ def create_app(
     app.include_router(cases_router(client))
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))
+    app.include_router(tables_router(client, settings))
+    app.include_router(helpers_router(client))
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
@@ -71,7 +75,7 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody)]
+    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody, RulesBody)]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 from ..orchestrator.client.checks import split_instance
 from ..orchestrator.errors import InvalidRequest
 
-__all__ = ["INSTANCES", "instance_of", "instance_path", "sent_path"]
+__all__ = ["INSTANCES", "instance_of", "instance_path", "segment_of", "sent_path"]
 
 INSTANCES = "/v1/instances"
 
@@ -37,6 +37,18 @@ def instance_of(definition: str, key: str) -> str:
         ) from error
     split_instance(instance)
     return instance
+
+
+def segment_of(sent: str, field: str) -> str:
+    """The text that one segment names, as it was sent.
+
+    Raises:
+        InvalidRequest: it is not UTF-8.
+    """
+    try:
+        return unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the path is not percent-encoded UTF-8; encode it as one segment", field=field) from error
 
 
 def sent_path(raw_path: bytes | None, path: str) -> str:

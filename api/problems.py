@@ -26,7 +26,9 @@ from ..orchestrator.errors import (
     UnknownDefinition,
     UnknownEvent,
     UnknownInstance,
+    UnknownTable,
     ValueTooLarge,
+    VersionConflict,
 )
 from ..orchestrator.tracing import trace_id_of
 from .paths import instance_path
@@ -71,11 +73,13 @@ _KINDS = {
     "unknown-path": _Kind(404, "There is nothing at this path", "there is nothing at /v1/saga; see /openapi.json"),
     "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
+    "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
     "method-not-allowed": _Kind(405, "The path knows other methods", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is taken", "'order-checkout/A-1' was started with another input"),
     "act-refused": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was refused: it is ended"),
+    "version-conflict": _Kind(409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; look at its rules"),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
     "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: Field required"),
@@ -158,11 +162,15 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("unknown-definition", text, trace_id=trace_id)
         case UnknownEvent():
             return problem("unknown-event", text, trace_id=trace_id)
+        case UnknownTable():
+            return problem("unknown-table", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, trace_id=trace_id, headers=where)
+        case VersionConflict():
+            return problem("version-conflict", text, trace_id=trace_id)
         case ActRefused() | Conflict():
             return problem("act-refused", text, trace_id=trace_id)
         case TransientError():

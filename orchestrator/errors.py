@@ -6,11 +6,11 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              who asked (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, UnknownEvent   no such thing is deployed here
-    │   ├── UnknownInstance      no such instance inside the retention window
+    │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
-    │       └── ActRefused       an operator's act that is illegal in this status
+    │       ├── ActRefused       an operator's act that is illegal in this status
+    │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
     │   └── NotYetDecided, InboxUnavailable (workers)
@@ -45,7 +45,9 @@ __all__ = [
     "UnknownDefinition",
     "UnknownEvent",
     "UnknownInstance",
+    "UnknownTable",
     "ValueTooLarge",
+    "VersionConflict",
 ]
 
 
@@ -79,6 +81,15 @@ class UnknownEvent(CallerError):
         self.event = event
 
 
+class UnknownTable(CallerError):
+    """No definition that is deployed here routes by a table of that name."""
+
+    def __init__(self, table: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; there are: {', '.join(known)}" if known else "; no deployed definition routes by one"
+        super().__init__(f"there is no table {table!r}{hint}")
+        self.table = table
+
+
 class UnknownInstance(CallerError):
     """No instance of that id exists, or its retention window is over."""
 
@@ -108,6 +119,14 @@ class ActRefused(Conflict):
     def __init__(self, instance: str, act: str, status: str, reason: str) -> None:
         super().__init__(f"{act} of {instance!r} was refused: {reason}")
         self.instance, self.act, self.status, self.reason = instance, act, status, reason
+
+
+class VersionConflict(Conflict):
+    """The rules of a table are not those that the request was to replace: somebody has changed them meanwhile."""
+
+    def __init__(self, table: str, version: int, actual: int) -> None:
+        super().__init__(f"table {table!r} is at version {actual}, not {version}; look at its rules, then try again")
+        self.table, self.version, self.actual = table, version, actual
 
 
 class TransientError(SagalineError):

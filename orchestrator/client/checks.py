@@ -16,6 +16,9 @@ from ..errors import InvalidRequest
 from ..messages.inputs import JsonObject
 
 __all__ = [
+    "BY_CHARS_MAX",
+    "ID_CHARS_MAX",
+    "REASON_CHARS_MAX",
     "KEY_BYTES_MAX",
     "KEY_CHARS_MAX",
     "check_body",
@@ -26,6 +29,9 @@ __all__ = [
     "split_instance",
 ]
 
+BY_CHARS_MAX = 256
+REASON_CHARS_MAX = 2_000
+ID_CHARS_MAX = 256
 KEY_CHARS_MAX = 256
 KEY_BYTES_MAX = 512
 _FORBIDDEN = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator"}

@@ -2,17 +2,14 @@
 
 A start or an act carries a request id and is appended to ``inputs``; the history record that names the id says what
 became of it. Queries are answered from the read model; what this client itself has started is waited for, so that it
-can always be read back.
+can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the helper entities.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
@@ -20,13 +17,10 @@ from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..codec.entities import encode_entity
-from ..codec.inputs import encode_request
-from ..codec.wire import BadRecord
 from ..errors import (
     ActRefused,
     CorruptRecord,
     InvalidRequest,
-    NotYetDecided,
     StartConflict,
     TransientError,
     UnknownDefinition,
@@ -39,56 +33,30 @@ from ..messages.entities import Published, mailbox_id
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, ActName, Start
 from ..messages.outputs import Outcome
-from ..ports.clock import Clock
-from ..ports.log import Log, TopicPartition
-from ..ports.read_model import HistoryRow, InstanceFilter, Page, ReadModel
-from ..ports.topics import Topics
-from ..tracing import SpanKind, Tracing, fresh_traceparent, trace_id_of
-from .checks import check_body, check_input, check_json, check_key, check_text, split_instance
-from .feed import Feed
+from ..ports.read_model import HistoryRow, InstanceFilter, Page
+from .asking import Asking
+from .checks import (
+    BY_CHARS_MAX,
+    ID_CHARS_MAX,
+    REASON_CHARS_MAX,
+    check_body,
+    check_input,
+    check_json,
+    check_key,
+    check_text,
+    split_instance,
+)
+from .helpers import Locks, Mailboxes
 from .overdue import overdue_steps
+from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, Started
+from .tables import Tables
 
-__all__ = ["Client", "ClientParts", "Projection"]
+__all__ = ["Client"]
 
 DEFAULT_WAIT = timedelta(seconds=10)
-_OPEN_SECONDS = 10.0
-_READ_WAIT_SECONDS = 2.0
-_OWN_WRITES_MAX = 10_000
 _LAG_MAX = 10_000
-_BY_CHARS_MAX = 256
-_REASON_CHARS_MAX = 2_000
-_ID_CHARS_MAX = 256
 _ALL = InstanceFilter()
-
-
-class Projection(Protocol):
-    """What a client needs of the projector."""
-
-    async def passed(
-        self, instance: str, revision: int, history: tuple[TopicPartition, int], *, timeout: float
-    ) -> bool: ...
-
-    async def lag(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientParts:
-    """What a client stands on. ``feed`` and ``projector`` are run by whoever made them."""
-
-    log: Log
-    topics: Topics
-    registry: Registry
-    clock: Clock
-    tracing: Tracing
-    read_model: ReadModel
-    projector: Projection
-    feed: Feed
-
-
-class _OwnWrite(NamedTuple):
-    revision: int
-    history: tuple[TopicPartition, int]
 
 
 class Client:
@@ -96,9 +64,10 @@ class Client:
 
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
-        self._source = f"/{parts.topics.namespace}/client"
-        self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
-        self._latest: dict[TopicPartition, str] = {}
+        self._asking = Asking(parts)
+        self.tables = Tables(parts, self._asking)
+        self.locks = Locks(parts.read_model)
+        self.mailboxes = Mailboxes(parts.read_model)
 
     @property
     def registry(self) -> Registry:
@@ -143,7 +112,7 @@ class Client:
             input=check_input(saga, input),
             version=version if version is not None or isinstance(definition, str) else saga.version,
         )
-        record, trace = await self._ask(start, wait, traceparent)
+        record, trace = await self._asking.ask(start, wait, traceparent)
         if record.outcome is Outcome.REFUSED:
             if record.status is not None:
                 raise StartConflict(start.instance)
@@ -192,15 +161,15 @@ class Client:
         """
         split_instance(instance)
         request = Act(
-            id=check_text(request_id, "request_id", _ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
+            id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
             instance=instance,
             act=act,
-            by=check_text(by, "by", _BY_CHARS_MAX),
-            reason=check_text(reason, "reason", _REASON_CHARS_MAX),
-            step=check_text(on.step, "step", _ID_CHARS_MAX) if on is not None else "",
+            by=check_text(by, "by", BY_CHARS_MAX),
+            reason=check_text(reason, "reason", REASON_CHARS_MAX),
+            step=check_text(on.step, "step", ID_CHARS_MAX) if on is not None else "",
             value=check_json(on.value, "value") if on is not None and on.value is not None else None,
         )
-        record, trace = await self._ask(request, wait, traceparent)
+        record, trace = await self._asking.ask(request, wait, traceparent)
         if record.status is None:
             raise UnknownInstance(instance)
         if record.outcome is Outcome.REFUSED:
@@ -252,17 +221,16 @@ class Client:
         if id is not None and not id:
             raise InvalidRequest("the id is empty; leave it out, or give one", field="id")
         published = Published(
-            id=check_text(id, "id", _ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
+            id=check_text(id, "id", ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
             instance=mailbox_id(name, check_key(key)),
             event=name,
             key=key,
             body=check_body(known[name].model, body),
             keep_ms=to_ms(known[name].keep),
-            source=self._source,
+            source=self._asking.source,
         )
-        record = encode_entity(
-            parts.topics.inputs, published, source=self._source, now_ms=parts.clock.now_ms(), traceparent=traceparent
-        )
+        topic, source, now_ms = parts.topics.inputs, self._asking.source, parts.clock.now_ms()
+        record = encode_entity(topic, published, source=source, now_ms=now_ms, traceparent=traceparent)
         await parts.log.append([record])
         return published.id
 
@@ -275,7 +243,7 @@ class Client:
             TransientError: the read model has not followed yet, or does not answer.
         """
         split_instance(instance)
-        followed = await self._own_write_is_there(instance)
+        followed = await self._asking.followed(instance)
         document = await self._parts.read_model.get(instance)
         if document is None:
             raise UnknownInstance(instance) if followed else _lagging(instance)
@@ -288,10 +256,7 @@ class Client:
             InvalidRequest: the cursor is not one of ours.
             TransientError: the read model does not answer.
         """
-        if self._latest:
-            # Decisions of a partition become visible in their order: its latest one stands for all before it.
-            latest, self._latest = self._latest, {}
-            await asyncio.gather(*map(self._own_write_is_there, latest.values()))
+        await self._asking.all_followed()
         return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
 
     async def overdue(self, definition: str | None = None, *, limit: int = 1_000) -> Sequence[Overdue]:
@@ -324,7 +289,7 @@ class Client:
             TransientError: as ``get``.
         """
         split_instance(instance)
-        followed = await self._own_write_is_there(instance)
+        followed = await self._asking.followed(instance)
         rows = await self._parts.read_model.history(instance, after=after, limit=limit)
         if not rows and await self._nothing_known(instance):
             raise UnknownInstance(instance) if followed else _lagging(instance)
@@ -357,64 +322,10 @@ class Client:
             field="version",
         )
 
-    async def _ask(self, request: Start | Act, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
-        """Sends a request and waits for its decision; the record and the trace id."""
-        parts = self._parts
-        if trace_id_of(parent) is None:
-            parent = None if parts.tracing.enabled else fresh_traceparent(parts.clock.new_id())
-        what = request.act.value if isinstance(request, Act) else "start"
-        attributes = {"sagaline.instance": request.instance}
-        span = parts.tracing.start(f"request {what}", parent, kind=SpanKind.PRODUCER, attributes=attributes)
-        try:
-            record = await self._send(_traced(request, span.traceparent), wait)
-        except BaseException as error:
-            span.end(type(error).__name__)
-            raise
-        span.set({"sagaline.outcome": record.outcome.value})
-        span.end()
-        return record, trace_id_of(span.traceparent)
-
-    async def _send(self, request: Start | Act, wait: timedelta) -> HistoryRecord:
-        parts = self._parts
-        async with parts.feed.expect(request.id, timeout=_OPEN_SECONDS) as answer:
-            await parts.log.append(
-                [encode_request(parts.topics.inputs, request, source=self._source, now_ms=parts.clock.now_ms())]
-            )
-            try:
-                found = await answer.wait(wait.total_seconds())
-            except BadRecord as error:
-                raise CorruptRecord(parts.topics.history, f"the decision about {request.id}: {error}") from error
-        if found is None:
-            raise NotYetDecided(request.instance, request.id)
-        record, partition, offset = found
-        if record.status is not None:
-            self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
-            self._latest[partition] = request.instance
-        return record
-
-    def _remember(self, instance: str, write: _OwnWrite) -> None:
-        self._own[instance] = write
-        self._own.move_to_end(instance)
-        if len(self._own) > _OWN_WRITES_MAX:
-            self._own.popitem(last=False)
-
-    async def _own_write_is_there(self, instance: str) -> bool:
-        write = self._own.get(instance)
-        if write is None:
-            return True
-        there = await self._parts.projector.passed(instance, write.revision, write.history, timeout=_READ_WAIT_SECONDS)
-        if there and self._own.get(instance) is write:
-            del self._own[instance]
-        return there
-
     async def _nothing_known(self, instance: str) -> bool:
         if await self._parts.read_model.get(instance) is not None:
             return False
         return not await self._parts.read_model.history(instance, limit=1)
-
-
-def _traced(request: Start | Act, traceparent: str | None) -> Start | Act:
-    return replace(request, traceparent=traceparent)
 
 
 def _status(record: HistoryRecord) -> Status:

@@ -12,8 +12,8 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.entities import encode_entity
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.entities import Published, Rule, SetRules, mailbox_id, table_id
-from sagaline.orchestrator.messages.inputs import Message, Refused
-from sagaline.sagas import Event, Saga, step
+from sagaline.orchestrator.messages.inputs import ActName, Message, Refused
+from sagaline.sagas import Event, Saga, pivot, step
 from sagaline.sagas.nodes import each, emit, expect, parallel, route, run, wait
 from tests.engine_world import Answer, Ask, Note, World, do_first, do_second, open_log, two_steps, undo_first, world
 
@@ -140,6 +140,30 @@ async def test_two_instances_in_a_deadlock_do_not_wait_for_ever(log: SqliteLog) 
         assert document.cause is not None
         assert document.cause.kind == "deadlock"
         assert "ab/1" in document.cause.message
+
+
+async def test_a_deadlock_past_the_pivot_is_shown_as_a_case_that_names_the_cycle(log: SqliteLog) -> None:
+    """Nobody may be unwound there; once the other has ended, a retry goes on."""
+
+    def locking(name: str, first: str, second: str) -> Saga[Note]:
+        one = step(do_first, name="one", locks=first)(lambda s: Ask(text=s.text))
+        two = step(do_second, name="two", locks=second)(lambda s: Ask(text=s.text))
+        return Saga(name, Note, flow=[pivot, one, two])
+
+    async with world(log, [locking("ab", "a", "b"), locking("ba", "b", "a")]) as w:
+        one, other = await w.start("1", definition="ab"), await w.start("1", definition="ba")
+        for command in [await w.command(one, "one"), await w.command(other, "one")]:
+            await w.reply(command, Answer(text="ok"))
+        await w.decided(other, lambda record: record.status is Status.ATTENTION)
+        document = await w.document(other)
+        assert document is not None
+        assert document.attention is not None
+        assert (document.attention.kind, document.attention.step) == ("deadlock", "two")
+        for name in ("deadlock: ", "ab/1", "ba/1", "@lock/a", "@lock/b"):
+            assert name in document.attention.message
+        await w.act(other, ActName.ABANDON)
+        await w.reply(await w.command(one, "two"), Answer(text="ok"))
+        await w.decided(one, lambda record: record.status is Status.COMPLETED)
 
 
 async def test_a_changed_table_routes_the_next_instance_and_not_the_one_before(log: SqliteLog) -> None:

@@ -1,0 +1,129 @@
+"""``Asking``: a request goes into the log, and the record of its decision comes back from the feed.
+
+What was asked here is remembered until the read model has followed it, so that a client can always read back what it
+has started or changed itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple, assert_never
+
+from ..codec.entities import encode_entity
+from ..codec.inputs import encode_request
+from ..codec.wire import BadRecord
+from ..errors import CorruptRecord, NotYetDecided
+from ..kernel import is_helper
+from ..messages.entities import SetRules
+from ..messages.history import HistoryRecord
+from ..messages.inputs import Act, Start
+from ..ports.log import Outgoing, TopicPartition
+from ..tracing import SpanKind, fresh_traceparent, trace_id_of
+from .parts import ClientParts
+
+__all__ = ["Asking", "Question"]
+
+_OPEN_SECONDS = 10.0
+_READ_WAIT_SECONDS = 2.0
+_OWN_WRITES_MAX = 10_000
+
+Question = Start | Act | SetRules
+
+
+class _OwnWrite(NamedTuple):
+    revision: int
+    history: tuple[TopicPartition, int]
+
+
+class Asking:
+    """Safe for concurrent use by tasks of one event loop. ``source`` is who asks, on every record."""
+
+    def __init__(self, parts: ClientParts) -> None:
+        self._parts = parts
+        self.source = f"/{parts.topics.namespace}/client"
+        self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
+        self._latest: dict[TopicPartition, str] = {}
+
+    async def ask(self, request: Question, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
+        """Sends a request and waits for its decision; the record and the trace id.
+
+        Args:
+            request: its id is what the decision's record names.
+            wait: for the decision, once the request is in the log.
+            parent: the W3C context to go on from; None: a new trace.
+
+        Raises:
+            NotYetDecided: the request is in the log and no decision was seen within ``wait``.
+            LogUnavailable: it may or may not have been written.
+            ValueTooLarge: it is larger than the log takes.
+        """
+        parts = self._parts
+        if trace_id_of(parent) is None:
+            parent = None if parts.tracing.enabled else fresh_traceparent(parts.clock.new_id())
+        what = request.act.value if isinstance(request, Act) else request.kind
+        attributes = {"sagaline.instance": request.instance}
+        span = parts.tracing.start(f"request {what}", parent, kind=SpanKind.PRODUCER, attributes=attributes)
+        try:
+            record = await self._send(_traced(request, span.traceparent), wait)
+        except BaseException as error:
+            span.end(type(error).__name__)
+            raise
+        span.set({"sagaline.outcome": record.outcome.value})
+        span.end()
+        return record, trace_id_of(span.traceparent)
+
+    async def followed(self, entity: str) -> bool:
+        """Waits until the read model has what was asked about an entity here last. False: it is far behind."""
+        write = self._own.get(entity)
+        if write is None:
+            return True
+        there = await self._parts.projector.passed(entity, write.revision, write.history, timeout=_READ_WAIT_SECONDS)
+        if there and self._own.get(entity) is write:
+            del self._own[entity]
+        return there
+
+    async def all_followed(self) -> None:
+        """Waits until the read model has all that was asked here, or is far behind."""
+        if self._latest:
+            # Decisions of a partition become visible in their order: its latest one stands for all before it.
+            latest, self._latest = self._latest, {}
+            await asyncio.gather(*map(self.followed, latest.values()))
+
+    async def _send(self, request: Question, wait: timedelta) -> HistoryRecord:
+        parts = self._parts
+        async with parts.feed.expect(request.id, timeout=_OPEN_SECONDS) as answer:
+            await parts.log.append([self._encoded(request)])
+            try:
+                found = await answer.wait(wait.total_seconds())
+            except BadRecord as error:
+                raise CorruptRecord(parts.topics.history, f"the decision about {request.id}: {error}") from error
+        if found is None:
+            raise NotYetDecided(request.instance, request.id)
+        record, partition, offset = found
+        if record.status is not None or (is_helper(request.instance) and record.revision):
+            self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
+            self._latest[partition] = request.instance
+        return record
+
+    def _encoded(self, request: Question) -> Outgoing:
+        topic, now_ms = self._parts.topics.inputs, self._parts.clock.now_ms()
+        match request:
+            case Start() | Act():
+                return encode_request(topic, request, source=self.source, now_ms=now_ms)
+            case SetRules(traceparent=traceparent):
+                return encode_entity(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
+            case _:
+                assert_never(request)
+
+    def _remember(self, entity: str, write: _OwnWrite) -> None:
+        self._own[entity] = write
+        self._own.move_to_end(entity)
+        if len(self._own) > _OWN_WRITES_MAX:
+            self._own.popitem(last=False)
+
+
+def _traced(request: Question, traceparent: str | None) -> Question:
+    return replace(request, traceparent=traceparent)

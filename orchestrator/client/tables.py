@@ -1,0 +1,134 @@
+"""``Tables``: the rules of dynamic routers, shown and changed while flows run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConflict
+from ..kernel.table import check_rules
+from ..messages.entities import Rule, SetRules, table_id
+from ..messages.helpers import Table
+from ..messages.outputs import Outcome
+from ..ports.read_model import HelperFilter, HistoryRow
+from .asking import Asking
+from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .parts import ClientParts
+
+__all__ = ["RulesSet", "Tables"]
+
+_TABLES_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesSet:
+    """Rules stand. ``version`` is theirs; ``changed`` False: they stood already."""
+
+    table: str
+    version: int
+    changed: bool
+    trace_id: str | None
+
+
+class Tables:
+    """Every table that a deployed definition routes by. A change counts for whoever comes to a router after it; an
+    instance keeps the branch, and the version, by which it was routed.
+    """
+
+    def __init__(self, parts: ClientParts, asking: Asking) -> None:
+        self._parts, self._asking = parts, asking
+
+    def branches(self, name: str) -> tuple[str, ...]:
+        """What rules of a table may name.
+
+        Raises:
+            UnknownTable: no deployed definition routes by it.
+        """
+        known = self._parts.registry.tables
+        if name not in known:
+            raise UnknownTable(name, tuple(known))
+        return known[name]
+
+    async def list(self) -> Sequence[Table]:
+        """All of them by name; one that was never set is at version 0."""
+        await self._asking.all_followed()
+        page = await self._parts.read_model.helpers(HelperFilter(table_id("")), limit=_TABLES_MAX)
+        found = {each.name: each for each in page.helpers if isinstance(each, Table)}
+        return [found.get(name) or _unset(name) for name in self._parts.registry.tables]
+
+    async def get(self, name: str) -> Table:
+        """A table as it stands; at least as new as the last change by this client. Never set: at version 0.
+
+        Raises:
+            UnknownTable: no deployed definition routes by it.
+            TransientError: the read model has not followed yet, or does not answer.
+        """
+        self.branches(name)
+        followed = await self._asking.followed(table_id(name))
+        found = await self._parts.read_model.helper(table_id(name))
+        if not followed:
+            raise TransientError(f"table {name!r} was changed but cannot be read yet: the read model is behind")
+        return found if isinstance(found, Table) else _unset(name)
+
+    async def set(
+        self,
+        name: str,
+        rules: Sequence[Rule],
+        *,
+        version: int | None = None,
+        by: str = "",
+        reason: str = "",
+        request_id: str | None = None,
+        wait: timedelta = timedelta(seconds=10),
+        traceparent: str | None = None,
+    ) -> RulesSet:
+        """Replaces the rules of a table and returns when that is decided. The same rules again change nothing.
+
+        Args:
+            name: of the table.
+            rules: in their order; the first that holds decides.
+            version: the one that these rules replace, 0: none; None: whichever stands.
+            by: who asks, for the history; at most 256 characters.
+            reason: why, for the history; at most 2,000 characters.
+            request_id: names the request in the history; None: a fresh one is made.
+            wait: how long the decision is waited for.
+            traceparent: the W3C context to go on from; None: a new trace.
+
+        Raises:
+            UnknownTable: no deployed definition routes by it.
+            InvalidRequest: a rule can never work; the message says which and why. Or a text is malformed.
+            VersionConflict: the rules are no longer those of ``version``.
+            NotYetDecided, LogUnavailable, ValueTooLarge: as ``Client.start``.
+        """
+        if (wrong := check_rules(rules, self.branches(name))) is not None:
+            raise InvalidRequest(wrong, field="rules")
+        request = SetRules(
+            id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
+            instance=table_id(name),
+            rules=tuple(rules),
+            version=version,
+            by=check_text(by, "by", BY_CHARS_MAX),
+            reason=check_text(reason, "reason", REASON_CHARS_MAX),
+        )
+        record, trace = await self._asking.ask(request, wait, traceparent)
+        if record.outcome is Outcome.REFUSED and version is not None and version != record.revision:
+            raise VersionConflict(name, version, record.revision)
+        if record.outcome is not Outcome.APPLIED and record.outcome is not Outcome.UNCHANGED:
+            raise InvalidRequest(f"the engine refused the rules: {record.reason}", field="rules")
+        return RulesSet(table=name, version=record.revision, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
+
+    async def history(self, name: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
+        """Every request to change a table with a sequence above ``after``, oldest first, refused ones included.
+
+        Raises:
+            UnknownTable: no deployed definition routes by it.
+            TransientError: the read model does not answer.
+        """
+        self.branches(name)
+        await self._asking.followed(table_id(name))
+        return await self._parts.read_model.history(table_id(name), after=after, limit=limit)
+
+
+def _unset(name: str) -> Table:
+    return Table(id=table_id(name), name=name)

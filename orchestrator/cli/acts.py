@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 
 import typer
@@ -11,6 +10,7 @@ from ..messages.inputs import ActName
 from .options import Remote
 from .queries import instance_path
 from .remote import Json, request
+from .users import user
 
 __all__ = ["act"]
 
@@ -45,7 +45,7 @@ def act(
         Failure: the API refused; the sentence says why.
         Unreachable: nobody answers.
     """
-    body: Json = {"reason": reason, "by": by if by is not None else _user(), **(more or {})}
+    body: Json = {"reason": reason, "by": by if by is not None else user(), **(more or {})}
     status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))
@@ -54,10 +54,3 @@ def act(
     else:
         news = _PAST[name] if answer["changed"] else "stays as it is, that was so already"
         typer.echo(f"{instance} {news}: {answer['status']}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

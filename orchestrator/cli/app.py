@@ -14,6 +14,7 @@ from ..messages.document import Status
 from ..messages.inputs import ActName
 from .acts import act
 from .errors import Mistake
+from .helper_commands import add_helper_commands
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import case, history, list_instances, overdue, show
 from .starting import read_input, start
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+add_helper_commands(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of them.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of them.")]

@@ -13,7 +13,7 @@ from .options import Remote
 from .remote import Json, request
 from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out
 
-__all__ = ["case", "history", "history_rows", "instance_path", "list_instances", "overdue", "show"]
+__all__ = ["case", "history", "history_rows", "instance_path", "list_instances", "overdue", "segment", "show"]
 
 _PAGE_MAX = 100
 
@@ -27,7 +27,12 @@ def instance_path(instance: str) -> str:
     definition, slash, key = instance.partition("/")
     if not slash or not definition or not key:
         raise Mistake(f"{instance!r} is not an instance's id; write definition/key, as `saga list` shows it")
-    return f"/v1/instances/{quote(definition, safe='')}/{quote(key, safe='')}"
+    return f"/v1/instances/{segment(definition)}/{segment(key)}"
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
 
 
 def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:

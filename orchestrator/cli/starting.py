@@ -13,7 +13,7 @@ from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
 
-__all__ = ["read_input", "start"]
+__all__ = ["read_input", "read_json", "start"]
 
 
 def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
@@ -43,6 +43,18 @@ def read_input(given: str, option: str = "--input") -> Json:
     Raises:
         Mistake: it cannot be read, or is no JSON object.
     """
+    value, where = read_json(given, option)
+    if not isinstance(value, dict):
+        raise Mistake(f"{where} holds a JSON {type(value).__name__}; give one object with the fields of the state")
+    return value
+
+
+def read_json(given: str, option: str) -> tuple[object, str]:
+    """A value from JSON on the command line, ``@file`` or ``-``, and where it came from.
+
+    Raises:
+        Mistake: it cannot be read, or is no JSON.
+    """
     where = option
     if given == "-":
         where, given = "standard input", sys.stdin.read()
@@ -54,9 +66,6 @@ def read_input(given: str, option: str = "--input") -> Json:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise Mistake(f"{where} cannot be read: {reason}; give {option} @FILE with a file of JSON") from error
     try:
-        value = json.loads(given)
+        return json.loads(given), where
     except (ValueError, RecursionError) as error:
-        raise Mistake(f"{where} is not JSON: {error}; give one object, such as '{{\"order\": ...}}'") from error
-    if not isinstance(value, dict):
-        raise Mistake(f"{where} holds a JSON {type(value).__name__}; give one object with the fields of the state")
-    return value
+        raise Mistake(f"{where} is not JSON: {error}; mend it there") from error

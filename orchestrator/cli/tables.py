@@ -16,6 +16,7 @@ from .remote import Json
 __all__ = [
     "STYLES",
     "case_view",
+    "grid",
     "history_table",
     "instance_view",
     "instances_table",
@@ -39,6 +40,14 @@ STYLES = {
     StepStatus.BLOCKED: "bold red",
     StepStatus.UNDO_FAILED: "bold red",
 }
+
+
+def grid(*columns: str) -> Table:
+    """An empty table with these columns, none of which is cut off."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def print_out(what: RenderableType) -> None:
@@ -157,9 +166,7 @@ def _cause(cause: Json) -> Text:
 
 
 def _steps(steps: list[Json]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("step", "status", "attempts", "undo", "undo attempts", "since", "last error"):
-        table.add_column(name, overflow="fold")
+    table = grid("step", "status", "attempts", "undo", "undo attempts", "since", "last error")
     for step in steps:
         undo = step["undo"] or {"contract": "none", "attempts": ""}
         table.add_row(
@@ -191,9 +198,7 @@ def _matter(document: Json) -> str:
 
 def overdue_table(overdue: list[Json]) -> Table:
     """One line per step."""
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("instance", "step", "status", "overdue since", "given up at"):
-        table.add_column(column, overflow="fold")
+    table = grid("instance", "step", "status", "overdue since", "given up at")
     for each in overdue:
         table.add_row(
             Text(each["instance"]),

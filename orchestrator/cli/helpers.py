@@ -1,0 +1,117 @@
+"""``saga locks`` and ``saga mailboxes``: who holds what, who waits for whom, which events are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .options import Remote
+from .queries import segment
+from .remote import Json, request
+from .tables import grid, moment, print_out
+
+__all__ = ["list_locks", "list_mailboxes", "show_lock", "show_mailbox"]
+
+_PAGE_MAX = 200
+
+
+def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_json: bool) -> None:
+    """Prints locks that are held, by name.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    found = _pages(remote, "/v1/locks", {"prefix": prefix, "waiting": str(waiting).lower()}, "locks", limit)
+    if as_json:
+        typer.echo(json.dumps({"locks": found}))
+    elif not found:
+        typer.echo("nobody waits for a lock" if waiting else "no lock is held")
+    else:
+        print_out(_locks_table(found))
+
+
+def show_lock(remote: Remote, name: str, *, as_json: bool) -> None:
+    """Prints who holds a lock and who waits for it.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", f"/v1/locks/{segment(name)}")
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif found["holder"] is None:
+        typer.echo(f"nobody holds {name}")
+    else:
+        print_out(_locks_table([found]))
+
+
+def list_mailboxes(remote: Remote, event: str | None, *, waiting: bool, limit: int, as_json: bool) -> None:
+    """Prints mailboxes at which somebody waits or an event is kept.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    asked = {"event": event, "waiting": str(waiting).lower()}
+    found = _pages(remote, "/v1/mailboxes", asked, "mailboxes", limit)
+    if as_json:
+        typer.echo(json.dumps({"mailboxes": found}))
+    elif not found:
+        typer.echo("nobody waits for an event" if waiting else "nobody waits for an event, and none is kept")
+    else:
+        table = grid("event", "key", "waiting", "kept")
+        for each in found:
+            table.add_row(*map(Text, (each["event"], each["key"], str(each["waiting"]), str(each["kept"]))))
+        print_out(table)
+
+
+def show_mailbox(remote: Remote, event: str, key: str, *, as_json: bool) -> None:
+    """Prints who waits for an event of a key, and which ones are kept.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", f"/v1/mailboxes/{segment(event)}/{segment(key)}")
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found["waiting"] and not found["kept"]:
+        typer.echo(f"nobody waits for {event} of {key}, and none is kept")
+    else:
+        print_out(_mailbox_view(found))
+
+
+def _pages(remote: Remote, path: str, filters: Mapping[str, str | None], field: str, limit: int) -> list[Json]:
+    found: list[Json] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        asked = {**filters, "limit": min(_PAGE_MAX, limit - len(found)), "cursor": cursor}
+        _, page = request(remote, "GET", path, query=asked)
+        found += page[field]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    return found
+
+
+def _locks_table(locks: list[Json]) -> Table:
+    table = grid("lock", "", "instance", "step", "since")
+    for lock in locks:
+        for role, each in [("holds", lock["holder"]), *(("waits", each) for each in lock["waiting"])]:
+            name = lock["name"] if role == "holds" else ""
+            table.add_row(*map(Text, (name, role, each["instance"], each["step"], moment(each["since"]))))
+    return table
+
+
+def _mailbox_view(found: Json) -> RenderableType:
+    waiting = grid("who waits", "at step")
+    for each in found["waiting"]:
+        waiting.add_row(Text(each["instance"]), Text(each["step"]))
+    kept = grid("kept event", "until", "brought to", "body")
+    for each in found["kept"]:
+        taken = ", ".join(each["taken_by"]) or "nobody yet"
+        kept.add_row(*map(Text, (each["id"], moment(each["until"]), taken, json.dumps(each["body"]))))
+    return Group(*([waiting] if found["waiting"] else []), *([kept] if found["kept"] else []))

@@ -1,0 +1,142 @@
+"""``saga rules``: the tables of dynamic routers, shown and changed."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .errors import Mistake
+from .options import Remote
+from .queries import segment
+from .remote import Json, request
+from .starting import read_json
+from .tables import grid, moment, print_out
+from .users import user
+
+__all__ = ["list_rules", "rules_history", "set_rules", "show_rules"]
+
+_PAGE_MAX = 100
+_EXAMPLE = '[{"when": {"total": {">": 100}}, "to": "fast"}, {"when": {}, "to": "slow"}]'
+
+
+def list_rules(remote: Remote, *, as_json: bool) -> None:
+    """Prints every table that a deployed definition routes by.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", "/v1/tables")
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found["tables"]:
+        typer.echo("no deployed definition routes by a table")
+    else:
+        table = grid("table", "version", "rules", "branches", "changed", "by", "why")
+        for each in found["tables"]:
+            facts = (each["name"], str(each["version"]), str(len(each["rules"])), ", ".join(each["branches"]))
+            table.add_row(*map(Text, (*facts, moment(each["changed_at"]), each["changed_by"], each["reason"])))
+        print_out(table)
+
+
+def show_rules(remote: Remote, name: str, *, as_json: bool) -> None:
+    """Prints the rules of a table in their order. As JSON they can be changed and set again.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", _path(name))
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_out(_rules_view(found))
+
+
+def set_rules(
+    remote: Remote, name: str, *, file: str, version: int | None, reason: str, by: str | None, as_json: bool
+) -> None:
+    """Replaces the rules of a table by those of a file: a list of rules, or what ``saga rules show --json`` printed,
+    whose version is then the one that they replace.
+
+    Raises:
+        Mistake: the file holds no rules.
+        Failure: the API refused; the sentence says why.
+        Unreachable: nobody answers.
+    """
+    given, where = read_json(file if file == "-" else f"@{file}", "--file")
+    rules = given.get("rules") if isinstance(given, dict) else given
+    if not isinstance(rules, list):
+        raise Mistake(f"{where} holds no rules; give a list such as {_EXAMPLE}")
+    if version is None and isinstance(given, dict) and isinstance(given.get("version"), int):
+        version = given["version"]
+    body: Json = {"rules": rules, "version": version, "reason": reason, "by": by if by is not None else user()}
+    status, answer = request(remote, "PUT", _path(name), body=body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif status == 202:
+        typer.echo(f"{name}: the rules are accepted and not decided yet; look with: saga rules show {name}")
+    else:
+        news = "has these rules from now on" if answer["changed"] else "stays as it is, the rules stood already"
+        typer.echo(f"{name} {news}: version {answer['version']}")
+
+
+def rules_history(remote: Remote, name: str, *, limit: int, as_json: bool) -> None:
+    """Prints who changed a table when and why, oldest first.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    found: list[Json] = []
+    after: int | None = None
+    while len(found) < limit:
+        asked = {"after": after, "limit": min(_PAGE_MAX, limit - len(found))}
+        _, page = request(remote, "GET", f"{_path(name)}/history", query=asked)
+        found += page["changes"]
+        after = page["next"]
+        if after is None:
+            break
+    if as_json:
+        typer.echo(json.dumps({"name": name, "changes": found}))
+    elif not found:
+        typer.echo(f"nobody has set the rules of {name}")
+    else:
+        print_out(_changes_table(found))
+
+
+def _path(name: str) -> str:
+    return f"/v1/tables/{segment(name)}"
+
+
+def _rules_view(found: Json) -> RenderableType:
+    if not found["version"]:
+        head = f"{found['name']} was never set: every router takes its otherwise"
+    else:
+        changed, by = moment(found["changed_at"]), found["changed_by"] or "somebody"
+        why = f": {found['reason']}" if found["reason"] else ""
+        head = f"{found['name']} version {found['version']}, changed {changed} by {by}{why}"
+    return Group(Text(head), Text(f"branches: {', '.join(found['branches'])}"), _rules_table(found["rules"]))
+
+
+def _rules_table(rules: list[Json]) -> Table:
+    table = grid("rule", "when", "to")
+    for number, rule in enumerate(rules, start=1):
+        conditions = [f"{fact} {_condition(wanted)}" for fact, wanted in rule["when"].items()]
+        table.add_row(str(number), Text(" and ".join(conditions) or "always"), Text(rule["to"]))
+    return table
+
+
+def _condition(wanted: object) -> str:
+    operator, value = next(iter(wanted.items())) if isinstance(wanted, dict) else ("==", wanted)
+    return f"{operator} {json.dumps(value, ensure_ascii=False)}"
+
+
+def _changes_table(changes: list[Json]) -> Table:
+    table = grid("version", "at", "by", "why", "rules", "what came of it")
+    for each in changes:
+        count = "?" if each["rules"] is None else str(len(each["rules"]))
+        facts = (str(each["version"]), moment(each["at"]), each["by"], each["reason"], count)
+        table.add_row(*map(Text, (*facts, f"{each['outcome']}: {each['answer']}")))
+    return table

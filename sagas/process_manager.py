@@ -25,6 +25,7 @@ from .tree import Tree
 __all__ = ["AnyManager", "Next", "ProcessManager", "Subscription"]
 
 S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
 
 Phases: TypeAlias = str | Sequence[str]
@@ -68,17 +69,18 @@ class Next(Generic[S]):
         self.phase: str | None = phase
         self.asked: Asked[S] = Asked(state=state, do=do, emit=emit, timers=dict(timers or {}), clear=clear)
 
-    @classmethod
-    def complete(cls, state: S | None = None, *, emit: Sequence[Emit[S]] = ()) -> Next[S]:
+    # Static, with a type variable of their own: of a class method pyright takes no type from the arguments.
+    @staticmethod
+    def complete(state: T | None = None, *, emit: Sequence[Emit[T]] = ()) -> Next[T]:
         """The process has reached its end; it is ``completed`` as soon as no step is under way."""
-        found = cls("completed", state)
+        found: Next[T] = Next("completed", state)
         found.phase, found.asked = None, Asked(state=state, emit=emit, ends=True)
         return found
 
-    @classmethod
-    def fail(cls, reason: str, state: S | None = None) -> Next[S]:
+    @staticmethod
+    def fail(reason: str, state: T | None = None) -> Next[T]:
         """The process has failed: every step that took effect, or may have, is undone."""
-        found = cls("failed", state)
+        found: Next[T] = Next("failed", state)
         found.phase, found.asked = None, Asked(state=state, fails=reason)
         return found
 

@@ -149,8 +149,9 @@ class _Functions:
         match node:
             case Step():
                 self._step(at, node, known)
-            case Scatter():
-                pass  # each of its legs is a step
+            case Scatter():  # each of its legs is a step
+                if node.options.best is not None:
+                    check_function(f"{at}, best", node.options.best, (node.contract.reply,))
             case Choose():
                 for case in node.cases:
                     self._function(f"{at}, case {case.label!r}", case.predicate, known)

@@ -33,7 +33,7 @@ def fills(node: Node[Any]) -> tuple[tuple[str, type[BaseModel]], ...]:
 
 
 def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool = False) -> dict[str, str]:
-    """Field -> name of the (first) node that fills it; ``twice``: another may fill it again.
+    """Field -> the (first) node that fills it, as messages call it: ``step 'reserve'``; ``twice``: others may as well.
 
     Raises:
         DefinitionError: a field that is not there, is needed at the start, cannot take the model, or is filled twice.
@@ -51,7 +51,7 @@ def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool 
                     f"{at} is filled by {_kind(earlier)} {earlier.name!r} already; give each its own field"
                 )
             filled.setdefault(field, node.name)
-    return filled
+    return {field: f"{_kind(tree[name].node)} {name!r}" for field, name in filled.items()}
 
 
 def _kind(node: Node[Any]) -> str:

@@ -20,11 +20,10 @@ _NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.
 def check_function(
     at: str,
     function: Callable[..., Any],
-    takes: tuple[type[BaseModel], ...],
+    takes: tuple[type, ...],
     gives: type[BaseModel] | None = None,
     *,
     for_: str = "",
-    first: str = "the state",
 ) -> None:
     """Raises DefinitionError unless a function takes these models and, where it says so, gives that one.
 
@@ -34,7 +33,6 @@ def check_function(
         takes: the state first.
         gives: None: not a model, not checked.
         for_: what wants the result, such as ``contract 'x' sends``.
-        first: what its one argument is.
     """
     if any(kind(function) for kind in _NOT_PLAIN):
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
@@ -45,8 +43,10 @@ def check_function(
         and parameter.default is parameter.empty
     ]
     if len(positional) != len(takes):
-        expected = f"one, {first}" if len(takes) == 1 else f"{len(takes)}, {' and '.join(t.__name__ for t in takes)}"
-        raise DefinitionError(f"{at}: its function takes {len(positional)} arguments; it takes {expected}")
+        given = " and ".join(f"a {model.__name__}" for model in takes)
+        raise DefinitionError(
+            f"{at}: its function takes {len(positional)} arguments; it is given {given}, let it take {len(takes)}"
+        )
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
@@ -55,11 +55,13 @@ def check_function(
         expected_type = hints.get(parameter.name)
         if _says(expected_type) and not issubclass(model, expected_type):
             raise DefinitionError(
-                f"{at}: its function reads a {expected_type.__name__}, the saga's state is {model.__name__}"
+                f"{at}: its function reads a {expected_type.__name__}, it is given a {model.__name__}; let it read that"
             )
     returns = hints.get("return")
     if gives is not None and _says(returns) and not issubclass(returns, gives):
-        raise DefinitionError(f"{at}: its function returns {returns.__name__}, {for_} {gives.__name__}")
+        raise DefinitionError(
+            f"{at}: its function returns {returns.__name__}, {for_} {gives.__name__}; let it return that"
+        )
 
 
 def _says(hint: Any) -> TypeGuard[type]:
@@ -73,12 +75,12 @@ def check_reads(at: str, function: Callable[..., Any], into: Mapping[str, str], 
     Args:
         at: where it stands, for the message.
         function: the author's.
-        into: field -> name of a node that fills it.
+        into: field -> the node that fills it, as messages call it.
         known: fields that are filled for certain.
     """
     for field in sorted(relied_on(function)):
         if field in into and field not in known:
             raise DefinitionError(
-                f"{at}: it reads {field!r}, which only the reply of step {into[field]!r} fills and which may still be "
-                f"unknown then; use what is known from the start, or test `is not None` first"
+                f"{at}: it reads {field!r}, which only {into[field]} fills and which may still be unknown then; "
+                f"use what is known from the start, or test `is not None` first"
             )

@@ -104,7 +104,7 @@ class Stop(Generic[C, R]):
             self._check_open()
             sends = f"contract {contract.name!r} sends"
             at = f"stop {self.name!r}, its undo"
-            check_function(at, build, (BaseModel,), contract.command, for_=sends, first="what the stop kept")
+            check_function(at, build, (Kept,), contract.command, for_=sends)
             self._undo = Undo(contract=contract, build=build, timeout=timeout, retry=retry)
             return build
 

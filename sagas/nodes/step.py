@@ -97,11 +97,11 @@ class Step(Node[S_contra]):
             raise DefinitionError(f"step {self.name!r} has an undo already; remove one of the two")
         if self._saga is not None:
             raise DefinitionError(
-                f"step {self.name!r} stands in saga {self._saga!r} already; declare its undo before the saga"
+                f"step {self.name!r} stands in {self._saga!r} already; declare its undo before that definition"
             )
 
     def _close(self, saga: str) -> None:
-        """Called by a saga that has checked this step: nothing may be added to it any more."""
+        """Called by a definition that has checked this step: nothing may be added to it any more."""
         self._saga = self._saga or saga
 
 

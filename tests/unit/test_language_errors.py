@@ -238,7 +238,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "two undos at once": (_undo_twice_at_once, "step 'a' has an undo already; remove one of the two"),
     "undo after the saga": (
         _undo_too_late,
-        "step 'a' stands in saga 'demo' already; declare its undo before the saga",
+        "step 'a' stands in 'demo' already; declare its undo before that definition",
     ),
     "undo past the pivot": (
         lambda: declare(pivot, _with_undo(make(), lambda s: Do(n=1))),
@@ -271,29 +271,29 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "two arguments": (
         _two_arguments,
-        "saga 'demo', step 'build': its function takes 2 arguments; it takes one, the state",
+        "saga 'demo', step 'build': its function takes 2 arguments; it is given a Notes, let it take 1",
     ),
     "another state": (
         _wrong_state,
-        "saga 'demo', step 'build': its function reads a Other, the saga's state is Notes",
+        "saga 'demo', step 'build': its function reads a Other, it is given a Notes; let it read that",
     ),
     "another command": (
         _wrong_command,
-        "saga 'demo', step 'wrong_command': its function returns Other, contract 'do' sends Do",
+        "saga 'demo', step 'wrong_command': its function returns Other, contract 'do' sends Do; let it return that",
     ),
     "undo of another command": (
         lambda: declare(_with_undo(make(), wrong_command)),
-        "saga 'demo', step 'a', its undo: its function returns Other, contract 'undo' sends Do",
+        "saga 'demo', step 'a', its undo: its function returns Other, contract 'undo' sends Do; let it return that",
     ),
     "reads what is not yet known": (
         _reads_too_early,
-        "saga 'demo', step 'x': it reads 'a', which only the reply of step 'y' fills and which may still be unknown "
-        "then; use what is known from the start, or test `is not None` first",
+        "saga 'demo', step 'x': it reads 'a', which only step 'y' fills and which may still be unknown then; "
+        "use what is known from the start, or test `is not None` first",
     ),
     "undo reads its own step's reply": (
         _undo_reads_own_reply,
-        "saga 'demo', step 'a', its undo: it reads 'a', which only the reply of step 'a' fills and which may still be "
-        "unknown then; use what is known from the start, or test `is not None` first",
+        "saga 'demo', step 'a', its undo: it reads 'a', which only step 'a' fills and which may still be unknown "
+        "then; use what is known from the start, or test `is not None` first",
     ),
     "no attempts": (lambda: Retry(max_attempts=0), "Retry.max_attempts is 0; give 1 (no retry) or more"),
     "shrinking delays": (lambda: Retry(factor=0.5), "Retry.factor is 0.5; give 1.0 (equal delays) or more"),

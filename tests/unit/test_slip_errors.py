@@ -108,7 +108,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "undo without what it kept": (
         _undo_of_nothing,
-        "stop 'weigh', its undo: its function takes 0 arguments; it takes one, what the stop kept",
+        "stop 'weigh', its undo: its function takes 0 arguments; it is given a Kept, let it take 1",
     ),
     "unknown field of the command": (
         lambda: slip(stop(weigh, takes={"weight": "grams"})),

@@ -16,7 +16,7 @@ LINTS := format-check lint mypy pyright imports
 SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 
 graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 	@$(BIN)/python -m tests.repo.graph_page
+
+nodes: $(VENV)/dev.stamp ## Writes what the docstrings of nodes say into docs/nodes.md
+	@$(BIN)/python -m tests.repo.node_page
 
 clean: ## Removes the environment and what the tools left
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -109,11 +109,18 @@ class Subscription:
 class ProcessManager(Definition[S]):
     """A definition driven by events.
 
+    - success: a step's reply is put into the state, then its ``on_done`` handler decides, in the first phase that
+      takes it. The process ends with ``Next.complete``, as soon as no step is under way.
+    - business no: of a step: its ``on_failed`` handler decides; without one for the present phase the process fails.
+    - exhaustion: of a step: as business no; should the process fail later, the step is undone with the others.
+    - timeout: of a step: as exhaustion. A timer of ``Next`` is for its ``on_timer`` handler.
+    - cancel: no handler is called any more; a step in flight is undone after its reply or its timeout.
+    - undo: after ``Next.fail``, a failure that no handler takes, or a cancel: every step that took effect, or may have,
+      in reverse order of completion.
     - an event that no handler takes in the present phase is kept, and offered again after each change of phase; so
       events may come in any order. One that comes before the start is kept as long as its ``keep``.
     - an event of the same id is taken once.
-    - a step that was refused or failed: its ``on_failed`` handler decides; without one the process fails.
-    - cancel, undo, pause, retry and history: as a saga's.
+    - a handler that raises puts the instance into ``attention``; ``retry`` after a mended deploy calls it again.
 
     Args:
         name: its identity; instances are called ``{name}/{key}``.

@@ -63,10 +63,13 @@ def ask(
     """Asks a person and waits for the filled form; answered through the API and the command line.
 
     - success: somebody who may has answered with a valid form; it is in the state.
-    - business no: an answer is data; a "no" in the form is for a ``choose`` behind it.
-    - an answer that is not valid, or from somebody who may not, is refused with the reason and changes nothing.
-    - timeout (``due``): it fails as a timed-out step does (compensation, past the pivot ``attention``).
-    - cancel: the question is withdrawn at once. undo: there is nothing to undo.
+    - business no: cannot happen: an answer is data; a "no" in the form is for a ``choose`` behind it.
+    - exhaustion: cannot happen: an answer that is not valid, or from somebody who may not, is refused with the reason
+      and changes nothing.
+    - timeout: not answered when it is ``due``, it fails as a step does that timed out (compensation, past the pivot
+      ``attention``).
+    - cancel: the question is withdrawn at once.
+    - undo: there is nothing to undo.
     - a function that raises puts the instance into ``attention``.
 
     Who claims a question is the only one who may answer it, until it is given to somebody else.

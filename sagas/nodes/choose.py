@@ -58,7 +58,11 @@ def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name:
     """Runs the first case whose predicate is true; the choice is kept, and not made again when the state changes.
 
     - success: the nodes of the case are done. No case true and ``otherwise=None``: the flow goes on at once.
-    - business no, exhaustion, timeout, cancel, undo: as the nodes of the case say.
+    - business no: as the nodes of the case say.
+    - exhaustion: as the nodes of the case say.
+    - timeout: as the nodes of the case say.
+    - cancel: as the nodes of the case say.
+    - undo: as the nodes of the case say; a choice itself leaves nothing behind.
     - a predicate that raises puts the instance into ``attention``; ``retry`` after a mended deploy asks it again.
 
     Args:

@@ -53,11 +53,16 @@ def each(
     and a row number) is better than the content.
 
     - success: every part has ended and at most ``tolerate`` of them failed. An empty collection is done at once.
-    - business no, exhaustion, timeout inside a part: the part compensates itself and counts as failed. With more than
-      ``tolerate`` failed, no further part is begun, those under way are cancelled, and this fails as a step does that
-      may have happened.
-    - cancel: the parts under way are cancelled, and their end is waited for.
-    - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first.
+    - business no: inside a part: the part compensates itself and counts as failed. With more than ``tolerate`` failed,
+      no further part is begun, those under way are cancelled, and this fails as a step does that may have happened.
+    - exhaustion: inside a part: as business no.
+    - timeout: inside a part: as business no; an each has none of its own.
+    - cancel: no further part is begun, the parts under way are cancelled, and their end is waited for; then the
+      completed ones are compensated.
+    - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first. One that cannot be
+      ends in ``attention``.
+    - past the pivot what fails ends in ``attention``, and completed parts stay; ``retry`` begins those that failed or
+      were cancelled again, each as an instance of its own.
     - a function that raises puts the instance into ``attention``.
 
     Args:

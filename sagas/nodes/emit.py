@@ -29,7 +29,10 @@ def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], n
     """Publishes an event in the same commit as the decision that reached it, so exactly once.
 
     - success: at once; nobody answers.
-    - business no, exhaustion, timeout: cannot happen. cancel: what is out is out.
+    - business no: cannot happen.
+    - exhaustion: cannot happen.
+    - timeout: cannot happen.
+    - cancel: what is out is out.
     - undo: an event cannot be taken back; emit another where that matters.
     - a function that raises puts the instance into ``attention``.
 

@@ -34,8 +34,11 @@ def loop(*nodes: Node[S], while_: Callable[[S], bool], rounds_max: int = 100, na
     Each round's steps are steps of their own: ``poll`` of the third round is ``poll@3``, with its own effect key.
 
     - success: the predicate is false.
-    - a round too many (``rounds_max`` done and the predicate still true): the loop fails as an exhausted step does.
-    - business no, exhaustion, timeout, cancel: as its nodes say.
+    - business no: as its nodes say.
+    - exhaustion: as its nodes say. A round too many (``rounds_max`` done and the predicate still true): the loop fails
+      as an exhausted step does (compensation, past the pivot ``attention``; ``retry`` allows as many rounds again).
+    - timeout: as its nodes say; a loop has none of its own.
+    - cancel: as its nodes say; no further round begins.
     - undo: every round, in reverse order of completion.
     - a predicate that raises puts the instance into ``attention``.
 

@@ -50,12 +50,14 @@ def parallel(
     """Runs branches beside each other and goes on when enough of them are done.
 
     - success: with ``need`` branches done the flow goes on. What becomes of the others is declared by ``rest``.
-    - business no, exhaustion, timeout in a branch: the branch is lost and what it did is undone at once. The flow only
-      fails when too few branches are left; then it fails as the branch did (compensation, past the pivot
-      ``attention``). Past the pivot nothing is undone: what a lost branch did stays.
+    - business no: in a branch: the branch is lost and what it did is undone at once. The flow only fails when too few
+      branches are left; then it fails as the branch did.
+    - exhaustion: in a branch: as business no.
+    - timeout: in a branch: as business no; a parallel has none of its own.
     - cancel: what is in flight in any branch is undone after its reply or its timeout.
     - undo: in reverse order of completion over all branches; with ``undo="parallel"`` the branches do not wait for each
       other.
+    - past the pivot nothing is undone: what a lost branch did stays, and a flow that fails ends in ``attention``.
 
     Args:
         branches: each a node or a list of nodes; two or more.

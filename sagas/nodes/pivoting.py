@@ -12,7 +12,17 @@ __all__ = ["Pivot", "pivot"]
 
 
 class Pivot(Node[BaseModel]):
-    """The point of no return of a flow: past it the flow only goes forward."""
+    """The point of no return of a flow: past it the flow only goes forward. Placed once, on the top level.
+
+    - success: it is passed as soon as all before it is done and nothing of it is under way; it sends nothing and takes
+      no time.
+    - business no: before it, compensation; behind it the step stands in ``attention``, and ``retry`` sends it again.
+    - exhaustion: as business no.
+    - timeout: as business no.
+    - cancel: refused past it, with the reason.
+    - undo: nothing behind it is ever undone, so steps after it have no undo; what stands before it is not undone any
+      more once it is passed.
+    """
 
     name = "pivot"
 
@@ -21,10 +31,4 @@ class Pivot(Node[BaseModel]):
 
 
 pivot: Final[Node[BaseModel]] = Pivot()
-"""Place it in a flow once, on its top level.
-
-- success: it is passed as soon as all before it is done; it sends nothing and takes no time.
-- what fails before it is compensated; what fails after it is retried and then stands in ``attention``.
-- cancel: refused past it, with the reason.
-- undo: nothing behind it is ever undone, so steps after it have no undo.
-"""
+"""The one value of ``Pivot``, whose docstring says what it does."""

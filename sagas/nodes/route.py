@@ -51,11 +51,15 @@ def route(
     A table is a list of rules, the first that matches the facts decides. An instance keeps the version of the table by
     which it was routed: a later change does not touch it.
 
-    - success: the nodes of the branch are done.
-    - no rule matches, or there is no such table yet: ``otherwise`` runs; None: the flow goes on at once.
+    - success: the nodes of the branch are done. No rule matches, or there is no such table yet: ``otherwise`` runs;
+      None: the flow goes on at once.
+    - business no: as the nodes of the branch say.
+    - exhaustion: as the nodes of the branch say.
+    - timeout: as the nodes of the branch say; the table itself always answers.
+    - cancel: as the nodes of the branch say; before the table has answered it ends at once.
+    - undo: as the nodes of the branch say; a lookup itself leaves nothing behind.
     - a rule that names a branch which is not declared here puts the instance into ``attention``; ``retry`` asks the
       table again.
-    - business no, exhaustion, timeout, cancel, undo: as the nodes of the branch say.
     - a ``by`` that raises puts the instance into ``attention``.
 
     Args:

@@ -44,14 +44,18 @@ def run(
     """Starts an instance of another saga and waits for its end.
 
     - success: the child is ``completed``; its last state is in ours.
-    - business no, exhaustion, timeout inside the child: it compensates itself and then counts as a business no here;
-      there is nothing left of it to undo.
-    - timeout: the child is cancelled; with its end this fails as a timed-out step does.
-    - the child in ``attention``: we wait until its operator has closed it. Abandoned: it fails, and its undo needs an
-      operator.
+    - business no: inside the child: it compensates itself and then counts as a business no here; there is nothing left
+      of it to undo.
+    - exhaustion: inside the child: as business no.
+    - timeout: inside the child: as business no. Of the run itself: the child is cancelled, and when it has ended this
+      fails as a step does that timed out.
     - cancel: the child is cancelled, however deep, and its end is waited for.
     - undo: a completed child is compensated as a unit. One that is past its own pivot cannot be; hence such a child may
       only stand past our pivot.
+    - the child in ``attention``: we wait until its operator has closed it. Abandoned: it fails, and its undo needs an
+      operator.
+    - past the pivot what fails ends in ``attention``; ``retry`` starts another child.
+    - a function that raises puts the instance into ``attention``.
 
     Args:
         child: its definition; it is deployed with ours.

@@ -84,13 +84,15 @@ def scatter(
 
     - success: ``need`` answers are there, or at the deadline ``at_least`` as many. ``into`` takes the list of answers
       in order of arrival, or with ``best`` the one with the lowest value.
-    - business no of one: it is out. Of so many that ``at_least`` cannot be reached: the scatter fails as a step does
-      that was refused.
-    - exhaustion: a worker that raises is out. timeout: with fewer than ``at_least`` answers at the deadline it fails as
-      a timed-out step does.
+    - business no: whoever says it is out. When all have answered or are out and fewer than ``at_least`` answers are
+      there, the scatter fails as a step does that was refused.
+    - exhaustion: a worker that raises is out, as with a business no; nobody is asked twice.
+    - timeout: with fewer than ``at_least`` answers at the deadline it fails as a step does that timed out.
+    - cancel: it ends at once; nobody waits for answers.
+    - undo: there is nothing to undo.
     - late answers, after ``need`` or the deadline, are counted and change nothing.
-    - cancel: it ends at once.
-    - past the pivot what fails ends in ``attention``.
+    - past the pivot what fails ends in ``attention``; ``retry`` asks again those that have not answered.
+    - a function that raises puts the instance into ``attention``.
 
     Args:
         contract: the question and its answer; its queue is one of many here.

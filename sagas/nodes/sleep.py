@@ -26,8 +26,11 @@ def sleep(name: str, duration: timedelta | Callable[[S], timedelta]) -> Node[S]:
     """Waits by a timer in the instance's document; it costs nothing meanwhile and survives any crash.
 
     - success: the time is over; never early.
-    - business no, exhaustion, timeout: cannot happen.
-    - cancel: it ends at once. undo: there is nothing to undo.
+    - business no: cannot happen.
+    - exhaustion: cannot happen.
+    - timeout: cannot happen.
+    - cancel: it ends at once.
+    - undo: there is nothing to undo.
     - a function that raises, or gives a negative span, puts the instance into ``attention``.
 
     Args:

@@ -163,11 +163,16 @@ def step(
     """Declares a step; decorates a pure function from the state to the command.
 
     - success: the reply is put into the state and the flow goes on.
-    - business no (``Rejected``): compensation begins at once; the step itself is not undone.
-    - exhaustion and timeout: the step may have happened; before the pivot it is undone with the others.
-    - past the pivot all three end in ``attention``, from where an operator's retry sends it again.
-    - cancel: a step in flight is undone after its reply or its timeout.
-    - undo: its own command, see ``Step.undo``; none declared: nothing is undone.
+    - business no: the worker's ``Rejected`` begins compensation at once. The step itself is not undone, unless an
+      earlier attempt of it failed or stayed silent and so may have happened.
+    - exhaustion: the last attempt has failed: the step may have happened, compensation begins and undoes it too.
+    - timeout: as exhaustion.
+    - cancel: a step in flight is undone after its reply or its timeout, and is not sent again; one that waits for its
+      lock or for another attempt is not waited for.
+    - undo: its own command, see ``Step.undo``, with attempts and a timeout of its own; one that does not succeed ends
+      in ``attention``. None declared: nothing is undone.
+    - past the pivot business no, exhaustion and timeout end in ``attention``; ``retry`` sends the step again.
+    - a function that raises puts the instance into ``attention``; ``retry`` after a mended deploy asks it again.
 
     Args:
         contract: the command, its reply and the queue.

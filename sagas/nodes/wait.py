@@ -65,10 +65,12 @@ def wait(
     """Waits for events. One that came early, within its ``keep``, counts as well; the same one never counts twice.
 
     - success: all (or any) of the events are there; their bodies are in the state.
-    - business no, exhaustion: cannot happen.
-    - timeout: it fails as a timed-out step does (compensation, past the pivot ``attention``), or with
+    - business no: cannot happen.
+    - exhaustion: cannot happen.
+    - timeout: it fails as a step does that timed out (compensation, past the pivot ``attention``), or with
       ``on_timeout="go_on"`` the flow goes on without.
-    - cancel: it ends at once. undo: there is nothing to undo.
+    - cancel: it ends at once; the events that come later are not for it.
+    - undo: there is nothing to undo.
     - a ``key`` that raises, or a body that does not fit the model, puts the instance into ``attention``.
 
     Args:

@@ -50,7 +50,8 @@ def each(
 
     Each part is an instance of its own, so the collection may be large: this instance only counts. ``of`` is asked
     again whenever parts are begun, so it must give the same parts in the same order; a reference in the state (a file
-    and a row number) is better than the content.
+    and a row number) is better than the content, and of many parts a sequence that makes them when they are asked for:
+    only its length and the parts that begin are looked at.
 
     - success: every part has ended and at most ``tolerate`` of them failed. An empty collection is done at once.
     - business no: inside a part: the part compensates itself and counts as failed. With more than ``tolerate`` failed,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sagaline.sagas import nodes
 from sagaline.sagas.process_manager import ProcessManager
+from sagaline.sagas.routing_slip import stop
 from tests.repo.tree import ROOT
 
 PAGE = ROOT / "docs" / "nodes.md"
@@ -19,6 +20,7 @@ NODES: dict[str, object] = {
     **{name: getattr(nodes, name) for name in nodes.__all__ if name.islower() and name not in PARTS},
     "pivot": nodes.Pivot,
     "ProcessManager": ProcessManager,
+    "stop": stop,
 }
 
 

@@ -19,6 +19,7 @@ from tests.repo.tree import ROOT, modules, parse
 from .test_language_errors import MISTAKES
 from .test_manager_errors import MANAGER_MISTAKES
 from .test_node_errors import NODE_MISTAKES
+from .test_slip_errors import SLIP_MISTAKES
 
 Site = tuple[Path, int, int]
 """A module, and the first and last line of a statement in it."""
@@ -75,7 +76,7 @@ def unreached(sites: list[Site], mistakes: Mapping[str, tuple[Callable[[], objec
 def test_no_declaration_is_refused_without_a_test_of_the_message() -> None:
     sites = [site for path in LOOKED_AT for site in sites_of(path, parse(path))]
     assert len(sites) > 50
-    assert unreached(sites, {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES}) == []
+    assert unreached(sites, {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES, **SLIP_MISTAKES}) == []
 
 
 def test_a_mistake_that_nobody_tries_is_found() -> None:

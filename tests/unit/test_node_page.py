@@ -6,10 +6,10 @@ import pytest
 
 from tests.repo.node_page import NODES, PAGE, ROWS, said, said_of, written
 
-from . import test_node_promises, test_waiting_promises
+from . import test_node_promises, test_routing_slip, test_waiting_promises
 from .promises import SHOWN
 
-assert test_node_promises, test_waiting_promises  # importing them puts their tests on record
+assert all((test_node_promises, test_routing_slip, test_waiting_promises))  # importing them puts tests on record
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -18,6 +18,8 @@ from sagaline.sagas.routing_slip import AnyStop, Kept, RoutingSlip, Stop, stop
 from sagaline.testing import Given, cancel, crash, exhaust, given, no, ok, settle, stands, time_out, undone, waits_for
 from sagaline.testing import undo_ok as taken_back
 
+from .promises import shows
+
 MINUTE = timedelta(minutes=1)
 
 
@@ -66,6 +68,7 @@ def slip(hops: int = 3, *, attempt: timedelta | None = None) -> RoutingSlip[File
     return RoutingSlip("file", File, stops=[desk(name, attempt=attempt) for name in "abcd"], hops=hops)
 
 
+@shows("stop", "success")
 def test_each_worker_sends_the_slip_on() -> None:
     """The engine hands it out for three stops; behind them it comes home once."""
     a = given(slip()).then(waits_for("a"))
@@ -114,6 +117,7 @@ def test_a_worker_that_knows_no_slips_sends_it_home() -> None:
     assert home.step("b") == "sent"
 
 
+@shows("stop", "business no")
 def test_a_refused_stop_takes_back_what_stands_and_drops_what_was_carried() -> None:
     """The slip has not left the desk that refused."""
     refused = given(slip()).when(ok("a"), no("b"))
@@ -121,6 +125,7 @@ def test_a_refused_stop_takes_back_what_stands_and_drops_what_was_carried() -> N
     refused.then(waits_for("a")).when(taken_back("a")).then(stands("compensated"), undone("a"))
 
 
+@shows("stop", "exhaustion")
 def test_a_stop_that_used_up_its_attempts_and_answered_each_sent_nothing_on() -> None:
     """It is undone itself, since it may have happened; what was carried behind it cannot have."""
     used_up = given(slip()).when(exhaust("a"))
@@ -128,6 +133,7 @@ def test_a_stop_that_used_up_its_attempts_and_answered_each_sent_nothing_on() ->
     used_up.when(settle()).then(stands("compensated"), undone("a"))
 
 
+@shows("stop", "timeout")
 def test_a_silent_stop_may_have_sent_the_slip_on() -> None:
     """So the stops that it carried are waited for until their deadlines, and undone as well, the last one first."""
     silent = given(slip()).when(time_out("a")).then(stands("compensating"))
@@ -152,6 +158,7 @@ def test_an_attempt_that_fails_is_repeated_from_home() -> None:
     again.when(settle()).then(stands("completed"))
 
 
+@shows("stop", "cancel")
 def test_a_cancelled_slip_is_waited_for_where_it_was_sent_and_then_undone() -> None:
     """At most ``hops`` stops on; the fourth is never begun."""
     called_off = given(slip()).when(ok("a"), cancel()).then(stands("compensating"), waits_for("b"))
@@ -160,6 +167,7 @@ def test_a_cancelled_slip_is_waited_for_where_it_was_sent_and_then_undone() -> N
     back.when(taken_back("c"), taken_back("b"), taken_back("a")).then(stands("compensated"), undone("c", "b", "a"))
 
 
+@shows("stop", "undo")
 def test_an_undo_sees_what_its_stop_kept_and_nothing_else() -> None:
     """Its command and its reply; no reply when it may never have happened."""
     refused = given(slip(1), File(file="F-9")).when(ok("a", Stamped(number=3)), no("b"))

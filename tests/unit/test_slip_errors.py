@@ -79,7 +79,7 @@ def _undo_of_nothing() -> None:
     stop(weigh).undo(weigh)(lambda: Weigh(grams=1))  # type: ignore[misc, arg-type]  # wrong on purpose
 
 
-MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "no stops": (slip, "routing slip 'parcel': it has no stops; add one made with stop(contract)"),
     "no hop": (lambda: slip(stop(weigh), hops=0), "routing slip 'parcel': hops is 0; give 1 to 50"),
     "too many hops": (lambda: slip(stop(weigh), hops=51), "routing slip 'parcel': hops is 51; give 1 to 50"),
@@ -92,7 +92,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "routing slip 'parcel': two nodes are called 'weigh'; names are the identity of a running instance, "
         "give each its own: name='…'",
     ),
-    "no span": (
+    "no span of a stop": (
         lambda: stop(weigh, timeout=timedelta(0)),
         "stop 'weigh': timeout is 0:00:00; give a positive timedelta",
     ),
@@ -100,8 +100,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stop(weigh).undo(weigh, timeout=timedelta(0)),
         "undo of stop 'weigh': timeout is 0:00:00; give a positive timedelta",
     ),
-    "two undos": (lambda: _undo(2), "stop 'weigh' has an undo already; remove one of the two"),
-    "two undos at once": (_undo_twice_at_once, "stop 'weigh' has an undo already; remove one of the two"),
+    "two undos of a stop": (lambda: _undo(2), "stop 'weigh' has an undo already; remove one of the two"),
+    "two undos of a stop at once": (_undo_twice_at_once, "stop 'weigh' has an undo already; remove one of the two"),
     "undo too late": (
         _undo_too_late,
         "stop 'weigh' stands in routing slip 'parcel' already; declare its undo before the slip",
@@ -158,9 +158,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", MISTAKES)
+@pytest.mark.parametrize("what", SLIP_MISTAKES)
 def test_a_mistake_is_raised_at_declaration_with_the_way_out(what: str) -> None:
-    make_it, message = MISTAKES[what]
+    make_it, message = SLIP_MISTAKES[what]
     with pytest.raises(DefinitionError) as caught:
         make_it()
     assert str(caught.value) == message

@@ -33,6 +33,7 @@ class Tree:
         self._where = where
         self._past = False
         self._add(flow, ())
+        self._order = {name: number for number, name in enumerate(self._spots)}
         del self._past
         self.forks = any(isinstance(spot.node, Parallel) for spot in self)
         """True when a branch can be lost while the flow goes on."""
@@ -52,6 +53,10 @@ class Tree:
             if label != other_label:
                 return node, label, other_label
         return None
+
+    def from_on(self, start: str, name: str) -> bool:
+        """True when a node is ``start`` or is written behind it."""
+        return self._order[name] >= self._order[start]
 
     def _add(self, nodes: Sequence[Node[Any]], path: tuple[tuple[Node[Any], str], ...]) -> None:
         for node in nodes:

@@ -83,6 +83,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
             }
             if request.parent is not None:
                 body["parent"] = asdict(request.parent)
+            if request.fork is not None:
+                body["fork"] = asdict(request.fork)
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}

@@ -1,6 +1,6 @@
 """Operators' acts on an instance as a whole: what each does, and why it is refused where it is illegal.
 
-Those on one step of it stand in ``mending.py``.
+Those on one step stand in ``mending.py``, ``restarting.py`` and ``forking.py``; what edits the state in ``editing.py``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from dataclasses import replace
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
+from .editing import edit
 from .farewell import farewell
 from .flow import go_on, resume
-from .mending import MENDS
+from .forking import fork
+from .mending import MENDS, Mend
 from .parking import apply_deferred, reopen, restore_timers
+from .restarting import restart
 from .run import RETENTION, Run, told_id
 from .slip import is_slip
 from .travelling import revise
@@ -22,11 +25,13 @@ from .turning import compensate
 from .undoing import begin_undo, undo_order
 from .walk import begin
 
-__all__ = ["abandon", "apply_act", "fulfilled", "objection"]
+__all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
 
 _STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
-_GO_ON = frozenset({ActName.SKIP, ActName.WAIVE})
+_GO_ON = frozenset({ActName.SKIP, ActName.WAIVE, ActName.REPLACE_UNDO, ActName.RESTART})
 """With these what put the instance into attention is settled: everything else that is stuck is tried again."""
+ON_STEPS: dict[ActName, Mend] = {**MENDS, ActName.RESTART: restart, ActName.FORK: fork}
+"""Acts that name a step."""
 _CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
 
 
@@ -35,15 +40,17 @@ def objection(document: Document, act: ActName) -> str | None:
     status = document.status
     if fulfilled(document, act):
         return None
-    if status.is_final:
+    if status.is_final and act is not ActName.FORK:
         return f"it is {status} and does not change any more"
     match act:
         case ActName.CANCEL if document.pivot_passed:
             return "it is past its pivot and only goes forward"
         case ActName.CANCEL if status is Status.ATTENTION and document.backward:
             return "it is being unwound already and an undo needs attention; retry it"
-        case ActName.RETRY | ActName.ABANDON if status is not Status.ATTENTION:
+        case ActName.RETRY | ActName.ABANDON | ActName.RESTART if status is not Status.ATTENTION:
             return f"it is {status} and not in attention"
+        case ActName.RESTART if document.backward:
+            return "it is being unwound and does not go forward any more"
         case ActName.PAUSE if status is Status.ATTENTION:
             return "it is in attention and stands still already"
         case _:
@@ -69,13 +76,13 @@ def apply_act(run: Run, act: Act) -> str | None:
     """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is refused
     after all, for what is wrong with the step or the value that it names; None: it is done.
     """
-    mend = MENDS.get(act.act)
+    mend = ON_STEPS.get(act.act)
     if mend is None:
         return _ACTS[act.act](run, act)
     if act.step not in run.steps:
         return f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
     refused = mend(run, act)
-    if refused is None:
+    if refused is None and act.act is not ActName.FORK:
         if run.status is Status.ATTENTION and act.act in _GO_ON:
             _retry(run, act)
         else:
@@ -96,6 +103,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
         revision=document.revision + 1,
         updated_ms=now_ms,
         paused=False,
+        restarting=None,
         timers={RETENTION: now_ms + retention_ms},
         deferred=(),
         finished_ms=now_ms,
@@ -159,6 +167,13 @@ def _retry(run: Run, _: Act) -> str | None:
     return None
 
 
+def _edit(run: Run, act: Act) -> str | None:
+    refused = edit(run, act)
+    if refused is None and (act.value or {}).get("retry"):
+        _retry(run, act)
+    return refused
+
+
 def _set_paused(run: Run, paused: bool) -> None:
     if run.paused != paused:
         before, after = ("paused", "resumed") if run.paused else ("resumed", "paused")
@@ -172,4 +187,5 @@ _ACTS: dict[ActName, Callable[[Run, Act], str | None]] = {
     ActName.RESUME: _resume,
     ActName.RETRY: _retry,
     ActName.REVISE: _revise,
+    ActName.EDIT: _edit,
 }

@@ -45,7 +45,7 @@ def _state_of(child: AnyDefinition, value: BaseModel) -> JsonObject:
 def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
     part = "" if index is None else f"/{index}"
     again = "" if attempt == 1 else f"~{attempt}"
-    return f"{run.id}/{place}{again}{part}"
+    return f"{run.id}/{run.label(place)}{again}{part}"
 
 
 def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, index: int | None, attempt: int) -> str:
@@ -56,7 +56,7 @@ def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, ind
         key=_key(run, place, index, attempt),
         input=input,
         version=child.version,
-        parent=Parent(instance=run.id, place=place, index=index, root=above.root if above else run.id),
+        parent=Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id),
     )
     run.tell(start)
     return start.instance
@@ -237,7 +237,7 @@ def _unwind_one(run: Run, place: str, reason: str, index: int | None = None, att
     assert isinstance(node, Child | Each)
     child = node.child if isinstance(node, Child) else node.part
     above = run.document.parent
-    parent = Parent(instance=run.id, place=place, index=index, root=above.root if above else run.id)
+    parent = Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id)
     instance = instance_id(child.name, _key(run, place, index, attempt))
     run.tell(Unwind(id="", instance=instance, parent=parent, reason=reason))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -32,7 +32,9 @@ from ..messages.inputs import (
 )
 from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
 from .acts import abandon, apply_act, fulfilled, objection
+from .editing import NOTHING_TO_CHANGE
 from .flow import go_on
+from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
@@ -44,6 +46,7 @@ from .signals import on_signal, without_code
 __all__ = ["block", "decide"]
 
 _DEFAULT = Limits()
+_CAREFUL = frozenset({ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActName.FORK})
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
 STRAY = "nobody waits for this here (any more)"
@@ -92,8 +95,10 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, message: str) -
     """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
 
     Whatever was in flight counts as "may have happened"; an operator's retry sends it again. An instance that has
-    ended stays as it is.
+    ended stays as it is; an act that changes what is recorded is refused, and nothing has changed.
     """
+    if isinstance(arrival.message, Act) and arrival.message.act in _CAREFUL:
+        return Decision(document=document, outcome=Outcome.REFUSED, reason=message)
     if document.status.is_final:
         return _ignored(document, message)
     steps = dict(document.steps)
@@ -148,7 +153,7 @@ def _start(
     definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
     try:
-        digest = input_digest(start.input)
+        digest = input_digest(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
         if document is not None:
             return _started_again(document, start, digest)
         if definition is None:
@@ -157,7 +162,10 @@ def _start(
         if isinstance(definition, ProcessManager):
             starts = [name for name, each in definition.subscriptions.items() if each.starts is not None]
             return _dead(start, f"a process manager is started by its events; publish {' or '.join(starts)}")
-        state = as_json(definition.state.model_validate_json(to_json(start.input)))
+        if start.fork is not None and (reason := cannot_begin(definition, start.fork)) is not None:
+            return _dead(start, reason)
+        names = {} if start.fork is None else {"by_alias": False, "by_name": True}  # a state as it was kept
+        state = as_json(definition.state.model_validate_json(to_json(start.input), **names))
     except ValidationError as error:
         first = error.errors()[0]
         return _dead(start, f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")
@@ -177,6 +185,8 @@ def _start(
         updated_ms=now_ms,
         traceparent=start.traceparent,
         parent=start.parent,
+        steps=taken_over(start.fork, now_ms) if start.fork is not None else {},
+        origin=start.fork.origin if start.fork is not None else None,
     )
     run = Run(definition, fresh, now_ms, limits)
     run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
@@ -278,7 +288,7 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if (reason := objection(document, act.act)) is not None:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
     if fulfilled(document, act.act):
-        return Decision(document=document, outcome=Outcome.UNCHANGED, reason="nothing to change")
+        return Decision(document=document, outcome=Outcome.UNCHANGED, reason=NOTHING_TO_CHANGE)
     if act.act is ActName.ABANDON:
         retention_ms = limits.orphan_retention_ms if definition is None else to_ms(definition.retention)
         return abandon(document, now_ms, retention_ms)
@@ -287,7 +297,8 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=missing or "")
     run = Run(definition, document, now_ms, limits)
     if (refused := apply_act(run, act)) is not None:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=refused)
+        outcome = Outcome.UNCHANGED if refused == NOTHING_TO_CHANGE else Outcome.REFUSED
+        return Decision(document=document, outcome=outcome, reason=refused)
     run.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
     return run.decision()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
 from ..messages.entities import ChildEnd, ChildEnded, Release, Unwatch, lock_id
 from ..messages.inputs import Message
+from ..messages.outputs import label_of
 from ..messages.values import JsonObject
 
 __all__ = ["farewell", "locks_of"]
@@ -33,7 +34,7 @@ def farewell(
         boxes, got = (record.memo or {}).get("boxes"), (record.memo or {}).get("got")
         if record.status is StepStatus.OPEN and isinstance(boxes, list) and isinstance(got, list):
             for box in dict.fromkeys(str(box) for index, box in enumerate(boxes) if index not in got):
-                yield Unwatch(id="", instance=box, by=document.id, place=place)
+                yield Unwatch(id="", instance=box, by=document.id, place=label_of(place, record.generation))
     parent = document.parent
     if parent is not None:
         yield ChildEnded(

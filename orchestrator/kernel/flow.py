@@ -7,8 +7,9 @@ from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
 from .managing import advance_manager
+from .restarting import rewound
 from .run import LIVE, Run
-from .sending import leg_of, send
+from .sending import leg_at, leg_of, send
 from .travelling import advance_slip
 from .undoing import unwind
 from .walk import sequence
@@ -43,6 +44,8 @@ def _forward(run: Run) -> None:
         advance_slip(run)
         return
     assert isinstance(run.definition, Saga)
+    if run.restarting is not None and not rewound(run):
+        return
     done = sequence(run, run.definition.flow)
     if run.again or run.stopped:
         return
@@ -66,6 +69,6 @@ def _resend_held(run: Run) -> None:
         undo = record.status is StepStatus.UNDO_WAITING
         held = undo or (record.status is StepStatus.WAITING and not run.unwinds(place))
         if held and f"{place}:retry" not in run.timers:
-            send(run, leg_of(run.step(place), place, undo=undo), fresh=False)
+            send(run, leg_at(run, place, undo=undo), fresh=False)
         elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not run.unwinds(place):
             send(run, leg_of(run.step(place), place, undo=False), fresh=True)

@@ -31,7 +31,7 @@ def begin_step(run: Run, place: str) -> None:
         return
     run.mark(place, StepStatus.LOCKING, memo={"lock": lock})
     run.timers[f"{place}:lock"] = run.now_ms + to_ms(step.options.timeout)
-    run.tell(Acquire(id="", instance=lock_id(lock), by=run.id, place=place))
+    run.tell(Acquire(id="", instance=lock_id(lock), by=run.id, place=run.label(place)))
 
 
 def _name(run: Run, template: str) -> str:

@@ -1,4 +1,5 @@
-"""Operators' acts on one step: a question is answered, a step is skipped with a given reply, a loss is accepted.
+"""Operators' acts on one step: a question is answered, a step is skipped with a given reply, an undo that failed is
+replaced by another, a loss is accepted.
 
 Each gives the reason why it is refused, and then has changed nothing; None: it is done, and the caller goes on.
 """
@@ -6,6 +7,7 @@ Each gives the reason why it is refused, and then has changed nothing; None: it 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from pydantic import BaseModel, ValidationError
@@ -16,10 +18,12 @@ from ...sagas.nodes import Ask
 from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.values import JsonObject
+from .editing import unknown
 from .run import Run, as_json, said
+from .sending import INSTEAD
 from .slip import call_back, carried, is_slip
 
-__all__ = ["MENDS"]
+__all__ = ["MENDS", "Mend"]
 
 Mend: TypeAlias = Callable[[Run, Act], str | None]
 
@@ -127,6 +131,34 @@ def _waive(run: Run, act: Act) -> str | None:
     return None
 
 
+def _replace_undo(run: Run, act: Act) -> str | None:
+    """An undo that failed is tried with another command, by its own contract or another of the definition.
+
+    It is the next attempt under the same effect key, and stays that of the step's undo until it is replaced again.
+    """
+    node, record, value = run.node(act.step), run.steps[act.step], act.value or {}
+    if record.status is not StepStatus.UNDO_FAILED:
+        return f"the undo of step {act.step!r} has not failed: it is {record.status}"
+    if not isinstance(node, Step):
+        return f"the undo of {act.step!r} is no command; look at its children"
+    if (reason := unknown(value, "an undo", ("contract", "command"))) is not None:
+        return reason
+    name, command = value.get("contract", record.undo), value.get("command")
+    contract = next((each for each in run.definition.contracts if each.name == name), None)
+    if contract is None:
+        names = ", ".join(each.name for each in run.definition.contracts)
+        return f"{run.definition!r} has no contract {name!r}; it has {names}"
+    if not isinstance(command, dict):
+        return 'it is not said what to send; give {"command": {…}}, and "contract" if it is another'
+    payload = _valid(contract.command, command)
+    if isinstance(payload, str):
+        return f"the command is no {contract.command.__name__}: {payload}"
+    instead: JsonObject = {"contract": contract.name, "command": payload, "by": act.by}
+    run.steps[act.step] = replace(record, undo=contract.name)
+    run.remember(act.step, run.memo(act.step) | {INSTEAD: instead})
+    return None
+
+
 def _valid(model: type[BaseModel], value: JsonObject | None) -> JsonObject | str:
     """The value as its model keeps it, or what is wrong with it. The author's validators may raise anything."""
     try:
@@ -144,4 +176,5 @@ MENDS: dict[ActName, Mend] = {
     ActName.ASSIGN: _assign,
     ActName.SKIP: _skip,
     ActName.WAIVE: _waive,
+    ActName.REPLACE_UNDO: _replace_undo,
 }

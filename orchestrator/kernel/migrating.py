@@ -38,6 +38,9 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     migration = definition.migrations.get(document.version)
     if migration is None:
         raise CannotMigrate(f"{way} is not declared; deploy version {document.version}, or declare the migration")
+    if document.restarting is not None:
+        step = document.restarting.step
+        raise CannotMigrate(f"{way} waits: a restart from {step!r} is under way; deploy version {document.version}")
     gone = [place for place in document.steps if name_of(place) not in definition.tree]
     for place in gone:
         _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)

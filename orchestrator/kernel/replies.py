@@ -22,7 +22,7 @@ from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .run import LIVE, Run, as_json, said
-from .sending import Leg, leg_of, plan_retry, send
+from .sending import Leg, leg_at, plan_retry, send
 from .slip import call_back, is_slip, on_passed, unheard
 from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
@@ -40,21 +40,21 @@ _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
 
 def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
     """The step, and whether its undo, that waits for exactly this reply; None: nobody does."""
-    head, _, tail = reply.command_id.removeprefix(f"{instance}/").partition("/")
+    label, _, tail = reply.command_id.removeprefix(f"{instance}/").partition("/")
+    head = label.partition("+")[0]
     record = steps.get(head)
     if record is None or not tail:
         return None
     undo = tail.startswith("undo/")
     waits = record.status is (StepStatus.UNDO_SENT if undo else StepStatus.SENT)
     attempt = record.undo_attempt if undo else record.attempt
-    if waits and reply.command_id == command_id(instance, head, undo=undo, attempt=attempt):
-        return head, undo
-    return None
+    asked = command_id(instance, head, undo=undo, attempt=attempt, generation=record.generation)
+    return (head, undo) if waits and reply.command_id == asked else None
 
 
 def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
     """Applies the reply that an open attempt has been waiting for."""
-    leg = leg_of(run.step(step), step, undo=undo)
+    leg = leg_at(run, step, undo=undo)
     match reply:
         case Completed():
             _completed(run, leg, reply)
@@ -119,7 +119,7 @@ def _overdue(run: Run, place: str) -> None:
 def _on_step_timer(run: Run, place: str, what: str) -> None:
     record = run.steps[place]
     undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
-    leg = leg_of(run.step(place), place, undo=undo)
+    leg = leg_at(run, place, undo=undo)
     if record.status is StepStatus.SENT and is_slip(run):
         unheard(run, place)
     match what:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message
-from ..messages.outputs import Action, Change, Decision, Outcome, Tell
+from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.values import as_json
 from .farewell import farewell
 from .places import name_of, place_of, rounds_of
@@ -77,6 +77,7 @@ class Run:
         self.changes: list[Change] = []
         self.requests = document.requests
         self.itinerary = document.itinerary
+        self.restarts, self.restarting = document.restarts, document.restarting
         self._managed = document.managed
         self.again = False
         self._told = 0
@@ -118,11 +119,21 @@ class Run:
 
     def unwinds(self, place: str) -> bool:
         """True when what was done at a place is being taken back: all of it, or the lost branch that it lies in."""
-        if self.backward or not self.definition.tree.forks:
-            return self.backward
-        return any(
+        if self.backward or self.rewinds(place):
+            return True
+        return self.definition.tree.forks and any(
             isinstance(node, Parallel) and label in self.lost(around) for node, around, label in self.around(place)
         )
+
+    def rewinds(self, place: str) -> bool:
+        """True when a restart takes back what was done at a place."""
+        start = self.restarting
+        return start is not None and self.definition.tree.from_on(name_of(start.step), name_of(place))
+
+    def label(self, place: str) -> str:
+        """What a place is called outside, where those of other generations must not be taken for it."""
+        record = self.steps.get(place)
+        return label_of(place, record.generation if record else self.restarts)
 
     def lost(self, place: str) -> dict[str, str]:
         """The branches that a parallel has lost or does not need any more, and why."""
@@ -161,6 +172,11 @@ class Run:
         self.state = as_json(value)
         self._model = None
 
+    def replace_json(self, value: JsonObject) -> None:
+        """Sets the whole state to what ``as_json`` gave."""
+        self.state = value
+        self._model = None
+
     def mark(self, name: str, status: StepStatus, *, error: str | None = None, memo: JsonObject | None = None) -> None:
         """Moves a node to another status; an illegal move is a defect of the kernel and raises AssertionError."""
         record = self._leaving(name, status)
@@ -178,6 +194,7 @@ class Run:
             order=order,
             error=None if status in _SETTLED else self.shortened(error) if error else record.error,
             memo=record.memo if memo is None else memo,
+            generation=record.generation,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
@@ -196,6 +213,7 @@ class Run:
             order=record.order,
             error=record.error,
             memo=record.memo,
+            generation=record.generation,
         )
         return attempt
 
@@ -207,7 +225,7 @@ class Run:
         self.changes.append(Change(what=name, before=before, after=after))
         if record is not None:
             return record
-        return StepRecord(status=after, at_ms=self.now_ms, undo=self._undo_of(name))
+        return StepRecord(status=after, at_ms=self.now_ms, undo=self._undo_of(name), generation=self.restarts)
 
     def _undo_of(self, place: str) -> str | None:
         """What undoes a node, by name; None: nothing has to."""
@@ -291,5 +309,8 @@ class Run:
             requests=self.requests,
             managed=self._managed,
             itinerary=self.itinerary,
+            restarts=self.restarts,
+            restarting=self.restarting,
+            origin=old.origin,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

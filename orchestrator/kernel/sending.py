@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from ...sagas import Contract, Retry, Step
 from ...sagas.policy import to_ms
@@ -24,7 +24,10 @@ from .asking import Nothing, ask, block
 from .run import Run
 from .slip import hand_on, is_slip, kept, took
 
-__all__ = ["Leg", "leg_of", "plan_retry", "send"]
+__all__ = ["INSTEAD", "Leg", "leg_at", "leg_of", "plan_retry", "send"]
+
+INSTEAD = "undo_instead"
+"""Where a place remembers the command that an operator has given for its undo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,24 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
     )
 
 
+def leg_at(run: Run, place: str, *, undo: bool) -> Leg:
+    """The leg of a place; of an undo that an operator has replaced the one that he gave, by the declared policy."""
+    leg = leg_of(run.step(place), place, undo=undo)
+    instead = run.memo(place).get(INSTEAD) if undo else None
+    if not isinstance(instead, dict):
+        return leg
+    name, command = instead["contract"], instead["command"]
+    contract = next((each for each in run.definition.contracts if each.name == name), None)
+
+    def build(_: object) -> BaseModel:
+        if contract is None:
+            raise LookupError(f"contract {name!r}, which an operator chose for it, is not deployed any more")
+        found: BaseModel = contract.command.model_validate_json(to_json(command), by_alias=False, by_name=True)
+        return found
+
+    return replace(leg, contract=contract or leg.contract, build=build)
+
+
 def _optional_ms(span: timedelta | None) -> int | None:
     return None if span is None else to_ms(span)
 
@@ -124,6 +145,7 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             payload=payload,
             deadline_ms=deadline_ms,
             slip=slip,
+            generation=run.steps[leg.step].generation,
         )
     )
 
@@ -137,7 +159,7 @@ def plan_retry(run: Run, leg: Leg, error: str) -> bool:
     run.mark(leg.step, leg.waiting, error=error)
     run.timers.pop(f"{leg.step}:attempt", None)
     delay_ms = leg.retry.delay_ms(failed)
-    sent = command_id(run.id, leg.step, undo=leg.undo, attempt=leg.attempts(record))
+    sent = command_id(run.id, leg.step, undo=leg.undo, attempt=leg.attempts(record), generation=record.generation)
     spread_ms = delay_ms * (zlib.crc32(sent.encode()) % 1000) // 10_000
     run.timers[f"{leg.step}:retry"] = run.now_ms + delay_ms - spread_ms
     return True

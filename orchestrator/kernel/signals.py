@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from ...sagas.process_manager import ProcessManager
@@ -19,7 +20,7 @@ from ..messages.entities import (
     Unwind,
 )
 from ..messages.inputs import Message, Signal
-from ..messages.outputs import Decision, Outcome, Tell
+from ..messages.outputs import Decision, Outcome, Tell, label_of
 from .children import on_child_ended
 from .flow import go_on
 from .locking import on_deadlocked, on_granted, on_probe
@@ -33,6 +34,12 @@ __all__ = ["on_signal", "without_code"]
 
 def on_signal(run: Run, message: Signal) -> bool:
     """Applies it and goes on. False: it changed nothing; what it asks to be said is said all the same."""
+    if isinstance(message, ChildEnded | EventCame | Routed | Granted):
+        place, _, generation = message.place.partition("+")
+        record = run.steps.get(place)
+        if record is not None and label_of(place, record.generation) != message.place:
+            return False  # it is for one that a restart has taken back
+        message = replace(message, place=place) if generation else message
     match message:
         case ChildEnded():
             changed = on_child_ended(run, message)

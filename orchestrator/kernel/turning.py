@@ -24,6 +24,7 @@ def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = No
         kind=kind, message=run.shortened(message), at_ms=run.now_ms, step=step, code=code and run.shortened(code)
     )
     run.backward = True
+    run.restarting = None
     run.attention = None
     run.move(Status.COMPENSATING)
     run.again = True

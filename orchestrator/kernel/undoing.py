@@ -13,7 +13,7 @@ from .children import undo_child, unwind_child
 from .locking import release_one
 from .places import name_of, rounds_of
 from .run import Run
-from .sending import leg_of, send
+from .sending import leg_at, send
 from .slip import call_back, is_slip
 from .waiting import drop_wait
 
@@ -61,7 +61,7 @@ def begin_undo(run: Run, place: str) -> None:
     if isinstance(run.node(place), Child | Each):
         undo_child(run, place)
     else:
-        send(run, leg_of(run.step(place), place, undo=True), fresh=True)
+        send(run, leg_at(run, place, undo=True), fresh=True)
 
 
 def _withdraw(run: Run, place: str) -> None:

@@ -60,12 +60,12 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     keys = ask(run, place, f"a key of wait {place!r}", lambda: [_key(run, each.key) for each in node.expected])
     if isinstance(keys, Nothing):
         return
-    again = place in run.steps
+    again = place in run.steps or run.restarts > 0
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
     run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "got": []})
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
-        run.tell(Watch(id="", instance=box, by=run.id, place=place, index=index, again=again))
+        run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index, again=again))
 
 
 def _key(run: Run, key: Any) -> str:
@@ -111,7 +111,7 @@ def drop_wait(run: Run, place: str) -> None:
     if isinstance(boxes, list) and isinstance(got, list):
         left = [str(box) for index, box in enumerate(boxes) if index not in got]
         for box in dict.fromkeys(left):
-            run.tell(Unwatch(id="", instance=box, by=run.id, place=place))
+            run.tell(Unwatch(id="", instance=box, by=run.id, place=run.label(place)))
 
 
 def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
@@ -163,7 +163,7 @@ def begin_route(run: Run, place: str, node: Route[Any]) -> None:
     if isinstance(facts, Nothing):
         return
     run.mark(place, StepStatus.OPEN, memo={"facts": facts})
-    run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=place, facts=facts))
+    run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=run.label(place), facts=facts))
 
 
 def _facts(facts: Facts) -> JsonObject:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .entities import EventCame
 from .inputs import JsonObject, Parent, Reply, Signal, TimerFired
+from .values import Origin
 
 __all__ = [
     "FORMAT",
@@ -22,6 +23,7 @@ __all__ = [
     "Deferred",
     "Document",
     "Managed",
+    "Restarting",
     "Status",
     "StepRecord",
     "StepStatus",
@@ -109,7 +111,8 @@ class StepRecord:
     ``undo`` is the contract that undoes it, on record before the step's command leaves (None: nothing to undo).
     ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
     ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
-    of its kind must remember: the branch it chose, who was asked, which parts are under way.
+    of its kind must remember: the branch it chose, who was asked, which parts are under way. ``generation`` is how many
+    restarts came before it.
     """
 
     status: StepStatus
@@ -122,6 +125,7 @@ class StepRecord:
     order: int | None = None
     error: str | None = None
     memo: JsonObject | None = None
+    generation: int = 0
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]
@@ -143,13 +147,24 @@ class Managed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restarting:
+    """A restart that waits for undos: what lies from ``step`` on is being taken back. ``patch`` is then applied to the
+    state; None: it stays as it is.
+    """
+
+    step: str
+    patch: tuple[JsonObject, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
     ``backward`` tells the direction: False while the flow goes on, True once it is being unwound. ``timers`` maps a
     timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed. ``requests``
     are the ids of the last acts that changed something: one that comes twice acts once. ``itinerary``: of a routing
-    slip every place, those passed and those ahead; None: not planned yet, or no slip.
+    slip every place, those passed and those ahead; None: not planned yet, or no slip. ``restarts`` counts those that
+    are over, ``restarting`` is one that is not. ``origin``: it was forked from there.
     """
 
     format: int = FORMAT
@@ -178,3 +193,6 @@ class Document:
     requests: tuple[str, ...] = ()
     managed: Managed | None = None
     itinerary: tuple[str, ...] | None = None
+    restarts: int = 0
+    restarting: Restarting | None = None
+    origin: Origin | None = None

@@ -22,7 +22,7 @@ from .entities import (
     ToTable,
     Unwind,
 )
-from .values import JsonObject, Parent, instance_id
+from .values import Fork, JsonObject, Parent, instance_id
 
 __all__ = [
     "Act",
@@ -56,11 +56,17 @@ class ActName(StrEnum):
     SKIP = "skip"
     REVISE = "revise"
     WAIVE = "waive"
+    EDIT = "edit"
+    REPLACE_UNDO = "replace-undo"
+    RESTART = "restart"
+    FORK = "fork"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Somebody asks for an instance. ``version`` None: the newest deployed. ``parent``: it is to be a child."""
+    """Somebody asks for an instance. ``version`` None: the newest deployed. ``parent``: it is to be a child. ``fork``:
+    it begins in the middle, with the state ``input`` by field names.
+    """
 
     id: str
     definition: str
@@ -68,6 +74,7 @@ class Start:
     input: JsonObject
     version: int | None = None
     parent: Parent | None = None
+    fork: Fork | None = None
     traceparent: str | None = None
     kind: Literal["start"] = "start"
 

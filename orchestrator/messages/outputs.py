@@ -24,6 +24,7 @@ __all__ = [
     "Tell",
     "command_id",
     "effect_key",
+    "label_of",
 ]
 
 
@@ -31,14 +32,20 @@ OVERDUE = "overdue"
 """``what`` of a change that tells that a step is overdue; ``after`` is its place."""
 
 
-def effect_key(instance: str, step: str) -> str:
+def label_of(place: str, generation: int) -> str:
+    """What a place is called outside: ``charge``, after the first restart that takes it in ``charge+1``."""
+    return f"{place}+{generation}" if generation else place
+
+
+def effect_key(instance: str, step: str, generation: int = 0) -> str:
     """What a participant deduplicates by: the same for every attempt of a step and of its undo."""
-    return f"{instance}/{step}"
+    return f"{instance}/{label_of(step, generation)}"
 
 
-def command_id(instance: str, step: str, *, undo: bool, attempt: int) -> str:
+def command_id(instance: str, step: str, *, undo: bool, attempt: int, generation: int = 0) -> str:
     """The id of one attempt; each is published once."""
-    return f"{instance}/{step}/undo/{attempt}" if undo else f"{instance}/{step}/{attempt}"
+    key = effect_key(instance, step, generation)
+    return f"{key}/undo/{attempt}" if undo else f"{key}/{attempt}"
 
 
 class Outcome(StrEnum):
@@ -67,14 +74,15 @@ class SendCommand:
     payload: bytes
     deadline_ms: int
     slip: Slip | None = None
+    generation: int = 0
 
     @property
     def id(self) -> str:
-        return command_id(self.instance, self.step, undo=self.undo, attempt=self.attempt)
+        return command_id(self.instance, self.step, undo=self.undo, attempt=self.attempt, generation=self.generation)
 
     @property
     def effect_key(self) -> str:
-        return effect_key(self.instance, self.step)
+        return effect_key(self.instance, self.step, self.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +112,8 @@ Action = SendCommand | DeadLetter | Tell | Publish
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One transition, as the history shows it: ``what`` is ``instance``, ``paused``, ``phase``, ``version``,
-    ``overdue``, ``itinerary`` or the name of a step.
+    ``overdue``, ``itinerary``, ``state`` (edited), ``restart`` (from where), ``fork`` (into which instance) or the name
+    of a step.
     """
 
     what: str

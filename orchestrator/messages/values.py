@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json
 
-__all__ = ["JsonObject", "Parent", "as_json", "instance_id"]
+__all__ = ["Fork", "JsonObject", "Origin", "Parent", "as_json", "instance_id"]
 
 if TYPE_CHECKING:
     JsonObject = dict[str, JsonValue]
@@ -39,3 +39,20 @@ class Parent:
     place: str
     root: str
     index: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a forked instance comes from: the other instance, its revision after the fork, and the step it began at."""
+
+    instance: str
+    revision: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """A start in the middle. ``taken``: places that count as done, in their order, with what each must remember."""
+
+    origin: Origin
+    taken: dict[str, JsonObject]

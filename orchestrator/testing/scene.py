@@ -296,7 +296,9 @@ class Scene:
             document = self.entities.get(command.instance)
             if not isinstance(document, Document):
                 continue
-            record = document.steps[command.step]
+            record = document.steps.get(command.step)
+            if record is None or record.generation != command.generation:
+                continue
             attempt = record.undo_attempt if command.undo else record.attempt
             if record.status is _OPEN[command.undo] and attempt == command.attempt:
                 found.append(command)
@@ -318,7 +320,7 @@ class Scene:
             if record is None or record.status is not _OPEN[undo] or of not in (None, document.id):
                 continue
             attempt = record.undo_attempt if undo else record.attempt
-            id = command_id(document.id, step, undo=undo, attempt=attempt)
+            id = command_id(document.id, step, undo=undo, attempt=attempt, generation=record.generation)
             return next(command for command in reversed(self.sent) if command.id == id)
         there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in self.waiting)
         what = f"the undo of {step!r}" if undo else repr(step)

@@ -154,7 +154,7 @@ def _check_changes(decision: Decision) -> None:
             before, after = Status(change.before) if change.before else None, Status(change.after)
             assert after in INSTANCE[before], change
             SEEN.add(("instance", before, after))
-        elif change.what not in ("paused", "overdue"):
+        elif change.what not in ("paused", "overdue", "state", "restart", "fork"):
             was, now = StepStatus(change.before) if change.before else None, StepStatus(change.after)
             assert now in STEP[was], change
             SEEN.add(("step", was, now))

@@ -108,7 +108,7 @@ POISON: dict[str, tuple[Record, str]] = {
     "unknown act": (
         record(b'{"act":"explode"}', headers=headers_of(KINDS[1])),
         "sagaline.act: act: Input should be 'cancel', 'pause', 'resume', 'retry', 'abandon', 'answer', 'claim', "
-        "'assign', 'skip', 'revise' or 'waive'",
+        "'assign', 'skip', 'revise', 'waive', 'edit', 'replace-undo', 'restart' or 'fork'",
     ),
     "no reason": (
         record(b'{"code":"x"}', headers=headers_of(KINDS[3])),

@@ -189,41 +189,47 @@ def _messages(run: Play) -> Iterator[tuple[str, Message]]:
 
 
 def _act(act: ActName, run: Play) -> Act:
-    """Acts on one step name the newest; a ``skip`` brings its reply, and a ``waive`` its evidence."""
+    """Acts on one step name the newest, with what they bring; a ``waive`` its evidence."""
     steps = run.stored.steps if run.stored else {}
     failed = next((place for place, record in steps.items() if record.status.value == "undo_failed"), None)
     step = failed or next(reversed(steps), "") if act not in WHOLE else ""
-    value: JsonObject | None = {"ok": True} if act is ActName.SKIP else None
+    value = BRINGS.get(act)
     return Act(id="a", instance="demo/k", act=act, by="ann", reason="insured", step=step, value=value)
 
 
-WHOLE = {ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.ABANDON, ActName.REVISE}
+WHOLE = {ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.ABANDON, ActName.REVISE, ActName.EDIT}
+BRINGS: dict[ActName, JsonObject] = {
+    ActName.SKIP: {"ok": True},
+    ActName.EDIT: {"patch": [{"op": "replace", "path": "/n", "value": 7}]},
+    ActName.REPLACE_UNDO: {"command": {"n": 7}},
+    ActName.FORK: {"key": "new"},
+}
 COLUMNS = [kind for kind, _ in _messages(_none())]
 
 LAW = """
-                            S s C c R r F f D d W w E e x p u t a A C T k i v
-none                      : + + . . . . . . . . . . . . x x x x x x x x x x x
-running                   : = x + . + . + . + . . . . . + + = x x x x x + x x
-running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x x
-running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x x
-running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x x
-compensating              : = x + . + . + . + . . . . . = + = x x x x x x x x
-compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x x
-attention, code           : = x . . . . . . . . . . . . + x = + + x x x + x x
-attention, past pivot     : = x . . . . . . . . . . . . x x = + + x x x + x x
-attention, undo           : = x . . . . . . . . . . . . x x = + + x x x x x +
-attention, blocked        : = x . . . . . . . . . . . . + x = + + x x x + x x
-attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x x
-completed                 : = x . . . . . . . . . . + . x x = x x x x x x x x
-compensated               : = x . . . . . . . . . . + . = x = x x x x x x x x
-abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x x
-none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x x
-running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x x
-compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x x
-attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x x
-attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x + x x x x x x
-completed, undeployed     : = x . . . . . . . . . . + . x x = x x x x x x x x
-abandoned, undeployed     : = x . . . . . . . . . . + . x x = x = x x x x x x
+                            S s C c R r F f D d W w E e x p u t a A C T k i v m n o y
+none                      : + + . . . . . . . . . . . . x x x x x x x x x x x x x x x
+running                   : = x + . + . + . + . . . . . + + = x x x x x + x x + x x x
+running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x x + x x x
+running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x x + x x x
+running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x x + x x +
+compensating              : = x + . + . + . + . . . . . = + = x x x x x x x x + x x x
+compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x x + x x x
+attention, code           : = x . . . . . . . . . . . . + x = + + x x x + x x + x + x
+attention, past pivot     : = x . . . . . . . . . . . . x x = + + x x x + x x + x + +
+attention, undo           : = x . . . . . . . . . . . . x x = + + x x x x x + + + x +
+attention, blocked        : = x . . . . . . . . . . . . + x = + + x x x + x x + x + x
+attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x x + x + x
+completed                 : = x . . . . . . . . . . + . x x = x x x x x x x x x x x +
+compensated               : = x . . . . . . . . . . + . = x = x x x x x x x x x x x x
+abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x x x x x +
+none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x x x x x x
+running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x x x x x x
+compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x x x x x x
+attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x x x x x x
+attention, parked         : = x ~ . ~ . ~ . . . . . . . x x = x + x x x x x x x x x x
+completed, undeployed     : = x . . . . . . . . . . + . x x = x x x x x x x x x x x x
+abandoned, undeployed     : = x . . . . . . . . . . + . x x = x = x x x x x x x x x x
 """
 
 

@@ -1,0 +1,113 @@
+"""Editing the state of an instance: a JSON Patch (RFC 6902) is taken as a whole and fits the author's model, or is
+refused and nothing has changed.
+
+``test`` operations make an edit optimistic: it is refused when the state is no longer what its author saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from jsonpatch import JsonPatch, JsonPatchException
+from jsonpointer import JsonPointerException
+from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import to_json
+
+from ..messages.document import Status
+from ..messages.inputs import Act
+from ..messages.outputs import Change
+from ..messages.values import JsonObject
+from .run import Run, as_json, said
+
+__all__ = ["NOTHING_TO_CHANGE", "Patch", "edit", "patch_of", "patched", "set_state", "unknown"]
+
+Patch = Sequence[JsonObject]
+
+NOTHING_TO_CHANGE = "nothing to change"
+_OPERATIONS_MAX = 100
+_SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retry": true'
+_PATCH = "the patch is a list of 1 to 100 operations of RFC 6902, each an object"
+
+
+def edit(run: Run, act: Act) -> str | None:
+    """Patches the state, whatever the instance is doing; what has left already is not called back.
+
+    Gives the reason why it is refused, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
+    the act says so: an operator looks at what he has edited first.
+    """
+    value = act.value or {}
+    if (wrong := unknown(value, "an edit", ("patch", "retry"))) is not None:
+        return wrong
+    patch, retry = patch_of(value), value.get("retry", False)
+    if patch is None or not isinstance(retry, bool):
+        return _SHAPE
+    if isinstance(patch, str):
+        return patch
+    if retry and run.status is not Status.ATTENTION:
+        return f"it is {run.status} and not in attention; leave retry out"
+    state = patched(run, run.state, patch)
+    if isinstance(state, str):
+        return state
+    if state != run.state:
+        set_state(run, state)
+    elif not retry:
+        return NOTHING_TO_CHANGE
+    return None
+
+
+def set_state(run: Run, state: JsonObject) -> None:
+    """Sets a state that ``patched`` gave, and tells it in the history."""
+    run.replace_json(state)
+    run.changes.append(Change(what="state", before=None, after="edited"))
+
+
+def unknown(value: JsonObject, what: str, known: Sequence[str]) -> str | None:
+    """Why what an act brings is refused: a mistyped option would else be lost without a word; None: all is known."""
+    more = sorted(set(value) - set(known))
+    return f"{what} takes {' and '.join(known)}, not {', '.join(more)}" if more else None
+
+
+def patch_of(value: Mapping[str, JsonValue]) -> Patch | str | None:
+    """The operations under ``patch``, or what is wrong with them; None: there is none."""
+    found = value.get("patch")
+    if found is None:
+        return None
+    if not isinstance(found, list) or not 1 <= len(found) <= _OPERATIONS_MAX:
+        return _PATCH
+    operations = [each for each in found if isinstance(each, dict)]
+    return operations if len(operations) == len(found) else _PATCH
+
+
+def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | str:
+    """The state with the operations carried out, as the author's model keeps it; or what is wrong with it.
+
+    A field that the model does not know is refused, unless the model itself says what to do with such fields.
+    """
+    found: object = state
+    for number, operation in enumerate(patch or (), start=1):
+        where = f"operation {number} ({operation.get('op')} {operation.get('path')})"
+        try:
+            found = JsonPatch([operation]).apply(found)
+        except (JsonPatchException, JsonPointerException) as error:
+            return f"{where}: {run.shortened(str(error))}"
+        except Exception as error:
+            return f"{where} raised {run.shortened(said(error))}"
+        size = len(to_json(found)) if operation.get("op") == "copy" or number == len(patch or ()) else 0
+        if size > run.limits.document_bytes:  # copies of copies grow without bound
+            return f"{where}: the state would have {size:,} bytes, the limit is {run.limits.document_bytes:,}"
+    return _fitting(run, found)
+
+
+def _fitting(run: Run, state: object) -> JsonObject | str:
+    model: type[BaseModel] = run.definition.state
+    extra: Literal["forbid"] | None = "forbid" if model.model_config.get("extra") is None else None
+    try:
+        return as_json(model.model_validate_json(to_json(state), by_alias=False, by_name=True, extra=extra))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        path = ".".join(map(str, first["loc"])) or "the state"
+        return f"the state would be no {model.__name__}: {path}: {first['msg']}{more}"
+    except Exception as error:
+        return f"the check of {model.__name__} raised {run.shortened(said(error))}"

@@ -1,0 +1,124 @@
+"""Fork from a step: another instance of the same version begins there, with a key of its own.
+
+- What lies before the step counts as done there and stays the origin's: the fork never undoes it. So the origin must
+  not be able to undo it either: a fork is refused while it may still be unwound.
+- The origin's decision tells the new entity to start, in the same commit; both histories name each other.
+"""
+
+from __future__ import annotations
+
+from ...sagas.definition import AnyDefinition
+from ..messages.document import Document, Status, StepRecord, StepStatus
+from ..messages.inputs import Act, Start
+from ..messages.outputs import Change
+from ..messages.values import Fork, JsonObject, Origin, instance_id
+from .editing import patch_of, patched, unknown
+from .places import name_of
+from .restarting import no_begin_here
+from .run import LIVE, Run
+from .standing import may_stand
+
+__all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
+
+_KEPT = ("branch", "version", "lost", "rounds", "most")
+"""What the flow behind a node needs of its memory: which way it went."""
+_KEY_CHARS_MAX = 256
+_SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
+
+
+def fork(run: Run, act: Act) -> str | None:
+    """Tells the new instance to start. Gives the reason why it is refused, None: it is told."""
+    if (reason := fork_objection(run.definition, run.document, act.step)) is not None:
+        return reason
+    value = act.value or {}
+    if (reason := unknown(value, "a fork", ("key", "patch"))) is not None:
+        return reason
+    key, patch = value.get("key"), patch_of(value)
+    if not isinstance(key, str) or not 1 <= len(key) <= _KEY_CHARS_MAX or not key.isprintable():
+        return _SHAPE
+    if key == run.document.key:
+        return f"key {key!r} is its own; choose another"
+    if isinstance(patch, str):
+        return patch
+    state = patched(run, run.state, patch)
+    if isinstance(state, str):
+        return state
+    document, step = run.document, name_of(act.step)
+    origin = Origin(instance=run.id, revision=document.revision + 1, step=step)
+    before = _before(run.definition, document, step)
+    run.tell(
+        Start(
+            id="",
+            definition=document.definition,
+            key=key,
+            input=state,
+            version=document.version,
+            fork=Fork(origin=origin, taken={place: _memory(record) for place, record in before}),
+        )
+    )
+    run.changes.append(Change(what="fork", before=None, after=instance_id(document.definition, key)))
+    return None
+
+
+def fork_objection(definition: AnyDefinition, document: Document, place: str) -> str | None:
+    """Why a fork from a place on record is refused now."""
+    if (reason := no_begin_here(definition, place, "fork")) is not None:
+        return reason
+    if document.restarting is not None:
+        return f"a restart from {document.restarting.step!r} is under way; fork when it is over"
+    before = [(name, record) for name, record in document.steps.items() if not _from_on(definition, place, name)]
+    if document.backward and before:
+        return f"it is unwound, and what lies before {place!r} with it"
+    under_way = [name for name, record in before if record.status in LIVE]
+    if under_way:
+        return f"{', '.join(under_way)} before it is under way still"
+    undoable = [name for name, record in before if record.undo is not None and may_stand(definition, name, record)]
+    if undoable and _may_turn(document):
+        return (
+            f"it may still be unwound, and with it {', '.join(undoable)}; fork when it has ended or is past its pivot"
+        )
+    return None
+
+
+def _may_turn(document: Document) -> bool:
+    """True while something can still make it undo what it did: a failure, a cancel, or its parent."""
+    if document.pivot_passed:
+        return False
+    return not document.status.is_final or (document.status is Status.COMPLETED and document.parent is not None)
+
+
+def _from_on(definition: AnyDefinition, start: str, place: str) -> bool:
+    return definition.tree.from_on(name_of(start), name_of(place))
+
+
+def _before(definition: AnyDefinition, document: Document, step: str) -> list[tuple[str, StepRecord]]:
+    """What is done before a step, in order of completion."""
+    done = [
+        (place, record)
+        for place, record in document.steps.items()
+        if record.status is StepStatus.DONE and not _from_on(definition, step, place)
+    ]
+    return sorted(done, key=lambda each: each[1].order or 0)
+
+
+def _memory(record: StepRecord) -> JsonObject:
+    return {name: value for name, value in (record.memo or {}).items() if name in _KEPT}
+
+
+def cannot_begin(definition: AnyDefinition, start: Fork) -> str | None:
+    """Why the deployed code cannot begin a fork; None: it can."""
+    gone = [place for place in (*start.taken, start.origin.step) if name_of(place) not in definition.tree]
+    return f"it cannot begin in the middle: {definition!r} has no step {name_of(gone[0])!r}" if gone else None
+
+
+def taken_over(start: Fork, now_ms: int) -> dict[str, StepRecord]:
+    """The steps that a forked instance begins with: done, with nothing to undo."""
+    return {
+        place: StepRecord(
+            status=StepStatus.DONE,
+            at_ms=now_ms,
+            order=order,
+            memo={**memory, "taken_over": start.origin.instance},
+        )
+        for order, (place, memory) in enumerate(start.taken.items(), start=1)
+    }

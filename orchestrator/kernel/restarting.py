@@ -1,0 +1,103 @@
+"""Restart from a step: what lies from it on is taken back and begun anew.
+
+- Only what can be taken back is restarted: while anything from the step on stands that no undo takes back, the restart
+  is refused. So a restart never does anything twice.
+- First the undos run, as everywhere in reverse order of completion, with retries, ``attention`` and all. Then what was
+  taken back is forgotten, the patch is applied, and the flow goes on from there.
+- What is begun anew is of the next generation: its effect keys and command ids are new (``{instance}/charge+1``), since
+  workers have closed the old ones; late replies to the old ones find nobody (G3, G8).
+"""
+
+from __future__ import annotations
+
+from ...sagas import Saga
+from ...sagas.definition import AnyDefinition
+from ..messages.document import CauseKind, Document, Restarting
+from ..messages.inputs import Act
+from ..messages.outputs import Change
+from .editing import patch_of, patched, set_state, unknown
+from .locking import release_one
+from .places import name_of
+from .run import Run
+from .standing import may_stand
+from .undoing import unwind
+
+__all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
+
+
+def restart(run: Run, act: Act) -> str | None:
+    """Begins the restart; the caller goes on. Gives the reason why it is refused, None: it is begun."""
+    if (reason := restart_objection(run.definition, run.document, act.step)) is not None:
+        return reason
+    value = act.value or {}
+    if (reason := unknown(value, "a restart", ("patch",))) is not None:
+        return reason
+    patch = patch_of(value)
+    if isinstance(patch, str):
+        return patch
+    state = patched(run, run.state, patch)
+    if isinstance(state, str):
+        return state
+    step = name_of(act.step)
+    run.restarting = Restarting(step=step, patch=None if patch is None else tuple(patch))
+    run.changes.append(Change(what="restart", before=None, after=step))
+    return None
+
+
+def restart_objection(definition: AnyDefinition, document: Document, place: str) -> str | None:
+    """Why a restart from a place on record is refused, in an instance in attention that goes forward."""
+    if (reason := no_begin_here(definition, place, "restart")) is not None:
+        return reason
+    under_way = document.restarting
+    if under_way is not None and not definition.tree.from_on(name_of(place), under_way.step):
+        return f"a restart from {under_way.step!r} is under way; restart from there, or from a step before it"
+    start = name_of(place)
+    if document.pivot_passed and not definition.tree[start].past_pivot:
+        return f"it is past its pivot, and {place!r} lies before it"
+    standing = [
+        f"{other} ({record.status})"
+        for other, record in document.steps.items()
+        if definition.tree.from_on(start, name_of(other))
+        and record.undo is None
+        and may_stand(definition, other, record)
+    ]
+    if standing:
+        return f"nothing takes back {', '.join(standing)}; restart from a step behind it, or retry or skip it"
+    return None
+
+
+def no_begin_here(definition: AnyDefinition, place: str, act: str) -> str | None:
+    """Why an instance cannot begin at a place; None: it can. In the middle of a branch it would not know the others."""
+    if not isinstance(definition, Saga):
+        return "only a saga has an order of steps to begin in"
+    path = definition.tree[name_of(place)].path
+    return f"{place!r} lies in {path[0][0].name!r}; {act} from there" if path else None
+
+
+def rewound(run: Run) -> bool:
+    """Goes on with a restart. True: all is taken back and forgotten, and the flow goes on from its step."""
+    start = run.restarting
+    assert start is not None
+    back = [place for place in run.steps if run.rewinds(place)]
+    if not unwind(run, back) or run.stopped:
+        return False
+    if start.patch is not None:
+        state = patched(run, run.state, start.patch)
+        if isinstance(state, str):
+            message = f"the patch of the restart from {start.step!r} does not fit any more: {state}"
+            run.stop(CauseKind.CODE, f"{message}; restart with another", step=start.step)
+            return False
+        if state != run.state:
+            set_state(run, state)
+    for place in back:
+        _forget(run, place)
+    run.restarts += 1
+    run.restarting = None
+    return True
+
+
+def _forget(run: Run, place: str) -> None:
+    run.clear_timers(place)
+    if "lock" in run.memo(place):
+        release_one(run, place)
+    del run.steps[place]

@@ -1,0 +1,224 @@
+"""Fork from a step: another instance begins there; what lies before it belongs to the origin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import BaseModel, Field
+from pydantic_core import from_json
+
+from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.kernel.recompute import recompute
+from sagaline.orchestrator.messages.document import Document, Status, StepStatus
+from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, Start
+from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Decision, Outcome, SendCommand, Tell
+from sagaline.orchestrator.messages.values import Origin
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Saga, pivot
+from sagaline.sagas.examples.order_checkout import checkout
+from sagaline.sagas.examples.order_fulfilment import order_fulfilment
+from sagaline.sagas.nodes import choose, loop, parallel, run, when
+
+from .kernel_nodes import Talk, flow_of, leg
+
+ENDED = Scene.start(checkout).ok("reserve").ok("charge").ok("book").ok("ship")
+SHIPPING = Scene.start(checkout).ok("reserve").ok("charge").ok("book").no("ship")
+NEW = "order-checkout/new"
+
+
+def last(scene: Scene) -> Decision:
+    assert scene.last is not None
+    return scene.last
+
+
+def fork(scene: Scene, step: str, value: JsonObject | None = None, *, of: str | None = None) -> Scene:
+    given = {"key": "new"} if value is None else value
+    return scene.act(ActName.FORK, "second parcel", step=step, value=given, by="ann", of=of)
+
+
+def refused(scene: Scene, step: str, value: JsonObject | None = None) -> str:
+    """Why a fork is refused; nothing has changed and nobody was told."""
+    after = fork(scene, step, value)
+    assert last(after).outcome is Outcome.REFUSED
+    assert after.entities == scene.entities
+    return last(after).reason
+
+
+def at(scene: Scene, instance: str) -> Scene:
+    """The same scene, another instance looked at."""
+    return replace(scene, id=instance)
+
+
+def test_a_fork_begins_at_the_step_with_what_lies_before_taken_over() -> None:
+    """Of the same version, with the state as it is, and effect keys of its own."""
+    new = at(fork(ENDED, "ship"), NEW)
+    assert (new.status, new.step("ship"), new.document.pivot_passed) == (Status.RUNNING, StepStatus.SENT, True)
+    assert new.open("ship", of=NEW).effect_key == "order-checkout/new/ship"
+    assert new.document.state == ENDED.document.state
+    for place in ("reserve", "charge", "book"):
+        record = new.document.steps[place]
+        assert (record.status, record.attempt, record.undo) == (StepStatus.DONE, 0, None)
+        assert record.memo == {"taken_over": "order-checkout/k"}
+    assert at(new.ok("ship", of=NEW), NEW).status is Status.COMPLETED
+
+
+def test_both_histories_name_the_other() -> None:
+    """The origin tells where to, the fork where from; the origin is otherwise as it was."""
+    forked = fork(ENDED, "ship")
+    assert last(forked).changes == (Change(what="fork", before=None, after=NEW),)
+    before, after = ENDED.document, forked.document
+    assert (after.revision, after.requests[-1:]) == (before.revision + 1, ("act-5",))
+    assert replace(after, revision=before.revision, updated_ms=before.updated_ms, requests=before.requests) == before
+    new = at(forked, NEW).document
+    assert new.origin == Origin(instance="order-checkout/k", revision=after.revision, step="ship")
+
+
+def test_a_fork_never_undoes_what_is_the_origins() -> None:
+    """Its own steps are undone; those before it stay."""
+    saga = flow_of(leg("a", undo=False), leg("b"), leg("c"))
+    scene = Scene.start(saga).ok("a").ok("b")
+    new = at(fork(scene, "b"), "talk/new")
+    turned = new.ok("b", of="talk/new").no("c", of="talk/new").undo_ok("b", of="talk/new")
+    assert (turned.status, turned.undone) == (Status.COMPENSATED, ("talk/new/b",))
+
+
+def test_the_state_of_a_fork_can_be_patched() -> None:
+    """The origin's stays. What does not fit is refused."""
+    patch: JsonObject = {"op": "replace", "path": "/order/customer", "value": "ben"}
+    forked = fork(ENDED, "ship", {"key": "new", "patch": [patch]})
+    assert (at(forked, NEW).state.order.customer, forked.state) == ("ben", ENDED.state)
+    wrong: JsonObject = {"key": "new", "patch": [{"op": "remove", "path": "/order"}]}
+    assert refused(ENDED, "ship", wrong) == "the state would be no Checkout: order: Field required"
+    whole: JsonObject = {"op": "replace", "path": "", "value": {**ENDED.document.state, "stock": None}}
+    assert at(fork(ENDED, "ship", {"key": "new", "patch": [whole]}), NEW).state.stock is None
+
+
+SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
+
+
+def test_a_fork_of_what_may_still_be_unwound_is_refused() -> None:
+    """It would stand on what is then gone. Abandoned or past its pivot nothing undoes it any more."""
+    charging = Scene.start(checkout).ok("reserve")
+    why = "it may still be unwound, and with it {}; fork when it has ended or is past its pivot"
+    assert refused(charging, "charge") == why.format("reserve")
+    assert refused(charging.ok("charge"), "book") == why.format("reserve, charge")
+    assert at(fork(charging, "reserve"), NEW).step("reserve") is StepStatus.SENT, "nothing is taken over"
+    assert at(fork(SHIPPING, "ship"), NEW).step("ship") is StepStatus.SENT, "it is past its pivot"
+    undone = charging.cancel().ok("charge").settle()
+    assert refused(undone, "charge") == "it is unwound, and what lies before 'charge' with it"
+    assert at(fork(undone, "reserve"), NEW).step("reserve") is StepStatus.SENT
+
+
+def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
+    """So nothing of it is taken over."""
+    child = flow_of(leg("inner"), leg("more"), name="child")
+    scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").ok("more")
+    after = fork(at(scene, "child/talk/k/sub"), "more")
+    assert last(after).reason.startswith("it may still be unwound, and with it inner")
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "reason"),
+    [
+        ("ship", {}, SHAPE),
+        ("ship", {"key": ""}, SHAPE),
+        ("ship", {"key": "x" * 257}, SHAPE),
+        ("ship", {"key": "a\nb"}, SHAPE),
+        ("ship", {"key": 7}, SHAPE),
+        ("ship", {"key": "k"}, "key 'k' is its own; choose another"),
+        ("ship", {"key": "new", "state": {}}, "a fork takes key and patch, not state"),
+        ("ship", {"key": "new", "patch": []}, "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
+        ("pay", {"key": "new"}, "it has no step 'pay' on record; there are reserve, charge, book, ship"),
+    ],
+)
+def test_a_fork_of_another_shape_is_refused(step: str, value: JsonObject, reason: str) -> None:
+    assert refused(ENDED, step, value) == reason
+
+
+def test_a_fork_begins_between_nodes_not_inside_one() -> None:
+    """What lies before a branch or a loop is taken over with the way it went."""
+    either = choose(when(lambda s: True, leg("x", undo=False)), otherwise=None, name="either")
+    both = parallel(leg("p", undo=False), leg("q", undo=False), name="both")
+    twice = loop(leg("l", undo=False), while_=lambda s: False, name="twice")
+    saga = flow_of(either, both, twice, pivot, leg("e", undo=False))
+    scene = Scene.start(saga).ok("x").ok("p")
+    assert refused(scene, "p") == "'p' lies in 'both'; fork from there"
+    assert at(fork(scene, "both"), "talk/new").step("q") is StepStatus.SENT
+    assert at(fork(scene.ok("q"), "e"), "talk/new").step("e") is StepStatus.SENT
+    lossy = parallel(leg("p", undo=False), leg("q", undo=False), name="both", need=1, rest="finish")
+    racing = Scene.start(flow_of(lossy, leg("e", undo=False))).ok("p")
+    assert refused(racing, "e") == "q before it is under way still"
+
+
+def test_a_fork_under_a_taken_key_leaves_the_other_alone() -> None:
+    """That one's history says so. The same fork again is the same instance."""
+    first = fork(ENDED, "ship")
+    second = fork(first, "ship")
+    assert at(second, NEW).document == at(first, NEW).document
+    taken = Scene.start(checkout, key="new")
+    start = next(each.message for each in last(first).actions if isinstance(each, Tell))
+    decision = decide(checkout, taken.document, Arrival(message=start, now_ms=0))
+    assert (decision.outcome, decision.document) == (Outcome.REFUSED, taken.document)
+    assert decision.reason == "started already with another input"
+
+
+def test_a_fork_into_code_that_lacks_a_step_is_a_dead_letter() -> None:
+    """It must not begin somewhere else."""
+    start = next(each.message for each in last(fork(ENDED, "ship")).actions if isinstance(each, Tell))
+    assert isinstance(start, Start)
+    shorter = Saga("order-checkout", checkout.state, flow=checkout.flow[:1])
+    decision = decide(shorter, None, Arrival(message=start, now_ms=0))
+    assert decision.reason == "it cannot begin in the middle: Saga('order-checkout', version=1) has no step 'charge'"
+    assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
+    assert any(isinstance(action, DeadLetter) for action in decision.actions)
+
+
+class Aliased(BaseModel):
+    """A field with another name outside."""
+
+    n: int = Field(default=0, alias="number")
+
+
+def test_the_state_of_a_fork_is_read_as_it_was_kept() -> None:
+    """By field names; a start from outside goes by aliases."""
+    saga = Saga("aliased", Aliased, flow=[leg("a", model=Aliased)])
+    scene = Scene.start(saga, {"number": 3})
+    new = at(fork(scene, "a"), "aliased/new")
+    assert new.document.state == {"n": 3}
+    assert from_json(new.open("a", of="aliased/new").payload) == {"n": 0}
+
+
+def test_a_process_manager_is_not_forked() -> None:
+    """It has no order of steps."""
+    scene = Scene.of(order_fulfilment).comes("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
+    scene = scene.comes("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
+    assert refused(scene, "pick") == "only a saga has an order of steps to begin in"
+
+
+def recorded(message: Start, document: Document | None, now_ms: int) -> tuple[Document | None, HistoryRecord]:
+    """One decision and its record in the history."""
+    decision = decide(checkout, document, Arrival(message=message, now_ms=now_ms))
+    after = decision.document
+    sent = [action for action in decision.actions if isinstance(action, SendCommand)]
+    return after, HistoryRecord(
+        instance=message.instance,
+        revision=after.revision if after else 0,
+        at_ms=now_ms,
+        outcome=decision.outcome,
+        status=after.status if after else None,
+        message=message,
+        changes=decision.changes,
+        sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in sent),
+        reason=decision.reason,
+    )
+
+
+def test_a_fork_is_recomputed_from_its_history() -> None:
+    """Its start holds all that it began with."""
+    start = next(each.message for each in last(fork(ENDED, "ship")).actions if isinstance(each, Tell))
+    assert isinstance(start, Start)
+    document, record = recorded(start, None, 5)
+    found = recompute(checkout, [record])
+    assert (found.document, found.difference, found.whole) == (document, None, True)

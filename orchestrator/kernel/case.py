@@ -10,9 +10,13 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Attention, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import ActName
-from .acts import fulfilled, objection
-from .mending import MENDS
+from .acts import ON_STEPS, fulfilled, objection
+from .forking import fork_objection
+from .limits import Limits
+from .parking import missing_code
 from .places import name_of
+from .restarting import restart_objection
+from .run import Run
 from .slip import carried
 from .undoing import undo_order
 
@@ -64,11 +68,18 @@ class Case:
 
 def case_of(definition: AnyDefinition | None, document: Document) -> Case:
     """Everything of one instance. ``definition`` None: not deployed here, so its steps cannot be acted on."""
+    lacking = missing_code(definition, document) is not None
     return Case(
         attention=document.attention,
         stands=tuple(_open(place, document.steps[place]) for place in _standing(document)),
-        acts=tuple(act for act in ActName if act not in MENDS and _may(definition, document, act)),
-        on_steps=tuple((place, act) for place in document.steps for act in _mends(definition, document, place)),
+        acts=tuple(
+            act
+            for act in ActName
+            if act not in ON_STEPS and _may(definition, document, act) and (act is ActName.ABANDON or not lacking)
+        ),
+        on_steps=()
+        if definition is None or lacking
+        else tuple((place, act) for place in document.steps for act in _on_step(definition, document, place)),
         cancel=_cancelling(document),
     )
 
@@ -95,18 +106,25 @@ def _open(place: str, record: StepRecord) -> OpenStep:
     return OpenStep(step=place, status=record.status, undo=record.undo, error=record.error)
 
 
-def _mends(definition: AnyDefinition | None, document: Document, place: str) -> list[ActName]:
-    record = document.steps[place]
-    if document.status.is_final or definition is None:
-        return []
+def _on_step(definition: AnyDefinition, document: Document, place: str) -> list[ActName]:
+    """The acts that a step takes now."""
+    found = [] if document.status.is_final else _mends(definition, document, place)
+    if objection(document, ActName.RESTART) is None and restart_objection(definition, document, place) is None:
+        found.append(ActName.RESTART)
+    if fork_objection(definition, document, place) is None:
+        found.append(ActName.FORK)
+    return found
+
+
+def _mends(definition: AnyDefinition, document: Document, place: str) -> list[ActName]:
+    record, is_step = document.steps[place], name_of(place) in definition.steps
     if record.status is StepStatus.UNDO_FAILED:
-        return [ActName.WAIVE]
+        return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]
     if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
     stuck = record.status in _STUCK | _UNDER_WAY and not carried(record)
-    if stuck and not document.backward and name_of(place) in definition.steps:
-        return [ActName.SKIP]
-    return []
+    taken_back = Run(definition, document, document.updated_ms, Limits()).unwinds(place)
+    return [ActName.SKIP] if is_step and not taken_back and stuck else []
 
 
 def _cancelling(document: Document) -> Cancelling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,8 +11,11 @@ import pytest
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.cli.tables import case_view
+from sagaline.orchestrator.kernel import block
+from sagaline.orchestrator.kernel.acts import ON_STEPS
 from sagaline.orchestrator.kernel.case import Case, case_of
-from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.document import CauseKind
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas.examples.order_checkout import checkout
@@ -26,6 +30,13 @@ def of(scene: Scene) -> Case:
 CHARGED = Scene.start(checkout).ok("reserve").ok("charge")
 SHIPPING = CHARGED.ok("book").exhaust("ship")
 UNDO_FAILED = CHARGED.cancel().ok("book").undo_no("book")
+BLOCKED = block(
+    CHARGED.document,
+    Arrival(message=TimerFired(id="t", instance=CHARGED.id, timer="x", due_ms=1), now_ms=0),
+    CauseKind.TOO_LARGE,
+    "too large",
+).document
+assert BLOCKED is not None
 SCENES = {
     "charged": CHARGED,
     "crashed": CHARGED.crash("book"),
@@ -34,6 +45,9 @@ SCENES = {
     "undoing": CHARGED.cancel().ok("book"),
     "paused": CHARGED.act(ActName.PAUSE),
     "ended": CHARGED.ok("book").ok("ship"),
+    "blocked": replace(CHARGED, entities={CHARGED.id: BLOCKED}),
+    "abandoned": SHIPPING.act(ActName.ABANDON),
+    "compensated": CHARGED.cancel().ok("book").settle(),
 }
 
 
@@ -65,19 +79,47 @@ def test_what_stands_is_named_with_what_takes_it_back() -> None:
     assert stands[0].error == "no"
 
 
+BRINGS: dict[ActName, JsonObject | None] = {
+    ActName.EDIT: {"patch": [{"op": "replace", "path": "/order/total_cents", "value": 7}]},
+    ActName.REPLACE_UNDO: {"command": {"order_id": "x"}},
+    ActName.FORK: {"key": "new"},
+}
+REPLIES: dict[str, JsonObject] = {
+    "reserve": {"reservation_id": "r"},
+    "charge": {"charge_id": "c"},
+    "book": {"carrier": "x"},
+    "ship": {"tracking_number": "7"},
+}
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_exactly_the_acts_that_are_named_are_taken(name: str) -> None:
     """Each act is tried; those on steps with what they bring."""
     scene, case = SCENES[name], of(SCENES[name])
-    values = {"book": {"carrier": "x"}, "ship": {"tracking_number": "7"}, "charge": {"charge_id": "c"}}
     for act in ActName:
         if act in (ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN):
             continue
-        for step in [""] if act not in (ActName.SKIP, ActName.WAIVE) else list(scene.document.steps):
-            tried = scene.act(act, "insured", step=step, value=values.get(step, {"reservation_id": "r"}))
+        for step in list(scene.document.steps) if act in ON_STEPS else [""]:
+            value = REPLIES[step] if act is ActName.SKIP else BRINGS.get(act)
+            tried = scene.act(act, "insured", step=step, value=value)
             assert tried.last is not None
             named = act in case.acts if not step else (step, act) in case.on_steps
             assert (tried.last.outcome is Outcome.APPLIED) == named, (act, step, tried.last.reason)
+
+
+def test_what_is_not_deployed_can_only_be_abandoned() -> None:
+    """Every other act needs the author's code."""
+    for document in (CHARGED.document, SHIPPING.document):
+        case = case_of(None, document)
+        assert case.acts == ((ActName.ABANDON,) if document.attention else ())
+        assert case.on_steps == ()
+
+
+def test_what_is_being_taken_back_cannot_be_skipped() -> None:
+    """A restart takes it back; the case says so as the act does."""
+    undoing = SCENES["blocked"].act(ActName.RESTART, step="charge")
+    assert undoing.open("book", undo=True)
+    assert [act for _, act in of(undoing).on_steps if act is ActName.SKIP] == []
 
 
 async def test_the_case_is_told_over_http_and_by_the_command_line(tmp_path: Path) -> None:
@@ -88,8 +130,8 @@ async def test_the_case_is_told_over_http_and_by_the_command_line(tmp_path: Path
             await api.post("/v1/sagas/order-checkout", json={"key": "A-1", "input": order()})
             case = (await api.get("/v1/instances/order-checkout/A-1/case")).json()
             assert (await api.get("/v1/instances/order-checkout/B-1/case")).status_code == 404
-    assert (case["attention"], case["acts"]) == (None, ["cancel", "pause"])
-    assert case["on_steps"] == [{"step": "reserve", "act": "skip"}]
+    assert (case["attention"], case["acts"]) == (None, ["cancel", "pause", "edit"])
+    assert case["on_steps"] == [{"step": "reserve", "act": "skip"}, {"step": "reserve", "act": "fork"}]
     assert case["cancel"]["awaited"] == ["reserve"]
     shown = "\n".join(str(line) for line in case_view(case).renderables)  # type: ignore[union-attr]
     assert "cancel would undo, in this order: reserve (sent, by release-stock)" in shown

@@ -12,6 +12,7 @@ from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
+from .bulk import BulkBody, bulk_router
 from .cases import cases_router
 from .definitions import definitions_router
 from .edge import Edge
@@ -59,6 +60,7 @@ def create_app(
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
     app.include_router(cases_router(client))
+    app.include_router(bulk_router(client, settings))
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))
     app.include_router(tables_router(client, settings))
@@ -75,7 +77,7 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody, RulesBody)]
+    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody, RulesBody, BulkBody)]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])

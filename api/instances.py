@@ -51,6 +51,10 @@ _ACTS = {
     ActName.ASSIGN: "Gives a question to somebody",
     ActName.SKIP: "Counts a step as done, with the given reply",
     ActName.REVISE: "Replaces what lies ahead of a routing slip",
+    ActName.EDIT: "Patches the state (JSON Patch); what does not fit the model is refused and changes nothing",
+    ActName.REPLACE_UNDO: "Tries an undo that failed with another command",
+    ActName.RESTART: "Takes back what lies from a step on, then begins it anew",
+    ActName.FORK: "Begins another instance at a step; what lies before it is taken over",
     ActName.WAIVE: "Accepts what a failing undo could not take back as a loss; the reason is the evidence",
 }
 
@@ -81,7 +85,9 @@ class ActBody(BaseModel):
     step: str = Field("", description="of an act on one step: its name, as the instance shows it")
     value: dict[str, JsonValue] | None = Field(
         None,
-        description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}',
+        description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}, of '
+        'edit {"patch": [...], "retry": bool}, of replace-undo {"contract": name, "command": {...}}, of restart '
+        '{"patch": [...]}, of fork {"key": text, "patch": [...]}',
     )
 
 
@@ -203,7 +209,7 @@ def _add_act(
     @router.post(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/{act.value}",
         response_model=OutcomeView,
-        operation_id=f"{act.value}_instance",
+        operation_id=f"{act.value.replace('-', '_')}_instance",
         summary=summary,
         responses={
             202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},

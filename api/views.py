@@ -142,6 +142,8 @@ class InstanceView(InstanceSummary):
     deferred_count: int = Field(description="messages kept until its version is deployed")
     phase: str | None = Field(description="of a process manager: where it is")
     itinerary: list[str] | None = Field(description="of a routing slip: every stop, those passed and those ahead")
+    restarting: str | None = Field(description="what lies from this step on is being taken back; null: nothing is")
+    forked_from: str | None = Field(description="the instance that it began in the middle of; null: none")
 
 
 class InstanceList(BaseModel):
@@ -200,6 +202,8 @@ def instance_view(document: Document) -> InstanceView:
         deferred_count=len(document.deferred),
         phase=document.managed.phase if document.managed is not None else None,
         itinerary=list(document.itinerary) if document.itinerary is not None else None,
+        restarting=document.restarting.step if document.restarting is not None else None,
+        forked_from=document.origin.instance if document.origin is not None else None,
     )
 
 

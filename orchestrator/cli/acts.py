@@ -26,6 +26,10 @@ _PAST = {
     ActName.SKIP: "goes on without that step",
     ActName.REVISE: "has its way ahead revised",
     ActName.WAIVE: "has that loss accepted",
+    ActName.EDIT: "has its state edited",
+    ActName.REPLACE_UNDO: "tries the undo with another command",
+    ActName.RESTART: "takes back what lies from there on, then begins it anew",
+    ActName.FORK: "is forked; the new instance is told to start",
 }
 
 

@@ -15,6 +15,7 @@ from ..messages.inputs import ActName
 from .acts import act
 from .errors import Mistake
 from .helper_commands import add_helper_commands
+from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import case, history, list_instances, overdue, show
 from .starting import read_input, start
@@ -310,6 +311,9 @@ _add_mend(ActName.CLAIM, "Claim a question: from then on nobody else may answer 
 _add_mend(ActName.ASSIGN, """Give a question to somebody: --value '{"to": "ann"}'.""")
 _add_mend(ActName.SKIP, "Count a step as done, with a reply of yours: --value.")
 _add_mend(ActName.WAIVE, "Accept as a loss what a failing undo could not take back; --reason is the evidence.")
+
+
+add_operating(app)
 
 
 @command(topics_app, "create")

@@ -16,6 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from ..messages.document import Status
 from ..settings import Settings
 from .errors import Mistake, sentences
 
@@ -24,6 +25,7 @@ __all__ = ["ListenOptions", "LogOptions", "Looking", "Reading", "Remote", "build
 _OURS = "The log and its names"
 _LISTEN = "Listening"
 _API = "The API to speak to"
+_WHICH = "Which instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,35 @@ class Looking:
     states: Annotated[int, typer.Option(min=1, help="At most so many states are looked at.")] = 200_000
 
 
-_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote, Looking)
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Which instances `saga bulk` is about."""
+
+    definition: Annotated[str | None, typer.Option(rich_help_panel=_WHICH, help="Only of this definition.")] = None
+    status: Annotated[
+        Status | None,
+        typer.Option(rich_help_panel=_WHICH, help="Only those that stand there; default all that have not ended."),
+    ] = None
+    older_than: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_WHICH, metavar="90s|15m|2h|1d", help="Only those unchanged for so long."),
+    ] = None
+    step: Annotated[
+        str, typer.Option(rich_help_panel=_WHICH, help="Only where this step is under way, stuck or needs attention.")
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What an act brings, and who asks for it."""
+
+    on: Annotated[str, typer.Option(help="The step that the act is about; default the one of --step.")] = ""
+    value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What the act brings.")] = None
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = ""
+    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None
+
+
+_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote, Looking, Many, Asking)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

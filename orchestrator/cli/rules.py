@@ -66,7 +66,7 @@ def set_rules(
         Failure: the API refused; the sentence says why.
         Unreachable: nobody answers.
     """
-    given, where = read_json(file if file == "-" else f"@{file}", "--file")
+    given, where = read_json(file if file == "-" else f"@{file}", "--file", "a list of rules")
     rules = given.get("rules") if isinstance(given, dict) else given
     if not isinstance(rules, list):
         raise Mistake(f"{where} holds no rules; give a list such as {_EXAMPLE}")

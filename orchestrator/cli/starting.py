@@ -13,7 +13,7 @@ from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
 
-__all__ = ["read_input", "read_json", "start"]
+__all__ = ["read_input", "read_json", "read_patch", "start"]
 
 
 def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
@@ -43,17 +43,30 @@ def read_input(given: str, option: str = "--input") -> Json:
     Raises:
         Mistake: it cannot be read, or is no JSON object.
     """
-    value, where = read_json(given, option)
+    value, where = read_json(given, option, "one object, such as '{\"order\": ...}'")
     if not isinstance(value, dict):
         raise Mistake(f"{where} holds a JSON {type(value).__name__}; give one object with the fields of the state")
     return value
 
 
-def read_json(given: str, option: str) -> tuple[object, str]:
+def read_patch(given: str) -> list[object]:
+    """A JSON Patch from the command line, ``@file`` or ``-``; its operations are checked where they are carried out.
+
+    Raises:
+        Mistake: it cannot be read, or is no JSON array.
+    """
+    example = '[{"op": "replace", "path": "/order/total_cents", "value": 4200}]'
+    value, where = read_json(given, "--patch", f"a list of operations, such as '{example}'")
+    if not isinstance(value, list):
+        raise Mistake(f"{where} holds a JSON {type(value).__name__}; give a list of operations, such as '{example}'")
+    return value
+
+
+def read_json(given: str, option: str, wanted: str) -> tuple[object, str]:
     """A value from JSON on the command line, ``@file`` or ``-``, and where it came from.
 
     Raises:
-        Mistake: it cannot be read, or is no JSON.
+        Mistake: it cannot be read, or is no JSON; ``wanted`` says what to give.
     """
     where = option
     if given == "-":
@@ -68,4 +81,4 @@ def read_json(given: str, option: str) -> tuple[object, str]:
     try:
         return json.loads(given), where
     except (ValueError, RecursionError) as error:
-        raise Mistake(f"{where} is not JSON: {error}; mend it there") from error
+        raise Mistake(f"{where} is not JSON: {error}; give {wanted}") from error

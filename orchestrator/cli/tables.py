@@ -105,6 +105,10 @@ def instance_view(document: Json) -> Group:
         facts.add_row("pivot", "passed: it only goes forward")
     if document["deferred_count"]:
         facts.add_row("deferred", f"{document['deferred_count']} messages wait for its version to be deployed")
+    if document["forked_from"]:
+        facts.add_row("forked", Text(f"from {document['forked_from']}"))
+    if document["restarting"]:
+        facts.add_row("restart", Text(f"from {document['restarting']}: what was done since is being taken back"))
     for name in ("cause", "attention"):
         if document[name] is not None:
             facts.add_row(name, _cause(document[name]))
@@ -218,7 +222,10 @@ def case_view(case: Json) -> RenderableType:
         lines.append(Text(f"since {moment(attention['at'])}: {attention['message']}"))
     lines.append(Text(f"stands: {_open_steps(case['stands'])}"))
     lines.append(Text(f"can be asked now: {', '.join(case['acts']) or 'nothing'}"))
-    lines += [Text(f"of step {each['step']}: {each['act']}") for each in case["on_steps"]]
+    on_steps: dict[str, list[str]] = {}
+    for each in case["on_steps"]:
+        on_steps.setdefault(each["step"], []).append(each["act"])
+    lines += [Text(f"of step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
     if cancel["refused"]:
         lines.append(Text(f"cancel would be refused: {cancel['refused']}"))
     else:

@@ -1,5 +1,6 @@
 """The client: starts instances, asks about them and acts on them, through the log and the read model."""
 
+from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .client import Client
 from .feed import Feed
 from .helpers import HelpersPage
@@ -7,4 +8,19 @@ from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, Started
 from .tables import RulesSet
 
-__all__ = ["Acted", "Client", "ClientParts", "Feed", "HelpersPage", "OnStep", "Overdue", "RulesSet", "Started"]
+__all__ = [
+    "Acted",
+    "Asked",
+    "Bulk",
+    "BulkPage",
+    "Client",
+    "ClientParts",
+    "Fate",
+    "Feed",
+    "HelpersPage",
+    "OnStep",
+    "Overdue",
+    "RulesSet",
+    "Started",
+    "act_on_many",
+]

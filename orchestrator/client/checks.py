@@ -13,7 +13,8 @@ from ...sagas import DefinitionError
 from ...sagas.contract import check_name
 from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
-from ..messages.inputs import JsonObject
+from ..messages.inputs import Act, ActName, JsonObject
+from .results import OnStep
 
 __all__ = [
     "BY_CHARS_MAX",
@@ -21,6 +22,7 @@ __all__ = [
     "REASON_CHARS_MAX",
     "KEY_BYTES_MAX",
     "KEY_CHARS_MAX",
+    "check_act",
     "check_body",
     "check_input",
     "check_json",
@@ -94,6 +96,27 @@ def split_instance(instance: str) -> tuple[str, str]:
             f"{instance[:300]!r} is not an instance's id, which is definition/key: {error}", field="instance"
         ) from error
     return definition, key
+
+
+def check_act(instance: str, act: ActName, *, id: str, by: str, reason: str, on: OnStep | None) -> Act:
+    """The act as it may enter the log; whether it is legal the engine decides.
+
+    Raises:
+        InvalidRequest: an id, a text or the key of a fork cannot be; ``field`` says which.
+    """
+    split_instance(instance)
+    value = check_json(on.value, "value") if on is not None and on.value is not None else None
+    if act is ActName.FORK and value is not None and isinstance(key := value.get("key"), str):
+        check_key(key)
+    return Act(
+        id=id,
+        instance=instance,
+        act=act,
+        by=check_text(by, "by", BY_CHARS_MAX),
+        reason=check_text(reason, "reason", REASON_CHARS_MAX),
+        step=check_text(on.step, "step", ID_CHARS_MAX) if on is not None else "",
+        value=value,
+    )
 
 
 def check_input(saga: AnyDefinition, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:

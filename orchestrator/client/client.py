@@ -27,25 +27,15 @@ from ..errors import (
     UnknownEvent,
     UnknownInstance,
 )
-from ..kernel import Registry
+from ..kernel import Registry, decide
 from ..messages.document import Document, Status
 from ..messages.entities import Published, mailbox_id
 from ..messages.history import HistoryRecord
-from ..messages.inputs import Act, ActName, Start
-from ..messages.outputs import Outcome
+from ..messages.inputs import ActName, Arrival, Start
+from ..messages.outputs import Decision, Outcome
 from ..ports.read_model import HistoryRow, InstanceFilter, Page
 from .asking import Asking
-from .checks import (
-    BY_CHARS_MAX,
-    ID_CHARS_MAX,
-    REASON_CHARS_MAX,
-    check_body,
-    check_input,
-    check_json,
-    check_key,
-    check_text,
-    split_instance,
-)
+from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
 from .helpers import Locks, Mailboxes
 from .overdue import overdue_steps
 from .parts import ClientParts
@@ -73,6 +63,15 @@ class Client:
     def registry(self) -> Registry:
         """The definitions that it can start."""
         return self._parts.registry
+
+    def fresh_id(self) -> str:
+        """An id that nobody else has."""
+        return self._parts.clock.new_id()
+
+    @property
+    def now_ms(self) -> int:
+        """The wall clock, milliseconds since epoch."""
+        return self._parts.clock.now_ms()
 
     async def start(
         self,
@@ -146,8 +145,7 @@ class Client:
             act: what is asked for.
             by: who asks, for the history; at most 256 characters.
             reason: why, for the history; at most 2,000 characters. Of ``waive`` the evidence of the loss.
-            on: the step that an ``answer``, ``claim``, ``assign``, ``skip`` or ``waive`` is about, and what it brings;
-                of ``revise`` no step (``""``) and ``{"ahead": [stop, …]}``.
+            on: the step that the act is about, and what it brings; see ``OnStep``.
             request_id: a request that comes twice acts once, as long as it is among the last 20 of the instance; None:
                 a fresh one is made.
             wait: how long the decision is waited for.
@@ -159,16 +157,8 @@ class Client:
             InvalidRequest: id or text is malformed.
             NotYetDecided, LogUnavailable: as ``start``.
         """
-        split_instance(instance)
-        request = Act(
-            id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
-            instance=instance,
-            act=act,
-            by=check_text(by, "by", BY_CHARS_MAX),
-            reason=check_text(reason, "reason", REASON_CHARS_MAX),
-            step=check_text(on.step, "step", ID_CHARS_MAX) if on is not None else "",
-            value=check_json(on.value, "value") if on is not None and on.value is not None else None,
-        )
+        id = check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id()
+        request = check_act(instance, act, id=id, by=by, reason=reason, on=on)
         record, trace = await self._asking.ask(request, wait, traceparent)
         if record.status is None:
             raise UnknownInstance(instance)
@@ -181,6 +171,22 @@ class Client:
             revision=record.revision,
             trace_id=trace,
         )
+
+    def rehearse(
+        self, document: Document, act: ActName, *, by: str = "", reason: str = "", on: OnStep | None = None
+    ) -> Decision:
+        """What an act would come to now: decided as the engine would, and nothing is sent or changed.
+
+        Args:
+            document: the instance as ``get`` or ``list`` gives it; it may have moved on when the act is asked for.
+            act: as of ``act``, with all that follows.
+
+        Raises:
+            InvalidRequest: as ``act``.
+        """
+        request = check_act(document.id, act, id=self._parts.clock.new_id(), by=by, reason=reason, on=on)
+        arrival = Arrival(message=request, now_ms=self._parts.clock.now_ms())
+        return decide(self.registry.deciding(document), document, arrival)
 
     async def cancel(self, instance: str, *, by: str = "", reason: str = "", wait: timedelta = DEFAULT_WAIT) -> Acted:
         """Asks that an instance is unwound; see ``act``."""

@@ -147,6 +147,59 @@ def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
     assert "cancel by ann: withdrawn" in saga(shop, "history", "order-checkout/A-4")
 
 
+def test_an_order_is_edited_and_forked(shop: Process) -> None:
+    start(shop, "A-5", id="A-5-silent")
+    patch = json.dumps([{"op": "replace", "path": "/order/total_cents", "value": 7}])
+    assert "has its state edited: running" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
+    assert "stays as it is" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
+    wrong = json.dumps([{"op": "remove", "path": "/order"}])
+    refusal = saga(shop, "edit", "order-checkout/A-5", "--patch", wrong, code=1)
+    assert "the state would be no Checkout: order: Field required" in refusal
+    assert "not in attention" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch, "--retry", code=1)
+    document = json.loads(saga(shop, "show", "order-checkout/A-5", "--json"))
+    assert document["state"]["order"]["total_cents"] == 7
+    start(shop, "A-6")
+    settled(shop, "order-checkout/A-6")
+    forked = saga(shop, "fork", "order-checkout/A-6", "ship", "--key", "A-6b", "--patch", patch)
+    assert forked == "order-checkout/A-6 is forked; the new instance is told to start: completed\n"
+    for _ in range(100):  # the origin's decision is told, the fork's own comes after it
+        if json.loads(saga(shop, "list", "--key", "A-6b", "--json"))["instances"]:
+            break
+        with suppress(subprocess.TimeoutExpired):
+            shop.running.wait(0.1)
+    document = settled(shop, "order-checkout/A-6b")
+    assert (document["status"], document["forked_from"]) == ("completed", "order-checkout/A-6")
+    assert "from order-checkout/A-6" in saga(shop, "show", "order-checkout/A-6b")
+    assert "fork: new → order-checkout/A-6b" in saga(shop, "history", "order-checkout/A-6")
+    case = saga(shop, "case", "order-checkout/A-6")
+    assert "of step ship: fork" in case
+    for command in (["restart", "order-checkout/A-6", "ship"], ["replace-undo", "order-checkout/A-6", "ship"]):
+        more = ["--command", "{}"] if command[0] == "replace-undo" else []
+        assert "is completed and does not change any more" in saga(shop, *command, *more, code=1)
+
+
+def test_many_orders_are_paused_at_once(shop: Process) -> None:
+    """First it is told what would become of it; a bulk that is gone on with asks nobody twice."""
+    for number in range(3):
+        start(shop, f"C-{number}", id=f"C-{number}-silent")
+    which = ("--definition", "order-checkout", "--status", "running")
+    told = saga(shop, "bulk", "pause", *which)
+    assert "would be done" in told
+    assert "nobody was asked; do it with --apply" in told
+    assert not json.loads(saga(shop, "show", "order-checkout/C-1", "--json"))["paused"]
+    done = json.loads(saga(shop, "bulk", "pause", *which, "--id", "night-1", "--apply", "--json"))
+    assert (done["id"], done["dry_run"]) == ("night-1", False)
+    asked = {each["instance"]: each["fate"] for each in done["asked"]}
+    assert [asked[f"order-checkout/C-{number}"] for number in range(3)] == ["done"] * 3
+    saga(shop, "resume", "order-checkout/C-1")
+    again = json.loads(saga(shop, "bulk", "pause", *which, "--id", "night-1", "--apply", "--json"))
+    assert {each["fate"] for each in again["asked"]} == {"unchanged"}
+    assert "resume of" in saga(shop, "bulk", "resume", *which, "--apply")
+    refused = saga(shop, "bulk", "retry", *which, "--apply", code=1)
+    assert "were refused or have failed; mend why, then go on with --id" in refused
+    assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no such instances\n"
+
+
 def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
     start(shop, "2026/07/A b")
     assert settled(shop, "order-checkout/2026/07/A b")["key"] == "2026/07/A b"
@@ -160,6 +213,9 @@ def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
         (["start", "order-checkout"], "input.order: Field required"),
         (["cancel", "order-checkout/none"], "there is no instance"),
         (["list", "--key", "a\nb"], "control character"),
+        (["bulk", "cancel"], "it is not said of which instances; give a definition, status, age or step"),
+        (["bulk", "fork", "--step", "ship"], "fork needs a key for each instance; ask it of them one by one"),
+        (["fork", "order-checkout/none", "ship", "--key", "a\nb"], "control character"),
     ],
 )
 def test_a_refusal_of_the_api_is_one_sentence(shop: Process, arguments: list[str], part: str) -> None:

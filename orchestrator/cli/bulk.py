@@ -1,0 +1,144 @@
+"""``saga bulk``: looks first, tells what would become of it, and asks page by page when it is told to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..messages.inputs import ActName
+from .errors import Failure, Mistake
+from .options import Asking, Many, Remote
+from .remote import Json, request
+from .starting import read_input
+from .tables import print_out
+from .users import user
+
+__all__ = ["bulk_body", "run_bulk"]
+
+_PAGE = 50
+_PAGES_MAX = 1_000_000
+_REASONS_MAX = 20
+_SPAN = re.compile(r"(\d{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_FELL_SHORT = ("refused", "unsure", "failed")
+
+
+def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
+    """What is asked of whom, as the API takes it.
+
+    Raises:
+        Mistake: an option is wrong.
+    """
+    body: Json = {
+        "act": act.value,
+        "definition": many.definition,
+        "status": many.status.value if many.status is not None else None,
+        "older_than_seconds": _seconds(many.older_than) if many.older_than is not None else None,
+        "step": many.step,
+        "on_step": asking.on,
+        "value": read_input(asking.value, "--value") if asking.value is not None else None,
+        "reason": asking.reason,
+        "by": asking.by if asking.by is not None else user(),
+        "limit": _PAGE,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json: bool) -> None:
+    """Rehearses the bulk of ``bulk_body``, and with ``apply`` then carries it out; prints what became of how many.
+
+    Raises:
+        Failure: some were refused or have failed; the sentence says how to go on.
+        Unreachable: nobody answers, as ``request``.
+    """
+    console = Console(stderr=True)
+    rehearsed = _Report(_pages(remote, {**body, "id": id, "dry_run": True}))
+    rehearsed.gather(console, "looking at", None)
+    if not apply:
+        rehearsed.show(body, as_json=as_json, dry_run=True)
+        return
+    if not as_json:
+        typer.echo(f"bulk {rehearsed.id}: go on with it by --id {rehearsed.id}", err=True)
+    report = _Report(_pages(remote, {**body, "id": rehearsed.id, "dry_run": False}))
+    report.gather(console, f"asking {body['act']}", len(rehearsed.asked))
+    report.show(body, as_json=as_json, dry_run=False)
+    short = sum(report.counts[fate] for fate in _FELL_SHORT)
+    if short:
+        raise Failure(
+            f"{short} of {len(report.asked)} were refused or have failed; mend why, then go on with --id {report.id}"
+        )
+
+
+class _Report:
+    """What became of everybody, gathered page by page."""
+
+    def __init__(self, pages: Iterator[Json]) -> None:
+        self._pages = pages
+        self.id = ""
+        self.asked: list[Json] = []
+        self.counts: Counter[str] = Counter()
+
+    def gather(self, console: Console, what: str, total: int | None) -> None:
+        """Takes all pages, with a bar where somebody can see it. ``total`` None: not known yet."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+            bar = progress.add_task(what, total=total)
+            for page in self._pages:
+                self.id = page["id"]
+                self.asked += page["asked"]
+                self.counts.update(each["fate"] for each in page["asked"])
+                progress.advance(bar, len(page["asked"]))
+
+    def show(self, body: Json, *, as_json: bool, dry_run: bool) -> None:
+        """Prints it."""
+        if as_json:
+            told = {"id": self.id, "dry_run": dry_run, "counts": dict(self.counts), "asked": self.asked}
+            typer.echo(json.dumps(told))
+            return
+        if not self.asked:
+            typer.echo("no such instances")
+            return
+        would = "would be " if dry_run else ""
+        table = Table(title=Text(f"{body['act']} of {len(self.asked)}"), title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("outcome", no_wrap=True)
+        table.add_column("how many", justify="right", no_wrap=True)
+        table.add_column("why", overflow="fold")
+        table.add_column("such as", overflow="fold")
+        rows = Counter((each["fate"], each["reason"]) for each in self.asked)
+        for (fate, reason), count in rows.most_common(_REASONS_MAX):
+            first = next(each["instance"] for each in self.asked if (each["fate"], each["reason"]) == (fate, reason))
+            table.add_row(f"{would}{fate}", str(count), Text(reason), Text(first))
+        if len(rows) > _REASONS_MAX:
+            table.add_row("", "", f"and {len(rows) - _REASONS_MAX} reasons more: look with --json", "")
+        print_out(table)
+        if dry_run:
+            typer.echo("nobody was asked; do it with --apply")
+
+
+def _seconds(span: str) -> int:
+    found = _SPAN.fullmatch(span)
+    if found is None:
+        raise Mistake(f"--older-than {span!r} is no span; give a number and s, m, h or d, such as 15m")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def _pages(remote: Remote, body: Json) -> Iterator[Json]:
+    """Every page of the bulk, up to more than any log has."""
+    cursor: str | None = None
+    for _ in range(_PAGES_MAX):
+        given = {name: value for name, value in {**body, "cursor": cursor}.items() if value is not None}
+        _, page = request(remote, "POST", "/v1/bulk", body=given)
+        body = {**body, "id": page["id"]}
+        yield page
+        cursor = page["cursor"]
+        if cursor is None:
+            return

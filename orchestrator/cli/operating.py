@@ -1,0 +1,121 @@
+"""The commands of an operator's larger acts: edit, replace-undo, restart, fork; and any act on many instances."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..messages.inputs import ActName
+from .acts import act
+from .options import Asking, Many, Reading, Remote, command
+from .starting import read_input, read_patch
+
+__all__ = ["add_operating"]
+
+Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
+Step = Annotated[str, typer.Argument(metavar="STEP", help="Its name, as `saga show` shows it.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
+By = Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")]
+PatchOption = Annotated[
+    str | None, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902) of the state.")
+]
+
+
+def add_operating(app: typer.Typer) -> None:
+    """Adds the commands."""
+    _add_edit(app)
+    _add_replace_undo(app)
+    _add_restart(app)
+    _add_fork(app)
+    _add_bulk(app)
+
+
+def _add_edit(app: typer.Typer) -> None:
+    @command(app, "edit")
+    def edit_command(
+        *,
+        instance: Instance,
+        patch: Annotated[str, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902).")],
+        remote: Remote,
+        reading: Reading,
+        retry: Annotated[bool, typer.Option("--retry", help="In attention: go on at once.")] = False,
+        reason: Reason = "",
+        by: By = None,
+    ) -> None:
+        """Patch the state of an instance; what does not fit its model is refused and changes nothing."""
+        more = {"value": {"patch": read_patch(patch), **({"retry": True} if retry else {})}}
+        act(remote, instance, ActName.EDIT, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+
+def _add_replace_undo(app: typer.Typer) -> None:
+    @command(app, "replace-undo")
+    def replace_undo_command(
+        *,
+        instance: Instance,
+        step: Step,
+        command: Annotated[str, typer.Option("--command", metavar="JSON|@FILE|-", help="What is sent instead.")],
+        remote: Remote,
+        reading: Reading,
+        contract: Annotated[str | None, typer.Option(help="By another contract of the definition.")] = None,
+        reason: Reason = "",
+        by: By = None,
+    ) -> None:
+        """Try an undo that failed with another command, under the same effect key."""
+        value = {"command": read_input(command, "--command"), **({"contract": contract} if contract else {})}
+        more = {"step": step, "value": value}
+        act(remote, instance, ActName.REPLACE_UNDO, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+
+def _add_restart(app: typer.Typer) -> None:
+    @command(app, "restart")
+    def restart_command(
+        *,
+        instance: Instance,
+        step: Step,
+        remote: Remote,
+        reading: Reading,
+        patch: PatchOption = None,
+        reason: Reason = "",
+        by: By = None,
+    ) -> None:
+        """Take back what lies from a step on, then begin it anew; only in attention."""
+        more = {"step": step, "value": {"patch": read_patch(patch)} if patch is not None else None}
+        act(remote, instance, ActName.RESTART, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+
+def _add_fork(app: typer.Typer) -> None:
+    @command(app, "fork")
+    def fork_command(
+        *,
+        instance: Instance,
+        step: Step,
+        key: Annotated[str, typer.Option(help="Business key of the new instance.")],
+        remote: Remote,
+        reading: Reading,
+        patch: PatchOption = None,
+        reason: Reason = "",
+        by: By = None,
+    ) -> None:
+        """Begin another instance at a step of this one, with the state as it is, or patched."""
+        value = {"key": key, **({"patch": read_patch(patch)} if patch is not None else {})}
+        more = {"step": step, "value": value}
+        act(remote, instance, ActName.FORK, reason=reason, by=by, as_json=reading.as_json, more=more)
+
+
+def _add_bulk(app: typer.Typer) -> None:
+    @command(app, "bulk")
+    def bulk_command(
+        *,
+        name: Annotated[ActName, typer.Argument(metavar="ACT", help="Any act but fork.")],
+        many: Many,
+        asking: Asking,
+        remote: Remote,
+        reading: Reading,
+        apply: Annotated[bool, typer.Option("--apply", help="Do it; without this it only tells.")] = False,
+        id: Annotated[str | None, typer.Option(help="Go on with the bulk of this id; it asks nobody twice.")] = None,
+    ) -> None:
+        """Ask an act of many instances. Without --apply it tells what would become of it, and asks nobody."""
+        from .bulk import bulk_body, run_bulk
+
+        run_bulk(remote, bulk_body(name, many, asking), id=id, apply=apply, as_json=reading.as_json)

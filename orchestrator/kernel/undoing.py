@@ -47,7 +47,9 @@ def unwind(run: Run, places: Iterable[str]) -> bool:
         record = run.steps[place]
         if place not in places or record.undo is None or record.status not in _TO_UNDO | _UNDOING:
             continue
-        if record.status in _TO_UNDO and all(_apart(run, place, other) for other in ahead):
+        # One that failed is found here only when what put it before an operator is gone: a cancel, a parent's word.
+        begins = record.status in _TO_UNDO or record.status is StepStatus.UNDO_FAILED
+        if begins and all(_apart(run, place, other) for other in ahead):
             begin_undo(run, place)
             if run.stopped:
                 return False

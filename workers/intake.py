@@ -1,7 +1,8 @@
 """The intake of one queue: polls its subscription, hands records on, and commits what is finished.
 
 One task uses the subscription: polls and commits alternate. Commits are made at most every ``COMMIT_EVERY_SECONDS``,
-whatever the load, and once at the end.
+whatever the load, and once at the end. While nothing is unfinished or uncommitted a poll waits for longer, and is left
+when the worker is to stop: what it might have brought is delivered to somebody else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .stage import pauses
 __all__ = ["Intake"]
 
 COMMIT_EVERY_SECONDS: Final = 0.1
+_IDLE_SECONDS: Final = 5.0
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000
 """Records behind a slow one, finished or not: past so many, the queue waits for the slow one."""
@@ -56,7 +58,7 @@ class Intake:
         while not stopping.is_set():
             count = min(self._room(), _POLL_MAX, _UNCOMMITTED_MAX - self._offsets.pending)
             if count > 0:
-                for record in await self._poll(count):
+                for record in await self._polled(count, stopping):
                     self._admit(record, self._offsets.polled(record))
             else:
                 await asyncio.sleep(0.005)
@@ -84,10 +86,22 @@ class Intake:
         """Leaves the group. Never raises."""
         await self._subscription.close()
 
-    async def _poll(self, count: int) -> list[Record]:
+    async def _polled(self, count: int, stopping: asyncio.Event) -> list[Record]:
         """What is there; waits no longer than a commit or a stop may be late."""
+        if self._offsets.pending or self._offsets.moved:
+            return await self._poll(count, COMMIT_EVERY_SECONDS)
+        poll, stop = asyncio.ensure_future(self._poll(count, _IDLE_SECONDS)), asyncio.ensure_future(stopping.wait())
         try:
-            records = list(await self._subscription.poll(max_records=count, timeout=COMMIT_EVERY_SECONDS))
+            await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return poll.result() if poll.done() else []
+        finally:
+            poll.cancel()
+            stop.cancel()
+            await asyncio.gather(poll, stop, return_exceptions=True)
+
+    async def _poll(self, count: int, timeout: float) -> list[Record]:
+        try:
+            records = list(await self._subscription.poll(max_records=count, timeout=timeout))
         except LogUnavailable as error:
             self._poll_failures += 1
             if self._poll_failures == 1:

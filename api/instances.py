@@ -85,8 +85,8 @@ class ActBody(BaseModel):
     step: str = Field("", description="of an act on one step: its name, as the instance shows it")
     value: dict[str, JsonValue] | None = Field(
         None,
-        description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}, of '
-        'edit {"patch": [...], "retry": bool}, of replace-undo {"contract": name, "command": {...}}, of restart '
+        description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}, '
+        'of edit {"patch": [...], "retry": bool}, of replace-undo {"contract": name, "command": {...}}, of restart '
         '{"patch": [...]}, of fork {"key": text, "patch": [...]}',
     )
 

@@ -32,8 +32,8 @@ class Started:
 class OnStep:
     """What an act is about: the place of a step (``poll@3`` in a loop), and what the act brings.
 
-    ``step`` is empty for an ``edit`` and a ``revise``. ``value``: the form of an ``answer``, the reply of a ``skip``, of
-    ``assign`` ``{"to": name}``, of ``revise`` ``{"ahead": [stop, …]}``, of ``edit`` ``{"patch": [...], "retry": bool}``
+    ``step`` is empty for an ``edit`` and a ``revise``. ``value``: the form of an ``answer``, the reply of a ``skip``,
+    of ``assign`` ``{"to": name}``, of ``revise`` ``{"ahead": [stop]}``, of ``edit`` ``{"patch": [...], "retry": bool}``
     (a JSON Patch, RFC 6902), of ``replace-undo`` ``{"contract": name, "command": {...}}``, of ``restart``
     ``{"patch": [...]}``, of ``fork`` ``{"key": text, "patch": [...]}``.
     """

@@ -13,10 +13,12 @@ from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, JsonObject, Message, Refused, Start
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand
-from sagaline.sagas import Node, Saga, pivot
+from sagaline.sagas import Contract, Node, Saga, pivot
+from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import ask
+from sagaline.sagas.routing_slip import RoutingSlip, stop
 
-from .kernel_nodes import Did, Talk, flow_of, leg
+from .kernel_nodes import Did, Do, Talk, flow_of, leg
 
 
 def talk() -> Saga[Talk]:
@@ -31,7 +33,7 @@ def talk() -> Saga[Talk]:
 class Life:
     """One instance and its whole history, as the engine records it."""
 
-    saga: Saga[Talk] = field(default_factory=talk)
+    saga: AnyDefinition = field(default_factory=talk)
     document: Document | None = None
     history: list[HistoryRecord] = field(default_factory=list)
 
@@ -56,14 +58,18 @@ class Life:
         )
         return decision
 
+    @property
+    def id(self) -> str:
+        return f"{self.saga.name}/k"
+
     def act(self, act: ActName, id: str, *, step: str = "", value: JsonObject | None = None) -> Decision:
-        return self.play(Act(id=id, instance="talk/k", act=act, by="ann", reason="it must be", step=step, value=value))
+        return self.play(Act(id=id, instance=self.id, act=act, by="ann", reason="it must be", step=step, value=value))
 
     def ok(self, command: str) -> None:
-        self.play(Completed(id=command, instance="talk/k", command_id=f"talk/k/{command}", reply={"ok": True}))
+        self.play(Completed(id=command, instance=self.id, command_id=f"{self.id}/{command}", reply={"ok": True}))
 
     def no(self, command: str) -> None:
-        self.play(Refused(id=command, instance="talk/k", command_id=f"talk/k/{command}", reason="no", code="no"))
+        self.play(Refused(id=command, instance=self.id, command_id=f"{self.id}/{command}", reason="no", code="no"))
 
 
 def asked() -> Life:
@@ -98,6 +104,13 @@ def undo_failed() -> Life:
     return life
 
 
+def travelling() -> Life:
+    stops = [stop(Contract(name, Do, Did, queue="q"), name=name) for name in "ab"]
+    life = Life(RoutingSlip("slip", Talk, stops=stops, hops=1))
+    life.play(Start(id="s", definition="slip", key="k", input={"n": 1}))
+    return life
+
+
 PATCH: JsonObject = {"patch": [{"op": "replace", "path": "/n", "value": 7}]}
 CASES = {
     ActName.CANCEL: (asked, "", None),
@@ -109,6 +122,7 @@ CASES = {
     ActName.CLAIM: (asked, "approve", None),
     ActName.ASSIGN: (asked, "approve", {"to": "ben"}),
     ActName.SKIP: (past_pivot, "b", {}),
+    ActName.REVISE: (travelling, "", {"ahead": ["b", "a"]}),
     ActName.WAIVE: (undo_failed, "a", None),
     ActName.EDIT: (asked, "", PATCH),
     ActName.REPLACE_UNDO: (undo_failed, "a", {"command": {"n": 7}}),
@@ -138,6 +152,6 @@ def test_an_act_is_recomputed_from_its_history(act: ActName) -> None:
     life.act(act, "r", step=step, value=value)
     for command in ("b/1", "b+1/1", "b/2", "a/undo/1", "a/undo/2"):
         life.ok(command)
-    found = recompute(talk(), life.history)
+    found = recompute(life.saga, life.history)
     assert (found.document, found.difference, found.whole) == (life.document, None, True)
     assert recompute(flow_of(leg("z")), life.history).difference is not None

@@ -169,6 +169,14 @@ class TestDocument:
             ("post", "/v1/events/{event}"),
             ("get", "/v1/overdue"),
             ("post", "/v1/bulk"),
+            ("get", "/v1/tables"),
+            ("get", "/v1/tables/{name}"),
+            ("put", "/v1/tables/{name}"),
+            ("get", "/v1/tables/{name}/history"),
+            ("get", "/v1/locks"),
+            ("get", "/v1/locks/{name}"),
+            ("get", "/v1/mailboxes"),
+            ("get", "/v1/mailboxes/{event}/{key}"),
             ("get", "/v1/definitions"),
             ("get", "/v1/definitions/{definition}/graph"),
             ("get", "/healthz"),
@@ -182,7 +190,7 @@ class TestDocument:
             if path.startswith("/v1"):
                 expected |= {"401", "422"}
             if "{key}" in path:
-                expected |= {"404", "503"}
+                expected |= {"503"} if "/mailboxes/" in path else {"404", "503"}
             if method == "post":
                 expected |= {"400", "408", "413", "415", "503"}
                 expected |= {"404"} if "{" in path else set()

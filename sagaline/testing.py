@@ -1,5 +1,6 @@
 """The test kit for definitions: ``given(saga, state).when(ok("reserve")).then(sent("charge"))``, by the real kernel."""
 
+from .orchestrator.testing.faults import Fault, Operation
 from .orchestrator.testing.kit import (
     Expectation,
     Given,
@@ -35,8 +36,10 @@ from .orchestrator.testing.world import World
 
 __all__ = [
     "Expectation",
+    "Fault",
     "Given",
     "Happening",
+    "Operation",
     "Scene",
     "World",
     "after",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = ["FAULTS_OF", "Fault", "Faults", "Operation"]
@@ -104,6 +105,15 @@ LONGEST_SECONDS: Mapping[Fault, float] = {
 """How long the faults that last may last; each time is drawn from zero to this."""
 
 
+@dataclass(slots=True, eq=False)
+class _Wish:
+    """A fault that is asked for at one call to come."""
+
+    fault: Fault
+    at: Operation | None
+    skip: int
+
+
 class Faults:
     """One plan for a whole simulated world.
 
@@ -125,7 +135,7 @@ class Faults:
         """How often each fault was injected."""
         self._rates = dict(rates or {})
         self._longest = {**LONGEST_SECONDS, **(longest_seconds or {})}
-        self._next: list[tuple[Fault, Operation | None]] = []
+        self._next: list[_Wish] = []
         self._healers: dict[object, Callable[[], None]] = {}
         self._tables: dict[Operation, tuple[tuple[float, Fault], ...]] = {}
         self._tabulate()
@@ -135,15 +145,21 @@ class Faults:
         self._rates[fault] = rate
         self._tabulate()
 
-    def inject(self, fault: Fault, at: Operation | None = None) -> None:
-        """The next call that knows the fault suffers it, whatever the rates; ``at``: the next one of that kind.
+    def inject(self, fault: Fault, at: Operation | None = None, *, skip: int = 0) -> None:
+        """The next call that knows the fault suffers it, whatever the rates.
+
+        Args:
+            fault: what goes wrong.
+            at: the next call of that kind; None: of any that knows the fault.
+            skip: so many of these calls are spared first. With 0, 1, 2 … one run after the other, each call has its
+                turn; in the last run ``counts`` says that there was none left.
 
         Raises:
             ValueError: calls of that kind do not know the fault.
         """
         if at is not None and fault not in FAULTS_OF[at]:
             raise ValueError(f"{at} knows no {fault}; it knows {', '.join(FAULTS_OF[at])}")
-        self._next.append((fault, at))
+        self._next.append(_Wish(fault, at, skip))
 
     def heal(self) -> None:
         """Switches everything off and ends what lasts: cuts, pauses, a full disk, moves, late commits."""
@@ -157,10 +173,13 @@ class Faults:
 
     def draw(self, operation: Operation) -> Fault | None:
         """What this call suffers; it is counted, and whoever asked carries it out."""
-        for index, (fault, at) in enumerate(self._next):
-            if at is operation or (at is None and fault in FAULTS_OF[operation]):
-                del self._next[index]
-                return self._counted(fault)
+        for wish in self._next:
+            if wish.at is operation or (wish.at is None and wish.fault in FAULTS_OF[operation]):
+                if wish.skip:
+                    wish.skip -= 1
+                    continue
+                self._next.remove(wish)
+                return self._counted(wish.fault)
         table = self._tables[operation]
         if table:
             drawn = self.random.random()

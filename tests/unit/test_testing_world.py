@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from sagaline.orchestrator.testing import Fault
+from sagaline.orchestrator.testing import Faults
+from sagaline.orchestrator.testing.faults import FAULTS_OF
 from sagaline.pytest_plugin import MakeWorld
 from sagaline.sagas import Rejected
 from sagaline.sagas.examples import order_checkout as shop
 from sagaline.sagas.examples import order_fulfilment as warehouse
-from sagaline.testing import World
+from sagaline.sagas.nodes import parallel, sleep
+from sagaline.testing import Fault, Operation, World
+from tests.repo.tree import ROOT
+
+from .kernel_nodes import flow_of, leg
 
 
 @pytest.fixture
@@ -40,6 +45,7 @@ def test_an_answer_decides_what_happens(world: World) -> None:
     assert world.calls[-1][0] == "release-stock"
 
 
+@pytest.mark.slow
 def test_time_passes_only_when_told(world: World) -> None:
     """An unpaid order is given up after a day, not before."""
     world.publish(warehouse.order_placed, warehouse.OrderPlaced(order_id="O-1", skus=["book"]), key="O-1")
@@ -73,6 +79,55 @@ def test_faults_and_crashes_lose_nothing(world: World) -> None:
     world.faults.heal()
     world.settle()
     assert {world.status(order) for order in orders} <= {"completed", "compensated"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", Fault)
+def test_each_fault_can_be_switched_on_and_loses_nothing(fault: Fault, saga_world: MakeWorld) -> None:
+    """It is injected, and after it is healed every order ends."""
+    world = saga_world(shop.checkout)
+    world.faults.set_rate(fault, 0.2)
+    for at in (each for each in Operation if fault in FAULTS_OF[each]):
+        world.faults.inject(fault, at)
+    orders = [world.start(shop.checkout, f"A-{number}") for number in range(2)]
+    world.advance(seconds=10)
+    world.faults.heal()
+    world.settle()
+    assert world.faults.counts[fault] > 0
+    assert {world.status(order) for order in orders} <= {"completed", "compensated"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER])
+def test_a_crash_at_every_single_write_loses_nothing_and_asks_nobody_again(fault: Fault, saga_world: MakeWorld) -> None:
+    """One run for each write, until there is none left. A command may be handled twice; it is sent once."""
+    flow = flow_of(leg("a"), parallel(leg("b"), leg("c")), sleep("nap", timedelta(seconds=30)))
+    for write in range(100):
+        world = saga_world(flow)
+        world.faults.inject(fault, skip=write)
+        instance = world.start(flow, "1")
+        world.settle()
+        document = world.documents()[instance]
+        assert document.status == "completed", f"crash at write {write}"
+        assert [document.steps[name].attempt for name in "abc"] == [1, 1, 1], f"crash at write {write}"
+        world.close()
+        if not world.faults.counts[fault]:
+            assert write > 10
+            return
+    raise AssertionError("an order takes fewer writes than that")
+
+
+def test_the_page_names_every_fault() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    assert [fault.name for fault in Fault if f"`Fault.{fault.name}`" not in page] == []
+
+
+def test_a_fault_spares_as_many_calls_as_is_asked() -> None:
+    faults = Faults()
+    faults.inject(Fault.LOSE, Operation.COMMIT, skip=2)
+    drawn = [faults.draw(each) for each in (Operation.COMMIT, Operation.APPEND, Operation.COMMIT, Operation.COMMIT)]
+    assert drawn == [None, None, None, Fault.LOSE]
+    assert faults.draw(Operation.COMMIT) is None
 
 
 def test_an_instance_that_does_not_end_is_told(world: World) -> None:

@@ -23,6 +23,7 @@ from .helpers import helpers_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
 from .problems import Problem, handlers
+from .questions import questions_router
 from .settings import ApiSettings
 from .tables import RulesBody, tables_router
 
@@ -63,6 +64,7 @@ def create_app(
     app.include_router(bulk_router(client, settings))
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))
+    app.include_router(questions_router(client))
     app.include_router(tables_router(client, settings))
     app.include_router(helpers_router(client))
     app.include_router(health_router(client.check_ready))

@@ -17,7 +17,7 @@ from .errors import Mistake
 from .helper_commands import add_helper_commands
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
-from .queries import case, history, list_instances, overdue, show
+from .queries import case, history, list_instances, overdue, questions, show
 from .starting import read_input, start
 
 __all__ = ["app", "main"]
@@ -229,6 +229,20 @@ def overdue_command(
 ) -> None:
     """List steps that were expected to be done by now."""
     overdue(remote, definition, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "questions")
+def questions_command(
+    *,
+    remote: Remote,
+    reading: Reading,
+    who: Annotated[str | None, typer.Option(help="Only those that this one may answer.")] = None,
+    definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 200,
+) -> None:
+    """List questions that wait for a person: answer, claim or assign them."""
+    filters = {"who": who, "definition": definition}
+    questions(remote, filters, limit=limit, as_json=reading.as_json)
 
 
 @command(app, "show")

@@ -11,9 +11,19 @@ import typer
 from .errors import Mistake
 from .options import Remote
 from .remote import Json, request
-from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out
+from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out, questions_table
 
-__all__ = ["case", "history", "history_rows", "instance_path", "list_instances", "overdue", "segment", "show"]
+__all__ = [
+    "case",
+    "history",
+    "history_rows",
+    "instance_path",
+    "list_instances",
+    "overdue",
+    "questions",
+    "segment",
+    "show",
+]
 
 _PAGE_MAX = 100
 
@@ -98,6 +108,21 @@ def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool
         typer.echo("nothing is overdue")
     else:
         print_out(overdue_table(found["overdue"]))
+
+
+def questions(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
+    """Prints the questions that wait for a person.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", "/v1/questions", query={**filters, "limit": limit})
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found["questions"]:
+        typer.echo("nobody is asked anything")
+    else:
+        print_out(questions_table(found["questions"]))
 
 
 def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "moment",
     "overdue_table",
     "print_out",
+    "questions_table",
     "status_text",
 ]
 
@@ -211,6 +212,16 @@ def overdue_table(overdue: list[Json]) -> Table:
             moment(each["overdue"]),
             moment(each["deadline"]),
         )
+    return table
+
+
+def questions_table(questions: list[Json]) -> Table:
+    """One line per question."""
+    table = grid("instance", "step", "question", "who may answer", "due", "form")
+    for each in questions:
+        who = f"{each['claimed_by']} (claimed)" if each["claimed_by"] else ", ".join(each["who"])
+        form = ", ".join((each["form"] or {}).get("properties", {})) or "?"
+        table.add_row(*map(Text, (each["instance"], each["step"], each["question"], who, moment(each["due"]), form)))
     return table
 
 

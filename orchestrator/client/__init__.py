@@ -5,7 +5,7 @@ from .client import Client
 from .feed import Feed
 from .helpers import HelpersPage
 from .parts import ClientParts
-from .results import Acted, OnStep, Overdue, Started
+from .results import Acted, OnStep, Overdue, Question, Started
 from .tables import RulesSet
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "HelpersPage",
     "OnStep",
     "Overdue",
+    "Question",
     "RulesSet",
     "Started",
     "act_on_many",

@@ -24,13 +24,13 @@ from ..ports.log import Outgoing, TopicPartition
 from ..tracing import SpanKind, fresh_traceparent, trace_id_of
 from .parts import ClientParts
 
-__all__ = ["Asking", "Question"]
+__all__ = ["Asking", "Requested"]
 
 _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Question = Start | Act | SetRules
+Requested = Start | Act | SetRules
 
 
 class _OwnWrite(NamedTuple):
@@ -47,7 +47,7 @@ class Asking:
         self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
         self._latest: dict[TopicPartition, str] = {}
 
-    async def ask(self, request: Question, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
+    async def ask(self, request: Requested, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
         """Sends a request and waits for its decision; the record and the trace id.
 
         Args:
@@ -92,7 +92,7 @@ class Asking:
             latest, self._latest = self._latest, {}
             await asyncio.gather(*map(self.followed, latest.values()))
 
-    async def _send(self, request: Question, wait: timedelta) -> HistoryRecord:
+    async def _send(self, request: Requested, wait: timedelta) -> HistoryRecord:
         parts = self._parts
         async with parts.feed.expect(request.id, timeout=_OPEN_SECONDS) as answer:
             await parts.log.append([self._encoded(request)])
@@ -108,7 +108,7 @@ class Asking:
             self._latest[partition] = request.instance
         return record
 
-    def _encoded(self, request: Question) -> Outgoing:
+    def _encoded(self, request: Requested) -> Outgoing:
         topic, now_ms = self._parts.topics.inputs, self._parts.clock.now_ms()
         match request:
             case Start() | Act():
@@ -125,5 +125,5 @@ class Asking:
             self._own.popitem(last=False)
 
 
-def _traced(request: Question, traceparent: str | None) -> Question:
+def _traced(request: Requested, traceparent: str | None) -> Requested:
     return replace(request, traceparent=traceparent)

@@ -7,9 +7,9 @@ can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the helper 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -39,10 +39,13 @@ from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key,
 from .helpers import Locks, Mailboxes
 from .overdue import overdue_steps
 from .parts import ClientParts
-from .results import Acted, OnStep, Overdue, Started
+from .questions import open_questions
+from .results import Acted, OnStep, Overdue, Question, Started
 from .tables import Tables
 
 __all__ = ["Client"]
+
+T = TypeVar("T")
 
 DEFAULT_WAIT = timedelta(seconds=10)
 _LAG_MAX = 10_000
@@ -275,16 +278,44 @@ class Client:
         Raises:
             LogUnavailable: as ``list``.
         """
-        found: list[Overdue] = []
+        found = await self._of_open(definition, overdue_steps, limit)
+        return sorted(found, key=lambda each: each.overdue_ms)[:limit]
+
+    async def questions(
+        self, definition: str | None = None, *, who: str | None = None, limit: int = 1_000
+    ) -> Sequence[Question]:
+        """Questions that wait for a person, those due soonest first.
+
+        Args:
+            definition: only of this one.
+            who: only those that this one may answer now.
+            limit: at most so many; open instances are read page by page until there are as many.
+
+        Raises:
+            TransientError: as ``list``.
+        """
+
+        def asked(document: Document) -> Sequence[Question]:
+            found = open_questions(document, self._parts.registry)
+            return [each for each in found if who is None or each.may_answer(who)]
+
+        found = await self._of_open(definition, asked, limit)
+        return sorted(found, key=lambda each: each.due_ms)[:limit]
+
+    async def _of_open(
+        self, definition: str | None, look: Callable[[Document], Sequence[T]], limit: int
+    ) -> Sequence[T]:
+        """What is found in open instances, page by page until there is as much."""
+        found: list[T] = []
         for status in (Status.RUNNING, Status.ATTENTION, Status.COMPENSATING):
             cursor: str | None = None
             while len(found) < limit:
                 page = await self.list(InstanceFilter(definition, status), limit=200, cursor=cursor)
-                found += [each for document in page.documents for each in overdue_steps(document)]
+                found += [each for document in page.documents for each in look(document)]
                 cursor = page.cursor
                 if cursor is None:
                     break
-        return sorted(found, key=lambda each: each.overdue_ms)[:limit]
+        return found
 
     async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.

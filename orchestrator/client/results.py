@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, JsonValue
 
 from ..messages.document import Status
+from ..messages.values import JsonObject
 
-__all__ = ["Acted", "OnStep", "Overdue", "Started"]
+__all__ = ["Acted", "OnStep", "Overdue", "Question", "Started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,29 @@ class Acted:
     status: Status
     revision: int
     trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question that waits for its answer. Milliseconds since epoch.
+
+    ``who`` may answer, or only ``claimed_by``. ``form``: the JSON schema of the answer; None: its code is not deployed
+    here.
+    """
+
+    instance: str
+    step: str
+    text: str
+    who: tuple[str, ...]
+    claimed_by: str | None
+    asked_ms: int
+    due_ms: int
+    escalated: bool
+    form: JsonObject | None
+
+    def may_answer(self, name: str) -> bool:
+        """True for whoever has claimed it, and until somebody has, for all who are asked."""
+        return name == self.claimed_by if self.claimed_by else name in self.who
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

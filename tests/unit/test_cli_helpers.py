@@ -19,7 +19,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from sagaline.sagas import Contract, Event, Saga, step
-from sagaline.sagas.nodes import expect, route, wait
+from sagaline.sagas.nodes import ask, expect, route, wait
 
 
 class Parcel(BaseModel):
@@ -34,6 +34,11 @@ class Paid(BaseModel):
     cents: int
 
 
+class Loan(BaseModel):
+    cents: int
+    approval: Paid | None = None
+
+
 def carrier(name):
     return step(Contract(f"book-{name}", Parcel, Booked, queue="carriers"), name=name)(lambda s: s)
 
@@ -45,6 +50,10 @@ shipping = [
               to={"freight": carrier("freight"), "parcel": carrier("parcel")}, otherwise="parcel"),
     ]),
     Saga("dock", Parcel, flow=[by_truck(lambda s: s)]),
+    Saga("loan", Loan, flow=[
+        ask("approval", Paid, question=lambda s: f"Shall we lend {s.cents}?", who=lambda s: ["ann", "bob"],
+            into="approval", due=timedelta(days=3)),
+    ]),
     Saga("prepaid", Parcel, flow=[
         wait(expect(Event("paid", Paid), key=lambda s: str(s.weight_kg)), timeout=timedelta(days=1), name="payment"),
     ]),
@@ -138,6 +147,23 @@ def test_locks_are_listed_and_shown(up: Process) -> None:
     assert saga(up, "locks", "dock:6") == "nobody holds dock:6\n"
     assert [each["name"] for each in told(up, "locks", "--waiting")["locks"]] == ["dock:5"]
     assert told(up, "locks", "--prefix", "other")["locks"] == []
+
+
+def test_a_question_is_found_claimed_given_away_and_answered(up: Process) -> None:
+    assert saga(up, "questions", "--who", "ann") == "nobody is asked anything\n"
+    saga(up, "start", "loan", "--key", "L-1", "--input", '{"cents": 900}')
+    found = shown(up, "loan/L-1", "questions", "--who", "ann")
+    for part in ("approval", "Shall we lend 900?", "ann, bob", "cents"):
+        assert part in found
+    step = ("loan/L-1", "approval")
+    assert "has its question claimed" in saga(up, "claim", *step, "--by", "ann")
+    assert "ann (claimed)" in saga(up, "questions")
+    assert saga(up, "questions", "--who", "bob") == "nobody is asked anything\n"
+    assert "ann has claimed" in saga(up, "answer", *step, "--by", "bob", "--value", '{"cents": 1}', code=1)
+    assert "has its question assigned" in saga(up, "assign", *step, "--by", "ann", "--value", '{"to": "eve"}')
+    assert "the answer is no Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
+    assert "has its answer: completed" in saga(up, "answer", *step, "--by", "eve", "--value", '{"cents": 1}')
+    assert told(up, "questions")["questions"] == []
 
 
 def test_mailboxes_are_listed_and_shown(up: Process) -> None:

@@ -1,0 +1,77 @@
+"""The route that lists what people are asked; they answer at the instance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from ..orchestrator.client import Client, Question
+from ..orchestrator.messages.inputs import ActName
+from .bodies import Json
+from .paths import instance_path
+from .problems import documented
+from .queries import only
+from .views import iso
+
+__all__ = ["QuestionList", "QuestionView", "questions_router"]
+
+
+class QuestionView(BaseModel):
+    """A question that waits for its answer."""
+
+    instance: str
+    step: str
+    question: str
+    who: list[str] = Field(description="people or roles who may answer")
+    claimed_by: str | None = Field(description="the only one who may answer; null: nobody has claimed it")
+    asked: str
+    due: str = Field(description="when it is given up")
+    escalated: bool = Field(description="others have been asked as well")
+    form: dict[str, Any] | None = Field(description="JSON schema of the answer; null: its code is not deployed here")
+    acts: dict[str, str] = Field(description="act -> where to POST it, with `by`, `step` and the `value`")
+
+
+class QuestionList(BaseModel):
+    questions: list[QuestionView]
+
+
+def questions_router(client: Client) -> APIRouter:
+    """Reads only."""
+    router = APIRouter(prefix="/v1", tags=["instances"])
+
+    @router.get(
+        "/questions",
+        response_model=QuestionList,
+        summary="List questions that wait for a person, those due soonest first",
+        responses=documented(401, 403, 422, 503),
+    )
+    async def list_questions(
+        request: Request,
+        *,
+        who: Annotated[str | None, Query(max_length=256, description="only those that this one may answer")] = None,
+        definition: Annotated[str | None, Query(max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    ) -> Response:
+        only(request, "who", "definition", "limit")
+        found = await client.questions(definition, who=who, limit=limit)
+        return Json(QuestionList(questions=[_view(each) for each in found]))
+
+    return router
+
+
+def _view(question: Question) -> QuestionView:
+    base = instance_path(question.instance)
+    return QuestionView(
+        instance=question.instance,
+        step=question.step,
+        question=question.text,
+        who=list(question.who),
+        claimed_by=question.claimed_by,
+        asked=iso(question.asked_ms),
+        due=iso(question.due_ms),
+        escalated=question.escalated,
+        form=question.form,
+        acts={act.value: f"{base}/{act.value}" for act in (ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN)},
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...sagas.definition import AnyDefinition, Definition
 from ..messages.values import JsonObject
@@ -75,14 +75,15 @@ def source(definition: AnyDefinition, reference: str) -> str:
 def _verify(
     definition: AnyDefinition, app: Sequence[AnyDefinition], inputs: Sequence[JsonObject], options: VerifyOptions
 ) -> Verified:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task(definition.name, total=None)
 
         def progress(visited: int, waiting: int, depth: int) -> None:
+            """Of what is known so far: the bar falls back where more comes into sight than is looked at."""
             text = f"{definition.name}: {visited:,} states looked at, {waiting:,} to go, {depth} in a row"
-            bar.update(line, description=text)
+            bar.update(line, description=text, completed=visited, total=visited + waiting)
 
         return verify(
             definition,

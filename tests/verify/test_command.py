@@ -72,6 +72,27 @@ def test_inputs_are_read_from_a_file(tmp_path: Path) -> None:
     assert "id='o-17'" in saga("shop:order", "--input", "input.json")[1]
 
 
+def test_bounds_that_were_used_up_are_said() -> None:
+    """With the states that were looked at, and the option to raise."""
+    _, printed, _ = saga("shop:order", "--depth", "1")
+    assert re.search(r"\d+ states, \d+ transitions, at most 1 in a row, from 1 input", printed)
+    assert (
+        "bounds: 2 faults on one way, depth 1, 200,000 states; NOT all was seen: raise --depth or --states" in printed
+    )
+
+
+def test_a_terminal_is_shown_a_bar_and_a_script_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr: what is printed stays the same."""
+    _, printed, errors = saga("shop:order")
+    assert "states looked at" not in errors
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    _, also_printed, errors = saga("shop:order")
+    assert "states looked at" in errors
+    assert "━" in errors
+    assert also_printed == printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

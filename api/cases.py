@@ -34,7 +34,7 @@ class CancelView(BaseModel):
     refused: str | None = Field(description="why it would not be accepted")
     awaited: list[str] = Field(description="under way: undone after its answer or its deadline")
     undone: list[OpenStepView] = Field(description="in this order")
-    stays: list[OpenStepView] = Field(description="done, and nothing takes it back")
+    stays: list[OpenStepView] = Field(description="done, or may have been, and nothing takes it back")
 
 
 class CaseView(BaseModel):

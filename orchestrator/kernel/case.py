@@ -11,20 +11,20 @@ from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Attention, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import ActName
 from .acts import ON_STEPS, fulfilled, objection
+from .editing import edit_objection
 from .forking import fork_objection
 from .limits import Limits
 from .parking import missing_code
 from .places import name_of
 from .restarting import restart_objection
 from .run import Run
-from .slip import carried
+from .slip import carried, withdrawn
+from .standing import may_stand
 from .undoing import undo_order
 
 __all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
 
-_EFFECT = frozenset({StepStatus.DONE, StepStatus.FAILED})
-_STARTED = frozenset({StepStatus.WAITING, StepStatus.BLOCKED})
-_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED})
+_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
 _UNDER_WAY = frozenset({StepStatus.SENT, StepStatus.WAITING})
 _STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 
@@ -44,7 +44,9 @@ class Cancelling:
     """What a cancel would do now.
 
     ``refused``: why it would not be accepted; then the rest is empty. ``awaited``: what is under way, and is undone
-    after its answer or its deadline. ``undone``: in this order. ``stays``: what was done and nothing takes back.
+    after its answer or its deadline. ``undone``: in this order, if what is awaited succeeds as it was begun; branches
+    that are undone beside each other do not wait for each other. ``stays``: what was done, or may have been, and
+    nothing takes back.
     """
 
     refused: str | None
@@ -71,7 +73,7 @@ def case_of(definition: AnyDefinition | None, document: Document) -> Case:
     lacking = missing_code(definition, document) is not None
     return Case(
         attention=document.attention,
-        stands=tuple(_open(place, document.steps[place]) for place in _standing(document)),
+        stands=tuple(_open(place, document.steps[place]) for place in _standing(definition, document)),
         acts=tuple(
             act
             for act in ActName
@@ -80,7 +82,7 @@ def case_of(definition: AnyDefinition | None, document: Document) -> Case:
         on_steps=()
         if definition is None or lacking
         else tuple((place, act) for place in document.steps for act in _on_step(definition, document, place)),
-        cancel=_cancelling(document),
+        cancel=_cancelling(definition, document),
     )
 
 
@@ -88,18 +90,36 @@ def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> 
     """True when asking for it now would change something."""
     if act is ActName.REVISE and (document.backward or not isinstance(definition, RoutingSlip)):
         return False
+    if act is ActName.EDIT and edit_objection(document.steps) is not None:
+        return False
     return objection(document, act) is None and not fulfilled(document, act)
 
 
-def _standing(document: Document) -> list[str]:
-    return [place for place in undo_order(document.steps) if _may_stand(document.steps[place])]
+def _standing(definition: AnyDefinition | None, document: Document) -> list[str]:
+    """In the order in which it would be undone: what is being undone already; what never completed; what is under way,
+    as if it completed in the order in which it was begun; then the others in reverse order of completion.
+    """
+
+    def rank(place: str) -> int:
+        record = document.steps[place]
+        if record.status in _UNDOING:
+            return 0
+        return 3 if record.order is not None else 2 if record.status is StepStatus.SENT else 1
+
+    unsent = withdrawn(document.steps)
+    places = [place for place in undo_order(document.steps) if place not in unsent]
+    return sorted((place for place in places if may_stand(definition, place, document.steps[place])), key=rank)
 
 
-def _may_stand(record: StepRecord) -> bool:
-    """A node that sends nothing leaves nothing behind."""
-    if record.status in _EFFECT | _UNDOING or record.status is StepStatus.SENT:
-        return record.attempt > 0
-    return record.status in _STARTED and record.attempt > 0
+def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:
+    """What is under way, but for what is waited for no more when the flow turns: the questions of a scatter, and stops
+    that a slip has not been sent to.
+    """
+    under_way = [place for place in undo_order(document.steps) if document.steps[place].status is StepStatus.SENT]
+    steps = definition.steps if definition is not None else {}
+    asking = {name for name, step in steps.items() if step.contract is not step.declared}
+    unsent = withdrawn(document.steps)
+    return [place for place in under_way if name_of(place) not in asking and place not in unsent]
 
 
 def _open(place: str, record: StepRecord) -> OpenStep:
@@ -127,16 +147,18 @@ def _mends(definition: AnyDefinition, document: Document, place: str) -> list[Ac
     return [ActName.SKIP] if is_step and not taken_back and stuck else []
 
 
-def _cancelling(document: Document) -> Cancelling:
+def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:
     refused = objection(document, ActName.CANCEL)
     if refused is None and document.status in (Status.COMPENSATING, Status.COMPENSATED):
         refused = f"it is {document.status} already"
+    if refused is None:
+        refused = missing_code(definition, document)
     if refused is not None:
         return Cancelling(refused=refused)
-    standing = [_open(place, document.steps[place]) for place in _standing(document)]
+    standing = [_open(place, document.steps[place]) for place in _standing(definition, document)]
     return Cancelling(
         refused=None,
-        awaited=tuple(each.step for each in standing if each.status is StepStatus.SENT),
+        awaited=tuple(_awaited(definition, document)),
         undone=tuple(each for each in standing if each.undo is not None),
-        stays=tuple(each for each in standing if each.undo is None and each.status is StepStatus.DONE),
+        stays=tuple(each for each in standing if each.undo is None),
     )

@@ -14,13 +14,14 @@ from jsonpointer import JsonPointerException
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import to_json
 
-from ..messages.document import Status
+from ..messages.document import Status, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
 from ..messages.values import JsonObject
 from .run import Run, as_json, said
+from .slip import carried
 
-__all__ = ["NOTHING_TO_CHANGE", "Patch", "edit", "patch_of", "patched", "set_state", "unknown"]
+__all__ = ["NOTHING_TO_CHANGE", "Patch", "edit", "edit_objection", "patch_of", "patched", "set_state", "unknown"]
 
 Patch = Sequence[JsonObject]
 
@@ -46,6 +47,8 @@ def edit(run: Run, act: Act) -> str | None:
         return patch
     if retry and run.status is not Status.ATTENTION:
         return f"it is {run.status} and not in attention; leave retry out"
+    if (reason := edit_objection(run.steps)) is not None:
+        return reason
     state = patched(run, run.state, patch)
     if isinstance(state, str):
         return state
@@ -54,6 +57,12 @@ def edit(run: Run, act: Act) -> str | None:
     elif not retry:
         return NOTHING_TO_CHANGE
     return None
+
+
+def edit_objection(steps: Mapping[str, StepRecord]) -> str | None:
+    """Why the state cannot be edited now: a routing slip carries it, and would go on with it as it was."""
+    to = ", ".join(place for place, record in steps.items() if carried(record))
+    return f"the slip is on its way to {to} with the state as it is; edit it when the slip is home" if to else None
 
 
 def set_state(run: Run, state: JsonObject) -> None:

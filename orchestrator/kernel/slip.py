@@ -7,7 +7,7 @@ waited for without end. A report says whether the slip was sent on; if not, the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import BaseModel, ValidationError
@@ -25,7 +25,7 @@ from ..messages.values import JsonObject
 from .places import name_of, place_of
 from .run import Run
 
-__all__ = ["call_back", "carried", "hand_on", "is_slip", "kept", "on_passed", "replan", "took", "unheard"]
+__all__ = ["call_back", "carried", "hand_on", "is_slip", "kept", "on_passed", "replan", "took", "unheard", "withdrawn"]
 
 CARRIED = "carried"
 _SILENT = "silent"
@@ -82,6 +82,13 @@ def call_back(run: Run, place: str) -> None:
     """A stop did not send the slip on. What was carried behind it has not left, unless an attempt went unheard."""
     if not run.memo(place).get(_SILENT):
         _drop(run, place)
+
+
+def withdrawn(steps: Mapping[str, StepRecord]) -> set[str]:
+    """The carried stops that have not left, should the slip be called back now: their stop waits to be tried again."""
+    heard = (each for each in steps.values() if each.status is StepStatus.WAITING)
+    at_home = any(not (each.memo or {}).get(_SILENT) for each in heard)
+    return {place for place, record in steps.items() if at_home and carried(record)}
 
 
 def on_passed(run: Run, place: str, report: Completed, reply: JsonObject) -> None:

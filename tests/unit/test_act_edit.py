@@ -6,11 +6,13 @@ import pytest
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from sagaline.orchestrator.kernel import Limits, block, decide
+from sagaline.orchestrator.kernel.case import case_of
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Saga
+from sagaline.sagas.examples.loan_approval import loan_approval
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import OrderPlaced, order_fulfilment
 
@@ -205,6 +207,19 @@ def test_a_process_manager_is_edited_too() -> None:
     assert after.state.skus == ["pen", "ink"]
     assert after.document.managed == scene.document.managed
     assert after.document.timers == scene.document.timers
+
+
+def test_what_a_routing_slip_carries_is_edited_when_it_is_home() -> None:
+    """On its way it would go on with the state as it was."""
+    out = Scene.start(loan_approval)
+    after = edited(out, op("test", "", value=out.document.state))
+    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).reason.startswith("the slip is on its way to ")
+    assert ActName.EDIT not in case_of(loan_approval, out.document).acts
+    home = out.ok("score").ok("reserve").no("contract")
+    assert home.status is Status.COMPENSATING
+    assert ActName.EDIT in case_of(loan_approval, home.document).acts
+    assert last(edited(home, op("test", "", value=home.document.state))).reason == "nothing to change"
 
 
 def test_an_edit_waits_for_the_code_like_every_act() -> None:

@@ -16,7 +16,7 @@ from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventC
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Node, Step, pivot
+from sagaline.sagas import Node, Saga, Step, pivot
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, expect, loop, parallel, run, sleep, wait, when
 
@@ -347,3 +347,18 @@ def test_whatever_happens_in_between_nothing_is_done_twice_or_left(
     check_books(scene)
     if scene.status is Status.COMPLETED:
         assert all(each.status in (StepStatus.DONE, StepStatus.DROPPED) for each in scene.document.steps.values())
+
+
+def test_a_restart_under_way_is_ended_by_the_version_that_began_it() -> None:
+    """A newer one that migrates waits for it, visibly."""
+    undoing = restart(STUCK, "b")
+    newer = Saga("talk", Talk, version=2, flow=[leg("a"), leg("b"), leg("c")])
+    newer.migrate(from_version=1)(Talk.model_validate)
+    waits = redeployed(undoing, newer).undo_ok("b")
+    assert waits.attention is not None
+    assert waits.attention.message == (
+        "the migration of 'talk' from version 1 to 2 waits: a restart from 'b' is under way; deploy version 1"
+    )
+    back = redeployed(waits, ABC).retry()
+    assert (back.step("b"), back.document.restarts) == (StepStatus.SENT, 1)
+    assert redeployed(back, newer).ok("b").document.version == 2

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
+from sagaline.orchestrator.client import Acted, Bulk, BulkPage, Client, OnStep, act_on_many
+from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.ports.read_model import InstanceFilter
 from sagaline.sagas import Contract, Node, Rejected, Retry, Saga, Step, pivot, step
 
 from .shared import Base, Checkout, Release, Released, Reserve, Reserved, release_stock, reserve_stock
@@ -65,3 +68,13 @@ def handle(command: Reserve) -> Reserved | Rejected:
 
 def undo(command: Release) -> Released:
     return Released(was_reserved=True)
+
+
+async def operate(client: Client) -> None:
+    """Acts with what they bring, of one instance and of many."""
+    patch = OnStep(value={"patch": [{"op": "replace", "path": "/total", "value": 1}]})
+    assert_type(await client.act("checkout/1", ActName.EDIT, on=patch), Acted)
+    await client.act("checkout/1", ActName.FORK, on=OnStep("reserve", {"key": "2"}))
+    await client.act("checkout/1", ActName.REPLACE_UNDO, on=OnStep("reserve", {"command": {"order_id": "1"}}))
+    bulk = Bulk(id="b", act=ActName.RETRY, where=InstanceFilter("checkout"), older_than=timedelta(minutes=15))
+    assert_type(await act_on_many(client, bulk, dry_run=True), BulkPage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sagaline.orchestrator.client import Bulk, Client, OnStep, act_on_many
+from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.sagas import Contract, Node, Rejected, Retry, Saga, pivot, step
 
 from .shared import Checkout, Release, Reserve, Reserved, Returns, release_stock, reserve_stock
@@ -78,3 +80,12 @@ step("reserve-stock")  # expect: error (a name is no contract)
 step(reserve_stock, timeout=30)  # expect: error (seconds are a timedelta)
 step(reserve_stock, into=Reserved)  # expect: error (a field's name)
 Retry(3)  # expect: error (by keyword only)
+
+
+async def operate(client: Client, bulk: Bulk) -> None:
+    await client.act("checkout/1", "edit")  # expect: error (an act is an ActName)
+    await client.act("checkout/1", ActName.EDIT, on={"patch": []})  # expect: error (what it brings is an OnStep)
+    OnStep("reserve", [{"op": "remove", "path": "/a"}])  # expect: error (a value is an object)
+    Bulk(act=ActName.RETRY)  # expect: error (no id)
+    Bulk(id="b", act=ActName.RETRY, older_than=900)  # expect: error (seconds are a timedelta)
+    await act_on_many(client, bulk)  # expect: error (dry run or not is said)

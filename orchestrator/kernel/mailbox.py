@@ -1,7 +1,8 @@
 """A mailbox: events of one kind and key, and who waits for them.
 
 An event is brought to everybody who waits, and kept for its ``keep`` for those who begin to wait later; to one instance
-it is brought once. An event of the same id changes nothing.
+it is brought once. Who waits again after trouble is brought what it has not had, else once more what it had last. An event
+of the same id changes nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def _watch(box: Mailbox | None, message: Watch, limits: Limits) -> Answer:
     _, event, key = message.instance.split("/", 2)
     box = box or Mailbox(id=message.instance, event=event, key=key)
     watcher = Watcher(by=message.by, place=message.place, index=message.index)
-    early = next((each for each in box.kept if message.again or message.by not in each.taken_by), None)
+    early = next((each for each in box.kept if message.by not in each.taken_by), None)
+    if early is None and message.again and box.kept:
+        early = box.kept[-1]
     if early is not None:
         taken = replace(early, taken_by=tuple(dict.fromkeys((*early.taken_by, message.by))))
         kept = tuple(taken if each is early else each for each in box.kept)

@@ -202,7 +202,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """To a mailbox: bring the event to ``by``. ``again``: also one that was brought there before."""
+    """To a mailbox: bring the event to ``by``. ``again``: without a new one, the last that was brought there before."""
 
     id: str
     instance: str

@@ -1,7 +1,7 @@
 """A mailbox: events of one kind and key, and who waits for them.
 
 An event is brought to everybody who waits, and kept for its ``keep`` for those who begin to wait later; to one instance
-it is brought once. Who waits again after trouble is brought what it has not had, else once more what it had last. An event
+it is brought once. Who waits again after trouble gets what it has not had, else once more what it had last. An event
 of the same id changes nothing.
 """
 

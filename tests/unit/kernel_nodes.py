@@ -9,11 +9,29 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.messages.inputs import JsonObject, Message
+from sagaline.orchestrator.messages.outputs import Outcome, Tell
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
 
-__all__ = ["HOUR", "Did", "Do", "Offer", "Paid", "Talk", "flow_of", "leg", "paid", "redeployed"]
+__all__ = [
+    "HOUR",
+    "Did",
+    "Do",
+    "Offer",
+    "Paid",
+    "Talk",
+    "flow_of",
+    "leg",
+    "memo_of",
+    "outcome_of",
+    "paid",
+    "redeployed",
+    "timers_of",
+    "told_by",
+]
 
 S = TypeVar("S", bound=BaseModel)
 HOUR = timedelta(hours=1)
@@ -98,3 +116,27 @@ def flow_of(*nodes: Node[Talk], past_pivot: bool = False, name: str = "talk") ->
 def redeployed(scene: Scene, definition: AnyDefinition) -> Scene:
     """Another definition of that name and version is deployed."""
     return replace(scene, definition=definition, registry=Registry([definition]))
+
+
+def told_by(scene: Scene) -> list[Message]:
+    """What the instance said to others in its last decision."""
+    assert scene.last is not None
+    return [action.message for action in scene.last.actions if isinstance(action, Tell)]
+
+
+def outcome_of(scene: Scene) -> tuple[Outcome, str]:
+    """What became of the last message, and why."""
+    assert scene.last is not None
+    return scene.last.outcome, scene.last.reason
+
+
+def memo_of(scene: Scene, place: str) -> JsonObject:
+    """What a place of the instance remembers."""
+    return scene.document.steps[place].memo or {}
+
+
+def timers_of(scene: Scene, instance: str | None = None) -> dict[str, int]:
+    """The timers of an instance, by default of the one looked at."""
+    found = scene.entities[instance or scene.id]
+    assert isinstance(found, Document)
+    return found.timers

@@ -163,6 +163,8 @@ def _retry(run: Run, _: Act) -> str | None:
             begin_undo(run, place)
         elif record.status in _STUCK and not run.unwinds(place) and not is_slip(run):
             begin(run, place)
+    if not run.stopped:
+        apply_deferred(run)  # what a blocked place could not take, it takes now
     resume(run)
     return None
 

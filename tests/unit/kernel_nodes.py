@@ -82,6 +82,7 @@ def leg(
     locks: str | None = None,
     broken: bool = False,
     read_only: bool = False,
+    timeout: timedelta = timedelta(minutes=1),
     model: type[S] = Talk,  # type: ignore[assignment]  # the default of a type variable
 ) -> Step[S]:
     """A step that is tried twice, with an undo; ``broken``: its function raises."""
@@ -89,7 +90,7 @@ def leg(
     @step(
         Contract(f"do-{name}", Do, Did, queue="q"),
         retry=Retry(max_attempts=2),
-        timeout=timedelta(minutes=1),
+        timeout=timeout,
         name=name,
         locks=locks,
         traits=("read_only",) if read_only else (),

@@ -1,0 +1,256 @@
+"""``each``: how parts begin, are gathered, fail, and are taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Unwind
+from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.messages.values import Parent
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Contract, Node, Saga, pivot, step
+from sagaline.sagas.nodes import each
+
+from .kernel_nodes import Did, Do, memo_of, told_by
+
+
+class Basket(BaseModel):
+    """What is split: so many parts, and what came of them."""
+
+    count: int = 3
+    seen: list[int] = []
+    did: Did | None = None
+
+
+class Part(BaseModel):
+    """One part."""
+
+    n: int = 0
+    did: Did | None = None
+
+
+def parts(concurrency: int = 2, tolerate: int = 0, *, gathers: bool = True, broken: Any = None) -> Saga[Basket]:
+    work = step(Contract("do-work", Do, Did, queue="q"), into="did", name="work")(lambda s: Do(n=s.n))
+    work.undo(Contract("undo-work", Do, Did, queue="q"))(lambda s: Do(n=s.n))
+    part = Saga("part", Part, flow=[work])
+    node: Node[Basket] = each(
+        part,
+        of=broken or (lambda s: [Part(n=n * 10) for n in range(s.count)]),
+        gather=(lambda s, p: s.model_copy(update={"seen": [*s.seen, p.n]})) if gathers else None,
+        concurrency=concurrency,
+        tolerate=tolerate,
+        name="sub",
+    )
+    last = step(Contract("do-last", Do, Did, queue="q"), into="did", name="last")(lambda s: Do())
+    last.undo(Contract("undo-last", Do, Did, queue="q"))(lambda s: Do())
+    return Saga("talk", Basket, flow=[node, last])
+
+
+def at(index: int, attempt: int = 1) -> str:
+    again = "" if attempt == 1 else f"~{attempt}"
+    return f"part/talk/k/sub{again}/{index}"
+
+
+def starts(scene: Scene) -> list[str]:
+    return [each.instance for each in told_by(scene) if isinstance(each, Start)]
+
+
+def begun(count: int = 3, **options: Any) -> Scene:
+    return Scene.start(parts(**options), {"count": count})
+
+
+def test_parts_begin_up_to_the_concurrency() -> None:
+    """Each is an instance of its own that knows its number."""
+    scene = begun()
+    assert starts(scene) == [at(0), at(1)]
+    second = told_by(scene)[1]
+    assert isinstance(second, Start)
+    assert second.parent == Parent(instance="talk/k", place="sub", root="talk/k", index=1)
+    assert second.input == {"n": 10, "did": None}
+    assert memo_of(scene, "sub") == {
+        "count": 3,
+        "next": 2,
+        "completed": 0,
+        "under_way": [0, 1],
+        "failed": [],
+        "why": [],
+        "closing": False,
+        "todo": [],
+        "again": [],
+    }
+
+
+def test_the_next_parts_begin_when_half_of_the_room_is_free() -> None:
+    """So that the parts are not looked at for each that ends."""
+    scene = begun(9, concurrency=4)
+    assert starts(scene) == [at(0), at(1), at(2), at(3)]
+    one = scene.ok("work", of=at(2))
+    two = one.ok("work", of=at(0))
+    assert (starts(one), starts(two)) == ([], [])
+    three = two.ok("work", of=at(1))
+    assert starts(three) == [at(4), at(5), at(6)]
+    assert memo_of(three, "sub")["under_way"] == [3, 4, 5, 6]
+    assert (memo_of(three, "sub")["next"], memo_of(three, "sub")["completed"]) == (7, 3)
+    assert three.state.seen == [20, 0, 10]
+    done = three.settle()
+    assert (done.status, sorted(done.state.seen)) == (Status.COMPLETED, [n * 10 for n in range(9)])
+    assert memo_of(done, "sub")["completed"] == 9
+
+
+def test_one_at_a_time_and_none_at_all() -> None:
+    """An empty collection is done at once."""
+    one = begun(2, concurrency=1)
+    assert starts(one) == [at(0)]
+    assert starts(one.ok("work", of=at(0))) == [at(1)]
+    none = begun(0)
+    assert (none.step("sub"), none.step("last")) == (StepStatus.DONE, StepStatus.SENT)
+
+
+def test_parts_need_not_be_gathered() -> None:
+    done = begun(2, gathers=False).ok("work", of=at(1)).ok("work", of=at(0))
+    assert (done.step("sub"), done.state.seen) == (StepStatus.DONE, [])
+
+
+def test_as_many_parts_may_fail_as_are_tolerated() -> None:
+    """Their reasons are kept, shortened."""
+    scene = begun(3, tolerate=2).no("work", "x" * 300, of=at(1)).no("work", of=at(0))
+    assert memo_of(scene, "sub")["failed"] == [1, 0]
+    assert memo_of(scene, "sub")["why"] == ["1: " + "x" * 197, "0: no"]
+    done = scene.ok("work", of=at(2))
+    assert (done.step("sub"), done.state.seen) == (StepStatus.DONE, [20])
+
+
+def test_one_more_ends_the_others_and_fails_the_whole() -> None:
+    """No further part begins; what is under way is cancelled first; the completed ones are undone."""
+    scene = begun(5, concurrency=3).ok("work", of=at(1)).no("work", "sold out", of=at(0))
+    assert [(each.instance, each.reason) for each in told_by(scene) if isinstance(each, Unwind)] == [
+        (at(2), "too many other parts failed")
+    ]
+    assert scene.step("sub") is StepStatus.SENT
+    turned = scene.ok("work", of=at(2)).undo_ok("work", of=at(2))
+    assert turned.document.cause is not None
+    why = "2 of 5 parts failed, 0 may: 0: sold out; 2: unwound by talk/k: too many other parts failed"
+    assert (turned.document.cause.kind, turned.document.cause.message, turned.document.cause.step) == (
+        CauseKind.CHILD,
+        why,
+        "sub",
+    )
+    assert turned.document.steps["sub"].error == why
+    assert turned.settle().status is Status.COMPENSATED
+    assert f"{at(1)}/work" in turned.settle().undone
+
+
+def test_completed_parts_are_undone_from_the_last_to_the_first_some_at_once() -> None:
+    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).no("last", "no")
+    assert scene.step("sub") is StepStatus.UNDO_SENT
+    assert [(each.instance, each.reason, each.parent.index) for each in told_by(scene) if isinstance(each, Unwind)] == [
+        (at(2), "no", 2),
+        (at(1), "no", 1),
+    ]
+    assert (memo_of(scene, "sub")["undo_left"], memo_of(scene, "sub")["undo_under_way"]) == (1, [2, 1])
+    more = scene.undo_ok("work", of=at(2))
+    assert [each.instance for each in told_by(more)] == [at(0)]
+    assert memo_of(more, "sub")["undo_under_way"] == [1, 0]
+    done = more.undo_ok("work", of=at(0)).undo_ok("work", of=at(1))
+    assert (done.step("sub"), done.status) == (StepStatus.UNDONE, Status.COMPENSATED)
+
+
+def test_a_part_that_cannot_be_undone_is_asked_again_after_a_retry() -> None:
+    """The others go on where they stood."""
+    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).no("last")
+    answer = ChildEnded(
+        id="x", instance="talk/k", place="sub", index=2, child=at(2), end=ChildEnd.NOT_UNDONE, reason="gone"
+    )
+    stuck = scene.play(answer)
+    assert stuck.attention is not None
+    assert stuck.attention.message == f"{at(2)} could not be undone: not_undone: gone; look at it, then retry"
+    again = stuck.retry()
+    assert [each.instance for each in told_by(again)] == [at(2), at(1)]
+    assert again.undo_ok("work", of=at(2)).undo_ok("work", of=at(1)).undo_ok("work", of=at(0)).status is (
+        Status.COMPENSATED
+    )
+
+
+def test_an_end_of_a_part_that_is_not_under_way_changes_nothing() -> None:
+    scene = begun(3).ok("work", of=at(0))
+    for index in (0, 2, None, 7):
+        stray = ChildEnded(
+            id="x", instance="talk/k", place="sub", index=index, child="part/x", end=ChildEnd.COMPLETED, state={}
+        )
+        assert memo_of(scene.play(stray), "sub") == memo_of(scene, "sub")
+
+
+def test_past_the_pivot_parts_that_failed_begin_again_after_a_retry() -> None:
+    """Under another key; those that are done stay done."""
+    saga = parts(concurrency=3)
+    stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 3})
+    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    assert stuck.status is Status.ATTENTION
+    again = stuck.retry()
+    assert starts(again) == [at(1, 2), at(2, 2)]
+    memo = memo_of(again, "sub")
+    assert (memo["again"], memo["todo"], memo["failed"], memo["closing"]) == ([1, 2], [], [], False)
+    assert (memo["completed"], memo["under_way"]) == (1, [1, 2])
+    done = again.ok("work", of=at(1, 2)).ok("work", of=at(2, 2))
+    assert (done.status, done.state.seen) == (Status.COMPLETED, [0, 10, 20])
+
+
+def test_other_parts_than_at_the_beginning_stop_the_instance() -> None:
+    """They are counted whenever parts begin."""
+    counts = [3]
+    scene = Scene.start(parts(1, broken=lambda s: [Part(n=n) for n in range(counts[-1])]), {})
+    counts.append(4)
+    stuck = scene.ok("work", of=at(0))
+    assert stuck.attention is not None
+    assert stuck.attention.message == (
+        "each 'sub' raised ValueError: it has 4 parts now and had 3 when it began; "
+        "`of` must give the same parts each time; deploy a mended one, then retry"
+    )
+    counts.append(3)
+    again = stuck.retry()
+    assert starts(again) == [at(1)]
+    assert again.settle().status is Status.COMPLETED
+
+
+def test_a_gathering_that_raises_keeps_the_end_of_its_part_for_a_retry() -> None:
+    """So does what it returns of another kind; ends that come meanwhile are kept, too."""
+    gathered: list[Any] = [lambda s, p: Did()]
+    saga = parts(3)
+    node: Any = saga.flow[0]
+    again_node: Node[Basket] = each(
+        node.part,
+        of=node.options.of,
+        gather=lambda s, p: gathered[-1](s, p),
+        concurrency=3,
+        name="sub",
+    )
+    scene = Scene.start(Saga("talk", Basket, flow=[again_node]), {"count": 3})
+    stuck = scene.ok("work", of=at(1))
+    assert stuck.attention is not None
+    assert stuck.attention.message == (
+        "gather of each 'sub' raised TypeError: it returned a Did, not the Basket; deploy a mended one, then retry"
+    )
+    assert stuck.step("sub") is StepStatus.BLOCKED
+    meanwhile = stuck.ok("work", of=at(2))
+    assert [each.index for each in meanwhile.document.deferred if isinstance(each, ChildEnded)] == [1, 2]
+    gathered.append(lambda s, p: s.model_copy(update={"seen": [*s.seen, p.n]}))
+    done = meanwhile.retry().ok("work", of=at(0))
+    assert (done.status, done.state.seen) == (Status.COMPLETED, [10, 20, 0])
+
+
+def test_a_cancel_is_said_to_every_part_under_way() -> None:
+    """Their ends are waited for, then the completed ones are undone."""
+    scene = begun(4, concurrency=3).ok("work", of=at(0)).cancel()
+    assert [each.instance for each in told_by(scene)] == [at(1), at(2)]
+    over = scene.ok("work", of=at(1)).undo_ok("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    assert over.settle().status is Status.COMPENSATED
+    assert over.settle().undone[-1] == "talk/k/sub"
+
+
+def test_parts_of_another_kind_stop_the_instance() -> None:
+    scene = Scene.start(parts(broken=lambda s: [Part(), Did()]), {})
+    assert scene.attention is not None
+    assert scene.attention.message.startswith("a part of each 'sub' raised TypeError: it returned a Did; ")

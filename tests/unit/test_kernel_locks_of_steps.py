@@ -1,0 +1,215 @@
+"""Semantic locks of steps: asked for before the command leaves, held until the end, given up when it takes too long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
+from sagaline.orchestrator.messages.helpers import Lock
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
+from sagaline.orchestrator.messages.outputs import Outcome, Tell
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Saga
+from sagaline.sagas.nodes import parallel
+
+from .kernel_nodes import Talk, flow_of, leg, memo_of, outcome_of, redeployed, timers_of, told_by
+
+LOCK = "@lock/order:4"
+
+
+def locked(name: str = "b", *, broken: bool = False, template: str = "order:{n}") -> Saga[Talk]:
+    return flow_of(leg("a"), leg(name, locks=template, broken=broken), leg("c"))
+
+
+def looked_at(scene: Scene, id: str) -> Scene:
+    return replace(scene, id=id)
+
+
+def two(*, broken: bool = False) -> Scene:
+    """``talk/holder`` holds the lock, ``talk/k`` waits for it."""
+    scene = Scene.start(locked(), {"n": 4}, key="holder").ok("a", of="talk/holder")
+    scene = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={"n": 4})), "talk/k")
+    scene = scene.ok("a", of="talk/k")
+    return redeployed(scene, locked(broken=True)) if broken else scene
+
+
+def test_a_step_asks_for_its_lock_before_its_command_leaves() -> None:
+    """By the name that the state gives; it waits as long as its timeout."""
+    saga = locked()
+    scene = Scene.start(saga, {"n": 4})
+    reply = Completed(id="r", instance="talk/k", command_id="talk/k/a/1", reply={"ok": True})
+    held = decide(saga, scene.document, Arrival(message=reply, now_ms=50))
+    assert held.actions == (Tell(message=Acquire(id="talk/k/~2.1", instance=LOCK, by="talk/k", place="b")),)
+    assert held.document is not None
+    record = held.document.steps["b"]
+    assert (record.status, record.memo, record.attempt) == (StepStatus.LOCKING, {"lock": "order:4"}, 0)
+    assert held.document.timers == {"b:lock": 60_050}
+
+
+def test_with_its_lock_the_command_leaves() -> None:
+    """The one who waits gets it when the holder has ended, whichever way."""
+    waits = two()
+    assert (waits.step("b"), waits.document.steps["b"].attempt) == (StepStatus.LOCKING, 0)
+    ended = waits.ok("b", of="talk/holder").ok("c", of="talk/holder")
+    assert ended.step("b") is StepStatus.SENT
+    assert "b:lock" not in timers_of(ended)
+    assert memo_of(ended, "b") == {"lock": "order:4"}
+    failed = waits.no("b", of="talk/holder").undo_ok("a", of="talk/holder")
+    assert failed.step("b") is StepStatus.SENT
+
+
+def test_an_end_frees_every_lock_once() -> None:
+    """In the order of their names, before anything else is said."""
+    saga = flow_of(leg("x", locks="z"), leg("y", locks="a"), leg("w", locks="z"))
+    done = Scene.start(saga).ok("x").ok("y").ok("w")
+    assert told_by(done) == [
+        Release(id="talk/k/~7.1", instance="@lock/a", by="talk/k"),
+        Release(id="talk/k/~7.2", instance="@lock/z", by="talk/k"),
+    ]
+    assert [id for id in done.entities if id.startswith("@")] == []
+
+
+def test_a_lock_that_is_not_free_in_time_is_given_up() -> None:
+    """A business no: nothing has happened."""
+    scene = two().act(ActName.PAUSE, of="talk/holder")
+    late = scene.advance(timedelta(minutes=1))
+    cause = late.document.cause
+    assert cause is not None
+    assert (cause.kind, cause.step, cause.message) == (
+        CauseKind.LOCK,
+        "b",
+        "the lock 'order:4' was not free within 60 s",
+    )
+    assert (late.step("b"), late.document.steps["b"].error) == (StepStatus.REFUSED, cause.message)
+    assert memo_of(late, "b") == {}
+    lock = late.entities[LOCK]
+    assert isinstance(lock, Lock)
+    assert lock.waiting == ()
+
+
+def test_a_cancel_withdraws_who_waits() -> None:
+    cancelled = two().cancel()
+    assert cancelled.step("b") is StepStatus.DROPPED
+    assert told_by(cancelled) == [Release(id="talk/k/~3.1", instance=LOCK, by="talk/k")]
+    assert "b:lock" not in timers_of(cancelled)
+
+
+def test_a_lock_that_another_place_needs_is_kept() -> None:
+    """A branch that gives up waiting does not withdraw the other."""
+    slow = leg("y", locks="one", timeout=timedelta(minutes=5))
+    saga = flow_of(parallel(leg("x", locks="one"), slow, need="any", name="both"))
+    scene = Scene.start(saga, {}, key="holder").act(ActName.PAUSE, of="talk/holder")
+    assert [each.step for each in scene.waiting] == ["x", "y"]
+    waits = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={})), "talk/k")
+    late = waits.advance(timedelta(minutes=1))
+    assert (late.step("x"), late.step("y"), late.status) == (StepStatus.REFUSED, StepStatus.LOCKING, Status.RUNNING)
+    assert told_by(late) == []
+    lock = late.entities["@lock/one"]
+    assert isinstance(lock, Lock)
+    assert [(each.by, each.place) for each in lock.waiting] == [("talk/k", "x"), ("talk/k", "y")]
+
+
+def test_a_lock_that_comes_in_a_pause_sends_on_resume() -> None:
+    """Or not at all, when it was cancelled meanwhile."""
+    paused = two().act(ActName.PAUSE).ok("b", of="talk/holder").ok("c", of="talk/holder")
+    assert (paused.step("b"), memo_of(paused, "b")) == (StepStatus.LOCKING, {"lock": "order:4", "granted": True})
+    assert "b:lock" not in timers_of(paused)
+    assert paused.act(ActName.RESUME).step("b") is StepStatus.SENT
+    cancelled = paused.cancel()
+    assert cancelled.step("b") is StepStatus.DROPPED
+    assert LOCK not in cancelled.entities
+
+
+@pytest.mark.parametrize(("place", "lock"), [("b", "other"), ("a", "order:4"), ("nowhere", "order:4")])
+def test_a_lock_that_nobody_waits_for_is_ignored(place: str, lock: str) -> None:
+    scene = two()
+    stray = scene.play(Granted(id="g", instance="talk/k", place=place, lock=lock))
+    assert outcome_of(stray)[0] is Outcome.IGNORED
+    assert stray.document == scene.document
+
+
+def test_a_command_that_cannot_be_built_keeps_its_lock_until_a_retry_or_a_cancel() -> None:
+    blocked = two(broken=True).ok("b", of="talk/holder").ok("c", of="talk/holder")
+    assert blocked.step("b") is StepStatus.BLOCKED
+    assert redeployed(blocked, locked()).retry().step("b") is StepStatus.SENT
+    cancelled = blocked.cancel()
+    assert cancelled.step("b") is StepStatus.DROPPED
+    assert LOCK not in cancelled.entities
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{did.ok}", "AttributeError: 'NoneType' object has no attribute 'ok'"),
+        ("{offers[0]}", "IndexError: list index out of range"),
+    ],
+)
+def test_a_name_that_cannot_be_made_stops_the_instance(template: str, said: str) -> None:
+    scene = Scene.start(flow_of(leg("a", locks=template)))
+    assert scene.attention is not None
+    assert scene.attention.message == (
+        f"the lock {template!r} of step 'a' raised {said}; deploy a mended one, then retry"
+    )
+
+
+def test_a_lock_has_a_name_of_a_length_that_can_be_kept() -> None:
+    """One character to 512."""
+    for n, fits in ((512, True), (513, False), (1, True)):
+        scene = Scene.start(flow_of(leg("a", locks="{n:0>" + str(n) + "}")))
+        assert (scene.status is Status.RUNNING) == fits
+    too_long = Scene.start(flow_of(leg("a", locks="{n:0>513}")))
+    assert too_long.attention is not None
+    assert "ValueError: a lock's name has 1 to 512 characters, not 513; " in too_long.attention.message
+
+
+def test_a_probe_is_passed_on_to_every_lock_that_is_waited_for() -> None:
+    """It changes nothing."""
+    scene = two()
+    probed = scene.play(Probe(id="p", instance="talk/k", path=("talk/x", "@lock/x")))
+    assert probed.last is not None
+    assert probed.last.outcome is Outcome.IGNORED
+    assert probed.last.actions == (
+        Tell(message=ProbeLock(id="talk/k/~3.1", instance=LOCK, path=("talk/x", "@lock/x", "talk/k"))),
+    )
+    assert probed.document == scene.document
+    holder = looked_at(scene, "talk/holder").play(Probe(id="p", instance="talk/holder", path=("talk/x", "@lock/x")))
+    assert told_by(holder) == []
+
+
+def test_who_is_told_of_a_deadlock_gives_way() -> None:
+    """The cause shows the circle; the lock is given up, the flow turns."""
+    cycle = ("talk/k", LOCK, "talk/holder", "@lock/y")
+    scene = two()
+    turned = scene.play(Deadlocked(id="d", instance="talk/k", cycle=cycle))
+    cause = turned.document.cause
+    assert cause is not None
+    text = f"deadlock: talk/k -> {LOCK} -> talk/holder -> @lock/y -> talk/k"
+    assert (cause.kind, cause.step, cause.message) == (CauseKind.DEADLOCK, "b", text)
+    assert (turned.step("b"), turned.document.steps["b"].error) == (StepStatus.REFUSED, text)
+    assert "b:lock" not in timers_of(turned)
+    assert told_by(turned) == [Release(id="talk/k/~3.1", instance=LOCK, by="talk/k")]
+    for over in (turned, scene.cancel()):
+        again = over.play(Deadlocked(id="d", instance="talk/k", cycle=cycle))
+        assert outcome_of(again)[0] is Outcome.IGNORED
+    other = scene.play(Deadlocked(id="d", instance="talk/k", cycle=("talk/k", "@lock/y", "talk/holder")))
+    assert other.document == scene.document
+
+
+def test_a_deadlock_ends_in_one_undone_and_one_done() -> None:
+    """Two that hold what the other wants: found by probes alone, no timer fires."""
+    saga = flow_of(leg("a", locks="l{n}"), leg("b", locks="l{rounds}"))
+    scene = Scene.start(saga, {"n": 1, "rounds": 2}, key="1")
+    scene = scene.play(Start(id="2", definition="talk", key="2", input={"n": 2, "rounds": 1}))
+    scene = scene.ok("a", of="talk/1").ok("a", of="talk/2").undo_ok("a", of="talk/2").ok("b", of="talk/1")
+    ends = {each.id: each.status for each in scene.documents}
+    assert ends == {"talk/1": Status.COMPLETED, "talk/2": Status.COMPENSATED}
+    loser = scene.entities["talk/2"]
+    assert isinstance(loser, Document)
+    assert loser.cause is not None
+    assert loser.cause.kind is CauseKind.DEADLOCK
+    assert scene.now_ms == 0

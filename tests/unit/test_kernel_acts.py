@@ -1,0 +1,233 @@
+"""Operators' acts and the case of an instance: what is done, what stands on record, and why it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sagaline.orchestrator.kernel import Limits, decide
+from sagaline.orchestrator.kernel.case import Cancelling, Case, OpenStep, case_of
+from sagaline.orchestrator.messages.document import (
+    Cause,
+    CauseKind,
+    Status,
+    StepStatus,
+)
+from sagaline.orchestrator.messages.entities import Lookup
+from sagaline.orchestrator.messages.inputs import (
+    Act,
+    ActName,
+    Arrival,
+    TimerFired,
+)
+from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas.nodes import ask, sleep
+
+from .kernel_nodes import HOUR, Did, flow_of, leg, memo_of, outcome_of, timers_of
+
+
+def done_a() -> Scene:
+    """One step done, one under way."""
+    return Scene.start(flow_of(leg("a"), leg("b"))).ok("a")
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "message"),
+    [("ann", "a mistake", "cancelled by ann: a mistake"), ("", "", "cancelled by an operator")],
+)
+def test_a_cancel_is_the_cause_with_who_and_why(by: str, reason: str, message: str) -> None:
+    scene = done_a()
+    act = Act(id="r", instance="talk/k", act=ActName.CANCEL, by=by, reason=reason)
+    cancelled = decide(scene.definition, scene.document, Arrival(message=act, now_ms=9))
+    assert cancelled.document is not None
+    assert cancelled.document.cause == Cause(kind=CauseKind.CANCELLED, message=message, at_ms=9)
+    assert cancelled.document.requests == ("r",)
+
+
+def test_acts_that_are_fulfilled_change_nothing_and_illegal_ones_say_why() -> None:
+    scene = done_a()
+    stuck = Scene.start(flow_of(leg("a", broken=True)))
+    ended = scene.ok("b")
+    cases: list[tuple[Scene, ActName, Outcome, str]] = [
+        (scene, ActName.RESUME, Outcome.UNCHANGED, "nothing to change"),
+        (scene.act(ActName.PAUSE), ActName.PAUSE, Outcome.UNCHANGED, "nothing to change"),
+        (scene.cancel(), ActName.CANCEL, Outcome.UNCHANGED, "nothing to change"),
+        (stuck.act(ActName.ABANDON), ActName.ABANDON, Outcome.UNCHANGED, "nothing to change"),
+        (scene, ActName.RETRY, Outcome.REFUSED, "it is running and not in attention"),
+        (scene, ActName.ABANDON, Outcome.REFUSED, "it is running and not in attention"),
+        (stuck, ActName.PAUSE, Outcome.REFUSED, "it is in attention and stands still already"),
+        (ended, ActName.CANCEL, Outcome.REFUSED, "it is completed and does not change any more"),
+        (ended, ActName.SKIP, Outcome.REFUSED, "it is completed and does not change any more"),
+        (scene, ActName.SKIP, Outcome.REFUSED, "it has no step '' on record; there are a, b"),
+    ]
+    for before, act, outcome, reason in cases:
+        after = before.act(act)
+        assert (*outcome_of(after), after.document) == (outcome, reason, before.document)
+
+
+def test_an_act_without_an_instance_is_refused_and_anything_else_ignored() -> None:
+    saga = flow_of(leg("a"))
+    act = Act(id="r", instance="talk/k", act=ActName.CANCEL)
+    refused = decide(saga, None, Arrival(message=act, now_ms=0))
+    assert (refused.document, refused.outcome, refused.reason) == (None, Outcome.REFUSED, "there is no such instance")
+    fired = TimerFired(id="t", instance="talk/k", timer="x", due_ms=0)
+    assert decide(saga, None, Arrival(message=fired, now_ms=0)).outcome is Outcome.IGNORED
+
+
+def test_a_message_for_a_helper_is_not_for_an_instance() -> None:
+    scene = done_a()
+    asked = Lookup(id="l", instance="talk/k", by="x", place="p", facts={})
+    decision = decide(scene.definition, scene.document, Arrival(message=asked, now_ms=0))
+    assert decision == Decision(
+        document=scene.document,
+        outcome=Outcome.IGNORED,
+        reason="a message of kind 'lookup' is not for an instance",
+    )
+
+
+def test_the_last_twenty_requests_are_known() -> None:
+    """A pause and its end count as two."""
+    scene = done_a()
+    for _ in range(11):
+        scene = scene.act(ActName.PAUSE).act(ActName.RESUME)
+    requests = scene.document.requests
+    assert len(requests) == 20
+    first = Act(id=requests[0], instance="talk/k", act=ActName.CANCEL)
+    assert outcome_of(scene.play(first)) == (Outcome.UNCHANGED, "it was done already")
+
+
+def test_a_pause_and_its_end_are_recorded() -> None:
+    scene = done_a().act(ActName.PAUSE)
+    assert scene.last is not None
+    assert scene.last.changes == (Change(what="paused", before="resumed", after="paused"),)
+    resumed = scene.act(ActName.RESUME)
+    assert resumed.last is not None
+    assert resumed.last.changes == (Change(what="paused", before="paused", after="resumed"),)
+    assert resumed.document == replace(
+        done_a().document, revision=scene.document.revision + 1, requests=resumed.document.requests
+    )
+
+
+def test_an_abandoned_instance_names_what_stays_open_and_is_kept_for_its_retention() -> None:
+    """Without its code for the limit's time."""
+    stuck = Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"), leg("c")))
+    stuck = stuck.ok("a").ok("r").ok("b").no("c").undo_no("b")
+    act = Act(id="r", instance="talk/k", act=ActName.ABANDON)
+    closed = decide(stuck.definition, stuck.document, Arrival(message=act, now_ms=70))
+    assert closed.reason == "left open: b (undo_failed), a (done)"
+    assert closed.changes == (Change(what="instance", before="attention", after="abandoned"),)
+    assert closed.outcome is Outcome.APPLIED
+    week_ms = 7 * 24 * 3_600_000
+    assert closed.document == replace(
+        stuck.document,
+        status=Status.ABANDONED,
+        revision=stuck.document.revision + 1,
+        updated_ms=70,
+        finished_ms=70,
+        timers={"~retention": week_ms + 70},
+    )
+    orphan = decide(None, stuck.document, Arrival(message=act, now_ms=70), Limits(orphan_retention_ms=5))
+    assert orphan.document is not None
+    assert orphan.document.timers == {"~retention": 75}
+
+
+def test_what_was_never_sent_is_not_left_open() -> None:
+    stuck = Scene.start(flow_of(leg("a", broken=True)))
+    act = Act(id="r", instance="talk/k", act=ActName.ABANDON)
+    assert decide(stuck.definition, stuck.document, Arrival(message=act, now_ms=0)).reason == "left open: nothing"
+
+
+def test_what_was_skipped_or_answered_says_by_whom() -> None:
+    scene = done_a()
+    skipped = scene.crash("b").act(ActName.SKIP, step="b", by="ann")
+    assert memo_of(skipped, "b") == {"skipped_by": "ann"}
+    assert [name for name in timers_of(skipped) if name.startswith("b")] == []
+    saga = flow_of(ask("okay", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR))
+    question = Scene.start(saga)
+    cases = [
+        (question.act(ActName.ANSWER, step="okay", by=""), "nobody may not answer 'okay'; asked are ann"),
+        (
+            question.act(ActName.CLAIM, step="okay", by="ann").act(ActName.ANSWER, step="okay", by=""),
+            "ann has claimed question 'okay'; let it be assigned to you",
+        ),
+        (
+            question.act(ActName.CLAIM, step="okay", by="ann").act(ActName.ANSWER, step="okay", by="ben"),
+            "ann has claimed question 'okay'; let it be assigned to ben",
+        ),
+        (question.act(ActName.ASSIGN, step="okay", value={"to": ""}), 'it is not said to whom; give {"to": name}'),
+        (question.act(ActName.ASSIGN, step="okay", value={"to": 7}), 'it is not said to whom; give {"to": name}'),
+        (question.act(ActName.SKIP, step="okay"), "'okay' is no step with a reply; only such a one can be skipped"),
+        (question.act(ActName.WAIVE, "x", step="okay"), "the undo of step 'okay' has not failed: it is open"),
+    ]
+    for after, reason in cases:
+        assert outcome_of(after) == (Outcome.REFUSED, reason)
+    assigned = question.act(ActName.ASSIGN, step="okay", value={"to": "eve"}, by="boss")
+    assert (memo_of(assigned, "okay")["who"], memo_of(assigned, "okay")["claimed_by"]) == (["ann", "eve"], "eve")
+    same = question.act(ActName.ASSIGN, step="okay", value={"to": "ann"}, by="boss")
+    assert (memo_of(same, "okay")["who"], memo_of(same, "okay")["claimed_by"]) == (["ann"], "ann")
+
+
+def case(scene: Scene) -> Case:
+    return case_of(scene.definition, scene.document)
+
+
+def open_step(step: str, status: str, undo: str | None, error: str | None = None) -> OpenStep:
+    return OpenStep(step=step, status=StepStatus(status), undo=undo, error=error)
+
+
+def test_a_running_instance_has_no_case_but_acts() -> None:
+    found = case(Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"))).ok("a").ok("r"))
+    stands = (open_step("b", "sent", "undo-b"), open_step("r", "done", None), open_step("a", "done", "undo-a"))
+    assert found == Case(
+        attention=None,
+        stands=stands,
+        acts=(ActName.CANCEL, ActName.PAUSE),
+        on_steps=(("b", ActName.SKIP),),
+        cancel=Cancelling(refused=None, awaited=("b",), undone=(stands[0], stands[2]), stays=(stands[1],)),
+    )
+
+
+def test_nodes_that_send_nothing_leave_nothing() -> None:
+    found = case(Scene.start(flow_of(sleep("doze", HOUR))))
+    assert (found.stands, found.on_steps, found.cancel) == ((), (), Cancelling(refused=None))
+    never_sent = case(Scene.start(flow_of(leg("a", broken=True))))
+    assert (never_sent.stands, never_sent.on_steps) == ((), (("a", ActName.SKIP),))
+    assert never_sent.attention is not None
+    assert never_sent.acts == (ActName.CANCEL, ActName.RETRY, ActName.ABANDON)
+
+
+def test_a_question_can_be_answered_claimed_and_assigned() -> None:
+    saga = flow_of(ask("okay", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR))
+    scene = Scene.start(saga)
+    assert case(scene).on_steps == (("okay", ActName.ANSWER), ("okay", ActName.CLAIM), ("okay", ActName.ASSIGN))
+    assert case(scene.answer("okay", Did())).on_steps == ()
+
+
+def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
+    scene = done_a()
+    found = case_of(None, scene.document)
+    assert (found.on_steps, found.acts) == ((), (ActName.CANCEL, ActName.PAUSE))
+
+
+@pytest.mark.parametrize(
+    ("make", "refused"),
+    [
+        (lambda: done_a().cancel(), "it is compensating already"),
+        (lambda: done_a().no("b").undo_ok("a"), "it is compensated already"),
+        (lambda: done_a().ok("b"), "it is completed and does not change any more"),
+    ],
+)
+def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> None:
+    assert case(make()).cancel == Cancelling(refused=refused)
+
+
+def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
+    tried = Scene.start(flow_of(leg("a"))).crash("a")
+    assert case(tried).stands == (open_step("a", "waiting", "undo-a", "it crashed"),)
+    assert case(tried).on_steps == (("a", ActName.SKIP),)
+    stuck = done_a().no("b").undo_no("a", "gone")
+    assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)
+    assert case(stuck).on_steps == (("a", ActName.WAIVE),)

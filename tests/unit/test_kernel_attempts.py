@@ -1,0 +1,269 @@
+"""Attempts of a step and of its undo, to the letter: counts, times, errors and causes."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import timedelta
+
+from pydantic import BaseModel, Field
+
+from sagaline.orchestrator.kernel import Limits, decide
+from sagaline.orchestrator.messages.document import (
+    Attention,
+    Cause,
+    CauseKind,
+    Status,
+    StepRecord,
+    StepStatus,
+)
+from sagaline.orchestrator.messages.entities import Published
+from sagaline.orchestrator.messages.inputs import (
+    Arrival,
+    Failed,
+    Start,
+    TimerFired,
+)
+from sagaline.orchestrator.messages.outputs import Change, Publish
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Contract, Retry, Saga, Step, step
+
+from .kernel_nodes import HOUR, Did, Do, Talk, flow_of, leg, memo_of, timers_of
+
+MINUTE = timedelta(minutes=1)
+
+
+def impatient(name: str = "a", within: timedelta | None = None, attempt: timedelta | None = None) -> Step[Talk]:
+    """Three attempts, 10 s and 20 s apart."""
+    retry = Retry(max_attempts=3, first_delay=timedelta(seconds=10), attempt_timeout=attempt)
+
+    @step(
+        Contract(f"do-{name}", Do, Did, queue="q"),
+        into="did",
+        retry=retry,
+        timeout=HOUR,
+        expected_within=within,
+        name=name,
+    )
+    def build(s: Talk) -> Do:
+        return Do(n=s.n)
+
+    @build.undo(Contract(f"undo-{name}", Do, Did, queue="u"), retry=retry, timeout=2 * HOUR)
+    def unbuild(s: Talk) -> Do:
+        return Do(n=-s.n)
+
+    return build
+
+
+def spread(command: str, delay_ms: int) -> int:
+    """The wait before a retry: a tenth of it is spread by the command's id."""
+    return delay_ms - delay_ms * (zlib.crc32(command.encode()) % 1000) // 10_000
+
+
+def test_attempts_are_counted_and_spread_in_time() -> None:
+    """Each wait is twice the one before; the deadline of the whole stays."""
+    scene = Scene.start(flow_of(impatient())).crash("a")
+    first = spread("talk/k/a/1", 10_000)
+    assert timers_of(scene) == {"a:deadline": 3_600_000, "a:retry": first}
+    assert scene.document.steps["a"] == StepRecord(
+        status=StepStatus.WAITING, at_ms=0, undo="undo-a", attempt=1, error="it crashed"
+    )
+    again = scene.tick()
+    assert again.document.steps["a"] == StepRecord(
+        status=StepStatus.SENT, at_ms=first, undo="undo-a", attempt=2, error="it crashed"
+    )
+    assert timers_of(again) == {"a:deadline": 3_600_000}
+    assert again.sent[-1].deadline_ms == 3_600_000
+    later = again.crash("a")
+    assert timers_of(later)["a:retry"] == first + spread("talk/k/a/2", 20_000)
+    over = later.tick().crash("a")
+    assert over.document.cause == Cause(
+        kind=CauseKind.ATTEMPTS, message="3 attempts failed; the last: it crashed", at_ms=over.now_ms, step="a"
+    )
+
+
+def test_an_undo_has_attempts_and_a_deadline_of_its_own() -> None:
+    scene = Scene.start(flow_of(impatient(), leg("b"))).ok("a").advance(timedelta(seconds=30)).no("b", "sold out")
+    undo = scene.sent[-1]
+    assert (undo.contract, undo.queue, undo.undo, undo.attempt, undo.payload) == ("undo-a", "u", True, 1, b'{"n":0}')
+    assert undo.deadline_ms == scene.now_ms + 7_200_000
+    waits = scene.undo_crash("a")
+    assert timers_of(waits) == {
+        "a:deadline": undo.deadline_ms,
+        "a:retry": scene.now_ms + spread("talk/k/a/undo/1", 10_000),
+    }
+    record = waits.document.steps["a"]
+    assert (record.status, record.attempt, record.undo_attempt) == (StepStatus.UNDO_WAITING, 1, 1)
+    given_up = scene.undo_exhaust("a")
+    assert given_up.attention is not None
+    assert given_up.attention.message == (
+        "the undo did not succeed: 3 attempts failed; the last: it crashed; mend the reason, then retry"
+    )
+    again = given_up.retry()
+    record = again.document.steps["a"]
+    assert (record.undo_attempt, record.undo_spent, record.spent) == (4, 3, 0)
+    assert again.sent[-1].deadline_ms == again.now_ms + 7_200_000
+    assert again.undo_exhaust("a").document.steps["a"].undo_attempt == 6
+
+
+def test_a_round_of_an_operator_has_all_attempts_again() -> None:
+    saga = flow_of(not_undone(impatient()), past_pivot=True)
+    stuck = Scene.start(saga).exhaust("a")
+    assert stuck.attention == Attention(
+        kind=CauseKind.ATTEMPTS,
+        message="past the pivot: 3 attempts failed; the last: it crashed; mend the reason, then retry",
+        at_ms=stuck.now_ms,
+        step="a",
+    )
+    again = stuck.retry()
+    record = again.document.steps["a"]
+    assert (record.attempt, record.spent, record.undo_spent) == (4, 3, 0)
+    assert again.crash("a").step("a") is StepStatus.WAITING
+    assert again.exhaust("a").document.steps["a"].attempt == 6
+    refused = Scene.start(saga).no("a", "never", code="gone")
+    assert refused.attention is not None
+    assert refused.attention.message == "refused past the pivot (gone): never; mend the reason, then retry"
+
+
+def not_undone(given: Step[Talk]) -> Step[Talk]:
+    """The same without an undo."""
+    options = given.options
+    made = step(given.contract, into=options.into, retry=options.retry, timeout=options.timeout, name=given.name)
+    return made(lambda s: Do(n=s.n))
+
+
+def test_a_silent_attempt_is_given_up_after_its_own_time() -> None:
+    """It counts as failed; its timer goes with every answer."""
+    scene = Scene.start(flow_of(impatient(attempt=MINUTE), leg("b")))
+    assert timers_of(scene) == {"a:deadline": 3_600_000, "a:attempt": 60_000}
+    silent = scene.tick()
+    assert (silent.step("a"), silent.document.steps["a"].error) == (StepStatus.WAITING, "no answer in time")
+    assert "a:attempt" not in timers_of(scene.crash("a"))
+    assert [name for name in timers_of(scene.ok("a")) if name.startswith("a:")] == []
+    second = silent.tick()
+    assert timers_of(second)["a:attempt"] == second.now_ms + 60_000
+
+
+def test_a_deadline_names_the_time_and_the_last_error() -> None:
+    scene = Scene.start(flow_of(impatient(), leg("b")))
+    silent = scene.advance(HOUR).document.cause
+    assert silent is not None
+    assert (silent.kind, silent.message, silent.step) == (CauseKind.TIMEOUT, "no outcome within 3600 s", "a")
+    assert scene.crash("a").tick().advance(HOUR).document.cause is not None
+    message = scene.crash("a").tick().advance(HOUR).document.cause.message  # type: ignore[union-attr]
+    assert message == "no outcome within 3600 s; the last error: it crashed"
+
+
+def test_what_is_overdue_is_said_once_with_where_it_stands() -> None:
+    """The event has an id of its own for each time; a step that waits for its retry is overdue as well."""
+    saga = flow_of(impatient(within=timedelta(seconds=5)))
+    start = Start(id="s", definition="talk", key="k", input={}, traceparent="00-trace")
+    scene = Scene.of(saga).play(start)
+    assert timers_of(scene) == {"a:deadline": 3_600_000, "a:expected": 5_000}
+    fired = TimerFired(id="t", instance="talk/k", timer="a:expected", due_ms=5_000)
+    decision = decide(saga, scene.document, Arrival(message=fired, now_ms=5_001))
+    body = {"instance": "talk/k", "step": "a", "status": "sent"}
+    event = Published(
+        id="talk/k/a/overdue/2",
+        instance="@mailbox/sagaline.overdue/talk/k",
+        event="sagaline.overdue",
+        key="talk/k",
+        body=body,
+        keep_ms=0,
+        traceparent="00-trace",
+    )
+    assert decision.actions == (Publish(event=event),)
+    assert decision.changes == (Change(what="overdue", before=None, after="a"),)
+    assert decision.document is not None
+    assert decision.document.steps["a"].memo == {"overdue_ms": 5_001}
+    assert decision.document.timers == {"a:deadline": 3_600_000}
+    waits = scene.crash("a").advance(timedelta(seconds=6))
+    assert memo_of(waits, "a") == {"overdue_ms": 5_000}
+    assert "a:expected" not in timers_of(waits.advance(MINUTE))
+
+
+def test_a_reply_of_another_kind_is_an_attempt_that_failed() -> None:
+    """It says what is wrong, up to five problems."""
+
+    class Wide(BaseModel):
+        a: int
+        b: int
+        c: int
+        d: int
+        e: int
+        f: int
+
+    wide = step(Contract("wide", Do, Wide, queue="q"), name="wide")(lambda s: Do())
+    wide.undo(Contract("unwide", Do, Did, queue="q"))(lambda s: Do())
+    scene = Scene.start(flow_of(wide))
+    wrong = scene.ok("wide", {})
+    assert wrong.document.steps["wide"].error == (
+        "the worker's reply is not a Wide: " + "; ".join(f"{name}: Field required" for name in "abcde")
+    )
+
+
+def test_a_name_of_a_nested_field_is_its_path() -> None:
+    class Inner(BaseModel):
+        n: int
+
+    class Outer(BaseModel):
+        inner: Inner
+
+    nested = step(Contract("nested", Do, Outer, queue="q"), name="nested")(lambda s: Do())
+    nested.undo(Contract("unnested", Do, Did, queue="q"))(lambda s: Do())
+    wrong = Scene.start(flow_of(nested)).ok("nested", {"inner": {"n": "x"}})
+    error = wrong.document.steps["nested"].error
+    assert error is not None
+    assert error.startswith("the worker's reply is not a Outer: inner.n: Input should be a valid integer")
+
+    class Known(BaseModel):
+        inner: Inner
+
+    saga = Saga("known", Known, flow=[step(Contract("k", Do, Did, queue="q"), name="k")(lambda s: Do())])
+    start = Start(id="s", definition="known", key="k", input={"inner": {}})
+    assert decide(saga, None, Arrival(message=start, now_ms=0)).reason == (
+        "the input is not valid: inner.n: Field required"
+    )
+
+
+def test_a_reply_is_read_by_names_and_aliases_and_kept_by_names() -> None:
+    class Answer(BaseModel):
+        carrier: str = Field(alias="carrierName")
+
+    class Kept(BaseModel):
+        answer: Answer | None = None
+
+    book = step(Contract("book", Do, Answer, queue="q"), into="answer", name="book")(lambda s: Do())
+    saga = Saga("kept", Kept, flow=[book])
+    for reply in ({"carrierName": "x"}, {"carrier": "x"}):
+        done = Scene.start(saga, {}).ok("book", reply)
+        assert done.document.state == {"answer": {"carrier": "x"}}
+
+
+def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
+    """Of a traceback the end."""
+    saga = flow_of(impatient())
+    document = Scene.start(saga).document
+    failed = Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error="boom", detail="at line 7\n")
+    full = decide(saga, document, Arrival(message=failed, now_ms=0)).document
+    short = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=6)).document
+    assert full is not None
+    assert short is not None
+    assert (full.steps["a"].error, short.steps["a"].error) == ("boom\nat line 7", "line 7")
+
+
+def test_a_refused_undo_is_shown_with_its_code() -> None:
+    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a", "it has left")
+    assert stuck.attention == Attention(
+        kind=CauseKind.UNDO, message="the undo was refused (no): it has left", at_ms=0, step="a"
+    )
+    assert stuck.document.steps["a"].error == "it has left"
+
+
+def test_a_retry_leaves_nothing_of_the_attention() -> None:
+    """And an error is gone with its success."""
+    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a")
+    again = stuck.retry()
+    assert again.document.attention is None
+    done = again.undo_ok("a")
+    assert (done.document.steps["a"].error, done.status) == (None, Status.COMPENSATED)
+    assert done.document.finished_ms == 0

@@ -1,0 +1,135 @@
+"""A history decided again: the same code finds nothing, other code the first decision that comes out differently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sagaline.orchestrator.kernel import Limits, decide
+from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, recompute
+from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
+from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Message, Refused, Start
+from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand
+from sagaline.sagas import Saga
+
+from .kernel_nodes import Talk, flow_of, leg
+
+START = Start(id="s", definition="talk", key="k", input={"n": 1})
+
+
+def ok(step: str) -> Completed:
+    return Completed(id=f"ok-{step}", instance="talk/k", command_id=f"talk/k/{step}/1", reply={"ok": True})
+
+
+def lived(saga: Saga[Talk], *messages: Message, parked: Sequence[int] = ()) -> list[HistoryRecord]:
+    """The history of an instance; at the numbers in ``parked`` the code was not deployed."""
+    document: Document | None = None
+    history = []
+    for number, message in enumerate(messages):
+        code: Any = None if number in parked else saga
+        decision = decide(code, document, Arrival(message=message, now_ms=number * 1_000))
+        document = decision.document
+        commands = [each for each in decision.actions if isinstance(each, SendCommand)]
+        history.append(
+            HistoryRecord(
+                instance="talk/k",
+                revision=document.revision if document else 0,
+                at_ms=number * 1_000,
+                outcome=decision.outcome,
+                status=document.status if document else None,
+                message=message,
+                changes=decision.changes,
+                sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in commands),
+            )
+        )
+    return history
+
+
+OLD = flow_of(leg("a"), leg("b"))
+HISTORY = lived(OLD, START, ok("a"), ok("b"))
+
+
+def test_the_same_code_comes_to_the_same_document() -> None:
+    found = recompute(OLD, HISTORY)
+    assert (found.difference, found.whole) == (None, True)
+    assert found.document is not None
+    assert (found.document.status, found.document.revision, found.document.updated_ms) == ("completed", 3, 2_000)
+
+
+def test_other_code_is_told_with_the_first_decision_that_differs() -> None:
+    """And the document before it."""
+    found = recompute(flow_of(leg("a"), leg("c")), HISTORY)
+    assert found.difference == Difference(revision=2, what="what was sent", recorded="talk/k/b/1", now="talk/k/c/1")
+    assert found.whole
+    assert found.document is not None
+    assert found.document.revision == 1
+    assert str(found.difference) == (
+        "revision 2 decides differently: what was sent was talk/k/b/1 and would be talk/k/c/1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "forged", "what", "recorded", "now"),
+    [
+        (1, {"outcome": Outcome.IGNORED}, "the outcome", "ignored", "applied"),
+        (2, {"status": None}, "the status", "None", "completed"),
+        (2, {"sent": (SentCommand(id="x", contract="c", queue="q"),)}, "what was sent", "x", "nothing"),
+        (1, {"sent": ()}, "what was sent", "nothing", "talk/k/b/1"),
+        (0, {"changes": ()}, "what changed", "nothing", "instance running, a sent"),
+        (
+            2,
+            {"changes": (Change(what="b", before="sent", after="failed"),)},
+            "what changed",
+            "b failed",
+            "b done, instance completed",
+        ),
+    ],
+)
+def test_whatever_differs_is_told(number: int, forged: Any, what: str, recorded: str, now: str) -> None:
+    """Outcome, status, commands and changes, in this order."""
+    history = [*HISTORY]
+    history[number] = replace(history[number], **forged)
+    found = recompute(OLD, history)
+    assert found.difference == Difference(revision=history[number].revision, what=what, recorded=recorded, now=now)
+
+
+def test_a_history_that_is_not_whole_says_nothing() -> None:
+    """One that begins later, lost a message, or is of several versions."""
+    assert recompute(OLD, HISTORY[1:]) == Recomputed(document=None, difference=None, whole=False)
+    lost = [HISTORY[0], replace(HISTORY[1], message=None), HISTORY[2]]
+    found = recompute(OLD, lost)
+    assert (found.difference, found.whole) == (None, False)
+    assert found.document is not None
+    assert found.document.revision == 1
+    moved = [*HISTORY[:2], replace(HISTORY[2], changes=(Change(what="version", before="1", after="2"),))]
+    assert recompute(OLD, moved) == Recomputed(document=None, difference=None, whole=False)
+    assert recompute(OLD, []) == Recomputed(document=None, difference=None, whole=True)
+
+
+def test_a_start_that_was_refused_is_no_missing_beginning() -> None:
+    refused = lived(OLD, Start(id="s", definition="talk", key="k", input={"n": "x"}), START)
+    found = recompute(OLD, refused)
+    assert (found.difference, found.whole) == (None, True)
+
+
+def test_what_was_put_off_is_put_off_again() -> None:
+    """That the code was away says nothing about today's."""
+    history = lived(
+        OLD, START, ok("a"), Refused(id="r", instance="talk/k", command_id="talk/k/b/1", reason="", code="")
+    )
+    parked = lived(OLD, START, ok("a"), parked=[1])
+    assert recompute(OLD, parked).difference is None
+    assert recompute(OLD, history).difference is None
+
+
+def test_the_limits_are_those_of_the_engine() -> None:
+    tiny = Limits(command_bytes=1)
+    found = recompute(OLD, HISTORY, tiny)
+    assert found.difference is not None
+    assert (found.difference.revision, found.difference.what) == (1, "the status")
+    failed = lived(OLD, START, Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error="boom"))
+    assert recompute(OLD, failed).document is not None

@@ -16,7 +16,7 @@ LINTS := format-check lint mypy pyright imports
 SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,8 +69,11 @@ graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 nodes: $(VENV)/dev.stamp ## Writes what the docstrings of nodes say into docs/nodes.md
 	@$(BIN)/python -m tests.repo.node_page
 
+mutate: $(VENV)/dev.stamp ## Scores the kernel's tests by mutants, about half an hour; goes on where it was stopped; options in ARGS
+	@nice $(BIN)/python -m tests.mutation.score $(ARGS)
+
 clean: ## Removes the environment and what the tools left
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache/mutation
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -19,12 +19,13 @@ class Told:
 
     entity: Helper | None = None
     limits: Limits = field(default_factory=Limits)
+    branches: Sequence[str] = ("post", "truck", "ship", "yes", "no")
 
     def hear(self, message: Message, now_ms: int = 1_000, subscribers: Sequence[str] = ()) -> Answer:
         """A message arrives; what it does is pure, so the same message to the same entity gives the same answer."""
         arrival = Arrival(message=message, now_ms=now_ms)
-        answer = decide_helper(self.entity, arrival, self.limits, subscribers)
-        assert decide_helper(self.entity, arrival, self.limits, subscribers) == answer
+        answer = decide_helper(self.entity, arrival, self.limits, subscribers, self.branches)
+        assert decide_helper(self.entity, arrival, self.limits, subscribers, self.branches) == answer
         self.entity = answer.entity
         return answer
 

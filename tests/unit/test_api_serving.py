@@ -169,6 +169,7 @@ class TestDocument:
             ("post", "/v1/events/{event}"),
             ("get", "/v1/overdue"),
             ("post", "/v1/bulk"),
+            ("get", "/v1/questions"),
             ("get", "/v1/tables"),
             ("get", "/v1/tables/{name}"),
             ("put", "/v1/tables/{name}"),

@@ -180,36 +180,41 @@ def open_step(step: str, status: str, undo: str | None, error: str | None = None
 
 def test_a_running_instance_has_no_case_but_acts() -> None:
     found = case(Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"))).ok("a").ok("r"))
-    stands = (open_step("b", "sent", "undo-b"), open_step("r", "done", None), open_step("a", "done", "undo-a"))
+    stands = (open_step("b", "sent", "undo-b"), open_step("a", "done", "undo-a"))
     assert found == Case(
         attention=None,
         stands=stands,
-        acts=(ActName.CANCEL, ActName.PAUSE),
-        on_steps=(("b", ActName.SKIP),),
-        cancel=Cancelling(refused=None, awaited=("b",), undone=(stands[0], stands[2]), stays=(stands[1],)),
+        acts=(ActName.CANCEL, ActName.PAUSE, ActName.EDIT),
+        on_steps=(("a", ActName.FORK), ("b", ActName.SKIP)),
+        cancel=Cancelling(refused=None, awaited=("b",), undone=stands),
     )
 
 
 def test_nodes_that_send_nothing_leave_nothing() -> None:
     found = case(Scene.start(flow_of(sleep("doze", HOUR))))
-    assert (found.stands, found.on_steps, found.cancel) == ((), (), Cancelling(refused=None))
+    forks = (("doze", ActName.FORK),)
+    assert (found.stands, found.on_steps, found.cancel) == ((), forks, Cancelling(refused=None))
     never_sent = case(Scene.start(flow_of(leg("a", broken=True))))
-    assert (never_sent.stands, never_sent.on_steps) == ((), (("a", ActName.SKIP),))
+    assert (never_sent.stands, never_sent.on_steps) == (
+        (),
+        (("a", ActName.SKIP), ("a", ActName.RESTART), ("a", ActName.FORK)),
+    )
     assert never_sent.attention is not None
-    assert never_sent.acts == (ActName.CANCEL, ActName.RETRY, ActName.ABANDON)
+    assert never_sent.acts == (ActName.CANCEL, ActName.RETRY, ActName.ABANDON, ActName.EDIT)
 
 
 def test_a_question_can_be_answered_claimed_and_assigned() -> None:
     saga = flow_of(ask("okay", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR))
     scene = Scene.start(saga)
-    assert case(scene).on_steps == (("okay", ActName.ANSWER), ("okay", ActName.CLAIM), ("okay", ActName.ASSIGN))
-    assert case(scene.answer("okay", Did())).on_steps == ()
+    acts = (ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN, ActName.FORK)
+    assert case(scene).on_steps == tuple(("okay", act) for act in acts)
+    assert case(scene.answer("okay", Did())).on_steps == (("okay", ActName.FORK),)
 
 
 def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     scene = done_a()
     found = case_of(None, scene.document)
-    assert (found.on_steps, found.acts) == ((), (ActName.CANCEL, ActName.PAUSE))
+    assert (found.on_steps, found.acts) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -227,7 +232,7 @@ def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> Non
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
     tried = Scene.start(flow_of(leg("a"))).crash("a")
     assert case(tried).stands == (open_step("a", "waiting", "undo-a", "it crashed"),)
-    assert case(tried).on_steps == (("a", ActName.SKIP),)
+    assert case(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
     stuck = done_a().no("b").undo_no("a", "gone")
     assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)
-    assert case(stuck).on_steps == (("a", ActName.WAIVE),)
+    assert case(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))

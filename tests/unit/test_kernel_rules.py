@@ -104,13 +104,13 @@ def test_wrong_rules_are_refused_and_change_nothing() -> None:
 )
 def test_what_is_wrong_with_a_rule_is_said(when: JsonObject, wrong: str) -> None:
     """With the number of the rule and the fact."""
-    assert check_rules([Rule(when={"kg": 1}, to="a"), Rule(when=when, to="b")]) == wrong
+    assert check_rules([Rule(when={"kg": 1}, to="a"), Rule(when=when, to="b")], ["a", "b"]) == wrong
 
 
 def test_as_many_rules_as_the_limit_are_right_and_one_more_is_not() -> None:
     rule = Rule(when={"a": 1, "b": {"<=": 2}, "c": {"in": []}, "d": None}, to="x")
-    assert check_rules([rule] * 1_000) is None
-    assert check_rules([rule] * 1_001) == "there are 1,001 rules; give at most 1,000"
+    assert check_rules([rule] * 1_000, ["x"]) is None
+    assert check_rules([rule] * 1_001, ["x"]) == "there are 1,001 rules; give at most 1,000"
 
 
 @pytest.mark.parametrize(

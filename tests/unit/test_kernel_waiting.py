@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import EventCame, Lookup, Routed, Rule, SetRules, Unwatch, Watch, table_id
-from sagaline.orchestrator.messages.helpers import Mailbox
+from sagaline.orchestrator.messages.helpers import Mailbox, Table
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
@@ -257,7 +258,11 @@ def test_a_route_without_a_rule_takes_otherwise_or_nothing() -> None:
 
 
 def test_a_table_that_names_no_branch_stops_the_instance_until_it_is_mended() -> None:
-    scene = routed_by("camel")
+    table = Table(id=table_id("carriers"), name="carriers", revision=1, version=1, rules=(Rule(when={}, to="camel"),))
+    before = replace(
+        Scene.of(flow_of(carriers())), entities={table.id: table}
+    )  # an older code had it
+    scene = before.play(Start(id="s", definition="talk", key="k", input={"n": 4}))
     assert scene.attention == Cause(
         kind=CauseKind.ROUTE,
         message="table 'carriers' version 1 says 'camel', which is none of post, truck; mend the table, then retry",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -35,14 +36,20 @@ def check_json_model(what: str, model: type[BaseModel]) -> None:
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise DefinitionError(f"{what} is {model!r}, not a pydantic model; derive it from pydantic.BaseModel")
     try:
-        TypeAdapter(model).json_schema(mode="serialization")
-        TypeAdapter(model).json_schema(mode="validation")
+        _write_schemas(model)
     except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         raise DefinitionError(
             f"{what} {model.__name__} cannot be written as JSON: {reason}; "
             "use JSON types or give the field a serializer"
         ) from error
+
+
+@lru_cache(maxsize=1024)
+def _write_schemas(model: type[BaseModel]) -> None:
+    """Raises what pydantic does where a field cannot be JSON; a model that passed is not looked at again."""
+    TypeAdapter(model).json_schema(mode="serialization")
+    TypeAdapter(model).json_schema(mode="validation")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""What clients, operators and the surroundings do in the storm: drawn beforehand, carried out at its time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from pydantic_core import from_json
+
+from ....sagas import Event, Saga
+from ....sagas.definition import AnyDefinition
+from ....sagas.policy import to_ms
+from ....sagas.process_manager import ProcessManager
+from ...codec.entities import encode_entity
+from ...codec.inputs import encode_request
+from ...messages.entities import Published, Rule, SetRules, mailbox_id, table_id
+from ...messages.inputs import Act, ActName, Start
+from ...messages.values import JsonObject
+from ...ports.log import Outgoing
+from ..sample import samples
+from .invent import TABLES
+from .managers import STARTS_ON
+from .parts import EVENTS, Happened, Known
+
+__all__ = ["BAD", "Errand", "agenda", "as_record", "good_rules"]
+
+Request: TypeAlias = Start | Act | Published | SetRules
+
+BAD: Final = "bad"
+"""Before the id of a request that must end as a dead letter."""
+
+_ACTS: Final = (
+    *(ActName.CANCEL, ActName.CANCEL, ActName.PAUSE, ActName.PAUSE, ActName.RESUME, ActName.RETRY),
+    *(ActName.ABANDON, ActName.SKIP, ActName.WAIVE),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """A request and when it is sent, seconds after the beginning."""
+
+    at: float
+    request: Request
+
+
+def agenda(
+    drawn: random.Random, definitions: Sequence[AnyDefinition], new_id: Callable[[], str], seconds: float
+) -> list[Errand]:
+    """Everything that is asked of the engines in so many seconds, in order."""
+    maker = _Maker(drawn, new_id, seconds)
+    roots = list({each.name: each for each in definitions}.values())
+    for number in range(drawn.randint(2, 6)):
+        maker.start(drawn.choice(roots), number)
+    for _ in range(drawn.choice((0, 0, 1, 2, 3))):
+        maker.act()
+    for table, labels in TABLES.items():
+        for _ in range(drawn.choice((0, 1, 1, 2))):
+            maker.rules(table, labels)
+    for group in range(2):
+        if drawn.random() < 0.4:
+            maker.publish(drawn.choice(EVENTS), f"group-{group}")
+    return sorted(maker.errands, key=lambda errand: errand.at)
+
+
+def as_record(topic: str, request: Request, now_ms: int) -> Outgoing:
+    """The request as it travels."""
+    if isinstance(request, Start | Act):
+        return encode_request(topic, request, source="/client", now_ms=now_ms)
+    return encode_entity(topic, request, source="/client", now_ms=now_ms, traceparent=None)
+
+
+def good_rules(table: str, new_id: Callable[[], str]) -> SetRules:
+    """Rules that every route of that table can follow."""
+    rules = (Rule(when={}, to=TABLES[table][0]),)
+    return SetRules(id=new_id(), instance=table_id(table), rules=rules, by="operator", reason="mended")
+
+
+class _Maker:
+    def __init__(self, drawn: random.Random, new_id: Callable[[], str], seconds: float) -> None:
+        self._drawn, self._new_id, self._seconds = drawn, new_id, seconds
+        self.errands: list[Errand] = []
+        self._instances: list[str] = []
+
+    def start(self, definition: AnyDefinition, number: int) -> None:
+        """A start, at times twice, at times with another input or one that is not valid; and events for it."""
+        drawn, key = self._drawn, f"k{number}"
+        if isinstance(definition, ProcessManager):
+            self._manage(definition, key)
+            return
+        assert isinstance(definition, Saga)
+        start = Start(id=self._new_id(), definition=definition.name, key=key, input=self._input(definition, key))
+        at = self._at(0.5)
+        self._ask(at, start)
+        self._instances.append(start.instance)
+        if drawn.random() < 0.15:
+            self._ask(self._at(1.0, at), start)
+        if drawn.random() < 0.1:
+            self._ask(self._at(1.0), replace(start, id=self._new_id(), input=self._input(definition, key)))
+        if drawn.random() < 0.05:
+            self._ask(self._at(1.0), replace(start, id=f"{BAD}-{self._new_id()}", key=f"bad{number}", input={}))
+        for event in EVENTS:
+            if drawn.random() < 0.4:
+                self.publish(event, key)
+
+    def publish(self, event: Event[Happened], key: str) -> None:
+        """An event, at times twice."""
+        number = self._drawn.randint(0, 9)
+        self._publish(event, key, {"key": key, "number": number}, twice=self._drawn.random() < 0.2)
+
+    def act(self) -> None:
+        """An operator's act on any instance, at times twice."""
+        drawn = self._drawn
+        if not self._instances:
+            return
+        name = drawn.choice(_ACTS)
+        asked = Act(
+            id=self._new_id(),
+            instance=drawn.choice(self._instances),
+            act=name,
+            by="operator",
+            reason="because",
+            step=f"step-{drawn.randint(1, 4)}" if name in (ActName.SKIP, ActName.WAIVE) else "",
+            value={"number": 1} if name is ActName.SKIP else None,
+        )
+        at = self._at(1.0)
+        self._ask(at, asked)
+        if drawn.random() < 0.3:
+            self._ask(self._at(1.0, at), asked)
+
+    def rules(self, table: str, labels: Sequence[str]) -> None:
+        """New rules for a router; now and then one that leads nowhere."""
+        drawn = self._drawn
+        to = "nowhere" if drawn.random() < 0.1 else drawn.choice(labels)
+        rules = (Rule(when={"size": {"<": drawn.randint(0, 9)}}, to=to), Rule(when={"group": 1}, to=labels[0]))
+        self._ask(self._at(1.0), SetRules(id=self._new_id(), instance=table_id(table), rules=rules, by="operator"))
+
+    def _manage(self, manager: ProcessManager[Known], key: str) -> None:
+        """The events of one process, in whatever order."""
+        drawn = self._drawn
+        self._instances.append(f"{manager.name}/{key}")
+        for name, subscription in manager.subscriptions.items():
+            event = subscription.event
+            body: JsonObject = {"key": key, "number": drawn.randint(0, 9)}
+            if event.model is not Happened:
+                body = dict(samples(event.model)[0]) | {"order_id": key}
+            if name == STARTS_ON.name or subscription.starts is not None or drawn.random() < 0.6:
+                self._publish(event, key, body, twice=drawn.random() < 0.2)
+
+    def _publish(self, event: Event[Happened], key: str, body: JsonObject, *, twice: bool) -> None:
+        published = Published(
+            id=self._new_id(),
+            instance=mailbox_id(event.name, key),
+            event=event.name,
+            key=key,
+            body=body,
+            keep_ms=to_ms(event.keep),
+        )
+        at = self._at(1.0)
+        self._ask(at, published)
+        if twice:
+            self._ask(self._at(1.0, at), published)
+
+    def _input(self, definition: Saga[Known], key: str) -> JsonObject:
+        if definition.state is not Known:
+            shipped: JsonObject = samples(definition.state)[0]
+            return shipped
+        known = Known(key=key, size=self._drawn.randint(0, 9), group=self._drawn.randint(0, 1))
+        found: JsonObject = from_json(known.model_dump_json())
+        return found
+
+    def _at(self, share: float, after: float = 0.0) -> float:
+        return max(after, self._drawn.uniform(0.0, self._seconds * share))
+
+    def _ask(self, at: float, request: Request) -> None:
+        self.errands.append(Errand(at=at, request=request))

@@ -1,0 +1,129 @@
+"""An operator who settles what stands in attention, and a person who answers questions; both by looking at documents.
+
+In the storm they do now and then what they can. When all is healed they go on until nothing is left to do: first the
+instance is tried again, then what does not succeed is skipped or accepted as a loss, and what is beyond help abandoned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ....sagas import Step
+from ...kernel import Registry
+from ...kernel.case import case_of
+from ...kernel.places import name_of
+from ...messages.document import CauseKind, Document, Status, StepStatus
+from ...messages.inputs import Act, ActName
+from ...messages.values import JsonObject
+from ...ports.clock import Clock
+from ..sample import samples
+from .agenda import Request, good_rules
+from .invent import PEOPLE, TABLES
+from .parts import Told
+from .witness import Window
+
+__all__ = ["Operator"]
+
+_TRIES: Final = 2
+"""So often an instance is simply tried again before anything is given up."""
+_ACTS_MAX: Final = 30
+"""After so many acts an instance may stay where it is, with its case."""
+_STUCK: Final = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
+
+
+class Operator:
+    """Looks through a window and sends acts.
+
+    Args:
+        send: sends a request until the log has taken it.
+    """
+
+    def __init__(
+        self, window: Window, registry: Registry, clock: Clock, send: Callable[[Request], Awaitable[None]]
+    ) -> None:
+        self._window, self._registry, self._clock, self._send = window, registry, clock, send
+        self._acts: Counter[str] = Counter()
+        self.healed = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether every instance has ended, or stands in attention with a case after all that could be tried."""
+        return all(
+            Status(status).is_final or (status == Status.ATTENTION and self._acts[id] >= _ACTS_MAX)
+            for id, status in self._window.statuses().items()
+        )
+
+    async def act(self, drawn: random.Random) -> None:
+        """One round."""
+        for id, status in self._window.statuses().items():
+            if Status(status).is_final or (not self.healed and drawn.random() < 0.6):
+                continue
+            if status == Status.ATTENTION:
+                if self._acts[id] < _ACTS_MAX:
+                    await self._settle(self._window.document(id))
+            elif self.healed and self._window.holds(id, b'"paused":true'):
+                await self._ask(id, ActName.RESUME)
+            elif self._window.holds(id, b'"question":'):
+                await self._answer(self._window.document(id))
+
+    async def _settle(self, document: Document) -> None:
+        attention = document.attention
+        if attention is not None and attention.kind is CauseKind.ROUTE:
+            for table in TABLES:
+                await self._send(good_rules(table, self._clock.new_id))
+        tried = self._acts[document.id]
+        place = attention.step if attention is not None else None
+        if tried < _TRIES:
+            await self._ask(document.id, ActName.RETRY)
+        elif failing := [at for at, record in document.steps.items() if record.status is StepStatus.UNDO_FAILED]:
+            for at in failing:
+                await self._ask(document.id, ActName.WAIVE, step=at, reason="written off")
+        elif place is not None and self._can_skip(document, place) and tried < _ACTS_MAX // 2:
+            await self._ask(document.id, ActName.SKIP, step=place, value=self._reply(document, place))
+        elif ActName.CANCEL in case_of(None, document).acts and tried % 2:
+            await self._ask(document.id, ActName.CANCEL)
+        else:
+            await self._ask(document.id, ActName.ABANDON)
+
+    def _can_skip(self, document: Document, place: str) -> bool:
+        definition = self._registry.find(document.definition, document.version)
+        record = document.steps.get(place)
+        return (
+            definition is not None
+            and record is not None
+            and record.status in _STUCK
+            and not document.backward
+            and name_of(place) in definition.steps
+        )
+
+    def _reply(self, document: Document, place: str) -> JsonObject:
+        definition = self._registry.find(document.definition, document.version)
+        assert definition is not None
+        step: Step[object] = definition.steps[name_of(place)]  # type: ignore[type-var]  # whatever state
+        if step.contract.reply is Told:
+            return {"number": 3}
+        reply: JsonObject = samples(step.contract.reply)[0]
+        return reply
+
+    async def _answer(self, document: Document) -> None:
+        for place, record in document.steps.items():
+            if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
+                await self._ask(document.id, ActName.ANSWER, step=place, value={"yes": True}, by=PEOPLE[0])
+
+    async def _ask(
+        self,
+        instance: str,
+        act: ActName,
+        *,
+        step: str = "",
+        value: JsonObject | None = None,
+        by: str = "operator",
+        reason: str = "",
+    ) -> None:
+        if act is not ActName.ANSWER:
+            self._acts[instance] += 1
+        id = self._clock.new_id()
+        await self._send(Act(id=id, instance=instance, act=act, by=by, step=step, value=value, reason=reason))

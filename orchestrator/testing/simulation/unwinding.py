@@ -1,0 +1,132 @@
+"""The laws of undo: every effect that must not stay is taken back, once, in reverse order of completion.
+
+Read off the ledger and the recorded changes, never off the kernel's own order of undos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ....sagas import Saga
+from ....sagas.definition import AnyDefinition
+from ....sagas.nodes import Child, Each, Loop, Parallel
+from ...kernel.places import name_of, rounds_of
+from ...messages.document import Document, Status, StepRecord, StepStatus
+from .witness import Decided, Evidence
+
+__all__ = ["compensated", "in_order"]
+
+_NOTHING = frozenset({StepStatus.UNDONE, StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.WAIVED})
+"""What a place that is taken back ends as."""
+_OVER = frozenset({StepStatus.UNDONE, StepStatus.WAIVED})
+_STANDS = frozenset({StepStatus.DONE, StepStatus.FAILED})
+
+
+def compensated(found: Evidence) -> Iterator[str]:
+    """Of a compensated instance, or a lost branch, every effect is undone, once."""
+    done = {effect.effect_key for effect in found.effects if not effect.undo}
+    undone = {effect.effect_key for effect in found.effects if effect.undo and effect.had}
+    for document in found.documents.values():
+        definition = found.registry.find(document.definition, document.version)
+        if definition is None:
+            continue
+        for place, record in document.steps.items():
+            if record.undo is None or record.attempt == 0 or not _taken_back(definition, document, place):
+                continue
+            key = f"{document.id}/{place}"
+            if record.status not in _NOTHING:
+                yield f"{document.id} is {document.status}, and {place} is {record.status}"
+            elif record.status is not StepStatus.WAIVED and key in done and key not in undone:
+                yield f"{document.id} is {document.status}, and the effect of {place} stands"
+            yield from _children(found, definition, document, place, record)
+
+
+def _taken_back(definition: AnyDefinition, document: Document, place: str) -> bool:
+    if document.status is Status.COMPENSATED:
+        return True
+    if document.status is not Status.COMPLETED or document.pivot_passed:
+        return False
+    return any(label in _lost(document, at) for at, label in _branches(definition, place))
+
+
+def _branches(definition: AnyDefinition, place: str) -> list[tuple[str, str]]:
+    """The parallels around a place, outermost first, and in which branch of each it lies."""
+    rounds, depth, found = rounds_of(place), 0, []
+    for node, label in definition.tree[name_of(place)].path:
+        if isinstance(node, Parallel):
+            outer = ".".join(map(str, rounds[:depth]))
+            found.append((f"{node.name}@{outer}" if outer else node.name, label))
+        depth += isinstance(node, Loop)
+    return found
+
+
+def _lost(document: Document, place: str) -> Sequence[str]:
+    record = document.steps.get(place)
+    lost = (record.memo or {}).get("lost") if record else None
+    return list(lost) if isinstance(lost, dict) else []
+
+
+def _children(
+    found: Evidence, definition: AnyDefinition, document: Document, place: str, record: StepRecord
+) -> Iterator[str]:
+    """What was taken back as a unit leaves no completed child."""
+    if record.status is not StepStatus.UNDONE or not isinstance(definition.tree[name_of(place)].node, Child | Each):
+        return
+    for child in found.documents.values():
+        at = child.parent
+        if at is not None and (at.instance, at.place) == (document.id, place) and child.status is Status.COMPLETED:
+            yield f"{document.id} is {document.status}, {place} is undone, and its child {child.id} is completed"
+
+
+def in_order(found: Evidence) -> Iterator[str]:
+    """Undos run in reverse order of completion, unless declared otherwise."""
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if isinstance(definition, Saga):
+            yield from _ordered(instance, definition, history)
+
+
+def _ordered(instance: str, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[str]:
+    """Follows the recorded changes: who is done after whom, and what stands when an undo begins."""
+    status: dict[str, str] = {}
+    completed: dict[str, int] = {}
+    undoable: set[str] = set()
+    backward = False
+    for decided in history:
+        for change in decided.record.changes:
+            place = change.what
+            if place == "instance":
+                backward = backward or change.after == Status.COMPENSATING
+                continue
+            if name_of(place) not in definition.tree:
+                continue
+            status[place] = change.after
+            if change.after == StepStatus.DONE:
+                completed[place] = len(completed)
+                if _has_undo(definition, place):
+                    undoable.add(place)
+            if change.after != StepStatus.UNDO_SENT or change.before not in _STANDS:
+                continue
+            for other in undoable - {place}:
+                later = completed[other] > completed.get(place, len(completed))
+                waits = backward or _same_branch(definition, place, other)
+                if later and waits and status[other] not in _OVER and not _apart(definition, place, other):
+                    yield f"{instance}: the undo of {place} begins while {other}, done after it, is {status[other]}"
+
+
+def _has_undo(definition: AnyDefinition, place: str) -> bool:
+    spot = definition.tree[name_of(place)]
+    if name_of(place) in definition.steps:
+        return definition.steps[name_of(place)].compensation is not None
+    return isinstance(spot.node, Child | Each) and not spot.past_pivot
+
+
+def _same_branch(definition: AnyDefinition, one: str, other: str) -> bool:
+    return _branches(definition, one) == _branches(definition, other)
+
+
+def _apart(definition: AnyDefinition, one: str, other: str) -> bool:
+    """Whether they lie in different branches of a parallel whose branches are undone beside each other."""
+    met = definition.tree.meeting(name_of(one), name_of(other))
+    return met is not None and isinstance(met[0], Parallel) and met[0].options.undo == "parallel"

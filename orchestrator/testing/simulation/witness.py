@@ -1,0 +1,198 @@
+"""What is on record: a window on the newest documents while a world runs, and everything once it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...codec.documents import decode_document, decode_history
+from ...codec.entities import decode_helper
+from ...codec.wire import header_map
+from ...kernel import Registry
+from ...messages.document import Document
+from ...messages.helpers import Helper
+from ...messages.history import HistoryRecord
+from ...ports.log import Record
+from ...ports.topics import POSITION_KEY, Topics
+from ..broker import Broker
+from ..memory_inbox import InboxStore
+from .agenda import Request
+from .minds import Effect
+
+__all__ = ["Decided", "Evidence", "Window", "evidence"]
+
+_STATUS = b'"status":"'
+
+
+class Window:
+    """The newest version of every document, as readers of the state topic see it; parsed only when it is asked for."""
+
+    def __init__(self, broker: Broker, topics: Topics) -> None:
+        self._broker, self._topic = broker, topics.state
+        self._next: dict[int, int] = {}
+        self._values: dict[str, bytes] = {}
+        self.seen: set[str] = set()
+        """Every entity that there ever was."""
+
+    def look(self) -> None:
+        """Reads what is new."""
+        for number, part in enumerate(self._broker.topic(self._topic)):
+            records = part.read(self._next.get(number, 0), len(part.records))
+            for record in records:
+                self._next[number] = record.offset + 1
+                if record.key is None or record.key == POSITION_KEY:
+                    continue
+                id = record.key.decode()
+                self.seen.add(id)
+                if record.value is None:
+                    self._values.pop(id, None)
+                else:
+                    self._values[id] = record.value
+
+    def statuses(self) -> dict[str, str]:
+        """Where every instance stands."""
+        return {id: _status(value) for id, value in self._values.items() if not id.startswith("@")}
+
+    def holds(self, id: str, text: bytes) -> bool:
+        """Whether a document has this in it somewhere."""
+        return text in self._values[id]
+
+    def document(self, id: str) -> Document:
+        return decode_document(self._values[id])
+
+
+def _status(value: bytes) -> str:
+    begin = value.index(_STATUS) + len(_STATUS)
+    return value[begin : value.index(b'"', begin)].decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A record of the history and where it stands."""
+
+    record: HistoryRecord
+    partition: int
+    place: str
+    """Its own id: the input that it decided about, by partition and offset, or the message."""
+    written_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything on record when a run has ended."""
+
+    registry: Registry
+    partitions: int
+    accepted: Mapping[str, Request]
+    documents: Mapping[str, Document]
+    versions: Mapping[str, Sequence[Document]]
+    """Every version of each instance's document that readers have seen, oldest first."""
+    helpers: Mapping[str, Helper]
+    history: Mapping[str, Sequence[Decided]]
+    commands: Sequence[tuple[str, Record]]
+    """Every command that was published, with its id; garbage excepted."""
+    told: Sequence[str]
+    """Ids of messages between entities, each as often as it stands in ``inputs``."""
+    events: Sequence[str]
+    dead: Sequence[Record]
+    effects: Sequence[Effect]
+    came_to_an_end: bool
+    healed_ms: int
+    ended_ms: int
+    restless_ms: int
+    """From when on the clock was moved to make an end of it."""
+    tolerance_ms: int
+    """By how much the clocks of this run differ, or went back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What a world knows beside its log."""
+
+    registry: Registry
+    partitions: int
+    accepted: Mapping[str, Request]
+    came_to_an_end: bool
+    healed_ms: int
+    ended_ms: int
+    restless_ms: int
+    tolerance_ms: int
+
+
+def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) -> Evidence:
+    """Reads everything."""
+    topic = broker.snapshot()
+    documents, versions, helpers = _states(topic[topics.state])
+    ids = [(_id(record), record) for records in topic[topics.inputs] for record in records]
+    return Evidence(
+        registry=around.registry,
+        partitions=around.partitions,
+        accepted=around.accepted,
+        documents=documents,
+        versions=versions,
+        helpers=helpers,
+        history=_history(topic[topics.history]),
+        commands=[
+            (_id(record), record)
+            for name, partitions in topic.items()
+            if name.startswith(topics.commands(""))
+            for records in partitions
+            for record in records
+            if not is_garbage(record)
+        ],
+        told=[id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()],
+        events=[_id(record) for records in topic[topics.events] for record in records],
+        dead=[record for records in topic[topics.dead] for record in records],
+        effects=[
+            Effect(effect_key=str(key), undo=bool(undo), had=bool(had))
+            for key, undo, had in store.rows("SELECT effect_key, undo, had FROM effects ORDER BY seq")
+        ],
+        came_to_an_end=around.came_to_an_end,
+        healed_ms=around.healed_ms,
+        ended_ms=around.ended_ms,
+        restless_ms=around.restless_ms,
+        tolerance_ms=around.tolerance_ms,
+    )
+
+
+def is_garbage(record: Record) -> bool:
+    """True for what ``Fault.POISON`` has written."""
+    headers = header_map(record.headers)
+    return headers.get("ce_id") in (b"poison", None)
+
+
+def _id(record: Record) -> str:
+    return header_map(record.headers).get("ce_id", b"").decode()
+
+
+def _states(
+    partitions: Sequence[Sequence[Record]],
+) -> tuple[dict[str, Document], dict[str, list[Document]], dict[str, Helper]]:
+    documents: dict[str, Document] = {}
+    versions: dict[str, list[Document]] = {}
+    helpers: dict[str, Helper] = {}
+    for records in partitions:
+        for record in records:
+            if record.key is None or record.key == POSITION_KEY:
+                continue
+            id = record.key.decode()
+            if record.value is None:
+                documents.pop(id, None)
+                helpers.pop(id, None)
+            elif id.startswith("@"):
+                helpers[id] = decode_helper(record.value)
+            else:
+                documents[id] = decode_document(record.value)
+                versions.setdefault(id, []).append(documents[id])
+    return documents, versions, helpers
+
+
+def _history(partitions: Sequence[Sequence[Record]]) -> dict[str, list[Decided]]:
+    found: dict[str, list[Decided]] = {}
+    for number, records in enumerate(partitions):
+        for record in records:
+            decided = Decided(
+                record=decode_history(record), partition=number, place=_id(record), written_ms=record.timestamp_ms
+            )
+            found.setdefault(decided.record.instance, []).append(decided)
+    return found

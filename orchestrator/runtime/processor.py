@@ -92,6 +92,7 @@ class Processor:
             raise AssertionError("nobody sets this event")
         finally:
             await self._drop()
+            self.idle.set()  # whoever stops one that has failed waits for nothing
 
     async def _fill(self, work: BatchWork) -> None:
         """Decides what there is, until there is something and no commit before it is under way."""

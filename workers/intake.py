@@ -1,14 +1,13 @@
 """The intake of one queue: polls its subscription, hands records on, and commits what is finished.
 
 One task uses the subscription: polls and commits alternate. Commits are made at most every ``COMMIT_EVERY_SECONDS``,
-whatever the load, and once at the end. While nothing is unfinished or uncommitted a poll waits for longer, and is left
-when the worker is to stop: what it might have brought is delivered to somebody else.
+whatever the load, and once at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -23,6 +22,7 @@ __all__ = ["Intake"]
 
 COMMIT_EVERY_SECONDS: Final = 0.1
 _IDLE_SECONDS: Final = 5.0
+"""The wait of a poll when nothing is under way: nothing has to be committed meanwhile, and a stop ends it at once."""
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000
 """Records behind a slow one, finished or not: past so many, the queue waits for the slow one."""
@@ -52,13 +52,21 @@ class Intake:
         self._held = subscription.assigned()
         self._commit_at = 0.0
         self._poll_failures = self._commit_failures = 0
+        self._idling: asyncio.Task[Sequence[Record]] | None = None
+        self._stopping = False
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Polls until ``stopping`` is set."""
-        while not stopping.is_set():
+    def stop(self) -> None:
+        """Asks ``run`` to end, at once where it waits for nothing but records."""
+        self._stopping = True
+        if self._idling is not None:
+            self._idling.cancel()
+
+    async def run(self) -> None:
+        """Polls until ``stop``."""
+        while not self._stopping:
             count = min(self._room(), _POLL_MAX, _UNCOMMITTED_MAX - self._offsets.pending)
             if count > 0:
-                for record in await self._polled(count, stopping):
+                for record in await self._poll(count):
                     self._admit(record, self._offsets.polled(record))
             else:
                 await asyncio.sleep(0.005)
@@ -86,22 +94,10 @@ class Intake:
         """Leaves the group. Never raises."""
         await self._subscription.close()
 
-    async def _polled(self, count: int, stopping: asyncio.Event) -> list[Record]:
-        """What is there; waits no longer than a commit or a stop may be late."""
-        if self._offsets.pending or self._offsets.moved:
-            return await self._poll(count, COMMIT_EVERY_SECONDS)
-        poll, stop = asyncio.ensure_future(self._poll(count, _IDLE_SECONDS)), asyncio.ensure_future(stopping.wait())
+    async def _poll(self, count: int) -> list[Record]:
+        """What is there; waits no longer than a commit may be late."""
         try:
-            await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return poll.result() if poll.done() else []
-        finally:
-            poll.cancel()
-            stop.cancel()
-            await asyncio.gather(poll, stop, return_exceptions=True)
-
-    async def _poll(self, count: int, timeout: float) -> list[Record]:
-        try:
-            records = list(await self._subscription.poll(max_records=count, timeout=timeout))
+            records = list(await self._fetch(count))
         except LogUnavailable as error:
             self._poll_failures += 1
             if self._poll_failures == 1:
@@ -113,6 +109,22 @@ class Intake:
             self._poll_failures = 0
         self._keep_held()
         return records
+
+    async def _fetch(self, count: int) -> Sequence[Record]:
+        if self._offsets.pending or self._offsets.moved:
+            return await self._subscription.poll(max_records=count, timeout=COMMIT_EVERY_SECONDS)
+        poll = self._subscription.poll(max_records=count, timeout=_IDLE_SECONDS)
+        self._idling = idling = asyncio.create_task(poll)
+        try:
+            return await idling
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if not self._stopping or (own is not None and own.cancelling()):
+                raise
+            return ()  # what it would have given is not committed, so somebody else gets it
+        finally:
+            self._idling = None
+            idling.cancel()
 
     def _keep_held(self) -> None:
         held = self._subscription.assigned()

@@ -91,7 +91,8 @@ class WorkerRuntime:
         if worker.inbox is not None:
             self._use(worker.inbox)
         self._unfinished = 0
-        self._stopping, self._empty = asyncio.Event(), asyncio.Event()
+        self._stopping, self._empty = False, asyncio.Event()
+        self._intakes: list[Intake] = []
         self.started = asyncio.Event()
         """Set once every queue is subscribed to."""
         self.counts = Counts()
@@ -106,7 +107,9 @@ class WorkerRuntime:
 
     def stop(self) -> None:
         """Asks ``run`` to end: what runs is finished within the worker's grace, the rest is left for others."""
-        self._stopping.set()
+        self._stopping = True
+        for intake in self._intakes:
+            intake.stop()
 
     async def run(self) -> None:
         """Handles commands until ``stop``. Cancelling it ends the worker at once, as a crash would.
@@ -117,22 +120,21 @@ class WorkerRuntime:
             InboxUnavailable: the inbox could not be opened.
             TopicMismatch: a queue's or the dead letter topic does not exist.
         """
-        intakes: list[Intake] = []
         try:
             if self._worker.inbox is not None:
                 await self._worker.inbox.find([])
             for queue in self._queues:
-                intakes += [await self._subscribe(queue)]
+                self._intakes.append(await self._subscribe(queue))
             self.started.set()
             _logger.info("worker.started", worker=self._worker.name, queues=self._queues)
             async with asyncio.TaskGroup() as group:
-                await self._serve(group, intakes)
+                await self._serve(group)
         except BaseExceptionGroup as errors:
             first = _first(errors)
             if not isinstance(first, _Ended):
                 raise first from first.__cause__
         finally:
-            await asyncio.gather(*(intake.close() for intake in intakes))
+            await asyncio.gather(*(intake.close() for intake in self._intakes))
             _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished)
 
     async def _subscribe(self, queue: str) -> Intake:
@@ -140,17 +142,19 @@ class WorkerRuntime:
         subscription = await self._log.subscribe([self._topics.commands(queue)], group)
         return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished, self._clock)
 
-    async def _serve(self, group: asyncio.TaskGroup, intakes: list[Intake]) -> NoReturn:
+    async def _serve(self, group: asyncio.TaskGroup) -> NoReturn:
         self._lanes.open(group)
         for stage in self._stages:
             group.create_task(stage.run())
         if self._worker.inbox is not None:
             group.create_task(self._tend(self._worker.inbox))
         async with asyncio.TaskGroup() as polling:
-            for intake in intakes:
-                polling.create_task(intake.run(self._stopping))
+            for intake in self._intakes:
+                if self._stopping:
+                    intake.stop()
+                polling.create_task(intake.run())
         await self._wind_down()
-        for intake in intakes:
+        for intake in self._intakes:
             await intake.commit()
         raise _Ended
 
@@ -189,7 +193,7 @@ class WorkerRuntime:
 
     async def _handle(self, work: Work) -> None:
         """Runs in a lane."""
-        if work.mark.lost or self._stopping.is_set():
+        if work.mark.lost or self._stopping:
             self._drop(work)
             return
         reply = await self._execution.run(work)

@@ -50,7 +50,11 @@ def _forward(run: Run) -> None:
     if run.again or run.stopped:
         return
     lost = [place for place in run.steps if run.unwinds(place)] if run.definition.tree.forks else []
+    before = len(run.changes)
     taken_back = not lost or unwind(run, lost)
+    if not done and len(run.changes) > before and not run.stopped:
+        run.again = True  # a pivot may have waited for nothing but what was just withdrawn
+        return
     if done and taken_back and not run.stopped and not any(record.status in LIVE for record in run.steps.values()):
         run.move(Status.COMPLETED)
 

@@ -21,7 +21,10 @@ __all__ = ["begin_undo", "undo_order", "unwind"]
 
 _IN_FLIGHT = frozenset({StepStatus.SENT})
 _TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
-_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED})
+_TO_BEGIN = _TO_UNDO | {StepStatus.UNDO_FAILED}
+"""An undo that has failed is begun again when its instance goes on without an operator's retry: by a cancel, a waive,
+or because its parent is unwound."""
+_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
 
 
 def undo_order(steps: dict[str, StepRecord]) -> list[str]:
@@ -45,11 +48,9 @@ def unwind(run: Run, places: Iterable[str]) -> bool:
     ahead: list[str] = []
     for place in undo_order(run.steps):
         record = run.steps[place]
-        if place not in places or record.undo is None or record.status not in _TO_UNDO | _UNDOING:
+        if place not in places or record.undo is None or record.status not in _TO_BEGIN | _UNDOING:
             continue
-        # One that failed is found here only when what put it before an operator is gone: a cancel, a parent's word.
-        begins = record.status in _TO_UNDO or record.status is StepStatus.UNDO_FAILED
-        if begins and all(_apart(run, place, other) for other in ahead):
+        if record.status in _TO_BEGIN and all(_apart(run, place, other) for other in ahead):
             begin_undo(run, place)
             if run.stopped:
                 return False

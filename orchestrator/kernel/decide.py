@@ -49,6 +49,7 @@ _DEFAULT = Limits()
 _CAREFUL = frozenset({ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActName.FORK})
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
+_BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
 STRAY = "nobody waits for this here (any more)"
 
 
@@ -156,6 +157,8 @@ def _start(
         digest = input_digest(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
         if document is not None:
             return _started_again(document, start, digest)
+        if definition is None and start.parent is not None:
+            return _child_waits(start, digest, now_ms)
         if definition is None:
             version = "" if start.version is None else f" version {start.version}"
             return _dead(start, f"there is no definition {start.definition!r}{version} deployed here")
@@ -171,10 +174,18 @@ def _start(
         return _dead(start, f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")
     except Exception as error:
         return _dead(start, f"the validators of the state raised {said(error)}")
-    fresh = Document(
+    fresh = _fresh(start, definition.version, state, digest, now_ms)
+    run = Run(definition, fresh, now_ms, limits)
+    run.changes.append(_BEGINS)
+    go_on(run)
+    return run.decision()
+
+
+def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: int) -> Document:
+    return Document(
         id=start.instance,
-        definition=definition.name,
-        version=definition.version,
+        definition=start.definition,
+        version=version,
         key=start.key,
         status=Status.RUNNING,
         revision=0,
@@ -188,10 +199,18 @@ def _start(
         steps=taken_over(start.fork, now_ms) if start.fork is not None else {},
         origin=start.fork.origin if start.fork is not None else None,
     )
-    run = Run(definition, fresh, now_ms, limits)
-    run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
-    go_on(run)
-    return run.decision()
+
+
+def _child_waits(start: Start, digest: str, now_ms: int) -> Decision:
+    """A child whose definition is not deployed on the node that owns it: its parent's is, so this node is older. It
+    begins when the code is here.
+    """
+    fresh = _fresh(start, start.version or 1, start.input, digest, now_ms)
+    why = missing_code(None, fresh) or ""
+    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
+    waits = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention)
+    stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
+    return Decision(document=waits, outcome=Outcome.DEFERRED, changes=(_BEGINS, stops), reason=why)
 
 
 def _started_again(document: Document, start: Start, digest: str) -> Decision:

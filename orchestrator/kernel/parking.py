@@ -19,7 +19,17 @@ from .replies import on_reply, on_timer, open_attempt
 from .run import Run
 from .signals import on_signal
 
-__all__ = ["LATE", "NOT_DUE", "apply_deferred", "missing_code", "park", "reopen", "restore_timers", "waits_for_code"]
+__all__ = [
+    "LATE",
+    "NOT_DUE",
+    "apply_deferred",
+    "for_want_of_code",
+    "missing_code",
+    "park",
+    "reopen",
+    "restore_timers",
+    "waits_for_code",
+]
 
 LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
@@ -43,6 +53,11 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> str | 
         if name_of(place) not in definition.tree:
             return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
     return None
+
+
+def for_want_of_code(reason: str) -> bool:
+    """True for a reason that ``missing_code`` has given."""
+    return reason.endswith(("; deploy it", "; deploy it again"))
 
 
 def waits_for_code(document: Document) -> bool:

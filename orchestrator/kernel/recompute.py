@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document
 from ..messages.history import HistoryRecord
-from ..messages.inputs import Arrival
+from ..messages.inputs import Act, Arrival
 from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
 from .limits import Limits
+from .parking import for_want_of_code
 
 __all__ = ["Difference", "Recomputed", "recompute"]
 
@@ -45,7 +46,7 @@ class Recomputed:
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
     """Decides everything again, oldest first.
 
-    What was put off because the code was not deployed is put off again: that says nothing about today's code.
+    What was put off or refused because the code was not deployed is so again: that says nothing about today's code.
 
     Args:
         definition: of the instance's version.
@@ -58,7 +59,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
     for record in history:
         if record.message is None or (document is None and record.revision > 1):
             return Recomputed(document=document, difference=None, whole=False)
-        code = None if record.outcome is Outcome.DEFERRED else definition
+        code = None if _put_off(record) else definition
         decision = decide(code, document, Arrival(message=record.message, now_ms=record.at_ms), limits)
         for what, recorded, now in _compared(record, decision):
             if recorded != now:
@@ -66,6 +67,11 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
                 return Recomputed(document=document, difference=found, whole=True)
         document = decision.document
     return Recomputed(document=document, difference=None, whole=True)
+
+
+def _put_off(record: HistoryRecord) -> bool:
+    refused = record.outcome is Outcome.REFUSED and isinstance(record.message, Act)
+    return record.outcome is Outcome.DEFERRED or (refused and for_want_of_code(record.reason))
 
 
 def _compared(record: HistoryRecord, decision: Decision) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from ...sagas import Step
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, lock_id
+from ..messages.outputs import Tell
 from .asking import Nothing, ask
 from .run import Run
 from .sending import leg_of, send
@@ -80,10 +81,10 @@ def on_deadlocked(run: Run, message: Deadlocked) -> bool:
 
 def on_probe(run: Run, message: Probe) -> None:
     """Passes a probe on to every lock that we wait for ourselves."""
-    for record in run.steps.values():
-        if record.status is StepStatus.LOCKING:
-            lock = lock_id(str((record.memo or {}).get("lock")))
-            run.tell(ProbeLock(id="", instance=lock, path=(*message.path, run.id)))
+    waiting = (record.memo or {} for record in run.steps.values() if record.status is StepStatus.LOCKING)
+    for lock in dict.fromkeys(lock_id(str(memo.get("lock"))) for memo in waiting):
+        probe = ProbeLock(id=f"{message.id}/{lock}", instance=lock, path=(*message.path, run.id))
+        run.actions.append(Tell(message=probe))  # changes nothing here, so no id can be made of our revision
 
 
 def release_one(run: Run, place: str) -> None:

@@ -56,14 +56,10 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
         reason = f"{limits.events_max} events of this kind and key are kept already; publish under other keys"
         entity = box if box.revision else None
         return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(DeadLetter(reason=reason),), reason=reason)
-    told = [
-        _brought(message.id, message.event, message.body, watcher, number)
-        for number, watcher in enumerate(box.watchers, start=1)
-    ]
     always = [Watcher(by=instance, place="", index=0) for instance in subscribers]
-    told += [
-        _brought(message.id, message.event, message.body, watcher, number)
-        for number, watcher in enumerate(always, start=len(told) + 1)
+    told = [
+        _brought(f"{message.id}/to/{number}", message.event, message.id, message.body, watcher)
+        for number, watcher in enumerate((*box.watchers, *always), start=1)
     ]
     event = KeptEvent(
         id=message.id,
@@ -75,9 +71,9 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
     return _changed(box, replace(box, watchers=(), kept=(*kept, event)), (*told, Publish(event=message)))
 
 
-def _brought(event_id: str, event: str, body: object, watcher: Watcher, number: int) -> Tell:
+def _brought(id: str, event: str, event_id: str, body: object, watcher: Watcher) -> Tell:
     came = EventCame(
-        id=f"{event_id}/to/{number}/{watcher.by}/{watcher.place}/{watcher.index}",
+        id=id,
         instance=watcher.by,
         place=watcher.place,
         index=watcher.index,
@@ -98,7 +94,9 @@ def _watch(box: Mailbox | None, message: Watch, limits: Limits) -> Answer:
     if early is not None:
         taken = replace(early, taken_by=tuple(dict.fromkeys((*early.taken_by, message.by))))
         kept = tuple(taken if each is early else each for each in box.kept)
-        return _changed(box, replace(box, kept=kept), (_brought(early.id, box.event, early.body, watcher, 0),))
+        return _changed(
+            box, replace(box, kept=kept), (_brought(f"{message.id}/event", box.event, early.id, early.body, watcher),)
+        )
     if watcher in box.watchers:
         return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="it waits already")
     if len(box.watchers) >= limits.watchers_max:

@@ -25,7 +25,7 @@ from .children import on_child_ended
 from .flow import go_on
 from .locking import on_deadlocked, on_granted, on_probe
 from .managing import on_managed_event
-from .run import RETENTION, Run, told_id
+from .run import RETENTION, Run
 from .turning import compensate
 from .waiting import on_event, on_routed
 
@@ -72,7 +72,8 @@ def _on_unwind(run: Run, message: Unwind) -> bool:
         return False
     if run.pivot_passed:
         if run.status is Status.COMPLETED:
-            run.tell(_cannot(run.document, message, "it is past its pivot and cannot be undone"))
+            cannot = _cannot(run.document, message, "it is past its pivot and cannot be undone")
+            run.actions.append(Tell(message=cannot))
         return False
     run.paused = False
     run.timers.pop(RETENTION, None)
@@ -84,7 +85,7 @@ def _on_unwind(run: Run, message: Unwind) -> bool:
 def _cannot(document: Document, message: Unwind, reason: str) -> ChildEnded:
     at = message.parent
     return ChildEnded(
-        id="",
+        id=f"{message.id}/answer",
         instance=at.instance,
         place=at.place,
         index=at.index,
@@ -98,8 +99,7 @@ def without_code(document: Document | None, message: Message) -> Decision | None
     """The answer to what needs none of the author's code; None: it needs it."""
     match message:
         case MayLeave() if document is None or document.status.is_final:
-            number = told_id(document, 1) if document is not None else f"{message.instance}/~leave/{message.id}"
-            told = Tell(message=Leave(id=number, instance=message.child))
+            told = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
             return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(told,), reason="it may leave")
         case MayLeave():
             return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it is needed still")

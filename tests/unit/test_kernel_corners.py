@@ -1,0 +1,168 @@
+"""Corners where several nodes, or an instance and its surroundings, meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sagaline.orchestrator.kernel import decide, decide_helper
+from sagaline.orchestrator.kernel.recompute import recompute
+from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import (
+    Leave,
+    MayLeave,
+    Probe,
+    Published,
+    Unwatch,
+    Unwind,
+    Watch,
+    mailbox_id,
+)
+from sagaline.orchestrator.messages.helpers import Mailbox
+from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start
+from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
+from sagaline.orchestrator.messages.values import Parent
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Saga, pivot
+from sagaline.sagas.nodes import expect, parallel, wait
+
+from .kernel_nodes import HOUR, Talk, flow_of, leg, paid
+
+NOW_MS = 1_000_000
+
+
+def begun(saga: Saga[Talk]) -> Document:
+    start = Start(id="s", definition="talk", key="k", input={})
+    document = decide(saga, None, Arrival(message=start, now_ms=NOW_MS)).document
+    assert document is not None
+    return document
+
+
+def told(decision: Decision) -> list[Message]:
+    return [action.message for action in decision.actions if isinstance(action, Tell)]
+
+
+def arrival(message: Message) -> Arrival:
+    return Arrival(message=message, now_ms=NOW_MS)
+
+
+def test_a_pivot_does_not_wait_for_a_branch_that_only_waited() -> None:
+    """The branch that is not needed has nothing to undo: nobody would ever answer and wake the flow."""
+    waiting = wait(expect(paid, key=lambda s: "k"), timeout=HOUR)
+    saga = flow_of(parallel(waiting, leg("a"), need="any"), pivot, leg("b", undo=False))
+    scene = Scene.start(saga).ok("a")
+    assert scene.step("wait-paid") is StepStatus.DROPPED
+    assert scene.step("b") is StepStatus.SENT
+
+
+def failing_branch() -> Scene:
+    """The undo of a branch that was not needed has been refused."""
+    saga = flow_of(parallel([leg("a"), leg("x")], leg("b", undo=False), need="any"), leg("c", undo=False))
+    return Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_no("a")
+
+
+def test_a_cancel_begins_an_undo_that_had_failed_anew() -> None:
+    """G4, G5: the instance leaves attention, so nobody would send a retry for it any more."""
+    scene = failing_branch()
+    assert scene.status is Status.ATTENTION
+    scene = scene.cancel()
+    assert scene.step("a") is StepStatus.UNDO_SENT
+    assert scene.undo_ok("a").settle().status is not Status.COMPENSATING
+
+
+def test_a_parent_that_unwinds_begins_an_undo_that_had_failed_anew() -> None:
+    scene = failing_branch()
+    parent = Parent(instance="outer/k", place="run", root="outer/k")
+    unwind = Unwind(id="u", instance=scene.document.id, parent=parent, reason="")
+    decision = decide(scene.definition, scene.document, arrival(unwind))
+    assert [action.step for action in decision.actions if isinstance(action, SendCommand)] == ["a"]
+
+
+def test_what_is_told_without_a_new_revision_bears_ids_of_its_own() -> None:
+    """A probe is passed on once for each lock, under an id that no later decision gives again."""
+    document = begun(flow_of(parallel(leg("a", locks="x"), leg("b", locks="x"))))
+    saga = flow_of(parallel(leg("a", locks="x"), leg("b", locks="x")))
+    probes = [decide(saga, document, arrival(Probe(id=id, instance="talk/k", path=("p", "@lock/x")))) for id in "12"]
+    ids = [message.id for decision in probes for message in told(decision)]
+    assert len(ids) == len(set(ids)) == 2
+    ended = replace(document, status=Status.COMPLETED)
+    leaves = [decide(saga, ended, arrival(MayLeave(id=id, instance="talk/k", child="c/1"))) for id in "12"]
+    answers = [message for decision in leaves for message in told(decision)]
+    assert all(isinstance(answer, Leave) for answer in answers)
+    assert len({answer.id for answer in answers}) == 2
+
+
+def test_an_event_that_is_brought_again_bears_another_id() -> None:
+    """A wait that is retried asks again, and gets the same event in another message."""
+    box = mailbox_id("paid", "k")
+    event = Published(id="e", instance=box, event="paid", key="k", body={"amount": 1}, keep_ms=10_000)
+    entity = decide_helper(None, arrival(event)).entity
+    ids = []
+    for number in "12":
+        watch = Watch(id=f"w{number}", instance=box, by="talk/k", place="wait", index=0, again=True)
+        answer = decide_helper(entity, arrival(watch))
+        ids += [action.message.id for action in answer.actions if isinstance(action, Tell)]
+        entity = answer.entity
+    assert isinstance(entity, Mailbox)
+    assert len(ids) == len(set(ids)) == 2
+    assert decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place="wait"))).entity is not None
+
+
+def test_a_child_whose_definition_is_not_deployed_here_waits_for_it() -> None:
+    """In a rolling change the parent's node may be newer than the child's."""
+    saga = flow_of(leg("a"), name="child")
+    parent = Parent(instance="talk/k", place="run", root="talk/k")
+    start = Start(id="s", definition="child", key="c", input={"n": 1}, version=1, parent=parent)
+    waits = decide(None, None, arrival(start))
+    assert waits.outcome is Outcome.DEFERRED
+    assert waits.document is not None
+    assert waits.document.attention is not None
+    assert waits.document.attention.kind is CauseKind.VERSION
+    assert told(waits) == []
+    goes = decide(saga, waits.document, arrival(Act(id="r", instance="child/c", act=ActName.RETRY)))
+    assert goes.document is not None
+    assert goes.document.status is Status.RUNNING
+    assert [action.step for action in goes.actions if isinstance(action, SendCommand)] == ["a"]
+    again = recompute(
+        saga, [record_of(start, waits), record_of(Act(id="r", instance="child/c", act=ActName.RETRY), goes)]
+    )
+    assert (again.difference, again.document) == (None, goes.document)
+
+
+def test_a_start_of_nobody_knows_what_is_still_refused() -> None:
+    decision = decide(None, None, arrival(Start(id="s", definition="child", key="c", input={})))
+    assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
+
+
+def record_of(message: Message, decision: Decision) -> HistoryRecord:
+    after = decision.document
+    assert after is not None
+    return HistoryRecord(
+        instance=after.id,
+        revision=after.revision,
+        at_ms=NOW_MS,
+        outcome=decision.outcome,
+        status=after.status,
+        message=message,
+        changes=decision.changes,
+        sent=tuple(
+            SentCommand(id=action.id, contract=action.contract, queue=action.queue)
+            for action in decision.actions
+            if isinstance(action, SendCommand)
+        ),
+        reason=decision.reason,
+    )
+
+
+def test_an_act_that_was_refused_for_want_of_code_says_nothing_about_todays() -> None:
+    """Recomputed it is refused again, as everything that was put off is put off again."""
+    saga = flow_of(leg("a"))
+    start = Start(id="s", definition="talk", key="k", input={})
+    first = decide(saga, None, arrival(start))
+    act = Act(id="c", instance="talk/k", act=ActName.CANCEL)
+    refused = decide(None, first.document, arrival(act))
+    assert refused.outcome is Outcome.REFUSED
+    reply = Completed(id="r", instance="talk/k", command_id="talk/k/a/1", reply={})
+    last = decide(saga, first.document, arrival(reply))
+    again = recompute(saga, [record_of(start, first), record_of(act, refused), record_of(reply, last)])
+    assert (again.difference, again.document) == (None, last.document)

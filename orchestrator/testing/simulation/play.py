@@ -41,7 +41,9 @@ __all__ = ["PARTITIONS", "Play"]
 PARTITIONS: Final = 2
 HEALED_SECONDS: Final = 300.0
 """Of virtual time: within it everything has come to its end, once nothing goes wrong any more."""
-_QUIET_SECONDS: Final = 2.5
+_QUIET_SECONDS: Final = 1.5
+_PATIENT_SECONDS: Final = 6.0
+"""So long nobody waits for an answer any more."""
 _LOOK_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 120.0
 
@@ -102,7 +104,7 @@ class Play:
         self.registry, self._older = Registry(self.invented.definitions), Registry(self.invented.older)
         self.minds = Minds(seed, self.registry, patient=not is_shipped)
         self.store = InboxStore(LEDGER)
-        self.window = Window(self.broker, self.topics)
+        self.window = Window(self.broker, self.topics, self.minds.queues)
         self.storm_seconds = drawn.uniform(2.0, 8.0)
         self.skew_ms = drawn.choice((0, 0, 0, 1_500))
         self.back_ms = drawn.choice((0, 0, 0, 2_000))
@@ -170,7 +172,7 @@ class Play:
         while self.clock.monotonic() < until:
             if not self._settled():
                 quiet = 0.0
-            elif quiet >= _QUIET_SECONDS:
+            elif quiet >= (_QUIET_SECONDS if self.window.answered else _PATIENT_SECONDS):
                 return True
             await asyncio.sleep(_LOOK_SECONDS)
             quiet += _LOOK_SECONDS
@@ -181,8 +183,10 @@ class Play:
 
     def _settled(self) -> bool:
         self.window.look()
+        if not self.window.decided or not self.operator.settled:
+            return False
         starts = (each for each in self.accepted.values() if isinstance(each, Start) and not each.id.startswith(BAD))
-        return self.operator.settled and all(start.instance in self.window.seen for start in starts)
+        return all(start.instance in self.window.seen for start in starts)
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
 

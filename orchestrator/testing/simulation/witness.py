@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from ...ports.log import Record
 from ...ports.topics import POSITION_KEY, Topics
 from ..broker import Broker
 from ..memory_inbox import InboxStore
+from ..partition import Partition
 from .agenda import Request
 from .minds import Effect
 
@@ -27,8 +29,10 @@ _STATUS = b'"status":"'
 class Window:
     """The newest version of every document, as readers of the state topic see it; parsed only when it is asked for."""
 
-    def __init__(self, broker: Broker, topics: Topics) -> None:
-        self._broker, self._topic = broker, topics.state
+    def __init__(self, broker: Broker, topics: Topics, queues: Sequence[str]) -> None:
+        self._broker, self._topic, self._inputs = broker, topics.state, topics.inputs
+        self._commands = [topics.commands(queue) for queue in queues]
+        self._positions: dict[int, int] = {}
         self._next: dict[int, int] = {}
         self._values: dict[str, bytes] = {}
         self.seen: set[str] = set()
@@ -40,14 +44,34 @@ class Window:
             records = part.read(self._next.get(number, 0), len(part.records))
             for record in records:
                 self._next[number] = record.offset + 1
-                if record.key is None or record.key == POSITION_KEY:
+                if record.key == POSITION_KEY and record.value is not None:
+                    self._positions[number] = json.loads(record.value)["offset"]
                     continue
-                id = record.key.decode()
+                id = (record.key or b"").decode()
                 self.seen.add(id)
                 if record.value is None:
                     self._values.pop(id, None)
                 else:
                     self._values[id] = record.value
+
+    @property
+    def _queues(self) -> list[list[Partition]]:
+        return [self._broker.topic(name) for name in self._commands]
+
+    @property
+    def decided(self) -> bool:
+        """Whether everything in ``inputs`` has been decided about."""
+        inputs = enumerate(self._broker.topic(self._inputs))
+        return all(not part.records or part.records[-1].offset < self._positions.get(n, 0) for n, part in inputs)
+
+    @property
+    def answered(self) -> bool:
+        """Whether every command has been answered or dropped, as far as committed positions tell: a worker that lost
+        a partition and has it again may have set them back.
+        """
+        reached = {place: offset for (_, place), offset in self._broker.groups.positions.items()}
+        ends = {part.place: part.records[-1].offset for topic in self._queues for part in topic if part.records}
+        return all(reached.get(place, 0) > end for place, end in ends.items())
 
     def statuses(self) -> dict[str, str]:
         """Where every instance stands."""
@@ -140,7 +164,9 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             for record in records
             if not is_garbage(record)
         ],
-        told=[id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()],
+        told=[
+            id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
+        ],
         events=[_id(record) for records in topic[topics.events] for record in records],
         dead=[record for records in topic[topics.dead] for record in records],
         effects=[

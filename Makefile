@@ -15,8 +15,10 @@ LINTS := format-check lint mypy pyright imports
 # GNU make 4 keeps the output of parallel targets apart; the make of macOS (3.81) cannot.
 SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 
+SEEDS ?= 0..200
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +64,9 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+
+simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
+	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
 
 graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 	@$(BIN)/python -m tests.repo.graph_page

@@ -1,0 +1,96 @@
+"""Runs: one seed played and judged, and many of them on all cores."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from ...messages.document import Status
+from ..faults import Fault
+from ..loop import run
+from .laws import Breach, Law, breaches
+from .play import Play
+from .witness import Evidence
+
+__all__ = ["Outcome", "simulate", "simulate_all"]
+
+_CHUNK = 8
+_BREACHES_MAX = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one seed.
+
+    ``breaches``: the laws that did not hold. ``counted``: enough succeeded for the run to say something. ``digest``: of
+    every record that was written. ``decisions``: records of the history. ``calls``: of workers' handlers.
+    """
+
+    seed: int
+    breaches: tuple[Breach, ...]
+    counted: bool = False
+    digest: str = ""
+    decisions: int = 0
+    calls: int = 0
+    kills: int = 0
+    ended: Counter[Status]
+    faults: Counter[Fault]
+
+
+def simulate(seed: int) -> Outcome:
+    """Plays a seed and holds it to the laws. Whatever it raises is a breach of ``runs``."""
+    _be_quiet()
+    play = Play(seed)
+    try:
+        run(play.live(), seed=seed)
+        found = play.evidence()
+        broken = tuple(breach for breach, _ in zip(breaches(found), range(_BREACHES_MAX), strict=False))
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        failed = Breach(law=Law.RUNS, message=text)
+        return Outcome(seed=seed, breaches=(failed,), ended=Counter(), faults=play.faults.counts)
+    finally:
+        play.store.close()
+    return Outcome(
+        seed=seed,
+        breaches=broken,
+        counted=_counts(found),
+        digest=hashlib.sha256(repr(play.broker.snapshot()).encode()).hexdigest(),
+        decisions=sum(map(len, found.history.values())),
+        calls=play.minds.calls,
+        kills=play.kills,
+        ended=Counter(document.status for document in found.documents.values()),
+        faults=play.faults.counts,
+    )
+
+
+def simulate_all(seeds: Iterable[int], processes: int) -> Iterator[Outcome]:
+    """Plays all seeds in so many processes; outcomes come in the order of the seeds."""
+    if processes <= 1:
+        yield from map(simulate, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=_begin) as pool:
+        yield from pool.imap(simulate, seeds, chunksize=_CHUNK)
+
+
+def _counts(found: Evidence) -> bool:
+    """Half of all instances came to an end of their own, and something took effect."""
+    ended = [each.status in (Status.COMPLETED, Status.COMPENSATED) for each in found.documents.values()]
+    return bool(found.effects) and sum(ended) * 2 >= len(ended) > 0
+
+
+def _begin() -> None:
+    """What is imported stays: the collector need not look at it again and again."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _be_quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

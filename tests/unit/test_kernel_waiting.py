@@ -259,9 +259,7 @@ def test_a_route_without_a_rule_takes_otherwise_or_nothing() -> None:
 
 def test_a_table_that_names_no_branch_stops_the_instance_until_it_is_mended() -> None:
     table = Table(id=table_id("carriers"), name="carriers", revision=1, version=1, rules=(Rule(when={}, to="camel"),))
-    before = replace(
-        Scene.of(flow_of(carriers())), entities={table.id: table}
-    )  # an older code had it
+    before = replace(Scene.of(flow_of(carriers())), entities={table.id: table})  # an older code had it
     scene = before.play(Start(id="s", definition="talk", key="k", input={"n": 4}))
     assert scene.attention == Cause(
         kind=CauseKind.ROUTE,

@@ -73,9 +73,10 @@ def begin_each(run: Run, place: str, node: Each[Any]) -> None:
     else:
         before = (record.memo if record else None) or {"count": len(parts), "next": 0, "completed": 0}
         again = _ints(before.get("failed", []))
-        run.mark_sent(place, undo=False, fresh=True)
-        fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False}
-        run.remember(place, {**before, **fresh, "todo": list(again), "again": list(again)})
+        attempt = run.mark_sent(place, undo=False, fresh=True)
+        attempts = {**_attempts(before), **{str(index): attempt for index in again}}
+        fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False, "attempts": attempts}
+        run.remember(place, {**before, **fresh, "todo": list(again)})
     _fill(run, place, node, parts)
 
 
@@ -120,8 +121,14 @@ def _inputs(node: Each[Any], parts: Sequence[BaseModel], indexes: Sequence[int])
 
 
 def _attempt(run: Run, place: str, index: int) -> int:
-    """Which attempt of a part is the present one: only parts that failed are begun again."""
-    return run.steps[place].attempt if index in _ints(run.memo(place).get("again", [])) else 1
+    """Which attempt of a part is the last one: only parts that failed are begun again."""
+    return _int(_attempts(run.memo(place)).get(str(index), 1))
+
+
+def _attempts(memo: JsonObject) -> JsonObject:
+    """By part, of those that were begun more than once."""
+    attempts = memo.get("attempts")
+    return attempts if isinstance(attempts, dict) else {}
 
 
 def _each_over(run: Run, place: str, node: Each[Any]) -> None:
@@ -263,7 +270,7 @@ def undo_child(run: Run, place: str) -> None:
 def _undo_part(run: Run, place: str, node: Each[Any], index: int, reason: str) -> None:
     memo = run.memo(place)
     run.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
-    _unwind_one(run, place, reason, index)
+    _unwind_one(run, place, reason, index, _attempt(run, place, index))
 
 
 def _undo_more(run: Run, place: str, node: Each[Any]) -> None:

@@ -22,7 +22,7 @@ from .run import RETENTION, Run, told_id
 from .slip import is_slip
 from .travelling import revise
 from .turning import compensate
-from .undoing import begin_undo, undo_order
+from .undoing import asks_only, begin_undo, undo_order
 from .walk import begin
 
 __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
@@ -161,7 +161,7 @@ def _retry(run: Run, _: Act) -> str | None:
             break
         if record.status is StepStatus.UNDO_FAILED:
             begin_undo(run, place)
-        elif record.status in _STUCK and not run.unwinds(place) and not is_slip(run):
+        elif _may_begin_again(run, place):
             begin(run, place)
     if not run.stopped:
         apply_deferred(run)  # what a blocked place could not take, it takes now
@@ -174,6 +174,20 @@ def _edit(run: Run, act: Act) -> str | None:
     if refused is None and (act.value or {}).get("retry"):
         _retry(run, act)
     return refused
+
+
+def _may_begin_again(run: Run, place: str) -> bool:
+    """True for what is stuck; a slip's stops follow each other, and so are begun again one by one."""
+    stuck = run.steps[place].status in _STUCK and not run.unwinds(place)
+    return stuck and not is_slip(run) and not _is_out(run, place)
+
+
+def _is_out(run: Run, place: str) -> bool:
+    """True for a question of a scatter that is over, or that its scatter asks again itself."""
+    if not asks_only(run, place):
+        return False
+    _, around, _ = run.around(place)[0]
+    return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.OPEN
 
 
 def _set_paused(run: Run, paused: bool) -> None:

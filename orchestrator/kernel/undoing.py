@@ -17,7 +17,7 @@ from .sending import leg_at, send
 from .slip import call_back, is_slip
 from .waiting import drop_wait
 
-__all__ = ["begin_undo", "undo_order", "unwind"]
+__all__ = ["asks_only", "begin_undo", "undo_order", "unwind"]
 
 _IN_FLIGHT = frozenset({StepStatus.SENT})
 _TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
@@ -94,13 +94,13 @@ def _withdraw(run: Run, place: str) -> None:
             memo = run.memo(place)
             if isinstance(node, Each) and not memo["under_way"]:
                 run.mark(place, StepStatus.FAILED)
-        case StepStatus.SENT if _asks_only(run, place):
+        case StepStatus.SENT if asks_only(run, place):
             run.mark(place, StepStatus.DROPPED)
         case _:
             pass
 
 
-def _asks_only(run: Run, place: str) -> bool:
+def asks_only(run: Run, place: str) -> bool:
     """True for the question of a scatter: it leaves nothing behind, so nobody waits for its answer."""
     around = run.around(place)
     return bool(around) and isinstance(around[0][0], Scatter)

@@ -23,10 +23,10 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Complet
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Saga, pivot
-from sagaline.sagas.nodes import expect, parallel, wait
+from sagaline.sagas import Contract, Saga, pivot
+from sagaline.sagas.nodes import each, expect, parallel, scatter, wait
 
-from .kernel_nodes import HOUR, Talk, flow_of, leg, paid
+from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed
 
 NOW_MS = 1_000_000
 
@@ -166,3 +166,38 @@ def test_an_act_that_was_refused_for_want_of_code_says_nothing_about_todays() ->
     last = decide(saga, first.document, arrival(reply))
     again = recompute(saga, [record_of(start, first), record_of(act, refused), record_of(reply, last)])
     assert (again.difference, again.document) == (None, last.document)
+
+
+def test_a_retry_does_not_ask_again_what_a_scatter_that_is_over_has_asked() -> None:
+    """One answer was enough; the worker that raised was out, and stays so when another step is tried again."""
+    ask = Contract("ask", Do, Offer, queue="one")
+    question = scatter(ask, queues=("one", "two"), into="offers", deadline=HOUR, need=2, name="question")
+    saga = flow_of(question(lambda s: Do()), pivot, leg("b", undo=False))
+    scene = Scene.start(saga).ok("question.one").no("question.two").no("b")
+    assert scene.status is Status.ATTENTION
+    assert [command.step for command in scene.retry().waiting] == ["b"]
+
+
+def test_a_retry_asks_again_when_the_scatter_has_failed() -> None:
+    """Past the pivot: those that gave no answer."""
+    ask = Contract("ask", Do, Offer, queue="one")
+    question = scatter(ask, queues=("one", "two"), into="offers", deadline=HOUR, at_least=2, name="question")
+    scene = Scene.start(flow_of(question(lambda s: Do()), past_pivot=True)).ok("question.one").no("question.two")
+    assert scene.status is Status.ATTENTION
+    assert [command.step for command in scene.retry().waiting] == ["question.two"]
+
+
+def test_the_undo_of_a_collection_finds_the_parts_that_were_begun_again() -> None:
+    """G5: a part that failed and succeeded at its second attempt is another instance, and that one is taken back."""
+
+    def talk(*, broken: bool) -> Saga[Talk]:
+        part = Saga("part", Talk, flow=[leg("p")])
+        parts = each(part, of=lambda s: [Talk()], name="parts")
+        return flow_of(parallel(parts, leg("x", broken=broken)), leg("c"))
+
+    scene = Scene.start(talk(broken=True)).no("p", of="part/talk/k/parts/0")
+    assert (scene.status, scene.step("parts")) == (Status.ATTENTION, StepStatus.FAILED)
+    scene = redeployed(scene, talk(broken=False)).retry()
+    scene = scene.ok("p", of="part/talk/k/parts~2/0").ok("x").no("c").undo_ok("x")
+    assert [(command.instance, command.undo) for command in scene.waiting] == [("part/talk/k/parts~2/0", True)]
+    assert scene.undo_ok("p").status is Status.COMPENSATED

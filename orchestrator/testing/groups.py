@@ -45,6 +45,8 @@ class Groups:
         self._groups: dict[str, _Group] = {}
         self._epochs: dict[tuple[str, TopicPartition], int] = {}
         self.positions: dict[tuple[str, TopicPartition], int] = {}
+        self.on_advance: Callable[[TopicPartition, int], None] = _nobody
+        """Called at each position that is committed."""
         self.generation = 0
         """Grows whenever an assignment may have changed."""
 
@@ -127,3 +129,8 @@ class Groups:
         for place, (epoch, offset) in positions.items():
             if self._epochs.get((group, place)) == epoch:
                 self.positions[group, place] = offset
+                self.on_advance(place, offset)
+
+
+def _nobody(place: TopicPartition, offset: int) -> None:
+    """Nobody listens."""

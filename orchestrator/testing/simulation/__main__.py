@@ -1,4 +1,4 @@
-"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, prints what broke and how to see it."""
+"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, says what broke and how to see it again."""
 
 from __future__ import annotations
 

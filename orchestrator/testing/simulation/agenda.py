@@ -64,11 +64,13 @@ def agenda(
     return sorted(maker.errands, key=lambda errand: errand.at)
 
 
-def as_record(topic: str, request: Request, now_ms: int) -> Outgoing:
-    """The request as it travels."""
+def as_record(topic: str, request: Request, now_ms: int, partition: int | None = None) -> Outgoing:
+    """The request as it travels; ``partition``: where a client with a partitioner of its own sends it."""
     if isinstance(request, Start | Act):
-        return encode_request(topic, request, source="/client", now_ms=now_ms)
-    return encode_entity(topic, request, source="/client", now_ms=now_ms, traceparent=None)
+        record = encode_request(topic, request, source="/client", now_ms=now_ms)
+    else:
+        record = encode_entity(topic, request, source="/client", now_ms=now_ms, traceparent=None)
+    return record._replace(partition=partition)
 
 
 def good_rules(table: str, new_id: Callable[[], str]) -> SetRules:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from ....sagas import Step
 from ....sagas.nodes import Child, Each, Route
 from ...codec.wire import header_map
 from ...kernel.case import case_of
@@ -18,7 +19,10 @@ from ...messages.helpers import Lock, Mailbox
 from ...messages.inputs import Act, Start, TimerFired
 from ...messages.outputs import Outcome
 from ...messages.partitioning import partition_of
+from ...ports.log import Record, TopicPartition
 from .agenda import BAD
+from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
+from .talking import locked, mailed, routed
 from .unwinding import compensated, in_order
 from .witness import Evidence, is_garbage
 
@@ -47,6 +51,18 @@ class Law(StrEnum):
     DONE = "done"
     COMPENSATED = "compensated"
     IN_ORDER = "in-order"
+    COMPLETED = "completed"
+    PAST_PIVOT = "past-pivot"
+    PAUSED = "paused"
+    WIDTH = "width"
+    LATE_REPLY = "late-reply"
+    BLAMED = "blamed"
+    LOCKED = "locked"
+    MAILED = "mailed"
+    ROUTED = "routed"
+    HANDED_ON = "handed-on"
+    TIME = "time"
+    SLEPT = "slept"
     NOT_EARLY = "not-early"
     NOT_LATE = "not-late"
     WAKES = "wakes"
@@ -71,6 +87,18 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.DONE: "a step that is done took effect; one that was refused did not (G3)",
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
     Law.IN_ORDER: "undos run in reverse order of completion, unless declared otherwise (G5)",
+    Law.COMPLETED: "what is completed was gone through as it is declared",
+    Law.PAST_PIVOT: "past the pivot nothing before it is under way, and nothing is taken back (G5)",
+    Law.PAUSED: "a paused instance sends nothing",
+    Law.WIDTH: "no more parts of a collection are under way than is declared",
+    Law.LATE_REPLY: "only the first reply to the newest attempt is applied (G8)",
+    Law.BLAMED: "no code is blamed but that which raised (G6)",
+    Law.LOCKED: "a lock has one holder, and is handed on in order of arrival",
+    Law.MAILED: "an event reaches everybody who waits for it or begins to within its keep, and each once",
+    Law.ROUTED: "an instance goes where the rules say, of the version that it names",
+    Law.HANDED_ON: "a worker's position passes a command only when its answer is durable, or nobody waits (G3)",
+    Law.TIME: "the time of decisions never goes back on a partition (G7)",
+    Law.SLEPT: "a sleep lasts as long as it says (G7)",
     Law.NOT_EARLY: "no timer fires before it is due (G7)",
     Law.NOT_LATE: "when all is healed, timers fire when they are due, and none is left behind (G7)",
     Law.WAKES: "whatever lives has a timer, waits for another entity that has, or stands in attention (G4)",
@@ -178,13 +206,18 @@ def _recomputed(found: Evidence) -> Iterator[str]:
         again = recompute(definition, [decided.record for decided in found.history.get(instance, ())])
         if again.difference is not None:
             yield f"{instance}: {again.difference}"
-        elif again.whole and again.document != document:
+        elif again.whole and again.document is not None and not _same(again.document, document):
             yield f"{instance} recomputed is another document: {_differences(again.document, document)}"
 
 
-def _differences(one: Document | None, other: Document) -> str:
-    if one is None:
-        return "none"
+def _same(one: Document, other: Document) -> bool:
+    """One that was abandoned where its code was not deployed is kept as the limits say: that is not recorded."""
+    if other.status is Status.ABANDONED:
+        one, other = replace(one, timers={}), replace(other, timers={})
+    return one == other
+
+
+def _differences(one: Document, other: Document) -> str:
     fields = (name for name in type(other).__slots__ if getattr(one, name) != getattr(other, name))
     return "; ".join(f"{name} {getattr(other, name)!r} would be {getattr(one, name)!r}" for name in fields)
 
@@ -226,8 +259,11 @@ def _act_once(found: Evidence) -> Iterator[str]:
 def _effect_once(found: Evidence) -> Iterator[str]:
     done: set[str] = set()
     undone: set[str] = set()
+    asked = {header_map(record.headers)["ce_effectkey"].decode() for _, record in found.commands}
     for effect in found.effects:
         key = effect.effect_key
+        if key not in asked:
+            yield f"{key} took effect, and nobody had asked for it"
         if effect.undo:
             if key in undone:
                 yield f"{key} was undone twice"
@@ -240,6 +276,30 @@ def _effect_once(found: Evidence) -> Iterator[str]:
         if key in undone:
             yield f"{key} took effect after its undo"
         done.add(key)
+
+
+def _handed_on(found: Evidence) -> Iterator[str]:
+    by_place: dict[TopicPartition, list[tuple[str, Record]]] = {}
+    for id, record in found.commands:
+        by_place.setdefault(TopicPartition(record.topic, record.partition), []).append((id, record))
+    reached: dict[TopicPartition, int] = {}
+    for at_ms, place, position in found.advances:
+        for id, record in by_place.get(place, ()):
+            if not reached.get(place, 0) <= record.offset < position:
+                continue
+            deadline_ms = int(header_map(record.headers)["ce_deadline"])
+            replied_ms = found.replies.get(id)
+            is_answered = replied_ms is not None and replied_ms <= at_ms + found.tolerance_ms
+            if not is_answered and deadline_ms > at_ms + found.tolerance_ms:
+                yield f"{id} was passed over {deadline_ms - at_ms} ms before its deadline, without an answer"
+        reached[place] = max(position, reached.get(place, 0))
+
+
+def _time(found: Evidence) -> Iterator[str]:
+    for instance, history in found.history.items():
+        times = [decided.record.at_ms for decided in history]
+        if times != sorted(times):
+            yield f"{instance} is decided about at {times}"
 
 
 def _done(found: Evidence) -> Iterator[str]:
@@ -298,6 +358,25 @@ def _wakes(found: Evidence) -> Iterator[str]:
                 yield f"{document.id} is {document.status} at revision {document.revision}, and nothing will wake it"
 
 
+def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
+    """Steps without a timer of their own."""
+    definition = found.registry.find(document.definition, document.version)
+    for place, record in document.steps.items():
+        if definition is None or not isinstance(definition.steps.get(name_of(place)), Step):
+            continue
+        if definition.steps[name_of(place)].contract is not definition.steps[name_of(place)].declared:
+            continue  # a leg of a scatter: the deadline is the scatter's
+        waits = {
+            StepStatus.SENT: "deadline",
+            StepStatus.UNDO_SENT: "deadline",
+            StepStatus.WAITING: "retry",
+            StepStatus.UNDO_WAITING: "retry",
+            StepStatus.LOCKING: "lock",
+        }.get(record.status)
+        if waits is not None and f"{place}:{waits}" not in document.timers:
+            yield place
+
+
 def _awaits(found: Evidence, document: Document) -> bool:
     """Whether it waits for an entity that has timers of its own, or answers at once."""
     definition = found.registry.find(document.definition, document.version)
@@ -333,6 +412,16 @@ def _dead(found: Evidence) -> Iterator[str]:
         id = headers.get("ce_id", b"").decode(errors="replace")
         if not is_garbage(record) and not id.startswith(BAD):
             yield f"{id or record.key!r} is a dead letter: {headers.get('dead-reason', b'').decode(errors='replace')}"
+    buried = {_grave(header_map(record.headers)) for record in found.dead}
+    for record in found.garbage:
+        place = record.topic, record.partition, record.offset
+        forwarded = record.key and partition_of(record.key, found.partitions) != record.partition
+        if place not in buried and not (forwarded and record.topic.endswith(".inputs")):
+            yield f"garbage at {place} is no dead letter"
+
+
+def _grave(headers: Mapping[str, bytes]) -> tuple[str, int, int]:
+    return headers["dead-topic"].decode(), int(headers["dead-partition"]), int(headers["dead-offset"])
 
 
 LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
@@ -351,6 +440,18 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.DONE: _done,
     Law.COMPENSATED: compensated,
     Law.IN_ORDER: in_order,
+    Law.COMPLETED: completed,
+    Law.PAST_PIVOT: past_pivot,
+    Law.PAUSED: paused,
+    Law.WIDTH: width,
+    Law.LATE_REPLY: late_replies,
+    Law.BLAMED: blamed,
+    Law.LOCKED: locked,
+    Law.MAILED: mailed,
+    Law.ROUTED: routed,
+    Law.HANDED_ON: _handed_on,
+    Law.TIME: _time,
+    Law.SLEPT: slept,
     Law.NOT_EARLY: _not_early,
     Law.NOT_LATE: _not_late,
     Law.WAKES: _wakes,

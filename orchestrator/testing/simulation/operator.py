@@ -14,6 +14,7 @@ from typing import Final
 from ....sagas import Step
 from ...kernel import Registry
 from ...kernel.case import case_of
+from ...kernel.parking import waits_for_code
 from ...kernel.places import name_of
 from ...messages.document import CauseKind, Document, Status, StepStatus
 from ...messages.inputs import Act, ActName
@@ -62,8 +63,9 @@ class Operator:
             if Status(status).is_final or (not self.healed and drawn.random() < 0.6):
                 continue
             if status == Status.ATTENTION:
-                if self._acts[id] < _ACTS_MAX:
-                    await self._settle(self._window.document(id))
+                document = self._window.document(id)
+                if self._acts[id] < _ACTS_MAX and not waits_for_code(document):  # that goes on by itself
+                    await self._settle(document)
             elif self.healed and self._window.holds(id, b'"paused":true'):
                 await self._ask(id, ActName.RESUME)
             elif self._window.holds(id, b'"question":'):

@@ -38,14 +38,15 @@ __all__ = [
     "Request",
     "Seed",
     "Sees",
+    "TRIPS",
     "Told",
     "Who",
     "cost",
 ]
 
 QUEUES = ("even", "odd")
-FIELDS = 8
-"""Fields of a state that a step's reply can go into."""
+TRIPS = "cannot bear the size"
+"""In the message of every function that raises."""
 
 
 class Seed(BaseModel):
@@ -127,7 +128,7 @@ class Looks:
 
     def __call__(self, s: Seed) -> Request:
         if s.size == self.trips_at:
-            raise RuntimeError(f"{self.note} cannot bear the size {s.size}")
+            raise RuntimeError(f"{self.note} {TRIPS} {s.size}")
         return Request(key=s.key, note=self.note)
 
 

@@ -18,6 +18,7 @@ from ...errors import LogUnavailable, TransientError
 from ...kernel import Limits, Registry
 from ...messages.inputs import Start
 from ...ports.clock import Clock
+from ...ports.log import TopicPartition
 from ...ports.topics import Topics
 from ...runtime.deciding import Deciding
 from ...runtime.engine import Engine
@@ -112,6 +113,8 @@ class Play:
         self.errands: list[Errand] = []
         self.accepted: dict[str, Request] = {}
         """Requests that the log has acknowledged, by id."""
+        self._advances: list[tuple[int, TopicPartition, int]] = []
+        self.broker.groups.on_advance = self._advanced
         self.healed_ms = self.ended_ms = self.restless_ms = 0
         self.came_to_an_end = False
         self.kills = 0
@@ -213,6 +216,9 @@ class Play:
             by_ms = -self.back_ms // 2 if back else self._random.randint(100, 4_000)
             self.clock.jump(timedelta(milliseconds=by_ms))
 
+    def _advanced(self, place: TopicPartition, offset: int) -> None:
+        self._advances.append((self.clock.now_ms(), place, offset))
+
     # -- who takes part --------------------------------------------------------------------------------------------
 
     async def _keep(self, name: str, start: Callable[[Process], None]) -> None:
@@ -264,7 +270,8 @@ class Play:
 
     async def send(self, request: Request) -> None:
         """Sends a request until the log has taken it; a client whose process dies may leave it at that."""
-        record = as_record(self.topics.inputs, request, self.clock.now_ms())
+        astray = self._random.randrange(PARTITIONS) if self._random.random() < 0.1 else None
+        record = as_record(self.topics.inputs, request, self.clock.now_ms(), astray)
         log = MemoryLog(self.broker, member_timeout=timedelta(seconds=1), deadline=timedelta(seconds=2))
         for _ in range(1_000):
             try:
@@ -285,6 +292,7 @@ class Play:
             registry=self.registry,
             partitions=PARTITIONS,
             accepted=self.accepted,
+            advances=self._advances,
             came_to_an_end=self.came_to_an_end,
             healed_ms=self.healed_ms,
             ended_ms=self.ended_ms,

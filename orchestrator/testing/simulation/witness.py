@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...codec.documents import decode_document, decode_history
@@ -13,7 +13,7 @@ from ...kernel import Registry
 from ...messages.document import Document
 from ...messages.helpers import Helper
 from ...messages.history import HistoryRecord
-from ...ports.log import Record
+from ...ports.log import Record, TopicPartition
 from ...ports.topics import POSITION_KEY, Topics
 from ..broker import Broker
 from ..memory_inbox import InboxStore
@@ -115,6 +115,12 @@ class Evidence:
     history: Mapping[str, Sequence[Decided]]
     commands: Sequence[tuple[str, Record]]
     """Every command that was published, with its id; garbage excepted."""
+    garbage: Sequence[Record]
+    """What ``Fault.POISON`` has written for engines and workers to read."""
+    replies: Mapping[str, int]
+    """When the first reply to each command was written."""
+    advances: Sequence[tuple[int, TopicPartition, int]]
+    """When a worker committed which position of a queue."""
     told: Sequence[str]
     """Ids of messages between entities, each as often as it stands in ``inputs``."""
     events: Sequence[str]
@@ -136,6 +142,7 @@ class Around:
     registry: Registry
     partitions: int
     accepted: Mapping[str, Request]
+    advances: Sequence[tuple[int, TopicPartition, int]]
     came_to_an_end: bool
     healed_ms: int
     ended_ms: int
@@ -164,6 +171,15 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             for record in records
             if not is_garbage(record)
         ],
+        garbage=[
+            record
+            for name in (topics.inputs, *(name for name in topic if name.startswith(topics.commands(""))))
+            for records in topic[name]
+            for record in records
+            if is_garbage(record)
+        ],
+        replies=_replies(record for _, record in reversed(ids)),
+        advances=around.advances,
         told=[
             id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
         ],
@@ -179,6 +195,15 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
         restless_ms=around.restless_ms,
         tolerance_ms=around.tolerance_ms,
     )
+
+
+def _replies(backwards: Iterable[Record]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for record in backwards:
+        command = header_map(record.headers).get("ce_commandid")
+        if command is not None:
+            found[command.decode()] = record.timestamp_ms
+    return found
 
 
 def is_garbage(record: Record) -> bool:

@@ -1,0 +1,195 @@
+"""The laws of going forward: what is completed was gone through, and nothing happens that the definition forbids.
+
+A model of its own: it reads definitions and documents, and calls none of the kernel's functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from ....sagas import Node, Saga
+from ....sagas.definition import AnyDefinition
+from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
+from ...kernel.places import name_of
+from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from ...messages.inputs import Completed, Failed, Refused
+from ...messages.outputs import Outcome
+from .parts import TRIPS
+from .witness import Decided, Evidence
+
+__all__ = ["blamed", "completed", "late_replies", "paused", "past_pivot", "slept", "width"]
+
+_LIVE = frozenset(
+    {
+        *(StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED),
+        *(StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED),
+    }
+)
+
+
+def completed(found: Evidence) -> Iterator[str]:
+    """What is completed was gone through as it is declared."""
+    for document in found.documents.values():
+        definition = found.registry.find(document.definition, document.version)
+        if document.status is not Status.COMPLETED or definition is None:
+            continue
+        for place, record in document.steps.items():
+            if record.status in _LIVE:
+                yield f"{document.id} is completed, and {place} is {record.status}"
+        if isinstance(definition, Saga):
+            for node in definition.flow:
+                if not _through(document, node, ()):
+                    yield f"{document.id} is completed, and {node!r} was not gone through"
+
+
+def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bool:
+    if isinstance(node, Pivot):
+        return document.pivot_passed
+    record = document.steps.get(_at(node.name, rounds))
+    if record is None or record.status is not StepStatus.DONE:
+        return False
+    memo = record.memo or {}
+    match node:
+        case Choose() | Route():
+            chosen = [branch for branch in node.branches if branch.label == memo["branch"]]
+            return _all(document, chosen[0].nodes, rounds) if chosen else memo["branch"] is None
+        case Loop():
+            count, most = int(str(memo["rounds"])), int(str(memo["most"]))
+            return count <= most and all(_all(document, node.nodes, (*rounds, n)) for n in range(1, count + 1))
+        case Parallel():
+            lost = memo["lost"] if isinstance(memo["lost"], dict) else {}
+            done = {branch.label for branch in node.branches if _all(document, branch.nodes, rounds)}
+            return len(done) >= node.options.need and all(b.label in done or b.label in lost for b in node.branches)
+        case Scatter():
+            legs = [document.steps[_at(leg.name, rounds)] for leg in node.legs]
+            return sum(leg.status is StepStatus.DONE for leg in legs) >= node.options.at_least
+        case Wait():
+            return "timed_out" in memo or _count(memo["got"]) >= (
+                1 if node.options.need == "any" else len(node.expected)
+            )
+        case Each():
+            return _count(memo["failed"]) <= node.options.tolerate and memo["under_way"] == []
+        case _:
+            return True
+
+
+def _all(document: Document, nodes: Sequence[Node[Any]], rounds: tuple[int, ...]) -> bool:
+    return all(_through(document, node, rounds) for node in nodes)
+
+
+def _at(name: str, rounds: tuple[int, ...]) -> str:
+    return f"{name}@{'.'.join(map(str, rounds))}" if rounds else name
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
+def past_pivot(found: Evidence) -> Iterator[str]:
+    """Past the pivot nothing before it is under way, and nothing is taken back."""
+    for versions in found.versions.values():
+        for document in versions:
+            definition = found.registry.find(document.definition, document.version)
+            if not document.pivot_passed or definition is None:
+                continue
+            if document.backward:
+                yield f"{document.id} is past its pivot and taken back at revision {document.revision}"
+            for place, record in document.steps.items():
+                before = name_of(place) in definition.tree and not definition.tree[name_of(place)].past_pivot
+                if before and record.status in _LIVE:
+                    yield f"{document.id} is past its pivot, and {place} before it is {record.status}"
+
+
+def width(found: Evidence) -> Iterator[str]:
+    """No more parts of a collection are under way than is declared."""
+    for versions in found.versions.values():
+        for document in versions:
+            definition = found.registry.find(document.definition, document.version)
+            for place, record in document.steps.items():
+                node = _node(definition, place)
+                if isinstance(node, Each) and max(_under_way(record)) > node.options.concurrency:
+                    yield f"{document.id}, {place}: {max(_under_way(record))} parts at once"
+
+
+def _under_way(record: StepRecord) -> tuple[int, int]:
+    memo = record.memo or {}
+    return _count(memo.get("under_way")), _count(memo.get("undo_under_way"))
+
+
+def _node(definition: AnyDefinition | None, place: str) -> Node[Any] | None:
+    if definition is None or name_of(place) not in definition.tree:
+        return None
+    return definition.tree[name_of(place)].node
+
+
+def slept(found: Evidence) -> Iterator[str]:
+    """A sleep lasts as long as it says."""
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if document is None or definition is None:
+            continue
+        began: dict[str, int] = {}
+        for record in (decided.record for decided in history):
+            for change in record.changes:
+                node = _node(definition, change.what)
+                if not isinstance(node, Sleep):
+                    continue
+                if change.after == StepStatus.OPEN:
+                    began[change.what] = record.at_ms
+                elif change.after == StepStatus.DONE and record.at_ms < began[change.what] + _span_ms(node, document):
+                    yield f"{instance}: {change.what} slept {record.at_ms - began[change.what]} ms"
+
+
+def _span_ms(node: Sleep[Any], document: Document) -> int:
+    """Of a span that is a function of the state only what it says of the size, which never changes, is looked at."""
+    if isinstance(node.duration, timedelta):
+        return round(node.duration.total_seconds() * 1000)
+    return int(getattr(node.duration, "step_ms", 0)) * int(str(document.state.get("size", 0)))
+
+
+def paused(found: Evidence) -> Iterator[str]:
+    """A paused instance sends nothing."""
+    for instance, history in found.history.items():
+        stands = False
+        for record in (decided.record for decided in history):
+            turns = [change.after for change in record.changes if change.what == "paused"]
+            if stands and not turns and record.sent and record.status in (Status.RUNNING, Status.COMPENSATING):
+                woken = any(change.what == "instance" for change in record.changes)
+                if not woken:
+                    yield f"{instance} is paused and sends {', '.join(sent.id for sent in record.sent)}"
+            if any(change.what == "instance" for change in record.changes):
+                stands = False
+            stands = turns[-1] == "paused" if turns else stands
+
+
+def late_replies(found: Evidence) -> Iterator[str]:
+    """Only the first reply to the newest attempt is applied."""
+    for instance, history in found.history.items():
+        yield from _late(instance, history)
+
+
+def _late(instance: str, history: Sequence[Decided]) -> Iterator[str]:
+    newest: dict[str, str] = {}
+    answered: set[str] = set()
+    for record in (decided.record for decided in history):
+        message = record.message
+        if isinstance(message, Completed | Refused | Failed) and record.outcome is Outcome.APPLIED:
+            id = message.command_id
+            if newest.get(id.rpartition("/")[0]) != id:
+                yield f"{instance}: a reply to {id} is applied, which is not the newest attempt"
+            if id in answered:
+                yield f"{instance}: a second reply to {id} is applied"
+            answered.add(id)
+        newest.update({sent.id.rpartition("/")[0]: sent.id for sent in record.sent})
+
+
+def blamed(found: Evidence) -> Iterator[str]:
+    """Nobody's code is blamed but that which raised."""
+    for versions in found.versions.values():
+        for document in versions:
+            attention = document.attention
+            if attention is not None and attention.kind is CauseKind.CODE and TRIPS not in attention.message:
+                yield f"{document.id}: {attention.message}"

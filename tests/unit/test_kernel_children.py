@@ -214,7 +214,7 @@ def test_a_child_past_its_pivot_goes_on_and_says_at_its_end_that_it_stands() -> 
     )
     decision = decide(kid, document, Arrival(message=asked, now_ms=0))
     told = ChildEnded(
-        id=f"{CHILD}/~{document.revision + 1}.1",
+        id=f"{asked.id}/answer",
         instance="talk/k",
         place="sub",
         index=3,
@@ -301,7 +301,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
     )
     done = scene.ok("b").document
     over = decide(None, done, Arrival(message=asked, now_ms=week_ms))
-    leave = Leave(id=f"talk/k/~{done.revision + 1}.1", instance=CHILD)
+    leave = Leave(id=f"{asked.id}/answer", instance=CHILD)
     assert (over.document, over.outcome, over.actions, over.reason) == (
         done,
         Outcome.UNCHANGED,
@@ -309,7 +309,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
         "it may leave",
     )
     gone = decide(None, None, Arrival(message=asked, now_ms=week_ms))
-    assert gone.actions == (Tell(message=Leave(id=f"talk/k/~leave/{asked.id}", instance=CHILD)),)
+    assert gone.actions == (Tell(message=Leave(id=f"{asked.id}/answer", instance=CHILD)),)
     left = decide(None, kept, Arrival(message=leave, now_ms=week_ms))
     assert (left.document, left.outcome, left.reason) == (None, Outcome.APPLIED, "nobody above needs it any more")
     assert decide(scene.definition, scene.document, Arrival(message=leave, now_ms=week_ms)).outcome is Outcome.IGNORED

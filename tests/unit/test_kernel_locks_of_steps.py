@@ -174,7 +174,7 @@ def test_a_probe_is_passed_on_to_every_lock_that_is_waited_for() -> None:
     assert probed.last is not None
     assert probed.last.outcome is Outcome.IGNORED
     assert probed.last.actions == (
-        Tell(message=ProbeLock(id="talk/k/~3.1", instance=LOCK, path=("talk/x", "@lock/x", "talk/k"))),
+        Tell(message=ProbeLock(id=f"p/{LOCK}", instance=LOCK, path=("talk/x", "@lock/x", "talk/k"))),
     )
     assert probed.document == scene.document
     holder = looked_at(scene, "talk/holder").play(Probe(id="p", instance="talk/holder", path=("talk/x", "@lock/x")))

@@ -1,4 +1,4 @@
-"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, says what broke and how to see it again."""
+"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, says what broke and how to see it."""
 
 from __future__ import annotations
 

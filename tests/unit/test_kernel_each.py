@@ -79,7 +79,7 @@ def test_parts_begin_up_to_the_concurrency() -> None:
         "why": [],
         "closing": False,
         "todo": [],
-        "again": [],
+        "attempts": {},
     }
 
 
@@ -192,7 +192,7 @@ def test_past_the_pivot_parts_that_failed_begin_again_after_a_retry() -> None:
     again = stuck.retry()
     assert starts(again) == [at(1, 2), at(2, 2)]
     memo = memo_of(again, "sub")
-    assert (memo["again"], memo["todo"], memo["failed"], memo["closing"]) == ([1, 2], [], [], False)
+    assert (memo["attempts"], memo["todo"], memo["failed"], memo["closing"]) == ({"1": 2, "2": 2}, [], [], False)
     assert (memo["completed"], memo["under_way"]) == (1, [1, 2])
     done = again.ok("work", of=at(1, 2)).ok("work", of=at(2, 2))
     assert (done.status, done.state.seen) == (Status.COMPLETED, [0, 10, 20])

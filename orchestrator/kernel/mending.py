@@ -21,7 +21,7 @@ from ..messages.values import JsonObject
 from .editing import unknown
 from .run import Run, as_json, said
 from .sending import INSTEAD
-from .slip import call_back, carried, is_slip
+from .slip import carried, gone_past, is_slip, unheard
 
 __all__ = ["MENDS", "Mend"]
 
@@ -109,6 +109,8 @@ def _skip(run: Run, act: Act) -> str | None:
     if isinstance(reply, str):
         return f"the reply is no {node.contract.reply.__name__}: {reply}"
     run.clear_timers(act.step)
+    if is_slip(run) and record.status is StepStatus.SENT:
+        unheard(run, act.step)
     memo: JsonObject = {**run.memo(act.step), "skipped_by": act.by}
     if node.contract is not node.declared:  # a leg of a scatter: its answer is gathered from here
         memo["reply"] = reply
@@ -116,7 +118,7 @@ def _skip(run: Run, act: Act) -> str | None:
     if into is not None and reply is not None:
         run.put(into, reply)
     if is_slip(run):
-        call_back(run, act.step)
+        gone_past(run, act.step)
     return None
 
 

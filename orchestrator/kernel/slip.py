@@ -25,7 +25,19 @@ from ..messages.values import JsonObject
 from .places import name_of, place_of
 from .run import Run
 
-__all__ = ["call_back", "carried", "hand_on", "is_slip", "kept", "on_passed", "replan", "took", "unheard", "withdrawn"]
+__all__ = [
+    "call_back",
+    "carried",
+    "gone_past",
+    "hand_on",
+    "is_slip",
+    "kept",
+    "on_passed",
+    "replan",
+    "took",
+    "unheard",
+    "withdrawn",
+]
 
 CARRIED = "carried"
 _SILENT = "silent"
@@ -78,6 +90,20 @@ def unheard(run: Run, place: str) -> None:
     run.remember(place, run.memo(place) | {_SILENT: True})
 
 
+def gone_past(run: Run, place: str) -> None:
+    """A stop counts as done without a report: the slip goes on from home. If an attempt may still send it on, or has,
+    the next stop may have happened, and is asked again.
+    """
+    after = next(iter(_after(run, place)), None)
+    if after is None or not carried(run.steps.get(after, _NEVER)):
+        return
+    if run.memo(place).get(_SILENT):
+        run.clear_timers(after)
+        run.mark(after, StepStatus.FAILED, error=f"stop {place!r} was not waited for")
+    else:
+        _drop(run, place)
+
+
 def call_back(run: Run, place: str) -> None:
     """A stop did not send the slip on. What was carried behind it has not left, unless an attempt went unheard."""
     if not run.memo(place).get(_SILENT):
@@ -106,8 +132,8 @@ def on_passed(run: Run, place: str, report: Completed, reply: JsonObject) -> Non
             run.stop(CauseKind.ROUTE, message, step=place)
     elif after is not None and after in run.steps and report.forwarded == _sent_as(run, after):
         _reached(run, after)
-    elif after is None or carried(run.steps.get(after, _NEVER)):
-        _drop(run, place)
+    else:
+        gone_past(run, place)
 
 
 def replan(run: Run, names: Sequence[str]) -> str | None:

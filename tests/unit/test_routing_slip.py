@@ -238,9 +238,21 @@ def test_a_stop_that_the_slip_has_not_reached_cannot_be_skipped() -> None:
 
 
 def test_a_skipped_stop_is_gone_on_from_at_home() -> None:
-    """The engine sends the slip to the next stop itself."""
-    skipped = given(slip()).scene.act(ActName.SKIP, step="a", value={"number": 1})
-    assert [each.id for each in skipped.sent] == ["file/k/a/1", "file/k/b/1"]
+    """The engine sends the slip to the next stop itself; as another attempt where it may be there already."""
+    waiting = given(slip()).when(crash("a")).scene.act(ActName.SKIP, step="a", value={"number": 1})
+    assert [each.id for each in waiting.sent] == ["file/k/a/1", "file/k/b/1"]
+    asked = given(slip()).scene.act(ActName.SKIP, step="a", value={"number": 1})
+    assert [each.id for each in asked.sent] == ["file/k/a/1", "file/k/b/2"]
+    assert asked.ok("b").ok("c").ok("d").status == "completed"
+
+
+def test_what_a_skipped_stop_may_have_reached_is_undone_with_the_rest() -> None:
+    """Its worker may send the slip on although nobody waits for it any more."""
+    paused = given(slip()).scene.act(ActName.PAUSE).act(ActName.SKIP, step="a", value={"number": 1})
+    assert paused.step("b") == "failed"
+    ended = paused.cancel().settle()
+    assert ended.status == "compensated"
+    assert {key.rpartition("/")[2] for key in ended.undone} == {"a", "b", "c"}
 
 
 def planned(*names: str, raises: bool = False) -> RoutingSlip[File]:

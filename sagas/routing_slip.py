@@ -141,9 +141,9 @@ def stop(
 
     - success: the reply is put into the state, and the worker itself sends the slip on to the next stop.
     - business no: compensation begins at once; the stop itself is not undone, and those behind it are not reached.
-    - exhaustion: the stop may have happened and is undone with the others; those behind it are not reached.
-    - timeout: as exhaustion; but a stop that stays silent may have sent the slip on, so what it was handed out for is
-      waited for until its deadline, and undone as well.
+    - exhaustion: the stop may have happened, now or when its command comes to the worker once more, and so may those
+      that the slip was handed out for: all of them are undone, the last one first.
+    - timeout: as exhaustion.
     - cancel: the slip is waited for where it was sent, at most ``hops`` stops on; then all of them are undone.
     - undo: its own command, made of what the stop kept; see ``Stop.undo``.
 

@@ -94,7 +94,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     """Closes an instance in attention as it stands; the reason names each step whose effect stands or may stand."""
     left = [
         f"{name} ({document.steps[name].status})"
-        for name in undo_order(document.steps)
+        for name in undo_order(document.steps, document.itinerary)
         if _is_open(document.steps[name])
     ]
     closed = replace(

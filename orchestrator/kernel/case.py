@@ -18,7 +18,7 @@ from .parking import missing_code
 from .places import name_of
 from .restarting import restart_objection
 from .run import Run
-from .slip import carried, withdrawn
+from .slip import at_home, carried
 from .standing import may_stand
 from .undoing import undo_order
 
@@ -106,8 +106,7 @@ def _standing(definition: AnyDefinition | None, document: Document) -> list[str]
             return 0
         return 3 if record.order is not None else 2 if record.status is StepStatus.SENT else 1
 
-    unsent = withdrawn(document.steps)
-    places = [place for place in undo_order(document.steps) if place not in unsent]
+    places = undo_order(document.steps, document.itinerary)
     return sorted((place for place in places if may_stand(definition, place, document.steps[place])), key=rank)
 
 
@@ -115,10 +114,14 @@ def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:
     """What is under way, but for what is waited for no more when the flow turns: the questions of a scatter, and stops
     that a slip has not been sent to.
     """
-    under_way = [place for place in undo_order(document.steps) if document.steps[place].status is StepStatus.SENT]
+    under_way = [
+        place
+        for place in undo_order(document.steps, document.itinerary)
+        if document.steps[place].status is StepStatus.SENT
+    ]
     steps = definition.steps if definition is not None else {}
     asking = {name for name, step in steps.items() if step.contract is not step.declared}
-    unsent = withdrawn(document.steps)
+    unsent = at_home(document.steps)
     return [place for place in under_way if name_of(place) not in asking and place not in unsent]
 
 

@@ -21,7 +21,7 @@ from ..messages.values import JsonObject
 from .editing import unknown
 from .run import Run, as_json, said
 from .sending import INSTEAD
-from .slip import carried, gone_past, is_slip, unheard
+from .slip import carried, gone_past, is_slip
 
 __all__ = ["MENDS", "Mend"]
 
@@ -109,8 +109,6 @@ def _skip(run: Run, act: Act) -> str | None:
     if isinstance(reply, str):
         return f"the reply is no {node.contract.reply.__name__}: {reply}"
     run.clear_timers(act.step)
-    if is_slip(run) and record.status is StepStatus.SENT:
-        unheard(run, act.step)
     memo: JsonObject = {**run.memo(act.step), "skipped_by": act.by}
     if node.contract is not node.declared:  # a leg of a scatter: its answer is gathered from here
         memo["reply"] = reply

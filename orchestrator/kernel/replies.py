@@ -23,7 +23,7 @@ from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .run import LIVE, Run, as_json, said
 from .sending import Leg, leg_at, plan_retry, send
-from .slip import call_back, is_slip, on_passed, unheard
+from .slip import call_back, is_slip, on_passed
 from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
 
@@ -120,8 +120,6 @@ def _on_step_timer(run: Run, place: str, what: str) -> None:
     record = run.steps[place]
     undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
     leg = leg_at(run, place, undo=undo)
-    if record.status is StepStatus.SENT and is_slip(run):
-        unheard(run, place)
     match what:
         case "retry":
             if not run.stopped:

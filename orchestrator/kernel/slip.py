@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -26,6 +27,7 @@ from .places import name_of, place_of
 from .run import Run
 
 __all__ = [
+    "at_home",
     "call_back",
     "carried",
     "gone_past",
@@ -35,12 +37,9 @@ __all__ = [
     "on_passed",
     "replan",
     "took",
-    "unheard",
-    "withdrawn",
 ]
 
 CARRIED = "carried"
-_SILENT = "silent"
 _TOOK = "took"
 _REPLY = "reply"
 _OUT = frozenset({StepStatus.SENT, StepStatus.DROPPED})
@@ -85,36 +84,32 @@ def took(run: Run, place: str, command: JsonObject) -> None:
     run.remember(place, memo | {_TOOK: command})
 
 
-def unheard(run: Run, place: str) -> None:
-    """An attempt was not answered: the slip may have been sent on from there all the same."""
-    run.remember(place, run.memo(place) | {_SILENT: True})
+def call_back(run: Run, place: str) -> None:
+    """The flow turns at a stop. Behind one that said no nothing has left.
+
+    Behind any other the slip may have been sent on, or may be yet: its command can come to the worker once more. So
+    every stop that was carried counts as reached. The undos, the last stop's first, close their doors one by one.
+    """
+    if run.steps[place].status is StepStatus.REFUSED:
+        _drop(run, place)
+        return
+    for after in _carried_behind(run, place):
+        _doubt(run, after, place)
 
 
 def gone_past(run: Run, place: str) -> None:
-    """A stop counts as done without a report: the slip goes on from home. If an attempt may still send it on, or has,
-    the next stop may have happened, and is asked again.
-    """
-    after = next(iter(_after(run, place)), None)
-    if after is None or not carried(run.steps.get(after, _NEVER)):
-        return
-    if run.memo(place).get(_SILENT):
-        run.clear_timers(after)
-        run.mark(after, StepStatus.FAILED, error=f"stop {place!r} was not waited for")
+    """A stop is done, and the slip is at home. Where it may have been sent on as well, the next stop is asked again."""
+    behind = _carried_behind(run, place)
+    if behind and (run.steps[place].attempt > 1 or "skipped_by" in run.memo(place)):
+        _doubt(run, behind[0], place)
     else:
         _drop(run, place)
 
 
-def call_back(run: Run, place: str) -> None:
-    """A stop did not send the slip on. What was carried behind it has not left, unless an attempt went unheard."""
-    if not run.memo(place).get(_SILENT):
-        _drop(run, place)
-
-
-def withdrawn(steps: Mapping[str, StepRecord]) -> set[str]:
-    """The carried stops that have not left, should the slip be called back now: their stop waits to be tried again."""
-    heard = (each for each in steps.values() if each.status is StepStatus.WAITING)
-    at_home = any(not (each.memo or {}).get(_SILENT) for each in heard)
-    return {place for place, record in steps.items() if at_home and carried(record)}
+def at_home(steps: Mapping[str, StepRecord]) -> set[str]:
+    """The stops that are carried while the slip waits at home to be tried again: nobody waits for them."""
+    waits = any(each.status is StepStatus.WAITING for each in steps.values())
+    return {place for place, record in steps.items() if waits and carried(record)}
 
 
 def on_passed(run: Run, place: str, report: Completed, reply: JsonObject) -> None:
@@ -211,12 +206,19 @@ def _set_timers(run: Run, place: str, step: Step[BaseModel]) -> None:
         run.timers[f"{place}:attempt"] = run.now_ms + to_ms(options.retry.attempt_timeout)
 
 
+def _carried_behind(run: Run, place: str) -> list[str]:
+    return list(takewhile(lambda each: carried(run.steps.get(each, _NEVER)), _after(run, place)))
+
+
+def _doubt(run: Run, place: str, before: str) -> None:
+    """It may have happened."""
+    run.clear_timers(place)
+    run.mark(place, StepStatus.FAILED, error=f"stop {before!r} may have sent the slip on")
+
+
 def _drop(run: Run, place: str) -> None:
     """What was carried behind a stop has not left: nothing was sent, so the first attempt is still to come."""
-    for after in _after(run, place):
-        record = run.steps.get(after)
-        if record is None or not carried(record):
-            break
+    for after in _carried_behind(run, place):
         run.clear_timers(after)
         run.mark(after, StepStatus.DROPPED, memo={})
         run.steps[after] = replace(run.steps[after], attempt=0)

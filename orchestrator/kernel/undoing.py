@@ -27,12 +27,15 @@ or because its parent is unwound."""
 _UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
 
 
-def undo_order(steps: dict[str, StepRecord]) -> list[str]:
+def undo_order(steps: dict[str, StepRecord], itinerary: tuple[str, ...] | None = None) -> list[str]:
     """All places in the order in which they are undone.
 
     First those that never completed (they may have happened; the last to begin first), then the others in reverse
-    order of completion.
+    order of completion. A routing slip's stops follow its itinerary, in whatever order their reports came.
     """
+    if itinerary is not None:
+        way = {place: number for number, place in enumerate(itinerary)}
+        return sorted(steps, key=lambda place: way.get(place, -1), reverse=True)
     last = len(steps) + 1
     ranked = [(record.order or last, began, name) for began, (name, record) in enumerate(steps.items())]
     return [name for _, _, name in sorted(ranked, reverse=True)]
@@ -46,7 +49,7 @@ def unwind(run: Run, places: Iterable[str]) -> bool:
     if any(run.steps[place].status in _IN_FLIGHT for place in places):
         return False
     ahead: list[str] = []
-    for place in undo_order(run.steps):
+    for place in undo_order(run.steps, run.itinerary):
         record = run.steps[place]
         if place not in places or record.undo is None or record.status not in _TO_BEGIN | _UNDOING:
             continue

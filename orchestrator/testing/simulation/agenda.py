@@ -13,6 +13,7 @@ from ....sagas import Event, Saga
 from ....sagas.definition import AnyDefinition
 from ....sagas.policy import to_ms
 from ....sagas.process_manager import ProcessManager
+from ....sagas.routing_slip import RoutingSlip
 from ...codec.entities import encode_entity
 from ...codec.inputs import encode_request
 from ...messages.entities import Published, Rule, SetRules, mailbox_id, table_id
@@ -33,8 +34,14 @@ BAD: Final = "bad"
 
 _ACTS: Final = (
     *(ActName.CANCEL, ActName.CANCEL, ActName.PAUSE, ActName.PAUSE, ActName.RESUME, ActName.RETRY),
-    *(ActName.ABANDON, ActName.SKIP, ActName.WAIVE),
+    *(ActName.ABANDON, ActName.SKIP, ActName.WAIVE, ActName.REVISE),
 )
+
+
+_BRINGS: Final[dict[ActName, JsonObject]] = {
+    ActName.SKIP: {"number": 1},
+    ActName.REVISE: {"ahead": ["step-2", "step-1"]},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,7 @@ class _Maker:
         if isinstance(definition, ProcessManager):
             self._manage(definition, key)
             return
-        assert isinstance(definition, Saga)
+        assert isinstance(definition, Saga | RoutingSlip)
         start = Start(id=self._new_id(), definition=definition.name, key=key, input=self._input(definition, key))
         at = self._at(0.5)
         self._ask(at, start)
@@ -124,7 +131,7 @@ class _Maker:
             by="operator",
             reason="because",
             step=f"step-{drawn.randint(1, 4)}" if name in (ActName.SKIP, ActName.WAIVE) else "",
-            value={"number": 1} if name is ActName.SKIP else None,
+            value=_BRINGS.get(name),
         )
         at = self._at(1.0)
         self._ask(at, asked)
@@ -164,7 +171,7 @@ class _Maker:
         if twice:
             self._ask(self._at(1.0, at), published)
 
-    def _input(self, definition: Saga[Known], key: str) -> JsonObject:
+    def _input(self, definition: AnyDefinition, key: str) -> JsonObject:
         if definition.state is not Known:
             shipped: JsonObject = samples(definition.state)[0]
             return shipped

@@ -5,7 +5,7 @@ A model of its own: it reads definitions and documents, and calls none of the ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from ...messages.document import CauseKind, Document, Status, StepRecord, StepSt
 from ...messages.inputs import Completed, Failed, Refused
 from ...messages.outputs import Outcome
 from .parts import TRIPS
-from .witness import Decided, Evidence
+from .witness import Decided, Evidence, is_sent_on
 
 __all__ = ["blamed", "completed", "late_replies", "paused", "past_pivot", "slept", "width"]
 
@@ -167,18 +167,19 @@ def paused(found: Evidence) -> Iterator[str]:
 
 def late_replies(found: Evidence) -> Iterator[str]:
     """Only the first reply to the newest attempt is applied."""
+    sent_on = {id for id, record in found.commands if is_sent_on(record)}
     for instance, history in found.history.items():
-        yield from _late(instance, history)
+        yield from _late(instance, history, sent_on)
 
 
-def _late(instance: str, history: Sequence[Decided]) -> Iterator[str]:
+def _late(instance: str, history: Sequence[Decided], sent_on: Collection[str]) -> Iterator[str]:
     newest: dict[str, str] = {}
     answered: set[str] = set()
     for record in (decided.record for decided in history):
         message = record.message
         if isinstance(message, Completed | Refused | Failed) and record.outcome is Outcome.APPLIED:
             id = message.command_id
-            if newest.get(id.rpartition("/")[0]) != id:
+            if id not in sent_on and newest.get(id.rpartition("/")[0]) != id:
                 yield f"{instance}: a reply to {id} is applied, which is not the newest attempt"
             if id in answered:
                 yield f"{instance}: a second reply to {id} is applied"

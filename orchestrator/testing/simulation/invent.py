@@ -53,6 +53,7 @@ from .parts import (
     Who,
     cost,
 )
+from .slips import invent_slip
 
 __all__ = ["PEOPLE", "TABLES", "Invented", "invent"]
 
@@ -76,10 +77,12 @@ class Invented:
 
 
 def invent(drawn: random.Random) -> Invented:
-    """Up to two sagas, now and then a process manager, now and then a second version."""
+    """Up to two sagas, now and then a process manager or a routing slip, now and then a second version."""
     sagas: list[AnyDefinition] = [_saga(drawn, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
     if drawn.random() < 0.15:
         sagas.append(invent_manager(drawn, "manager"))
+    if drawn.random() < 0.2:
+        sagas.append(invent_slip(drawn, "slip"))
     newer = [_saga(drawn, "flow-0", 2)] if drawn.random() < 0.2 else []
     return Invented(definitions=(*sagas, *newer), older=tuple(sagas))
 

@@ -23,8 +23,9 @@ from ...ports.log import Record, TopicPartition
 from .agenda import BAD
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
 from .talking import locked, mailed, routed
+from .travelling import travelled
 from .unwinding import compensated, in_order
-from .witness import Evidence, is_garbage
+from .witness import Evidence, is_garbage, is_sent_on
 
 __all__ = ["LAWS", "SENTENCES", "Breach", "Law", "breaches"]
 
@@ -52,6 +53,7 @@ class Law(StrEnum):
     COMPENSATED = "compensated"
     IN_ORDER = "in-order"
     COMPLETED = "completed"
+    TRAVELLED = "travelled"
     PAST_PIVOT = "past-pivot"
     PAUSED = "paused"
     WIDTH = "width"
@@ -79,7 +81,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.AT_HOME: "an instance is decided about only on its own partition (G2)",
     Law.REVISIONS: "in history and state topic revisions grow by one, without a gap (G2)",
     Law.RECOMPUTED: "the history recomputed is the document that is stored (G2, G9)",
-    Law.COMMAND_ONCE: "a command is published once, and exactly those that the history names (G2, G3)",
+    Law.COMMAND_ONCE: "the engine publishes a command once, and exactly those that the history names (G2, G3)",
     Law.TOLD_ONCE: "what one entity says to another arrives once (G2)",
     Law.EVENT_ONCE: "an event that a saga publishes goes out once (G2)",
     Law.ACT_ONCE: "an operator's act is applied once, however often it is sent",
@@ -88,6 +90,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
     Law.IN_ORDER: "undos run in reverse order of completion, unless declared otherwise (G5)",
     Law.COMPLETED: "what is completed was gone through as it is declared",
+    Law.TRAVELLED: "a completed slip was at every stop; one that is taken back leaves no effect, its end first (G5)",
     Law.PAST_PIVOT: "past the pivot nothing before it is under way, and nothing is taken back (G5)",
     Law.PAUSED: "a paused instance sends nothing",
     Law.WIDTH: "no more parts of a collection are under way than is declared",
@@ -224,7 +227,7 @@ def _differences(one: Document, other: Document) -> str:
 
 def _command_once(found: Evidence) -> Iterator[str]:
     sent = Counter(sent.id for history in found.history.values() for decided in history for sent in decided.record.sent)
-    published = Counter(id for id, _ in found.commands)
+    published = Counter(id for id, record in found.commands if not is_sent_on(record))
     for id, count in published.items():
         if count > 1:
             yield f"{id} was published {count} times"
@@ -441,6 +444,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.COMPENSATED: compensated,
     Law.IN_ORDER: in_order,
     Law.COMPLETED: completed,
+    Law.TRAVELLED: travelled,
     Law.PAST_PIVOT: past_pivot,
     Law.PAUSED: paused,
     Law.WIDTH: width,

@@ -21,6 +21,7 @@ from ....sagas.definition import AnyDefinition
 from ....workers import Context, Inbox, Worker
 from ..sample import samples
 from .parts import Told
+from .slips import Turned
 
 __all__ = ["LEDGER", "Effect", "Minds"]
 
@@ -143,6 +144,9 @@ async def _misbehaves(mood: Mood, answer: float, *, first: bool) -> BaseModel | 
 
 
 def _reply(contract: Contract[Any, Any], drawn: random.Random) -> BaseModel:
+    if contract.reply is Turned:
+        onward = drawn.choice((None, None, ["step-2"], ["step-1", "step-2"], []))
+        return Turned(number=drawn.randint(0, 3), onward=onward)
     if contract.reply is Told:
         return Told(number=drawn.randint(0, 3))
     made: BaseModel = contract.reply.model_validate(samples(contract.reply)[0])

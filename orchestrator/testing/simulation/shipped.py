@@ -8,6 +8,7 @@ from typing import Final
 from ....sagas.definition import AnyDefinition
 from ....sagas.examples.flight_search import flight_search
 from ....sagas.examples.invoice_import import invoice_import
+from ....sagas.examples.loan_approval import loan_approval
 from ....sagas.examples.order_checkout import checkout
 from ....sagas.examples.order_fulfilment import order_fulfilment
 from ....sagas.examples.trip_booking import trip_booking
@@ -19,6 +20,7 @@ _SHIPPED: Final[tuple[AnyDefinition, ...]] = (
     checkout,
     flight_search,
     invoice_import,
+    loan_approval,
     order_fulfilment,
     trip_booking,
 )

@@ -206,6 +206,11 @@ def _replies(backwards: Iterable[Record]) -> dict[str, int]:
     return found
 
 
+def is_sent_on(record: Record) -> bool:
+    """True for a command of a routing slip that a worker has written."""
+    return b"/workers/" in header_map(record.headers).get("ce_source", b"")
+
+
 def is_garbage(record: Record) -> bool:
     """True for what ``Fault.POISON`` has written."""
     headers = header_map(record.headers)

@@ -1,0 +1,59 @@
+"""The law of routing slips' ways. Read off the ledger and the recorded changes, never off the kernel's own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ....sagas.definition import AnyDefinition
+from ....sagas.routing_slip import RoutingSlip
+from ...messages.document import Document, Status, StepStatus
+from .witness import Decided, Evidence
+
+__all__ = ["travelled"]
+
+_OVER: Final = frozenset({StepStatus.UNDONE, StepStatus.WAIVED})
+_STANDS: Final = frozenset({StepStatus.DONE, StepStatus.FAILED})
+
+
+def travelled(found: Evidence) -> Iterator[str]:
+    """A completed slip was at every stop; one that is taken back is taken back from its end, and leaves no effect."""
+    done = [effect.effect_key for effect in found.effects if not effect.undo]
+    undone = {effect.effect_key for effect in found.effects if effect.undo and effect.had}
+    for document in found.documents.values():
+        definition = found.registry.find(document.definition, document.version)
+        if not isinstance(definition, RoutingSlip) or document.itinerary is None:
+            continue
+        if document.status is Status.COMPLETED:
+            for place in document.itinerary:
+                record = document.steps.get(place)
+                if record is None or record.status is not StepStatus.DONE:
+                    yield f"{document.id} is completed, and was not at {place}"
+        if document.status is Status.COMPENSATED:
+            for key in done:
+                place = key.removeprefix(f"{document.id}/")
+                if place != key and _undoable(definition, document, place) and key not in undone:
+                    yield f"{document.id} is compensated, and the effect of {place} stands"
+        yield from _backwards(document, definition, found.history.get(document.id, ()))
+
+
+def _undoable(definition: AnyDefinition, document: Document, place: str) -> bool:
+    record = document.steps.get(place)
+    waived = record is not None and record.status is StepStatus.WAIVED
+    return not waived and definition.steps[place.partition("@")[0]].compensation is not None
+
+
+def _backwards(document: Document, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[str]:
+    way = list(document.itinerary or ())
+    status: dict[str, str] = {}
+    for decided in history:
+        for change in decided.record.changes:
+            if change.what not in way:
+                continue
+            status[change.what] = change.after
+            if change.after != StepStatus.UNDO_SENT or change.before not in _STANDS:
+                continue
+            for other in way[way.index(change.what) + 1 :]:
+                stands = status.get(other) in _STANDS and _undoable(definition, document, other)
+                if stands or (status.get(other, "undone") not in _OVER and str(status.get(other)).startswith("undo")):
+                    yield f"{document.id}: the undo of {change.what} begins while {other} behind it is {status[other]}"

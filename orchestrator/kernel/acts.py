@@ -127,7 +127,7 @@ def _cancel(run: Run, act: Act) -> str | None:
     why = f": {act.reason}" if act.reason else ""
     compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
     apply_deferred(run)
-    go_on(run)
+    resume(run)
     return None
 
 

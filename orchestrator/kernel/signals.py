@@ -22,7 +22,7 @@ from ..messages.entities import (
 from ..messages.inputs import Message, Signal
 from ..messages.outputs import Decision, Outcome, Tell, label_of
 from .children import on_child_ended
-from .flow import go_on
+from .flow import go_on, resume
 from .locking import on_deadlocked, on_granted, on_probe
 from .managing import on_managed_event
 from .run import RETENTION, Run
@@ -61,7 +61,9 @@ def on_signal(run: Run, message: Signal) -> bool:
             changed = False
         case _:
             assert_never(message)
-    if changed:
+    if changed and isinstance(message, Unwind):
+        resume(run)  # it ends a pause
+    elif changed:
         go_on(run)
     return changed
 

@@ -22,6 +22,7 @@ from sagaline.orchestrator.messages.inputs import (
     Arrival,
     Completed,
     Failed,
+    JsonObject,
     Message,
     Refused,
     Start,
@@ -34,6 +35,7 @@ from .kernel_kit import REPLIES, check_document, lawful, make_saga
 
 Code = Saga[BaseModel] | None
 PATIENT = timedelta(seconds=20)
+EDITED: JsonObject = {"patch": [{"op": "replace", "path": "/n", "value": 7}]}
 
 
 def _codes(flow: str, undo: str, attempt_timeout: timedelta | None) -> dict[str, Code]:
@@ -224,10 +226,11 @@ class KernelMachine(RuleBasedStateMachine):
                 assert self.apply(moved).outcome is Outcome.IGNORED, "G7: a timer fired that is not set"
                 return
 
-    @rule(act=st.sampled_from([act for act in ActName if act is not ActName.ABANDON]))
+    @rule(act=st.sampled_from([ActName.CANCEL, ActName.PAUSE, ActName.RESUME, ActName.RETRY, ActName.EDIT]))
     def operator(self, act: ActName) -> None:
-        past_pivot = self.live.pivot_passed
-        decision = self.apply(Act(id=self.new_id(), instance="demo/k", act=act))
+        """Acts on one step are kept to their laws elsewhere."""
+        past_pivot, value = self.live.pivot_passed, EDITED if act is ActName.EDIT else None
+        decision = self.apply(Act(id=self.new_id(), instance="demo/k", act=act, value=value))
         if act is ActName.CANCEL and past_pivot and not self.live.status.is_final:
             assert decision.outcome is Outcome.REFUSED, "cancelled past the pivot"
 

@@ -49,7 +49,7 @@ def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(undoing, "_TO_UNDO", frozenset({StepStatus.DONE}))
+    patch.setattr(undoing, "_TO_BEGIN", frozenset({StepStatus.DONE, StepStatus.UNDO_FAILED}))
 
 
 def _claim_compensated_while_an_undo_is_open(patch: pytest.MonkeyPatch) -> None:

@@ -190,9 +190,9 @@ class TestDocument:
             expected = {"403", "500"}
             if path.startswith("/v1"):
                 expected |= {"401", "422"}
-            if "{key}" in path:
-                expected |= {"503"} if "/mailboxes/" in path else {"404", "503"}
-            if method == "post":
+            if path.startswith("/v1/instances/") or "/tables/{name}" in path:
+                expected |= {"404", "503"}
+            if method in ("post", "put"):
                 expected |= {"400", "408", "413", "415", "503"}
                 expected |= {"404"} if "{" in path else set()
                 expected |= {"409"} if "{" in path and "/events/" not in path else set()
@@ -205,7 +205,7 @@ class TestDocument:
 
     def test_bodies_have_schema_and_example(self, document: dict[str, Any]) -> None:
         for path, method, operation in self.operations(document):
-            if method == "post":
+            if method in ("post", "put"):
                 content = operation["requestBody"]["content"]["application/json"]
                 assert content["schema"]["$ref"].endswith("Body"), path
                 assert content["example"], path

@@ -97,7 +97,8 @@ def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> 
 
 def _standing(definition: AnyDefinition | None, document: Document) -> list[str]:
     """In the order in which it would be undone: what is being undone already; what never completed; what is under way,
-    as if it completed in the order in which it was begun; then the others in reverse order of completion.
+    as if it completed in the order in which it was begun; then the others in reverse order of completion. Of a slip: from
+    its end.
     """
 
     def rank(place: str) -> int:
@@ -106,8 +107,9 @@ def _standing(definition: AnyDefinition | None, document: Document) -> list[str]
             return 0
         return 3 if record.order is not None else 2 if record.status is StepStatus.SENT else 1
 
-    places = undo_order(document.steps, document.itinerary)
-    return sorted((place for place in places if may_stand(definition, place, document.steps[place])), key=rank)
+    order = undo_order(document.steps, document.itinerary)
+    places = [place for place in order if may_stand(definition, place, document.steps[place])]
+    return sorted(places, key=rank) if document.itinerary is None else places
 
 
 def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:

@@ -97,8 +97,9 @@ def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> 
 
 def _standing(definition: AnyDefinition | None, document: Document) -> list[str]:
     """In the order in which it would be undone: what is being undone already; what never completed; what is under way,
-    as if it completed in the order in which it was begun; then the others in reverse order of completion. Of a slip: from
-    its end.
+    as if it completed in the order in which it was begun; then the others in reverse order of completion.
+
+    A slip from the end of its itinerary.
     """
 
     def rank(place: str) -> int:

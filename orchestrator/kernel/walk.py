@@ -104,6 +104,8 @@ def _visit(run: Run, node: Node[Any], rounds: tuple[int, ...]) -> bool:
             return all(sequence(run, branch.nodes, rounds) for branch in node.branches if branch.label == label)
         case Loop() if record.status is StepStatus.OPEN:
             return _rounds(run, node, place)
+        case Loop() if record.status is StepStatus.DONE:
+            return _finish_rounds(run, node, place)
         case Parallel() if record.status in (StepStatus.OPEN, StepStatus.DONE):
             return _join(run, node, place)
         case Scatter() if record.status is StepStatus.OPEN:
@@ -130,10 +132,21 @@ def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
     outer = rounds_of(place)
     while run.steps[place].status is StepStatus.OPEN and not run.stopped and not run.again:
         here = int(str(run.memo(place)["rounds"]))
-        if not sequence(run, node.nodes, (*outer, here)):
+        if not _finish_rounds(run, node, place) or not sequence(run, node.nodes, (*outer, here)):
             return False
         next_round(run, place, node)
     return run.steps[place].status is StepStatus.DONE
+
+
+def _finish_rounds(run: Run, node: Loop[Any], place: str) -> bool:
+    """Goes on with branches of former rounds that are not needed and finish all the same. False: it stands still."""
+    if run.definition.tree.forks:
+        over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.OPEN)
+        for number in range(1, over + 1):
+            sequence(run, node.nodes, (*rounds_of(place), number))
+            if run.stopped or run.again:
+                return False
+    return True
 
 
 def _join(run: Run, node: Parallel[Any], place: str) -> bool:

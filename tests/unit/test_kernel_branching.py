@@ -87,6 +87,22 @@ def test_each_round_has_places_of_its_own() -> None:
     assert done.no("last").settle().undone == ("talk/k/poll@2", "talk/k/poll@1")
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_branch_that_is_not_needed_finishes_also_when_its_round_is_over(last: bool) -> None:
+    """In the rounds behind it, and when the loop has ended: all that its branch has is gone through."""
+    left = [1 if last else 2]
+    race = parallel([leg("fast")], [leg("slow"), leg("behind")], need="any", rest="finish", name="race")
+    scene = Scene.start(flow_of(loop(race, while_=lambda s: left[0] > 0, name="again"), leg("last")))
+    left[0] -= 1
+    scene = scene.ok("fast@1")
+    assert (scene.step("again"), scene.step("fast@2")) == (("done", None) if last else ("open", "sent"))
+    behind = scene.ok("slow@1")
+    assert behind.step("behind@1") == "sent"
+    left[0] = 0
+    ended = behind.settle()
+    assert (ended.status, ended.step("behind@1")) == ("completed", "done")
+
+
 def test_a_loop_that_would_go_on_past_its_last_round_fails() -> None:
     """Every round is undone."""
     scene = Scene.start(flow_of(rounds(2))).ok("poll@1").ok("poll@2")

@@ -1,4 +1,4 @@
-"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, says what broke and how to see it."""
+"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, and says how to see again what broke."""
 
 from __future__ import annotations
 

@@ -428,7 +428,6 @@ def _grave(headers: Mapping[str, bytes]) -> tuple[str, int, int]:
 
 
 LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
-    Law.ENDS: _ends,
     Law.ACCEPTED: _accepted,
     Law.ONE_INSTANCE: _one_instance,
     Law.DECIDED_ONCE: _decided_once,
@@ -461,5 +460,6 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.WAKES: _wakes,
     Law.LETS_GO: _lets_go,
     Law.DEAD: _dead,
+    Law.ENDS: _ends,
 }
-"""Every law that is read off the record; ``runs`` is seen by who plays."""
+"""Every law that is read off the record, what tells most first; ``runs`` is seen by who plays."""

@@ -65,27 +65,28 @@ class Operator:
             if status == Status.ATTENTION:
                 document = self._window.document(id)
                 if self._acts[id] < _ACTS_MAX and not waits_for_code(document):  # that goes on by itself
-                    await self._settle(document)
+                    await self._settle(document, drawn)
             elif self.healed and self._window.holds(id, b'"paused":true'):
                 await self._ask(id, ActName.RESUME)
             elif self._window.holds(id, b'"question":'):
                 await self._answer(self._window.document(id))
 
-    async def _settle(self, document: Document) -> None:
+    async def _settle(self, document: Document, drawn: random.Random) -> None:
         attention = document.attention
         if attention is not None and attention.kind is CauseKind.ROUTE:
             for table in TABLES:
                 await self._send(good_rules(table, self._clock.new_id))
         tried = self._acts[document.id]
         place = attention.step if attention is not None else None
+        can_cancel = ActName.CANCEL in case_of(None, document).acts
         if tried < _TRIES:
-            await self._ask(document.id, ActName.RETRY)
+            await self._ask(document.id, ActName.CANCEL if can_cancel and drawn.random() < 0.3 else ActName.RETRY)
         elif failing := [at for at, record in document.steps.items() if record.status is StepStatus.UNDO_FAILED]:
             for at in failing:
                 await self._ask(document.id, ActName.WAIVE, step=at, reason="written off")
         elif place is not None and self._can_skip(document, place) and tried < _ACTS_MAX // 2:
             await self._ask(document.id, ActName.SKIP, step=place, value=self._reply(document, place))
-        elif ActName.CANCEL in case_of(None, document).acts and tried % 2:
+        elif can_cancel and tried % 2:
             await self._ask(document.id, ActName.CANCEL)
         else:
             await self._ask(document.id, ActName.ABANDON)

@@ -23,6 +23,8 @@ __all__ = ["Outcome", "simulate", "simulate_all"]
 
 _CHUNK = 8
 _BREACHES_MAX = 10
+_STEPS_MAX = 500_000
+"""Of the event loop: a run takes some thousand, and one that waits for days some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def simulate(seed: int) -> Outcome:
     _be_quiet()
     play = Play(seed)
     try:
-        run(play.live(), seed=seed)
+        run(play.live(), seed=seed, steps_max=_STEPS_MAX)
         found = play.evidence()
         broken = tuple(breach for breach, _ in zip(breaches(found), range(_BREACHES_MAX), strict=False))
     except Exception as error:

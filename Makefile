@@ -18,7 +18,7 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
 	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
+
+planted: $(VENV)/dev.stamp ## Hunts every planted mistake and writes what found it into docs/simulation.md
+	@$(BIN)/python -m tests.sim.planted_page
 
 graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 	@$(BIN)/python -m tests.repo.graph_page

@@ -541,8 +541,8 @@ WORKERS = (
     _slip(
         "undo on an old knowledge of what was done",
         "workers/sqlite_inbox.py",
-        "        if (found.forward is not None) is not effect.forward_seen:\n            return Applied(Verdict.STALE)\n",
-        "",
+        "        if (found.forward is not None) is not effect.forward_seen:\n",
+        "        if False:\n",
         "effect-once",
     ),
     _slip(

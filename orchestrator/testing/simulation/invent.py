@@ -180,7 +180,7 @@ class _Hand:
 
     def _parallel(self, branches: Sequence[Sequence[AnyNode]]) -> AnyNode:
         drawn = self._drawn
-        need: Literal["all", "any"] | int = drawn.choice(("all", "all", "any", 2))
+        need: Literal["all", "any"] | int = drawn.choice(("all", "any", 2))
         rest: Literal["undo", "finish"] = "undo" if drawn.random() < 0.5 else "finish"
         undo: Literal["reverse", "parallel"] = "reverse" if drawn.random() < 0.5 else "parallel"
         return parallel(*branches, need=need, rest=rest, undo=undo, name=self._name("parallel"))

@@ -59,8 +59,8 @@ _DO: Final = (
     *(Mood.UNWILLING, Mood.UNWILLING, Mood.FLAKY, Mood.FLAKY, Mood.SLOW, Mood.SILENT, Mood.CRASHING, Mood.WRONG),
 )
 _UNDO: Final = (
-    *(Mood.WILLING,) * 10,
-    *(Mood.FLAKY, Mood.FLAKY, Mood.SLOW, Mood.SLOW, Mood.SILENT, Mood.CRASHING, Mood.UNWILLING),
+    *(Mood.WILLING,) * 8,
+    *(Mood.FLAKY, Mood.FLAKY, Mood.SLOW, Mood.SLOW, Mood.SILENT, Mood.CRASHING, Mood.UNWILLING, Mood.UNWILLING),
 )
 
 

@@ -1,0 +1,52 @@
+"""Writes the laws, and which law found each planted mistake after how many seeds, into docs/simulation.md.
+
+``make planted`` runs it: every mistake is hunted anew. A test holds the page to the list of mistakes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from sagaline.orchestrator.testing.simulation.laws import SENTENCES
+from tests.repo.tree import ROOT
+
+from .hunt import SEEDS_MAX, Found, hunt_all
+from .planted import PLANTED
+
+__all__ = ["MARK", "PAGE", "rows", "written"]
+
+PAGE = ROOT / "docs" / "simulation.md"
+MARK = "<!-- laws and planted mistakes; written by `make planted` -->\n"
+_ROW = re.compile(r"^\| ([^|`]+) \| `([a-z-]+)` \| (\d+) \|$", re.M)
+
+
+def rows(page: str) -> list[tuple[str, str, str]]:
+    """Of each mistake on the page its name, the law that found it, and the seeds that it took."""
+    return [(name, law, seeds) for name, law, seeds in _ROW.findall(page)]
+
+
+def written(page: str, found: list[Found]) -> str:
+    """The page with its second part as it must be."""
+    head, mark, _ = page.partition(MARK)
+    assert mark, f"{PAGE.name} has lost the line {MARK}"
+    laws = [f"| `{law.value}` | {sentence} |\n" for law, sentence in SENTENCES.items()]
+    hunted = [f"| {each.name} | `{each.law}` | {each.seeds} |\n" for each in found]
+    return "".join(
+        [
+            head,
+            mark,
+            "\n## The laws\n\n| law | what must hold |\n|---|---|\n",
+            *laws,
+            f"\n## Planted mistakes\n\nEach is found within {SEEDS_MAX} seeds; how many it took, from seed 0 on:\n\n",
+            "| mistake | found by | seeds |\n|---|---|---|\n",
+            *hunted,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    hunted = list(hunt_all([mistake.name for mistake in PLANTED], os.cpu_count() or 1))
+    missed = [each.name for each in hunted if each.law is None]
+    assert not missed, f"not found within {SEEDS_MAX} seeds: {', '.join(missed)}"
+    PAGE.write_text(written(PAGE.read_text(), hunted))

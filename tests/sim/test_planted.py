@@ -1,0 +1,59 @@
+"""Planted mistakes: each still fits the source, and the simulation finds every one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from sagaline.orchestrator.testing.simulation import Law
+from tests.repo.tree import ROOT
+
+from .hunt import SEEDS_MAX, hunt_all, patched
+from .planted import PLANTED, Planted
+from .planted_page import PAGE, rows
+
+CORES = os.cpu_count() or 1
+
+
+def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
+    names = [mistake.name for mistake in PLANTED]
+    assert len(names) >= 40
+    assert len(set(names)) == len(names)
+    assert {law for mistake in PLANTED for law in mistake.laws} <= {law.value for law in Law}
+
+
+@pytest.mark.parametrize("mistake", PLANTED, ids=lambda mistake: mistake.name)
+def test_a_mistake_fits_the_source_exactly_once(mistake: Planted) -> None:
+    """Code that has moved on makes this fail: write the mistake anew."""
+    for edit in mistake.edits:
+        source = (ROOT / edit.file).read_text()
+        assert compile(patched(source, [(edit.old, edit.new)], edit.file), edit.file, "exec")
+
+
+def test_an_edit_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(AssertionError, match="stands there 0 times, not once"):
+        patched("a = 1\n", [("b", "c")], "x.py")
+    with pytest.raises(AssertionError, match="stands there 2 times, not once"):
+        patched("a = a\n", [("a", "c")], "x.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def test_the_simulation_finds_every_mistake() -> None:
+    """Within so many seeds, and by a law that the mistake was meant to break."""
+    wrong = []
+    for mistake, found in zip(PLANTED, hunt_all([each.name for each in PLANTED], CORES), strict=True):
+        if found.law not in mistake.laws:
+            wrong.append(f"{mistake.name}: {found.law or 'nothing'} within {found.seeds} of {SEEDS_MAX} seeds")
+    assert wrong == []
+
+
+def test_the_page_lists_every_mistake_and_law() -> None:
+    """``make planted`` writes it."""
+    listed = rows(PAGE.read_text())
+    assert [row[0] for row in listed] == [mistake.name for mistake in PLANTED]
+    for mistake, row in zip(PLANTED, listed, strict=True):
+        assert row[1] in mistake.laws
+        assert 1 <= int(row[2]) <= SEEDS_MAX
+    assert all(f"`{law.value}`" in PAGE.read_text() for law in Law)

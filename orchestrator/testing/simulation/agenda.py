@@ -155,7 +155,7 @@ class _Maker:
             if event.model is not Happened:
                 body = dict(samples(event.model)[0]) | {"order_id": key}
             if name == STARTS_ON.name or subscription.starts is not None or drawn.random() < 0.6:
-                self._publish(event, key, body, twice=drawn.random() < 0.2)
+                self._publish(event, key, body, twice=drawn.random() < 0.5)
 
     def _publish(self, event: Event[Happened], key: str, body: JsonObject, *, twice: bool) -> None:
         published = Published(

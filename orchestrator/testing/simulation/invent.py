@@ -63,8 +63,8 @@ TABLES: Final = {"table-a": ("left", "right"), "table-b": ("up", "down")}
 
 AnyNode: TypeAlias = Node[Any]
 
-_LEAVES: Final = ("step",) * 9 + ("scatter", "wait", "wait", "sleep", "emit", "ask", "run", "each")
-_BRANCHING: Final = ("parallel", "parallel", "choose", "route", "loop")
+_LEAVES: Final = ("step",) * 9 + ("scatter", "wait", "wait", "sleep", "emit", "ask", "run", "each", "each")
+_BRANCHING: Final = ("parallel", "parallel", "choose", "route", "loop", "loop")
 _IN_CHILD: Final = ("step",) * 6 + ("sleep", "emit", "parallel", "choose")
 
 
@@ -199,7 +199,7 @@ class _Hand:
             name=name,
             locks=f"{drawn.choice(('red', 'blue'))}-{{group}}" if drawn.random() < 0.15 else None,
             expected_within=_span(drawn, 0.2, 1.0) if drawn.random() < 0.15 else None,
-        )(Looks(name, 9 if drawn.random() < 0.04 else -1))
+        )(Looks(name, 9 if drawn.random() < 0.06 else -1))
         if not past_pivot and drawn.random() < 0.8:
             trips_at = 8 if drawn.random() < 0.03 else -1
             made.undo(drawn.choice(UNDO), timeout=_span(drawn, 1.5, 5.0), retry=self._retry(5))(Looks(name, trips_at))
@@ -213,7 +213,7 @@ class _Hand:
             first_delay=first,
             factor=drawn.choice((1.0, 2.0)),
             max_delay=first * 3,
-            attempt_timeout=_span(drawn, 0.4, 1.5) if drawn.random() < 0.4 else None,
+            attempt_timeout=_span(drawn, 0.3, 1.5) if drawn.random() < 0.5 else None,
         )
 
     def _scatter(self) -> AnyNode | None:

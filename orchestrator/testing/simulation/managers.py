@@ -34,7 +34,7 @@ class _Goes:
     ends: str = ""
 
     def next(self, state: Known | None) -> Next[Known]:
-        announce = emit(EVENTS[0], Happens(7), key=EventKey(False), name="announce")
+        announce = emit(EVENTS[1], Happens(7), key=EventKey(False), name="announce")
         if self.ends == "completes":
             return Next.complete(state, emit=[announce])
         if self.ends == "fails":
@@ -74,7 +74,8 @@ def invent_manager(drawn: random.Random, name: str) -> ProcessManager[Known]:
     first: tuple[Step[Known], ...] = (steps[0],) if drawn.random() < 0.5 else ()
     patience_ms = drawn.randint(500, 4_000)
     manager.starts_on(STARTS_ON, key=_Key())(_Starts(_Goes("one", do=first, timer_ms=patience_ms)))
-    manager.on(EVENTS[1], key=_Key(), when="one")(_Hears(_Goes("two", do=(steps[1],), clears=drawn.random() < 0.5)))
+    manager.on(EVENTS[0], key=_Key(), when="one")(_Hears(_Goes("two", do=(steps[1],), clears=drawn.random() < 0.5)))
+    manager.on(EVENTS[0], key=_Key(), when="two")(_Hears(_Goes("two")))
     late = _Goes("two", do=(steps[1],)) if drawn.random() < 0.5 else _Goes("", ends="fails")
     manager.on_timer("patience", when="one")(_Acts(late))
     ends = drawn.choice(("completes", "completes", "fails", ""))

@@ -56,7 +56,8 @@ class Mood(StrEnum):
 
 _DO: Final = (
     *(Mood.WILLING,) * 9,
-    *(Mood.UNWILLING, Mood.UNWILLING, Mood.FLAKY, Mood.FLAKY, Mood.SLOW, Mood.SILENT, Mood.CRASHING, Mood.WRONG),
+    *(Mood.UNWILLING, Mood.UNWILLING, Mood.FLAKY, Mood.FLAKY, Mood.SLOW, Mood.SLOW, Mood.SILENT, Mood.CRASHING),
+    Mood.WRONG,
 )
 _UNDO: Final = (
     *(Mood.WILLING,) * 8,
@@ -131,7 +132,7 @@ async def _misbehaves(mood: Mood, answer: float, *, first: bool) -> BaseModel | 
         case Mood.FLAKY if first:
             raise RuntimeError("it is not in the mood")
         case Mood.SLOW:
-            await asyncio.sleep(answer * 1.5)
+            await asyncio.sleep(answer * 2)
         case Mood.SILENT if answer < 0.6:
             await asyncio.sleep(3_600)
         case Mood.CRASHING if first and answer < 0.3:

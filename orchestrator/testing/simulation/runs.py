@@ -23,7 +23,7 @@ __all__ = ["Outcome", "simulate", "simulate_all"]
 
 _CHUNK = 8
 _BREACHES_MAX = 10
-_STEPS_MAX = 500_000
+_STEPS_MAX = 100_000
 """Of the event loop: a run takes some thousand, and one that waits for days some ten thousand."""
 
 

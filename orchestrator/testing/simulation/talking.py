@@ -33,6 +33,8 @@ def _follow_lock(id: str, history: Sequence[Decided], told: set[str]) -> Iterato
                 if holder not in (None, message.by):
                     yield f"{id} is granted to {message.by}, and {holder} holds it"
                 holder = message.by
+            elif holder in (None, message.by):
+                yield f"{id} is free for {message.by} and not granted"
             elif wants not in waiting:
                 waiting.append(wants)
         elif isinstance(message, Release):

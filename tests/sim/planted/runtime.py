@@ -1,0 +1,134 @@
+"""Mistakes in the engine and the codec: how decisions become records."""
+
+from __future__ import annotations
+
+from .mistake import slip
+
+__all__ = ["RUNTIME"]
+
+RUNTIME = (
+    slip(
+        "drop what one entity tells another",
+        "orchestrator/runtime/deciding.py",
+        "                case Tell(message=message):\n",
+        '                case Tell(message=message) if message.kind == "granted":\n'
+        "                    pass\n"
+        "                case Tell(message=message):\n",
+        "mailed",
+        "locked",
+        "lets-go",
+    ),
+    slip(
+        "decide about a record of another partition",
+        "orchestrator/runtime/deciding.py",
+        "            if record.key and partition_of(record.key, self._setup.partitions) != self._owner.partition:",
+        "            if False:",
+        "at-home",
+    ),
+    slip(
+        "lose a record of another partition",
+        "orchestrator/runtime/deciding.py",
+        "        self._appends.append(Outgoing(record.topic, record.key, record.value, record.headers))\n",
+        "",
+        "accepted",
+        "one-instance",
+        "ends",
+    ),
+    slip(
+        "stand still at a record that was decided about",
+        "orchestrator/runtime/deciding.py",
+        "            self._offset = record.offset + 1\n",
+        "            self._offset = record.offset\n",
+        "decided-once",
+        "runs",
+    ),
+    slip(
+        "decide without the batch whose commit is under way",
+        "orchestrator/runtime/deciding.py",
+        "        if instance in self._below:\n            return self._below[instance]\n",
+        "",
+        "revisions",
+    ),
+    slip(
+        "decide without what the same batch has decided",
+        "orchestrator/runtime/deciding.py",
+        "        if instance in self.changed:\n            return self.changed[instance]\n",
+        "",
+        "revisions",
+        "one-instance",
+    ),
+    slip(
+        "commit a decision without what it sends",
+        "orchestrator/runtime/deciding.py",
+        "        self._appends += outgoing\n",
+        "",
+        "command-once",
+    ),
+    slip(
+        "swallow what cannot be read",
+        "orchestrator/runtime/deciding.py",
+        "                self._dead(record, str(error))\n                continue\n",
+        "                continue\n",
+        "dead",
+    ),
+    slip(
+        "forget the timers of what was just decided",
+        "orchestrator/runtime/processor.py",
+        "            self._timers.replace(instance, document.timers if document else {})\n",
+        "            pass\n",
+        "ends",
+        "not-late",
+    ),
+    slip(
+        "forget the timers when a partition is taken",
+        "orchestrator/runtime/processor.py",
+        "            self._timers.replace(document.id, document.timers)\n",
+        "",
+        "ends",
+        "not-late",
+    ),
+    slip(
+        "leave what waited for code that is here now",
+        "orchestrator/runtime/processor.py",
+        "isinstance(document, Document) and self._waited_for_us(document)",
+        "False",
+        "ends",
+    ),
+    slip(
+        "hand timers out half a second early",
+        "orchestrator/runtime/timers.py",
+        "self._heap[0].due_ms > now_ms:",
+        "self._heap[0].due_ms > now_ms + 500:",
+        "decided-once",
+        "ends",
+        "not-late",
+    ),
+    slip(
+        "decide ahead of the clock",
+        "orchestrator/runtime/processor.py",
+        "            work.tell(self._clock.now_ms())\n            own",
+        "            work.tell(self._clock.now_ms() + 500)\n            own",
+        "not-early",
+    ),
+    slip(
+        "let the time of decisions go back",
+        "orchestrator/runtime/deciding.py",
+        "        self._now_ms = max(self._now_ms, now_ms)\n",
+        "        self._now_ms = now_ms\n",
+        "time",
+    ),
+    slip(
+        "store documents without their timers",
+        "orchestrator/codec/documents.py",
+        "    return _DOCUMENT.dump_json(document)\n",
+        '    return _DOCUMENT.dump_json(document, exclude={"timers"})\n',
+        "recomputed",
+    ),
+    slip(
+        "store documents without the acts that are done",
+        "orchestrator/codec/documents.py",
+        "    return _DOCUMENT.dump_json(document)\n",
+        '    return _DOCUMENT.dump_json(document, exclude={"requests"})\n',
+        "recomputed",
+    ),
+)

@@ -6,6 +6,7 @@ What comes next is derived from the records; there is no cursor to get out of st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -102,10 +103,8 @@ def _visit(run: Run, node: Node[Any], rounds: tuple[int, ...]) -> bool:
         case Choose() | Route() if record.status is StepStatus.DONE:
             label = (record.memo or {}).get("branch")
             return all(sequence(run, branch.nodes, rounds) for branch in node.branches if branch.label == label)
-        case Loop() if record.status is StepStatus.OPEN:
+        case Loop() if record.status in (StepStatus.OPEN, StepStatus.DONE):
             return _rounds(run, node, place)
-        case Loop() if record.status is StepStatus.DONE:
-            return _finish_rounds(run, node, place)
         case Parallel() if record.status in (StepStatus.OPEN, StepStatus.DONE):
             return _join(run, node, place)
         case Scatter() if record.status is StepStatus.OPEN:
@@ -130,23 +129,26 @@ def _to_undo(status: StepStatus) -> bool:
 
 def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
     outer = rounds_of(place)
+    if _lingers(node):
+        over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.OPEN)
+        for earlier in range(1, over + 1):  # a branch of it may go on beside the flow
+            sequence(run, node.nodes, (*outer, earlier))
+            if run.stopped or run.again:
+                return False
     while run.steps[place].status is StepStatus.OPEN and not run.stopped and not run.again:
         here = int(str(run.memo(place)["rounds"]))
-        if not _finish_rounds(run, node, place) or not sequence(run, node.nodes, (*outer, here)):
+        if not sequence(run, node.nodes, (*outer, here)):
             return False
         next_round(run, place, node)
     return run.steps[place].status is StepStatus.DONE
 
 
-def _finish_rounds(run: Run, node: Loop[Any], place: str) -> bool:
-    """Goes on with branches of former rounds that are not needed and finish all the same. False: it stands still."""
-    if run.definition.tree.forks:
-        over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.OPEN)
-        for number in range(1, over + 1):
-            sequence(run, node.nodes, (*rounds_of(place), number))
-            if run.stopped or run.again:
-                return False
-    return True
+@lru_cache(maxsize=4096)
+def _lingers(node: Node[Any]) -> bool:
+    """True when a parallel in it may be done while branches of it end beside the flow."""
+    if isinstance(node, Parallel) and node.options.rest == "finish" and node.options.need < len(node.branches):
+        return True
+    return any(_lingers(inner) for branch in node.branches for inner in branch.nodes)
 
 
 def _join(run: Run, node: Parallel[Any], place: str) -> bool:

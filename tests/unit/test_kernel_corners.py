@@ -23,10 +23,10 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Complet
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Contract, Saga, pivot
-from sagaline.sagas.nodes import each, expect, parallel, scatter, wait
+from sagaline.sagas import Contract, Saga, pivot, step
+from sagaline.sagas.nodes import each, expect, loop, parallel, scatter, wait
 
-from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed
+from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, paid, redeployed
 
 NOW_MS = 1_000_000
 
@@ -201,3 +201,21 @@ def test_the_undo_of_a_collection_finds_the_parts_that_were_begun_again() -> Non
     scene = scene.ok("p", of="part/talk/k/parts~2/0").ok("x").no("c").undo_ok("x")
     assert [(command.instance, command.undo) for command in scene.waiting] == [("part/talk/k/parts~2/0", True)]
     assert scene.undo_ok("p").status is Status.COMPENSATED
+
+
+def test_a_branch_that_ends_beside_the_flow_goes_on_when_its_round_is_over() -> None:
+    """The loop has ended, or is in another round; the branch that was not waited for is gone on with all the same."""
+    known = step(Contract("do-d", Do, Did, queue="q"), into="did", name="d")(lambda s: Do())
+    beside = parallel([leg("a"), leg("b")], known, need="any", rest="finish")
+    saga = flow_of(loop(beside, while_=lambda s: s.did is None), leg("z"))
+    scene = Scene.start(saga).ok("d@1").ok("a@1")
+    assert [command.step for command in scene.waiting] == ["z", "b@1"]
+    assert scene.ok("z").status is Status.RUNNING
+    assert scene.ok("z").ok("b@1").status is Status.COMPLETED
+
+
+def test_a_branch_of_an_earlier_round_goes_on_as_well() -> None:
+    beside = parallel([leg("a"), leg("b")], leg("d"), need="any", rest="finish")
+    saga = flow_of(loop(beside, while_=lambda s: True, rounds_max=3))
+    scene = Scene.start(saga).ok("d@1").ok("a@1")
+    assert {command.step for command in scene.waiting} == {"b@1", "a@2", "d@2"}

@@ -266,7 +266,7 @@ def not_late(found: Evidence) -> Iterator[str]:
                     yield f"timer {message.timer} of {message.instance} fired {late_ms} ms late"
     for entity in (*found.documents.values(), *found.helpers.values()):
         for timer, due_ms in entity.timers.items():
-            if due_ms < found.ended_ms - PROMPT_MS - found.tolerance_ms:
+            if max(due_ms, found.healed_ms) < found.ended_ms - PROMPT_MS - found.tolerance_ms:
                 yield f"timer {timer} of {entity.id} has not fired {found.ended_ms - due_ms} ms after it was due"
 
 

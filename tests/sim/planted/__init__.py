@@ -9,8 +9,9 @@ from .adapter import ADAPTER
 from .kernel import KERNEL
 from .mistake import Edit, Planted
 from .runtime import RUNTIME
+from .slips import SLIPS
 from .workers import WORKERS
 
 __all__ = ["PLANTED", "Edit", "Planted"]
 
-PLANTED = (*KERNEL, *RUNTIME, *WORKERS, *ADAPTER)
+PLANTED = (*KERNEL, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)

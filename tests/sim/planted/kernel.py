@@ -77,8 +77,8 @@ KERNEL = (
     slip(
         "take the reply of any attempt",
         "orchestrator/kernel/replies.py",
-        "    if waits and reply.command_id == command_id(instance, head, undo=undo, attempt=attempt):",
-        "    if waits:",
+        " if waits and reply.command_id == asked else None",
+        " if waits else None",
         "late-reply",
     ),
     slip(

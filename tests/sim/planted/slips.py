@@ -1,0 +1,50 @@
+"""Mistakes in the way of a routing slip: what is handed out, called back, and taken back."""
+
+from __future__ import annotations
+
+from .mistake import slip
+
+__all__ = ["SLIPS"]
+
+SLIPS = (
+    slip(
+        "undo a slip from its beginning",
+        "orchestrator/kernel/undoing.py",
+        "        return sorted(steps, key=lambda place: way.get(place, -1), reverse=True)",
+        "        return sorted(steps, key=lambda place: way.get(place, -1))",
+        "travelled",
+    ),
+    slip(
+        "believe that a failed stop sent nothing on",
+        "orchestrator/kernel/slip.py",
+        "    if run.steps[place].status is StepStatus.REFUSED:",
+        "    if True:",
+        "travelled",
+        "effect-once",
+    ),
+    slip(
+        "forget to go on when a slip comes home",
+        "orchestrator/kernel/travelling.py",
+        "        if record is None or record.status in _AGAIN:",
+        "        if record is None:",
+        "ends",
+        "wakes",
+    ),
+    slip(
+        "take every stop as done",
+        "orchestrator/kernel/travelling.py",
+        "            begin_step(run, place)\n        return",
+        "            begin_step(run, place)\n            return",
+        "travelled",
+        "blamed",
+    ),
+    slip(
+        "send a slip on after a revision",
+        "orchestrator/messages/forwarding.py",
+        "    if revised or not slip.ahead:",
+        "    if not slip.ahead:",
+        "travelled",
+        "effect-once",
+        "compensated",
+    ),
+)

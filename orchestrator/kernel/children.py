@@ -263,11 +263,11 @@ def undo_child(run: Run, place: str) -> None:
     todo = _ints(memo.get("undo_under_way", []))
     run.remember(place, memo | {"undo_under_way": []})
     for index in todo:
-        _undo_part(run, place, node, index, reason)
+        _undo_part(run, place, index, reason)
     _undo_more(run, place, node)
 
 
-def _undo_part(run: Run, place: str, node: Each[Any], index: int, reason: str) -> None:
+def _undo_part(run: Run, place: str, index: int, reason: str) -> None:
     memo = run.memo(place)
     run.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
     _unwind_one(run, place, reason, index, _attempt(run, place, index))
@@ -281,7 +281,7 @@ def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
         if left == 0 or len(under_way) >= node.options.concurrency:
             break
         run.remember(place, memo | {"undo_left": left - 1})
-        _undo_part(run, place, node, left - 1, reason)
+        _undo_part(run, place, left - 1, reason)
     if not _ints(run.memo(place)["undo_under_way"]):
         run.mark(place, StepStatus.UNDONE)
 

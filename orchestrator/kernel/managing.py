@@ -92,7 +92,7 @@ def on_managed_timer(run: Run, name: str) -> None:
         run.deferred = (*run.deferred, kept)
 
 
-def forget_early(document: Document, now_ms: int) -> Decision:
+def forget_early(document: Document) -> Decision:
     """Nobody has started it in time: what was kept is gone, and the history says so."""
     count = len(document.managed.early) if document.managed else 0
     return Decision(document=None, outcome=Outcome.APPLIED, reason=f"{count} early events, and no start came in time")
@@ -186,7 +186,7 @@ def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
         state = None if found.asked.state is None else as_json(found.asked.state)
         if state is None and run.managed.phase is None:
             raise TypeError("a start returns Next(phase, state): without a state nothing is known")
-        sent = [emitted(run, each.name, each) for each in found.asked.emit if isinstance(each, Emit)]
+        sent = [emitted(run, each) for each in found.asked.emit if isinstance(each, Emit)]
     except Exception as error:
         message = f"the handler of {what} raised {said(error)}; deploy a mended one, then retry"
         run.stop(CauseKind.CODE, message, detail=traceback.format_exc())

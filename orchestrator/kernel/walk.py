@@ -176,7 +176,7 @@ def _join(run: Run, node: Parallel[Any], place: str) -> bool:
 
 
 def _emit(run: Run, place: str, node: Emit[Any]) -> None:
-    published = ask(run, place, f"emit {place!r}", lambda: emitted(run, place, node))
+    published = ask(run, place, f"emit {place!r}", lambda: emitted(run, node))
     if isinstance(published, Nothing):
         return
     if len(to_json(published.body)) > run.limits.command_bytes:
@@ -187,7 +187,7 @@ def _emit(run: Run, place: str, node: Emit[Any]) -> None:
     run.tell(published)
 
 
-def emitted(run: Run, place: str, node: Emit[Any]) -> Published:
+def emitted(run: Run, node: Emit[Any]) -> Published:
     """The event of an emit. Raises whatever the author's functions raise, or what they give deserves."""
     model = run.model()
     body, key = node.build(model), node.key(model)

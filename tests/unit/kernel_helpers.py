@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sagaline.orchestrator.kernel import Limits, decide_helper
 from sagaline.orchestrator.messages.helpers import Helper
 from sagaline.orchestrator.messages.inputs import Arrival, Message
-from sagaline.orchestrator.messages.outputs import Answer, Tell
+from sagaline.orchestrator.messages.outputs import Answer, Outcome, Tell
 
 __all__ = ["Told", "told"]
 
@@ -22,10 +22,12 @@ class Told:
     branches: Sequence[str] = ("post", "truck", "ship", "yes", "no")
 
     def hear(self, message: Message, now_ms: int = 1_000, subscribers: Sequence[str] = ()) -> Answer:
-        """A message arrives; what it does is pure, so the same message to the same entity gives the same answer."""
-        arrival = Arrival(message=message, now_ms=now_ms)
-        answer = decide_helper(self.entity, arrival, self.limits, subscribers, self.branches)
-        assert decide_helper(self.entity, arrival, self.limits, subscribers, self.branches) == answer
+        """A message arrives. It is decided twice, and what is not applied leaves the entity alone."""
+        arrival, before = Arrival(message=message, now_ms=now_ms), self.entity
+        answer = decide_helper(before, arrival, self.limits, subscribers, self.branches)
+        assert decide_helper(before, arrival, self.limits, subscribers, self.branches) == answer, "it is not pure"
+        if answer.outcome is not Outcome.APPLIED:
+            assert answer.entity == before, f"{answer.outcome} must leave the entity alone"
         self.entity = answer.entity
         return answer
 

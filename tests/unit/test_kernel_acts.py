@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, model_validator
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.kernel.case import Cancelling, Case, OpenStep, case_of
@@ -24,9 +25,10 @@ from sagaline.orchestrator.messages.inputs import (
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas.nodes import ask, sleep
+from sagaline.sagas import Contract, Saga
+from sagaline.sagas.nodes import ask, scatter, sleep
 
-from .kernel_nodes import HOUR, Did, flow_of, leg, memo_of, outcome_of, timers_of
+from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, memo_of, outcome_of, timers_of
 
 
 def done_a() -> Scene:
@@ -236,3 +238,59 @@ def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() ->
     stuck = done_a().no("b").undo_no("a", "gone")
     assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)
     assert case(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))
+
+
+class Strict(BaseModel):
+    """A form that looks at itself as a whole."""
+
+    n: int = 0
+    inner: Did | None = None
+
+    @model_validator(mode="after")
+    def check(self) -> Strict:
+        if self.n == 1:
+            raise ValueError("one is none")
+        if self.n == 2:
+            raise KeyError("two")
+        return self
+
+
+class Formed(BaseModel):
+    """With a place for it."""
+
+    form: Strict | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"n": 1}, "value: Value error, one is none"),
+        ({"n": 2}, "it raised KeyError: 'two'"),
+        ({"inner": {"ok": 7}}, "inner.ok: Input should be a valid boolean, unable to interpret input"),
+        ({"n": []}, "n: Input should be a valid integer"),
+    ],
+)
+def test_an_answer_that_does_not_fit_says_where(value: Any, said: str) -> None:
+    """The author's validators may raise anything."""
+    form = ask("okay", Strict, question=lambda s: "?", who=lambda s: ["ann"], into="form", due=HOUR)
+    saga = Saga("formed", Formed, flow=[form])
+    refused = Scene.start(saga, {}).answer("okay", value)
+    assert outcome_of(refused) == (Outcome.REFUSED, f"the answer is no Strict: {said}")
+
+
+def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
+    @scatter(Contract("quote", Do, Offer, queue="q"), queues=("q1", "q2"), into="offers", deadline=HOUR, name="ask")
+    def question(s: Talk) -> Do:
+        return Do()
+
+    scene = Scene.start(flow_of(question))
+    one, two = (each.step for each in scene.sent)
+    skipped = scene.act(ActName.SKIP, step=one, value=Offer(price=4), by="ann")
+    assert memo_of(skipped, one) == {"reply": {"price": 4}, "skipped_by": "ann"}
+    assert [each.price for each in skipped.ok(two, Offer(price=5)).state.offers] == [4, 5]
+
+
+def test_what_is_done_and_sends_nothing_leaves_nothing() -> None:
+    slept = Scene.start(flow_of(sleep("doze", HOUR), leg("a"))).advance(HOUR)
+    assert [each.step for each in case(slept).stands] == ["a"]
+    assert case(slept).cancel.stays == ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from datetime import timedelta
 
-from pydantic import BaseModel, Field
+import pytest
+from pydantic import BaseModel, Field, model_validator
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import (
@@ -18,14 +19,17 @@ from sagaline.orchestrator.messages.document import (
 )
 from sagaline.orchestrator.messages.entities import Published
 from sagaline.orchestrator.messages.inputs import (
+    ActName,
     Arrival,
     Failed,
+    Refused,
     Start,
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Publish
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Retry, Saga, Step, step
+from sagaline.sagas.nodes import parallel
 
 from .kernel_nodes import HOUR, Did, Do, Talk, flow_of, leg, memo_of, timers_of
 
@@ -267,3 +271,83 @@ def test_a_retry_leaves_nothing_of_the_attention() -> None:
     done = again.undo_ok("a")
     assert (done.document.steps["a"].error, done.status) == (None, Status.COMPENSATED)
     assert done.document.finished_ms == 0
+
+
+def test_an_undo_that_is_too_large_is_shown_as_an_undo() -> None:
+    """After a mended deploy the retry sends it."""
+
+    def saga(most: int) -> Saga[Talk]:
+        build = step(Contract("do-a", Do, Did, queue="q"), name="a")(lambda s: Do())
+        build.undo(Contract("undo-a", Do, Did, queue="q"))(lambda s: Do(n=10**most))
+        return flow_of(build, leg("b"))
+
+    scene = Scene.start(saga(30)).ok("a")
+    reply = Refused(id="r", instance="talk/k", command_id="talk/k/b/1", reason="no", code="no")
+    found = decide(saga(30), scene.document, Arrival(message=reply, now_ms=0), Limits(command_bytes=20)).document
+    assert found is not None
+    assert found.steps["a"].status is StepStatus.UNDO_FAILED
+    assert found.attention is not None
+    assert (found.attention.kind, found.attention.step, found.attention.message) == (
+        CauseKind.TOO_LARGE,
+        "a",
+        "the command of the undo of step 'a' has 37 bytes, the limit is 20; "
+        "send less (a reference instead of the content), then retry",
+    )
+
+
+class Picky(BaseModel):
+    """A reply that looks at itself as a whole."""
+
+    n: int = 0
+
+    @model_validator(mode="after")
+    def check(self) -> Picky:
+        if self.n == 1:
+            raise ValueError("one is none")
+        if self.n == 2:
+            raise KeyError("two")
+        return self
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_reply_whose_model_raises_stops_the_direction_that_it_is_of(undo: bool) -> None:
+    """With the traceback; what is wrong with the whole of it is an attempt that failed."""
+    build = step(Contract("do-a", Do, Picky, queue="q"), name="a")(lambda s: Do())
+    build.undo(Contract("undo-a", Do, Picky, queue="q"))(lambda s: Do())
+    scene = Scene.start(flow_of(build, leg("b")))
+    scene = scene.ok("a").no("b") if undo else scene
+    stuck = scene.undo_ok("a", {"n": 2}) if undo else scene.ok("a", {"n": 2})
+    assert stuck.step("a") is (StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED)
+    assert stuck.attention is not None
+    assert stuck.attention.message == (
+        "Picky, the reply of step 'a', raised KeyError: 'two'; deploy a mended one, then retry"
+    )
+    assert "in check" in stuck.attention.detail
+    wrong = scene.undo_ok("a", {"n": 1}) if undo else scene.ok("a", {"n": 1})
+    error = "the worker's reply is not a Picky: reply: Value error, one is none"
+    assert wrong.document.steps["a"].error == error
+
+
+def test_a_state_that_is_wrong_as_a_whole_is_named_so() -> None:
+    saga = Saga("picky", Picky, flow=[step(Contract("k", Do, Did, queue="q"), name="k")(lambda s: Do())])
+    start = Start(id="s", definition="picky", key="k", input={"n": 1})
+    reason = decide(saga, None, Arrival(message=start, now_ms=0)).reason
+    assert reason == "the input is not valid: input: Value error, one is none"
+
+
+def test_what_a_lost_branch_has_in_flight_is_given_until_its_deadline() -> None:
+    """Its silence is no failed attempt; elsewhere it is."""
+    patient = impatient("x", attempt=MINUTE)
+    saga = flow_of(parallel(patient, leg("y"), need="any", name="both"), leg("b", timeout=3 * HOUR))
+    lost = Scene.start(saga).ok("y").advance(2 * MINUTE)
+    assert (lost.step("x"), lost.document.steps["x"].attempt) == (StepStatus.SENT, 1)
+    assert lost.advance(HOUR).step("x") is StepStatus.UNDO_SENT
+    needed = Scene.start(saga).advance(MINUTE)
+    assert needed.step("x") is StepStatus.WAITING
+
+
+def test_a_retry_that_was_held_by_a_pause_keeps_the_deadline() -> None:
+    scene = Scene.start(flow_of(impatient())).crash("a").act(ActName.PAUSE).advance(MINUTE)
+    resumed = scene.act(ActName.RESUME)
+    assert resumed.sent[-1].deadline_ms == 3_600_000
+    assert resumed.document.steps["a"].spent == 0

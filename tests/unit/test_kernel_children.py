@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,11 +16,12 @@ from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, pivot
-from sagaline.sagas.nodes import run
+from sagaline.sagas.nodes import parallel, run
 
 from .kernel_nodes import HOUR, Did, Talk, flow_of, leg, memo_of, outcome_of, redeployed, timers_of, told_by
 
 CHILD = "child/talk/k/sub"
+MINUTE = timedelta(minutes=1)
 
 
 def child(*nodes: Node[Talk]) -> Saga[Talk]:
@@ -352,3 +354,67 @@ def test_who_is_undone_already_says_so_again() -> None:
     assert isinstance(told, Tell)
     assert isinstance(told.message, ChildEnded)
     assert (told.message.end, told.message.reason, told.message.index) == (ChildEnd.COMPENSATED, "", None)
+
+
+def test_another_child_is_the_one_that_is_cancelled() -> None:
+    """After a retry the newest attempt is under way, and no other is asked for."""
+    node: Node[Talk] = run(child(), lambda s: Talk(), name="sub", timeout=timedelta(seconds=30))
+    again = Scene.start(flow_of(pivot, node)).no("inner", of=CHILD).retry().advance(timedelta(seconds=30))
+    assert [each.instance for each in told_by(again)] == [f"{CHILD}~2"]
+
+
+def test_the_child_of_a_lost_branch_is_told_that_it_is_not_needed() -> None:
+    node: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
+    scene = Scene.start(flow_of(parallel(leg("a"), node, need="any", name="both"))).ok("a")
+    (told,) = told_by(scene)
+    assert isinstance(told, Unwind)
+    assert told.reason == "its branch is not needed any more"
+    assert scene.ok("inner", of=CHILD).undo_ok("inner", of=CHILD).status is Status.COMPLETED
+
+
+def test_who_is_asked_to_unwind_while_it_does_says_nothing() -> None:
+    """Its end will."""
+    scene = above().cancel()
+    kid = scene.entities[CHILD]
+    asked = Unwind(id="u", instance=CHILD, parent=Parent(instance="talk/k", place="sub", root="talk/k"), reason="no")
+    assert isinstance(kid, Document)
+    again = decide(child(), kid, Arrival(message=asked, now_ms=0))
+    assert (again.document, again.outcome, again.actions) == (kid, Outcome.IGNORED, ())
+
+
+def test_what_is_said_to_an_instance_that_has_ended_changes_nothing() -> None:
+    done = above().ok("inner", of=CHILD).ok("b")
+    late = done.play(ended(ChildEnd.COMPLETED))
+    assert outcome_of(late) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+    assert late.document == done.document
+
+
+def test_an_end_that_comes_while_the_code_is_away_counts_when_it_is_back() -> None:
+    """The next one brings it back by itself."""
+    scene = above()
+    kept = decide(None, scene.document, Arrival(message=ended(ChildEnd.ABANDONED, reason="x"), now_ms=0)).document
+    assert kept is not None
+    assert kept.status is Status.ATTENTION
+    stray = ChildEnded(id="y", instance="talk/k", place="nowhere", index=None, child="c", end=ChildEnd.COMPLETED)
+    back = decide(scene.definition, kept, Arrival(message=stray, now_ms=0))
+    assert (back.outcome, back.document and back.document.status) == (Outcome.APPLIED, Status.COMPENSATING)
+    assert back.document is not None
+    assert back.document.attention is None
+
+
+def test_the_next_question_comes_after_as_long_as_the_first() -> None:
+    """Counted from the end to the timer; never at once."""
+    scene = above().advance(MINUTE / 2).ok("inner", of=CHILD)
+    kid = scene.entities[CHILD]
+    assert isinstance(kid, Document)
+    assert kid.finished_ms == 30_000
+    week_ms = 7 * 24 * 3_600_000
+    fired = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=week_ms + 30_000)
+    kept = decide(child(), kid, Arrival(message=fired, now_ms=week_ms + 40_000)).document
+    assert kept is not None
+    assert kept.timers == {"~retention": 2 * week_ms + 40_000}
+    no_time = replace(kid, timers={"~retention": 30_000})
+    at_once = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=30_000)
+    soon = decide(child(), no_time, Arrival(message=at_once, now_ms=30_000)).document
+    assert soon is not None
+    assert soon.timers == {"~retention": 30_001}

@@ -254,3 +254,19 @@ def test_parts_of_another_kind_stop_the_instance() -> None:
     scene = Scene.start(parts(broken=lambda s: [Part(), Did()]), {})
     assert scene.attention is not None
     assert scene.attention.message.startswith("a part of each 'sub' raised TypeError: it returned a Did; ")
+
+
+def test_parts_of_another_attempt_are_the_ones_that_are_cancelled() -> None:
+    """Past the pivot, when one too many of them fails again."""
+    saga = parts(concurrency=3)
+    stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 3})
+    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    failed = stuck.retry().no("work", of=at(1, 2))
+    assert [each.instance for each in told_by(failed)] == [at(2, 2)]
+
+
+def test_an_undo_that_is_asked_again_gives_its_reason_again() -> None:
+    scene = begun(2).ok("work", of=at(0)).ok("work", of=at(1)).no("last", "no room")
+    answer = ChildEnded(id="x", instance="talk/k", place="sub", index=1, child=at(1), end=ChildEnd.ABANDONED)
+    again = scene.play(answer).retry()
+    assert [each.reason for each in told_by(again) if isinstance(each, Unwind)] == ["no room", "no room"]

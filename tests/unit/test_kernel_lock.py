@@ -129,14 +129,14 @@ def test_a_probe_is_passed_on_to_the_holder_with_this_lock_on_its_path() -> None
 
 def test_a_probe_that_comes_back_to_the_holder_has_found_a_deadlock() -> None:
     """Of the instances on the cycle the one with the greatest id gives way; what only led to the cycle stays out."""
-    lock = held("s/5", "s/2")
-    answer = probe(lock, "s/9", "@lock/w", "s/5", "@lock/x", "s/2")
-    cycle = ("s/5", "@lock/x", "s/2", ID)
-    assert told(answer) == [Deadlocked(id="p/deadlock", instance="s/5", cycle=cycle)]
+    lock = held("5/a", "2/b")
+    answer = probe(lock, "9/c", "@lock/w", "5/a", "@lock/x", "2/b")
+    cycle = ("5/a", "@lock/x", "2/b", ID)
+    assert told(answer) == [Deadlocked(id="p/deadlock", instance="5/a", cycle=cycle)]
     assert (answer.entity, answer.outcome, answer.reason) == (
         lock.entity,
         Outcome.UNCHANGED,
-        "deadlock; s/5 gives way",
+        "deadlock; 5/a gives way",
     )
 
 

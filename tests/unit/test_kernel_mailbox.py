@@ -46,6 +46,14 @@ def test_who_waits_stands_in_the_box() -> None:
     assert answer == Answer(entity=box, outcome=Outcome.APPLIED)
 
 
+def test_an_event_that_nobody_waits_for_makes_a_mailbox() -> None:
+    box = Told()
+    box.hear(published(), now_ms=2_000)
+    kept = KeptEvent(id="e1", body={"cents": 5}, until_ms=2_500, traceparent="00-trace")
+    timers = {"keep": 2_500}
+    assert box.entity == Mailbox(id=ID, event="paid", key="order/7", revision=1, kept=(kept,), timers=timers)
+
+
 def test_who_waits_already_waits_once() -> None:
     """Another place, or another of its events, is another wait."""
     box = waited_for("s/1")

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import EventCame, Published
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
@@ -396,3 +396,59 @@ def test_commands_of_a_process_carry_what_its_state_says() -> None:
             deadline_ms=timers_of(scene)["pick:deadline"],
         ),
     )
+
+
+def test_a_step_that_another_phase_will_take_does_not_hold_back_the_next() -> None:
+    """Each is told when its phase is there."""
+    found = ProcessManager("pm", Order, steps=[pick, pack])
+    found.starts_on(placed, key=lambda e: e.id)(lambda e: Next("both", Order(), do=[pick, pack]))
+    found.on_done(pick, when="later")(lambda s: Next.complete())
+    found.on_done(pack, when="both")(lambda s: Next("later"))
+    scene = Scene.of(found).play(came("placed")).ok("pick")
+    assert (memo_of(scene, "pick"), scene.status) == ({}, Status.RUNNING)
+    assert scene.ok("pack").status is Status.COMPLETED
+
+
+def test_everything_that_came_in_a_pause_is_offered_after_it() -> None:
+    """Also what stands behind an event that nobody takes."""
+    paused = begun().act(ActName.PAUSE).play(came("placed", "placed-2")).play(came("paid"))
+    assert paused.document.managed is not None
+    assert len(paused.document.managed.early) == 2
+    resumed = paused.act(ActName.RESUME)
+    assert resumed.step("pick") is StepStatus.SENT
+    assert resumed.document.managed is not None
+    assert resumed.document.managed.seen == ("placed-1", "placed-2", "paid-1")
+
+
+def test_handlers_are_given_what_the_process_knows() -> None:
+    """Those of events, steps and timers."""
+    by_event = begun(on_paid=lambda s, e: Next(f"paid-{s.n + e.n}")).play(came("paid", n=2))
+    by_step = begun(on_done=lambda s: Next(f"picked-{s.n}")).play(came("paid")).ok("pick")
+    by_timer = begun(on_timer=lambda s: Next(f"late-{s.n}")).advance(HOUR)
+    phases = [scene.document.managed and scene.document.managed.phase for scene in (by_event, by_step, by_timer)]
+    assert phases == ["paid-7", "picked-5", "late-5"]
+
+
+def test_what_a_handler_returns_is_named() -> None:
+    stuck = begun(on_paid=lambda s, e: 5).play(came("paid"))
+    assert stuck.attention is not None
+    assert "TypeError: it returned a int; a handler returns Next(…)" in stuck.attention.message
+
+
+def test_where_no_step_is_on_record_none_can_be_acted_on() -> None:
+    refused = begun().act(ActName.SKIP, step="pick")
+    assert outcome_of(refused) == (Outcome.REFUSED, "it has no step 'pick' on record; there are none")
+
+
+def test_bodies_are_read_by_names_and_aliases() -> None:
+    class Aliased(BaseModel):
+        id: str = Field(alias="orderId")
+
+    event = Event("aliased", Aliased)
+    found = ProcessManager("pm", Order)
+    found.starts_on(event, key=lambda e: e.id)(lambda e: Next("x", Order(id=e.id)))
+    for body in ({"orderId": "7"}, {"id": "7"}):
+        message = EventCame(id="m", instance="pm/k", place="", index=0, event="aliased", event_id="e", body=body)
+        assert Scene.of(found).play(message).state.id == "7"
+        published = Published(id="e", instance="@mailbox/x/y", event="aliased", key="y", body=body, keep_ms=0)
+        assert Registry([found]).subscribers(published) == ("pm/7",)

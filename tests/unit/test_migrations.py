@@ -7,18 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, JsonValue
 
 from sagaline.orchestrator.errors import UnknownInstance
-from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.kernel import Limits, Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga
-from sagaline.sagas.nodes import sleep
+from sagaline.sagas.nodes import parallel, sleep
 
 from .kernel_nodes import Talk, leg
 from .stack import Stack, stack
@@ -150,3 +151,87 @@ async def test_a_node_that_knows_the_version_wakes_what_waited_for_it(tmp_path: 
             {"number": 7},
             StepStatus.SENT,
         )
+
+
+def told(scene: Scene) -> str:
+    """Why it stands; the decision says the same."""
+    assert scene.attention is not None
+    assert scene.last is not None
+    assert (scene.last.outcome, scene.last.reason) == (Outcome.DEFERRED, scene.attention.message)
+    return scene.attention.message
+
+
+def test_why_an_instance_cannot_migrate_is_said_word_for_word(running: Scene) -> None:
+    """To whoever deploys; a later message that is kept says it again."""
+    way = "the migration of 'talk' from version 1 to 2"
+    undeclared = Saga("talk", Longer, version=2, flow=[leg("a", model=Longer)])
+    assert told(_decided(running, undeclared)) == (f"{way} is not declared; deploy version 1, or declare the migration")
+    gone = new(leg("b", model=Longer))
+    stuck = deployed(running, gone).ok("b", {"ok": True})
+    why = f"{way} has no step 'a', which is on record (done); keep the step, or name it in dropped"
+    assert told(stuck) == why
+    late = stuck.advance(timedelta(minutes=1))
+    assert late.last is not None
+    assert late.last.reason == why
+    assert told(deployed(running, new(leg("a", model=Longer), dropped=("b",))).ok("b", {"ok": True})) == (
+        f"{way} drops step 'b', which is sent: nothing would end or undo it; keep it"
+    )
+    undone_by = new(leg("b", model=Longer), dropped=("a",))
+    assert told(deployed(running, undone_by).ok("b")) == (
+        f"{way} drops step 'a', which is done: nothing would end or undo it; keep it"
+    )
+    assert told(deployed(running, new(broken=True)).ok("b")) == (
+        f"{way} raised RuntimeError: not thought of; deploy a mended one"
+    )
+
+
+def _decided(scene: Scene, definition: Saga[Longer]) -> Scene:
+    """By a definition that the registry would not choose."""
+    reply = Completed(id="r", instance=scene.id, command_id=scene.open("b").id, reply={"ok": True})
+    decision = decide(definition, scene.document, Arrival(message=reply, now_ms=0))  # type: ignore[arg-type]
+    assert decision.document is not None
+    return replace(scene, entities={**scene.entities, scene.id: decision.document}, last=decision)
+
+
+def test_a_migration_that_gives_another_model_is_none(running: Scene) -> None:
+    saga = Saga("talk", Longer, version=2, flow=[leg("a", model=Longer), leg("b", model=Longer)])
+    saga.migrate(from_version=1)(lambda before: Talk())  # type: ignore[arg-type,return-value]
+    assert told(deployed(running, saga).ok("b")) == (
+        "the migration of 'talk' from version 1 to 2 raised TypeError: it returned a Talk, not a Longer; "
+        "deploy a mended one"
+    )
+
+
+def test_a_long_reason_is_cut_and_no_more_than_the_limit_is_kept(running: Scene) -> None:
+    """As for code that is away."""
+    reply = Completed(id="r", instance=running.id, command_id=running.open("b").id, reply={"ok": True})
+    arrival = Arrival(message=reply, now_ms=0)
+    definition: Any = new(broken=True)
+    short = decide(definition, running.document, arrival, Limits(detail_chars=20)).document
+    assert short is not None
+    assert short.attention is not None
+    assert short.attention.message == "the migration of 'ta"
+    full = decide(definition, running.document, arrival, Limits(deferred_max=0))
+    assert (full.outcome, full.reason, full.document) == (
+        Outcome.IGNORED,
+        "0 messages wait already",
+        running.document,
+    )
+
+
+def test_timers_of_a_dropped_step_go_with_it(running: Scene) -> None:
+    """Those of others stay."""
+    refused = Scene.start(old(parallel(leg("a", undo=False), leg("b"), need="any", name="both")), {"n": 7})
+    assert refused.timers
+    kept = new(parallel(leg("a", undo=False, model=Longer), leg("b", model=Longer), need="any", name="both"))
+    moved = deployed(refused, kept).crash("a")
+    assert [timer.name for timer in moved.timers] == ["a:retry", "a:deadline", "b:deadline"]
+
+
+def test_a_late_reply_of_an_old_version_says_so(running: Scene) -> None:
+    late = deployed(running, new()).late("a")
+    assert late.last is not None
+    assert late.last.reason == "no open attempt waits for this reply: it is late, a duplicate or stray"
+    ended = running.ok("b")
+    assert ended.late("b").last is not None
+    assert ended.late("b").last.reason == late.last.reason  # type: ignore[union-attr]

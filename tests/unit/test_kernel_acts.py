@@ -6,27 +6,28 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.kernel.case import Cancelling, Case, OpenStep, case_of
 from sagaline.orchestrator.messages.document import (
     Cause,
     CauseKind,
+    Document,
     Status,
     StepStatus,
 )
-from sagaline.orchestrator.messages.entities import Lookup
+from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Lookup, Release
 from sagaline.orchestrator.messages.inputs import (
     Act,
     ActName,
     Arrival,
     TimerFired,
 )
-from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
+from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, Tell
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Contract, Saga
-from sagaline.sagas.nodes import ask, scatter, sleep
+from sagaline.sagas import Contract, Node, Saga, step
+from sagaline.sagas.nodes import ask, run, scatter, sleep
 
 from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, memo_of, outcome_of, timers_of
 
@@ -294,3 +295,74 @@ def test_what_is_done_and_sends_nothing_leaves_nothing() -> None:
     slept = Scene.start(flow_of(sleep("doze", HOUR), leg("a"))).advance(HOUR)
     assert [each.step for each in case(slept).stands] == ["a"]
     assert case(slept).cancel.stays == ()
+
+
+def test_an_abandoned_child_tells_its_parent_with_the_cause() -> None:
+    """What was kept for its code is let go, and its locks are free."""
+    kid = Saga("child", Talk, flow=[leg("x", locks="one"), leg("y")])
+    node: Node[Talk] = run(kid, lambda s: Talk(), name="sub")
+    child = "child/talk/k/sub"
+    scene = Scene.start(flow_of(node)).ok("x", of=child).no("y", "no room", of=child).undo_no("x", of=child)
+    document = scene.entities[child]
+    assert isinstance(document, Document)
+    late = TimerFired(id="t", instance=child, timer="x:deadline", due_ms=0)
+    act = Act(id="r", instance=child, act=ActName.ABANDON)
+    closed = decide(None, replace(document, deferred=(late,)), Arrival(message=act, now_ms=0))
+    assert closed.document is not None
+    assert closed.document.deferred == ()
+    number = document.revision + 1
+    told = ChildEnded(
+        id=f"{child}/~{number}.2",
+        instance="talk/k",
+        place="sub",
+        index=None,
+        child=child,
+        end=ChildEnd.ABANDONED,
+        reason="no room",
+    )
+    assert closed.actions == (
+        Tell(message=Release(id=f"{child}/~{number}.1", instance="@lock/one", by=child)),
+        Tell(message=told),
+    )
+    without_cause = decide(None, replace(document, cause=None), Arrival(message=act, now_ms=0))
+    assert without_cause.actions[1] == Tell(message=replace(told, reason=""))
+
+
+class Named(BaseModel):
+    """By another name in JSON."""
+
+    by: str = Field(alias="acceptedBy")
+
+
+class Accepted(BaseModel):
+    """With a place for it."""
+
+    named: Named | None = None
+
+
+def accepts(into: str | None) -> Saga[Accepted]:
+    accept: Any = step(Contract("accept", Do, Named, queue="q"), into=into, name="accept")(lambda s: Do())
+    accept.undo(Contract("refuse", Do, Did, queue="q"))(lambda s: Do())
+    other: Any = step(Contract("other", Do, Did, queue="q"), name="other")(lambda s: Do())
+    other.undo(Contract("unother", Do, Did, queue="q"))(lambda s: Do())
+    return Saga("accepted", Accepted, flow=[accept, other])
+
+
+@pytest.mark.parametrize("value", [{"acceptedBy": "ann"}, {"by": "ann"}])
+def test_a_reply_given_by_hand_is_read_by_names_and_aliases(value: Any) -> None:
+    """And kept by names; the timers of the step are gone."""
+    skipped = Scene.start(accepts("named"), {}).act(ActName.SKIP, step="accept", value=value)
+    assert skipped.document.state == {"named": {"by": "ann"}}
+    assert sorted(timers_of(skipped)) == ["other:deadline"]
+
+
+def test_a_step_whose_reply_nobody_keeps_is_skipped_without_one() -> None:
+    """One that is given must be right all the same."""
+    scene = Scene.start(accepts(None), {})
+    assert scene.act(ActName.SKIP, step="accept").step("accept") is StepStatus.DONE
+    given = scene.act(ActName.SKIP, step="accept", value={"by": "ann"})
+    assert (given.step("accept"), given.document.state) == (StepStatus.DONE, {"named": None})
+    refused = scene.act(ActName.SKIP, step="accept", value={"x": 1})
+    assert outcome_of(refused) == (Outcome.REFUSED, "the reply is no Named: acceptedBy: Field required")
+    needed = Scene.start(accepts("named"), {}).act(ActName.SKIP, step="accept")
+    assert outcome_of(needed) == (Outcome.REFUSED, "the reply is no Named: acceptedBy: Field required")

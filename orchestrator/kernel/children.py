@@ -19,7 +19,15 @@ from .asking import Nothing, ask
 from .run import Run, as_json
 from .turning import fail
 
-__all__ = ["begin_child", "begin_each", "on_child_ended", "on_child_timer", "undo_child", "unwind_child"]
+__all__ = [
+    "begin_child",
+    "begin_each",
+    "begin_held_parts",
+    "on_child_ended",
+    "on_child_timer",
+    "undo_child",
+    "unwind_child",
+]
 
 _FAILURES_SHOWN = 20
 
@@ -80,6 +88,14 @@ def begin_each(run: Run, place: str, node: Each[Any]) -> None:
     _fill(run, place, node, parts)
 
 
+def begin_held_parts(run: Run, place: str, node: Each[Any]) -> None:
+    """Begins, or begins to undo, what could not while the instance stood still."""
+    if run.steps[place].status is StepStatus.UNDO_SENT:
+        _undo_more(run, place, node)
+    else:
+        _fill(run, place, node, None)
+
+
 def _parts(run: Run, place: str, node: Each[Any]) -> Sequence[BaseModel] | Nothing:
     parts = ask(run, place, f"the parts of each {place!r}", lambda: node.options.of(run.model()))
     count = (run.steps[place].memo or {}).get("count") if place in run.steps else None
@@ -93,11 +109,16 @@ def _changed(now: int, before: object) -> Nothing:
 
 
 def _fill(run: Run, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
-    """Begins parts up to the concurrency, half of it at a time; ends the whole when nothing is under way any more."""
+    """Begins parts up to the concurrency, half of it at a time; ends the whole when nothing is under way any more.
+
+    While the instance stands still no part begins.
+    """
     memo = run.memo(place)
     under_way, todo, first = _ints(memo["under_way"]), _ints(memo["todo"]), _int(memo["next"])
     room = node.options.concurrency - len(under_way)
     more = not memo["closing"] and (todo or first < _int(memo["count"]))
+    if more and run.stopped:
+        return
     if more and (room * 2 > node.options.concurrency or not under_way):
         all_parts = _parts(run, place, node) if parts is None else parts
         if isinstance(all_parts, Nothing):
@@ -278,11 +299,11 @@ def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
     while True:
         memo = run.memo(place)
         left, under_way = _int(memo["undo_left"]), _ints(memo["undo_under_way"])
-        if left == 0 or len(under_way) >= node.options.concurrency:
+        if left == 0 or run.stopped or len(under_way) >= node.options.concurrency:
             break
         run.remember(place, memo | {"undo_left": left - 1})
         _undo_part(run, place, left - 1, reason)
-    if not _ints(run.memo(place)["undo_under_way"]):
+    if left == 0 and not under_way:
         run.mark(place, StepStatus.UNDONE)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ...sagas import Saga
+from ...sagas.nodes import Each
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
+from .children import begin_held_parts
 from .managing import advance_manager
 from .restarting import rewound
 from .run import LIVE, Run
@@ -61,12 +63,14 @@ def _forward(run: Run) -> None:
 
 def resume(run: Run) -> None:
     """Goes on after a pause: first with what came due in it."""
-    _resend_held(run)
+    _do_held(run)
     go_on(run)
 
 
-def _resend_held(run: Run) -> None:
-    """Sends what came due while the instance stood still: waits whose retry timer has gone, locks that were granted."""
+def _do_held(run: Run) -> None:
+    """Does what could not be done while the instance stood still: sends after waits whose retry timer has gone and for
+    locks that were granted, and begins parts.
+    """
     for place, record in list(run.steps.items()):
         if run.stopped:
             return
@@ -76,3 +80,7 @@ def _resend_held(run: Run) -> None:
             send(run, leg_at(run, place, undo=undo), fresh=False)
         elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not run.unwinds(place):
             send(run, leg_of(run.step(place), place, undo=False), fresh=True)
+        elif record.status is StepStatus.UNDO_SENT or (record.status is StepStatus.SENT and not run.unwinds(place)):
+            node = run.node(place)
+            if isinstance(node, Each):
+                begin_held_parts(run, place, node)

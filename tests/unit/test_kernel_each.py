@@ -8,11 +8,11 @@ from pydantic import BaseModel
 
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Unwind
-from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.messages.inputs import ActName, Start
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, pivot, step
-from sagaline.sagas.nodes import each
+from sagaline.sagas.nodes import each, parallel
 
 from .kernel_nodes import Did, Do, memo_of, told_by
 
@@ -270,3 +270,62 @@ def test_an_undo_that_is_asked_again_gives_its_reason_again() -> None:
     answer = ChildEnded(id="x", instance="talk/k", place="sub", index=1, child=at(1), end=ChildEnd.ABANDONED)
     again = scene.play(answer).retry()
     assert [each.reason for each in told_by(again) if isinstance(each, Unwind)] == ["no room", "no room"]
+
+
+def test_no_part_begins_in_a_pause_and_the_next_ones_do_after_it() -> None:
+    """What is under way ends meanwhile; the last end counts in a pause, too."""
+    paused = begun(4).act(ActName.PAUSE).ok("work", of=at(0)).ok("work", of=at(1))
+    assert starts(paused) == []
+    assert (memo_of(paused, "sub")["under_way"], paused.step("sub")) == ([], StepStatus.SENT)
+    resumed = paused.act(ActName.RESUME)
+    assert starts(resumed) == [at(2), at(3)]
+    over = resumed.act(ActName.PAUSE).ok("work", of=at(2)).ok("work", of=at(3))
+    assert (over.step("sub"), over.step("last")) == (StepStatus.DONE, None)
+    assert over.act(ActName.RESUME).step("last") is StepStatus.SENT
+
+
+def test_a_cancel_in_a_pause_undoes_the_parts_that_are_done() -> None:
+    """Also when none is under way."""
+    cancelled = begun(4).act(ActName.PAUSE).ok("work", of=at(0)).ok("work", of=at(1)).cancel()
+    assert [each.instance for each in told_by(cancelled) if isinstance(each, Unwind)] == [at(1), at(0)]
+    assert cancelled.settle().status is Status.COMPENSATED
+
+
+def test_no_part_begins_while_an_operator_must_look() -> None:
+    """After the retry they do."""
+    node = parts(2).flow[0]
+    wrong: list[int] = [0]
+    beside: Any = step(Contract("do-x", Do, Did, queue="q"), name="x")(lambda s: Do(n=1 // wrong[-1]))
+    beside.undo(Contract("undo-x", Do, Did, queue="q"))(lambda s: Do())
+    stuck = Scene.start(Saga("talk", Basket, flow=[parallel(node, beside, name="both")]), {"count": 4})
+    ended = stuck.ok("work", of=at(0)).ok("work", of=at(1))
+    assert (ended.status, starts(ended), memo_of(ended, "sub")["completed"]) == (Status.ATTENTION, [], 2)
+    wrong.append(1)
+    assert starts(ended.retry()) == [at(2), at(3)]
+
+
+def test_no_part_is_undone_in_a_pause_and_the_next_ones_are_after_it() -> None:
+    """Nor does the whole count as undone before."""
+    scene = begun(4).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).ok("work", of=at(3)).no("last")
+    paused = scene.act(ActName.PAUSE).undo_ok("work", of=at(3)).undo_ok("work", of=at(2))
+    assert (told_by(paused), paused.step("sub")) == ([], StepStatus.UNDO_SENT)
+    resumed = paused.act(ActName.RESUME)
+    assert [each.instance for each in told_by(resumed)] == [at(1), at(0)]
+    assert resumed.settle().status is Status.COMPENSATED
+
+
+def other_step(name: str) -> Any:
+    made: Any = step(Contract(f"do-{name}", Do, Did, queue="q"), name=name)(lambda s: Do())
+    made.undo(Contract(f"undo-{name}", Do, Did, queue="q"))(lambda s: Do())
+    return made
+
+
+def test_a_branch_that_was_lost_in_a_pause_begins_no_more_parts() -> None:
+    """What it did is undone after it."""
+    inner = parallel(parts(1).flow[0], other_step("x"), name="inner")
+    saga = Saga("talk", Basket, flow=[parallel(inner, other_step("y"), need="any", name="both")])
+    paused = Scene.start(saga, {}).act(ActName.PAUSE).ok("work", of=at(0)).no("x")
+    resumed = paused.act(ActName.RESUME)
+    assert (resumed.status, starts(resumed)) == (Status.RUNNING, [])
+    ended = resumed.ok("y").settle()
+    assert (ended.status, ended.undone) == (Status.COMPLETED, (f"{at(0)}/work", "talk/k/sub"))

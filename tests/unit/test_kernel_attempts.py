@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field, model_validator
@@ -31,7 +32,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Retry, Saga, Step, step
 from sagaline.sagas.nodes import parallel
 
-from .kernel_nodes import HOUR, Did, Do, Talk, flow_of, leg, memo_of, timers_of
+from .kernel_nodes import HOUR, Did, Do, Talk, flow_of, leg, memo_of, redeployed, timers_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -351,3 +352,36 @@ def test_a_retry_that_was_held_by_a_pause_keeps_the_deadline() -> None:
     resumed = scene.act(ActName.RESUME)
     assert resumed.sent[-1].deadline_ms == 3_600_000
     assert resumed.document.steps["a"].spent == 0
+
+
+def test_what_failed_stands_in_the_record_of_its_step() -> None:
+    """Of a step as of its undo, and the attention names the step."""
+    refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b", "sold out")
+    assert refused.document.steps["b"].error == "sold out"
+    stuck = refused.undo_exhaust("a")
+    assert stuck.document.steps["a"].error == "2 attempts failed; the last: it crashed"
+    assert stuck.attention is not None
+    assert stuck.attention.step == "a"
+    broken = Scene.start(flow_of(leg("a", broken=True)))
+    assert broken.document.steps["a"].error == (
+        "the function of step 'a' raised RuntimeError: a is broken; deploy a mended one, then retry"
+    )
+
+
+def test_a_step_that_needs_an_operator_has_no_timer_left() -> None:
+    """Those of others stay."""
+    waits = Scene.start(flow_of(parallel(leg("a"), leg("b"), name="both"))).crash("a")
+    broken = flow_of(parallel(leg("a", broken=True), leg("b"), name="both"))
+    stuck = redeployed(waits, broken).tick()
+    assert (stuck.status, timers_of(stuck)) == (Status.ATTENTION, {"b:deadline": 60_000})
+
+
+def test_an_error_of_several_lines_is_kept_whole() -> None:
+    def build(s: Talk) -> Do:
+        raise SyntaxError("odd", ("rules.py", 1, 1, "x =", 1, 2))
+
+    odd: Any = step(Contract("odd", Do, Did, queue="q"), name="odd")(build)
+    odd.undo(Contract("unodd", Do, Did, queue="q"))(lambda s: Do())
+    attention = Scene.start(flow_of(odd)).attention
+    assert attention is not None
+    assert attention.message.startswith("the function of step 'odd' raised File \"rules.py\", line 1\n    x =\n")

@@ -62,7 +62,8 @@ def test_a_second_start_with_the_same_input_changes_nothing() -> None:
     """Starting is idempotent by key, whatever the order of the input's fields."""
     run = Play(make_saga())
     run.start({"n": 1, "a": None})
-    assert run.start({"a": None, "n": 1}).outcome is Outcome.UNCHANGED
+    again = run.start({"a": None, "n": 1})
+    assert (again.outcome, again.reason) == (Outcome.UNCHANGED, "started already with this input")
 
 
 def test_a_second_start_with_another_input_is_refused() -> None:

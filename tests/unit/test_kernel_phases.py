@@ -452,3 +452,12 @@ def test_bodies_are_read_by_names_and_aliases() -> None:
         assert Scene.of(found).play(message).state.id == "7"
         published = Published(id="e", instance="@mailbox/x/y", event="aliased", key="y", body=body, keep_ms=0)
         assert Registry([found]).subscribers(published) == ("pm/7",)
+
+
+def test_what_may_have_happened_is_undone_before_what_did() -> None:
+    """Also when it began first."""
+    found = ProcessManager("pm", Order, steps=[pick, pack])
+    found.starts_on(placed, key=lambda e: e.id)(lambda e: Next("both", Order(), do=[pick, pack]))
+    scene = Scene.of(found).play(came("placed")).ok("pack").exhaust("pick")
+    assert [each.step for each in scene.waiting] == ["pick"]
+    assert scene.settle().undone == ("pm/k/pick", "pm/k/pack")

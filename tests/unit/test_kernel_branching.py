@@ -11,11 +11,27 @@ from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Published
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start
+from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Contract, Node, pivot
+from sagaline.sagas import Contract, Node, pivot, step
 from sagaline.sagas.nodes import choose, emit, loop, parallel, scatter, sleep, when
 
-from .kernel_nodes import HOUR, Did, Do, Offer, Paid, Talk, flow_of, leg, memo_of, paid, redeployed, timers_of, told_by
+from .kernel_nodes import (
+    HOUR,
+    Did,
+    Do,
+    Offer,
+    Paid,
+    Talk,
+    flow_of,
+    leg,
+    memo_of,
+    outcome_of,
+    paid,
+    redeployed,
+    timers_of,
+    told_by,
+)
 
 HOUR_MS = 3_600_000
 
@@ -467,3 +483,22 @@ def test_nothing_goes_on_beside_a_branch_that_stopped_the_instance() -> None:
     paused = paused.act(ActName.PAUSE).ok("x").advance(HOUR + timedelta(seconds=1))
     assert (paused.step("doze"), paused.step("last")) == (StepStatus.DONE, None)
     assert paused.act(ActName.RESUME).step("last") is StepStatus.SENT
+
+
+def test_a_loop_goes_on_as_long_as_the_state_says() -> None:
+    """Which it asks before every round."""
+    poll: Any = step(Contract("poll", Do, Did, queue="q"), into="did", name="poll")(lambda s: Do())
+    poll.undo(Contract("unpoll", Do, Did, queue="q"))(lambda s: Do())
+    node: Node[Talk] = loop(poll, while_=lambda s: s.did is None or not s.did.ok, name="again")
+    scene = Scene.start(flow_of(node)).ok("poll@1", Did(ok=False))
+    assert [each.step for each in scene.waiting] == ["poll@2"]
+    assert scene.ok("poll@2", Did(ok=True)).status is Status.COMPLETED
+    assert Scene.start(flow_of(node), {"did": {"ok": True}}).status is Status.COMPLETED
+
+
+def test_what_a_lost_branch_is_doing_cannot_be_skipped() -> None:
+    """It is being taken back."""
+    both = parallel([leg("p"), parallel(leg("x"), leg("y"), name="inner")], leg("q"), need="any", name="all3")
+    in_flight = Scene.start(flow_of(both)).ok("p").no("x")
+    refused = in_flight.act(ActName.SKIP, step="y", value={})
+    assert outcome_of(refused) == (Outcome.REFUSED, "what step 'y' did is being taken back")

@@ -237,7 +237,7 @@ def test_a_retry_past_the_pivot_runs_another_child() -> None:
     (start,) = told_by(again)
     assert isinstance(start, Start)
     assert start.key == "talk/k/sub~2"
-    assert memo_of(again, "sub") == {"child": "child/talk/k/sub~2"}
+    assert (memo_of(again, "sub"), again.document.steps["sub"].spent) == ({"child": "child/talk/k/sub~2"}, 1)
     assert again.ok("inner", of="child/talk/k/sub~2").status is Status.COMPLETED
 
 
@@ -418,3 +418,38 @@ def test_the_next_question_comes_after_as_long_as_the_first() -> None:
     soon = decide(child(), no_time, Arrival(message=at_once, now_ms=30_000)).document
     assert soon is not None
     assert soon.timers == {"~retention": 30_001}
+
+
+def test_a_completed_child_that_is_unwound_lives_again() -> None:
+    """It does not leave in the middle of it, and is kept for its retention afterwards."""
+    turned = above().ok("inner", of=CHILD).advance(MINUTE / 2).no("b", "no room")
+    kid = turned.entities[CHILD]
+    assert isinstance(kid, Document)
+    assert (kid.status, kid.finished_ms, "~retention" in kid.timers) == (Status.COMPENSATING, None, False)
+    assert kid.cause is not None
+    assert (kid.cause.kind, kid.cause.message) == (CauseKind.CANCELLED, "unwound by talk/k: no room")
+    ended_again = turned.undo_ok("inner", of=CHILD).entities[CHILD]
+    assert isinstance(ended_again, Document)
+    assert (ended_again.finished_ms, list(ended_again.timers)) == (30_000, ["~retention"])
+
+
+def test_a_paused_child_that_is_unwound_does_not_stay_paused() -> None:
+    scene = above().act(ActName.PAUSE, of=CHILD).cancel()
+    kid = scene.entities[CHILD]
+    assert isinstance(kid, Document)
+    assert (kid.paused, kid.status) == (False, Status.COMPENSATING)
+
+
+def test_the_completed_child_of_a_lost_branch_is_undone_with_a_reason() -> None:
+    node: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
+    saga = flow_of(parallel([node, leg("x")], leg("y"), need="any", name="both"))
+    scene = Scene.start(saga).ok("inner", of=CHILD).no("x")
+    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"]
+
+
+def test_a_retention_timer_that_is_not_due_says_so() -> None:
+    kid = above().ok("inner", of=CHILD).entities[CHILD]
+    assert isinstance(kid, Document)
+    early = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=kid.timers["~retention"])
+    found = decide(child(), kid, Arrival(message=early, now_ms=early.due_ms - 1))
+    assert (found.document, found.reason) == (kid, "the timer is not set, was moved, or is not due yet")

@@ -329,3 +329,46 @@ def test_a_branch_that_was_lost_in_a_pause_begins_no_more_parts() -> None:
     assert (resumed.status, starts(resumed)) == (Status.RUNNING, [])
     ended = resumed.ok("y").settle()
     assert (ended.status, ended.undone) == (Status.COMPLETED, (f"{at(0)}/work", "talk/k/sub"))
+
+
+def test_an_undo_goes_on_after_a_retry_where_it_stood() -> None:
+    """From the part that could not be undone to the first; those behind it are not asked again."""
+    scene = begun(4, concurrency=1)
+    for index in range(4):
+        scene = scene.ok("work", of=at(index))
+    turned = scene.no("last").undo_ok("work", of=at(3))
+    answer = ChildEnded(id="x", instance="talk/k", place="sub", index=2, child=at(2), end=ChildEnd.ABANDONED)
+    again = turned.play(answer).retry()
+    asked = [each.instance for each in told_by(again)]
+    for index in (2, 1, 0):
+        again = again.undo_ok("work", of=at(index))
+        asked += [each.instance for each in told_by(again)]
+    assert asked == [at(2), at(1), at(0)]
+    assert again.status is Status.COMPENSATED
+    assert again.document.steps["sub"].undo_spent == 1
+
+
+def test_a_retry_begins_what_failed_and_then_what_had_not_begun() -> None:
+    """Each counts as begun once."""
+    saga = parts(concurrency=3)
+    stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 6})
+    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    again = stuck.retry()
+    assert starts(again) == [at(1, 2), at(2, 2), at(3)]
+    assert (memo_of(again, "sub")["next"], again.document.steps["sub"].spent) == (4, 1)
+    done = again.settle()
+    assert (done.status, sorted(done.state.seen)) == (Status.COMPLETED, [0, 10, 20, 30, 40, 50])
+
+
+def test_parts_are_asked_for_once_when_they_begin() -> None:
+    asked: list[int] = []
+    saga = parts(broken=lambda s: asked.append(1) or [Part(n=n) for n in range(s.count)])
+    Scene.start(saga, {"count": 3})
+    assert asked == [1]
+
+
+def test_parts_of_a_lost_branch_are_undone_with_a_reason() -> None:
+    branch = [parts(3).flow[0], other_step("x")]
+    saga = Saga("talk", Basket, flow=[parallel(branch, other_step("y"), need="any", name="both")])
+    scene = Scene.start(saga, {"count": 2}).ok("work", of=at(0)).ok("work", of=at(1)).no("x")
+    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"] * 2

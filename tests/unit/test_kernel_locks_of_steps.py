@@ -193,6 +193,9 @@ def test_who_is_told_of_a_deadlock_gives_way() -> None:
     assert (turned.step("b"), turned.document.steps["b"].error) == (StepStatus.REFUSED, text)
     assert "b:lock" not in timers_of(turned)
     assert told_by(turned) == [Release(id="talk/k/~3.1", instance=LOCK, by="talk/k")]
+    granted = scene.act(ActName.PAUSE).ok("b", of="talk/holder").ok("c", of="talk/holder")
+    late = granted.play(Deadlocked(id="d", instance="talk/k", cycle=cycle))
+    assert late.step("b") is StepStatus.REFUSED
     for over in (turned, scene.cancel()):
         again = over.play(Deadlocked(id="d", instance="talk/k", cycle=cycle))
         assert outcome_of(again)[0] is Outcome.IGNORED

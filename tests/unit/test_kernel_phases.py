@@ -461,3 +461,13 @@ def test_what_may_have_happened_is_undone_before_what_did() -> None:
     scene = Scene.of(found).play(came("placed")).ok("pack").exhaust("pick")
     assert [each.step for each in scene.waiting] == ["pick"]
     assert scene.settle().undone == ("pm/k/pick", "pm/k/pack")
+
+
+def test_a_step_under_way_does_not_hold_back_one_that_has_ended() -> None:
+    """In whatever order they were asked for."""
+    found = ProcessManager("pm", Order, steps=[pick, pack])
+    found.starts_on(placed, key=lambda e: e.id)(lambda e: Next("both", Order(), do=[pick, pack]))
+    found.on_done(pack, when="both")(lambda s: Next("packed"))
+    scene = Scene.of(found).play(came("placed")).ok("pack")
+    assert scene.document.managed is not None
+    assert scene.document.managed.phase == "packed"

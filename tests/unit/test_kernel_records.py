@@ -138,3 +138,10 @@ def test_the_retention_ends_in_nothing() -> None:
     assert gone == Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
     early = decide(ended.definition, ended.document, Arrival(message=fired, now_ms=due_ms - 1))
     assert (early.document, early.outcome) == (ended.document, Outcome.IGNORED)
+
+
+def test_a_decision_about_an_instance_that_has_ended_is_let_go_with_its_reason() -> None:
+    ended = done_a().ok("b")
+    arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
+    found = block(ended.document, arrival, CauseKind.TOO_LARGE, "too large")
+    assert found == Decision(document=ended.document, outcome=Outcome.IGNORED, reason="too large")

@@ -148,7 +148,7 @@ def test_a_key_that_is_no_text_stops_the_instance(key: Any) -> None:
 
 def test_a_sleep_ends_when_its_time_is_over() -> None:
     """A fixed one, or one that the state says; zero ends at once."""
-    for duration in (timedelta(minutes=2), lambda s: timedelta(minutes=2)):
+    for duration in (timedelta(minutes=2), lambda s: timedelta(minutes=s.n + 2)):
         asleep = Scene.start(flow_of(sleep("doze", duration), leg("b")))
         assert timers_of(asleep) == {"doze:due": 120_000}
         assert asleep.step("doze") is StepStatus.OPEN

@@ -170,6 +170,9 @@ def test_why_an_instance_cannot_migrate_is_said_word_for_word(running: Scene) ->
     stuck = deployed(running, gone).ok("b", {"ok": True})
     why = f"{way} has no step 'a', which is on record (done); keep the step, or name it in dropped"
     assert told(stuck) == why
+    retried = stuck.retry()
+    assert retried.last is not None
+    assert (retried.last.outcome, retried.last.reason) == (Outcome.REFUSED, why)
     late = stuck.advance(timedelta(minutes=1))
     assert late.last is not None
     assert late.last.reason == why
@@ -235,3 +238,26 @@ def test_a_late_reply_of_an_old_version_says_so(running: Scene) -> None:
     ended = running.ok("b")
     assert ended.late("b").last is not None
     assert ended.late("b").last.reason == late.last.reason  # type: ignore[union-attr]
+
+
+def test_a_migration_that_raises_has_not_touched_the_state() -> None:
+    """Whatever it did to what it was given."""
+    nested = Saga("talk", Longer, version=2, flow=[leg("a", model=Longer), leg("b", model=Longer)])
+
+    @nested.migrate(from_version=1)
+    def upgrade(before: dict[str, Any]) -> Longer:
+        before["offers"].append({"price": 1})
+        raise ValueError("no")
+
+    scene = Scene.start(old(), {"offers": [{"price": 7}]}).ok("a")
+    stuck = deployed(scene, nested).ok("b")
+    assert stuck.document.state["offers"] == [{"price": 7}]
+
+
+def test_the_limits_hold_for_what_a_migrated_instance_does(running: Scene) -> None:
+    reply = Completed(id="r", instance=running.id, command_id=running.open("b").id, reply={"ok": True})
+    definition: Any = new()
+    moved = decide(definition, running.document, Arrival(message=reply, now_ms=0), Limits(command_bytes=1)).document
+    assert moved is not None
+    assert moved.attention is not None
+    assert (moved.version, moved.attention.kind) == (2, CauseKind.TOO_LARGE)

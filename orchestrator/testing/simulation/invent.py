@@ -237,7 +237,7 @@ class _Hand:
     def _wait(self) -> AnyNode:
         drawn = self._drawn
         expected = [
-            expect(event, key=EventKey(drawn.random() < 0.4), into=self._take("h0", "h1"))
+            expect(event, key=EventKey(drawn.random() < 0.6), into=self._take("h0", "h1"))
             for event in drawn.sample(EVENTS, drawn.choice((1, 1, 2)))
         ]
         return wait(

@@ -221,8 +221,8 @@ KERNEL = (
     slip(
         "leave the first part as it is",
         "orchestrator/kernel/children.py",
-        "        if left == 0 or len(under_way)",
-        "        if left <= 1 or len(under_way)",
+        "        if left == 0 or run.stopped",
+        "        if left <= 1 or run.stopped",
         "compensated",
     ),
     slip(
@@ -369,8 +369,8 @@ KERNEL = (
     slip(
         "ask again what a scatter that is over has asked",
         "orchestrator/kernel/acts.py",
-        " and not _is_out(run, place):",
-        ":",
+        " and not is_slip(run) and not _is_out(run, place)",
+        " and not is_slip(run)",
         "past-pivot",
         "ends",
         "completed",

@@ -135,6 +135,20 @@ class GroupContract(LogHarness):
         await first.close()
         assert await read(await log.subscribe([queue], "workers"), 1) == delivered
 
+    async def test_a_poll_that_is_cancelled_loses_nothing(self, log: Log, topics: Topics) -> None:
+        """Whoever waits for nothing but records may stop waiting, commit what it has, and leave."""
+        queue = topics.commands(QUEUE)
+        first = await log.subscribe([queue], "workers")
+        await self.subscribers(first)
+        waiting = asyncio.create_task(first.poll(max_records=10, timeout=PATIENCE_SECONDS))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await log.append([out(queue, b"k", b"work", 0)])
+        await first.commit({})
+        await first.close()
+        assert [r.value for r in await read(await log.subscribe([queue], "workers"), 1)] == [b"work"]
+
     async def test_a_position_of_a_partition_that_left_is_passed_over(
         self, log: Log, second_log: Log, topics: Topics
     ) -> None:

@@ -166,6 +166,7 @@ KERNEL = (
         "    if done < node.options.need:\n",
         "    if done < 1:\n",
         "completed",
+        "compensated",
     ),
     slip(
         "never be done with an emit",

@@ -178,7 +178,7 @@ class Subscription(Protocol):
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         """As ``Owner.poll``, over all partitions assigned to this member; in order per partition.
 
-        Once it was cancelled, only ``commit`` and ``close`` may follow; what it would have given comes to somebody else.
+        Once cancelled, only ``commit`` and ``close`` may follow; what it would have given comes to somebody else.
 
         Raises:
             LogUnavailable: the log is gone for longer than its deadline; poll again or close.

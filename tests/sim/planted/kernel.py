@@ -352,6 +352,13 @@ KERNEL = (
         "mailed",
     ),
     slip(
+        "publish an event twice",
+        "orchestrator/kernel/mailbox.py",
+        "(*told, Publish(event=message))",
+        "(*told, Publish(event=message), Publish(event=message))",
+        "event-once",
+    ),
+    slip(
         "leave the branches of a round that is over",
         "orchestrator/kernel/walk.py",
         "    if _lingers(node):\n",

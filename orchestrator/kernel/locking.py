@@ -60,8 +60,7 @@ def on_lock_timer(run: Run, place: str) -> None:
     """The lock did not come in time."""
     lock = run.memo(place)["lock"]
     message = f"the lock {lock!r} was not free within {to_ms(run.step(place).options.timeout) / 1000:g} s"
-    release_one(run, place)
-    run.mark(place, StepStatus.REFUSED, error=message)
+    _give_up(run, place, message)
     fail(run, place, CauseKind.LOCK, message)
 
 
@@ -71,12 +70,20 @@ def on_deadlocked(run: Run, message: Deadlocked) -> bool:
     for place, record in list(run.steps.items()):
         if record.status is StepStatus.LOCKING and lock_id(str((record.memo or {}).get("lock"))) in wanted:
             run.timers.pop(f"{place}:lock", None)
-            release_one(run, place)
             text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
-            run.mark(place, StepStatus.REFUSED, error=text)
+            _give_up(run, place, text)
             fail(run, place, CauseKind.DEADLOCK, text)
             return True
     return False
+
+
+def _give_up(run: Run, place: str, error: str) -> None:
+    """The step's command does not leave. One that is tried again may have happened before, and keeps its lock."""
+    if run.steps[place].attempt > 0:
+        run.mark(place, StepStatus.FAILED, error=error)
+        return
+    release_one(run, place)
+    run.mark(place, StepStatus.REFUSED, error=error)
 
 
 def on_probe(run: Run, message: Probe) -> None:

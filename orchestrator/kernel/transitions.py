@@ -25,7 +25,9 @@ _UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
 STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     None: _BEGUN,
     StepStatus.OPEN: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
-    StepStatus.LOCKING: frozenset({StepStatus.SENT, StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.BLOCKED}),
+    StepStatus.LOCKING: frozenset(
+        {StepStatus.SENT, StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}
+    ),
     StepStatus.SENT: frozenset(
         {
             StepStatus.DONE,

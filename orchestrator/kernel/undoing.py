@@ -84,6 +84,9 @@ def _withdraw(run: Run, place: str) -> None:
         case StepStatus.BLOCKED if record.memo and "lock" in record.memo:
             release_one(run, place)
             run.mark(place, StepStatus.DROPPED)
+        case StepStatus.LOCKING if record.attempt > 0:
+            run.clear_timers(place)
+            run.mark(place, StepStatus.FAILED)
         case StepStatus.LOCKING:
             run.clear_timers(place)
             release_one(run, place)

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.messages.document import Document
-from sagaline.orchestrator.messages.inputs import JsonObject, Message
+from sagaline.orchestrator.kernel import Registry, decide
+from sagaline.orchestrator.messages.document import Document, StepStatus
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Message
 from sagaline.orchestrator.messages.outputs import Outcome, Tell
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import parallel
 
 __all__ = [
     "HOUR",
@@ -31,6 +32,7 @@ __all__ = [
     "redeployed",
     "timers_of",
     "told_by",
+    "waiting_again",
 ]
 
 S = TypeVar("S", bound=BaseModel)
@@ -141,3 +143,19 @@ def timers_of(scene: Scene, instance: str | None = None) -> dict[str, int]:
     found = scene.entities[instance or scene.id]
     assert isinstance(found, Document)
     return found.timers
+
+
+def waiting_again() -> tuple[Scene, Document]:
+    """Step ``a`` has timed out, so it may have happened; an operator's retry has begun it again, and it waits for its
+    lock: the instance before the lock answers.
+    """
+
+    def saga(*, broken: bool) -> Saga[Talk]:
+        return flow_of(parallel(leg("a", locks="x"), [leg("c"), leg("b", broken=broken)]))
+
+    scene = redeployed(Scene.start(saga(broken=True)).ok("c").time_out("a"), saga(broken=False))
+    retry = Arrival(message=Act(id="r", instance=scene.id, act=ActName.RETRY), now_ms=scene.now_ms)
+    document = decide(scene.definition, scene.document, retry).document
+    assert document is not None
+    assert document.steps["a"].status is StepStatus.LOCKING
+    return scene, document

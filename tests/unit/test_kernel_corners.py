@@ -8,6 +8,7 @@ from sagaline.orchestrator.kernel import decide, decide_helper
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import (
+    Deadlocked,
     Leave,
     MayLeave,
     Probe,
@@ -19,14 +20,14 @@ from sagaline.orchestrator.messages.entities import (
 )
 from sagaline.orchestrator.messages.helpers import Mailbox
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Saga, pivot, step
 from sagaline.sagas.nodes import each, expect, loop, parallel, scatter, wait
 
-from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, paid, redeployed
+from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
 
 NOW_MS = 1_000_000
 
@@ -219,3 +220,26 @@ def test_a_branch_of_an_earlier_round_goes_on_as_well() -> None:
     saga = flow_of(loop(beside, while_=lambda s: True, rounds_max=3))
     scene = Scene.start(saga).ok("d@1").ok("a@1")
     assert {command.step for command in scene.waiting} == {"b@1", "a@2", "d@2"}
+
+
+def test_a_step_that_may_have_happened_is_undone_also_when_it_waits_for_its_lock_again() -> None:
+    """G5: a cancel finds it waiting; what an earlier attempt did is taken back."""
+    scene, document = waiting_again()
+    cancelled = decide(scene.definition, document, arrival(Act(id="c", instance=scene.id, act=ActName.CANCEL))).document
+    assert cancelled is not None
+    assert cancelled.steps["a"].status is StepStatus.FAILED
+
+
+def test_a_lock_that_does_not_come_again_leaves_a_step_that_may_have_happened() -> None:
+    """Neither at the end of its patience nor for a deadlock does it count as refused."""
+    scene, document = waiting_again()
+    due_ms = document.timers["a:lock"]
+    late = TimerFired(id="t", instance=scene.id, timer="a:lock", due_ms=due_ms)
+    over = decide(scene.definition, document, Arrival(message=late, now_ms=due_ms)).document
+    cycle = (scene.id, "@lock/x", "other/k", "@lock/y")
+    locked = decide(scene.definition, document, arrival(Deadlocked(id="d", instance=scene.id, cycle=cycle))).document
+    assert over is not None
+    assert locked is not None
+    for after in (over, locked):
+        assert after.steps["a"].status is StepStatus.FAILED
+        assert after.steps["a"].undo is not None

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from sagaline.orchestrator.kernel import block
+from sagaline.orchestrator.kernel import block, decide
 from sagaline.orchestrator.kernel.transitions import INSTANCE, STEP
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node
 from sagaline.sagas.nodes import choose, expect, run, scatter, sleep, wait, when
 
 from .kernel_kit import SEEN, Play, make_saga, play
-from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed
+from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
 
 
 def _blocked(run: Play) -> None:
@@ -135,6 +135,12 @@ def _a_lock_is_waited_for() -> None:
     _played(redeployed(unnamed, flow_of(leg("a", locks="one"))).retry())
 
 
+def _a_lock_is_waited_for_again() -> None:
+    scene, document = waiting_again()
+    cancel = Arrival(message=Act(id="c", instance=scene.id, act=ActName.CANCEL), now_ms=scene.now_ms)
+    _saw(*decide(scene.definition, document, cancel).changes)
+
+
 def _a_wait_ends() -> None:
     for past_pivot in (False, True):
         node: Node[Talk] = wait(expect(paid, key=lambda s: "k", into="paid"), timeout=HOUR)
@@ -181,6 +187,7 @@ def _operators_mend() -> None:
 SCENES: list[Callable[[], None]] = [
     _operators_mend,
     _a_lock_is_waited_for,
+    _a_lock_is_waited_for_again,
     _a_wait_ends,
     _a_choice_is_made_later,
     _questions_are_dropped_and_asked_again,

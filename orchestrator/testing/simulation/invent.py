@@ -6,7 +6,7 @@ What is drawn is valid by construction; a draw that the language refuses is a de
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -63,9 +63,9 @@ TABLES: Final = {"table-a": ("left", "right"), "table-b": ("up", "down")}
 
 AnyNode: TypeAlias = Node[Any]
 
-_LEAVES: Final = ("step",) * 9 + ("scatter", "wait", "wait", "sleep", "emit", "ask", "run", "each", "each")
-_BRANCHING: Final = ("parallel", "parallel", "choose", "route", "loop", "loop")
-_IN_CHILD: Final = ("step",) * 6 + ("sleep", "emit", "parallel", "choose")
+_LEAVES: Final = {"scatter": 1, "wait": 2, "sleep": 1, "emit": 1, "ask": 1, "run": 1, "each": 1}
+_FORKS: Final = {"parallel": 2, "choose": 1, "route": 1, "loop": 1}
+_IN_CHILD: Final = {"sleep": 1, "emit": 1, "parallel": 1, "choose": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +76,55 @@ class Invented:
     older: tuple[AnyDefinition, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Taste:
+    """What one seed's definitions are like. Each seed leaves some kinds of nodes out and has more of others, so that
+    those that are there meet; source: Groce et al., "Swarm testing", 2012.
+    """
+
+    leaves: tuple[str, ...]
+    forks: tuple[str, ...]
+    in_child: tuple[str, ...]
+    needs: tuple[Literal["all", "any"] | int, ...]
+    rests: tuple[Literal["undo", "finish"], ...]
+    trips: float
+    locks: float
+    pivots: float
+
+    @classmethod
+    def drawn(cls, drawn: random.Random) -> _Taste:
+        def some(kinds: Mapping[str, int], steps: int) -> tuple[str, ...]:
+            found = [kind for kind, often in kinds.items() for _ in range(often * drawn.choice((0, 1, 1, 4)))]
+            return ("step",) * max(1, min(steps, len(found))) + tuple(found)
+
+        return cls(
+            leaves=some(_LEAVES, 8),
+            forks=some(_FORKS, 2),
+            in_child=some(_IN_CHILD, 5),
+            needs=drawn.choice((("all", "any", 2), ("any",), ("all",), ("any", 2))),
+            rests=drawn.choice((("undo", "finish"), ("undo",), ("finish",))),
+            trips=drawn.choice((0.0, 0.05, 0.3)),
+            locks=drawn.choice((0.0, 0.15, 0.5)),
+            pivots=drawn.choice((0.0, 0.3, 0.8)),
+        )
+
+
 def invent(drawn: random.Random) -> Invented:
     """Up to two sagas, now and then a process manager or a routing slip, now and then a second version."""
-    sagas: list[AnyDefinition] = [_saga(drawn, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
+    taste = _Taste.drawn(drawn)
+    sagas: list[AnyDefinition] = [_saga(drawn, taste, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
     if drawn.random() < 0.15:
         sagas.append(invent_manager(drawn, "manager"))
     if drawn.random() < 0.2:
         sagas.append(invent_slip(drawn, "slip"))
-    newer = [_saga(drawn, "flow-0", 2)] if drawn.random() < 0.2 else []
+    newer = [_saga(drawn, taste, "flow-0", 2)] if drawn.random() < 0.2 else []
     return Invented(definitions=(*sagas, *newer), older=tuple(sagas))
 
 
-def _saga(drawn: random.Random, name: str, version: int) -> AnyDefinition:
-    hand = _Hand(drawn, f"{name}-v{version}" if version > 1 else name, Known, children=True)
+def _saga(drawn: random.Random, taste: _Taste, name: str, version: int) -> AnyDefinition:
+    hand = _Hand(drawn, taste, f"{name}-v{version}" if version > 1 else name, Known)
     flow = hand.flow(drawn.randint(1, 4), past_pivot=False)
-    if drawn.random() < 0.35:
+    if drawn.random() < taste.pivots:
         flow = [*flow, pivot, *hand.flow(drawn.randint(1, 2), past_pivot=True)]
     return Saga(name, Known, version=version, flow=flow, retention=_span(drawn, 3_600, 36_000))
 
@@ -102,8 +136,8 @@ def _span(drawn: random.Random, low: float, high: float) -> timedelta:
 class _Hand:
     """Draws the nodes of one saga: names count on, and no field of the state is filled twice."""
 
-    def __init__(self, drawn: random.Random, saga: str, state: type[Known | Part], *, children: bool) -> None:
-        self._drawn, self._saga, self._state, self._children = drawn, saga, state, children
+    def __init__(self, drawn: random.Random, taste: _Taste, saga: str, state: type[Known | Part]) -> None:
+        self._drawn, self._taste, self._saga, self._state = drawn, taste, saga, state
         self._fields = [name for name in state.model_fields if name[0] == "r" and name[1:].isdigit()]
         self._free = {"answers", "best", "h0", "h1", "form", "child"} & set(state.model_fields)
         self._known: list[str] = []
@@ -114,12 +148,13 @@ class _Hand:
         return [self._node(past_pivot, depth) for _ in range(count)]
 
     def _node(self, past_pivot: bool, depth: int) -> AnyNode:
+        taste = self._taste
         if self._state is Part:
-            kinds: tuple[str, ...] = _IN_CHILD
+            kinds = taste.in_child if depth < 3 else ("step",)
         else:
-            kinds = (*_LEAVES, *_BRANCHING) if depth < 2 else _LEAVES
+            kinds = (*taste.leaves, *taste.forks) if depth < 2 else taste.leaves
         kind = self._drawn.choice(kinds)
-        made = self._leaf(kind, past_pivot) if kind not in _BRANCHING else self._fork(kind, past_pivot, depth)
+        made = self._fork(kind, past_pivot, depth) if kind in _FORKS else self._leaf(kind, past_pivot)
         return made or self._step(past_pivot)
 
     def _leaf(self, kind: str, past_pivot: bool) -> AnyNode | None:
@@ -180,9 +215,8 @@ class _Hand:
 
     def _parallel(self, branches: Sequence[Sequence[AnyNode]]) -> AnyNode:
         drawn = self._drawn
-        need: Literal["all", "any"] | int = drawn.choice(("all", "any", 2))
-        rest: Literal["undo", "finish"] = "undo" if drawn.random() < 0.5 else "finish"
         undo: Literal["reverse", "parallel"] = "reverse" if drawn.random() < 0.5 else "parallel"
+        need, rest = drawn.choice(self._taste.needs), drawn.choice(self._taste.rests)
         return parallel(*branches, need=need, rest=rest, undo=undo, name=self._name("parallel"))
 
     def _step(self, past_pivot: bool) -> Step[Any]:
@@ -197,11 +231,11 @@ class _Hand:
             timeout=_span(drawn, 0.8, 5.0),
             retry=self._retry(3),
             name=name,
-            locks=f"{drawn.choice(('red', 'blue'))}-{{group}}" if drawn.random() < 0.15 else None,
+            locks=f"{drawn.choice(('red', 'blue'))}-{{group}}" if drawn.random() < self._taste.locks else None,
             expected_within=_span(drawn, 0.2, 1.0) if drawn.random() < 0.15 else None,
-        )(Looks(name, 9 if drawn.random() < 0.06 else -1))
+        )(Looks(name, 9 if drawn.random() < self._taste.trips else -1))
         if not past_pivot and drawn.random() < 0.8:
-            trips_at = 8 if drawn.random() < 0.03 else -1
+            trips_at = 8 if drawn.random() < self._taste.trips else -1
             made.undo(drawn.choice(UNDO), timeout=_span(drawn, 1.5, 5.0), retry=self._retry(5))(Looks(name, trips_at))
         return made
 
@@ -266,7 +300,7 @@ class _Hand:
     def _child(self, past_pivot: bool) -> Saga[Part]:
         self._sagas += 1
         name = f"{self._saga}-child-{self._sagas}"
-        hand = _Hand(self._drawn, name, Part, children=False)
+        hand = _Hand(self._drawn, self._taste, name, Part)
         flow = hand.flow(self._drawn.randint(1, 2), past_pivot=False, depth=1)
         if past_pivot and self._drawn.random() < 0.3:
             flow = [*flow, pivot, *hand.flow(1, past_pivot=True, depth=2)]

@@ -79,11 +79,12 @@ class Minds:
         self.healed = False
         self._by_queue: dict[str, dict[str, tuple[Contract[Any, Any], Mood]]] = {}
         drawn = random.Random(f"{seed}/minds")
+        undo = (*_UNDO, *(Mood.UNWILLING,) * 8) if drawn.random() < 0.2 else _UNDO
         for definition in definitions:
             for step in definition.steps.values():
                 self._add(step.contract, drawn, _DO)
                 if step.compensation is not None:
-                    self._add(step.compensation.contract, drawn, _UNDO)
+                    self._add(step.compensation.contract, drawn, undo)
 
     @property
     def queues(self) -> list[str]:

@@ -157,7 +157,7 @@ class Play:
             return
         for fault, rate in _STORM.items():
             if self._random.random() < 0.7:
-                self.faults.set_rate(fault, rate * self._random.uniform(0.2, 2.0))
+                self.faults.set_rate(fault, rate * self._random.choice((0.3, 1.0, 1.0, 3.0)))
 
     def _heal(self) -> None:
         self._healed = self.minds.healed = self.operator.healed = True

@@ -56,6 +56,7 @@ ADAPTER = (
         "orchestrator/testing/memory_owner.py",
         "    for record in state.read(0, len(state.records)):",
         "    for record in state.read(0, len(state.records))[-12:]:",
+        "not-late",
         "ends",
         "one-instance",
         "revisions",

@@ -340,6 +340,7 @@ KERNEL = (
         "orchestrator/kernel/parking.py",
         "    waiting, run.deferred = run.deferred, ()\n",
         "    waiting, run.deferred = (), ()  # type: ignore[var-annotated]\n",
+        "decided-once",
         "wakes",
         "ends",
         "not-late",

@@ -48,6 +48,7 @@ RUNTIME = (
         "        if instance in self._below:\n            return self._below[instance]\n",
         "",
         "revisions",
+        "decided-once",
     ),
     slip(
         "decide without what the same batch has decided",

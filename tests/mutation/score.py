@@ -34,7 +34,7 @@ SURVIVORS = CACHE / "survivors.diff"
 SELECTION = (
     *("tests/unit", "tests/verify/test_scene.py", "tests/examples", "-m", "not slow and not kafka"),
     *(f"--ignore-glob=*/test_{name}*" for name in ("api", "cli", "client", "codec", "inbox", "worker")),
-    *(f"--ignore-glob=*/test_{name}*" for name in ("runtime_engine", "testing_world")),
+    *(f"--ignore-glob=*/test_{name}*" for name in ("every_error", "runtime_engine", "testing_world")),
     "--deselect=tests/unit/test_kernel_table.py::test_no_message_raises_whatever_code_is_deployed",
 )
 """The fast tests that decide something; those of the outer layers call the same functions and only take longer."""

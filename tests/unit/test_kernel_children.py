@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.kernel import decide
-from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.document import Attention, CauseKind, Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Leave, MayLeave, Unwind
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
-from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome, Tell
+from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, pivot
@@ -453,3 +453,27 @@ def test_a_retention_timer_that_is_not_due_says_so() -> None:
     early = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=kid.timers["~retention"])
     found = decide(child(), kid, Arrival(message=early, now_ms=early.due_ms - 1))
     assert (found.document, found.reason) == (kid, "the timer is not set, was moved, or is not due yet")
+
+
+def test_a_child_whose_code_is_not_here_waits_for_it() -> None:
+    """Its parent's code is: this node is older. It stands on record as every instance does."""
+    at = Parent(instance="talk/k", place="sub", root="talk/k")
+    start = Start(id="s", definition="child", key="x", input={"n": 1}, version=3, parent=at, traceparent="00-t")
+    waits = decide(None, None, Arrival(message=start, now_ms=70))
+    why = "'child' version 3 is not deployed here; deploy it"
+    assert (waits.outcome, waits.reason, waits.actions) == (Outcome.DEFERRED, why, ())
+    assert waits.changes == (
+        Change(what="instance", before=None, after="running"),
+        Change(what="instance", before="running", after="attention"),
+    )
+    document = waits.document
+    assert document is not None
+    assert (document.status, document.revision, document.version) == (Status.ATTENTION, 1, 3)
+    assert document.attention == Attention(kind=CauseKind.VERSION, message=why, at_ms=70)
+    assert (document.created_ms, document.updated_ms, document.state) == (70, 70, {"n": 1})
+    begun = decide(child(), None, Arrival(message=start, now_ms=70)).document
+    assert begun is not None
+    assert document.digest == begun.digest
+    unpinned = decide(None, None, Arrival(message=replace(start, version=None), now_ms=70)).document
+    assert unpinned is not None
+    assert unpinned.version == 1

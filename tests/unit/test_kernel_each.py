@@ -339,6 +339,7 @@ def test_an_undo_goes_on_after_a_retry_where_it_stood() -> None:
     turned = scene.no("last").undo_ok("work", of=at(3))
     answer = ChildEnded(id="x", instance="talk/k", place="sub", index=2, child=at(2), end=ChildEnd.ABANDONED)
     again = turned.play(answer).retry()
+    assert memo_of(again, "sub")["undo_left"] == 2
     asked = [each.instance for each in told_by(again)]
     for index in (2, 1, 0):
         again = again.undo_ok("work", of=at(index))

@@ -33,7 +33,7 @@ def event(box: str, index: int, *, body: Any = None, place: str = "wait", id: st
 def two_events(need: Any = "all", on_timeout: Any = "fail") -> Scene:
     """Waits for two events under two keys; the first is kept in the state."""
     node: Node[Talk] = wait(
-        expect(paid, key=lambda s: "one", into="paid"),
+        expect(paid, key=lambda s: ("one", "other")[s.n], into="paid"),
         expect(paid, key=lambda s: "two"),
         timeout=HOUR,
         need=need,

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from difflib import ndiff
+from difflib import unified_diff
 from pathlib import Path
 
 from tests.mutation.session import Session, Verdict, run_session
@@ -101,7 +101,7 @@ def diffs(mutants: Iterable[Mutant], verdicts: Mapping[str, Verdict]) -> str:
         body = mutant.name.rpartition(".")[2]
         known = bodies.setdefault(mutant.file, _bodies(TREE / mutant.file))
         true = known[f"{body.partition('__mutmut')[0]}__mutmut_orig"]
-        lines = [line for line in ndiff(true[1:], known[body][1:]) if line[0] in "-+"]
+        lines = list(unified_diff(true[1:], known[body][1:], n=0, lineterm=""))[3:]
         shown.append("\n".join([f"# {verdicts[mutant.name]}: {mutant.module} {body}", *lines, ""]))
     return "\n".join(shown)
 

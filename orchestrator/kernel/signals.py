@@ -62,7 +62,7 @@ def on_signal(run: Run, message: Signal) -> bool:
         case _:
             assert_never(message)
     if changed and isinstance(message, Unwind):
-        resume(run)  # it ends a pause
+        resume(run)  # it may have stood still
     elif changed:
         go_on(run)
     return changed

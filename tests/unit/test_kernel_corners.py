@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from sagaline.orchestrator.kernel import decide, decide_helper
 from sagaline.orchestrator.kernel.recompute import recompute
@@ -243,3 +244,17 @@ def test_a_lock_that_does_not_come_again_leaves_a_step_that_may_have_happened() 
     for after in (over, locked):
         assert after.steps["a"].status is StepStatus.FAILED
         assert after.steps["a"].undo is not None
+
+
+def test_who_turns_an_instance_that_stood_still_sends_what_came_due_meanwhile() -> None:
+    """The next attempt of a branch's undo came due in the pause; without it the undo would wait for its deadline."""
+    saga = flow_of(parallel([leg("a"), leg("x")], leg("b", undo=False), need="any"), leg("c", undo=False))
+    scene = Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_crash("a")
+    scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
+    assert scene.step("a") is StepStatus.UNDO_WAITING
+    parent = Parent(instance="outer/k", place="run", root="outer/k")
+    unwind = Unwind(id="u", instance=scene.id, parent=parent, reason="")
+    for turns in (Act(id="c", instance=scene.id, act=ActName.CANCEL), unwind):
+        document = decide(scene.definition, scene.document, arrival(turns)).document
+        assert document is not None
+        assert document.steps["a"].status is StepStatus.UNDO_SENT

@@ -159,6 +159,7 @@ class _Maker:
                 self._publish(event, key, body, twice=drawn.random() < 0.5)
 
     def _publish(self, event: Event[Happened], key: str, body: JsonObject, *, twice: bool) -> None:
+        keep_seconds = min(event.keep.total_seconds(), 5.0)
         published = Published(
             id=self._new_id(),
             instance=mailbox_id(event.name, key),
@@ -170,7 +171,8 @@ class _Maker:
         at = self._at(1.0)
         self._ask(at, published)
         if twice:
-            self._ask(self._at(1.0, at), published)
+            forgotten = at + keep_seconds + 0.2 if self._drawn.random() < 0.5 else at
+            self._ask(self._at(1.0, forgotten), published)
 
     def _input(self, definition: AnyDefinition, key: str) -> JsonObject:
         if definition.state is not Known:

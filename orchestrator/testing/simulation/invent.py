@@ -94,7 +94,7 @@ class _Taste:
     @classmethod
     def drawn(cls, drawn: random.Random) -> _Taste:
         def some(kinds: Mapping[str, int], steps: int) -> tuple[str, ...]:
-            found = [kind for kind, often in kinds.items() for _ in range(often * drawn.choice((0, 1, 1, 4)))]
+            found = [kind for kind, often in kinds.items() for _ in range(often * drawn.choice((0, 0, 1, 5)))]
             return ("step",) * max(1, min(steps, len(found))) + tuple(found)
 
         return cls(
@@ -103,9 +103,9 @@ class _Taste:
             in_child=some(_IN_CHILD, 5),
             needs=drawn.choice((("all", "any", 2), ("any",), ("all",), ("any", 2))),
             rests=drawn.choice((("undo", "finish"), ("undo",), ("finish",))),
-            trips=drawn.choice((0.0, 0.05, 0.3)),
+            trips=drawn.choice((0.0, 0.1, 0.4)),
             locks=drawn.choice((0.0, 0.15, 0.5)),
-            pivots=drawn.choice((0.0, 0.3, 0.8)),
+            pivots=drawn.choice((0.0, 0.3, 0.9)),
         )
 
 
@@ -113,7 +113,7 @@ def invent(drawn: random.Random) -> Invented:
     """Up to two sagas, now and then a process manager or a routing slip, now and then a second version."""
     taste = _Taste.drawn(drawn)
     sagas: list[AnyDefinition] = [_saga(drawn, taste, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
-    if drawn.random() < 0.15:
+    if drawn.random() < 0.2:
         sagas.append(invent_manager(drawn, "manager"))
     if drawn.random() < 0.2:
         sagas.append(invent_slip(drawn, "slip"))

@@ -76,9 +76,11 @@ class Minds:
     def __init__(self, seed: int, definitions: Iterable[AnyDefinition], *, patient: bool = True) -> None:
         self._seed, self._patient = seed, patient
         self._calls: Counter[tuple[str, bool]] = Counter()
+        self._uneven_seconds = 0.0
         self.healed = False
         self._by_queue: dict[str, dict[str, tuple[Contract[Any, Any], Mood]]] = {}
         drawn = random.Random(f"{seed}/minds")
+        self._uneven_seconds = drawn.choice((0.0, 0.05, 0.4))
         undo = (*_UNDO, *(Mood.UNWILLING,) * 8) if drawn.random() < 0.2 else _UNDO
         for definition in definitions:
             for step in definition.steps.values():
@@ -116,6 +118,8 @@ class Minds:
             self._calls[key] += 1
             drawn = random.Random(f"{self._seed}/{ctx.effect_key}/{ctx.undo}")
             answer, often = drawn.random(), drawn.randint(1, 2)
+            if self._uneven_seconds:
+                await asyncio.sleep(drawn.random() * self._uneven_seconds)
             ctx.execute(_INSERT, (ctx.effect_key, ctx.undo, ctx.forward is not None))
             if mood is Mood.UNWILLING and answer < 0.5 and not (self.healed and ctx.undo):
                 return Rejected("it will not do that", code="unwilling")

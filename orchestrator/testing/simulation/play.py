@@ -52,7 +52,7 @@ _STORM: Final[Mapping[Fault, float]] = {
     Fault.DELAY: 0.10,
     Fault.LOSE: 0.03,
     Fault.UNANSWERED: 0.04,
-    Fault.LATE: 0.04,
+    Fault.LATE: 0.06,
     Fault.DOUBLE: 0.05,
     Fault.TORN: 0.03,
     Fault.REORDER: 0.05,
@@ -157,7 +157,7 @@ class Play:
             return
         for fault, rate in _STORM.items():
             if self._random.random() < 0.7:
-                self.faults.set_rate(fault, rate * self._random.choice((0.3, 1.0, 1.0, 3.0)))
+                self.faults.set_rate(fault, rate * self._random.choice((0.3, 1.0, 1.0, 4.0)))
 
     def _heal(self) -> None:
         self._healed = self.minds.healed = self.operator.healed = True

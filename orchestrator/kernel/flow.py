@@ -11,7 +11,7 @@ from .children import begin_held_parts
 from .managing import advance_manager
 from .restarting import rewound
 from .run import LIVE, Run
-from .sending import leg_at, leg_of, send
+from .sending import leg_at, leg_of, send, send_again
 from .travelling import advance_slip
 from .undoing import unwind
 from .walk import sequence
@@ -77,7 +77,7 @@ def _do_held(run: Run) -> None:
         undo = record.status is StepStatus.UNDO_WAITING
         held = undo or (record.status is StepStatus.WAITING and not run.unwinds(place))
         if held and f"{place}:retry" not in run.timers:
-            send(run, leg_at(run, place, undo=undo), fresh=False)
+            send_again(run, leg_at(run, place, undo=undo))
         elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not run.unwinds(place):
             send(run, leg_of(run.step(place), place, undo=False), fresh=True)
         elif record.status is StepStatus.UNDO_SENT or (record.status is StepStatus.SENT and not run.unwinds(place)):

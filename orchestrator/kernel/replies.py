@@ -22,7 +22,7 @@ from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .run import LIVE, Run, as_json, said
-from .sending import Leg, leg_at, plan_retry, send
+from .sending import Leg, leg_at, plan_retry, send_again
 from .slip import call_back, is_slip, on_passed
 from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
@@ -123,7 +123,7 @@ def _on_step_timer(run: Run, place: str, what: str) -> None:
     match what:
         case "retry":
             if not run.stopped:
-                send(run, leg, fresh=False)
+                send_again(run, leg)
         case "attempt":
             if leg.undo or not run.unwinds(place):  # what a cancel found in flight is given until its deadline
                 _attempt_failed(run, leg, "no answer in time")

@@ -22,10 +22,11 @@ from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
 from .asking import Nothing, ask, block
 from .run import Run
-from .slip import hand_on, is_slip, kept, took
+from .slip import hand_on, is_behind, is_slip, kept, took
 
-__all__ = ["INSTEAD", "Leg", "leg_at", "leg_of", "plan_retry", "send"]
+__all__ = ["INSTEAD", "Leg", "leg_at", "leg_of", "plan_retry", "send", "send_again"]
 
+_BEHIND_MS = 1_000
 INSTEAD = "undo_instead"
 """Where a place remembers the command that an operator has given for its undo."""
 
@@ -148,6 +149,14 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             generation=run.steps[leg.step].generation,
         )
     )
+
+
+def send_again(run: Run, leg: Leg) -> None:
+    """A wait is over: the next attempt leaves. A stop of a slip waits on until those before it are done."""
+    if is_slip(run) and not leg.undo and is_behind(run, leg.step):
+        run.timers[f"{leg.step}:retry"] = run.now_ms + _BEHIND_MS
+    else:
+        send(run, leg, fresh=False)
 
 
 def plan_retry(run: Run, leg: Leg, error: str) -> bool:

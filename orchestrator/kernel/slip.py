@@ -32,6 +32,7 @@ __all__ = [
     "carried",
     "gone_past",
     "hand_on",
+    "is_behind",
     "is_slip",
     "kept",
     "on_passed",
@@ -75,6 +76,14 @@ def hand_on(run: Run, place: str, deadline_ms: int) -> Slip | None:
     if not ahead:
         return None
     return Slip(variables=run.state, into=stop.options.into, revises=stop.revises, ahead=tuple(ahead))
+
+
+def is_behind(run: Run, place: str) -> bool:
+    """True for a stop that the slip has reached although one before it is not known to be done: what that one found is
+    not known here either, so the stop is not asked again from home yet.
+    """
+    before = (run.itinerary or ())[: (run.itinerary or (place,)).index(place)]
+    return any(run.steps[each].status is not StepStatus.DONE for each in before if each in run.steps)
 
 
 def took(run: Run, place: str, command: JsonObject) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.messages.inputs import ActName, Completed
+from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.kit import Happening
 from sagaline.sagas import Contract, Retry
@@ -311,3 +311,16 @@ def test_a_slip_with_a_stop_ahead_that_is_gone_waits_visibly() -> None:
     parked = replace(running, registry=Registry([short])).ok("b")
     assert parked.attention is not None
     assert parked.attention.message == "the deployed code has no stop 'c', which lies ahead here; deploy it again"
+
+
+def test_a_stop_is_asked_again_from_home_only_when_those_before_it_are_done() -> None:
+    """A report of failure may be overtaken by the slip itself; what that stop found is not known at home yet."""
+    overtaken = given(slip()).when(crash("a")).scene.tick()
+    ahead = Completed(id="r", instance=overtaken.id, command_id="file/k/b/1", reply={}, forwarded="file/k/c/1")
+    failed = Failed(id="f", instance=overtaken.id, command_id="file/k/c/1", error="it crashed")
+    waits = overtaken.play(ahead).play(failed)
+    assert (waits.step("a"), waits.step("b"), waits.step("c")) == ("sent", "done", "waiting")
+    later = waits.advance(timedelta(seconds=5))
+    assert (later.step("c"), "c:retry" in later.document.timers) == ("waiting", True)
+    home = later.ok("a").advance(timedelta(seconds=2))
+    assert home.step("c") == "sent"

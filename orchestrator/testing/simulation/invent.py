@@ -241,7 +241,7 @@ class _Hand:
 
     def _retry(self, most: int) -> Retry:
         drawn = self._drawn
-        first = _span(drawn, 0.0, 0.4)
+        first = _span(drawn, 0.002, 0.4)
         return Retry(
             max_attempts=drawn.randint(1, most),
             first_delay=first,

@@ -144,6 +144,8 @@ class Play:
         await asyncio.gather(*errands)
         self.came_to_an_end = await self._end()
         self.ended_ms = self.clock.now_ms()
+        if people.done():
+            people.result()
         for part in (*parts, people):
             part.cancel()
         for process in list(self._living.values()):

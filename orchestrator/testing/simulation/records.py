@@ -164,20 +164,20 @@ def told_once(found: Evidence) -> Iterator[str]:
 
 def event_once(found: Evidence) -> Iterator[str]:
     for id, count in Counter(found.events).items():
-        if count > 1 and id not in found.accepted:  # what a client sends again after its keep is another event
+        if count > 1 and "/" in id:  # what a client sends again after its keep is another event
             yield f"{id} was published {count} times"
 
 
 def act_once(found: Evidence) -> Iterator[str]:
-    applied = Counter(
-        decided.record.message.id
-        for history in found.history.values()
-        for decided in history
-        if isinstance(decided.record.message, Act) and decided.record.outcome is Outcome.APPLIED
-    )
-    for id, count in applied.items():
-        if count > 1:
-            yield f"act {id} was applied {count} times"
+    for instance, history in found.history.items():
+        applied: set[str] = set()
+        for record in (decided.record for decided in history):
+            if record.status is None:
+                applied.clear()  # what begins after it is another instance
+            if isinstance(record.message, Act) and record.outcome is Outcome.APPLIED:
+                if record.message.id in applied:
+                    yield f"{instance}: act {record.message.id} was applied twice"
+                applied.add(record.message.id)
 
 
 def effect_once(found: Evidence) -> Iterator[str]:

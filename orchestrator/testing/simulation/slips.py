@@ -59,7 +59,7 @@ def _stop(drawn: random.Random, number: int) -> AnyStop:
         return timedelta(milliseconds=round(drawn.uniform(low, high) * 1000))
 
     def retry(most: int) -> Retry:
-        first = span(0.0, 0.4)
+        first = span(0.002, 0.4)
         silence = span(0.4, 1.5) if drawn.random() < 0.4 else None
         return Retry(
             max_attempts=drawn.randint(1, most), first_delay=first, max_delay=first * 3, attempt_timeout=silence

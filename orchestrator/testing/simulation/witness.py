@@ -79,7 +79,7 @@ class Window:
 
     def holds(self, id: str, text: bytes) -> bool:
         """Whether a document has this in it somewhere."""
-        return text in self._values[id]
+        return text in self._values.get(id, b"")
 
     def document(self, id: str) -> Document:
         return decode_document(self._values[id])

@@ -50,6 +50,7 @@ ADAPTER = (
         "told-once",
         "revisions",
         "decided-once",
+        "lets-go",
     ),
     slip(
         "restore without the last document",
@@ -61,5 +62,6 @@ ADAPTER = (
         "one-instance",
         "revisions",
         "runs",
+        "mailed",
     ),
 )

@@ -42,6 +42,7 @@ KERNEL = (
         "all(_apart(run, place, other) for other in ahead)",
         "True",
         "in-order",
+        "travelled",
     ),
     slip(
         "leave a failed undo when the instance is turned",
@@ -73,6 +74,7 @@ KERNEL = (
         "        pass",
         "ends",
         "wakes",
+        "runs",
     ),
     slip(
         "take the reply of any attempt",
@@ -84,7 +86,7 @@ KERNEL = (
     slip(
         "let a retry pass that is due",
         "orchestrator/kernel/replies.py",
-        "                send(run, leg, fresh=False)",
+        "                send_again(run, leg)",
         "                pass",
         "wakes",
     ),
@@ -225,13 +227,7 @@ KERNEL = (
         "        if left == 0 or run.stopped",
         "        if left <= 1 or run.stopped",
         "compensated",
-    ),
-    slip(
-        "undo the first attempt of a part that was begun again",
-        "orchestrator/kernel/children.py",
-        "    _unwind_one(run, place, reason, index, _attempt(run, place, index))\n\n\ndef _undo_more",
-        "    _unwind_one(run, place, reason, index)\n\n\ndef _undo_more",
-        "compensated",
+        "ends",
     ),
     slip(
         "sleep half as long",
@@ -346,26 +342,11 @@ KERNEL = (
         "not-late",
     ),
     slip(
-        "give a process manager an event twice",
-        "orchestrator/kernel/managing.py",
-        "    known = message.event_id in managed.seen or any(",
-        "    known = any(",
-        "mailed",
-    ),
-    slip(
         "publish an event twice",
         "orchestrator/kernel/mailbox.py",
         "(*told, Publish(event=message))",
         "(*told, Publish(event=message), Publish(event=message))",
         "event-once",
-    ),
-    slip(
-        "leave the branches of a round that is over",
-        "orchestrator/kernel/walk.py",
-        "    if _lingers(node):\n",
-        "    if False:\n",
-        "ends",
-        "wakes",
     ),
     slip(
         "let a pivot wait for a wait that was dropped",

@@ -103,6 +103,7 @@ RUNTIME = (
         "decided-once",
         "ends",
         "not-late",
+        "not-early",
     ),
     slip(
         "decide ahead of the clock",

@@ -78,7 +78,7 @@ def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_what_came_due_while_paused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flow, "_resend_held", lambda r: None)
+    patch.setattr(flow, "_do_held", lambda r: None)
 
 
 def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,7 @@ KERNEL = (
         "ends",
         "wakes",
         "runs",
+        "one-instance",
     ),
     slip(
         "take the reply of any attempt",

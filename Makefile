@@ -77,7 +77,7 @@ graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 nodes: $(VENV)/dev.stamp ## Writes what the docstrings of nodes say into docs/nodes.md
 	@$(BIN)/python -m tests.repo.node_page
 
-mutate: $(VENV)/dev.stamp ## Scores the kernel's tests by mutants, about half an hour; goes on where it was stopped; options in ARGS
+mutate: $(VENV)/dev.stamp ## Scores the kernel's tests by mutants, about an hour of one core; goes on where it was stopped; options in ARGS
 	@nice $(BIN)/python -m tests.mutation.score $(ARGS)
 
 clean: ## Removes the environment and what the tools left

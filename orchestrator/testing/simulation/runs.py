@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -48,7 +49,11 @@ class Outcome:
 
 def simulate(seed: int) -> Outcome:
     """Plays a seed and holds it to the laws. Whatever it raises is a breach of ``runs``."""
-    _be_quiet()
+    with _quiet():
+        return _simulated(seed)
+
+
+def _simulated(seed: int) -> Outcome:
     play = Play(seed)
     try:
         run(play.live(), seed=seed, steps_max=_STEPS_MAX)
@@ -94,5 +99,12 @@ def _begin() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _be_quiet() -> None:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lets only what is critical be logged meanwhile; then logging is as it was."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

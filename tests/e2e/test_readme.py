@@ -38,6 +38,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports() -> int:
+    """A port that is free with the one above it, as Kafka takes both."""
+    for _ in range(100):
+        port = free_port()
+        with socket.socket() as above:
+            try:
+                above.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise AssertionError("no two free ports beside each other")
+
+
 def environment(**more: str) -> dict[str, str]:
     return dict(os.environ) | {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "120"} | more
 
@@ -85,7 +98,7 @@ def test_the_first_screen_runs_as_it_is_shown(tmp_path: Path) -> None:
 def test_the_demo_runs_on_the_broker_that_the_readme_starts(kafka_bootstrap: str, tmp_path: Path) -> None:
     up, demo, down = commands("kafka.py up")
     assert kafka_bootstrap, "the machine can run a broker"
-    port = str(free_port())
+    port = str(free_ports())
     where = ["--port", port, "--data", str(tmp_path / "broker")]
     env = environment(SAGALINE_PORT=str(free_port()))
     here = [sys.executable, str(ROOT / up[1])]

@@ -67,6 +67,10 @@ class Definition(Generic[S]):
                 found.setdefault(undo.contract.name, undo.contract)
         return tuple(found.values())
 
+    def contract(self, name: object) -> Contract[BaseModel, BaseModel] | None:
+        """The contract of that name; None: it uses none."""
+        return next((each for each in self.contracts if each.name == name), None)
+
     def migrate(
         self, *, from_version: int, dropped: Collection[str] = ()
     ) -> Callable[[Callable[[dict[str, JsonValue]], S]], Callable[[dict[str, JsonValue]], S]]:

@@ -23,6 +23,7 @@ from ..codec.wire import BadRecord
 from ..kernel import Registry
 from ..kernel.migrating import CannotMigrate, migrated, must_migrate
 from ..kernel.parking import missing_code
+from ..kernel.places import name_of
 from ..kernel.recompute import recompute
 from ..logs import configure_logs
 from ..messages.document import Document
@@ -129,7 +130,7 @@ def objection(registry: Registry, document: Document, history: Sequence[HistoryR
 
 def skeleton(definition: AnyDefinition, document: Document) -> str:
     """A migration for the author to finish, from the instance's version to the definition's, or to the next one."""
-    gone = sorted({place.partition("@")[0] for place in document.steps} - {spot.node.name for spot in definition.tree})
+    gone = sorted({name_of(place) for place in document.steps} - {spot.node.name for spot in definition.tree})
     dropped = f", dropped={tuple(gone)!r}" if gone else ""
     state, name = definition.state.__name__, definition.name.replace("-", "_")
     head = (

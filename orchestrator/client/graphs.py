@@ -8,6 +8,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.graph import Graph, Mark, graph_of, marked
 from ...sagas.graph.model import Status as Drawn
 from ...sagas.nodes import Pivot
+from ..kernel.places import name_of
 from ..messages.document import Document, StepRecord, StepStatus
 
 __all__ = ["drawn"]
@@ -36,10 +37,10 @@ _UNDO: dict[StepStatus, Drawn] = {
 
 def drawn(definition: AnyDefinition, document: Document) -> Graph:
     """What is done, under way, undone, failed, and to come; of a node that began several times the last time."""
-    rounds = Counter(place.partition("@")[0] for place in document.steps)
+    rounds = Counter(name_of(place) for place in document.steps)
     marks = {}
     for place, record in document.steps.items():
-        name = place.partition("@")[0]
+        name = name_of(place)
         marks[name] = _mark(document, record, rounds[name])
     ends = document.backward or document.status.is_final
     others: Drawn = "dropped" if ends else "to come"

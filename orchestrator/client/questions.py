@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...sagas.nodes import Ask
 from ..kernel import Registry
+from ..kernel.places import name_of
 from ..messages.document import Document, StepStatus
 from ..messages.values import JsonObject
 from .results import Question
@@ -35,6 +36,6 @@ def open_questions(document: Document, registry: Registry) -> list[Question]:
 
 
 def _form(document: Document, place: str, registry: Registry) -> JsonObject | None:
-    definition, name = registry.deciding(document), place.partition("@")[0]
+    definition, name = registry.deciding(document), name_of(place)
     node = definition.tree[name].node if definition is not None and name in definition.tree else None
     return node.options.form.model_json_schema() if isinstance(node, Ask) else None

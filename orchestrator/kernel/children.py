@@ -57,17 +57,22 @@ def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
 
 
 def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, index: int | None, attempt: int) -> str:
-    above = run.document.parent
     start = Start(
         id="",
         definition=child.name,
         key=_key(run, place, index, attempt),
         input=input,
         version=child.version,
-        parent=Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id),
+        parent=_parent(run, place, index),
     )
     run.tell(start)
     return start.instance
+
+
+def _parent(run: Run, place: str, index: int | None) -> Parent:
+    """What a child knows of us."""
+    above = run.document.parent
+    return Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id)
 
 
 def begin_each(run: Run, place: str, node: Each[Any]) -> None:
@@ -264,10 +269,8 @@ def _unwind_one(run: Run, place: str, reason: str, index: int | None = None, att
     node = run.node(place)
     assert isinstance(node, Child | Each)
     child = node.child if isinstance(node, Child) else node.part
-    above = run.document.parent
-    parent = Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id)
     instance = instance_id(child.name, _key(run, place, index, attempt))
-    run.tell(Unwind(id="", instance=instance, parent=parent, reason=reason))
+    run.tell(Unwind(id="", instance=instance, parent=_parent(run, place, index), reason=reason))
 
 
 def undo_child(run: Run, place: str) -> None:

@@ -144,7 +144,7 @@ def _replace_undo(run: Run, act: Act) -> str | None:
     if (reason := unknown(value, "an undo", ("contract", "command"))) is not None:
         return reason
     name, command = value.get("contract", record.undo), value.get("command")
-    contract = next((each for each in run.definition.contracts if each.name == name), None)
+    contract = run.definition.contract(name)
     if contract is None:
         names = ", ".join(each.name for each in run.definition.contracts)
         return f"{run.definition!r} has no contract {name!r}; it has {names}"

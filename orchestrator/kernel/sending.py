@@ -100,7 +100,7 @@ def leg_at(run: Run, place: str, *, undo: bool) -> Leg:
     if not isinstance(instead, dict):
         return leg
     name, command = instead["contract"], instead["command"]
-    contract = next((each for each in run.definition.contracts if each.name == name), None)
+    contract = run.definition.contract(name)
 
     def build(_: object) -> BaseModel:
         if contract is None:

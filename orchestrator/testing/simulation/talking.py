@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ...kernel.places import name_of
 from ...messages.entities import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
 from ...messages.outputs import Outcome
 from ...messages.values import JsonObject
@@ -126,7 +127,7 @@ def _rules(found: Evidence, instance: str, place: str, version: int) -> Sequence
     document = found.documents[instance]
     definition = found.registry.find(document.definition, document.version)
     assert definition is not None
-    table = getattr(definition.tree[place.partition("@")[0]].node, "table", "")
+    table = getattr(definition.tree[name_of(place)].node, "table", "")
     sets = [
         each.record.message.rules
         for each in found.history.get(f"@table/{table}", ())

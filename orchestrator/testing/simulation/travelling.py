@@ -7,6 +7,7 @@ from typing import Final
 
 from ....sagas.definition import AnyDefinition
 from ....sagas.routing_slip import RoutingSlip
+from ...kernel.places import name_of
 from ...messages.document import Document, Status, StepStatus
 from .witness import Decided, Evidence
 
@@ -40,7 +41,7 @@ def travelled(found: Evidence) -> Iterator[str]:
 def _undoable(definition: AnyDefinition, document: Document, place: str) -> bool:
     record = document.steps.get(place)
     waived = record is not None and record.status is StepStatus.WAIVED
-    return not waived and definition.steps[place.partition("@")[0]].compensation is not None
+    return not waived and definition.steps[name_of(place)].compensation is not None
 
 
 def _backwards(document: Document, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[str]:

@@ -101,13 +101,28 @@ class Decided:
     written_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything on record when a run has ended."""
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What a world knows beside its log."""
 
     registry: Registry
     partitions: int
     accepted: Mapping[str, Request]
+    advances: Sequence[tuple[int, TopicPartition, int]]
+    """When a worker committed which position of a queue."""
+    came_to_an_end: bool
+    healed_ms: int
+    ended_ms: int
+    restless_ms: int
+    """From when on the clock was moved to make an end of it."""
+    tolerance_ms: int
+    """By how much the clocks of this run differ, or went back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Around):
+    """Everything on record when a run has ended."""
+
     documents: Mapping[str, Document]
     versions: Mapping[str, Sequence[Document]]
     """Every version of each instance's document that readers have seen, oldest first."""
@@ -119,35 +134,11 @@ class Evidence:
     """What ``Fault.POISON`` has written for engines and workers to read."""
     replies: Mapping[str, int]
     """When the first reply to each command was written."""
-    advances: Sequence[tuple[int, TopicPartition, int]]
-    """When a worker committed which position of a queue."""
     told: Sequence[str]
     """Ids of messages between entities, each as often as it stands in ``inputs``."""
     events: Sequence[str]
     dead: Sequence[Record]
     effects: Sequence[Effect]
-    came_to_an_end: bool
-    healed_ms: int
-    ended_ms: int
-    restless_ms: int
-    """From when on the clock was moved to make an end of it."""
-    tolerance_ms: int
-    """By how much the clocks of this run differ, or went back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
-    """What a world knows beside its log."""
-
-    registry: Registry
-    partitions: int
-    accepted: Mapping[str, Request]
-    advances: Sequence[tuple[int, TopicPartition, int]]
-    came_to_an_end: bool
-    healed_ms: int
-    ended_ms: int
-    restless_ms: int
-    tolerance_ms: int
 
 
 def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) -> Evidence:
@@ -156,9 +147,7 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
     documents, versions, helpers = _states(topic[topics.state])
     ids = [(_id(record), record) for records in topic[topics.inputs] for record in records]
     return Evidence(
-        registry=around.registry,
-        partitions=around.partitions,
-        accepted=around.accepted,
+        **vars(around),
         documents=documents,
         versions=versions,
         helpers=helpers,
@@ -179,7 +168,6 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             if is_garbage(record)
         ],
         replies=_replies(record for _, record in reversed(ids)),
-        advances=around.advances,
         told=[
             id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
         ],
@@ -189,11 +177,6 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             Effect(effect_key=str(key), undo=bool(undo), had=bool(had))
             for key, undo, had in store.rows("SELECT effect_key, undo, had FROM effects ORDER BY seq")
         ],
-        came_to_an_end=around.came_to_an_end,
-        healed_ms=around.healed_ms,
-        ended_ms=around.ended_ms,
-        restless_ms=around.restless_ms,
-        tolerance_ms=around.tolerance_ms,
     )
 
 

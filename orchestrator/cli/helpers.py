@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 import typer
 from rich.console import Group, RenderableType
@@ -11,13 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from .options import Remote
+from .pages import gather
 from .queries import segment
 from .remote import Json, request
 from .tables import grid, moment, print_out
 
 __all__ = ["list_locks", "list_mailboxes", "show_lock", "show_mailbox"]
-
-_PAGE_MAX = 200
 
 
 def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_json: bool) -> None:
@@ -26,7 +24,8 @@ def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_jso
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    found = _pages(remote, "/v1/locks", {"prefix": prefix, "waiting": str(waiting).lower()}, "locks", limit)
+    asked = {"prefix": prefix, "waiting": str(waiting).lower()}
+    found, _ = gather(remote, "/v1/locks", "locks", limit, filters=asked)
     if as_json:
         typer.echo(json.dumps({"locks": found}))
     elif not found:
@@ -57,7 +56,7 @@ def list_mailboxes(remote: Remote, event: str | None, *, waiting: bool, limit: i
         Failure, Unreachable: as ``request``.
     """
     asked = {"event": event, "waiting": str(waiting).lower()}
-    found = _pages(remote, "/v1/mailboxes", asked, "mailboxes", limit)
+    found, _ = gather(remote, "/v1/mailboxes", "mailboxes", limit, filters=asked)
     if as_json:
         typer.echo(json.dumps({"mailboxes": found}))
     elif not found:
@@ -82,19 +81,6 @@ def show_mailbox(remote: Remote, event: str, key: str, *, as_json: bool) -> None
         typer.echo(f"nobody waits for {event} of {key}, and none is kept")
     else:
         print_out(_mailbox_view(found))
-
-
-def _pages(remote: Remote, path: str, filters: Mapping[str, str | None], field: str, limit: int) -> list[Json]:
-    found: list[Json] = []
-    cursor: str | None = None
-    while len(found) < limit:
-        asked = {**filters, "limit": min(_PAGE_MAX, limit - len(found)), "cursor": cursor}
-        _, page = request(remote, "GET", path, query=asked)
-        found += page[field]
-        cursor = page["cursor"]
-        if cursor is None:
-            break
-    return found
 
 
 def _locks_table(locks: list[Json]) -> Table:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import typer
 
 from .errors import Mistake
 from .options import Remote
-from .remote import Json, request
+from .pages import gather
+from .remote import request
 from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out, questions_table
 
-__all__ = [
-    "case",
-    "history",
-    "history_rows",
-    "instance_path",
-    "list_instances",
-    "overdue",
-    "questions",
-    "segment",
-    "show",
-]
-
-_PAGE_MAX = 100
+__all__ = ["case", "history", "instance_path", "list_instances", "overdue", "questions", "segment", "show"]
 
 
 def instance_path(instance: str) -> str:
@@ -51,15 +40,7 @@ def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: 
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    found: list[Json] = []
-    cursor: str | None = None
-    while len(found) < limit:
-        asked = {**filters, "limit": min(_PAGE_MAX, limit - len(found)), "cursor": cursor}
-        _, page = request(remote, "GET", "/v1/instances", query=asked)
-        found += page["instances"]
-        cursor = page.get("cursor")
-        if cursor is None:
-            break
+    found, cursor = gather(remote, "/v1/instances", "instances", limit, filters=filters)
     if as_json:
         typer.echo(json.dumps({"instances": found, "cursor": cursor}))
     elif not found:
@@ -132,21 +113,8 @@ def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None
         Failure, Unreachable: as ``request``.
     """
     path = f"{instance_path(instance)}/history"
-    rows = history_rows(lambda query: request(remote, "GET", path, query=query)[1], limit)
+    rows, _ = gather(remote, path, "decisions", limit, marks=("after", "next"))
     if as_json:
         typer.echo(json.dumps({"instance": instance, "decisions": rows}))
     else:
         print_out(history_table(instance, rows))
-
-
-def history_rows(ask: Callable[[Mapping[str, str | int | None]], Json], limit: int) -> list[Json]:
-    """Up to ``limit`` decisions; ``ask`` fetches one page by its query."""
-    rows: list[Json] = []
-    after: int | None = None
-    while len(rows) < limit:
-        page = ask({"after": after, "limit": min(_PAGE_MAX, limit - len(rows))})
-        rows += page["decisions"]
-        after = page["next"]
-        if after is None:
-            break
-    return rows

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from .errors import Mistake
 from .options import Remote
+from .pages import gather
 from .queries import segment
 from .remote import Json, request
 from .starting import read_json
@@ -19,7 +20,6 @@ from .users import user
 
 __all__ = ["list_rules", "rules_history", "set_rules", "show_rules"]
 
-_PAGE_MAX = 100
 _EXAMPLE = '[{"when": {"total": {">": 100}}, "to": "fast"}, {"when": {}, "to": "slow"}]'
 
 
@@ -89,15 +89,7 @@ def rules_history(remote: Remote, name: str, *, limit: int, as_json: bool) -> No
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    found: list[Json] = []
-    after: int | None = None
-    while len(found) < limit:
-        asked = {"after": after, "limit": min(_PAGE_MAX, limit - len(found))}
-        _, page = request(remote, "GET", f"{_path(name)}/history", query=asked)
-        found += page["changes"]
-        after = page["next"]
-        if after is None:
-            break
+    found, _ = gather(remote, f"{_path(name)}/history", "changes", limit, marks=("after", "next"))
     if as_json:
         typer.echo(json.dumps({"name": name, "changes": found}))
     elif not found:

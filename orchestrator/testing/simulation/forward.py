@@ -1,6 +1,6 @@
 """The laws of going forward: what is completed was gone through, and nothing happens that the definition forbids.
 
-A model of its own: it reads definitions and documents, and calls none of the kernel's functions.
+A model of its own: it reads definitions and documents, and of the kernel calls only what names places.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ....sagas import Node, Saga
 from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
-from ...kernel.places import name_of
+from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ...messages.inputs import Completed, Failed, Refused
 from ...messages.outputs import Outcome
@@ -47,7 +47,7 @@ def completed(found: Evidence) -> Iterator[str]:
 def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bool:
     if isinstance(node, Pivot):
         return document.pivot_passed
-    record = document.steps.get(_at(node.name, rounds))
+    record = document.steps.get(place_of(node.name, rounds))
     if record is None or record.status is not StepStatus.DONE:
         return False
     memo = record.memo or {}
@@ -63,7 +63,7 @@ def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bo
             done = {branch.label for branch in node.branches if _all(document, branch.nodes, rounds)}
             return len(done) >= node.options.need and all(b.label in done or b.label in lost for b in node.branches)
         case Scatter():
-            legs = [document.steps[_at(leg.name, rounds)] for leg in node.legs]
+            legs = [document.steps[place_of(leg.name, rounds)] for leg in node.legs]
             return sum(leg.status is StepStatus.DONE for leg in legs) >= node.options.at_least
         case Wait():
             return "timed_out" in memo or _count(memo["got"]) >= (
@@ -77,10 +77,6 @@ def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bo
 
 def _all(document: Document, nodes: Sequence[Node[Any]], rounds: tuple[int, ...]) -> bool:
     return all(_through(document, node, rounds) for node in nodes)
-
-
-def _at(name: str, rounds: tuple[int, ...]) -> str:
-    return f"{name}@{'.'.join(map(str, rounds))}" if rounds else name
 
 
 def _count(value: object) -> int:

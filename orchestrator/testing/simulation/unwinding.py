@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ....sagas import Saga
 from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Child, Each, Loop, Parallel
-from ...kernel.places import name_of, rounds_of
+from ...kernel.places import name_of, place_of, rounds_of
 from ...messages.document import Document, Status, StepRecord, StepStatus
 from .witness import Decided, Evidence
 
@@ -54,8 +54,7 @@ def _branches(definition: AnyDefinition, place: str) -> list[tuple[str, str]]:
     rounds, depth, found = rounds_of(place), 0, []
     for node, label in definition.tree[name_of(place)].path:
         if isinstance(node, Parallel):
-            outer = ".".join(map(str, rounds[:depth]))
-            found.append((f"{node.name}@{outer}" if outer else node.name, label))
+            found.append((place_of(node.name, rounds[:depth]), label))
         depth += isinstance(node, Loop)
     return found
 

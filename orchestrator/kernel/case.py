@@ -79,9 +79,7 @@ def case_of(definition: AnyDefinition | None, document: Document) -> Case:
             for act in ActName
             if act not in ON_STEPS and _may(definition, document, act) and (act is ActName.ABANDON or not lacking)
         ),
-        on_steps=()
-        if definition is None or lacking
-        else tuple((place, act) for place in document.steps for act in _on_step(definition, document, place)),
+        on_steps=() if definition is None or lacking else _on_steps(definition, document),
         cancel=_cancelling(definition, document),
     )
 
@@ -132,9 +130,15 @@ def _open(place: str, record: StepRecord) -> OpenStep:
     return OpenStep(step=place, status=record.status, undo=record.undo, error=record.error)
 
 
-def _on_step(definition: AnyDefinition, document: Document, place: str) -> list[ActName]:
+def _on_steps(definition: AnyDefinition, document: Document) -> tuple[tuple[str, ActName], ...]:
+    run = Run(definition, document, document.updated_ms, Limits())
+    return tuple((place, act) for place in document.steps for act in _on_step(run, place))
+
+
+def _on_step(run: Run, place: str) -> list[ActName]:
     """The acts that a step takes now."""
-    found = [] if document.status.is_final else _mends(definition, document, place)
+    definition, document = run.definition, run.document
+    found = [] if document.status.is_final else _mends(run, place)
     if objection(document, ActName.RESTART) is None and restart_objection(definition, document, place) is None:
         found.append(ActName.RESTART)
     if fork_objection(definition, document, place) is None:
@@ -142,15 +146,14 @@ def _on_step(definition: AnyDefinition, document: Document, place: str) -> list[
     return found
 
 
-def _mends(definition: AnyDefinition, document: Document, place: str) -> list[ActName]:
-    record, is_step = document.steps[place], name_of(place) in definition.steps
+def _mends(run: Run, place: str) -> list[ActName]:
+    record, is_step = run.steps[place], name_of(place) in run.definition.steps
     if record.status is StepStatus.UNDO_FAILED:
         return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]
     if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
     stuck = record.status in _STUCK | _UNDER_WAY and not carried(record)
-    taken_back = Run(definition, document, document.updated_ms, Limits()).unwinds(place)
-    return [ActName.SKIP] if is_step and not taken_back and stuck else []
+    return [ActName.SKIP] if is_step and stuck and not run.unwinds(place) else []
 
 
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:

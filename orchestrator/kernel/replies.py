@@ -12,7 +12,7 @@ from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Refused, Reply
-from ..messages.outputs import OVERDUE, Change, Publish, command_id
+from ..messages.outputs import OVERDUE, Change, Publish, command_id, place_of_label
 from ..messages.values import JsonObject
 from .asking import block
 from .branching import on_scatter_deadline
@@ -41,7 +41,7 @@ _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
 def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
     """The step, and whether its undo, that waits for exactly this reply; None: nobody does."""
     label, _, tail = reply.command_id.removeprefix(f"{instance}/").partition("/")
-    head = label.partition("+")[0]
+    head = place_of_label(label)
     record = steps.get(head)
     if record is None or not tail:
         return None

@@ -20,7 +20,7 @@ from ..messages.entities import (
     Unwind,
 )
 from ..messages.inputs import Message, Signal
-from ..messages.outputs import Decision, Outcome, Tell, label_of
+from ..messages.outputs import Decision, Outcome, Tell, label_of, place_of_label
 from .children import on_child_ended
 from .flow import go_on, resume
 from .locking import on_deadlocked, on_granted, on_probe
@@ -35,11 +35,11 @@ __all__ = ["on_signal", "without_code"]
 def on_signal(run: Run, message: Signal) -> bool:
     """Applies it and goes on. False: it changed nothing; what it asks to be said is said all the same."""
     if isinstance(message, ChildEnded | EventCame | Routed | Granted):
-        place, _, generation = message.place.partition("+")
+        place = place_of_label(message.place)
         record = run.steps.get(place)
         if record is not None and label_of(place, record.generation) != message.place:
             return False  # it is for one that a restart has taken back
-        message = replace(message, place=place) if generation else message
+        message = replace(message, place=place) if place != message.place else message
     match message:
         case ChildEnded():
             changed = on_child_ended(run, message)

@@ -25,6 +25,7 @@ __all__ = [
     "command_id",
     "effect_key",
     "label_of",
+    "place_of_label",
 ]
 
 
@@ -35,6 +36,11 @@ OVERDUE = "overdue"
 def label_of(place: str, generation: int) -> str:
     """What a place is called outside: ``charge``, after the first restart that takes it in ``charge+1``."""
     return f"{place}+{generation}" if generation else place
+
+
+def place_of_label(label: str) -> str:
+    """The place that ``label_of`` has given a name."""
+    return label.partition("+")[0]
 
 
 def effect_key(instance: str, step: str, generation: int = 0) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -13,7 +12,8 @@ from ...sagas import DefinitionError
 from ...sagas.contract import check_name
 from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
-from ..messages.inputs import Act, ActName, JsonObject
+from ..messages.inputs import Act, ActName
+from ..messages.values import JsonObject, first_mistake, unknown_fields
 from .results import OnStep
 
 __all__ = [
@@ -135,14 +135,12 @@ def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue
     """
     parsed = check_json(value, what, f" with the fields of {model.__name__}")
     encoded = to_json(parsed)
-    unknown: Literal["forbid"] | None = "forbid" if model.model_config.get("extra") is None else None
     try:
-        model.model_validate_json(encoded, extra=unknown)
+        model.model_validate_json(encoded, extra=unknown_fields(model))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        path = ".".join((what, *map(str, first["loc"])))
-        raise InvalidRequest(f"{path}: {first['msg']}{more}", field=path) from error
+        where, wrong = first_mistake(error)
+        path = f"{what}.{where}" if where else what
+        raise InvalidRequest(f"{path}: {wrong}", field=path) from error
     except Exception as error:
         raise InvalidRequest(
             f"the check of {model.__name__} itself raised {type(error).__name__} for this {what}; "

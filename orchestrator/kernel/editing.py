@@ -7,7 +7,6 @@ refused and nothing has changed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from jsonpatch import JsonPatch, JsonPatchException
 from jsonpointer import JsonPointerException
@@ -17,7 +16,7 @@ from pydantic_core import to_json
 from ..messages.document import Status, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
-from ..messages.values import JsonObject
+from ..messages.values import JsonObject, first_mistake, unknown_fields
 from .run import Run, as_json, said
 from .slip import carried
 
@@ -110,13 +109,11 @@ def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | st
 
 def _fitting(run: Run, state: object) -> JsonObject | str:
     model: type[BaseModel] = run.definition.state
-    extra: Literal["forbid"] | None = "forbid" if model.model_config.get("extra") is None else None
     try:
-        return as_json(model.model_validate_json(to_json(state), by_alias=False, by_name=True, extra=extra))
+        text, extra = to_json(state), unknown_fields(model)
+        return as_json(model.model_validate_json(text, by_alias=False, by_name=True, extra=extra))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        path = ".".join(map(str, first["loc"])) or "the state"
-        return f"the state would be no {model.__name__}: {path}: {first['msg']}{more}"
+        where, wrong = first_mistake(error)
+        return f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}"
     except Exception as error:
         return f"the check of {model.__name__} raised {run.shortened(said(error))}"

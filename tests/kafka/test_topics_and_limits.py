@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -21,10 +22,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 def _create(address: str, name: str, config: Mapping[str, str]) -> None:
-    """As an operator would, by another tool."""
+    """As an operator would, by another tool. A broker may answer before it shows what it has created."""
     admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
     for made in admin.create_topics([NewTopic(name, 2, 1, config=dict(config))]).values():
         made.result(10)
+    until = time.monotonic() + 10
+    while len(admin.list_topics(name, timeout=10).topics[name].partitions) < 2:
+        assert time.monotonic() < until, f"the broker does not show {name}"
+        time.sleep(0.05)
 
 
 def _delete_before(address: str, place: TopicPartition, offset: int) -> None:

@@ -107,9 +107,14 @@ def call_back(run: Run, place: str) -> None:
 
 
 def gone_past(run: Run, place: str) -> None:
-    """A stop is done, and the slip is at home. Where it may have been sent on as well, the next stop is asked again."""
+    """A stop is done, and the slip is at home. Where it may have been sent on as well, the next stop is asked again.
+
+    It may have been where this stop or one before it was asked twice or skipped: then two slips are on the way, and one
+    of them goes farther than the other.
+    """
     behind = _carried_behind(run, place)
-    if behind and (run.steps[place].attempt > 1 or "skipped_by" in run.memo(place)):
+    way = run.itinerary or ()
+    if behind and any(_doubles(run.steps.get(each, _NEVER)) for each in way[: way.index(behind[0])]):
         _doubt(run, behind[0], place)
     else:
         _drop(run, place)
@@ -174,6 +179,10 @@ _NEVER = StepRecord(status=StepStatus.DROPPED, at_ms=0)
 def _after(run: Run, place: str) -> tuple[str, ...]:
     places = run.itinerary or ()
     return places[places.index(place) + 1 :] if place in places else ()
+
+
+def _doubles(record: StepRecord) -> bool:
+    return record.attempt > 1 or "skipped_by" in (record.memo or {})
 
 
 def _handed(record: StepRecord | None) -> bool:

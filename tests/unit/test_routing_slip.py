@@ -250,6 +250,17 @@ def test_what_a_skipped_stop_may_have_reached_is_undone_with_the_rest() -> None:
     assert {key.rpartition("/")[2] for key in ended.undone} == {"a", "b", "c"}
 
 
+def test_what_the_second_of_two_slips_may_have_reached_is_undone_with_the_rest() -> None:
+    """A stop that was asked twice is left by two slips. The first ends at its third stop, the second goes farther."""
+    twice = given(slip()).when(ok("a"), crash("b")).scene.tick()
+    assert [each.place for each in twice.sent[-1].slip.ahead] == ["c", "d"]  # type: ignore[union-attr]  # it was just sent on
+    first = twice.play(Completed(id="r", instance=twice.id, command_id="file/k/c/1", reply={}))
+    assert (first.step("c"), first.step("d")) == ("done", "failed")
+    ended = first.cancel().settle()
+    assert ended.status == "compensated"
+    assert {key.rpartition("/")[2] for key in ended.undone} == {"a", "b", "c", "d"}
+
+
 def planned(*names: str, raises: bool = False) -> RoutingSlip[File]:
     stops = {name: desk(name) for name in "abcd"}
     found = RoutingSlip("file", File, stops=list(stops.values()))

@@ -145,7 +145,7 @@ class _Functions:
                 return own
 
     def _check(self, node: Node[Any], known: frozenset[str]) -> None:
-        at = f"{self._where}, {'run' if isinstance(node, Child) else type(node).__name__.lower()} {node.name!r}"
+        at = f"{self._where}, {node.kind} {node.name!r}"
         match node:
             case Step():
                 self._step(at, node, known)

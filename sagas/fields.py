@@ -43,19 +43,15 @@ def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool 
         node = spot.node
         for field, model in fills(node):
             many = isinstance(node, Scatter) and node.options.best is None
-            at = f"{where}, {_kind(node)} {node.name!r}: into={field!r}"
+            at = f"{where}, {node.kind} {node.name!r}: into={field!r}"
             _check_field(at, state, field, model, many=many)
             if not twice and field in filled and not _exclusive(tree, filled[field], node.name):
                 earlier = tree[filled[field]].node
                 raise DefinitionError(
-                    f"{at} is filled by {_kind(earlier)} {earlier.name!r} already; give each its own field"
+                    f"{at} is filled by {earlier.kind} {earlier.name!r} already; give each its own field"
                 )
             filled.setdefault(field, node.name)
-    return {field: f"{_kind(tree[name].node)} {name!r}" for field, name in filled.items()}
-
-
-def _kind(node: Node[Any]) -> str:
-    return "run" if isinstance(node, Child) else type(node).__name__.lower()
+    return {field: f"{tree[name].node.kind} {name!r}" for field, name in filled.items()}
 
 
 def _exclusive(tree: Tree, one: str, other: str) -> bool:

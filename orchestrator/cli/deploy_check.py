@@ -21,8 +21,8 @@ from .. import wiring
 from ..codec.documents import decode_document, decode_history
 from ..codec.wire import BadRecord
 from ..kernel import Registry
+from ..kernel.fitting import missing_code
 from ..kernel.migrating import CannotMigrate, migrated, must_migrate
-from ..kernel.parking import missing_code
 from ..kernel.places import name_of
 from ..kernel.recompute import recompute
 from ..logs import configure_logs

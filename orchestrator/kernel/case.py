@@ -12,9 +12,9 @@ from ..messages.document import Attention, Document, Status, StepRecord, StepSta
 from ..messages.inputs import ActName
 from .acts import ON_STEPS, fulfilled, objection
 from .editing import edit_objection
+from .fitting import missing_code
 from .forking import fork_objection
 from .limits import Limits
-from .parking import missing_code
 from .places import name_of
 from .restarting import restart_objection
 from .run import Run

@@ -33,12 +33,13 @@ from ..messages.inputs import (
 from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
 from .acts import abandon, apply_act, fulfilled, objection
 from .editing import NOTHING_TO_CHANGE
+from .fitting import missing_code
 from .flow import go_on
 from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import LATE, NOT_DUE, missing_code, park, reopen, waits_for_code
+from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
 from .signals import on_signal, without_code

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document, StepRecord, StepStatus
+from .fitting import misfit
 from .places import name_of
 from .run import as_json, said
 
@@ -32,7 +33,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     """The instance as one of this version; its revision is not counted on.
 
     Raises:
-        CannotMigrate: a step on record is gone, or the author's function raised or gave no valid state.
+        CannotMigrate: a step on record is gone or does not fit, or the author's function raised or gave no valid state.
     """
     way = f"the migration of {definition.name!r} from version {document.version} to {definition.version}"
     migration = definition.migrations.get(document.version)
@@ -41,9 +42,12 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     if document.restarting is not None:
         step = document.restarting.step
         raise CannotMigrate(f"{way} waits: a restart from {step!r} is under way; deploy version {document.version}")
-    gone = [place for place in document.steps if name_of(place) not in definition.tree]
+    steps = {place: record for place, record in document.steps.items() if name_of(place) in definition.tree}
+    gone = [place for place in document.steps if place not in steps]
     for place in gone:
         _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)
+    if (wrong := misfit(definition, steps)) is not None:
+        raise CannotMigrate(f"{way} {wrong}; keep it as it was")
     for place in document.itinerary or ():
         name = name_of(place)
         if name not in definition.tree and name not in migration.dropped:
@@ -59,7 +63,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         document,
         version=definition.version,
         state=state,
-        steps={place: record for place, record in document.steps.items() if place not in gone},
+        steps=steps,
         itinerary=document.itinerary and tuple(each for each in document.itinerary if name_of(each) in definition.tree),
         timers={name: due for name, due in document.timers.items() if name.rpartition(":")[0] not in gone},
     )

@@ -1,20 +1,13 @@
-"""An instance whose code is not deployed here: what arrives is kept, shown, and applied when the code is back.
-
-The code is missing when the definition's version is not deployed, or when it lacks a step that the instance has on
-record, or the undo that such a step must have.
-"""
+"""An instance whose code is not deployed here: what arrives is kept, shown, and applied when the code is back."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ...sagas import Step
-from ...sagas.definition import AnyDefinition
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from .limits import Limits
-from .places import name_of
 from .replies import on_reply, on_timer, open_attempt
 from .run import Run
 from .signals import on_signal
@@ -23,8 +16,6 @@ __all__ = [
     "LATE",
     "NOT_DUE",
     "apply_deferred",
-    "for_want_of_code",
-    "missing_code",
     "park",
     "reopen",
     "restore_timers",
@@ -33,31 +24,6 @@ __all__ = [
 
 LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
-
-
-def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
-    """What the deployed code lacks to decide about this instance; None: nothing."""
-    if definition is None:
-        return f"{document.definition!r} version {document.version} is not deployed here; deploy it"
-    for place, record in document.steps.items():
-        name = name_of(place)
-        if name not in definition.tree:
-            return f"the deployed code has no step {name!r}, which is on record here; deploy it again"
-        node = definition.tree[name].node
-        if record.undo is not None and isinstance(node, Step) and node.compensation is None:
-            return f"the deployed code has no undo for step {name!r}, which is on record here; deploy it again"
-        branch = record.memo.get("branch") if record.memo else None
-        if branch is not None and all(branch != each.label for each in node.branches):
-            return f"the deployed code has no branch {branch!r} in {name!r}, which is on record here; deploy it again"
-    for place in document.itinerary or ():
-        if name_of(place) not in definition.tree:
-            return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
-    return None
-
-
-def for_want_of_code(reason: str) -> bool:
-    """True for a reason that ``missing_code`` has given."""
-    return reason.endswith(("; deploy it", "; deploy it again"))
 
 
 def waits_for_code(document: Document) -> bool:

@@ -11,8 +11,8 @@ from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Arrival
 from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
+from .fitting import for_want_of_code
 from .limits import Limits
-from .parking import for_want_of_code
 
 __all__ = ["Difference", "Recomputed", "recompute"]
 

@@ -195,6 +195,7 @@ class Run:
             error=None if status in _SETTLED else self.shortened(error) if error else record.error,
             memo=record.memo if memo is None else memo,
             generation=record.generation,
+            kind=record.kind,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
@@ -214,6 +215,7 @@ class Run:
             error=record.error,
             memo=record.memo,
             generation=record.generation,
+            kind=record.kind,
         )
         return attempt
 
@@ -225,7 +227,10 @@ class Run:
         self.changes.append(Change(what=name, before=before, after=after))
         if record is not None:
             return record
-        return StepRecord(status=after, at_ms=self.now_ms, undo=self._undo_of(name), generation=self.restarts)
+        kind = self.node(name).kind
+        return StepRecord(
+            status=after, at_ms=self.now_ms, undo=self._undo_of(name), generation=self.restarts, kind=kind
+        )
 
     def _undo_of(self, place: str) -> str | None:
         """What undoes a node, by name; None: nothing has to."""

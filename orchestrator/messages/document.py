@@ -29,7 +29,7 @@ __all__ = [
     "StepStatus",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """Format number of a stored document; older ones are upcast by the codec, newer ones are parked."""
 
 
@@ -112,7 +112,8 @@ class StepRecord:
     ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
     ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
     of its kind must remember: the branch it chose, who was asked, which parts are under way. ``generation`` is how many
-    restarts came before it.
+    restarts came before it. ``kind`` is what the node is called in the language, so that code which calls another
+    one by its name is noticed (empty: put on record by an older release).
     """
 
     status: StepStatus
@@ -126,6 +127,7 @@ class StepRecord:
     error: str | None = None
     memo: JsonObject | None = None
     generation: int = 0
+    kind: str = ""
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]

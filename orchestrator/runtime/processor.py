@@ -24,8 +24,9 @@ import structlog
 from ..codec.documents import decode_document
 from ..codec.entities import decode_helper
 from ..codec.wire import BadRecord
+from ..kernel.fitting import missing_code
 from ..kernel.migrating import must_migrate
-from ..kernel.parking import missing_code, waits_for_code
+from ..kernel.parking import waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..ports.clock import Clock

@@ -27,12 +27,11 @@ def unreached(definition: AnyDefinition, seen: Explored) -> Iterator[Breach]:
     for spot in definition.tree:
         name = spot.node.name
         if f"{definition.name}/{name}" not in seen.reached:
-            kind = type(spot.node).__name__.lower()
             yield Breach(
                 law=Law.UNREACHABLE,
                 place=name,
-                message=f"nothing leads to {kind} {name!r}; drop it, mend the condition before it, or give an example "
-                "of the value that leads there",
+                message=f"nothing leads to {spot.node.kind} {name!r}; drop it, mend the condition before it, or give "
+                "an example of the value that leads there",
             )
     if isinstance(definition, ProcessManager):
         for phase in sorted(_named_phases(definition) - seen.phases):

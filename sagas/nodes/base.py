@@ -30,6 +30,11 @@ class Node(Generic[S_contra]):
     name: str
 
     @property
+    def kind(self) -> str:
+        """What it is called in the language, and in documents and messages."""
+        return type(self).__name__.lower()
+
+    @property
     def branches(self) -> tuple[Branch[Any], ...]:
         """The flows inside it, each with the label that names it in histories; none for most nodes."""
         return ()

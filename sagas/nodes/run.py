@@ -32,6 +32,10 @@ class Child(Node[S_contra]):
     ) -> None:
         self.name, self.child, self.input, self.into, self.timeout = name, child, input, into, timeout
 
+    @property
+    def kind(self) -> str:
+        return "run"
+
 
 def run(
     child: Saga[K],

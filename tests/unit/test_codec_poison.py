@@ -26,7 +26,7 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Faile
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.ports.log import Headers, Outgoing, Record
 
-GOLDEN = (Path(__file__).parents[1] / "golden" / "document-format-3.json").read_bytes()
+GOLDEN = (Path(__file__).parents[1] / "golden" / "document-format-4.json").read_bytes()
 QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 KINDS = [
@@ -196,7 +196,7 @@ def test_random_records_are_values_or_bad_records(
 
 @pytest.mark.slow
 @QUIET
-@given(st.binary(max_size=60) | OBJECTS | st.binary(max_size=30).map(lambda tail: b'{"format":3,' + tail))
+@given(st.binary(max_size=60) | OBJECTS | st.binary(max_size=30).map(lambda tail: b'{"format":4,' + tail))
 @example(b"")
 @example(deep(100_000))
 @example(b'{"format":true}')
@@ -217,9 +217,9 @@ def test_a_newer_document_says_that_a_newer_release_must_decide() -> None:
     """Whatever else it holds: it is not guessed at."""
     for rest in (b"}", b',"steps":"of another shape"}'):
         with pytest.raises(
-            NewerFormat, match="the document has format 4, this release knows up to 3; deploy the newer"
+            NewerFormat, match="the document has format 5, this release knows up to 4; deploy the newer"
         ):
-            decode_document(b'{"format":4' + rest)
+            decode_document(b'{"format":5' + rest)
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,11 @@ def test_attempts_are_counted_and_spread_in_time() -> None:
     first = spread("talk/k/a/1", 10_000)
     assert timers_of(scene) == {"a:deadline": 3_600_000, "a:retry": first}
     assert scene.document.steps["a"] == StepRecord(
-        status=StepStatus.WAITING, at_ms=0, undo="undo-a", attempt=1, error="it crashed"
+        status=StepStatus.WAITING, at_ms=0, undo="undo-a", attempt=1, error="it crashed", kind="step"
     )
     again = scene.tick()
     assert again.document.steps["a"] == StepRecord(
-        status=StepStatus.SENT, at_ms=first, undo="undo-a", attempt=2, error="it crashed"
+        status=StepStatus.SENT, at_ms=first, undo="undo-a", attempt=2, error="it crashed", kind="step"
     )
     assert timers_of(again) == {"a:deadline": 3_600_000}
     assert again.sent[-1].deadline_ms == 3_600_000

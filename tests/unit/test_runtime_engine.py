@@ -11,7 +11,7 @@ import pytest
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.kernel import Limits
-from sagaline.orchestrator.messages.document import Status, StepStatus
+from sagaline.orchestrator.messages.document import FORMAT, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed, Refused, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
@@ -331,7 +331,7 @@ async def test_a_document_of_a_newer_format_parks_its_instance_and_loses_nothing
     owner = await membership.take(partition)
     stored = owner.get(instance.encode())
     assert stored is not None
-    newer = stored.replace(b'{"format":3,', b'{"format":99,')
+    newer = stored.replace(b'{"format":%d,' % FORMAT, b'{"format":99,')
     await owner.commit(Batch({instance.encode(): newer}, [], Position(owner.position.offset, owner.position.now_ms)))
     await owner.release()
     await membership.leave()

@@ -1,0 +1,69 @@
+"""Whether deployed code fits what an instance has on record: nothing is decided by code that would not find its way.
+
+It does not when the definition's version is not deployed, when it lacks a step on record or the undo that such a step
+must have, when it calls something else by a step's name, or has moved what is under way to where nobody would look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...sagas import Saga, Step
+from ...sagas.definition import AnyDefinition
+from ...sagas.nodes import Loop
+from ..messages.document import Document, StepRecord, StepStatus
+from .places import name_of, place_of, rounds_of
+
+__all__ = ["for_want_of_code", "misfit", "missing_code"]
+
+_AHEAD = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED})
+"""What the flow must come by again; an undo finds its way by the record alone."""
+
+
+def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
+    """What the deployed code lacks to decide about this instance; None: nothing."""
+    if definition is None:
+        return f"{document.definition!r} version {document.version} is not deployed here; deploy it"
+    for place in document.steps:
+        if name_of(place) not in definition.tree:
+            return f"the deployed code has no step {name_of(place)!r}, which is on record here; deploy it again"
+    if (wrong := misfit(definition, document.steps)) is not None:
+        return f"the deployed code {wrong}; deploy it again"
+    for place in document.itinerary or ():
+        if name_of(place) not in definition.tree:
+            return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
+    return None
+
+
+def for_want_of_code(reason: str) -> bool:
+    """True for a reason that ``missing_code`` has given."""
+    return reason.endswith(("; deploy it", "; deploy it again"))
+
+
+def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:
+    """How the code has changed nodes that are on record, all of which it has; None: they fit."""
+    for place, record in steps.items():
+        name = name_of(place)
+        node = definition.tree[name].node
+        if record.kind and record.kind != node.kind:
+            return f"has a {node.kind} {name!r}, which is on record here as a {record.kind}"
+        if record.undo is not None and isinstance(node, Step) and node.compensation is None:
+            return f"has no undo for step {name!r}, which is on record here"
+        branch = record.memo.get("branch") if record.memo else None
+        if branch is not None and all(branch != each.label for each in node.branches):
+            return f"has no branch {branch!r} in {name!r}, which is on record here"
+        if record.status in _AHEAD and (around := _astray(definition, steps, place)) is not None:
+            return f"has {name!r}, which is under way here, in {around}, where it was not begun"
+    return None
+
+
+def _astray(definition: AnyDefinition, steps: Mapping[str, StepRecord], place: str) -> str | None:
+    """What is around a place in the code, and not so on record."""
+    rounds, depth = rounds_of(place), 0
+    for node, label in definition.tree[name_of(place)].path:
+        record = steps.get(place_of(node.name, rounds[:depth]))
+        chosen = record.memo.get("branch", label) if record is not None and record.memo else label
+        if record is None or chosen != label:
+            return f"{node.kind} {node.name!r}"
+        depth += isinstance(node, Loop)
+    return "another loop" if depth != len(rounds) and isinstance(definition, Saga) else None

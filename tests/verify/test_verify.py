@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import replace
 from datetime import timedelta
 from types import ModuleType
@@ -68,12 +67,10 @@ def test_every_law_that_an_author_can_break_is_planted() -> None:
 
 
 @pytest.mark.slow
-def test_ten_steps_take_seconds() -> None:
-    """The page says how many states they have."""
-    began = time.perf_counter()
+def test_ten_steps_have_as_many_states_as_the_page_says() -> None:
+    """States are what time is spent on."""
     ten = Saga("ten", Order, flow=[make(f"s{number}") for number in range(10)])
     verified = [verify(ten, bounds=Bounds(faults=faults)) for faults in (2, 4)]
-    assert time.perf_counter() - began < 5
     two, four = ((each.states, each.transitions) for each in verified)
     page = " ".join((ROOT / "docs" / "verify.md").read_text().split())
     assert "{:,} states and {:,} transitions with two faults, {:,} and {:,} with four".format(*two, *four) in page

@@ -62,7 +62,7 @@ async def all_ended(base: Base, count: int) -> dict[str, Document]:
     found: dict[str, Document] = {}
     tail = await base.log.tail([base.topics.state], "earliest")
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while len([d for d in found.values() if d.status.is_final]) < count:
                 for record in await tail.poll(max_records=1_000, timeout=1.0):
                     if record.key != POSITION_KEY and record.value is not None:

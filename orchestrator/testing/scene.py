@@ -431,8 +431,8 @@ class Scene:
         instance = self.open(step, undo=undo, of=of).instance
         scene = self
         for _ in range(_TURNS_MAX):
-            if scene._status_at(instance, step) not in (_OPEN[undo], _WAITING[undo]):
-                break
+            if scene._status_at(instance, step) not in (_OPEN[undo], _WAITING[undo]) or not scene.timers:
+                break  # in attention a scatter asks until somebody retries, with its time over
             scene = scene.tick()
         return scene
 

@@ -7,8 +7,11 @@ from datetime import timedelta
 import pytest
 
 from sagaline import testing
+from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Contract
 from sagaline.sagas.examples.order_checkout import CardCharged, ChargeCard, charge, checkout, reserve
 from sagaline.sagas.examples.trip_booking import TripConfirmed, trip_booking, trip_confirmed
+from sagaline.sagas.nodes import parallel, scatter
 from sagaline.testing import (
     Expectation,
     Given,
@@ -24,6 +27,8 @@ from sagaline.testing import (
     undone,
     waits_for,
 )
+
+from .kernel_nodes import HOUR, Do, Offer, flow_of, leg
 
 
 @pytest.fixture
@@ -99,3 +104,13 @@ def test_a_reply_that_nobody_waits_for_is_a_mistake_of_the_test() -> None:
         given(checkout).when(ok(charge))
     with pytest.raises(AssertionError, match="the input is not valid: order"):
         given(checkout, {})
+
+
+def test_a_question_whose_time_is_over_stays_while_an_operator_is_waited_for() -> None:
+    """It is closed when somebody retries; silence then is no mistake of the test."""
+    quote = Contract("quote", Do, Offer, queue="q")
+    question = scatter(quote, queues=("one", "two"), into="offers", deadline=HOUR, name="quotes")(lambda s: Do())
+    stuck = Scene.start(flow_of(parallel(question, leg("a", undo=False), name="both"), past_pivot=True)).exhaust("a")
+    silent = stuck.time_out("quotes.one")
+    assert (silent.status, silent.step("quotes.one"), silent.timers) == ("attention", "sent", [])
+    assert silent.retry().step("quotes.one") == "dropped"

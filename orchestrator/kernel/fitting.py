@@ -14,7 +14,10 @@ from ...sagas.nodes import Loop
 from ..messages.document import Document, StepRecord, StepStatus
 from .places import name_of, place_of, rounds_of
 
-__all__ = ["for_want_of_code", "misfit", "missing_code"]
+__all__ = ["MIGRATION", "for_want_of_code", "misfit", "missing_code"]
+
+MIGRATION = "the migration of "
+"""How the reasons begin for which an instance stays with the version that it has."""
 
 _AHEAD = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED})
 """What the flow must come by again; an undo finds its way by the record alone."""
@@ -36,8 +39,8 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> str | 
 
 
 def for_want_of_code(reason: str) -> bool:
-    """True for a reason that ``missing_code`` has given."""
-    return reason.endswith(("; deploy it", "; deploy it again"))
+    """True for a reason that ``missing_code`` or a migration has given."""
+    return reason.endswith(("; deploy it", "; deploy it again")) or reason.startswith(MIGRATION)
 
 
 def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:

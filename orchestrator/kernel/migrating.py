@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document, StepRecord, StepStatus
-from .fitting import misfit
+from .fitting import MIGRATION, misfit
 from .places import name_of
 from .run import as_json, said
 
@@ -35,7 +35,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     Raises:
         CannotMigrate: a step on record is gone or does not fit, or the author's function raised or gave no valid state.
     """
-    way = f"the migration of {definition.name!r} from version {document.version} to {definition.version}"
+    way = f"{MIGRATION}{definition.name!r} from version {document.version} to {definition.version}"
     migration = definition.migrations.get(document.version)
     if migration is None:
         raise CannotMigrate(f"{way} is not declared; deploy version {document.version}, or declare the migration")

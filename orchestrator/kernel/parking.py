@@ -38,10 +38,13 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return _ignored(document, NOT_DUE)
-    elif isinstance(message, Completed | Refused | Failed) and not _counts(document, message):
-        return _ignored(document, LATE)
+    elif isinstance(message, Completed | Refused | Failed):
+        if document.status.is_final or open_attempt(document.id, document.steps, message) is None:
+            return _ignored(document, LATE)
+        if _is_kept(document, message):
+            return _ignored(document, f"the first reply to this attempt waits already: {why}")
     if len(document.deferred) >= limits.deferred_max:
-        return _ignored(document, f"{limits.deferred_max} messages wait already")
+        return _ignored(document, f"{limits.deferred_max} messages wait already: {why}")
     standing = document.status is Status.ATTENTION
     attention = document.attention if standing else Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
     parked = replace(
@@ -57,12 +60,10 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
     return Decision(document=parked, outcome=Outcome.DEFERRED, changes=() if standing else (change,), reason=why)
 
 
-def _counts(document: Document, reply: Reply) -> bool:
-    """True for the first reply to an open attempt."""
-    if document.status.is_final or open_attempt(document.id, document.steps, reply) is None:
-        return False
+def _is_kept(document: Document, reply: Reply) -> bool:
+    """True when a reply to the same command is kept already."""
     kept = (message for message in document.deferred if isinstance(message, Completed | Refused | Failed))
-    return all(other.command_id != reply.command_id for other in kept)
+    return any(other.command_id == reply.command_id for other in kept)
 
 
 def reopen(run: Run) -> None:

@@ -46,7 +46,7 @@ class Recomputed:
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
     """Decides everything again, oldest first.
 
-    What was put off or refused because the code was not deployed is so again: that says nothing about today's code.
+    What was put off, let go or refused because the code was not deployed is so again: it says nothing about today's.
 
     Args:
         definition: of the instance's version.
@@ -70,8 +70,10 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
 
 def _put_off(record: HistoryRecord) -> bool:
-    refused = record.outcome is Outcome.REFUSED and isinstance(record.message, Act)
-    return record.outcome is Outcome.DEFERRED or (refused and for_want_of_code(record.reason))
+    let_go = record.outcome is Outcome.IGNORED or (
+        record.outcome is Outcome.REFUSED and isinstance(record.message, Act)
+    )
+    return record.outcome is Outcome.DEFERRED or (let_go and for_want_of_code(record.reason))
 
 
 def _compared(record: HistoryRecord, decision: Decision) -> list[tuple[str, str, str]]:

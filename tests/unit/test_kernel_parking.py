@@ -142,7 +142,7 @@ def test_no_more_than_the_limit_is_kept() -> None:
     run.ok("a")
     due_ms = run.document.timers["a:deadline"]
     run.now_ms = due_ms
-    assert run.fire("a:deadline").reason == "1 messages wait already"
+    assert run.fire("a:deadline").reason == "1 messages wait already: 'demo' version 1 is not deployed here; deploy it"
     assert run.document.timers["a:deadline"] == due_ms
 
 

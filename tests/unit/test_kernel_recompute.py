@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, recompute
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Message, Refused, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand
 from sagaline.sagas import Saga
+from sagaline.sagas.nodes import parallel
 
 from .kernel_nodes import Talk, flow_of, leg
 
@@ -25,13 +27,19 @@ def ok(step: str) -> Completed:
     return Completed(id=f"ok-{step}", instance="talk/k", command_id=f"talk/k/{step}/1", reply={"ok": True})
 
 
-def lived(saga: Saga[Talk], *messages: Message, parked: Sequence[int] = ()) -> list[HistoryRecord]:
-    """The history of an instance; at the numbers in ``parked`` the code was not deployed."""
+def lived(
+    saga: Saga[Talk],
+    *messages: Message,
+    parked: Sequence[int] = (),
+    by: Mapping[int, Saga[Talk]] = MappingProxyType({}),
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+) -> list[HistoryRecord]:
+    """The history of an instance; at the numbers in ``parked`` the code was not deployed, in ``by`` other code was."""
     document: Document | None = None
     history = []
     for number, message in enumerate(messages):
-        code: Any = None if number in parked else saga
-        decision = decide(code, document, Arrival(message=message, now_ms=number * 1_000))
+        code: Any = None if number in parked else by.get(number, saga)
+        decision = decide(code, document, Arrival(message=message, now_ms=number * 1_000), limits)
         document = decision.document
         commands = [each for each in decision.actions if isinstance(each, SendCommand)]
         history.append(
@@ -42,6 +50,7 @@ def lived(saga: Saga[Talk], *messages: Message, parked: Sequence[int] = ()) -> l
                 outcome=decision.outcome,
                 status=document.status if document else None,
                 message=message,
+                reason=decision.reason,
                 changes=decision.changes,
                 sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in commands),
             )
@@ -124,6 +133,25 @@ def test_what_was_put_off_is_put_off_again() -> None:
     parked = lived(OLD, START, ok("a"), parked=[1])
     assert recompute(OLD, parked).difference is None
     assert recompute(OLD, history).difference is None
+
+
+def test_what_was_let_go_because_it_waits_already_is_let_go_again() -> None:
+    """By an instance that stands in attention for another reason, so that its code would hear it."""
+    both = flow_of(parallel(leg("a"), leg("b", broken=True), name="both"))
+    twice = lived(both, START, ok("a"), replace(ok("a"), id="again"), parked=[1, 2])
+    assert [each.outcome for each in twice] == [Outcome.APPLIED, Outcome.DEFERRED, Outcome.IGNORED]
+    assert recompute(both, twice).difference is None
+    full = lived(both, START, ok("a"), parked=[1], limits=Limits(deferred_max=0))
+    assert (full[1].outcome, recompute(both, full, Limits(deferred_max=0)).difference) == (Outcome.IGNORED, None)
+
+
+def test_what_waited_for_a_migration_is_told_from_what_is_decided_otherwise() -> None:
+    """The version that it has is deployed again; an act that was refused meanwhile says nothing about it."""
+    newer: Any = Saga("talk", Talk, version=2, flow=[leg("a"), leg("b")])
+    cancel = Act(id="act", instance="talk/k", act=ActName.CANCEL)
+    waited = lived(OLD, START, cancel, by={1: newer})
+    assert waited[1].outcome is Outcome.REFUSED
+    assert recompute(OLD, waited).difference is None
 
 
 def test_the_limits_are_those_of_the_engine() -> None:

@@ -217,7 +217,7 @@ def test_a_long_reason_is_cut_and_no_more_than_the_limit_is_kept(running: Scene)
     full = decide(definition, running.document, arrival, Limits(deferred_max=0))
     assert (full.outcome, full.reason, full.document) == (
         Outcome.IGNORED,
-        "0 messages wait already",
+        "0 messages wait already: 'talk' version 1 is not deployed here; deploy it",
         running.document,
     )
 

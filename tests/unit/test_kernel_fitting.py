@@ -36,9 +36,9 @@ def round_of(*nodes: Node[Talk]) -> Node[Talk]:
     return loop(*nodes, while_=lambda s: s.rounds == 0, rounds_max=2, name="more")
 
 
-def chosen(first: Node[Talk], other: Node[Talk]) -> Node[Talk]:
+def chosen(first: Node[Talk], other: Node[Talk], label: str = "first") -> Node[Talk]:
     """Always the first."""
-    return choose(when(lambda s: True, first, name="first"), otherwise=other, name="way")
+    return choose(when(lambda s: True, first, name=label), otherwise=other, name="way")
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,26 @@ def chosen(first: Node[Talk], other: Node[Talk]) -> Node[Talk]:
             "has 'a', which is under way here, in choose 'way', where it was not begun",
         ),
         (
+            [chosen(leg("a"), leg("b"))],
+            [chosen(leg("a"), leg("b"), "only")],
+            "has no branch 'first' in 'way', which is on record here",
+        ),
+        (
             [round_of(leg("a"))],
             [leg("a"), round_of(leg("b"))],
             "has 'a', which is under way here, in another loop, where it was not begun",
         ),
         ([leg("a")], [round_of(leg("a"))], "has 'a', which is under way here, in loop 'more', where it was not begun"),
     ],
-    ids=["step to sleep", "step to scatter", "into a parallel", "to another case", "out of a loop", "into a loop"],
+    ids=[
+        "step to sleep",
+        "step to scatter",
+        "into a parallel",
+        "to another case",
+        "case renamed",
+        "out of a loop",
+        "into a loop",
+    ],
 )
 def test_what_was_moved_or_renamed_under_an_instance_is_said_and_waited_for(
     before: list[Node[Talk]], after: list[Node[Talk]], why: str

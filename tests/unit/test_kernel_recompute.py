@@ -145,13 +145,14 @@ def test_what_was_let_go_because_it_waits_already_is_let_go_again() -> None:
     assert (full[1].outcome, recompute(both, full, Limits(deferred_max=0)).difference) == (Outcome.IGNORED, None)
 
 
-def test_what_waited_for_a_migration_is_told_from_what_is_decided_otherwise() -> None:
-    """The version that it has is deployed again; an act that was refused meanwhile says nothing about it."""
+def test_what_waited_for_its_code_is_told_from_what_is_decided_otherwise() -> None:
+    """It is deployed again; an act that was refused meanwhile, for a migration or a step on record, says nothing."""
     newer: Any = Saga("talk", Talk, version=2, flow=[leg("a"), leg("b")])
     cancel = Act(id="act", instance="talk/k", act=ActName.CANCEL)
-    waited = lived(OLD, START, cancel, by={1: newer})
-    assert waited[1].outcome is Outcome.REFUSED
-    assert recompute(OLD, waited).difference is None
+    for code in (newer, flow_of(leg("b"))):
+        waited = lived(OLD, START, cancel, by={1: code})
+        assert waited[1].outcome is Outcome.REFUSED
+        assert recompute(OLD, waited).difference is None
 
 
 def test_the_limits_are_those_of_the_engine() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from sagaline.orchestrator.errors import UnknownInstance
 from sagaline.orchestrator.kernel import Limits, Registry, decide
@@ -108,6 +108,24 @@ def test_a_migration_that_cannot_be_done_leaves_the_instance_as_it_was(
     assert refused.document == after
     mended = deployed(stuck, new()).retry()
     assert [mended.step(name) for name in "abc"] == [StepStatus.DONE, StepStatus.DONE, StepStatus.SENT]
+
+
+class Outside(BaseModel):
+    """Its field is called otherwise by those who are sent it."""
+
+    number: int = Field(alias="theNumber")
+
+
+def test_a_migrated_state_is_kept_under_its_own_names(running: Scene) -> None:
+    """As every state is."""
+    newer = Saga("talk", Outside, version=2, flow=[leg("a", model=Outside), leg("b", model=Outside)])
+
+    @newer.migrate(from_version=1)
+    def upgrade(before: dict[str, JsonValue]) -> Outside:
+        return Outside(theNumber=int(str(before["n"])))
+
+    moved = replace(running, definition=newer, registry=Registry([newer])).ok("b")
+    assert (moved.status, moved.document.state) == (Status.COMPLETED, {"number": 7})
 
 
 def test_a_step_that_left_nothing_behind_may_be_dropped() -> None:

@@ -45,6 +45,7 @@ class File(BaseModel):
     b: Stamped | None = None
     c: Stamped | None = None
     d: Stamped | None = None
+    e: Stamped | None = None
 
 
 unstamp = Contract("unstamp", Unstamp, Stamped, queue="desks")
@@ -304,7 +305,7 @@ def newer(*names: str, dropped: Sequence[str] = ()) -> RoutingSlip[File]:
 def test_a_slip_goes_on_as_a_newer_version_without_a_stop_ahead_that_was_dropped() -> None:
     """Its itinerary is its own: a stop that is new is not visited, one that is gone is passed over."""
     running = given(slip(1)).when(ok("a")).scene
-    moved = replace(running, registry=Registry([newer("a", "b", "d", dropped=["c"])]))
+    moved = replace(running, registry=Registry([newer("a", "e", "b", "d", dropped=["c"])]))
     ended = moved.ok("b").ok("d")
     assert (ended.status, ended.document.itinerary) == ("completed", ("a", "b", "d"))
 

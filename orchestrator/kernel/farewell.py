@@ -10,7 +10,10 @@ from ..messages.inputs import Message
 from ..messages.outputs import label_of
 from ..messages.values import JsonObject
 
-__all__ = ["farewell", "locks_of"]
+__all__ = ["KEPT_LOCKS", "farewell", "locks_at", "locks_of"]
+
+KEPT_LOCKS = "kept_locks"
+"""Where a place remembers the locks under which earlier rounds of it may have happened."""
 
 _ENDS = {
     Status.COMPLETED: ChildEnd.COMPLETED,
@@ -21,7 +24,13 @@ _ENDS = {
 
 def locks_of(steps: Mapping[str, StepRecord]) -> list[str]:
     """The locks that an instance holds or waits for."""
-    return sorted({str(record.memo["lock"]) for record in steps.values() if record.memo and "lock" in record.memo})
+    return sorted({lock for record in steps.values() if record.memo for lock in locks_at(record.memo)})
+
+
+def locks_at(memo: JsonObject) -> list[str]:
+    """The locks that one place holds or waits for: that of this round, and those of earlier ones."""
+    kept = memo.get(KEPT_LOCKS)
+    return [*([str(memo["lock"])] if "lock" in memo else []), *(map(str, kept) if isinstance(kept, list) else ())]
 
 
 def farewell(

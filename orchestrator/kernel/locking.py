@@ -1,5 +1,8 @@
 """Semantic locks: a step that names one waits for it before its command leaves; it is held until the instance ends.
 
+A step that is begun again, by a state that was edited meanwhile, may name another: then the first is given back, unless
+a command has left under it.
+
 Source: Garcia-Molina and Salem 1987; the countermeasure "semantic lock" of Frank and Zahle.
 """
 
@@ -10,12 +13,14 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, lock_id
 from ..messages.outputs import Tell
+from ..messages.values import JsonObject
 from .asking import Nothing, ask
+from .farewell import KEPT_LOCKS, locks_at, locks_of
 from .run import Run
 from .sending import leg_of, send
 from .turning import fail
 
-__all__ = ["begin_step", "on_deadlocked", "on_granted", "on_lock_timer", "on_probe", "release_one"]
+__all__ = ["begin_step", "on_deadlocked", "on_granted", "on_lock_timer", "on_probe", "release_all"]
 
 _LOCK_CHARS_MAX = 512
 
@@ -30,9 +35,21 @@ def begin_step(run: Run, place: str) -> None:
     lock = ask(run, place, f"the lock {template!r} of step {place!r}", lambda: _name(run, template))
     if isinstance(lock, Nothing):
         return
-    run.mark(place, StepStatus.LOCKING, memo={"lock": lock})
+    run.mark(place, StepStatus.LOCKING, memo={"lock": lock, **_kept(run, place, lock)})
     run.timers[f"{place}:lock"] = run.now_ms + to_ms(step.options.timeout)
     run.tell(Acquire(id="", instance=lock_id(lock), by=run.id, place=run.label(place)))
+
+
+def _kept(run: Run, place: str, lock: str) -> JsonObject:
+    """What is left of earlier rounds: locks of other names that still guard what they may have done."""
+    record = run.steps.get(place)
+    earlier = [name for name in locks_at(run.memo(place)) if name != lock] if record is not None else []
+    if record is None or not earlier:
+        return {}
+    if record.attempt == 0:
+        release_all(run, place)
+        return {}
+    return {KEPT_LOCKS: [*earlier]}
 
 
 def _name(run: Run, template: str) -> str:
@@ -82,7 +99,7 @@ def _give_up(run: Run, place: str, error: str) -> None:
     if run.steps[place].attempt > 0:
         run.mark(place, StepStatus.FAILED, error=error)
         return
-    release_one(run, place)
+    release_all(run, place)
     run.mark(place, StepStatus.REFUSED, error=error)
 
 
@@ -94,11 +111,12 @@ def on_probe(run: Run, message: Probe) -> None:
         run.actions.append(Tell(message=probe))  # changes nothing here, so no id can be made of our revision
 
 
-def release_one(run: Run, place: str) -> None:
-    """Gives the lock of one place back, unless another place of ours needs it."""
+def release_all(run: Run, place: str) -> None:
+    """Gives the locks of one place back, except those that another place of ours needs."""
     memo = run.memo(place)
-    lock = memo.pop("lock")
-    run.remember(place, memo)
-    others = (record.memo or {} for record in run.steps.values())
-    if all(other.get("lock") != lock for other in others):
-        run.tell(Release(id="", instance=lock_id(str(lock)), by=run.id))
+    ours = locks_at(memo)
+    run.remember(place, {name: value for name, value in memo.items() if name not in ("lock", KEPT_LOCKS)})
+    needed = locks_of(run.steps)
+    for lock in ours:
+        if lock not in needed:
+            run.tell(Release(id="", instance=lock_id(lock), by=run.id))

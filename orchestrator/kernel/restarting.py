@@ -16,7 +16,7 @@ from ..messages.document import CauseKind, Document, Restarting
 from ..messages.inputs import Act
 from ..messages.outputs import Change
 from .editing import patch_of, patched, set_state, unknown
-from .locking import release_one
+from .locking import release_all
 from .places import name_of
 from .run import Run
 from .standing import may_stand
@@ -99,5 +99,5 @@ def rewound(run: Run) -> bool:
 def _forget(run: Run, place: str) -> None:
     run.clear_timers(place)
     if "lock" in run.memo(place):
-        release_one(run, place)
+        release_all(run, place)
     del run.steps[place]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ...sagas.nodes import Child, Each, Loop, Parallel, Scatter
 from ..messages.document import StepRecord, StepStatus
 from .children import undo_child, unwind_child
-from .locking import release_one
+from .locking import release_all
 from .places import name_of, rounds_of
 from .run import Run
 from .sending import leg_at, send
@@ -82,14 +82,14 @@ def _withdraw(run: Run, place: str) -> None:
         case StepStatus.BLOCKED if record.attempt > 0:
             run.mark(place, StepStatus.FAILED)
         case StepStatus.BLOCKED if record.memo and "lock" in record.memo:
-            release_one(run, place)
+            release_all(run, place)
             run.mark(place, StepStatus.DROPPED)
         case StepStatus.LOCKING if record.attempt > 0:
             run.clear_timers(place)
             run.mark(place, StepStatus.FAILED)
         case StepStatus.LOCKING:
             run.clear_timers(place)
-            release_one(run, place)
+            release_all(run, place)
             run.mark(place, StepStatus.DROPPED)
         case StepStatus.OPEN:
             drop_wait(run, place)

@@ -142,6 +142,58 @@ def test_a_command_that_cannot_be_built_keeps_its_lock_until_a_retry_or_a_cancel
     assert LOCK not in cancelled.entities
 
 
+def edited(scene: Scene, n: int) -> Scene:
+    return scene.act(ActName.EDIT, value={"patch": [{"op": "replace", "path": "/n", "value": n}]})
+
+
+def holders(scene: Scene) -> dict[str, str]:
+    """Who holds which lock."""
+    locks = [each for each in scene.entities.values() if isinstance(each, Lock)]
+    return {each.name: each.holder.by for each in locks if each.holder is not None}
+
+
+def test_a_step_that_is_begun_again_under_another_lock_gives_the_first_back() -> None:
+    """Its command has never left. The other one is held until the end like any."""
+    blocked = two(broken=True).ok("b", of="talk/holder").ok("c", of="talk/holder")
+    again = redeployed(edited(blocked, 5), locked()).retry()
+    assert (again.step("b"), holders(again)) == (StepStatus.SENT, {"order:5": "talk/k"})
+    assert holders(again.ok("b").ok("c")) == {}
+
+
+def test_a_step_that_may_have_happened_keeps_the_lock_under_which_it_did() -> None:
+    """Until the end, beside those of later rounds; or until a restart has taken it back."""
+    sent = Scene.start(locked(), {"n": 4}).ok("a").crash("b")
+    blocked = redeployed(sent, locked(broken=True)).tick()
+    assert (blocked.step("b"), blocked.document.steps["b"].attempt) == (StepStatus.BLOCKED, 1)
+    again = redeployed(edited(blocked, 5), locked()).retry()
+    assert (again.step("b"), holders(again)) == (StepStatus.SENT, {"order:4": "talk/k", "order:5": "talk/k"})
+    assert holders(again.ok("b").ok("c")) == {}
+    stuck = redeployed(again.crash("b"), locked(broken=True)).tick()
+    third = redeployed(edited(stuck, 4), locked()).retry()
+    assert holders(third) == {"order:4": "talk/k", "order:5": "talk/k"}
+    assert memo_of(third, "b") == {"lock": "order:4", "kept_locks": ["order:5"]}
+    other = redeployed(edited(stuck, 6), locked()).act(ActName.RESTART, step="b").undo_ok("b")
+    assert (other.step("b"), holders(other)) == (StepStatus.SENT, {"order:6": "talk/k"})
+
+
+def test_a_lock_that_one_place_keeps_is_not_given_back_by_another() -> None:
+    """Both began under it; of the one nothing has ever left, the other may have happened."""
+
+    def both(*, broken: bool) -> Saga[Talk]:
+        ask = leg("x", locks="order:{n}"), leg("y", locks="order:{n}", broken=broken)
+        return flow_of(parallel(*ask, name="both"))
+
+    stuck = Scene.start(both(broken=True), {"n": 4}).advance(timedelta(minutes=1))
+    assert (stuck.step("x"), stuck.step("y"), holders(stuck)) == (
+        StepStatus.FAILED,
+        StepStatus.BLOCKED,
+        {"order:4": "talk/k"},
+    )
+    again = redeployed(edited(stuck, 5), both(broken=False)).retry()
+    assert holders(again) == {"order:4": "talk/k", "order:5": "talk/k"}
+    assert holders(again.ok("x").ok("y")) == {}
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -63,7 +63,7 @@ KERNEL = (
     slip(
         "forget the lock that was waited for",
         "orchestrator/kernel/undoing.py",
-        "            run.clear_timers(place)\n            release_one(run, place)\n",
+        "            run.clear_timers(place)\n            release_all(run, place)\n",
         "            run.clear_timers(place)\n            run.remember(place, {})\n",
         "lets-go",
     ),

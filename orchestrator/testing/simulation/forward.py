@@ -14,7 +14,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
 from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
-from ...messages.inputs import Completed, Failed, Refused
+from ...messages.inputs import Act, Completed, Failed, Refused, Start
 from ...messages.outputs import Outcome
 from .parts import TRIPS
 from .witness import Decided, Evidence, is_sent_on
@@ -128,6 +128,7 @@ def slept(found: Evidence) -> Iterator[str]:
         if document is None or definition is None:
             continue
         began: dict[str, int] = {}
+        wakes: dict[str, int] = {}
         for record in (decided.record for decided in history):
             for change in record.changes:
                 node = _node(definition, change.what)
@@ -135,15 +136,33 @@ def slept(found: Evidence) -> Iterator[str]:
                     continue
                 if change.after == StepStatus.OPEN:
                     began[change.what] = record.at_ms
-                elif change.after == StepStatus.DONE and record.at_ms < began[change.what] + _span_ms(node, document):
+                    wakes[change.what] = record.at_ms + _span_ms(node, _size(found, instance, record.revision))
+                elif change.after == StepStatus.DONE and record.at_ms < wakes[change.what]:
                     yield f"{instance}: {change.what} slept {record.at_ms - began[change.what]} ms"
 
 
-def _span_ms(node: Sleep[Any], document: Document) -> int:
-    """Of a span that is a function of the state only what it says of the size, which never changes, is looked at."""
+def _span_ms(node: Sleep[Any], size: int) -> int:
+    """Of a span that is a function of the state only what it says of the size is looked at."""
     if isinstance(node.duration, timedelta):
         return round(node.duration.total_seconds() * 1000)
-    return int(getattr(node.duration, "step_ms", 0)) * int(str(document.state.get("size", 0)))
+    return int(getattr(node.duration, "step_ms", 0)) * size
+
+
+def _size(found: Evidence, instance: str, revision: int) -> int:
+    """The size that the state had at a revision; where that is not stored any more the least that it ever had."""
+    sizes = {each.revision: each.state.get("size", 0) for each in found.versions.get(instance, ())}
+    return int(str(sizes.get(revision, min(_sizes(found.history[instance]), default=0))))
+
+
+def _sizes(history: Sequence[Decided]) -> Iterator[int]:
+    """The size that it began with, and those that operators gave it."""
+    for message in (decided.record.message for decided in history):
+        if isinstance(message, Start):
+            yield int(str(message.input.get("size", 0)))
+        patch = (message.value or {}).get("patch") if isinstance(message, Act) else None
+        for operation in patch if isinstance(patch, list) else ():
+            if isinstance(operation, dict) and operation.get("path") == "/size":
+                yield int(str(operation["value"]))
 
 
 def paused(found: Evidence) -> Iterator[str]:
@@ -169,24 +188,39 @@ def late_replies(found: Evidence) -> Iterator[str]:
 
 
 def _late(instance: str, history: Sequence[Decided], sent_on: Collection[str]) -> Iterator[str]:
-    newest: dict[str, str] = {}
+    newest: dict[tuple[str, bool], str] = {}
     answered: set[str] = set()
     for record in (decided.record for decided in history):
         message = record.message
         if isinstance(message, Completed | Refused | Failed) and record.outcome is Outcome.APPLIED:
             id = message.command_id
-            if id not in sent_on and newest.get(id.rpartition("/")[0]) != id:
+            if id not in sent_on and newest.get(_leg(instance, id)) != id:
                 yield f"{instance}: a reply to {id} is applied, which is not the newest attempt"
             if id in answered:
                 yield f"{instance}: a second reply to {id} is applied"
             answered.add(id)
-        newest.update({sent.id.rpartition("/")[0]: sent.id for sent in record.sent})
+        newest.update({_leg(instance, sent.id): sent.id for sent in record.sent})
+
+
+def _leg(instance: str, command_id: str) -> tuple[str, bool]:
+    """The place that a command is for, whatever its generation, and whether it is the undo."""
+    label, _, attempt = command_id.removeprefix(f"{instance}/").partition("/")
+    return label.partition("+")[0], attempt.startswith("undo/")
 
 
 def blamed(found: Evidence) -> Iterator[str]:
-    """Nobody's code is blamed but that which raised."""
-    for versions in found.versions.values():
+    """Nobody's code is blamed but that which raised, and a collection that an edit has made another."""
+    for instance, versions in found.versions.items():
         for document in versions:
             attention = document.attention
-            if attention is not None and attention.kind is CauseKind.CODE and TRIPS not in attention.message:
+            if attention is None or attention.kind is not CauseKind.CODE or TRIPS in attention.message:
+                continue
+            node = _node(found.registry.find(document.definition, document.version), attention.step or "")
+            if not (isinstance(node, Each) and "parts now and had" in attention.message and _edited(found, instance)):
                 yield f"{document.id}: {attention.message}"
+
+
+def _edited(found: Evidence, instance: str) -> bool:
+    """Whether an operator has changed its state by hand."""
+    changes = (change for decided in found.history.get(instance, ()) for change in decided.record.changes)
+    return any(change.what == "state" for change in changes)

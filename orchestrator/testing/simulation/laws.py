@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
+from .mended import edited, replaced
 from .records import (
     accepted,
     act_once,
@@ -52,6 +53,8 @@ class Law(StrEnum):
     TOLD_ONCE = "told-once"
     EVENT_ONCE = "event-once"
     ACT_ONCE = "act-once"
+    EDITED = "edited"
+    REPLACED = "replaced"
     EFFECT_ONCE = "effect-once"
     DONE = "done"
     COMPENSATED = "compensated"
@@ -89,6 +92,8 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.TOLD_ONCE: "what one entity says to another arrives once (G2)",
     Law.EVENT_ONCE: "an event that a saga publishes goes out once (G2)",
     Law.ACT_ONCE: "an operator's act is applied once, however often it is sent",
+    Law.EDITED: "after an edit the state is what the patch says; one that does not fit changes nothing",
+    Law.REPLACED: "an undo that an operator has replaced goes out as he gave it",
     Law.EFFECT_ONCE: "an effect key takes effect at most once, is undone at most once, and never after its undo (G3)",
     Law.DONE: "a step that is done took effect; one that was refused did not (G3)",
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
@@ -144,6 +149,8 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.TOLD_ONCE: told_once,
     Law.EVENT_ONCE: event_once,
     Law.ACT_ONCE: act_once,
+    Law.EDITED: edited,
+    Law.REPLACED: replaced,
     Law.EFFECT_ONCE: effect_once,
     Law.DONE: done,
     Law.COMPENSATED: compensated,

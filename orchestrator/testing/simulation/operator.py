@@ -2,6 +2,7 @@
 
 In the storm they do now and then what they can. When all is healed they go on until nothing is left to do: first the
 instance is tried again, then what does not succeed is skipped or accepted as a loss, and what is beyond help abandoned.
+Now and then something is mended by hand in between (``repairs.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..sample import samples
 from .agenda import Request, good_rules
 from .invent import PEOPLE, TABLES
 from .parts import Told
+from .repairs import Repairs
 from .witness import Window
 
 __all__ = ["Operator"]
@@ -40,12 +42,19 @@ class Operator:
 
     Args:
         send: sends a request until the log has taken it.
+        repairs: draws what he mends by hand.
     """
 
     def __init__(
-        self, window: Window, registry: Registry, clock: Clock, send: Callable[[Request], Awaitable[None]]
+        self,
+        window: Window,
+        registry: Registry,
+        clock: Clock,
+        send: Callable[[Request], Awaitable[None]],
+        repairs: Repairs,
     ) -> None:
         self._window, self._registry, self._clock, self._send = window, registry, clock, send
+        self._repairs = repairs
         self._acts: Counter[str] = Counter()
         self.healed = False
 
@@ -60,6 +69,11 @@ class Operator:
     async def act(self, drawn: random.Random) -> None:
         """One round."""
         for id, status in self._window.statuses().items():
+            if self._repairs.wants(id, Status(status)):
+                asked = self._repairs.act(self._window.document(id))
+                if asked is not None:
+                    await self._send(asked)
+                    continue
             if Status(status).is_final or (not self.healed and drawn.random() < 0.6):
                 continue
             if status == Status.ATTENTION:

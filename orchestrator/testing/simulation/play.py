@@ -34,6 +34,7 @@ from .agenda import BAD, Errand, Request, agenda, as_record
 from .invent import Invented, invent
 from .minds import LEDGER, Minds
 from .operator import Operator
+from .repairs import Repairs
 from .shipped import shipped
 from .witness import Around, Evidence, Window, evidence
 
@@ -120,7 +121,8 @@ class Play:
         self.kills = 0
         self._healed = False
         self._living: dict[str, Process] = {}
-        self.operator = Operator(self.window, self.registry, self.clock, self.send)
+        repairs = Repairs(seed, self.registry, self.clock.new_id)
+        self.operator = Operator(self.window, self.registry, self.clock, self.send, repairs)
 
     # -- the whole run ---------------------------------------------------------------------------------------------
 

@@ -108,11 +108,11 @@ def routed(found: Evidence) -> Iterator[str]:
     """An instance goes where the table said, by the rules of the version that it names."""
     for instance, history in found.history.items():
         document = found.documents.get(instance)
-        for decided in history:
-            message = decided.record.message
-            if not isinstance(message, Routed) or document is None or decided.record.outcome is not Outcome.APPLIED:
-                continue
-            memo = document.steps[message.place].memo or {}
+        if document is None:
+            continue
+        for message in _last_routed(history):
+            record = document.steps.get(message.place)
+            memo = (record.memo if record else None) or {}
             facts, version = memo.get("facts"), memo.get("version")
             if version != message.version or not isinstance(facts, dict):
                 continue
@@ -121,6 +121,15 @@ def routed(found: Evidence) -> Iterator[str]:
             if message.to != wanted or (wanted is not None and memo.get("branch") not in (None, wanted)):
                 went = f"{message.to!r}, went to {memo.get('branch')!r}"
                 yield f"{instance}: {message.place} was told {went}, and version {message.version} says {wanted!r}"
+
+
+def _last_routed(history: Sequence[Decided]) -> Sequence[Routed]:
+    """Of each place the last answer that was applied: whoever asks again may have other facts."""
+    last: dict[str, Routed] = {}
+    for decided in history:
+        if isinstance(decided.record.message, Routed) and decided.record.outcome is Outcome.APPLIED:
+            last[decided.record.message.place] = decided.record.message
+    return list(last.values())
 
 
 def _rules(found: Evidence, instance: str, place: str, version: int) -> Sequence[Rule]:

@@ -5,6 +5,7 @@ Code that has moved on makes its edit fail loudly: then the mistake is written a
 whoever plants a mistake has to read this before anything is loaded.
 """
 
+from .acts import ACTS
 from .adapter import ADAPTER
 from .kernel import KERNEL
 from .mistake import Edit, Planted
@@ -14,4 +15,4 @@ from .workers import WORKERS
 
 __all__ = ["PLANTED", "Edit", "Planted"]
 
-PLANTED = (*KERNEL, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)
+PLANTED = (*KERNEL, *ACTS, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)

@@ -1,0 +1,128 @@
+"""The laws of what operators mend by hand: the state that they edit, and the undos that they replace.
+
+A model of its own: patches are carried out here by the library and the author's model, on the documents on record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import jsonpatch
+from jsonpointer import JsonPointerException
+from pydantic import ValidationError
+
+from ....sagas.definition import AnyDefinition
+from ...kernel.places import name_of
+from ...messages.document import Document, StepStatus
+from ...messages.history import HistoryRecord
+from ...messages.inputs import Act, ActName
+from ...messages.outputs import Outcome, place_of_label
+from ...messages.values import JsonObject, as_json, unknown_fields
+from ...ports.log import Record
+from .witness import Decided, Evidence
+
+__all__ = ["edited", "patched", "replaced", "versions_of"]
+
+
+def edited(found: Evidence) -> Iterator[str]:
+    """After an edit the state is what the patch says; one that does not fit changes nothing."""
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if definition is None:
+            continue
+        versions = versions_of(found, instance)
+        yield from _twofold(found, instance)
+        for record in (decided.record for decided in history):
+            act = record.message
+            if not isinstance(act, Act) or act.act is not ActName.EDIT or record.outcome is not Outcome.APPLIED:
+                continue
+            before, after = versions.get(record.revision - 1), versions.get(record.revision)
+            if before is None or after is None or before.deferred:
+                continue
+            wanted = patched(definition, before.state, act.value)
+            if wanted is None:
+                yield f"{instance}: edit {act.id} is carried out, and does not fit"
+            elif _without(after.state, own := _filled(definition, record)) != _without(wanted, own):
+                yield f"{instance}: after edit {act.id} the state is {after.state}, and should be {wanted}"
+
+
+def _filled(definition: AnyDefinition, record: HistoryRecord) -> set[str]:
+    """The fields that nodes have filled which are done with the same decision: after a retry a scatter has enough."""
+    done = (name_of(each.what) for each in record.changes if each.after == StepStatus.DONE)
+    options = (getattr(definition.tree[name].node, "options", None) for name in done if name in definition.tree)
+    return {str(getattr(each, "into", None)) for each in options}
+
+
+def _without(state: JsonObject, fields: Collection[str]) -> JsonObject:
+    return {name: value for name, value in state.items() if name not in fields}
+
+
+def versions_of(found: Evidence, instance: str) -> Mapping[int, Document]:
+    """What readers have seen of an instance, by revision."""
+    return {document.revision: document for document in found.versions.get(instance, ())}
+
+
+def _twofold(found: Evidence, instance: str) -> Iterator[str]:
+    """What was refused has changed nothing, so no revision is there in two versions."""
+    seen: dict[tuple[int, int], Document] = {}
+    for document in found.versions.get(instance, ()):
+        if seen.setdefault((document.created_ms, document.revision), document) != document:
+            yield f"{instance} was changed and is at revision {document.revision} still"
+
+
+def patched(definition: AnyDefinition, state: JsonObject, value: JsonObject | None) -> JsonObject | None:
+    """The state after the patch that an act brings, if any; None: the patch or what it leads to does not fit."""
+    model: Any = definition.state
+    patch: Any = (value or {}).get("patch")
+    try:
+        after = jsonpatch.apply_patch(state, patch if isinstance(patch, list) else [])
+        return as_json(
+            model.model_validate_json(json.dumps(after), by_alias=False, by_name=True, extra=unknown_fields(model))
+        )
+    except (jsonpatch.JsonPatchException, JsonPointerException, ValidationError):
+        return None
+
+
+def replaced(found: Evidence) -> Iterator[str]:
+    """An undo that an operator has replaced goes out as he gave it, under the same effect key."""
+    published = dict(found.commands)
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if definition is not None:
+            yield from _replaced(instance, definition, history, published)
+
+
+def _replaced(
+    instance: str, definition: AnyDefinition, history: Sequence[Decided], published: Mapping[str, Record]
+) -> Iterator[str]:
+    status: dict[str, str] = {}
+    given: dict[str, tuple[str, object]] = {}
+    for record in (decided.record for decided in history):
+        act = record.message
+        if isinstance(act, Act) and act.act is ActName.REPLACE_UNDO and record.outcome is Outcome.APPLIED:
+            if status.get(act.step) != StepStatus.UNDO_FAILED:
+                yield f"{instance}: the undo of {act.step} is replaced, which is {status.get(act.step)}"
+            value = act.value or {}
+            contract = value.get("contract") or given.get(act.step, (_undo_of(definition, act.step),))[0]
+            given[act.step] = str(contract), value.get("command")
+        for change in record.changes:
+            status[change.what] = change.after
+            if change.before is None:  # begun anew, with its declared undo
+                given.pop(change.what, None)
+        for sent in record.sent:
+            label, _, tail = sent.id.removeprefix(f"{instance}/").partition("/")
+            instead = given.get(place_of_label(label))
+            if instead is None or not tail.startswith("undo/") or sent.id not in published:
+                continue
+            body = json.loads(published[sent.id].value or b"null")
+            if (sent.contract, body) != instead:
+                yield f"{instance}: {sent.id} brings {sent.contract} {body}, and an operator gave {instead}"
+
+
+def _undo_of(definition: AnyDefinition, place: str) -> str:
+    step = definition.steps.get(name_of(place))
+    return step.compensation.contract.name if step is not None and step.compensation is not None else ""

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
+from .generations import restarted
 from .mended import edited, replaced
 from .records import (
     accepted,
@@ -55,6 +56,7 @@ class Law(StrEnum):
     ACT_ONCE = "act-once"
     EDITED = "edited"
     REPLACED = "replaced"
+    RESTARTED = "restarted"
     EFFECT_ONCE = "effect-once"
     DONE = "done"
     COMPENSATED = "compensated"
@@ -92,8 +94,9 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.TOLD_ONCE: "what one entity says to another arrives once (G2)",
     Law.EVENT_ONCE: "an event that a saga publishes goes out once (G2)",
     Law.ACT_ONCE: "an operator's act is applied once, however often it is sent",
-    Law.EDITED: "after an edit the state is what the patch says; one that does not fit changes nothing",
+    Law.EDITED: "the state is patched as an edit or a restart says; what does not fit changes nothing",
     Law.REPLACED: "an undo that an operator has replaced goes out as he gave it",
+    Law.RESTARTED: "what a restart begins anew was undone before, once, and has effect keys of its own (G3, G5)",
     Law.EFFECT_ONCE: "an effect key takes effect at most once, is undone at most once, and never after its undo (G3)",
     Law.DONE: "a step that is done took effect; one that was refused did not (G3)",
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
@@ -151,6 +154,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.ACT_ONCE: act_once,
     Law.EDITED: edited,
     Law.REPLACED: replaced,
+    Law.RESTARTED: restarted,
     Law.EFFECT_ONCE: effect_once,
     Law.DONE: done,
     Law.COMPENSATED: compensated,

@@ -17,17 +17,18 @@ from ....sagas.definition import AnyDefinition
 from ...kernel.places import name_of
 from ...messages.document import Document, StepStatus
 from ...messages.history import HistoryRecord
-from ...messages.inputs import Act, ActName
+from ...messages.inputs import Act, ActName, Completed
 from ...messages.outputs import Outcome, place_of_label
 from ...messages.values import JsonObject, as_json, unknown_fields
 from ...ports.log import Record
+from .generations import Restarts
 from .witness import Decided, Evidence
 
 __all__ = ["edited", "patched", "replaced", "versions_of"]
 
 
 def edited(found: Evidence) -> Iterator[str]:
-    """After an edit the state is what the patch says; one that does not fit changes nothing."""
+    """The state is patched as an edit says, or a restart when it is over; what does not fit changes nothing."""
     for instance, history in found.history.items():
         document = found.documents.get(instance)
         definition = found.registry.find(document.definition, document.version) if document else None
@@ -35,18 +36,37 @@ def edited(found: Evidence) -> Iterator[str]:
             continue
         versions = versions_of(found, instance)
         yield from _twofold(found, instance)
-        for record in (decided.record for decided in history):
-            act = record.message
-            if not isinstance(act, Act) or act.act is not ActName.EDIT or record.outcome is not Outcome.APPLIED:
-                continue
+        for record, act in _patches(definition, history):
             before, after = versions.get(record.revision - 1), versions.get(record.revision)
             if before is None or after is None or before.deferred:
                 continue
             wanted = patched(definition, before.state, act.value)
             if wanted is None:
-                yield f"{instance}: edit {act.id} is carried out, and does not fit"
+                yield f"{instance}: {act.act} {act.id} is carried out, and does not fit"
             elif _without(after.state, own := _filled(definition, record)) != _without(wanted, own):
-                yield f"{instance}: after edit {act.id} the state is {after.state}, and should be {wanted}"
+                yield f"{instance}: after {act.act} {act.id} the state is {after.state}, and should be {wanted}"
+
+
+def _patches(definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[tuple[HistoryRecord, Act]]:
+    """The decisions with which patches are carried out, each with its act: that of a restart when it is over."""
+    restarts = Restarts(definition)
+    restart: Act | None = None
+    for record in (decided.record for decided in history):
+        act = record.message
+        restarts.decided(record)
+        if isinstance(act, Act) and record.outcome is Outcome.APPLIED:
+            restart = act if act.act is ActName.RESTART else restart
+            if act.act is ActName.EDIT:
+                yield record, act
+        ends = [change for change in record.changes if restarts.ends_with(change) is not None]
+        if ends and restart is not None and _changes_no_state_else(record):
+            yield record, restart
+
+
+def _changes_no_state_else(record: HistoryRecord) -> bool:
+    """Of the decisions with which restarts end: the act itself, or the last reply to an undo."""
+    message = record.message
+    return isinstance(message, Act) or (isinstance(message, Completed) and "/undo/" in message.command_id)
 
 
 def _filled(definition: AnyDefinition, record: HistoryRecord) -> set[str]:

@@ -20,6 +20,7 @@ from ...messages.outputs import Outcome
 from ...messages.partitioning import partition_of
 from ...ports.log import Record, TopicPartition
 from .agenda import BAD
+from .generations import record_key
 from .witness import Evidence, is_garbage, is_sent_on
 
 __all__ = [
@@ -234,7 +235,7 @@ def done(found: Evidence) -> Iterator[str]:
         if definition is None:
             continue
         for place, record in document.steps.items():
-            key = f"{document.id}/{place}"
+            key = record_key(document, place, record)
             if name_of(place) not in definition.steps or "skipped_by" in (record.memo or {}):
                 continue
             if record.status is StepStatus.DONE and key not in done:

@@ -1,5 +1,5 @@
-"""What an operator mends by hand: he edits the state, gives a failing undo another command, and now and then asks for
-what makes no sense, or at the wrong time.
+"""What an operator mends by hand: he edits the state, gives a failing undo another command, goes back to a step; and
+now and then asks for what makes no sense, or at the wrong time.
 
 Only what is asked is drawn here. Whether it is legal the kernel decides, and what follows from it the laws.
 """
@@ -29,7 +29,7 @@ _STUCK_MAX: Final = 4
 """So often an instance that stands in attention is mended by hand."""
 _OTHER_MAX: Final = 6
 """So many such acts are asked of any other instance, all taken together."""
-_KINDS: Final = (ActName.EDIT, ActName.REPLACE_UNDO)
+_KINDS: Final = (ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART)
 _MISFITS: Final[tuple[JsonObject, ...]] = (
     {"op": "remove", "path": "/nowhere"},
     {"op": "add", "path": "/nowhere", "value": 1},
@@ -78,18 +78,21 @@ class Repairs:
         return self._drawn.choice(_KINDS), self._drawn.choice([*document.steps, "nowhere"])
 
     def _legal(self, definition: AnyDefinition, document: Document) -> tuple[ActName, str]:
-        """One of the acts that are legal now; of each kind as often, however many steps take it."""
+        """One of the acts that are legal now, however many steps take it; a restart more often, which seldom is."""
         places: dict[ActName, list[str]] = {ActName.EDIT: [""]}
         for place, act in case_of(definition, document).on_steps:
             if act in _KINDS:
                 places.setdefault(act, []).append(place)
-        kind = self._drawn.choice(list(places))
-        return kind, self._drawn.choice(places[kind])
+        kind = self._drawn.choice([ActName.RESTART if ActName.RESTART in places else ActName.EDIT, *places])
+        far_back = kind is ActName.RESTART and self._drawn.random() < 0.6
+        return kind, places[kind][0] if far_back else self._drawn.choice(places[kind])
 
     def _value(self, definition: AnyDefinition, document: Document, kind: ActName) -> JsonObject:
         if kind is ActName.EDIT:
             retry = self._drawn.random() < (0.6 if document.status is Status.ATTENTION else 0.05)
             return {"patch": [*self._patch(document, tests=True)], **({"retry": True} if retry else {})}
+        if kind is ActName.RESTART:
+            return {"patch": [*self._patch(document, tests=False)]} if self._drawn.random() < 0.5 else {}
         return self._instead(definition, document)
 
     def _patch(self, document: Document, *, tests: bool) -> list[JsonObject]:

@@ -12,6 +12,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Child, Each, Loop, Parallel
 from ...kernel.places import name_of, place_of, rounds_of
 from ...messages.document import Document, Status, StepRecord, StepStatus
+from .generations import Restarts, has_undo, record_key
 from .witness import Decided, Evidence
 
 __all__ = ["compensated", "in_order"]
@@ -33,7 +34,7 @@ def compensated(found: Evidence) -> Iterator[str]:
         for place, record in document.steps.items():
             if record.undo is None or record.attempt == 0 or not _taken_back(definition, document, place):
                 continue
-            key = f"{document.id}/{place}"
+            key = record_key(document, place, record)
             if record.status not in _NOTHING:
                 yield f"{document.id} is {document.status}, and {place} is {record.status}"
             elif record.status is not StepStatus.WAIVED and key in done and key not in undone:
@@ -71,9 +72,10 @@ def _children(
     """What was taken back as a unit leaves no completed child."""
     if record.status is not StepStatus.UNDONE or not isinstance(definition.tree[name_of(place)].node, Child | Each):
         return
+    label = record_key(document, place, record).removeprefix(f"{document.id}/")
     for child in found.documents.values():
         at = child.parent
-        if at is not None and (at.instance, at.place) == (document.id, place) and child.status is Status.COMPLETED:
+        if at is not None and (at.instance, at.place) == (document.id, label) and child.status is Status.COMPLETED:
             yield f"{document.id} is {document.status}, {place} is undone, and its child {child.id} is completed"
 
 
@@ -91,10 +93,15 @@ def _ordered(instance: str, definition: AnyDefinition, history: Sequence[Decided
     status: dict[str, str] = {}
     completed: dict[str, int] = {}
     undoable: set[str] = set()
-    backward = False
+    restarts = Restarts(definition)
+    backward, count = False, 0
     for decided in history:
+        restarts.decided(decided.record)
         for change in decided.record.changes:
             place = change.what
+            if (step := restarts.ends_with(change)) is not None:
+                completed = {other: rank for other, rank in completed.items() if not restarts.lies_from(step, other)}
+                undoable &= completed.keys()
             if place == "instance":
                 backward = backward or change.after == Status.COMPENSATING
                 continue
@@ -102,23 +109,17 @@ def _ordered(instance: str, definition: AnyDefinition, history: Sequence[Decided
                 continue
             status[place] = change.after
             if change.after == StepStatus.DONE:
-                completed[place] = len(completed)
-                if _has_undo(definition, place):
+                completed[place] = count = count + 1
+                if has_undo(definition, place):
                     undoable.add(place)
             if change.after != StepStatus.UNDO_SENT or change.before not in _STANDS:
                 continue
             for other in undoable - {place}:
-                later = completed[other] > completed.get(place, len(completed))
-                waits = backward or _same_branch(definition, place, other)
+                later = completed[other] > completed.get(place, count + 1)
+                both = restarts.takes_back(place) and restarts.takes_back(other)
+                waits = backward or both or _same_branch(definition, place, other)
                 if later and waits and status[other] not in _OVER and not _apart(definition, place, other):
                     yield f"{instance}: the undo of {place} begins while {other}, done after it, is {status[other]}"
-
-
-def _has_undo(definition: AnyDefinition, place: str) -> bool:
-    spot = definition.tree[name_of(place)]
-    if name_of(place) in definition.steps:
-        return definition.steps[name_of(place)].compensation is not None
-    return isinstance(spot.node, Child | Each) and not spot.past_pivot
 
 
 def _same_branch(definition: AnyDefinition, one: str, other: str) -> bool:

@@ -1,0 +1,204 @@
+"""The law of restarts: what was begun before is undone once before it is begun anew, under keys of its own.
+
+A model of its own: which places lie from a step on is read off the flow, and which generation they are of off the
+acts and changes on record. ``Restarts`` is it, for other laws as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ....sagas import Saga
+from ....sagas.definition import AnyDefinition
+from ....sagas.nodes import Child, Each
+from ...kernel.places import name_of
+from ...messages.document import Document, Status, StepRecord, StepStatus
+from ...messages.history import HistoryRecord
+from ...messages.inputs import Act, ActName
+from ...messages.outputs import Change, Outcome
+from .witness import Decided, Evidence
+
+__all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
+
+_BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REFUSED, StepStatus.DROPPED})
+"""What a place that had sent a command ends as, before it is begun anew."""
+_TURNED = frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.ABANDONED})
+
+
+def key_at(instance: str, place: str, generation: int) -> str:
+    """The effect key of a place, begun after so many restarts."""
+    return f"{instance}/{place}+{generation}" if generation else f"{instance}/{place}"
+
+
+def record_key(document: Document, place: str, record: StepRecord) -> str:
+    """The effect key of a place that is on record."""
+    return key_at(document.id, place, record.generation)
+
+
+def has_undo(definition: AnyDefinition, place: str) -> bool:
+    """Whether what a place does is taken back by something."""
+    spot = definition.tree[name_of(place)]
+    if name_of(place) in definition.steps:
+        return definition.steps[name_of(place)].compensation is not None
+    return isinstance(spot.node, Child | Each) and not spot.past_pivot
+
+
+def leaves_nothing(definition: AnyDefinition, place: str) -> bool:
+    """Whether a place that sends a command only asks: the leg of a scatter, or a step that is declared to read."""
+    step = definition.steps.get(name_of(place))
+    return step is not None and (step.contract is not step.declared or "read_only" in step.options.traits)
+
+
+class Restarts:
+    """Follows the restarts of one instance, change by change."""
+
+    def __init__(self, definition: AnyDefinition) -> None:
+        self._definition = definition
+        flow = definition.flow if isinstance(definition, Saga) else ()
+        self._order = {node.name: number for number, node in enumerate(flow)}
+        self.under_way: str | None = None
+        """The step that a restart goes back to, as long as it is not over."""
+        self.over = 0
+
+    def decided(self, record: HistoryRecord) -> None:
+        """Hears of a decision, before its changes."""
+        act = record.message
+        if isinstance(act, Act) and act.act is ActName.RESTART and record.outcome is Outcome.APPLIED:
+            self.under_way = name_of(act.step)
+
+    def ends_with(self, change: Change) -> str | None:
+        """The step that begins anew with this change: what lies from it on is forgotten; None: none does."""
+        if change.what == "instance" and change.after in _TURNED:
+            self.under_way = None
+        if change.before is not None or self.under_way is None or change.what != self.under_way:
+            return None
+        step, self.under_way = self.under_way, None
+        self.over += 1
+        return step
+
+    def takes_back(self, place: str) -> bool:
+        """Whether the restart under way takes this place back."""
+        return self.under_way is not None and self.lies_from(self.under_way, place)
+
+    def lies_from(self, step: str, place: str) -> bool:
+        """Whether a place lies at this step or behind it."""
+        return self._at(place) >= self._at(step)
+
+    def _at(self, place: str) -> int:
+        path = self._definition.tree[name_of(place)].path
+        return self._order[path[0][0].name if path else name_of(place)]
+
+
+@dataclass(slots=True)
+class _Life:
+    """What is known of one instance at one point of its history."""
+
+    instance: str
+    definition: AnyDefinition
+    restarts: Restarts
+    status: dict[str, str] = field(default_factory=dict)
+    generation: dict[str, int] = field(default_factory=dict)
+    sent: set[str] = field(default_factory=set)
+    """Places that have sent a command, or begun a child."""
+
+
+def restarted(found: Evidence) -> Iterator[str]:
+    """What a restart begins anew was undone before, once, and has keys of its own."""
+    at: dict[tuple[str, bool], int] = {}
+    for number, effect in enumerate(found.effects):
+        if not effect.undo or effect.had:
+            at.setdefault((effect.effect_key, effect.undo), number)
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if document is not None and definition is not None:
+            yield from _followed(found, document, definition, history, at)
+
+
+def _followed(
+    found: Evidence,
+    document: Document,
+    definition: AnyDefinition,
+    history: Sequence[Decided],
+    at: Mapping[tuple[str, bool], int],
+) -> Iterator[str]:
+    instance = document.id
+    life = _Life(instance, definition, Restarts(definition))
+    for record in (decided.record for decided in history):
+        if record.status is None:
+            life = _Life(instance, definition, Restarts(definition))
+            continue
+        life.restarts.decided(record)
+        if life.restarts.under_way is not None and not isinstance(definition, Saga):
+            yield f"{instance} is restarted, and has no order of steps"
+            return
+        for change in record.changes:
+            if name_of(change.what) not in definition.tree:
+                life.restarts.ends_with(change)
+                continue
+            if (step := life.restarts.ends_with(change)) is not None:
+                yield from _anew(found, life, step, at)
+            if change.before is None:
+                life.generation[change.what] = life.restarts.over
+            life.status[change.what] = change.after
+            if change.after == StepStatus.SENT:
+                life.sent.add(change.what)
+        for sent in record.sent:
+            if not _is_named(life, sent.id):
+                yield f"{instance}: {sent.id} leaves after {life.restarts.over} restarts"
+    for place, step_record in document.steps.items():
+        if step_record.attempt and step_record.generation != life.generation.get(place, 0):
+            yield f"{instance}: {place} is on record as of generation {step_record.generation}"
+
+
+def _is_named(life: _Life, command_id: str) -> bool:
+    """Whether a command is called after the generation of its place."""
+    instance = life.instance
+    label = command_id.removeprefix(f"{instance}/").partition("/")[0]
+    place = label.partition("+")[0]
+    return key_at(instance, place, life.generation.get(place, 0)) == f"{instance}/{label}"
+
+
+def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool], int]) -> Iterator[str]:
+    """A restart is over: all that lies from its step on was taken back, and nothing of it took effect anew before."""
+    instance, definition = life.instance, life.definition
+    gone = [place for place in life.status if life.restarts.lies_from(step, place)]
+    first = min(
+        (number for (key, _), number in at.items() if _is_of(instance, key, life.restarts.over)), default=len(at)
+    )
+    for place in gone:
+        status, key = life.status[place], key_at(instance, place, life.generation[place])
+        if place in life.sent and not leaves_nothing(definition, place) and status not in _BACK:
+            yield f"{instance} begins {step} anew while {place} is {status}"
+        did, undid = at.get((key, False)), at.get((key, True))
+        if did is None or status == StepStatus.WAIVED or leaves_nothing(definition, place):
+            continue
+        if undid is None:
+            yield f"{instance} begins {step} anew, and the effect of {key} stands"
+        elif undid > first:
+            yield f"{instance} begins {step} anew before {key} is undone"
+    for place in gone:
+        yield from _children(found, life, place, step)
+        del life.status[place], life.generation[place]
+        life.sent.discard(place)
+
+
+def _is_of(instance: str, key: str, generation: int) -> bool:
+    """Whether an effect key is one of that generation of an instance, or of a later one."""
+    label = key.removeprefix(f"{instance}/")
+    number = label.partition("+")[2]
+    return label != key and "/" not in label and number.isdigit() and int(number) >= generation
+
+
+def _children(found: Evidence, life: _Life, place: str, step: str) -> Iterator[str]:
+    """What was taken back as a unit leaves no completed child."""
+    if life.status[place] != StepStatus.UNDONE:
+        return
+    label = key_at(life.instance, place, life.generation[place]).removeprefix(f"{life.instance}/")
+    for child in found.documents.values():
+        parent = child.parent
+        if parent is None or (parent.instance, parent.place) != (life.instance, label):
+            continue
+        if child.status is Status.COMPLETED:
+            yield f"{life.instance} begins {step} anew, and the child {child.id} of {place} is completed"

@@ -158,8 +158,8 @@ def _start(
         digest = input_digest(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
         if document is not None:
             return _started_again(document, start, digest)
-        if definition is None and start.parent is not None:
-            return _child_waits(start, digest, now_ms)
+        if definition is None and (start.parent is not None or start.fork is not None):
+            return _waits(start, digest, now_ms)
         if definition is None:
             version = "" if start.version is None else f" version {start.version}"
             return _dead(start, f"there is no definition {start.definition!r}{version} deployed here")
@@ -202,9 +202,9 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
     )
 
 
-def _child_waits(start: Start, digest: str, now_ms: int) -> Decision:
-    """A child whose definition is not deployed on the node that owns it: its parent's is, so this node is older. It
-    begins when the code is here.
+def _waits(start: Start, digest: str, now_ms: int) -> Decision:
+    """A child, or a fork, whose definition is not deployed on the node that owns it: its parent's is, or its origin's,
+    so this node is older. It begins when the code is here.
     """
     fresh = _fresh(start, start.version or 1, start.input, digest, now_ms)
     why = missing_code(None, fresh) or ""

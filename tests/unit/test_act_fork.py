@@ -12,7 +12,7 @@ from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Start
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Origin
 from sagaline.orchestrator.testing.scene import Scene
@@ -173,6 +173,23 @@ def test_a_fork_into_code_that_lacks_a_step_is_a_dead_letter() -> None:
     assert decision.reason == "it cannot begin in the middle: Saga('order-checkout', version=1) has no step 'charge'"
     assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
     assert any(isinstance(action, DeadLetter) for action in decision.actions)
+
+
+def test_a_fork_whose_code_is_not_here_waits_for_it() -> None:
+    """Its origin's code is: this node is older. What it has taken over is on record from the first on."""
+    start = next(each.message for each in last(fork(ENDED, "ship")).actions if isinstance(each, Tell))
+    assert isinstance(start, Start)
+    waits = decide(None, None, Arrival(message=start, now_ms=70))
+    why = "'order-checkout' version 1 is not deployed here; deploy it"
+    assert (waits.outcome, waits.reason, waits.actions) == (Outcome.DEFERRED, why, ())
+    document = waits.document
+    assert document is not None
+    assert (document.status, document.origin) == (Status.ATTENTION, start.fork.origin if start.fork else None)
+    assert [record.status for record in document.steps.values()] == [StepStatus.DONE] * 3
+    here = Act(id="deployed", instance=NEW, act=ActName.RETRY)
+    begun = decide(checkout, document, Arrival(message=here, now_ms=80)).document
+    assert begun is not None
+    assert (begun.status, begun.steps["ship"].status, begun.pivot_passed) == (Status.RUNNING, StepStatus.SENT, True)
 
 
 class Aliased(BaseModel):

@@ -16,7 +16,7 @@ from .editing import patch_of, patched, unknown
 from .places import name_of
 from .restarting import no_begin_here
 from .run import LIVE, Run
-from .standing import may_stand
+from .standing import TAKEN_OVER, may_stand
 
 __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
 
@@ -118,7 +118,7 @@ def taken_over(start: Fork, now_ms: int) -> dict[str, StepRecord]:
             status=StepStatus.DONE,
             at_ms=now_ms,
             order=order,
-            memo={**memory, "taken_over": start.origin.instance},
+            memo={**memory, TAKEN_OVER: start.origin.instance},
         )
         for order, (place, memory) in enumerate(start.taken.items(), start=1)
     }

@@ -1,7 +1,7 @@
 """Restart from a step: what lies from it on is taken back and begun anew.
 
 - Only what can be taken back is restarted: while anything from the step on stands that no undo takes back, the restart
-  is refused. So a restart never does anything twice.
+  is refused. So a restart never does anything twice; nor what a fork has taken over, which stands in its origin.
 - First the undos run, as everywhere in reverse order of completion, with retries, ``attention`` and all. Then what was
   taken back is forgotten, the patch is applied, and the flow goes on from there.
 - What is begun anew is of the next generation: its effect keys and command ids are new (``{instance}/charge+1``), since
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from ...sagas import Saga
 from ...sagas.definition import AnyDefinition
-from ..messages.document import CauseKind, Document, Restarting
+from ..messages.document import CauseKind, Document, Restarting, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
 from .editing import patch_of, patched, set_state, unknown
 from .locking import release_all
 from .places import name_of
 from .run import Run
-from .standing import may_stand
+from .standing import lender, may_stand
 from .undoing import unwind
 
 __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
@@ -55,15 +55,20 @@ def restart_objection(definition: AnyDefinition, document: Document, place: str)
     if document.pivot_passed and not definition.tree[start].past_pivot:
         return f"it is past its pivot, and {place!r} lies before it"
     standing = [
-        f"{other} ({record.status})"
+        f"{other} ({what})"
         for other, record in document.steps.items()
-        if definition.tree.from_on(start, name_of(other))
-        and record.undo is None
-        and may_stand(definition, other, record)
+        if definition.tree.from_on(start, name_of(other)) and (what := _stays(definition, other, record)) is not None
     ]
     if standing:
         return f"nothing takes back {', '.join(standing)}; restart from a step behind it, or retry or skip it"
     return None
+
+
+def _stays(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
+    """What of a place a restart would do twice; None: nothing of it stands, or its undo takes it back."""
+    if (origin := lender(definition, place, record)) is not None:
+        return f"taken over from {origin}"
+    return record.status.value if record.undo is None and may_stand(definition, place, record) else None
 
 
 def no_begin_here(definition: AnyDefinition, place: str, act: str) -> str | None:

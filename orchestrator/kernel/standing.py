@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
+from ...sagas.nodes import Child, Each
 from ..messages.document import StepRecord, StepStatus
 from .places import name_of
 
-__all__ = ["may_stand"]
+__all__ = ["TAKEN_OVER", "lender", "may_stand"]
+
+TAKEN_OVER = "taken_over"
+"""Where a fork remembers of a place that it is done elsewhere, and in which instance."""
 
 _NOTHING = frozenset(
     {
@@ -28,7 +32,19 @@ def may_stand(definition: AnyDefinition | None, place: str, record: StepRecord) 
     """
     if record.attempt == 0 or record.status in _NOTHING:
         return False
-    if record.undo is not None or definition is None:
-        return True
+    return record.undo is not None or definition is None or not _only_asks(definition, place)
+
+
+def lender(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
+    """The instance in which stands what a fork has taken over at a place; None: nothing of another's stands there."""
+    origin = (record.memo or {}).get(TAKEN_OVER)
+    if origin is None or _only_asks(definition, place):
+        return None
+    acts = name_of(place) in definition.steps or isinstance(definition.tree[name_of(place)].node, Child | Each)
+    return str(origin) if acts else None
+
+
+def _only_asks(definition: AnyDefinition, place: str) -> bool:
+    """True for the question of a scatter, and for a step that only reads."""
     node = definition.steps.get(name_of(place))
-    return not (isinstance(node, Step) and (node.contract is not node.declared or "read_only" in node.options.traits))
+    return isinstance(node, Step) and (node.contract is not node.declared or "read_only" in node.options.traits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from pydantic import BaseModel, Field
@@ -19,7 +20,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Saga, pivot
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
-from sagaline.sagas.nodes import choose, loop, parallel, run, when
+from sagaline.sagas.nodes import choose, loop, parallel, run, sleep, when
 
 from .kernel_nodes import Talk, flow_of, leg
 
@@ -190,6 +191,30 @@ def test_a_fork_whose_code_is_not_here_waits_for_it() -> None:
     begun = decide(checkout, document, Arrival(message=here, now_ms=80)).document
     assert begun is not None
     assert (begun.status, begun.steps["ship"].status, begun.pivot_passed) == (Status.RUNNING, StepStatus.SENT, True)
+
+
+def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:
+    """It stands, and nobody here takes it back: a restart would do it twice. What leaves nothing is begun anew."""
+    saga = flow_of(
+        leg("a"),
+        leg("look", undo=False, read_only=True),
+        sleep("nap", timedelta(seconds=1)),
+        leg("b"),
+        leg("c", broken=True),
+    )
+    origin = Scene.start(saga).ok("a").ok("look").tick().ok("b").act(ActName.ABANDON)
+    new = at(fork(origin, "b"), "talk/new").ok("b", of="talk/new")
+    assert new.status is Status.ATTENTION
+
+    def restart(step: str) -> Scene:
+        return new.act(ActName.RESTART, "again", step=step, of="talk/new")
+
+    assert last(restart("a")).outcome is Outcome.REFUSED
+    assert last(restart("a")).reason == (
+        "nothing takes back a (taken over from talk/k); restart from a step behind it, or retry or skip it"
+    )
+    assert restart("b").open("b", undo=True, of="talk/new").effect_key == "talk/new/b"
+    assert restart("look").undo_ok("b", of="talk/new").open("look", of="talk/new").effect_key == "talk/new/look+1"
 
 
 class Aliased(BaseModel):

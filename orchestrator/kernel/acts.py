@@ -20,6 +20,7 @@ from .parking import apply_deferred, reopen, restore_timers
 from .restarting import restart
 from .run import RETENTION, Run, told_id
 from .slip import is_slip
+from .standing import was_skipped
 from .travelling import revise
 from .turning import compensate
 from .undoing import asks_only, begin_undo, undo_order
@@ -116,7 +117,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
 
 
 def _is_open(record: StepRecord) -> bool:
-    if record.attempt == 0 or record.status in _CLOSED:
+    if (record.attempt == 0 and not was_skipped(record)) or record.status in _CLOSED:
         return False
     return record.undo is not None or record.status is not StepStatus.DONE
 

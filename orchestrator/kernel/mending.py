@@ -22,6 +22,7 @@ from .editing import unknown
 from .run import Run, as_json, said
 from .sending import INSTEAD
 from .slip import carried, gone_past, is_slip
+from .standing import SKIPPED_BY
 
 __all__ = ["MENDS", "Mend"]
 
@@ -109,7 +110,7 @@ def _skip(run: Run, act: Act) -> str | None:
     if isinstance(reply, str):
         return f"the reply is no {node.contract.reply.__name__}: {reply}"
     run.clear_timers(act.step)
-    memo: JsonObject = {**run.memo(act.step), "skipped_by": act.by}
+    memo: JsonObject = {**run.memo(act.step), SKIPPED_BY: act.by}
     if node.contract is not node.declared:  # a leg of a scatter: its answer is gathered from here
         memo["reply"] = reply
     run.mark(act.step, StepStatus.DONE, memo=memo)

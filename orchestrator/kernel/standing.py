@@ -8,8 +8,10 @@ from ...sagas.nodes import Child, Each
 from ..messages.document import StepRecord, StepStatus
 from .places import name_of
 
-__all__ = ["TAKEN_OVER", "lender", "may_stand"]
+__all__ = ["SKIPPED_BY", "TAKEN_OVER", "lender", "may_stand", "was_skipped"]
 
+SKIPPED_BY = "skipped_by"
+"""Where a place remembers who has skipped it."""
 TAKEN_OVER = "taken_over"
 """Where a fork remembers of a place that it is done elsewhere, and in which instance."""
 
@@ -28,11 +30,17 @@ _NOTHING = frozenset(
 def may_stand(definition: AnyDefinition | None, place: str, record: StepRecord) -> bool:
     """True when something of a place is there outside, or may be.
 
-    What has sent nothing leaves nothing behind; nor does the question of a scatter, or a step that only reads.
+    What has sent nothing leaves nothing behind, unless it was skipped: then somebody did it by hand. Nor does the
+    question of a scatter, or a step that only reads.
     """
-    if record.attempt == 0 or record.status in _NOTHING:
+    if (record.attempt == 0 and not was_skipped(record)) or record.status in _NOTHING:
         return False
     return record.undo is not None or definition is None or not _only_asks(definition, place)
+
+
+def was_skipped(record: StepRecord) -> bool:
+    """True when an operator has said that it is done."""
+    return SKIPPED_BY in (record.memo or {})
 
 
 def lender(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:

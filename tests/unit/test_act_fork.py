@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 
 from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.kernel.case import case_of
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
@@ -174,6 +175,22 @@ def test_a_fork_into_code_that_lacks_a_step_is_a_dead_letter() -> None:
     assert decision.reason == "it cannot begin in the middle: Saga('order-checkout', version=1) has no step 'charge'"
     assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
     assert any(isinstance(action, DeadLetter) for action in decision.actions)
+
+
+def test_a_step_that_was_skipped_stands_although_nothing_was_sent() -> None:
+    """Somebody did it by hand: its undo would run, so no fork stands on it; and without one it is not done again."""
+    saga = flow_of(leg("a", broken=True), leg("b", broken=True, undo=False), leg("c", broken=True), leg("d"))
+    stuck = Scene.start(saga).act(ActName.SKIP, step="a").act(ActName.SKIP, step="b", value={})
+    assert (stuck.status, stuck.document.steps["a"].attempt) == (Status.ATTENTION, 0)
+    assert refused(stuck, "c") == (
+        "it may still be unwound, and with it a; fork when it has ended or is past its pivot"
+    )
+    restarted = stuck.act(ActName.RESTART, "again", step="a")
+    assert last(restarted).reason == ("nothing takes back b (done); restart from a step behind it, or retry or skip it")
+    assert [each.step for each in case_of(saga, stuck.document).cancel.undone] == ["a"]
+    assert stuck.cancel().open("a", undo=True).effect_key == "talk/k/a"
+    abandoned = stuck.act(ActName.ABANDON)
+    assert last(abandoned).reason == "left open: a (done)"
 
 
 def test_a_fork_whose_code_is_not_here_waits_for_it() -> None:

@@ -16,6 +16,7 @@ from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ...messages.inputs import Act, Completed, Failed, Refused, Start
 from ...messages.outputs import Outcome
+from .forked import is_taken_over
 from .parts import TRIPS
 from .witness import Decided, Evidence, is_sent_on
 
@@ -40,8 +41,15 @@ def completed(found: Evidence) -> Iterator[str]:
                 yield f"{document.id} is completed, and {place} is {record.status}"
         if isinstance(definition, Saga):
             for node in definition.flow:
-                if not _through(document, node, ()):
+                if not (_is_taken(definition, document, node) or _through(document, node, ())):
                     yield f"{document.id} is completed, and {node!r} was not gone through"
+
+
+def _is_taken(definition: AnyDefinition, document: Document, node: Node[Any]) -> bool:
+    """Whether a fork counts a node as done without having gone through it."""
+    record = document.steps.get(node.name)
+    done = record is not None and record.status is StepStatus.DONE and record.generation == 0
+    return done and is_taken_over(definition, document, node.name)
 
 
 def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bool:

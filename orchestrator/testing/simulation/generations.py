@@ -100,7 +100,7 @@ class _Life:
     status: dict[str, str] = field(default_factory=dict)
     generation: dict[str, int] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
-    """Places that have sent a command, or begun a child."""
+    """Places that have sent a command or begun a child, or that an operator says are done."""
 
 
 def restarted(found: Evidence) -> Iterator[str]:
@@ -130,6 +130,9 @@ def _followed(
             life = _Life(instance, definition, Restarts(definition))
             continue
         life.restarts.decided(record)
+        act = record.message
+        if isinstance(act, Act) and act.act is ActName.SKIP and record.outcome is Outcome.APPLIED:
+            life.sent.add(act.step)
         if life.restarts.under_way is not None and not isinstance(definition, Saga):
             yield f"{instance} is restarted, and has no order of steps"
             return
@@ -165,7 +168,8 @@ def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool],
     instance, definition = life.instance, life.definition
     gone = [place for place in life.status if life.restarts.lies_from(step, place)]
     first = min(
-        (number for (key, _), number in at.items() if _is_of(instance, key, life.restarts.over)), default=len(at)
+        (number for (key, _), number in at.items() if _is_of(instance, key, life.restarts.over)),
+        default=len(found.effects),
     )
     for place in gone:
         status, key = life.status[place], key_at(instance, place, life.generation[place])

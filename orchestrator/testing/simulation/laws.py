@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from .forked import forked
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
 from .generations import restarted
 from .mended import edited, replaced
@@ -57,6 +58,7 @@ class Law(StrEnum):
     EDITED = "edited"
     REPLACED = "replaced"
     RESTARTED = "restarted"
+    FORKED = "forked"
     EFFECT_ONCE = "effect-once"
     DONE = "done"
     COMPENSATED = "compensated"
@@ -97,6 +99,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.EDITED: "the state is patched as an edit or a restart says; what does not fit changes nothing",
     Law.REPLACED: "an undo that an operator has replaced goes out as he gave it",
     Law.RESTARTED: "what a restart begins anew was undone before, once, and has effect keys of its own (G3, G5)",
+    Law.FORKED: "a fork begins one instance; what it has taken over stands, and nobody does or undoes it (G1, G5)",
     Law.EFFECT_ONCE: "an effect key takes effect at most once, is undone at most once, and never after its undo (G3)",
     Law.DONE: "a step that is done took effect; one that was refused did not (G3)",
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
@@ -155,6 +158,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.EDITED: edited,
     Law.REPLACED: replaced,
     Law.RESTARTED: restarted,
+    Law.FORKED: forked,
     Law.EFFECT_ONCE: effect_once,
     Law.DONE: done,
     Law.COMPENSATED: compensated,

@@ -72,7 +72,8 @@ class Operator:
             if self._repairs.wants(id, Status(status)):
                 asked = self._repairs.act(self._window.document(id))
                 if asked is not None:
-                    await self._send(asked)
+                    for _ in range(1 + self._repairs.again()):
+                        await self._send(asked)
                     continue
             if Status(status).is_final or (not self.healed and drawn.random() < 0.6):
                 continue

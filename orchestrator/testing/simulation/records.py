@@ -20,6 +20,7 @@ from ...messages.outputs import Outcome
 from ...messages.partitioning import partition_of
 from ...ports.log import Record, TopicPartition
 from .agenda import BAD
+from .forked import is_taken_over
 from .generations import record_key
 from .witness import Evidence, is_garbage, is_sent_on
 
@@ -238,6 +239,8 @@ def done(found: Evidence) -> Iterator[str]:
             key = record_key(document, place, record)
             if name_of(place) not in definition.steps or "skipped_by" in (record.memo or {}):
                 continue
+            if record.attempt == 0 and is_taken_over(definition, document, place):
+                continue  # it took effect elsewhere
             if record.status is StepStatus.DONE and key not in done:
                 yield f"{key} is done and never took effect"
             if record.status is StepStatus.REFUSED and key in done:

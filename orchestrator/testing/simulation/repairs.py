@@ -1,5 +1,5 @@
-"""What an operator mends by hand: he edits the state, gives a failing undo another command, goes back to a step; and
-now and then asks for what makes no sense, or at the wrong time.
+"""What an operator mends by hand: he edits the state, gives a failing undo another command, goes back to a step or
+forks there; and now and then asks for what makes no sense, or at the wrong time.
 
 Only what is asked is drawn here. Whether it is legal the kernel decides, and what follows from it the laws.
 """
@@ -27,9 +27,13 @@ __all__ = ["Repairs"]
 
 _STUCK_MAX: Final = 4
 """So often an instance that stands in attention is mended by hand."""
-_OTHER_MAX: Final = 6
+_OTHER_MAX: Final = 10
 """So many such acts are asked of any other instance, all taken together."""
-_KINDS: Final = (ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART)
+_FORK: Final = "fork-"
+"""How the keys of forks begin."""
+_FORKS_MAX: Final = 4
+"""So many forks a run has: each is one more instance to end."""
+_KINDS: Final = (ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActName.FORK)
 _MISFITS: Final[tuple[JsonObject, ...]] = (
     {"op": "remove", "path": "/nowhere"},
     {"op": "add", "path": "/nowhere", "value": 1},
@@ -44,13 +48,17 @@ class Repairs:
         self._drawn = random.Random(f"{seed}/repairs")
         self._registry, self._new_id = registry, new_id
         self._asked: Counter[str] = Counter()
-        self._others = 0
+        self._others = self._forks = 0
 
     def wants(self, instance: str, status: Status) -> bool:
         """Whether this instance is looked at now."""
         if status is Status.ATTENTION:
             return self._asked[instance] < _STUCK_MAX and self._drawn.random() < 0.4
-        return self._others < _OTHER_MAX and self._drawn.random() < (0.01 if status.is_final else 0.04)
+        if status.is_final:
+            often = 0.1 if status is Status.COMPLETED else 0.01
+        else:
+            often = 0.3 if instance.rpartition("/")[2].startswith(_FORK) else 0.05
+        return self._others < _OTHER_MAX and self._drawn.random() < often
 
     def act(self, document: Document) -> Act | None:
         """What is asked of it; None: nothing can be."""
@@ -61,8 +69,12 @@ class Repairs:
             self._asked[document.id] += 1
         else:
             self._others += 1
-        astray = self._drawn.random() < 0.12
-        kind, place = self._astray(document) if astray else self._legal(definition, document)
+        if document.origin is not None and not document.status.is_final and self._drawn.random() < 0.4:
+            kind, place = self._turning(document)
+        elif self._drawn.random() < 0.12:
+            kind, place = self._astray(document)
+        else:
+            kind, place = self._legal(definition, document)
         return Act(
             id=self._new_id(),
             instance=document.id,
@@ -73,27 +85,52 @@ class Repairs:
             value=self._value(definition, document, kind),
         )
 
+    def _turning(self, document: Document) -> tuple[ActName, str]:
+        """What would harm most if a fork took what it has taken over for its own."""
+        if document.status is Status.ATTENTION:
+            return ActName.RESTART, next(iter(document.steps))
+        return ActName.CANCEL, ""
+
+    def again(self) -> bool:
+        """Whether it is sent twice."""
+        return self._drawn.random() < 0.1
+
     def _astray(self, document: Document) -> tuple[ActName, str]:
         """Any act, on any step, whatever it is doing."""
         return self._drawn.choice(_KINDS), self._drawn.choice([*document.steps, "nowhere"])
 
     def _legal(self, definition: AnyDefinition, document: Document) -> tuple[ActName, str]:
         """One of the acts that are legal now, however many steps take it; a restart more often, which seldom is."""
-        places: dict[ActName, list[str]] = {ActName.EDIT: [""]}
+        places: dict[ActName, list[str]] = {} if document.status.is_final else {ActName.EDIT: [""]}
         for place, act in case_of(definition, document).on_steps:
-            if act in _KINDS:
+            if act in _KINDS and (act is not ActName.FORK or self._forks < _FORKS_MAX):
                 places.setdefault(act, []).append(place)
-        kind = self._drawn.choice([ActName.RESTART if ActName.RESTART in places else ActName.EDIT, *places])
-        far_back = kind is ActName.RESTART and self._drawn.random() < 0.6
-        return kind, places[kind][0] if far_back else self._drawn.choice(places[kind])
+        if not places:
+            return self._astray(document)
+        kind = ActName.RESTART if ActName.RESTART in places and self._drawn.random() < 0.3 else None
+        kind = kind or self._drawn.choice(list(places))
+        if kind in (ActName.RESTART, ActName.FORK) and self._drawn.random() < 0.6:
+            return kind, places[kind][0 if kind is ActName.RESTART else -1]  # much is undone, or taken over
+        return kind, self._drawn.choice(places[kind])
 
-    def _value(self, definition: AnyDefinition, document: Document, kind: ActName) -> JsonObject:
+    def _value(self, definition: AnyDefinition, document: Document, kind: ActName) -> JsonObject | None:
         if kind is ActName.EDIT:
             retry = self._drawn.random() < (0.6 if document.status is Status.ATTENTION else 0.05)
             return {"patch": [*self._patch(document, tests=True)], **({"retry": True} if retry else {})}
         if kind is ActName.RESTART:
             return {"patch": [*self._patch(document, tests=False)]} if self._drawn.random() < 0.5 else {}
-        return self._instead(definition, document)
+        if kind is ActName.FORK:
+            return self._fork(document)
+        return self._instead(definition, document) if kind is ActName.REPLACE_UNDO else None
+
+    def _fork(self, document: Document) -> JsonObject:
+        """Under a key that nobody has, but for one that is its own."""
+        self._forks += 1
+        key = f"{_FORK}{self._forks}" if self._drawn.random() < 0.95 else document.key
+        patch = [*self._patch(document, tests=True)] if self._drawn.random() < 0.3 else []
+        if "size" in document.state and self._drawn.random() < 0.3:
+            patch = [{"op": "replace", "path": "/size", "value": 9}]  # of which functions raise, where any does
+        return {"key": key, **({"patch": [*patch]} if patch else {})}
 
     def _patch(self, document: Document, *, tests: bool) -> list[JsonObject]:
         """Operations on the state, now and then such as do not fit; ``tests``: that it is still what it was may be

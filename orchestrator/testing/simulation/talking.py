@@ -111,12 +111,13 @@ def routed(found: Evidence) -> Iterator[str]:
         if document is None:
             continue
         for message in _last_routed(history):
-            record = document.steps.get(message.place)
+            place = message.place.partition("+")[0]
+            record = document.steps.get(place)
             memo = (record.memo if record else None) or {}
             facts, version = memo.get("facts"), memo.get("version")
             if version != message.version or not isinstance(facts, dict):
                 continue
-            rules = _rules(found, instance, message.place, message.version)
+            rules = _rules(found, instance, place, message.version)
             wanted = next((rule.to for rule in rules if _holds(rule.when, facts)), None)
             if message.to != wanted or (wanted is not None and memo.get("branch") not in (None, wanted)):
                 went = f"{message.to!r}, went to {memo.get('branch')!r}"
@@ -128,7 +129,7 @@ def _last_routed(history: Sequence[Decided]) -> Sequence[Routed]:
     last: dict[str, Routed] = {}
     for decided in history:
         if isinstance(decided.record.message, Routed) and decided.record.outcome is Outcome.APPLIED:
-            last[decided.record.message.place] = decided.record.message
+            last[decided.record.message.place.partition("+")[0]] = decided.record.message
     return list(last.values())
 
 

@@ -1,8 +1,8 @@
-"""Mistakes in what operators mend by hand: edits, other undos, restarts."""
+"""Mistakes in what operators mend by hand: edits, other undos, restarts and forks."""
 
 from __future__ import annotations
 
-from .mistake import slip
+from .mistake import Edit, Planted, slip
 
 __all__ = ["ACTS"]
 
@@ -49,5 +49,42 @@ ACTS = (
         "    if start.patch is not None:\n",
         "    if False:\n",
         "edited",
+    ),
+    slip(
+        "restart what a fork has taken over",
+        "orchestrator/kernel/restarting.py",
+        "    if (origin := lender(definition, place, record)) is not None:\n",
+        '    if (origin := lender(definition, place, record)) == "":\n',
+        "forked",
+    ),
+    Planted(
+        "undo what a fork has taken over",
+        (
+            Edit(
+                "orchestrator/kernel/forking.py",
+                "    return {name: value for",
+                '    return {"undo": record.undo} | {name: value for',
+            ),
+            Edit(
+                "orchestrator/kernel/forking.py",
+                "            at_ms=now_ms,\n",
+                '            at_ms=now_ms,\n            undo=memory["undo"],\n',
+            ),
+        ),
+        ("forked",),
+    ),
+    slip(
+        "fork what may still be unwound",
+        "orchestrator/kernel/forking.py",
+        "    if undoable and _may_turn(document):\n",
+        "    if False:\n",
+        "forked",
+    ),
+    slip(
+        "begin a fork at the beginning of the flow",
+        "orchestrator/kernel/forking.py",
+        "taken={place: _memory(record) for place, record in before}",
+        "taken={}",
+        "forked",
     ),
 )

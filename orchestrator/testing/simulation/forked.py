@@ -1,0 +1,167 @@
+"""The law of forks: one new instance for each, which begins with what was taken over and never touches it.
+
+A model of its own: what lies before a step is read off the flow, what was done there off the changes on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ....sagas.definition import AnyDefinition
+from ....sagas.nodes import Child, Each
+from ...kernel.places import name_of
+from ...messages.document import Document, StepStatus
+from ...messages.inputs import Act, ActName, Start
+from ...messages.outputs import Outcome
+from .generations import Restarts, leaves_nothing
+from .mended import patched, versions_of
+from .witness import Decided, Evidence
+
+__all__ = ["forked", "is_taken_over"]
+
+
+def is_taken_over(definition: AnyDefinition, document: Document, place: str) -> bool:
+    """Whether a place of an instance lies before the step that it began at."""
+    origin = document.origin
+    if origin is None or name_of(place) not in definition.tree:
+        return False
+    return not Restarts(definition).lies_from(origin.step, place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fork:
+    """One that was carried out. ``number``: of the decision in the origin's history. ``lent``: what was done before."""
+
+    act: Act
+    definition: AnyDefinition
+    revision: int
+    number: int
+    step: str
+    lent: frozenset[str]
+    instance: str
+
+
+def forked(found: Evidence) -> Iterator[str]:
+    """A fork begins one instance, with the steps before taken over, and nobody undoes these."""
+    forks: dict[tuple[str, int], _Fork] = {}
+    for instance, history in found.history.items():
+        document = found.documents.get(instance)
+        definition = found.registry.find(document.definition, document.version) if document else None
+        if document is None or definition is None:
+            continue
+        for fork in _forks(document, definition, history):
+            forks[instance, fork.revision] = fork
+            yield from _lender(instance, history, fork)
+            yield from _born(found, instance, fork)
+    for document in found.documents.values():
+        origin = document.origin
+        if origin is None or origin.instance not in found.documents:
+            continue
+        asked = forks.get((origin.instance, origin.revision))
+        if asked is None or asked.instance != document.id:
+            yield f"{document.id} is forked from {origin.instance} at {origin.revision}, and nobody asked for it"
+
+
+def _forks(document: Document, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[_Fork]:
+    """Follows an instance, and yields the forks of it."""
+    restarts = Restarts(definition)
+    status: dict[str, str] = {}
+    for number, record in enumerate(decided.record for decided in history):
+        act = record.message
+        if record.status is None:
+            restarts, status = Restarts(definition), {}
+        if isinstance(act, Start) and act.fork is not None and record.outcome is Outcome.APPLIED:
+            status.update((place, StepStatus.DONE) for place in act.fork.taken)
+        restarts.decided(record)
+        for change in record.changes:
+            if (step := restarts.ends_with(change)) is not None:
+                status = {place: each for place, each in status.items() if not restarts.lies_from(step, place)}
+            if name_of(change.what) in definition.tree:
+                status[change.what] = change.after
+        if isinstance(act, Act) and act.act is ActName.FORK and record.outcome is Outcome.APPLIED:
+            step = name_of(act.step)
+            before = (place for place in status if not restarts.lies_from(step, place))
+            yield _Fork(
+                act=act,
+                definition=definition,
+                revision=record.revision,
+                number=number,
+                step=step,
+                lent=frozenset(place for place in before if status[place] == StepStatus.DONE),
+                instance=f"{document.definition}/{(act.value or {}).get('key')}",
+            )
+
+
+def _lender(instance: str, history: Sequence[Decided], fork: _Fork) -> Iterator[str]:
+    """The origin takes nothing back of what another stands on."""
+    for record in (decided.record for decided in history[fork.number + 1 :]):
+        for change in record.changes:
+            if change.what in fork.lent and change.after == StepStatus.UNDO_SENT:
+                yield f"{instance} undoes {change.what}, which {fork.instance} has taken over"
+
+
+def _born(found: Evidence, instance: str, fork: _Fork) -> Iterator[str]:
+    history = found.history.get(fork.instance, ())
+    began = [
+        (decided.record, decided.record.message)
+        for decided in history
+        if isinstance(decided.record.message, Start) and _is_of(decided.record.message, instance, fork.revision)
+    ]
+    if [record.outcome for record, _ in began if record.status is not None][:1] not in (
+        [Outcome.APPLIED],
+        [Outcome.DEFERRED],
+    ):
+        yield f"{instance} is forked from {fork.step}, and {fork.instance} has not begun"
+        return
+    start = began[0][1]
+    assert start.fork is not None
+    if set(start.fork.taken) != fork.lent:
+        yield f"{fork.instance} takes over {sorted(start.fork.taken)}, and {instance} has done {sorted(fork.lent)}"
+    state = _state_of(versions_of(found, instance), fork)
+    if state is not None and start.input != state:
+        yield f"{fork.instance} begins with {start.input}, and should with {state}"
+    yield from _untouched(found, fork, history)
+
+
+def _is_of(start: Start, instance: str, revision: int) -> bool:
+    origin = start.fork.origin if start.fork is not None else None
+    return origin is not None and (origin.instance, origin.revision) == (instance, revision)
+
+
+def _state_of(versions: Mapping[int, Document], fork: _Fork) -> Mapping[str, object] | None:
+    """What the new instance must begin with; None: that of the origin is not stored any more."""
+    origin = versions.get(fork.revision)
+    return patched(fork.definition, origin.state, fork.act.value) if origin is not None else None
+
+
+def _untouched(found: Evidence, fork: _Fork, history: Sequence[Decided]) -> Iterator[str]:
+    """It does nothing and undoes nothing of what it has taken over, but for asking again what leaves nothing behind.
+
+    What the origin has not done before the step, the fork does only where a restart goes back to: another branch.
+    """
+    definition, restarts = fork.definition, Restarts(fork.definition)
+    goes_back = False
+    for record in (decided.record for decided in history):
+        restarts.decided(record)
+        for change in record.changes:
+            if (step := restarts.ends_with(change)) is not None:
+                goes_back = goes_back or not restarts.lies_from(fork.step, step)
+            if not _acts(definition, change.what) or restarts.lies_from(fork.step, change.what):
+                continue
+            begins = change.after in (StepStatus.SENT, StepStatus.UNDO_SENT)
+            if begins and (change.what in fork.lent or not goes_back):
+                yield f"{fork.instance} begins at {fork.step}, and {change.what} before it is {change.after}"
+    document = found.documents.get(fork.instance)
+    for place in fork.lent if document is not None and document.origin is not None else ():
+        there = document.steps.get(place) if document is not None else None
+        if _acts(definition, place) and (there is None or there.status is not StepStatus.DONE):
+            yield f"{fork.instance} has taken over {place}, which is {there.status if there else 'not on record'}"
+
+
+def _acts(definition: AnyDefinition, place: str) -> bool:
+    """Whether a place does something outside."""
+    name = name_of(place)
+    if name not in definition.tree or leaves_nothing(definition, place):
+        return False
+    return name in definition.steps or isinstance(definition.tree[name].node, Child | Each)

@@ -18,7 +18,6 @@ TAKEN_OVER = "taken_over"
 _NOTHING = frozenset(
     {
         StepStatus.OPEN,
-        StepStatus.LOCKING,
         StepStatus.REFUSED,
         StepStatus.DROPPED,
         StepStatus.UNDONE,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 
 from sagaline.orchestrator.kernel import block
+from sagaline.orchestrator.kernel.restarting import restart_objection
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
@@ -362,3 +363,15 @@ def test_a_restart_under_way_is_ended_by_the_version_that_began_it() -> None:
     back = redeployed(waits, ABC).retry()
     assert (back.step("b"), back.document.restarts) == (StepStatus.SENT, 1)
     assert redeployed(back, newer).ok("b").document.version == 2
+
+
+def test_a_step_that_waits_for_its_lock_again_may_have_happened_before() -> None:
+    """Its first commands have left; one that waits for the first time has done nothing."""
+
+    def locking(attempt: int) -> str | None:
+        b = replace(STUCK.document.steps["b"], status=StepStatus.LOCKING, attempt=attempt, undo=None)
+        document = replace(STUCK.document, steps={**STUCK.document.steps, "b": b})
+        return restart_objection(ABC, document, "b")
+
+    assert locking(1) == "nothing takes back b (locking); restart from a step behind it, or retry or skip it"
+    assert locking(0) is None

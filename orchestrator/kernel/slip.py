@@ -25,6 +25,7 @@ from ..messages.slips import Slip, SlipStop
 from ..messages.values import JsonObject
 from .places import name_of, place_of
 from .run import Run
+from .standing import was_skipped
 
 __all__ = [
     "at_home",
@@ -182,7 +183,7 @@ def _after(run: Run, place: str) -> tuple[str, ...]:
 
 
 def _doubles(record: StepRecord) -> bool:
-    return record.attempt > 1 or "skipped_by" in (record.memo or {})
+    return record.attempt > 1 or was_skipped(record)
 
 
 def _handed(record: StepRecord | None) -> bool:

@@ -13,6 +13,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Loop
 from ..messages.document import Document, StepRecord, StepStatus
 from .places import name_of, place_of, rounds_of
+from .standing import TAKEN_OVER
 
 __all__ = ["MIGRATION", "for_want_of_code", "misfit", "missing_code"]
 
@@ -32,10 +33,17 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> str | 
             return f"the deployed code has no step {name_of(place)!r}, which is on record here; deploy it again"
     if (wrong := misfit(definition, document.steps)) is not None:
         return f"the deployed code {wrong}; deploy it again"
+    if document.origin is not None and name_of(document.origin.step) not in definition.tree and _is_fresh(document):
+        return f"the deployed code has no step {document.origin.step!r}, at which this fork begins; deploy it again"
     for place in document.itinerary or ():
         if name_of(place) not in definition.tree:
             return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
     return None
+
+
+def _is_fresh(document: Document) -> bool:
+    """True for a fork that has begun nothing itself."""
+    return all(TAKEN_OVER in (record.memo or {}) for record in document.steps.values())
 
 
 def for_want_of_code(reason: str) -> bool:

@@ -208,6 +208,10 @@ def test_a_fork_whose_code_is_not_here_waits_for_it() -> None:
     begun = decide(checkout, document, Arrival(message=here, now_ms=80)).document
     assert begun is not None
     assert (begun.status, begun.steps["ship"].status, begun.pivot_passed) == (Status.RUNNING, StepStatus.SENT, True)
+    shorter = Saga(checkout.name, checkout.state, flow=[node for node in checkout.flow if node.name != "ship"])
+    still = decide(shorter, document, Arrival(message=here, now_ms=80))  # type: ignore[arg-type]  # whatever state
+    lacks = "the deployed code has no step 'ship', at which this fork begins; deploy it again"
+    assert (still.outcome, still.reason, still.document) == (Outcome.REFUSED, lacks, document)
 
 
 def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:

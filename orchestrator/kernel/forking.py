@@ -7,13 +7,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ...sagas import Saga
 from ...sagas.definition import AnyDefinition
+from ...sagas.nodes import Choose, Loop, Node, Parallel, Pivot, Route
 from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, Start
 from ..messages.outputs import Change
 from ..messages.values import Fork, JsonObject, Origin, instance_id
 from .editing import patch_of, patched, unknown
-from .places import name_of
+from .places import name_of, place_of
 from .restarting import no_begin_here
 from .run import LIVE, Run
 from .standing import TAKEN_OVER, may_stand
@@ -72,12 +77,57 @@ def fork_objection(definition: AnyDefinition, document: Document, place: str) ->
     under_way = [name for name, record in before if record.status in LIVE]
     if under_way:
         return f"{', '.join(under_way)} before it is under way still"
+    if (to_come := _to_come(document.steps, _flow_before(definition, place))) is not None:
+        return f"{to_come} before it is not done yet"
     undoable = [name for name, record in before if record.undo is not None and may_stand(definition, name, record)]
     if undoable and _may_turn(document):
         return (
             f"it may still be unwound, and with it {', '.join(undoable)}; fork when it has ended or is past its pivot"
         )
     return None
+
+
+def _flow_before(definition: AnyDefinition, place: str) -> list[Node[Any]]:
+    flow = definition.flow if isinstance(definition, Saga) else ()
+    return [node for node in flow if not _from_on(definition, place, node.name)]
+
+
+def _to_come(steps: Mapping[str, StepRecord], nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> str | None:
+    """The first place among nodes that follow each other which the walk would begin or wait for; None: all is over.
+
+    A parallel may be done while a branch of it goes on beside the flow, and that one may be between two steps.
+    """
+    for node in nodes:
+        if isinstance(node, Pivot):
+            continue
+        place = place_of(node.name, rounds)
+        record = steps.get(place)
+        if record is None or record.status is not StepStatus.DONE:
+            return place
+        for inner, within in _gone_into(node, record.memo or {}, rounds):
+            if (found := _to_come(steps, inner, within)) is not None:
+                return found
+    return None
+
+
+def _gone_into(
+    node: Node[Any], memo: JsonObject, rounds: tuple[int, ...]
+) -> Iterator[tuple[Sequence[Node[Any]], tuple[int, ...]]]:
+    """What of a node that is done was gone into: branches, or the rounds of a loop."""
+    match node:
+        case Loop():
+            yield from ((node.nodes, (*rounds, number)) for number in range(1, int(str(memo.get("rounds", 0))) + 1))
+        case Parallel():
+            lost = memo.get("lost")
+            yield from (
+                (each.nodes, rounds)
+                for each in node.branches
+                if not isinstance(lost, Mapping) or each.label not in lost
+            )
+        case Choose() | Route():
+            yield from ((each.nodes, rounds) for each in node.branches if each.label == memo.get("branch"))
+        case _:
+            pass
 
 
 def _may_turn(document: Document) -> bool:

@@ -98,6 +98,7 @@ def rewound(run: Run) -> bool:
         _forget(run, place)
     run.restarts += 1
     run.restarting = None
+    run.changes.append(Change(what="restart", before=start.step, after="over"))
     return True
 
 

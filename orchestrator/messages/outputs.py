@@ -118,8 +118,8 @@ Action = SendCommand | DeadLetter | Tell | Publish
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One transition, as the history shows it: ``what`` is ``instance``, ``paused``, ``phase``, ``version``,
-    ``overdue``, ``itinerary``, ``state`` (edited), ``restart`` (from where), ``fork`` (into which instance) or the name
-    of a step.
+    ``overdue``, ``itinerary``, ``state`` (edited), ``restart`` (from where, and that all from there on is taken back:
+    over), ``fork`` (into which instance) or the name of a step.
     """
 
     what: str

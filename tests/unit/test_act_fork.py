@@ -18,7 +18,7 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObj
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Origin
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.sagas import Saga, pivot
+from sagaline.sagas import Node, Saga, pivot
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, loop, parallel, run, sleep, when
@@ -152,6 +152,25 @@ def test_a_fork_begins_between_nodes_not_inside_one() -> None:
     lossy = parallel(leg("p", undo=False), leg("q", undo=False), name="both", need=1, rest="finish")
     racing = Scene.start(flow_of(lossy, leg("e", undo=False))).ok("p")
     assert refused(racing, "e") == "q before it is under way still"
+
+
+@pytest.mark.parametrize("within", ["choose", "loop"])
+def test_a_branch_that_goes_on_beside_the_flow_is_gone_on_with_by_one_instance_only(within: str) -> None:
+    """Between two of its steps nothing of it is under way, and yet it is not over: the fork would go on with it too."""
+    p, q, r, e = (leg(name, undo=False) for name in "pqre")
+    way = choose(when(lambda s: True, p, q), otherwise=None, name="way")
+    race: Node[Talk] = parallel(way if within == "choose" else [p, q], r, name="race", need=1, rest="finish")
+    turns = iter([True, False])
+    place = "{}" if within == "choose" else "{}@1"
+    if within == "loop":
+        race = loop(race, while_=lambda s: next(turns), name="once")
+    stuck = Scene.start(flow_of(pivot, race, e)).ok(place.format("r")).no("e").ok(place.format("p"))
+    assert stuck.status is Status.ATTENTION
+    assert refused(stuck, "e") == f"{place.format('q')} before it is not done yet"
+    assert ("e", ActName.FORK) not in case_of(stuck.definition, stuck.document).on_steps
+    retried = stuck.act(ActName.RETRY).ok(place.format("q")).no("e")
+    new = at(fork(retried, "e"), "talk/new")
+    assert [record.attempt for record in new.document.steps.values()] == [0] * (len(new.document.steps) - 1) + [1]
 
 
 def test_a_fork_under_a_taken_key_leaves_the_other_alone() -> None:

@@ -56,6 +56,7 @@ def test_what_lies_from_the_step_on_is_undone_and_then_begun_anew() -> None:
     again = undoing.undo_ok("b")
     assert (again.step("a"), again.step("b"), again.step("c")) == (StepStatus.DONE, StepStatus.SENT, None)
     assert (again.document.restarts, again.document.restarting) == (1, None)
+    assert Change(what="restart", before="b", after="over") in last(again).changes
     assert again.settle().status is Status.COMPLETED
 
 

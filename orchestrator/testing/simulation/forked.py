@@ -20,6 +20,9 @@ from .witness import Decided, Evidence
 
 __all__ = ["forked", "is_taken_over"]
 
+_BEGAN = frozenset({Outcome.APPLIED, Outcome.DEFERRED})
+"""With these an instance is there; put off, it waits for its code."""
+
 
 def is_taken_over(definition: AnyDefinition, document: Document, place: str) -> bool:
     """Whether a place of an instance lies before the step that it began at."""
@@ -71,7 +74,7 @@ def _forks(document: Document, definition: AnyDefinition, history: Sequence[Deci
         act = record.message
         if record.status is None:
             restarts, status = Restarts(definition), {}
-        if isinstance(act, Start) and act.fork is not None and record.outcome is Outcome.APPLIED:
+        if isinstance(act, Start) and act.fork is not None and not status and record.outcome in _BEGAN:
             status.update((place, StepStatus.DONE) for place in act.fork.taken)
         restarts.decided(record)
         for change in record.changes:
@@ -108,10 +111,8 @@ def _born(found: Evidence, instance: str, fork: _Fork) -> Iterator[str]:
         for decided in history
         if isinstance(decided.record.message, Start) and _is_of(decided.record.message, instance, fork.revision)
     ]
-    if [record.outcome for record, _ in began if record.status is not None][:1] not in (
-        [Outcome.APPLIED],
-        [Outcome.DEFERRED],
-    ):
+    outcomes = [record.outcome for record, _ in began if record.status is not None]
+    if not outcomes or outcomes[0] not in _BEGAN:
         yield f"{instance} is forked from {fork.step}, and {fork.instance} has not begun"
         return
     start = began[0][1]

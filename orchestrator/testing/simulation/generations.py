@@ -68,14 +68,14 @@ class Restarts:
             self.under_way = name_of(act.step)
 
     def ends_with(self, change: Change) -> str | None:
-        """The step that begins anew with this change: what lies from it on is forgotten; None: none does."""
+        """The step that a restart is over of with this change: what lies from it on is forgotten; None: none is."""
         if change.what == "instance" and change.after in _TURNED:
             self.under_way = None
-        if change.before is not None or self.under_way is None or change.what != self.under_way:
+        if change.what != "restart" or change.before is None:
             return None
-        step, self.under_way = self.under_way, None
+        self.under_way = None
         self.over += 1
-        return step
+        return change.before
 
     def takes_back(self, place: str) -> bool:
         """Whether the restart under way takes this place back."""
@@ -137,11 +137,13 @@ def _followed(
             yield f"{instance} is restarted, and has no order of steps"
             return
         for change in record.changes:
-            if name_of(change.what) not in definition.tree:
-                life.restarts.ends_with(change)
-                continue
+            under_way = life.restarts.under_way
             if (step := life.restarts.ends_with(change)) is not None:
+                if step != under_way:
+                    yield f"{instance}: a restart from {step} is over, and one from {under_way} was under way"
                 yield from _anew(found, life, step, at)
+            if name_of(change.what) not in definition.tree:
+                continue
             if change.before is None:
                 life.generation[change.what] = life.restarts.over
             life.status[change.what] = change.after

@@ -36,31 +36,38 @@ def edited(found: Evidence) -> Iterator[str]:
             continue
         versions = versions_of(found, instance)
         yield from _twofold(found, instance)
-        for record, act in _patches(definition, history):
+        for record, acts in _patches(definition, history):
             before, after = versions.get(record.revision - 1), versions.get(record.revision)
             if before is None or after is None or before.deferred:
                 continue
-            wanted = patched(definition, before.state, act.value)
+            wanted: JsonObject | None = before.state
+            for act in acts:
+                wanted = patched(definition, wanted, act.value) if wanted is not None else None
+            said = " and ".join(f"{act.act} {act.id}" for act in acts)
             if wanted is None:
-                yield f"{instance}: {act.act} {act.id} is carried out, and does not fit"
+                yield f"{instance}: {said} is carried out, and does not fit"
             elif _without(after.state, own := _filled(definition, record)) != _without(wanted, own):
-                yield f"{instance}: after {act.act} {act.id} the state is {after.state}, and should be {wanted}"
+                yield f"{instance}: after {said} the state is {after.state}, and should be {wanted}"
 
 
-def _patches(definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[tuple[HistoryRecord, Act]]:
-    """The decisions with which patches are carried out, each with its act: that of a restart when it is over."""
+def _patches(definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[tuple[HistoryRecord, Sequence[Act]]]:
+    """The decisions with which patches are carried out, each with its acts: that of a restart when it is over. An edit
+    with a retry may bring a restart to its end.
+    """
     restarts = Restarts(definition)
     restart: Act | None = None
     for record in (decided.record for decided in history):
-        act = record.message
+        act, acts = record.message, []
         restarts.decided(record)
         if isinstance(act, Act) and record.outcome is Outcome.APPLIED:
             restart = act if act.act is ActName.RESTART else restart
             if act.act is ActName.EDIT:
-                yield record, act
+                acts.append(act)
         ends = [change for change in record.changes if restarts.ends_with(change) is not None]
         if ends and restart is not None and _changes_no_state_else(record):
-            yield record, restart
+            acts.append(restart)
+        if acts:
+            yield record, acts
 
 
 def _changes_no_state_else(record: HistoryRecord) -> bool:

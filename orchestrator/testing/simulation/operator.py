@@ -69,6 +69,8 @@ class Operator:
     async def act(self, drawn: random.Random) -> None:
         """One round."""
         for id, status in self._window.statuses().items():
+            if not self._window.knows(id):
+                continue  # its time was over while another was looked at
             if self._repairs.wants(id, Status(status)):
                 asked = self._repairs.act(self._window.document(id))
                 if asked is not None:

@@ -118,7 +118,7 @@ class Play:
         self.broker.groups.on_advance = self._advanced
         self.healed_ms = self.ended_ms = self.restless_ms = 0
         self.came_to_an_end = False
-        self.kills = 0
+        self.kills = self._sending = 0
         self._healed = False
         self._living: dict[str, Process] = {}
         repairs = Repairs(seed, self.registry, self.clock.new_id)
@@ -190,7 +190,7 @@ class Play:
 
     def _settled(self) -> bool:
         self.window.look()
-        if not self.window.decided or not self.operator.settled:
+        if self._sending or not self.window.decided or not self.operator.settled:
             return False
         starts = (each for each in self.accepted.values() if isinstance(each, Start) and not each.id.startswith(BAD))
         return all(start.instance in self.window.seen for start in starts)
@@ -277,6 +277,7 @@ class Play:
         astray = self._random.randrange(PARTITIONS) if self._random.random() < 0.1 else None
         record = as_record(self.topics.inputs, request, self.clock.now_ms(), astray)
         log = MemoryLog(self.broker, member_timeout=timedelta(seconds=1), deadline=timedelta(seconds=2))
+        self._sending += 1
         for _ in range(1_000):
             try:
                 await log.append([record])
@@ -285,9 +286,10 @@ class Play:
             except LogUnavailable:
                 if log.killed:
                     if self._random.random() < 0.3:
-                        return
+                        break
                     log = MemoryLog(self.broker)
                 await asyncio.sleep(0.2)
+        self._sending -= 1
         await log.close()
 
     def evidence(self) -> Evidence:

@@ -77,6 +77,9 @@ class Window:
         """Where every instance stands."""
         return {id: _status(value) for id, value in self._values.items() if not id.startswith("@")}
 
+    def knows(self, id: str) -> bool:
+        return id in self._values
+
     def holds(self, id: str, text: bytes) -> bool:
         """Whether a document has this in it somewhere."""
         return text in self._values.get(id, b"")

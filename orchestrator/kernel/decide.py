@@ -39,7 +39,7 @@ from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
+from .parking import LATE, NOT_DUE, STRAY, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
 from .signals import on_signal, without_code
@@ -51,7 +51,6 @@ _CAREFUL = frozenset({ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActNa
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
 _BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
-STRAY = "nobody waits for this here (any more)"
 
 
 def decide(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
+from ..messages.entities import Unwind
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from .limits import Limits
@@ -15,6 +16,7 @@ from .signals import on_signal
 __all__ = [
     "LATE",
     "NOT_DUE",
+    "STRAY",
     "apply_deferred",
     "park",
     "reopen",
@@ -24,6 +26,7 @@ __all__ = [
 
 LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
+STRAY = "nobody waits for this here (any more)"
 
 
 def waits_for_code(document: Document) -> bool:
@@ -43,6 +46,8 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
             return _ignored(document, LATE)
         if _is_kept(document, message):
             return _ignored(document, f"the first reply to this attempt waits already: {why}")
+    elif document.status.is_final and not isinstance(message, Unwind):
+        return _ignored(document, STRAY)
     if len(document.deferred) >= limits.deferred_max:
         return _ignored(document, f"{limits.deferred_max} messages wait already: {why}")
     standing = document.status is Status.ATTENTION

@@ -70,31 +70,13 @@ def on_signal(run: Run, message: Signal) -> bool:
 
 def _on_unwind(run: Run, message: Unwind) -> bool:
     """Our parent wants nothing of us to be left. It learns how that ended when we end."""
-    if run.status is Status.COMPENSATING or run.backward:
-        return False
-    if run.pivot_passed:
-        if run.status is Status.COMPLETED:
-            cannot = _cannot(run.document, message, "it is past its pivot and cannot be undone")
-            run.actions.append(Tell(message=cannot))
+    if run.status is Status.COMPENSATING or run.backward or run.pivot_passed:
         return False
     run.paused = False
     run.timers.pop(RETENTION, None)
     run.finished_ms = None
     compensate(run, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
     return True
-
-
-def _cannot(document: Document, message: Unwind, reason: str) -> ChildEnded:
-    at = message.parent
-    return ChildEnded(
-        id=f"{message.id}/answer",
-        instance=at.instance,
-        place=at.place,
-        index=at.index,
-        child=document.id,
-        end=ChildEnd.NOT_UNDONE,
-        reason=reason,
-    )
 
 
 def without_code(document: Document | None, message: Message) -> Decision | None:
@@ -107,23 +89,30 @@ def without_code(document: Document | None, message: Message) -> Decision | None
             return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it is needed still")
         case Leave() if document is not None and document.status.is_final:
             return Decision(document=None, outcome=Outcome.APPLIED, reason="nobody above needs it any more")
-        case Unwind() if document is None or document.status in (Status.COMPENSATED, Status.ABANDONED):
-            return _unwound_already(document, message)
+        case Unwind() if document is None or (
+            document.status.is_final and (document.status is not Status.COMPLETED or document.pivot_passed)
+        ):
+            return _ended(document, message)
         case _:
             return None
 
 
-def _unwound_already(document: Document | None, message: Unwind) -> Decision:
+def _ended(document: Document | None, message: Unwind) -> Decision:
+    """Nothing is left of it, or nothing of what it did is ever taken back."""
+    if document is None:
+        why = "there is no such instance (any more)"
+    elif document.status is Status.COMPLETED:
+        why = "it is past its pivot and cannot be undone"
+    else:
+        why = "it was abandoned" if document.status is Status.ABANDONED else ""
     at = message.parent
-    gone = document is not None and document.status is Status.COMPENSATED
-    why = "" if gone else "it was abandoned" if document is not None else "there is no such instance (any more)"
     told = ChildEnded(
         id=f"{message.id}/answer",
         instance=at.instance,
         place=at.place,
         index=at.index,
         child=message.instance,
-        end=ChildEnd.COMPENSATED if gone else ChildEnd.NOT_UNDONE,
+        end=ChildEnd.NOT_UNDONE if why else ChildEnd.COMPENSATED,
         reason=why,
     )
     answer = (Tell(message=told),)

@@ -225,7 +225,7 @@ def test_a_child_past_its_pivot_goes_on_and_says_at_its_end_that_it_stands() -> 
         reason="it is past its pivot and cannot be undone",
     )
     assert decision.actions == (Tell(message=told),)
-    assert (decision.document, decision.outcome) == (document, Outcome.IGNORED)
+    assert (decision.document, decision.outcome) == (document, Outcome.UNCHANGED)
 
 
 def test_a_retry_past_the_pivot_runs_another_child() -> None:

@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel import Limits
+from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status
-from sagaline.orchestrator.messages.inputs import ActName, Failed, TimerFired
-from sagaline.orchestrator.messages.outputs import Outcome
-from sagaline.sagas import Saga
+from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Deadlocked, Granted, Probe, Unwind
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Failed, Signal, TimerFired
+from sagaline.orchestrator.messages.outputs import Outcome, Tell
+from sagaline.orchestrator.messages.values import Parent
+from sagaline.sagas import Saga, pivot
 
 from .kernel_kit import make_saga, play
 
@@ -167,6 +169,50 @@ def test_an_abandoned_instance_stays_abandoned_whatever_comes(deployed: bool) ->
     run.definition = make_saga()
     assert run.ok("a").outcome is Outcome.IGNORED
     assert run.status == Status.ABANDONED
+
+
+PARENT = Parent(instance="top/k", place="sub", root="top/k")
+SIGNALS = [
+    Probe(id="s", instance="demo/k", path=("other/k", "@lock/x")),
+    Granted(id="s", instance="demo/k", place="a", lock="x"),
+    Deadlocked(id="s", instance="demo/k", cycle=("demo/k", "@lock/x")),
+    ChildEnded(id="s", instance="demo/k", place="a", index=None, child="c", end=ChildEnd.COMPLETED),
+]
+
+
+@pytest.mark.parametrize("end", ["completed", "abandoned"])
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.kind)
+def test_an_instance_that_has_ended_is_not_opened_again_for_want_of_code(signal: Signal, end: str) -> None:
+    """A probe for a deadlock may come long after; nobody waits for it here, with the code or without."""
+    run = play(make_saga("a"))
+    if end == "completed":
+        run.ok("a")
+    else:
+        run.definition = None
+        run.fire("a:deadline")
+        run.act(ActName.ABANDON)
+    document = run.document
+    for definition in (None, make_saga("a")):
+        decision = decide(definition, document, Arrival(message=signal, now_ms=document.updated_ms))
+        assert (decision.outcome, decision.reason) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+        assert (decision.document, decision.actions) == (document, ())
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+def test_a_child_past_its_pivot_needs_no_code_to_say_that_it_cannot_be_undone(deployed: bool) -> None:
+    saga = make_saga("a", undo="")
+    saga = Saga(saga.name, saga.state, flow=[pivot, *saga.flow])
+    run = play(saga)
+    run.ok("a")
+    assert (run.status, run.document.pivot_passed) == (Status.COMPLETED, True)
+    asked = Unwind(id="u", instance=run.document.id, parent=PARENT, reason="no")
+    decision = decide(saga if deployed else None, run.document, Arrival(message=asked, now_ms=run.document.updated_ms))
+    (told,) = decision.actions
+    assert isinstance(told, Tell)
+    assert isinstance(told.message, ChildEnded)
+    why = "it is past its pivot and cannot be undone"
+    assert (told.message.instance, told.message.end, told.message.reason) == ("top/k", ChildEnd.NOT_UNDONE, why)
+    assert decision.document == run.document
 
 
 @pytest.mark.parametrize(

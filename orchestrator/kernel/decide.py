@@ -39,7 +39,7 @@ from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import LATE, NOT_DUE, STRAY, park, reopen, waits_for_code
+from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
 from .signals import on_signal, without_code
@@ -51,6 +51,7 @@ _CAREFUL = frozenset({ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActNa
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
 _BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
+_STRAY = "nobody waits for this here (any more)"
 
 
 def decide(
@@ -252,7 +253,9 @@ def _ignored(document: Document, reason: str) -> Decision:
 def _coded(
     definition: AnyDefinition | None, document: Document, message: Deferred, now_ms: int, limits: Limits
 ) -> Decision:
-    """What needs the author's code waits for it, visibly."""
+    """What needs the author's code waits for it, visibly. What has ended needs none: it stays as it is."""
+    if document.status.is_final and not isinstance(message, Unwind | TimerFired):
+        return _ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else _STRAY)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return park(document, message, missing or "", now_ms, limits)
@@ -266,8 +269,6 @@ def _apply(run: Run, message: Deferred) -> Decision:
 
 
 def _reply(run: Run, reply: Reply) -> Decision:
-    if run.status.is_final:
-        return _ignored(run.document, LATE)
     if waits_for_code(run.document):
         reopen(run)
     found = open_attempt(run.id, run.steps, reply)
@@ -280,14 +281,12 @@ def _reply(run: Run, reply: Reply) -> Decision:
 
 def _signal(run: Run, signal: Signal) -> Decision:
     """Signals arrive exactly once; one that nobody waits for any more may still have something to say."""
-    if run.status.is_final and not isinstance(signal, Unwind):
-        return _ignored(run.document, STRAY)
     parked = waits_for_code(run.document)
     if parked:
         reopen(run)
     if on_signal(run, signal) or parked:
         return run.decision()
-    return Decision(document=run.document, outcome=Outcome.IGNORED, actions=tuple(run.actions), reason=STRAY)
+    return Decision(document=run.document, outcome=Outcome.IGNORED, actions=tuple(run.actions), reason=_STRAY)
 
 
 def _timer(run: Run, timer: TimerFired) -> Decision:

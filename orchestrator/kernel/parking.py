@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
-from ..messages.entities import Unwind
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from .limits import Limits
@@ -16,7 +15,6 @@ from .signals import on_signal
 __all__ = [
     "LATE",
     "NOT_DUE",
-    "STRAY",
     "apply_deferred",
     "park",
     "reopen",
@@ -26,7 +24,6 @@ __all__ = [
 
 LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
-STRAY = "nobody waits for this here (any more)"
 
 
 def waits_for_code(document: Document) -> bool:
@@ -36,18 +33,16 @@ def waits_for_code(document: Document) -> bool:
 
 
 def park(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Decision:
-    """Keeps a message that would count, and puts the instance into attention."""
+    """Keeps a message that would count, and puts the instance into attention. Only ``Unwind`` counts after the end."""
     timers = dict(document.timers)
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return _ignored(document, NOT_DUE)
     elif isinstance(message, Completed | Refused | Failed):
-        if document.status.is_final or open_attempt(document.id, document.steps, message) is None:
+        if open_attempt(document.id, document.steps, message) is None:
             return _ignored(document, LATE)
         if _is_kept(document, message):
             return _ignored(document, f"the first reply to this attempt waits already: {why}")
-    elif document.status.is_final and not isinstance(message, Unwind):
-        return _ignored(document, STRAY)
     if len(document.deferred) >= limits.deferred_max:
         return _ignored(document, f"{limits.deferred_max} messages wait already: {why}")
     standing = document.status is Status.ATTENTION

@@ -182,6 +182,14 @@ def graph_command(
         draw_definitions(definitions or [], definition, format)
 
 
+@command(app, "contracts")
+def contracts_command(*, sagas: Sagas, reading: Reading) -> None:
+    """List contracts: queue, JSON Schemas, undo. With --json all that a worker in another language needs."""
+    from .contracts import contracts
+
+    contracts(sagas, as_json=reading.as_json)
+
+
 @command(app, "start")
 def start_command(
     *,

@@ -1,4 +1,4 @@
-"""``saga contracts``: what a worker in any language must know of the contracts that definitions use, from their code."""
+"""``saga contracts``: what a worker in any language must know of the contracts of definitions, from their code."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ __all__ = [
     "configure_metrics",
     "configure_tracing",
     "engine",
+    "export_the_rest",
     "open_base",
     "prepare_topics",
     "running",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _STOP_SECONDS = 15.0
+_EXPORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,12 +180,12 @@ def tune_interpreter() -> None:
 def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple[Tracing, TracerProvider | None]:
     """Tracing by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) is set, else none.
 
-    ``extra`` also receives every span. Shut the provider down at the end, so that nothing is left unexported.
+    ``extra`` also receives every span. Give the provider to ``export_the_rest`` at the end.
     """
     wanted = _exports("TRACES")
     if not wanted and extra is None:
         return Tracing(), None
-    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider = TracerProvider(shutdown_on_exit=False, resource=Resource.create({"service.name": service}))
     if wanted:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
@@ -195,15 +198,27 @@ def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple
 def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
     """Counters by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, else only counted.
 
-    Shut the provider down at the end, so that nothing is left unexported.
+    Give the provider to ``export_the_rest`` at the end.
     """
     if not _exports("METRICS"):
         return Metrics(), None
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    provider = MeterProvider([reader], resource=Resource.create({"service.name": service}))
+    provider = MeterProvider([reader], shutdown_on_exit=False, resource=Resource.create({"service.name": service}))
     return Metrics(provider), provider
+
+
+async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> None:
+    """Exports what is left and shuts them down; a collector that does not answer costs two seconds, no more."""
+    # Threads of our own that nothing joins: an exporter waits for its collector as long as its own time-outs last.
+    threads = [threading.Thread(target=each.shutdown, daemon=True) for each in providers if each is not None]
+    for thread in threads:
+        thread.start()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _EXPORT_SECONDS
+    while any(thread.is_alive() for thread in threads) and loop.time() < deadline:  # noqa: ASYNC110  # threads tell no loop
+        await asyncio.sleep(0.01)
 
 
 def _exports(signal: str) -> bool:

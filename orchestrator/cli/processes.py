@@ -3,6 +3,9 @@
 - The first Ctrl-C or SIGTERM cancels the body; its context managers then stop the parts in the reverse order of their
   start (API, workers, engine, log). That is a success: exit code 0. The second ends the process at once.
 - A part that ends by itself ends the process: its error is the process's error.
+- Whatever its parts do, a process that was told to stop is gone after ``STOP_SECONDS`` beyond the grace of its workers,
+  with the default of ten seconds before the thirty that supervisors of processes usually give. What was not finished by
+  then is left as by kill -9, which loses nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +14,62 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterable
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 from .errors import Failure
 
-__all__ = ["any_ended", "run_process"]
+__all__ = ["STOP_SECONDS", "any_ended", "run_process", "workers_running"]
+
+STOP_SECONDS = 15.0
+"""The one bound on everything that stops, beyond the longest grace of the workers."""
+
+_SPARE_SECONDS = 5.0
 
 
-def run_process(body: Coroutine[None, None, None]) -> bool:
-    """Runs ``body`` to its end; False when a signal ended it."""
-    return asyncio.run(_under_signals(body))
+class Stoppable(Protocol):
+    """A part that ends by itself once it is asked to."""
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def run_process(body: Coroutine[None, None, None], *, grace_seconds: float = 10.0) -> bool:
+    """Runs ``body`` to its end; False when a signal ended it.
+
+    Args:
+        body: stops its parts when it is cancelled.
+        grace_seconds: what its workers may take to finish (here a worker's default); the process is gone
+            ``STOP_SECONDS`` later at the latest.
+    """
+    return asyncio.run(_under_signals(body, grace_seconds + STOP_SECONDS))
+
+
+@asynccontextmanager
+async def workers_running(
+    workers: Sequence[tuple[str, Stoppable]], *, grace_seconds: float
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Runs workers beside the block; at its end all are asked to stop at once and finish what they have begun.
+
+    Args:
+        workers: each with the name of its task.
+        grace_seconds: the longest grace of any of them.
+    """
+    tasks = [asyncio.create_task(worker.run(), name=f"worker {name}") for name, worker in workers]
+    try:
+        yield tasks
+    finally:
+        for _, worker in workers:
+            worker.stop()
+        for seconds in (grace_seconds + _SPARE_SECONDS, _SPARE_SECONDS):
+            late = [task for task in tasks if not task.done()]
+            if late:
+                await asyncio.wait(late, timeout=seconds)
+            for task in tasks:
+                task.cancel()
 
 
 async def any_ended(parts: Iterable[asyncio.Task[None]]) -> None:
@@ -39,10 +88,13 @@ async def any_ended(parts: Iterable[asyncio.Task[None]]) -> None:
     raise Failure(f"{names} ended without being asked; look at the log above")
 
 
-async def _under_signals(body: Coroutine[None, None, None]) -> bool:
+async def _under_signals(body: Coroutine[None, None, None], stop_seconds: float) -> bool:
     loop = asyncio.get_running_loop()
     main = loop.create_task(body, name="process")
     asked: list[int] = []
+    # A thread: the loop may be stuck in what has to be stopped.
+    bound = threading.Timer(stop_seconds, _give_up, [stop_seconds])
+    bound.daemon = True
 
     def stop(number: int) -> None:
         asked.append(number)
@@ -51,6 +103,7 @@ async def _under_signals(body: Coroutine[None, None, None]) -> bool:
             loop.remove_signal_handler(each)
             signal.signal(each, _end_at_once)
         print("saga: stopping; again to stop at once", file=sys.stderr, flush=True)
+        bound.start()
         main.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,6 +114,7 @@ async def _under_signals(body: Coroutine[None, None, None]) -> bool:
         if not asked:
             raise
     finally:
+        bound.cancel()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,3 +124,13 @@ async def _under_signals(body: Coroutine[None, None, None]) -> bool:
 
 def _end_at_once(number: int, _: object) -> None:
     os._exit(128 + number)
+
+
+def _give_up(seconds: float) -> None:
+    print(
+        f"saga: not everything has stopped within {seconds:g} s; the process ends now, which loses nothing: "
+        "others take over what it had",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)

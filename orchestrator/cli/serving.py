@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 
 from ...api.app import create_app
 from ...api.serving import bind, serving
@@ -18,11 +18,9 @@ from ..kernel import Registry
 from ..logs import configure_logs
 from ..settings import Settings
 from .options import rendering
-from .processes import any_ended, run_process
+from .processes import any_ended, run_process, workers_running
 
-__all__ = ["api_settings", "serve", "worker_running"]
-
-_STOP_SPARE_SECONDS = 5.0
+__all__ = ["api_settings", "longest_grace", "serve"]
 
 
 def serve(
@@ -46,7 +44,9 @@ def serve(
         SagalineError: it could not start, or a part of it broke.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
-    run_process(_serve(settings, name, Registry(engine), list(workers), Registry(api)))
+    run_process(
+        _serve(settings, name, Registry(engine), list(workers), Registry(api)), grace_seconds=longest_grace(workers)
+    )
 
 
 async def _serve(settings: Settings, name: str, engine: Registry, workers: list[Worker], api: Registry) -> None:
@@ -54,9 +54,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         parts: list[asyncio.Task[None]] = []
         tracing, provider = wiring.configure_tracing(name)
         metrics, meters = wiring.configure_metrics(name)
-        for exporter in (provider, meters):
-            if exporter is not None:
-                stack.callback(exporter.shutdown)
+        stack.push_async_callback(wiring.export_the_rest, provider, meters)
         doors = api_settings(settings)
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
@@ -66,9 +64,9 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
-        for worker in workers:
-            runtime = WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing)
-            parts.append(await stack.enter_async_context(worker_running(worker, runtime)))
+        runtimes = [(w.name, WorkerRuntime(w, base.log, base.topics, base.clock, base.tracing)) for w in workers]
+        working = workers_running(runtimes, grace_seconds=longest_grace(workers))
+        parts += await stack.enter_async_context(working)
         address = None
         if listener is not None:
             client = await stack.enter_async_context(wiring.client(base, api))
@@ -89,19 +87,9 @@ def api_settings(settings: Settings) -> ApiSettings:
     return ApiSettings(tokens=tuple(token.get_secret_value() for token in settings.api_tokens))
 
 
-@asynccontextmanager
-async def worker_running(worker: Worker, runtime: WorkerRuntime) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs a worker beside the block; at its end it finishes what it has begun, within the worker's grace."""
-    task = asyncio.create_task(runtime.run(), name=f"worker {worker.name}")
-    try:
-        yield task
-    finally:
-        runtime.stop()
-        _, late = await asyncio.wait([task], timeout=worker.grace.total_seconds() + _STOP_SPARE_SECONDS)
-        for each in late:
-            each.cancel()
-        if late:
-            await asyncio.wait(late, timeout=_STOP_SPARE_SECONDS)
+def longest_grace(workers: Iterable[Worker]) -> float:
+    """Seconds that the slowest of these workers may take to stop."""
+    return max((worker.grace.total_seconds() for worker in workers), default=0.0)
 
 
 def _said(settings: Settings, engine: Registry, workers: Iterable[Worker], address: str | None) -> str:

@@ -23,12 +23,12 @@ from ...errors import LogUnavailable
 from ...kernel import Registry
 from ...settings import Settings
 from ...wiring import Base
-from ..processes import any_ended
+from ..processes import any_ended, workers_running
 from ..reading import whole_topic
-from ..serving import api_settings
+from ..serving import api_settings, longest_grace
 from .place import Place
 from .shop import Shop
-from .supervisor import Supervisor, supervised
+from .supervisor import Supervisor
 from .traces import SpanMemory
 
 __all__ = ["Parts", "bound", "demo_parts", "orders_on_record", "unless_ended"]
@@ -76,8 +76,7 @@ async def demo_parts(
     running: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
         tracing, provider = wiring.configure_tracing("sagaline-demo", spans)
-        if provider is not None:
-            stack.callback(provider.shutdown)
+        stack.push_async_callback(wiring.export_the_rest, provider)
         base = await stack.enter_async_context(wiring.open_base(place.settings, tracing))
         await wiring.prepare_topics(base, registry.queues)
         engine = wiring.engine(base, registry)
@@ -85,7 +84,8 @@ async def demo_parts(
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
         supervisors = [Supervisor(worker.name, partial(_incarnation, worker, base)) for worker in workers]
-        running += [await stack.enter_async_context(supervised(supervisor)) for supervisor in supervisors]
+        working = workers_running([(one.name, one) for one in supervisors], grace_seconds=longest_grace(workers))
+        running += await stack.enter_async_context(working)
         client = await stack.enter_async_context(wiring.client(base, registry))
         doors = api_settings(place.settings)
         app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import structlog
 
 from ....workers.errors import WorkerCrashed
 from ....workers.runtime import WorkerRuntime
 
-__all__ = ["Supervisor", "supervised"]
+__all__ = ["Supervisor"]
 
 _log = structlog.get_logger("sagaline.demo")
 
 _RESTART_SECONDS = 0.2
-_STOP_SECONDS = 12.0
 
 
 class Supervisor:
@@ -56,18 +54,3 @@ class Supervisor:
     async def _note_start(self, runtime: WorkerRuntime) -> None:
         await runtime.started.wait()
         self.started.set()
-
-
-@asynccontextmanager
-async def supervised(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs it beside the block; at its end the worker is asked to stop and waited for."""
-    running = asyncio.create_task(supervisor.run(), name=f"worker {supervisor.name}")
-    try:
-        yield running
-    finally:
-        supervisor.stop()
-        _, late = await asyncio.wait([running], timeout=_STOP_SECONDS)
-        for each in late:
-            each.cancel()
-        if late:
-            await asyncio.wait(late, timeout=1.0)

@@ -32,6 +32,7 @@ from .ports.topics import Topics
 from .runtime.deciding import Deciding
 from .runtime.engine import Engine
 from .runtime.metrics import Metrics
+from .runtime.namespace import prepare
 from .runtime.projector import Projector
 from .settings import Settings
 from .tracing import Tracing
@@ -102,15 +103,13 @@ async def open_base(
 
 
 async def prepare_topics(base: Base, queues: Iterable[str]) -> None:
-    """Topics as they must be: created in development and on SQLite, else only checked.
+    """The namespace as it must be: made in development and on SQLite, else only checked. Call it before anything acts.
 
     Raises:
-        TopicMismatch: a topic is missing or differs; the message names the remedy.
+        TopicMismatch: a topic is missing or differs, or the number of partitions does; the message names the remedy.
     """
-    specs = base.topics.specs(sorted(queues), base.settings.partitions)
-    if base.settings.development or base.settings.kafka is None:
-        await base.log.create_topics(specs)
-    await base.log.check_topics(specs)
+    create = base.settings.development or base.settings.kafka is None
+    await prepare(base.log, base.topics, queues, base.settings.partitions, create=create)
 
 
 def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engine:

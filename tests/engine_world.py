@@ -173,12 +173,12 @@ async def open_log(path: Path) -> AsyncIterator[SqliteLog]:
 
 @asynccontextmanager
 async def world(
-    log: Log, sagas: Sequence[Saga[Any]], *, clock: Clock | None = None, limits: Limits | None = None
+    log: Log, sagas: Sequence[Saga[Any]], *, clock: Clock | None = None, limits: Limits | None = None, grown_by: int = 0
 ) -> AsyncIterator[World]:
-    """An engine that runs beside the block, on topics of its own."""
+    """An engine that runs beside the block, on topics of its own; those have so many more partitions than it knows."""
     topics = Topics("test")
     clock, metrics = clock or SystemClock(), Metrics()
-    await log.create_topics(topics.specs(["work"], PARTITIONS))
+    await log.create_topics(topics.specs(["work"], PARTITIONS + grown_by))
     setup = Deciding(
         registry=Registry(sagas),
         topics=topics,

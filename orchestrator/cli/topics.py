@@ -12,6 +12,7 @@ from ...sagas.contract import check_name
 from .. import wiring
 from ..kernel import Registry
 from ..logs import configure_logs
+from ..runtime.namespace import prepare
 from ..settings import Settings
 from .loading import load_definitions
 from .options import rendering
@@ -40,7 +41,5 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
 
 async def _topics(settings: Settings, queues: set[str], create: bool) -> tuple[list[str], list[str]]:
     async with wiring.open_base(settings) as base:
-        specs = base.topics.specs(sorted(queues), settings.partitions)
-        created = list(await base.log.create_topics(specs)) if create else []
-        await base.log.check_topics(specs)
-        return [spec.name for spec in specs], created
+        names, created = await prepare(base.log, base.topics, queues, settings.partitions, create=create)
+        return list(names), list(created)

@@ -7,18 +7,44 @@ from typing import NamedTuple
 
 from .log import TopicSpec
 
-__all__ = ["POSITION_KEY", "Topics"]
+__all__ = ["GROWN", "POSITION_KEY", "Topics", "no_more_partitions"]
 
 POSITION_KEY = b"~position"
 """Key of the record in the state topic that holds the consumed offset; no entity id begins with ``~``."""
 
 _DAY_MS = 86_400_000
 
+GROWN = (
+    "the number that a namespace was made with stays, because its keys cannot move to other partitions. Say that "
+    "number; for another one make a fresh namespace with it, start there, and let what is open here end first "
+    "(processes that run already keep to the number they started with)"
+)
+"""What to do about a topic whose number of partitions is not as it must be."""
+
+
+def no_more_partitions(what: str, made_with: int, asked_for: int) -> str:
+    """What a person reads when a number of partitions is not that of the namespace."""
+    return (
+        f"{what} was made with {made_with} partitions and this process is told {asked_for}: keys would move away from "
+        f"their instances, and could start twice. Set --partitions {made_with} (SAGALINE_PARTITIONS={made_with}). For "
+        "another number make a fresh namespace with it, start there, and let what is open here end first"
+    )
+
 
 class Topics(NamedTuple):
     """Topic names under one namespace; see docs/wire-format.md."""
 
     namespace: str = "sagaline"
+
+    @property
+    def made(self) -> str:
+        """Where it is recorded how the namespace was made: one partition, for everybody to read before acting."""
+        return f"{self.namespace}.namespace"
+
+    @property
+    def core(self) -> tuple[str, ...]:
+        """What every namespace has, whatever its queues."""
+        return self.inputs, self.state, self.history, self.events, self.dead
 
     @property
     def inputs(self) -> str:
@@ -44,8 +70,9 @@ class Topics(NamedTuple):
         return f"{self.namespace}.commands.{queue}"
 
     def specs(self, queues: Sequence[str], partitions: int) -> list[TopicSpec]:
-        """Every topic that an engine with these queues needs, all with the same number of partitions."""
+        """Every topic that an engine with these queues needs, all but the first with the same number of partitions."""
         return [
+            TopicSpec(self.made, 1, "compact"),
             TopicSpec(self.inputs, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.state, partitions, "compact"),
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),

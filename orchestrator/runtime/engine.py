@@ -14,8 +14,10 @@ import structlog
 
 from ..errors import CorruptRecord, LogUnavailable, OwnershipLost
 from ..ports.clock import Clock
-from ..ports.log import Log, Membership
+from ..ports.log import Log, Membership, Owner
+from ..ports.topics import GROWN
 from .deciding import Deciding
+from .namespace import decided_before
 from .processor import Processor
 
 __all__ = ["Engine"]
@@ -88,10 +90,19 @@ class Engine:
         while True:
             assigned = await membership.changed()
             _log.info("partitions assigned", partitions=sorted(assigned))
+            assigned = self._of_the_namespace(assigned)
             await self._vacate(frozenset(self._seats) - assigned)
             for partition in sorted(assigned - frozenset(self._seats)):
                 seat = self._seats[partition] = _Seat()
                 seat.task = asyncio.create_task(self._occupy(membership, partition, seat), name=f"inputs-{partition}")
+
+    def _of_the_namespace(self, assigned: frozenset[int]) -> frozenset[int]:
+        """Those that the namespace was made with: no key belongs to another."""
+        count = self._setup.partitions
+        if beyond := sorted(partition for partition in assigned if partition >= count):
+            topic = self._setup.topics.inputs
+            _log.critical("inputs has grown, its new partitions are not read", topic=topic, beyond=beyond, remedy=GROWN)
+        return frozenset(partition for partition in assigned if partition < count)
 
     async def _vacate(self, partitions: frozenset[int]) -> None:
         """Lets each processor finish its batch, then ends it."""
@@ -135,11 +146,23 @@ class Engine:
     async def _process(self, membership: Membership, partition: int, seat: _Seat) -> NoReturn:
         owner = await membership.take(partition)
         try:
+            await self._refuse_lost_documents(owner)
             _log.info("partition taken", partition=partition, offset=owner.position.offset)
             seat.processor = Processor(owner, self._setup, self._clock, on_restored=self._moved.set)
             await seat.processor.run()
         finally:
             await owner.release()
+
+    async def _refuse_lost_documents(self, owner: Owner) -> None:
+        """Without its documents everything that ``inputs`` still holds would be decided once more."""
+        topics, partition = self._setup.topics, owner.partition
+        if owner.position.now_ms or not await decided_before(self._log, topics, partition):
+            return
+        raise CorruptRecord(
+            f"{topics.state}/{partition}",
+            "there are no documents and no position, though the partition has a history: the topic was deleted or "
+            "emptied; restore it from a copy, or use a fresh namespace",
+        )
 
 
 def _wait_seconds(attempt: int) -> float:

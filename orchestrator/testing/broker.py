@@ -17,6 +17,7 @@ from ..errors import LogUnavailable, OwnershipLost, TopicMismatch, ValueTooLarge
 from ..messages.partitioning import partition_of
 from ..ports.clock import Clock
 from ..ports.log import Headers, Outgoing, Record, TopicPartition, TopicSpec
+from ..ports.topics import GROWN
 from .faults import Faults
 from .groups import Groups
 from .partition import Partition
@@ -114,7 +115,7 @@ class Broker:
             return f"{spec.name} does not exist: create it with `saga topics create`"
         wrong, has = [], found.spec
         if has.partitions != spec.partitions:
-            wrong.append(f"has {has.partitions} partitions, not {spec.partitions}: set partitions to {has.partitions}")
+            wrong.append(f"has {has.partitions} partitions, not {spec.partitions}: {GROWN}")
         if has.policy != spec.policy:
             wrong.append(f"has the policy {has.policy}, not {spec.policy}: use another namespace")
         return f"{spec.name} " + " and ".join(wrong) if wrong else ""

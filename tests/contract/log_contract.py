@@ -1,7 +1,8 @@
 """The behaviour suite of the log port: every adapter passes it by a short subclass that supplies fixtures.
 
 Here: topics, append, tail, and what happens when the other side is gone. Ownership of input partitions is in
-owner_contract.py, groups and subscriptions in group_contract.py; ``LogContract`` is all of them.
+owner_contract.py, groups and subscriptions in group_contract.py, namespaces in namespace_contract.py; ``LogContract``
+is all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sagaline.orchestrator.ports.topics import Topics
 
 from .group_contract import GroupContract
 from .harness import PATIENCE_SECONDS, QUEUE, Breakable, LogHarness, batch, key_for, out, read, read_all
+from .namespace_contract import NamespaceLaws
 from .owner_contract import OwnerContract
 
 __all__ = ["LogContract"]
@@ -304,7 +306,7 @@ class GoneLaws(LogHarness):
                     continue
 
 
-class LogContract(TopicLaws, AppendLaws, TailLaws, GoneLaws, OwnerContract, GroupContract):
+class LogContract(TopicLaws, NamespaceLaws, AppendLaws, TailLaws, GoneLaws, OwnerContract, GroupContract):
     """All laws of the log port."""
 
     async def test_closing_the_log_twice_is_closing_it(self, second_log: Log, topics: Topics) -> None:

@@ -127,7 +127,7 @@ def test_missing_topics_are_named_and_created_on_request() -> None:
     assert created.exit_code == 0
     assert '"sagaline.commands.payment"' in created.stdout
     assert saga("topics", "check", CHECKOUT, "--queue", "stock").exit_code == 0
-    refused(saga("topics", "check", "--partitions", "5"), 1, "has 4 partitions, not 5")
+    refused(saga("topics", "check", "--partitions", "5"), 1, "made with 4 partitions", "--partitions 4")
     refused(saga("topics", "create", "--queue", "St ock"), 1, "queue 'St ock'")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
+from sagaline.orchestrator.adapters.sqlite_log.schema import first_id, past_last_id
 from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import FORMAT, Status, StepStatus
@@ -46,6 +50,33 @@ async def test_the_position_stands_in_the_state_topic(log: SqliteLog) -> None:
         instance = await w.start("A-1")
         await w.command(instance, "first")
         assert POSITION_KEY in [record.key for record in await w.everything(w.topics.state)]
+
+
+async def test_partitions_beyond_those_of_the_namespace_are_left_alone(log: SqliteLog) -> None:
+    """The topics have been given more: no key belongs there."""
+    async with world(log, [two_steps()], grown_by=1) as w:
+        await asyncio.wait_for(w.engine.processes(PARTITIONS), 5)
+        await w.command(await w.start("A-1"), "first")
+        assert w.engine.processing == frozenset(range(PARTITIONS))
+
+
+async def test_a_state_topic_that_was_emptied_is_not_decided_upon(log: SqliteLog, tmp_path: Path) -> None:
+    """Else every record that inputs still holds would be decided once more."""
+    async with world(log, [two_steps()]) as w:
+        instance = await w.start("A-1")
+        await w.command(instance, "first")
+        partition = partition_of(instance.encode(), PARTITIONS)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as other, other:
+        ((first, count),) = other.execute("SELECT first_part, partitions FROM topics WHERE name = 'test.state'")
+        other.execute(
+            "DELETE FROM records WHERE id >= ? AND id < ?", (first_id(first), past_last_id(first + count - 1))
+        )
+    async with world(log, [two_steps()]) as w:
+        await asyncio.wait_for(w.engine.processes(PARTITIONS - 1), 5)
+        await w.start("A-1")
+        await asyncio.sleep(0.1)
+        assert partition not in w.engine.processing
+        assert len(await w.everything(w.topics.commands("work"))) == 1
 
 
 POISON: list[tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], str]] = [

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...errors import LogUnavailable, TopicMismatch
 from ...ports.log import TopicPartition, TopicSpec
+from ...ports.topics import GROWN
 from .driver import new_topic
 from .settings import Connection
 from .wire import TopicState, Wire
@@ -20,7 +21,9 @@ _BATCH_BYTES_MIN = 1_048_588
 
 
 class Catalog:
-    """What topics there are. Partition counts are remembered: Kafka never takes partitions away."""
+    """What topics there are. Partition counts are remembered as they were first seen: who routes by them must not begin
+    to put keys elsewhere because a topic has grown.
+    """
 
     def __init__(self, connection: Connection, wire: Wire, replication_factor: int, *, development: bool) -> None:
         self._connection = connection
@@ -33,7 +36,9 @@ class Catalog:
         """Partition counts; a topic that does not exist is left out."""
         if any(topic not in self._counts for topic in topics):
             known = await self._wire.topics()
-            self._counts.update({name: state.partitions for name, state in known.items() if state.led})
+            for name, state in known.items():
+                if state.led:
+                    self._counts.setdefault(name, state.partitions)
         return self._counts
 
     async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
@@ -80,10 +85,7 @@ class Catalog:
             return [f"topic {name!r} does not exist: create it (saga topics create)"]
         found = []
         if state.partitions != spec.partitions:
-            found.append(
-                f"topic {name!r} has {state.partitions} partitions and must have {spec.partitions}: start with "
-                f"{state.partitions}, or use a fresh namespace (entities cannot move to other partitions)"
-            )
+            found.append(f"topic {name!r} has {state.partitions} partitions and must have {spec.partitions}: {GROWN}")
         if state.replicas < 2 and not self._development:
             found.append(
                 f"topic {name!r} has replication factor {state.replicas}: a broker's death loses acknowledged records; "

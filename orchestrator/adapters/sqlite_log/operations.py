@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ...errors import OwnershipLost, TopicMismatch
 from ...ports.log import TopicSpec
+from ...ports.topics import GROWN
 from .feed import Topic
 from .transaction import Row, Transaction
 
@@ -93,7 +94,7 @@ def differences(spec: TopicSpec, found: Topic | None) -> str:
         return f"{spec.name} does not exist: create it with `saga topics create`"
     wrong = []
     if found.partitions != spec.partitions:
-        wrong.append(f"has {found.partitions} partitions, not {spec.partitions}: set partitions to {found.partitions}")
+        wrong.append(f"has {found.partitions} partitions, not {spec.partitions}: {GROWN}")
     if found.policy != spec.policy:
         wrong.append(f"has the policy {found.policy}, not {spec.policy}: use another namespace or another file")
     return f"{spec.name} " + " and ".join(wrong) if wrong else ""

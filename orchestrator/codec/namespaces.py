@@ -1,0 +1,46 @@
+"""The record of how a namespace was made: ``{"format": 1, "namespace": name, "partitions": count}``, key ``namespace``.
+
+It is written once, when the topics are created, and never changed: which partition owns a key follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from ..ports.log import Outgoing, Record
+from ..ports.topics import Topics
+from .wire import BadRecord
+
+__all__ = ["LOG_FORMAT", "MADE_KEY", "Made", "decode_made", "encode_made"]
+
+LOG_FORMAT = 1
+"""Grows when records are laid out in another way, so that an older release does not act on them."""
+MADE_KEY = b"namespace"
+
+
+class Made(NamedTuple):
+    """How a namespace was made. ``partitions``: of ``inputs`` and of every topic that is partitioned as it is."""
+
+    format: int
+    namespace: str
+    partitions: int
+
+
+def encode_made(topics: Topics, partitions: int) -> Outgoing:
+    value = to_json({"format": LOG_FORMAT, "namespace": topics.namespace, "partitions": partitions})
+    return Outgoing(topics.made, MADE_KEY, value, (("content-type", b"application/json"),))
+
+
+def decode_made(record: Record) -> Made:
+    """Raises: BadRecord."""
+    try:
+        body = from_json(record.value or b"")
+        made = Made(body["format"], body["namespace"], body["partitions"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadRecord(f"this is not the record of a namespace ({error!r})") from error
+    numbers = (made.format, made.partitions)
+    if not isinstance(made.namespace, str) or not all(type(each) is int and each > 0 for each in numbers):
+        raise BadRecord(f"this is not the record of a namespace: {made!r}")
+    return made

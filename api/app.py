@@ -57,6 +57,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are classes of errors, as FastAPI wants
     )
+    app.state.stop_waiting = client.stop_waiting
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))

@@ -72,7 +72,8 @@ def _refuse_open_door(host: str, settings: ApiSettings) -> None:
 async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> AsyncIterator[str]:
     """Serves on a socket beside the block; yields the base URL once requests are answered.
 
-    At the end of the block requests under way get five seconds to finish. Signals are left to the caller.
+    At the end of the block whoever waits for a decision is answered at once (202, with the place to look at), and
+    requests under way get five seconds to finish. Signals are left to the caller.
 
     Raises:
         ConfigurationError: the socket is open to other machines and there is no token, or the server did not start.
@@ -97,6 +98,7 @@ async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) 
         await _started(server, runs)
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:
+        app.state.stop_waiting()
         server.should_exit = True
         await asyncio.wait([runs], timeout=2 * _STOP_SECONDS)
         if not runs.done():

@@ -332,6 +332,12 @@ class Client:
             raise UnknownInstance(instance) if followed else _lagging(instance)
         return rows
 
+    def stop_waiting(self) -> None:
+        """Ends every wait for a decision, those to come included: each request that is in the log raises
+        ``NotYetDecided`` at once. For a process that is about to end.
+        """
+        self._parts.feed.stop_waiting()
+
     async def check_ready(self) -> None:
         """Returns if requests can be served.
 

@@ -34,9 +34,10 @@ class Answer:
 
     def __init__(self, request: str) -> None:
         self.request = request
-        self._record: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        self._record: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
 
-    def resolve(self, record: Record) -> None:
+    def resolve(self, record: Record | None) -> None:
+        """None: nobody will wait any longer."""
         if not self._record.done():
             self._record.set_result(record)
 
@@ -51,6 +52,8 @@ class Answer:
                 record = await asyncio.shield(self._record)
         except TimeoutError:
             return None
+        if record is None:
+            return None
         return decode_history(record), TopicPartition(record.topic, record.partition), record.offset
 
 
@@ -62,6 +65,7 @@ class Feed:
         self._waiters: dict[str, Answer] = {}
         self._open = asyncio.Event()
         self._failures = 0
+        self._stopping = False
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +95,12 @@ class Feed:
             await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
             self._failures += 1
 
+    def stop_waiting(self) -> None:
+        """Whoever waits, now or later, is told at once that no decision was seen. For the end of a process."""
+        self._stopping = True
+        for answer in self._waiters.values():
+            answer.resolve(None)
+
     @asynccontextmanager
     async def expect(self, request: str, *, timeout: float) -> AsyncIterator[Answer]:
         """Listens for the answer to a request that is sent inside the block.
@@ -109,6 +119,8 @@ class Feed:
         if len(self._waiters) >= self._waiters_max:
             raise TransientError(f"{self._waiters_max:,} requests wait for their decision already; try again later")
         answer = self._waiters[request] = Answer(request)
+        if self._stopping:
+            answer.resolve(None)
         try:
             yield answer
         finally:

@@ -18,7 +18,7 @@
     └── OperatorError            whoever runs the process
         ├── TopicMismatch        a topic has the wrong policy, partitions or replication
         ├── ConfigurationError   a setting is missing or unsafe
-        ├── ValueTooLarge        one value is over the log's limit
+        ├── ValueTooLarge        one record is over the log's limit
         └── CorruptRecord        stored bytes cannot be read: stop and look
 """
 
@@ -162,7 +162,7 @@ class ConfigurationError(OperatorError):
 
 
 class ValueTooLarge(OperatorError):
-    """One value is over the log's limit. Nothing was written and the owner stays usable."""
+    """One record is over the log's limit. Nothing was written and the owner stays usable."""
 
     def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"{what} has {size_bytes:,} bytes, the log takes {limit_bytes:,}")

@@ -53,7 +53,8 @@ class Answers:
                 raise
             reason = f"its reply could not be appended: {error}"
             _logger.warning("worker.reply.refused", topic=answer.outgoing.topic, error=str(error))
-            await self._log.append([dead_letter(self._dead_topic, None, answer.record, reason)])
+            letter = dead_letter(self._dead_topic, None, answer.record, reason, self._log.max_value_bytes)
+            await self._log.append([letter])
             answer.reply = None
         self._finish(answer)
 

@@ -186,7 +186,7 @@ class WorkerRuntime:
             command = decode_command(record)
         except BadRecord as error:
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
-            outgoing = dead_letter(self._topics.dead, None, record, str(error))
+            outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
             self._appends.put(Answer(record, mark, outgoing, None))
             return
         self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract)))

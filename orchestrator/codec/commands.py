@@ -8,8 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..messages.outputs import SendCommand
 from ..messages.slips import Slip
+from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, envelope, header_map, required, text, trace_context
+from .wire import BadRecord, check_envelope, envelope, header_map, required, sound, text, trace_context
 
 __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
 
@@ -48,7 +49,11 @@ class Command:
 def encode_command(
     topic: str, command: SendCommand, reply_to: ReplyTo, *, source: str, now_ms: int, traceparent: str | None
 ) -> Outgoing:
-    """A command as a record for its queue's topic, on the partition of its instance."""
+    """A command as a record for its queue's topic, on the partition of its instance.
+
+    Raises:
+        ValueError: it cannot be written, or no worker could read it.
+    """
     headers = envelope(
         command.contract,
         id=command.id,
@@ -63,10 +68,10 @@ def encode_command(
             ("deadline", str(command.deadline_ms)),
             ("replytopic", reply_to.topic),
             ("replypartition", str(reply_to.partition)),
-            *((("slip", _SLIP.dump_json(command.slip).decode()),) if command.slip is not None else ()),
+            *((("slip", sound(_SLIP.dump_json(command.slip)).decode()),) if command.slip is not None else ()),
         ),
     )
-    return Outgoing(topic, command.instance.encode(), command.payload, headers, reply_to.partition)
+    return Outgoing(topic, command.instance.encode(), sound(command.payload), headers, reply_to.partition)
 
 
 def decode_command(record: Record) -> Command:
@@ -75,6 +80,7 @@ def decode_command(record: Record) -> Command:
     Raises:
         BadRecord: an attribute is missing or malformed; the message names it.
     """
+    check_envelope(record.headers)
     headers = header_map(record.headers)
     if record.value is None:
         raise BadRecord("the record has no value")
@@ -109,7 +115,7 @@ def _slip(raw: bytes | None) -> Slip | None:
     try:
         return _SLIP.validate_json(raw)
     except ValidationError as error:
-        raise BadRecord(f"header ce_slip is no routing slip: {error.errors()[0]['msg']}") from error
+        raise BadRecord(f"header ce_slip is no routing slip: {': '.join(first_mistake(error))}") from error
 
 
 def _number(name: str, value: str) -> int:

@@ -1,22 +1,68 @@
-"""Dead letters: the original bytes and headers, and why and from where they came."""
+"""Dead letters: the original bytes and headers, and why and from where they came. A dead letter always fits the log.
+
+What does not fit is cut: of the value the beginning stays, with the length and the digest of the whole; of the headers
+those that fit, in their order. The original itself stays at its place until the topic's retention ends.
+"""
 
 from __future__ import annotations
 
-from ..ports.log import Outgoing, Record
+import hashlib
+
+from ..messages.texts import storable
+from ..ports.log import Headers, Outgoing, Record, size_bytes
 
 __all__ = ["dead_letter"]
 
+_REASON_CHARS = 1_000
+_KEY_BYTES = 2_048
+_HEADERS_BYTES = 16_384
+_HEAD_BYTES = 65_536
+"""Of a value that does not fit so much is kept: enough to see what it is; nobody can use a part of it."""
 
-def dead_letter(topic: str, partition: int | None, record: Record, reason: str) -> Outgoing:
-    """The record for the dead letter topic: key, value and headers as they were, four headers more.
 
-    ``dead-reason``, ``dead-topic``, ``dead-partition`` and ``dead-offset`` replace those of an earlier death.
+def dead_letter(topic: str, partition: int | None, record: Record, reason: str, bytes_max: int) -> Outgoing:
+    """The record for the dead letter topic: key, value and headers as they were, ``dead-…`` headers more.
+
+    ``dead-reason``, ``dead-topic``, ``dead-partition`` and ``dead-offset`` replace those of an earlier death. Of one
+    that was cut ``dead-value-bytes`` and ``dead-value-sha256`` are those of the whole value; ``dead-headers-left-out``
+    and ``dead-key-bytes`` tell what else is missing.
+
+    Args:
+        topic: where to.
+        partition: of that topic; None: by the key.
+        record: what cannot be used.
+        reason: why, for people.
+        bytes_max: the largest record that the log takes.
     """
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dead-"))
-    why = (
-        ("dead-reason", reason[:1_000].encode(errors="replace")),
+    why: Headers = (
+        ("dead-reason", storable(reason, _REASON_CHARS).encode()),
         ("dead-topic", record.topic.encode()),
         ("dead-partition", str(record.partition).encode()),
         ("dead-offset", str(record.offset).encode()),
     )
-    return Outgoing(topic, record.key, record.value, kept + why, partition)
+    if size_bytes(record.key, record.value, kept + why) <= bytes_max:
+        return Outgoing(topic, record.key, record.value, kept + why, partition)
+    key, value = record.key, record.value
+    if key is not None and len(key) > _KEY_BYTES:
+        why += (("dead-key-bytes", str(len(key)).encode()),)
+        key = key[:_KEY_BYTES]
+    fitting = _fitting(kept, min(_HEADERS_BYTES, bytes_max // 4))
+    if len(fitting) < len(kept):
+        why += (("dead-headers-left-out", str(len(kept) - len(fitting)).encode()),)
+    if value is not None and size_bytes(key, value, fitting + why) > bytes_max:
+        digest = hashlib.sha256(value).hexdigest().encode()
+        why += (("dead-value-bytes", str(len(value)).encode()), ("dead-value-sha256", digest))
+        room = bytes_max - size_bytes(key, b"", fitting + why)
+        value = value[: max(0, min(_HEAD_BYTES, room))]
+    return Outgoing(topic, key, value, fitting + why, partition)
+
+
+def _fitting(headers: Headers, bytes_max: int) -> Headers:
+    found, left = [], bytes_max
+    for name, value in headers:
+        size = size_bytes(None, None, ((name, value),))
+        if size <= left:
+            found.append((name, value))
+            left -= size
+    return tuple(found)

@@ -11,7 +11,7 @@ from ..messages.document import FORMAT, Document
 from ..messages.history import HistoryRecord
 from ..messages.outputs import Outcome
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, envelope, header_map, text
+from .wire import BadRecord, envelope, header_map, sound, text
 
 __all__ = [
     "DECIDED",
@@ -43,8 +43,12 @@ class NewerFormat(BadRecord):
 
 
 def encode_document(document: Document) -> bytes:
-    """The document as the state topic holds it."""
-    return _DOCUMENT.dump_json(document)
+    """The document as the state topic holds it.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
+    return sound(_DOCUMENT.dump_json(document))
 
 
 def decode_document(value: bytes) -> Document:
@@ -87,7 +91,11 @@ def _tell_kind(message: Any) -> None:
 def encode_history(
     topic: str, partition: int, record: HistoryRecord, *, id: str, request: str, source: str
 ) -> Outgoing:
-    """A history record; its headers alone tell a waiter whether it is the answer to its request."""
+    """A history record; its headers alone tell a waiter whether it is the answer to its request.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
     headers = envelope(
         DECIDED,
         id=id,
@@ -97,7 +105,7 @@ def encode_history(
         traceparent=record.traceparent,
         extensions=(("requestid", request), ("outcome", record.outcome.value)),
     )
-    return Outgoing(topic, record.instance.encode(), _HISTORY.dump_json(record), headers, partition)
+    return Outgoing(topic, record.instance.encode(), sound(_HISTORY.dump_json(record)), headers, partition)
 
 
 def request_of(record: Record) -> tuple[str, Outcome] | None:

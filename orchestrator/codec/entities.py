@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ..messages.entities import (
     Acquire,
@@ -29,8 +29,9 @@ from ..messages.entities import (
 )
 from ..messages.helpers import HELPER_FORMAT, Helper
 from ..messages.inputs import Message
+from ..messages.values import first_mistake
 from ..ports.log import Outgoing
-from .wire import BadRecord, envelope
+from .wire import BadRecord, entity_key, envelope, sound
 
 __all__ = ["ENTITY", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
 
@@ -65,13 +66,17 @@ _IN_HEADERS = {"id", "instance", "traceparent", "kind"}
 
 
 def encode_entity(topic: str, message: Message, *, source: str, now_ms: int, traceparent: str | None) -> Outgoing:
-    """A message to an entity as a record for ``inputs``; its partition is the entity's."""
+    """A message to an entity as a record for ``inputs``; its partition is the entity's.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
     kind = ENTITY + message.kind
-    body = _ADAPTERS[kind].dump_json(message, exclude=_IN_HEADERS)
+    body = sound(_ADAPTERS[kind].dump_json(message, exclude=_IN_HEADERS))
     headers = envelope(
         kind, id=message.id, source=source, subject=message.instance, now_ms=now_ms, traceparent=traceparent
     )
-    return Outgoing(topic, message.instance.encode(), body, headers)
+    return Outgoing(topic, entity_key(message.instance), body, headers)
 
 
 def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | None]) -> Message:
@@ -82,17 +87,20 @@ def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | N
     """
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
-        raise BadRecord(f"ce_type {kind!r} is not known to this version")
+        raise BadRecord(f"ce_type {kind[:80]!r} is not known to this version")
     try:
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
     return message
 
 
 def encode_event(topic: str, event: Published, partition: int, *, source: str, now_ms: int) -> Outgoing:
-    """An event as a record for the topic of events: its type is the event's name, its body the value."""
+    """An event as a record for the topic of events: its type is the event's name, its body the value.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
     headers = envelope(
         event.event,
         id=event.id,
@@ -101,12 +109,16 @@ def encode_event(topic: str, event: Published, partition: int, *, source: str, n
         now_ms=now_ms,
         traceparent=event.traceparent,
     )
-    return Outgoing(topic, event.key.encode(), to_json(event.body), headers, partition)
+    return Outgoing(topic, event.key.encode(), sound(to_json(event.body)), headers, partition)
 
 
 def encode_helper(helper: Helper) -> bytes:
-    """A helper's document as the state topic holds it."""
-    return _HELPER.dump_json(helper)
+    """A helper's document as the state topic holds it.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
+    return sound(_HELPER.dump_json(helper))
 
 
 def decode_helper(value: bytes) -> Helper:
@@ -118,9 +130,23 @@ def decode_helper(value: bytes) -> Helper:
     try:
         helper: Helper = _HELPER.validate_json(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"not a helper's document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        if (number := _format_of(value)) > HELPER_FORMAT:
+            raise BadRecord(_newer(number)) from error
+        raise BadRecord(f"not a helper's document: {': '.join(first_mistake(error))}") from error
     if helper.format > HELPER_FORMAT:
-        known = f"this release knows up to {HELPER_FORMAT}; deploy the newer one"
-        raise BadRecord(f"the document of {helper.id!r} has format {helper.format}, {known}")
+        raise BadRecord(_newer(helper.format))
     return helper
+
+
+def _format_of(value: bytes) -> int:
+    """The number that a document of another shape gives; 0: none."""
+    try:
+        body = from_json(value)
+    except ValueError:
+        return 0
+    number = body.get("format") if isinstance(body, dict) else None
+    return number if type(number) is int else 0
+
+
+def _newer(number: int) -> str:
+    return f"the document has format {number}, this release knows up to {HELPER_FORMAT}; deploy the newer one"

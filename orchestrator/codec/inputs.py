@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
-from ..ports.log import Outgoing, Record
+from ..messages.texts import end_of, storable
+from ..messages.values import first_mistake
+from ..ports.log import Outgoing, Record, size_bytes
 from .entities import ENTITY, decode_entity
-from .wire import BadRecord, envelope, header_map, required, text, trace_context
+from .wire import (
+    BODY_DEPTH_MAX,
+    BadRecord,
+    Unsound,
+    check_envelope,
+    entity_key,
+    entity_of,
+    envelope,
+    header_map,
+    required,
+    sound,
+    text,
+    too_deep,
+    trace_context,
+)
 
 __all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
 
@@ -29,32 +44,48 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     REFUSED: TypeAdapter(Refused),
     FAILED: TypeAdapter(Failed),
 }
-_MAX_ID_CHARS = 1024
-_MAX_KEY_BYTES = 2048
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_REPLIES = (COMPLETED, REFUSED, FAILED)
+_TOO_DEEP = f"the value has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
+_ERROR_CHARS = 1_000
+_DETAIL_CHARS = 8_000
 
 
-def decode_input(record: Record) -> Message:
-    """The message of a record.
+def decode_input(record: Record, bytes_max: int | None = None) -> Message:
+    """The message of a record. What is wrong with a reply makes it a failed attempt, if it says of which command.
+
+    Args:
+        record: of the topic ``inputs``.
+        bytes_max: the largest record that the log takes: one above it could be kept nowhere.
 
     Raises:
-        BadRecord: no key, no type, unknown type, not JSON, or a body of another shape.
+        BadRecord: no key, no type, unknown type, not JSON, too large or too deep, or a body of another shape.
     """
+    try:
+        return _decode(record, bytes_max)
+    except BadRecord as error:
+        failed = _failed(record, str(error))
+        if failed is None:
+            raise
+        return failed
+
+
+def _decode(record: Record, bytes_max: int | None) -> Message:
+    check_envelope(record.headers)
     headers = header_map(record.headers)
     kind = required(headers, "ce_type")
     adapter = _ADAPTERS.get(kind)
     if adapter is None and not kind.startswith(ENTITY):
-        raise BadRecord(f"ce_type {kind!r} is not known to this version")
-    body, entity = _body(record), _entity(record)
-    attributes: dict[str, str | None] = {
-        "id": required(headers, "ce_id")[:_MAX_ID_CHARS],
-        "traceparent": trace_context(headers),
-    }
+        raise BadRecord(f"ce_type {kind[:80]!r} is not known to this version")
+    entity = entity_of(record.key)
+    if bytes_max is not None and (size := size_bytes(record.key, record.value, record.headers)) > bytes_max:
+        raise BadRecord(f"the record has {size:,} bytes, the limit is {bytes_max:,}; send a reference to the content")
+    body = _body(record)
+    attributes: dict[str, str | None] = {"id": required(headers, "ce_id"), "traceparent": trace_context(headers)}
     if kind != START:
         attributes["instance"] = entity
     if adapter is None:
         return decode_entity(kind, body, attributes)
-    if kind in (COMPLETED, REFUSED, FAILED):
+    if kind in _REPLIES:
         attributes["command_id"] = required(headers, "ce_commandid")
     if kind == COMPLETED:
         attributes["forwarded"] = text(headers, "ce_forwarded") or ""
@@ -62,15 +93,46 @@ def decode_input(record: Record) -> Message:
     try:
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
     if isinstance(message, Start) and message.instance != entity:
-        raise BadRecord(f"the record's key is {entity!r}, its body starts {message.instance!r}")
-    return message
+        raise BadRecord(f"the record's key is {entity[:300]!r}, its body starts {message.instance[:300]!r}")
+    return _storable(message)
+
+
+def _failed(record: Record, why: str) -> Failed | None:
+    """The answer that a reply is which cannot be read; None: it is none, or does not say to which command."""
+    headers = header_map(record.headers)
+    try:
+        kind = headers.get("ce_type", b"").decode(errors="replace")
+        if kind in (START, ACT) or kind.startswith(ENTITY):
+            return None
+        instance, command_id = entity_of(record.key), required(headers, "ce_commandid")
+    except BadRecord:
+        return None
+    error = storable(f"the worker's reply cannot be used: {why}", _ERROR_CHARS)
+    trace = trace_context(headers)
+    return Failed(id=f"{command_id}/reply", instance=instance, command_id=command_id, error=error, traceparent=trace)
+
+
+def _storable(message: Message) -> Message:
+    """With texts for people that fit beside the others of the instance."""
+    match message:
+        case Refused():
+            reason, code = storable(message.reason, _ERROR_CHARS), storable(message.code, _ERROR_CHARS)
+            return replace(message, reason=reason, code=code)
+        case Failed():
+            error, detail = storable(message.error, _ERROR_CHARS), end_of(message.detail, _DETAIL_CHARS)
+            return replace(message, error=error, detail=detail)
+        case _:
+            return message
 
 
 def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int) -> Outgoing:
-    """A start or an act as a record for ``inputs``."""
+    """A start or an act as a record for ``inputs``.
+
+    Raises:
+        ValueError: it cannot be written, or could not be read back.
+    """
     body: dict[str, Any]
     match request:
         case Start():
@@ -97,17 +159,23 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
     headers = envelope(
         kind, id=request.id, source=source, subject=request.instance, now_ms=now_ms, traceparent=request.traceparent
     )
-    return Outgoing(topic, request.instance.encode(), to_json(body), headers)
+    return Outgoing(topic, entity_key(request.instance), sound(to_json(body)), headers)
 
 
 def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_ms: int) -> Outgoing:
-    """A worker's reply as a record for the topic and partition that its command named."""
+    """A worker's reply as a record for the topic and partition that its command named.
+
+    Raises:
+        ValueError: it cannot be written, or nobody could read it.
+    """
     extensions: tuple[tuple[str, str], ...] = (("commandid", reply.command_id),)
     if isinstance(reply, Completed) and reply.forwarded:
         extensions = (*extensions, ("forwarded", reply.forwarded))
     match reply:
         case Completed():
             kind, body = COMPLETED, to_json(reply.reply)
+            if too_deep(body, BODY_DEPTH_MAX):
+                raise Unsound(_TOO_DEEP)
         case Refused():
             kind, body = REFUSED, to_json({"reason": reply.reason, "code": reply.code})
         case Failed():
@@ -123,21 +191,7 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
         traceparent=reply.traceparent,
         extensions=extensions,
     )
-    return Outgoing(topic, reply.instance.encode(), body, headers, partition)
-
-
-def _entity(record: Record) -> str:
-    if not record.key:
-        raise BadRecord("the record has no key; the key is the instance's id")
-    if len(record.key) > _MAX_KEY_BYTES:
-        raise BadRecord(f"the record's key has {len(record.key):,} bytes, the limit is {_MAX_KEY_BYTES:,}")
-    try:
-        entity = record.key.decode()
-    except UnicodeDecodeError as error:
-        raise BadRecord("the record's key is not UTF-8") from error
-    if _CONTROL.search(entity):
-        raise BadRecord("the record's key holds control characters")
-    return entity
+    return Outgoing(topic, reply.instance.encode(), sound(body), headers, partition)
 
 
 def _body(record: Record) -> dict[str, Any]:
@@ -146,7 +200,11 @@ def _body(record: Record) -> dict[str, Any]:
     try:
         body = from_json(record.value, allow_inf_nan=False)
     except ValueError as error:
+        if "recursion limit" in str(error):
+            raise BadRecord(_TOO_DEEP) from error
         raise BadRecord(f"the value is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadRecord("the value is not a JSON object")
+    if too_deep(record.value, BODY_DEPTH_MAX):
+        raise BadRecord(_TOO_DEEP)
     return body

@@ -1,24 +1,126 @@
 """The envelope: CloudEvents 1.0 in binary mode, as headers of a record. docs/wire-format.md is its public page.
 
-Values are JSON bodies; every attribute travels as ``ce_<name>``; ``traceparent`` is W3C's own header.
+Values are JSON bodies; every attribute travels as ``ce_<name>``; ``traceparent`` is W3C's own header. Nothing leaves
+the codec that it could not read back: see ``sound``.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from pydantic_core import from_json
+
 from ..ports.log import Headers
 
-__all__ = ["BadRecord", "envelope", "header_map", "required", "text", "trace_context"]
+__all__ = [
+    "BODY_DEPTH_MAX",
+    "DEPTH_MAX",
+    "ID_BYTES_MAX",
+    "BadRecord",
+    "Unsound",
+    "check_envelope",
+    "entity_key",
+    "entity_of",
+    "envelope",
+    "header_map",
+    "required",
+    "sound",
+    "text",
+    "too_deep",
+    "trace_context",
+]
+
+BODY_DEPTH_MAX = 64
+"""Levels of objects and lists in what comes from outside: inputs, replies, events, values of acts."""
+DEPTH_MAX = 128
+"""Levels in anything that is written; a document holds bodies a few levels down. What reads them ends at 200."""
+ID_BYTES_MAX = 8_192
+"""Of ``ce_id``, ``ce_commandid`` and the other attributes by which records name each other."""
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
 _MAX_TRACE_BYTES = 128
+_KEY_BYTES_MAX = 2_048
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
+_AS_BRACES = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
 
 
 class BadRecord(ValueError):
     """The bytes of a record do not make a message; the message says what is wrong. Goes to the dead letter topic."""
+
+
+class Unsound(ValueError):
+    """A value that could be written and not be read back; the message says what is wrong with it."""
+
+
+def sound(value: bytes) -> bytes:
+    """The JSON as it is, if every reader of JSON can read it.
+
+    Raises:
+        Unsound: it has more than ``DEPTH_MAX`` levels, or a number that JSON has not (NaN, infinity).
+    """
+    if too_deep(value, DEPTH_MAX):
+        raise Unsound(f"it has more than {DEPTH_MAX} levels of objects and lists; keep it flatter")
+    if b"NaN" in value or b"Infinity" in value:
+        try:
+            from_json(value, allow_inf_nan=False)
+        except ValueError as error:
+            raise Unsound("it has a number that is NaN or infinite; JSON has neither") from error
+    return value
+
+
+def too_deep(value: bytes, depth_max: int) -> bool:
+    """True when JSON has more levels of objects and lists than ``depth_max``. Of what is not JSON it says nothing."""
+    if value.count(b"{") + value.count(b"[") <= depth_max:
+        return False
+    if b"\\" in value:
+        value = _ESCAPE.sub(b"", value)
+    left = value.translate(_AS_BRACES, _NO_BRACKETS).replace(b'""', b"")
+    if b'"' in left:
+        left = _STRING.sub(b"", left)
+    for _ in range(depth_max):  # each pass takes away the innermost level
+        if not left:
+            break
+        left = left.replace(b"{}", b"")
+    return bool(left)
+
+
+def entity_key(entity: str) -> bytes:
+    """The key of records to an entity.
+
+    Raises:
+        Unsound: no record to it could be read.
+    """
+    try:
+        key = entity.encode()
+        entity_of(key)
+    except ValueError as error:
+        raise Unsound(f"{entity[:80]!r} cannot be an entity's id: {error}") from error
+    return key
+
+
+def entity_of(key: bytes | None) -> str:
+    """The entity that a record of ``inputs`` is for.
+
+    Raises:
+        BadRecord: the key is missing, too long, not UTF-8 or holds control characters.
+    """
+    if not key:
+        raise BadRecord("the record has no key; the key is the instance's id")
+    if len(key) > _KEY_BYTES_MAX:
+        raise BadRecord(f"the record's key has {len(key):,} bytes, the limit is {_KEY_BYTES_MAX:,}")
+    try:
+        entity = key.decode()
+    except UnicodeDecodeError as error:
+        raise BadRecord("the record's key is not UTF-8") from error
+    if _CONTROL.search(entity):
+        raise BadRecord("the record's key holds control characters")
+    return entity
 
 
 def envelope(
@@ -31,7 +133,14 @@ def envelope(
     traceparent: str | None = None,
     extensions: tuple[tuple[str, str], ...] = (),
 ) -> Headers:
-    """The headers of a record of ours. ``extensions`` are names without the ``ce_`` prefix."""
+    """The headers of a record of ours. ``extensions`` are names without the ``ce_`` prefix.
+
+    Raises:
+        Unsound: the id is longer than it may be.
+        UnicodeEncodeError: a text cannot be written.
+    """
+    if len(id) > ID_BYTES_MAX // 4 and len(id.encode()) > ID_BYTES_MAX:
+        raise Unsound(f"its id {id[:80]!r}… has {len(id.encode()):,} bytes, the limit is {ID_BYTES_MAX:,}")
     headers = (
         _SPEC,
         _JSON,
@@ -56,6 +165,27 @@ def header_map(headers: Headers) -> dict[str, bytes]:
     return dict(headers)
 
 
+def check_envelope(headers: Headers) -> None:
+    """What the page asks of every envelope. ``ce_specversion`` and ``content-type`` may be left out.
+
+    Raises:
+        BadRecord: an attribute is there twice, the value is a whole CloudEvent, or the version is another.
+    """
+    if len(headers) != len({name for name, _ in headers}):
+        names = [name for name, _ in headers if name.startswith("ce_")]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise BadRecord(f"header {twice} is there twice; send each attribute once")
+    found = header_map(headers)
+    if found.get("content-type", b"").startswith(b"application/cloudevents"):
+        raise BadRecord(
+            "the record is a CloudEvent in structured mode; send the binary mode: its attributes as headers "
+            "ce_id, ce_type, …, and as the value its data alone"
+        )
+    if (version := text(found, "ce_specversion") or "1.0") != "1.0":
+        raise BadRecord(f"header ce_specversion is {version[:32]!r}; this release reads 1.0")
+
+
 def text(headers: dict[str, bytes], name: str) -> str | None:
     """A header as text, None when it is missing; BadRecord when it is not UTF-8."""
     raw = headers.get(name)
@@ -68,10 +198,12 @@ def text(headers: dict[str, bytes], name: str) -> str | None:
 
 
 def required(headers: dict[str, bytes], name: str) -> str:
-    """A header that must be there."""
+    """A header that must be there, and be no longer than a name may be."""
     value = text(headers, name)
     if not value:
         raise BadRecord(f"header {name} is missing")
+    if len(headers[name]) > ID_BYTES_MAX:
+        raise BadRecord(f"header {name} has {len(headers[name]):,} bytes, the limit is {ID_BYTES_MAX:,}")
     return value
 
 

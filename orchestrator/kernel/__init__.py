@@ -3,9 +3,10 @@
 No clock, no ids, no IO: time and ids come inside the arrival. Every (status, message) pair has a written answer.
 """
 
-from .decide import block, decide
+from .decide import decide
 from .helping import decide_helper, is_helper
 from .limits import Limits
 from .registry import Registry
+from .unusable import block, decline, refuse, refuse_helper
 
-__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "is_helper"]
+__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "decline", "is_helper", "refuse", "refuse_helper"]

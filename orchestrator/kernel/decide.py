@@ -1,6 +1,6 @@
 """``decide``: one message, one document, one decision. Total: no message raises, whatever the status.
 
-``block`` is the answer when the outside found that a decision cannot be stored (too large) or the kernel itself failed.
+What is answered when a decision cannot be used stands in ``unusable.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pydantic_core import to_json
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Attention, CauseKind, Deferred, Document, Status, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, EventCame, Leave, MayLeave, Unwind
+from ..messages.document import Attention, CauseKind, Deferred, Document, Status
+from ..messages.entities import EventCame, Leave, MayLeave, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
@@ -43,11 +43,11 @@ from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, as_json, said, told_id
 from .signals import on_signal, without_code
+from .unusable import child_refused
 
-__all__ = ["block", "decide"]
+__all__ = ["decide"]
 
 _DEFAULT = Limits()
-_CAREFUL = frozenset({ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActName.FORK})
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
 _BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
@@ -91,39 +91,6 @@ def decide(
             return _coded(definition, document, message, arrival.now_ms, limits)
         case _:
             return _ignored(document, f"a message of kind {message.kind!r} is not for an instance")
-
-
-def block(document: Document, arrival: Arrival, kind: CauseKind, message: str) -> Decision:
-    """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
-
-    Whatever was in flight counts as "may have happened"; an operator's retry sends it again. An instance that has
-    ended stays as it is; an act that changes what is recorded is refused, and nothing has changed.
-    """
-    if isinstance(arrival.message, Act) and arrival.message.act in _CAREFUL:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=message)
-    if document.status.is_final:
-        return _ignored(document, message)
-    steps = dict(document.steps)
-    changes = []
-    for name, record in document.steps.items():
-        forward = record.status in (StepStatus.SENT, StepStatus.WAITING)
-        if forward or record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING):
-            after = StepStatus.BLOCKED if forward else StepStatus.UNDO_FAILED
-            steps[name] = replace(record, status=after, at_ms=arrival.now_ms, error=message)
-            changes.append(Change(what=name, before=record.status, after=after))
-    if document.status is not Status.ATTENTION:
-        changes.append(Change(what="instance", before=document.status, after=Status.ATTENTION))
-    blocked = replace(
-        document,
-        status=Status.ATTENTION,
-        revision=document.revision + 1,
-        updated_ms=arrival.now_ms,
-        steps=steps,
-        timers={},
-        paused=False,
-        attention=Attention(kind=kind, message=message, at_ms=arrival.now_ms),
-    )
-    return Decision(document=blocked, outcome=Outcome.APPLIED, changes=tuple(changes), reason=message)
 
 
 def input_digest(value: JsonObject) -> str:
@@ -215,7 +182,7 @@ def _waits(start: Start, digest: str, now_ms: int) -> Decision:
 
 
 def _started_again(document: Document, start: Start, digest: str) -> Decision:
-    told = _child_refused(start, "there is an instance of that key already")
+    told = child_refused(start, "there is an instance of that key already")
     if document.digest == digest:
         reason = "started already with this input"
         return Decision(document=document, outcome=Outcome.UNCHANGED, actions=told, reason=reason)
@@ -225,25 +192,8 @@ def _started_again(document: Document, start: Start, digest: str) -> Decision:
 
 
 def _dead(start: Start, reason: str) -> Decision:
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_child_refused(start, reason))
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *child_refused(start, reason))
     return Decision(document=None, outcome=Outcome.REFUSED, actions=actions, reason=reason)
-
-
-def _child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
-    """A parent learns that its child does not begin."""
-    at = start.parent
-    if at is None:
-        return ()
-    ended = ChildEnded(
-        id=f"{start.id}/answer",
-        instance=at.instance,
-        place=at.place,
-        index=at.index,
-        child=start.instance,
-        end=ChildEnd.REFUSED,
-        reason=reason,
-    )
-    return (Tell(message=ended),)
 
 
 def _ignored(document: Document, reason: str) -> Decision:

@@ -61,7 +61,7 @@ def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
         case Refused():
             _refused(run, leg, reply)
         case Failed():
-            _attempt_failed(run, leg, f"{reply.error}\n{reply.detail}".strip()[-run.limits.detail_chars :])
+            _attempt_failed(run, leg, run.shortened(f"{reply.error}\n{reply.detail}".strip()))
         case _:
             assert_never(reply)
 

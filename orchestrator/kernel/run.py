@@ -5,7 +5,6 @@ Lives for one call of ``decide`` and never leaves it. Nothing else in the kernel
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -17,6 +16,7 @@ from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
+from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
 from .farewell import farewell
 from .places import name_of, place_of, rounds_of
@@ -50,11 +50,6 @@ _SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
 def told_id(document: Document, number: int) -> str:
     """The id of the n-th message that the next decision about an instance sends to others."""
     return f"{document.id}/~{document.revision + 1}.{number}"
-
-
-def said(error: Exception) -> str:
-    """An exception's type and message, also of one whose own ``__str__`` raises."""
-    return "".join(traceback.format_exception_only(error)).strip()
 
 
 class Run:
@@ -258,8 +253,7 @@ class Run:
 
     def shortened(self, text: str) -> str:
         """A text from outside, cut in the middle so that it cannot blow up the document."""
-        most = self.limits.detail_chars
-        return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"
+        return storable(text, self.limits.detail_chars)
 
     def stop(self, kind: CauseKind, message: str, *, step: str | None = None, detail: str = "") -> None:
         """Puts the instance into ``attention``: nothing more goes out, an operator must look.
@@ -273,7 +267,7 @@ class Run:
             message=self.shortened(message),
             at_ms=self.now_ms,
             step=step,
-            detail=detail[-self.limits.detail_chars :],
+            detail=end_of(detail, self.limits.detail_chars),
         )
         if step is not None:
             self.clear_timers(step)

@@ -177,6 +177,10 @@ def on_routed(run: Run, message: Routed) -> bool:
         return False
     node = run.node(message.place)
     assert isinstance(node, Route)
+    if message.failed:
+        why = f"table {node.table!r} cannot answer: {message.failed}"
+        block(run, message.place, CauseKind.ROUTE, f"{why}; look at the table, then retry")
+        return True
     to = message.to if message.to is not None else node.otherwise
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:

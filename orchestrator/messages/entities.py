@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from .values import JsonObject, Parent
 
@@ -39,6 +41,9 @@ __all__ = [
     "table_id",
     "table_name",
 ]
+
+
+KEEP_MS_MAX = 100 * 366 * 24 * 3_600_000
 
 
 def mailbox_id(event: str, key: str) -> str:
@@ -137,13 +142,17 @@ class EventCame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """To one who asked a table: the branch that its rules say, None when none matched, and their version (0: none)."""
+    """To one who asked a table: the branch that its rules say, None when none matched, and their version (0: none).
+
+    ``failed``: why the table cannot answer.
+    """
 
     id: str
     instance: str
     place: str
     to: str | None
     version: int
+    failed: str = ""
     traceparent: str | None = None
     kind: Literal["routed"] = "routed"
 
@@ -194,7 +203,7 @@ class Published:
     event: str
     key: str
     body: JsonObject
-    keep_ms: int
+    keep_ms: Annotated[int, Field(strict=True, ge=0, le=KEEP_MS_MAX)]
     source: str = ""
     traceparent: str | None = None
     kind: Literal["published"] = "published"
@@ -288,7 +297,7 @@ class SetRules:
     id: str
     instance: str
     rules: tuple[Rule, ...]
-    version: int | None = None
+    version: Annotated[int, Field(strict=True, ge=0)] | None = None
     by: str = ""
     reason: str = ""
     traceparent: str | None = None

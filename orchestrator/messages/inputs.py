@@ -72,7 +72,7 @@ class Start:
     definition: str
     key: str
     input: JsonObject
-    version: int | None = None
+    version: Annotated[int, Field(strict=True, ge=1)] | None = None
     parent: Parent | None = None
     fork: Fork | None = None
     traceparent: str | None = None

@@ -7,6 +7,7 @@ Every adapter passes the same suite (tests/contract/log_contract.py).
 - ``append`` is for clients and workers: at least once, ordered per call and partition.
 - An ``Owner`` is the only writer of decisions for one partition of ``inputs``: ``commit`` makes state, appends and
   position visible together or not at all, and is refused once somebody else has taken the partition.
+- Sizes are those of whole records: key, value and headers, as ``size_bytes`` counts them.
 - Readers (``Tail``, ``Subscription``, ``Owner.poll``) see committed records only, in offset order.
 - Every call has a deadline of its own: when the other side is gone it raises ``LogUnavailable``, it never hangs.
 """
@@ -29,7 +30,11 @@ __all__ = [
     "Tail",
     "TopicPartition",
     "TopicSpec",
+    "size_bytes",
 ]
+
+_HEADER_BYTES = 8
+"""What a header costs beside its name and value, at most: Kafka writes both lengths."""
 
 Headers = tuple[tuple[str, bytes], ...]
 """Kafka's form of headers: ordered (name, value) pairs; names may repeat, ours never do."""
@@ -62,6 +67,14 @@ class Outgoing(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+
+def size_bytes(key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
+    """What a record counts against ``Log.max_value_bytes``."""
+    size = len(key or b"") + len(value or b"") + _HEADER_BYTES * len(headers)
+    for name, text in headers:
+        size += (len(name) if name.isascii() else len(name.encode(errors="replace"))) + len(text)
+    return size
 
 
 class Position(NamedTuple):
@@ -136,7 +149,7 @@ class Owner(Protocol):
         Raises:
             OwnershipLost: somebody else owns the partition; nothing of the batch is visible.
             LogUnavailable: the outcome is unknown; release, take again, and look at the restored position.
-            ValueTooLarge: one value is over ``Log.max_value_bytes``; nothing was written, the owner stays usable.
+            ValueTooLarge: one record is over ``Log.max_value_bytes``; nothing was written, the owner stays usable.
             TopicMismatch: a topic of the batch does not exist; nothing was written.
         """
         ...
@@ -227,7 +240,10 @@ class Log(Protocol):
 
     @property
     def max_value_bytes(self) -> int:
-        """The largest value that ``append`` and ``commit`` take."""
+        """The largest record that ``append`` and ``commit`` take: key, value and headers, by ``size_bytes``.
+
+        A document in the state topic has no headers, its key is the entity's id.
+        """
         ...
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
@@ -257,7 +273,7 @@ class Log(Protocol):
 
         Raises:
             LogUnavailable: some may have been written; appending them all again is safe for idempotent readers.
-            ValueTooLarge: one value is over the limit; nothing was written.
+            ValueTooLarge: one record is over the limit; nothing was written.
             TopicMismatch: a topic does not exist.
         """
         ...

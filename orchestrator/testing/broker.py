@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import LogUnavailable, OwnershipLost, TopicMismatch, ValueTooLarge
 from ..messages.partitioning import partition_of
 from ..ports.clock import Clock
-from ..ports.log import Headers, Outgoing, Record, TopicPartition, TopicSpec
+from ..ports.log import Headers, Outgoing, Record, TopicPartition, TopicSpec, size_bytes
 from ..ports.topics import GROWN
 from .faults import Faults
 from .groups import Groups
@@ -54,7 +54,7 @@ class Broker:
         clock: for timestamps.
         faults: the plan of the whole world; None: nothing goes wrong.
         gaps: offsets are left out at the end of every transaction, as Kafka's are.
-        max_value_bytes: the largest value that is taken.
+        max_value_bytes: the largest record that is taken.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Broker:
         """Raises: ValueTooLarge, TopicMismatch."""
         rows: list[Row] = []
         for record in records:
-            self.check_size(record.value, f"a value of key {record.key!r} for {record.topic}")
+            self.check_size(record, f"a record of key {(record.key or b'')[:80]!r} for {record.topic}")
             partitions, chosen = self.topic(record.topic), record.partition
             if chosen is None:
                 known = record.key is not None
@@ -139,10 +139,10 @@ class Broker:
             rows.append(Row(partitions[chosen], record.key, record.value, record.headers))
         return rows
 
-    def check_size(self, value: bytes | None, what: str) -> None:
+    def check_size(self, record: Outgoing, what: str) -> None:
         """Raises: ValueTooLarge."""
-        if value is not None and len(value) > self.max_value_bytes:
-            raise ValueTooLarge(what, len(value), self.max_value_bytes)
+        if (size := size_bytes(record.key, record.value, record.headers)) > self.max_value_bytes:
+            raise ValueTooLarge(what, size, self.max_value_bytes)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Raises: LogUnavailable."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from ..errors import CorruptRecord, LogUnavailable, OwnershipLost, ValueTooLarge
-from ..ports.log import Batch, Position, Record, TopicPartition
+from ..ports.log import Batch, Outgoing, Position, Record, TopicPartition
 from ..ports.topics import POSITION_KEY
 from .broker import Broker, Row
 from .connection import Connection
@@ -120,7 +120,8 @@ class MemoryOwner:
     async def commit(self, batch: Batch) -> None:
         self._refuse_if_spent()
         for key, value in batch.state.items():
-            self._broker.check_size(value, f"the document {key!r} for {self._owned.state.place.topic}")
+            state = self._owned.state.place.topic
+            self._broker.check_size(Outgoing(state, key, value), f"the document {key[:80]!r} for {state}")
         try:
             rows = self._rows(batch)
         except ValueTooLarge:

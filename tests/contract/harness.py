@@ -18,10 +18,20 @@ import pytest
 
 from sagaline.orchestrator.errors import LogUnavailable
 from sagaline.orchestrator.messages.partitioning import partition_of
-from sagaline.orchestrator.ports.log import Batch, Headers, Log, Membership, Outgoing, Owner, Position, Record
+from sagaline.orchestrator.ports.log import (
+    Batch,
+    Headers,
+    Log,
+    Membership,
+    Outgoing,
+    Owner,
+    Position,
+    Record,
+    size_bytes,
+)
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 
-__all__ = ["QUEUE", "Breakable", "LogHarness", "batch", "contents", "key_for", "out", "read", "read_all"]
+__all__ = ["QUEUE", "Breakable", "LogHarness", "batch", "contents", "key_for", "of_size", "out", "read", "read_all"]
 
 QUEUE = "stock"
 PATIENCE_SECONDS = 30.0
@@ -106,6 +116,20 @@ class LogHarness:
 
 def out(topic: str, key: bytes | None, value: bytes | None = b"{}", partition: int | None = None) -> Outgoing:
     return Outgoing(topic, key, value, _HEADERS, partition)
+
+
+def of_size(topic: str, size: int, part: str) -> Outgoing:
+    """A record that counts exactly so many bytes, most of them in one part: key, value, header or many headers."""
+    headers = tuple((f"h{number}", b"v") for number in range(20_000)) if part == "many headers" else (("é", b""),)
+    small = Outgoing(topic, b"k", b"v", headers)
+    filling = b"x" * (size - size_bytes(small.key, small.value, small.headers))
+    match part:
+        case "key":
+            return small._replace(key=b"k" + filling)
+        case "header":
+            return small._replace(headers=(("é", filling),))
+        case _:
+            return small._replace(value=b"v" + filling)
 
 
 _HEADERS: Headers = (("ce_id", b"1"), ("ce_type", b"test"))

@@ -19,7 +19,7 @@ from sagaline.orchestrator.ports.log import Log, Outgoing, TopicPartition, Topic
 from sagaline.orchestrator.ports.topics import Topics
 
 from .group_contract import GroupContract
-from .harness import PATIENCE_SECONDS, QUEUE, Breakable, LogHarness, batch, key_for, out, read, read_all
+from .harness import PATIENCE_SECONDS, QUEUE, Breakable, LogHarness, batch, key_for, of_size, out, read, read_all
 from .namespace_contract import NamespaceLaws
 from .owner_contract import OwnerContract
 
@@ -135,19 +135,24 @@ class AppendLaws(LogHarness):
         await log.append([out(topics.inputs, None, b"somewhere")])
         assert [r.value for r in await read_all(log, topics.inputs)] == [b"somewhere"]
 
-    async def test_a_value_over_the_limit_writes_nothing_of_its_call(self, log: Log, topics: Topics) -> None:
-        large = b"x" * (log.max_value_bytes + 1)
+    @pytest.mark.parametrize("part", ["key", "value", "header", "many headers"])
+    async def test_a_record_over_the_limit_writes_nothing_of_its_call(
+        self, log: Log, topics: Topics, part: str
+    ) -> None:
+        large = of_size(topics.inputs, log.max_value_bytes + 1, part)
         with pytest.raises(ValueTooLarge) as refused:
-            await log.append([out(topics.inputs, b"k", b"small"), out(topics.inputs, b"k", large)])
-        assert refused.value.size_bytes == len(large)
+            await log.append([out(topics.inputs, b"k", b"small"), large])
+        assert refused.value.size_bytes == log.max_value_bytes + 1
         assert refused.value.limit_bytes == log.max_value_bytes
         await log.append([out(topics.inputs, b"k", b"after")])
         assert [r.value for r in await read_all(log, topics.inputs)] == [b"after"]
 
-    async def test_a_value_of_exactly_the_limit_is_taken(self, log: Log, topics: Topics) -> None:
-        value = b"x" * log.max_value_bytes
-        await log.append([out(topics.inputs, b"k", value)])
-        assert [r.value for r in await read_all(log, topics.inputs)] == [value]
+    @pytest.mark.parametrize("part", ["key", "value", "header", "many headers"])
+    async def test_a_record_of_exactly_the_limit_is_taken(self, log: Log, topics: Topics, part: str) -> None:
+        largest = of_size(topics.inputs, log.max_value_bytes, part)
+        await log.append([largest])
+        found = [(r.key, r.value, r.headers) for r in await read_all(log, topics.inputs)]
+        assert found == [(largest.key, largest.value, largest.headers)]
 
     async def test_appending_to_a_missing_topic_is_refused_with_its_name(self, log: Log, topics: Topics) -> None:
         missing = topics.commands("nowhere")

@@ -10,7 +10,7 @@ from sagaline.orchestrator.errors import LogUnavailable, OwnershipLost, Sagaline
 from sagaline.orchestrator.ports.log import Log, Owner, Position, Record
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 
-from .harness import PATIENCE_SECONDS, QUEUE, LogHarness, batch, contents, out, position_in, read, read_all
+from .harness import PATIENCE_SECONDS, QUEUE, LogHarness, batch, contents, of_size, out, position_in, read, read_all
 
 __all__ = ["OwnerContract"]
 
@@ -193,13 +193,13 @@ class OwnerContract(LogHarness):
     # What a refused commit leaves
 
     @pytest.mark.parametrize("place", ["state", "appends"])
-    async def test_a_value_over_the_limit_leaves_nothing_and_the_owner_usable(
+    async def test_a_record_over_the_limit_leaves_nothing_and_the_owner_usable(
         self, log: Log, topics: Topics, place: str
     ) -> None:
         owner = await self.owner(log, topics)
         await owner.commit(batch({b"a": b"1"}, [], 1))
         before = await everything(log, topics)
-        large = b"x" * (log.max_value_bytes + 1)
+        large = b"x" * log.max_value_bytes  # with its key it is over the limit
         state: dict[bytes, bytes | None] = {b"a": b"2", b"b": large if place == "state" else b"small"}
         appends = [out(topics.history, b"a", b"small"), out(topics.history, b"a", large if place == "appends" else b"")]
         with pytest.raises(ValueTooLarge):
@@ -209,6 +209,13 @@ class OwnerContract(LogHarness):
         assert await contents(owner) == {b"a": b"1"}
         await owner.commit(batch({b"a": b"3"}, [], 3))
         assert owner.get(b"a") == b"3"
+
+    async def test_a_document_and_a_record_of_exactly_the_limit_are_taken(self, log: Log, topics: Topics) -> None:
+        owner = await self.owner(log, topics)
+        document = b"x" * (log.max_value_bytes - 1)
+        await owner.commit(batch({b"a": document}, [of_size(topics.history, log.max_value_bytes, "header")], 1))
+        assert owner.get(b"a") == document
+        assert len(await read_all(log, topics.history)) == 1
 
     async def test_a_second_owner_fences_the_first(self, log: Log, second_log: Log, topics: Topics) -> None:
         await self.fill(log, topics)

@@ -77,7 +77,11 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "too deep": (
         record(deep(100_000), headers=headers_of(KINDS[2])),
-        "the value is not JSON: recursion limit exceeded",
+        "the value has more than 64 levels of objects and lists; send it flatter",
+    ),
+    "deeper than what is kept": (
+        record(deep(65), headers=headers_of(KINDS[0])),
+        "the value has more than 64 levels of objects and lists; send it flatter",
     ),
     "a list": (record(b"[]", headers=headers_of(KINDS[2])), "the value is not a JSON object"),
     "a number": (record(b"1", headers=headers_of(KINDS[2])), "the value is not a JSON object"),
@@ -115,12 +119,61 @@ POISON: dict[str, tuple[Record, str]] = {
         "sagaline.reply.refused: reason: Field required",
     ),
     "no error": (record(b"{}", headers=headers_of(KINDS[4])), "sagaline.reply.failed: error: Field required"),
+    "id too long": (
+        record(sound(KINDS[0]), headers=headers_of(KINDS[0], ce_id=b"i" * 8_193)),
+        "header ce_id has 8,193 bytes, the limit is 8,192",
+    ),
+    "an attribute twice": (
+        record(sound(KINDS[0]), headers=(*headers_of(KINDS[0]), ("ce_id", b"j"))),
+        "header ce_id is there twice; send each attribute once",
+    ),
+    "structured mode": (
+        record(
+            b'{"specversion":"1.0","type":"sagaline.start"}',
+            headers=(("content-type", b"application/cloudevents+json; charset=UTF-8"),),
+        ),
+        "the record is a CloudEvent in structured mode; send the binary mode",
+    ),
+    "another version of the envelope": (
+        record(sound(KINDS[0]), headers=headers_of(KINDS[0], ce_specversion=b"0.3")),
+        "header ce_specversion is '0.3'; this release reads 1.0",
+    ),
+    "a version that is a truth": (
+        record(b'{"definition":"d","key":"k","input":{},"version":true}', headers=headers_of(KINDS[0])),
+        "sagaline.start: version: Input should be a valid integer",
+    ),
+    "a version that is a text": (
+        record(b'{"definition":"d","key":"k","input":{},"version":"1"}', headers=headers_of(KINDS[0])),
+        "sagaline.start: version: Input should be a valid integer",
+    ),
+    "a negative time to keep": (
+        record(
+            b'{"event":"e","key":"k","body":{},"keep_ms":-1}',
+            key=b"@mailbox/e/k",
+            headers=headers_of("sagaline.entity.published"),
+        ),
+        "sagaline.entity.published: keep_ms: Input should be greater than or equal to 0",
+    ),
 }
 
 
+def is_told(poison: Record) -> bool:
+    """True when a poison record says which command of which instance it answers."""
+    headers = dict(poison.headers)
+    kind = headers.get("ce_type", b"")
+    replies = not kind.startswith((b"sagaline.start", b"sagaline.act", b"sagaline.entity."))
+    return "ce_commandid" in headers and replies and poison.key == b"d/k"
+
+
 @pytest.mark.parametrize("what", POISON)
-def test_a_poison_input_is_a_bad_record_that_says_what_is_wrong(what: str) -> None:
+def test_a_poison_input_is_a_bad_record_or_a_failed_attempt_that_says_what_is_wrong(what: str) -> None:
     poison, message = POISON[what]
+    if is_told(poison):
+        failed = decode_input(poison)
+        assert isinstance(failed, Failed)
+        assert (failed.instance, failed.command_id) == ("d/k", "d/k/a/1")
+        assert failed.error.startswith(f"the worker's reply cannot be used: {message}")
+        return
     with pytest.raises(BadRecord) as caught:
         decode_input(poison)
     assert str(caught.value).startswith(message)

@@ -245,15 +245,18 @@ def test_a_reply_is_read_by_names_and_aliases_and_kept_by_names() -> None:
 
 
 def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
-    """Of a traceback the end."""
+    """Of what is too long both ends: the type of the error stands first, where it came from last."""
     saga = flow_of(impatient())
     document = Scene.start(saga).document
-    failed = Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error="boom", detail="at line 7\n")
-    full = decide(saga, document, Arrival(message=failed, now_ms=0)).document
-    short = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=6)).document
+    error, detail = f"ValueError: {'x' * 900}", "frame\n" * 1_000 + "at line 7\n"
+    failed = Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error=error, detail=detail)
+    full = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=10_000)).document
+    short = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=60)).document
     assert full is not None
     assert short is not None
-    assert (full.steps["a"].error, short.steps["a"].error) == ("boom\nat line 7", "line 7")
+    assert full.steps["a"].error == f"{error}\n{detail}".strip()
+    kept = short.steps["a"].error or ""
+    assert (len(kept), kept[:15], kept[-9:]) == (60, "ValueError: xxx", "at line 7")
 
 
 def test_a_refused_undo_is_shown_with_its_code() -> None:

@@ -198,7 +198,7 @@ def test_a_long_question_is_shortened() -> None:
     start = Start(id="s", definition="talk", key="k", input={})
     decision = decide(saga, None, Arrival(message=start, now_ms=0), Limits(detail_chars=10))
     assert decision.document is not None
-    assert (decision.document.steps["approve"].memo or {})["question"] == "xxxxx … xxxx?"
+    assert (decision.document.steps["approve"].memo or {})["question"] == "xxxx … xx?"
 
 
 def test_an_escalated_question_may_be_answered_by_more() -> None:

@@ -21,7 +21,7 @@ from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch, Position
 from sagaline.orchestrator.ports.topics import POSITION_KEY
-from sagaline.orchestrator.runtime import deciding, processor
+from sagaline.orchestrator.runtime import deciding, guard, processor
 
 from ..engine_world import PARTITIONS, Answer, Ask, HandClock, Note, open_log, two_steps, world
 
@@ -239,14 +239,14 @@ async def test_a_start_over_the_limit_is_refused(log: SqliteLog) -> None:
 async def test_a_defect_of_the_engine_itself_harms_its_own_instance_only(
     log: SqliteLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = deciding.decide
+    real = guard.decide
 
     def defective(definition: Any, document: Any, arrival: Any, limits: Any) -> Any:
         if isinstance(arrival.message, Completed) and arrival.message.instance == "pair/A-1":
             raise RuntimeError("planted")
         return real(definition, document, arrival, limits)
 
-    monkeypatch.setattr(deciding, "decide", defective)
+    monkeypatch.setattr(guard, "decide", defective)
     async with world(log, [two_steps()]) as w:
         instance, other = await w.start("A-1"), await w.start("A-2")
         await w.reply(await w.command(instance, "first"), Answer(text="1"))

@@ -10,12 +10,13 @@ from typing import Any
 
 from ...errors import TopicMismatch, ValueTooLarge
 from ...messages.partitioning import partition_of
-from ...ports.log import Headers, Outgoing, TopicPartition
+from ...ports.log import Headers, Outgoing, TopicPartition, size_bytes
 
 __all__ = ["BATCH_BYTES_MAX", "VALUE_BYTES_MAX", "Entry", "Partitions", "Placed", "build", "place"]
 
 BATCH_BYTES_MAX = 900_000
 VALUE_BYTES_MAX = 1_000_000
+"""A record of this size, as ``size_bytes`` counts it, is a batch that a broker takes: the rest is the batch's own."""
 _SENDABLE_BYTES_MAX = 1_048_588
 """The broker's default ``message.max.bytes``: the limit of one batch, a single large record with its key included."""
 
@@ -28,13 +29,13 @@ def place(records: Iterable[Outgoing], partitions: Partitions) -> Placed:
     """Groups records by the partition they go to, in order.
 
     Raises:
-        ValueTooLarge: a value is over the limit.
+        ValueTooLarge: a record is over the limit.
         TopicMismatch: a topic or partition does not exist.
     """
     placed: Placed = {}
     for topic, key, value, headers, partition in records:
-        if value is not None and len(value) > VALUE_BYTES_MAX:
-            raise too_large(topic, key, len(value), VALUE_BYTES_MAX)
+        if (size := size_bytes(key, value, headers)) > VALUE_BYTES_MAX:
+            raise too_large(topic, key, size, VALUE_BYTES_MAX)
         count = partitions.get(topic, 0)
         if partition is None:
             partition = partition_of(key, count) if key is not None and count else 0

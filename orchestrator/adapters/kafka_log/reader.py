@@ -35,7 +35,7 @@ def as_record(message: Any) -> Record:
         message.offset,
         message.key,
         message.value,
-        message.headers,
+        tuple([(name, value or b"") for name, value in message.headers]),  # a null value is legal in Kafka
         message.timestamp,
     )
 

@@ -65,7 +65,7 @@ class SqliteLog:
         clock: for timestamps, and for telling which members of a group are alive.
         member_timeout: after this long without a sign of life another process may take a member's partitions.
         deadline: of every call.
-        max_value_bytes: the largest value that is taken.
+        max_value_bytes: the largest record that is taken.
     """
 
     def __init__(

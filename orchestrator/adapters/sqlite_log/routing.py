@@ -7,7 +7,7 @@ from itertools import count
 
 from ...errors import TopicMismatch, ValueTooLarge
 from ...messages.partitioning import partition_of
-from ...ports.log import Outgoing
+from ...ports.log import Outgoing, size_bytes
 from .feed import Feed
 from .headers import encode_headers
 from .transaction import Row
@@ -25,8 +25,8 @@ class Router:
         rows: list[Row] = []
         limit, topic_of, name, first_part, partitions = self.max_value_bytes, self._feed.topic, "", 0, 0
         for record in records:
-            if record.value is not None and len(record.value) > limit:
-                raise ValueTooLarge(f"a value of key {record.key!r} for {record.topic}", len(record.value), limit)
+            if (size := size_bytes(record.key, record.value, record.headers)) > limit:
+                raise ValueTooLarge(f"a record of key {(record.key or b'')[:80]!r} for {record.topic}", size, limit)
             if record.topic != name:
                 topic = topic_of(record.topic)
                 if topic is None:
@@ -46,5 +46,5 @@ class Router:
 
     def check(self, key: bytes, value: bytes | None, topic: str) -> None:
         """Raises: ValueTooLarge."""
-        if value is not None and len(value) > self.max_value_bytes:
-            raise ValueTooLarge(f"the document {key!r} for {topic}", len(value), self.max_value_bytes)
+        if (size := size_bytes(key, value)) > self.max_value_bytes:
+            raise ValueTooLarge(f"the document {key[:80]!r} for {topic}", size, self.max_value_bytes)

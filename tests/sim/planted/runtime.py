@@ -9,27 +9,27 @@ __all__ = ["RUNTIME"]
 RUNTIME = (
     slip(
         "drop what one entity tells another",
-        "orchestrator/runtime/deciding.py",
-        "                case Tell(message=message):\n",
-        '                case Tell(message=message) if message.kind == "granted":\n'
-        "                    pass\n"
-        "                case Tell(message=message):\n",
+        "orchestrator/runtime/writes.py",
+        "            if not isinstance(action, DeadLetter):\n",
+        '            if isinstance(action, Tell) and action.message.kind == "granted":\n'
+        "                pass\n"
+        "            elif not isinstance(action, DeadLetter):\n",
         "mailed",
         "locked",
         "lets-go",
     ),
     slip(
         "decide about a record of another partition",
-        "orchestrator/runtime/deciding.py",
-        "            if record.key and partition_of(record.key, self._setup.partitions) != self._owner.partition:",
+        "orchestrator/runtime/guard.py",
+        "            if record.key and partition_of(record.key, self._setup.partitions) != self._partition:",
         "            if False:",
         "at-home",
     ),
     slip(
         "lose a record of another partition",
-        "orchestrator/runtime/deciding.py",
-        "        self._appends.append(Outgoing(record.topic, record.key, record.value, record.headers))\n",
-        "",
+        "orchestrator/runtime/writes.py",
+        "        return Writes(appends=[self._fitting(forwarded)], counts",
+        "        return Writes(counts",
         "accepted",
         "one-instance",
         "ends",
@@ -61,15 +61,15 @@ RUNTIME = (
     slip(
         "commit a decision without what it sends",
         "orchestrator/runtime/deciding.py",
-        "        self._appends += outgoing\n",
-        "",
+        "        self._appends += writes.appends\n",
+        '        self._appends += [out for out in writes.appends if ".commands." not in out.topic]\n',
         "command-once",
     ),
     slip(
         "swallow what cannot be read",
-        "orchestrator/runtime/deciding.py",
-        "                self._dead(record, str(error))\n                continue\n",
-        "                continue\n",
+        "orchestrator/runtime/guard.py",
+        "            return self._writer.dead(record, str(error))\n",
+        "            return Writes()\n",
         "dead",
     ),
     slip(
@@ -122,14 +122,14 @@ RUNTIME = (
     slip(
         "store documents without their timers",
         "orchestrator/codec/documents.py",
-        "    return _DOCUMENT.dump_json(document)\n",
+        "    return sound(_DOCUMENT.dump_json(document))\n",
         '    return _DOCUMENT.dump_json(document, exclude={"timers"})\n',
         "recomputed",
     ),
     slip(
         "store documents without the acts that are done",
         "orchestrator/codec/documents.py",
-        "    return _DOCUMENT.dump_json(document)\n",
+        "    return sound(_DOCUMENT.dump_json(document))\n",
         '    return _DOCUMENT.dump_json(document, exclude={"requests"})\n',
         "recomputed",
     ),

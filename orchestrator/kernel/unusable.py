@@ -1,0 +1,119 @@
+"""The answers when a decision cannot be used: what it says cannot be stored, or the code failed on the message.
+
+A live instance is put into attention as it was before the message. Where there is none, the message becomes a dead
+letter, and an entity that waits for its outcome is told that there will be none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
+from ..messages.entities import ChildEnd, ChildEnded, Lookup, Routed, Unwind
+from ..messages.helpers import Helper
+from ..messages.inputs import Act, ActName, Arrival, Message, Start
+from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
+from ..messages.texts import storable
+
+__all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper"]
+
+_REASON_CHARS = 1_000
+_STEP_REASON_CHARS = 200
+"""Any number of steps may be under way; the whole reason stands beside the instance."""
+
+
+def decline(document: Document | None, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
+    """``block`` for a live instance, else ``refuse``."""
+    if document is None or document.status.is_final:
+        return refuse(document, arrival.message, reason)
+    return block(document, arrival, kind, reason)
+
+
+def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
+    """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
+
+    What was in flight counts as "may have happened"; an operator's retry sends it again. An act is refused, and
+    nothing has changed; only of a retry the instance keeps why it did not succeed.
+    """
+    reason = storable(reason, _REASON_CHARS)
+    message = arrival.message
+    if isinstance(message, Act) and message.act is not ActName.RETRY:
+        return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
+    if document.status.is_final:
+        return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
+    steps, changes = dict(document.steps), []
+    short = storable(reason, _STEP_REASON_CHARS)
+    for name, record in document.steps.items():
+        forward = record.status in (StepStatus.SENT, StepStatus.WAITING)
+        if forward or record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING):
+            after = StepStatus.BLOCKED if forward else StepStatus.UNDO_FAILED
+            steps[name] = replace(record, status=after, at_ms=arrival.now_ms, error=short)
+            changes.append(Change(what=name, before=record.status, after=after))
+    if document.status is not Status.ATTENTION:
+        changes.append(Change(what="instance", before=document.status, after=Status.ATTENTION))
+    blocked = replace(
+        document,
+        status=Status.ATTENTION,
+        revision=document.revision + 1,
+        updated_ms=arrival.now_ms,
+        steps=steps,
+        timers={},
+        paused=False,
+        attention=Attention(kind=kind, message=reason, at_ms=arrival.now_ms),
+    )
+    return Decision(document=blocked, outcome=Outcome.APPLIED, changes=tuple(changes), reason=reason)
+
+
+def refuse(document: Document | None, message: Message, reason: str) -> Decision:
+    """Nothing changes; the message goes to the dead letters, and an entity that waits for its outcome is told."""
+    reason = storable(reason, _REASON_CHARS)
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_told(message, reason))
+    return Decision(document=document, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+
+
+def refuse_helper(helper: Helper | None, message: Message, reason: str) -> Answer:
+    """As ``refuse``, of a helper entity."""
+    reason = storable(reason, _REASON_CHARS)
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_told(message, reason))
+    return Answer(entity=helper, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+
+
+def child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
+    """A parent learns that its child does not begin."""
+    at = start.parent
+    if at is None:
+        return ()
+    ended = ChildEnded(
+        id=f"{start.id}/answer",
+        instance=at.instance,
+        place=at.place,
+        index=at.index,
+        child=start.instance,
+        end=ChildEnd.REFUSED,
+        reason=reason,
+    )
+    return (Tell(message=ended),)
+
+
+def _told(message: Message, reason: str) -> tuple[Tell, ...]:
+    """To those who have no timer of their own for it."""
+    match message:
+        case Start():
+            return child_refused(message, reason)
+        case Unwind(parent=at):
+            ended = ChildEnded(
+                id=f"{message.id}/answer",
+                instance=at.instance,
+                place=at.place,
+                index=at.index,
+                child=message.instance,
+                end=ChildEnd.NOT_UNDONE,
+                reason=reason,
+            )
+            return (Tell(message=ended),)
+        case Lookup():
+            id, place = f"{message.id}/answer", message.place
+            routed = Routed(id=id, instance=message.by, place=place, to=None, version=0, failed=reason)
+            return (Tell(message=routed),)
+        case _:
+            return ()

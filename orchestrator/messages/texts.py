@@ -1,0 +1,56 @@
+"""Texts from outside, made storable where they enter: exceptions, reasons, details, names that somebody else chose.
+
+Every log, file, terminal and database takes what comes out of here. Texts are for people; nothing reads a decision
+out of one.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+__all__ = ["end_of", "said", "storable", "trace_of"]
+
+_CUT = " … "
+_SAID_CHARS = 4_000
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def storable(text: str, chars_max: int | None = None) -> str:
+    """The text without halves of surrogate pairs and control characters, cut in the middle to ``chars_max``.
+
+    What an exception says first (its type, what is wrong) and last (where) stays.
+    """
+    if chars_max is not None and len(text) > chars_max:
+        head = (chars_max - len(_CUT) + 1) // 2
+        tail = chars_max - len(_CUT) - head
+        text = f"{text[:head]}{_CUT}{text[len(text) - tail :]}" if tail > 0 else text[:chars_max]
+    return _clean(text)
+
+
+def end_of(text: str, chars_max: int) -> str:
+    """The last ``chars_max`` characters, storable: of a traceback they tell the most."""
+    return _clean(text[len(text) - chars_max :] if len(text) > chars_max else text)
+
+
+def said(error: BaseException) -> str:
+    """An exception's type and message, storable, also of one whose own ``__str__`` raises."""
+    try:
+        text = "".join(traceback.format_exception_only(error)).strip()
+    except Exception:
+        text = f"{type(error).__name__} (its message cannot be read)"
+    return storable(text, _SAID_CHARS)
+
+
+def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None) -> str:
+    """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones."""
+    try:
+        limit = None if frames is None else -frames
+        return end_of("".join(traceback.format_exception(error, limit=limit)), chars_max)
+    except Exception:
+        return ""
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() and text.isprintable() else _UNSTORABLE.sub(_REPLACEMENT, text)

@@ -1,0 +1,173 @@
+"""The guard round one message: it is decoded, decided and encoded here, and what fails harms its own instance only.
+
+What comes out is written down as a whole. When that fails, the next of these is tried:
+
+1. The decision.
+2. The instance stands in attention, as it was before the message, with the reason; without a live instance the message
+   is refused, becomes a dead letter, and an entity that waits for its outcome is told.
+3. The same without the instance: refused, the instance as it is.
+4. A dead letter cut to what fits, and a line in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ...sagas.definition import AnyDefinition
+from ..codec.inputs import decode_input
+from ..codec.wire import BadRecord
+from ..kernel import decide, decide_helper, decline, is_helper, refuse, refuse_helper
+from ..messages.document import CauseKind, Document
+from ..messages.entities import EventCame, Published, table_name
+from ..messages.helpers import Helper
+from ..messages.inputs import Arrival, Message, Start
+from ..messages.outputs import DeadLetter
+from ..messages.partitioning import partition_of
+from ..messages.texts import said, storable, trace_of
+from ..ports.log import Record
+from ..tracing import Span, SpanKind, trace_id_of
+from .setup import Deciding
+from .writes import Came, Unstorable, Writer, Writes, say
+
+__all__ = ["Entity", "Guard"]
+
+_ERROR_CHARS, _DETAIL_CHARS = 1_000, 8_000
+
+Entity = Document | Helper | None
+
+
+class Guard:
+    """Takes one message at a time to what it leaves in the log. Never raises for what a message holds or does.
+
+    Args:
+        setup: what is decided with.
+        partition: of the owner.
+        find: an entity as it is now; raises BadRecord when its document cannot be read.
+    """
+
+    def __init__(self, setup: Deciding, partition: int, find: Callable[[str], Entity]) -> None:
+        self._setup, self._partition, self._find = setup, partition, find
+        self._writer = Writer(setup, partition)
+
+    def record(self, record: Record, now_ms: int) -> Writes:
+        """What a record of ``inputs`` leaves."""
+        try:
+            if record.key and partition_of(record.key, self._setup.partitions) != self._partition:
+                return self._writer.forward(record)
+            message = decode_input(record, self._setup.max_value_bytes)
+        except (BadRecord, Unstorable) as error:
+            return self._writer.dead(record, str(error))
+        except Exception as error:
+            return self._writer.dead(record, _failure(error, record.key))
+        return self.message(message, record, now_ms)
+
+    def message(self, message: Message, record: Record | None, now_ms: int) -> Writes:
+        """What a message leaves that was read, or that the owner itself has."""
+        came = Came(Arrival(message=message, now_ms=now_ms), record, self._span(message))
+        writes = self._guarded(came)
+        writes.span = came.span
+        return writes
+
+    def _guarded(self, came: Came) -> Writes:
+        message, entity = came.arrival.message, None
+        try:
+            entity = self._find(message.instance)
+            return self._decided(entity, came)
+        except BadRecord as error:  # what is stored of it
+            return self._unread(came, str(error))
+        except Unstorable as error:
+            kind, reason = error.kind, error.reason
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever an author's code throws, it is about this message
+            text = _failure(error, message.instance, trace_id=trace_id_of(message.traceparent), message_id=message.id)
+            kind, reason = CauseKind.CODE, text
+        return self._otherwise(entity, came, kind, reason)
+
+    def _decided(self, entity: Entity, came: Came) -> Writes:
+        message, limits = came.arrival.message, self._setup.limits
+        if is_helper(message.instance):
+            return self._helped(None if isinstance(entity, Document) else entity, came)
+        document = entity if isinstance(entity, Document) else None
+        decision = decide(self._definition(message, document), document, came.arrival, limits)
+        return self._noted(document, self._writer.decision(decision, document, came, limits.document_bytes), came)
+
+    def _helped(self, helper: Helper | None, came: Came) -> Writes:
+        message, unfit = came.arrival.message, ""
+        subscribers: tuple[str, ...] = ()
+        if isinstance(message, Published):
+            try:
+                subscribers = self._setup.registry.subscribers(message)
+            except Exception as error:  # the author's model or key function: the others still get the event
+                unfit = f"no process manager can take it: {said(error)}"
+        branches = self._setup.registry.tables.get(table_name(message.instance), ())
+        answer = decide_helper(helper, came.arrival, self._setup.limits, subscribers, branches)
+        if unfit:
+            answer = replace(answer, actions=(*answer.actions, DeadLetter(reason=unfit)))
+        return self._writer.answer(answer, helper, came)
+
+    def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
+        registry = self._setup.registry
+        if document is not None:
+            return registry.deciding(document)
+        if isinstance(message, Start):
+            return registry.find(message.definition, message.version)
+        return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None
+
+    # When the decision cannot be used
+
+    def _otherwise(self, entity: Entity, came: Came, kind: CauseKind, reason: str) -> Writes:
+        """Steps 2 to 4; see the module's rules."""
+        for rung in self._ladder(entity, came, kind, reason):
+            try:
+                return self._noted(entity, rung(), came)
+            except Exception as error:
+                _failure(error, came.arrival.message.instance)
+        return self._last(came, reason)
+
+    def _ladder(self, entity: Entity, came: Came, kind: CauseKind, reason: str) -> Iterator[Callable[[], Writes]]:
+        message, most = came.arrival.message, self._setup.max_value_bytes
+        if is_helper(message.instance):
+            helper = None if isinstance(entity, Document) else entity
+            yield lambda: self._writer.answer(refuse_helper(helper, message, reason), helper, came)
+        else:
+            document = entity if isinstance(entity, Document) else None
+            yield lambda: self._writer.decision(decline(document, came.arrival, kind, reason), document, came, most)
+            yield lambda: self._writer.decision(refuse(document, message, reason), document, came, most)
+
+    def _unread(self, came: Came, reason: str) -> Writes:
+        """The entity's document cannot be read, so nothing is said about the entity itself."""
+        try:
+            return self._writer.sent(refuse(None, came.arrival.message, reason).actions, came)
+        except Exception as error:
+            _failure(error, came.arrival.message.instance)
+        return self._last(came, reason)
+
+    def _last(self, came: Came, reason: str) -> Writes:
+        if came.record is not None:
+            return self._writer.dead(came.record, reason)
+        return Writes(counts=["decisions.lost"])
+
+    def _noted(self, before: Entity, writes: Writes, came: Came) -> Writes:
+        """Says it when an instance begins to stand in attention."""
+        instance = came.arrival.message.instance
+        after = writes.changed.get(instance)
+        stood = isinstance(before, Document) and before.attention is not None
+        if isinstance(after, Document) and (attention := after.attention) is not None and not stood:
+            trace_id = trace_id_of(came.span.traceparent)
+            say("attention", instance=instance, trace_id=trace_id, kind=attention.kind, step=attention.step)
+        return writes
+
+    def _span(self, message: Message) -> Span:
+        tracing = self._setup.tracing
+        if not tracing.enabled:
+            return tracing.start("decide", message.traceparent)
+        name, attributes = f"decide {type(message).__name__}", {"sagaline.instance": message.instance}
+        return tracing.start(name, message.traceparent, kind=SpanKind.CONSUMER, attributes=attributes)
+
+
+def _failure(error: BaseException, instance: object, **more: object) -> str:
+    """Logs what the code threw; gives what the instance says about it."""
+    say("decide failed", instance=instance, error=said(error), detail=trace_of(error, _DETAIL_CHARS), **more)
+    return f"the engine failed on this message: {storable(said(error), _ERROR_CHARS)}; look at its log, then retry"

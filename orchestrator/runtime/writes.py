@@ -1,0 +1,232 @@
+"""From a decision to the records of it, each encoded and of a size that the log takes: the last thing that can fail.
+
+What comes out goes into the batch as it is, so a batch can only fail for reasons that are nobody's message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, assert_never
+
+import structlog
+
+from ..codec.commands import ReplyTo, encode_command
+from ..codec.dead_letters import dead_letter
+from ..codec.documents import encode_document, encode_history
+from ..codec.entities import encode_entity, encode_event, encode_helper
+from ..codec.inputs import encode_request
+from ..messages.document import CauseKind, Document
+from ..messages.entities import Published, SetRules
+from ..messages.helpers import Helper
+from ..messages.history import HistoryRecord, SentCommand
+from ..messages.inputs import Arrival, Start
+from ..messages.outputs import OVERDUE, Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
+from ..messages.texts import storable
+from ..ports.log import Outgoing, Record, size_bytes
+from ..tracing import Span
+from .setup import Deciding
+
+__all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
+
+_log = structlog.get_logger("sagaline.engine")
+_DECIDED = {outcome: f"decisions.{outcome.value}" for outcome in Outcome}
+_REASON_CHARS = 4_000
+
+
+class Unstorable(Exception):
+    """A decision that cannot be stored as it is."""
+
+    def __init__(self, kind: CauseKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+class Came(NamedTuple):
+    """A message as it came. ``record`` None: the owner itself had it for the instance."""
+
+    arrival: Arrival
+    record: Record | None
+    span: Span
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one message leaves. ``changed`` and ``state`` hold at most the one entity that it was for.
+
+    ``span`` ends with the commit.
+    """
+
+    changed: dict[str, Document | Helper | None] = field(default_factory=dict)
+    state: dict[bytes, bytes | None] = field(default_factory=dict)
+    appends: list[Outgoing] = field(default_factory=list)
+    counts: list[str] = field(default_factory=list)
+    span: Span | None = None
+
+
+class Writer:
+    """Writes decisions of one partition down.
+
+    Args:
+        setup: names of topics, limits.
+        partition: whose decisions they are.
+    """
+
+    def __init__(self, setup: Deciding, partition: int) -> None:
+        self._setup, self._partition = setup, partition
+        self._source = f"/{setup.topics.namespace}"
+
+    def decision(self, decision: Decision, before: Document | None, came: Came, document_bytes_max: int) -> Writes:
+        """A decision about an instance.
+
+        Raises:
+            Unstorable: the document or a message to somebody else is too large.
+            ValueError: one of them cannot be encoded.
+        """
+        writes, after = Writes(), decision.document
+        instance = came.arrival.message.instance
+        if after is not before:
+            encoded = encode_document(after) if after is not None else None
+            if encoded is not None and len(encoded) > document_bytes_max:
+                raise Unstorable(
+                    CauseKind.TOO_LARGE,
+                    f"the document would have {len(encoded):,} bytes, the limit is {document_bytes_max:,}; "
+                    "keep references instead of contents, then retry",
+                )
+            self._keep(writes, instance, after, encoded)
+        self._send(writes, decision.actions, came)
+        if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
+            self._tell_history(writes, decision, came)
+        writes.counts.append(_DECIDED[decision.outcome])
+        writes.counts += ["steps.overdue" for change in decision.changes if change.what == OVERDUE]
+        if self._setup.tracing.enabled:
+            status = after.status.value if after else ""
+            came.span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
+        return writes
+
+    def answer(self, answer: Answer, before: Helper | None, came: Came) -> Writes:
+        """A decision about a helper entity.
+
+        Raises:
+            Unstorable, ValueError: as ``decision``.
+        """
+        writes, message = Writes(), came.arrival.message
+        if answer.entity is not before:
+            encoded = encode_helper(answer.entity) if answer.entity is not None else None
+            self._keep(writes, message.instance, answer.entity, encoded)
+        self._send(writes, answer.actions, came)
+        if answer.outcome in (Outcome.APPLIED, Outcome.REFUSED) or isinstance(message, Published | SetRules):
+            self._tell_history(writes, answer, came)
+        writes.counts.append(_DECIDED[answer.outcome])
+        return writes
+
+    def sent(self, actions: Sequence[Action], came: Came) -> Writes:
+        """What a decision sends, without a word about its entity.
+
+        Raises:
+            Unstorable, ValueError: as ``decision``.
+        """
+        writes = Writes()
+        self._send(writes, actions, came)
+        return writes
+
+    def forward(self, record: Record) -> Writes:
+        """A record that another partition owns is sent there, and counted.
+
+        Raises:
+            Unstorable: it does not fit.
+        """
+        forwarded = Outgoing(record.topic, record.key, record.value, record.headers)
+        return Writes(appends=[self._fitting(forwarded)], counts=["inputs.forwarded"])
+
+    def dead(self, record: Record, reason: str) -> Writes:
+        """A record that nobody can use. Never raises."""
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        say("dead letter", instance=(record.key or b"")[:300].decode(errors="replace"), place=place, reason=reason)
+        topic, most = self._setup.topics.dead, self._setup.max_value_bytes
+        return Writes(appends=[dead_letter(topic, self._partition, record, reason, most)], counts=["inputs.dead"])
+
+    def _keep(self, writes: Writes, instance: str, after: Document | Helper | None, encoded: bytes | None) -> None:
+        key, most = instance.encode(), self._setup.max_value_bytes
+        if encoded is not None and (size := size_bytes(key, encoded)) > most:
+            raise Unstorable(
+                CauseKind.TOO_LARGE,
+                f"{instance} would have {size:,} bytes, the log takes {most:,}; keep less in it, then try again",
+            )
+        writes.changed[instance] = after
+        writes.state[key] = encoded
+
+    def _send(self, writes: Writes, actions: Sequence[Action], came: Came) -> None:
+        """The records of what a decision sends, and the dead letter that its message becomes."""
+        for action in actions:
+            if not isinstance(action, DeadLetter):
+                writes.appends.append(self._fitting(self._outgoing(action, came)))
+            elif came.record is not None:
+                dead = self.dead(came.record, action.reason)
+                writes.appends += dead.appends
+                writes.counts += dead.counts
+
+    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came) -> Outgoing:
+        topics, now_ms, traceparent = self._setup.topics, came.arrival.now_ms, came.span.traceparent
+        source = self._source
+        match action:
+            case SendCommand():
+                reply_to, topic = ReplyTo(topic=topics.inputs, partition=self._partition), topics.commands(action.queue)
+                return encode_command(topic, action, reply_to, source=source, now_ms=now_ms, traceparent=traceparent)
+            case Tell(message=Start() as start):
+                child = replace(start, traceparent=traceparent)
+                return encode_request(topics.inputs, child, source=source, now_ms=now_ms)
+            case Tell(message=message):
+                return encode_entity(topics.inputs, message, source=source, now_ms=now_ms, traceparent=traceparent)
+            case Publish(event=event):
+                return encode_event(topics.events, event, self._partition, source=source, now_ms=now_ms)
+            case _:
+                assert_never(action)
+
+    def _fitting(self, out: Outgoing) -> Outgoing:
+        size, most = size_bytes(out.key, out.value, out.headers), self._setup.max_value_bytes
+        if size > most:
+            raise Unstorable(
+                CauseKind.TOO_LARGE,
+                f"a message to {out.topic} would have {size:,} bytes, the limit is {most:,}; "
+                "pass references instead of contents, then retry",
+            )
+        return out
+
+    def _tell_history(self, writes: Writes, decision: Decision | Answer, came: Came) -> None:
+        message = came.arrival.message
+        after = decision.document if isinstance(decision, Decision) else decision.entity
+        entry = HistoryRecord(
+            instance=message.instance,
+            revision=after.revision if after else 0,
+            at_ms=came.arrival.now_ms,
+            outcome=decision.outcome,
+            status=after.status if isinstance(after, Document) else None,
+            message=message,
+            changes=decision.changes if isinstance(decision, Decision) else (),
+            sent=tuple(
+                SentCommand(id=action.id, contract=action.contract, queue=action.queue)
+                for action in decision.actions
+                if isinstance(action, SendCommand)
+            ),
+            reason=storable(decision.reason, _REASON_CHARS),
+            traceparent=came.span.traceparent,
+        )
+        place = f"{self._partition}/{came.record.offset}" if came.record else message.id
+        try:
+            record = self._history(entry, place, message.id)
+        except (Unstorable, ValueError):
+            reason = f"{entry.reason} (the message could not be kept: too large, too deep or not JSON)"
+            record = self._history(replace(entry, message=None, reason=reason), place, message.id)
+        writes.appends.append(record)
+
+    def _history(self, entry: HistoryRecord, place: str, request: str) -> Outgoing:
+        topic, source = self._setup.topics.history, self._source
+        return self._fitting(encode_history(topic, self._partition, entry, id=place, request=request, source=source))
+
+
+def say(event: str, **values: object) -> None:
+    """A warning in the log. What cannot be printed must not stop a partition."""
+    with suppress(Exception):
+        _log.warning(event, **{name: storable(v) if isinstance(v, str) else v for name, v in values.items()})

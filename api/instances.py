@@ -69,7 +69,7 @@ class StartBody(BaseModel):
 
     key: str | None = Field(default=None, description=_KEY)
     input: dict[str, JsonValue] = Field(description="first value of the state; its schema stands in /v1/definitions")
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="none: the newest that is deployed")
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="none: the newest that the API knows")
 
 
 class ActBody(BaseModel):
@@ -102,10 +102,9 @@ def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
     return router
 
 
-def _accepted(error: NotYetDecided) -> Response:
-    where = instance_path(error.instance)
-    view = AcceptedView(id=error.instance, request_id=error.request_id, links=links(error.instance))
-    return Json(view, 202, {"Location": where, "Retry-After": "1"})
+def _accepted(instance: str, request_id: str, reason: str | None = None) -> Response:
+    view = AcceptedView(id=instance, request_id=request_id, reason=reason, links=links(instance))
+    return Json(view, 202, {"Location": instance_path(instance), "Retry-After": "1"})
 
 
 def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies: Bodies) -> None:
@@ -117,7 +116,10 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
         description="Answers when the decision is committed. The same key and input again is the same instance.",
         responses={
             200: {"model": OutcomeView, "description": "The instance was there already, with the same input"},
-            202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+            202: {
+                "model": AcceptedView,
+                "description": "Accepted; not decided within the wait, or it begins when its code is deployed",
+            },
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra=described(StartBody, required=True),
@@ -136,7 +138,9 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
                 traceparent=request.state.traceparent,
             )
         except NotYetDecided as error:
-            return _accepted(error)
+            return _accepted(error.instance, error.request_id)
+        if started.waits:
+            return _accepted(started.instance, started.request_id, started.waits)
         view = OutcomeView(
             id=started.instance,
             definition=started.definition,
@@ -234,7 +238,7 @@ def _add_act(
                 traceparent=request.state.traceparent,
             )
         except NotYetDecided as error:
-            return _accepted(error)
+            return _accepted(error.instance, error.request_id)
         return Json(_acted(acted))
 
 

@@ -76,10 +76,11 @@ class OutcomeView(BaseModel):
 
 
 class AcceptedView(BaseModel):
-    """The request is in the log and will be decided; look at ``links.self`` later."""
+    """The request is in the log and will be decided, or is decided and has to wait; look at ``links.self`` later."""
 
     id: str
     request_id: str
+    reason: str | None = Field(default=None, description="why it waits; null: it is not decided yet")
     links: Links
 
 

@@ -21,6 +21,7 @@ from .. import wiring
 from ..codec.documents import decode_document, decode_history
 from ..codec.wire import BadRecord
 from ..kernel import Registry
+from ..kernel.beginning import NotAdmitted, admitted
 from ..kernel.fitting import missing_code
 from ..kernel.migrating import CannotMigrate, migrated, must_migrate
 from ..kernel.places import name_of
@@ -112,6 +113,11 @@ def objection(registry: Registry, document: Document, history: Sequence[HistoryR
     if definition is None:
         known = "" if registry.find(document.definition) is None else ", and no other version migrates from it"
         return f"version {document.version} of {document.definition!r} is not in the code{known}"
+    if document.unbegun:
+        try:
+            return missing_code(definition, admitted(definition, document, document.updated_ms))
+        except NotAdmitted as error:
+            return str(error)
     if must_migrate(definition, document):
         try:
             document = migrated(definition, document)

@@ -31,7 +31,8 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
         typer.echo(json.dumps(answer))
     elif status == 202:
         instance = answer["id"]
-        typer.echo(f"{instance} is accepted and not decided yet; look with: saga show {instance}")
+        what = f"waits to begin: {reason}" if (reason := answer.get("reason")) else "not decided yet"
+        typer.echo(f"{instance} is accepted; {what}; look with: saga show {instance}")
     else:
         news = "started" if status == 201 else "was there already, with the same input"
         typer.echo(f"{answer['id']} {news}: {answer['status']}  (trace {answer.get('trace_id') or 'none'})")

@@ -8,6 +8,7 @@ can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the helper 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -88,13 +89,16 @@ class Client:
     ) -> Started:
         """Starts an instance and returns when the decision is committed: from then on it is never lost.
 
+        An engine that does not know the definition or the version yet lets it wait, visibly; see ``Started.waits``.
+
         The same key with the same input again is the same instance (``created`` False), so a start may be repeated.
 
         Args:
             definition: its name, or the definition itself.
             input: the first value of the saga's state, as a model or as JSON.
             key: the business identity, 1 to 256 characters and at most 512 bytes; None: a fresh one is made.
-            version: None: the newest that is deployed.
+            version: None: the newest that this client knows. The instance is of the version whose model has checked its
+                input, also where another one is the newest on the engine.
             wait: how long the decision is waited for, once the request is in the log.
             traceparent: the W3C context to go on from; None: a new trace.
 
@@ -112,7 +116,7 @@ class Client:
             definition=saga.name,
             key=check_key(key) if key is not None else self._parts.clock.new_id(),
             input=check_input(saga, input),
-            version=version if version is not None or isinstance(definition, str) else saga.version,
+            version=saga.version,
         )
         record, trace = await self._asking.ask(start, wait, traceparent)
         if record.outcome is Outcome.REFUSED:
@@ -123,10 +127,12 @@ class Client:
             instance=start.instance,
             definition=saga.name,
             key=start.key,
-            created=record.outcome is Outcome.APPLIED,
+            created=record.outcome in (Outcome.APPLIED, Outcome.DEFERRED),
             status=_status(record),
             revision=record.revision,
             trace_id=trace,
+            request_id=start.id,
+            waits=record.reason if record.outcome is Outcome.DEFERRED else "",
         )
 
     async def act(
@@ -229,19 +235,28 @@ class Client:
             raise UnknownEvent(name, tuple(sorted(known)))
         if id is not None and not id:
             raise InvalidRequest("the id is empty; leave it out, or give one", field="id")
-        published = Published(
-            id=check_text(id, "id", ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
-            instance=mailbox_id(name, check_key(key)),
-            event=name,
-            key=key,
-            body=check_body(known[name].model, body),
-            keep_ms=to_ms(known[name].keep),
-            source=self._asking.source,
+        published = self._to_subscribers(
+            Published(
+                id=check_text(id, "id", ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
+                instance=mailbox_id(name, check_key(key)),
+                event=name,
+                key=key,
+                body=check_body(known[name].model, body),
+                keep_ms=to_ms(known[name].keep),
+                source=self._asking.source,
+            )
         )
         topic, source, now_ms = parts.topics.inputs, self._asking.source, parts.clock.now_ms()
         record = encode_entity(topic, published, source=source, now_ms=now_ms, traceparent=traceparent)
         await parts.log.append([record])
         return published.id
+
+    def _to_subscribers(self, event: Published) -> Published:
+        """Names those that we know to listen: the engine may be older."""
+        try:
+            return replace(event, to=self._parts.registry.subscribers(event))
+        except Exception:  # an author's key function: the engine asks it too, and says what is wrong
+            return event
 
     async def get(self, instance: str) -> Document:
         """The instance as it stands; at least as new as the last decision this client has asked for.

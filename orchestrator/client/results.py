@@ -18,6 +18,8 @@ class Started:
     """An instance stands. ``created`` False: it was there already, started with the same input.
 
     ``status`` and ``revision`` are those after the decision; ``trace_id`` is the 32 hex digits of the request's trace.
+    ``waits``: why it has not begun yet (its code is not deployed on the engine that owns it, and it begins when that
+    is); empty: it has begun.
     """
 
     instance: str
@@ -27,6 +29,8 @@ class Started:
     status: Status
     revision: int
     trace_id: str | None
+    request_id: str
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

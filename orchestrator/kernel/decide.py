@@ -9,9 +9,6 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 
-from pydantic import ValidationError
-from pydantic_core import to_json
-
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
@@ -32,6 +29,7 @@ from ..messages.inputs import (
 )
 from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
 from .acts import abandon, apply_act, fulfilled, objection
+from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
 from .editing import NOTHING_TO_CHANGE
 from .fitting import missing_code
 from .flow import go_on
@@ -41,7 +39,7 @@ from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
 from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
-from .run import RETENTION, Run, as_json, said, told_id
+from .run import RETENTION, Run, said, told_id
 from .signals import on_signal, without_code
 from .unusable import child_refused
 
@@ -50,7 +48,6 @@ __all__ = ["decide"]
 _DEFAULT = Limits()
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
-_BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
 _STRAY = "nobody waits for this here (any more)"
 
 
@@ -66,6 +63,10 @@ def decide(
         arrival: the message and the time.
         limits: see ``Limits``.
     """
+    if definition is not None and document is not None and document.unbegun and not document.status.is_final:
+        if not needs_no_code(arrival.message):
+            return _begin(definition, document, arrival, limits)
+        definition = None
     if document is not None and definition is not None and must_migrate(definition, document):
         return _migrate(definition, document, arrival, limits)
     message = arrival.message
@@ -75,6 +76,8 @@ def decide(
         return answer
     if document is None and isinstance(message, EventCame) and isinstance(definition, ProcessManager):
         return begin_manager(definition, message, arrival.now_ms, limits)
+    if document is None and isinstance(message, EventCame) and definition is None and not message.place:
+        return waits_by_event(message, arrival.now_ms)
     if document is None:
         outcome = Outcome.REFUSED if isinstance(message, Act) else Outcome.IGNORED
         return Decision(document=None, outcome=outcome, reason="there is no such instance")
@@ -118,6 +121,34 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
     return replace(decision, changes=(Change(what="version", before=before, after=after), *decision.changes))
 
 
+def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
+    """The code of an instance that waited for it is here: it is admitted, then decided about as any that waited."""
+    try:
+        target = admitted(definition, document, arrival.now_ms)
+    except NotAdmitted as error:
+        return _not_begun(document, arrival, str(error), limits)
+    decision = decide(definition, target, arrival, limits)
+    if decision.document == target:
+        return replace(decision, document=document)
+    if document.version in (NEWEST, definition.version):
+        return decision
+    version = Change(what="version", before=str(document.version), after=str(definition.version))
+    return replace(decision, changes=(version, *decision.changes))
+
+
+def _not_begun(document: Document, arrival: Arrival, why: str, limits: Limits) -> Decision:
+    """Why it cannot begin is shown where it stands, and from then on an act is refused. Messages are kept."""
+    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=arrival.now_ms)
+    if isinstance(arrival.message, Signal):
+        parked = park(document, arrival.message, why, arrival.now_ms, limits)
+        kept = parked.document if parked.outcome is Outcome.DEFERRED else None
+        return parked if kept is None else replace(parked, document=replace(kept, attention=attention))
+    if document.attention is not None and document.attention.message == why:
+        return Decision(document=document, outcome=Outcome.REFUSED, reason=why)
+    shown = replace(document, revision=document.revision + 1, updated_ms=arrival.now_ms, attention=attention)
+    return Decision(document=shown, outcome=Outcome.DEFERRED, reason=why)
+
+
 def _start(
     definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
@@ -125,26 +156,37 @@ def _start(
         digest = input_digest(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
         if document is not None:
             return _started_again(document, start, digest)
-        if definition is None and (start.parent is not None or start.fork is not None):
-            return _waits(start, digest, now_ms)
         if definition is None:
-            version = "" if start.version is None else f" version {start.version}"
-            return _dead(start, f"there is no definition {start.definition!r}{version} deployed here")
+            version = NEWEST if start.version is None else start.version
+            return waits(_fresh(start, version, start.input, digest, now_ms))
         if isinstance(definition, ProcessManager):
             starts = [name for name, each in definition.subscriptions.items() if each.starts is not None]
             return _dead(start, f"a process manager is started by its events; publish {' or '.join(starts)}")
         if start.fork is not None and (reason := cannot_begin(definition, start.fork)) is not None:
             return _dead(start, reason)
-        names = {} if start.fork is None else {"by_alias": False, "by_name": True}  # a state as it was kept
-        state = as_json(definition.state.model_validate_json(to_json(start.input), **names))
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _dead(start, f"the input is not valid: {'.'.join(map(str, first['loc'])) or 'input'}: {first['msg']}")
+        if start.version is not None and start.version != definition.version:
+            fresh = _fresh(start, start.version, start.input, digest, now_ms)
+            return _start_of_older(definition, fresh, now_ms, limits)
+        state = state_of(definition, start.input, forked=start.fork is not None)
+    except NotAdmitted as error:
+        return _dead(start, str(error))
     except Exception as error:
         return _dead(start, f"the validators of the state raised {said(error)}")
     fresh = _fresh(start, definition.version, state, digest, now_ms)
     run = Run(definition, fresh, now_ms, limits)
-    run.changes.append(_BEGINS)
+    run.changes.append(BEGINS)
+    go_on(run)
+    return run.decision()
+
+
+def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, limits: Limits) -> Decision:
+    """A start for a version that is not deployed any more, by the one that migrates from it."""
+    try:
+        target = admitted(definition, fresh, now_ms)
+    except NotAdmitted as error:
+        return waits(fresh, str(error))
+    run = Run(definition, target, now_ms, limits)
+    run.changes += (BEGINS, Change(what="version", before=str(fresh.version), after=str(definition.version)))
     go_on(run)
     return run.decision()
 
@@ -167,18 +209,6 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
         steps=taken_over(start.fork, now_ms) if start.fork is not None else {},
         origin=start.fork.origin if start.fork is not None else None,
     )
-
-
-def _waits(start: Start, digest: str, now_ms: int) -> Decision:
-    """A child, or a fork, whose definition is not deployed on the node that owns it: its parent's is, or its origin's,
-    so this node is older. It begins when the code is here.
-    """
-    fresh = _fresh(start, start.version or 1, start.input, digest, now_ms)
-    why = missing_code(None, fresh) or ""
-    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
-    waits = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention)
-    stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
-    return Decision(document=waits, outcome=Outcome.DEFERRED, changes=(_BEGINS, stops), reason=why)
 
 
 def _started_again(document: Document, start: Start, digest: str) -> Decision:

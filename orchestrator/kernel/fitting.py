@@ -27,7 +27,8 @@ _AHEAD = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepSt
 def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
     """What the deployed code lacks to decide about this instance; None: nothing."""
     if definition is None:
-        return f"{document.definition!r} version {document.version} is not deployed here; deploy it"
+        version = f" version {document.version}" if document.version else ""
+        return f"{document.definition!r}{version} is not deployed here; deploy it"
     for place in document.steps:
         if name_of(place) not in definition.tree:
             return f"the deployed code has no step {name_of(place)!r}, which is on record here; deploy it again"
@@ -48,7 +49,7 @@ def _is_fresh(document: Document) -> bool:
 
 def for_want_of_code(reason: str) -> bool:
     """True for a reason that ``missing_code`` or a migration has given."""
-    return reason.endswith(("; deploy it", "; deploy it again")) or reason.startswith(MIGRATION)
+    return reason.endswith(("; deploy it", "deploy it again")) or reason.startswith(MIGRATION)
 
 
 def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:

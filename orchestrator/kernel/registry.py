@@ -45,13 +45,19 @@ class Registry:
         """The definition of that version, the newest for None; None: not deployed here."""
         return self._newest.get(name) if version is None else self._by_version.get((name, version))
 
+    def starting(self, name: str, version: int | None) -> AnyDefinition | None:
+        """The definition that begins an instance of a version: that one, else the newest that migrates from it."""
+        newest = self.find(name)
+        found = self.find(name, version)
+        return newest if found is None and newest is not None and version in newest.migrations else found
+
     def deciding(self, document: Document) -> AnyDefinition | None:
-        """The definition that decides about an instance: of its own version, else the newest that migrates from it."""
-        own = self.find(document.definition, document.version)
-        if own is not None or document.status.is_final:
-            return own
-        newest = self.find(document.definition)
-        return newest if newest is not None and document.version in newest.migrations else None
+        """The definition that decides about an instance: of its own version, else the newest that migrates from it.
+
+        Version 0 stands for the newest.
+        """
+        version = document.version or None
+        return (self.find if document.status.is_final else self.starting)(document.definition, version)
 
     def __iter__(self) -> Iterator[AnyDefinition]:
         return iter(self._by_version.values())

@@ -166,7 +166,8 @@ class Document:
     timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed. ``requests``
     are the ids of the last acts that changed something: one that comes twice acts once. ``itinerary``: of a routing
     slip every place, those passed and those ahead; None: not planned yet, or no slip. ``restarts`` counts those that
-    are over, ``restarting`` is one that is not. ``origin``: it was forked from there.
+    are over, ``restarting`` is one that is not. ``origin``: it was forked from there. ``unbegun``: its code was never
+    deployed where it is decided; the state is its input as it came, and ``version`` 0 stands for the newest.
     """
 
     format: int = FORMAT
@@ -198,3 +199,4 @@ class Document:
     restarts: int = 0
     restarting: Restarting | None = None
     origin: Origin | None = None
+    unbegun: bool = False

@@ -196,7 +196,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """To a mailbox: an event. ``id`` is the event's own; a second one of the same id changes nothing."""
+    """To a mailbox: an event. ``id`` is the event's own; a second one of the same id changes nothing.
+
+    ``to``: instances of process managers that its sender knows to listen, beside those that the engine knows.
+    """
 
     id: str
     instance: str
@@ -205,6 +208,7 @@ class Published:
     body: JsonObject
     keep_ms: Annotated[int, Field(strict=True, ge=0, le=KEEP_MS_MAX)]
     source: str = ""
+    to: tuple[str, ...] = ()
     traceparent: str | None = None
     kind: Literal["published"] = "published"
 

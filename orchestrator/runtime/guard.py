@@ -97,8 +97,9 @@ class Guard:
         message, unfit = came.arrival.message, ""
         subscribers: tuple[str, ...] = ()
         if isinstance(message, Published):
+            subscribers = message.to  # whom its sender knows to listen: we may be older
             try:
-                subscribers = self._setup.registry.subscribers(message)
+                subscribers = tuple(dict.fromkeys((*self._setup.registry.subscribers(message), *message.to)))
             except Exception as error:  # the author's model or key function: the others still get the event
                 unfit = f"no process manager can take it: {said(error)}"
         branches = self._setup.registry.tables.get(table_name(message.instance), ())
@@ -112,7 +113,7 @@ class Guard:
         if document is not None:
             return registry.deciding(document)
         if isinstance(message, Start):
-            return registry.find(message.definition, message.version)
+            return registry.starting(message.definition, message.version)
         return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None
 
     # When the decision cannot be used

@@ -177,12 +177,22 @@ class Writer:
             case Tell(message=Start() as start):
                 child = replace(start, traceparent=traceparent)
                 return encode_request(topics.inputs, child, source=source, now_ms=now_ms)
+            case Tell(message=Published() as event):
+                named = self._to_subscribers(event)
+                return encode_entity(topics.inputs, named, source=source, now_ms=now_ms, traceparent=traceparent)
             case Tell(message=message):
                 return encode_entity(topics.inputs, message, source=source, now_ms=now_ms, traceparent=traceparent)
             case Publish(event=event):
                 return encode_event(topics.events, event, self._partition, source=source, now_ms=now_ms)
             case _:
                 assert_never(action)
+
+    def _to_subscribers(self, event: Published) -> Published:
+        """Names those that we know to listen: the owner of the event's mailbox may be older."""
+        try:
+            return replace(event, to=self._setup.registry.subscribers(event))
+        except Exception:  # an author's key function: the mailbox's owner asks it too, and says what is wrong
+            return event
 
     def _fitting(self, out: Outgoing) -> Outgoing:
         size, most = size_bytes(out.key, out.value, out.headers), self._setup.max_value_bytes

@@ -61,13 +61,20 @@ async def running(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stack(
-    folder: Path, *, engine: bool = True, registry: Registry | None = None, tracing: Tracing | None = None
+    folder: Path,
+    *,
+    engine: bool = True,
+    registry: Registry | None = None,
+    deployed: Registry | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Stack]:
+    """``deployed``: what the engine knows, where that is not what the client knows."""
     clock, topics = SystemClock(), Topics("t")
     registry = registry or Registry([checkout])
     tracing = tracing or Tracing()
     async with SqliteLog(folder / "sagaline.db", clock=clock) as log:
-        await log.create_topics(topics.specs(sorted(registry.queues), PARTITIONS))
+        queues = registry.queues | (deployed.queues if deployed else frozenset())
+        await log.create_topics(topics.specs(sorted(queues), PARTITIONS))
         read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}")
         try:
             projector, feed = Projector(log, topics, read_model, clock), Feed(log, topics)
@@ -82,7 +89,7 @@ async def stack(
                 feed=feed,
             )
             setup = Deciding(
-                registry=registry,
+                registry=deployed or registry,
                 topics=topics,
                 partitions=PARTITIONS,
                 limits=Limits(),

@@ -476,4 +476,4 @@ def test_a_child_whose_code_is_not_here_waits_for_it() -> None:
     assert document.digest == begun.digest
     unpinned = decide(None, None, Arrival(message=replace(start, version=None), now_ms=70)).document
     assert unpinned is not None
-    assert unpinned.version == 1
+    assert unpinned.version == 0

@@ -131,11 +131,6 @@ def test_a_child_whose_definition_is_not_deployed_here_waits_for_it() -> None:
     assert (again.difference, again.document) == (None, goes.document)
 
 
-def test_a_start_of_nobody_knows_what_is_still_refused() -> None:
-    decision = decide(None, None, arrival(Start(id="s", definition="child", key="c", input={})))
-    assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
-
-
 def record_of(message: Message, decision: Decision) -> HistoryRecord:
     after = decision.document
     assert after is not None

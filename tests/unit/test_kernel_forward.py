@@ -74,18 +74,17 @@ def test_a_second_start_with_another_input_is_refused() -> None:
     assert run.ok("a").outcome is Outcome.APPLIED
 
 
-def test_a_start_of_an_unknown_definition_is_a_dead_letter() -> None:
-    """Nothing can be done with it here; its bytes are kept aside."""
+def test_a_start_of_an_unknown_definition_waits_for_its_code() -> None:
+    """Who sent it knows the definition: this node is older."""
     decision = Play(None).start()
-    assert decision.document is None
-    assert decision.outcome is Outcome.REFUSED
-    assert decision.actions == (DeadLetter(reason="there is no definition 'demo' deployed here"),)
+    assert (decision.outcome, decision.actions) == (Outcome.DEFERRED, ())
+    assert decision.reason == "'demo' is not deployed here; deploy it"
 
 
 def test_a_start_of_an_unknown_version_names_it() -> None:
     """The reason says which version is missing."""
     decision = Play(None).apply(Start(id="r", definition="demo", key="k", input={}, version=7))
-    assert decision.reason == "there is no definition 'demo' version 7 deployed here"
+    assert decision.reason == "'demo' version 7 is not deployed here; deploy it"
 
 
 def test_a_start_with_an_invalid_input_is_a_dead_letter_that_names_the_field() -> None:

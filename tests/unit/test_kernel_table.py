@@ -223,7 +223,7 @@ attention, deployed again : = x . . . . . . . . . . . . + x = + + x x x + x x + 
 completed                 : = x . . . . . . . . . . + . x x = x x x x x x x x x x x +
 compensated               : = x . . . . . . . . . . + . = x = x x x x x x x x x x x x
 abandoned                 : = x . . . . . . . . . . + . x x = x = x x x x x x x x x +
-none, undeployed          : x x . . . . . . . . . . . . x x x x x x x x x x x x x x x
+none, undeployed          : ~ ~ . . . . . . . . . . . . x x x x x x x x x x x x x x x
 running, undeployed       : = x ~ . ~ . ~ . ~ . . . . . x x = x x x x x x x x x x x x
 compensating, undeployed  : = x ~ . ~ . ~ . ~ . . . . . = x = x x x x x x x x x x x x
 attention, undeployed     : = x . . . . . . . . . . . . x x = x + x x x x x x x x x x

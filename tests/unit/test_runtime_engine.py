@@ -156,13 +156,17 @@ async def test_a_reply_of_the_wrong_type_is_a_failed_attempt(log: SqliteLog) -> 
         assert "not a Answer" in (document_at_end.changes[0].after + str((await w.document(instance)).cause))  # type: ignore[union-attr]  # it exists
 
 
-async def test_a_start_of_an_unknown_definition_is_refused_and_kept_as_a_dead_letter(log: SqliteLog) -> None:
+async def test_a_start_of_an_unknown_definition_waits_and_begins_when_its_code_is_deployed(log: SqliteLog) -> None:
     async with world(log, [two_steps()]) as w:
-        instance = await w.start("A-1", definition="nobody", request="r-1")
-        refused = await w.decided(instance, lambda r: r.message is not None and r.message.id == "r-1")
-        assert refused.outcome is Outcome.REFUSED
-        assert "no definition 'nobody'" in refused.reason
-        assert len(await w.everything(w.topics.dead)) == 1
+        instance = await w.start("A-1", definition="late", request="r-1")
+        waits = await w.decided(instance, lambda r: r.message is not None and r.message.id == "r-1")
+        assert (waits.outcome, waits.status) == (Outcome.DEFERRED, Status.ATTENTION)
+        assert waits.reason == "'late' is not deployed here; deploy it"
+        assert await w.everything(w.topics.dead) == []
+    async with world(log, [two_steps(name="late", version=2)]) as w:
+        await w.reply(await w.command(instance, "first"), Answer(text="1"))
+        await w.reply(await w.command(instance, "second"), Answer(text="2"))
+        await w.decided(instance, lambda r: r.status is Status.COMPLETED)
 
 
 async def test_the_same_start_twice_makes_one_instance_and_another_input_is_refused(log: SqliteLog) -> None:

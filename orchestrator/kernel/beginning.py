@@ -1,0 +1,123 @@
+"""Instances whose code is not deployed on the node that owns them: their start, or first event, waits visibly.
+
+- Such an instance is ``unbegun``: its state is the input as it came, nothing of it was checked, nothing was sent.
+- With the first decision for which the code is there it is admitted: the input is checked, and the instance is from
+  then on one that waited for its code. What is not admitted stays as it is, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from ...sagas.definition import AnyDefinition
+from ...sagas.policy import to_ms
+from ...sagas.process_manager import ProcessManager
+from ..messages.document import Attention, CauseKind, Document, Managed, Status
+from ..messages.entities import EventCame
+from ..messages.inputs import Act, ActName, Message, Start
+from ..messages.outputs import Change, Decision, Outcome
+from ..messages.values import JsonObject
+from .fitting import missing_code
+from .managing import EARLY
+from .migrating import CannotMigrate, migrated
+from .run import as_json, said
+
+__all__ = ["BEGINS", "NEWEST", "NotAdmitted", "admitted", "needs_no_code", "state_of", "waits", "waits_by_event"]
+
+BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
+NEWEST = 0
+"""Version of an unbegun instance that begins as the newest that is deployed."""
+
+
+class NotAdmitted(Exception):
+    """Why the code that is here does not begin an instance."""
+
+
+def waits(fresh: Document, why: str = "") -> Decision:
+    """The first decision about an instance whose code is not here, or does not begin it for that reason."""
+    why = why or missing_code(None, fresh) or ""
+    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=fresh.created_ms)
+    document = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention, unbegun=True)
+    stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
+    return Decision(document=document, outcome=Outcome.DEFERRED, changes=(BEGINS, stops), reason=why)
+
+
+def waits_by_event(message: EventCame, now_ms: int) -> Decision:
+    """An event for a process manager that is not deployed here: another node knows that it listens."""
+    definition, _, key = message.instance.partition("/")
+    fresh = Document(
+        id=message.instance,
+        definition=definition,
+        version=NEWEST,
+        key=key,
+        status=Status.RUNNING,
+        revision=0,
+        state={},
+        digest="",
+        started_by=message.event_id,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        traceparent=message.traceparent,
+        managed=Managed(),
+        deferred=(message,),
+    )
+    return waits(fresh)
+
+
+def needs_no_code(message: Message) -> bool:
+    """True for what is answered about an unbegun instance whether its code is here or not."""
+    return isinstance(message, Start) or (isinstance(message, Act) and message.act is ActName.ABANDON)
+
+
+def admitted(definition: AnyDefinition, document: Document, now_ms: int) -> Document:
+    """The instance as one that only waited for its code; its revision is not counted on.
+
+    Raises:
+        NotAdmitted: it cannot begin by this code; the message says why, and what to do.
+    """
+    if document.version not in (NEWEST, definition.version):
+        try:
+            return replace(migrated(definition, document), unbegun=False)
+        except CannotMigrate as error:
+            raise NotAdmitted(str(error)) from error
+    if isinstance(definition, ProcessManager) is not (document.managed is not None):
+        kind = "a process manager, which its events start" if document.managed is None else "no process manager"
+        raise NotAdmitted(f"{definition!r} is {kind}; abandon it, or change the code and deploy it again")
+    if isinstance(definition, ProcessManager):
+        keep_ms = [
+            to_ms(definition.subscriptions[each.event].event.keep)
+            for each in document.deferred
+            if isinstance(each, EventCame) and each.event in definition.subscriptions
+        ]
+        timers = {EARLY: now_ms + max(keep_ms, default=0)}
+        return replace(document, version=definition.version, timers=timers, unbegun=False)
+    try:
+        state = state_of(definition, document.state, forked=document.origin is not None)
+    except NotAdmitted as error:
+        raise NotAdmitted(f"{error}; abandon it, or change the code and deploy it again") from error
+    return replace(document, version=definition.version, state=state, unbegun=False)
+
+
+def state_of(definition: AnyDefinition, value: JsonObject, *, forked: bool) -> JsonObject:
+    """The state that an instance begins with.
+
+    Args:
+        definition: whose instance it is to be.
+        value: its input; of a fork a state as it was kept, by field names.
+        forked: it is one.
+
+    Raises:
+        NotAdmitted: the definition's model does not take the input; the message says where and why.
+    """
+    names = {"by_alias": False, "by_name": True} if forked else {}
+    try:
+        return as_json(definition.state.model_validate_json(to_json(value), **names))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "input"
+        raise NotAdmitted(f"the input is not valid: {where}: {first['msg']}") from error
+    except Exception as error:
+        raise NotAdmitted(f"the validators of the state raised {said(error)}") from error

@@ -1,4 +1,5 @@
-"""A semantic lock: one holder, others in order of arrival. Who would wait for ever is told so.
+"""A semantic lock: owned by one instance, for all of its places; others wait in order of arrival. Who would wait for
+ever is told so.
 
 A deadlock is found by probes that follow who waits for whom from lock to holder to lock; each wait sends one when it
 begins, and when the holder changes. Source: Chandy, Misra and Haas, "Distributed deadlock detection", 1983.
@@ -57,13 +58,15 @@ def _release(lock: Lock | None, message: Release) -> Answer:
         return Answer(entity=left, outcome=Outcome.APPLIED)
     if not waiting:
         return Answer(entity=None, outcome=Outcome.APPLIED)
-    holder, left_waiting = waiting[0], waiting[1:]
-    after = replace(lock, holder=holder, waiting=left_waiting, revision=lock.revision + 1)
-    others = dict.fromkeys(each.by for each in left_waiting if each.by != holder.by)
+    holder = waiting[0]
+    others = tuple(each for each in waiting if each.by != holder.by)
+    after = replace(lock, holder=holder, waiting=others, revision=lock.revision + 1)
+    granted = [_granted(lock, each, message.id) for each in waiting if each.by == holder.by]
     probes = [
-        Tell(message=Probe(id=f"{message.id}/probe/{by}", instance=holder.by, path=(by, lock.id))) for by in others
+        Tell(message=Probe(id=f"{message.id}/probe/{by}", instance=holder.by, path=(by, lock.id)))
+        for by in dict.fromkeys(each.by for each in others)
     ]
-    return Answer(entity=after, outcome=Outcome.APPLIED, actions=(_granted(lock, holder, message.id), *probes))
+    return Answer(entity=after, outcome=Outcome.APPLIED, actions=(*granted, *probes))
 
 
 def _probe(lock: Lock | None, message: ProbeLock) -> Answer:

@@ -82,16 +82,21 @@ def on_lock_timer(run: Run, place: str) -> None:
 
 
 def on_deadlocked(run: Run, message: Deadlocked) -> bool:
-    """Whoever is told ends the deadlock by giving way. False: it is over already."""
-    wanted = {name for name in message.cycle if name.startswith("@lock/")}
-    for place, record in list(run.steps.items()):
-        if record.status is StepStatus.LOCKING and lock_id(str((record.memo or {}).get("lock"))) in wanted:
-            run.timers.pop(f"{place}:lock", None)
-            text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
-            _give_up(run, place, text)
-            fail(run, place, CauseKind.DEADLOCK, text)
-            return True
-    return False
+    """The instance that is told ends the deadlock: every place of it that waits for one of the locks gives way. False:
+    it is over already.
+    """
+    cycle = {name for name in message.cycle if name.startswith("@lock/")}
+    text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
+    waiting = [
+        place
+        for place, record in run.steps.items()
+        if record.status is StepStatus.LOCKING and lock_id(str((record.memo or {}).get("lock"))) in cycle
+    ]
+    for place in waiting:
+        run.timers.pop(f"{place}:lock", None)
+        _give_up(run, place, text)
+        fail(run, place, CauseKind.DEADLOCK, text)
+    return bool(waiting)
 
 
 def _give_up(run: Run, place: str, error: str) -> None:

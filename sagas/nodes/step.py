@@ -182,7 +182,8 @@ def step(
         retry: see ``Retry``; by default 3 attempts.
         name: the step's identity in running instances; the function's name by default.
         locks: a semantic lock, ``"order:{order.id}"``: fields of the state in braces. It is taken before the command
-            leaves and held until the instance has ended; who waits longer than ``timeout`` fails.
+            leaves and held until the instance has ended, for all steps of the instance that name it; a step that waits
+            longer than ``timeout`` fails.
         traits: see ``Trait``.
         expected_within: a step not done by then is overdue: shown and counted, nothing else.
 

@@ -93,10 +93,19 @@ def test_a_released_lock_goes_to_who_waits_longest() -> None:
     ]
 
 
-def test_a_new_holder_that_waits_at_another_place_too_does_not_probe_itself() -> None:
-    lock = held("s/1", "s/2")
+def test_a_lock_is_owned_by_an_instance_and_granted_to_all_of_its_places_that_wait() -> None:
+    """Also those that came behind others; it is held since the first of them waited, and nobody waits for himself."""
+    lock = held("s/1", "s/2", "s/3")
     lock.hear(acquire("s/2", "ship"))
-    assert [type(each) for each in told(lock.hear(release("s/1")))] == [Granted]
+    answer = lock.hear(release("s/1"))
+    assert told(answer) == [
+        Granted(id="frees-s/1/granted/s/2/pay", instance="s/2", place="pay", lock="account/7"),
+        Granted(id="frees-s/1/granted/s/2/ship", instance="s/2", place="ship", lock="account/7"),
+        Probe(id="frees-s/1/probe/s/3", instance="s/2", path=("s/3", ID)),
+    ]
+    assert isinstance(answer.entity, Lock)
+    assert answer.entity.holder == Grant(by="s/2", place="pay", at_ms=1_000)
+    assert [each.by for each in answer.entity.waiting] == ["s/3"]
 
 
 def test_the_last_release_leaves_nothing_to_remember() -> None:

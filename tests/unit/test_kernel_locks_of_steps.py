@@ -114,6 +114,33 @@ def test_a_lock_that_another_place_needs_is_kept() -> None:
     assert [(each.by, each.place) for each in lock.waiting] == [("talk/k", "x"), ("talk/k", "y")]
 
 
+def test_branches_that_wait_for_one_lock_get_it_together() -> None:
+    """As they do when it is free at once: the lock is the instance's."""
+    saga = flow_of(parallel(leg("x", locks="one"), leg("y", locks="one")))
+    scene = Scene.start(saga, {}, key="holder")
+    waits = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={})), "talk/k")
+    assert (waits.step("x"), waits.step("y")) == (StepStatus.LOCKING, StepStatus.LOCKING)
+    ended = waits.ok("x", of="talk/holder").ok("y", of="talk/holder")
+    assert (ended.step("x"), ended.step("y")) == (StepStatus.SENT, StepStatus.SENT)
+    assert ended.ok("x").ok("y").status is Status.COMPLETED
+
+
+def test_every_branch_gives_way_in_a_deadlock() -> None:
+    """A parallel that can do without them goes on with the third."""
+    saga = flow_of(parallel(leg("x", locks="one"), leg("y", locks="one"), leg("z"), need=1))
+    scene = Scene.start(saga, {}, key="holder").act(ActName.PAUSE, of="talk/holder")
+    waits = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={})), "talk/k")
+    freed = waits.play(Deadlocked(id="d", instance="talk/k", cycle=("talk/k", "@lock/one", "talk/holder", "@lock/two")))
+    assert (freed.step("x"), freed.step("y"), freed.step("z")) == (
+        StepStatus.REFUSED,
+        StepStatus.REFUSED,
+        StepStatus.SENT,
+    )
+    lock = freed.entities["@lock/one"]
+    assert isinstance(lock, Lock)
+    assert lock.waiting == ()
+
+
 def test_a_lock_that_comes_in_a_pause_sends_on_resume() -> None:
     """Or not at all, when it was cancelled meanwhile."""
     paused = two().act(ActName.PAUSE).ok("b", of="talk/holder").ok("c", of="talk/holder")

@@ -17,7 +17,7 @@ __all__ = ["locked", "mailed", "routed"]
 
 
 def locked(found: Evidence) -> Iterator[str]:
-    """A lock has one holder; who waits gets it in order of arrival."""
+    """A lock has one holder, an instance with all of its places; others get it in order of arrival."""
     told = set(found.told)
     for id, history in found.history.items():
         if id.startswith("@lock/"):
@@ -44,11 +44,11 @@ def _follow_lock(id: str, history: Sequence[Decided], told: set[str]) -> Iterato
                 continue
             holder = None
             granted = [wants for wants in waiting if f"{message.id}/granted/{wants[0]}/{wants[1]}" in told]
-            if granted != waiting[:1]:
+            if granted != [wants for wants in waiting if wants[0] == waiting[0][0]]:
                 yield f"{id} is free, waited for by {waiting}, and granted to {granted}"
             if granted:
                 holder = granted[0][0]
-                waiting.remove(granted[0])
+                waiting = [wants for wants in waiting if wants not in granted]
 
 
 def mailed(found: Evidence) -> Iterator[str]:

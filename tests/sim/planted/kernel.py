@@ -290,8 +290,15 @@ KERNEL = (
     slip(
         "hand a lock on to who came last",
         "orchestrator/kernel/lock.py",
-        "    holder, left_waiting = waiting[0], waiting[1:]",
-        "    holder, left_waiting = waiting[-1], waiting[:-1]",
+        "    holder = waiting[0]",
+        "    holder = waiting[-1]",
+        "locked",
+    ),
+    slip(
+        "grant a lock to one place of its owner",
+        "orchestrator/kernel/lock.py",
+        "for each in waiting if each.by == holder.by]",
+        "for each in waiting[:1]]",
         "locked",
     ),
     slip(

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client
+from ..orchestrator.errors import NotYetDecided
 from .bodies import Bodies, Json, described
 from .problems import documented
 from .queries import only
@@ -47,14 +48,18 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         status_code=202,
         response_model=EventView,
         summary="Publish an event",
-        description="Answers when it is in the log. One that comes before it is waited for is kept as long as it says.",
-        responses=documented(400, 401, 403, 404, 408, 413, 415, 422, 503),
+        description="Answers when it is taken or kept. One that comes before it is waited for is kept as long as it "
+        "says; when no more of its kind and key can be kept, one that nobody waits for is refused.",
+        responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra=described(EventBody, required=True),
     )
     async def publish(request: Request, event: str) -> Response:
         only(request)
         body = await bodies.read(request, EventBody)
-        id = await client.publish(event, body.body, key=body.key, id=body.id, traceparent=request.state.traceparent)
+        try:
+            id = await client.publish(event, body.body, key=body.key, id=body.id, traceparent=request.state.traceparent)
+        except NotYetDecided as later:
+            id = later.request_id
         return Json(EventView(id=id, event=event, key=body.key), 202)
 
     return router

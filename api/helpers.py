@@ -172,7 +172,12 @@ def _mailbox(box: Mailbox) -> MailboxView:
         key=box.key,
         waiting=[WatcherView(instance=each.by, step=each.place) for each in box.watchers],
         kept=[
-            KeptEventView(id=each.id, body=each.body, until=iso(each.until_ms), taken_by=list(each.taken_by))
+            KeptEventView(
+                id=each.id,
+                body=each.body,
+                until=iso(each.until_ms),
+                taken_by=[taker.by for taker in each.taken_by],
+            )
             for each in box.kept
         ],
     )

@@ -19,6 +19,7 @@ from ..orchestrator.errors import (
     ActRefused,
     CallerError,
     Conflict,
+    EventRefused,
     InvalidRequest,
     SagalineError,
     StartConflict,
@@ -79,6 +80,9 @@ _KINDS = {
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is taken", "'order-checkout/A-1' was started with another input"),
     "act-refused": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was refused: it is ended"),
+    "event-refused": _Kind(
+        409, "No room for the event", "event 'order-paid' for key 'O-7' was refused: there is no room"
+    ),
     "version-conflict": _Kind(409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; look at its rules"),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
@@ -169,6 +173,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, trace_id=trace_id, headers=where)
+        case EventRefused():
+            return problem("event-refused", text, trace_id=trace_id)
         case VersionConflict():
             return problem("version-conflict", text, trace_id=trace_id)
         case ActRefused() | Conflict():

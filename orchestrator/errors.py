@@ -9,7 +9,7 @@
     │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
-    │       ├── ActRefused       an operator's act that is illegal in this status
+    │       ├── ActRefused, EventRefused   an act that is illegal in this status; an event that has no room
     │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
@@ -33,6 +33,7 @@ __all__ = [
     "Conflict",
     "CorruptRecord",
     "DefinitionError",
+    "EventRefused",
     "InvalidRequest",
     "LogUnavailable",
     "NotYetDecided",
@@ -119,6 +120,16 @@ class ActRefused(Conflict):
     def __init__(self, instance: str, act: str, status: str, reason: str) -> None:
         super().__init__(f"{act} of {instance!r} was refused: {reason}")
         self.instance, self.act, self.status, self.reason = instance, act, status, reason
+
+
+class EventRefused(Conflict):
+    """Nobody waits for the event, and so many are kept of its kind and key that there is no room for it. It was not
+    published.
+    """
+
+    def __init__(self, event: str, key: str, reason: str) -> None:
+        super().__init__(f"event {event!r} for key {key!r} was refused: {reason}; publish it again when some are taken")
+        self.event, self.key, self.reason = event, key, reason
 
 
 class VersionConflict(Conflict):

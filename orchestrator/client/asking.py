@@ -17,7 +17,7 @@ from ..codec.inputs import encode_request
 from ..codec.wire import BadRecord
 from ..errors import CorruptRecord, NotYetDecided
 from ..kernel import is_helper
-from ..messages.entities import SetRules
+from ..messages.entities import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Start
 from ..ports.log import Outgoing, TopicPartition
@@ -30,7 +30,7 @@ _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Requested = Start | Act | SetRules
+Requested = Start | Act | SetRules | Published
 
 
 class _OwnWrite(NamedTuple):
@@ -113,7 +113,7 @@ class Asking:
         match request:
             case Start() | Act():
                 return encode_request(topic, request, source=self.source, now_ms=now_ms)
-            case SetRules(traceparent=traceparent):
+            case SetRules(traceparent=traceparent) | Published(traceparent=traceparent):
                 return encode_entity(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
             case _:
                 assert_never(request)

@@ -17,10 +17,10 @@ from pydantic import BaseModel, JsonValue
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
-from ..codec.entities import encode_entity
 from ..errors import (
     ActRefused,
     CorruptRecord,
+    EventRefused,
     InvalidRequest,
     StartConflict,
     TransientError,
@@ -208,23 +208,28 @@ class Client:
         *,
         key: str,
         id: str | None = None,
+        wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> str:
-        """Publishes an event and returns its id once it is in the log: from then on it is never lost.
+        """Publishes an event and returns its id once it is taken or kept: from then on it is never lost.
 
         It comes to whoever waits for that event and key, now or within its ``keep``, and to the process managers that
-        listen to it. Nobody takes an event of the same id twice, so publishing may be repeated with one.
+        listen to it. While it is kept, one of the same id changes nothing, so publishing may be repeated with one.
 
         Args:
             event: its name, or the event itself.
             body: as its model or as JSON.
             key: what it is about, as for ``start``.
             id: None: a fresh one is made.
-            traceparent: the W3C context to go on from.
+            wait: how long the decision is waited for, once the event is in the log.
+            traceparent: the W3C context to go on from; None: a new trace.
 
         Raises:
             UnknownEvent: no deployed definition waits for, listens to or emits one of that name.
             InvalidRequest: key, id or body is wrong; ``field`` says where.
+            EventRefused: nobody takes it, and there is no room to keep it.
+            NotYetDecided: it is in the log and no decision was seen within ``wait``. Should it be refused after all, it
+                goes to the dead letters.
             LogUnavailable: it may or may not have been written; repeat it with the same id.
             ValueTooLarge: the body is larger than the log takes.
         """
@@ -246,9 +251,9 @@ class Client:
                 source=self._asking.source,
             )
         )
-        topic, source, now_ms = parts.topics.inputs, self._asking.source, parts.clock.now_ms()
-        record = encode_entity(topic, published, source=source, now_ms=now_ms, traceparent=traceparent)
-        await parts.log.append([record])
+        record, _ = await self._asking.ask(published, wait, traceparent)
+        if record.outcome is Outcome.REFUSED:
+            raise EventRefused(name, key, record.reason)
         return published.id
 
     def _to_subscribers(self, event: Published) -> Published:

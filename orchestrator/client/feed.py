@@ -62,7 +62,8 @@ class Feed:
 
     def __init__(self, log: Log, topics: Topics, *, waiters_max: int = 10_000) -> None:
         self._log, self._topics, self._waiters_max = log, topics, waiters_max
-        self._waiters: dict[str, Answer] = {}
+        self._waiters: dict[str, list[Answer]] = {}
+        self._waiting = 0
         self._open = asyncio.Event()
         self._failures = 0
         self._stopping = False
@@ -73,7 +74,7 @@ class Feed:
 
     @property
     def waiting_count(self) -> int:
-        return len(self._waiters)
+        return self._waiting
 
     async def run(self) -> None:
         """Never returns: what fails is logged and tried again, from where it stood, so that no answer is missed."""
@@ -98,7 +99,7 @@ class Feed:
     def stop_waiting(self) -> None:
         """Whoever waits, now or later, is told at once that no decision was seen. For the end of a process."""
         self._stopping = True
-        for answer in self._waiters.values():
+        for answer in (each for answers in self._waiters.values() for each in answers):
             answer.resolve(None)
 
     @asynccontextmanager
@@ -116,15 +117,20 @@ class Feed:
             raise LogUnavailable(
                 f"the log could not be read within {timeout:g} s; nothing was sent, try again"
             ) from None
-        if len(self._waiters) >= self._waiters_max:
+        if self._waiting >= self._waiters_max:
             raise TransientError(f"{self._waiters_max:,} requests wait for their decision already; try again later")
-        answer = self._waiters[request] = Answer(request)
+        answer = Answer(request)
+        self._waiters.setdefault(request, []).append(answer)  # two may ask with one id
+        self._waiting += 1
         if self._stopping:
             answer.resolve(None)
         try:
             yield answer
         finally:
-            del self._waiters[request]
+            self._waiting -= 1
+            self._waiters[request].remove(answer)
+            if not self._waiters[request]:
+                del self._waiters[request]
 
     async def _follow(self, tail: Tail) -> None:
         while True:
@@ -139,6 +145,5 @@ class Feed:
             found = request_of(record)
         except BadRecord:
             return
-        answer = self._waiters.get(found[0]) if found else None
-        if answer is not None:
+        for answer in self._waiters.get(found[0], ()) if found else ():
             answer.resolve(record)

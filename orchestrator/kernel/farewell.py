@@ -42,8 +42,10 @@ def farewell(
     for place, record in steps.items():
         boxes, got = (record.memo or {}).get("boxes"), (record.memo or {}).get("got")
         if record.status is StepStatus.OPEN and isinstance(boxes, list) and isinstance(got, list):
-            for box in dict.fromkeys(str(box) for index, box in enumerate(boxes) if index not in got):
-                yield Unwatch(id="", instance=box, by=document.id, place=label_of(place, record.generation))
+            for index, box in enumerate(boxes):
+                if index not in got:
+                    label = label_of(place, record.generation)
+                    yield Unwatch(id="", instance=str(box), by=document.id, place=label, index=index)
     parent = document.parent
     if parent is not None:
         yield ChildEnded(

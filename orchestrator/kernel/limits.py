@@ -13,14 +13,16 @@ class Limits:
 
     ``deferred_max``: messages kept for an instance whose version is not deployed; more are ignored and counted.
     ``detail_chars``: of a traceback the end is kept, of any other text both ends.
-    ``events_max``: events of one kind and key that are kept for those who come later; ``watchers_max``: those who wait.
+    ``events_max``: events of one kind and key that are kept for those who come later, in all up to ``document_bytes``:
+    over it those that somebody has taken make room, and while nobody has taken any a new one is refused.
+    ``watchers_max``: places that wait for one kind and key; another is told so at once.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 
     document_bytes: int = 512_000
     command_bytes: int = 512_000
     deferred_max: int = 100
-    events_max: int = 100
-    watchers_max: int = 1_000
+    events_max: int = 1_000
+    watchers_max: int = 5_000
     detail_chars: int = 4_000
     orphan_retention_ms: int = 7 * 24 * 3_600_000

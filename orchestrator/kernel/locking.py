@@ -11,7 +11,7 @@ from __future__ import annotations
 from ...sagas import Step
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, lock_id
+from ..messages.entities import Acquire, Deadlocked, Denied, Granted, Probe, ProbeLock, Release, lock_id
 from ..messages.outputs import Tell
 from ..messages.values import JsonObject
 from .asking import Nothing, ask
@@ -20,7 +20,7 @@ from .run import Run
 from .sending import leg_of, send
 from .turning import fail
 
-__all__ = ["begin_step", "on_deadlocked", "on_granted", "on_lock_timer", "on_probe", "release_all"]
+__all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "on_probe", "release_all"]
 
 _LOCK_CHARS_MAX = 512
 
@@ -79,6 +79,17 @@ def on_lock_timer(run: Run, place: str) -> None:
     message = f"the lock {lock!r} was not free within {to_ms(run.step(place).options.timeout) / 1000:g} s"
     _give_up(run, place, message)
     fail(run, place, CauseKind.LOCK, message)
+
+
+def on_denied(run: Run, message: Denied) -> bool:
+    """Nobody can wait for the lock any more. False: nobody here does."""
+    record = run.steps.get(message.place)
+    if record is None or record.status is not StepStatus.LOCKING:
+        return False
+    run.timers.pop(f"{message.place}:lock", None)
+    _give_up(run, message.place, message.reason)
+    fail(run, message.place, CauseKind.LOCK, message.reason)
+    return True
 
 
 def on_deadlocked(run: Run, message: Deadlocked) -> bool:

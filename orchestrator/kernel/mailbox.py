@@ -1,8 +1,12 @@
 """A mailbox: events of one kind and key, and who waits for them.
 
-An event is brought to everybody who waits, and kept for its ``keep`` for those who begin to wait later; to one instance
-it is brought once. Who waits again after trouble gets what it has not had, else once more what it had last. An event
-of the same id changes nothing.
+An event is brought to each instance that waits, to the place of it that has waited longest, and is kept for its
+``keep`` for those that begin to wait later. To one instance it is brought once, unless the place that it was brought to
+ends without having used it, or begins anew and nothing else has come. An event of the same id changes nothing while it
+is kept.
+
+A bound on what is kept is no bound on delivery. When there is no room, events that somebody has taken make it, the
+oldest first; only when nobody has taken any, and nobody waits for a new one, is that one refused.
 """
 
 from __future__ import annotations
@@ -11,10 +15,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from pydantic_core import to_json
+
 from ..messages.entities import EventCame, Published, ToMailbox, Unwatch, Watch
 from ..messages.helpers import KeptEvent, Mailbox, Watcher
 from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell
 from .limits import Limits
+from .unusable import told_no
 
 __all__ = ["KEEP", "decide_mailbox", "forget"]
 
@@ -29,12 +36,9 @@ def decide_mailbox(
         case Published():
             return _published(box or _new(message), message, now_ms, limits, subscribers)
         case Watch():
-            return _watch(box, message, limits)
+            return _watch(box, message, now_ms, limits)
         case Unwatch():
-            if box is None:
-                return Answer(entity=None, outcome=Outcome.IGNORED, reason="nobody waits here")
-            left = tuple(w for w in box.watchers if (w.by, w.place) != (message.by, message.place))
-            return _changed(box, replace(box, watchers=left), ())
+            return _unwatch(box, message, now_ms)
         case _:
             assert_never(message)
 
@@ -51,58 +55,120 @@ def _new(message: Published) -> Mailbox:
 def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, subscribers: Sequence[str]) -> Answer:
     if any(event.id == message.id for event in box.kept):
         return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="an event of this id is here already")
-    kept = tuple(event for event in box.kept if event.until_ms > now_ms)
-    if len(kept) >= limits.events_max:
-        reason = f"{limits.events_max} events of this kind and key are kept already; publish under other keys"
-        entity = box if box.revision else None
-        return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(DeadLetter(reason=reason),), reason=reason)
+    first: dict[str, Watcher] = {}
+    for watcher in box.watchers:
+        first.setdefault(watcher.by, watcher)
     always = [Watcher(by=instance, place="", index=0) for instance in subscribers]
-    told = [
-        _brought(f"{message.id}/to/{number}", message.event, message.id, message.body, watcher)
-        for number, watcher in enumerate((*box.watchers, *always), start=1)
-    ]
+    takers = (*first.values(), *always)
     event = KeptEvent(
         id=message.id,
         body=message.body,
         until_ms=now_ms + message.keep_ms,
-        taken_by=tuple(dict.fromkeys(watcher.by for watcher in box.watchers)),
+        taken_by=takers,
         traceparent=message.traceparent,
     )
-    return _changed(box, replace(box, watchers=(), kept=(*kept, event)), (*told, Publish(event=message)))
+    live = tuple(event for event in box.kept if event.until_ms > now_ms)
+    kept = _with_room((*live, event), limits)
+    if kept is None:
+        return _full(box, message, len(live))
+    told = [
+        _brought(f"{message.id}/to/{number}", message.event, event, watcher)
+        for number, watcher in enumerate(takers, start=1)
+    ]
+    left = tuple(watcher for watcher in box.watchers if first[watcher.by] is not watcher)
+    return _changed(box, replace(box, watchers=left, kept=kept), (*told, Publish(event=message)))
 
 
-def _brought(id: str, event: str, event_id: str, body: object, watcher: Watcher) -> Tell:
+def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, ...] | None:
+    """Those events that stay within the limits. None: too many are kept that nobody has taken."""
+    sizes = [len(to_json(event)) for event in kept]
+    count, size = len(kept), sum(sizes)
+    dropped: set[int] = set()
+    for number, event in enumerate(kept):
+        if count <= limits.events_max and size <= limits.document_bytes:
+            break
+        if event.taken_by:
+            dropped.add(number)
+            count, size = count - 1, size - sizes[number]
+    if count > limits.events_max or size > limits.document_bytes:
+        return None
+    return tuple(event for number, event in enumerate(kept) if number not in dropped)
+
+
+def _full(box: Mailbox, message: Published, count: int) -> Answer:
+    """Whoever publishes is told no before anything has happened. An emit of a saga has happened: it is published, and
+    only not kept.
+    """
+    reason = f"{count:,} events of this kind and key are kept, and nobody has taken any: there is no room for another"
+    actions = (Publish(event=message),) if message.is_emitted else ()
+    entity = box if box.revision else None
+    letter = DeadLetter(reason=f"{reason}; let somebody wait for them, then redrive this one")
+    return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(*actions, letter), reason=reason)
+
+
+def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
     came = EventCame(
         id=id,
         instance=watcher.by,
         place=watcher.place,
         index=watcher.index,
         event=event,
-        event_id=event_id,
-        body=body,  # type: ignore[arg-type]  # a JSON object as it came
+        event_id=kept.id,
+        body=kept.body,
     )
     return Tell(message=came)
 
 
-def _watch(box: Mailbox | None, message: Watch, limits: Limits) -> Answer:
+def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> Answer:
     _, event, key = message.instance.split("/", 2)
     box = box or Mailbox(id=message.instance, event=event, key=key)
     watcher = Watcher(by=message.by, place=message.place, index=message.index)
-    early = next((each for each in box.kept if message.by not in each.taken_by), None)
-    if early is None and message.again and box.kept:
-        early = box.kept[-1]
-    if early is not None:
-        taken = replace(early, taken_by=tuple(dict.fromkeys((*early.taken_by, message.by))))
-        kept = tuple(taken if each is early else each for each in box.kept)
-        return _changed(
-            box, replace(box, kept=kept), (_brought(f"{message.id}/event", box.event, early.id, early.body, watcher),)
-        )
     if watcher in box.watchers:
         return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="it waits already")
-    if len(box.watchers) >= limits.watchers_max:
-        reason = f"{limits.watchers_max} wait for this event already; this one will time out"
-        return Answer(entity=box, outcome=Outcome.REFUSED, reason=reason)
-    return _changed(box, replace(box, watchers=(*box.watchers, watcher)), ())
+    after, told = _served(replace(box, watchers=(*box.watchers, watcher)), message, now_ms)
+    had = [event for event in box.kept if watcher in event.taken_by and event.until_ms > now_ms]
+    if had and not told:  # what it had it has not used, or it would not begin anew
+        return _changed(box, box, (_brought(f"{message.id}/event/1", box.event, had[-1], watcher),))
+    if len(after.watchers) > max(limits.watchers_max, len(box.watchers)):
+        reason = f"{limits.watchers_max:,} places wait for this event and key already; retry when there are fewer"
+        entity = box if box.revision else None
+        return Answer(entity=entity, outcome=Outcome.REFUSED, actions=told_no(message, reason), reason=reason)
+    return _changed(box, after, told)
+
+
+def _unwatch(box: Mailbox | None, message: Unwatch, now_ms: int) -> Answer:
+    """It waits no more. An event that was brought to it meanwhile it does not use: the next of its places may."""
+    gone = Watcher(by=message.by, place=message.place, index=message.index)
+    if box is None or not (gone in box.watchers or any(gone in event.taken_by for event in box.kept)):
+        return Answer(entity=box, outcome=Outcome.IGNORED, reason="it does not wait here")
+    kept = tuple(
+        replace(event, taken_by=tuple(each for each in event.taken_by if each != gone))
+        if gone in event.taken_by
+        else event
+        for event in box.kept
+    )
+    left = replace(box, watchers=tuple(each for each in box.watchers if each != gone), kept=kept)
+    return _changed(box, *_served(left, message, now_ms))
+
+
+def _served(box: Mailbox, cause: Watch | Unwatch, now_ms: int) -> tuple[Mailbox, tuple[Tell, ...]]:
+    """Brings an instance what it has not had: the events in order of arrival to its places in order of arrival."""
+    live = (event for event in box.kept if event.until_ms > now_ms)
+    early = [event for event in live if all(each.by != cause.by for each in event.taken_by)]
+    waiting = [watcher for watcher in box.watchers if watcher.by == cause.by]
+    given = {event.id: watcher for event, watcher in zip(early, waiting, strict=False)}
+    if not given:
+        return box, ()
+    told = tuple(
+        _brought(f"{cause.id}/event/{number}", box.event, event, watcher)
+        for number, (event, watcher) in enumerate(zip(early, waiting, strict=False), start=1)
+    )
+    kept = tuple(
+        replace(event, taken_by=(*event.taken_by, given[event.id])) if event.id in given else event
+        for event in box.kept
+    )
+    left = tuple(watcher for watcher in box.watchers if watcher not in given.values())
+    return replace(box, watchers=left, kept=kept), told
 
 
 def _changed(before: Mailbox, after: Mailbox, actions: tuple[Action, ...]) -> Answer:

@@ -21,6 +21,7 @@ from .places import name_of
 from .run import Run
 from .standing import lender, may_stand
 from .undoing import unwind
+from .waiting import drop_wait
 
 __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
 
@@ -103,7 +104,7 @@ def rewound(run: Run) -> bool:
 
 
 def _forget(run: Run, place: str) -> None:
-    run.clear_timers(place)
+    drop_wait(run, place)
     if "lock" in run.memo(place):
         release_all(run, place)
     del run.steps[place]

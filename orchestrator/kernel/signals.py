@@ -11,6 +11,7 @@ from ..messages.entities import (
     ChildEnd,
     ChildEnded,
     Deadlocked,
+    Denied,
     EventCame,
     Granted,
     Leave,
@@ -21,6 +22,7 @@ from ..messages.entities import (
 )
 from ..messages.inputs import Message, Signal
 from ..messages.outputs import Decision, Outcome, Tell, label_of, place_of_label
+from . import locking, waiting
 from .children import on_child_ended
 from .flow import go_on, resume
 from .locking import on_deadlocked, on_granted, on_probe
@@ -34,7 +36,7 @@ __all__ = ["on_signal", "without_code"]
 
 def on_signal(run: Run, message: Signal) -> bool:
     """Applies it and goes on. False: it changed nothing; what it asks to be said is said all the same."""
-    if isinstance(message, ChildEnded | EventCame | Routed | Granted):
+    if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
         place = place_of_label(message.place)
         record = run.steps.get(place)
         if record is not None and label_of(place, record.generation) != message.place:
@@ -50,6 +52,8 @@ def on_signal(run: Run, message: Signal) -> bool:
             changed = on_routed(run, message)
         case Granted():
             changed = on_granted(run, message)
+        case Denied():
+            changed = locking.on_denied(run, message) or waiting.on_denied(run, message)
         case Deadlocked():
             changed = on_deadlocked(run, message)
         case Unwind():

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, Lookup, Routed, Unwind
+from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, Lookup, Routed, Unwind, Watch
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Message, Start
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.texts import storable
 
-__all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper"]
+__all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper", "told_no"]
 
 _REASON_CHARS = 1_000
 _STEP_REASON_CHARS = 200
@@ -67,14 +67,14 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
 def refuse(document: Document | None, message: Message, reason: str) -> Decision:
     """Nothing changes; the message goes to the dead letters, and an entity that waits for its outcome is told."""
     reason = storable(reason, _REASON_CHARS)
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_told(message, reason))
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *told_no(message, reason))
     return Decision(document=document, outcome=Outcome.REFUSED, actions=actions, reason=reason)
 
 
 def refuse_helper(helper: Helper | None, message: Message, reason: str) -> Answer:
     """As ``refuse``, of a helper entity."""
     reason = storable(reason, _REASON_CHARS)
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *_told(message, reason))
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *told_no(message, reason))
     return Answer(entity=helper, outcome=Outcome.REFUSED, actions=actions, reason=reason)
 
 
@@ -95,9 +95,12 @@ def child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
     return (Tell(message=ended),)
 
 
-def _told(message: Message, reason: str) -> tuple[Tell, ...]:
-    """To those who have no timer of their own for it."""
+def told_no(message: Message, reason: str) -> tuple[Tell, ...]:
+    """To those who wait for the outcome of a message."""
     match message:
+        case Watch() | Acquire():
+            id, place = f"{message.id}/denied", message.place
+            return (Tell(message=Denied(id=id, instance=message.by, place=place, reason=reason)),)
         case Start():
             return child_refused(message, reason)
         case Unwind(parent=at):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic_core import to_json
 from ...sagas.nodes import Ask, Facts, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entities import EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
+from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
 from ..messages.values import JsonObject
 from .asking import Nothing, ask, block
 from .run import Run, as_json
@@ -24,6 +25,7 @@ __all__ = [
     "begin_wait",
     "drop_wait",
     "on_deadline",
+    "on_denied",
     "on_escalation",
     "on_event",
     "on_routed",
@@ -60,12 +62,11 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     keys = ask(run, place, f"a key of wait {place!r}", lambda: [_key(run, each.key) for each in node.expected])
     if isinstance(keys, Nothing):
         return
-    again = place in run.steps or run.restarts > 0
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
     run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "got": []})
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
-        run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index, again=again))
+        run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index))
 
 
 def _key(run: Run, key: Any) -> str:
@@ -90,7 +91,7 @@ def on_event(run: Run, message: EventCame) -> bool:
             body = expected.event.model.model_validate_json(to_json(message.body), by_alias=True, by_name=True)
             kept = as_json(body)
         except ValidationError as error:
-            drop_wait(run, message.place)
+            drop_wait(run, message.place, used=[message.index])  # it would only come again
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {error.errors()[0]['msg']}"
             block(run, message.place, CauseKind.CODE, f"{why}; publish a right one, then retry")
             return True
@@ -98,20 +99,28 @@ def on_event(run: Run, message: EventCame) -> bool:
     got = [*got, message.index]
     run.remember(message.place, memo | {"got": got})
     if node.options.need == "any" or len(got) == len(node.expected):
-        drop_wait(run, message.place)
+        drop_wait(run, message.place, used=got)
         run.mark(message.place, StepStatus.DONE)
     return True
 
 
-def drop_wait(run: Run, place: str) -> None:
-    """Waits no more: no timer, and the mailboxes that have not answered are told."""
+def drop_wait(run: Run, place: str, used: Collection[object] = ()) -> None:
+    """Waits no more: no timer, and the mailboxes are told, but for the events that are used."""
     run.clear_timers(place)
-    memo = run.memo(place)
-    boxes, got = memo.get("boxes"), memo.get("got")
-    if isinstance(boxes, list) and isinstance(got, list):
-        left = [str(box) for index, box in enumerate(boxes) if index not in got]
-        for box in dict.fromkeys(left):
-            run.tell(Unwatch(id="", instance=box, by=run.id, place=run.label(place)))
+    boxes = run.memo(place).get("boxes")
+    for index, box in enumerate(boxes if isinstance(boxes, list) else ()):
+        if index not in used:
+            run.tell(Unwatch(id="", instance=str(box), by=run.id, place=run.label(place), index=index))
+
+
+def on_denied(run: Run, message: Denied) -> bool:
+    """A mailbox has no room for one more who waits. False: nobody waits at that place any more."""
+    record = run.steps.get(message.place)
+    if record is None or record.status is not StepStatus.OPEN:
+        return False
+    drop_wait(run, message.place)
+    block(run, message.place, CauseKind.LIMIT, f"wait {message.place!r} is not heard: {message.reason}")
+    return True
 
 
 def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
@@ -146,10 +155,12 @@ def on_escalation(run: Run, place: str) -> None:
 def on_deadline(run: Run, place: str) -> None:
     """A wait or a question has not been answered in time."""
     node = run.node(place)
-    drop_wait(run, place)
     if isinstance(node, Wait) and node.options.on_timeout == "go_on":
+        got = run.memo(place)["got"]
+        drop_wait(run, place, used=got if isinstance(got, list) else ())
         run.mark(place, StepStatus.DONE, memo=run.memo(place) | {"timed_out": True})
         return
+    drop_wait(run, place)
     what = "no answer" if isinstance(node, Ask) else "the events did not come"
     span = node.options.due if isinstance(node, Ask) else node.options.timeout if isinstance(node, Wait) else None
     message = f"{what} within {to_ms(span) / 1000 if span else 0:g} s"

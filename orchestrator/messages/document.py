@@ -87,6 +87,7 @@ class CauseKind(StrEnum):
     DEADLOCK = "deadlock"
     ROUNDS = "rounds"
     ROUTE = "route"
+    LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ __all__ = [
     "ChildEnd",
     "ChildEnded",
     "Deadlocked",
+    "Denied",
     "EventCame",
     "Granted",
     "Leave",
@@ -170,6 +171,18 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """To one who asked to wait for an event or a lock: there is no room, you do not wait there."""
+
+    id: str
+    instance: str
+    place: str
+    reason: str
+    traceparent: str | None = None
+    kind: Literal["denied"] = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlocked:
     """To one who waits for a lock: everybody in ``cycle`` waits for the next, the last for the first."""
 
@@ -212,29 +225,34 @@ class Published:
     traceparent: str | None = None
     kind: Literal["published"] = "published"
 
+    @property
+    def is_emitted(self) -> bool:
+        """True when an instance has published it, which is its ``source``; others name themselves by a path."""
+        return self.source != "" and not self.source.startswith("/")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """To a mailbox: bring the event to ``by``. ``again``: without a new one, the last that was brought there before."""
+    """To a mailbox: bring ``by`` the next event that it has not had."""
 
     id: str
     instance: str
     by: str
     place: str
     index: int
-    again: bool = False
     traceparent: str | None = None
     kind: Literal["watch"] = "watch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwatch:
-    """To a mailbox: ``by`` does not wait at that place any more."""
+    """To a mailbox: ``by`` does not wait at that place any more, and uses no event that was brought there."""
 
     id: str
     instance: str
     by: str
     place: str
+    index: int
     traceparent: str | None = None
     kind: Literal["unwatch"] = "unwatch"
 

@@ -18,7 +18,7 @@ HELPER_FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """Who waits for the mailbox's event, and where."""
+    """A place of an instance that waits for the mailbox's event, or that one was brought to."""
 
     by: str
     place: str
@@ -27,12 +27,12 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEvent:
-    """An event that is kept until ``until_ms``; ``taken_by``: instances that it was brought to."""
+    """An event that is kept until ``until_ms``; ``taken_by``: places that it was brought to."""
 
     id: str
     body: JsonObject
     until_ms: int
-    taken_by: tuple[str, ...] = ()
+    taken_by: tuple[Watcher, ...] = ()
     traceparent: str | None = None
 
 

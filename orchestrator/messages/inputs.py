@@ -11,6 +11,7 @@ from pydantic import Field
 from .entities import (
     ChildEnded,
     Deadlocked,
+    Denied,
     EventCame,
     Granted,
     Leave,
@@ -156,7 +157,7 @@ class TimerFired:
     kind: Literal["timer"] = "timer"
 
 
-Signal = ChildEnded | Unwind | EventCame | Routed | Granted | Deadlocked | Probe | Leave | MayLeave
+Signal = ChildEnded | Unwind | EventCame | Routed | Granted | Denied | Deadlocked | Probe | Leave | MayLeave
 """What other entities say to an instance."""
 
 Message: TypeAlias = Annotated[

@@ -34,6 +34,8 @@ def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], n
     - timeout: cannot happen.
     - cancel: what is out is out.
     - undo: an event cannot be taken back; emit another where that matters.
+    - an event that nobody waits for, and for which there is no room to be kept, is published all the same; for those
+      who would wait for it later it is a dead letter.
     - a function that raises puts the instance into ``attention``.
 
     Args:

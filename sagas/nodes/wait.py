@@ -62,7 +62,7 @@ def wait(
     on_timeout: Literal["fail", "go_on"] = "fail",
     name: str | None = None,
 ) -> Node[S]:
-    """Waits for events. One that came early, within its ``keep``, counts as well; the same one never counts twice.
+    """Waits for events. One that came early, within its ``keep``, counts as one that comes later.
 
     - success: all (or any) of the events are there; their bodies are in the state.
     - business no: cannot happen.
@@ -71,7 +71,12 @@ def wait(
       ``on_timeout="go_on"`` the flow goes on without.
     - cancel: it ends at once; the events that come later are not for it.
     - undo: there is nothing to undo.
-    - a ``key`` that raises, or a body that does not fit the model, puts the instance into ``attention``.
+    - an event is used by one place of an instance: the one that has waited longest. Two that wait for the same event
+      and key need two events, whether these come before or after they begin to wait.
+    - a wait that ends otherwise has not used what it got, and one for any of its events only the one that ended it:
+      what is left is for the instance's next wait.
+    - a ``key`` that raises, a body that does not fit the model, or no room for one more who waits for that event and
+      key puts the instance into ``attention``.
 
     Args:
         expected: made by ``expect``; one or more.

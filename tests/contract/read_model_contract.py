@@ -175,7 +175,8 @@ class ReadModelContract:
         assert list(await read_model.history("order-checkout/A-1", after=5, limit=9)) == list(rows[2:])
 
     async def test_helpers_come_back_as_they_were(self, read_model: ReadModel) -> None:
-        kept = KeptEvent(id="e", body={"n": 1, "note": "ü €"}, until_ms=9, taken_by=("a/1",))
+        taker = Watcher(by="a/1", place="wait", index=0)
+        kept = KeptEvent(id="e", body={"n": 1, "note": "ü €"}, until_ms=9, taken_by=(taker,))
         watcher = Watcher(by="a/2", place="paid", index=0)
         box = Mailbox(id="@mailbox/paid/k/1", event="paid", key="k/1", watchers=(watcher,), kept=(kept,))
         rules = (Rule(when={"country": {"in": ["CH"]}}, to="customs"),)

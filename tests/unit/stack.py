@@ -67,6 +67,7 @@ async def stack(
     registry: Registry | None = None,
     deployed: Registry | None = None,
     tracing: Tracing | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Stack]:
     """``deployed``: what the engine knows, where that is not what the client knows."""
     clock, topics = SystemClock(), Topics("t")
@@ -92,7 +93,7 @@ async def stack(
                 registry=deployed or registry,
                 topics=topics,
                 partitions=PARTITIONS,
-                limits=Limits(),
+                limits=limits or Limits(),
                 tracing=tracing,
                 metrics=Metrics(),
                 max_value_bytes=log.max_value_bytes,

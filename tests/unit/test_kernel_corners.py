@@ -101,13 +101,16 @@ def test_an_event_that_is_brought_again_bears_another_id() -> None:
     entity = decide_helper(None, arrival(event)).entity
     ids = []
     for number in "12":
-        watch = Watch(id=f"w{number}", instance=box, by="talk/k", place="wait", index=0, again=True)
+        watch = Watch(id=f"w{number}", instance=box, by="talk/k", place="wait", index=0)
         answer = decide_helper(entity, arrival(watch))
         ids += [action.message.id for action in answer.actions if isinstance(action, Tell)]
         entity = answer.entity
     assert isinstance(entity, Mailbox)
     assert len(ids) == len(set(ids)) == 2
-    assert decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place="wait"))).entity is not None
+    assert (
+        decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place="wait", index=0))).entity
+        is not None
+    )
 
 
 def test_a_child_whose_definition_is_not_deployed_here_waits_for_it() -> None:

@@ -1,25 +1,28 @@
-"""What the docstrings of nodes that wait for others than workers say, and of process managers, row by row."""
+"""What the docstrings of nodes that wait for others than workers say, row by row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import CauseKind, Document, StepStatus
-from sagaline.orchestrator.messages.entities import EventCame, Published, mailbox_id
+from sagaline.orchestrator.messages.entities import mailbox_id
+from sagaline.orchestrator.messages.helpers import KeptEvent, Mailbox
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Event, Node, Saga, pivot
-from sagaline.sagas.nodes import Escalation, ask, each, emit, expect, run, sleep, wait
-from sagaline.sagas.process_manager import Next, ProcessManager
+from sagaline.sagas.nodes import Escalation, ask, each, emit, expect, parallel, run, sleep, wait
 
 from .kernel_nodes import HOUR, Paid, Talk, flow_of, leg, paid, redeployed
 from .promises import shows
-from .test_node_promises import FAILURES, KINDS, failing, kind_of, names, waiting
+from .test_node_promises import FAILURES, failing, kind_of, names, waiting
 
 other = Event("other", Paid)
+HOUR_MS = 3_600_000
 
 
 def broken(s: Talk) -> str:
@@ -27,6 +30,12 @@ def broken(s: Talk) -> str:
 
 
 # -- wait ------------------------------------------------------------------------------------------------------------
+
+
+class Twice(Talk):
+    """What a saga knows that is paid twice."""
+
+    late: Paid | None = None
 
 
 def key(s: Talk) -> str:
@@ -59,6 +68,41 @@ def test_an_event_that_came_early_counts_once() -> None:
     early = Scene.start(twice).comes(paid, Paid(amount=1), key="k").ok("first")
     assert early.step("wait-paid") is StepStatus.DONE
     assert early.step("again") is StepStatus.OPEN
+
+
+@shows("wait", "an event is used by one place of an instance")
+@pytest.mark.parametrize("early", [0, 1, 2])
+def test_two_branches_that_wait_for_one_event_need_two_whenever_they_come(early: int) -> None:
+    """None, one or both of them before the waits begin."""
+    one, two = (wait(expect(paid, key=key, into=into), timeout=HOUR, name=into) for into in ("paid", "late"))
+    scene = Scene.start(Saga("talk", Twice, flow=[leg("first", model=Twice), parallel(one, two)]))
+    for number in range(early):
+        scene = scene.comes(paid, Paid(amount=number), key="k")
+    scene = scene.ok("first")
+    for number in range(early, 2):
+        assert scene.status == "running"
+        scene = scene.comes(paid, Paid(amount=number), key="k")
+    assert (scene.status, scene.state.paid, scene.state.late) == ("completed", Paid(amount=0), Paid(amount=1))
+
+
+@shows("wait", "a wait that ends otherwise has not used what it got")
+@pytest.mark.parametrize("early", [(), (paid,), (other,), (paid, other), (other, paid)])
+def test_a_wait_for_any_uses_the_event_that_ends_it_and_leaves_the_other_to_the_next_wait(
+    early: Sequence[Event[Paid]],
+) -> None:
+    """Whichever came before it began."""
+    first = wait(expect(paid, key=key), expect(other, key=key), timeout=HOUR, need="any", name="any")
+    flow = flow_of(leg("first"), first, *(wait(expect(each, key=key), timeout=HOUR) for each in (paid, other)))
+    scene = Scene.start(flow)
+    for event in early:
+        scene = scene.comes(event, Paid(amount=1), key="k")
+    scene = scene.ok("first")
+    for event in (event for event in (paid, other) if event not in early):
+        scene = scene.comes(event, Paid(amount=1), key="k")
+    assert scene.status == "running"
+    (index,) = scene.document.steps["any"].memo["got"]
+    used = (paid, other)[index]
+    assert scene.comes(used, Paid(amount=2), key="k").status == "completed"
 
 
 @shows("wait", "timeout", "undo", "business no", "exhaustion")
@@ -135,6 +179,20 @@ def test_an_event_that_is_out_is_not_taken_back() -> None:
     for turned, undone in ((scene.no("last"), ["first"]), (scene.cancel().ok("last"), ["last", "first"])):
         ended = turned.settle()
         assert (ended.status, names(ended), len(ended.published)) == ("compensated", undone, 1)
+
+
+@shows("emit", "an event that nobody waits for")
+def test_an_event_that_cannot_be_kept_is_published_all_the_same() -> None:
+    box, limits = mailbox_id("paid", "k"), Limits()
+    kept = tuple(KeptEvent(id=f"e{n}", body={"amount": n}, until_ms=HOUR_MS) for n in range(limits.events_max))
+    before = awaiting(leg("second"))
+    full = replace(
+        before, entities={**before.entities, box: Mailbox(id=box, event="paid", key="k", revision=1, kept=kept)}
+    )
+    flow = flow_of(leg("first"), leg("second"), emit(paid, lambda s: Paid(amount=9), key=lambda s: "k"))
+    done = redeployed(full, flow).ok("second")
+    assert (done.status, [each.body for each in done.published]) == ("completed", [{"amount": 9}])
+    assert done.entities[box] == full.entities[box]
 
 
 @shows("emit", "a function that raises")
@@ -399,97 +457,3 @@ def test_past_the_pivot_a_retry_begins_again_what_failed_as_another_instance() -
 def test_parts_that_cannot_be_told_stand_in_attention() -> None:
     raised = parts(3, broken=True)
     assert (raised.status, kind_of(raised)) == ("attention", CauseKind.CODE)
-
-
-# -- process managers ------------------------------------------------------------------------------------------------
-
-
-def managing(*, with_failed: bool = False, broken: bool = False) -> Scene:
-    """Started by ``paid``: step a, then step b; ``other`` is for phase two, the timer ends it."""
-    a, b = leg("a"), leg("b")
-    pm = ProcessManager("talk", Talk, steps=[a, b])
-
-    @pm.starts_on(paid, key=lambda e: "k")
-    def begin(e: Paid) -> Next[Talk]:
-        return Next("one", Talk(n=e.amount), do=[a], timers={"late": HOUR})
-
-    @pm.on_done(a)
-    def then(s: Talk) -> Next[Talk]:
-        return Next("two", Talk(n=s.n // (0 if broken else 1)), do=[b])
-
-    @pm.on_done(b)
-    def end(s: Talk) -> Next[Talk]:
-        return Next("three")
-
-    @pm.on(other, key=lambda e: "k", when="three")
-    def closed(s: Talk, e: Paid) -> Next[Talk]:
-        return Next.complete(Talk(n=s.n + e.amount))
-
-    @pm.on_timer("late")
-    def give_up(s: Talk) -> Next[Talk]:
-        return Next.fail("too late")
-
-    if with_failed:
-
-        @pm.on_failed(b, when="two")
-        def without(s: Talk) -> Next[Talk]:
-            return Next("three")
-
-    return Scene.of(pm).comes(paid, Paid(amount=5), key="k")
-
-
-@shows("ProcessManager", "success")
-def test_a_process_goes_from_phase_to_phase_and_completes_when_no_step_is_under_way() -> None:
-    done = managing().ok("a").ok("b").comes(other, Paid(amount=1), key="k")
-    assert (done.status, done.state.n) == ("completed", 6)
-
-
-@shows("ProcessManager", "an event that no handler takes in the present phase")
-def test_an_event_waits_for_the_phase_that_takes_it() -> None:
-    early = managing().comes(other, Paid(amount=1), key="k").ok("a")
-    assert early.status == "running"
-    assert early.ok("b").status == "completed"
-
-
-@shows("ProcessManager", "business no", "exhaustion", "timeout")
-@FAILURES
-def test_a_step_that_fails_is_for_its_handler_and_without_one_the_process_fails(how: str) -> None:
-    handled = failing(managing(with_failed=True).ok("a"), "b", how)
-    assert handled.status == "running"
-    failed = failing(managing().ok("a"), "b", how)
-    assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
-    late = handled.advance(HOUR).settle()
-    assert late.status == "compensated"
-    assert names(late) == (["a"] if how == "no" else ["b", "a"])
-
-
-@shows("ProcessManager", "timeout")
-def test_a_timer_is_for_its_handler() -> None:
-    late = managing().ok("a").ok("b").advance(HOUR)
-    assert late.document.cause is not None
-    assert late.document.cause.message == "too late"
-
-
-@shows("ProcessManager", "cancel", "undo")
-def test_a_cancelled_process_calls_no_handler_and_undoes_in_reverse_order() -> None:
-    cancelled = managing().ok("a").cancel().comes(other, Paid(amount=1), key="k").ok("b").settle()
-    assert (cancelled.status, names(cancelled)) == ("compensated", ["b", "a"])
-    assert cancelled.state.n == 5
-
-
-@shows("ProcessManager", "an event of the same id is taken once")
-def test_an_event_that_comes_twice_is_taken_once() -> None:
-    box = mailbox_id("other", "k")
-    event = Published(id="e", instance=box, event="other", key="k", body={"amount": 1}, keep_ms=1_000)
-    came = EventCame(id="m", instance="talk/k", place="", index=0, event="other", event_id="e", body={"amount": 1})
-    twice = managing().play(event).play(event).play(came)
-    assert twice.document.managed is not None
-    assert [each.event_id for each in twice.document.managed.early] == ["e"]
-
-
-@shows("ProcessManager", "a handler that raises")
-def test_a_handler_that_raises_is_called_again_after_a_mended_deploy() -> None:
-    raised = managing(broken=True).ok("a")
-    assert (raised.status, kind_of(raised)) == ("attention", CauseKind.CODE)
-    mended = redeployed(raised, managing().definition).retry()
-    assert waiting(mended) == ["b"]

@@ -112,7 +112,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.LATE_REPLY: "only the first reply to the newest attempt is applied (G8)",
     Law.BLAMED: "no code is blamed but that which raised (G6)",
     Law.LOCKED: "a lock has one holder, an instance with all its places, and is handed on in order of arrival",
-    Law.MAILED: "an event reaches everybody who waits for it or begins to within its keep, and each once",
+    Law.MAILED: "within its keep an event reaches one place of each instance that waits for it: the first to wait",
     Law.ROUTED: "an instance goes where the rules say, of the version that it names",
     Law.HANDED_ON: "a worker's position passes a command only when its answer is durable, or nobody waits (G3)",
     Law.TIME: "the time of decisions never goes back on a partition (G7)",

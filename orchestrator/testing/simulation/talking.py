@@ -5,7 +5,9 @@ Each follows the history of a helper with a small model of its own, and looks wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from ...kernel.places import name_of
 from ...messages.entities import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
@@ -14,6 +16,9 @@ from ...messages.values import JsonObject
 from .witness import Decided, Evidence
 
 __all__ = ["locked", "mailed", "routed"]
+
+_Who: TypeAlias = tuple[str, str, int]
+"""Who waits: the instance, its place, and which of the place's events it is."""
 
 
 def locked(found: Evidence) -> Iterator[str]:
@@ -52,56 +57,62 @@ def _follow_lock(id: str, history: Sequence[Decided], told: set[str]) -> Iterato
 
 
 def mailed(found: Evidence) -> Iterator[str]:
-    """An event reaches everybody who waits for it or begins to within its ``keep``, and each of them once."""
-    came: dict[tuple[str, str, int], list[str]] = {}
+    """An event reaches every instance that waits for it or begins to within its ``keep``: the place of it that waits
+    longest, and that one alone unless it ends without using it.
+    """
+    came: Counter[tuple[_Who, str]] = Counter()
     for instance, history in found.history.items():
-        for decided in history:
-            message = decided.record.message
+        for message in (decided.record.message for decided in history):
             if isinstance(message, EventCame):
-                came.setdefault((instance, message.place, message.index), []).append(message.event_id)
+                came[(instance, message.place, message.index), message.event_id] += 1
+    due: Counter[tuple[_Who, str]] = Counter()
     for id, history in found.history.items():
         if id.startswith("@mailbox/"):
-            yield from _follow_box(id, history, came, set(found.told))
+            due.update(_follow_box(history))
+    for who, event in due.keys() | came.keys():
+        managed = who[1] == ""  # a process manager's: it gets every event, and keeps it itself
+        if came[who, event] > due[who, event] and not managed:
+            yield f"{who} is brought event {event} {came[who, event]} times, and should be {due[who, event]} times"
+        if came[who, event] < due[who, event] and who[0] in found.documents:
+            yield f"{who} waits for event {event} and never gets it"
     for document in found.documents.values():
         seen = document.managed.seen if document.managed else ()
         if len(set(seen)) < len(seen):
             yield f"{document.id} has taken an event twice: {', '.join(seen)}"
 
 
-def _follow_box(
-    id: str, history: Sequence[Decided], came: dict[tuple[str, str, int], list[str]], told: set[str]
-) -> Iterator[str]:
-    kept: dict[str, int] = {}
-    taken: set[tuple[str, str]] = set()
-    watching: list[tuple[str, str, int]] = []
+def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
+    """What a mailbox must bring: the first event that an instance has not had, to the place that waits longest."""
+    until: dict[str, int] = {}
+    taken: dict[tuple[str, str], _Who] = {}
+    watching: list[_Who] = []
     for decided in history:
         message, now_ms = decided.record.message, decided.record.at_ms
         if decided.record.outcome is not Outcome.APPLIED:
             continue
         if isinstance(message, Published):
-            if kept.get(message.id, 0) > now_ms:
-                yield f"{id}: event {message.id} is taken again within its keep"
-            kept[message.id] = now_ms + message.keep_ms
-            for who in watching:
-                taken.add((who[0], message.id))
-                if message.id not in came.get(who, ()):
-                    yield f"{id}: {who} waits for event {message.id} and never gets it"
-            watching = []
+            until.pop(message.id, None)
+            until[message.id] = now_ms + message.keep_ms
+            taken = {which: who for which, who in taken.items() if which[1] != message.id}
         elif isinstance(message, Watch):
-            early = [event for event, until_ms in kept.items() if until_ms > now_ms]
-            fresh = [event for event in early if message.again or (message.by, event) not in taken]
-            if f"{message.id}/event" in told:
-                taken.update((message.by, event) for event in kept if event in came.get(_who(message), ()))
-            elif fresh:
-                yield f"{id}: {_who(message)} begins to wait and does not get {fresh[0]}, which came early"
-            else:
-                watching.append(_who(message))
+            who = message.by, message.place, message.index
+            watching.append(who)
+            had = [event for event in until if taken.get((who[0], event)) == who and until[event] > now_ms]
+            fresh = [event for event in until if (who[0], event) not in taken and until[event] > now_ms]
+            if had and not fresh:  # it begins anew: what was brought there before was not used
+                watching.remove(who)
+                yield who, had[-1]
         elif isinstance(message, Unwatch):
-            watching = [who for who in watching if who[:2] != (message.by, message.place)]
-
-
-def _who(watch: Watch) -> tuple[str, str, int]:
-    return watch.by, watch.place, watch.index
+            gone = message.by, message.place, message.index
+            watching = [who for who in watching if who != gone]
+            taken = {which: who for which, who in taken.items() if who != gone}
+        for who in list(watching):
+            live = (event for event, until_ms in until.items() if until_ms > now_ms and (who[0], event) not in taken)
+            event = next(live, None)
+            if event is not None:
+                taken[who[0], event] = who
+                watching.remove(who)
+                yield who, event
 
 
 def routed(found: Evidence) -> Iterator[str]:

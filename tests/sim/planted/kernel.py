@@ -262,8 +262,8 @@ KERNEL = (
     slip(
         "keep no early event",
         "orchestrator/kernel/mailbox.py",
-        "kept=(*kept, event)",
-        "kept=kept",
+        "_with_room((*live, event), limits)",
+        "_with_room(live, limits)",
         "mailed",
     ),
     slip(
@@ -276,8 +276,22 @@ KERNEL = (
     slip(
         "bring an event to the first who waits only",
         "orchestrator/kernel/mailbox.py",
-        "in enumerate((*box.watchers, *always), start=1)",
-        "in enumerate((*box.watchers[:1], *always), start=1)",
+        "in enumerate(takers, start=1)",
+        "in enumerate((*takers[:1], *always), start=1)",
+        "mailed",
+    ),
+    slip(
+        "bring an instance an event that it has used",
+        "orchestrator/kernel/mailbox.py",
+        "if all(each.by != cause.by for each in event.taken_by)]",
+        "if cause.by]",
+        "mailed",
+    ),
+    slip(
+        "count an event as used that came too late for its place",
+        "orchestrator/kernel/mailbox.py",
+        "taken_by=tuple(each for each in event.taken_by if each != gone)",
+        "taken_by=event.taken_by",
         "mailed",
     ),
     slip(

@@ -42,7 +42,7 @@ class Size(NamedTuple):
     seconds: float
 
 
-SHORT = Size(hostile=2_000, good=100, seconds=40)
+SHORT = Size(hostile=2_000, good=100, seconds=150)
 LONG = Size(hostile=100_000, good=10_000, seconds=3_000)
 
 
@@ -181,7 +181,7 @@ async def play(bootstrap: str, folder: Path, size: Size) -> None:
     assert sum(books.charges for books in ledger.orders().values()) == size.good
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_good_orders_end_among_hostile_records_and_every_bad_one_is_found(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from sagaline.orchestrator.codec.commands import ReplyTo, encode_command
 from sagaline.orchestrator.codec.inputs import decode_input
 from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from sagaline.orchestrator.messages.outputs import SendCommand
+from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record, Tail
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.tracing import Tracing
@@ -49,6 +50,22 @@ pack = Contract("pack", Pack, Packed, queue="packing")
 unpack = Contract("unpack", Unpack, Unpacked, queue="packing")
 audit = Contract("audit", Pack, Packed, queue="auditing")
 QUEUES = ("auditing", "packing")
+
+
+class Ahead:
+    """A clock that goes ahead of the system's by so much, or behind it."""
+
+    def __init__(self, by: timedelta) -> None:
+        self._by_ms, self._system = round(by.total_seconds() * 1000), SystemClock()
+
+    def now_ms(self) -> int:
+        return self._system.now_ms() + self._by_ms
+
+    def monotonic(self) -> float:
+        return self._system.monotonic()
+
+    def new_id(self) -> str:
+        return self._system.new_id()
 
 
 class WorkerWorld:
@@ -138,9 +155,11 @@ class WorkerWorld:
         return found
 
     @asynccontextmanager
-    async def running(self, worker: Worker, tracing: Tracing | None = None) -> AsyncIterator[WorkerRuntime]:
+    async def running(
+        self, worker: Worker, tracing: Tracing | None = None, *, clock: Clock | None = None
+    ) -> AsyncIterator[WorkerRuntime]:
         """A worker until the end of the block; it is stopped in good order, and its errors are raised."""
-        runtime = WorkerRuntime(worker, self.log, self.topics, self.clock, tracing)
+        runtime = WorkerRuntime(worker, self.log, self.topics, clock or self.clock, tracing)
         run = asyncio.create_task(runtime.run())
         try:
             await first_of(runtime.started.wait(), run)

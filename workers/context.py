@@ -51,7 +51,11 @@ class Context:
 
     @property
     def deadline_ms(self) -> int | None:
-        """Milliseconds since epoch after which nobody waits for the answer; the handler is cancelled then."""
+        """Milliseconds since epoch, by the engine's clock, after which nobody waits for the answer.
+
+        The handler is cancelled when the span that was written with its command is over, whatever this host's clock
+        says.
+        """
         return self._command.deadline_ms
 
     @property

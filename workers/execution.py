@@ -2,7 +2,9 @@
 
 - A reply of the declared type is Completed, ``Rejected`` is Refused, everything else that happens is Failed.
 - After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
-  cancelled, and nothing is answered. ``handler_timeout`` passed earlier is a failure like any other.
+  cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
+- How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
+  or its deadline has passed here by more than clocks may differ.
 - SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed.
 - No payload is logged; a validation error names fields, not their values.
 """
@@ -10,16 +12,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from typing import Final
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import SpanKind, Tracing
 from ..sagas import Rejected
+from ..sagas.policy import to_ms
 from .context import Context
 from .errors import WorkerCrashed
 from .work import Work
@@ -39,22 +44,22 @@ class Execution:
     def __init__(self, worker: Worker, clock: Clock, tracing: Tracing) -> None:
         self._worker, self._clock, self._tracing = worker, clock, tracing
         self._timeout_seconds = worker.handler_timeout.total_seconds()
+        self._skew_ms = to_ms(worker.clock_skew)
 
-    async def run(self, work: Work) -> Reply | None:
-        """The reply to a command; None: nobody waits for one.
+    async def run(self, work: Work) -> Reply:
+        """The reply to a command. ``work.late``: its deadline passed before it was done.
 
         Raises:
             WorkerCrashed: the handler ended the process.
         """
         command, handler = work.command, work.handler
-        seconds, late = self._timeout_seconds, False
-        if command.deadline_ms is not None:
-            left = (command.deadline_ms - self._clock.now_ms()) / 1000
-            if left <= 0:
-                return None
-            if left <= seconds:
-                seconds, late = left, True
         self._begin(work)
+        if (why := self._too_late(command)) is not None:
+            return self._is_late(work, f"{why}; nothing was done")
+        left = self._seconds_left(work)
+        if left <= 0:
+            return self._is_late(work, "its deadline passed while it waited for its turn; nothing was done")
+        seconds = min(left, self._timeout_seconds)
         if handler is None:
             return failed(
                 work,
@@ -68,9 +73,31 @@ class Execution:
         try:
             return await self._call(work, handler, model, seconds)
         except _TookTooLong:
-            if late:
-                return None
+            if left <= self._timeout_seconds:
+                return self._is_late(work, f"the handler was cancelled after {seconds:g} s, at the command's deadline")
             return failed(work, f"the handler was cancelled after {seconds:g} s (handler_timeout of {self._worker!r})")
+
+    def _too_late(self, command: Command) -> str | None:
+        """Why the deadline has passed for certain, although clocks may differ; None: it may not have."""
+        if command.deadline_ms is None:
+            return None
+        late_ms = self._clock.now_ms() - command.deadline_ms
+        if late_ms <= self._skew_ms:
+            return None
+        return (
+            f"the command came {late_ms / 1000:g} s after its deadline by the clock of {self._worker!r}, more than "
+            f"clocks may differ (clock_skew, {self._skew_ms / 1000:g} s)"
+        )
+
+    def _seconds_left(self, work: Work) -> float:
+        """How much of the span that was written with a command is left since it came."""
+        span_ms = work.command.span_ms
+        return math.inf if span_ms is None else span_ms / 1000 - (self._clock.monotonic() - work.came)
+
+    def _is_late(self, work: Work, error: str) -> Failed:
+        work.late = True
+        _logger.warning("worker.command.late", contract=work.name, attempt=work.command.attempt, reason=error)
+        return failed(work, error)
 
     async def _call(self, work: Work, handler: Handler, model: BaseModel, seconds: float) -> Reply:
         context = work.context

@@ -27,6 +27,7 @@ from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record
 from ..orchestrator.ports.topics import Topics
+from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
 from .effects import Effects, Wanted
@@ -57,8 +58,8 @@ class Counts:
     completed: int = 0
     refused: int = 0
     failed: int = 0
-    unanswered: int = 0
-    """Came or lasted past their deadline: nobody waits."""
+    late: int = 0
+    """Of the failed: their deadline passed before they were done."""
     dead: int = 0
 
 
@@ -71,14 +72,24 @@ class WorkerRuntime:
         topics: the names of the namespace; its queues and dead letter topic exist.
         clock: for deadlines.
         tracing: one span per handled command.
+        metrics: ``commands.late`` counts what came or was done too late.
 
     Raises:
         DefinitionError: the worker handles nothing.
     """
 
-    def __init__(self, worker: Worker, log: Log, topics: Topics, clock: Clock, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        log: Log,
+        topics: Topics,
+        clock: Clock,
+        tracing: Tracing | None = None,
+        *,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._worker, self._log, self._topics, self._clock = worker, log, topics, clock
-        self._queues = worker.queues
+        self._queues, self._metrics = worker.queues, metrics or Metrics()
         self._source = f"/{topics.namespace}/workers/{worker.name}"
         self._execution = Execution(worker, clock, tracing or Tracing())
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
@@ -189,7 +200,7 @@ class WorkerRuntime:
             outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
             self._appends.put(Answer(record, mark, outgoing, None))
             return
-        self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract)))
+        self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract), self._clock.monotonic()))
 
     async def _handle(self, work: Work) -> None:
         """Runs in a lane."""
@@ -197,9 +208,10 @@ class WorkerRuntime:
             self._drop(work)
             return
         reply = await self._execution.run(work)
-        if reply is None:
-            self._unanswered(work)
-        elif isinstance(reply, Completed) and self._applies is not None:
+        if work.late:
+            self.counts.late += 1
+            self._metrics.add("commands.late")
+        if isinstance(reply, Completed) and self._applies is not None:
             outgoing, sent = self._encode(work, reply)
             if isinstance(sent, Completed):
                 self._applies.put(Wanted(work, sent, outgoing.value or b""))
@@ -214,7 +226,7 @@ class WorkerRuntime:
     def _append(self, work: Work, outgoing: Outgoing, reply: Reply) -> None:
         onward = None
         if work.command.slip is not None and isinstance(reply, Completed):
-            found = self._forwarding.next(work, reply, self._clock.now_ms())
+            found = self._forwarding.next(work, reply, self._written_ms(work))
             if found is not None:
                 reply, onward = found
                 outgoing, _ = self._encode(work, reply)
@@ -222,6 +234,12 @@ class WorkerRuntime:
             work.span.end(reply.error if isinstance(reply, Failed) else None)
         self._by_key.release(work)
         self._appends.put(Answer(work.record, work.mark, outgoing, reply, onward))
+
+    def _written_ms(self, work: Work) -> int:
+        """The time by the clock that the slip's deadlines were set by: when its command was written, and since then."""
+        if work.command.written_ms is None:
+            return self._clock.now_ms()
+        return work.command.written_ms + round((self._clock.monotonic() - work.came) * 1000)
 
     def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
         """The record of a reply; one that the log would not take becomes a failure that says so."""
@@ -240,14 +258,6 @@ class WorkerRuntime:
             )
             outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
         return outgoing, reply
-
-    def _unanswered(self, work: Work) -> None:
-        self.counts.unanswered += 1
-        if work.span is not None:
-            work.span.end("nobody waits any more")
-        self._by_key.release(work)
-        work.mark.finish()
-        self._closed()
 
     def _answered(self, answer: Answer) -> None:
         match answer.reply:

@@ -19,10 +19,12 @@ NOTHING_FOUND = Found()
 class Work:
     """A decoded command, its record, and what is known about it so far."""
 
-    __slots__ = ("command", "context", "found", "handler", "key", "mark", "record", "reruns", "span")
+    __slots__ = ("came", "command", "context", "found", "handler", "key", "late", "mark", "record", "reruns", "span")
 
-    def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None) -> None:
+    def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None, came: float) -> None:
         self.record, self.mark, self.command, self.handler = record, mark, command, handler
+        self.came, self.late = came, False
+        """When it was polled, by the monotonic clock; whether its deadline passed before its handler was done."""
         self.key: object = record.key if record.key is not None else (record.topic, record.partition)
         """Commands of one key are handled one after the other, in order of arrival."""
         self.found = NOTHING_FOUND

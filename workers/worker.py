@@ -41,6 +41,8 @@ class Worker:
         concurrency: how many handlers run at a time in one process, 1 or more.
         handler_timeout: longest run of a handler, also when its command's deadline is later.
         grace: how long a stopping worker waits for running handlers before it cancels them.
+        clock_skew: by how much this host's clock may differ from the engines': a command whose deadline passed longer
+            ago is not begun. Small spans skip more of what nobody waits for after a standstill, and need good clocks.
 
     Raises:
         DefinitionError: a name or number out of its range.
@@ -54,14 +56,17 @@ class Worker:
         concurrency: int = 64,
         handler_timeout: timedelta = timedelta(minutes=5),
         grace: timedelta = timedelta(seconds=10),
+        clock_skew: timedelta = timedelta(minutes=5),
     ) -> None:
         check_name("worker", name)
         if concurrency < 1:
             raise DefinitionError(f"worker {name!r}: concurrency is {concurrency}; give 1 or more")
-        if handler_timeout <= timedelta(0) or grace < timedelta(0):
-            raise DefinitionError(f"worker {name!r}: handler_timeout must be positive and grace not negative")
+        if handler_timeout <= timedelta(0) or grace < timedelta(0) or clock_skew < timedelta(0):
+            raise DefinitionError(
+                f"worker {name!r}: handler_timeout must be positive, grace and clock_skew not negative"
+            )
         self.name, self.inbox, self.concurrency = name, inbox, concurrency
-        self.handler_timeout, self.grace = handler_timeout, grace
+        self.handler_timeout, self.grace, self.clock_skew = handler_timeout, grace, clock_skew
         self._handlers: dict[str, Handler] = {}
 
     def __repr__(self) -> str:

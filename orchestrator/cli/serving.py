@@ -64,7 +64,10 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
-        runtimes = [(w.name, WorkerRuntime(w, base.log, base.topics, base.clock, base.tracing)) for w in workers]
+        runtimes = [
+            (w.name, WorkerRuntime(w, base.log, base.topics, base.clock, base.tracing, metrics=base.metrics))
+            for w in workers
+        ]
         working = workers_running(runtimes, grace_seconds=longest_grace(workers))
         parts += await stack.enter_async_context(working)
         address = None

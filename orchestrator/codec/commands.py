@@ -10,7 +10,7 @@ from ..messages.outputs import SendCommand
 from ..messages.slips import Slip
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, check_envelope, envelope, header_map, required, sound, text, trace_context
+from .wire import BadRecord, check_envelope, envelope, header_map, required, sound, text, trace_context, written_ms
 
 __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
 
@@ -30,7 +30,8 @@ class ReplyTo:
 class Command:
     """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given.
 
-    ``slip``: where the worker sends it on to.
+    ``written_ms``: when it was written, by the clock that ``deadline_ms`` was set by; None: not told. ``slip``: where
+    the worker sends it on to.
     """
 
     id: str
@@ -41,9 +42,17 @@ class Command:
     attempt: int
     payload: bytes
     reply_to: ReplyTo
+    written_ms: int | None = None
     deadline_ms: int | None = None
     slip: Slip | None = None
     traceparent: str | None = None
+
+    @property
+    def span_ms(self) -> int | None:
+        """How long after it was written somebody waits for its answer, by one clock; None: not known."""
+        if self.deadline_ms is None or self.written_ms is None:
+            return None
+        return self.deadline_ms - self.written_ms
 
 
 def encode_command(
@@ -97,6 +106,7 @@ def decode_command(record: Record) -> Command:
             topic=required(headers, "ce_replytopic"),
             partition=_number("ce_replypartition", required(headers, "ce_replypartition")),
         ),
+        written_ms=written_ms(headers),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
         slip=_slip(headers.get("ce_slip")),
         traceparent=trace_context(headers),

@@ -30,6 +30,7 @@ __all__ = [
     "text",
     "too_deep",
     "trace_context",
+    "written_ms",
 ]
 
 BODY_DEPTH_MAX = 64
@@ -158,6 +159,15 @@ def envelope(
 def _time(now_ms: int) -> bytes:
     """RFC 3339 with milliseconds; the records of a batch share one time."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds").encode()
+
+
+def written_ms(headers: dict[str, bytes]) -> int | None:
+    """When a record was written, by its writer's clock; None: that is missing or no time, which harms nobody."""
+    try:
+        written = datetime.fromisoformat(headers["ce_time"].decode())
+        return round((written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def header_map(headers: Headers) -> dict[str, bytes]:

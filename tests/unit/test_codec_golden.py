@@ -187,6 +187,7 @@ def test_a_command_reads_as_it_was_written() -> None:
         attempt=3,
         payload=b'{"order_id":"A-1"}',
         reply_to=ReplyTo(topic="sagaline.inputs", partition=3),
+        written_ms=NOW_MS,
         deadline_ms=NOW_MS + 60_000,
         traceparent=TRACE,
     )

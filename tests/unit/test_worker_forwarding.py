@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sagaline.orchestrator.ports.log import Outgoing, Record
 from sagaline.sagas import Rejected
 from sagaline.workers import Context, SqliteInbox, Worker
 
-from ..worker_world import MINUTE_MS, Pack, Packed, WorkerWorld, pack, worker_world
+from ..worker_world import MINUTE_MS, Ahead, Pack, Packed, WorkerWorld, pack, worker_world
 
 DUE_MS = 99_999_999_999_999
 
@@ -80,6 +81,16 @@ async def test_the_next_command_is_made_of_what_the_slip_carries(world: WorkerWo
     assert command.slip is not None
     assert command.slip.variables == {"order": {"sku": "lamp"}, "packed": {"parcel": "P-1"}}
     assert [each.place for each in command.slip.ahead] == ["again"]
+
+
+@pytest.mark.parametrize("seconds", [-240, 240])
+async def test_what_is_sent_on_is_dated_by_the_clock_that_set_its_deadline(world: WorkerWorld, seconds: int) -> None:
+    """Otherwise the next worker could not tell the span that is left for it."""
+    async with world.running(packer(), clock=Ahead(timedelta(seconds=seconds))):
+        await world.ask(with_slip(world, audit_stop({})))
+    (command,) = await sent_on(world)
+    assert command.written_ms is not None
+    assert abs(command.written_ms - world.clock.now_ms()) < 20_000
 
 
 async def test_a_command_that_comes_twice_is_sent_on_twice_with_one_id(world: WorkerWorld, tmp_path: Path) -> None:

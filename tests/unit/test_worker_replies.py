@@ -11,7 +11,7 @@ import pytest
 
 from sagaline.orchestrator.codec.commands import ReplyTo
 from sagaline.orchestrator.errors import TopicMismatch
-from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.sagas import Rejected
@@ -163,25 +163,6 @@ async def test_a_reply_that_has_nowhere_to_go_is_a_dead_letter_and_harms_nobody(
     letters = await world.all_of(world.topics.dead)
     assert {letter.key for letter in letters} == {b"order/lost", b"order/wide"}
     assert all(dict(letter.headers)["dead-reason"].startswith(b"its reply could not") for letter in letters)
-    assert await world.uncommitted() == []
-
-
-async def test_after_the_deadline_the_handler_is_not_begun_and_nobody_is_answered(world: WorkerWorld) -> None:
-    async with world.running(packer()) as runtime:
-        await world.send(world.command("order/late", payload=of("broken"), due_in_ms=-1), world.command("order/A"))
-        (reply,) = await world.replies(1)
-    assert reply.instance == "order/A"
-    assert (runtime.counts.unanswered, runtime.counts.failed) == (1, 0)
-    assert await world.uncommitted() == []
-
-
-async def test_a_silent_handler_is_cancelled_at_the_deadline_and_blocks_nobody_else(world: WorkerWorld) -> None:
-    async with world.running(packer()) as runtime:
-        await world.send(world.command("order/A", payload=of("silent"), due_in_ms=60))
-        undo = world.command("order/A", step="other")
-        replies: list[Reply] = await world.ask(undo, *(world.command(f"order/{i}") for i in range(5)))
-    assert [reply.instance for reply in replies][-1] == "order/A", "its own key waits, others do not"
-    assert runtime.counts.unanswered == 1
     assert await world.uncommitted() == []
 
 

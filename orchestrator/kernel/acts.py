@@ -102,7 +102,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
         document,
         status=Status.ABANDONED,
         revision=document.revision + 1,
-        updated_ms=now_ms,
+        updated_ms=document.touched_ms(now_ms),
         paused=False,
         restarting=None,
         timers={RETENTION: now_ms + retention_ms},

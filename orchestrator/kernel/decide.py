@@ -145,7 +145,8 @@ def _not_begun(document: Document, arrival: Arrival, why: str, limits: Limits) -
         return parked if kept is None else replace(parked, document=replace(kept, attention=attention))
     if document.attention is not None and document.attention.message == why:
         return Decision(document=document, outcome=Outcome.REFUSED, reason=why)
-    shown = replace(document, revision=document.revision + 1, updated_ms=arrival.now_ms, attention=attention)
+    at_ms = document.touched_ms(arrival.now_ms)
+    shown = replace(document, revision=document.revision + 1, updated_ms=at_ms, attention=attention)
     return Decision(document=shown, outcome=Outcome.DEFERRED, reason=why)
 
 
@@ -310,7 +311,11 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
     finished_ms = document.finished_ms if document.finished_ms is not None else now_ms
     again_ms = now_ms + max(1, timer.due_ms - finished_ms)
     kept = replace(
-        document, revision=document.revision + 1, updated_ms=now_ms, timers={RETENTION: again_ms}, finished_ms=now_ms
+        document,
+        revision=document.revision + 1,
+        updated_ms=document.touched_ms(now_ms),
+        timers={RETENTION: again_ms},
+        finished_ms=now_ms,
     )
     told = Tell(message=MayLeave(id=told_id(document, 1), instance=document.parent.root, child=document.id))
     return Decision(document=kept, outcome=Outcome.APPLIED, actions=(told,), reason="it asks whether it may leave")

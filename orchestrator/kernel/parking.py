@@ -51,7 +51,7 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
         document,
         status=Status.ATTENTION,
         revision=document.revision + 1,
-        updated_ms=now_ms,
+        updated_ms=document.touched_ms(now_ms),
         timers=timers,
         deferred=(*document.deferred, message),
         attention=attention,

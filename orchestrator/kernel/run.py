@@ -293,7 +293,7 @@ class Run:
             digest=old.digest,
             started_by=old.started_by,
             created_ms=old.created_ms,
-            updated_ms=self.now_ms,
+            updated_ms=old.touched_ms(self.now_ms),
             paused=self.paused,
             backward=self.backward,
             pivot_passed=self.pivot_passed,

@@ -55,7 +55,7 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
         document,
         status=Status.ATTENTION,
         revision=document.revision + 1,
-        updated_ms=arrival.now_ms,
+        updated_ms=document.touched_ms(arrival.now_ms),
         steps=steps,
         timers={},
         paused=False,

@@ -201,3 +201,7 @@ class Document:
     restarting: Restarting | None = None
     origin: Origin | None = None
     unbegun: bool = False
+
+    def touched_ms(self, now_ms: int) -> int:
+        """``updated_ms`` of the next revision: never less than this one's, although a clock may have been set back."""
+        return max(self.updated_ms, now_ms)

@@ -48,8 +48,8 @@ class BatchWork:
         return Position(self._offset, self._now_ms)
 
     def tell(self, now_ms: int) -> None:
-        """The wall clock for what is decided from here on; never less than before."""
-        self._now_ms = max(self._now_ms, now_ms)
+        """The wall clock for what is decided from here on. It may go back: order never comes from time."""
+        self._now_ms = now_ms
 
     def records(self, records: Iterable[Record]) -> None:
         """Decides what has arrived, in order."""

@@ -16,6 +16,7 @@ from ..errors import CorruptRecord, LogUnavailable, OwnershipLost
 from ..ports.clock import Clock
 from ..ports.log import Log, Membership, Owner
 from ..ports.topics import GROWN
+from .clocks import WatchedClock
 from .deciding import Deciding
 from .namespace import decided_before
 from .processor import Processor
@@ -42,7 +43,8 @@ class Engine:
     """Runs until cancelled; ``processing`` says which partitions are in its hands."""
 
     def __init__(self, log: Log, setup: Deciding, clock: Clock, *, group: str) -> None:
-        self._log, self._setup, self._clock, self._group = log, setup, clock, group
+        self._log, self._setup, self._group = log, setup, group
+        self._clock = WatchedClock(clock, setup.metrics, source=f"/{setup.topics.namespace}")
         self._seats: dict[int, _Seat] = {}
         self._moved = asyncio.Event()
 
@@ -54,6 +56,11 @@ class Engine:
             for partition, seat in self._seats.items()
             if seat.processor is not None and seat.processor.restored
         )
+
+    @property
+    def clock_alarm(self) -> str | None:
+        """In what this host's clock and those of others contradict each other now; None: in nothing that is known."""
+        return self._clock.alarm
 
     async def processes(self, count: int) -> None:
         """Returns once at least ``count`` partitions are being processed here; waits for ever otherwise."""

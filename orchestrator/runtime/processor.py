@@ -29,8 +29,8 @@ from ..kernel.migrating import must_migrate
 from ..kernel.parking import waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
-from ..ports.clock import Clock
 from ..ports.log import Owner, Record
+from .clocks import WatchedClock
 from .deciding import BatchWork, Deciding
 from .documents import Documents
 from .timers import TimerIndex
@@ -52,7 +52,7 @@ class Processor:
     ``restored`` is true once its documents are indexed and it decides. To end it: ``stop``, await ``idle``, cancel.
     """
 
-    def __init__(self, owner: Owner, setup: Deciding, clock: Clock, *, on_restored: Callable[[], None]) -> None:
+    def __init__(self, owner: Owner, setup: Deciding, clock: WatchedClock, *, on_restored: Callable[[], None]) -> None:
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._timers = TimerIndex()
         self._documents = Documents()
@@ -78,6 +78,7 @@ class Processor:
             OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
         """
         await self._restore()
+        self._clock.taken(self._owner.partition, self._owner.position)
         self.restored = True
         self._on_restored()
         try:
@@ -135,6 +136,8 @@ class Processor:
 
     def _decide(self, work: BatchWork, records: Sequence[Record]) -> None:
         work.tell(self._clock.now_ms())
+        if self._caught_up and len(records) < _BATCH_MAX:
+            self._clock.read(records)
         work.records(records)
         self._caught_up = self._caught_up or not records
 

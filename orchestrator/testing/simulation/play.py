@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +16,6 @@ from ....workers import WorkerCrashed, WorkerRuntime
 from ...errors import LogUnavailable, TransientError
 from ...kernel import Limits, Registry
 from ...messages.inputs import Start
-from ...ports.clock import Clock
 from ...ports.log import TopicPartition
 from ...ports.topics import Topics
 from ...runtime.deciding import Deciding
@@ -31,6 +29,7 @@ from ..memory_inbox import InboxStore
 from ..memory_log import MemoryLog
 from ..process import Process
 from .agenda import BAD, Errand, Request, agenda, as_record
+from .clocks import HostClocks
 from .invent import Invented, invent
 from .minds import LEDGER, Minds
 from .operator import Operator
@@ -41,6 +40,7 @@ from .witness import Around, Evidence, Window, evidence
 __all__ = ["PARTITIONS", "Play"]
 
 PARTITIONS: Final = 2
+_HOSTS: Final = ("engine-0", "engine-1", "workers-0", "workers-1")
 HEALED_SECONDS: Final = 300.0
 """Of virtual time: within it everything has come to its end, once nothing goes wrong any more."""
 _QUIET_SECONDS: Final = 1.5
@@ -75,23 +75,6 @@ _LONGEST: Final[Mapping[Fault, float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Skewed:
-    """A clock that goes ahead of the others, or behind them."""
-
-    clock: SimClock
-    ahead_ms: int
-
-    def now_ms(self) -> int:
-        return self.clock.now_ms() + self.ahead_ms
-
-    def monotonic(self) -> float:
-        return self.clock.monotonic()
-
-    def new_id(self) -> str:
-        return self.clock.new_id()
-
-
 class Play:
     """One world. ``live`` runs all of it; afterwards look at what is on record."""
 
@@ -108,7 +91,7 @@ class Play:
         self.store = InboxStore(LEDGER)
         self.window = Window(self.broker, self.topics, self.minds.queues)
         self.storm_seconds = drawn.uniform(2.0, 8.0)
-        self.skew_ms = drawn.choice((0, 0, 0, 1_500))
+        self.clocks = HostClocks(self.clock, _HOSTS, random.Random(f"{seed}/clocks"))
         self.back_ms = drawn.choice((0, 0, 0, 2_000))
         self._jumps = [drawn.uniform(0, self.storm_seconds) for _ in range(drawn.choice((0, 0, 1, 2)))]
         self.errands: list[Errand] = []
@@ -134,8 +117,8 @@ class Play:
             random.Random(f"{self.seed}/agenda"), self.invented.definitions, self.clock.new_id, self.storm_seconds
         )
         parts = [
-            *(asyncio.create_task(self._keep(f"engine-{n}", self._start_engine)) for n in range(2)),
-            *(asyncio.create_task(self._keep(f"workers-{n}", self._start_workers)) for n in range(2)),
+            asyncio.create_task(self._keep(name, self._start_engine if "engine" in name else self._start_workers))
+            for name in _HOSTS
         ]
         errands = [asyncio.create_task(self._carry_out(errand)) for errand in self.errands]
         trouble = asyncio.create_task(self._trouble())
@@ -166,6 +149,7 @@ class Play:
     def _heal(self) -> None:
         self._healed = self.minds.healed = self.operator.healed = True
         self.healed_ms = self.clock.now_ms()
+        self.clocks.set_right()
         self.faults.heal()
         if self.invented.older != self.invented.definitions:
             for name, process in self._living.items():
@@ -201,6 +185,7 @@ class Play:
         """Kills, restarts in good order, and jumps of the clock."""
         drawn = self._random
         jumps = asyncio.create_task(self._jump())
+        hosts = asyncio.create_task(self.clocks.jump(self.storm_seconds))
         try:
             while True:
                 await asyncio.sleep(drawn.uniform(0.5, 6.0))
@@ -212,6 +197,7 @@ class Play:
                     await self._living[name].stop()
         finally:
             jumps.cancel()
+            hosts.cancel()
 
     async def _jump(self) -> None:
         for at in sorted(self._jumps):
@@ -250,16 +236,13 @@ class Play:
             metrics=Metrics(),
             max_value_bytes=process.log.max_value_bytes,
         )
-        process.run(Engine(process.log, setup, self._clock_of(process), group="sim.engine").run())
+        process.run(Engine(process.log, setup, self.clocks[process.name], group="sim.engine").run())
 
     def _start_workers(self, process: Process) -> None:
         inbox = process.inbox(self.store)
         for queue in self.minds.queues:
             worker = self.minds.worker(queue, inbox)
-            process.run(WorkerRuntime(worker, process.log, self.topics, self._clock_of(process)).run(), queue)
-
-    def _clock_of(self, process: Process) -> Clock:
-        return _Skewed(self.clock, self.skew_ms if process.name.endswith("1") else 0)
+            process.run(WorkerRuntime(worker, process.log, self.topics, self.clocks[process.name]).run(), queue)
 
     async def _people(self) -> None:
         """The operator and the person who answers look around, again and again."""
@@ -303,6 +286,7 @@ class Play:
             healed_ms=self.healed_ms,
             ended_ms=self.ended_ms,
             restless_ms=self.restless_ms or self.ended_ms,
-            tolerance_ms=self.skew_ms + self.back_ms,
+            right_ms=self.healed_ms if self.clocks.are_wrong else 0,
+            back_ms=self.back_ms,
         )
         return evidence(self.broker, self.topics, self.store, around)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from ...kernel.places import name_of
 from ...messages.entities import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
+from ...messages.inputs import TimerFired
 from ...messages.outputs import Outcome
 from ...messages.values import JsonObject
 from .witness import Decided, Evidence
@@ -90,6 +91,8 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
         message, now_ms = decided.record.message, decided.record.at_ms
         if decided.record.outcome is not Outcome.APPLIED:
             continue
+        if isinstance(message, Published | TimerFired):  # what is over is forgotten, by whichever clock it is over
+            until = {event: until_ms for event, until_ms in until.items() if until_ms > now_ms}
         if isinstance(message, Published):
             until.pop(message.id, None)
             until[message.id] = now_ms + message.keep_ms

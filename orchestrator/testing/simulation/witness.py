@@ -118,8 +118,10 @@ class Around:
     ended_ms: int
     restless_ms: int
     """From when on the clock was moved to make an end of it."""
-    tolerance_ms: int
-    """By how much the clocks of this run differ, or went back."""
+    right_ms: int
+    """From when on every host's clock showed the log's time."""
+    back_ms: int
+    """By how much the log's clock went back."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,10 +113,19 @@ RUNTIME = (
         "not-early",
     ),
     slip(
-        "let the time of decisions go back",
+        "let the time of decisions never go back",
         "orchestrator/runtime/deciding.py",
-        "        self._now_ms = max(self._now_ms, now_ms)\n",
         "        self._now_ms = now_ms\n",
+        "        self._now_ms = max(self._now_ms, now_ms)\n",
+        "time",
+        "not-late",
+        "ends",
+    ),
+    slip(
+        "let the last change of an instance go back",
+        "orchestrator/messages/document.py",
+        "        return max(self.updated_ms, now_ms)\n",
+        "        return now_ms\n",
         "time",
     ),
     slip(

@@ -15,7 +15,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from .errors import DefinitionError
 
-__all__ = ["Contract", "Rejected", "check_json_model", "check_name"]
+__all__ = ["Contract", "Rejected", "check_json_model", "check_name", "is_name"]
 
 C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -23,9 +23,14 @@ R = TypeVar("R", bound=BaseModel)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
+def is_name(name: object) -> bool:
+    """True when it can stand in topic names, URLs and ids."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def check_name(what: str, name: str) -> None:
     """Raises DefinitionError unless ``name`` can stand in topic names, URLs and ids."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise DefinitionError(
             f"{what} {name!r}: a name is 1 to 64 of a-z, 0-9, '-' and '_' and begins with a letter; choose such a name"
         )

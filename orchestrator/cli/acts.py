@@ -8,7 +8,7 @@ import typer
 
 from ..messages.inputs import ActName
 from .options import Remote
-from .queries import instance_path
+from .paths import instance_path
 from .remote import Json, request
 from .users import user
 

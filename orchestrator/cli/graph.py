@@ -11,7 +11,7 @@ from ...sagas.graph import Format, as_text, graph_of
 from .errors import Mistake
 from .loading import load
 from .options import Remote
-from .queries import instance_path
+from .paths import instance_path
 from .remote import request
 
 __all__ = ["draw_definitions", "draw_instance"]

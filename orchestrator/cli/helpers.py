@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .options import Remote
 from .pages import gather
-from .queries import segment
+from .paths import segment
 from .remote import Json, request
 from .tables import grid, moment, print_out
 

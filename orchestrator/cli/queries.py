@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from urllib.parse import quote
 
 import typer
 
-from .errors import Mistake
 from .options import Remote
 from .pages import gather
+from .paths import instance_path
 from .remote import request
 from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out, questions_table
 
-__all__ = ["case", "history", "instance_path", "list_instances", "overdue", "questions", "segment", "show"]
-
-
-def instance_path(instance: str) -> str:
-    """Where the API has an instance.
-
-    Raises:
-        Mistake: it is no instance's id.
-    """
-    definition, slash, key = instance.partition("/")
-    if not slash or not definition or not key:
-        raise Mistake(f"{instance!r} is not an instance's id; write definition/key, as `saga list` shows it")
-    return f"/v1/instances/{segment(definition)}/{segment(key)}"
-
-
-def segment(text: str) -> str:
-    """A text as one segment of a path."""
-    return quote(text, safe="")
+__all__ = ["case", "history", "list_instances", "overdue", "questions", "show"]
 
 
 def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:

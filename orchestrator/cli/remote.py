@@ -42,7 +42,9 @@ def request(
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise Mistake(f"{remote.url!r} is no address ({error}); give --url http://host:port") from error
     except UnicodeEncodeError as error:
-        raise Mistake("the token has characters that no header can carry; look at SAGALINE_API_TOKEN") from error
+        if remote.token and not remote.token.isascii():
+            raise Mistake("the token has characters that no header can carry; look at SAGALINE_API_TOKEN") from error
+        raise Mistake(f"{error.object[:100]!r} is not UTF-8; give it in UTF-8") from error
     except httpx.ConnectError as error:
         raise Unreachable(
             f"nobody answers at {remote.url}: start one with `saga api` or `saga demo`, or give --url or SAGALINE_URL"

@@ -12,7 +12,7 @@ from rich.text import Text
 from .errors import Mistake
 from .options import Remote
 from .pages import gather
-from .queries import segment
+from .paths import segment
 from .remote import Json, request
 from .starting import read_json
 from .tables import grid, moment, print_out

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 import typer
 
 from .errors import Mistake
 from .options import Remote
+from .paths import segment
 from .remote import Json, request
 
 __all__ = ["read_input", "read_json", "read_patch", "start"]
@@ -26,7 +26,7 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
     """
     body: Json = {"input": read_input(input)}
     body |= {name: value for name, value in (("key", key), ("version", version)) if value is not None}
-    status, answer = request(remote, "POST", f"/v1/sagas/{quote(definition, safe='')}", body=body)
+    status, answer = request(remote, "POST", f"/v1/sagas/{segment(definition)}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:

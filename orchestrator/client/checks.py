@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from ...sagas import DefinitionError
-from ...sagas.contract import check_name
 from ...sagas.definition import AnyDefinition
 from ..errors import InvalidRequest
 from ..messages.inputs import Act, ActName
+from ..messages.keys import KEY_BYTES_MAX, KEY_CHARS_MAX, character_wrong, instance_wrong, key_wrong
 from ..messages.values import JsonObject, first_mistake, unknown_fields
 from .results import OnStep
 
@@ -34,10 +32,6 @@ __all__ = [
 BY_CHARS_MAX = 256
 REASON_CHARS_MAX = 2_000
 ID_CHARS_MAX = 256
-KEY_CHARS_MAX = 256
-KEY_BYTES_MAX = 512
-_FORBIDDEN = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator"}
-_FORBIDDEN["Zp"] = "a paragraph separator"
 
 
 def check_key(key: str) -> str:
@@ -47,15 +41,8 @@ def check_key(key: str) -> str:
         InvalidRequest: it is empty, longer than 256 characters or 512 bytes, contains control characters or half
             surrogate pairs, or is ``.`` or ``..`` (which no URL can carry). Field ``key``.
     """
-    if not isinstance(key, str):
-        raise InvalidRequest("the key is not a text; give a text of 1 to 256 characters", field="key")
-    if not 1 <= len(key) <= KEY_CHARS_MAX:
-        raise InvalidRequest(f"the key has {len(key)} characters; give 1 to {KEY_CHARS_MAX}", field="key")
-    _check_characters("the key", key, "key")
-    if (size := len(key.encode())) > KEY_BYTES_MAX:
-        raise InvalidRequest(f"the key has {size} bytes in UTF-8; give at most {KEY_BYTES_MAX}", field="key")
-    if key in (".", ".."):
-        raise InvalidRequest(f"the key {key!r} cannot stand in a URL; choose another", field="key")
+    if (wrong := key_wrong(key)) is not None:
+        raise InvalidRequest(f"the key {wrong}", field="key")
     return key
 
 
@@ -67,16 +54,9 @@ def check_text(value: str, field: str, chars_max: int) -> str:
     """
     if len(value) > chars_max:
         raise InvalidRequest(f"{field} has {len(value)} characters; give at most {chars_max}", field=field)
-    _check_characters(field, value, field, allowed="\n\t")
+    if (wrong := character_wrong(value, allowed="\n\t")) is not None:
+        raise InvalidRequest(f"{field} {wrong}", field=field)
     return value
-
-
-def _check_characters(what: str, value: str, field: str, allowed: str = "") -> None:
-    for place, character in enumerate(value):
-        if character not in allowed and (found := _FORBIDDEN.get(unicodedata.category(character))):
-            raise InvalidRequest(
-                f"{what} has {found} (U+{ord(character):04X}) at place {place}; leave it out", field=field
-            )
 
 
 def split_instance(instance: str) -> tuple[str, str]:
@@ -85,16 +65,9 @@ def split_instance(instance: str) -> tuple[str, str]:
     Raises:
         InvalidRequest: it is not ``definition/key`` with a possible name and key. Field ``instance``.
     """
-    definition, slash, key = instance.partition("/")
-    try:
-        if not slash:
-            raise InvalidRequest("there is no '/'")
-        check_name("definition", definition)
-        check_key(key)
-    except (InvalidRequest, DefinitionError) as error:
-        raise InvalidRequest(
-            f"{instance[:300]!r} is not an instance's id, which is definition/key: {error}", field="instance"
-        ) from error
+    if (wrong := instance_wrong(instance)) is not None:
+        raise InvalidRequest(f"{instance[:300]!r} is not an instance's id: it {wrong}", field="instance")
+    definition, _, key = instance.partition("/")
     return definition, key
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from ...sagas.contract import is_name
 from ..messages.entities import (
     Acquire,
     ChildEnded,
@@ -27,9 +28,11 @@ from ..messages.entities import (
     Unwatch,
     Unwind,
     Watch,
+    mailbox_id,
 )
 from ..messages.helpers import HELPER_FORMAT, Helper
 from ..messages.inputs import Message
+from ..messages.keys import key_wrong
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
 from .wire import BadRecord, entity_key, envelope, sound
@@ -85,7 +88,7 @@ def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | N
     """The message of a record.
 
     Raises:
-        BadRecord: unknown kind, or a body of another shape.
+        BadRecord: unknown kind, a body of another shape, or of an event one that is for another mailbox.
     """
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
@@ -94,7 +97,19 @@ def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | N
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
+    if isinstance(message, Published):
+        _check_event(message)
     return message
+
+
+def _check_event(event: Published) -> None:
+    if not is_name(event.event):
+        raise BadRecord(f"event is {event.event!r}, which no event can be called")
+    if (wrong := key_wrong(event.key)) is not None:
+        raise BadRecord(f"the event's key {wrong}")
+    if event.instance != mailbox_id(event.event, event.key):
+        box = mailbox_id(event.event, event.key)
+        raise BadRecord(f"the record's key is {event.instance!r}, its body is for {box!r}")
 
 
 def encode_event(topic: str, event: Published, partition: int, *, source: str, now_ms: int) -> Outgoing:

@@ -8,7 +8,9 @@ from typing import Any, assert_never
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from ...sagas.contract import is_name
 from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
+from ..messages.keys import instance_wrong, key_wrong
 from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
@@ -94,8 +96,7 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
-    if isinstance(message, Start) and message.instance != entity:
-        raise BadRecord(f"the record's key is {entity[:300]!r}, its body starts {message.instance[:300]!r}")
+    _check_key(entity, message)
     return _storable(message)
 
 
@@ -125,6 +126,22 @@ def _storable(message: Message) -> Message:
             return replace(message, error=error, detail=detail)
         case _:
             return message
+
+
+def _check_key(entity: str, message: Message) -> None:
+    """The rule of clients' requests, for those who write to ``inputs`` themselves."""
+    if isinstance(message, Act) and not entity.startswith("@") and (wrong := instance_wrong(entity)) is not None:
+        raise BadRecord(f"the record's key is no instance's id: it {wrong}")
+    if not isinstance(message, Start):
+        return
+    if not is_name(message.definition):
+        raise BadRecord(f"definition is {message.definition!r}, which no definition can be called")
+    engine_made = message.parent is not None or message.fork is not None
+    wrong = instance_wrong(message.instance) if engine_made else key_wrong(message.key)
+    if wrong is not None:
+        raise BadRecord(f"the key {wrong}")
+    if message.instance != entity:
+        raise BadRecord(f"the record's key is {entity[:300]!r}, its body starts {message.instance[:300]!r}")
 
 
 def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int) -> Outgoing:

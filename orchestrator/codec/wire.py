@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from pydantic_core import from_json
 
+from ..messages.keys import id_wrong
 from ..ports.log import Headers
 
 __all__ = [
@@ -43,8 +44,6 @@ ID_BYTES_MAX = 8_192
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
 _MAX_TRACE_BYTES = 128
-_KEY_BYTES_MAX = 2_048
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
 _AS_BRACES = bytes.maketrans(b"[]", b"{}")
@@ -113,14 +112,12 @@ def entity_of(key: bytes | None) -> str:
     """
     if not key:
         raise BadRecord("the record has no key; the key is the instance's id")
-    if len(key) > _KEY_BYTES_MAX:
-        raise BadRecord(f"the record's key has {len(key):,} bytes, the limit is {_KEY_BYTES_MAX:,}")
     try:
         entity = key.decode()
     except UnicodeDecodeError as error:
         raise BadRecord("the record's key is not UTF-8") from error
-    if _CONTROL.search(entity):
-        raise BadRecord("the record's key holds control characters")
+    if (wrong := id_wrong(entity)) is not None:
+        raise BadRecord(f"the record's key {wrong}")
     return entity
 
 

@@ -143,9 +143,28 @@ def test_an_address_that_is_none_is_exit_code_2(url: str) -> None:
     refused(saga("list", "--url", url), 2, "is no address", "--url http://host:port")
 
 
-@pytest.mark.parametrize("instance", ["abc", "/key", "definition/"])
+@pytest.mark.parametrize(
+    "instance", ["abc", "/key", "definition/", "../tables/x", "./x", "d/..", "d/.", "d/a\x00", "d/\udcff"]
+)
 def test_an_id_that_is_none_is_refused_before_anything_is_asked(instance: str) -> None:
     refused(saga("show", instance, "--url", "http://127.0.0.1:1"), 2, "is not an instance's id", "definition/key")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("start", "..", "--input", "{}"),
+        ("rules", "show", ".."),
+        ("rules", "history", "."),
+        ("locks", ".."),
+        ("mailboxes", "paid", ".."),
+        ("mailboxes", "..", "k"),
+        ("rules", "show", "a\nb"),
+    ],
+)
+def test_a_name_never_leads_to_another_path(command: tuple[str, ...]) -> None:
+    """A path with ``..`` in it is another path before it is sent."""
+    refused(saga(*command, "--url", "http://127.0.0.1:1"), 2, "is not a name")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,10 @@ POISON: dict[str, tuple[Record, str]] = {
     "no key": (record(b"{}", key=None, headers=headers_of(KINDS[2])), "the record has no key"),
     "empty key": (record(b"{}", key=b"", headers=headers_of(KINDS[2])), "the record has no key"),
     "key not UTF-8": (record(b"{}", key=b"\xff", headers=headers_of(KINDS[2])), "the record's key is not UTF-8"),
-    "key with controls": (record(b"{}", key=b"d/\x00", headers=headers_of(KINDS[2])), "the record's key holds control"),
+    "key with controls": (
+        record(b"{}", key=b"d/\x00", headers=headers_of(KINDS[2])),
+        "the record's key has a control character",
+    ),
     "key too long": (
         record(b"{}", key=b"d/" + b"k" * 3_000, headers=headers_of(KINDS[2])),
         "the record's key has 3,002",
@@ -155,6 +158,64 @@ POISON: dict[str, tuple[Record, str]] = {
         "sagaline.entity.published: keep_ms: Input should be greater than or equal to 0",
     ),
 }
+EVENT = "sagaline.entity.published"
+
+
+def started(key: str, **body: object) -> Record:
+    value = json.dumps({"definition": "d", "key": key, "input": {}, **body}).encode()
+    return record(value, key=f"{body.get('definition', 'd')}/{key}".encode(), headers=headers_of(KINDS[0]))
+
+
+def acted(instance: str) -> Record:
+    return record(sound(KINDS[1]), key=instance.encode(), headers=headers_of(KINDS[1]))
+
+
+def happened(key: str, *, event: str = "paid", box: str | None = None) -> Record:
+    value = json.dumps({"event": event, "key": key, "body": {}, "keep_ms": 1}).encode()
+    return record(value, key=(box or f"@mailbox/{event}/{key}").encode(), headers=headers_of(EVENT))
+
+
+HELD = {"instance": "d/p", "place": "run", "root": "d/p"}
+WRONG_KEYS: dict[str, tuple[Record, str]] = {
+    "start: empty": (started(""), "the key has 0 characters"),
+    "start: dot": (started("."), "the key '.' cannot stand in a URL"),
+    "start: dots": (started(".."), "the key '..' cannot stand in a URL"),
+    "start: long": (started("k" * 2_030), "the key has 2030 characters; give 1 to 256"),
+    "start: long in bytes": (started("\U0001f6d2" * 129), "the key has 516 bytes"),
+    "start: line separator": (started("a\u2028b"), "the record's key has a line separator (U+2028) at place 3"),
+    "start: no name": (started("k", definition="D d"), "definition is 'D d'"),
+    "start: two slashes": (started("k", definition="d/e"), "definition is 'd/e'"),
+    "start: a helper": (started("k", definition="@mailbox"), "definition is '@mailbox'"),
+    "start: a child's dots": (started("..", parent=HELD), "the key ends in '..'"),
+    "act: no key": (acted("d"), "the record's key is no instance's id: it is not definition/key"),
+    "act: empty key": (acted("d/"), "the record's key is no instance's id: it is not definition/key"),
+    "act: dots": (acted("d/.."), "the record's key is no instance's id: it ends in '..'"),
+    "event: empty": (happened(""), "the event's key has 0 characters"),
+    "event: dots": (happened(".."), "the event's key '..' cannot stand in a URL"),
+    "event: long": (happened("k" * 300), "the event's key has 300 characters"),
+    "event: no name": (happened("k", event="Paid!"), "event is 'Paid!'"),
+    "event: another mailbox": (
+        happened("k", box="@mailbox/paid/other"),
+        "the record's key is '@mailbox/paid/other', its body is for '@mailbox/paid/k'",
+    ),
+    "event: to an instance": (happened("k", box="d/k"), "the record's key is 'd/k', its body is for '@mailbox/paid/k'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_KEYS)
+def test_what_is_written_straight_to_inputs_obeys_the_rule_of_clients_keys(what: str) -> None:
+    poison, message = WRONG_KEYS[what]
+    with pytest.raises(BadRecord) as caught:
+        decode_input(poison)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_longest_keys_are_taken_and_a_childs_may_be_longer() -> None:
+    for key in ("k" * 256, "é" * 256, "a/b", "a b", "\U0001f6d2" * 128):
+        assert decode_input(started(key)).instance == f"d/{key}"
+        assert decode_input(happened(key)).instance == f"@mailbox/paid/{key}"
+    assert decode_input(started("k" * 2_000, parent=HELD)).instance == "d/" + "k" * 2_000
+    assert decode_input(acted("d/" + "k" * 2_000)).instance == "d/" + "k" * 2_000
 
 
 def is_told(poison: Record) -> bool:

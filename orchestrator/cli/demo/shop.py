@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ...client.checks import split_instance
 from ...messages.document import Status
 from ..errors import Failure
-from ..queries import instance_path
+from ..paths import instance_path
 from ..remote import Json
 
 __all__ = ["Shop"]

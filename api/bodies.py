@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from ..orchestrator.errors import InvalidRequest
+from ..orchestrator.messages.parsing import parse_json
 from .problems import HttpProblem
 from .settings import ApiSettings
 
@@ -88,7 +88,7 @@ class Bodies:
 
     def _parse(self, raw: bytes) -> object:
         try:
-            value = from_json(raw, allow_inf_nan=False)
+            value = parse_json(raw)
         except ValueError as error:
             if "recursion" in str(error):
                 raise self._too_deep() from error

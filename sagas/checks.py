@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .contract import Contract, check_json_model, check_name
+from .contract import Contract, check_name
 from .errors import DefinitionError
 from .event import Event
 from .fields import check_fields, fills
@@ -29,6 +29,7 @@ from .nodes import (
     Step,
     Wait,
 )
+from .schemas import check_json_model
 from .tree import Tree
 
 __all__ = ["check_declarations", "check_header", "check_saga"]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic import BaseModel
 
 from .errors import DefinitionError
+from .schemas import check_json_model
 
-__all__ = ["Contract", "Rejected", "check_json_model", "check_name", "is_name"]
+__all__ = ["Contract", "Rejected", "check_name", "is_name"]
 
 C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -34,27 +33,6 @@ def check_name(what: str, name: str) -> None:
         raise DefinitionError(
             f"{what} {name!r}: a name is 1 to 64 of a-z, 0-9, '-' and '_' and begins with a letter; choose such a name"
         )
-
-
-def check_json_model(what: str, model: type[BaseModel]) -> None:
-    """Raises DefinitionError unless ``model`` is a pydantic model whose every field can be written as JSON."""
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise DefinitionError(f"{what} is {model!r}, not a pydantic model; derive it from pydantic.BaseModel")
-    try:
-        _write_schemas(model)
-    except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
-        reason = str(error).splitlines()[0]
-        raise DefinitionError(
-            f"{what} {model.__name__} cannot be written as JSON: {reason}; "
-            "use JSON types or give the field a serializer"
-        ) from error
-
-
-@lru_cache(maxsize=1024)
-def _write_schemas(model: type[BaseModel]) -> None:
-    """Raises what pydantic does where a field cannot be JSON; a model that passed is not looked at again."""
-    TypeAdapter(model).json_schema(mode="serialization")
-    TypeAdapter(model).json_schema(mode="validation")
 
 
 @dataclass(frozen=True)

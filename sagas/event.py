@@ -8,8 +8,9 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from .contract import check_json_model, check_name
+from .contract import check_name
 from .errors import DefinitionError
+from .schemas import check_json_model
 
 __all__ = ["Event"]
 

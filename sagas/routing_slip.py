@@ -20,6 +20,7 @@ from .definition import Definition
 from .errors import DefinitionError
 from .fields import check_fields
 from .functions import check_function
+from .models import as_json, read
 from .nodes import Step
 from .nodes.base import check_span, node_name
 from .nodes.step import (
@@ -266,6 +267,5 @@ def _as_step(stop: AnyStop, takes: Mapping[str, str]) -> Step[Any]:
 
 
 def _taken(contract: Contract[Any, Any], takes: Mapping[str, str], state: BaseModel) -> BaseModel:
-    found = arguments(takes, state.model_dump(mode="json", by_alias=False, round_trip=True))
-    command: BaseModel = contract.command.model_validate(found, by_alias=False, by_name=True)
+    command: BaseModel = read(contract.command, arguments(takes, as_json(state)))
     return command

@@ -24,6 +24,7 @@ from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import SpanKind, Tracing
 from ..sagas import Rejected
+from ..sagas.models import JsonObject, as_json, read
 from ..sagas.policy import to_ms
 from .context import Context
 from .errors import WorkerCrashed
@@ -67,7 +68,7 @@ class Execution:
                 f"deploy a worker that handles every contract of its queue",
             )
         try:
-            model = handler.contract.command.model_validate_json(command.payload, by_alias=False, by_name=True)
+            model = read(handler.contract.command, command.payload)
         except ValidationError as error:
             return failed(work, f"the command is not a {handler.contract.command.__name__}: {_problems(error)}")
         try:
@@ -152,13 +153,13 @@ class _TookTooLong(Exception):
     """The handler was cancelled at its limit."""
 
 
-def completed(work: Work, reply: dict[str, object]) -> Completed:
+def completed(work: Work, reply: JsonObject) -> Completed:
     """The reply to ``work``: it took effect."""
     return Completed(
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        reply=reply,  # type: ignore[arg-type]  # from JSON, or a model's own JSON form
+        reply=reply,
         traceparent=_traceparent(work),
     )
 
@@ -190,7 +191,7 @@ def failed(work: Work, error: str, detail: str = "") -> Failed:
 def _reply(work: Work, handler: Handler, result: object) -> Reply:
     expected = handler.contract.reply
     if isinstance(result, BaseModel) and isinstance(result, expected):
-        return completed(work, result.model_dump(mode="json", by_alias=False))
+        return completed(work, as_json(result, expected))
     if isinstance(result, Rejected):
         return refused(work, result)
     return failed(

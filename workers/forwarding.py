@@ -10,14 +10,13 @@ from dataclasses import replace
 
 import structlog
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from ..orchestrator.codec.commands import encode_command
 from ..orchestrator.messages.forwarding import forwarded
 from ..orchestrator.messages.inputs import Completed
-from ..orchestrator.messages.values import as_json
 from ..orchestrator.ports.log import Outgoing
 from ..orchestrator.ports.topics import Topics
+from ..sagas.models import as_json, read_foreign
 from .work import Work
 
 __all__ = ["Forwarding"]
@@ -43,11 +42,11 @@ class Forwarding:
         if slip is None or handler is None or work.command.undo:
             return None
         try:
-            model = handler.contract.reply.model_validate_json(to_json(report.reply), by_alias=True, by_name=True)
+            model = read_foreign(handler.contract.reply, report.reply)
         except ValidationError as error:
             _logger.warning("worker.slip.home", contract=work.name, error=str(error.errors()[0]["msg"]))
             return None
-        command = forwarded(slip, work.command.instance, as_json(model))
+        command = forwarded(slip, work.command.instance, as_json(model, handler.contract.reply))
         if command is None:
             return None
         topic = self._topics.commands(command.queue)

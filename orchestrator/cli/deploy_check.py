@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import read
 from .. import wiring
 from ..codec.documents import decode_document, decode_history
 from ..codec.wire import BadRecord
@@ -127,7 +128,7 @@ def objection(registry: Registry, document: Document, history: Sequence[HistoryR
     if (missing := missing_code(definition, document)) is not None:
         return missing
     try:
-        definition.state.model_validate(document.state, by_alias=False, by_name=True)
+        read(definition.state, document.state)
     except Exception as error:
         return f"its state is no {definition.state.__name__} any more: {str(error).splitlines()[0]}"
     found = recompute(definition, history)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from ..messages.parsing import parse_json
 from .errors import Mistake
 from .options import Remote
 from .paths import segment
@@ -80,6 +81,6 @@ def read_json(given: str, option: str, wanted: str) -> tuple[object, str]:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise Mistake(f"{where} cannot be read: {reason}; give {option} @FILE with a file of JSON") from error
     try:
-        return json.loads(given), where
-    except (ValueError, RecursionError) as error:
+        return parse_json(given.encode()), where
+    except ValueError as error:
         raise Mistake(f"{where} is not JSON: {error}; give {wanted}") from error

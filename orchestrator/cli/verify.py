@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...sagas.definition import AnyDefinition, Definition
+from ...sagas.models import read_foreign
+from ..messages.parsing import parse_json
 from ..messages.values import JsonObject
 from ..verify import Bounds, Verified, as_json, lines, pytest_file, verify
 from .errors import FAILED, Mistake
@@ -99,17 +101,18 @@ def _inputs(path: str | None, definition: AnyDefinition) -> list[JsonObject]:
     if path is None:
         return []
     try:
-        value = json.loads(Path(path).read_text())
+        value = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise Mistake(f"--input {path}: {error.strerror}; give a file that can be read") from None
     except ValueError as error:
         raise Mistake(f"--input {path} is not JSON: {error}; write an object, or a list of objects") from None
-    found = value if isinstance(value, list) else [value]
-    if not found or not all(isinstance(each, dict) for each in found):
+    given = value if isinstance(value, list) else [value]
+    found: list[JsonObject] = [each for each in given if isinstance(each, dict)]
+    if not found or len(found) != len(given):
         raise Mistake(f"--input {path} holds no inputs; write an object, or a list of objects")
     for each in found:
         try:
-            definition.state.model_validate_json(json.dumps(each))
+            read_foreign(definition.state, each)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "input"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import Unwritable, read_foreign, write
 from ..errors import InvalidRequest
 from ..messages.inputs import Act, ActName
 from ..messages.keys import KEY_BYTES_MAX, KEY_CHARS_MAX, character_wrong, instance_wrong, key_wrong
@@ -107,13 +108,14 @@ def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue
         InvalidRequest: it is not JSON, or the model refuses it; ``field`` is the path, such as ``input.order.lines.0``.
     """
     parsed = check_json(value, what, f" with the fields of {model.__name__}")
-    encoded = to_json(parsed)
     try:
-        model.model_validate_json(encoded, extra=unknown_fields(model))
+        write(read_foreign(model, parsed, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
         path = f"{what}.{where}" if where else what
         raise InvalidRequest(f"{path}: {wrong}", field=path) from error
+    except Unwritable as error:
+        raise InvalidRequest(f"{what}: {error}", field=what) from error
     except Exception as error:
         raise InvalidRequest(
             f"the check of {model.__name__} itself raised {type(error).__name__} for this {what}; "
@@ -130,8 +132,7 @@ def check_json(value: BaseModel | Mapping[str, JsonValue], what: str, fields: st
         InvalidRequest: it is no JSON object; ``what`` is the field.
     """
     try:
-        plain = value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value
-        parsed = from_json(to_json(plain), allow_inf_nan=False)
+        parsed = from_json(write(value) if isinstance(value, BaseModel) else to_json(value), allow_inf_nan=False)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"the {what} cannot be written as JSON: {error}", field=what) from error
     if not isinstance(parsed, dict):

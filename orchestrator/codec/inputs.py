@@ -6,11 +6,12 @@ from dataclasses import asdict, replace
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ...sagas.contract import is_name
 from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
 from ..messages.keys import instance_wrong, key_wrong
+from ..messages.parsing import parse_json
 from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
@@ -215,7 +216,7 @@ def _body(record: Record) -> dict[str, Any]:
     if record.value is None:
         raise BadRecord("the record has no value")
     try:
-        body = from_json(record.value, allow_inf_nan=False)
+        body = parse_json(record.value)
     except ValueError as error:
         if "recursion limit" in str(error):
             raise BadRecord(_TOO_DEEP) from error

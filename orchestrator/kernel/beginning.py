@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, ValidationError
 
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import first_mistake, read, read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Attention, CauseKind, Document, Managed, Status
@@ -112,12 +112,11 @@ def state_of(definition: AnyDefinition, value: JsonObject, *, forked: bool) -> J
     Raises:
         NotAdmitted: the definition's model does not take the input; the message says where and why.
     """
-    names = {"by_alias": False, "by_name": True} if forked else {}
     try:
-        return as_json(definition.state.model_validate_json(to_json(value), **names))
+        found: BaseModel = (read if forked else read_foreign)(definition.state, value)
+        return as_json(found, definition.state)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "input"
-        raise NotAdmitted(f"the input is not valid: {where}: {first['msg']}") from error
+        where, wrong = first_mistake(error)
+        raise NotAdmitted(f"the input is not valid: {where or 'input'}: {wrong}") from error
     except Exception as error:
         raise NotAdmitted(f"the validators of the state raised {said(error)}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import JsonValue
-from pydantic_core import to_json
 
+from ...sagas.models import read
 from ...sagas.nodes import OTHERWISE, Choose, Loop, Scatter
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
@@ -129,4 +129,4 @@ def _answers(run: Run, node: Scatter[Any], there: list[str]) -> JsonValue:
     if best is None:
         return answers
     reply = node.contract.reply
-    return min(answers, key=lambda each: best(reply.model_validate_json(to_json(each), by_alias=False, by_name=True)))
+    return min(answers, key=lambda each: best(read(reply, each)))

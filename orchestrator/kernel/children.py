@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import read
 from ...sagas.nodes import Child, Each
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
@@ -47,7 +47,7 @@ def begin_child(run: Run, place: str, node: Child[Any]) -> None:
 def _state_of(child: AnyDefinition, value: BaseModel) -> JsonObject:
     if not isinstance(value, child.state):
         raise TypeError(f"it returned a {type(value).__name__}; {child!r} starts with a {child.state.__name__}")
-    return as_json(value)
+    return as_json(value, child.state)
 
 
 def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
@@ -232,7 +232,7 @@ def _gather(run: Run, place: str, node: Each[Any], message: ChildEnded) -> bool:
         return True
 
     def gathered() -> BaseModel:
-        part = node.part.state.model_validate_json(to_json(message.state), by_alias=False, by_name=True)
+        part = read(node.part.state, message.state)
         state: BaseModel = gather(run.model(), part)
         wanted = run.definition.state
         if type(state) is not wanted and not isinstance(state, wanted):

@@ -13,6 +13,7 @@ from jsonpointer import JsonPointerException
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import to_json
 
+from ...sagas.models import read
 from ..messages.document import Status, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
@@ -110,8 +111,7 @@ def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | st
 def _fitting(run: Run, state: object) -> JsonObject | str:
     model: type[BaseModel] = run.definition.state
     try:
-        text, extra = to_json(state), unknown_fields(model)
-        return as_json(model.model_validate_json(text, by_alias=False, by_name=True, extra=extra))
+        return as_json(read(model, state, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
         return f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}"

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
+from ...sagas.models import read_foreign
 from ...sagas.nodes import Emit
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import Asked, Handler, Next, ProcessManager
@@ -167,7 +167,7 @@ def _offer_events(run: Run) -> bool:
 
 
 def _hand(run: Run, model: type[BaseModel], handler: Callable[..., Any], message: EventCame, starting: bool) -> object:
-    body = model.model_validate_json(to_json(message.body), by_alias=True, by_name=True)
+    body = read_foreign(model, message.body)
     return handler(body) if starting else handler(run.model(), body)
 
 
@@ -183,7 +183,7 @@ def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
         found = call()
         if not isinstance(found, Next):
             raise TypeError(f"it returned a {type(found).__name__}; a handler returns Next(…)")
-        state = None if found.asked.state is None else as_json(found.asked.state)
+        state = None if found.asked.state is None else as_json(found.asked.state, run.definition.state)
         if state is None and run.managed.phase is None:
             raise TypeError("a start returns Next(phase, state): without a state nothing is known")
         sent = [emitted(run, each) for each in found.asked.emit if isinstance(each, Emit)]

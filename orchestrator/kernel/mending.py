@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
 
 from ...sagas import Step
+from ...sagas.models import read_foreign
 from ...sagas.nodes import Ask
 from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
@@ -163,7 +163,7 @@ def _replace_undo(run: Run, act: Act) -> str | None:
 def _valid(model: type[BaseModel], value: JsonObject | None) -> JsonObject | str:
     """The value as its model keeps it, or what is wrong with it. The author's validators may raise anything."""
     try:
-        return as_json(model.model_validate_json(to_json(value or {}), by_alias=True, by_name=True))
+        return as_json(read_foreign(model, value or {}), model)
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"

@@ -56,7 +56,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         value = migration.upgrade(copy.deepcopy(document.state))
         if not isinstance(value, definition.state):
             raise TypeError(f"it returned a {type(value).__name__}, not a {definition.state.__name__}")
-        state = as_json(definition.state.model_validate_json(value.model_dump_json(by_alias=False), by_name=True))
+        state = as_json(value, definition.state)
     except Exception as error:
         raise CannotMigrate(f"{way} raised {said(error)}; deploy a mended one") from error
     return replace(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
 from ...sagas import DefinitionError
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document
@@ -87,7 +86,7 @@ class Registry:
             if isinstance(definition, ProcessManager) and event.event in definition.subscriptions:
                 subscription = definition.subscriptions[event.event]
                 model: Any = subscription.event.model
-                key = subscription.key(model.model_validate_json(to_json(event.body), by_alias=True, by_name=True))
+                key = subscription.key(read_foreign(model, event.body))
                 if not isinstance(key, str) or not key:
                     raise ValueError(f"the key of {event.event!r} in {definition!r} is {key!r}, not a text")
                 found.append(instance_id(definition.name, key))

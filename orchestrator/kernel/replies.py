@@ -6,8 +6,8 @@ import traceback
 from typing import assert_never
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 
+from ...sagas.models import read_foreign
 from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
@@ -135,8 +135,8 @@ def _on_step_timer(run: Run, place: str, what: str) -> None:
 def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     asked = leg.asks_only
     try:
-        value = leg.contract.reply.model_validate_json(to_json(reply.reply), by_alias=True, by_name=True)
-        kept = as_json(value) if leg.into is not None or asked or is_slip(run) else None
+        value = read_foreign(leg.contract.reply, reply.reply)
+        kept = as_json(value, leg.contract.reply) if leg.into is not None or asked or is_slip(run) else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, JsonValue
-from pydantic_core import to_json
 
+from ...sagas.models import read
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message
@@ -153,7 +153,7 @@ class Run:
         """The state as the author's model; may raise whatever the model's validators raise."""
         model = self._model
         if model is None:
-            model = self.definition.state.model_validate_json(to_json(self.state), by_alias=False, by_name=True)
+            model = read(self.definition.state, self.state)
             self._model = model
         return model
 
@@ -164,7 +164,7 @@ class Run:
 
     def replace_state(self, value: BaseModel) -> None:
         """Sets the whole state."""
-        self.state = as_json(value)
+        self.state = as_json(value, self.definition.state)
         self._model = None
 
     def replace_json(self, value: JsonObject) -> None:

@@ -14,9 +14,10 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from ...sagas import Contract, Retry, Step
+from ...sagas.models import read, write
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
@@ -105,7 +106,7 @@ def leg_at(run: Run, place: str, *, undo: bool) -> Leg:
     def build(_: object) -> BaseModel:
         if contract is None:
             raise LookupError(f"contract {name!r}, which an operator chose for it, is not deployed any more")
-        found: BaseModel = contract.command.model_validate_json(to_json(command), by_alias=False, by_name=True)
+        found: BaseModel = read(contract.command, command)
         return found
 
     return replace(leg, contract=contract or leg.contract, build=build)
@@ -197,5 +198,4 @@ def _build(run: Run, leg: Leg) -> bytes:
             f"it returned a {type(command).__name__}; contract {leg.contract.name!r} sends a "
             f"{leg.contract.command.__name__}"
         )
-    payload: bytes = command.model_dump_json().encode()
-    return payload
+    return write(command, leg.contract.command)

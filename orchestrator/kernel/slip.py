@@ -14,6 +14,7 @@ from itertools import takewhile
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from ...sagas.models import read
 from ...sagas.nodes import Step
 from ...sagas.policy import to_ms
 from ...sagas.routing_slip import Kept, RoutingSlip
@@ -247,6 +248,6 @@ def _model(model: type[BaseModel], value: object) -> BaseModel | None:
     if value is None:
         return None
     try:
-        return model.model_validate_json(to_json(value), by_alias=False, by_name=True)
+        return read(model, value)
     except ValidationError:
         return None  # what would fill it was never reported

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 
+from ...sagas.models import read_foreign
 from ...sagas.nodes import Ask, Facts, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
@@ -88,8 +88,8 @@ def on_event(run: Run, message: EventCame) -> bool:
     expected = node.expected[message.index]
     if expected.into is not None:
         try:
-            body = expected.event.model.model_validate_json(to_json(message.body), by_alias=True, by_name=True)
-            kept = as_json(body)
+            body = read_foreign(expected.event.model, message.body)
+            kept = as_json(body, expected.event.model)
         except ValidationError as error:
             drop_wait(run, message.place, used=[message.index])  # it would only come again
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {error.errors()[0]['msg']}"

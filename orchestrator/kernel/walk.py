@@ -202,7 +202,7 @@ def emitted(run: Run, node: Emit[Any]) -> Published:
         instance=mailbox_id(node.event.name, key),
         event=node.event.name,
         key=key,
-        body=as_json(body),
+        body=as_json(body, node.event.model),
         keep_ms=to_ms(node.event.keep),
         source=run.id,
     )

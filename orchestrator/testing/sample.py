@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 from pydantic import BaseModel, JsonValue, ValidationError
-from pydantic_core import to_json
 
 from ...sagas import SagalineError
+from ...sagas.models import read_foreign
 from ..messages.values import JsonObject
 
 __all__ = ["Looks", "NoSampleError", "samples"]
@@ -71,7 +71,7 @@ def _samples(model: type[BaseModel], looks: Looks) -> tuple[JsonObject, ...]:
     first: ValidationError | None = None
     for value in given or maker.variants(schema, "value"):
         try:
-            model.model_validate_json(to_json(value))
+            read_foreign(model, value)
         except ValidationError as error:
             first = first or error
             continue

@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Any, cast
 
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
 
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import read, read_foreign
 from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_helper, is_helper
 from ..messages.document import Attention, Document, Status, StepStatus
@@ -276,7 +276,7 @@ class Scene:
     @property
     def state(self) -> Any:
         """What it knows, as the author's model."""
-        return self.definition.state.model_validate_json(to_json(self.document.state), by_alias=False, by_name=True)
+        return read(self.definition.state, self.document.state)
 
     @property
     def attention(self) -> Attention | None:
@@ -403,7 +403,7 @@ class Scene:
 
     def _forwarded(self, command: SendCommand, slip: Slip, reply: JsonObject) -> SendCommand | None:
         """Where the worker sends a slip on to."""
-        model = self._contract(command).reply.model_validate_json(to_json(reply), by_alias=True, by_name=True)
+        model = read_foreign(self._contract(command).reply, reply)
         return forwarded(slip, command.instance, as_json(model))
 
     def _refused(self, command: SendCommand, reason: str, code: str) -> Scene:
@@ -471,6 +471,4 @@ class Scene:
 
 
 def _json(value: Value) -> JsonObject:
-    if isinstance(value, BaseModel):
-        return cast(JsonObject, from_json(value.model_dump_json(by_alias=True, round_trip=True)))
-    return value
+    return as_json(value) if isinstance(value, BaseModel) else value

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
 
 from ...sagas import Contract, Event, Rejected
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import as_json, read, read_foreign
 from ...sagas.policy import to_ms
 from ...workers import Worker, WorkerCrashed, WorkerRuntime
 from ...workers.context import Context
@@ -197,7 +197,7 @@ class World:
         document = self._document(instance)
         definition = self.registry.find(document.definition, document.version)
         assert definition is not None
-        return definition.state.model_validate_json(to_json(document.state), by_alias=False, by_name=True)
+        return read(definition.state, document.state)
 
     def _document(self, instance: str) -> Document:
         found = self.documents()
@@ -263,7 +263,7 @@ class World:
             if callable(found):
                 return found(command)
             if found is None:
-                reply: BaseModel = contract.reply.model_validate(samples(contract.reply)[0])
+                reply: BaseModel = read_foreign(contract.reply, samples(contract.reply)[0])
                 return reply
             return found
 
@@ -318,7 +318,4 @@ def _settled(document: Document) -> bool:
 
 
 def _json(value: BaseModel | JsonObject) -> JsonObject:
-    if isinstance(value, BaseModel):
-        found: JsonObject = from_json(value.model_dump_json(by_alias=True, round_trip=True))
-        return found
-    return value
+    return as_json(value) if isinstance(value, BaseModel) else value

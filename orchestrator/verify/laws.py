@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic_core import to_json
-
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
+from ...sagas.models import read
 from ..kernel.places import name_of
 from ..kernel.run import said
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
@@ -142,7 +141,7 @@ def _invariants(definition: AnyDefinition, document: Document) -> Iterator[Breac
     for name, holds in definition.invariants.items():
         where = f"{definition.name}/{name}"
         try:
-            state = definition.state.model_validate_json(to_json(document.state), by_alias=False, by_name=True)
+            state = read(definition.state, document.state)
             broken = "" if holds(state, document.status.value) else f"invariant {name!r} does not hold"
         except Exception as error:  # the author's function or model
             broken = f"invariant {name!r} raised {said(error)}"

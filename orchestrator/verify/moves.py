@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import from_json
 
 from ...sagas import Event, Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.fields import fills
+from ...sagas.models import as_json, read_foreign
 from ...sagas.nodes import Ask, Route, Wait
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
@@ -142,7 +142,7 @@ class Plan:
         if isinstance(self.definition, ProcessManager):
             for each in self.definition.subscriptions.values():
                 if each.starts is not None:
-                    return each.key(each.event.model.model_validate(self.values(each.event.model)[0]))
+                    return each.key(read_foreign(each.event.model, self.values(each.event.model)[0]))
         return "k"
 
     def body(self, event: Event[Any], scene: Scene) -> Iterator[JsonObject]:
@@ -151,7 +151,7 @@ class Plan:
         for value in self.values(event.model):
             if isinstance(self.definition, ProcessManager) and event.name in self.definition.subscriptions:
                 subscription = self.definition.subscriptions[event.name]
-                own = subscription.key(event.model.model_validate(value))
+                own = subscription.key(read_foreign(event.model, value))
                 yield _renamed(value, own, key) if own != key else value
             else:
                 yield value
@@ -166,10 +166,7 @@ def _family(definition: AnyDefinition) -> list[AnyDefinition]:
 
 def as_value(value: BaseModel | JsonObject) -> JsonObject:
     """A model as its JSON; JSON as it is."""
-    if isinstance(value, BaseModel):
-        found: JsonObject = from_json(value.model_dump_json(by_alias=True, round_trip=True))
-        return found
-    return value
+    return as_json(value) if isinstance(value, BaseModel) else value
 
 
 def _renamed(value: Any, before: str, after: str) -> Any:

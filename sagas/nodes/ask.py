@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..contract import check_json_model
 from ..errors import DefinitionError
+from ..schemas import check_json_model
 from .base import Node, S_contra, check_span, node_name
 
 __all__ = ["Ask", "AskOptions", "Escalation", "ask"]

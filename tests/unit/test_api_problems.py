@@ -124,7 +124,12 @@ async def test_a_name_that_stands_twice_is_422(api: httpx.AsyncClient) -> None:
 
 
 async def test_a_number_that_is_no_number_in_the_end_is_422(api: httpx.AsyncClient) -> None:
-    told(await api.post(START, content=b'{"input": {"order": 1e999}}', headers=JSON), 422, "invalid-request", "input")
+    told(
+        await api.post(START, content=b'{"input": {"order": 1e999}}', headers=JSON),
+        422,
+        "invalid-request",
+        "input.order",
+    )
 
 
 async def test_as_deep_as_allowed_passes_and_one_level_more_is_422(up: Stack) -> None:
@@ -227,7 +232,7 @@ async def test_an_unknown_instance_is_404(api: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["order-checkout/%FF", "order-checkout/%00", "order-checkout/a%0Ab", "ORDER/x", "order-checkout/" + "x" * 300],
+    ["order-checkout/%FF", "order-checkout/%00", "order-checkout/a%0Ab", "ORDER/x", "order-checkout/" + "x" * 2_100],
 )
 async def test_a_path_that_can_be_no_instance_is_422(api: httpx.AsyncClient, path: str) -> None:
     told(await api.get(f"/v1/instances/{path}"), 422, "invalid-request", "instance")

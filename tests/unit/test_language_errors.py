@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sagaline.orchestrator.kernel import Registry
 from sagaline.sagas import Contract, DefinitionError, Retry, Saga, Step, pivot, step
@@ -37,6 +37,10 @@ class Notes(BaseModel):
 
 class NotJson:
     pass
+
+
+class Left(BaseModel):
+    n: int = Field(default=0, exclude=True)
 
 
 class Opaque(BaseModel):
@@ -183,6 +187,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "saga 'demo': its state Opaque cannot be written as JSON: Cannot generate a JsonSchema for "
         "core_schema.IsInstanceSchema (<class 'tests.unit.test_language_errors.NotJson'>); "
         "use JSON types or give the field a serializer",
+    ),
+    "command does not read back": (
+        lambda: Contract("do", Left, Did, queue="q"),
+        "command of contract 'do' Left cannot be written as JSON and read back: Left: field 'n' is left out of what is "
+        "written (exclude); keep it, or make it a private attribute",
     ),
     "saga name": (lambda: Saga("Demo", Notes, flow=[make()]), f"saga 'Demo': {NAME}"),
     "version": (lambda: declare(make(), version=0), "saga 'demo': version is 0; versions count from 1"),

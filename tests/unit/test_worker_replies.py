@@ -108,7 +108,7 @@ async def test_what_a_handler_raises_is_a_failure_with_type_text_and_place(world
         ("cancelled", "CancelledError: "),
         ("wrong", "the handler of 'pack' returned Pack; it must return Packed or Rejected"),
         ("nothing", "the handler of 'pack' returned NoneType; it must return Packed or Rejected"),
-        ("unwritable", "the reply cannot be written as JSON"),
+        ("unwritable", "this Packed cannot be written as JSON"),
         ("huge", "the reply has 2,000,013 bytes, the log takes 900,000"),
     ],
 )

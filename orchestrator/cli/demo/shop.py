@@ -9,6 +9,7 @@ from typing import Protocol
 import httpx
 from pydantic import BaseModel
 
+from ....sagas.models import as_json
 from ...client.checks import split_instance
 from ...messages.document import Status
 from ..errors import Failure
@@ -101,7 +102,7 @@ class Shop:
 
     async def _start(self, plan: Wanted) -> None:
         definition, key = split_instance(plan.instance)
-        body = {"key": key, "input": plan.input.model_dump(mode="json")}
+        body = {"key": key, "input": as_json(plan.input)}
         await self._post(f"/v1/sagas/{definition}", body, f"{definition} {key}")
 
     async def publish(self, event: str, key: str, body: BaseModel) -> None:
@@ -110,7 +111,7 @@ class Shop:
         Raises:
             Failure: as for ``start_all``.
         """
-        await self._post(f"/v1/events/{event}", {"key": key, "id": f"{event}-{key}", "body": body.model_dump()}, event)
+        await self._post(f"/v1/events/{event}", {"key": key, "id": f"{event}-{key}", "body": as_json(body)}, event)
 
     async def _post(self, path: str, body: Json, what: str) -> None:
         async with self._at_once:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from pydantic_core import from_json
-
 from ....sagas import Event, Saga
 from ....sagas.definition import AnyDefinition
+from ....sagas.models import as_json
 from ....sagas.policy import to_ms
 from ....sagas.process_manager import ProcessManager
 from ....sagas.routing_slip import RoutingSlip
@@ -180,8 +179,7 @@ class _Maker:
             return shipped
         size = self._drawn.choice((*range(10), 8, 8, 9))  # of 8 undos raise, of 9 steps, if any does
         known = Known(key=key, size=size, group=self._drawn.randint(0, 1))
-        found: JsonObject = from_json(known.model_dump_json())
-        return found
+        return as_json(known)
 
     def _at(self, share: float, after: float = 0.0) -> float:
         return max(after, self._drawn.uniform(0.0, self._seconds * share))

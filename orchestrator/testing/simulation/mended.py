@@ -14,6 +14,7 @@ from jsonpointer import JsonPointerException
 from pydantic import ValidationError
 
 from ....sagas.definition import AnyDefinition
+from ....sagas.models import read
 from ...kernel.places import name_of
 from ...messages.document import Document, StepStatus
 from ...messages.history import HistoryRecord
@@ -106,9 +107,7 @@ def patched(definition: AnyDefinition, state: JsonObject, value: JsonObject | No
     patch: Any = (value or {}).get("patch")
     try:
         after = jsonpatch.apply_patch(state, patch if isinstance(patch, list) else [])
-        return as_json(
-            model.model_validate_json(json.dumps(after), by_alias=False, by_name=True, extra=unknown_fields(model))
-        )
+        return as_json(read(model, after, extra=unknown_fields(model)), model)
     except (jsonpatch.JsonPatchException, JsonPointerException, ValidationError):
         return None
 

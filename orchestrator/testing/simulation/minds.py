@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ....sagas import Contract, Rejected
 from ....sagas.definition import AnyDefinition
+from ....sagas.models import read_foreign
 from ....workers import Context, Inbox, Worker
 from ..sample import samples
 from .parts import Told
@@ -155,7 +156,7 @@ def _reply(contract: Contract[Any, Any], drawn: random.Random) -> BaseModel:
         return Turned(number=drawn.randint(0, 3), onward=onward)
     if contract.reply is Told:
         return Told(number=drawn.randint(0, 3))
-    made: BaseModel = contract.reply.model_validate(samples(contract.reply)[0])
+    made: BaseModel = read_foreign(contract.reply, samples(contract.reply)[0])
     return made
 
 

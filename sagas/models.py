@@ -1,0 +1,149 @@
+"""The one way in which a model is written as JSON and read again: state, command, reply, event and form.
+
+- Written by the names of its fields, whatever aliases it has, and without computed fields; of a subclass only what the
+  declared model knows. So the same bytes come from the engine, a worker and a client.
+- What we have written ourselves is read by names alone. What comes from outside is read by names and by aliases.
+- What would not read back is not written: ``Unwritable`` says which field and what to do about it. What can be seen
+  from the model alone is refused when it is declared; see ``schemas.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .schemas import holds_floats
+
+__all__ = ["JsonObject", "Unwritable", "as_json", "first_mistake", "read", "read_foreign", "unknown_fields", "write"]
+
+M = TypeVar("M", bound=BaseModel)
+Extra: TypeAlias = Literal["allow", "ignore", "forbid"] | None
+
+if TYPE_CHECKING:
+    JsonObject = dict[str, JsonValue]
+else:
+    # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
+    JsonObject = dict[str, Any]
+
+_NO_NUMBERS = (b"null", b"NaN", b"Infinity")
+"""What NaN and infinity may be written as."""
+_NO_NUMBER = "JSON has no NaN and no infinity; give a finite number or None, or a model with ser_json_inf_nan='strings'"
+
+
+class Unwritable(ValueError):
+    """A value that its model cannot write as JSON, or would not read back. The author of the value mends it."""
+
+    def __init__(self, model: type[BaseModel], why: str) -> None:
+        super().__init__(f"this {model.__name__} cannot be written as JSON: {why}")
+
+
+def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
+    """A value as JSON that reads back.
+
+    Args:
+        value: an instance of ``model``, or of a subclass.
+        model: as what it is declared; None: its own class.
+
+    Raises:
+        Unwritable: NaN, bytes that are no text, a field that holds what its model refuses, or no JSON object.
+        Exception: what the model's own serializers and validators raise.
+    """
+    model = model or type(value)
+    try:
+        found = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
+    except PydanticSerializationError as error:
+        raise Unwritable(model, f"{error}; {_remedy(str(error))}") from error
+    if not found.startswith(b"{"):
+        raise Unwritable(model, "it is no JSON object; put it into a field of a model")
+    if any(sign in found for sign in _NO_NUMBERS) and holds_floats(model):
+        _check_finite(value, model)
+    try:
+        read(model, found)
+    except ValidationError as error:
+        where, wrong = first_mistake(error)
+        raise Unwritable(model, f"{where or 'it'} would not read back: {wrong}; give what the model takes") from error
+    return found
+
+
+def as_json(value: BaseModel, model: type[BaseModel] | None = None) -> JsonObject:
+    """A value as exactly what its JSON reads as, so that a stored document equals the one in memory; see ``write``."""
+    body: JsonObject = from_json(write(value, model))
+    return body
+
+
+def read(model: type[M], body: object, *, extra: Extra = None) -> M:
+    """What ``write`` wrote: by the names of fields alone.
+
+    Args:
+        model: as what it was written.
+        body: bytes of JSON, or what they read as.
+        extra: what becomes of fields that the model does not know; None: as the model says.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    return model.model_validate_json(_text(body), by_alias=False, by_name=True, extra=extra)
+
+
+def read_foreign(model: type[M], body: object, *, extra: Extra = None) -> M:
+    """What others have written: by the names of fields or by their aliases.
+
+    Args:
+        model: what it must be.
+        body: bytes of JSON, or what they read as.
+        extra: what becomes of fields that the model does not know; None: as the model says.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    return model.model_validate_json(_text(body), by_alias=True, by_name=True, extra=extra)
+
+
+def unknown_fields(model: type[BaseModel]) -> Literal["forbid"] | None:
+    """``extra`` for ``read_foreign``: a field that the model does not know is refused, unless the model itself says
+    what to do with such fields.
+    """
+    return "forbid" if model.model_config.get("extra") is None else None
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str]:
+    """The path of the first mistake, empty for the whole, and what is wrong there; the others are counted."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return ".".join(map(str, first["loc"])), f"{first['msg']}{more}"
+
+
+@lru_cache(maxsize=1024)
+def _adapter(model: type[BaseModel]) -> TypeAdapter[BaseModel]:
+    return TypeAdapter(model)
+
+
+def _text(body: object) -> bytes:
+    return body if isinstance(body, bytes) else to_json(body)
+
+
+def _check_finite(value: BaseModel, model: type[BaseModel]) -> None:
+    """NaN and infinity are written as null, which an optional field would read as None."""
+    if model.model_config.get("ser_json_inf_nan") == "strings":
+        return
+    plain = _adapter(model).dump_python(value, by_alias=False, round_trip=True, warnings=False)
+    if not _is_finite(plain):
+        raise Unwritable(model, _NO_NUMBER)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple | set | frozenset) or all(map(_is_finite, value))
+
+
+def _remedy(error: str) -> str:
+    if "utf-8" in error.lower() and "surrogate" not in error:
+        return "give text, or set ser_json_bytes and val_json_bytes of the model to 'base64'"
+    return "give what its fields are declared as"

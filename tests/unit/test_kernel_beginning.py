@@ -167,7 +167,7 @@ def test_an_input_that_the_code_does_not_take_is_shown_and_never_lost(input: dic
     shown = standing(first)
     assert (first.outcome, shown.revision, shown.state) == (Outcome.DEFERRED, 2, input)
     assert shown.attention is not None
-    assert shown.attention.message.startswith("the input is not valid: Amount: ")
+    assert shown.attention.message.lower().startswith("the input is not valid: amount: ")
     again = said(Registry([NEW]), shown, act(id="deployed/2"))
     assert (again.outcome, again.document, again.reason) == (Outcome.REFUSED, shown, shown.attention.message)
     assert standing(said(Registry([NEW]), shown, act(ActName.ABANDON))).status is Status.ABANDONED

@@ -159,7 +159,9 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     @router.get(
         "/instances",
         response_model=InstanceList,
-        summary="List instances, newest change first",
+        summary="List instances, newest start first",
+        description="Pages are in an order that does not change: what matches from the first page to the last is on "
+        "exactly one of them, also when it changes in between. What begins or ceases to match meanwhile may be on one.",
         responses=documented(401, 403, 422, 503),
     )
     async def list_instances(
@@ -201,8 +203,8 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
         only(request, "after", "limit")
-        rows = await client.history(instance_of(definition, key), after=after, limit=limit)
-        return Json(history_view(list(rows), limit))
+        rows = await client.history(instance_of(definition, key), after=after, limit=limit + 1)
+        return Json(history_view(rows, limit))
 
 
 def _add_act(

@@ -28,7 +28,10 @@ class OverdueView(BaseModel):
 
 
 class OverdueList(BaseModel):
+    """A page, those overdue longest first."""
+
     overdue: list[OverdueView]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
 
 
 def overdue_router(client: Client) -> APIRouter:
@@ -43,10 +46,13 @@ def overdue_router(client: Client) -> APIRouter:
     )
     async def list_overdue(
         request: Request,
+        *,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+        cursor: Annotated[str | None, Query(description="of the page before")] = None,
     ) -> Response:
-        only(request, "definition", "limit")
+        only(request, "definition", "limit", "cursor")
+        page = await client.overdue(definition, limit=limit, cursor=cursor)
         found = [
             OverdueView(
                 instance=each.instance,
@@ -56,8 +62,8 @@ def overdue_router(client: Client) -> APIRouter:
                 overdue=iso(each.overdue_ms),
                 deadline=iso(each.deadline_ms) if each.deadline_ms is not None else None,
             )
-            for each in await client.overdue(definition, limit=limit)
+            for each in page.overdue
         ]
-        return Json(OverdueList(overdue=found))
+        return Json(OverdueList(overdue=found, cursor=page.cursor))
 
     return router

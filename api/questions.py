@@ -34,7 +34,10 @@ class QuestionView(BaseModel):
 
 
 class QuestionList(BaseModel):
+    """A page, those due soonest first."""
+
     questions: list[QuestionView]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
 
 
 def questions_router(client: Client) -> APIRouter:
@@ -53,10 +56,11 @@ def questions_router(client: Client) -> APIRouter:
         who: Annotated[str | None, Query(max_length=256, description="only those that this one may answer")] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+        cursor: Annotated[str | None, Query(description="of the page before")] = None,
     ) -> Response:
-        only(request, "who", "definition", "limit")
-        found = await client.questions(definition, who=who, limit=limit)
-        return Json(QuestionList(questions=[_view(each) for each in found]))
+        only(request, "who", "definition", "limit", "cursor")
+        page = await client.questions(definition, who=who, limit=limit, cursor=cursor)
+        return Json(QuestionList(questions=[_view(each) for each in page.questions], cursor=page.cursor))
 
     return router
 

@@ -75,9 +75,10 @@ class TableView(BaseModel):
 
 
 class TableList(BaseModel):
-    """Every table that a deployed definition routes by."""
+    """A page of the tables that deployed definitions route by, by name."""
 
     tables: list[TableView]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
 
 
 class RulesSetView(BaseModel):
@@ -131,9 +132,14 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="List the tables of dynamic routers",
         responses=documented(401, 403, 422, 503),
     )
-    async def list_tables(request: Request) -> Response:
-        only(request)
-        return Json(TableList(tables=[_view(client, each) for each in await client.tables.list()]))
+    async def list_tables(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+    ) -> Response:
+        only(request, "limit", "cursor")
+        page = await client.tables.list(limit=limit, cursor=cursor)
+        return Json(TableList(tables=[_view(client, each) for each in page.tables], cursor=page.cursor))
 
     @router.get(
         "/tables/{name}",
@@ -158,9 +164,9 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
         only(request, "after", "limit")
-        rows = list(await client.tables.history(segment_of(name, "name"), after=after, limit=limit))
-        following = rows[-1].sequence if len(rows) >= limit else None
-        return Json(TableHistory(changes=[_change(row) for row in rows], next=following))
+        rows = await client.tables.history(segment_of(name, "name"), after=after, limit=limit + 1)
+        following = rows[limit - 1].sequence if len(rows) > limit else None
+        return Json(TableHistory(changes=[_change(row) for row in rows[:limit]], next=following))
 
 
 def _add_change(router: APIRouter, client: Client, settings: ApiSettings) -> None:

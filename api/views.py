@@ -148,7 +148,7 @@ class InstanceView(InstanceSummary):
 
 
 class InstanceList(BaseModel):
-    """A page, newest change first."""
+    """A page, newest start first."""
 
     instances: list[InstanceSummary]
     cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
@@ -252,10 +252,10 @@ def _step(name: str, record: StepRecord) -> StepView:
     )
 
 
-def history_view(rows: list[HistoryRow], limit: int) -> HistoryView:
-    """``limit``: what was asked for; as many rows mean that there may be more."""
-    decisions = [_decision(row) for row in rows]
-    return HistoryView(decisions=decisions, next=rows[-1].sequence if len(rows) >= limit else None)
+def history_view(rows: Sequence[HistoryRow], limit: int) -> HistoryView:
+    """A page of up to ``limit`` rows; one row more tells that there is another page."""
+    decisions = [_decision(row) for row in rows[:limit]]
+    return HistoryView(decisions=decisions, next=rows[limit - 1].sequence if len(rows) > limit else None)
 
 
 def _decision(row: HistoryRow) -> DecisionView:

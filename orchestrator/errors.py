@@ -13,10 +13,10 @@
     │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
-    │   └── NotYetDecided, InboxUnavailable (workers)
+    │   └── NotYetDecided, ReadModelCleared, InboxUnavailable (workers)
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, goes on
     └── OperatorError            whoever runs the process
-        ├── TopicMismatch        a topic has the wrong policy, partitions or replication
+        ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe
         ├── ValueTooLarge        one record is over the log's limit
         └── CorruptRecord        stored bytes cannot be read: stop and look
@@ -34,11 +34,13 @@ __all__ = [
     "CorruptRecord",
     "DefinitionError",
     "EventRefused",
+    "ForeignLog",
     "InvalidRequest",
     "LogUnavailable",
     "NotYetDecided",
     "OperatorError",
     "OwnershipLost",
+    "ReadModelCleared",
     "SagalineError",
     "StartConflict",
     "TopicMismatch",
@@ -156,6 +158,14 @@ class NotYetDecided(TransientError):
         self.instance, self.request_id = instance, request_id
 
 
+class ReadModelCleared(TransientError):
+    """Somebody has cleared the read model of this namespace since it was looked at: go on from where it stands now."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"the read model of namespace {namespace} was cleared; it goes on from where it stands now")
+        self.namespace = namespace
+
+
 class OwnershipLost(SagalineError):
     """Another owner has taken this partition; nothing of this commit is visible. Drop it, wait for an assignment."""
 
@@ -170,6 +180,18 @@ class TopicMismatch(OperatorError):
 
 class ConfigurationError(OperatorError):
     """A setting is missing, contradicts another or is unsafe."""
+
+
+class ForeignLog(OperatorError):
+    """The read model was fed from another log. Nothing of it was changed; the message says how to go on."""
+
+    def __init__(self, namespace: str, why: str) -> None:
+        super().__init__(
+            f"the read model of namespace {namespace} was fed from another log: {why}. Give this log a read model of "
+            "its own (--read-model); or, if this log was made anew or restored from an older copy, let the read model "
+            f"be rebuilt: saga read-model clear --namespace {namespace}, with the same --log and --read-model"
+        )
+        self.namespace, self.why = namespace, why
 
 
 class ValueTooLarge(OperatorError):

@@ -22,9 +22,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from .adapters.clock import SystemClock
 from .adapters.kafka_log import KafkaLog
-from .adapters.read_model import SqlReadModel
+from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
+from .errors import ConfigurationError
 from .kernel import Limits, Registry
 from .ports.clock import Clock
 from .ports.log import Log
@@ -39,6 +40,8 @@ from .tracing import Tracing
 
 __all__ = [
     "Base",
+    "check_read_model",
+    "clear_read_model",
     "client",
     "configure_metrics",
     "configure_tracing",
@@ -126,17 +129,46 @@ def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engi
     return Engine(base.log, setup, base.clock, group=f"{base.settings.namespace}.engine")
 
 
+def check_read_model(settings: Settings) -> None:
+    """Returns if a read model can be kept where the settings say, as far as that is seen without opening it.
+
+    Raises:
+        ConfigurationError: it cannot; the message says what to do, and shows no password.
+    """
+    if settings.read_model is not None:
+        check_address(settings.read_model)
+
+
+async def clear_read_model(settings: Settings) -> None:
+    """Forgets what the read model holds of the settings' namespace; who follows the log next fills it again.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be opened.
+        TransientError: it was not done to its end; do it again.
+    """
+    check_address(settings.read_model_url)
+    if not is_there(settings.read_model_url):
+        raise ConfigurationError(f"there is no read model at {shown(settings.read_model_url)}; nothing is to be done")
+    read_model = await SqlReadModel.open(settings.read_model_url, namespace=settings.namespace)
+    try:
+        await read_model.clear()
+    finally:
+        await read_model.close()
+
+
 @asynccontextmanager
 async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
     """A client with its feed, its read model and the projector that keeps that up to date.
 
     Raises:
         ConfigurationError: the read model's database cannot be used; the message says what to do.
+        ForeignLog: the read model was fed from another log; nothing of it is changed.
     """
     async with AsyncExitStack() as stack:
-        read_model = await SqlReadModel.open(base.settings.read_model_url)
+        read_model = await SqlReadModel.open(base.settings.read_model_url, namespace=base.settings.namespace)
         stack.push_async_callback(read_model.close)
         projector = Projector(base.log, base.topics, read_model, base.clock, base.metrics)
+        await projector.check()
         feed = Feed(base.log, base.topics)
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))

@@ -18,6 +18,7 @@ from .helper_commands import add_helper_commands
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import case, history, list_instances, overdue, questions, show
+from .read_model import add_read_model
 from .starting import read_input, start
 
 __all__ = ["app", "main"]
@@ -33,6 +34,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 add_helper_commands(app)
+add_read_model(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of them.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of them.")]
@@ -216,7 +218,7 @@ def list_command(
     key: Annotated[str | None, typer.Option(help="Only of this business key.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
 ) -> None:
-    """List instances, those that changed last first."""
+    """List instances, those started last first."""
     filters = {"status": status.value if status else None, "definition": definition, "key": key}
     list_instances(remote, filters, limit=limit, as_json=reading.as_json)
 
@@ -233,9 +235,9 @@ def overdue_command(
     remote: Remote,
     reading: Reading,
     definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
 ) -> None:
-    """List steps that were expected to be done by now."""
+    """List steps that were expected to be done by now, those overdue longest first."""
     overdue(remote, definition, limit=limit, as_json=reading.as_json)
 
 
@@ -246,9 +248,9 @@ def questions_command(
     reading: Reading,
     who: Annotated[str | None, typer.Option(help="Only those that this one may answer.")] = None,
     definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
 ) -> None:
-    """List questions that wait for a person: answer, claim or assign them."""
+    """List questions that wait for a person, those due soonest first: answer, claim or assign them."""
     filters = {"who": who, "definition": definition}
     questions(remote, filters, limit=limit, as_json=reading.as_json)
 

@@ -13,7 +13,7 @@ from .options import Remote
 from .pages import gather
 from .paths import segment
 from .remote import Json, request
-from .tables import grid, moment, print_out
+from .tables import grid, moment, print_list, print_out
 
 __all__ = ["list_locks", "list_mailboxes", "show_lock", "show_mailbox"]
 
@@ -25,13 +25,13 @@ def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_jso
         Failure, Unreachable: as ``request``.
     """
     asked = {"prefix": prefix, "waiting": str(waiting).lower()}
-    found, _ = gather(remote, "/v1/locks", "locks", limit, filters=asked)
+    found, cursor = gather(remote, "/v1/locks", "locks", limit, filters=asked)
     if as_json:
-        typer.echo(json.dumps({"locks": found}))
+        typer.echo(json.dumps({"locks": found, "cursor": cursor}))
     elif not found:
         typer.echo("nobody waits for a lock" if waiting else "no lock is held")
     else:
-        print_out(_locks_table(found))
+        print_list(_locks_table(found), cursor)
 
 
 def show_lock(remote: Remote, name: str, *, as_json: bool) -> None:
@@ -56,16 +56,16 @@ def list_mailboxes(remote: Remote, event: str | None, *, waiting: bool, limit: i
         Failure, Unreachable: as ``request``.
     """
     asked = {"event": event, "waiting": str(waiting).lower()}
-    found, _ = gather(remote, "/v1/mailboxes", "mailboxes", limit, filters=asked)
+    found, cursor = gather(remote, "/v1/mailboxes", "mailboxes", limit, filters=asked)
     if as_json:
-        typer.echo(json.dumps({"mailboxes": found}))
+        typer.echo(json.dumps({"mailboxes": found, "cursor": cursor}))
     elif not found:
         typer.echo("nobody waits for an event" if waiting else "nobody waits for an event, and none is kept")
     else:
         table = grid("event", "key", "waiting", "kept")
         for each in found:
             table.add_row(*map(Text, (each["event"], each["key"], str(each["waiting"]), str(each["kept"]))))
-        print_out(table)
+        print_list(table, cursor)
 
 
 def show_mailbox(remote: Remote, event: str, key: str, *, as_json: bool) -> None:

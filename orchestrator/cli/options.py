@@ -16,6 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from ..errors import ConfigurationError
 from ..messages.document import Status
 from ..settings import Settings
 from .errors import Mistake, sentences
@@ -234,7 +235,7 @@ def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Setti
         if getattr(group, field.name) is not None
     }
     try:
-        return Settings(**{**more, **given})
+        settings = Settings(**{**more, **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
@@ -244,6 +245,20 @@ def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Setti
         raise Mistake(f"the setting {name}{shown} is wrong: {problem}; mend {option}SAGALINE_{name.upper()}") from None
     except SettingsError as error:
         raise Mistake(f"the environment holds a setting that cannot be read: {error}; give it as JSON") from None
+    _check_read_model(settings)
+    return settings
+
+
+def _check_read_model(settings: Settings) -> None:
+    """Whoever uses it: a wrong address is found before anything runs."""
+    if settings.read_model is None:
+        return
+    from ..wiring import check_read_model
+
+    try:
+        check_read_model(settings)
+    except ConfigurationError as error:
+        raise Mistake(f"the setting read_model is wrong: {error}; see --read-model or SAGALINE_READ_MODEL") from None
 
 
 def rendering(settings: Settings, *, terminal: bool) -> Literal["console", "json"]:

@@ -11,7 +11,16 @@ from .options import Remote
 from .pages import gather
 from .paths import instance_path
 from .remote import request
-from .tables import case_view, history_table, instance_view, instances_table, overdue_table, print_out, questions_table
+from .tables import (
+    case_view,
+    history_table,
+    instance_view,
+    instances_table,
+    overdue_table,
+    print_list,
+    print_out,
+    questions_table,
+)
 
 __all__ = ["case", "history", "list_instances", "overdue", "questions", "show"]
 
@@ -28,8 +37,7 @@ def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: 
     elif not found:
         typer.echo("no such instances")
     else:
-        more = "" if cursor is None else "there are more: give a greater --limit, or filter"
-        print_out(instances_table(found, caption=more))
+        print_list(instances_table(found), cursor)
 
 
 def show(remote: Remote, instance: str, *, as_json: bool) -> None:
@@ -64,13 +72,13 @@ def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    _, found = request(remote, "GET", "/v1/overdue", query={"definition": definition, "limit": limit})
+    found, cursor = gather(remote, "/v1/overdue", "overdue", limit, filters={"definition": definition})
     if as_json:
-        typer.echo(json.dumps(found))
-    elif not found["overdue"]:
+        typer.echo(json.dumps({"overdue": found, "cursor": cursor}))
+    elif not found:
         typer.echo("nothing is overdue")
     else:
-        print_out(overdue_table(found["overdue"]))
+        print_list(overdue_table(found), cursor)
 
 
 def questions(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
@@ -79,13 +87,13 @@ def questions(remote: Remote, filters: Mapping[str, str | None], *, limit: int, 
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    _, found = request(remote, "GET", "/v1/questions", query={**filters, "limit": limit})
+    found, cursor = gather(remote, "/v1/questions", "questions", limit, filters=filters)
     if as_json:
-        typer.echo(json.dumps(found))
-    elif not found["questions"]:
+        typer.echo(json.dumps({"questions": found, "cursor": cursor}))
+    elif not found:
         typer.echo("nobody is asked anything")
     else:
-        print_out(questions_table(found["questions"]))
+        print_list(questions_table(found), cursor)
 
 
 def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None:
@@ -95,8 +103,8 @@ def history(remote: Remote, instance: str, *, limit: int, as_json: bool) -> None
         Failure, Unreachable: as ``request``.
     """
     path = f"{instance_path(instance)}/history"
-    rows, _ = gather(remote, path, "decisions", limit, marks=("after", "next"))
+    rows, following = gather(remote, path, "decisions", limit, marks=("after", "next"))
     if as_json:
-        typer.echo(json.dumps({"instance": instance, "decisions": rows}))
+        typer.echo(json.dumps({"instance": instance, "decisions": rows, "next": following}))
     else:
-        print_out(history_table(instance, rows))
+        print_list(history_table(instance, rows), following)

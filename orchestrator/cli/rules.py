@@ -15,11 +15,12 @@ from .pages import gather
 from .paths import segment
 from .remote import Json, request
 from .starting import read_json
-from .tables import grid, moment, print_out
+from .tables import grid, moment, print_list, print_out
 from .users import user
 
 __all__ = ["list_rules", "rules_history", "set_rules", "show_rules"]
 
+_TABLES_MAX = 100_000
 _EXAMPLE = '[{"when": {"total": {">": 100}}, "to": "fast"}, {"when": {}, "to": "slow"}]'
 
 
@@ -29,14 +30,14 @@ def list_rules(remote: Remote, *, as_json: bool) -> None:
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    _, found = request(remote, "GET", "/v1/tables")
+    found, _ = gather(remote, "/v1/tables", "tables", _TABLES_MAX)
     if as_json:
-        typer.echo(json.dumps(found))
-    elif not found["tables"]:
+        typer.echo(json.dumps({"tables": found}))
+    elif not found:
         typer.echo("no deployed definition routes by a table")
     else:
         table = grid("table", "version", "rules", "branches", "changed", "by", "why")
-        for each in found["tables"]:
+        for each in found:
             facts = (each["name"], str(each["version"]), str(len(each["rules"])), ", ".join(each["branches"]))
             table.add_row(*map(Text, (*facts, moment(each["changed_at"]), each["changed_by"], each["reason"])))
         print_out(table)
@@ -89,13 +90,13 @@ def rules_history(remote: Remote, name: str, *, limit: int, as_json: bool) -> No
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    found, _ = gather(remote, f"{_path(name)}/history", "changes", limit, marks=("after", "next"))
+    found, following = gather(remote, f"{_path(name)}/history", "changes", limit, marks=("after", "next"))
     if as_json:
-        typer.echo(json.dumps({"name": name, "changes": found}))
+        typer.echo(json.dumps({"name": name, "changes": found, "next": following}))
     elif not found:
         typer.echo(f"nobody has set the rules of {name}")
     else:
-        print_out(_changes_table(found))
+        print_list(_changes_table(found), following)
 
 
 def _path(name: str) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "instances_table",
     "moment",
     "overdue_table",
+    "print_list",
     "print_out",
     "questions_table",
     "status_text",
@@ -59,6 +60,13 @@ def print_out(what: RenderableType) -> None:
     console.print(what)
 
 
+def print_list(table: Table, mark: str | int | None) -> None:
+    """Prints a list; says so below when it was cut."""
+    if mark is not None:
+        table.caption, table.caption_justify = "there are more: give a greater --limit, or filter", "left"
+    print_out(table)
+
+
 def moment(at: str | None) -> str:
     """An ISO time as local time to the millisecond; empty for None."""
     if at is None:
@@ -72,9 +80,9 @@ def status_text(status: str | None, *, paused: bool = False) -> Text:
     return text.append(" (paused)", style="yellow") if paused else text
 
 
-def instances_table(instances: list[Json], *, caption: str = "") -> Table:
+def instances_table(instances: list[Json]) -> Table:
     """One line per instance."""
-    table = Table(caption=caption or None, caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("instance", overflow="fold")
     table.add_column("version", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)

@@ -5,8 +5,8 @@ from .client import Client
 from .feed import Feed
 from .helpers import HelpersPage
 from .parts import ClientParts
-from .results import Acted, OnStep, Overdue, Question, Started
-from .tables import RulesSet
+from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
+from .tables import RulesSet, TablesPage
 
 __all__ = [
     "Acted",
@@ -20,8 +20,11 @@ __all__ = [
     "HelpersPage",
     "OnStep",
     "Overdue",
+    "OverduePage",
     "Question",
+    "QuestionsPage",
     "RulesSet",
     "Started",
+    "TablesPage",
     "act_on_many",
 ]

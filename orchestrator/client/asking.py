@@ -85,8 +85,21 @@ class Asking:
             del self._own[entity]
         return there
 
+    async def settled(self) -> None:
+        """Waits until the read model has followed the log once: from then on what it does not have is not there.
+
+        Raises:
+            TransientError: it does not get there in time, or is that of another log.
+        """
+        await self._parts.projector.followed(timeout=_READ_WAIT_SECONDS)
+
     async def all_followed(self) -> None:
-        """Waits until the read model has all that was asked here, or is far behind."""
+        """Waits until the read model has all that was asked here, or is far behind.
+
+        Raises:
+            TransientError: as ``settled``.
+        """
+        await self.settled()
         if self._latest:
             # Decisions of a partition become visible in their order: its latest one stands for all before it.
             latest, self._latest = self._latest, {}

@@ -108,8 +108,8 @@ async def act_on_many(
 ) -> BulkPage:
     """Looks at up to ``limit`` instances and asks those that match, at most ``concurrency`` at once.
 
-    Newest change first; what is asked moves to the front, so that nobody is met twice, and who comes to match meanwhile
-    may be missed. In a dry run everything is decided as the engine would decide it now, and nothing is sent.
+    Newest start first: nobody is met twice, and nobody who matches all the time is missed; who comes to match meanwhile
+    may be. In a dry run everything is decided as the engine would decide it now, and nothing is sent.
 
     Raises:
         InvalidRequest: what is asked is malformed for everybody; ``field`` says where.

@@ -7,10 +7,10 @@ can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the helper 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
@@ -34,19 +34,16 @@ from ..messages.entities import Published, mailbox_id
 from ..messages.history import HistoryRecord
 from ..messages.inputs import ActName, Arrival, Start
 from ..messages.outputs import Decision, Outcome
-from ..ports.read_model import HistoryRow, InstanceFilter, Page
+from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
 from .helpers import Locks, Mailboxes
-from .overdue import overdue_steps
 from .parts import ClientParts
-from .questions import open_questions
-from .results import Acted, OnStep, Overdue, Question, Started
+from .questions import overdue_at, question_at
+from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
 from .tables import Tables
 
 __all__ = ["Client"]
-
-T = TypeVar("T")
 
 DEFAULT_WAIT = timedelta(seconds=10)
 _LAG_MAX = 10_000
@@ -60,8 +57,8 @@ class Client:
         self._parts = parts
         self._asking = Asking(parts)
         self.tables = Tables(parts, self._asking)
-        self.locks = Locks(parts.read_model)
-        self.mailboxes = Mailboxes(parts.read_model)
+        self.locks = Locks(parts.read_model, self._asking)
+        self.mailboxes = Mailboxes(parts.read_model, self._asking)
 
     @property
     def registry(self) -> Registry:
@@ -274,68 +271,64 @@ class Client:
         split_instance(instance)
         followed = await self._asking.followed(instance)
         document = await self._parts.read_model.get(instance)
+        if document is None and followed:
+            await self._asking.settled()
+            document = await self._parts.read_model.get(instance)
         if document is None:
             raise UnknownInstance(instance) if followed else _lagging(instance)
         return document
 
     async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Instances by last change, newest first, page by page; with all that this client itself has started.
+        """Instances by the time of their start, newest first, page by page; with all that this client has started.
+
+        What matches from the first page to the last is on exactly one of them, also when it changes in between.
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model does not answer.
+            TransientError: the read model has not followed yet, or does not answer.
         """
         await self._asking.all_followed()
         return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
 
-    async def overdue(self, definition: str | None = None, *, limit: int = 1_000) -> Sequence[Overdue]:
+    async def overdue(
+        self, definition: str | None = None, *, limit: int = 200, cursor: str | None = None
+    ) -> OverduePage:
         """Steps that were expected to be done by now and are not, those overdue longest first.
 
         Args:
             definition: only of this one.
-            limit: at most so many; open instances are read page by page until there are as many.
+            limit: at most so many on a page.
+            cursor: of the page before.
 
         Raises:
-            LogUnavailable: as ``list``.
+            InvalidRequest, TransientError: as ``list``.
         """
-        found = await self._of_open(definition, overdue_steps, limit)
-        return sorted(found, key=lambda each: each.overdue_ms)[:limit]
+        await self._asking.all_followed()
+        where = WaitFilter(WaitKind.OVERDUE, definition)
+        page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
+        return OverduePage([found for row in page.rows if (found := overdue_at(row)) is not None], page.cursor)
 
     async def questions(
-        self, definition: str | None = None, *, who: str | None = None, limit: int = 1_000
-    ) -> Sequence[Question]:
+        self, definition: str | None = None, *, who: str | None = None, limit: int = 200, cursor: str | None = None
+    ) -> QuestionsPage:
         """Questions that wait for a person, those due soonest first.
 
         Args:
             definition: only of this one.
             who: only those that this one may answer now.
-            limit: at most so many; open instances are read page by page until there are as many.
+            limit: at most so many on a page.
+            cursor: of the page before.
 
         Raises:
-            TransientError: as ``list``.
+            InvalidRequest, TransientError: as ``list``.
         """
-
-        def asked(document: Document) -> Sequence[Question]:
-            found = open_questions(document, self._parts.registry)
-            return [each for each in found if who is None or each.may_answer(who)]
-
-        found = await self._of_open(definition, asked, limit)
-        return sorted(found, key=lambda each: each.due_ms)[:limit]
-
-    async def _of_open(
-        self, definition: str | None, look: Callable[[Document], Sequence[T]], limit: int
-    ) -> Sequence[T]:
-        """What is found in open instances, page by page until there is as much."""
-        found: list[T] = []
-        for status in (Status.RUNNING, Status.ATTENTION, Status.COMPENSATING):
-            cursor: str | None = None
-            while len(found) < limit:
-                page = await self.list(InstanceFilter(definition, status), limit=200, cursor=cursor)
-                found += [each for document in page.documents for each in look(document)]
-                cursor = page.cursor
-                if cursor is None:
-                    break
-        return found
+        if who == "":
+            raise InvalidRequest("who is empty; name somebody, or leave it out", field="who")
+        await self._asking.all_followed()
+        where, registry = WaitFilter(WaitKind.QUESTION, definition, who), self._parts.registry
+        page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
+        asked = [question_at(row, registry) for row in page.rows]
+        return QuestionsPage([each for each in asked if each is not None], page.cursor)
 
     async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.
@@ -348,6 +341,9 @@ class Client:
         split_instance(instance)
         followed = await self._asking.followed(instance)
         rows = await self._parts.read_model.history(instance, after=after, limit=limit)
+        if not rows and followed:
+            await self._asking.settled()
+            rows = await self._parts.read_model.history(instance, after=after, limit=limit)
         if not rows and await self._nothing_known(instance):
             raise UnknownInstance(instance) if followed else _lagging(instance)
         return rows
@@ -362,10 +358,12 @@ class Client:
         """Returns if requests can be served.
 
         Raises:
-            TransientError: the log does not answer, or the read model is far behind; the message says which.
+            TransientError: the log does not answer, or the read model has not followed it yet, is far behind or that
+                of another log; the message says which.
         """
         if not self._parts.feed.is_open:
             raise TransientError("the feed of decisions is not open yet")
+        await self._parts.projector.followed(timeout=0)
         lag = await self._parts.projector.lag()
         if lag > _LAG_MAX:
             raise TransientError(f"the read model is about {lag:,} records behind the log")

@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 from ..messages.entities import lock_id, mailbox_id
 from ..messages.helpers import Lock, Mailbox
 from ..ports.read_model import HelperFilter, ReadModel
+from .asking import Asking
 
 __all__ = ["HelpersPage", "Locks", "Mailboxes"]
 
@@ -24,15 +25,16 @@ class HelpersPage(NamedTuple, Generic[H]):
 class Locks:
     """Semantic locks, as of some milliseconds ago. A lock that nobody holds does not exist."""
 
-    def __init__(self, read_model: ReadModel) -> None:
-        self._read_model = read_model
+    def __init__(self, read_model: ReadModel, asking: Asking) -> None:
+        self._read_model, self._asking = read_model, asking
 
     async def get(self, name: str) -> Lock | None:
         """Who holds a lock and who waits for it; None: nobody.
 
         Raises:
-            TransientError: the read model does not answer.
+            TransientError: the read model has not followed yet, or does not answer.
         """
+        await self._asking.settled()
         found = await self._read_model.helper(lock_id(name))
         return found if isinstance(found, Lock) else None
 
@@ -49,8 +51,9 @@ class Locks:
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model does not answer.
+            TransientError: the read model has not followed yet, or does not answer.
         """
+        await self._asking.settled()
         where = HelperFilter(lock_id(prefix), waiting)
         page = await self._read_model.helpers(where, limit=limit, cursor=cursor)
         return HelpersPage([each for each in page.helpers if isinstance(each, Lock)], page.cursor)
@@ -59,15 +62,16 @@ class Locks:
 class Mailboxes:
     """Mailboxes, as of some milliseconds ago. One without a kept event and without anybody who waits does not exist."""
 
-    def __init__(self, read_model: ReadModel) -> None:
-        self._read_model = read_model
+    def __init__(self, read_model: ReadModel, asking: Asking) -> None:
+        self._read_model, self._asking = read_model, asking
 
     async def get(self, event: str, key: str) -> Mailbox | None:
         """Who waits for an event of that key, and which ones are kept; None: nobody and none.
 
         Raises:
-            TransientError: the read model does not answer.
+            TransientError: the read model has not followed yet, or does not answer.
         """
+        await self._asking.settled()
         found = await self._read_model.helper(mailbox_id(event, key))
         return found if isinstance(found, Mailbox) else None
 
@@ -84,8 +88,9 @@ class Mailboxes:
 
         Raises:
             InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model does not answer.
+            TransientError: the read model has not followed yet, or does not answer.
         """
+        await self._asking.settled()
         prefix = mailbox_id(event, "") if event is not None else "@mailbox/"
         page = await self._read_model.helpers(HelperFilter(prefix, waiting), limit=limit, cursor=cursor)
         return HelpersPage([each for each in page.helpers if isinstance(each, Mailbox)], page.cursor)

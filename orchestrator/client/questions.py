@@ -1,38 +1,50 @@
-"""Questions that wait for a person: what is asked, of whom, until when, and by which form it is answered."""
+"""What waits for somebody to look: overdue steps, and questions with the form by which they are answered."""
 
 from __future__ import annotations
 
 from ...sagas.nodes import Ask
 from ..kernel import Registry
 from ..kernel.places import name_of
-from ..messages.document import Document, StepStatus
+from ..kernel.waits import open_questions, overdue_steps
+from ..messages.document import Document
 from ..messages.values import JsonObject
-from .results import Question
+from ..ports.read_model import WaitRow
+from .results import Overdue, Question
 
-__all__ = ["open_questions"]
+__all__ = ["overdue_at", "question_at"]
 
 
-def open_questions(document: Document, registry: Registry) -> list[Question]:
-    """Those of one instance, in the order in which they were asked; none of an instance that has ended."""
-    found = []
-    for place, record in ({} if document.status.is_final else document.steps).items():
-        memo = record.memo or {}
-        if record.status is StepStatus.OPEN and "question" in memo:
-            claimed = memo.get("claimed_by")
-            found.append(
-                Question(
-                    instance=document.id,
-                    step=place,
-                    text=str(memo["question"]),
-                    who=tuple(map(str, who)) if isinstance(who := memo.get("who"), list) else (),
-                    claimed_by=claimed if isinstance(claimed, str) else None,
-                    asked_ms=int(str(memo["asked_ms"])),
-                    due_ms=int(str(memo["due_ms"])),
-                    escalated=bool(memo.get("escalated")),
-                    form=_form(document, place, registry),
-                )
+def overdue_at(row: WaitRow) -> Overdue | None:
+    """The overdue step of a row; None: the document says no more that it is."""
+    for found in overdue_steps(row.document):
+        if found.step == row.step:
+            return Overdue(
+                instance=row.document.id,
+                step=found.step,
+                status=found.status.value,
+                since_ms=found.since_ms,
+                overdue_ms=found.overdue_ms,
+                deadline_ms=found.deadline_ms,
             )
-    return found
+    return None
+
+
+def question_at(row: WaitRow, registry: Registry) -> Question | None:
+    """The question of a row; None: the document says no more that it is asked."""
+    for found in open_questions(row.document):
+        if found.step == row.step:
+            return Question(
+                instance=row.document.id,
+                step=found.step,
+                text=found.text,
+                who=found.who,
+                claimed_by=found.claimed_by,
+                asked_ms=found.asked_ms,
+                due_ms=found.due_ms,
+                escalated=found.escalated,
+                form=_form(row.document, found.step, registry),
+            )
+    return None
 
 
 def _form(document: Document, place: str, registry: Registry) -> JsonObject | None:

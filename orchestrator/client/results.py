@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import BaseModel, JsonValue
 
 from ..messages.document import Status
 from ..messages.values import JsonObject
 
-__all__ = ["Acted", "OnStep", "Overdue", "Question", "Started"]
+__all__ = ["Acted", "OnStep", "Overdue", "OverduePage", "Question", "QuestionsPage", "Started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +77,12 @@ class Question:
     escalated: bool
     form: JsonObject | None
 
-    def may_answer(self, name: str) -> bool:
-        """True for whoever has claimed it, and until somebody has, for all who are asked."""
-        return name == self.claimed_by if self.claimed_by else name in self.who
+
+class QuestionsPage(NamedTuple):
+    """Those due soonest first. ``cursor`` leads to the next page; None: this is the last."""
+
+    questions: Sequence[Question]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +99,10 @@ class Overdue:
     since_ms: int
     overdue_ms: int
     deadline_ms: int | None
+
+
+class OverduePage(NamedTuple):
+    """Those overdue longest first. ``cursor`` leads to the next page; None: this is the last."""
+
+    overdue: Sequence[Overdue]
+    cursor: str | None

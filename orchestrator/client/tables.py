@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConflict
 from ..kernel.table import check_rules
 from ..messages.entities import Rule, SetRules, table_id
 from ..messages.helpers import Table
 from ..messages.outputs import Outcome
-from ..ports.read_model import HelperFilter, HistoryRow
+from ..ports.read_model import HistoryRow
 from .asking import Asking
 from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
 from .parts import ClientParts
 
-__all__ = ["RulesSet", "Tables"]
-
-_TABLES_MAX = 1_000
+__all__ = ["RulesSet", "Tables", "TablesPage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,13 @@ class RulesSet:
     version: int
     changed: bool
     trace_id: str | None
+
+
+class TablesPage(NamedTuple):
+    """``cursor`` leads to the next page; None: this is the last."""
+
+    tables: Sequence[Table]
+    cursor: str | None
 
 
 class Tables:
@@ -50,12 +56,20 @@ class Tables:
             raise UnknownTable(name, tuple(known))
         return known[name]
 
-    async def list(self) -> Sequence[Table]:
-        """All of them by name; one that was never set is at version 0."""
+    async def list(self, *, limit: int = 50, cursor: str | None = None) -> TablesPage:
+        """All of them by name; one that was never set is at version 0.
+
+        Args:
+            limit: at most so many on a page.
+            cursor: of the page before.
+
+        Raises:
+            TransientError: the read model has not followed yet, or does not answer.
+        """
         await self._asking.all_followed()
-        page = await self._parts.read_model.helpers(HelperFilter(table_id("")), limit=_TABLES_MAX)
-        found = {each.name: each for each in page.helpers if isinstance(each, Table)}
-        return [found.get(name) or _unset(name) for name in self._parts.registry.tables]
+        left = [name for name in sorted(self._parts.registry.tables) if cursor is None or name > cursor]
+        tables = [await self._read(name) for name in left[:limit]]
+        return TablesPage(tables, left[limit - 1] if len(left) > limit else None)
 
     async def get(self, name: str) -> Table:
         """A table as it stands; at least as new as the last change by this client. Never set: at version 0.
@@ -65,11 +79,12 @@ class Tables:
             TransientError: the read model has not followed yet, or does not answer.
         """
         self.branches(name)
+        await self._asking.settled()
         followed = await self._asking.followed(table_id(name))
-        found = await self._parts.read_model.helper(table_id(name))
+        found = await self._read(name)
         if not followed:
             raise TransientError(f"table {name!r} was changed but cannot be read yet: the read model is behind")
-        return found if isinstance(found, Table) else _unset(name)
+        return found
 
     async def set(
         self,
@@ -126,9 +141,10 @@ class Tables:
             TransientError: the read model does not answer.
         """
         self.branches(name)
+        await self._asking.settled()
         await self._asking.followed(table_id(name))
         return await self._parts.read_model.history(table_id(name), after=after, limit=limit)
 
-
-def _unset(name: str) -> Table:
-    return Table(id=table_id(name), name=name)
+    async def _read(self, name: str) -> Table:
+        found = await self._parts.read_model.helper(table_id(name))
+        return found if isinstance(found, Table) else Table(id=table_id(name), name=name)

@@ -1,12 +1,19 @@
-"""The read model port: what queries are answered from. Fed from the log, and rebuilt from it whenever that is wanted.
+"""The read model port: what queries are answered from. Fed from one log, and rebuilt from it when it has to be.
 
-It holds nothing of its own: losing it costs a rebuild. It follows the log by some milliseconds; whoever needs to read
+It holds nothing of its own: losing it costs a rebuild. It follows the log by some milliseconds; who needs to read
 his own write waits until ``Projector`` has passed the write's position.
+
+One database may hold the read models of several namespaces. An adapter is opened for one of them and never reads or
+changes anything of another.
+
+What a cursor promises: lists are in an order that does not change, so whatever matches from the first page to the
+last is on exactly one page, also when it changes in between. What begins to match, or ceases to, may be on a page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -16,15 +23,29 @@ from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
 __all__ = [
+    "DocumentRow",
     "HelperFilter",
     "HelperPage",
     "HelperRow",
     "HistoryRow",
     "InstanceFilter",
+    "Landmark",
     "Page",
     "ReadModel",
+    "Standing",
     "Update",
+    "WaitFilter",
+    "WaitKind",
+    "WaitPage",
+    "WaitRow",
 ]
+
+
+class DocumentRow(NamedTuple):
+    """A document and the place of its record, which grows within an instance. None: its retention is over."""
+
+    sequence: int
+    document: Document | None
 
 
 class HistoryRow(NamedTuple):
@@ -41,19 +62,45 @@ class HelperRow(NamedTuple):
     helper: Helper | None
 
 
+class Landmark(NamedTuple):
+    """The last record that was read of a partition: by ``digest`` the log is known again."""
+
+    offset: int
+    digest: str
+    timestamp_ms: int
+
+
 _NO_HELPERS: Mapping[str, HelperRow] = MappingProxyType({})
+_NO_LANDMARKS: Mapping[TopicPartition, Landmark] = MappingProxyType({})
 
 
 class Update(NamedTuple):
-    """What one batch of the log changes. ``documents``: by instance id, None for an instance whose retention is over.
+    """What one batch of the log changes. ``documents`` and ``helpers``: by entity id.
 
-    ``positions`` are stored with it: the next offset to read of every partition. ``helpers``: by entity id.
+    ``positions`` are stored with it: the next offset to read of every partition. ``landmarks``: of the partitions of
+    the history. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that it goes on from.
     """
 
-    documents: Mapping[str, Document | None]
+    documents: Mapping[str, DocumentRow]
     history: Sequence[HistoryRow]
     positions: Mapping[TopicPartition, int]
     helpers: Mapping[str, HelperRow] = _NO_HELPERS
+    landmarks: Mapping[TopicPartition, Landmark] = _NO_LANDMARKS
+    now_ms: int = 0
+    generation: int = 0
+
+
+class Standing(NamedTuple):
+    """How far the read model has been fed: where to go on reading (empty: it was never fed), and when it was fed last.
+
+    ``generation`` counts how often it was cleared. ``clearing``: that was begun and has not come to its end.
+    """
+
+    positions: Mapping[TopicPartition, int]
+    landmarks: Mapping[TopicPartition, Landmark]
+    fed_ms: int
+    generation: int
+    clearing: bool
 
 
 class InstanceFilter(NamedTuple):
@@ -65,9 +112,38 @@ class InstanceFilter(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Newest change first. ``cursor`` is opaque and leads to the next page; None: this is the last."""
+    """Those started last come first. ``cursor`` is opaque and leads to the next page; None: this is the last."""
 
     documents: Sequence[Document]
+    cursor: str | None
+
+
+class WaitKind(StrEnum):
+    """What waits for somebody to look."""
+
+    OVERDUE = "overdue"
+    QUESTION = "question"
+
+
+class WaitFilter(NamedTuple):
+    """All given conditions hold. ``who``: only questions that this one may answer now."""
+
+    kind: WaitKind
+    definition: str | None = None
+    who: str | None = None
+
+
+class WaitRow(NamedTuple):
+    """A step that waits, and the instance that it belongs to as it stands."""
+
+    document: Document
+    step: str
+
+
+class WaitPage(NamedTuple):
+    """Overdue longest first, questions that are due soonest first. ``cursor`` as in ``Page``."""
+
+    rows: Sequence[WaitRow]
     cursor: str | None
 
 
@@ -86,23 +162,36 @@ class HelperPage(NamedTuple):
 
 
 class ReadModel(Protocol):
-    """Safe for concurrent use by tasks of one event loop."""
+    """Safe for concurrent use by tasks of one event loop. Every call has a deadline of its own."""
 
     async def apply(self, update: Update) -> None:
-        """Makes the update and its positions visible together. Applying the same update again changes nothing."""
+        """Makes the update and its positions visible together. Applying the same update again changes nothing.
+
+        Raises:
+            ReadModelCleared: it was cleared since; ask for its ``standing`` and go on from there.
+            TransientError: it was not taken; the same update may be repeated.
+        """
         ...
 
-    async def positions(self) -> Mapping[TopicPartition, int]:
-        """Where to go on reading; empty when it was never fed."""
+    async def standing(self) -> Standing:
+        """How far it has been fed."""
         ...
 
     async def get(self, instance: str) -> Document | None: ...
 
     async def list(self, where: InstanceFilter, *, limit: int, cursor: str | None = None) -> Page:
-        """Up to ``limit`` instances by last change, newest first.
+        """Up to ``limit`` instances by the time of their start, newest first.
 
         Raises:
-            InvalidRequest: the cursor is not one of ours.
+            InvalidRequest: the cursor is not one of this list.
+        """
+        ...
+
+    async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:
+        """Up to ``limit`` steps that are overdue, or at which a question waits.
+
+        Raises:
+            InvalidRequest: the cursor is not one of this list.
         """
         ...
 
@@ -118,12 +207,12 @@ class ReadModel(Protocol):
         """Up to ``limit`` helpers in the order of their ids.
 
         Raises:
-            InvalidRequest: the cursor is not one of ours.
+            InvalidRequest: the cursor is not one of this list.
         """
         ...
 
     async def clear(self) -> None:
-        """Forgets everything, positions included, so that it is rebuilt from the log."""
+        """Forgets everything of its namespace, positions included, so that it is rebuilt from the log."""
         ...
 
     async def close(self) -> None:

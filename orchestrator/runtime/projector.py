@@ -4,45 +4,48 @@
 - Idle, or when somebody waits to read his own write, what arrives is applied at once; under load it gathers for a tenth
   of a second, so that few transactions compete with the log's own writer.
 - A record that cannot be read is logged, counted and passed over; nothing else is ever skipped.
-- It begins anew from the earliest record when it is asked to, when the log is another one than it knew (positions past
-  its end), when retention has overtaken it, or when it stood still for so long that compaction may have removed a
-  tombstone that it never saw.
+- Until it has caught up with what the log held at its start, nobody may conclude from what is missing (``followed``).
+- It knows its log again by landmarks: the last record that was read of each partition of the history. Where the log
+  has another record there, or ends before, the read model is that of another log: it stands still, changes nothing,
+  and says so until an operator has acted (``ForeignLog``).
+- It begins anew from the earliest record when it is asked to, and when it stood still for so long that compaction may
+  have removed a tombstone that it never saw.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import structlog
 
-from ..codec.documents import decode_document, decode_history
-from ..codec.entities import decode_helper
-from ..codec.wire import BadRecord
-from ..errors import LogUnavailable, SagalineError, TransientError
+from ..errors import ForeignLog, LogUnavailable, ReadModelCleared, SagalineError, TransientError
 from ..kernel import is_helper
 from ..messages.document import Document
 from ..messages.helpers import Helper
 from ..ports.clock import Clock
 from ..ports.log import Log, Record, Tail, TopicPartition
-from ..ports.read_model import HelperRow, HistoryRow, InstanceFilter, ReadModel, Update
-from ..ports.topics import POSITION_KEY, Topics
+from ..ports.read_model import ReadModel, Standing, Update
+from ..ports.topics import Topics
+from .landmarks import check_log
 from .metrics import Metrics
+from .reading import Reading
 
 __all__ = ["Projector"]
 
 _log = structlog.get_logger("sagaline.projector")
 
-E = TypeVar("E", Document, Helper)
-
 _BATCH_MAX = 500
 _POLL_SECONDS = 0.5
 _GATHER_SECONDS = 0.1
 _LOOK_SECONDS = 0.01
-_DECODE_CHUNK = 64
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
+_LOOK_ROUND_SECONDS = 5.0
+"""So often an idle one looks whether somebody has cleared the read model."""
+_TOUCH_MS = 600_000
+"""So often an idle one says that it is fed."""
 _STALE_MS = 12 * 3_600_000
 """Half of the shortest time for which Kafka keeps a tombstone by default."""
 
@@ -63,13 +66,17 @@ class Projector:
         self._log, self._topics, self._read_model, self._clock = log, topics, read_model, clock
         self._metrics = metrics or Metrics()
         self._applied: dict[TopicPartition, int] = {}
+        self._goal: Mapping[TopicPartition, int] | None = None
+        self._has_followed = False
+        self._foreign: ForeignLog | None = None
         self._moved = asyncio.Condition()
         self._waiters: dict[str, list[_Revision]] = {}
         self._rebuild_wanted = False
         self._rebuilds = 0
         self._waiting = 0
         self._failures = 0
-        self._last_apply = float("-inf")
+        self._last_apply = self._last_look = float("-inf")
+        self._generation = 0
 
     @property
     def rebuilds(self) -> int:
@@ -85,12 +92,38 @@ class Projector:
                     await self._follow(tail)
                 finally:
                     await tail.close()
+            except ForeignLog as error:
+                await self._stand_still(error)
+            except ReadModelCleared as error:
+                self._has_followed = False
+                _log.warning("somebody has cleared the read model", reason=str(error))
             except SagalineError as error:
                 _log.warning("the read model does not follow the log, trying again", reason=str(error))
                 await self._pause()
             except Exception:
                 _log.exception("the projector failed, trying again")
                 await self._pause()
+
+    async def check(self) -> None:
+        """Returns if the read model was never fed, or was fed from this log.
+
+        Raises:
+            ForeignLog: it was fed from another one.
+            TransientError: that cannot be told now.
+        """
+        await check_log(self._log, self._topics, await self._read_model.standing(), self._clock.now_ms())
+
+    async def followed(self, *, timeout: float) -> None:
+        """Returns once everything has been applied that the log held when the projector began to follow it: from then
+        on what is not in the read model is not there.
+
+        Raises:
+            TransientError: not within ``timeout`` seconds, or the read model is that of another log.
+        """
+        if not self._has_followed:
+            await self._until(lambda: self._has_followed or self._foreign is not None, timeout)
+        if self._foreign is not None:
+            raise TransientError(str(self._foreign))
 
     async def rebuild(self, *, timeout: float = 60.0) -> None:
         """Clears the read model and returns when it holds again all that the log held at the call.
@@ -161,56 +194,79 @@ class Projector:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(reached)
         except TimeoutError:
-            raise TransientError(
-                f"the read model has not followed the log within {timeout:g} s; ask again later"
-            ) from None
+            raise TransientError("the read model has not followed the log yet; ask again later") from None
         finally:
             self._waiting -= 1
 
     async def _open(self) -> Tail:
-        """A tail that goes on where the read model stands, or from the earliest record after clearing it."""
-        stored = await self._read_model.positions()
-        reason = await self._why_anew(stored)
-        if reason is None:
-            tail = await self._log.tail(self._followed, stored)
-            if all(tail.positions().get(at, 0) == position for at, position in stored.items()):
-                await self._moved_to(stored, {})
-                return tail
-            await tail.close()
-            reason = "retention has overtaken it"
-        if stored or self._rebuild_wanted:
+        """A tail that goes on where the read model stands, or from the earliest record, if need be after clearing."""
+        standing = await self._read_model.standing()
+        reason = await self._why_clear(standing)
+        if self._goal is None or reason is not None:
+            self._has_followed = False
+        self._foreign = None
+        self._goal = await self._log.end_offsets(self._followed)
+        if reason is None and standing.positions:
+            self._generation = standing.generation
+            tail = await self._log.tail(self._followed, standing.positions)
+            await self._moved_to(standing.positions, {})
+            return tail
+        if reason is not None:
             _log.info("building the read model anew", reason=reason)
             await self._read_model.clear()
+            standing = await self._read_model.standing()
+        self._generation = standing.generation
         self._rebuild_wanted = False
         self._rebuilds += 1
         self._applied = {}
-        return await self._log.tail(self._followed, "earliest")
+        tail = await self._log.tail(self._followed, "earliest")
+        await self._moved_to({}, {})
+        return tail
 
-    async def _why_anew(self, stored: Mapping[TopicPartition, int]) -> str | None:
+    async def _why_clear(self, standing: Standing) -> str | None:
         if self._rebuild_wanted:
             return "asked to"
-        if not stored:
-            return "it is empty"
-        ends = await self._log.end_offsets(self._followed)
-        if any(at not in ends or position > ends[at] for at, position in stored.items()):
-            return "the log is another one, or was cut"
-        behind = any(end > stored.get(at, 0) for at, end in ends.items())
-        newest = (await self._read_model.list(InstanceFilter(), limit=1)).documents
-        if behind and newest and self._clock.now_ms() - newest[0].updated_ms > _STALE_MS:
-            return "it stood still for long"
-        return None
+        if standing.clearing:
+            return "clearing it was begun and not ended"
+        if not standing.positions:
+            return None
+        now_ms = self._clock.now_ms()
+        ends = await check_log(self._log, self._topics, standing, now_ms)
+        behind = any(end > standing.positions.get(at, 0) for at, end in ends.items())
+        return "it stood still for long" if behind and now_ms - standing.fed_ms > _STALE_MS else None
+
+    async def _stand_still(self, error: ForeignLog) -> None:
+        """Until somebody has acted; then it goes on by itself."""
+        if self._foreign is None:
+            _log.error("the read model stands still, an operator must look", reason=str(error))
+        self._foreign, self._has_followed = error, False
+        async with self._moved:
+            self._moved.notify_all()
+        await asyncio.sleep(_LONGEST_WAIT_SECONDS)
 
     async def _follow(self, tail: Tail) -> None:
         """Applies what comes until a rebuild is wanted."""
+        reading = Reading(self._topics, self._metrics)
         while not self._rebuild_wanted:
             records = await self._gather(tail)
             self._failures = 0
             positions = dict(tail.positions())
             if records:
-                await self._apply(await _Reading(self._topics, self._metrics).read(records, positions))
+                await self._apply(await reading.read(records, positions))
                 self._last_apply = self._clock.monotonic()
-            elif positions != self._applied:
+                continue
+            if positions != self._applied:
                 await self._moved_to(positions, {})
+            if self._clock.monotonic() - self._last_look > _LOOK_ROUND_SECONDS:
+                await self._look_round(positions)
+
+    async def _look_round(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._last_look = self._clock.monotonic()
+        standing = await self._read_model.standing()
+        if standing.generation != self._generation:
+            raise ReadModelCleared(self._topics.namespace)
+        if self._clock.now_ms() - standing.fed_ms > _TOUCH_MS:
+            await self._apply(Update({}, (), positions))
 
     async def _gather(self, tail: Tail) -> Sequence[Record]:
         records = list(await tail.poll(max_records=_BATCH_MAX, timeout=_POLL_SECONDS))
@@ -225,22 +281,28 @@ class Projector:
         return records
 
     async def _apply(self, update: Update) -> None:
+        update = update._replace(now_ms=self._clock.now_ms(), generation=self._generation)
         while True:
             try:
                 await self._read_model.apply(update)
+            except ReadModelCleared:
+                raise
             except TransientError as error:
                 _log.warning("the read model did not take an update, trying again", reason=str(error))
                 await self._pause()
             else:
                 self._failures = 0
                 helpers = {id: row.helper for id, row in update.helpers.items()}
-                await self._moved_to(update.positions, {**update.documents, **helpers})
+                documents = {id: row.document for id, row in update.documents.items()}
+                await self._moved_to(update.positions, {**documents, **helpers})
                 return
 
     async def _moved_to(
         self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Helper | None]
     ) -> None:
         self._applied.update(positions)
+        if self._goal is not None and all(self._applied.get(at, 0) >= end for at, end in self._goal.items()):
+            self._has_followed = True
         for instance in entities.keys() & self._waiters.keys():
             entity = entities[instance]
             for waiter in self._waiters[instance]:
@@ -259,54 +321,3 @@ class Projector:
         waiters.remove(waiter)
         if not waiters:
             del self._waiters[instance]
-
-
-class _Reading:
-    """Turns records into one update: of each entity's documents only the last is parsed.
-
-    Lets others run in between, because the engine often lives in the same event loop.
-    """
-
-    def __init__(self, topics: Topics, metrics: Metrics) -> None:
-        self._topics, self._metrics = topics, metrics
-
-    async def read(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Update:
-        last: dict[bytes, Record] = {}
-        history: list[HistoryRow] = []
-        for number, record in enumerate(records):
-            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
-                await asyncio.sleep(0)
-            if record.topic == self._topics.state:
-                if record.key is not None and record.key != POSITION_KEY:
-                    last[record.key] = record
-                continue
-            try:
-                history.append(HistoryRow(record.offset, decode_history(record)))
-            except BadRecord as error:
-                self._skip(record, error)
-        documents: dict[str, Document | None] = {}
-        helpers: dict[str, HelperRow] = {}
-        for number, (key, record) in enumerate(last.items()):
-            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
-                await asyncio.sleep(0)
-            try:
-                entity = key.decode()
-                if is_helper(entity):
-                    helpers[entity] = HelperRow(record.offset, _read(entity, record.value, decode_helper))
-                else:
-                    documents[entity] = _read(entity, record.value, decode_document)
-            except (BadRecord, UnicodeDecodeError) as error:
-                self._skip(record, error)
-        return Update(documents, history, positions, helpers)
-
-    def _skip(self, record: Record, error: Exception) -> None:
-        place = f"{record.topic}/{record.partition}/{record.offset}"
-        _log.error("a record that cannot be read is not shown", place=place, reason=str(error))
-        self._metrics.add("projector.skipped")
-
-
-def _read(entity: str, value: bytes | None, decode: Callable[[bytes], E]) -> E | None:
-    document = decode(value) if value is not None else None
-    if document is not None and document.id != entity:
-        raise BadRecord(f"the record's key is {entity!r}, its document is {document.id!r}")
-    return document

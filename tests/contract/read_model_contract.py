@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from sagaline.orchestrator.errors import InvalidRequest
+from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
 from sagaline.orchestrator.messages.entities import Rule
 from sagaline.orchestrator.messages.helpers import Grant, Helper, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
+from sagaline.orchestrator.messages.values import JsonObject
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
+    DocumentRow,
     HelperFilter,
     HelperRow,
     HistoryRow,
     InstanceFilter,
+    Landmark,
     ReadModel,
+    Standing,
     Update,
+    WaitFilter,
+    WaitKind,
 )
 
 __all__ = ["ReadModelContract", "document", "row", "update"]
@@ -65,8 +72,22 @@ def row(sequence: int, key: str = "A-1", *, at_ms: int = 1_000, revision: int = 
     return HistoryRow(sequence, record)
 
 
-def update(*documents: Document, history: tuple[HistoryRow, ...] = (), position: int = 1) -> Update:
-    return Update({each.id: each for each in documents}, history, {STATE: position, HISTORY: position})
+def update(*documents: Document, history: tuple[HistoryRow, ...] = (), position: int = 1, **more: object) -> Update:
+    """All documents come from the record before ``position``."""
+    rows = {each.id: DocumentRow(position - 1, each) for each in documents}
+    made = Update(rows, history, {STATE: position, HISTORY: position}, now_ms=1_000_000_000_000)
+    return made._replace(**more)  # type: ignore[arg-type]  # fields by name, as the caller gives them
+
+
+def overdue(key: str, overdue_ms: int, **more: Any) -> Document:
+    late = StepRecord(status=StepStatus.SENT, at_ms=900, attempt=1, memo={"overdue_ms": overdue_ms})
+    return document(key, steps={"reserve": late}, **more)
+
+
+def asking(key: str, due_ms: int, *who: str, claimed_by: str | None = None, **more: Any) -> Document:
+    memo: JsonObject = {"question": "may I?", "who": list(who), "asked_ms": 5, "due_ms": due_ms}
+    record = StepRecord(status=StepStatus.OPEN, at_ms=900, memo=memo | {"claimed_by": claimed_by})
+    return document(key, steps={"approve": record}, **more)
 
 
 def lock(name: str = "order:1", *waiting: str, revision: int = 1) -> Lock:
@@ -84,7 +105,7 @@ class ReadModelContract:
         raise NotImplementedError("the binding supplies an open, empty read model")
 
     async def test_a_fresh_one_knows_nothing(self, read_model: ReadModel) -> None:
-        assert dict(await read_model.positions()) == {}
+        assert await read_model.standing() == Standing({}, {}, 0, 0, clearing=False)
         assert await read_model.get("order-checkout/A-1") is None
         assert await read_model.list(InstanceFilter(), limit=10) == ([], None)
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == []
@@ -97,8 +118,11 @@ class ReadModelContract:
         assert list(await read_model.history(applied.id, limit=10)) == [row(4)]
 
     async def test_positions_come_with_the_update(self, read_model: ReadModel) -> None:
-        await read_model.apply(update(document(), position=7))
-        assert dict(await read_model.positions()) == {STATE: 7, HISTORY: 7}
+        mark = Landmark(5, "abc", 77)
+        await read_model.apply(update(document(), position=7, landmarks={HISTORY: mark}, now_ms=8_000))
+        assert await read_model.standing() == Standing({STATE: 7, HISTORY: 7}, {HISTORY: mark}, 8_000, 0, False)
+        await read_model.apply(Update({}, (), {STATE: 9, HISTORY: 8}, now_ms=9_000))
+        assert await read_model.standing() == Standing({STATE: 9, HISTORY: 8}, {HISTORY: mark}, 9_000, 0, False)
 
     async def test_applying_again_changes_nothing(self, read_model: ReadModel) -> None:
         same = update(document(), history=(row(1), row(2)), position=3)
@@ -110,10 +134,18 @@ class ReadModelContract:
     async def test_an_older_update_does_not_take_anything_back(self, read_model: ReadModel) -> None:
         newer = document(updated_ms=2_000, revision=5, status=Status.COMPLETED)
         await read_model.apply(update(newer, position=9))
-        await read_model.apply(update(document(updated_ms=1_500, revision=4), position=4))
-        await read_model.apply(update(document(updated_ms=2_000, revision=4), position=4))
+        await read_model.apply(update(asking("A-1", 7, "ann", updated_ms=1_500, revision=4), position=4))
+        await read_model.apply(Update({newer.id: DocumentRow(5, None)}, (), {STATE: 6}))
         assert await read_model.get(newer.id) == newer
-        assert dict(await read_model.positions()) == {STATE: 9, HISTORY: 9}
+        assert (await read_model.standing()).positions == {STATE: 9, HISTORY: 9}
+        assert await read_model.waits(WaitFilter(WaitKind.QUESTION), limit=9) == ([], None)
+
+    async def test_what_came_later_in_the_log_is_the_newer_one_whatever_the_clocks_say(
+        self, read_model: ReadModel
+    ) -> None:
+        await read_model.apply(update(document(revision=2, updated_ms=3_600_000), position=2))
+        await read_model.apply(update(later := document(revision=3, updated_ms=2_000), position=3))
+        assert await read_model.get(later.id) == later
 
     async def test_a_key_that_is_used_again_after_its_retention_shows_the_new_instance(
         self, read_model: ReadModel
@@ -126,22 +158,28 @@ class ReadModelContract:
 
     async def test_an_instance_that_is_gone_leaves_its_history(self, read_model: ReadModel) -> None:
         await read_model.apply(update(document(), history=(row(1),)))
-        await read_model.apply(Update({"order-checkout/A-1": None}, (), {STATE: 2}))
+        await read_model.apply(Update({"order-checkout/A-1": DocumentRow(1, None)}, (), {STATE: 2}))
         assert await read_model.get("order-checkout/A-1") is None
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == [row(1)]
 
-    async def test_lists_newest_change_first_page_by_page_without_gap_or_repeat(self, read_model: ReadModel) -> None:
-        many = [document(f"A-{n}", updated_ms=1_000 + n // 3) for n in range(25)]
+    async def test_lists_newest_start_first_page_by_page_although_everything_changes_between_pages(
+        self, read_model: ReadModel
+    ) -> None:
+        """Whatever matches all the time is on exactly one page; what is new is on none that is behind it."""
+        many = [document(f"A-{n:02}", created_ms=1_000 + n // 3) for n in range(25)]
         await read_model.apply(update(*many))
         found: list[Document] = []
         cursor: str | None = None
-        for _ in range(4):
-            page = await read_model.list(InstanceFilter(), limit=7, cursor=cursor)
+        for turn in range(4):
+            page = await read_model.list(InstanceFilter(status=Status.RUNNING), limit=7, cursor=cursor)
             found += page.documents
             cursor = page.cursor
+            changed = [replace(each, revision=2 + turn, updated_ms=9_000 + turn) for each in many]
+            begun = document(f"B-{turn}", created_ms=5_000 + turn)
+            await read_model.apply(update(*changed, begun, position=2 + turn))
         assert cursor is None
         assert [each.id for each in found] == [
-            each.id for each in sorted(many, key=lambda each: (each.updated_ms, each.id), reverse=True)
+            each.id for each in sorted(many, key=lambda each: (each.created_ms, each.id), reverse=True)
         ]
 
     async def test_a_page_that_is_exactly_full_is_the_last(self, read_model: ReadModel) -> None:
@@ -161,6 +199,72 @@ class ReadModelContract:
         assert await ids(InstanceFilter(key="A-1", definition="refund")) == ["refund/A-1"]
         assert await ids(InstanceFilter(key="A-1", status=Status.COMPLETED)) == []
         assert await ids(InstanceFilter(key="A-%")) == []
+
+    async def test_overdue_steps_come_longest_overdue_first_however_many_there_are(self, read_model: ReadModel) -> None:
+        """And not those that have changed last; the cursor says that there are more."""
+        late = [overdue(f"A-{n:03}", 50_000 - 7 * n, updated_ms=1_000 + n) for n in range(60)]
+        other = replace(overdue("R-1", 49_900), id="refund/R-1", definition="refund")
+        await read_model.apply(update(*late, other, document("in-time")))
+        first = await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=20)
+        assert [row.document.key for row in first.rows] == [f"A-{n:03}" for n in range(59, 39, -1)]
+        found, cursor = list(first.rows), first.cursor
+        while cursor is not None:
+            page = await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=20, cursor=cursor)
+            found, cursor = [*found, *page.rows], page.cursor
+        assert [row.document for row in found] == [*late[:14:-1], other, *late[14::-1]]
+        assert {row.step for row in found} == {"reserve"}
+        of_one = await read_model.waits(WaitFilter(WaitKind.OVERDUE, "refund"), limit=9)
+        assert [row.document for row in of_one.rows] == [other]
+
+    async def test_what_does_not_wait_any_more_is_not_listed(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(overdue("A-1", 5), overdue("A-2", 6), overdue("A-3", 7)))
+        done = StepRecord(status=StepStatus.DONE, at_ms=2_000, memo={"overdue_ms": 5})
+        await read_model.apply(update(document("A-1", revision=2, steps={"reserve": done}), position=2))
+        ended = overdue("A-2", 6, status=Status.ABANDONED, revision=2)
+        await read_model.apply(update(ended, position=3))
+        await read_model.apply(Update({"order-checkout/A-3": DocumentRow(4, None)}, (), {STATE: 5}))
+        assert await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=9) == ([], None)
+
+    async def test_questions_are_found_by_who_may_answer_now_those_due_soonest_first(
+        self, read_model: ReadModel
+    ) -> None:
+        both, claimed = asking("A-1", 900, "ann", "ben"), asking("A-2", 800, "ann", "ben", claimed_by="ben")
+        nobody = asking("A-3", 700)
+        await read_model.apply(update(both, claimed, nobody))
+
+        async def asked(who: str | None, definition: str | None = None) -> list[str]:
+            page = await read_model.waits(WaitFilter(WaitKind.QUESTION, definition, who), limit=9)
+            return [row.document.key for row in page.rows]
+
+        assert await asked(None) == ["A-3", "A-2", "A-1"]
+        assert await asked("ann") == ["A-1"]
+        assert await asked("ben") == ["A-2", "A-1"]
+        assert await asked("ben", "order-checkout") == ["A-2", "A-1"]
+        assert (await asked("eve"), await asked("ben", "refund")) == ([], [])
+        await read_model.apply(update(asking("A-2", 800, "ann", "ben", "eve", revision=2), position=2))
+        assert (await asked("eve"), await asked("ann")) == (["A-2"], ["A-2", "A-1"])
+
+    async def test_a_cursor_of_another_list_is_refused(self, read_model: ReadModel) -> None:
+        await read_model.apply(update(overdue("A-1", 5), overdue("A-2", 6)))
+        instances = (await read_model.list(InstanceFilter(), limit=1)).cursor
+        late = (await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=1)).cursor
+        with pytest.raises(InvalidRequest):
+            await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=1, cursor=instances)
+        with pytest.raises(InvalidRequest):
+            await read_model.waits(WaitFilter(WaitKind.QUESTION), limit=1, cursor=late)
+        with pytest.raises(InvalidRequest):
+            await read_model.list(InstanceFilter(), limit=1, cursor=late)
+
+    async def test_after_a_clear_nobody_goes_on_where_he_stood(self, read_model: ReadModel) -> None:
+        """Else what is rebuilt would have a hole between where the other stands and where it is."""
+        await read_model.apply(update(document(), position=7))
+        await read_model.clear()
+        with pytest.raises(ReadModelCleared):
+            await read_model.apply(update(document(), position=9))
+        standing = await read_model.standing()
+        assert (standing.positions, standing.generation, standing.clearing) == ({}, 1, False)
+        await read_model.apply(update(document(), position=1, generation=1))
+        assert await read_model.get("order-checkout/A-1") == document()
 
     @pytest.mark.parametrize("cursor", ["x", "", "AAAA", "bnVsbA", "WzEsMl0", "ü", "W" * 5000, "WzFlOTk5LCJhIl0"])
     async def test_a_foreign_cursor_is_refused(self, read_model: ReadModel, cursor: str) -> None:
@@ -232,10 +336,12 @@ class ReadModelContract:
     async def test_clear_forgets_everything(self, read_model: ReadModel) -> None:
         await read_model.apply(update(document(), history=(row(1),)))
         await read_model.apply(helping(lock()))
+        await read_model.apply(update(overdue("A-2", 5)))
         await read_model.clear()
         assert await read_model.helper(lock().id) is None
-        assert dict(await read_model.positions()) == {}
+        assert (await read_model.standing()).positions == {}
         assert await read_model.get("order-checkout/A-1") is None
+        assert await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=9) == ([], None)
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == []
 
     async def test_any_text_can_be_a_key(self, read_model: ReadModel) -> None:

@@ -76,7 +76,7 @@ async def stack(
     async with SqliteLog(folder / "sagaline.db", clock=clock) as log:
         queues = registry.queues | (deployed.queues if deployed else frozenset())
         await log.create_topics(topics.specs(sorted(queues), PARTITIONS))
-        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}")
+        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
         try:
             projector, feed = Projector(log, topics, read_model, clock), Feed(log, topics)
             parts = ClientParts(

@@ -152,13 +152,13 @@ async def up(tmp_path: Path) -> AsyncIterator[Stack]:
 async def test_what_people_are_asked_is_listed_with_form_and_due_date(up: Stack) -> None:
     """Whoever has claimed a question is the only one who sees it as his."""
     await up.client.start("approval", {}, key="1")
-    (asked,) = await up.client.questions()
+    (asked,) = (await up.client.questions()).questions
     assert (asked.instance, asked.step, asked.who, asked.claimed_by) == ("approval/1", "approve", ("ann", "ben"), None)
     assert asked.form is not None
     assert "ok" in asked.form["properties"]  # type: ignore[operator]  # a JSON schema
-    assert [len(await up.client.questions(who=name)) for name in ("ann", "ben", "eve")] == [1, 1, 0]
+    assert [len((await up.client.questions(who=name)).questions) for name in ("ann", "ben", "eve")] == [1, 1, 0]
     await up.client.act("approval/1", ActName.CLAIM, by="ann", on=OnStep("approve"))
-    assert [len(await up.client.questions(who=name)) for name in ("ann", "ben", "eve")] == [1, 0, 0]
+    assert [len((await up.client.questions(who=name)).questions) for name in ("ann", "ben", "eve")] == [1, 0, 0]
     await up.client.act("approval/1", ActName.ASSIGN, by="chief", on=OnStep("approve", {"to": "eve"}))
     app = create_app(up.client, clock=SystemClock())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
@@ -166,8 +166,8 @@ async def test_what_people_are_asked_is_listed_with_form_and_due_date(up: Stack)
         assert (shown["claimed_by"], shown["due"] > shown["asked"], shown["escalated"]) == ("eve", True, False)
         answer = {"by": "eve", "step": shown["step"], "value": {"ok": True}}
         assert (await api.post(shown["acts"]["answer"], json=answer)).json()["status"] == "completed"
-        assert (await api.get("/v1/questions")).json() == {"questions": []}
-    assert await up.client.questions("other") == []
+        assert (await api.get("/v1/questions")).json() == {"questions": [], "cursor": None}
+    assert await up.client.questions("other") == ([], None)
 
 
 async def test_a_person_answers_by_the_client_and_over_http(up: Stack) -> None:

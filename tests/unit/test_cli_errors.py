@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.cli.app import app
 from sagaline.orchestrator.cli.errors import sentence, sentences
 from sagaline.orchestrator.errors import SagalineError
+from sagaline.orchestrator.ports.log import TopicPartition
+from sagaline.orchestrator.ports.read_model import Update
 from sagaline.orchestrator.settings import Settings
 from tests.unit.cli_kit import logs_restored
 
@@ -24,7 +28,7 @@ CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
 def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty folder, none of our variables, and logs as they were afterwards."""
     monkeypatch.chdir(tmp_path)
-    for name in ("LOG", "NAMESPACE", "PARTITIONS", "URL", "API_TOKEN", "API_TOKENS", "PORT", "HOST"):
+    for name in ("LOG", "NAMESPACE", "PARTITIONS", "URL", "API_TOKEN", "API_TOKENS", "PORT", "HOST", "READ_MODEL"):
         monkeypatch.delenv(f"SAGALINE_{name}", raising=False)
     with logs_restored():
         yield
@@ -227,3 +231,50 @@ def test_of_a_group_of_errors_the_one_that_is_ours_is_said(capsys: pytest.Captur
 
 def test_what_is_not_ours_is_named_and_asks_to_be_reported() -> None:
     assert sentence(KeyError("x")) == "unexpected KeyError: 'x'; give --debug to see where, and report it"
+
+
+PROCESSES = [["run", CHECKOUT], ["run", CHECKOUT, "--api"], ["api", CHECKOUT], ["read-model", "clear"]]
+
+
+@pytest.mark.parametrize("command", PROCESSES, ids=" ".join)
+@pytest.mark.parametrize(
+    ("address", "part"),
+    [
+        ("postgres//ann:s3cret-word@db/x", "not understood"),
+        ("mysql://ann:s3cret-word@db/x?password=s3cret-word", "cannot be kept in 'mysql'"),
+        ("sqlite:///missing/x.db?key=s3cret-word", "there is no folder missing; create it"),
+        ("sqlite://", "needs a file"),
+    ],
+)
+def test_a_bad_address_of_the_read_model_is_refused_by_everybody_and_never_shown(
+    tmp_path: Path, command: list[str], address: str, part: str
+) -> None:
+    """Before anything is made or taken, and also by whoever does not use it."""
+    result = saga(*command, "--read-model", address)
+    refused(result, 2, "the setting read_model is wrong", part, "--read-model or SAGALINE_READ_MODEL")
+    assert "s3cret-word" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_model_is_cleared_on_request(tmp_path: Path) -> None:
+    refused(saga("read-model", "clear"), 1, "there is no read model at sqlite:///sagaline.db")
+    assert list(tmp_path.iterdir()) == []
+    assert saga("topics", "create", CHECKOUT).exit_code == 0
+    done = saga("read-model", "clear", "--namespace", "shop")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "the read model of namespace shop is empty" in done.stdout
+    assert '"cleared": true' in saga("read-model", "clear", "--json").stdout
+
+
+def test_an_api_on_a_read_model_of_another_log_ends_before_it_decides_anything(tmp_path: Path) -> None:
+    asyncio.run(_feed_from_elsewhere(tmp_path / "read.db"))
+    assert saga("topics", "create", CHECKOUT).exit_code == 0
+    result = saga("run", CHECKOUT, "--api", "--port", "0", "--read-model", "sqlite:///read.db")
+    refused(result, 1, "was fed from another log", "saga read-model clear --namespace sagaline")
+    assert "partition taken" not in result.output
+
+
+async def _feed_from_elsewhere(path: Path) -> None:
+    model = await SqlReadModel.open(f"sqlite:///{path}", namespace="sagaline")
+    await model.apply(Update({}, (), {TopicPartition("sagaline.state", 0): 999}))
+    await model.close()

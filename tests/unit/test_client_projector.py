@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.documents import encode_document, encode_history
-from sagaline.orchestrator.errors import TransientError
+from sagaline.orchestrator.errors import ForeignLog, TransientError
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.ports.log import Outgoing, TopicPartition
-from sagaline.orchestrator.ports.read_model import InstanceFilter, Update
+from sagaline.orchestrator.ports.read_model import DocumentRow, InstanceFilter, Landmark, Update
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.runtime.projector import Projector
@@ -33,7 +34,7 @@ ID = "order-checkout/A-1"
 async def parts(folder: Path) -> AsyncIterator[tuple[SqliteLog, SqlReadModel]]:
     async with SqliteLog(folder / "sagaline.db", clock=SystemClock()) as log:
         await log.create_topics(TOPICS.specs([], 1))
-        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}")
+        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
         try:
             yield log, read_model
         finally:
@@ -50,6 +51,15 @@ def decided(key: str = "A-1", revision: int = 1) -> Outgoing:
     return encode_history(TOPICS.history, 0, record, id="1", request="r", source="/t")
 
 
+async def there(read_model: SqlReadModel) -> None:
+    """Waits until the instance can be read."""
+    async with asyncio.timeout(20):
+        while True:
+            if await read_model.get(ID) is not None:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_documents_and_history_are_followed_to_the_end(tmp_path: Path) -> None:
     async with parts(tmp_path) as (log, read_model):
         projector = Projector(log, TOPICS, read_model, SystemClock())
@@ -63,7 +73,9 @@ async def test_documents_and_history_are_followed_to_the_end(tmp_path: Path) -> 
             rows = await read_model.history(ID, limit=9)
             assert [each.record.revision for each in rows] == [1, 2]
             assert rows[0].sequence < rows[1].sequence
-            assert dict(await read_model.positions()) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))
+            assert dict((await read_model.standing()).positions) == dict(
+                await log.end_offsets([TOPICS.state, TOPICS.history])
+            )
 
 
 async def test_a_tombstone_takes_the_instance_and_leaves_its_history(tmp_path: Path) -> None:
@@ -122,29 +134,123 @@ async def test_a_rebuild_ends_with_what_the_log_holds(tmp_path: Path) -> None:
             await log.append([state(), decided()])
             await projector.caught_up(timeout=5)
             ghost = document("ghost", updated_ms=5_000)
-            await read_model.apply(Update({ghost.id: ghost}, (), {}))
+            await read_model.apply(Update({ghost.id: DocumentRow(9, ghost)}, (), {}))
             await projector.rebuild(timeout=10)
             assert await read_model.get(ghost.id) is None
             assert await read_model.get(ID) == document()
             assert len(await read_model.history(ID, limit=9)) == 1
 
 
-async def test_positions_of_another_log_lead_to_a_rebuild(tmp_path: Path) -> None:
+@asynccontextmanager
+async def fed(folder: Path, count: int) -> AsyncIterator[SqlReadModel]:
+    """A read model that has followed a log of so many decisions, to its end."""
+    await asyncio.to_thread(folder.mkdir)
+    async with parts(folder) as (log, read_model):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            for n in range(count):
+                await log.append([state(f"B-{n}"), decided(f"B-{n}")])
+            await projector.caught_up(timeout=5)
+        yield read_model
+
+
+@pytest.mark.parametrize("decisions", [1, 3, 5], ids=["shorter", "as long", "longer"])
+async def test_a_read_model_that_was_fed_from_another_log_stands_still_and_loses_nothing(
+    tmp_path: Path, decisions: int
+) -> None:
+    """Whether the log is shorter than the other one or not: a record of the history tells them apart."""
+    async with fed(tmp_path / "other", 3) as read_model, parts(tmp_path) as (log, _):
+        for n in range(decisions):
+            await log.append([state(f"A-{n}"), decided(f"A-{n}")])
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        with pytest.raises(
+            ForeignLog, match=r"another log: t\.(state|history)/0 .*saga read-model clear --namespace t"
+        ):
+            await projector.check()
+        async with running(projector.run()):
+            with pytest.raises(TransientError, match="another log"):
+                await projector.followed(timeout=5)
+        assert await read_model.get("order-checkout/B-1") == document("B-1")
+        assert await read_model.get("order-checkout/A-0") is None
+        await read_model.clear()
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await projector.followed(timeout=5)
+        assert await read_model.get("order-checkout/B-1") is None
+        assert await read_model.get("order-checkout/A-0") == document("A-0")
+
+
+async def test_a_log_without_the_topics_that_it_was_fed_from_is_another_one(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        await read_model.apply(Update({}, (), {TopicPartition(TOPICS.state, 7): 1}))
+        with pytest.raises(ForeignLog, match=r"t\.state/7 is not there"):
+            await Projector(log, TOPICS, read_model, SystemClock()).check()
+
+
+async def test_the_same_log_is_known_again_although_its_history_is_gone(tmp_path: Path) -> None:
+    """What retention has taken is no sign of another log; what it still keeps is."""
+    async with parts(tmp_path) as (log, read_model):
+        await log.append([decided(), decided(revision=2)])
+        at, now_ms = TopicPartition(TOPICS.history, 0), SystemClock().now_ms()
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        recent, long_ago = Landmark(-1, "gone", now_ms - 3_600_000), Landmark(-1, "gone", now_ms - 90 * 86_400_000)
+        await read_model.apply(Update({}, (), {at: 1}, landmarks={at: recent}))
+        with pytest.raises(ForeignLog, match="no record at offset -1 any more"):
+            await projector.check()
+        await read_model.apply(Update({}, (), {at: 1}, landmarks={at: long_ago}))
+        await projector.check()
+
+
+async def test_until_it_has_caught_up_nobody_may_conclude_from_what_is_missing(tmp_path: Path) -> None:
+    async with parts(tmp_path) as (log, read_model):
+        await log.append([state(), decided()])
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        with pytest.raises(TransientError, match="not followed"):
+            await projector.followed(timeout=0)
+        async with running(projector.run()):
+            await projector.followed(timeout=5)
+            assert await read_model.get(ID) == document()
+            await log.append([state("A-2")])
+            await projector.followed(timeout=0)
+
+
+@pytest.mark.slow
+async def test_what_somebody_else_clears_is_rebuilt_without_a_hole(tmp_path: Path) -> None:
+    """By whoever follows, idle or not."""
+    async with parts(tmp_path) as (log, read_model), parts(tmp_path) as (_, other):
+        projector = Projector(log, TOPICS, read_model, SystemClock())
+        async with running(projector.run()):
+            await log.append([state(), decided()])
+            await projector.caught_up(timeout=5)
+            await other.clear()
+            assert await read_model.get(ID) is None
+            await log.append([state("A-2")])
+            await there(read_model)
+            await other.clear()
+            await there(read_model)
+            assert len(await read_model.history(ID, limit=9)) == 1
+
+
+async def test_what_was_not_cleared_to_its_end_is_cleared_first(tmp_path: Path) -> None:
     async with parts(tmp_path) as (log, read_model):
         ghost = document("ghost")
-        await read_model.apply(Update({ghost.id: ghost}, (), {TopicPartition(TOPICS.state, 0): 999}))
+        await read_model.apply(Update({ghost.id: DocumentRow(9, ghost)}, (), {}))
+        with sqlite3.connect(tmp_path / "sagaline.db") as connection:
+            connection.execute("UPDATE read_logs SET clearing = 1")
+        connection.close()
         await log.append([state()])
         projector = Projector(log, TOPICS, read_model, SystemClock())
         async with running(projector.run()):
-            await projector.caught_up(timeout=5)
+            await projector.followed(timeout=5)
         assert await read_model.get(ghost.id) is None
-        assert await read_model.get(ID) is not None
+        assert await read_model.get(ID) == document()
 
 
 async def test_after_a_long_stand_it_begins_anew_because_tombstones_may_be_gone(tmp_path: Path) -> None:
     async with parts(tmp_path) as (log, read_model):
         at = {TopicPartition(TOPICS.state, 0): 0, TopicPartition(TOPICS.history, 0): 0}
-        await read_model.apply(Update({ID: document(updated_ms=1_000)}, (), at))
+        long_ago_ms = SystemClock().now_ms() - 13 * 3_600_000
+        await read_model.apply(Update({ID: DocumentRow(0, document())}, (), at, now_ms=long_ago_ms))
         await log.append([state("A-2")])
         projector = Projector(log, TOPICS, read_model, SystemClock())
         async with running(projector.run()):
@@ -163,9 +269,6 @@ class Flaky:
             self.failures -= 1
             raise TransientError("away")
         await self._inner.apply(update)
-
-    async def positions(self) -> Mapping[TopicPartition, int]:
-        return await self._inner.positions()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
@@ -222,6 +325,6 @@ async def test_two_processes_may_feed_the_same_read_model(tmp_path: Path) -> Non
             await second.caught_up(timeout=10)
         for model in (read_model, other):
             found = (await model.list(InstanceFilter(), limit=99)).documents
-            assert [each.revision for each in found] == [39, 38, 37, 36, 35]
+            assert sorted(each.revision for each in found) == [35, 36, 37, 38, 39]
             assert len(await model.history("order-checkout/A-0", limit=99)) == 8
-        assert dict(await other.positions()) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))
+        assert dict((await other.standing()).positions) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))

@@ -12,8 +12,8 @@ import httpx
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Client, Overdue
-from sagaline.orchestrator.client.overdue import overdue_steps
 from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.kernel.waits import overdue_steps
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Saga, Step, step
 
@@ -59,7 +59,7 @@ async def listed(client: Client) -> Sequence[Overdue]:
     """The list, once there is something in it."""
     async with asyncio.timeout(10):
         while True:
-            if found := await client.overdue():
+            if found := (await client.overdue()).overdue:
                 return found
             await asyncio.sleep(0.02)
 
@@ -70,7 +70,7 @@ async def test_what_is_overdue_is_listed_counted_and_on_the_topic_of_events(tmp_
         await up.client.start("talk", {}, key="1")
         found = await listed(up.client)
         assert [each.instance for each in found] == ["talk/1"]
-        assert await up.client.overdue("other") == []
+        assert await up.client.overdue("other") == ([], None)
         tail = await up.log.tail([up.topics.events], "earliest")
         (record,) = await tail.poll(max_records=10, timeout=1.0)
         await tail.close()

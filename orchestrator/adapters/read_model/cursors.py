@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -12,32 +11,33 @@ from ...errors import InvalidRequest
 
 __all__ = ["Place", "decode_cursor", "encode_cursor"]
 
-_CHARS_MAX = 2048
+_CHARS_MAX = 4096
+
+Place = tuple[int | str, ...]
+"""The order columns of the last entry of a page: the next page begins after it."""
 
 
-class Place(NamedTuple):
-    """The last entity of a page: the next page begins after it. ``updated_ms`` 0 in lists that are ordered by id."""
-
-    updated_ms: int
-    id: str
+def encode_cursor(order: str, place: Place) -> str:
+    """The cursor of a place in the order of that name."""
+    return base64.urlsafe_b64encode(to_json([order, *place])).decode().rstrip("=")
 
 
-def encode_cursor(place: Place) -> str:
-    return base64.urlsafe_b64encode(to_json([place.updated_ms, place.id])).decode().rstrip("=")
+def decode_cursor(cursor: str, order: str, *types: type[int] | type[str]) -> Place:
+    """The place of a cursor; ``types`` are those of the order's columns.
 
-
-def decode_cursor(cursor: str) -> Place:
-    """Raises: InvalidRequest (field ``cursor``)."""
+    Raises:
+        InvalidRequest: it is not one of ours, or of another list (field ``cursor``).
+    """
     try:
         if len(cursor) > _CHARS_MAX:
             raise ValueError("too long")
-        updated_ms, instance = from_json(
-            base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        )
-        if type(updated_ms) is not int or not isinstance(instance, str) or abs(updated_ms) >= 1 << 62:
+        named, *place = from_json(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        if named != order or [type(value) for value in place] != list(types):
+            raise ValueError("of another list")
+        if any(isinstance(value, int) and abs(value) >= 1 << 62 for value in place):
             raise ValueError("other values")
     except (ValueError, TypeError, binascii.Error) as error:
         raise InvalidRequest(
-            "the cursor is not one of ours; pass on what the last page gave, or leave it out", field="cursor"
+            "the cursor is not one of this list; pass on what its last page gave, or leave it out", field="cursor"
         ) from error
-    return Place(updated_ms, instance)
+    return tuple(place)

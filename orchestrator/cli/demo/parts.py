@@ -79,6 +79,7 @@ async def demo_parts(
         stack.push_async_callback(wiring.export_the_rest, provider)
         base = await stack.enter_async_context(wiring.open_base(place.settings, tracing))
         await wiring.prepare_topics(base, registry.queues)
+        client = await stack.enter_async_context(wiring.client(base, registry))
         engine = wiring.engine(base, registry)
         running.append(await stack.enter_async_context(wiring.running(engine.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
@@ -86,7 +87,6 @@ async def demo_parts(
         supervisors = [Supervisor(worker.name, partial(_incarnation, worker, base)) for worker in workers]
         working = workers_running([(one.name, one) for one in supervisors], grace_seconds=longest_grace(workers))
         running += await stack.enter_async_context(working)
-        client = await stack.enter_async_context(wiring.client(base, registry))
         doors = api_settings(place.settings)
         app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
         address = await stack.enter_async_context(serving(app, listener, doors))

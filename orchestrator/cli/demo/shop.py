@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 import httpx
@@ -68,16 +68,32 @@ class Shop:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def look(self) -> None:
-        """Refreshes ``seen``: the newest changes first, until a page brings nothing new; now and then every page."""
-        cursor: str | None = None
+        """Refreshes ``seen``: pages of those started last until one brings nobody new, then those that were open.
+
+        Now and then it is every page.
+        """
         self._looks += 1
-        every_page = self._looks % _EVERY_PAGE == 0
+        was_open = {id for id, order in self.seen.items() if order["status"] not in _ENDED}
+        async for page in self._pages({}):
+            news = [each for each in page if each["id"] not in self.seen]
+            self.seen.update((each["id"], each) for each in page)
+            was_open.difference_update(each["id"] for each in page)
+            if not news and self._looks % _EVERY_PAGE:
+                break
+        if was_open:
+            async for page in self._pages({"status": Status.RUNNING.value}):
+                self.seen.update((each["id"], each) for each in page)
+                was_open.difference_update(each["id"] for each in page)
+        self.seen.update(await self.details(was_open))
+
+    async def _pages(self, filters: Json) -> AsyncIterator[list[Json]]:
+        cursor: str | None = None
         while True:
-            page = await self._get("/v1/instances", {"limit": _PAGE} | ({"cursor": cursor} if cursor else {}))
-            news = [each for each in page["instances"] if self._is_news(each)]
-            self.seen.update((each["id"], each) for each in news)
-            cursor = page.get("cursor")
-            if cursor is None or not (news or every_page):
+            query = {**filters, "limit": _PAGE} | ({"cursor": cursor} if cursor else {})
+            page = await self._get("/v1/instances", query)
+            yield page["instances"]
+            cursor = page["cursor"]
+            if cursor is None:
                 return
 
     async def details(self, instances: Iterable[str]) -> dict[str, Json]:
@@ -95,10 +111,6 @@ class Shop:
         page = await self._get(f"{instance_path(instance)}/history", {"limit": _PAGE})
         rows: list[Json] = page["decisions"]
         return rows
-
-    def _is_news(self, found: Json) -> bool:
-        known = self.seen.get(found["id"])
-        return known is None or known["revision"] != found["revision"]
 
     async def _start(self, plan: Wanted) -> None:
         definition, key = split_instance(plan.instance)

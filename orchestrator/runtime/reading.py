@@ -1,0 +1,84 @@
+"""From records of the log to one update of the read model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import structlog
+
+from ..codec.documents import decode_document, decode_history
+from ..codec.entities import decode_helper
+from ..codec.wire import BadRecord
+from ..kernel import is_helper
+from ..messages.document import Document
+from ..messages.helpers import Helper
+from ..ports.log import Record, TopicPartition
+from ..ports.read_model import DocumentRow, HelperRow, HistoryRow, Update
+from ..ports.topics import POSITION_KEY, Topics
+from .landmarks import landmark_of
+from .metrics import Metrics
+
+__all__ = ["Reading"]
+
+_log = structlog.get_logger("sagaline.projector")
+
+E = TypeVar("E", Document, Helper)
+
+_DECODE_CHUNK = 64
+
+
+class Reading:
+    """Turns records into one update: of each entity's documents only the last is parsed.
+
+    Lets others run in between, because the engine often lives in the same event loop.
+    """
+
+    def __init__(self, topics: Topics, metrics: Metrics) -> None:
+        self._topics, self._metrics = topics, metrics
+
+    async def read(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Update:
+        """The update, still without its time and its generation."""
+        last: dict[bytes, Record] = {}
+        history: list[HistoryRow] = []
+        latest: dict[TopicPartition, Record] = {}
+        for number, record in enumerate(records):
+            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
+                await asyncio.sleep(0)
+            if record.topic == self._topics.state:
+                if record.key is not None and record.key != POSITION_KEY:
+                    last[record.key] = record
+                continue
+            latest[TopicPartition(record.topic, record.partition)] = record
+            try:
+                history.append(HistoryRow(record.offset, decode_history(record)))
+            except BadRecord as error:
+                self._skip(record, error)
+        documents: dict[str, DocumentRow] = {}
+        helpers: dict[str, HelperRow] = {}
+        for number, (key, record) in enumerate(last.items()):
+            if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
+                await asyncio.sleep(0)
+            try:
+                entity = key.decode()
+                if is_helper(entity):
+                    helpers[entity] = HelperRow(record.offset, _read(entity, record.value, decode_helper))
+                else:
+                    documents[entity] = DocumentRow(record.offset, _read(entity, record.value, decode_document))
+            except (BadRecord, UnicodeDecodeError) as error:
+                self._skip(record, error)
+        landmarks = {at: landmark_of(record) for at, record in latest.items()}
+        return Update(documents, history, positions, helpers, landmarks)
+
+    def _skip(self, record: Record, error: Exception) -> None:
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        _log.error("a record that cannot be read is not shown", place=place, reason=str(error))
+        self._metrics.add("projector.skipped")
+
+
+def _read(entity: str, value: bytes | None, decode: Callable[[bytes], E]) -> E | None:
+    document = decode(value) if value is not None else None
+    if document is not None and document.id != entity:
+        raise BadRecord(f"the record's key is {entity!r}, its document is {document.id!r}")
+    return document

@@ -1,0 +1,110 @@
+"""Every documented filter is one range of one index, read in its order: the plans of both databases say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, Select, create_engine, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from sagaline.orchestrator.adapters.read_model.schema import INSTANCES, TABLES, prepare
+
+from .postgres_server import PROGRAMS, Postgres, postgres_server
+from .read_model_queries import QUERIES
+
+
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('plans') / 'read.db'}")
+    with engine.begin() as connection:
+        prepare(connection)
+    yield engine
+    engine.dispose()
+
+
+def sqlite_plan(engine: Engine, query: Select[Any]) -> list[str]:
+    compiled = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+    with engine.connect() as connection:
+        return [str(row.detail) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))]
+
+
+def sqlite_range(plan: list[str]) -> list[str]:
+    """The columns by which the outer table is searched; nothing but look-ups by primary key may stand below it."""
+    first, *rest = plan
+    found = re.search(r"^SEARCH read_\w+ USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((.*)\)$", first)
+    assert found is not None, plan
+    for line in rest:
+        assert line == "CORRELATED SCALAR SUBQUERY 1" or re.search(
+            r"^SEARCH read_instances USING INDEX .*id=\?", line
+        ), plan
+    return re.findall(r"(\w+)[=<>]", found[1])
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_each_documented_filter_is_one_range_on_sqlite(sqlite: Engine, name: str) -> None:
+    query, served = QUERIES[name]
+    columns = sqlite_range(sqlite_plan(sqlite, query))
+    assert columns[: len(served)] == list(served)
+
+
+def test_a_query_that_walks_is_found(sqlite: Engine) -> None:
+    """What the test above would say of one."""
+    walked = INSTANCES.select().where(INSTANCES.c.version == 1)
+    with pytest.raises(AssertionError):
+        sqlite_range(sqlite_plan(sqlite, walked))
+    sorted_after = INSTANCES.select().where(INSTANCES.c.log == 1).order_by(INSTANCES.c.updated_ms)
+    with pytest.raises(AssertionError):
+        sqlite_range(sqlite_plan(sqlite, sorted_after))
+
+
+FILLED = """
+INSERT INTO read_instances SELECT 1, 'order-' || n % 9 || '/A-' || n, n, 'order-' || n % 9, 1, 'A-' || n,
+    CASE WHEN n % 3 = 0 THEN 'running' ELSE 'completed' END, 1, n, n, '{}' FROM generate_series(1, 20000) n;
+INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
+    CASE WHEN n % 2 = 0 THEN 'overdue' ELSE 'question' END, 'approve', who, 'order-' || n % 9, n
+    FROM generate_series(1, 9000) n, (VALUES (''), ('ann')) AS asked(who);
+INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n, '{}' FROM generate_series(1, 20000) n;
+INSERT INTO read_helpers SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
+    CASE WHEN n % 50 = 0 THEN 1 ELSE 0 END, '{}' FROM generate_series(1, 20000) n;
+ANALYZE;
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    if PROGRAMS is None:
+        pytest.skip("there is no PostgreSQL server on this machine")
+    with postgres_server() as server:
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own has no types
+        made = [CreateTable(table) for table in TABLES.sorted_tables]
+        indexes = [CreateIndex(index) for table in TABLES.sorted_tables for index in table.indexes]
+        server.sql(";\n".join(str(each.compile(dialect=dialect)) for each in (*made, *indexes)) + ";" + FILLED)
+        yield server
+
+
+def postgres_nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from postgres_nodes(below)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUERIES)
+def test_each_documented_filter_is_one_range_on_postgresql(postgres: Postgres, name: str) -> None:
+    query, served = QUERIES[name]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as above
+    compiled = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    (found,) = json.loads(postgres.sql(f"EXPLAIN (FORMAT JSON) {compiled};"))
+    nodes = list(postgres_nodes(found["Plan"]))
+    kinds = {node["Node Type"] for node in nodes}
+    assert kinds <= {"Limit", "Index Scan", "Index Only Scan"}, found
+    outer = next(node for node in nodes if "Index Cond" in node)
+    for column in served:
+        assert re.search(rf"\b{column}\b", outer["Index Cond"]), (column, outer)
+    if "key" not in served:
+        assert "Filter" not in outer, outer

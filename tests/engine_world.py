@@ -79,6 +79,10 @@ class HandClock:
     def now_ms(self) -> int:
         return self.at_ms
 
+    async def reach(self, at_ms: int) -> None:
+        while self.at_ms < at_ms:  # noqa: ASYNC110  # the hand that moves it does not tell
+            await asyncio.sleep(0.01)
+
     def monotonic(self) -> float:
         return self._system.monotonic()
 

@@ -61,6 +61,9 @@ class Ahead:
     def now_ms(self) -> int:
         return self._system.now_ms() + self._by_ms
 
+    async def reach(self, at_ms: int) -> None:
+        await self._system.reach(at_ms - self._by_ms)
+
     def monotonic(self) -> float:
         return self._system.monotonic()
 

@@ -21,7 +21,7 @@ from .stage import pauses
 __all__ = ["Intake"]
 
 COMMIT_EVERY_SECONDS: Final = 0.1
-_IDLE_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 600.0
 """The wait of a poll when nothing is under way: nothing has to be committed meanwhile, and a stop ends it at once."""
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000

@@ -46,7 +46,7 @@ __all__ = ["Counts", "WorkerRuntime"]
 
 _UNFINISHED_MAX: Final = 2_000
 _BATCH_MAX: Final = 500
-_FORGET_EVERY_SECONDS: Final = 60.0
+_FORGET_EVERY_SECONDS: Final = 600.0
 _FORGET_MAX: Final = 1_000
 _logger = structlog.get_logger(__name__)
 

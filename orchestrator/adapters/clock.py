@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
+from typing import Final
 
 __all__ = ["SystemClock"]
+
+_LOOK_SECONDS: Final = 1.0
 
 
 class SystemClock:
@@ -13,6 +17,10 @@ class SystemClock:
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    async def reach(self, at_ms: int) -> None:
+        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  # nobody tells when the clock is moved
+            await asyncio.sleep(min(_LOOK_SECONDS, left_ms / 1000))
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -14,6 +14,10 @@ class Clock(Protocol):
         """Wall clock in milliseconds since epoch; may jump. Users of it keep their own "never back"."""
         ...
 
+    async def reach(self, at_ms: int) -> None:
+        """Returns once the wall clock shows ``at_ms`` or later; where a jump takes it there, within a second."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never goes back. For deadlines and measuring, never stored."""
         ...

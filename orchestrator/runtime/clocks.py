@@ -56,6 +56,9 @@ class WatchedClock:
             self._metrics.add("clock.moved")
         return now_ms
 
+    async def reach(self, at_ms: int) -> None:
+        await self._clock.reach(at_ms)
+
     def monotonic(self) -> float:
         return self._clock.monotonic()
 

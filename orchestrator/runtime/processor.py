@@ -42,8 +42,10 @@ _log = structlog.get_logger("sagaline.engine")
 _BATCH_MAX = 500
 """Records, and due timers, of one commit."""
 
-_IDLE_SECONDS = 1.0
-"""The longest wait for records: bounds how late a jump of the wall clock is noticed."""
+_EMPTY_SECONDS = 1.0
+"""A poll that gives nothing for so long says that there is nothing."""
+_IDLE_SECONDS = 3_600.0
+"""The wait for records once that is known: a record or a timer ends it."""
 
 
 class Processor:
@@ -118,14 +120,20 @@ class Processor:
         full = work.count >= _BATCH_MAX
         if not full:
             if self._polling is None:
-                poll = self._owner.poll(max_records=_BATCH_MAX, timeout=_IDLE_SECONDS)
+                seconds = _IDLE_SECONDS if self._caught_up else _EMPTY_SECONDS
+                poll = self._owner.poll(max_records=_BATCH_MAX, timeout=seconds)
                 self._polling = asyncio.create_task(poll)
             waits.add(self._polling)
         if self._committing is not None:
             waits.add(self._committing[1])
         elif not work.count:
             self.idle.set()
-        await asyncio.wait(waits, timeout=None if full else self._wait_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        due = None if full else self._due()
+        try:
+            await asyncio.wait(waits if due is None else {*waits, due}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if due is not None:
+                due.cancel()
         self.idle.clear()
         if self._committing is not None and self._committing[1].done():
             await self._settle()
@@ -164,16 +172,14 @@ class Processor:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _wait_seconds(self) -> float | None:
-        """How long until a timer is due; None: no timer fires now, or there is none.
+    def _due(self) -> asyncio.Task[None] | None:
+        """Ends when the next timer is due; None: no timer fires now, or there is none.
 
         No timer fires before what came ahead of this owner is decided. Otherwise every time-out that passed while
         nobody owned the partition would win over the answer that was there.
         """
         due_ms = self._timers.next_due_ms() if self._caught_up else None
-        if due_ms is None:
-            return None
-        return min(_IDLE_SECONDS, max(0, due_ms - self._clock.now_ms()) / 1000)
+        return None if due_ms is None else asyncio.create_task(self._clock.reach(due_ms))
 
     async def _restore(self) -> None:
         """Rebuilds the timer index; instances that waited for a version that is here now are asked to go on."""

@@ -23,10 +23,19 @@ class SimClock:
     def __init__(self, seed: int | str, *, start_ms: int = START_MS) -> None:
         self._random = random.Random(f"{seed}/ids")
         self._start_ms = start_ms
+        self._moved = asyncio.Event()
 
     def now_ms(self) -> int:
         # Time is a sum of floats: without the fraction, a wait until a millisecond would end just before it.
         return self._start_ms + int(self.monotonic() * 1000 + 1e-4)
+
+    async def reach(self, at_ms: int) -> None:
+        while (left_ms := at_ms - self.now_ms()) > 0:
+            try:
+                async with asyncio.timeout(left_ms / 1000):
+                    await self._moved.wait()
+            except TimeoutError:
+                pass
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -37,3 +46,5 @@ class SimClock:
     def jump(self, by: timedelta) -> None:
         """Moves the wall clock, forward or (negative) back. No timer of the event loop is touched."""
         self._start_ms += round(by.total_seconds() * 1000)
+        self._moved.set()
+        self._moved = asyncio.Event()

@@ -158,8 +158,13 @@ class World:
         seconds: float = 0,
     ) -> None:
         """Time passes; whatever is to happen in it happens."""
-        span += timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        span += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         self._do(asyncio.sleep(span.total_seconds()))
+
+    @property
+    def steps(self) -> int:
+        """Callbacks of the event loop that have run: what a test has cost."""
+        return self._loop.steps
 
     def settle(self, within: timedelta = timedelta(days=30)) -> None:
         """Time passes until every instance has ended or stands in attention.

@@ -26,6 +26,9 @@ class BothHands:
     def now_ms(self) -> int:
         return self.wall_ms + round(self.seconds * 1000)
 
+    async def reach(self, at_ms: int) -> None:
+        raise NotImplementedError("nobody waits for it here")
+
     def monotonic(self) -> float:
         return self.seconds
 

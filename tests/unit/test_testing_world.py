@@ -45,7 +45,6 @@ def test_an_answer_decides_what_happens(world: World) -> None:
     assert world.calls[-1][0] == "release-stock"
 
 
-@pytest.mark.slow
 def test_time_passes_only_when_told(world: World) -> None:
     """An unpaid order is given up after a day, not before."""
     world.publish(warehouse.order_placed, warehouse.OrderPlaced(order_id="O-1", skus=["book"]), key="O-1")
@@ -54,6 +53,29 @@ def test_time_passes_only_when_told(world: World) -> None:
     assert world.status("order-fulfilment/O-1") == "running"
     world.advance(hours=1)
     assert world.status("order-fulfilment/O-1") == "compensated"
+
+
+def test_days_pass_and_cost_nothing_where_nothing_happens() -> None:
+    """A day with one timer in it takes some thousand steps of the loop: nobody looks every second."""
+    flow = [leg("reserve"), sleep("nap", timedelta(days=2)), leg("charge")]
+    with World(nap := flow_of(*flow)) as world:
+        order = world.start(nap, "A-1")
+        world.advance(seconds=5)
+        before = world.steps
+        world.advance(days=1)
+        assert world.steps - before < 5_000
+        assert world.status(order) == "running"
+        world.advance(days=1)
+        assert world.status(order) == "completed"
+
+
+def test_a_jump_of_the_clock_is_noticed_at_once() -> None:
+    with World(nap := flow_of(sleep("nap", timedelta(days=2)))) as world:
+        order = world.start(nap, "A-1")
+        world.advance(seconds=5)
+        world.clock.jump(timedelta(days=2))
+        world.advance(seconds=1)
+        assert world.status(order) == "completed"
 
 
 @pytest.mark.slow

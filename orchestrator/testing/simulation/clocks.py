@@ -25,6 +25,10 @@ class HostClock:
     def now_ms(self) -> int:
         return self._clock.now_ms() + self.ahead_ms
 
+    async def reach(self, at_ms: int) -> None:
+        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  # as the system's clock does it
+            await asyncio.sleep(min(1.0, left_ms / 1000))
+
     def monotonic(self) -> float:
         return self._clock.monotonic()
 

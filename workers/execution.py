@@ -5,7 +5,8 @@
   cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
 - How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
   or its deadline has passed here by more than clocks may differ.
-- SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed.
+- SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed; its own
+  cancellation ends it too. Any other BaseException (a panic in an extension, a foreign cancel class) is a failure.
 - No payload is logged; a validation error names fields, not their values.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import traceback
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from ..orchestrator.messages.texts import end_of, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import SpanKind, Tracing
 from ..sagas import Rejected
@@ -71,6 +72,8 @@ class Execution:
             model = read(handler.contract.command, command.payload)
         except ValidationError as error:
             return failed(work, f"the command is not a {handler.contract.command.__name__}: {_problems(error)}")
+        except Exception as error:  # the author's validators may raise anything
+            return _raised(work, error)
         try:
             return await self._call(work, handler, model, seconds)
         except _TookTooLong:
@@ -113,18 +116,17 @@ class Execution:
                 else:
                     result = await handler.function(model, context)
             return _reply(work, handler, result)
-        except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
-                raise _TookTooLong from error
-            return _raised(work, error)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return _raised(work, error)
         except (SystemExit, KeyboardInterrupt) as error:
             work.span.end(type(error).__name__)
             raise WorkerCrashed(self._worker.name, work.command.contract, error) from error
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise _TookTooLong from error
+            task = asyncio.current_task()
+            ours = task is None or task.cancelling()
+            if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours):
+                raise
+            return _raised(work, error)
 
     def _begin(self, work: Work) -> None:
         """Makes the span, the context, and what every line that the handler logs carries."""
@@ -170,8 +172,8 @@ def refused(work: Work, rejected: Rejected) -> Refused:
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        reason=_clean(rejected.reason)[:_ERROR_CHARS],
-        code=_clean(rejected.code)[:_ERROR_CHARS],
+        reason=storable(rejected.reason, _ERROR_CHARS),
+        code=storable(rejected.code, _ERROR_CHARS),
         traceparent=_traceparent(work),
     )
 
@@ -182,8 +184,8 @@ def failed(work: Work, error: str, detail: str = "") -> Failed:
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        error=_clean(error)[:_ERROR_CHARS],
-        detail=_clean(detail)[-_DETAIL_CHARS:],
+        error=storable(error, _ERROR_CHARS),
+        detail=end_of(detail, _DETAIL_CHARS),
         traceparent=_traceparent(work),
     )
 
@@ -208,12 +210,7 @@ def _raised(work: Work, error: BaseException) -> Failed:
         attempt=work.command.attempt,
         error=type(error).__name__,
     )
-    try:
-        message = f"{type(error).__name__}: {error}"
-        detail = "".join(traceback.format_exception(error, limit=-_FRAMES))
-    except Exception:  # an exception whose own text raises
-        message, detail = f"{type(error).__name__} (its message cannot be read)", ""
-    return failed(work, message, detail)
+    return failed(work, said(error), trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
 
 
 def _problems(error: ValidationError) -> str:
@@ -225,11 +222,6 @@ def _problems(error: ValidationError) -> str:
 def _trace_id(traceparent: str | None) -> str | None:
     """For the log only, hence without a check: the second field of a traceparent."""
     return traceparent[3:35] if traceparent is not None and len(traceparent) == 55 else None
-
-
-def _clean(text: str) -> str:
-    """Text that can be written as UTF-8: lone surrogates become question marks."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _traceparent(work: Work) -> str | None:

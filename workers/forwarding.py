@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ..orchestrator.codec.commands import encode_command
 from ..orchestrator.messages.forwarding import forwarded
 from ..orchestrator.messages.inputs import Completed
-from ..orchestrator.ports.log import Outgoing
+from ..orchestrator.ports.log import Outgoing, size_bytes
 from ..orchestrator.ports.topics import Topics
 from ..sagas.models import as_json, read_foreign
 from .work import Work
@@ -50,14 +50,18 @@ class Forwarding:
         if command is None:
             return None
         topic = self._topics.commands(command.queue)
-        outgoing = encode_command(
-            topic,
-            command,
-            work.command.reply_to,
-            source=self._source,
-            now_ms=now_ms,
-            traceparent=report.traceparent,
-        )
-        if sum(map(len, (outgoing.value or b"", *(value for _, value in outgoing.headers)))) > self._max_bytes:
+        try:
+            outgoing = encode_command(
+                topic,
+                command,
+                work.command.reply_to,
+                source=self._source,
+                now_ms=now_ms,
+                traceparent=report.traceparent,
+            )
+        except ValueError as error:
+            _logger.warning("worker.slip.home", contract=work.name, error=str(error))
+            return None
+        if size_bytes(outgoing.key, outgoing.value, outgoing.headers) > self._max_bytes:
             return None
         return replace(report, forwarded=command.id), outgoing

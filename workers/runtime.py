@@ -22,10 +22,10 @@ import structlog
 from ..orchestrator.codec.commands import decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
-from ..orchestrator.codec.wire import BadRecord
+from ..orchestrator.errors import ValueTooLarge
 from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Record
+from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.tracing import Tracing
@@ -195,7 +195,7 @@ class WorkerRuntime:
         self._unfinished += 1
         try:
             command = decode_command(record)
-        except BadRecord as error:
+        except ValueError as error:  # BadRecord, or what nobody has thought of
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
             outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
             self._appends.put(Answer(record, mark, outgoing, None))
@@ -243,21 +243,25 @@ class WorkerRuntime:
 
     def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
         """The record of a reply; one that the log would not take becomes a failure that says so."""
-        to, now_ms = work.command.reply_to, self._clock.now_ms()
         try:
-            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
-        except ValueError as error:
-            reply = failed(work, f"the reply cannot be written as JSON: {error}")
-            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
-        size = len(outgoing.value or b"")
-        if size > self._log.max_value_bytes:
-            reply = failed(
-                work,
-                f"the reply has {size:,} bytes, the log takes {self._log.max_value_bytes:,}; "
-                "answer with a reference instead of the content",
+            return self._written(work, reply), reply
+        except ValueTooLarge as error:
+            why = (
+                f"the reply has {error.size_bytes:,} bytes, the log takes {error.limit_bytes:,}; "
+                "answer with a reference instead of the content"
             )
-            outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=now_ms)
-        return outgoing, reply
+        except ValueError as error:
+            why = f"the reply cannot be written as JSON: {error}"
+        reply = failed(work, why)
+        return self._written(work, reply), reply
+
+    def _written(self, work: Work, reply: Reply) -> Outgoing:
+        """Raises: ValueTooLarge, ValueError."""
+        to, most = work.command.reply_to, self._log.max_value_bytes
+        outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=self._clock.now_ms())
+        if (size := size_bytes(outgoing.key, outgoing.value, outgoing.headers)) > most:
+            raise ValueTooLarge("the reply", size, most)
+        return outgoing
 
     def _answered(self, answer: Answer) -> None:
         match answer.reply:

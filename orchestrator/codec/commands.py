@@ -10,11 +10,24 @@ from ..messages.outputs import SendCommand
 from ..messages.slips import Slip
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
-from .wire import BadRecord, check_envelope, envelope, header_map, required, sound, text, trace_context, written_ms
+from .wire import (
+    BadRecord,
+    Unsound,
+    check_envelope,
+    envelope,
+    header_map,
+    required,
+    sound,
+    text,
+    trace_context,
+    written_ms,
+)
 
 __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
 
 _MAX_DIGITS = 18
+_NAME_BYTES_MAX = 4_096
+"""Of a command's id and its other names: its reply, whose id is made of it, is to be readable as well."""
 _SLIP: TypeAdapter[Slip] = TypeAdapter(Slip)
 
 
@@ -63,6 +76,8 @@ def encode_command(
     Raises:
         ValueError: it cannot be written, or no worker could read it.
     """
+    if len(command.id.encode()) > _NAME_BYTES_MAX:
+        raise Unsound(f"the command's id {command.id[:80]}… has more than {_NAME_BYTES_MAX:,} bytes; use shorter keys")
     headers = envelope(
         command.contract,
         id=command.id,
@@ -95,22 +110,26 @@ def decode_command(record: Record) -> Command:
         raise BadRecord("the record has no value")
     deadline = text(headers, "ce_deadline")
     return Command(
-        id=required(headers, "ce_id"),
-        contract=required(headers, "ce_type"),
-        instance=required(headers, "ce_subject"),
-        effect_key=required(headers, "ce_effectkey"),
-        undo=_is_undo(required(headers, "ce_direction")),
-        attempt=_number("ce_attempt", required(headers, "ce_attempt")),
+        id=_name(headers, "ce_id"),
+        contract=_name(headers, "ce_type"),
+        instance=_name(headers, "ce_subject"),
+        effect_key=_name(headers, "ce_effectkey"),
+        undo=_is_undo(_name(headers, "ce_direction")),
+        attempt=_number("ce_attempt", _name(headers, "ce_attempt")),
         payload=record.value,
         reply_to=ReplyTo(
-            topic=required(headers, "ce_replytopic"),
-            partition=_number("ce_replypartition", required(headers, "ce_replypartition")),
+            topic=_name(headers, "ce_replytopic"),
+            partition=_number("ce_replypartition", _name(headers, "ce_replypartition")),
         ),
         written_ms=written_ms(headers),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
         slip=_slip(headers.get("ce_slip")),
         traceparent=trace_context(headers),
     )
+
+
+def _name(headers: dict[str, bytes], name: str) -> str:
+    return required(headers, name, _NAME_BYTES_MAX)
 
 
 def _is_undo(direction: str) -> bool:

@@ -48,7 +48,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     FAILED: TypeAdapter(Failed),
 }
 _REPLIES = (COMPLETED, REFUSED, FAILED)
-_TOO_DEEP = f"the value has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
+_TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
 _ERROR_CHARS = 1_000
 _DETAIL_CHARS = 8_000
 
@@ -192,6 +192,8 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
     match reply:
         case Completed():
             kind, body = COMPLETED, to_json(reply.reply)
+            if not body.startswith(b"{"):
+                raise Unsound("it is not a JSON object")
             if too_deep(body, BODY_DEPTH_MAX):
                 raise Unsound(_TOO_DEEP)
         case Refused():
@@ -219,10 +221,10 @@ def _body(record: Record) -> dict[str, Any]:
         body = parse_json(record.value)
     except ValueError as error:
         if "recursion limit" in str(error):
-            raise BadRecord(_TOO_DEEP) from error
+            raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}") from error
         raise BadRecord(f"the value is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadRecord("the value is not a JSON object")
     if too_deep(record.value, BODY_DEPTH_MAX):
-        raise BadRecord(_TOO_DEEP)
+        raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}")
     return body

@@ -204,13 +204,13 @@ def text(headers: dict[str, bytes], name: str) -> str | None:
         raise BadRecord(f"header {name} is not UTF-8") from error
 
 
-def required(headers: dict[str, bytes], name: str) -> str:
+def required(headers: dict[str, bytes], name: str, bytes_max: int = ID_BYTES_MAX) -> str:
     """A header that must be there, and be no longer than a name may be."""
     value = text(headers, name)
     if not value:
         raise BadRecord(f"header {name} is missing")
-    if len(headers[name]) > ID_BYTES_MAX:
-        raise BadRecord(f"header {name} has {len(headers[name]):,} bytes, the limit is {ID_BYTES_MAX:,}")
+    if len(headers[name]) > bytes_max:
+        raise BadRecord(f"header {name} has {len(headers[name]):,} bytes, the limit is {bytes_max:,}")
     return value
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
 from ..messages.document import CauseKind, StepStatus
+from ..messages.texts import trace_of
 from .run import Run, said
 
 __all__ = ["NOTHING", "Nothing", "ask", "block"]
@@ -35,7 +35,7 @@ def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: boo
         return function()
     except Exception as error:
         message = f"{what} raised {said(error)}; deploy a mended one, then retry"
-        block(run, place, CauseKind.CODE, message, detail=traceback.format_exc(), undo=undo)
+        block(run, place, CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars), undo=undo)
         return NOTHING
 
 

@@ -28,6 +28,7 @@ from ..messages.inputs import (
     TimerFired,
 )
 from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
+from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
 from .editing import NOTHING_TO_CHANGE
@@ -111,7 +112,7 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
         found = parked.document
         if found is None or found.attention is None or found.attention.kind is not CauseKind.VERSION:
             return parked
-        why = replace(found.attention, message=str(error)[: limits.detail_chars])
+        why = replace(found.attention, message=storable(str(error), limits.detail_chars))
         if parked.outcome is not Outcome.DEFERRED:
             return replace(parked, reason=str(error))
         return replace(parked, document=replace(found, attention=why), reason=str(error))

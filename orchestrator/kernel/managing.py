@@ -6,7 +6,6 @@ does not take them yet loses nothing.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ from ..messages.document import CauseKind, Document, Managed, Status, StepStatus
 from ..messages.entities import EventCame
 from ..messages.inputs import TimerFired, instance_id
 from ..messages.outputs import Change, Decision, Outcome
+from ..messages.texts import trace_of
 from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
@@ -189,7 +189,7 @@ def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
         sent = [emitted(run, each) for each in found.asked.emit if isinstance(each, Emit)]
     except Exception as error:
         message = f"the handler of {what} raised {said(error)}; deploy a mended one, then retry"
-        run.stop(CauseKind.CODE, message, detail=traceback.format_exc())
+        run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
         return False
     if found.asked.state is not None:
         run.replace_state(found.asked.state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import assert_never
 
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Refused, Reply
 from ..messages.outputs import OVERDUE, Change, Publish, command_id, place_of_label
+from ..messages.texts import trace_of
 from ..messages.values import JsonObject
 from .asking import block
 from .branching import on_scatter_deadline
@@ -143,7 +143,7 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
         return
     except Exception as error:
         message = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r}, raised {said(error)}"
-        detail = traceback.format_exc()
+        detail = trace_of(error, run.limits.detail_chars)
         block(
             run, leg.step, CauseKind.CODE, f"{message}; deploy a mended one, then retry", detail=detail, undo=leg.undo
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
-
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import CauseKind, Status, StepStatus
 from ..messages.inputs import Act
+from ..messages.texts import trace_of
 from .locking import begin_step
 from .run import LIVE, Run, said
 from .slip import replan
@@ -50,7 +49,7 @@ def _plan(run: Run) -> bool:
         names = run.definition.itinerary(run.model())
     except Exception as error:
         message = f"the plan of {run.definition.name!r} raised {said(error)}; deploy a mended one, then retry"
-        run.stop(CauseKind.CODE, message, detail=traceback.format_exc())
+        run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
         return False
     replan(run, names)
     return True

@@ -77,11 +77,11 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "too deep": (
         record(deep(100_000), headers=headers_of(KINDS[2])),
-        "the value has more than 64 levels of objects and lists; send it flatter",
+        "the value cannot be kept: it has more than 64 levels of objects and lists; send it flatter",
     ),
     "deeper than what is kept": (
         record(deep(65), headers=headers_of(KINDS[0])),
-        "the value has more than 64 levels of objects and lists; send it flatter",
+        "the value cannot be kept: it has more than 64 levels of objects and lists; send it flatter",
     ),
     "a list": (record(b"[]", headers=headers_of(KINDS[2])), "the value is not a JSON object"),
     "a number": (record(b"1", headers=headers_of(KINDS[2])), "the value is not a JSON object"),
@@ -340,7 +340,9 @@ def test_a_newer_document_says_that_a_newer_release_must_decide() -> None:
     ("name", "value", "message"),
     [
         ("ce_attempt", b"-1", "header ce_attempt is '-1', not a number"),
-        ("ce_attempt", b"9" * 5_000, f"header ce_attempt is '{'9' * 32}', not a number"),
+        ("ce_attempt", b"9" * 500, f"header ce_attempt is '{'9' * 32}', not a number"),
+        ("ce_id", b"i" * 4_097, "header ce_id has 4,097 bytes, the limit is 4,096"),
+        ("ce_specversion", b"2.0", "header ce_specversion is '2.0'; this release reads 1.0"),
         ("ce_deadline", b"soon", "header ce_deadline is 'soon', not a number"),
         ("ce_direction", b"sideways", "header ce_direction is 'sideways', neither 'do' nor 'undo'"),
         ("ce_replypartition", b"", "header ce_replypartition is missing"),

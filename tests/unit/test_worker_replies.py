@@ -43,6 +43,8 @@ def packer() -> Worker:
                 raise ValueError("lone \udc80")
             case "cancelled":
                 raise asyncio.CancelledError
+            case "panic":
+                raise _PanicError("called `Option::unwrap()` on a `None` value")
             case "wrong":
                 return command  # type: ignore[return-value]  # what the test is about
             case "nothing":
@@ -61,6 +63,10 @@ def packer() -> Worker:
 class _UnreadableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
+
+
+class _PanicError(BaseException):
+    """As an extension in Rust raises it."""
 
 
 def of(item: str) -> Pack:
@@ -103,13 +109,14 @@ async def test_what_a_handler_raises_is_a_failure_with_type_text_and_place(world
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        ("unreadable", "_UnreadableError (its message cannot be read)"),
-        ("surrogate", "ValueError: lone ?"),
-        ("cancelled", "CancelledError: "),
+        ("unreadable", "_UnreadableError: <exception str() failed>"),
+        ("surrogate", "ValueError: lone \ufffd"),
+        ("cancelled", "CancelledError"),
+        ("panic", "_PanicError: called `Option::unwrap()` on a `None` value"),
         ("wrong", "the handler of 'pack' returned Pack; it must return Packed or Rejected"),
         ("nothing", "the handler of 'pack' returned NoneType; it must return Packed or Rejected"),
         ("unwritable", "this Packed cannot be written as JSON"),
-        ("huge", "the reply has 2,000,013 bytes, the log takes 900,000"),
+        ("huge", "the log takes 900,000; answer with a reference instead of the content"),
     ],
 )
 async def test_whatever_a_handler_gives_back_is_answered(world: WorkerWorld, item: str, said: str) -> None:

@@ -35,12 +35,13 @@ from ..messages.inputs import Message
 from ..messages.keys import key_wrong
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
-from .wire import BadRecord, entity_key, envelope, sound
+from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, sound
 
-__all__ = ["ENTITY", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
+__all__ = ["ENTITY", "PUBLISHED", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
 
 ENTITY = "sagaline.entity."
 """Before the kind of a message between entities, in ``ce_type``."""
+PUBLISHED = f"{ENTITY}published"
 
 _HELPER: TypeAdapter[Helper] = TypeAdapter(Annotated[Helper, Field(discriminator="kind")])
 _CLASSES: tuple[type[Any], ...] = (
@@ -77,7 +78,8 @@ def encode_entity(topic: str, message: Message, *, source: str, now_ms: int, tra
         ValueError: it cannot be written, or could not be read back.
     """
     kind = ENTITY + message.kind
-    body = sound(_ADAPTERS[kind].dump_json(message, exclude=_IN_HEADERS))
+    depth_max = BODY_DEPTH_MAX if kind == PUBLISHED else DEPTH_MAX
+    body = sound(_ADAPTERS[kind].dump_json(message, exclude=_IN_HEADERS), depth_max)
     headers = envelope(
         kind, id=message.id, source=source, subject=message.instance, now_ms=now_ms, traceparent=traceparent
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, assert_never
 
@@ -15,9 +16,10 @@ from ..messages.parsing import parse_json
 from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
-from .entities import ENTITY, decode_entity
+from .entities import ENTITY, PUBLISHED, decode_entity
 from .wire import (
     BODY_DEPTH_MAX,
+    DEPTH_MAX,
     BadRecord,
     Unsound,
     check_envelope,
@@ -47,6 +49,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     REFUSED: TypeAdapter(Refused),
     FAILED: TypeAdapter(Failed),
 }
+_OUTSIDE = (COMPLETED, REFUSED, FAILED, START, ACT, PUBLISHED)
+"""What others write; the rest is the engine's own."""
 _REPLIES = (COMPLETED, REFUSED, FAILED)
 _TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
 _ERROR_CHARS = 1_000
@@ -82,7 +86,7 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
     entity = entity_of(record.key)
     if bytes_max is not None and (size := size_bytes(record.key, record.value, record.headers)) > bytes_max:
         raise BadRecord(f"the record has {size:,} bytes, the limit is {bytes_max:,}; send a reference to the content")
-    body = _body(record)
+    body = _body(kind, record)
     attributes: dict[str, str | None] = {"id": required(headers, "ce_id"), "traceparent": trace_context(headers)}
     if kind != START:
         attributes["instance"] = entity
@@ -99,6 +103,12 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
     _check_key(entity, message)
     return _storable(message)
+
+
+def _body_depth_max(kind: str, body: Mapping[str, Any]) -> int:
+    """A child or a fork begins with what an instance holds, which may be deeper than what comes from outside."""
+    own = kind not in _OUTSIDE or (kind == START and (body.get("parent") or body.get("fork")))
+    return DEPTH_MAX if own else BODY_DEPTH_MAX
 
 
 def _failed(record: Record, why: str) -> Failed | None:
@@ -177,7 +187,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
     headers = envelope(
         kind, id=request.id, source=source, subject=request.instance, now_ms=now_ms, traceparent=request.traceparent
     )
-    return Outgoing(topic, entity_key(request.instance), sound(to_json(body)), headers)
+    value = sound(to_json(body), _body_depth_max(kind, body))
+    return Outgoing(topic, entity_key(request.instance), value, headers)
 
 
 def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_ms: int) -> Outgoing:
@@ -194,8 +205,6 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
             kind, body = COMPLETED, to_json(reply.reply)
             if not body.startswith(b"{"):
                 raise Unsound("it is not a JSON object")
-            if too_deep(body, BODY_DEPTH_MAX):
-                raise Unsound(_TOO_DEEP)
         case Refused():
             kind, body = REFUSED, to_json({"reason": reply.reason, "code": reply.code})
         case Failed():
@@ -211,10 +220,10 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
         traceparent=reply.traceparent,
         extensions=extensions,
     )
-    return Outgoing(topic, reply.instance.encode(), sound(body), headers, partition)
+    return Outgoing(topic, reply.instance.encode(), sound(body, BODY_DEPTH_MAX), headers, partition)
 
 
-def _body(record: Record) -> dict[str, Any]:
+def _body(kind: str, record: Record) -> dict[str, Any]:
     if record.value is None:
         raise BadRecord("the record has no value")
     try:
@@ -225,6 +234,6 @@ def _body(record: Record) -> dict[str, Any]:
         raise BadRecord(f"the value is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadRecord("the value is not a JSON object")
-    if too_deep(record.value, BODY_DEPTH_MAX):
+    if too_deep(record.value, _body_depth_max(kind, body)):
         raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}")
     return body

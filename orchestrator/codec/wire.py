@@ -58,14 +58,14 @@ class Unsound(ValueError):
     """A value that could be written and not be read back; the message says what is wrong with it."""
 
 
-def sound(value: bytes) -> bytes:
+def sound(value: bytes, depth_max: int = DEPTH_MAX) -> bytes:
     """The JSON as it is, if every reader of JSON can read it.
 
     Raises:
-        Unsound: it has more than ``DEPTH_MAX`` levels, or a number that JSON has not (NaN, infinity).
+        Unsound: it has more than ``depth_max`` levels, or a number that JSON has not (NaN, infinity).
     """
-    if too_deep(value, DEPTH_MAX):
-        raise Unsound(f"it has more than {DEPTH_MAX} levels of objects and lists; keep it flatter")
+    if too_deep(value, depth_max):
+        raise Unsound(f"it has more than {depth_max} levels of objects and lists; keep it flatter")
     if b"NaN" in value or b"Infinity" in value:
         try:
             from_json(value, allow_inf_nan=False)

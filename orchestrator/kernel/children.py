@@ -89,7 +89,8 @@ def begin_each(run: Run, place: str, node: Each[Any]) -> None:
         attempt = run.mark_sent(place, undo=False, fresh=True)
         attempts = {**_attempts(before), **{str(index): attempt for index in again}}
         fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False, "attempts": attempts}
-        run.remember(place, {**before, **fresh, "todo": list(again)})
+        kept = {name: value for name, value in before.items() if name != "refused"}
+        run.remember(place, {**kept, **fresh, "todo": list(again)})
     _fill(run, place, node, parts)
 
 
@@ -220,6 +221,8 @@ def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
         failed = [*_ints(memo["failed"]), message.index]
         why = memo["why"] if isinstance(memo["why"], list) else []
         shown = [*why, f"{message.index}: {message.reason}"[:200]][:_FAILURES_SHOWN]
+        if message.end is ChildEnd.REFUSED:
+            memo["refused"] = [*_ints(memo.get("refused", [])), message.index]
         run.remember(place, memo | {"failed": list(failed), "why": shown})
         if len(failed) > node.options.tolerate:
             unwind_child(run, place, "too many other parts failed")
@@ -305,7 +308,8 @@ def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
         if left == 0 or run.stopped or len(under_way) >= node.options.concurrency:
             break
         run.remember(place, memo | {"undo_left": left - 1})
-        _undo_part(run, place, left - 1, reason)
+        if left - 1 not in _ints(memo.get("refused", [])):  # those never began
+            _undo_part(run, place, left - 1, reason)
     if left == 0 and not under_way:
         run.mark(place, StepStatus.UNDONE)
 

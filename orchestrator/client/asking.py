@@ -14,8 +14,8 @@ from typing import NamedTuple, assert_never
 
 from ..codec.entities import encode_entity
 from ..codec.inputs import encode_request
-from ..codec.wire import BadRecord
-from ..errors import CorruptRecord, NotYetDecided
+from ..codec.wire import BadRecord, Unsound
+from ..errors import CorruptRecord, InvalidRequest, NotYetDecided
 from ..kernel import is_helper
 from ..messages.entities import Published, SetRules
 from ..messages.history import HistoryRecord
@@ -122,6 +122,12 @@ class Asking:
         return record
 
     def _encoded(self, request: Requested) -> Outgoing:
+        try:
+            return self._written(request)
+        except Unsound as error:
+            raise InvalidRequest(f"the request cannot be written: {error}") from error
+
+    def _written(self, request: Requested) -> Outgoing:
         topic, now_ms = self._parts.topics.inputs, self._parts.clock.now_ms()
         match request:
             case Start() | Act():

@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import Unwritable, read_foreign, write
+from ..codec.wire import BODY_DEPTH_MAX, too_deep
 from ..errors import InvalidRequest
 from ..messages.inputs import Act, ActName
 from ..messages.keys import KEY_BYTES_MAX, KEY_CHARS_MAX, character_wrong, instance_wrong, key_wrong
@@ -17,6 +18,7 @@ from .results import OnStep
 
 __all__ = [
     "BY_CHARS_MAX",
+    "DEPTH_MAX",
     "ID_CHARS_MAX",
     "REASON_CHARS_MAX",
     "KEY_BYTES_MAX",
@@ -33,6 +35,8 @@ __all__ = [
 BY_CHARS_MAX = 256
 REASON_CHARS_MAX = 2_000
 ID_CHARS_MAX = 256
+DEPTH_MAX = BODY_DEPTH_MAX - 1
+"""Levels of objects and lists in an input, a body or a value: it stands in the body of its request."""
 
 
 def check_key(key: str) -> str:
@@ -132,9 +136,14 @@ def check_json(value: BaseModel | Mapping[str, JsonValue], what: str, fields: st
         InvalidRequest: it is no JSON object; ``what`` is the field.
     """
     try:
-        parsed = from_json(write(value) if isinstance(value, BaseModel) else to_json(value), allow_inf_nan=False)
+        encoded = write(value) if isinstance(value, BaseModel) else to_json(value)
+        parsed = from_json(encoded, allow_inf_nan=False)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"the {what} cannot be written as JSON: {error}", field=what) from error
     if not isinstance(parsed, dict):
         raise InvalidRequest(f"the {what} is not a JSON object; give one object{fields}", field=what)
+    if too_deep(encoded, DEPTH_MAX):
+        raise InvalidRequest(
+            f"the {what} has more than {DEPTH_MAX} levels of objects and lists; send it flatter", field=what
+        )
     return parsed

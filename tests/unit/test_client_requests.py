@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from sagaline.orchestrator.client import Client, Feed
-from sagaline.orchestrator.client.checks import check_key, split_instance
+from sagaline.orchestrator.client.checks import DEPTH_MAX, check_key, split_instance
 from sagaline.orchestrator.errors import (
     ActRefused,
     InvalidRequest,
@@ -176,6 +176,19 @@ async def test_a_model_may_allow_unknown_fields_itself(tmp_path: Path) -> None:
     async with stack(tmp_path, registry=Registry([loose])) as up:
         await up.client.start(loose, {"anything": [1]}, key="k")
         assert (await up.client.get("loose/k")).state["anything"] == [1]
+
+
+async def test_an_input_deeper_than_what_is_kept_is_refused_with_its_field(tmp_path: Path) -> None:
+    """One level less is taken, kept and read back."""
+    async with stack(tmp_path, registry=Registry([loose])) as up:
+        lists: Any = []
+        for _ in range(DEPTH_MAX - 2):
+            lists = [lists]
+        await up.client.start(loose, {"anything": lists}, key="k")
+        assert (await up.client.get("loose/k")).state["anything"] == lists
+        with pytest.raises(InvalidRequest, match=f"more than {DEPTH_MAX} levels") as refused:
+            await up.client.start(loose, {"anything": [lists]}, key="l")
+        assert refused.value.field == "input"
 
 
 async def test_a_state_model_whose_own_check_breaks_is_no_crash(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_long_reason_is_cut_and_no_more_than_the_limit_is_kept(running: Scene)
     short = decide(definition, running.document, arrival, Limits(detail_chars=20)).document
     assert short is not None
     assert short.attention is not None
-    assert short.attention.message == "the migration of 'ta"
+    assert short.attention.message == "the migra … nded one"
     full = decide(definition, running.document, arrival, Limits(deferred_max=0))
     assert (full.outcome, full.reason, full.document) == (
         Outcome.IGNORED,

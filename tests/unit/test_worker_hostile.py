@@ -46,9 +46,9 @@ def nested(levels: int) -> Any:
 
 
 REPLIES: dict[str, tuple[Callable[[], Any], str]] = {
-    "NaN": (lambda: Loose(number=float("nan")), "a number that is NaN or infinite"),
-    "infinity": (lambda: Loose(number=float("-inf")), "a number that is NaN or infinite"),
-    "NaN within": (lambda: Loose(value={"a": [float("nan")]}), "a number that is NaN or infinite"),
+    "NaN": (lambda: Loose(number=float("nan")), "NaN and no infinity"),
+    "infinity": (lambda: Loose(number=float("-inf")), "NaN and no infinity"),
+    "NaN within": (lambda: Loose(value={"a": [float("nan")]}), "NaN and no infinity"),
     "too deep": (lambda: Loose(value=nested(BODY_DEPTH_MAX)), f"more than {BODY_DEPTH_MAX} levels"),
     "much too deep": (lambda: Loose(value=nested(190)), f"more than {BODY_DEPTH_MAX} levels"),
     "deeper than what writes it": (lambda: Loose(value=nested(400)), "depth exceeded"),

@@ -67,7 +67,11 @@ class BatchWork:
     def timers(self, timers: Iterable[DueTimer]) -> None:
         """Decides timers that are due and still set; what was decided since they were indexed may have cleared them."""
         for due_ms, instance, timer in timers:
-            entity = self._entity(instance)
+            try:
+                entity = self._entity(instance)
+            except BadRecord as error:
+                _log.error("instance parked", instance=instance, reason=str(error))
+                continue
             if entity is None or entity.timers.get(timer) != due_ms:
                 continue
             self.count += 1

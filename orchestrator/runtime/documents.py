@@ -13,7 +13,7 @@ __all__ = ["Documents"]
 class Documents:
     """Committed documents by instance id; the longest unused ones are dropped first."""
 
-    def __init__(self, max_count: int = 10_000) -> None:
+    def __init__(self, max_count: int = 2_000) -> None:
         self._max_count = max_count
         self._items: dict[str, Document | Helper] = {}
 

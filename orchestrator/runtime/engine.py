@@ -7,6 +7,7 @@ lost a partition without knowing it is refused at its next commit.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -126,8 +127,9 @@ class Engine:
             except TimeoutError:
                 _log.warning("a batch did not end in time and is given up; its commit is settled by the next owner")
         if seat.task is not None:
-            seat.task.cancel()
-            await asyncio.wait([seat.task], timeout=_STOP_SECONDS)
+            task, seat.task = seat.task, None  # a cancelled task knows its frames, and those know the seat
+            task.cancel()
+            await asyncio.wait([task], timeout=_STOP_SECONDS)
 
     async def _occupy(self, membership: Membership, partition: int, seat: _Seat) -> None:
         """Keeps one partition processed until it is cancelled."""
@@ -138,13 +140,16 @@ class Engine:
             except (LogUnavailable, OwnershipLost) as error:
                 attempt = attempt + 1 if seat.processor is None else 1
                 _log.warning("partition given up, taking it again", partition=partition, reason=str(error))
+                _free(error)
                 wait = _wait_seconds(attempt)
             except CorruptRecord as error:
                 _log.critical("partition stopped, an operator must look", partition=partition, reason=str(error))
+                _free(error)
                 wait = _CORRUPT_WAIT_SECONDS
-            except Exception:
+            except Exception as error:
                 attempt += 1
                 _log.exception("partition failed, taking it again", partition=partition)
+                _free(error)
                 wait = _wait_seconds(attempt)
             finally:
                 seat.processor = None
@@ -174,3 +179,13 @@ class Engine:
 
 def _wait_seconds(attempt: int) -> float:
     return float(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(attempt, 10)))
+
+
+def _free(error: BaseException | None) -> None:
+    """Frees what the frames of an error hold, which is all of a partition's documents.
+
+    An awaited future and its error know each other, so that the collector alone would free them, and that hardly runs.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

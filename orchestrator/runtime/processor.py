@@ -16,13 +16,14 @@ not known to be made ends the owner, and both overlays with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import structlog
 
 from ..codec.documents import decode_document
-from ..codec.entities import decode_helper
+from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
 from ..kernel.fitting import missing_code
 from ..kernel.migrating import must_migrate
@@ -42,6 +43,10 @@ _log = structlog.get_logger("sagaline.engine")
 _BATCH_MAX = 500
 """Records, and due timers, of one commit."""
 
+_RESTORE_MAX = 500
+"""Documents that are indexed before the event loop, and with it the heartbeats, gets its turn."""
+_SAY_SECONDS = 5.0
+
 _EMPTY_SECONDS = 1.0
 """A poll that gives nothing for so long says that there is nothing."""
 _IDLE_SECONDS = 3_600.0
@@ -56,8 +61,8 @@ class Processor:
 
     def __init__(self, owner: Owner, setup: Deciding, clock: WatchedClock, *, on_restored: Callable[[], None]) -> None:
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
-        self._timers = TimerIndex()
         self._documents = Documents()
+        self._timers = TimerIndex(partial(_timers_of, owner, self._documents))
         self._own: list[Message] = []
         self._caught_up = False
         self._stopping = asyncio.Event()
@@ -159,15 +164,19 @@ class Processor:
             self._committing = None
 
     async def _commit(self, work: BatchWork) -> None:
-        await self._owner.commit(work.batch())
+        batch = work.batch()
+        await self._owner.commit(batch)
         self._documents.merge(work.changed)
-        for instance, document in work.changed.items():
-            self._timers.replace(instance, document.timers if document else {})
+        for key in batch.state:
+            document = work.changed[key.decode()]
+            self._timers.replace(key, document.timers if document else {})
         work.committed()
 
     async def _drop(self) -> None:
-        """Ends what is under way; the next owner settles it."""
-        for task in (self._polling, self._committing and self._committing[1]):
+        """Ends what is under way, and forgets it: an error in it knows the frames it went through, and those us."""
+        under_way = self._polling, self._committing and self._committing[1]
+        self._polling = self._committing = None
+        for task in under_way:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -183,27 +192,53 @@ class Processor:
 
     async def _restore(self) -> None:
         """Rebuilds the timer index; instances that waited for a version that is here now are asked to go on."""
+        loop = asyncio.get_running_loop()
+        count, say_at = 0, loop.time() + _SAY_SECONDS
         async for key, value in self._owner.documents():
-            try:
-                document = decode_helper(value) if key.startswith(b"@") else decode_document(value)
-            except BadRecord as error:
-                _log.error("instance parked", instance=key.decode(errors="replace"), reason=str(error))
-                continue
-            self._timers.replace(document.id, document.timers)
-            if isinstance(document, Document) and self._waited_for_us(document):
-                self._own.append(
-                    Act(
-                        id=f"deployed/{document.id}/{document.revision}",
-                        instance=document.id,
-                        act=ActName.RETRY,
-                        by="sagaline",
-                        reason=f"code for version {document.version} is deployed here",
-                        traceparent=document.traceparent,
-                    )
-                )
+            self._index(key, value)
+            count += 1
+            if count % _RESTORE_MAX == 0:
+                self._setup.metrics.add("documents.restored", _RESTORE_MAX)
+                await asyncio.sleep(0)
+                if loop.time() >= say_at:
+                    say_at = loop.time() + _SAY_SECONDS
+                    _log.info("restoring", partition=self._owner.partition, indexed=count)
+        self._setup.metrics.add("documents.restored", count % _RESTORE_MAX)
+
+    def _index(self, key: bytes, value: bytes) -> None:
+        try:
+            self._timers.replace(key, timers_of(key, value))
+            if not may_wait_for_code(value) or key.startswith(b"@"):
+                return
+            document = decode_document(value)
+        except BadRecord as error:
+            _log.error("instance parked", instance=key.decode(errors="replace"), reason=str(error))
+            return
+        if self._waited_for_us(document):
+            act = Act(
+                id=f"deployed/{document.id}/{document.revision}",
+                instance=document.id,
+                act=ActName.RETRY,
+                by="sagaline",
+                reason=f"code for version {document.version} is deployed here",
+                traceparent=document.traceparent,
+            )
+            self._own.append(act)
 
     def _waited_for_us(self, document: Document) -> bool:
         definition = self._setup.registry.deciding(document)
         if definition is None or not waits_for_code(document):
             return False
         return must_migrate(definition, document) or missing_code(definition, document) is None
+
+
+def _timers_of(owner: Owner, documents: Documents, key: bytes) -> Mapping[str, int]:
+    """Of the committed document."""
+    entity = documents.get(key.decode())
+    if entity is not None:
+        return entity.timers
+    value = owner.get(key)
+    try:
+        return timers_of(key, value) if value is not None else {}
+    except BadRecord:
+        return {}

@@ -1,16 +1,21 @@
-"""The timer index of one partition: a heap in memory, rebuilt from documents, that is told the time.
+"""The timer index of one partition: in memory, rebuilt from documents, told the time.
 
-Documents remember timers; this only finds the due ones. Entries that the document no longer holds are dropped when they
-come up.
+Documents remember timers; this only finds the due ones. What is due soon lies in a heap with its exact time. What is
+due later is a note of which documents to look at, by the minute in which they have a timer: an instance that waits for
+days costs no more than that. Entries that the document no longer holds are dropped when they come up.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 __all__ = ["DueTimer", "TimerIndex"]
+
+_SPAN_MS = 60_000
+_LOOK_MAX = 1_000
+"""Documents looked at by one call of ``due``: bounds how long it holds the event loop."""
 
 
 class DueTimer(NamedTuple):
@@ -20,38 +25,56 @@ class DueTimer(NamedTuple):
 
 
 class TimerIndex:
-    """Which timer of which instance is due next."""
+    """Which timer of which instance is due next.
 
-    def __init__(self) -> None:
+    Args:
+        look: the timers that the committed document of that key has; none when there is no such document.
+    """
+
+    def __init__(self, look: Callable[[bytes], Mapping[str, int]]) -> None:
+        self._look = look
         self._heap: list[DueTimer] = []
         self._in_heap: set[DueTimer] = set()
-        self._current: dict[str, Mapping[str, int]] = {}
+        self._near: dict[str, Mapping[str, int]] = {}
+        self._reached = -1
+        self._spans: list[int] = []
+        self._noted: dict[int, dict[bytes, None]] = {}
 
-    def __len__(self) -> int:
-        return sum(len(timers) for timers in self._current.values())
-
-    def replace(self, instance: str, timers: Mapping[str, int]) -> None:
+    def replace(self, key: bytes, timers: Mapping[str, int]) -> None:
         """Makes these the timers of an instance, whatever it had before."""
+        near = {}
         for timer, due_ms in timers.items():
-            entry = DueTimer(due_ms, instance, timer)
-            if entry not in self._in_heap:
-                self._in_heap.add(entry)
-                heapq.heappush(self._heap, entry)
-        if timers:
-            self._current[instance] = timers
+            span = due_ms // _SPAN_MS
+            if span <= self._reached:
+                near[timer] = due_ms
+            elif (noted := self._noted.get(span)) is not None:
+                noted[key] = None
+            else:
+                self._noted[span] = {key: None}
+                heapq.heappush(self._spans, span)
+        instance = key.decode()
+        self._push(instance, near)
+        if near:
+            self._near[instance] = near
         else:
-            self._current.pop(instance, None)
+            self._near.pop(instance, None)
 
     def next_due_ms(self) -> int | None:
-        """When the next timer is due; None: there is none."""
+        """When to call ``due`` at the latest, to the minute for what is far away; None: there is no timer."""
         self._drop_stale()
-        return self._heap[0].due_ms if self._heap else None
+        found = [self._heap[0].due_ms] if self._heap else []
+        if self._spans:
+            found.append(self._spans[0] * _SPAN_MS)
+        return min(found, default=None)
 
     def due(self, now_ms: int, max_count: int) -> list[DueTimer]:
         """Up to ``max_count`` timers with ``due_ms <= now_ms``, earliest first; each is handed out once.
 
-        Whoever takes them commits a decision about each, or drops the whole index with its owner.
+        Whoever takes them commits a decision about each, or drops the whole index with its owner. After a long time
+        without a call it may hand out fewer, and those of one minute out of order: call it until ``next_due_ms`` lies
+        ahead.
         """
+        self._reach(now_ms // _SPAN_MS + 1)
         found: list[DueTimer] = []
         while len(found) < max_count:
             self._drop_stale()
@@ -60,9 +83,34 @@ class TimerIndex:
             found.append(self._pop())
         return found
 
+    def _reach(self, span: int) -> None:
+        """Brings what is noted up to that minute into the heap, a bounded number at a time."""
+        looks = _LOOK_MAX
+        while self._spans and self._spans[0] <= span:
+            noted = self._noted[self._spans[0]]
+            while noted:
+                if not looks:
+                    return
+                looks -= 1
+                key, _ = noted.popitem()
+                instance, timers = key.decode(), self._look(key)
+                found = {timer: due for timer, due in timers.items() if due // _SPAN_MS == self._spans[0]}
+                if found:
+                    self._push(instance, found)
+                    self._near[instance] = {**self._near.get(instance, {}), **found}
+            del self._noted[heapq.heappop(self._spans)]
+        self._reached = max(self._reached, span)
+
+    def _push(self, instance: str, timers: Mapping[str, int]) -> None:
+        for timer, due_ms in timers.items():
+            entry = DueTimer(due_ms, instance, timer)
+            if entry not in self._in_heap:
+                self._in_heap.add(entry)
+                heapq.heappush(self._heap, entry)
+
     def _drop_stale(self) -> None:
         heap = self._heap
-        while heap and self._current.get(heap[0].instance, {}).get(heap[0].timer) != heap[0].due_ms:
+        while heap and self._near.get(heap[0].instance, {}).get(heap[0].timer) != heap[0].due_ms:
             self._pop()
 
     def _pop(self) -> DueTimer:

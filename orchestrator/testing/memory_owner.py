@@ -147,6 +147,7 @@ class MemoryOwner:
     async def release(self) -> None:
         self._spent = self._spent or "it was released"
         self._cursor.close()
+        self._documents = {}
 
     def _rows(self, batch: Batch) -> list[Row]:
         position = json.dumps(batch.position._asdict()).encode()

@@ -80,7 +80,7 @@ class KafkaOwner:
         return self._documents.get(key)
 
     async def documents(self) -> AsyncIterator[tuple[bytes, bytes]]:
-        for key, value in list(self._documents.items()):
+        for key, value in self._documents.items():
             yield key, value
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
@@ -120,6 +120,9 @@ class KafkaOwner:
         if self._released:
             return
         self._released = True
+        # At once, not when the collector comes by: the error that made it lost knows the frames, and those know us.
+        self._documents.clear()
+        self._lost = None
         self._on_release(self)
         with contextlib.suppress(*BROKEN):
             await within(self._end(), 1.9)
@@ -149,9 +152,9 @@ class KafkaOwner:
     def _merge(self, batch: Batch) -> None:
         for key, value in batch.state.items():
             if value is None:
-                self._documents.pop(key, None)
+                self._documents.drop(key)
             else:
-                self._documents[key] = value
+                self._documents.put(key, value)
         self._position = batch.position
 
     async def _skip_deleted(self) -> bool:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
+import structlog
+
 from ...errors import CorruptRecord, LogUnavailable
 from ...ports.log import Position, TopicPartition
 from ...ports.topics import POSITION_KEY
@@ -17,16 +19,21 @@ from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
 from .position import Mark, read_mark
 from .settings import Connection
+from .shelf import Shelf
 from .wire import Wire
 
 __all__ = ["Restored", "last_touched", "restore"]
 
 _FETCH_BYTES_MAX = 8 << 20
 _TAIL_RECORDS = 64
+_CHUNK_RECORDS = 1_000
+_SAY_EVERY_S = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Restored(NamedTuple):
-    documents: dict[bytes, bytes]
+    documents: Shelf
     position: Position | None
 
 
@@ -39,16 +46,16 @@ async def restore(connection: Connection, wire: Wire, state: TopicPartition) -> 
     """
     end = (await wire.offsets([state], "stable"))[state]
     start = (await wire.offsets([state], "earliest"))[state]
-    documents: dict[bytes, bytes] = {}
+    documents = Shelf()
     mark: Mark | None = None
     async for message in _records(connection, state, start, end, "read_committed"):
         if message.key == POSITION_KEY:
             mark = read_mark(message.value, f"{state.topic}/{state.partition}/{message.offset}")
         elif message.value is None:
-            documents.pop(message.key, None)
+            documents.drop(message.key)
         else:
-            documents[message.key] = message.value
-    if mark is None and documents:
+            documents.store(message.key, message.value)
+    if mark is None and len(documents):
         raise CorruptRecord(
             f"{state.topic}/{state.partition}",
             f"{len(documents)} documents and no position record: was another program writing to this topic?",
@@ -99,10 +106,17 @@ async def _records(
             await within(consumer.start(), limits.answer_s)
             consumer.seek(where, start)
             moved_at, position = loop.time(), start
+            say_at = moved_at + _SAY_EVERY_S
             while position < end:
-                for message in (await consumer.getmany(timeout_ms=100)).get(where, ()):
+                fetched = await consumer.getmany(timeout_ms=100, max_records=_CHUNK_RECORDS)
+                for message in fetched.get(where, ()):
                     if message.offset < end:
                         yield message
+                # What is at hand comes without a wait: heartbeats and other partitions need their turn.
+                await asyncio.sleep(0)
+                if loop.time() >= say_at:
+                    say_at = loop.time() + _SAY_EVERY_S
+                    _log.info("reading", place=f"{place.topic}/{place.partition}", offset=position, end=end)
                 reached = await consumer.position(where)
                 if reached > position:
                     moved_at, position = loop.time(), reached

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import LogUnavailable
 from ...ports.log import Record, TopicPartition
@@ -46,7 +46,7 @@ class Feed:
         """The next id of every partition that somebody reads."""
         self.closed = False
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Raises: LogUnavailable."""
         if self.closed:
             raise LogUnavailable(f"the log {self._path} is closed; open it again")

@@ -16,13 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple
 
+import structlog
+
 from ...errors import LogUnavailable, TopicMismatch
 from ...ports.clock import Clock
 from ...ports.log import Outgoing, Owner, Record, TopicPartition, TopicSpec
 from .feed import Cursor, Feed, Topic
 from .groups import Groups, SqliteMembership, SqliteSubscription
 from .operations import Append, Call, Seat, create, differences, sit
-from .owner import OwnedPartition, SqliteOwner, restore
+from .owner import Documents, OwnedPartition, SqliteOwner, restore
 from .retention import SWEEP_MAX, sweep
 from .routing import Router
 from .schema import OFFSET_MASK, first_id, prepare, translate
@@ -32,6 +34,9 @@ __all__ = ["SqliteLog"]
 
 _SWEEP_SECONDS = 5.0
 _SWEEPS_AT_ONCE = 20
+_SAY_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class _Open(NamedTuple):
@@ -243,12 +248,23 @@ class SqliteLog:
         opened = self._open()
         owned = OwnedPartition(inputs, state, partition, epoch)
         busy_ms = int(self._deadline * 1000)
+        documents, start = Documents(), first_id(owned.state_part)
+        loop = asyncio.get_running_loop()
+        say_at = loop.time() + _SAY_SECONDS
         try:
-            async with asyncio.timeout(self._deadline):
-                documents = await asyncio.to_thread(restore, self._path, owned.state_part, busy_ms)
+            while True:
+                async with asyncio.timeout(self._deadline):
+                    reading = asyncio.to_thread(restore, self._path, owned.state_part, busy_ms, documents, start)
+                    following = await reading
+                if following is None:
+                    break
+                start = following
+                if loop.time() >= say_at:
+                    say_at = loop.time() + _SAY_SECONDS
+                    _log.info("reading", place=f"{state.name}/{partition}", documents=len(documents.ids))
         except TimeoutError:
             raise LogUnavailable(
-                f"{state.name}/{partition} was not restored within {self._deadline:g} s; take it again, "
+                f"nothing more of {state.name}/{partition} was read within {self._deadline:g} s; take it again, "
                 "or give the log a longer deadline"
             ) from None
         return SqliteOwner(owned, documents, opened.feed, opened.router, opened.writer)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import CorruptRecord, LogUnavailable, OwnershipLost, ValueTooLarge
 from ...ports.log import Batch, Position, Record, TopicPartition
@@ -27,6 +27,8 @@ __all__ = ["Documents", "OwnedPartition", "SqliteOwner", "restore"]
 
 _CACHE_BYTES_MAX = 67_108_864
 _ROWS_PER_READ = 1000
+_READS_PER_CALL = 20
+_ROWS = "SELECT id, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 
 
 class Documents:
@@ -79,32 +81,32 @@ class OwnedPartition(NamedTuple):
         return self.state.first_part + self.partition
 
 
-def restore(path: Path, part: int, busy_ms: int) -> Documents:
-    """Reads a state partition from the beginning, on a connection of its own; runs in a thread.
+def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: int) -> int | None:
+    """Reads a bounded number of a state partition's records, from one on, on a connection of its own; in a thread.
+
+    Returns:
+        The record to go on with; None: that was the end.
 
     Raises:
         LogUnavailable: the file cannot be read.
     """
-    documents = Documents()
     try:
         connection = connect(path, read_only=True, busy_ms=busy_ms)
         try:
-            start, rows = first_id(part), [(0, b"", b"")]
-            while rows:
-                rows = connection.execute(
-                    "SELECT id, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                    (start, past_last_id(part), _ROWS_PER_READ),
-                ).fetchall()
+            for _ in range(_READS_PER_CALL):
+                rows = connection.execute(_ROWS, (start, past_last_id(part), _ROWS_PER_READ)).fetchall()
                 for record_id, key, value in rows:
                     if key in documents.ids:
                         documents.duplicates.append(documents.ids[key])
                     documents.put(key, record_id, value)
-                    start = record_id + 1
+                if len(rows) < _ROWS_PER_READ:
+                    return None
+                start = rows[-1][0] + 1
+            return start
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise translate(error, path) from error
-    return documents
 
 
 class SqliteOwner:
@@ -151,12 +153,17 @@ class SqliteOwner:
         return rows[0][0]
 
     async def documents(self) -> AsyncIterator[tuple[bytes, bytes]]:
-        for number, key in enumerate(list(self._documents.ids)):
-            if number % _ROWS_PER_READ == _ROWS_PER_READ - 1:
-                await asyncio.sleep(0)
-            value = self.get(key)
-            if value is not None:
-                yield key, value
+        part = self._owned.state_part
+        start, end = first_id(part), past_last_id(part)
+        rows: Sequence[Any] = [()]
+        while rows:
+            # Past the cache, which is for documents in use.
+            rows = self._feed.rows(_ROWS, (start, end, _ROWS_PER_READ))
+            for record_id, key, value in rows:
+                start = record_id + 1
+                if key != POSITION_KEY and self._documents.ids.get(key) == record_id:
+                    yield key, value
+            await asyncio.sleep(0)
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if not self._committing:
@@ -200,6 +207,7 @@ class SqliteOwner:
     async def release(self) -> None:
         self._spent = self._spent or "it was released"
         self._cursor.close()
+        self._documents = Documents()
 
     def _name(self) -> str:
         return f"{self._owned.inputs.name}/{self._owned.partition}"

@@ -5,10 +5,14 @@ What one message does stays with its own instance: see ``guard.py``. The batch o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import structlog
 
 from ..codec.documents import decode_document
 from ..codec.entities import decode_helper
+from ..codec.wire import BadRecord
 from ..kernel import is_helper
 from ..messages.document import Document
 from ..messages.inputs import Message, TimerFired
@@ -22,6 +26,8 @@ from .writes import Writes
 
 __all__ = ["BatchWork", "Deciding"]
 
+_log = structlog.get_logger("sagaline.engine")
+
 
 class BatchWork:
     """The overlay of one batch over the committed documents; thrown away unless its commit is known to be made.
@@ -31,7 +37,7 @@ class BatchWork:
     """
 
     def __init__(self, setup: Deciding, owner: Owner, documents: Documents, below: BatchWork | None) -> None:
-        self._setup, self._owner, self._documents = setup, owner, documents
+        self._setup = setup
         self._offset, self._now_ms = owner.position if below is None else below.position
         self._below = {} if below is None else below.changed
         self.count = 0
@@ -40,6 +46,8 @@ class BatchWork:
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
         self._counts: dict[str, int] = {}
+        # Not by a method of ours: batch and guard would know each other, and only the collector would free them.
+        self._entity = partial(_find, self.changed, self._below, documents, owner)
         self._guard = Guard(setup, owner.partition, self._entity)
 
     @property
@@ -105,15 +113,18 @@ class BatchWork:
         for name in writes.counts:
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def _entity(self, instance: str) -> Entity:
-        if instance in self.changed:
-            return self.changed[instance]
-        if instance in self._below:
-            return self._below[instance]
-        cached = self._documents.get(instance)
-        if cached is not None:
-            return cached
-        stored = self._owner.get(instance.encode())
-        if stored is None:
-            return None
-        return decode_helper(stored) if is_helper(instance) else decode_document(stored)
+
+def _find(
+    changed: Mapping[str, Entity], below: Mapping[str, Entity], documents: Documents, owner: Owner, instance: str
+) -> Entity:
+    """As it stands for the next message of the batch."""
+    for overlay in (changed, below):
+        if instance in overlay:
+            return overlay[instance]
+    cached = documents.get(instance)
+    if cached is not None:
+        return cached
+    stored = owner.get(instance.encode())
+    if stored is None:
+        return None
+    return decode_helper(stored) if is_helper(instance) else decode_document(stored)

@@ -63,7 +63,7 @@ class Feed:
                 "SELECT name, partitions, first_part, policy, retention_ms FROM topics WHERE name = ?", (name,)
             )
             if rows:
-                found = self._topics[name] = Topic(*rows[0])  # type: ignore[arg-type]  # the schema's types
+                found = self._topics[name] = Topic(*rows[0])
         return found
 
     def read_ends(self, parts: Iterable[int]) -> dict[int, int]:

@@ -53,8 +53,8 @@ RUNTIME = (
     slip(
         "decide without what the same batch has decided",
         "orchestrator/runtime/deciding.py",
-        "        if instance in self.changed:\n            return self.changed[instance]\n",
-        "",
+        "    for overlay in (changed, below):\n",
+        "    for overlay in (below,):\n",
         "revisions",
         "one-instance",
     ),
@@ -75,7 +75,7 @@ RUNTIME = (
     slip(
         "forget the timers of what was just decided",
         "orchestrator/runtime/processor.py",
-        "            self._timers.replace(instance, document.timers if document else {})\n",
+        "            self._timers.replace(key, document.timers if document else {})\n",
         "            pass\n",
         "ends",
         "not-late",
@@ -83,16 +83,16 @@ RUNTIME = (
     slip(
         "forget the timers when a partition is taken",
         "orchestrator/runtime/processor.py",
-        "            self._timers.replace(document.id, document.timers)\n",
-        "",
+        "            self._timers.replace(key, timers_of(key, value))\n",
+        "            pass\n",
         "ends",
         "not-late",
     ),
     slip(
         "leave what waited for code that is here now",
         "orchestrator/runtime/processor.py",
-        "isinstance(document, Document) and self._waited_for_us(document)",
-        "False",
+        "        if self._waited_for_us(document):\n            act",
+        "        if False:\n            act",
         "ends",
     ),
     slip(

@@ -45,8 +45,8 @@ RUNTIME = (
     slip(
         "decide without the batch whose commit is under way",
         "orchestrator/runtime/deciding.py",
-        "        if instance in self._below:\n            return self._below[instance]\n",
-        "",
+        "    for overlay in (changed, below):\n",
+        "    for overlay in (changed,):\n",
         "revisions",
         "decided-once",
     ),

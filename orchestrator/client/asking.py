@@ -93,6 +93,14 @@ class Asking:
         """
         await self._parts.projector.followed(timeout=_READ_WAIT_SECONDS)
 
+    async def caught_up(self) -> None:
+        """Waits until the read model has all that the log holds now: what it does not have then was not decided before.
+
+        Raises:
+            TransientError: it does not get there in time, or the log does not answer.
+        """
+        await self._parts.projector.caught_up(timeout=_READ_WAIT_SECONDS)
+
     async def all_followed(self) -> None:
         """Waits until the read model has all that was asked here, or is far behind.
 

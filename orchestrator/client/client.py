@@ -272,7 +272,7 @@ class Client:
         followed = await self._asking.followed(instance)
         document = await self._parts.read_model.get(instance)
         if document is None and followed:
-            await self._asking.settled()
+            await self._asking.caught_up()
             document = await self._parts.read_model.get(instance)
         if document is None:
             raise UnknownInstance(instance) if followed else _lagging(instance)
@@ -342,7 +342,7 @@ class Client:
         followed = await self._asking.followed(instance)
         rows = await self._parts.read_model.history(instance, after=after, limit=limit)
         if not rows and followed:
-            await self._asking.settled()
+            await self._asking.caught_up()
             rows = await self._parts.read_model.history(instance, after=after, limit=limit)
         if not rows and await self._nothing_known(instance):
             raise UnknownInstance(instance) if followed else _lagging(instance)

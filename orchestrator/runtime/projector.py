@@ -170,8 +170,9 @@ class Projector:
         """Waits until everything that the log holds at the call has been applied.
 
         Raises:
-            TransientError: not within ``timeout`` seconds, or the log is gone.
+            TransientError: not within ``timeout`` seconds, the read model is that of another log, or the log is gone.
         """
+        await self.followed(timeout=timeout)
         ends = await self._log.end_offsets(self._followed)
         await self._until(lambda: all(self._applied.get(at, 0) >= end for at, end in ends.items()), timeout)
 

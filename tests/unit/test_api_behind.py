@@ -80,3 +80,14 @@ async def test_pages_lose_nobody_who_changes_in_between(tmp_path: Path) -> None:
             await up.client.cancel(f"order-checkout/A-{turn}")
         assert cursor is None
         assert found == keys[::-1]
+
+
+async def test_what_was_started_elsewhere_just_now_is_found(tmp_path: Path) -> None:
+    """A start at one API and a look at another, as behind a load balancer."""
+    async with stack(tmp_path) as up, beginning(up, tmp_path) as (api, projector), running(projector.run()):
+        await projector.followed(timeout=10)
+        for n in range(10):
+            await up.client.start("order-checkout", order(), key=f"A-{n}")
+            assert (await api.get(ITEM.replace("A-1", f"A-{n}"))).status_code == 200
+            assert (await api.get(f"{ITEM.replace('A-1', f'A-{n}')}/history")).status_code == 200
+        assert (await api.get(ITEM.replace("A-1", "B-1"))).status_code == 404

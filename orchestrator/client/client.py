@@ -341,11 +341,13 @@ class Client:
         split_instance(instance)
         followed = await self._asking.followed(instance)
         rows = await self._parts.read_model.history(instance, after=after, limit=limit)
-        if not rows and followed:
+        if not rows and await self._nothing_known(instance):
+            if not followed:
+                raise _lagging(instance)
             await self._asking.caught_up()
             rows = await self._parts.read_model.history(instance, after=after, limit=limit)
-        if not rows and await self._nothing_known(instance):
-            raise UnknownInstance(instance) if followed else _lagging(instance)
+            if not rows and await self._nothing_known(instance):
+                raise UnknownInstance(instance)
         return rows
 
     def stop_waiting(self) -> None:

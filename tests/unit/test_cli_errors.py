@@ -278,3 +278,11 @@ async def _feed_from_elsewhere(path: Path) -> None:
     model = await SqlReadModel.open(f"sqlite:///{path}", namespace="sagaline")
     await model.apply(Update({}, (), {TopicPartition("sagaline.state", 0): 999}))
     await model.close()
+
+
+def test_a_read_model_that_cannot_be_opened_is_one_sentence_and_nothing_is_decided(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no database " * 1_000)
+    assert saga("topics", "create", CHECKOUT).exit_code == 0
+    result = saga("run", CHECKOUT, "--api", "--port", "0", "--read-model", "sqlite:///notes.txt")
+    refused(result, 1, "the read model at sqlite:///notes.txt cannot be opened", "file is not a database")
+    assert "partition taken" not in result.output

@@ -16,6 +16,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 
@@ -38,7 +39,7 @@ from sagaline.orchestrator.ports.read_model import (
 )
 
 STATE = TopicPartition("bench.state", 0)
-BATCH, ASKED, DEFINITIONS, PEOPLE = 2_000, 200, 9, 500
+BATCH, ASKED, DEFINITIONS, PEOPLE = 5_000, 200, 9, 500
 T0 = 1_700_000_000_000
 
 Query = Callable[[random.Random], Awaitable[object]]
@@ -195,7 +196,7 @@ async def timed(query: Query, seed: int, at_once: int) -> tuple[float, float]:
 
 
 async def bench(path: Path, count: int, *, fresh: bool) -> None:
-    model = await SqlReadModel.open(f"sqlite:///{path}", namespace="bench")
+    model = await SqlReadModel.open(f"sqlite:///{path}", namespace="bench", deadline=timedelta(minutes=2))
     try:
         if fresh:
             await fill(model, count)

@@ -46,6 +46,8 @@ from .threads import Threads
 __all__ = ["SqlReadModel"]
 
 _PREPARE_SECONDS = 120.0
+_APPLY_SECONDS = 60.0
+"""More than a query has: what is given up here is done again from its beginning."""
 _CLEAR_ROWS = 2_000
 _BY_START, _BY_ID = "start", "id"
 
@@ -74,7 +76,7 @@ class SqlReadModel:
                 file, open the log first: it makes the file.
             namespace: whose read model it is; that of another namespace in the same database is left alone.
             history_retention: history older than this is dropped.
-            deadline: of every call; what takes longer is interrupted.
+            deadline: of every query; what takes longer is interrupted.
 
         Raises:
             ConfigurationError: the address is not understood, or the database cannot be opened or written.
@@ -105,7 +107,7 @@ class SqlReadModel:
             if prune is not None:
                 connection.execute(prune)
 
-        await self._threads.write(run)
+        await self._threads.write(run, seconds=_APPLY_SECONDS)
 
     async def standing(self) -> Standing:
         """See the port. Raises: TransientError."""

@@ -46,7 +46,7 @@ from .threads import Threads
 __all__ = ["SqlReadModel"]
 
 _PREPARE_SECONDS = 120.0
-_APPLY_SECONDS = 60.0
+_WRITE_SECONDS = 60.0
 """More than a query has: what is given up here is done again from its beginning."""
 _CLEAR_ROWS = 2_000
 _BY_START, _BY_ID = "start", "id"
@@ -107,7 +107,7 @@ class SqlReadModel:
             if prune is not None:
                 connection.execute(prune)
 
-        await self._threads.write(run, seconds=_APPLY_SECONDS)
+        await self._threads.write(run, seconds=_WRITE_SECONDS)
 
     async def standing(self) -> Standing:
         """See the port. Raises: TransientError."""
@@ -191,11 +191,11 @@ class SqlReadModel:
         def empty(connection: Connection, table: Table) -> bool:
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
-        await self._threads.write(partial(mark, begins=True))
+        await self._threads.write(partial(mark, begins=True), seconds=_WRITE_SECONDS)
         for table in (WAITS, INSTANCES, HISTORY, HELPERS):
-            while not await self._threads.write(partial(empty, table=table)):
+            while not await self._threads.write(partial(empty, table=table), seconds=_WRITE_SECONDS):
                 pass
-        await self._threads.write(partial(mark, begins=False))
+        await self._threads.write(partial(mark, begins=False), seconds=_WRITE_SECONDS)
 
     async def close(self) -> None:
         """See the port."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from ..orchestrator.client import Client
 from ..orchestrator.client.checks import check_key
 from ..orchestrator.messages.helpers import Grant, Lock, Mailbox
+from ..orchestrator.messages.outputs import shown_label
 from .bodies import Json
 from .paths import segment_of
 from .problems import documented
@@ -159,7 +160,7 @@ def _lock(lock: Lock) -> LockView:
 
 
 def _grant(grant: Grant) -> GrantView:
-    return GrantView(instance=grant.by, step=grant.place, since=iso(grant.at_ms))
+    return GrantView(instance=grant.by, step=shown_label(grant.place), since=iso(grant.at_ms))
 
 
 def _summary(box: Mailbox) -> MailboxSummary:
@@ -170,7 +171,7 @@ def _mailbox(box: Mailbox) -> MailboxView:
     return MailboxView(
         event=box.event,
         key=box.key,
-        waiting=[WatcherView(instance=each.by, step=each.place) for each in box.watchers],
+        waiting=[WatcherView(instance=each.by, step=shown_label(each.place)) for each in box.watchers],
         kept=[
             KeptEventView(
                 id=each.id,

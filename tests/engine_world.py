@@ -19,6 +19,7 @@ from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Refused, Reply, Start
+from sagaline.orchestrator.messages.outputs import place_of_label
 from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
@@ -113,8 +114,13 @@ class World:
 
     async def command(self, instance: str, step: str, attempt: int = 1, *, undo: bool = False) -> Command:
         """Waits for that command."""
-        wanted = f"{instance}/{step}/undo/{attempt}" if undo else f"{instance}/{step}/{attempt}"
-        records = await self.wait(self.topics.commands("work"), lambda r: decode_command(r).id == wanted)
+
+        def is_it(record: Record) -> bool:
+            found = decode_command(record)
+            place = place_of_label(found.effect_key.removeprefix(f"{instance}/"))
+            return (found.instance, place, found.undo, found.attempt) == (instance, step, undo, attempt)
+
+        records = await self.wait(self.topics.commands("work"), is_it)
         return decode_command(records[-1])
 
     async def reply(self, command: Command, reply: BaseModel | Refused | Failed | dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ anything of a driver, and anything about records of the log.
   effects of the handler that gave it. Only what took effect is stored: a ``Rejected`` or a failure leaves no entry.
 - A second forward or undo finds its entry and gets the stored reply; its own effects are dropped.
 - An undo's entry shuts the door on a forward that comes later (the participant fence), whether or not there was one.
+- Entries are kept as long as their effect key can come again: as long as its instance lives, which nobody here knows.
+  Another life of the same key has other effect keys, so an entry is never in the way.
 - Forward and undo that race are settled by the store, not by their times.
 """
 
@@ -92,6 +94,8 @@ class Inbox(Protocol):
 
     async def forget(self, now_ms: int, *, limit: int) -> int:
         """Drops up to ``limit`` entries that are older than the inbox's retention; how many it dropped.
+
+        An inbox without a retention keeps everything: an effect key can come again as long as its instance lives.
 
         Raises:
             InboxUnavailable: no answer in time.

@@ -65,7 +65,9 @@ class SqliteInbox:
     Args:
         path: the file; made at first use, like the connection.
         schema: SQL that makes the handlers' own tables (``CREATE TABLE IF NOT EXISTS``); run when the file is opened.
-        retention: entries are kept at least so long. Give more than commands can be delivered late.
+        retention: entries are kept at least so long; None: for ever. An effect key comes again as long as its instance
+            lives, and a step done on the first day may be undone on the last: give more than any of them lives,
+            ``attention`` included. An undo whose entry was dropped too early finds that nothing was ever done.
         deadline: longest wait for one call.
     """
 
@@ -74,11 +76,11 @@ class SqliteInbox:
         path: str | Path,
         *,
         schema: str = "",
-        retention: timedelta = timedelta(days=14),
+        retention: timedelta | None = None,
         deadline: timedelta = timedelta(seconds=10),
     ) -> None:
         self._path, self._schema = str(path), schema
-        self._retention_ms = round(retention.total_seconds() * 1000)
+        self._retention_ms = None if retention is None else round(retention.total_seconds() * 1000)
         self._deadline_seconds = deadline.total_seconds()
         self._writing = _Lane(self._open, self._deadline_seconds, "inbox-write")
         self._reading = _Lane(self._open, self._deadline_seconds, "inbox-read")
@@ -93,6 +95,8 @@ class SqliteInbox:
 
     async def forget(self, now_ms: int, *, limit: int) -> int:
         """See ``Inbox.forget``."""
+        if self._retention_ms is None:
+            return 0
         before_ms = now_ms - self._retention_ms
         return await self._writing.run(lambda connection: _forget(connection, before_ms, limit))
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..messages.document import Status, StepStatus
-from ..messages.outputs import Outcome
+from ..messages.outputs import Outcome, shown_label
 from .remote import Json
 
 __all__ = [
@@ -139,7 +139,7 @@ def history_table(instance: str, rows: list[Json]) -> Table:
         plain = row["outcome"] == Outcome.APPLIED and not row["reason"]
         came = _came(row["message"], instance)
         done = [f"{change['what']}: {change['before'] or 'new'} → {change['after']}" for change in row["changes"]]
-        done += [f"sent {sent['id'].removeprefix(f'{instance}/')}" for sent in row["sent"]]
+        done += [f"sent {_within(instance, sent['id'])}" for sent in row["sent"]]
         table.add_row(
             str(row["revision"]),
             moment(row["at"]).partition(" ")[2],
@@ -150,11 +150,17 @@ def history_table(instance: str, rows: list[Json]) -> Table:
     return table
 
 
+def _within(instance: str, command_id: str) -> str:
+    """A command of an instance that is named beside it: ``charge/2``."""
+    label, slash, attempt = command_id.removeprefix(f"{instance}/").partition("/")
+    return f"{shown_label(label)}{slash}{attempt}"
+
+
 def _came(message: Json | None, instance: str) -> str:
     """A message in few words."""
     if message is None:
         return "(too large to be kept)"
-    about = str(message.get("command_id", "")).removeprefix(f"{instance}/")
+    about = _within(instance, str(message.get("command_id", "")))
     match message["type"]:
         case "timer_fired":
             return f"timer {message['timer']}"

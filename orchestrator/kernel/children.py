@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -72,7 +73,8 @@ def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, ind
 def _parent(run: Run, place: str, index: int | None) -> Parent:
     """What a child knows of us."""
     above = run.document.parent
-    return Parent(instance=run.id, place=run.label(place), index=index, root=above.root if above else run.id)
+    root, life = (above.root, above.root_incarnation) if above else (run.id, run.document.incarnation)
+    return Parent(instance=run.id, place=run.label(place), index=index, root=root, root_incarnation=life)
 
 
 def begin_each(run: Run, place: str, node: Each[Any]) -> None:
@@ -185,10 +187,15 @@ def on_child_ended(run: Run, message: ChildEnded) -> bool:
         case StepStatus.SENT if isinstance(node, Child):
             _one_ended(run, node, message)
         case StepStatus.BLOCKED if isinstance(node, Each):
-            run.deferred = (*run.deferred, message)
+            _put_off(run, message)
         case _:
             return False
     return True
+
+
+def _put_off(run: Run, message: ChildEnded) -> None:
+    """Keeps it as it came, under the name that its place has outside."""
+    run.deferred = (*run.deferred, replace(message, place=run.label(message.place)))
 
 
 def _one_ended(run: Run, node: Child[Any], message: ChildEnded) -> None:
@@ -214,7 +221,7 @@ def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
     memo["under_way"] = [index for index in under_way if index != message.index]
     if message.end is ChildEnd.COMPLETED:
         if not _gather(run, place, node, message):
-            run.deferred = (*run.deferred, message)
+            _put_off(run, message)
             return
         run.remember(place, memo | {"completed": _int(memo["completed"]) + 1})
     else:

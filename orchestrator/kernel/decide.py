@@ -27,7 +27,7 @@ from ..messages.inputs import (
     Start,
     TimerFired,
 )
-from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell
+from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell, incarnation_of
 from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
@@ -210,6 +210,7 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
         parent=start.parent,
         steps=taken_over(start.fork, now_ms) if start.fork is not None else {},
         origin=start.fork.origin if start.fork is not None else None,
+        incarnation=incarnation_of(start.id, now_ms),
     )
 
 
@@ -253,7 +254,7 @@ def _apply(run: Run, message: Deferred) -> Decision:
 def _reply(run: Run, reply: Reply) -> Decision:
     if waits_for_code(run.document):
         reopen(run)
-    found = open_attempt(run.id, run.steps, reply)
+    found = open_attempt(run.document, run.steps, reply)
     if found is None:
         return _ignored(run.document, LATE)
     step, undo = found
@@ -318,5 +319,7 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
         timers={RETENTION: again_ms},
         finished_ms=now_ms,
     )
-    told = Tell(message=MayLeave(id=told_id(document, 1), instance=document.parent.root, child=document.id))
-    return Decision(document=kept, outcome=Outcome.APPLIED, actions=(told,), reason="it asks whether it may leave")
+    root, life = document.parent.root, document.parent.root_incarnation
+    asks = MayLeave(id=told_id(document, 1), instance=root, child=document.id, incarnation=life)
+    told, reason = (Tell(message=asks),), "it asks whether it may leave"
+    return Decision(document=kept, outcome=Outcome.APPLIED, actions=told, reason=reason)

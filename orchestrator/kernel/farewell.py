@@ -44,7 +44,7 @@ def farewell(
         if record.status is StepStatus.OPEN and isinstance(boxes, list) and isinstance(got, list):
             for index, box in enumerate(boxes):
                 if index not in got:
-                    label = label_of(place, record.generation)
+                    label = label_of(place, record.generation, document.incarnation)
                     yield Unwatch(id="", instance=str(box), by=document.id, place=label, index=index)
     parent = document.parent
     if parent is not None:

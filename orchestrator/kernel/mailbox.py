@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from ..messages.entities import EventCame, Published, ToMailbox, Unwatch, Watch
 from ..messages.helpers import KeptEvent, Mailbox, Watcher
-from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell
+from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell, taker_of
 from .limits import Limits
 from .unusable import told_no
 
@@ -57,7 +57,7 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
         return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="an event of this id is here already")
     first: dict[str, Watcher] = {}
     for watcher in box.watchers:
-        first.setdefault(watcher.by, watcher)
+        first.setdefault(_owner(watcher), watcher)
     always = [Watcher(by=instance, place="", index=0) for instance in subscribers]
     takers = (*first.values(), *always)
     event = KeptEvent(
@@ -75,7 +75,7 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
         _brought(f"{message.id}/to/{number}", message.event, event, watcher)
         for number, watcher in enumerate(takers, start=1)
     ]
-    left = tuple(watcher for watcher in box.watchers if first[watcher.by] is not watcher)
+    left = tuple(watcher for watcher in box.watchers if first[_owner(watcher)] is not watcher)
     return _changed(box, replace(box, watchers=left, kept=kept), (*told, Publish(event=message)))
 
 
@@ -151,11 +151,16 @@ def _unwatch(box: Mailbox | None, message: Unwatch, now_ms: int) -> Answer:
     return _changed(box, *_served(left, message, now_ms))
 
 
+def _owner(at: Watcher | Watch | Unwatch) -> str:
+    """The instance, and which life of its key: another life has had nothing yet."""
+    return taker_of(at.by, at.place)
+
+
 def _served(box: Mailbox, cause: Watch | Unwatch, now_ms: int) -> tuple[Mailbox, tuple[Tell, ...]]:
     """Brings an instance what it has not had: the events in order of arrival to its places in order of arrival."""
     live = (event for event in box.kept if event.until_ms > now_ms)
-    early = [event for event in live if all(each.by != cause.by for each in event.taken_by)]
-    waiting = [watcher for watcher in box.watchers if watcher.by == cause.by]
+    early = [event for event in live if all(_owner(each) != _owner(cause) for each in event.taken_by)]
+    waiting = [watcher for watcher in box.watchers if _owner(watcher) == _owner(cause)]
     given = {event.id: watcher for event, watcher in zip(early, waiting, strict=False)}
     if not given:
         return box, ()

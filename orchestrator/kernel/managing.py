@@ -20,7 +20,7 @@ from ...sagas.process_manager import Asked, Handler, Next, ProcessManager
 from ..messages.document import CauseKind, Document, Managed, Status, StepStatus
 from ..messages.entities import EventCame
 from ..messages.inputs import TimerFired, instance_id
-from ..messages.outputs import Change, Decision, Outcome
+from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from ..messages.texts import trace_of
 from .limits import Limits
 from .locking import begin_step
@@ -59,6 +59,7 @@ def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int,
         updated_ms=now_ms,
         traceparent=message.traceparent,
         managed=Managed(),
+        incarnation=incarnation_of(message.event_id, now_ms),
     )
     run = Run(manager, fresh, now_ms, limits)
     run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))

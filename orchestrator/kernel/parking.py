@@ -39,7 +39,7 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return _ignored(document, NOT_DUE)
     elif isinstance(message, Completed | Refused | Failed):
-        if open_attempt(document.id, document.steps, message) is None:
+        if open_attempt(document, document.steps, message) is None:
             return _ignored(document, LATE)
         if _is_kept(document, message):
             return _ignored(document, f"the first reply to this attempt waits already: {why}")
@@ -92,7 +92,7 @@ def apply_deferred(run: Run) -> None:
                 del run.timers[message.timer]
                 on_timer(run, message.timer)
         elif isinstance(message, Completed | Refused | Failed):
-            if (found := open_attempt(run.id, run.steps, message)) is not None:
+            if (found := open_attempt(run.document, run.steps, message)) is not None:
                 on_reply(run, *found, message)
         else:
             on_signal(run, message)

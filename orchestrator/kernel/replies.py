@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from ...sagas.models import read_foreign
 from ...sagas.nodes import Scatter
-from ..messages.document import CauseKind, StepRecord, StepStatus
+from ..messages.document import CauseKind, Document, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Refused, Reply
-from ..messages.outputs import OVERDUE, Change, Publish, command_id, place_of_label
+from ..messages.outputs import OVERDUE, Change, Publish, command_id, label_of, place_of_label
 from ..messages.texts import trace_of
 from ..messages.values import JsonObject
 from .asking import block
@@ -38,9 +38,15 @@ _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
 }
 
 
-def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
-    """The step, and whether its undo, that waits for exactly this reply; None: nobody does."""
-    label, _, tail = reply.command_id.removeprefix(f"{instance}/").partition("/")
+def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
+    """The step, and whether its undo, that waits for exactly this reply; None: nobody does.
+
+    Args:
+        document: the instance.
+        steps: its steps as they are now.
+        reply: to any command.
+    """
+    label, _, tail = reply.command_id.removeprefix(f"{document.id}/").partition("/")
     head = place_of_label(label)
     record = steps.get(head)
     if record is None or not tail:
@@ -48,7 +54,8 @@ def open_attempt(instance: str, steps: dict[str, StepRecord], reply: Reply) -> t
     undo = tail.startswith("undo/")
     waits = record.status is (StepStatus.UNDO_SENT if undo else StepStatus.SENT)
     attempt = record.undo_attempt if undo else record.attempt
-    asked = command_id(instance, head, undo=undo, attempt=attempt, generation=record.generation)
+    known = label_of(head, record.generation, document.incarnation)
+    asked = command_id(document.id, known, undo=undo, attempt=attempt)
     return (head, undo) if waits and reply.command_id == asked else None
 
 
@@ -105,7 +112,7 @@ def _overdue(run: Run, place: str) -> None:
     run.changes.append(Change(what=OVERDUE, before=None, after=place))
     body: JsonObject = {"instance": run.id, "step": place, "status": run.steps[place].status.value}
     published = Published(
-        id=f"{run.id}/{place}/overdue/{run.document.revision + 1}",
+        id=f"{run.id}/{run.label(place)}/overdue/{run.document.revision + 1}",
         instance=mailbox_id(OVERDUE_EVENT, run.id),
         event=OVERDUE_EVENT,
         key=run.id,

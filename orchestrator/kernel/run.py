@@ -49,7 +49,7 @@ _SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
 
 def told_id(document: Document, number: int) -> str:
     """The id of the n-th message that the next decision about an instance sends to others."""
-    return f"{document.id}/~{document.revision + 1}.{number}"
+    return f"{document.id}/{label_of(f'~{document.revision + 1}.{number}', 0, document.incarnation)}"
 
 
 class Run:
@@ -126,9 +126,11 @@ class Run:
         return start is not None and self.definition.tree.from_on(name_of(start.step), name_of(place))
 
     def label(self, place: str) -> str:
-        """What a place is called outside, where those of other generations must not be taken for it."""
+        """What a place is called outside, where those of other generations and other lives of the key must not be taken
+        for it.
+        """
         record = self.steps.get(place)
-        return label_of(place, record.generation if record else self.restarts)
+        return label_of(place, record.generation if record else self.restarts, self.document.incarnation)
 
     def lost(self, place: str) -> dict[str, str]:
         """The branches that a parallel has lost or does not need any more, and why."""
@@ -311,5 +313,6 @@ class Run:
             restarts=self.restarts,
             restarting=self.restarting,
             origin=old.origin,
+            incarnation=old.incarnation,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

@@ -148,6 +148,7 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             deadline_ms=deadline_ms,
             slip=slip,
             generation=run.steps[leg.step].generation,
+            incarnation=run.document.incarnation,
         )
     )
 
@@ -169,7 +170,7 @@ def plan_retry(run: Run, leg: Leg, error: str) -> bool:
     run.mark(leg.step, leg.waiting, error=error)
     run.timers.pop(f"{leg.step}:attempt", None)
     delay_ms = leg.retry.delay_ms(failed)
-    sent = command_id(run.id, leg.step, undo=leg.undo, attempt=leg.attempts(record), generation=record.generation)
+    sent = command_id(run.id, run.label(leg.step), undo=leg.undo, attempt=leg.attempts(record))
     spread_ms = delay_ms * (zlib.crc32(sent.encode()) % 1000) // 10_000
     run.timers[f"{leg.step}:retry"] = run.now_ms + delay_ms - spread_ms
     return True

@@ -21,7 +21,7 @@ from ..messages.entities import (
     Unwind,
 )
 from ..messages.inputs import Message, Signal
-from ..messages.outputs import Decision, Outcome, Tell, label_of, place_of_label
+from ..messages.outputs import Decision, Outcome, Tell, place_of_label
 from . import locking, waiting
 from .children import on_child_ended
 from .flow import go_on, resume
@@ -39,8 +39,8 @@ def on_signal(run: Run, message: Signal) -> bool:
     if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
         place = place_of_label(message.place)
         record = run.steps.get(place)
-        if record is not None and label_of(place, record.generation) != message.place:
-            return False  # it is for one that a restart has taken back
+        if record is not None and run.label(place) != message.place:
+            return False  # it is for another life of the key, or for one that a restart has taken back
         message = replace(message, place=place) if place != message.place else message
     match message:
         case ChildEnded():
@@ -86,7 +86,7 @@ def _on_unwind(run: Run, message: Unwind) -> bool:
 def without_code(document: Document | None, message: Message) -> Decision | None:
     """The answer to what needs none of the author's code; None: it needs it."""
     match message:
-        case MayLeave() if document is None or document.status.is_final:
+        case MayLeave() if document is None or document.status.is_final or document.incarnation != message.incarnation:
             told = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
             return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(told,), reason="it may leave")
         case MayLeave():

@@ -77,7 +77,13 @@ def hand_on(run: Run, place: str, deadline_ms: int) -> Slip | None:
         ahead.append(_stop(run, run.definition, after, deadline_ms))
     if not ahead:
         return None
-    return Slip(variables=run.state, into=stop.options.into, revises=stop.revises, ahead=tuple(ahead))
+    return Slip(
+        variables=run.state,
+        into=stop.options.into,
+        revises=stop.revises,
+        ahead=tuple(ahead),
+        incarnation=run.document.incarnation,
+    )
 
 
 def is_behind(run: Run, place: str) -> bool:
@@ -192,7 +198,7 @@ def _handed(record: StepRecord | None) -> bool:
 
 
 def _sent_as(run: Run, place: str) -> str:
-    return command_id(run.id, place, undo=False, attempt=run.steps[place].attempt)
+    return command_id(run.id, run.label(place), undo=False, attempt=run.steps[place].attempt)
 
 
 def _stop(run: Run, slip: RoutingSlip[BaseModel], place: str, deadline_ms: int) -> SlipStop:

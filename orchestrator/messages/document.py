@@ -169,6 +169,7 @@ class Document:
     slip every place, those passed and those ahead; None: not planned yet, or no slip. ``restarts`` counts those that
     are over, ``restarting`` is one that is not. ``origin``: it was forked from there. ``unbegun``: its code was never
     deployed where it is decided; the state is its input as it came, and ``version`` 0 stands for the newest.
+    ``incarnation``: which life of its key it is, in every effect key and command id (empty: begun by an older release).
     """
 
     format: int = FORMAT
@@ -201,6 +202,7 @@ class Document:
     restarting: Restarting | None = None
     origin: Origin | None = None
     unbegun: bool = False
+    incarnation: str = ""
 
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, although a clock may have been set back."""

@@ -107,11 +107,12 @@ class Unwind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MayLeave:
-    """To the root of a child whose retention is over: are you done with it?"""
+    """To the root of a child whose retention is over: are you done with it? ``incarnation``: the life that is asked."""
 
     id: str
     instance: str
     child: str
+    incarnation: str = ""
     traceparent: str | None = None
     kind: Literal["may_leave"] = "may_leave"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic_core import to_json
 
 from ...sagas.takes import arguments
@@ -25,7 +27,7 @@ def forwarded(slip: Slip, instance: str, reply: JsonObject) -> SendCommand | Non
         return None
     stop = slip.ahead[0]
     variables = slip.variables if slip.into is None else {**slip.variables, slip.into: reply}
-    rest = Slip(variables=variables, into=stop.into, revises=stop.revises, ahead=slip.ahead[1:])
+    rest = replace(slip, variables=variables, into=stop.into, revises=stop.revises, ahead=slip.ahead[1:])
     return SendCommand(
         instance=instance,
         step=stop.place,
@@ -36,4 +38,5 @@ def forwarded(slip: Slip, instance: str, reply: JsonObject) -> SendCommand | Non
         payload=to_json(arguments(stop.takes, variables)),
         deadline_ms=stop.deadline_ms,
         slip=rest if rest.ahead else None,
+        incarnation=slip.incarnation,
     )

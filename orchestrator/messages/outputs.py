@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,8 +26,11 @@ __all__ = [
     "Tell",
     "command_id",
     "effect_key",
+    "incarnation_of",
     "label_of",
     "place_of_label",
+    "shown_label",
+    "taker_of",
 ]
 
 
@@ -33,24 +38,53 @@ OVERDUE = "overdue"
 """``what`` of a change that tells that a step is overdue; ``after`` is its place."""
 
 
-def label_of(place: str, generation: int) -> str:
-    """What a place is called outside: ``charge``, after the first restart that takes it in ``charge+1``."""
-    return f"{place}+{generation}" if generation else place
+def incarnation_of(begun_by: str, created_ms: int) -> str:
+    """Which life of its key an instance is, in 8 characters, from what begins it: nothing is left of the life before.
+
+    Args:
+        begun_by: the id of the start, or of the event that begins a process manager's instance.
+        created_ms: the time of that decision.
+    """
+    digest = hashlib.sha256(f"{created_ms}/{begun_by}".encode()).digest()
+    return base64.b32encode(digest[:5]).decode().lower()
+
+
+def label_of(place: str, generation: int, incarnation: str) -> str:
+    """What a place is called outside: ``charge~k3x9wq2z``, after the first restart that takes it in
+    ``charge~k3x9wq2z+1``. Without an incarnation, of an instance that an older release began: ``charge``.
+    """
+    life = f"{place}~{incarnation}" if incarnation else place
+    return f"{life}+{generation}" if generation else life
 
 
 def place_of_label(label: str) -> str:
     """The place that ``label_of`` has given a name."""
-    return label.partition("+")[0]
+    return label.partition("~")[0].partition("+")[0]
 
 
-def effect_key(instance: str, step: str, generation: int = 0) -> str:
-    """What a participant deduplicates by: the same for every attempt of a step and of its undo."""
-    return f"{instance}/{label_of(step, generation)}"
+def shown_label(label: str) -> str:
+    """A label as people read it beside its instance, without the incarnation."""
+    place, _, life = label.partition("~")
+    _, plus, generation = life.partition("+")
+    return f"{place}{plus}{generation}"
 
 
-def command_id(instance: str, step: str, *, undo: bool, attempt: int, generation: int = 0) -> str:
+def taker_of(instance: str, label: str) -> str:
+    """What a life of an instance is called where only that counts: ``orders/A-1~k3x9wq2z``."""
+    life = label.partition("~")[2].partition("+")[0]
+    return f"{instance}~{life}" if life else instance
+
+
+def effect_key(instance: str, label: str) -> str:
+    """What a participant deduplicates by: the same for every attempt of a step and of its undo, and never again for
+    another life of the same key.
+    """
+    return f"{instance}/{label}"
+
+
+def command_id(instance: str, label: str, *, undo: bool, attempt: int) -> str:
     """The id of one attempt; each is published once."""
-    key = effect_key(instance, step, generation)
+    key = effect_key(instance, label)
     return f"{key}/undo/{attempt}" if undo else f"{key}/{attempt}"
 
 
@@ -81,14 +115,19 @@ class SendCommand:
     deadline_ms: int
     slip: Slip | None = None
     generation: int = 0
+    incarnation: str = ""
+
+    @property
+    def label(self) -> str:
+        return label_of(self.step, self.generation, self.incarnation)
 
     @property
     def id(self) -> str:
-        return command_id(self.instance, self.step, undo=self.undo, attempt=self.attempt, generation=self.generation)
+        return command_id(self.instance, self.label, undo=self.undo, attempt=self.attempt)
 
     @property
     def effect_key(self) -> str:
-        return effect_key(self.instance, self.step, self.generation)
+        return effect_key(self.instance, self.label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,9 +32,12 @@ class SlipStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slip:
-    """What travels beside one command. ``into`` and ``revises`` are those of the stop that it is at."""
+    """What travels beside one command. ``into`` and ``revises`` are those of the stop that it is at; ``incarnation`` is
+    the instance's.
+    """
 
     variables: JsonObject
     into: str | None
     revises: str | None
     ahead: tuple[SlipStop, ...]
+    incarnation: str = ""

@@ -18,13 +18,14 @@ def instance_id(definition: str, key: str) -> str:
 class Parent:
     """Whose child an instance is: the parent's ``place`` that runs it, and for a part of an ``each`` its number.
 
-    ``root`` is the outermost instance above it.
+    ``root`` is the outermost instance above it, ``root_incarnation`` which life of its key that is.
     """
 
     instance: str
     place: str
     root: str
     index: int | None = None
+    root_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

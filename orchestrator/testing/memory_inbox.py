@@ -46,7 +46,7 @@ class MemoryInbox(SqliteInbox):
 
     Args:
         faults: the plan; None: nothing goes wrong.
-        retention: entries are kept at least so long.
+        retention: entries are kept at least so long; None: for ever.
         on_kill: called when a fault kills the process: whoever runs its parts ends them.
     """
 
@@ -55,7 +55,7 @@ class MemoryInbox(SqliteInbox):
         store: InboxStore,
         faults: Faults | None = None,
         *,
-        retention: timedelta = timedelta(days=14),
+        retention: timedelta | None = None,
         on_kill: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(":memory:", retention=retention)

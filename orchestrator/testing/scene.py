@@ -24,7 +24,7 @@ from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id
 from ..messages.forwarding import forwarded
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
-from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, effect_key
+from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, label_of
 from ..messages.slips import Slip
 from ..messages.values import JsonObject, as_json, instance_id
 from .sample import samples
@@ -285,8 +285,8 @@ class Scene:
 
     @property
     def undone(self) -> tuple[str, ...]:
-        """The effect keys of everything that has been undone, in that order."""
-        return tuple(effect_key(id, each.what) for id, each in self.changes if each.after == StepStatus.UNDONE)
+        """Everything that has been undone, each as ``{instance}/{step}``, in that order."""
+        return tuple(f"{id}/{each.what}" for id, each in self.changes if each.after == StepStatus.UNDONE)
 
     @property
     def waiting(self) -> list[SendCommand]:
@@ -297,7 +297,7 @@ class Scene:
             if not isinstance(document, Document):
                 continue
             record = document.steps.get(command.step)
-            if record is None or record.generation != command.generation:
+            if record is None or label_of(command.step, record.generation, document.incarnation) != command.label:
                 continue
             attempt = record.undo_attempt if command.undo else record.attempt
             if record.status is _OPEN[command.undo] and attempt == command.attempt:
@@ -320,7 +320,8 @@ class Scene:
             if record is None or record.status is not _OPEN[undo] or of not in (None, document.id):
                 continue
             attempt = record.undo_attempt if undo else record.attempt
-            id = command_id(document.id, step, undo=undo, attempt=attempt, generation=record.generation)
+            label = label_of(step, record.generation, document.incarnation)
+            id = command_id(document.id, label, undo=undo, attempt=attempt)
             return next(command for command in reversed(self.sent) if command.id == id)
         there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in self.waiting)
         what = f"the undo of {step!r}" if undo else repr(step)

@@ -77,6 +77,7 @@ def test_the_command_on_the_page_is_what_the_engine_writes() -> None:
             attempt=2,
             payload=command.payload,
             deadline_ms=command.deadline_ms or 0,
+            incarnation="k3x9wq2z",
         ),
         reply_to,
         source=example["headers"]["ce_source"],

@@ -31,7 +31,7 @@ from sagaline.orchestrator.messages.inputs import (
     Start,
     TimerFired,
 )
-from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, command_id
+from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, command_id, label_of
 from sagaline.sagas import Contract, Node, Retry, Saga, Step, pivot, step
 
 SECOND = 1_000
@@ -204,8 +204,9 @@ class Play:
 
     @property
     def ids(self) -> list[str]:
-        """Command ids in the order in which they left, without the instance."""
-        return [command.id.removeprefix("demo/k/") for command in self.sent]
+        """Command ids in the order in which they left, without the instance and its incarnation."""
+        life = f"~{self.sent[0].incarnation}" if self.sent else ""
+        return [command.id.removeprefix("demo/k/").replace(life, "") for command in self.sent]
 
     def apply(self, message: Message) -> Decision:
         decision = lawful(self.definition, self.stored, message, self.now_ms, self.limits)
@@ -250,7 +251,11 @@ class Play:
         if attempt is None:
             record = self.document.steps[name]
             attempt = record.undo_attempt if undo else record.attempt
-        return command_id("demo/k", name, undo=undo, attempt=attempt)
+        return command_id("demo/k", self.label(name), undo=undo, attempt=attempt)
+
+    def label(self, name: str) -> str:
+        """What a step of the instance is called outside."""
+        return label_of(name, 0, self.document.incarnation)
 
     def _id(self) -> str:
         self.count += 1

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Message
-from sagaline.orchestrator.messages.outputs import Outcome, Tell
+from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of, place_of_label
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
@@ -19,13 +19,16 @@ from sagaline.sagas.nodes import parallel
 
 __all__ = [
     "HOUR",
+    "LIFE",
     "Did",
     "Do",
     "Offer",
     "Paid",
     "Talk",
+    "command_named",
     "flow_of",
     "leg",
+    "life_at",
     "memo_of",
     "outcome_of",
     "paid",
@@ -37,6 +40,21 @@ __all__ = [
 
 S = TypeVar("S", bound=BaseModel)
 HOUR = timedelta(hours=1)
+LIFE = incarnation_of("start", 0)
+"""The incarnation of every scene's instance: all are started by one id at one time."""
+
+
+def command_named(document: Document, short: str) -> str:
+    """The id of a command, as the instance calls it: ``a+1/2`` is the second of the step after a restart."""
+    place = place_of_label(short.partition("/")[0])
+    return f"{document.id}/{place}~{document.incarnation}{short.removeprefix(place)}"
+
+
+def life_at(scene: Scene, instance: str) -> str:
+    """The incarnation of an instance."""
+    document = scene.entities[instance]
+    assert isinstance(document, Document)
+    return document.incarnation
 
 
 class Do(BaseModel):

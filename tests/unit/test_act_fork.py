@@ -23,7 +23,7 @@ from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, loop, parallel, run, sleep, when
 
-from .kernel_nodes import Talk, flow_of, leg
+from .kernel_nodes import LIFE, Talk, flow_of, leg
 
 ENDED = Scene.start(checkout).ok("reserve").ok("charge").ok("book").ok("ship")
 SHIPPING = Scene.start(checkout).ok("reserve").ok("charge").ok("book").no("ship")
@@ -57,7 +57,8 @@ def test_a_fork_begins_at_the_step_with_what_lies_before_taken_over() -> None:
     """Of the same version, with the state as it is, and effect keys of its own."""
     new = at(fork(ENDED, "ship"), NEW)
     assert (new.status, new.step("ship"), new.document.pivot_passed) == (Status.RUNNING, StepStatus.SENT, True)
-    assert new.open("ship", of=NEW).effect_key == "order-checkout/new/ship"
+    assert new.open("ship", of=NEW).effect_key == f"order-checkout/new/ship~{new.document.incarnation}"
+    assert new.document.incarnation != ENDED.document.incarnation
     assert new.document.state == ENDED.document.state
     for place in ("reserve", "charge", "book"):
         record = new.document.steps[place]
@@ -117,7 +118,7 @@ def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
     """So nothing of it is taken over."""
     child = flow_of(leg("inner"), leg("more"), name="child")
     scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").ok("more")
-    after = fork(at(scene, "child/talk/k/sub"), "more")
+    after = fork(at(scene, f"child/talk/k/sub~{LIFE}"), "more")
     assert last(after).reason.startswith("it may still be unwound, and with it inner")
 
 
@@ -207,7 +208,7 @@ def test_a_step_that_was_skipped_stands_although_nothing_was_sent() -> None:
     restarted = stuck.act(ActName.RESTART, "again", step="a")
     assert last(restarted).reason == ("nothing takes back b (done); restart from a step behind it, or retry or skip it")
     assert [each.step for each in case_of(saga, stuck.document).cancel.undone] == ["a"]
-    assert stuck.cancel().open("a", undo=True).effect_key == "talk/k/a"
+    assert stuck.cancel().open("a", undo=True).effect_key == f"talk/k/a~{LIFE}"
     abandoned = stuck.act(ActName.ABANDON)
     assert last(abandoned).reason == "left open: a (done)"
 
@@ -253,8 +254,10 @@ def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:
     assert last(restart("a")).reason == (
         "nothing takes back a (taken over from talk/k); restart from a step behind it, or retry or skip it"
     )
-    assert restart("b").open("b", undo=True, of="talk/new").effect_key == "talk/new/b"
-    assert restart("look").undo_ok("b", of="talk/new").open("look", of="talk/new").effect_key == "talk/new/look+1"
+    life = at(restart("b"), "talk/new").document.incarnation
+    assert restart("b").open("b", undo=True, of="talk/new").effect_key == f"talk/new/b~{life}"
+    anew = restart("look").undo_ok("b", of="talk/new").open("look", of="talk/new")
+    assert anew.effect_key == f"talk/new/look~{life}+1"
 
 
 class Aliased(BaseModel):

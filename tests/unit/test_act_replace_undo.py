@@ -14,7 +14,7 @@ from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.trip_booking import trip_booking
 from sagaline.sagas.nodes import run
 
-from .kernel_nodes import Talk, flow_of, leg, redeployed
+from .kernel_nodes import LIFE, Talk, flow_of, leg, redeployed
 
 STUCK = Scene.start(checkout).ok("reserve").ok("charge").cancel().ok("book").undo_ok("book").undo_no("charge")
 OTHER: JsonObject = {"command": {"order_id": "by hand"}}
@@ -34,7 +34,10 @@ def test_the_given_command_is_the_next_attempt_under_the_same_effect_key() -> No
     assert (STUCK.status, STUCK.step("charge")) == (Status.ATTENTION, StepStatus.UNDO_FAILED)
     after = replaced(STUCK, OTHER)
     command = after.open("charge", undo=True)
-    assert (command.id, command.effect_key) == ("order-checkout/k/charge/undo/2", "order-checkout/k/charge")
+    assert (command.id, command.effect_key) == (
+        f"order-checkout/k/charge~{LIFE}/undo/2",
+        f"order-checkout/k/charge~{LIFE}",
+    )
     assert (command.contract, from_json(command.payload)) == ("refund-card", {"order_id": "by hand"})
     assert (after.status, after.attention) == (Status.COMPENSATING, None)
     memo = after.document.steps["charge"].memo or {}
@@ -95,7 +98,7 @@ def test_the_undo_of_a_child_is_not_replaced_from_its_parent() -> None:
     """The child's own undo is, where it failed."""
     child: Saga[Talk] = flow_of(leg("inner"), name="child")
     scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").no("b")
-    inner = "child/talk/k/sub"
+    inner = f"child/talk/k/sub~{LIFE}"
     stuck = scene.undo_no("inner").act(ActName.ABANDON, of=inner)
     assert stuck.step("sub") is StepStatus.UNDO_FAILED
     assert last(replaced(stuck, {"command": {}}, "sub")).reason == (

@@ -15,13 +15,13 @@ from sagaline.orchestrator.kernel.restarting import restart_objection
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
-from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key
+from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, place_of_label
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, Step, pivot
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, expect, loop, parallel, run, sleep, wait, when
 
-from .kernel_nodes import HOUR, Talk, flow_of, leg, paid, redeployed
+from .kernel_nodes import HOUR, LIFE, Talk, flow_of, leg, paid, redeployed
 
 ABC = flow_of(leg("a"), leg("b"), leg("c"))
 BROKEN = flow_of(leg("a"), leg("b"), leg("c", broken=True))
@@ -64,10 +64,10 @@ def test_what_is_begun_anew_has_effect_keys_and_command_ids_of_its_own() -> None
     """The participant has closed the old ones: it answers a forward with the stored reply, or shuts the door."""
     again = restart(STUCK, "b").undo_ok("b")
     command = again.open("b")
-    assert (command.id, command.effect_key) == ("talk/k/b+1/1", "talk/k/b+1")
+    assert (command.id, command.effect_key) == (f"talk/k/b~{LIFE}+1/1", f"talk/k/b~{LIFE}+1")
     turned = again.ok("b").no("c")
     undo = turned.open("b", undo=True)
-    assert (undo.id, undo.effect_key) == ("talk/k/b+1/undo/1", "talk/k/b+1")
+    assert (undo.id, undo.effect_key) == (f"talk/k/b~{LIFE}+1/undo/1", f"talk/k/b~{LIFE}+1")
     ids = [command.id for command in turned.settle().sent]
     assert len(set(ids)) == len(ids)
 
@@ -75,7 +75,7 @@ def test_what_is_begun_anew_has_effect_keys_and_command_ids_of_its_own() -> None
 def test_a_late_reply_to_what_was_taken_back_counts_for_nothing() -> None:
     """Nor does one to a generation that never was."""
     again = restart(STUCK, "b").undo_ok("b")
-    for id in ("talk/k/b/1", "talk/k/b/undo/1", "talk/k/b+2/1", "talk/k/b+/1"):
+    for id in (f"talk/k/b~{LIFE}/1", f"talk/k/b~{LIFE}/undo/1", f"talk/k/b~{LIFE}+2/1", f"talk/k/b~{LIFE}+/1"):
         late = again.play(Completed(id="late", instance="talk/k", command_id=id, reply={"ok": True}))
         assert last(late).outcome is Outcome.IGNORED
         assert late.document is again.document
@@ -85,8 +85,8 @@ def test_an_undo_of_a_restart_that_fails_asks_an_operator() -> None:
     """A retry goes on with it, a loss may be accepted; the restart is not forgotten."""
     failed = restart(STUCK, "a").undo_ok("b").undo_no("a")
     assert (failed.status, failed.document.restarting is not None) == (Status.ATTENTION, True)
-    assert failed.retry().undo_ok("a").open("a").effect_key == "talk/k/a+1"
-    assert failed.act(ActName.WAIVE, "insured", step="a").open("a").effect_key == "talk/k/a+1"
+    assert failed.retry().undo_ok("a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
+    assert failed.act(ActName.WAIVE, "insured", step="a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
     assert refused(failed, "b") == "a restart from 'a' is under way; restart from there, or from a step before it"
     assert restart(failed, "a").open("a", undo=True).attempt == 2
 
@@ -112,7 +112,7 @@ def test_undos_are_built_from_the_state_as_it_was_and_steps_from_the_patched_one
     assert undoing.state.n == 0
     assert undoing.undo_ok("b").state.n == 7
     nothing_to_undo = restart(STUCK, "c", {"patch": [*patch]})
-    assert (nothing_to_undo.state.n, nothing_to_undo.open("c").effect_key) == (7, "talk/k/c+1")
+    assert (nothing_to_undo.state.n, nothing_to_undo.open("c").effect_key) == (7, f"talk/k/c~{LIFE}+1")
 
 
 def test_a_patch_that_does_not_fit_any_more_asks_an_operator_again() -> None:
@@ -129,7 +129,7 @@ def test_a_patch_that_does_not_fit_any_more_asks_an_operator_again() -> None:
     )
     assert (stuck.state.n, stuck.step("b")) == (3, StepStatus.UNDONE)
     assert stuck.retry().status is Status.ATTENTION
-    assert restart(stuck, "b").open("b").effect_key == "talk/k/b+1"
+    assert restart(stuck, "b").open("b").effect_key == f"talk/k/b~{LIFE}+1"
 
 
 def test_a_restart_that_makes_no_sense_is_refused() -> None:
@@ -167,7 +167,7 @@ def test_past_the_pivot_what_left_nothing_is_begun_anew() -> None:
     stuck = Scene.start(flow_of(leg("a"), pivot, either)).ok("a").no("x")
     assert stuck.status is Status.ATTENTION
     again = restart(stuck, "either", {"patch": [{"op": "replace", "path": "/n", "value": 1}]})
-    assert (again.step("x"), again.open("y").effect_key) == (None, "talk/k/y+1")
+    assert (again.step("x"), again.open("y").effect_key) == (None, f"talk/k/y~{LIFE}+1")
     assert refused(stuck, "x") == "'x' lies in 'either'; restart from there"
 
 
@@ -185,7 +185,7 @@ def test_branches_rounds_and_waits_are_taken_back_as_one() -> None:
     assert (flying.status, flying.step("p")) == (Status.RUNNING, StepStatus.SENT)
     again = flying.ok("p").undo_ok("p")
     assert again.step(waiting.name) is StepStatus.DONE, "the event that was brought before is brought again"
-    assert {again.open("p").effect_key, again.open("r").effect_key} == {"talk/k/p+1", "talk/k/r+1"}
+    assert {again.open("p").effect_key, again.open("r").effect_key} == {f"talk/k/p~{LIFE}+1", f"talk/k/r~{LIFE}+1"}
 
 
 def test_a_child_of_another_generation_is_another_instance() -> None:
@@ -194,10 +194,15 @@ def test_a_child_of_another_generation_is_another_instance() -> None:
     sub: Node[Talk] = run(child, lambda s: Talk(), name="sub")
     saga, good = flow_of(sub, leg("b", broken=True)), flow_of(sub, leg("b"))
     stuck = redeployed(Scene.start(saga).ok("inner"), good)
-    again = restart(stuck, "sub").undo_ok("inner", of="child/talk/k/sub")
-    assert again.open("inner").instance == "child/talk/k/sub+1"
+    again = restart(stuck, "sub").undo_ok("inner", of=f"child/talk/k/sub~{LIFE}")
+    assert again.open("inner").instance == f"child/talk/k/sub~{LIFE}+1"
     old = ChildEnded(
-        id="late", instance="talk/k", place="sub", index=None, child="child/talk/k/sub", end=ChildEnd.COMPLETED
+        id="late",
+        instance="talk/k",
+        place=f"sub~{LIFE}",
+        index=None,
+        child=f"child/talk/k/sub~{LIFE}",
+        end=ChildEnd.COMPLETED,
     )
     assert last(again.play(old)).outcome is Outcome.IGNORED
     assert again.ok("inner").step("b") is StepStatus.SENT
@@ -222,7 +227,9 @@ def test_an_event_for_a_wait_of_another_generation_is_not_taken() -> None:
     good = flow_of(parallel(waiting, leg("r"), name="both"))
     again = restart(redeployed(Scene.start(flow_of(both)), good), "both")
     assert again.step("pay") is StepStatus.OPEN
-    came = EventCame(id="e", instance="talk/k", place="pay", index=0, event="paid", event_id="e", body={"amount": 1})
+    came = EventCame(
+        id="e", instance="talk/k", place=f"pay~{LIFE}", index=0, event="paid", event_id="e", body={"amount": 1}
+    )
     assert last(again.play(came)).outcome is Outcome.IGNORED
     assert again.comes(paid, {"amount": 2}).state.paid.amount == 2
 
@@ -245,7 +252,7 @@ def test_two_restarts_are_two_generations_and_nothing_is_lost() -> None:
     first = restart(scene, "doze").undo_ok("a")
     assert (first.step("doze"), first.step("a")) == (StepStatus.OPEN, None)
     second = restart(first.advance(HOUR).ok("a"), "a").undo_ok("a")
-    assert second.open("a").id == "talk/k/a+2/1"
+    assert second.open("a").id == f"talk/k/a~{LIFE}+2/1"
     assert from_json(second.open("a").payload) == {"n": 0}
     assert second.advance(timedelta(seconds=1)).status is Status.RUNNING
 
@@ -258,7 +265,7 @@ def test_a_restart_asks_for_nothing_twice(step: str) -> None:
     done = [command.effect_key for command in ended.sent if not command.undo]
     undone = [command.effect_key for command in ended.sent if command.undo]
     assert len(set(done)) == len(done)
-    standing = [key.rpartition("/")[2].partition("+")[0] for key in done if key not in undone]
+    standing = [place_of_label(key.rpartition("/")[2]) for key in done if key not in undone]
     assert sorted(standing) == ["a", "b", "c"]
 
 

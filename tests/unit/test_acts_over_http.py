@@ -21,7 +21,7 @@ from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.sagas import pivot
 
-from .kernel_nodes import flow_of, leg
+from .kernel_nodes import command_named, flow_of, leg
 from .stack import PARTITIONS, Stack, stack
 
 ITEM = "/v1/instances/talk/1"
@@ -45,7 +45,7 @@ async def api(up: Stack) -> AsyncIterator[httpx.AsyncClient]:
 
 async def say(up: Stack, command: str, *, ok: bool) -> None:
     """A worker answers, and the read model has seen what came of it."""
-    id = f"talk/1/{command}"
+    id = command_named(await up.client.get("talk/1"), command)
     reply: Reply = (
         Completed(id=command, instance="talk/1", command_id=id, reply={"ok": True})
         if ok
@@ -94,7 +94,8 @@ async def test_what_left_nothing_is_restarted_and_forked_over_http(up: Stack, ap
     assert {"step": "c", "act": "restart"} in case["on_steps"]
     assert (await post(api, "restart", step="c", value=PATCH))["status"] == "running"
     sent = [sent["id"] for row in (await api.get(f"{ITEM}/history")).json()["decisions"] for sent in row["sent"]]
-    assert sent == ["talk/1/a/1", "talk/1/b/1", "talk/1/c/1", "talk/1/c+1/1"]
+    begun = await up.client.get("talk/1")
+    assert sent == [command_named(begun, each) for each in ("a/1", "b/1", "c/1", "c+1/1")]
     await say(up, "c+1/1", ok=True)
     await post(api, "fork", step="c", value={"key": "2"})
     for _ in range(500):

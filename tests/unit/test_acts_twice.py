@@ -18,7 +18,7 @@ from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import ask
 from sagaline.sagas.routing_slip import RoutingSlip, stop
 
-from .kernel_nodes import Did, Do, Talk, flow_of, leg
+from .kernel_nodes import Did, Do, Talk, command_named, flow_of, leg
 
 
 def talk() -> Saga[Talk]:
@@ -66,10 +66,14 @@ class Life:
         return self.play(Act(id=id, instance=self.id, act=act, by="ann", reason="it must be", step=step, value=value))
 
     def ok(self, command: str) -> None:
-        self.play(Completed(id=command, instance=self.id, command_id=f"{self.id}/{command}", reply={"ok": True}))
+        self.play(Completed(id=command, instance=self.id, command_id=self._named(command), reply={"ok": True}))
 
     def no(self, command: str) -> None:
-        self.play(Refused(id=command, instance=self.id, command_id=f"{self.id}/{command}", reason="no", code="no"))
+        self.play(Refused(id=command, instance=self.id, command_id=self._named(command), reason="no", code="no"))
+
+    def _named(self, command: str) -> str:
+        assert self.document is not None
+        return command_named(self.document, command)
 
 
 def asked() -> Life:

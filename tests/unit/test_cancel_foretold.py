@@ -27,7 +27,7 @@ from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.examples.trip_booking import trip_booking
 from sagaline.sagas.nodes import Child, Each, Parallel, expect, loop, parallel, run, sleep, wait
 
-from .kernel_nodes import HOUR, Talk, flow_of, leg, paid
+from .kernel_nodes import HOUR, LIFE, Talk, flow_of, leg, paid
 
 
 def racing(name: str = "talk") -> Saga[Talk]:
@@ -56,7 +56,7 @@ def test_a_parent_that_unwinds_a_child_tries_it_again_too() -> None:
     """The child stood in attention; the parent's word ends that."""
     node = run(racing("child"), lambda s: Talk(), name="sub")
     failed = lost(Scene.start(flow_of(parallel(node, leg("other"), name="outer"))))
-    child = "child/talk/k/sub"
+    child = f"child/talk/k/sub~{LIFE}"
     assert [each.status for each in failed.documents if each.id == child] == [Status.ATTENTION]
     turned = failed.no("other")
     assert turned.settle().status is Status.COMPENSATED
@@ -73,7 +73,7 @@ def test_what_turns_a_paused_instance_sends_the_undo_that_came_due_in_the_pause(
     assert cancelled.open("r", undo=True).attempt == 2
     node = run(racing("child"), lambda s: Talk(), name="sub")
     parent = Scene.start(flow_of(parallel(node, leg("other"), name="outer")))
-    turned = held(parent, "child/talk/k/sub").no("other")
+    turned = held(parent, f"child/talk/k/sub~{LIFE}").no("other")
     assert turned.open("r", undo=True).attempt == 2
 
 

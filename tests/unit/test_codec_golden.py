@@ -135,8 +135,12 @@ def _wire() -> dict[str, Outgoing]:
     return sent
 
 
-NEWEST = replace(DOCUMENT, steps={place: replace(record, kind="step") for place, record in DOCUMENT.steps.items()})
-"""Since format 4 each record says of which kind its node is."""
+NEWEST = replace(
+    DOCUMENT,
+    steps={place: replace(record, kind="step") for place, record in DOCUMENT.steps.items()},
+    incarnation="k3x9wq2z",
+)
+"""Since format 4 each record says of which kind its node is, and the document which life of its key it is."""
 
 
 def test_a_document_is_written_as_format_4_says() -> None:

@@ -38,6 +38,15 @@ async def inbox(tmp_path: Path) -> AsyncIterator[Inbox]:
     await inbox.close()
 
 
+async def test_without_a_retention_nothing_is_ever_dropped(tmp_path: Path) -> None:
+    """An instance may live for a year, and its first step is undone on the last day."""
+    inbox = SqliteInbox(tmp_path / "inbox.db")
+    await inbox.apply([effect("a", at_ms=0)])
+    assert await inbox.forget(365 * 24 * 3_600_000, limit=10) == 0
+    assert set(await inbox.find(["a"])) == {"a"}
+    await inbox.close()
+
+
 class TestSqliteInbox(InboxContract):
     @pytest.fixture
     async def inbox(self, tmp_path: Path) -> AsyncIterator[Inbox]:

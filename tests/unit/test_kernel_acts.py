@@ -29,7 +29,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, step
 from sagaline.sagas.nodes import ask, run, scatter, sleep
 
-from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, memo_of, outcome_of, timers_of
+from .kernel_nodes import HOUR, LIFE, Did, Do, Offer, Talk, flow_of, leg, memo_of, outcome_of, timers_of
 
 
 def done_a() -> Scene:
@@ -301,7 +301,7 @@ def test_an_abandoned_child_tells_its_parent_with_the_cause() -> None:
     """What was kept for its code is let go, and its locks are free."""
     kid = Saga("child", Talk, flow=[leg("x", locks="one"), leg("y")])
     node: Node[Talk] = run(kid, lambda s: Talk(), name="sub")
-    child = "child/talk/k/sub"
+    child = f"child/talk/k/sub~{LIFE}"
     scene = Scene.start(flow_of(node)).ok("x", of=child).no("y", "no room", of=child).undo_no("x", of=child)
     document = scene.entities[child]
     assert isinstance(document, Document)
@@ -312,16 +312,16 @@ def test_an_abandoned_child_tells_its_parent_with_the_cause() -> None:
     assert closed.document.deferred == ()
     number = document.revision + 1
     told = ChildEnded(
-        id=f"{child}/~{number}.2",
+        id=f"{child}/~{number}.2~{document.incarnation}",
         instance="talk/k",
-        place="sub",
+        place=f"sub~{LIFE}",
         index=None,
         child=child,
         end=ChildEnd.ABANDONED,
         reason="no room",
     )
     assert closed.actions == (
-        Tell(message=Release(id=f"{child}/~{number}.1", instance="@lock/one", by=child)),
+        Tell(message=Release(id=f"{child}/~{number}.1~{document.incarnation}", instance="@lock/one", by=child)),
         Tell(message=told),
     )
     without_cause = decide(None, replace(document, cause=None), Arrival(message=act, now_ms=0))

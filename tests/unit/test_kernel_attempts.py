@@ -32,7 +32,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Retry, Saga, Step, step
 from sagaline.sagas.nodes import parallel
 
-from .kernel_nodes import HOUR, Did, Do, Talk, flow_of, leg, memo_of, redeployed, timers_of
+from .kernel_nodes import HOUR, LIFE, Did, Do, Talk, flow_of, leg, memo_of, redeployed, timers_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -67,7 +67,7 @@ def spread(command: str, delay_ms: int) -> int:
 def test_attempts_are_counted_and_spread_in_time() -> None:
     """Each wait is twice the one before; the deadline of the whole stays."""
     scene = Scene.start(flow_of(impatient())).crash("a")
-    first = spread("talk/k/a/1", 10_000)
+    first = spread(f"talk/k/a~{LIFE}/1", 10_000)
     assert timers_of(scene) == {"a:deadline": 3_600_000, "a:retry": first}
     assert scene.document.steps["a"] == StepRecord(
         status=StepStatus.WAITING, at_ms=0, undo="undo-a", attempt=1, error="it crashed", kind="step"
@@ -79,7 +79,7 @@ def test_attempts_are_counted_and_spread_in_time() -> None:
     assert timers_of(again) == {"a:deadline": 3_600_000}
     assert again.sent[-1].deadline_ms == 3_600_000
     later = again.crash("a")
-    assert timers_of(later)["a:retry"] == first + spread("talk/k/a/2", 20_000)
+    assert timers_of(later)["a:retry"] == first + spread(f"talk/k/a~{LIFE}/2", 20_000)
     over = later.tick().crash("a")
     assert over.document.cause == Cause(
         kind=CauseKind.ATTEMPTS, message="3 attempts failed; the last: it crashed", at_ms=over.now_ms, step="a"
@@ -94,7 +94,7 @@ def test_an_undo_has_attempts_and_a_deadline_of_its_own() -> None:
     waits = scene.undo_crash("a")
     assert timers_of(waits) == {
         "a:deadline": undo.deadline_ms,
-        "a:retry": scene.now_ms + spread("talk/k/a/undo/1", 10_000),
+        "a:retry": scene.now_ms + spread(f"talk/k/a~{LIFE}/undo/1", 10_000),
     }
     record = waits.document.steps["a"]
     assert (record.status, record.attempt, record.undo_attempt) == (StepStatus.UNDO_WAITING, 1, 1)
@@ -168,7 +168,7 @@ def test_what_is_overdue_is_said_once_with_where_it_stands() -> None:
     decision = decide(saga, scene.document, Arrival(message=fired, now_ms=5_001))
     body = {"instance": "talk/k", "step": "a", "status": "sent"}
     event = Published(
-        id="talk/k/a/overdue/2",
+        id=f"talk/k/a~{scene.document.incarnation}/overdue/2",
         instance="@mailbox/sagaline.overdue/talk/k",
         event="sagaline.overdue",
         key="talk/k",
@@ -249,7 +249,7 @@ def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
     saga = flow_of(impatient())
     document = Scene.start(saga).document
     error, detail = f"ValueError: {'x' * 900}", "frame\n" * 1_000 + "at line 7\n"
-    failed = Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error=error, detail=detail)
+    failed = Failed(id="f", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", error=error, detail=detail)
     full = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=10_000)).document
     short = decide(saga, document, Arrival(message=failed, now_ms=0), Limits(detail_chars=60)).document
     assert full is not None
@@ -286,7 +286,7 @@ def test_an_undo_that_is_too_large_is_shown_as_an_undo() -> None:
         return flow_of(build, leg("b"))
 
     scene = Scene.start(saga(30)).ok("a")
-    reply = Refused(id="r", instance="talk/k", command_id="talk/k/b/1", reason="no", code="no")
+    reply = Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no")
     found = decide(saga(30), scene.document, Arrival(message=reply, now_ms=0), Limits(command_bytes=20)).document
     assert found is not None
     assert found.steps["a"].status is StepStatus.UNDO_FAILED

@@ -47,7 +47,7 @@ def test_an_undo_carries_the_effect_key_of_its_step() -> None:
     """The participant fence: forward and undo meet under one key."""
     run = play()
     run.fire("a:deadline")
-    assert run.sent[0].effect_key == run.sent[1].effect_key == "demo/k/a"
+    assert run.sent[0].effect_key == run.sent[1].effect_key == f"demo/k/{run.label('a')}"
     assert (run.sent[1].undo, run.sent[1].contract) == (True, "undo-a")
 
 

@@ -18,9 +18,23 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, pivot
 from sagaline.sagas.nodes import parallel, run
 
-from .kernel_nodes import HOUR, Did, Talk, flow_of, leg, memo_of, outcome_of, redeployed, timers_of, told_by
+from .kernel_nodes import (
+    HOUR,
+    LIFE,
+    Did,
+    Talk,
+    flow_of,
+    leg,
+    life_at,
+    memo_of,
+    outcome_of,
+    redeployed,
+    timers_of,
+    told_by,
+)
 
-CHILD = "child/talk/k/sub"
+CHILD = f"child/talk/k/sub~{LIFE}"
+PARENT = Parent(instance="talk/k", place=f"sub~{LIFE}", root="talk/k", root_incarnation=LIFE)
 MINUTE = timedelta(minutes=1)
 
 
@@ -47,7 +61,7 @@ def above(*, timeout: timedelta | None = HOUR, kid: Saga[Talk] | None = None) ->
 
 
 def ended(end: ChildEnd, *, reason: str = "", index: int | None = None, name: str = CHILD) -> ChildEnded:
-    return ChildEnded(id="x", instance="talk/k", place="sub", index=index, child=name, end=end, reason=reason)
+    return ChildEnded(id="x", instance="talk/k", place=f"sub~{LIFE}", index=index, child=name, end=end, reason=reason)
 
 
 def test_a_child_is_started_once_as_one_of_its_parent() -> None:
@@ -55,12 +69,12 @@ def test_a_child_is_started_once_as_one_of_its_parent() -> None:
     scene = above()
     assert told_by(scene) == [
         Start(
-            id="talk/k/~2.1",
+            id=f"talk/k/~2.1~{LIFE}",
             definition="child",
-            key="talk/k/sub",
+            key=f"talk/k/sub~{LIFE}",
             input={"n": 5, "rounds": 0, "did": None, "paid": None, "offer": None, "offers": []},
             version=3,
-            parent=Parent(instance="talk/k", place="sub", root="talk/k"),
+            parent=PARENT,
         )
     ]
     record = scene.document.steps["sub"]
@@ -75,9 +89,9 @@ def test_what_a_child_knows_at_its_end_is_kept_by_its_parent() -> None:
     assert (scene.step("sub"), scene.step("b")) == (StepStatus.DONE, StepStatus.SENT)
     assert [name for name in timers_of(scene) if name.startswith("sub")] == []
     child_told = ChildEnded(
-        id="child/talk/k/sub/~2.1",
+        id=f"{CHILD}/~2.1~{life_at(scene, CHILD)}",
         instance="talk/k",
-        place="sub",
+        place=f"sub~{LIFE}",
         index=None,
         child=CHILD,
         end=ChildEnd.COMPLETED,
@@ -107,13 +121,11 @@ def test_a_child_that_compensated_left_nothing_and_one_that_was_abandoned_may_ha
 
 def test_a_child_that_cannot_begin_is_a_business_no() -> None:
     """Its key is taken, or its input is not valid: the parent is told why."""
-    at = Parent(instance="talk/k", place="sub", root="talk/k", index=2)
+    at = replace(PARENT, index=2)
     start = Start(id="s", definition="child", key="x", input={"n": "many"}, parent=at)
     decision = decide(child(), None, Arrival(message=start, now_ms=0))
     reason = "the input is not valid: n: Input should be a valid integer, unable to parse string as an integer"
-    told = ChildEnded(
-        id="s/answer", instance="talk/k", place="sub", index=2, child="child/x", end=ChildEnd.REFUSED, reason=reason
-    )
+    told = replace(ended(ChildEnd.REFUSED, reason=reason, index=2, name="child/x"), id="s/answer")
     assert decision.actions == (DeadLetter(reason=reason), Tell(message=told))
     refused = above().play(ended(ChildEnd.REFUSED, reason="taken"))
     assert refused.step("sub") is StepStatus.REFUSED
@@ -136,9 +148,9 @@ def test_a_child_that_is_not_in_time_is_cancelled_and_its_end_is_waited_for() ->
     late = above(kid=child(leg("inner", timeout=2 * HOUR))).advance(HOUR)
     assert told_by(late) == [
         Unwind(
-            id="talk/k/~3.1",
+            id=f"talk/k/~3.1~{LIFE}",
             instance=CHILD,
-            parent=Parent(instance="talk/k", place="sub", root="talk/k"),
+            parent=PARENT,
             reason="it did not end in time",
         )
     ]
@@ -169,9 +181,9 @@ def test_a_completed_child_is_undone_with_its_parent() -> None:
     turned = above().ok("inner", of=CHILD).no("b", "no room")
     assert told_by(turned) == [
         Unwind(
-            id="talk/k/~4.1",
+            id=f"talk/k/~4.1~{LIFE}",
             instance=CHILD,
-            parent=Parent(instance="talk/k", place="sub", root="talk/k"),
+            parent=PARENT,
             reason="no room",
         )
     ]
@@ -211,14 +223,12 @@ def test_a_child_past_its_pivot_goes_on_and_says_at_its_end_that_it_stands() -> 
     assert done.status is Status.COMPLETED
     document = done.entities[CHILD]
     assert isinstance(document, Document)
-    asked = Unwind(
-        id="u", instance=CHILD, parent=Parent(instance="talk/k", place="sub", root="talk/k", index=3), reason="no"
-    )
+    asked = Unwind(id="u", instance=CHILD, parent=replace(PARENT, index=3), reason="no")
     decision = decide(kid, document, Arrival(message=asked, now_ms=0))
     told = ChildEnded(
         id=f"{asked.id}/answer",
         instance="talk/k",
-        place="sub",
+        place=f"sub~{LIFE}",
         index=3,
         child=CHILD,
         end=ChildEnd.NOT_UNDONE,
@@ -236,9 +246,9 @@ def test_a_retry_past_the_pivot_runs_another_child() -> None:
     again = stuck.retry()
     (start,) = told_by(again)
     assert isinstance(start, Start)
-    assert start.key == "talk/k/sub~2"
-    assert (memo_of(again, "sub"), again.document.steps["sub"].spent) == ({"child": "child/talk/k/sub~2"}, 1)
-    assert again.ok("inner", of="child/talk/k/sub~2").status is Status.COMPLETED
+    assert start.key == f"talk/k/sub~{LIFE}~2"
+    assert (memo_of(again, "sub"), again.document.steps["sub"].spent) == ({"child": f"child/talk/k/sub~{LIFE}~2"}, 1)
+    assert again.ok("inner", of=f"child/talk/k/sub~{LIFE}~2").status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("place", ["nowhere", "a", "b"])
@@ -254,11 +264,12 @@ def test_a_child_of_a_child_knows_the_outermost() -> None:
     grandchild = Saga("grand", Talk, flow=[leg("deep")])
     kid = child(run(grandchild, lambda s: Talk(), name="deeper"))
     scene = above(kid=kid)
-    deep = scene.entities["grand/child/talk/k/sub/deeper"]
+    life = life_at(scene, CHILD)
+    deep = scene.entities[f"grand/{CHILD}/deeper~{life}"]
     assert isinstance(deep, Document)
-    assert deep.parent == Parent(instance=CHILD, place="deeper", root="talk/k")
+    assert deep.parent == Parent(instance=CHILD, place=f"deeper~{life}", root="talk/k", root_incarnation=LIFE)
     cancelled = scene.cancel()
-    assert cancelled.entities["grand/child/talk/k/sub/deeper"].revision == deep.revision + 1
+    assert cancelled.entities[deep.id].revision == deep.revision + 1
     watching = Scene(**{**{name: getattr(scene, name) for name in Scene.__slots__}, "id": CHILD})
     assert [each.parent.root for each in told_by(watching.cancel(of=CHILD)) if isinstance(each, Unwind)] == ["talk/k"]
 
@@ -287,7 +298,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
     assert kid.timers == {"~retention": week_ms}
     fired = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=week_ms)
     decision = decide(child(), kid, Arrival(message=fired, now_ms=week_ms))
-    asked = MayLeave(id=f"{CHILD}/~3.1", instance="talk/k", child=CHILD)
+    asked = MayLeave(id=f"{CHILD}/~3.1~{kid.incarnation}", instance="talk/k", child=CHILD, incarnation=LIFE)
     assert decision.actions == (Tell(message=asked),)
     assert (decision.outcome, decision.reason) == (Outcome.APPLIED, "it asks whether it may leave")
     kept = decision.document
@@ -333,12 +344,10 @@ def test_who_is_gone_says_that_it_was_not_undone(end: ActName | None, why: str) 
     else:
         act = Act(id="a", instance="child/x", act=end)
         document = decide(child(), document, Arrival(message=act, now_ms=0)).document
-    at_parent = Parent(instance="talk/k", place="sub", root="talk/k", index=4)
+    at_parent = replace(PARENT, index=4)
     asked = Unwind(id="u", instance="child/x", parent=at_parent, reason="no")
     decision = decide(child(), document, Arrival(message=asked, now_ms=0))
-    told = ChildEnded(
-        id="u/answer", instance="talk/k", place="sub", index=4, child="child/x", end=ChildEnd.NOT_UNDONE, reason=why
-    )
+    told = replace(ended(ChildEnd.NOT_UNDONE, reason=why, index=4, name="child/x"), id="u/answer")
     assert decision.actions == (Tell(message=told),)
     assert (decision.document, decision.outcome, decision.reason) == (document, Outcome.UNCHANGED, "it has ended")
 
@@ -349,7 +358,7 @@ def test_who_is_undone_already_says_so_again() -> None:
     kid = scene.entities[CHILD]
     assert isinstance(kid, Document)
     assert kid.status is Status.COMPENSATED
-    asked = Unwind(id="u", instance=CHILD, parent=Parent(instance="talk/k", place="sub", root="talk/k"), reason="no")
+    asked = Unwind(id="u", instance=CHILD, parent=PARENT, reason="no")
     (told,) = decide(child(), kid, Arrival(message=asked, now_ms=0)).actions
     assert isinstance(told, Tell)
     assert isinstance(told.message, ChildEnded)
@@ -376,7 +385,7 @@ def test_who_is_asked_to_unwind_while_it_does_says_nothing() -> None:
     """Its end will."""
     scene = above().cancel()
     kid = scene.entities[CHILD]
-    asked = Unwind(id="u", instance=CHILD, parent=Parent(instance="talk/k", place="sub", root="talk/k"), reason="no")
+    asked = Unwind(id="u", instance=CHILD, parent=PARENT, reason="no")
     assert isinstance(kid, Document)
     again = decide(child(), kid, Arrival(message=asked, now_ms=0))
     assert (again.document, again.outcome, again.actions) == (kid, Outcome.IGNORED, ())
@@ -395,7 +404,9 @@ def test_an_end_that_comes_while_the_code_is_away_counts_when_it_is_back() -> No
     kept = decide(None, scene.document, Arrival(message=ended(ChildEnd.ABANDONED, reason="x"), now_ms=0)).document
     assert kept is not None
     assert kept.status is Status.ATTENTION
-    stray = ChildEnded(id="y", instance="talk/k", place="nowhere", index=None, child="c", end=ChildEnd.COMPLETED)
+    stray = ChildEnded(
+        id="y", instance="talk/k", place=f"nowhere~{LIFE}", index=None, child="c", end=ChildEnd.COMPLETED
+    )
     back = decide(scene.definition, kept, Arrival(message=stray, now_ms=0))
     assert (back.outcome, back.document and back.document.status) == (Outcome.APPLIED, Status.COMPENSATING)
     assert back.document is not None
@@ -457,7 +468,7 @@ def test_a_retention_timer_that_is_not_due_says_so() -> None:
 
 def test_a_child_whose_code_is_not_here_waits_for_it() -> None:
     """Its parent's code is: this node is older. It stands on record as every instance does."""
-    at = Parent(instance="talk/k", place="sub", root="talk/k")
+    at = PARENT
     start = Start(id="s", definition="child", key="x", input={"n": 1}, version=3, parent=at, traceparent="00-t")
     waits = decide(None, None, Arrival(message=start, now_ms=70))
     why = "'child' version 3 is not deployed here; deploy it"

@@ -28,7 +28,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Saga, pivot, step
 from sagaline.sagas.nodes import each, expect, loop, parallel, scatter, wait
 
-from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
+from .kernel_nodes import HOUR, LIFE, Did, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
 
 NOW_MS = 1_000_000
 
@@ -74,7 +74,7 @@ def test_a_cancel_begins_an_undo_that_had_failed_anew() -> None:
 
 def test_a_parent_that_unwinds_begins_an_undo_that_had_failed_anew() -> None:
     scene = failing_branch()
-    parent = Parent(instance="outer/k", place="run", root="outer/k")
+    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k")
     unwind = Unwind(id="u", instance=scene.document.id, parent=parent, reason="")
     decision = decide(scene.definition, scene.document, arrival(unwind))
     assert [action.step for action in decision.actions if isinstance(action, SendCommand)] == ["a"]
@@ -101,14 +101,14 @@ def test_an_event_that_is_brought_again_bears_another_id() -> None:
     entity = decide_helper(None, arrival(event)).entity
     ids = []
     for number in "12":
-        watch = Watch(id=f"w{number}", instance=box, by="talk/k", place="wait", index=0)
+        watch = Watch(id=f"w{number}", instance=box, by="talk/k", place=f"wait~{LIFE}", index=0)
         answer = decide_helper(entity, arrival(watch))
         ids += [action.message.id for action in answer.actions if isinstance(action, Tell)]
         entity = answer.entity
     assert isinstance(entity, Mailbox)
     assert len(ids) == len(set(ids)) == 2
     assert (
-        decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place="wait", index=0))).entity
+        decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place=f"wait~{LIFE}", index=0))).entity
         is not None
     )
 
@@ -116,7 +116,7 @@ def test_an_event_that_is_brought_again_bears_another_id() -> None:
 def test_a_child_whose_definition_is_not_deployed_here_waits_for_it() -> None:
     """In a rolling change the parent's node may be newer than the child's."""
     saga = flow_of(leg("a"), name="child")
-    parent = Parent(instance="talk/k", place="run", root="talk/k")
+    parent = Parent(instance="talk/k", place=f"run~{LIFE}", root="talk/k", root_incarnation=LIFE)
     start = Start(id="s", definition="child", key="c", input={"n": 1}, version=1, parent=parent)
     waits = decide(None, None, arrival(start))
     assert waits.outcome is Outcome.DEFERRED
@@ -162,7 +162,7 @@ def test_an_act_that_was_refused_for_want_of_code_says_nothing_about_todays() ->
     act = Act(id="c", instance="talk/k", act=ActName.CANCEL)
     refused = decide(None, first.document, arrival(act))
     assert refused.outcome is Outcome.REFUSED
-    reply = Completed(id="r", instance="talk/k", command_id="talk/k/a/1", reply={})
+    reply = Completed(id="r", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", reply={})
     last = decide(saga, first.document, arrival(reply))
     again = recompute(saga, [record_of(start, first), record_of(act, refused), record_of(reply, last)])
     assert (again.difference, again.document) == (None, last.document)
@@ -195,11 +195,11 @@ def test_the_undo_of_a_collection_finds_the_parts_that_were_begun_again() -> Non
         parts = each(part, of=lambda s: [Talk()], name="parts")
         return flow_of(parallel(parts, leg("x", broken=broken)), leg("c"))
 
-    scene = Scene.start(talk(broken=True)).no("p", of="part/talk/k/parts/0")
+    scene = Scene.start(talk(broken=True)).no("p", of=f"part/talk/k/parts~{LIFE}/0")
     assert (scene.status, scene.step("parts")) == (Status.ATTENTION, StepStatus.FAILED)
     scene = redeployed(scene, talk(broken=False)).retry()
-    scene = scene.ok("p", of="part/talk/k/parts~2/0").ok("x").no("c").undo_ok("x")
-    assert [(command.instance, command.undo) for command in scene.waiting] == [("part/talk/k/parts~2/0", True)]
+    scene = scene.ok("p", of=f"part/talk/k/parts~{LIFE}~2/0").ok("x").no("c").undo_ok("x")
+    assert [(command.instance, command.undo) for command in scene.waiting] == [(f"part/talk/k/parts~{LIFE}~2/0", True)]
     assert scene.undo_ok("p").status is Status.COMPENSATED
 
 
@@ -250,7 +250,7 @@ def test_who_turns_an_instance_that_stood_still_sends_what_came_due_meanwhile() 
     scene = Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_crash("a")
     scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
     assert scene.step("a") is StepStatus.UNDO_WAITING
-    parent = Parent(instance="outer/k", place="run", root="outer/k")
+    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k")
     unwind = Unwind(id="u", instance=scene.id, parent=parent, reason="")
     for turns in (Act(id="c", instance=scene.id, act=ActName.CANCEL), unwind):
         document = decide(scene.definition, scene.document, arrival(turns)).document

@@ -14,7 +14,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, pivot, step
 from sagaline.sagas.nodes import each, parallel
 
-from .kernel_nodes import Did, Do, memo_of, told_by
+from .kernel_nodes import LIFE, Did, Do, memo_of, told_by
 
 
 class Basket(BaseModel):
@@ -51,7 +51,7 @@ def parts(concurrency: int = 2, tolerate: int = 0, *, gathers: bool = True, brok
 
 def at(index: int, attempt: int = 1) -> str:
     again = "" if attempt == 1 else f"~{attempt}"
-    return f"part/talk/k/sub{again}/{index}"
+    return f"part/talk/k/sub~{LIFE}{again}/{index}"
 
 
 def starts(scene: Scene) -> list[str]:
@@ -68,7 +68,9 @@ def test_parts_begin_up_to_the_concurrency() -> None:
     assert starts(scene) == [at(0), at(1)]
     second = told_by(scene)[1]
     assert isinstance(second, Start)
-    assert second.parent == Parent(instance="talk/k", place="sub", root="talk/k", index=1)
+    assert second.parent == Parent(
+        instance="talk/k", place=f"sub~{LIFE}", root="talk/k", index=1, root_incarnation=LIFE
+    )
     assert second.input == {"n": 10, "did": None}
     assert memo_of(scene, "sub") == {
         "count": 3,
@@ -162,7 +164,7 @@ def test_a_part_that_cannot_be_undone_is_asked_again_after_a_retry() -> None:
     """The others go on where they stood."""
     scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).no("last")
     answer = ChildEnded(
-        id="x", instance="talk/k", place="sub", index=2, child=at(2), end=ChildEnd.NOT_UNDONE, reason="gone"
+        id="x", instance="talk/k", place=f"sub~{LIFE}", index=2, child=at(2), end=ChildEnd.NOT_UNDONE, reason="gone"
     )
     stuck = scene.play(answer)
     assert stuck.attention is not None
@@ -178,7 +180,13 @@ def test_an_end_of_a_part_that_is_not_under_way_changes_nothing() -> None:
     scene = begun(3).ok("work", of=at(0))
     for index in (0, 2, None, 7):
         stray = ChildEnded(
-            id="x", instance="talk/k", place="sub", index=index, child="part/x", end=ChildEnd.COMPLETED, state={}
+            id="x",
+            instance="talk/k",
+            place=f"sub~{LIFE}",
+            index=index,
+            child="part/x",
+            end=ChildEnd.COMPLETED,
+            state={},
         )
         assert memo_of(scene.play(stray), "sub") == memo_of(scene, "sub")
 
@@ -267,7 +275,7 @@ def test_parts_of_another_attempt_are_the_ones_that_are_cancelled() -> None:
 
 def test_an_undo_that_is_asked_again_gives_its_reason_again() -> None:
     scene = begun(2).ok("work", of=at(0)).ok("work", of=at(1)).no("last", "no room")
-    answer = ChildEnded(id="x", instance="talk/k", place="sub", index=1, child=at(1), end=ChildEnd.ABANDONED)
+    answer = ChildEnded(id="x", instance="talk/k", place=f"sub~{LIFE}", index=1, child=at(1), end=ChildEnd.ABANDONED)
     again = scene.play(answer).retry()
     assert [each.reason for each in told_by(again) if isinstance(each, Unwind)] == ["no room", "no room"]
 
@@ -337,7 +345,7 @@ def test_an_undo_goes_on_after_a_retry_where_it_stood() -> None:
     for index in range(4):
         scene = scene.ok("work", of=at(index))
     turned = scene.no("last").undo_ok("work", of=at(3))
-    answer = ChildEnded(id="x", instance="talk/k", place="sub", index=2, child=at(2), end=ChildEnd.ABANDONED)
+    answer = ChildEnded(id="x", instance="talk/k", place=f"sub~{LIFE}", index=2, child=at(2), end=ChildEnd.ABANDONED)
     again = turned.play(answer).retry()
     assert memo_of(again, "sub")["undo_left"] == 2
     asked = [each.instance for each in told_by(again)]

@@ -14,6 +14,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas.nodes import emit
 
 from .kernel_nodes import (
+    LIFE,
     Did,
     Paid,
     flow_of,
@@ -29,7 +30,7 @@ def test_an_event_is_published_under_its_key() -> None:
     assert scene.status is Status.COMPLETED
     assert told_by(scene) == [
         Published(
-            id="talk/k/~1.1",
+            id=f"talk/k/~1.1~{LIFE}",
             instance="@mailbox/paid/k7",
             event="paid",
             key="k7",

@@ -84,7 +84,7 @@ def test_what_was_moved_or_renamed_under_an_instance_is_said_and_waited_for(
     """Nothing is lost: with the code as it was it goes on. A migration says the same and leaves the version alone."""
     begun = Scene.start(flow_of(*before))
     place = next(place for place in begun.document.steps if place.startswith("a"))
-    reply = Completed(id="r", instance=begun.id, command_id=f"{begun.id}/{place}/1", reply={"ok": True})
+    reply = Completed(id="r", instance=begun.id, command_id=begun.sent[0].id, reply={"ok": True})
     stuck = redeployed(begun, flow_of(*after)).play(reply)
     assert stuck.attention is not None
     assert (stuck.attention.kind, stuck.attention.message) == (

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import ActName, Start, TimerFired
-from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome, SendCommand
+from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome, SendCommand, incarnation_of
 from sagaline.sagas import Contract, Saga, step
 
 from .kernel_kit import RETENTION_MS, SECOND, Did, Do, Notes, Play, erased, make_saga, play
@@ -45,8 +45,10 @@ def test_a_command_carries_everything_a_worker_needs() -> None:
         attempt=1,
         payload=b'{"n":1}',
         deadline_ms=run.now_ms + 60 * SECOND,
+        incarnation=incarnation_of("m1", run.now_ms),
     )
-    assert (command.id, command.effect_key) == ("demo/k/a/1", "demo/k/a")
+    life = run.document.incarnation
+    assert (command.id, command.effect_key) == (f"demo/k/a~{life}/1", f"demo/k/a~{life}")
 
 
 def test_a_start_writes_who_asked_and_what() -> None:

@@ -12,18 +12,22 @@ from sagaline.orchestrator.messages.document import CauseKind, Document, Status,
 from sagaline.orchestrator.messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
 from sagaline.orchestrator.messages.helpers import Lock
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
-from sagaline.orchestrator.messages.outputs import Outcome, Tell
+from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 
-from .kernel_nodes import Talk, flow_of, leg, memo_of, outcome_of, redeployed, timers_of, told_by
+from .kernel_nodes import LIFE, Talk, flow_of, leg, memo_of, outcome_of, redeployed, timers_of, told_by
 
 LOCK = "@lock/order:4"
 
 
 def locked(name: str = "b", *, broken: bool = False, template: str = "order:{n}") -> Saga[Talk]:
     return flow_of(leg("a"), leg(name, locks=template, broken=broken), leg("c"))
+
+
+WAITER = incarnation_of("2", 0)
+"""The incarnation of those that begin after a holder."""
 
 
 def looked_at(scene: Scene, id: str) -> Scene:
@@ -42,9 +46,11 @@ def test_a_step_asks_for_its_lock_before_its_command_leaves() -> None:
     """By the name that the state gives; it waits as long as its timeout."""
     saga = locked()
     scene = Scene.start(saga, {"n": 4})
-    reply = Completed(id="r", instance="talk/k", command_id="talk/k/a/1", reply={"ok": True})
+    reply = Completed(id="r", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", reply={"ok": True})
     held = decide(saga, scene.document, Arrival(message=reply, now_ms=50))
-    assert held.actions == (Tell(message=Acquire(id="talk/k/~2.1", instance=LOCK, by="talk/k", place="b")),)
+    assert held.actions == (
+        Tell(message=Acquire(id=f"talk/k/~2.1~{LIFE}", instance=LOCK, by="talk/k", place=f"b~{LIFE}")),
+    )
     assert held.document is not None
     record = held.document.steps["b"]
     assert (record.status, record.memo, record.attempt) == (StepStatus.LOCKING, {"lock": "order:4"}, 0)
@@ -68,8 +74,8 @@ def test_an_end_frees_every_lock_once() -> None:
     saga = flow_of(leg("x", locks="z"), leg("y", locks="a"), leg("w", locks="z"))
     done = Scene.start(saga).ok("x").ok("y").ok("w")
     assert told_by(done) == [
-        Release(id="talk/k/~7.1", instance="@lock/a", by="talk/k"),
-        Release(id="talk/k/~7.2", instance="@lock/z", by="talk/k"),
+        Release(id=f"talk/k/~7.1~{LIFE}", instance="@lock/a", by="talk/k"),
+        Release(id=f"talk/k/~7.2~{LIFE}", instance="@lock/z", by="talk/k"),
     ]
     assert [id for id in done.entities if id.startswith("@")] == []
 
@@ -95,7 +101,7 @@ def test_a_lock_that_is_not_free_in_time_is_given_up() -> None:
 def test_a_cancel_withdraws_who_waits() -> None:
     cancelled = two().cancel()
     assert cancelled.step("b") is StepStatus.DROPPED
-    assert told_by(cancelled) == [Release(id="talk/k/~3.1", instance=LOCK, by="talk/k")]
+    assert told_by(cancelled) == [Release(id=f"talk/k/~3.1~{WAITER}", instance=LOCK, by="talk/k")]
     assert "b:lock" not in timers_of(cancelled)
 
 
@@ -111,7 +117,7 @@ def test_a_lock_that_another_place_needs_is_kept() -> None:
     assert told_by(late) == []
     lock = late.entities["@lock/one"]
     assert isinstance(lock, Lock)
-    assert [(each.by, each.place) for each in lock.waiting] == [("talk/k", "x"), ("talk/k", "y")]
+    assert [(each.by, each.place) for each in lock.waiting] == [("talk/k", f"x~{WAITER}"), ("talk/k", f"y~{WAITER}")]
 
 
 def test_branches_that_wait_for_one_lock_get_it_together() -> None:
@@ -271,7 +277,7 @@ def test_who_is_told_of_a_deadlock_gives_way() -> None:
     assert (cause.kind, cause.step, cause.message) == (CauseKind.DEADLOCK, "b", text)
     assert (turned.step("b"), turned.document.steps["b"].error) == (StepStatus.REFUSED, text)
     assert "b:lock" not in timers_of(turned)
-    assert told_by(turned) == [Release(id="talk/k/~3.1", instance=LOCK, by="talk/k")]
+    assert told_by(turned) == [Release(id=f"talk/k/~3.1~{WAITER}", instance=LOCK, by="talk/k")]
     granted = scene.act(ActName.PAUSE).ok("b", of="talk/holder").ok("c", of="talk/holder")
     late = granted.play(Deadlocked(id="d", instance="talk/k", cycle=cycle))
     assert late.step("b") is StepStatus.REFUSED

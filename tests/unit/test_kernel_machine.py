@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from sagaline.orchestrator.kernel import acts, flow, locking, parking, replies, run, sending, undoing
-from sagaline.orchestrator.messages.document import StepStatus
+from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.messages.outputs import command_id
+from sagaline.orchestrator.messages.outputs import command_id, label_of
 
 from .kernel_machine import KernelMachine
 
@@ -82,10 +82,11 @@ def _forget_what_came_due_while_paused(patch: pytest.MonkeyPatch) -> None:
 
 
 def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
-    def lenient(instance: str, steps: Any, reply: Any) -> tuple[str, bool] | None:
+    def lenient(document: Document, steps: Any, reply: Any) -> tuple[str, bool] | None:
         for name, record in steps.items():
+            label = label_of(name, record.generation, document.incarnation)
             for undo, sent in ((False, StepStatus.SENT), (True, StepStatus.UNDO_SENT)):
-                prefix = command_id(instance, name, undo=undo, attempt=1)[:-1]
+                prefix = command_id(document.id, label, undo=undo, attempt=1)[:-1]
                 rest = reply.command_id.removeprefix(prefix)
                 if record.status is sent and rest != reply.command_id and rest.isdigit():
                     return name, undo

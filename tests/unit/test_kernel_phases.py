@@ -280,7 +280,7 @@ def test_what_is_emitted_is_published_with_the_state_from_before() -> None:
     scene = begun(on_paid=lambda s, e: Next("picking", Order(n=7), emit=[says], do=[pick])).play(came("paid"))
     assert told_by(scene) == [
         Published(
-            id="pm/k/~2.1",
+            id=f"pm/k/~2.1~{scene.document.incarnation}",
             instance="@mailbox/said/k",
             event="said",
             key="k",
@@ -394,6 +394,7 @@ def test_commands_of_a_process_carry_what_its_state_says() -> None:
             attempt=1,
             payload=b'{"n":5}',
             deadline_ms=timers_of(scene)["pick:deadline"],
+            incarnation=scene.document.incarnation,
         ),
     )
 

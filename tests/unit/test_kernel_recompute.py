@@ -14,17 +14,18 @@ from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, recom
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start
-from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand
+from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand, incarnation_of
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 
 from .kernel_nodes import Talk, flow_of, leg
 
 START = Start(id="s", definition="talk", key="k", input={"n": 1})
+LIFE = incarnation_of(START.id, 0)
 
 
 def ok(step: str) -> Completed:
-    return Completed(id=f"ok-{step}", instance="talk/k", command_id=f"talk/k/{step}/1", reply={"ok": True})
+    return Completed(id=f"ok-{step}", instance="talk/k", command_id=f"talk/k/{step}~{LIFE}/1", reply={"ok": True})
 
 
 def lived(
@@ -72,12 +73,14 @@ def test_the_same_code_comes_to_the_same_document() -> None:
 def test_other_code_is_told_with_the_first_decision_that_differs() -> None:
     """And the document before it."""
     found = recompute(flow_of(leg("a"), leg("c")), HISTORY)
-    assert found.difference == Difference(revision=2, what="what was sent", recorded="talk/k/b/1", now="talk/k/c/1")
+    assert found.difference == Difference(
+        revision=2, what="what was sent", recorded=f"talk/k/b~{LIFE}/1", now=f"talk/k/c~{LIFE}/1"
+    )
     assert found.whole
     assert found.document is not None
     assert found.document.revision == 1
     assert str(found.difference) == (
-        "revision 2 decides differently: what was sent was talk/k/b/1 and would be talk/k/c/1"
+        f"revision 2 decides differently: what was sent was talk/k/b~{LIFE}/1 and would be talk/k/c~{LIFE}/1"
     )
 
 
@@ -87,7 +90,7 @@ def test_other_code_is_told_with_the_first_decision_that_differs() -> None:
         (1, {"outcome": Outcome.IGNORED}, "the outcome", "ignored", "applied"),
         (2, {"status": None}, "the status", "None", "completed"),
         (2, {"sent": (SentCommand(id="x", contract="c", queue="q"),)}, "what was sent", "x", "nothing"),
-        (1, {"sent": ()}, "what was sent", "nothing", "talk/k/b/1"),
+        (1, {"sent": ()}, "what was sent", "nothing", f"talk/k/b~{LIFE}/1"),
         (0, {"changes": ()}, "what changed", "nothing", "instance running, a sent"),
         (
             2,
@@ -128,7 +131,7 @@ def test_a_start_that_was_refused_is_no_missing_beginning() -> None:
 def test_what_was_put_off_is_put_off_again() -> None:
     """That the code was away says nothing about today's."""
     history = lived(
-        OLD, START, ok("a"), Refused(id="r", instance="talk/k", command_id="talk/k/b/1", reason="", code="")
+        OLD, START, ok("a"), Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="", code="")
     )
     parked = lived(OLD, START, ok("a"), parked=[1])
     assert recompute(OLD, parked).difference is None
@@ -160,5 +163,5 @@ def test_the_limits_are_those_of_the_engine() -> None:
     found = recompute(OLD, HISTORY, tiny)
     assert found.difference is not None
     assert (found.difference.revision, found.difference.what) == (1, "the status")
-    failed = lived(OLD, START, Failed(id="f", instance="talk/k", command_id="talk/k/a/1", error="boom"))
+    failed = lived(OLD, START, Failed(id="f", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", error="boom"))
     assert recompute(OLD, failed).document is not None

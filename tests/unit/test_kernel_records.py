@@ -25,7 +25,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 
-from .kernel_nodes import Talk, flow_of, leg, outcome_of, redeployed
+from .kernel_nodes import LIFE, Talk, flow_of, leg, outcome_of, redeployed
 
 
 def done_a() -> Scene:
@@ -73,7 +73,7 @@ def parked(message: Message, now_ms: int = 500) -> Decision:
 
 def test_what_is_kept_for_absent_code_stands_in_the_document() -> None:
     """With which version is missing."""
-    reply = Completed(id="r", instance="talk/k", command_id="talk/k/b/1", reply={"ok": True})
+    reply = Completed(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reply={"ok": True})
     found = parked(reply)
     before = done_a().document
     why = "'talk' version 1 is not deployed here; deploy it"
@@ -109,7 +109,7 @@ def test_what_is_kept_for_absent_code_stands_in_the_document() -> None:
 )
 def test_code_that_lost_something_says_what(saga: Saga[Talk], why: str) -> None:
     scene = redeployed(done_a(), saga)
-    kept = scene.play(Refused(id="r", instance="talk/k", command_id="talk/k/b/1", reason="no", code="no"))
+    kept = scene.play(Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no"))
     assert kept.attention is not None
     assert kept.attention.message == why
     assert outcome_of(kept.retry()) == (Outcome.REFUSED, why)
@@ -119,7 +119,7 @@ def test_a_late_reply_and_a_timer_that_is_not_due_say_so() -> None:
     scene = done_a()
     late = "no open attempt waits for this reply: it is late, a duplicate or stray"
     assert outcome_of(scene.late("a")) == (Outcome.IGNORED, late)
-    reply = Completed(id="r", instance="talk/k", command_id="talk/k/a/1", reply={"ok": True})
+    reply = Completed(id="r", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", reply={"ok": True})
     assert (parked(reply).outcome, parked(reply).reason) == (Outcome.IGNORED, late)
     not_due = "the timer is not set, was moved, or is not due yet"
     early = TimerFired(id="t", instance="talk/k", timer="b:deadline", due_ms=60_000)

@@ -162,8 +162,9 @@ STANDINGS: dict[str, Callable[[], Play]] = {
 }
 
 
-def _reply(kind: str, command: str) -> Message:
-    command_id = f"demo/k/{command}"
+def _reply(run: Play, kind: str, command: str) -> Message:
+    name, _, attempt = command.partition("/")
+    command_id = f"demo/k/{run.label(name) if run.stored else name}/{attempt}"
     if kind == "completed":
         return Completed(id="r", instance="demo/k", command_id=command_id, reply=REPLIES["undo" in command])
     if kind == "refused":
@@ -176,8 +177,8 @@ def _messages(run: Play) -> Iterator[tuple[str, Message]]:
     yield "start, other", Start(id="s", definition="demo", key="k", input={"n": 2})
     newest = run.ids[-1] if run.ids else "a/1"
     for kind in ("completed", "refused", "failed"):
-        yield f"{kind}, newest", _reply(kind, newest)
-        yield f"{kind}, stray", _reply(kind, "b/77")
+        yield f"{kind}, newest", _reply(run, kind, newest)
+        yield f"{kind}, stray", _reply(run, kind, "b/77")
     timers = run.stored.timers if run.stored else {}
     for timer in ("deadline", "retry", "retention"):
         name = next((name for name in timers if name.endswith(timer)), f"a:{timer}")

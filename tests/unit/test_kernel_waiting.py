@@ -19,7 +19,21 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node
 from sagaline.sagas.nodes import Escalation, ask, expect, parallel, route, sleep, wait
 
-from .kernel_nodes import HOUR, Did, Paid, Talk, flow_of, leg, memo_of, outcome_of, paid, redeployed, timers_of, told_by
+from .kernel_nodes import (
+    HOUR,
+    LIFE,
+    Did,
+    Paid,
+    Talk,
+    flow_of,
+    leg,
+    memo_of,
+    outcome_of,
+    paid,
+    redeployed,
+    timers_of,
+    told_by,
+)
 
 HOUR_MS = 3_600_000
 
@@ -46,8 +60,8 @@ def two_events(need: Any = "all", on_timeout: Any = "fail") -> Scene:
 def test_a_wait_tells_every_mailbox_and_sets_its_deadline() -> None:
     scene = two_events()
     assert told_by(scene) == [
-        Watch(id="talk/k/~2.1", instance="@mailbox/paid/one", by="talk/k", place="wait", index=0),
-        Watch(id="talk/k/~2.2", instance="@mailbox/paid/two", by="talk/k", place="wait", index=1),
+        Watch(id=f"talk/k/~2.1~{LIFE}", instance="@mailbox/paid/one", by="talk/k", place=f"wait~{LIFE}", index=0),
+        Watch(id=f"talk/k/~2.2~{LIFE}", instance="@mailbox/paid/two", by="talk/k", place=f"wait~{LIFE}", index=1),
     ]
     assert memo_of(scene, "wait") == {"boxes": ["@mailbox/paid/one", "@mailbox/paid/two"], "got": []}
     assert timers_of(scene) == {"wait:deadline": HOUR_MS}
@@ -75,7 +89,7 @@ def test_a_wait_for_any_goes_on_with_the_first_and_tells_the_other_mailbox() -> 
     scene = two_events("any").comes(paid, key="two")
     assert scene.step("b") is StepStatus.SENT
     assert told_by(scene) == [
-        Unwatch(id="talk/k/~3.1", instance="@mailbox/paid/one", by="talk/k", place="wait", index=0)
+        Unwatch(id=f"talk/k/~3.1~{LIFE}", instance="@mailbox/paid/one", by="talk/k", place=f"wait~{LIFE}", index=0)
     ]
     assert not [each for each in scene.entities.values() if isinstance(each, Mailbox) and each.watchers]
 
@@ -93,8 +107,8 @@ def test_a_wait_whose_time_is_over_fails_the_flow_or_lets_it_go_on() -> None:
     )
     assert failed.document.steps["wait"].error == "the events did not come within 3600 s"
     assert told_by(failed) == [
-        Unwatch(id="talk/k/~4.1", instance="@mailbox/paid/one", by="talk/k", place="wait", index=0),
-        Unwatch(id="talk/k/~4.2", instance="@mailbox/paid/two", by="talk/k", place="wait", index=1),
+        Unwatch(id=f"talk/k/~4.1~{LIFE}", instance="@mailbox/paid/one", by="talk/k", place=f"wait~{LIFE}", index=0),
+        Unwatch(id=f"talk/k/~4.2~{LIFE}", instance="@mailbox/paid/two", by="talk/k", place=f"wait~{LIFE}", index=1),
     ]
     went_on = two_events(on_timeout="go_on").advance(HOUR)
     assert (went_on.step("wait"), went_on.step("b")) == (StepStatus.DONE, StepStatus.SENT)
@@ -107,7 +121,12 @@ def test_a_wait_whose_time_is_over_fails_the_flow_or_lets_it_go_on() -> None:
 def test_an_event_for_a_wait_that_is_over_or_is_none_is_ignored() -> None:
     """Also one that was under way when it ended."""
     over = two_events("any").comes(paid, key="one")
-    for late in (event("two", 1), event("x", 0, place="nowhere"), event("x", 0, place="a"), event("x", 0, place="b")):
+    for late in (
+        event("two", 1),
+        event("x", 0, place=f"nowhere~{LIFE}"),
+        event("x", 0, place=f"a~{LIFE}"),
+        event("x", 0, place=f"b~{LIFE}"),
+    ):
         ignored = over.play(late)
         assert outcome_of(ignored) == (Outcome.IGNORED, "nobody waits for this here (any more)")
         assert ignored.document == over.document
@@ -238,11 +257,11 @@ def routed_by(to: str | None, otherwise: str | None = None) -> Scene:
 
 def test_a_route_asks_its_table_with_its_facts() -> None:
     scene = Scene.of(flow_of(carriers()))
-    start = Start(id="s", definition="talk", key="k", input={"n": 4})
+    start = Start(id="start", definition="talk", key="k", input={"n": 4})
     decision = decide(scene.definition, None, Arrival(message=start, now_ms=0))
     (told,) = decision.actions
     assert told.message == Lookup(  # type: ignore[union-attr]  # a Tell
-        id="talk/k/~1.1", instance="@table/carriers", by="talk/k", place="way", facts={"n": 4}
+        id=f"talk/k/~1.1~{LIFE}", instance="@table/carriers", by="talk/k", place=f"way~{LIFE}", facts={"n": 4}
     )
     assert decision.document is not None
     assert decision.document.steps["way"].memo == {"facts": {"n": 4}}
@@ -321,5 +340,5 @@ def test_an_abandoned_wait_is_said_to_its_mailboxes() -> None:
     assert scene.status is Status.ATTENTION
     closed = scene.comes(paid, key="one").act(ActName.ABANDON)
     assert told_by(closed) == [
-        Unwatch(id="talk/k/~3.1", instance="@mailbox/paid/two", by="talk/k", place="wait", index=1)
+        Unwatch(id=f"talk/k/~3.1~{LIFE}", instance="@mailbox/paid/two", by="talk/k", place=f"wait~{LIFE}", index=1)
     ]

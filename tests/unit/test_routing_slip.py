@@ -19,6 +19,7 @@ from sagaline.sagas.routing_slip import AnyStop, Kept, RoutingSlip, Stop, stop
 from sagaline.testing import Given, cancel, crash, exhaust, given, no, ok, settle, stands, time_out, undone, waits_for
 from sagaline.testing import undo_ok as taken_back
 
+from .kernel_nodes import LIFE
 from .promises import shows
 
 MINUTE = timedelta(minutes=1)
@@ -105,7 +106,9 @@ def test_every_stop_that_the_slip_may_reach_is_on_record_with_its_undo_and_a_dea
 def test_a_report_that_overtakes_the_one_before_it_counts() -> None:
     """Two workers write to one partition; nothing says whose report is first."""
     scene = given(slip()).scene
-    done = Completed(id="r", instance=scene.id, command_id="file/k/b/1", reply={}, forwarded="file/k/c/1")
+    done = Completed(
+        id="r", instance=scene.id, command_id=f"file/k/b~{LIFE}/1", reply={}, forwarded=f"file/k/c~{LIFE}/1"
+    )
     scene = scene.play(done)
     assert scene.step("b") == "done"
     assert scene.ok("a").step("a") == "done"
@@ -114,8 +117,8 @@ def test_a_report_that_overtakes_the_one_before_it_counts() -> None:
 def test_a_worker_that_knows_no_slips_sends_it_home() -> None:
     """Its reply says nothing of sending on: the engine sends the next command, the first of that stop."""
     scene = given(slip()).scene
-    home = scene.play(Completed(id="r", instance=scene.id, command_id="file/k/a/1", reply={}))
-    assert [each.id for each in home.sent] == ["file/k/a/1", "file/k/b/1"]
+    home = scene.play(Completed(id="r", instance=scene.id, command_id=f"file/k/a~{LIFE}/1", reply={}))
+    assert [each.id for each in home.sent] == [f"file/k/a~{LIFE}/1", f"file/k/b~{LIFE}/1"]
     assert home.step("b") == "sent"
 
 
@@ -143,7 +146,7 @@ def test_a_stop_that_fails_may_have_sent_the_slip_on(fails: Callable[[str], Happ
 def test_a_silent_attempt_is_followed_by_another_that_carries_the_same_stops() -> None:
     """Their command ids are the same, so whoever has the slip already is not asked anew."""
     again = given(slip(attempt=timedelta(seconds=5))).scene.tick().tick()
-    assert [each.id for each in again.sent] == ["file/k/a/1", "file/k/a/2"]
+    assert [each.id for each in again.sent] == [f"file/k/a~{LIFE}/1", f"file/k/a~{LIFE}/2"]
     assert again.sent[0].slip is not None
     assert again.sent[1].slip is not None
     assert [each.attempt for each in again.sent[1].slip.ahead] == [1, 1]
@@ -238,7 +241,7 @@ def test_a_stop_that_the_slip_has_not_reached_cannot_be_skipped() -> None:
 def test_a_skipped_stop_is_gone_on_from_at_home() -> None:
     """The engine sends the slip to the next stop itself, as another attempt: it may be there already."""
     asked = given(slip()).scene.act(ActName.SKIP, step="a", value={"number": 1})
-    assert [each.id for each in asked.sent] == ["file/k/a/1", "file/k/b/2"]
+    assert [each.id for each in asked.sent] == [f"file/k/a~{LIFE}/1", f"file/k/b~{LIFE}/2"]
     assert asked.ok("b").ok("c").ok("d").status == "completed"
 
 
@@ -255,7 +258,7 @@ def test_what_the_second_of_two_slips_may_have_reached_is_undone_with_the_rest()
     """A stop that was asked twice is left by two slips. The first ends at its third stop, the second goes farther."""
     twice = given(slip()).when(ok("a"), crash("b")).scene.tick()
     assert [each.place for each in twice.sent[-1].slip.ahead] == ["c", "d"]  # type: ignore[union-attr]  # it was just sent on
-    first = twice.play(Completed(id="r", instance=twice.id, command_id="file/k/c/1", reply={}))
+    first = twice.play(Completed(id="r", instance=twice.id, command_id=f"file/k/c~{LIFE}/1", reply={}))
     assert (first.step("c"), first.step("d")) == ("done", "failed")
     ended = first.cancel().settle()
     assert ended.status == "compensated"
@@ -328,8 +331,10 @@ def test_a_slip_with_a_stop_ahead_that_is_gone_waits_visibly() -> None:
 def test_a_stop_is_asked_again_from_home_only_when_those_before_it_are_done() -> None:
     """A report of failure may be overtaken by the slip itself; what that stop found is not known at home yet."""
     overtaken = given(slip()).when(crash("a")).scene.tick()
-    ahead = Completed(id="r", instance=overtaken.id, command_id="file/k/b/1", reply={}, forwarded="file/k/c/1")
-    failed = Failed(id="f", instance=overtaken.id, command_id="file/k/c/1", error="it crashed")
+    ahead = Completed(
+        id="r", instance=overtaken.id, command_id=f"file/k/b~{LIFE}/1", reply={}, forwarded=f"file/k/c~{LIFE}/1"
+    )
+    failed = Failed(id="f", instance=overtaken.id, command_id=f"file/k/c~{LIFE}/1", error="it crashed")
     waits = overtaken.play(ahead).play(failed)
     assert (waits.step("a"), waits.step("b"), waits.step("c")) == ("sent", "done", "waiting")
     later = waits.advance(timedelta(seconds=5))

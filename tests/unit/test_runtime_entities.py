@@ -64,6 +64,14 @@ async def test_what_is_emitted_stands_in_the_topic_of_events_and_wakes_a_waiting
         assert dict(event.headers)["ce_type"] == b"arrived"
 
 
+async def life_of(w: World, instance: str) -> str:
+    """The incarnation of an instance that begins."""
+    await w.decided(instance, lambda record: record.status is not None)
+    document = await w.document(instance)
+    assert document is not None
+    return document.incarnation
+
+
 async def test_a_child_is_done_and_undone_as_one_unit(log: SqliteLog) -> None:
     """The parent is refused after its child has completed: the child takes back what it did."""
     child = two_steps()
@@ -75,7 +83,7 @@ async def test_a_child_is_done_and_undone_as_one_unit(log: SqliteLog) -> None:
     parent = Saga("parent", Note, flow=[run(child, lambda s: Note(text=s.text)), last])
     async with world(log, [parent]) as w:
         instance = await w.start("1", definition="parent")
-        kid = f"pair/{instance}/pair"
+        kid = f"pair/{instance}/pair~{await life_of(w, instance)}"
         for name in ("first", "second"):
             await w.reply(await w.command(kid, name), Answer(text=name))
         await w.reply(await w.command(kid, "first"), Answer(text="twice"))
@@ -95,8 +103,9 @@ async def test_parts_run_beside_each_other_and_are_gathered(log: SqliteLog) -> N
     parts = each(part, of=lambda s: [Note(text=str(n)) for n in range(3)], gather=gather, concurrency=2)
     async with world(log, [Saga("whole", Note, flow=[parts])]) as w:
         instance = await w.start("1", ":", definition="whole")
+        life = await life_of(w, instance)
         for number in range(3):
-            await w.reply(await w.command(f"part/{instance}/part/{number}", "work"), Answer(text="ok"))
+            await w.reply(await w.command(f"part/{instance}/part~{life}/{number}", "work"), Answer(text="ok"))
         await w.decided(instance, lambda record: record.status is Status.COMPLETED)
         document = await w.document(instance)
         assert document is not None

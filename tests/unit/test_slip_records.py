@@ -18,7 +18,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract
 from sagaline.sagas.routing_slip import Kept, RoutingSlip, stop
 
-from .kernel_nodes import memo_of, timers_of
+from .kernel_nodes import LIFE, memo_of, timers_of
 from .test_routing_slip import File, Stamp, Stamped, desk, slip
 
 SECONDS = timedelta(seconds=5)
@@ -26,7 +26,7 @@ SECONDS = timedelta(seconds=5)
 
 def done(scene: Scene, place: str, *, forwarded: str = "", reply: dict[str, Any] | None = None) -> Scene:
     """A report as a worker writes it, in whatever order it arrives."""
-    id, command = f"report-{place}-{scene.count}", f"file/k/{place}/1"
+    id, command = f"report-{place}-{scene.count}", f"file/k/{place}~{LIFE}/1"
     return scene.play(Completed(id=id, instance=scene.id, command_id=command, reply=reply or {}, forwarded=forwarded))
 
 
@@ -38,24 +38,24 @@ def changes_of(scene: Scene) -> tuple[Change, ...]:
 def test_a_stop_that_the_slip_has_reached_has_its_own_time() -> None:
     """From the report of the one before it on; those behind it keep theirs."""
     begun = Scene.start(slip(attempt=SECONDS), {})
-    later = done(begun.advance(timedelta(seconds=2)), "a", forwarded="file/k/b/1")
+    later = done(begun.advance(timedelta(seconds=2)), "a", forwarded=f"file/k/b~{LIFE}/1")
     assert timers_of(later) == {"b:deadline": 62_000, "b:attempt": 7_000, "c:deadline": 180_000}
     assert memo_of(later, "b") == {"took": {"file": "F"}}
     assert memo_of(later, "c") == {"carried": True}
-    assert "b:attempt" not in timers_of(done(Scene.start(slip(), {}), "a", forwarded="file/k/b/1"))
+    assert "b:attempt" not in timers_of(done(Scene.start(slip(), {}), "a", forwarded=f"file/k/b~{LIFE}/1"))
 
 
 def test_a_report_that_was_overtaken_leaves_alone_what_is_done() -> None:
-    ahead = done(Scene.start(slip(attempt=SECONDS), {}), "b", forwarded="file/k/c/1")
-    both = done(ahead, "a", forwarded="file/k/b/1")
+    ahead = done(Scene.start(slip(attempt=SECONDS), {}), "b", forwarded=f"file/k/c~{LIFE}/1")
+    both = done(ahead, "a", forwarded=f"file/k/b~{LIFE}/1")
     assert timers_of(both) == {"c:deadline": 60_000, "c:attempt": 5_000}
     assert both.step("b") == "done"
 
 
 def test_a_stop_before_one_that_is_done_goes_alone() -> None:
     """There is nothing that a second slip would have to reach."""
-    again = done(Scene.start(slip(), {}), "b", forwarded="file/k/c/1").crash("a").tick()
-    assert (again.sent[-1].id, again.sent[-1].slip) == ("file/k/a/2", None)
+    again = done(Scene.start(slip(), {}), "b", forwarded=f"file/k/c~{LIFE}/1").crash("a").tick()
+    assert (again.sent[-1].id, again.sent[-1].slip) == (f"file/k/a~{LIFE}/2", None)
 
 
 def test_half_of_what_a_command_may_have_is_carried_and_no_byte_more() -> None:
@@ -87,7 +87,7 @@ def test_what_was_not_sent_is_as_if_it_had_never_been_handed_out() -> None:
     home = done(dropped, "a")
     assert (home.step("b"), memo_of(home, "b"), home.document.steps["b"].attempt) == ("dropped", {}, 0)
     assert timers_of(home) == {}
-    assert home.act(ActName.RESUME).sent[-1].id == "file/k/b/1"
+    assert home.act(ActName.RESUME).sent[-1].id == f"file/k/b~{LIFE}/1"
 
 
 def test_nobody_waits_for_what_is_carried_while_the_slip_is_at_home() -> None:

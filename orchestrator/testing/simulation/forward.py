@@ -213,7 +213,7 @@ def _late(instance: str, history: Sequence[Decided], sent_on: Collection[str]) -
 def _leg(instance: str, command_id: str) -> tuple[str, bool]:
     """The place that a command is for, whatever its generation, and whether it is the undo."""
     label, _, attempt = command_id.removeprefix(f"{instance}/").partition("/")
-    return label.partition("+")[0], attempt.startswith("undo/")
+    return label.partition("~")[0], attempt.startswith("undo/")
 
 
 def blamed(found: Evidence) -> Iterator[str]:

@@ -14,9 +14,10 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Child, Each
 from ...kernel.places import name_of
 from ...messages.document import Document, Status, StepRecord, StepStatus
+from ...messages.entities import EventCame
 from ...messages.history import HistoryRecord
 from ...messages.inputs import Act, ActName
-from ...messages.outputs import Change, Outcome
+from ...messages.outputs import Change, Outcome, incarnation_of
 from .witness import Decided, Evidence
 
 __all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
@@ -26,14 +27,15 @@ _BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REFUSED, Ste
 _TURNED = frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.ABANDONED})
 
 
-def key_at(instance: str, place: str, generation: int) -> str:
-    """The effect key of a place, begun after so many restarts."""
-    return f"{instance}/{place}+{generation}" if generation else f"{instance}/{place}"
+def key_at(instance: str, incarnation: str, place: str, generation: int) -> str:
+    """The effect key of a place in one life of an instance, begun after so many restarts."""
+    key = f"{instance}/{place}~{incarnation}"
+    return f"{key}+{generation}" if generation else key
 
 
 def record_key(document: Document, place: str, record: StepRecord) -> str:
     """The effect key of a place that is on record."""
-    return key_at(document.id, place, record.generation)
+    return key_at(document.id, document.incarnation, place, record.generation)
 
 
 def has_undo(definition: AnyDefinition, place: str) -> bool:
@@ -97,10 +99,15 @@ class _Life:
     instance: str
     definition: AnyDefinition
     restarts: Restarts
+    incarnation: str = ""
     status: dict[str, str] = field(default_factory=dict)
     generation: dict[str, int] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     """Places that have sent a command or begun a child, or that an operator says are done."""
+
+    def key(self, place: str, generation: int) -> str:
+        """The effect key of a place, begun after so many restarts."""
+        return key_at(self.instance, self.incarnation, place, generation)
 
 
 def restarted(found: Evidence) -> Iterator[str]:
@@ -130,6 +137,8 @@ def _followed(
             life = _Life(instance, definition, Restarts(definition))
             continue
         life.restarts.decided(record)
+        if any((change.what, change.before) == ("instance", None) for change in record.changes):
+            life.incarnation = incarnation_of(_begun_by(record), record.at_ms)
         act = record.message
         if isinstance(act, Act) and act.act is ActName.SKIP and record.outcome is Outcome.APPLIED:
             life.sent.add(act.step)
@@ -157,12 +166,17 @@ def _followed(
             yield f"{instance}: {place} is on record as of generation {step_record.generation}"
 
 
+def _begun_by(record: HistoryRecord) -> str:
+    """The id of what began an instance: its start, or the event that came first for a process manager's."""
+    begun = record.message
+    return begun.event_id if isinstance(begun, EventCame) else begun.id if begun is not None else ""
+
+
 def _is_named(life: _Life, command_id: str) -> bool:
     """Whether a command is called after the generation of its place."""
-    instance = life.instance
-    label = command_id.removeprefix(f"{instance}/").partition("/")[0]
-    place = label.partition("+")[0]
-    return key_at(instance, place, life.generation.get(place, 0)) == f"{instance}/{label}"
+    label = command_id.removeprefix(f"{life.instance}/").partition("/")[0]
+    place = label.partition("~")[0]
+    return life.key(place, life.generation.get(place, 0)) == f"{life.instance}/{label}"
 
 
 def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool], int]) -> Iterator[str]:
@@ -170,11 +184,11 @@ def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool],
     instance, definition = life.instance, life.definition
     gone = [place for place in life.status if life.restarts.lies_from(step, place)]
     first = min(
-        (number for (key, _), number in at.items() if _is_of(instance, key, life.restarts.over)),
+        (number for (key, _), number in at.items() if _is_of(life, key)),
         default=len(found.effects),
     )
     for place in gone:
-        status, key = life.status[place], key_at(instance, place, life.generation[place])
+        status, key = life.status[place], life.key(place, life.generation[place])
         if place in life.sent and not leaves_nothing(definition, place) and status not in _BACK:
             yield f"{instance} begins {step} anew while {place} is {status}"
         did, undid = at.get((key, False)), at.get((key, True))
@@ -190,18 +204,19 @@ def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool],
         life.sent.discard(place)
 
 
-def _is_of(instance: str, key: str, generation: int) -> bool:
-    """Whether an effect key is one of that generation of an instance, or of a later one."""
-    label = key.removeprefix(f"{instance}/")
-    number = label.partition("+")[2]
-    return label != key and "/" not in label and number.isdigit() and int(number) >= generation
+def _is_of(life: _Life, key: str) -> bool:
+    """Whether an effect key is one that this life gives after its last restart, or a later one."""
+    label = key.removeprefix(f"{life.instance}/")
+    incarnation, _, number = label.partition("~")[2].partition("+")
+    ours = label != key and "/" not in label and incarnation == life.incarnation
+    return ours and number.isdigit() and int(number) >= life.restarts.over
 
 
 def _children(found: Evidence, life: _Life, place: str, step: str) -> Iterator[str]:
     """What was taken back as a unit leaves no completed child."""
     if life.status[place] != StepStatus.UNDONE:
         return
-    label = key_at(life.instance, place, life.generation[place]).removeprefix(f"{life.instance}/")
+    label = life.key(place, life.generation[place]).removeprefix(f"{life.instance}/")
     for child in found.documents.values():
         parent = child.parent
         if parent is None or (parent.instance, parent.place) != (life.instance, label):

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from ...kernel.places import name_of
 from ...messages.entities import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
 from ...messages.inputs import TimerFired
-from ...messages.outputs import Outcome
+from ...messages.outputs import Outcome, place_of_label, taker_of
 from ...messages.values import JsonObject
 from .witness import Decided, Evidence
 
@@ -100,8 +100,8 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
         elif isinstance(message, Watch):
             who = message.by, message.place, message.index
             watching.append(who)
-            had = [event for event in until if taken.get((who[0], event)) == who and until[event] > now_ms]
-            fresh = [event for event in until if (who[0], event) not in taken and until[event] > now_ms]
+            had = [event for event in until if taken.get((taker_of(*who[:2]), event)) == who and until[event] > now_ms]
+            fresh = [event for event in until if (taker_of(*who[:2]), event) not in taken and until[event] > now_ms]
             if had and not fresh:  # it begins anew: what was brought there before was not used
                 watching.remove(who)
                 yield who, had[-1]
@@ -110,10 +110,14 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
             watching = [who for who in watching if who != gone]
             taken = {which: who for which, who in taken.items() if who != gone}
         for who in list(watching):
-            live = (event for event, until_ms in until.items() if until_ms > now_ms and (who[0], event) not in taken)
+            live = (
+                event
+                for event, until_ms in until.items()
+                if until_ms > now_ms and (taker_of(*who[:2]), event) not in taken
+            )
             event = next(live, None)
             if event is not None:
-                taken[who[0], event] = who
+                taken[taker_of(*who[:2]), event] = who
                 watching.remove(who)
                 yield who, event
 
@@ -125,7 +129,7 @@ def routed(found: Evidence) -> Iterator[str]:
         if document is None:
             continue
         for message in _last_routed(history):
-            place = message.place.partition("+")[0]
+            place = place_of_label(message.place)
             record = document.steps.get(place)
             memo = (record.memo if record else None) or {}
             facts, version = memo.get("facts"), memo.get("version")
@@ -143,7 +147,7 @@ def _last_routed(history: Sequence[Decided]) -> Sequence[Routed]:
     last: dict[str, Routed] = {}
     for decided in history:
         if isinstance(decided.record.message, Routed) and decided.record.outcome is Outcome.APPLIED:
-            last[decided.record.message.place.partition("+")[0]] = decided.record.message
+            last[place_of_label(decided.record.message.place)] = decided.record.message
     return list(last.values())
 
 

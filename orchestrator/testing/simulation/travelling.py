@@ -9,6 +9,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.routing_slip import RoutingSlip
 from ...kernel.places import name_of
 from ...messages.document import Document, Status, StepStatus
+from ...messages.outputs import place_of_label
 from .witness import Decided, Evidence
 
 __all__ = ["travelled"]
@@ -32,8 +33,9 @@ def travelled(found: Evidence) -> Iterator[str]:
                     yield f"{document.id} is completed, and was not at {place}"
         if document.status is Status.COMPENSATED:
             for key in done:
-                place = key.removeprefix(f"{document.id}/")
-                if place != key and _undoable(definition, document, place) and key not in undone:
+                label = key.removeprefix(f"{document.id}/")
+                place = place_of_label(label)
+                if label != key and _undoable(definition, document, place) and key not in undone:
                     yield f"{document.id} is compensated, and the effect of {place} stands"
         yield from _backwards(document, definition, found.history.get(document.id, ()))
 

@@ -131,9 +131,16 @@ KERNEL = (
     slip(
         "give two messages one id",
         "orchestrator/kernel/run.py",
-        '    return f"{document.id}/~{document.revision + 1}.{number}"',
-        '    return f"{document.id}/~{document.revision + 1}"',
+        "label_of(f'~{document.revision + 1}.{number}', ",
+        "label_of(f'~{document.revision + 1}', ",
         "told-once",
+    ),
+    slip(
+        "forget which life of its key it is",
+        "orchestrator/messages/outputs.py",
+        '    life = f"{place}~{incarnation}" if incarnation else place\n',
+        "    life = place\n",
+        "restarted",
     ),
     slip(
         "forget who was done after whom",
@@ -283,7 +290,7 @@ KERNEL = (
     slip(
         "bring an instance an event that it has used",
         "orchestrator/kernel/mailbox.py",
-        "if all(each.by != cause.by for each in event.taken_by)]",
+        "if all(_owner(each) != _owner(cause) for each in event.taken_by)]",
         "if cause.by]",
         "mailed",
     ),

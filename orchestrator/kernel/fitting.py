@@ -1,7 +1,8 @@
 """Whether deployed code fits what an instance has on record: nothing is decided by code that would not find its way.
 
 It does not when the definition's version is not deployed, when it lacks a step on record or the undo that such a step
-must have, when it calls something else by a step's name, or has moved what is under way to where nobody would look.
+must have, when it means something else by a step's name, or has moved what is under way to where nobody would look.
+What an instance remembers is matched by name, never by position: where something is written may change freely.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ MIGRATION = "the migration of "
 
 _AHEAD = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED})
 """What the flow must come by again; an undo finds its way by the record alone."""
+
+_USED = (_AHEAD - {StepStatus.BLOCKED}) | {StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}
+_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
 
 
 def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
@@ -57,16 +61,32 @@ def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | 
     for place, record in steps.items():
         name = name_of(place)
         node = definition.tree[name].node
-        if record.kind and record.kind != node.kind:
-            return f"has a {node.kind} {name!r}, which is on record here as a {record.kind}"
+        kind, _, about = record.kind.partition(" of ")
+        if kind and kind != node.kind:
+            return f"has {_a(node.kind)} {name!r}, which is on record here as {_a(kind)}"
+        if about and record.kind != node.meaning and _is_used(record):
+            return f"has {_a(node.meaning)} in {name!r}, which is on record here as {_a(record.kind)}"
         if record.undo is not None and isinstance(node, Step) and node.compensation is None:
             return f"has no undo for step {name!r}, which is on record here"
         branch = record.memo.get("branch") if record.memo else None
-        if branch is not None and all(branch != each.label for each in node.branches):
-            return f"has no branch {branch!r} in {name!r}, which is on record here"
+        lost = record.memo.get("lost") if record.memo else None
+        for label in (branch, *(lost if isinstance(lost, Mapping) else ())):
+            if label is not None and all(label != each.label for each in node.branches):
+                return f"has no branch {label!r} in {name!r}, which is on record here"
         if record.status in _AHEAD and (around := _astray(definition, steps, place)) is not None:
             return f"has {name!r}, which is under way here, in {around}, where it was not begun"
     return None
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _is_used(record: StepRecord) -> bool:
+    """True while what a node remembers will be looked at again: it is under way, or will be undone."""
+    if record.status is StepStatus.BLOCKED:
+        return record.attempt > 0  # otherwise it has told nobody yet, and begins anew
+    return record.status in _USED or (record.undo is not None and record.status in _TO_UNDO)
 
 
 def _astray(definition: AnyDefinition, steps: Mapping[str, StepRecord], place: str) -> str | None:

@@ -192,7 +192,7 @@ class Run:
             error=None if status in _SETTLED else self.shortened(error) if error else record.error,
             memo=record.memo if memo is None else memo,
             generation=record.generation,
-            kind=record.kind,
+            kind=self.node(name).meaning if status is StepStatus.OPEN else record.kind,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
@@ -212,7 +212,7 @@ class Run:
             error=record.error,
             memo=record.memo,
             generation=record.generation,
-            kind=record.kind,
+            kind=record.kind if undo else self.node(name).meaning,
         )
         return attempt
 
@@ -224,7 +224,7 @@ class Run:
         self.changes.append(Change(what=name, before=before, after=after))
         if record is not None:
             return record
-        kind = self.node(name).kind
+        kind = self.node(name).meaning
         return StepRecord(
             status=after, at_ms=self.now_ms, undo=self._undo_of(name), generation=self.restarts, kind=kind
         )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...sagas.models import read_foreign
-from ...sagas.nodes import Ask, Facts, Route, Sleep, Wait
+from ...sagas.nodes import Ask, Expected, Facts, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
@@ -63,7 +63,7 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     if isinstance(keys, Nothing):
         return
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
-    run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "got": []})
+    run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "expects": list(node.expects), "got": []})
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
         run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index))
@@ -83,25 +83,46 @@ def on_event(run: Run, message: EventCame) -> bool:
         return False
     node, memo = run.node(message.place), run.memo(message.place)
     got = memo.get("got")
-    if not isinstance(node, Wait) or not isinstance(got, list) or message.index in got:
+    if not isinstance(node, Wait) or not isinstance(got, list):
         return False
-    expected = node.expected[message.index]
+    found = _meant(node, memo, message)
+    if found is None:
+        return False
+    index, expected = found
     if expected.into is not None:
         try:
             body = read_foreign(expected.event.model, message.body)
             kept = as_json(body, expected.event.model)
         except ValidationError as error:
-            drop_wait(run, message.place, used=[message.index])  # it would only come again
+            drop_wait(run, message.place, used=[index])  # it would only come again
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {error.errors()[0]['msg']}"
             block(run, message.place, CauseKind.CODE, f"{why}; publish a right one, then retry")
             return True
         run.put(expected.into, kept)
-    got = [*got, message.index]
+    got = [*got, index]
     run.remember(message.place, memo | {"got": got})
-    if node.options.need == "any" or len(got) == len(node.expected):
+    if node.options.need == "any" or len(got) == len(node.expects):
         drop_wait(run, message.place, used=got)
         run.mark(message.place, StepStatus.DONE)
     return True
+
+
+def _meant(node: Wait[Any], memo: JsonObject, message: EventCame) -> tuple[int, Expected[Any]] | None:
+    """Which of the events that a place waits for has come, by its place in memory, and what the code does with it.
+
+    None: it is none of them, or it was there already. The code may have them in another order than the memory; and,
+    where a history is decided again by such code, the memory in another order than the message.
+    """
+    known, got = memo.get("expects"), memo.get("got")
+    names = [str(name) for name in known] if isinstance(known, list) else list(node.expects)
+    by_name = dict(zip(node.expects, node.expected, strict=True))
+    found = [
+        (index, by_name[name])
+        for index, name in enumerate(names)
+        if name in by_name and by_name[name].event.name == message.event
+    ]
+    own = [each for each in found if each[0] == message.index] or found
+    return next((each for each in own if isinstance(got, list) and each[0] not in got), None)
 
 
 def drop_wait(run: Run, place: str, used: Collection[object] = ()) -> None:

@@ -113,8 +113,9 @@ class StepRecord:
     ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
     ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
     of its kind must remember: the branch it chose, who was asked, which parts are under way. ``generation`` is how many
-    restarts came before it. ``kind`` is what the node is called in the language, so that code which calls another
-    one by its name is noticed (empty: put on record by an older release).
+    restarts came before it. ``kind`` is what the node is called in the language, and what its memory is about
+    (``wait of paid into payment``), so that code which means something else by its name is noticed (empty: put on
+    record by an older release).
     """
 
     status: StepStatus

@@ -35,6 +35,11 @@ class Node(Generic[S_contra]):
         return type(self).__name__.lower()
 
     @property
+    def meaning(self) -> str:
+        """What is remembered of it while it is under way, by name: code of another meaning does not fit that memory."""
+        return self.kind
+
+    @property
     def branches(self) -> tuple[Branch[Any], ...]:
         """The flows inside it, each with the label that names it in histories; none for most nodes."""
         return ()

@@ -36,6 +36,10 @@ class Each(Node[S_contra]):
     def __init__(self, name: str, part: Saga[Any], options: EachOptions[S_contra]) -> None:
         self.name, self.part, self.options = name, part, options
 
+    @property
+    def meaning(self) -> str:
+        return f"{self.kind} of {self.part.name}"
+
 
 def each(
     part: Saga[P],

@@ -60,7 +60,7 @@ def parallel(
     - past the pivot nothing is undone: what a lost branch did stays, and a flow that fails ends in ``attention``.
 
     Args:
-        branches: each a node or a list of nodes; two or more.
+        branches: each a node or a list of nodes; two or more. A branch is known by the name of its first node.
         need: ``"all"``, ``"any"`` or a number of branches (a quorum).
         rest: branches not needed any more: ``"undo"`` stops them and undoes what they did (past the pivot it only stops
             them), ``"finish"`` lets them end beside the flow; an instance ends only when they have.
@@ -78,6 +78,6 @@ def parallel(
         raise DefinitionError(
             f"a parallel of {len(found)} branches needs {need!r}; give 'all', 'any' or 1 to {len(found)}"
         )
-    labelled = tuple(Branch(label=str(number), nodes=nodes) for number, nodes in enumerate(found, start=1))
+    labelled = tuple(Branch(label=nodes[0].name, nodes=nodes) for nodes in found)
     options = ParallelOptions(need=count, rest=rest, undo=undo)
     return Parallel(node_name("parallel", name or f"parallel-{found[0][0].name}"), labelled, options)

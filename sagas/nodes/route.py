@@ -34,6 +34,10 @@ class Route(Node[S_contra]):
         self._branches = to
 
     @property
+    def meaning(self) -> str:
+        return f"{self.kind} of {self.table}"
+
+    @property
     def branches(self) -> tuple[Branch[Any], ...]:
         return self._branches
 

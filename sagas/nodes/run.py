@@ -36,6 +36,10 @@ class Child(Node[S_contra]):
     def kind(self) -> str:
         return "run"
 
+    @property
+    def meaning(self) -> str:
+        return f"{self.kind} of {self.child.name}"
+
 
 def run(
     child: Saga[K],

@@ -53,6 +53,10 @@ class Scatter(Node[S_contra]):
             leg.declared = contract
 
     @property
+    def meaning(self) -> str:
+        return f"{self.kind} of {', '.join(sorted(self.options.queues))}"
+
+    @property
     def branches(self) -> tuple[Branch[Any], ...]:
         return tuple(Branch(label=leg.contract.queue, nodes=(leg,)) for leg in self.legs)
 

@@ -54,6 +54,19 @@ class Wait(Node[S_contra]):
     def __init__(self, name: str, expected: tuple[Expected[S_contra], ...], options: WaitOptions) -> None:
         self.name, self.expected, self.options = name, expected, options
 
+    @property
+    def meaning(self) -> str:
+        return f"{self.kind} of {', '.join(sorted(self.expects))}"
+
+    @property
+    def expects(self) -> tuple[str, ...]:
+        """What each event is called in an instance's memory, in the order in which they are written."""
+        names = [f"{each.event.name} into {each.into}" if each.into else each.event.name for each in self.expected]
+        return tuple(
+            f"{name} ({names[:number].count(name) + 1})" if names.count(name) > 1 else name
+            for number, name in enumerate(names)
+        )
+
 
 def wait(
     *expected: Expected[S],

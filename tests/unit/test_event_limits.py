@@ -22,7 +22,7 @@ from sagaline.sagas.nodes import emit, expect, loop, parallel, wait
 from sagaline.sagas.process_manager import Next, ProcessManager
 
 from .kernel_helpers import Told, told
-from .kernel_nodes import HOUR, Paid, Talk, flow_of, leg, outcome_of, paid, timers_of
+from .kernel_nodes import HOUR, LIFE, Paid, Talk, flow_of, leg, life_at, outcome_of, paid, timers_of
 from .stack import Stack, stack
 
 MANY = 130
@@ -78,7 +78,7 @@ def waiting_for_room() -> Scene:
 
 def test_a_wait_for_which_there_is_no_room_stands_in_attention_at_once() -> None:
     """Its time does not run; a retry begins it anew."""
-    scene = waiting_for_room().play(Denied(id="d", instance="talk/k", place="wait", reason="there is no room"))
+    scene = waiting_for_room().play(Denied(id="d", instance="talk/k", place=f"wait~{LIFE}", reason="there is no room"))
     assert (scene.status, scene.step("wait")) == (Status.ATTENTION, StepStatus.BLOCKED)
     assert scene.attention is not None
     assert (scene.attention.kind, scene.attention.step) == (CauseKind.LIMIT, "wait")
@@ -93,7 +93,8 @@ def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
     """As if it had not become free in time."""
     saga = flow_of(leg("a", locks="one"))
     scene = Scene.start(saga, {}, key="holder").play(Start(id="2", definition="talk", key="k", input={}))
-    denied = scene.play(Denied(id="d", instance="talk/k", place="a", reason="there is no room"))
+    place = f"a~{life_at(scene, 'talk/k')}"
+    denied = scene.play(Denied(id="d", instance="talk/k", place=place, reason="there is no room"))
     found = denied.entities["talk/k"]
     assert (found.status, found.cause.kind, found.cause.message) == (  # type: ignore[union-attr]  # an instance
         Status.COMPENSATED,
@@ -105,7 +106,7 @@ def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
 @pytest.mark.parametrize("place", ["wait", "a", "nowhere"])
 def test_who_is_told_that_there_is_no_room_where_it_does_not_wait_ignores_it(place: str) -> None:
     scene = waiting_for_room().ok("a").comes(paid, Paid(amount=1), key="k")
-    late = scene.play(Denied(id="d", instance="talk/k", place=place, reason="there is no room"))
+    late = scene.play(Denied(id="d", instance="talk/k", place=f"{place}~{LIFE}", reason="there is no room"))
     assert (outcome_of(late)[0], late.document) == ("ignored", scene.document)
 
 

@@ -63,7 +63,9 @@ def test_a_wait_tells_every_mailbox_and_sets_its_deadline() -> None:
         Watch(id=f"talk/k/~2.1~{LIFE}", instance="@mailbox/paid/one", by="talk/k", place=f"wait~{LIFE}", index=0),
         Watch(id=f"talk/k/~2.2~{LIFE}", instance="@mailbox/paid/two", by="talk/k", place=f"wait~{LIFE}", index=1),
     ]
-    assert memo_of(scene, "wait") == {"boxes": ["@mailbox/paid/one", "@mailbox/paid/two"], "got": []}
+    expects = ["paid into paid", "paid"]
+    boxes = ["@mailbox/paid/one", "@mailbox/paid/two"]
+    assert memo_of(scene, "wait") == {"boxes": boxes, "expects": expects, "got": []}
     assert timers_of(scene) == {"wait:deadline": HOUR_MS}
 
 

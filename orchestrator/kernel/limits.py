@@ -16,6 +16,7 @@ class Limits:
     ``events_max``: events of one kind and key that are kept for those who come later, in all up to ``document_bytes``:
     over it those that somebody has taken make room, and while nobody has taken any a new one is refused.
     ``watchers_max``: places that wait for one kind and key; another is told so at once.
+    ``stops_max``: stops of one routing slip, those passed included; more are refused.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 
@@ -24,5 +25,6 @@ class Limits:
     deferred_max: int = 100
     events_max: int = 1_000
     watchers_max: int = 5_000
+    stops_max: int = 200
     detail_chars: int = 4_000
     orphan_retention_ms: int = 7 * 24 * 3_600_000

@@ -10,7 +10,7 @@ import copy
 from dataclasses import replace
 
 from ...sagas.definition import AnyDefinition
-from ..messages.document import Document, StepRecord, StepStatus
+from ..messages.document import Document, Status, StepRecord, StepStatus
 from .fitting import MIGRATION, misfit
 from .places import name_of
 from .run import as_json, said
@@ -25,8 +25,11 @@ class CannotMigrate(Exception):
 
 
 def must_migrate(definition: AnyDefinition | None, document: Document) -> bool:
-    """True when the definition that decides is another version than the instance's."""
-    return definition is not None and definition.version != document.version and not document.status.is_final
+    """True when the definition that decides is another version than the instance's; a child that has completed may be
+    undone by another one.
+    """
+    ended = document.status.is_final and document.status is not Status.COMPLETED
+    return definition is not None and definition.version != document.version and not ended
 
 
 def migrated(definition: AnyDefinition, document: Document) -> Document:

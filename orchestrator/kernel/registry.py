@@ -10,8 +10,9 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Document
-from ..messages.entities import Published
+from ..messages.document import Document, Status
+from ..messages.entities import Published, Unwind
+from ..messages.inputs import Message
 from ..messages.values import instance_id
 
 __all__ = ["Registry"]
@@ -50,13 +51,13 @@ class Registry:
         found = self.find(name, version)
         return newest if found is None and newest is not None and version in newest.migrations else found
 
-    def deciding(self, document: Document) -> AnyDefinition | None:
+    def deciding(self, document: Document, message: Message | None = None) -> AnyDefinition | None:
         """The definition that decides about an instance: of its own version, else the newest that migrates from it.
 
-        Version 0 stands for the newest.
+        What has ended stays with its own version, unless its parent wants it undone. Version 0 stands for the newest.
         """
-        version = document.version or None
-        return (self.find if document.status.is_final else self.starting)(document.definition, version)
+        stays = document.status.is_final and not (document.status is Status.COMPLETED and isinstance(message, Unwind))
+        return (self.find if stays else self.starting)(document.definition, document.version or None)
 
     def __iter__(self) -> Iterator[AnyDefinition]:
         return iter(self._by_version.values())

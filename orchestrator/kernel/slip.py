@@ -166,6 +166,8 @@ def replan(run: Run, names: Sequence[str]) -> str | None:
     for name in names:
         times = sum(name_of(place) == name for place in places)
         places.append(place_of(name, (times + 1,) if times else ()))
+    if len(places) > run.limits.stops_max:
+        return f"that would be {len(places):,} stops with those passed, the limit is {run.limits.stops_max:,}"
     run.itinerary = tuple(places)
     ahead = [", ".join(each[len(handed) :]) or "nothing" for each in (before, run.itinerary)]
     run.changes.append(Change(what="itinerary", before=ahead[0], after=ahead[1]))

@@ -51,5 +51,7 @@ def _plan(run: Run) -> bool:
         message = f"the plan of {run.definition.name!r} raised {said(error)}; deploy a mended one, then retry"
         run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
         return False
-    replan(run, names)
+    if (refused := replan(run, names)) is not None:
+        run.stop(CauseKind.ROUTE, f"{refused}; let its plan name fewer, deploy that, then retry")
+        return False
     return True

@@ -111,7 +111,7 @@ class Guard:
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         registry = self._setup.registry
         if document is not None:
-            return registry.deciding(document)
+            return registry.deciding(document, message)
         if isinstance(message, Start):
             return registry.starting(message.definition, message.version)
         return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None

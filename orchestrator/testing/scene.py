@@ -385,7 +385,7 @@ class Scene:
 
     def _deployed(self, message: Message, document: Document | None) -> AnyDefinition | None:
         if document is not None:
-            return self.registry.deciding(document)
+            return self.registry.deciding(document, message)
         if isinstance(message, Start):
             return self.registry.find(message.definition, message.version)
         return self.registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None

@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field, JsonValue
 from sagaline.orchestrator.errors import UnknownInstance
 from sagaline.orchestrator.kernel import Limits, Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga
-from sagaline.sagas.nodes import parallel, sleep
+from sagaline.sagas.nodes import parallel, run, sleep
 
 from .kernel_nodes import Talk, leg
 from .stack import Stack, stack
@@ -279,3 +279,58 @@ def test_the_limits_hold_for_what_a_migrated_instance_does(running: Scene) -> No
     assert moved is not None
     assert moved.attention is not None
     assert (moved.version, moved.attention.kind) == (2, CauseKind.TOO_LARGE)
+
+
+def kid(version: int, *, migrates: bool = True) -> Saga[Talk] | Saga[Longer]:
+    """A child of one step; the newer one undoes what the older one did."""
+    if version == 1:
+        return Saga("kid", Talk, flow=[leg("in")])
+    saga = Saga("kid", Longer, version=version, flow=[leg("in", model=Longer)])
+    if migrates:
+
+        @saga.migrate(from_version=1)
+        def upgrade(before: dict[str, JsonValue]) -> Longer:
+            return Longer(number=int(str(before["n"])))
+
+    return saga
+
+
+def above(version: int, *, migrates: bool = True) -> Saga[Talk]:
+    child: Saga[Any] = kid(version, migrates=migrates)
+    return old(run(child, lambda s: Talk() if version == 1 else Longer(number=1), name="sub"), leg("b"))
+
+
+def test_a_completed_child_of_an_older_version_is_migrated_for_its_undo() -> None:
+    """Its version is not deployed any more; nothing else wakes what has ended."""
+    done = Scene.start(above(1), {"n": 7}).ok("in")
+    (child,) = (each for each in done.documents if each.definition == "kid")
+    moved = deployed(done, above(2)).no("b")
+    (undoing,) = (each for each in moved.documents if each.definition == "kid")
+    assert (undoing.version, undoing.state, undoing.status) == (2, {"number": 0}, Status.COMPENSATING)
+    assert ("version", "1", "2") in [
+        (each.what, each.before, each.after) for id, each in moved.changes if id == child.id
+    ]
+    ended = moved.undo_ok("in")
+    assert (ended.status, [each.status for each in ended.documents]) == (
+        Status.COMPENSATED,
+        [Status.COMPENSATED, Status.COMPENSATED],
+    )
+
+
+def test_a_completed_child_that_nothing_migrates_waits_for_its_code() -> None:
+    """Visibly, and is undone when the migration is there."""
+    done = Scene.start(above(1), {"n": 7}).ok("in")
+    stuck = deployed(done, above(2, migrates=False)).no("b")
+    (waiting,) = (each for each in stuck.documents if each.definition == "kid")
+    assert (waiting.status, waiting.attention and waiting.attention.kind) == (Status.ATTENTION, CauseKind.VERSION)
+    there = deployed(stuck, above(2)).retry(of=waiting.id)
+    assert there.undo_ok("in").status is Status.COMPENSATED
+
+
+def test_what_else_comes_to_a_completed_instance_of_an_older_version_does_not_migrate_it() -> None:
+    done = deployed(Scene.start(above(1), {"n": 7}).ok("in"), above(2))
+    (child,) = (each for each in done.documents if each.definition == "kid")
+    fired = TimerFired(id="t", instance=child.id, timer="~retention", due_ms=child.timers["~retention"])
+    asked = replace(done, now_ms=fired.due_ms).play(fired)
+    (kept,) = (each for each in asked.documents if each.definition == "kid")
+    assert (kept.version, kept.status) == (1, Status.COMPLETED)

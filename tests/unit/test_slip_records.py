@@ -11,14 +11,14 @@ from pydantic_core import from_json, to_json
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.kernel.slip import at_home
-from sagaline.orchestrator.messages.document import CauseKind
+from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
 from sagaline.orchestrator.messages.outputs import Change, SendCommand
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract
 from sagaline.sagas.routing_slip import Kept, RoutingSlip, stop
 
-from .kernel_nodes import LIFE, memo_of, timers_of
+from .kernel_nodes import LIFE, memo_of, outcome_of, timers_of
 from .test_routing_slip import File, Stamp, Stamped, desk, slip
 
 SECONDS = timedelta(seconds=5)
@@ -167,3 +167,34 @@ def test_an_undo_sees_what_its_stop_was_sent_or_would_have_been(reached: bool) -
     else:
         scene.exhaust("a").settle()
     assert set(seen) == {"G"}
+
+
+@pytest.mark.slow
+def test_a_stop_that_revises_to_itself_without_end_is_stopped() -> None:
+    """Stops that were passed count; an operator's revision is held to it too, and may shorten the way."""
+    scene = Scene.start(slip(hops=1), {})
+    for number in range(200):
+        assert scene.status is Status.RUNNING
+        scene = scene.ok("a" if number == 0 else f"a@{number + 1}", {"number": 1, "instead": ["a"]})
+    assert scene.attention is not None
+    assert (scene.attention.kind, len(scene.document.steps)) == (CauseKind.ROUTE, 200)
+    assert scene.attention.message == (
+        "stop 'a@200' revises what lies ahead, but that would be 201 stops with those passed, the limit is 200; "
+        "revise it yourself, then retry"
+    )
+    more = scene.act(ActName.REVISE, value={"ahead": ["b"]})
+    assert outcome_of(more) == ("refused", "that would be 201 stops with those passed, the limit is 200")
+    over = scene.act(ActName.REVISE, value={"ahead": []}).retry()
+    assert over.status is Status.COMPLETED
+    assert scene.cancel().settle().status is Status.COMPENSATED
+
+
+def test_a_plan_of_too_many_stops_is_stopped() -> None:
+    many = slip(hops=1)
+    many.plan(lambda s: [many.stops["a"]] * 201)
+    scene = Scene.start(many, {})
+    assert scene.attention is not None
+    assert scene.attention.message == (
+        "that would be 201 stops with those passed, the limit is 200; let its plan name fewer, deploy that, then retry"
+    )
+    assert scene.document.itinerary is None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..messages.document import Document, Status
+
 __all__ = ["Limits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``document_bytes`` and ``command_bytes`` must fit the log's largest value.
+    """``document_bytes`` is how far an instance grows while it goes forward. While it is undone, and when it is
+    abandoned, it may grow up to ``unwinding_bytes``: so one that is full still has room to turn round. These and
+    ``command_bytes`` must fit the log's largest value.
 
     ``deferred_max``: messages kept for an instance whose version is not deployed; more are ignored and counted.
     ``detail_chars``: of a traceback the end is kept, of any other text both ends.
@@ -21,6 +25,7 @@ class Limits:
     """
 
     document_bytes: int = 512_000
+    unwinding_bytes: int = 768_000
     command_bytes: int = 512_000
     deferred_max: int = 100
     events_max: int = 1_000
@@ -28,3 +33,8 @@ class Limits:
     stops_max: int = 200
     detail_chars: int = 4_000
     orphan_retention_ms: int = 7 * 24 * 3_600_000
+
+    def document_bytes_of(self, document: Document) -> int:
+        """How large this document may be."""
+        turned = document.backward or document.status is Status.ABANDONED
+        return max(self.document_bytes, self.unwinding_bytes) if turned else self.document_bytes

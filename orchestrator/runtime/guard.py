@@ -91,7 +91,8 @@ class Guard:
             return self._helped(None if isinstance(entity, Document) else entity, came)
         document = entity if isinstance(entity, Document) else None
         decision = decide(self._definition(message, document), document, came.arrival, limits)
-        return self._noted(document, self._writer.decision(decision, document, came, limits.document_bytes), came)
+        most = limits.document_bytes if decision.document is None else limits.document_bytes_of(decision.document)
+        return self._noted(document, self._writer.decision(decision, document, came, most), came)
 
     def _helped(self, helper: Helper | None, came: Came) -> Writes:
         message, unfit = came.arrival.message, ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, assert_never
 
 import structlog
+from pydantic_core import to_json
 
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
@@ -88,12 +89,8 @@ class Writer:
         instance = came.arrival.message.instance
         if after is not before:
             encoded = encode_document(after) if after is not None else None
-            if encoded is not None and len(encoded) > document_bytes_max:
-                raise Unstorable(
-                    CauseKind.TOO_LARGE,
-                    f"the document would have {len(encoded):,} bytes, the limit is {document_bytes_max:,}; "
-                    "keep references instead of contents, then retry",
-                )
+            if encoded is not None and after is not None and len(encoded) > document_bytes_max:
+                raise Unstorable(CauseKind.TOO_LARGE, _too_large(after, len(encoded), document_bytes_max))
             self._keep(writes, instance, after, encoded)
         self._send(writes, decision.actions, came)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
@@ -240,3 +237,15 @@ def say(event: str, **values: object) -> None:
     """A warning in the log. What cannot be printed must not stop a partition."""
     with suppress(Exception):
         _log.warning(event, **{name: storable(v) if isinstance(v, str) else v for name, v in values.items()})
+
+
+def _too_large(document: Document, size: int, most: int) -> str:
+    """What fills a document, and what to do about it."""
+    state, steps = len(to_json(document.state)), len(document.steps)
+    text = f"the document would have {size:,} bytes, the limit is {most:,}: {state:,} of them are the state, and"
+    text += f" {steps:,} steps are on record; keep references instead of contents"
+    if any("@" in place for place in document.steps):
+        text += ", and run what a long loop repeats as a child saga, of which only its end is kept here"
+    if document.backward:
+        return text
+    return f"{text}; then retry{'' if document.pivot_passed else ', or cancel: there is room to undo all of it'}"

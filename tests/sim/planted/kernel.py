@@ -262,7 +262,7 @@ KERNEL = (
     slip(
         "go on with the first of several events",
         "orchestrator/kernel/waiting.py",
-        '    if node.options.need == "any" or len(got) == len(node.expected):',
+        '    if node.options.need == "any" or len(got) == len(node.expects):',
         "    if got:",
         "completed",
     ),

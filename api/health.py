@@ -9,7 +9,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from ..orchestrator.errors import SagalineError, TransientError
+from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
 from .problems import documented, problem
 
 __all__ = ["health_router"]
@@ -47,7 +47,7 @@ class _Readiness:
                 await self._check()
         except TimeoutError:
             return f"the log did not answer within {_SECONDS:g} s"
-        except TransientError as error:
+        except (TransientError, TopicMismatch) as error:
             return str(error)
         except SagalineError as error:
             return f"{type(error).__name__}: an operator must look at the server's log"

@@ -12,7 +12,7 @@
     │       ├── ActRefused, EventRefused   an act that is illegal in this status; an event that has no room
     │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
-    │   ├── LogUnavailable       the log did not answer in time; the outcome may be unknown
+    │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, InboxUnavailable (workers)
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, goes on
     └── OperatorError            whoever runs the process
@@ -23,6 +23,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..sagas.errors import DefinitionError, SagalineError
 
@@ -43,6 +45,7 @@ __all__ = [
     "ReadModelCleared",
     "SagalineError",
     "StartConflict",
+    "TopicGone",
     "TopicMismatch",
     "TransientError",
     "UnknownDefinition",
@@ -148,6 +151,17 @@ class TransientError(SagalineError):
 
 class LogUnavailable(TransientError):
     """The log did not answer within the deadline. Whether a write took effect may be unknown; repeating it is safe."""
+
+
+class TopicGone(LogUnavailable):
+    """Topics that were there have been deleted. What needs them is tried again, in case that they are restored."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        super().__init__(
+            f"topic {', '.join(topics)} is gone: restore it from a copy, or use a fresh namespace; "
+            "until then nothing that needs it goes on"
+        )
+        self.topics = tuple(topics)
 
 
 class NotYetDecided(TransientError):

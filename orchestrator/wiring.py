@@ -35,6 +35,7 @@ from .runtime.engine import Engine
 from .runtime.metrics import Metrics
 from .runtime.namespace import prepare
 from .runtime.projector import Projector
+from .runtime.watch import Watch
 from .settings import Settings
 from .tracing import Tracing
 
@@ -51,6 +52,7 @@ __all__ = [
     "prepare_topics",
     "running",
     "tune_interpreter",
+    "watching",
 ]
 
 _STOP_SECONDS = 15.0
@@ -126,7 +128,7 @@ def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engi
         metrics=base.metrics,
         max_value_bytes=base.log.max_value_bytes,
     )
-    return Engine(base.log, setup, base.clock, group=f"{base.settings.namespace}.engine")
+    return Engine(base.log, setup, base.clock, group=_engines(base))
 
 
 def check_read_model(settings: Settings) -> None:
@@ -172,6 +174,7 @@ async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
         feed = Feed(base.log, base.topics)
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))
+        watch = await stack.enter_async_context(watching(base))
         parts = ClientParts(
             log=base.log,
             topics=base.topics,
@@ -181,8 +184,21 @@ async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
             read_model=read_model,
             projector=projector,
             feed=feed,
+            watch=watch,
         )
         yield Client(parts)
+
+
+@asynccontextmanager
+async def watching(base: Base) -> AsyncIterator[Watch]:
+    """Looks beside the block whether starts can be written and decided: metrics, warnings, and the API's readiness."""
+    watch = Watch(base.log, base.topics, base.clock, base.metrics, group=_engines(base))
+    async with running(watch.run(), "watch"):
+        yield watch
+
+
+def _engines(base: Base) -> str:
+    return f"{base.settings.namespace}.engine"
 
 
 @asynccontextmanager

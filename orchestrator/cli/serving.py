@@ -73,6 +73,8 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         working = workers_running(runtimes, grace_seconds=longest_grace(workers))
         parts += await stack.enter_async_context(working)
         address = None
+        if engine.names and listener is None:
+            await stack.enter_async_context(wiring.watching(base))
         if listener is not None and client is not None:
             app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
             address = await stack.enter_async_context(serving(app, listener, doors))

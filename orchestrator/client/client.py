@@ -357,11 +357,12 @@ class Client:
         self._parts.feed.stop_waiting()
 
     async def check_ready(self) -> None:
-        """Returns if requests can be served.
+        """Returns if requests can be served: a start can be written, and will be decided.
 
         Raises:
-            TransientError: the log does not answer, or the read model has not followed it yet, is far behind or that
-                of another log; the message says which.
+            TransientError: the log does not answer, a topic is gone, no engine owns a partition or one stands still, or
+                the read model has not followed the log yet, is far behind or that of another log; the message says
+                which.
         """
         if not self._parts.feed.is_open:
             raise TransientError("the feed of decisions is not open yet")
@@ -369,6 +370,7 @@ class Client:
         lag = await self._parts.projector.lag()
         if lag > _LAG_MAX:
             raise TransientError(f"the read model is about {lag:,} records behind the log")
+        await self._parts.watch.check()
 
     def _definition(self, definition: str | AnyDefinition, version: int | None) -> AnyDefinition:
         name = definition if isinstance(definition, str) else definition.name

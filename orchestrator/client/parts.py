@@ -13,7 +13,7 @@ from ..ports.topics import Topics
 from ..tracing import Tracing
 from .feed import Feed
 
-__all__ = ["ClientParts", "Projection"]
+__all__ = ["ClientParts", "Projection", "Readiness"]
 
 
 class Projection(Protocol):
@@ -30,9 +30,15 @@ class Projection(Protocol):
     async def lag(self) -> int: ...
 
 
+class Readiness(Protocol):
+    """What a client needs of the watch."""
+
+    async def check(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientParts:
-    """What a client stands on. ``feed`` and ``projector`` are run by whoever made them."""
+    """What a client stands on. ``feed``, ``projector`` and ``watch`` are run by whoever made them."""
 
     log: Log
     topics: Topics
@@ -42,3 +48,4 @@ class ClientParts:
     read_model: ReadModel
     projector: Projection
     feed: Feed
+    watch: Readiness

@@ -26,6 +26,7 @@ __all__ = [
     "Owner",
     "Position",
     "Record",
+    "Standing",
     "Subscription",
     "Tail",
     "TopicPartition",
@@ -99,6 +100,17 @@ class TopicSpec(NamedTuple):
     partitions: int
     policy: Literal["delete", "compact"]
     retention_ms: int | None = None
+
+
+class Standing(NamedTuple):
+    """How one partition of ``inputs`` stands, seen from outside.
+
+    ``owned``: a live member of the group of engines has it, or the group is sharing it out. ``offset``: the next record
+    to decide; never ahead of the truth, and some seconds behind it at most.
+    """
+
+    owned: bool
+    offset: int
 
 
 class Owner(Protocol):
@@ -282,6 +294,15 @@ class Log(Protocol):
         """Joins the group of engines that share out the partitions of ``inputs``; documents stand in ``state``.
 
         Both topics have the same number of partitions (``check_topics`` has seen to it).
+        """
+        ...
+
+    async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
+        """How every partition of ``inputs`` stands, whoever has it: for those who only want to know.
+
+        Raises:
+            LogUnavailable: no answer in time.
+            TopicMismatch: a topic does not exist.
         """
         ...
 

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from .log import TopicSpec
 
-__all__ = ["GROWN", "POSITION_KEY", "Topics", "no_more_partitions"]
+__all__ = ["GROWN", "INPUTS_RETENTION_MS", "POSITION_KEY", "Topics", "no_more_partitions"]
 
 POSITION_KEY = b"~position"
 """Key of the record in the state topic that holds the consumed offset; no entity id begins with ``~``."""
 
 _DAY_MS = 86_400_000
+INPUTS_RETENTION_MS = 7 * _DAY_MS
+"""How long ``inputs`` keeps a record at least: engines that are away for longer lose starts."""
 
 GROWN = (
     "the number that a namespace was made with stays, because its keys cannot move to other partitions. Say that "
@@ -73,7 +75,7 @@ class Topics(NamedTuple):
         """Every topic that an engine with these queues needs, all but the first with the same number of partitions."""
         return [
             TopicSpec(self.made, 1, "compact"),
-            TopicSpec(self.inputs, partitions, "delete", 7 * _DAY_MS),
+            TopicSpec(self.inputs, partitions, "delete", INPUTS_RETENTION_MS),
             TopicSpec(self.state, partitions, "compact"),
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),

@@ -10,7 +10,7 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Counters under ``sagaline.<name>``; ``counts`` holds the same totals for this process.
+    """Counters and gauges under ``sagaline.<name>``; ``counts`` and ``values`` hold the same for this process.
 
     Args:
         provider: where they go; None: to the process's own provider, by default nowhere.
@@ -20,6 +20,8 @@ class Metrics:
         self.counts: Counter[str] = Counter()
         self._meter = metrics.get_meter("sagaline", meter_provider=provider)
         self._counters: dict[str, metrics.Counter] = {}
+        self.values: dict[str, float] = {}
+        self._gauges: dict[str, metrics._Gauge] = {}
 
     def add(self, name: str, count: int = 1) -> None:
         """Adds to a counter; made at its first use."""
@@ -28,3 +30,11 @@ class Metrics:
         if counter is None:
             counter = self._counters[name] = self._meter.create_counter(f"sagaline.{name}")
         counter.add(count)
+
+    def set(self, name: str, value: float) -> None:
+        """Sets a gauge; made at its first use."""
+        self.values[name] = value
+        gauge = self._gauges.get(name)
+        if gauge is None:
+            gauge = self._gauges[name] = self._meter.create_gauge(f"sagaline.{name}")
+        gauge.set(value)

@@ -118,6 +118,8 @@ class Broker:
             wrong.append(f"has {has.partitions} partitions, not {spec.partitions}: {GROWN}")
         if has.policy != spec.policy:
             wrong.append(f"has the policy {has.policy}, not {spec.policy}: use another namespace")
+        if spec.retention_ms is not None and has.retention_ms is not None and has.retention_ms < spec.retention_ms:
+            wrong.append(f"keeps records for {has.retention_ms} ms, not for {spec.retention_ms}: use another namespace")
         return f"{spec.name} " + " and ".join(wrong) if wrong else ""
 
     # Writing

@@ -86,6 +86,11 @@ class Groups:
                     found[place] = None
         return found
 
+    def owned(self, name: str, place: TopicPartition) -> bool:
+        """Whether some member of a group has a partition now."""
+        group = self._groups.get(name)
+        return group is not None and any(place in self.assignment(member) for member in group.members)
+
     def move(self, drawn: random.Random, seconds: float) -> None:
         """Shares one group's partitions out anew; about half of them belong to nobody for so long."""
         if not self._groups:

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Literal
 
 from ..errors import LogUnavailable
-from ..ports.log import Outgoing, Record, TopicPartition, TopicSpec
+from ..ports.log import Outgoing, Record, Standing, TopicPartition, TopicSpec
 from .broker import Broker, Row
 from .connection import Connection
 from .cursor import Cursor
 from .faults import Fault, Operation
-from .memory_owner import MemoryMembership
+from .memory_owner import MemoryMembership, recorded_offset
 from .memory_subscription import MemorySubscription
 
 __all__ = ["MemoryLog", "MemoryTail"]
@@ -126,6 +126,14 @@ class MemoryLog:
         self._broker.poisons([inputs])
         await self._connection.read(Operation.JOIN)
         return MemoryMembership(self._broker, self._connection, inputs, state, group)
+
+    async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
+        await self._connection.read(Operation.READ)
+        owned, documents = self._broker.topic(inputs), self._broker.topic(state)
+        return {
+            part.place.partition: Standing(self._broker.groups.owned(group, part.place), recorded_offset(part, kept))
+            for part, kept in zip(owned, documents, strict=True)
+        }
 
     async def subscribe(self, topics: Sequence[str], group: str) -> MemorySubscription:
         for topic in topics:

@@ -17,7 +17,7 @@ from .faults import Fault, Operation
 from .groups import Member
 from .partition import Partition
 
-__all__ = ["MemoryMembership", "MemoryOwner"]
+__all__ = ["MemoryMembership", "MemoryOwner", "recorded_offset"]
 
 
 class _Owned(NamedTuple):
@@ -180,6 +180,14 @@ class MemoryOwner:
             raise OwnershipLost(
                 f"this owner of {place.topic}/{place.partition} is spent ({why}): release it and take again"
             )
+
+
+def recorded_offset(inputs: Partition, state: Partition) -> int:
+    """Up to where the decisions on record have come."""
+    documents = _restored(state)
+    return _position(
+        _Owned(inputs, state, 0), {key: documents[key] for key in [POSITION_KEY] if key in documents}
+    ).offset
 
 
 def _restored(state: Partition) -> dict[bytes, bytes]:

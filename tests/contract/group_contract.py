@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from sagaline.orchestrator.ports.log import Log, Record, Subscription, TopicPartition
+from sagaline.orchestrator.errors import TopicMismatch
+from sagaline.orchestrator.ports.log import Log, Record, Standing, Subscription, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
 
-from .harness import PATIENCE_SECONDS, QUEUE, LogHarness, out, read
+from .harness import PATIENCE_SECONDS, QUEUE, LogHarness, batch, out, read
 
 __all__ = ["GroupContract"]
 
@@ -49,6 +50,36 @@ class GroupContract(LogHarness):
             await first.leave()
         await self.assigned(second, lambda found: len(found) == self.partitions)
         assert (await second.take(0)).partition == 0
+
+    async def test_it_is_seen_from_outside_who_has_a_partition_and_how_far_it_is_decided(
+        self, log: Log, second_log: Log, topics: Topics
+    ) -> None:
+        group = f"{topics.namespace}.engine"
+
+        async def stands(owned: bool, offset: int) -> None:
+            wanted = dict.fromkeys(range(self.partitions), Standing(owned, 0)) | {0: Standing(owned, offset)}
+            found: Mapping[int, Standing] = {}
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while found != wanted:
+                        found = await second_log.standing(topics.inputs, topics.state, group)
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                pytest.fail(f"it stands {found}, not {wanted}")
+
+        await stands(owned=False, offset=0)
+        await self.fill(log, topics)
+        membership = await self.member(log, topics)
+        await stands(owned=True, offset=0)
+        owner = await membership.take(0)
+        await owner.commit(batch({b"a/1": b"{}"}, offset=3))
+        await stands(owned=True, offset=3)
+        await membership.leave()
+        await stands(owned=False, offset=3)
+
+    async def test_how_a_topic_that_is_not_there_stands_is_no_answer(self, log: Log) -> None:
+        with pytest.raises(TopicMismatch):
+            await log.standing("nothing.inputs", "nothing.state", "nothing.engine")
 
     # Workers
 

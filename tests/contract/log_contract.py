@@ -66,6 +66,15 @@ class TopicLaws(LogHarness):
         with pytest.raises(TopicMismatch, match=topics.state):
             await log.create_topics(wrong)
 
+    async def test_a_topic_that_keeps_records_for_less_time_is_refused(self, log: Log, topics: Topics) -> None:
+        """Engines that are away for longer than ``inputs`` keeps records would lose starts."""
+        name, hour_ms = topics.commands("short"), 3_600_000
+        await log.create_topics([TopicSpec(name, self.partitions, "delete", hour_ms)])
+        await log.check_topics([TopicSpec(name, self.partitions, "delete", hour_ms)])
+        await log.check_topics([TopicSpec(name, self.partitions, "delete", hour_ms - 1)])
+        with pytest.raises(TopicMismatch, match=f"{name}.*{hour_ms}.*{2 * hour_ms}"):
+            await log.check_topics([TopicSpec(name, self.partitions, "delete", 2 * hour_ms)])
+
     async def test_every_differing_topic_is_named_at_once(self, log: Log, topics: Topics) -> None:
         wrong = [
             TopicSpec(topics.state, self.partitions, "delete"),

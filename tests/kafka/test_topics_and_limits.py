@@ -32,6 +32,16 @@ def _create(address: str, name: str, config: Mapping[str, str]) -> None:
         time.sleep(0.05)
 
 
+async def test_a_topic_that_deletes_by_size_is_refused_with_the_remedy(kafka_bootstrap: str) -> None:
+    """It may delete what nobody has decided yet, whatever its retention in time says."""
+    async with opened(kafka_bootstrap) as log:
+        name = f"{(await fresh(log)).namespace}.bounded"
+        config = {"retention.ms": "3600000", "retention.bytes": "1000000"}
+        await asyncio.to_thread(_create, kafka_bootstrap, name, config)
+        with pytest.raises(TopicMismatch, match=r"retention\.bytes=1000000 and must have retention\.bytes=-1"):
+            await log.check_topics([TopicSpec(name, 2, "delete", 3_600_000)])
+
+
 def _delete_before(address: str, place: TopicPartition, offset: int) -> None:
     """As retention would."""
     admin = AdminClient({"bootstrap.servers": address, "log_level": 0})

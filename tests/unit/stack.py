@@ -19,6 +19,7 @@ from sagaline.orchestrator.runtime.deciding import Deciding
 from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.runtime.projector import Projector
+from sagaline.orchestrator.runtime.watch import Watch
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas.examples.order_checkout import checkout
 
@@ -79,6 +80,7 @@ async def stack(
         read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
         try:
             projector, feed = Projector(log, topics, read_model, clock), Feed(log, topics)
+            watch = Watch(log, topics, clock, Metrics(), group="engine")
             parts = ClientParts(
                 log=log,
                 topics=topics,
@@ -88,6 +90,7 @@ async def stack(
                 read_model=read_model,
                 projector=projector,
                 feed=feed,
+                watch=watch,
             )
             setup = Deciding(
                 registry=deployed or registry,

@@ -56,6 +56,12 @@ class Appender:
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         """See ``ports.log.Log.append``."""
+        try:
+            await self._append(records)
+        except LogUnavailable as error:
+            raise await self._catalog.explained(error, {record.topic for record in records}) from error
+
+    async def _append(self, records: Sequence[Outgoing]) -> None:
         if self._closed:
             raise LogUnavailable("the log has been closed: open another")
         partitions = await self._catalog.partitions({record.topic for record in records})

@@ -17,6 +17,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.record import default_records
 
 from ...errors import ConfigurationError
@@ -24,6 +25,7 @@ from ...errors import ConfigurationError
 __all__ = [
     "BROKEN",
     "Admin",
+    "Assignment",
     "Client",
     "Consumer",
     "Coordination",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 Admin: Any = AIOKafkaAdminClient
+Assignment: Any = ConsumerProtocolMemberAssignment
 Client: Any = AIOKafkaClient
 Consumer: Any = AIOKafkaConsumer
 Coordination: Any = CoordinationType

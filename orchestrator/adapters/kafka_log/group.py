@@ -114,15 +114,16 @@ class Group:
             raise
         return True
 
-    async def record(self, positions: Mapping[int, int]) -> None:
-        """Best effort: group offsets, which only lag tools read."""
+    async def record(self, positions: Mapping[int, int]) -> bool:
+        """Best effort: group offsets, which lag tools and ``Log.standing`` read. False: they were not recorded."""
         mine = {Partition(self._topic, p): offset for p, offset in positions.items() if p in self.assigned}
         if self._consumer is None or not mine:
-            return
+            return False
         try:
             await within(self._consumer.commit(mine), _JUDGE_S)
         except BROKEN:
-            return
+            return False
+        return True
 
     def _on_assigned(self, partitions: Any) -> None:
         if self._consumer is not None:

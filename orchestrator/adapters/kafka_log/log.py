@@ -13,7 +13,7 @@ from typing import Literal
 
 from ...errors import ConfigurationError, LogUnavailable
 from ...ports.clock import Clock
-from ...ports.log import Membership, Outgoing, Subscription, Tail, TopicPartition, TopicSpec
+from ...ports.log import Membership, Outgoing, Standing, Subscription, Tail, TopicPartition, TopicSpec
 from .appender import Appender
 from .batches import VALUE_BYTES_MAX
 from .driver import require_sound_driver
@@ -127,6 +127,16 @@ class KafkaLog:
         self._opened -= {one for one in self._opened if isinstance(one, KafkaMembership) and one.left}
         self._opened.add(membership)
         return membership
+
+    async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
+        wire, catalog, _ = self._require_open()
+        places = await catalog.places([inputs])
+        assigned, recorded = await wire.assigned(group), await wire.recorded(group)
+        earliest = await wire.offsets([place for place in places if place not in recorded], "earliest")
+        return {
+            place.partition: Standing(assigned is None or place in assigned, (earliest | recorded)[place])
+            for place in places
+        }
 
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         wire, catalog, _ = self._require_open()

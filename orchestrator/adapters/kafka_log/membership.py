@@ -85,5 +85,4 @@ class KafkaMembership:
             found = {partition: owner.position.offset for partition, owner in self._owners.items()}
             if found != recorded:
                 with contextlib.suppress(LogUnavailable):
-                    await group.record(found)
-                recorded = found
+                    recorded = found if await group.record(found) else {}

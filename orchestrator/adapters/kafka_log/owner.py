@@ -94,8 +94,8 @@ class KafkaOwner:
             self._lost = LogUnavailable(f"the position in {self._topics.inputs}/{self._partition} is gone ({error})")
             raise self._lost from error
         except LogUnavailable as error:
-            self._lost = error
-            raise
+            self._lost = await self._catalog.explained(error, [self._topics.inputs])
+            raise self._lost from error
 
     async def commit(self, batch: Batch) -> None:
         self._require_usable()
@@ -110,6 +110,8 @@ class KafkaOwner:
             await self._transactor.commit(batches)
         except BROKEN as error:
             self._lost = await self._verdict(error)
+            if isinstance(self._lost, LogUnavailable):
+                self._lost = await self._catalog.explained(self._lost, {where.topic for where in batches})
             raise self._lost from error
         finally:
             self._committing = False

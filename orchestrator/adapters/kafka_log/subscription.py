@@ -13,7 +13,7 @@ from typing import Any
 
 import aiokafka.errors as errors
 
-from ...errors import LogUnavailable
+from ...errors import LogUnavailable, TopicGone
 from ...ports.log import Record, TopicPartition
 from .driver import BROKEN, Consumer, Partition, RebalanceListener, start_subscribed
 from .ending import abandon, stop_consumer, translated, within
@@ -81,10 +81,13 @@ class KafkaSubscription:
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if self._closed:
             raise LogUnavailable("this subscription has been closed: subscribe again")
-        if not self._buffer:
-            if self._consumer is None:
-                await self.start()
-            await self._fill(timeout)
+        try:
+            if not self._buffer:
+                if self._consumer is None:
+                    await self.start()
+                await self._fill(timeout)
+        except LogUnavailable as error:
+            raise await self._wire.explained(error, self._topics) from error
         return [self._buffer.popleft() for _ in range(min(max_records, len(self._buffer)))]
 
     def assigned(self) -> frozenset[TopicPartition]:
@@ -142,6 +145,13 @@ class KafkaSubscription:
 
     async def _listen(self) -> None:
         consumer = self._consumer
+        cluster = consumer._client.cluster
+        if any(not cluster.partitions_for_topic(topic) for topic in self._topics):
+            # A group goes on without a topic that its metadata does not have any more, and says nothing.
+            known = await self._wire.topics()
+            if missing := [topic for topic in self._topics if topic not in known]:
+                await self._drop(1.0)
+                raise TopicGone(missing)
         held = consumer.assignment()
         stamps = [consumer.last_poll_timestamp(where) or 0 for where in held]
         ended = consumer._coordinator._coordination_task.done()

@@ -26,6 +26,9 @@ class KafkaTail:
             raise LogUnavailable("this tail has been closed: open another")
         try:
             return await self._reader.poll(max_records=max_records, timeout=timeout)
+        except LogUnavailable as error:
+            topics = {place.topic for place in self._reader.positions()}
+            raise await self._catalog.explained(error, topics) from error
         except errors.OffsetOutOfRangeError as error:
             # Deleted by retention, or the topic was made anew: either way the earliest record is where to go on.
             for where in error.args[0]:

@@ -47,8 +47,15 @@ class Catalog:
         counts = await self.partitions(names)
         missing = [name for name in names if name not in counts]
         if missing:
+            known = await self._wire.topics()
+            if any(name in known for name in missing):
+                raise LogUnavailable(self._connection.gone(f"looking for the leaders of {', '.join(missing)}"))
             raise TopicMismatch(f"there is no topic {', '.join(missing)}: create it (saga topics create)")
         return [TopicPartition(name, partition) for name in names for partition in range(counts[name])]
+
+    async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
+        """The same error, or that topics are gone where that is why."""
+        return await self._wire.explained(error, topics)
 
     async def earliest(self, place: TopicPartition) -> int:
         return (await self._wire.offsets([place], "earliest"))[place]
@@ -99,6 +106,8 @@ class Catalog:
         kept_ms = int(config["retention.ms"])
         if spec.retention_ms is not None and spec.policy == "delete" and 0 <= kept_ms < spec.retention_ms:
             found.append(self._alter(name, "retention.ms", config["retention.ms"], str(spec.retention_ms)))
+        if spec.retention_ms is not None and int(config["retention.bytes"]) >= 0:
+            found.append(self._alter(name, "retention.bytes", config["retention.bytes"], "-1"))
         return found
 
     def _alter(self, name: str, key: str, found: str, wanted: str) -> str:

@@ -7,17 +7,18 @@ brokers it knows have all gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import aiokafka.errors as errors
 from aiokafka.protocol.offset import OffsetRequest
 
-from ...errors import LogUnavailable
+from ...errors import LogUnavailable, TopicGone
 from ...ports.log import TopicPartition
 from .describe import DescribeTransactions
-from .driver import BROKEN, Admin, Coordination, Partition, topic_resource
+from .driver import BROKEN, Admin, Assignment, Coordination, Partition, topic_resource
 from .ending import within
 from .settings import Connection
 
@@ -25,7 +26,11 @@ __all__ = ["TopicState", "Wire"]
 
 T = TypeVar("T")
 _ID_UNKNOWN = 105
+_GROUP_UNKNOWN = 69
 _RETRY_S = 0.1
+_GONE_AFTER_S = 1.0
+"""A broker that has just started may not know its topics yet."""
+_EXPLAIN_S = 1.0
 _Place = Literal["earliest", "stable", "high"]
 
 
@@ -108,7 +113,18 @@ class Wire:
                         found[TopicPartition(topic, partition)] = offset
             return found
 
-        return await self._asked("asking for offsets", ask) if wanted else {}
+        topics = {place.topic for place in wanted}
+        return await self._asked("asking for offsets", ask, topics) if wanted else {}
+
+    async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
+        """The same error, or that topics are gone where that is why."""
+        try:
+            async with asyncio.timeout(_EXPLAIN_S):
+                known = await self.topics()
+        except (LogUnavailable, TimeoutError):
+            return error
+        missing = sorted(set(topics) - known.keys())
+        return TopicGone(missing) if missing else error
 
     async def transaction(self, transactional_id: str) -> str | None:
         """The coordinator's state of an id's last transaction: Ongoing, CompleteCommit, ...; None: id unknown."""
@@ -126,18 +142,44 @@ class Wire:
 
         return await self._asked(f"asking about the transaction of {transactional_id}", ask)
 
-    async def _asked(self, doing: str, ask: Callable[[Any], Awaitable[T]]) -> T:
+    async def assigned(self, group: str) -> frozenset[TopicPartition] | None:
+        """The partitions that live members of a group have; None: it has members, and is sharing out anew."""
+
+        async def ask(admin: Any) -> frozenset[TopicPartition] | None:
+            ((code, _name, state, _kind, _protocol, members, *_),) = (await admin.describe_consumer_groups([group]))[
+                0
+            ].groups
+            if code and code != _GROUP_UNKNOWN:
+                raise errors.for_code(code)(group)
+            if members and state != "Stable":
+                return None
+            shares = [Assignment.decode(member[4]) for member in members if member[4]]
+            return frozenset(TopicPartition(*where) for share in shares for where in share.partitions())
+
+        return await self._asked(f"asking about the group {group}", ask)
+
+    async def recorded(self, group: str) -> dict[TopicPartition, int]:
+        """The offsets that a group has recorded."""
+
+        async def ask(admin: Any) -> dict[TopicPartition, int]:
+            found = await admin.list_consumer_group_offsets(group)
+            return {TopicPartition(*where): kept.offset for where, kept in found.items() if kept.offset >= 0}
+
+        return await self._asked(f"reading the offsets of the group {group}", ask)
+
+    async def _asked(self, doing: str, ask: Callable[[Any], Awaitable[T]], topics: Collection[str] = ()) -> T:
         limit = self._connection.limits.answer_s
         last: list[str] = []
         try:
-            return await within(self._until_answered(ask, last), limit)
+            return await within(self._until_answered(ask, last, topics), limit)
         except TimeoutError as error:
             await self._drop()
             why = f" ({last[-1]})" if last else ""
             raise LogUnavailable(self._connection.gone(doing, limit) + why) from error
 
-    async def _until_answered(self, ask: Callable[[Any], Awaitable[T]], last: list[str]) -> T:
-        wait = 0.0
+    async def _until_answered(self, ask: Callable[[Any], Awaitable[T]], last: list[str], topics: Collection[str]) -> T:
+        wait, loop = 0.0, asyncio.get_running_loop()
+        began = loop.time()
         while True:
             try:
                 admin = await self._started()
@@ -149,6 +191,15 @@ class Wire:
                 wait = _RETRY_S
                 if self._admin is not None:
                     await self._admin._client.force_metadata_update()
+                if topics and loop.time() - began > _GONE_AFTER_S:
+                    await self._refuse_gone(topics)
+
+    async def _refuse_gone(self, topics: Collection[str]) -> None:
+        with contextlib.suppress(*BROKEN):
+            found = await (await self._started()).describe_topics(None)
+            missing = set(topics) - {topic["topic"] for topic in found if not topic["error_code"]}
+            if missing and found:
+                raise TopicGone(sorted(missing))
 
     async def _started(self) -> Any:
         async with self._lock:

@@ -18,9 +18,23 @@ from .operations import OWNERS, Advance, Call, Claim, Seat, claim, leave
 from .schema import first_id
 from .writer import Writer
 
-__all__ = ["Groups", "SqliteMembership", "SqliteSubscription"]
+__all__ = ["Groups", "SqliteMembership", "SqliteSubscription", "has_members"]
 
 _LEAVE_SECONDS = 2.0
+
+
+def has_members(feed: Feed, group: str, topic: str, now_ms: int) -> bool:
+    """Whether somebody alive shares out a topic's partitions; then each of them is somebody's.
+
+    Raises:
+        LogUnavailable: the file cannot be read.
+    """
+    rows = feed.rows(
+        "SELECT 1 FROM members WHERE grp = ? AND topic = ? AND ? BETWEEN seen_ms - timeout_ms AND seen_ms + timeout_ms "
+        "LIMIT 1",
+        (group, topic, now_ms),
+    )
+    return bool(rows)
 
 
 class Groups:

@@ -20,11 +20,11 @@ import structlog
 
 from ...errors import LogUnavailable, TopicMismatch
 from ...ports.clock import Clock
-from ...ports.log import Outgoing, Owner, Record, TopicPartition, TopicSpec
+from ...ports.log import Outgoing, Owner, Record, Standing, TopicPartition, TopicSpec
 from .feed import Cursor, Feed, Topic
-from .groups import Groups, SqliteMembership, SqliteSubscription
+from .groups import Groups, SqliteMembership, SqliteSubscription, has_members
 from .operations import Append, Call, Seat, create, differences, sit
-from .owner import Documents, OwnedPartition, SqliteOwner, restore
+from .owner import Documents, OwnedPartition, SqliteOwner, recorded_offset, restore
 from .retention import SWEEP_MAX, sweep
 from .routing import Router
 from .schema import OFFSET_MASK, first_id, prepare, translate
@@ -152,6 +152,14 @@ class SqliteLog:
         seat = Seat(group, inputs, self._clock.new_id())
         await self._sit([seat])
         return SqliteMembership(seat, topics[0], opened.groups, opened.writer, partial(self._own, *topics))
+
+    async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
+        feed, owned, kept = self._open().feed, self._topic(inputs), self._topic(state)
+        alive = has_members(feed, group, inputs, self._clock.now_ms())
+        return {
+            partition: Standing(alive, recorded_offset(feed, kept.first_part + partition))
+            for partition in range(owned.partitions)
+        }
 
     async def subscribe(self, topics: Sequence[str], group: str) -> SqliteSubscription:
         opened = self._open()

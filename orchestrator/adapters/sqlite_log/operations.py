@@ -97,6 +97,11 @@ def differences(spec: TopicSpec, found: Topic | None) -> str:
         wrong.append(f"has {found.partitions} partitions, not {spec.partitions}: {GROWN}")
     if found.policy != spec.policy:
         wrong.append(f"has the policy {found.policy}, not {spec.policy}: use another namespace or another file")
+    if spec.retention_ms is not None and found.retention_ms is not None and found.retention_ms < spec.retention_ms:
+        wrong.append(
+            f"keeps records for {found.retention_ms} ms, not for {spec.retention_ms}: "
+            "use another namespace or another file"
+        )
     return f"{spec.name} " + " and ".join(wrong) if wrong else ""
 
 

@@ -23,7 +23,7 @@ from .schema import OFFSET_MASK, connect, first_id, past_last_id, translate
 from .transaction import Row
 from .writer import Writer
 
-__all__ = ["Documents", "OwnedPartition", "SqliteOwner", "restore"]
+__all__ = ["Documents", "OwnedPartition", "SqliteOwner", "recorded_offset", "restore"]
 
 _CACHE_BYTES_MAX = 67_108_864
 _ROWS_PER_READ = 1000
@@ -107,6 +107,20 @@ def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: in
             connection.close()
     except sqlite3.Error as error:
         raise translate(error, path) from error
+
+
+def recorded_offset(feed: Feed, part: int) -> int:
+    """Up to where the decisions on record in a state partition have come: its position is the last of each commit.
+
+    Raises:
+        LogUnavailable: the file cannot be read.
+    """
+    rows = feed.rows(
+        "SELECT value FROM records WHERE id >= ? AND id < ? AND key = ? ORDER BY id DESC LIMIT 1",
+        (first_id(part), past_last_id(part), POSITION_KEY),
+    )
+    value = rows[0][0] if rows else None
+    return int(json.loads(value)["offset"]) if isinstance(value, bytes) else 0
 
 
 class SqliteOwner:

@@ -1,0 +1,165 @@
+"""Whether a start can be written and decided now: asked of the log itself, so that it is true in any process.
+
+- Written: a small record without a value is appended to the topic of the namespace's record.
+- Decided: somebody owns each partition of ``inputs``, and none stands still with something to decide.
+- How long the oldest undecided record waits is a metric, and a warning before ``inputs`` would delete it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
+
+import structlog
+
+from ..errors import LogUnavailable, SagalineError
+from ..ports.clock import Clock
+from ..ports.log import Log, Outgoing, Standing, TopicPartition
+from ..ports.topics import INPUTS_RETENTION_MS, Topics
+from .metrics import Metrics
+
+__all__ = ["OLDEST", "Watch"]
+
+_log = structlog.get_logger("sagaline.watch")
+
+OLDEST = "inputs.oldest_undecided_ms"
+_EVERY_SECONDS = 5.0
+_STILL_SECONDS = 20.0
+_WARNING_MS = INPUTS_RETENTION_MS // 4
+_WARN_AGAIN_MS = 3_600_000
+_PROBE_KEY = b"probe"
+_POLLS_MAX = 20
+_POLL_RECORDS, _POLL_SECONDS = 1_000, 0.1
+
+
+class _Seen(NamedTuple):
+    """A partition as it was last read. ``oldest_ms``: when its oldest undecided record was written, if there is one;
+    ``since``: when that was first seen, by the clock of this process.
+    """
+
+    standing: Standing
+    end: int
+    since: float
+    oldest_ms: int | None
+
+    def stands(self, found: Standing, end: int) -> bool:
+        """Whether reading it again would tell nothing new."""
+        return self.standing.offset == found.offset and (self.oldest_ms is not None or self.end == end)
+
+
+class Watch:
+    """One per process; ``run`` beside it, so that metrics and warnings come also when nobody asks.
+
+    Args:
+        group: of the engines.
+    """
+
+    def __init__(self, log: Log, topics: Topics, clock: Clock, metrics: Metrics, *, group: str) -> None:
+        self._log, self._topics, self._clock, self._metrics, self._group = log, topics, clock, metrics, group
+        self._looking = asyncio.Lock()
+        self._seen: dict[int, _Seen] = {}
+        self._looked_at: float | None = None
+        self._objection: str | None = None
+        self._warned_ms: int | None = None
+
+    async def run(self) -> NoReturn:
+        """Looks every few seconds, for ever; what fails is the answer until the next look."""
+        while True:
+            try:
+                await self.check()
+            except SagalineError as error:
+                _log.warning("no start can be decided", reason=str(error))
+            except Exception:
+                _log.exception("the watch failed, looking again")
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def check(self) -> None:
+        """Returns if a start can be written and decided now; what was fine a few seconds ago counts as fine.
+
+        Raises:
+            LogUnavailable: it cannot; the message says why.
+            TopicMismatch: a topic does not exist.
+        """
+        async with self._looking:
+            now = self._clock.monotonic()
+            fine = self._looked_at is not None and self._objection is None
+            if fine and self._looked_at is not None and now - self._looked_at < _EVERY_SECONDS:
+                return
+            self._objection = "it was not looked at to the end"  # also for a caller that goes away meanwhile
+            self._objection = await self._look()
+            self._looked_at = self._clock.monotonic()
+            if self._objection is not None:
+                raise LogUnavailable(self._objection)
+
+    async def _look(self) -> str | None:
+        topics = self._topics
+        await self._log.append([Outgoing(topics.made, _PROBE_KEY, None)])
+        standing = await self._log.standing(topics.inputs, topics.state, self._group)
+        await self._refresh(standing)
+        now_ms = self._clock.now_ms()
+        ages = {number: now_ms - seen.oldest_ms for number, seen in self._seen.items() if seen.oldest_ms is not None}
+        self._tell_age(max(ages.values(), default=0), now_ms)
+        if unowned := sorted(number for number, found in standing.items() if not found.owned):
+            return f"no engine owns partition {_list(unowned)} of {topics.inputs}: start one (saga run)"
+        now = self._clock.monotonic()
+        if still := sorted(number for number in ages if now - self._seen[number].since > _STILL_SECONDS):
+            places = ", ".join(f"{number} at offset {standing[number].offset}" for number in still)
+            return f"partition {places} of {topics.inputs} stands still: the log of its engine says why"
+        return None
+
+    async def _refresh(self, standing: Mapping[int, Standing]) -> None:
+        """What has not moved since the last look is not read again."""
+        inputs = self._topics.inputs
+        ends = await self._log.end_offsets([inputs])
+        moved = {}
+        for number, found in standing.items():
+            before = self._seen.get(number)
+            if before is None or not before.stands(found, ends[TopicPartition(inputs, number)]):
+                moved[number] = found
+        oldest = await self._oldest({number: found.offset for number, found in moved.items()}, ends)
+        now = self._clock.monotonic()
+        for number, found in moved.items():
+            self._seen[number] = _Seen(found, ends[TopicPartition(inputs, number)], now, oldest.get(number))
+
+    async def _oldest(self, offsets: Mapping[int, int], ends: Mapping[TopicPartition, int]) -> dict[int, int]:
+        """When the first record from these offsets on was written, of partitions that have one: at an end may stand
+        nothing but a transaction's mark.
+        """
+        inputs, found = self._topics.inputs, dict[int, int]()
+        wanted = {number for number, offset in offsets.items() if offset < ends[TopicPartition(inputs, number)]}
+        if not wanted:
+            return found
+        start = dict(ends) | {TopicPartition(inputs, number): offsets[number] for number in wanted}
+        tail = await self._log.tail([inputs], start)
+        try:
+            for _ in range(_POLLS_MAX):
+                for record in await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS):
+                    if record.partition in wanted:
+                        found.setdefault(record.partition, record.timestamp_ms)
+                positions = tail.positions()
+                places = {number: TopicPartition(inputs, number) for number in wanted - found.keys()}
+                if all(positions[place] >= ends[place] for place in places.values()):
+                    break
+        finally:
+            await tail.close()
+        return found
+
+    def _tell_age(self, age_ms: int, now_ms: int) -> None:
+        self._metrics.set(OLDEST, age_ms)
+        due = self._warned_ms is None or now_ms - self._warned_ms >= _WARN_AGAIN_MS
+        if age_ms >= _WARNING_MS and due:
+            self._warned_ms = now_ms
+            _log.warning(
+                "records of inputs wait undecided; the topic deletes them at the end of its retention",
+                oldest_hours=round(age_ms / 3_600_000, 1),
+                retention_hours=INPUTS_RETENTION_MS / 3_600_000,
+                remedy="start engines (saga run), or give the topic a longer retention.ms",
+            )
+        elif age_ms < _WARNING_MS:
+            self._warned_ms = None
+
+
+def _list(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown if len(numbers) <= 10 else f"{shown} and {len(numbers) - 10} more"

@@ -64,15 +64,23 @@ class Watch:
         self._warned_ms: int | None = None
 
     async def run(self) -> NoReturn:
-        """Looks every few seconds, for ever; what fails is the answer until the next look."""
+        """Looks every few seconds, for ever; logs when something begins to stand in the way, and when it is gone."""
+        said = ""
         while True:
+            await asyncio.sleep(_EVERY_SECONDS)
+            reason = ""
             try:
                 await self.check()
             except SagalineError as error:
-                _log.warning("no start can be decided", reason=str(error))
+                reason = str(error)
             except Exception:
                 _log.exception("the watch failed, looking again")
-            await asyncio.sleep(_EVERY_SECONDS)
+                continue
+            if reason and not said:
+                _log.warning("no start can be decided", reason=reason)
+            elif said and not reason:
+                _log.info("starts are decided again")
+            said = reason
 
     async def check(self) -> None:
         """Returns if a start can be written and decided now; what was fine a few seconds ago counts as fine.

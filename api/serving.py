@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from ..orchestrator.errors import ConfigurationError
+from ..orchestrator.errors import AddressTaken, ConfigurationError
 from .auth import is_loopback
 from .settings import ApiSettings
 
@@ -40,7 +40,7 @@ def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1) -> sock
             if error.errno != errno.EADDRINUSE:
                 break
     if last is not None and last.errno == errno.EADDRINUSE:
-        raise ConfigurationError(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
+        raise AddressTaken(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
     raise ConfigurationError(f"cannot listen on {host} port {port} ({last}); choose an address of this machine")
 
 
@@ -98,13 +98,17 @@ async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) 
         await _started(server, runs)
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:
-        app.state.stop_waiting()
+        getattr(app.state, "stop_waiting", _nobody)()
         server.should_exit = True
         await asyncio.wait([runs], timeout=2 * _STOP_SECONDS)
         if not runs.done():
             runs.cancel()
             await asyncio.wait([runs], timeout=_STOP_SECONDS)
         listener.close()
+
+
+def _nobody() -> None:
+    """Of an application that is not ours, or has ours within it: nobody waits that we know of."""
 
 
 async def serve(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> None:

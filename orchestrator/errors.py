@@ -30,6 +30,7 @@ from ..sagas.errors import DefinitionError, SagalineError
 
 __all__ = [
     "ActRefused",
+    "AddressTaken",
     "CallerError",
     "ConfigurationError",
     "Conflict",
@@ -206,6 +207,10 @@ class ForeignLog(OperatorError):
             f"be rebuilt: saga read-model clear --namespace {namespace}, with the same --log and --read-model"
         )
         self.namespace, self.why = namespace, why
+
+
+class AddressTaken(ConfigurationError):
+    """Somebody else listens there."""
 
 
 class ValueTooLarge(OperatorError):

@@ -13,7 +13,7 @@ from typing import Final
 
 import typer
 
-from ..errors import LogUnavailable, SagalineError, TopicGone
+from ..errors import AddressTaken, ConfigurationError, LogUnavailable, SagalineError, TopicGone
 
 __all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachable", "sentence", "sentences"]
 
@@ -61,8 +61,10 @@ def exit_code(error: Exception) -> int:
     """The exit code that belongs to an error."""
     if isinstance(error, Mistake):
         return USAGE
-    if isinstance(error, TopicGone):
+    if isinstance(error, TopicGone | AddressTaken):
         return FAILED
+    if isinstance(error, ConfigurationError):
+        return USAGE
     return NOT_REACHABLE if isinstance(error, Unreachable | LogUnavailable) else FAILED
 
 

@@ -10,10 +10,12 @@ import typer
 
 from ...sagas.contract import check_name
 from .. import wiring
+from ..errors import DefinitionError
 from ..kernel import Registry
 from ..logs import configure_logs
 from ..runtime.namespace import prepare
 from ..settings import Settings
+from .errors import Mistake
 from .loading import load_definitions
 from .options import rendering
 
@@ -25,12 +27,15 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
 
     Raises:
         TopicMismatch: a topic is not as it must be.
-        DefinitionError: a queue cannot have that name.
+        Mistake: a queue cannot have that name.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     wanted = {*Registry(load_definitions(sagas)).queues, *queues}
     for queue in queues:
-        check_name("queue", queue)
+        try:
+            check_name("queue", queue)
+        except DefinitionError as error:
+            raise Mistake(str(error)) from error
     names, created = asyncio.run(_topics(settings, wanted, create))
     if as_json:
         typer.echo(json.dumps({"topics": names, "created": created}))

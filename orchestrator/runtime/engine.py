@@ -170,6 +170,8 @@ class Engine:
         topics, partition = self._setup.topics, owner.partition
         if owner.position.now_ms or not await decided_before(self._log, topics, partition):
             return
+        async for _ in owner.documents():
+            return
         raise CorruptRecord(
             f"{topics.state}/{partition}",
             "there are no documents and no position, though the partition has a history: the topic was deleted or "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.cli.app import app
-from sagaline.orchestrator.cli.errors import sentence, sentences
-from sagaline.orchestrator.errors import SagalineError
+from sagaline.orchestrator.cli.errors import exit_code, sentence, sentences
+from sagaline.orchestrator.errors import LogUnavailable, SagalineError, TopicGone
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import Update
 from sagaline.orchestrator.settings import Settings
@@ -96,12 +98,12 @@ def test_a_setting_of_the_environment_that_cannot_be_read_is_named(monkeypatch: 
 def test_a_token_never_shows_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGALINE_API_TOKENS", '["short-secret"]')
     result = saga("api", CHECKOUT, "--log", "sqlite:///x.db")
-    refused(result, 1, "shorter than 16 characters")
+    refused(result, 2, "shorter than 16 characters")
     assert "short-secret" not in result.output
 
 
 def test_listening_for_everybody_needs_a_token() -> None:
-    refused(saga("api", CHECKOUT, "--host", "0.0.0.0"), 1, "refusing to listen on 0.0.0.0 without authentication")
+    refused(saga("api", CHECKOUT, "--host", "0.0.0.0"), 2, "refusing to listen on 0.0.0.0 without authentication")
 
 
 def test_a_taken_port_is_one_sentence() -> None:
@@ -113,7 +115,7 @@ def test_a_taken_port_is_one_sentence() -> None:
 
 
 def test_a_log_that_cannot_be_used_is_one_sentence() -> None:
-    refused(saga("run", CHECKOUT, "--log", "sqlite:///missing/x.db"), 1, "its folder does not exist; create")
+    refused(saga("run", CHECKOUT, "--log", "sqlite:///missing/x.db"), 2, "its folder does not exist; create")
 
 
 @pytest.mark.slow
@@ -132,7 +134,18 @@ def test_missing_topics_are_named_and_created_on_request() -> None:
     assert '"sagaline.commands.payment"' in created.stdout
     assert saga("topics", "check", CHECKOUT, "--queue", "stock").exit_code == 0
     refused(saga("topics", "check", "--partitions", "5"), 1, "made with 4 partitions", "--partitions 4")
-    refused(saga("topics", "create", "--queue", "St ock"), 1, "queue 'St ock'")
+    refused(saga("topics", "create", "--queue", "St ock"), 2, "queue 'St ock'")
+
+
+def test_a_topic_that_is_gone_is_exit_code_1_and_is_not_made_anew() -> None:
+    """As the page says: a topic is wrong. Not 3, which a script takes for a log that comes back."""
+    assert saga("topics", "create", "--queue", "stock").exit_code == 0
+    with closing(sqlite3.connect("sagaline.db")) as file, file:
+        file.execute("DELETE FROM topics WHERE name = 'sagaline.state'")
+    for command in (["topics", "check"], ["topics", "create"], ["run", CHECKOUT], ["run", CHECKOUT, "--development"]):
+        refused(saga(*command), 1, "sagaline.state is gone", "restore it")
+    assert exit_code(TopicGone(["sagaline.inputs"])) == 1
+    assert exit_code(LogUnavailable("it is away")) == 3
 
 
 def test_nobody_at_the_address_is_exit_code_3() -> None:
@@ -257,7 +270,7 @@ def test_a_bad_address_of_the_read_model_is_refused_by_everybody_and_never_shown
 
 
 def test_a_read_model_is_cleared_on_request(tmp_path: Path) -> None:
-    refused(saga("read-model", "clear"), 1, "there is no read model at sqlite:///sagaline.db")
+    refused(saga("read-model", "clear"), 2, "there is no read model at sqlite:///sagaline.db")
     assert list(tmp_path.iterdir()) == []
     assert saga("topics", "create", CHECKOUT).exit_code == 0
     done = saga("read-model", "clear", "--namespace", "shop")

@@ -18,7 +18,7 @@ from ...sagas.process_manager import ProcessManager
 from ..messages.document import Attention, CauseKind, Document, Managed, Status
 from ..messages.entities import EventCame
 from ..messages.inputs import Act, ActName, Message, Start
-from ..messages.outputs import Change, Decision, Outcome
+from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from ..messages.values import JsonObject
 from .fitting import missing_code
 from .managing import EARLY
@@ -63,6 +63,7 @@ def waits_by_event(message: EventCame, now_ms: int) -> Decision:
         traceparent=message.traceparent,
         managed=Managed(),
         deferred=(message,),
+        incarnation=incarnation_of(message.event_id, now_ms),
     )
     return waits(fresh)
 

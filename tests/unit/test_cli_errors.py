@@ -297,5 +297,5 @@ def test_a_read_model_that_cannot_be_opened_is_one_sentence_and_nothing_is_decid
     (tmp_path / "notes.txt").write_text("no database " * 1_000)
     assert saga("topics", "create", CHECKOUT).exit_code == 0
     result = saga("run", CHECKOUT, "--api", "--port", "0", "--read-model", "sqlite:///notes.txt")
-    refused(result, 1, "the read model at sqlite:///notes.txt cannot be opened", "file is not a database")
+    refused(result, 2, "the read model at sqlite:///notes.txt cannot be opened", "file is not a database")
     assert "partition taken" not in result.output

@@ -267,6 +267,7 @@ def test_an_event_for_a_process_manager_that_is_not_here_waits_and_starts_it() -
     assert fresh.managed is not None
     assert (begun.status, begun.state, begun.timers) == (fresh.status, fresh.state, fresh.timers)
     assert begun.managed.seen == ("e3", "e4")
+    assert begun.incarnation == fresh.incarnation != ""
 
 
 def test_an_event_for_a_node_of_an_instance_that_is_gone_makes_none() -> None:

@@ -18,7 +18,7 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted soak clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,15 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
 	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
+
+# The floors of pyproject.toml, and the tools that the tests need as they are pinned.
+soak: $(VENV)/dev.stamp ## The long proofs: today the fast tests on the lowest versions that pyproject.toml allows
+	@mkdir -p .cache
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct pyproject.toml -o .cache/lowest.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/lowest
+	$(BIN)/uv pip install --quiet --python .cache/lowest/bin/python -r .cache/lowest.txt --group dev
+	$(BIN)/uv pip install --quiet --python .cache/lowest/bin/python --no-deps --editable .
+	.cache/lowest/bin/python -m pytest -m "not slow and not kafka" $(ARGS)
 
 planted: $(VENV)/dev.stamp ## Hunts every planted mistake and writes what found it into docs/simulation.md
 	@$(BIN)/python -m tests.sim.planted_page

@@ -2,8 +2,21 @@
 
 The language of ``sagaline.sagas`` under the shortest name; everything else is imported from its home: the engine from
 ``sagaline.orchestrator``, the worker runtime from ``sagaline.workers``, the HTTP surface from ``sagaline.api``.
+
+The names are looked up at their first use (PEP 562), so that ``saga`` can be interrupted while it is still loading.
 """
 
-from .sagas import Contract, DefinitionError, Rejected, Retry, Saga, SagalineError, pivot, step
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .sagas import Contract, DefinitionError, Rejected, Retry, Saga, SagalineError, pivot, step
 
 __all__ = ["Contract", "DefinitionError", "Rejected", "Retry", "Saga", "SagalineError", "pivot", "step"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import sagas
+
+    return getattr(sagas, name)

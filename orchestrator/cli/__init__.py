@@ -1,5 +1,5 @@
 """The command line: composes the parts into processes, and speaks to the REST API for everything else."""
 
-from .app import main
+from .start import main
 
 __all__ = ["main"]

@@ -1,5 +1,5 @@
 """``python -m sagaline.orchestrator.cli``: the same as ``saga``."""
 
-from .app import main
+from .start import main
 
 main()

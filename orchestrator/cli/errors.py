@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 refused or failed; 2 the command line or a setting is wron
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ __all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachabl
 FAILED: Final = 1
 USAGE: Final = 2
 NOT_REACHABLE: Final = 3
+_SURROUNDINGS: Final = {
+    errno.ENOSPC: "free some space on that disk, then start again",
+    errno.EDQUOT: "free some of your quota, then start again",
+    errno.EROFS: "give a folder that can be written to",
+    errno.EACCES: "give a folder that can be written to",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then start again",
+}
+"""What is wrong around us and not in the code, and the way out."""
 
 
 class Failure(SagalineError):
@@ -54,6 +63,9 @@ def sentence(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SagalineError):
         return text
+    if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}: {_SURROUNDINGS[error.errno]}"
     return f"unexpected {type(error).__name__}: {text}; give --debug to see where, and report it"
 
 

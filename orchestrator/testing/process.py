@@ -50,7 +50,9 @@ class Process:
 
     def run(self, part: Coroutine[Any, Any, None], name: str = "") -> None:
         """Runs a part until it ends or the process does."""
-        self._parts.append(asyncio.create_task(self._guarded(part), name=f"{self.name} {name}".strip()))
+        task = asyncio.create_task(self._guarded(part), name=f"{self.name} {name}".strip())
+        task.add_done_callback(lambda _: part.close())  # one that is cancelled before its first step was never awaited
+        self._parts.append(task)
 
     @property
     def killed(self) -> bool:

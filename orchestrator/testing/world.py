@@ -104,6 +104,7 @@ class World:
                 self._loop.clean_up()
             finally:
                 self._loop.close()
+                self.store.close()
 
     # -- what a test does --------------------------------------------------------------------------------------------
 

@@ -60,7 +60,9 @@ def test_the_names_of_a_door_are_a_promise(door: str) -> None:
 def _is_door(node: ast.stmt) -> bool:
     docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     names = isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
-    return docstring or names or isinstance(node, ast.ImportFrom)
+    lazy = isinstance(node, ast.FunctionDef) and node.name == "__getattr__"
+    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return docstring or names or lazy or for_types or isinstance(node, ast.ImportFrom)
 
 
 def public(tree: ast.Module) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ can only come from the wheel. Nothing is fetched: the build runs without isolati
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -72,6 +73,21 @@ def test_the_wheel_holds_each_home_once_and_nothing_else(built: tuple[Path, Path
     assert len(names) == len(set(names))
     assert {name for name in names if ".dist-info/" not in name} == expected()
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_a_checkout_without_links_builds_no_wheel(tmp_path: Path) -> None:
+    """Git writes the link's target into a file there (core.symlinks=false); the build says so and what to do."""
+    clone = tmp_path / "clone"
+    run(["git", "clone", "--quiet", "--config", "core.symlinks=false", ROOT, clone], tmp_path)
+    for changed in ("pyproject.toml", "hatch_build.py"):  # also before they are committed
+        shutil.copy(ROOT / changed, clone / changed)
+    assert (clone / "sagaline" / "sagas").read_text() == "../sagas"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, clone]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode != 0
+    assert "sagaline/sagas, sagaline/orchestrator, sagaline/workers, sagaline/api: no symbolic link" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.whl"))
 
 
 def test_the_sdist_holds_files_and_no_links(built: tuple[Path, Path]) -> None:

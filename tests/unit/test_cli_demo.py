@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
@@ -16,6 +17,7 @@ from sagaline.orchestrator.cli.demo.lock import only_demo
 from sagaline.orchestrator.cli.demo.place import prepared
 from sagaline.orchestrator.cli.demo.report import Books, Outcome, verdict
 from sagaline.orchestrator.cli.demo.scenario import expected_end, plan_orders, story_of
+from sagaline.orchestrator.cli.demo.shop import Shop
 from sagaline.orchestrator.cli.demo.traces import SpanMemory, draw
 from sagaline.orchestrator.cli.errors import Mistake
 from sagaline.orchestrator.cli.options import ListenOptions, LogOptions
@@ -166,3 +168,14 @@ async def test_a_part_that_ends_by_itself_ends_the_process_with_its_error() -> N
     for part, error in ((breaks, "mend me"), (ends, "engine ended without being asked")):
         with pytest.raises((ConfigurationError, Failure), match=error):
             await any_ended([asyncio.create_task(part(), name="engine")])
+
+
+async def test_a_demo_that_cannot_start_its_orders_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last answer, for example that the disk is full."""
+    monkeypatch.setattr("sagaline.orchestrator.cli.demo.shop._PAUSE_SECONDS", 0.0)
+    problem = {"title": "unavailable", "detail": "the disk is full: free space on the disk that holds it"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(503, json=problem))
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo") as client:
+        with pytest.raises(ExceptionGroup) as caught:
+            await Shop(client).start_all(plan_orders(1, "r"))
+    assert "was not accepted in 20 tries; the last answer: the disk is full" in str(caught.value.exceptions[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import sqlite3
 import threading
@@ -244,6 +246,17 @@ def test_of_a_group_of_errors_the_one_that_is_ours_is_said(capsys: pytest.Captur
 
 def test_what_is_not_ours_is_named_and_asks_to_be_reported() -> None:
     assert sentence(KeyError("x")) == "unexpected KeyError: 'x'; give --debug to see where, and report it"
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.ENOSPC, "free some space on that disk"), (errno.EACCES, "give a folder that can be written to")],
+)
+def test_what_is_wrong_around_us_is_said_with_the_way_out(number: int, way_out: str) -> None:
+    """A full disk is no defect to be reported."""
+    said = sentence(OSError(number, os.strerror(number), "/data/orders.db"))
+    assert f"{os.strerror(number)} (/data/orders.db): {way_out}" in said
+    assert "report it" not in said
 
 
 PROCESSES = [["run", CHECKOUT], ["run", CHECKOUT, "--api"], ["api", CHECKOUT], ["read-model", "clear"]]

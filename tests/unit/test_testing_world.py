@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -67,6 +68,14 @@ def test_days_pass_and_cost_nothing_where_nothing_happens() -> None:
         assert world.status(order) == "running"
         world.advance(days=1)
         assert world.status(order) == "completed"
+
+
+def test_a_world_that_is_closed_leaves_no_connection_open() -> None:
+    """Python 3.13 warns of one, and a warning fails its author's tests."""
+    with World(shop.checkout) as world:
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        world.store.connection.execute("SELECT 1")
 
 
 def test_a_jump_of_the_clock_is_noticed_at_once() -> None:

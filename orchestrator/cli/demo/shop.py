@@ -23,6 +23,7 @@ _TRIES = 20
 _PAUSE_SECONDS = 0.25
 _PAGE = 100
 _EVERY_PAGE = 10
+_SAID_MAX = 500
 _ENDED = frozenset({status.value for status in Status if status.is_final} | {Status.ATTENTION.value})
 
 
@@ -126,19 +127,22 @@ class Shop:
         await self._post(f"/v1/events/{event}", {"key": key, "id": f"{event}-{key}", "body": as_json(body)}, event)
 
     async def _post(self, path: str, body: Json, what: str) -> None:
+        last = ""
         async with self._at_once:
             for attempt in range(_TRIES):
                 if attempt:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 try:
                     response = await self._client.post(path, json=body)
-                except httpx.TransportError:
+                except httpx.TransportError as error:
+                    last = type(error).__name__
                     continue
                 if response.status_code < 300:
                     return
                 if response.status_code < 500:
-                    raise Failure(f"{what} was refused: {response.text[:500]}")
-        raise Failure(f"{what} was not accepted in {_TRIES} tries; look at the log above")
+                    raise Failure(f"{what} was refused: {_detail(response)}")
+                last = _detail(response)
+        raise Failure(f"{what} was not accepted in {_TRIES} tries; the last answer: {last}")
 
     async def _get(self, path: str, query: Json) -> Json:
         last = ""
@@ -153,7 +157,16 @@ class Shop:
             if response.status_code == httpx.codes.OK:
                 found: Json = response.json()
                 return found
-            last = f"{response.status_code} {response.text[:300]}"
+            last = f"{response.status_code} {_detail(response)}"
             if response.status_code < 500:
                 break
         raise Failure(f"GET {path} was not answered: {last}")
+
+
+def _detail(response: httpx.Response) -> str:
+    """What a problem says about itself, else the text as it came."""
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text
+    return str(detail)[:_SAID_MAX]

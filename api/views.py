@@ -140,7 +140,7 @@ class InstanceView(InstanceSummary):
     state: dict[str, JsonValue]
     steps: list[StepView] = Field(description="in the order in which they were begun")
     timers: list[TimerView] = Field(description="what it waits for, soonest first")
-    deferred_count: int = Field(description="messages kept until its version is deployed")
+    deferred_count: int = Field(description="messages kept until it is resumed, or its version is deployed")
     phase: str | None = Field(description="of a process manager: where it is")
     itinerary: list[str] | None = Field(description="of a routing slip: every stop, those passed and those ahead")
     restarting: str | None = Field(description="what lies from this step on is being taken back; null: nothing is")
@@ -192,7 +192,7 @@ def instance_summary(document: Document) -> InstanceSummary:
 
 
 def instance_view(document: Document) -> InstanceView:
-    timers = sorted(document.timers.items(), key=lambda timer: (timer[1], timer[0]))
+    timers = sorted(document.all_timers.items(), key=lambda timer: (timer[1], timer[0]))
     return InstanceView(
         **_summary(document),
         backward=document.backward,

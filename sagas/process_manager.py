@@ -119,6 +119,7 @@ class ProcessManager(Definition[S]):
       in reverse order of completion.
     - an event that no handler takes in the present phase is kept, and offered again after each change of phase; so
       events may come in any order. One that comes before the start is kept as long as its ``keep``.
+    - events, ends of steps and timers that are due are offered in order of arrival, also when they had to wait.
     - an event of the same id is taken once.
     - a handler that raises puts the instance into ``attention``; ``retry`` after a mended deploy calls it again.
 

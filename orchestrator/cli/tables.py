@@ -113,7 +113,7 @@ def instance_view(document: Json) -> Group:
     if document["pivot_passed"]:
         facts.add_row("pivot", "passed: it only goes forward")
     if document["deferred_count"]:
-        facts.add_row("deferred", f"{document['deferred_count']} messages wait for its version to be deployed")
+        facts.add_row("deferred", f"{document['deferred_count']} messages wait until it goes on")
     if document["forked_from"]:
         facts.add_row("forked", Text(f"from {document['forked_from']}"))
     if document["restarting"]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
 from .editing import edit
 from .farewell import farewell
-from .flow import go_on, resume
+from .flow import ask_again, go_on, lapsed_commands, resume
 from .forking import fork
+from .managing import was_told
 from .mending import MENDS, Mend
-from .parking import apply_deferred, reopen, restore_timers
+from .parking import apply_deferred, reopen, restore_timers, take_in
 from .restarting import restart
 from .run import RETENTION, Run, told_id
 from .slip import is_slip
@@ -31,6 +33,7 @@ __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
 _STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 _GO_ON = frozenset({ActName.SKIP, ActName.WAIVE, ActName.REPLACE_UNDO, ActName.RESTART})
 """With these what put the instance into attention is settled: everything else that is stuck is tried again."""
+_RESUME_FIRST = "it is paused; resume it, then retry"
 ON_STEPS: dict[ActName, Mend] = {**MENDS, ActName.RESTART: restart, ActName.FORK: fork}
 """Acts that name a step."""
 _CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
@@ -48,6 +51,8 @@ def objection(document: Document, act: ActName) -> str | None:
             return "it is past its pivot and only goes forward"
         case ActName.CANCEL if status is Status.ATTENTION and document.backward:
             return "it is being unwound already and an undo needs attention; retry it"
+        case ActName.RETRY if document.paused:
+            return _RESUME_FIRST
         case ActName.RETRY | ActName.ABANDON | ActName.RESTART if status is not Status.ATTENTION:
             return f"it is {status} and not in attention"
         case ActName.RESTART if document.backward:
@@ -84,7 +89,7 @@ def apply_act(run: Run, act: Act) -> str | None:
         return f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
     refused = mend(run, act)
     if refused is None and act.act is not ActName.FORK:
-        if run.status is Status.ATTENTION and act.act in _GO_ON:
+        if run.status is Status.ATTENTION and act.act in _GO_ON and not run.paused:
             _retry(run, act)
         else:
             go_on(run)
@@ -104,6 +109,8 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
         revision=document.revision + 1,
         updated_ms=document.touched_ms(now_ms),
         paused=False,
+        paused_ms=None,
+        held={},
         restarting=None,
         timers={RETENTION: now_ms + retention_ms},
         deferred=(),
@@ -123,25 +130,28 @@ def _is_open(record: StepRecord) -> bool:
 
 
 def _cancel(run: Run, act: Act) -> str | None:
+    run.unpause()
     restore_timers(run)
-    _set_paused(run, False)
     why = f": {act.reason}" if act.reason else ""
     compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
-    apply_deferred(run)
+    take_in(run)
     resume(run)
     return None
 
 
 def _pause(run: Run, _: Act) -> str | None:
-    _set_paused(run, True)
+    run.pause()
     return None
 
 
 def _resume(run: Run, _: Act) -> str | None:
-    _set_paused(run, False)
+    """In attention nothing is applied yet: that is for the retry."""
+    lapsed = lapsed_commands(run)
+    run.unpause()
     if run.status is not Status.ATTENTION:
         restore_timers(run)
         apply_deferred(run)
+        ask_again(run, lapsed)
     resume(run)
     return None
 
@@ -156,6 +166,8 @@ def _revise(run: Run, act: Act) -> str | None:
 def _retry(run: Run, _: Act) -> str | None:
     """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
     reopen(run)
+    if isinstance(run.definition, ProcessManager):
+        go_on(run)  # a step that has failed may be for a handler
     for place in list(run.steps):
         record = run.steps[place]
         if run.stopped:
@@ -171,15 +183,18 @@ def _retry(run: Run, _: Act) -> str | None:
 
 
 def _edit(run: Run, act: Act) -> str | None:
+    retry = bool((act.value or {}).get("retry"))
+    if retry and run.paused:
+        return _RESUME_FIRST
     refused = edit(run, act)
-    if refused is None and (act.value or {}).get("retry"):
+    if refused is None and retry:
         _retry(run, act)
     return refused
 
 
 def _may_begin_again(run: Run, place: str) -> bool:
     """True for what is stuck; a slip's stops follow each other, and so are begun again one by one."""
-    stuck = run.steps[place].status in _STUCK and not run.unwinds(place)
+    stuck = run.steps[place].status in _STUCK and not run.unwinds(place) and not was_told(run.steps[place])
     return stuck and not is_slip(run) and not _is_out(run, place)
 
 
@@ -189,13 +204,6 @@ def _is_out(run: Run, place: str) -> bool:
         return False
     _, around, _ = run.around(place)[0]
     return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.OPEN
-
-
-def _set_paused(run: Run, paused: bool) -> None:
-    if run.paused != paused:
-        before, after = ("paused", "resumed") if run.paused else ("resumed", "paused")
-        run.changes.append(Change(what="paused", before=before, after=after))
-        run.paused = paused
 
 
 _ACTS: dict[ActName, Callable[[Run, Act], str | None]] = {

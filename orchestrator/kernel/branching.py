@@ -13,7 +13,7 @@ from ..messages.document import CauseKind, StepStatus
 from .asking import Nothing, ask
 from .places import place_of, rounds_of
 from .run import Run
-from .sending import leg_of, send
+from .sending import ask_leg, leg_of
 from .turning import fail
 
 __all__ = [
@@ -86,8 +86,7 @@ def begin_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
         record = run.steps.get(at)
         if run.status.is_final or (record is not None and record.status is StepStatus.DONE):
             continue
-        send(run, leg_of(leg, at, undo=False), fresh=True)
-        run.clear_timers(at)  # the deadline is the scatter's
+        ask_leg(run, leg_of(leg, at, undo=False))
 
 
 def on_scatter_deadline(run: Run, place: str) -> None:

@@ -13,7 +13,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
-from ..messages.entities import EventCame, Leave, MayLeave, Unwind
+from ..messages.entities import EventCame, Leave, MayLeave, Probe, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
@@ -33,23 +33,22 @@ from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
 from .editing import NOTHING_TO_CHANGE
 from .fitting import missing_code
-from .flow import go_on
+from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import LATE, NOT_DUE, park, reopen, waits_for_code
+from .parking import LATE, NOT_DUE, hold, overfull, park, reopen, restore_timers, take_in, waits_for_code
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, said, told_id
-from .signals import on_signal, without_code
-from .unusable import child_refused
+from .signals import STRAY, on_signal, without_code
+from .unusable import child_refused, refuse
 
 __all__ = ["decide"]
 
 _DEFAULT = Limits()
 _REQUESTS_MAX = 20
 """So many acts back a repeated request is known."""
-_STRAY = "nobody waits for this here (any more)"
 
 
 def decide(
@@ -73,7 +72,10 @@ def decide(
     message = arrival.message
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
-    if isinstance(message, Leave | MayLeave | Unwind) and (answer := without_code(document, message)) is not None:
+    if (
+        isinstance(message, Leave | MayLeave | Unwind | Probe)
+        and (answer := without_code(document, message)) is not None
+    ):
         return answer
     if document is None and isinstance(message, EventCame) and isinstance(definition, ProcessManager):
         return begin_manager(definition, message, arrival.now_ms, limits)
@@ -238,7 +240,9 @@ def _coded(
 ) -> Decision:
     """What needs the author's code waits for it, visibly. What has ended needs none: it stays as it is."""
     if document.status.is_final and not isinstance(message, Unwind | TimerFired):
-        return _ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else _STRAY)
+        return _ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else STRAY)
+    if document.paused and not isinstance(message, Unwind):  # what is unwound from above does not stay paused
+        return hold(document, message, now_ms, limits)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return park(document, message, missing or "", now_ms, limits)
@@ -267,9 +271,17 @@ def _signal(run: Run, signal: Signal) -> Decision:
     parked = waits_for_code(run.document)
     if parked:
         reopen(run)
-    if on_signal(run, signal) or parked:
+    if isinstance(signal, Unwind):
+        restore_timers(run)
+    changed = on_signal(run, signal)
+    if changed and isinstance(signal, Unwind):
+        take_in(run)
+        resume(run)  # it may have stood still
+    if isinstance(signal, EventCame) and (reason := overfull(run, signal)) is not None:
+        return refuse(run.document, signal, reason)
+    if changed or parked:
         return run.decision()
-    return Decision(document=run.document, outcome=Outcome.IGNORED, actions=tuple(run.actions), reason=_STRAY)
+    return Decision(document=run.document, outcome=Outcome.IGNORED, reason=STRAY)
 
 
 def _timer(run: Run, timer: TimerFired) -> Decision:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from ...sagas import Saga
 from ...sagas.nodes import Each
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
 from .children import begin_held_parts
-from .managing import advance_manager
+from .managing import advance_manager, note_ended
+from .places import name_of
 from .restarting import rewound
 from .run import LIVE, Run
-from .sending import leg_at, leg_of, send, send_again
+from .sending import ask_leg, leg_at, leg_of, send, send_again
+from .slip import carried
 from .travelling import advance_slip
 from .undoing import unwind
 from .walk import sequence
 
-__all__ = ["go_on", "resume"]
+__all__ = ["ask_again", "go_on", "lapsed_commands", "resume"]
 
 _TURNS_MAX = 10_000
 """More turns than any flow has branches to lose: a bound against a defect of ours, not of an author."""
@@ -24,6 +29,8 @@ _TURNS_MAX = 10_000
 
 def go_on(run: Run) -> None:
     """Does whatever is next in the direction the instance is going; nothing while it is stopped."""
+    if isinstance(run.definition, ProcessManager):
+        note_ended(run)
     for _ in range(_TURNS_MAX):
         if run.stopped:
             return
@@ -59,6 +66,40 @@ def _forward(run: Run) -> None:
         return
     if done and taken_back and not run.stopped and not any(record.status in LIVE for record in run.steps.values()):
         run.move(Status.COMPLETED)
+
+
+def lapsed_commands(run: Run) -> list[str]:
+    """Places of a paused instance whose command nobody carries out any more: its time has passed in the pause."""
+    found = []
+    for place, record in run.steps.items():
+        undo = record.status is StepStatus.UNDO_SENT
+        if not (undo or record.status is StepStatus.SENT) or name_of(place) not in run.definition.steps:
+            continue
+        passed = record.at_ms + leg_at(run, place, undo=undo).timeout_ms <= run.now_ms
+        if not carried(record) and (passed or run.timers.get(f"{place}:deadline", run.now_ms + 1) <= run.now_ms):
+            found.append(place)
+    return found
+
+
+def ask_again(run: Run, lapsed: Sequence[str]) -> None:
+    """Sends commands once more whose time has passed in a pause, unless their answers came. It counts as no attempt."""
+    for place in lapsed:
+        record = run.steps[place]
+        undo = record.status is StepStatus.UNDO_SENT
+        if run.stopped or not (undo or (record.status is StepStatus.SENT and not run.unwinds(place))):
+            continue
+        leg = leg_at(run, place, undo=undo)
+        run.mark(place, leg.waiting)
+        spent = (
+            replace(run.steps[place], undo_spent=record.undo_spent + 1)
+            if undo
+            else replace(run.steps[place], spent=record.spent + 1)
+        )
+        run.steps[place] = spent
+        if leg.asks_only:
+            ask_leg(run, leg)
+        else:
+            send_again(run, leg)
 
 
 def resume(run: Run) -> None:

@@ -15,7 +15,8 @@ class Limits:
     abandoned, it may grow up to ``unwinding_bytes``: so one that is full still has room to turn round. These and
     ``command_bytes`` must fit the log's largest value.
 
-    ``deferred_max``: messages kept for an instance whose version is not deployed; more are ignored and counted.
+    ``deferred_max``: events that wait for an instance while it is paused or its version is not deployed, or for a phase
+    of a process manager that takes them; more are dead letters.
     ``detail_chars``: of a traceback the end is kept, of any other text both ends.
     ``events_max``: events of one kind and key that are kept for those who come later, in all up to ``document_bytes``:
     over it those that somebody has taken make room, and while nobody has taken any a new one is refused.
@@ -27,7 +28,7 @@ class Limits:
     document_bytes: int = 512_000
     unwinding_bytes: int = 768_000
     command_bytes: int = 512_000
-    deferred_max: int = 100
+    deferred_max: int = 1_000
     events_max: int = 1_000
     watchers_max: int = 5_000
     stops_max: int = 200

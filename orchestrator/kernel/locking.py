@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...sagas import Step
 from ...sagas.policy import to_ms
-from ..messages.document import CauseKind, StepStatus
+from ..messages.document import CauseKind, Document, StepStatus
 from ..messages.entities import Acquire, Deadlocked, Denied, Granted, Probe, ProbeLock, Release, lock_id
 from ..messages.outputs import Tell
 from ..messages.values import JsonObject
@@ -20,7 +20,7 @@ from .run import Run
 from .sending import leg_of, send
 from .turning import fail
 
-__all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "on_probe", "release_all"]
+__all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "passed_on", "release_all"]
 
 _LOCK_CHARS_MAX = 512
 
@@ -119,12 +119,13 @@ def _give_up(run: Run, place: str, error: str) -> None:
     run.mark(place, StepStatus.REFUSED, error=error)
 
 
-def on_probe(run: Run, message: Probe) -> None:
-    """Passes a probe on to every lock that we wait for ourselves."""
-    waiting = (record.memo or {} for record in run.steps.values() if record.status is StepStatus.LOCKING)
-    for lock in dict.fromkeys(lock_id(str(memo.get("lock"))) for memo in waiting):
-        probe = ProbeLock(id=f"{message.id}/{lock}", instance=lock, path=(*message.path, run.id))
-        run.actions.append(Tell(message=probe))  # changes nothing here, so no id can be made of our revision
+def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:
+    """A probe, for every lock that the instance waits for itself. It changes nothing here and needs no code."""
+    waiting = (record.memo or {} for record in document.steps.values() if record.status is StepStatus.LOCKING)
+    return tuple(
+        Tell(message=ProbeLock(id=f"{message.id}/{lock}", instance=lock, path=(*message.path, document.id)))
+        for lock in dict.fromkeys(lock_id(str(memo.get("lock"))) for memo in waiting)
+    )
 
 
 def release_all(run: Run, place: str) -> None:

@@ -1,15 +1,15 @@
 """Process managers: what came is offered to the handlers of the present phase, and what they ask for is done.
 
-Events, and steps that have ended, wait on record until a handler takes them; so a pause, an attention or a phase that
-does not take them yet loses nothing.
+Events, steps that have ended and timers that are due stand in one queue, in order of arrival, until a handler takes
+them; so an attention, or a phase that does not take them yet, loses nothing and lets nothing overtake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import BaseModel
 
@@ -17,7 +17,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Emit
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import Asked, Handler, Next, ProcessManager
-from ..messages.document import CauseKind, Document, Managed, Status, StepStatus
+from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
 from ..messages.entities import EventCame
 from ..messages.inputs import TimerFired, instance_id
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
@@ -29,7 +29,17 @@ from .run import LIVE, Run, as_json, said
 from .turning import compensate
 from .walk import emitted
 
-__all__ = ["EARLY", "TIMER", "advance_manager", "begin_manager", "forget_early", "on_managed_event", "on_managed_timer"]
+__all__ = [
+    "EARLY",
+    "TIMER",
+    "advance_manager",
+    "begin_manager",
+    "forget_early",
+    "note_ended",
+    "on_managed_event",
+    "on_managed_timer",
+    "was_told",
+]
 
 EARLY = "~early"
 """Timer of an instance that nobody has started yet."""
@@ -37,7 +47,8 @@ EARLY = "~early"
 TIMER = "timer"
 """What stands behind the name of a timer that an author has set."""
 
-_EARLY_MAX = 100
+_TOLD = "told"
+"""Where a place remembers that its end was told to its handler, or that there is none."""
 _SEEN_MAX = 200
 _TURNS_MAX = 1_000
 
@@ -71,26 +82,42 @@ def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int,
 
 
 def on_managed_event(run: Run, message: EventCame) -> bool:
-    """Keeps an event until a phase takes it. False: it was taken before, or too many wait."""
+    """Keeps an event until a phase takes it. False: it was taken before."""
     managed = run.managed
-    known = message.event_id in managed.seen or any(each.event_id == message.event_id for each in managed.early)
-    if known or len(managed.early) >= _EARLY_MAX:
+    early = (each.event_id for each in managed.early if isinstance(each, EventCame))
+    if message.event_id in managed.seen or message.event_id in early:
         return False
-    run.managed = replace(managed, early=(*managed.early, message))
+    _queue(run, message)
     return True
 
 
 def on_managed_timer(run: Run, name: str) -> None:
     """A timer of the author's is due; nothing happens by it any more while it is unwound."""
-    if run.backward:
-        return
-    handler = _taking(_manager(run).timers.get(name, ()), run.managed.phase)
-    if handler is None:
-        return
-    if run.stopped or not _called(run, f"timer {name!r}", lambda: handler(run.model())):
-        timer = f"{name}:{TIMER}"  # kept until it goes on: set again it would fire without end, dropped it never would
-        kept = TimerFired(id=f"{run.id}/{timer}/{run.now_ms}", instance=run.id, timer=timer, due_ms=run.now_ms)
-        run.deferred = (*run.deferred, kept)
+    if not run.backward:
+        timer = f"{name}:{TIMER}"
+        id = f"{run.id}/{timer}/{run.now_ms}"
+        _queue(run, TimerFired(id=id, instance=run.id, timer=timer, due_ms=run.now_ms))
+
+
+def note_ended(run: Run) -> None:
+    """Puts steps that have ended into the queue, behind what came before."""
+    queued = {each.place for each in run.managed.early if isinstance(each, StepEnded)}
+    for place, record in run.steps.items():
+        if not run.backward and place not in queued and not was_told(record) and _handlers(run, place):
+            _queue(run, StepEnded(place=place))
+
+
+def was_told(record: StepRecord) -> bool:
+    """True when the end of a step was told to its handler."""
+    return bool((record.memo or {}).get(_TOLD))
+
+
+def _queue(run: Run, what: Early) -> None:
+    run.managed = replace(run.managed, early=(*run.managed.early, what))
+
+
+def _unqueue(run: Run, what: Early) -> None:
+    run.managed = replace(run.managed, early=tuple(each for each in run.managed.early if each is not what))
 
 
 def forget_early(document: Document) -> Decision:
@@ -104,7 +131,7 @@ def advance_manager(run: Run) -> None:
     for _ in range(_TURNS_MAX):
         if run.stopped or run.backward:
             return
-        if not (_offer_steps(run) or _offer_events(run)):
+        if not _offer(run):
             break
     if run.stopped or run.backward or run.managed.phase is None:
         return
@@ -121,50 +148,79 @@ def _taking(handlers: Sequence[Handler], phase: str | None) -> Callable[..., Any
     return next((handler.function for handler in handlers if handler.takes(phase)), None)
 
 
-def _offer_steps(run: Run) -> bool:
-    """A step that has ended: to its handler, once. True: one was taken."""
-    manager = _manager(run)
-    for place, record in list(run.steps.items()):
-        if (record.memo or {}).get("told"):
-            continue
-        if record.status is StepStatus.DONE:
-            handlers = manager.done.get(name_of(place), [])
-        elif record.status in (StepStatus.FAILED, StepStatus.REFUSED):
-            handlers = manager.failed.get(name_of(place), [])
-        else:
-            continue
-        handler = _taking(handlers, run.managed.phase)
-        if handler is None and handlers:
-            continue  # another phase will take it
-        if handler is not None and not _called(run, f"step {place!r}", partial(_call, run, handler)):
-            return False
-        run.remember(place, (run.steps[place].memo or {}) | {"told": True})
-        return True
+def _handlers(run: Run, place: str) -> Sequence[Handler]:
+    """Those for what a step has come to; none while it has not ended."""
+    manager, name = _manager(run), name_of(place)
+    match run.steps[place].status:
+        case StepStatus.DONE:
+            return manager.done.get(name, ())
+        case StepStatus.FAILED | StepStatus.REFUSED:
+            return manager.failed.get(name, ())
+        case _:
+            return ()
+
+
+def _offer(run: Run) -> bool:
+    """The first of what has come that can be taken now. True: it was; False: there is none, or its handler raised."""
+    for each in run.managed.early:
+        match each:
+            case EventCame():
+                taken = _offer_event(run, each)
+            case TimerFired():
+                taken = _offer_timer(run, each)
+            case StepEnded():
+                taken = _offer_step(run, each)
+            case _:
+                assert_never(each)
+        if taken is not None:
+            return taken
     return False
+
+
+def _offer_step(run: Run, ended: StepEnded) -> bool | None:
+    """To its handler, once. None: another phase will take it."""
+    place = ended.place
+    if handlers := _handlers(run, place):
+        handler = _taking(handlers, run.managed.phase)
+        if handler is None:
+            return None
+        if not _called(run, f"step {place!r}", partial(_call, run, handler)):
+            return False
+        run.remember(place, (run.steps[place].memo or {}) | {_TOLD: True})
+    _unqueue(run, ended)  # without handlers: it was begun again meanwhile
+    return True
+
+
+def _offer_timer(run: Run, fired: TimerFired) -> bool:
+    """To the handler of the present phase; without one it has passed."""
+    name = fired.timer.removesuffix(f":{TIMER}")
+    handler = _taking(_manager(run).timers.get(name, ()), run.managed.phase)
+    if handler is not None and not _called(run, f"timer {name!r}", partial(_call, run, handler)):
+        return False
+    _unqueue(run, fired)
+    return True
 
 
 def _call(run: Run, handler: Callable[..., Any]) -> object:
     return handler(run.model())
 
 
-def _offer_events(run: Run) -> bool:
-    manager, managed = _manager(run), run.managed
-    for message in managed.early:
-        subscription = manager.subscriptions.get(message.event)
-        starting = managed.phase is None
-        if subscription is None or (not starting and subscription.starts is not None and not subscription.handlers):
-            _take(run, message)  # nobody listens any more, or it has started already
-            return True
-        handler = subscription.starts if starting else _taking(subscription.handlers, managed.phase)
-        if handler is None:
-            continue
-        model = subscription.event.model
-
-        if not _called(run, f"event {message.event!r}", partial(_hand, run, model, handler, message, starting)):
-            return False
-        _take(run, message)
+def _offer_event(run: Run, message: EventCame) -> bool | None:
+    """To its handler in the present phase, once. None: another phase may take it."""
+    managed = run.managed
+    subscription = _manager(run).subscriptions.get(message.event)
+    starting = managed.phase is None
+    if subscription is None or (not starting and subscription.starts is not None and not subscription.handlers):
+        _take(run, message)  # nobody listens any more, or it has started already
         return True
-    return False
+    handler = subscription.starts if starting else _taking(subscription.handlers, managed.phase)
+    if handler is None:
+        return None
+    model = subscription.event.model
+    if not _called(run, f"event {message.event!r}", partial(_hand, run, model, handler, message, starting)):
+        return False
+    _take(run, message)
+    return True
 
 
 def _hand(run: Run, model: type[BaseModel], handler: Callable[..., Any], message: EventCame, starting: bool) -> object:
@@ -173,9 +229,8 @@ def _hand(run: Run, model: type[BaseModel], handler: Callable[..., Any], message
 
 
 def _take(run: Run, message: EventCame) -> None:
-    early = tuple(each for each in run.managed.early if each.event_id != message.event_id)
-    seen = (*run.managed.seen, message.event_id)[-_SEEN_MAX:]
-    run.managed = replace(run.managed, early=early, seen=seen)
+    _unqueue(run, message)
+    run.managed = replace(run.managed, seen=(*run.managed.seen, message.event_id)[-_SEEN_MAX:])
 
 
 def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
@@ -207,18 +262,25 @@ def _do(run: Run, phase: str | None, asked: Asked[Any]) -> None:
     run.timers.pop(EARLY, None)
     if before != after:
         run.changes.append(Change(what="phase", before=before, after=after))
-    for name in asked.clear:
-        run.timers.pop(f"{name}:{TIMER}", None)
+    _clear(run, {f"{name}:{TIMER}" for name in (*asked.clear, *asked.timers)})
     for name, span in asked.timers.items():
         run.timers[f"{name}:{TIMER}"] = run.now_ms + to_ms(span)
     if asked.ends or asked.fails is not None:
-        run.timers = {name: due for name, due in run.timers.items() if not name.endswith(f":{TIMER}")}
+        _clear(run, {name for name in run.timers if name.endswith(f":{TIMER}")}, waiting=True)
     if asked.fails is not None:
         compensate(run, CauseKind.REFUSED, asked.fails)
         return
     for step in asked.do:
         if not run.stopped:
             begin_step(run, _place(run, step.name))
+
+
+def _clear(run: Run, names: Collection[str], *, waiting: bool = False) -> None:
+    """These timers do not fire any more, also those that are due and wait; ``waiting``: all that wait."""
+    run.timers = {name: due_ms for name, due_ms in run.timers.items() if name not in names}
+    early = run.managed.early
+    left = tuple(each for each in early if not (isinstance(each, TimerFired) and (waiting or each.timer in names)))
+    run.managed = replace(run.managed, early=left)
 
 
 def _place(run: Run, name: str) -> str:

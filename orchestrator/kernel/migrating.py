@@ -69,6 +69,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         steps=steps,
         itinerary=document.itinerary and tuple(each for each in document.itinerary if name_of(each) in definition.tree),
         timers={name: due for name, due in document.timers.items() if name.rpartition(":")[0] not in gone},
+        held={name: due for name, due in document.held.items() if name.rpartition(":")[0] not in gone},
     )
 
 

@@ -1,27 +1,39 @@
-"""An instance whose code is not deployed here: what arrives is kept, shown, and applied when the code is back."""
+"""The queue of an instance that is paused, or whose code is not deployed here: whatever arrives is kept, shown, and
+applied in order of arrival when the instance goes on.
+
+Only events can come in any number, and are limited; of all else there is no more than the instance has asked for.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
+from ..messages.entities import EventCame, Unwind
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
+from .flow import resume
 from .limits import Limits
 from .replies import on_reply, on_timer, open_attempt
 from .run import Run
 from .signals import on_signal
+from .unusable import refuse
 
 __all__ = [
     "LATE",
     "NOT_DUE",
     "apply_deferred",
+    "hold",
+    "overfull",
     "park",
     "reopen",
     "restore_timers",
+    "take_in",
     "waits_for_code",
 ]
 
+PAUSED = "it is paused"
+REDRIVE = "let it go on, then redrive this one from the dead letters"
 LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
 NOT_DUE = "the timer is not set, was moved, or is not due yet"
 
@@ -34,6 +46,24 @@ def waits_for_code(document: Document) -> bool:
 
 def park(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Decision:
     """Keeps a message that would count, and puts the instance into attention. Only ``Unwind`` counts after the end."""
+    kept = _kept(document, message, why, now_ms, limits)
+    if isinstance(kept, Decision):
+        return kept
+    standing = document.status is Status.ATTENTION
+    attention = document.attention if standing else Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
+    parked = replace(kept, status=Status.ATTENTION, attention=attention)
+    change = Change(what="instance", before=document.status, after=Status.ATTENTION)
+    return Decision(document=parked, outcome=Outcome.DEFERRED, changes=() if standing else (change,), reason=why)
+
+
+def hold(document: Document, message: Deferred, now_ms: int, limits: Limits) -> Decision:
+    """Keeps a message that would count until the pause is over; whether the code is there does not matter yet."""
+    kept = _kept(document, message, PAUSED, now_ms, limits)
+    return kept if isinstance(kept, Decision) else Decision(document=kept, outcome=Outcome.DEFERRED, reason=PAUSED)
+
+
+def _kept(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Document | Decision:
+    """The document with the message at the end of its queue, or why it is not kept."""
     timers = dict(document.timers)
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
@@ -43,21 +73,28 @@ def park(document: Document, message: Deferred, why: str, now_ms: int, limits: L
             return _ignored(document, LATE)
         if _is_kept(document, message):
             return _ignored(document, f"the first reply to this attempt waits already: {why}")
-    if len(document.deferred) >= limits.deferred_max:
-        return _ignored(document, f"{limits.deferred_max} messages wait already: {why}")
-    standing = document.status is Status.ATTENTION
-    attention = document.attention if standing else Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
-    parked = replace(
+    elif isinstance(message, EventCame) and (count := _events(document)) >= limits.deferred_max:
+        return refuse(document, message, f"{count:,} events wait already: {why}; {REDRIVE}")
+    return replace(
         document,
-        status=Status.ATTENTION,
         revision=document.revision + 1,
         updated_ms=document.touched_ms(now_ms),
         timers=timers,
         deferred=(*document.deferred, message),
-        attention=attention,
     )
-    change = Change(what="instance", before=document.status, after=Status.ATTENTION)
-    return Decision(document=parked, outcome=Outcome.DEFERRED, changes=() if standing else (change,), reason=why)
+
+
+def _events(document: Document) -> int:
+    early = document.managed.early if document.managed is not None else ()
+    return sum(isinstance(message, EventCame) for message in (*document.deferred, *early))
+
+
+def overfull(run: Run, message: EventCame) -> str | None:
+    """Why an event cannot wait for a phase that takes it; None: it was taken, or may wait."""
+    events = [each for each in run.managed.early if isinstance(each, EventCame)]
+    if len(events) <= run.limits.deferred_max or message not in events:
+        return None
+    return f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"
 
 
 def _is_kept(document: Document, reply: Reply) -> bool:
@@ -94,8 +131,15 @@ def apply_deferred(run: Run) -> None:
         elif isinstance(message, Completed | Refused | Failed):
             if (found := open_attempt(run.document, run.steps, message)) is not None:
                 on_reply(run, *found, message)
-        else:
-            on_signal(run, message)
+        elif on_signal(run, message) and isinstance(message, Unwind):
+            resume(run)
+
+
+def take_in(run: Run) -> None:
+    """Applies what waits, and does nothing by it yet: for an instance that is being turned round."""
+    run.quiet = True
+    apply_deferred(run)
+    run.quiet = False
 
 
 def _ignored(document: Document, reason: str) -> Decision:

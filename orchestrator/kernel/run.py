@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue
 from ...sagas.models import read
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
-from ..messages.inputs import JsonObject, Message
+from ..messages.inputs import JsonObject, Message, TimerFired
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
@@ -60,10 +60,10 @@ class Run:
         self.status = document.status
         self.state = document.state
         self.backward = document.backward
-        self.paused = document.paused
+        self.paused, self.paused_ms = document.paused, document.paused_ms
         self.pivot_passed = document.pivot_passed
         self.steps = dict(document.steps)
-        self.timers = dict(document.timers)
+        self.timers = dict(document.all_timers)
         self.cause: Cause | None = document.cause
         self.attention: Attention | None = document.attention
         self.deferred = document.deferred
@@ -75,6 +75,8 @@ class Run:
         self.restarts, self.restarting = document.restarts, document.restarting
         self._managed = document.managed
         self.again = False
+        self.quiet = False
+        """True while what waited is taken in before anything is done by it."""
         self._told = 0
         self._model: BaseModel | None = None
 
@@ -85,7 +87,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Nothing more may be sent: ended, waiting for an operator, or paused."""
-        return self.paused or self.status in _STANDS
+        return self.paused or self.quiet or self.status in _STANDS
 
     @property
     def managed(self) -> Managed:
@@ -249,7 +251,7 @@ class Run:
         if status.is_final:
             self.finished_ms = self.now_ms
             self.timers = {RETENTION: self.now_ms + round(self.definition.retention.total_seconds() * 1000)}
-            self.paused = False
+            self.paused, self.paused_ms = False, None
             for message in farewell(self.document, self.steps, status, self.state, self.cause):
                 self.tell(message)
 
@@ -273,8 +275,30 @@ class Run:
         )
         if step is not None:
             self.clear_timers(step)
-        self.paused = False
         self.move(Status.ATTENTION)
+
+    def pause(self) -> None:
+        """From now on it does nothing, and its clocks stand. What was due waits first in the queue of what comes."""
+        if self.paused:
+            return
+        self.paused, self.paused_ms = True, self.now_ms
+        self.changes.append(Change(what="paused", before="resumed", after="paused"))
+        for due_ms, timer in sorted((due_ms, timer) for timer, due_ms in self.timers.items() if due_ms <= self.now_ms):
+            del self.timers[timer]
+            id = f"{self.id}/{timer}/{due_ms}"
+            self.deferred = (*self.deferred, TimerFired(id=id, instance=self.id, timer=timer, due_ms=due_ms))
+
+    def unpause(self) -> None:
+        """The clocks go on: what was to come comes as much later as they stood. The caller applies what waits."""
+        if not self.paused:
+            return
+        stood_ms = 0 if self.paused_ms is None else max(0, self.now_ms - self.paused_ms)
+        self.paused, self.paused_ms = False, None
+        self.changes.append(Change(what="paused", before="paused", after="resumed"))
+        self.timers = {timer: due_ms + stood_ms for timer, due_ms in self.timers.items()}
+        for place, record in self.steps.items():
+            if record.memo is not None and isinstance(due_ms := record.memo.get("due_ms"), int):
+                self.remember(place, record.memo | {"due_ms": due_ms + stood_ms})
 
     def clear_timers(self, step: str) -> None:
         """Removes every timer of a step."""
@@ -297,10 +321,12 @@ class Run:
             created_ms=old.created_ms,
             updated_ms=old.touched_ms(self.now_ms),
             paused=self.paused,
+            paused_ms=self.paused_ms,
+            held=self.timers if self.paused else {},
             backward=self.backward,
             pivot_passed=self.pivot_passed,
             steps=self.steps,
-            timers=self.timers,
+            timers={} if self.paused else self.timers,
             cause=self.cause,
             attention=self.attention,
             deferred=self.deferred,

@@ -25,7 +25,7 @@ from .asking import Nothing, ask, block
 from .run import Run
 from .slip import hand_on, is_behind, is_slip, kept, took
 
-__all__ = ["INSTEAD", "Leg", "leg_at", "leg_of", "plan_retry", "send", "send_again"]
+__all__ = ["INSTEAD", "Leg", "ask_leg", "leg_at", "leg_of", "plan_retry", "send", "send_again"]
 
 _BEHIND_MS = 1_000
 INSTEAD = "undo_instead"
@@ -151,6 +151,12 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             incarnation=run.document.incarnation,
         )
     )
+
+
+def ask_leg(run: Run, leg: Leg) -> None:
+    """Sends the question of a scatter: the deadline is the scatter's."""
+    send(run, leg, fresh=True)
+    run.clear_timers(leg.step)
 
 
 def send_again(run: Run, leg: Leg) -> None:

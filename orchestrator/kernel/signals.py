@@ -24,18 +24,20 @@ from ..messages.inputs import Message, Signal
 from ..messages.outputs import Decision, Outcome, Tell, place_of_label
 from . import locking, waiting
 from .children import on_child_ended
-from .flow import go_on, resume
-from .locking import on_deadlocked, on_granted, on_probe
+from .flow import go_on
+from .locking import on_deadlocked, on_granted, passed_on
 from .managing import on_managed_event
 from .run import RETENTION, Run
 from .turning import compensate
 from .waiting import on_event, on_routed
 
-__all__ = ["on_signal", "without_code"]
+__all__ = ["STRAY", "on_signal", "without_code"]
+
+STRAY = "nobody waits for this here (any more)"
 
 
 def on_signal(run: Run, message: Signal) -> bool:
-    """Applies it and goes on. False: it changed nothing; what it asks to be said is said all the same."""
+    """Applies it and goes on, except after an ``Unwind``: what waited comes first. False: it changed nothing."""
     if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
         place = place_of_label(message.place)
         record = run.steps.get(place)
@@ -58,16 +60,11 @@ def on_signal(run: Run, message: Signal) -> bool:
             changed = on_deadlocked(run, message)
         case Unwind():
             changed = _on_unwind(run, message)
-        case Probe():
-            on_probe(run, message)
-            changed = False
-        case Leave() | MayLeave():
+        case Probe() | Leave() | MayLeave():
             changed = False
         case _:
             assert_never(message)
-    if changed and isinstance(message, Unwind):
-        resume(run)  # it may have stood still
-    elif changed:
+    if changed and not isinstance(message, Unwind):
         go_on(run)
     return changed
 
@@ -76,7 +73,7 @@ def _on_unwind(run: Run, message: Unwind) -> bool:
     """Our parent wants nothing of us to be left. It learns how that ended when we end."""
     if run.status is Status.COMPENSATING or run.backward or run.pivot_passed:
         return False
-    run.paused = False
+    run.unpause()
     run.timers.pop(RETENTION, None)
     run.finished_ms = None
     compensate(run, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
@@ -86,9 +83,12 @@ def _on_unwind(run: Run, message: Unwind) -> bool:
 def without_code(document: Document | None, message: Message) -> Decision | None:
     """The answer to what needs none of the author's code; None: it needs it."""
     match message:
+        case Probe() if document is not None:
+            passed = passed_on(document, message)
+            return Decision(document=document, outcome=Outcome.IGNORED, actions=passed, reason=STRAY)
         case MayLeave() if document is None or document.status.is_final or document.incarnation != message.incarnation:
-            told = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
-            return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(told,), reason="it may leave")
+            leave = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
+            return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(leave,), reason="it may leave")
         case MayLeave():
             return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it is needed still")
         case Leave() if document is not None and document.status.is_final:

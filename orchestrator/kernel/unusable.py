@@ -6,12 +6,13 @@ letter, and an entity that waits for its outcome is told that there will be none
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
 from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, Lookup, Routed, Unwind, Watch
 from ..messages.helpers import Helper
-from ..messages.inputs import Act, ActName, Arrival, Message, Start
+from ..messages.inputs import Act, ActName, Arrival, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.texts import storable
 
@@ -57,11 +58,19 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
         revision=document.revision + 1,
         updated_ms=document.touched_ms(arrival.now_ms),
         steps=steps,
-        timers={},
-        paused=False,
+        timers=_still_set(document.timers, changes, message),
+        held=_still_set(document.held, changes, message),
+        deferred=(*document.deferred, message) if isinstance(message, TimerFired) else document.deferred,
         attention=Attention(kind=kind, message=reason, at_ms=arrival.now_ms),
     )
     return Decision(document=blocked, outcome=Outcome.APPLIED, changes=tuple(changes), reason=reason)
+
+
+def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Message) -> dict[str, int]:
+    """Without those of what is blocked, which is begun anew, and the one that fired, which waits for the retry."""
+    places = {change.what for change in blocked}
+    fired = message.timer if isinstance(message, TimerFired) else None
+    return {name: due for name, due in timers.items() if name.rpartition(":")[0] not in places and name != fired}
 
 
 def refuse(document: Document | None, message: Message, reason: str) -> Decision:

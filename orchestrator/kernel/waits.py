@@ -47,7 +47,7 @@ def overdue_steps(document: Document) -> list[OverdueStep]:
     for place, record in ({} if document.status.is_final else document.steps).items():
         overdue_ms = (record.memo or {}).get("overdue_ms")
         if type(overdue_ms) is int and record.status in LIVE:
-            deadline_ms = document.timers.get(f"{place}:deadline")
+            deadline_ms = document.all_timers.get(f"{place}:deadline")
             found.append(OverdueStep(place, record.status, record.at_ms, overdue_ms, deadline_ms))
     return found
 
@@ -56,7 +56,7 @@ def open_questions(document: Document) -> list[OpenQuestion]:
     """Those of one instance, in the order in which they were asked; none of an instance that has ended."""
     steps = {} if document.status.is_final else document.steps
     asked = {place: record.memo for place, record in steps.items() if record.status is StepStatus.OPEN}
-    due = {place: document.timers.get(f"{place}:deadline") for place in asked}
+    due = {place: document.all_timers.get(f"{place}:deadline") for place in asked}
     return [
         found for place, memo in asked.items() if memo and (found := _question(place, memo, due[place])) is not None
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -22,9 +22,11 @@ __all__ = [
     "CauseKind",
     "Deferred",
     "Document",
+    "Early",
     "Managed",
     "Restarting",
     "Status",
+    "StepEnded",
     "StepRecord",
     "StepStatus",
 ]
@@ -133,19 +135,30 @@ class StepRecord:
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]
-"""What is kept while the version of an instance is not deployed."""
+"""What is kept while an instance is paused, or its version is not deployed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnded:
+    """A step of a process manager has ended, and its handler is still to be called."""
+
+    place: str
+    kind: Literal["step_ended"] = "step_ended"
+
+
+Early: TypeAlias = Annotated[EventCame | TimerFired | StepEnded, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
     """What a process manager's instance has beside its steps.
 
-    ``phase`` None: it has not been started. ``early``: what came and is not taken yet, in order of arrival. ``seen``:
-    ids of the last events taken. ``ends``: it completes as soon as no step is under way.
+    ``phase`` None: it has not been started. ``early``: what has happened and no handler has taken yet, in order of
+    arrival. ``seen``: ids of the last events taken. ``ends``: it completes as soon as no step is under way.
     """
 
     phase: str | None = None
-    early: tuple[EventCame, ...] = ()
+    early: tuple[Early, ...] = ()
     seen: tuple[str, ...] = ()
     ends: bool = False
 
@@ -165,12 +178,14 @@ class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
     ``backward`` tells the direction: False while the flow goes on, True once it is being unwound. ``timers`` maps a
-    timer's name to its due time. ``deferred`` holds messages that came while the version was not deployed. ``requests``
-    are the ids of the last acts that changed something: one that comes twice acts once. ``itinerary``: of a routing
-    slip every place, those passed and those ahead; None: not planned yet, or no slip. ``restarts`` counts those that
-    are over, ``restarting`` is one that is not. ``origin``: it was forked from there. ``unbegun``: its code was never
-    deployed where it is decided; the state is its input as it came, and ``version`` 0 stands for the newest.
-    ``incarnation``: which life of its key it is, in every effect key and command id (empty: begun by an older release).
+    timer's name to its due time. While it is ``paused`` its clocks stand, since ``paused_ms``: then ``held`` has its
+    timers, and ``timers`` none. ``deferred`` holds what came in a pause or while the version was not deployed, in order
+    of arrival. ``requests`` are the ids of the last acts that changed something: one that comes twice acts once.
+    ``itinerary``: of a routing slip every place, those passed and those ahead; None: not planned yet, or no slip.
+    ``restarts`` counts those that are over, ``restarting`` is one that is not. ``origin``: it was forked from there.
+    ``unbegun``: its code was never deployed where it is decided; the state is its input as it came, and ``version`` 0
+    stands for the newest. ``incarnation``: which life of its key it is, in every effect key and command id (empty:
+    begun by an older release).
     """
 
     format: int = FORMAT
@@ -186,6 +201,8 @@ class Document:
     created_ms: int
     updated_ms: int
     paused: bool = False
+    paused_ms: int | None = None
+    held: dict[str, int] = field(default_factory=dict)
     backward: bool = False
     pivot_passed: bool = False
     steps: dict[str, StepRecord] = field(default_factory=dict)
@@ -208,3 +225,8 @@ class Document:
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, although a clock may have been set back."""
         return max(self.updated_ms, now_ms)
+
+    @property
+    def all_timers(self) -> dict[str, int]:
+        """Its timers, whether they run or stand."""
+        return self.held if self.paused else self.timers

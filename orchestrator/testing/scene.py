@@ -300,7 +300,8 @@ class Scene:
             if record is None or label_of(command.step, record.generation, document.incarnation) != command.label:
                 continue
             attempt = record.undo_attempt if command.undo else record.attempt
-            if record.status is _OPEN[command.undo] and attempt == command.attempt:
+            kept = (each.command_id for each in document.deferred if isinstance(each, Completed | Refused | Failed))
+            if record.status is _OPEN[command.undo] and attempt == command.attempt and command.id not in kept:
                 found.append(command)
         return found
 

@@ -6,11 +6,15 @@ from the round they belong to; the order of completion counts as a rank.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic_core import to_json
 
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Document, StepRecord, StepStatus
+from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord, StepStatus
+from ..messages.entities import EventCame
 from ..messages.helpers import Helper, Lock, Mailbox
+from ..messages.inputs import TimerFired
 from ..testing.scene import Scene
 
 __all__ = ["canonical"]
@@ -52,8 +56,23 @@ def _document(document: Document, now_ms: int) -> tuple[object, ...]:
         cause and (cause.kind, cause.step),
         attention and (attention.kind, attention.step),
         document.itinerary,
-        managed and (managed.phase, managed.ends, tuple((e.event, to_json(e.body)) for e in managed.early)),
+        managed and (managed.phase, managed.ends, tuple(map(_waits, managed.early))),
+        tuple(map(_waits, document.deferred)),
+        tuple(sorted((name, due_ms - (document.paused_ms or 0)) for name, due_ms in document.held.items())),
     )
+
+
+def _waits(what: Early | Deferred) -> tuple[object, ...]:
+    """What stands in a queue."""
+    match what:
+        case EventCame():
+            return ("event", what.event, to_json(what.body))
+        case TimerFired():
+            return ("timer", what.timer)
+        case StepEnded():
+            return ("step", what.place)
+        case _:
+            return (what.kind, to_json(replace(what, id="")))
 
 
 def _record(record: StepRecord, orders: list[int]) -> tuple[object, ...]:

@@ -95,7 +95,7 @@ def test_a_restart_is_paused_cancelled_and_abandoned_like_anything_else() -> Non
     """A cancel undoes all of it, what is undone already not once more."""
     undoing = restart(STUCK, "b")
     paused = undoing.act(ActName.PAUSE).undo_ok("b")
-    assert paused.step("b") is StepStatus.UNDONE
+    assert paused.step("b") is StepStatus.UNDO_SENT
     assert paused.act(ActName.RESUME).step("b") is StepStatus.SENT
     cancelled = undoing.cancel().settle()
     assert (cancelled.status, cancelled.undone) == (Status.COMPENSATED, ("talk/k/b", "talk/k/a"))

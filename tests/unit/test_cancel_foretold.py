@@ -62,18 +62,18 @@ def test_a_parent_that_unwinds_a_child_tries_it_again_too() -> None:
     assert turned.settle().status is Status.COMPENSATED
 
 
-def test_what_turns_a_paused_instance_sends_the_undo_that_came_due_in_the_pause() -> None:
-    """A cancel and a parent's word end the pause as a resume does; else the undo would wait for its deadline."""
+def test_what_turns_a_paused_instance_lets_the_clock_of_an_undo_go_on() -> None:
+    """A cancel and a parent's word end the pause as a resume does."""
 
     def held(scene: Scene, of: str) -> Scene:
         crashed = scene.ok("q").ok("p").ok("r").undo_crash("r")
         return crashed.act(ActName.PAUSE, of=of).advance(timedelta(seconds=5))
 
-    cancelled = held(Scene.start(racing()), "talk/k").cancel()
+    cancelled = held(Scene.start(racing()), "talk/k").cancel().advance(timedelta(seconds=5))
     assert cancelled.open("r", undo=True).attempt == 2
     node = run(racing("child"), lambda s: Talk(), name="sub")
     parent = Scene.start(flow_of(parallel(node, leg("other"), name="outer")))
-    turned = held(parent, f"child/talk/k/sub~{LIFE}").no("other")
+    turned = held(parent, f"child/talk/k/sub~{LIFE}").no("other").advance(timedelta(seconds=5))
     assert turned.open("r", undo=True).attempt == 2
 
 

@@ -249,7 +249,7 @@ def test_an_undo_whose_function_raises_is_shown_and_goes_on_after_a_mended_deplo
 
 
 def test_while_paused_nothing_leaves_and_resume_goes_on() -> None:
-    """The reply is taken in, the next command waits."""
+    """The reply waits, and is applied then."""
     run = play()
     run.act(ActName.PAUSE)
     run.ok("a")
@@ -260,32 +260,76 @@ def test_while_paused_nothing_leaves_and_resume_goes_on() -> None:
 
 
 @pytest.mark.parametrize("undo", [False, True])
-def test_a_retry_timer_that_fires_while_paused_sends_on_resume(undo: bool) -> None:
+def test_a_retry_that_stood_still_in_a_pause_comes_as_much_later(undo: bool) -> None:
+    """The deadline too: a pause does not use up the time of a step."""
     run = play()
     if undo:
         run.fire("a:deadline")
     run.fail("a", undo=undo)
+    before = run.document.timers
+    run.now_ms += 1
     run.act(ActName.PAUSE)
+    assert (run.document.timers, run.document.held) == ({}, before)
+    run.now_ms += 3_600_000
     sent = len(run.sent)
-    run.fire("a:retry")
-    assert len(run.sent) == sent
     run.act(ActName.RESUME)
+    assert run.document.timers == {name: due_ms + 3_600_000 for name, due_ms in before.items()}
+    assert len(run.sent) == sent
+    run.fire("a:retry")
     assert [(command.undo, command.attempt) for command in run.sent[sent:]] == [(undo, 2)]
 
 
 @pytest.mark.parametrize("undo", [False, True])
-def test_a_held_retry_that_cannot_be_built_asks_for_attention_on_resume(undo: bool) -> None:
-    """And nothing else is done in that decision: the undo is open, so ``compensated`` is out of reach."""
+def test_a_retry_that_was_due_before_the_pause_is_sent_on_resume(undo: bool) -> None:
+    """Where it cannot be built, nothing else is done: the undo is open, so ``compensated`` is out of reach."""
+    for broken in (False, True):
+        run = play()
+        if undo:
+            run.fire("a:deadline")
+        run.fail("a", undo=undo)
+        run.now_ms = run.document.timers["a:retry"]
+        run.act(ActName.PAUSE)
+        assert [message.kind for message in run.document.deferred] == ["timer"]
+        sent = len(run.sent)
+        if broken:
+            run.definition = make_saga(broken="a", broken_undo="a")
+        run.act(ActName.RESUME)
+        if broken:
+            assert run.status == Status.ATTENTION
+            assert run.statuses["a"] == ("undo_failed" if undo else "blocked")
+        else:
+            assert [(command.undo, command.attempt) for command in run.sent[sent:]] == [(undo, 2)]
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_command_whose_time_passed_in_a_pause_is_sent_once_more(undo: bool) -> None:
+    """Whoever sees it only now lets it lie. It counts as no attempt, and its deadline comes as much later."""
     run = play()
     if undo:
         run.fire("a:deadline")
-    run.fail("a", undo=undo)
+    due_ms = run.document.timers["a:deadline"]
     run.act(ActName.PAUSE)
-    run.fire("a:retry")
-    run.definition = make_saga(broken="a", broken_undo="a")
+    run.now_ms += 3_600_000
     run.act(ActName.RESUME)
-    assert run.status == Status.ATTENTION
-    assert run.statuses["a"] == ("undo_failed" if undo else "blocked")
+    assert (run.sent[-1].undo, run.sent[-1].attempt) == (undo, 2)
+    assert run.sent[-1].deadline_ms == run.document.timers["a:deadline"] == due_ms + 3_600_000
+    assert run.ok("a", undo=undo, attempt=1).outcome is Outcome.IGNORED
+    for attempt in (2, 3):
+        run.fail("a", undo=undo, attempt=attempt)
+        if attempt == 2:
+            run.fire("a:retry")
+    assert run.statuses["a"] == ("undo_failed" if undo else "undo_sent")
+
+
+def test_a_command_that_was_answered_or_has_time_left_is_not_sent_once_more() -> None:
+    for span_ms, answered in ((30_000, False), (3_600_000, True)):
+        run = play()
+        run.act(ActName.PAUSE)
+        run.now_ms += span_ms
+        if answered:
+            run.ok("a")
+        run.act(ActName.RESUME)
+        assert run.ids == (["a/1", "b/1"] if answered else ["a/1"])
 
 
 def test_a_resume_before_the_retry_timer_sends_nothing_early() -> None:
@@ -298,14 +342,18 @@ def test_a_resume_before_the_retry_timer_sends_nothing_early() -> None:
     assert run.ids == ["a/1", "a/2"]
 
 
-def test_a_deadline_while_paused_turns_the_flow_and_resume_unwinds_it() -> None:
+def test_a_deadline_that_passes_in_a_pause_turns_nothing() -> None:
+    """Neither then nor on resume."""
     run = play()
+    due_ms = run.document.timers["a:deadline"]
     run.act(ActName.PAUSE)
+    run.now_ms = due_ms
+    fired = TimerFired(id="t", instance="demo/k", timer="a:deadline", due_ms=due_ms)
+    assert run.apply(fired).outcome is Outcome.IGNORED
+    run.act(ActName.RESUME)
+    assert run.status == Status.RUNNING
     run.fire("a:deadline")
     assert run.status == Status.COMPENSATING
-    assert run.ids == ["a/1"]
-    run.act(ActName.RESUME)
-    assert run.ids == ["a/1", "a/undo/1"]
 
 
 def test_a_cancel_of_a_paused_instance_unwinds_it() -> None:

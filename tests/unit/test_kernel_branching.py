@@ -422,13 +422,15 @@ def test_a_cancelled_scatter_waits_for_nobody() -> None:
 
 
 def test_nothing_goes_on_beside_a_branch_that_stopped_the_instance() -> None:
-    """In a pause neither; what is in flight is heard."""
+    """In a pause neither; what comes in it is applied after it, and what sleeps sleeps on."""
     scene = Scene.start(flow_of(parallel(leg("x", broken=True), leg("y"), name="all3")))
     assert (scene.status, scene.step("y")) == (Status.ATTENTION, None)
     paused = Scene.start(flow_of(parallel(leg("x"), sleep("doze", HOUR), name="all3"), leg("last")))
     paused = paused.act(ActName.PAUSE).ok("x").advance(HOUR + timedelta(seconds=1))
-    assert (paused.step("doze"), paused.step("last")) == (StepStatus.DONE, None)
-    assert paused.act(ActName.RESUME).step("last") is StepStatus.SENT
+    assert (paused.step("x"), paused.step("doze"), paused.step("last")) == (StepStatus.SENT, StepStatus.OPEN, None)
+    resumed = paused.act(ActName.RESUME)
+    assert (resumed.step("x"), resumed.step("doze")) == (StepStatus.DONE, StepStatus.OPEN)
+    assert resumed.advance(HOUR).step("last") is StepStatus.SENT
 
 
 def test_a_loop_goes_on_as_long_as_the_state_says() -> None:

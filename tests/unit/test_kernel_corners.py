@@ -244,15 +244,18 @@ def test_a_lock_that_does_not_come_again_leaves_a_step_that_may_have_happened() 
         assert after.steps["a"].undo is not None
 
 
-def test_who_turns_an_instance_that_stood_still_sends_what_came_due_meanwhile() -> None:
-    """The next attempt of a branch's undo came due in the pause; without it the undo would wait for its deadline."""
+def test_who_turns_a_paused_instance_lets_its_clocks_go_on() -> None:
+    """The next attempt of a branch's undo comes as much later as the pause lasted."""
     saga = flow_of(parallel([leg("a"), leg("x")], leg("b", undo=False), need="any"), leg("c", undo=False))
     scene = Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_crash("a")
+    due_ms = scene.document.timers["a:retry"]
     scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
+    assert (scene.document.timers, scene.document.held["a:retry"]) == ({}, due_ms)
     assert scene.step("a") is StepStatus.UNDO_WAITING
     parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k")
     unwind = Unwind(id="u", instance=scene.id, parent=parent, reason="")
     for turns in (Act(id="c", instance=scene.id, act=ActName.CANCEL), unwind):
-        document = decide(scene.definition, scene.document, arrival(turns)).document
+        document = decide(scene.definition, scene.document, Arrival(message=turns, now_ms=scene.now_ms)).document
         assert document is not None
-        assert document.steps["a"].status is StepStatus.UNDO_SENT
+        assert (document.paused, document.held, document.steps["a"].status) == (False, {}, StepStatus.UNDO_WAITING)
+        assert document.timers["a:retry"] == due_ms + 60_000

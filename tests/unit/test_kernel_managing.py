@@ -44,12 +44,15 @@ def begun(raises: list[bool]) -> Scene:
     return Scene.of(manager, key="id").comes("placed")
 
 
-def test_a_timer_that_is_due_in_a_pause_does_its_work_after_it() -> None:
+def test_a_timer_that_stands_still_in_a_pause_does_its_work_after_it() -> None:
     """G4: what its handler asks for is not lost."""
-    paused = begun([False]).act(ActName.PAUSE).advance(timedelta(hours=2))
-    assert paused.step("pick") is None
+    scene = begun([False])
+    (timer,) = scene.timers
+    paused = scene.act(ActName.PAUSE).advance(timedelta(hours=2))
+    assert (paused.step("pick"), paused.timers) == (None, [])
     resumed = paused.act(ActName.RESUME)
-    assert resumed.step("pick") is StepStatus.SENT
+    assert [each.due_ms for each in resumed.timers] == [timer.due_ms + 2 * 3_600_000]
+    assert resumed.tick().step("pick") is StepStatus.SENT
     assert resumed.settle().status is Status.COMPLETED
 
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel import Limits, decide
+from sagaline.orchestrator.kernel import Limits, block, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Deadlocked, Granted, Probe, Unwind
+from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Deadlocked, EventCame, Granted, Probe, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Failed, Signal, TimerFired
-from sagaline.orchestrator.messages.outputs import Outcome, Tell
+from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.sagas import Saga, pivot
 
@@ -137,15 +137,32 @@ def test_a_timer_that_is_early_or_not_set_is_not_kept(timer: str, early_ms: int)
     assert run.apply(fired).outcome is Outcome.IGNORED
 
 
-def test_no_more_than_the_limit_is_kept() -> None:
+@pytest.mark.parametrize("away", [False, True])
+def test_no_more_events_than_the_limit_are_kept_and_the_next_is_a_dead_letter(away: bool) -> None:
+    """Nothing else is limited: of it there is no more than the instance has asked for."""
     run = play()
-    run.limits = Limits(deferred_max=1)
-    run.definition = None
-    run.ok("a")
-    due_ms = run.document.timers["a:deadline"]
-    run.now_ms = due_ms
-    assert run.fire("a:deadline").reason == "1 messages wait already: 'demo' version 1 is not deployed here; deploy it"
-    assert run.document.timers["a:deadline"] == due_ms
+    run.limits = Limits(deferred_max=2)
+    if away:
+        run.definition = None
+    else:
+        run.act(ActName.PAUSE)
+
+    def comes(number: int) -> Decision:
+        return run.apply(
+            EventCame(id=f"m{number}", instance="demo/k", place="", index=0, event="e", event_id=f"{number}", body={})
+        )
+
+    assert [comes(number).outcome for number in range(2)] == [Outcome.DEFERRED] * 2
+    refused = comes(2)
+    why = "'demo' version 1 is not deployed here; deploy it" if away else "it is paused"
+    reason = f"2 events wait already: {why}; let it go on, then redrive this one from the dead letters"
+    assert (refused.outcome, refused.reason, refused.actions) == (
+        Outcome.REFUSED,
+        reason,
+        (DeadLetter(reason=reason),),
+    )
+    assert run.ok("a").outcome is Outcome.DEFERRED
+    assert len(run.document.deferred) == 3
 
 
 def test_an_instance_that_ended_ignores_replies_whether_its_version_is_there_or_not() -> None:
@@ -247,17 +264,32 @@ def test_code_that_gained_an_undo_does_not_undo_what_was_begun_without() -> None
     assert run.status == Status.COMPENSATED
 
 
-def test_a_paused_instance_that_was_parked_is_still_paused_after() -> None:
+def test_a_paused_instance_keeps_what_comes_whether_its_code_is_there_or_not() -> None:
+    """It is not parked for it; only to resume needs the code."""
     run = play()
     run.act(ActName.PAUSE)
     run.definition = None
-    run.ok("a")
+    assert run.ok("a").reason == "it is paused"
+    assert (run.status, run.document.paused) == (Status.RUNNING, True)
+    assert run.act(ActName.RESUME).reason == "'demo' version 1 is not deployed here; deploy it"
     run.definition = make_saga()
-    run.act(ActName.RETRY)
-    assert run.document.paused
-    assert run.ids == ["a/1"]
+    assert run.act(ActName.RETRY).reason == "it is paused; resume it, then retry"
     run.act(ActName.RESUME)
     assert run.ids == ["a/1", "b/1"]
+
+
+def test_a_pause_outlives_an_attention() -> None:
+    """What puts a paused instance there is not its own doing; it is resumed, then retried."""
+    run = play()
+    run.act(ActName.PAUSE)
+    arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=0), now_ms=run.now_ms)
+    run.stored = block(run.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    assert (run.status, run.document.paused) == (Status.ATTENTION, True)
+    assert run.act(ActName.RETRY).reason == "it is paused; resume it, then retry"
+    run.act(ActName.RESUME)
+    assert (run.status, run.ids) == (Status.ATTENTION, ["a/1"])
+    run.act(ActName.RETRY)
+    assert (run.status, run.ids) == (Status.RUNNING, ["a/1", "a/2"])
 
 
 def test_what_was_kept_may_itself_ask_for_attention() -> None:

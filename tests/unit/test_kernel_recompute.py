@@ -144,8 +144,15 @@ def test_what_was_let_go_because_it_waits_already_is_let_go_again() -> None:
     twice = lived(both, START, ok("a"), replace(ok("a"), id="again"), parked=[1, 2])
     assert [each.outcome for each in twice] == [Outcome.APPLIED, Outcome.DEFERRED, Outcome.IGNORED]
     assert recompute(both, twice).difference is None
-    full = lived(both, START, ok("a"), parked=[1], limits=Limits(deferred_max=0))
-    assert (full[1].outcome, recompute(both, full, Limits(deferred_max=0)).difference) == (Outcome.IGNORED, None)
+
+
+def test_what_came_in_a_pause_is_put_off_again() -> None:
+    """With the code or without, whichever was there."""
+    pause, resume = (Act(id=act.value, instance="talk/k", act=act) for act in (ActName.PAUSE, ActName.RESUME))
+    for parked in ([], [2]):
+        lives = lived(OLD, START, pause, ok("a"), resume, parked=parked)
+        assert [each.outcome.value for each in lives] == ["applied", "applied", "deferred", "applied"]
+        assert recompute(OLD, lives).difference is None
 
 
 def test_what_waited_for_its_code_is_told_from_what_is_decided_otherwise() -> None:

@@ -36,7 +36,9 @@ def done_a() -> Scene:
 def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None:
     scene = Scene.start(flow_of(parallel(leg("x"), leg("y"), leg("z"), name="all"))).crash("y").ok("z")
     arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
-    found = block(replace(scene.document, paused=True), arrival, CauseKind.TOO_LARGE, "too large")
+    kept = {"z2:due": 5, "later:timer": 6}
+    timers = {**scene.document.timers, **kept, "x": 1}
+    found = block(replace(scene.document, timers=timers), arrival, CauseKind.TOO_LARGE, "too large")
     assert (found.outcome, found.reason, found.actions) == (Outcome.APPLIED, "too large", ())
     assert found.changes == (
         Change(what="x", before="sent", after="blocked"),
@@ -46,7 +48,7 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
     after = found.document
     assert after is not None
     assert after.attention == Attention(kind=CauseKind.TOO_LARGE, message="too large", at_ms=77)
-    assert (after.timers, after.paused, after.updated_ms) == ({}, False, 77)
+    assert (after.timers, after.deferred, after.updated_ms) == (kept, (arrival.message,), 77)
     assert after.revision == scene.document.revision + 1
     assert after.steps["x"] == replace(
         scene.document.steps["x"], status=StepStatus.BLOCKED, at_ms=77, error="too large"

@@ -212,7 +212,7 @@ LAW = """
 none                      : + + . . . . . . . . . . . . x x x x x x x x x x x x x x x
 running                   : = x + . + . + . + . . . . . + + = x x x x x + x x + x x x
 running, waiting          : = x . . . . . . + . + . . . + + = x x x x x + x x + x x x
-running, paused           : = x + . + . + . + . . . . . + = + x x x x x + x x + x x x
+running, paused           : = x ~ . ~ . ~ . . . . . . . + = + x x x x x + x x + x x x
 running, past pivot       : = x + . + . + . + . . . . . x + = x x x x x + x x + x x +
 compensating              : = x + . + . + . + . . . . . = + = x x x x x x x x + x x x
 compensating, in flight   : = x + . + . + . + . . . . . = + = x x x x x x x x + x x x

@@ -88,6 +88,15 @@ def test_a_cancelled_process_calls_no_handler_and_undoes_in_reverse_order() -> N
     assert cancelled.state.n == 5
 
 
+@shows("ProcessManager", "events, ends of steps and timers that are due are offered in order of arrival")
+def test_what_had_to_wait_for_an_operator_is_offered_in_order_of_arrival() -> None:
+    """The end of a step whose handler raises, then a timer: the step's handler still begins the next step."""
+    waited = managing(broken=True).ok("a").advance(HOUR)
+    mended = redeployed(waited, managing().definition).retry()
+    assert mended.document.cause is not None
+    assert (mended.document.cause.message, waiting(mended)) == ("too late", ["b"])
+
+
 @shows("ProcessManager", "an event of the same id is taken once")
 def test_an_event_that_comes_twice_is_taken_once() -> None:
     box = mailbox_id("other", "k")

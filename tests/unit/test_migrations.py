@@ -223,8 +223,7 @@ def test_a_migration_that_gives_another_model_is_none(running: Scene) -> None:
     )
 
 
-def test_a_long_reason_is_cut_and_no_more_than_the_limit_is_kept(running: Scene) -> None:
-    """As for code that is away."""
+def test_a_long_reason_is_cut(running: Scene) -> None:
     reply = Completed(id="r", instance=running.id, command_id=running.open("b").id, reply={"ok": True})
     arrival = Arrival(message=reply, now_ms=0)
     definition: Any = new(broken=True)
@@ -232,12 +231,6 @@ def test_a_long_reason_is_cut_and_no_more_than_the_limit_is_kept(running: Scene)
     assert short is not None
     assert short.attention is not None
     assert short.attention.message == "the migra … nded one"
-    full = decide(definition, running.document, arrival, Limits(deferred_max=0))
-    assert (full.outcome, full.reason, full.document) == (
-        Outcome.IGNORED,
-        "0 messages wait already: 'talk' version 1 is not deployed here; deploy it",
-        running.document,
-    )
 
 
 def test_timers_of_a_dropped_step_go_with_it(running: Scene) -> None:

@@ -77,17 +77,15 @@ def test_why_a_stop_counts_as_reached_is_on_record_and_its_time_is_over() -> Non
     for scene, stops in ((failed, ("b",)), (paused, ("b",))):
         for name in stops:
             assert scene.document.steps[name].error == "stop 'a' may have sent the slip on"
-            assert f"{name}:deadline" not in timers_of(scene)
-    assert timers_of(paused) == {"c:deadline": 180_000}
+            assert f"{name}:deadline" not in scene.document.all_timers
+    assert paused.document.all_timers == {"c:deadline": 180_000}
 
 
 def test_what_was_not_sent_is_as_if_it_had_never_been_handed_out() -> None:
-    """No timer, no memory, and its first attempt is still to come."""
-    dropped = Scene.start(slip(), {}).act(ActName.PAUSE)
-    home = done(dropped, "a")
-    assert (home.step("b"), memo_of(home, "b"), home.document.steps["b"].attempt) == ("dropped", {}, 0)
-    assert timers_of(home) == {}
-    assert home.act(ActName.RESUME).sent[-1].id == f"file/k/b~{LIFE}/1"
+    """Its first attempt is still to come."""
+    home = done(Scene.start(slip(), {}).act(ActName.PAUSE), "a").act(ActName.RESUME)
+    assert Change(what="b", before="sent", after="dropped") in changes_of(home)
+    assert (home.sent[-1].id, home.document.steps["b"].attempt) == (f"file/k/b~{LIFE}/1", 1)
 
 
 def test_nobody_waits_for_what_is_carried_while_the_slip_is_at_home() -> None:

@@ -14,6 +14,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
 from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from ...messages.entities import Unwind
 from ...messages.inputs import Act, Completed, Failed, Refused, Start
 from ...messages.outputs import Outcome
 from .forked import is_taken_over
@@ -174,18 +175,17 @@ def _sizes(history: Sequence[Decided]) -> Iterator[int]:
 
 
 def paused(found: Evidence) -> Iterator[str]:
-    """A paused instance sends nothing."""
+    """A paused instance does nothing: what comes waits, but for acts and a parent that unwinds it; no timer fires."""
     for instance, history in found.history.items():
         stands = False
         for record in (decided.record for decided in history):
             turns = [change.after for change in record.changes if change.what == "paused"]
-            if stands and not turns and record.sent and record.status in (Status.RUNNING, Status.COMPENSATING):
-                woken = any(change.what == "instance" for change in record.changes)
-                if not woken:
-                    yield f"{instance} is paused and sends {', '.join(sent.id for sent in record.sent)}"
-            if any(change.what == "instance" for change in record.changes):
-                stands = False
-            stands = turns[-1] == "paused" if turns else stands
+            if stands and not turns and record.sent:
+                yield f"{instance} is paused and sends {', '.join(sent.id for sent in record.sent)}"
+            if stands and record.outcome is Outcome.APPLIED and not isinstance(record.message, Act | Unwind):
+                yield f"{instance} is paused and takes {record.message.kind if record.message else 'a message'}"
+            ended = any(change.what == "instance" and Status(change.after).is_final for change in record.changes)
+            stands = turns[-1] == "paused" if turns else stands and not ended
 
 
 def late_replies(found: Evidence) -> Iterator[str]:

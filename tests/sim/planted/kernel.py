@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .mistake import slip
+from .mistake import Edit, Planted, slip
 
 __all__ = ["KERNEL"]
 
@@ -156,12 +156,36 @@ KERNEL = (
         "self.state = {field: value}",
         "blamed",
     ),
-    slip(
+    Planted(
         "send while paused",
-        "orchestrator/kernel/run.py",
-        "return self.paused or self.status in _STANDS",
-        "return self.status in _STANDS",
+        (
+            Edit(
+                "orchestrator/kernel/run.py",
+                "return self.paused or self.quiet or self.status in _STANDS",
+                "return self.quiet or self.status in _STANDS",
+            ),
+            Edit(
+                "orchestrator/kernel/decide.py",
+                "    if document.paused and not isinstance(message, Unwind):",
+                "    if False:",
+            ),
+        ),
+        ("paused",),
+    ),
+    slip(
+        "hear what comes in a pause",
+        "orchestrator/kernel/decide.py",
+        "    if document.paused and not isinstance(message, Unwind):",
+        "    if False:",
         "paused",
+    ),
+    slip(
+        "let the clocks of a paused instance run",
+        "orchestrator/kernel/run.py",
+        "timers={} if self.paused else self.timers,",
+        "timers=self.timers,",
+        "paused",
+        "decided-once",
     ),
     slip(
         "pass the pivot while something before it is under way",

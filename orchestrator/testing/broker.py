@@ -276,4 +276,9 @@ _GARBAGE: Sequence[tuple[bytes | None, bytes | None, Headers]] = (
     (b"poison/4", b"{}", ()),
     (b"poison/5", None, (("ce_type", b"sagaline.act"), ("ce_id", b"poison"))),
     (b"poison/6", b'{"definition": 7}', (("ce_type", b"sagaline.start"), ("ce_id", b"poison"))),
+    (b"poison/7", b'{"a":' * 5_000, (("ce_type", b"sagaline.start"), ("ce_id", b"poison"))),
+    (b"poison/8", b"x" * 899_900, (("ce_type", b"sagaline.start"), ("ce_id", b"poison"))),
+    (b"poison/9", b"x" * 1_000_000, (("ce_type", b"sagaline.act"), ("ce_id", b"poison"))),
+    (b"poison/0", b"{}", (("content-type", b"application/cloudevents+json"), ("ce_id", b"poison"))),
 )
+"""What nobody can read: as other clients write it, also as large as the log takes and larger."""

@@ -41,6 +41,7 @@ class BatchWork:
         self._offset, self._now_ms = owner.position if below is None else below.position
         self._below = {} if below is None else below.changed
         self.count = 0
+        self.size_bytes = 0
         self.changed: dict[str, Entity] = {}
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
@@ -108,6 +109,8 @@ class BatchWork:
         self.changed.update(writes.changed)
         self._state.update(writes.state)
         self._appends += writes.appends
+        self.size_bytes += sum([len(each.value or b"") for each in writes.appends])
+        self.size_bytes += sum([len(value or b"") for value in writes.state.values()])
         if writes.span is not None and self._setup.tracing.enabled:
             self._spans.append(writes.span)
         for name in writes.counts:

@@ -42,6 +42,10 @@ _log = structlog.get_logger("sagaline.engine")
 
 _BATCH_MAX = 500
 """Records, and due timers, of one commit."""
+_BATCH_BYTES_MAX = 8 << 20
+"""Nothing is added to a batch that would write so much: a commit has a deadline."""
+_TIMERS_MAX = 50
+"""Due timers that are decided before the size of the batch is looked at again."""
 
 _RESTORE_MAX = 500
 """Documents that are indexed before the event loop, and with it the heartbeats, gets its turn."""
@@ -110,8 +114,10 @@ class Processor:
             own, self._own = self._own, []
             work.messages(own)
             self._caught_up = self._caught_up or work.position.offset >= self._owner.backlog_end
-            if self._caught_up and work.count < _BATCH_MAX:
-                work.timers(self._timers.due(work.position.now_ms, _BATCH_MAX))
+            while self._caught_up and not _full(work):
+                if not (due := self._timers.due(work.position.now_ms, min(_TIMERS_MAX, _BATCH_MAX - work.count))):
+                    break
+                work.timers(due)
             if work.count and self._committing is None:
                 return
             await self._wait(work)
@@ -122,7 +128,7 @@ class Processor:
         A full batch waits for nothing but the commit.
         """
         waits: set[asyncio.Task[Sequence[Record]] | asyncio.Task[None]] = set()
-        full = work.count >= _BATCH_MAX
+        full = _full(work)
         if not full:
             if self._polling is None:
                 seconds = _IDLE_SECONDS if self._caught_up else _EMPTY_SECONDS
@@ -230,6 +236,10 @@ class Processor:
         if definition is None or not waits_for_code(document):
             return False
         return must_migrate(definition, document) or missing_code(definition, document) is None
+
+
+def _full(work: BatchWork) -> bool:
+    return work.count >= _BATCH_MAX or work.size_bytes >= _BATCH_BYTES_MAX
 
 
 def _timers_of(owner: Owner, documents: Documents, key: bytes) -> Mapping[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Headers, Outgoing, size_bytes
 from sagaline.orchestrator.runtime import guard, writes
-from sagaline.sagas import Contract, Retry, Saga, step
-from sagaline.sagas.nodes import each, run
+from sagaline.sagas import Contract, Event, Retry, Saga, step
+from sagaline.sagas.nodes import ask, each, emit, run
 
 from ..engine_world import PARTITIONS, Answer, Ask, Note, World, open_log, two_steps, world
 
@@ -347,3 +348,55 @@ async def test_an_act_whose_outcome_cannot_be_stored_is_refused_and_changes_noth
         assert refused.status is Status.RUNNING
         await w.reply(command, Answer(text="1"))
         await w.command(instance, "second")
+
+
+class Told(BaseModel):
+    value: Any = None
+
+
+NEWS = Event("news", Told)
+NODES: dict[str, Any] = {
+    "an event deeper than what is read": emit(NEWS, lambda s: Told(value=nested(70)), key=lambda s: "k", name="n"),
+    "an event larger than a record": emit(NEWS, lambda s: Told(value="x" * 950_000), key=lambda s: "k", name="n"),
+    "an event under half a character": emit(NEWS, lambda s: Told(), key=lambda s: "\udc80", name="n"),
+    "a question to half a character": ask(
+        "n", Told, question=lambda s: "?", who=lambda s: ["\udc80"], into="first", due=timedelta(hours=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NODES)
+async def test_what_a_node_cannot_say_stands_in_attention(log: SqliteLog, what: str) -> None:
+    class Asked(BaseModel):
+        text: str = ""
+        first: Told | None = None
+
+    @step(do_loose, name="before")
+    def before(s: Asked) -> Loose:
+        return Loose()
+
+    saga = Saga("asked", Asked, version=1, flow=[before, NODES[what]])
+    async with world(log, [saga, two_steps()]) as w:
+        instance = await w.start("A", definition="asked")
+        await w.reply(await w.command(instance, "before"), Loose())
+        document = await stands(w, instance)
+        assert document.attention is not None
+        assert document.attention.message
+        for partition in range(PARTITIONS):
+            await goes_on(w, partition)
+
+
+async def test_a_question_is_asked_in_storable_text(log: SqliteLog) -> None:
+    class Asked(BaseModel):
+        text: str = ""
+        first: Told | None = None
+
+    wanted = ask(
+        "n", Told, question=lambda s: "caf\udce9?\x00", who=lambda s: ["ann"], into="first", due=timedelta(hours=1)
+    )
+    async with world(log, [Saga("asked", Asked, version=1, flow=[wanted])]) as w:
+        instance = await w.start("A", definition="asked")
+        await w.decided(instance, lambda record: record.status is Status.RUNNING)
+        document = await w.document(instance)
+        assert document is not None
+        assert (document.steps["n"].memo or {})["question"] == "caf\ufffd?\ufffd"

@@ -328,6 +328,33 @@ async def test_many_timers_due_at_once_fire_in_bounded_batches(log: SqliteLog, m
     assert max(sizes) <= 4 + 3 + 4, "a batch that is not full yet may take one more poll and one more set of timers"
 
 
+async def test_a_batch_is_full_when_it_would_write_so_much(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many timers are due: a commit has a deadline, and what passes it would be tried again for ever."""
+    monkeypatch.setattr(processor, "_BATCH_BYTES_MAX", 4_000)
+    monkeypatch.setattr(processor, "_TIMERS_MAX", 2)
+    sizes: list[int] = []
+    real = deciding.BatchWork.batch
+
+    def counted(self: deciding.BatchWork) -> Batch:
+        batch = real(self)
+        written = [len(value or b"") for value in (*batch.state.values(), *(each.value for each in batch.appends))]
+        sizes.append(sum(written))
+        return batch
+
+    clock = HandClock()
+    async with world(log, [two_steps()], clock=clock) as w:
+        instances = [await w.start(f"A-{n}") for n in range(20)]
+        for instance in instances:
+            await w.command(instance, "first")
+    monkeypatch.setattr(deciding.BatchWork, "batch", counted)
+    clock.at_ms += 3_600_000
+    async with world(log, [two_steps()], clock=clock) as w:
+        for instance in instances:
+            await w.command(instance, "first", undo=True)
+    assert len(sizes) >= 6
+    assert max(sizes) <= 4_000 + 2 * 4_000, "one that is not full yet may take two more timers"
+
+
 async def test_compensation_runs_over_the_log(log: SqliteLog) -> None:
     async with world(log, [two_steps()]) as w:
         instance = await w.start("A-1")

@@ -32,11 +32,11 @@ def dead_letter(topic: str, partition: int | None, record: Record, reason: str, 
         partition: of that topic; None: by the key.
         record: what cannot be used.
         reason: why, for people.
-        bytes_max: the largest record that the log takes.
+        bytes_max: the largest record that the log takes, 2,000 or more.
     """
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dead-"))
     why: Headers = (
-        ("dead-reason", storable(reason, _REASON_CHARS).encode()),
+        ("dead-reason", storable(reason, min(_REASON_CHARS, bytes_max // 32)).encode()),
         ("dead-topic", record.topic.encode()),
         ("dead-partition", str(record.partition).encode()),
         ("dead-offset", str(record.offset).encode()),
@@ -44,9 +44,10 @@ def dead_letter(topic: str, partition: int | None, record: Record, reason: str, 
     if size_bytes(record.key, record.value, kept + why) <= bytes_max:
         return Outgoing(topic, record.key, record.value, kept + why, partition)
     key, value = record.key, record.value
-    if key is not None and len(key) > _KEY_BYTES:
+    key_max = min(_KEY_BYTES, bytes_max // 8)
+    if key is not None and len(key) > key_max:
         why += (("dead-key-bytes", str(len(key)).encode()),)
-        key = key[:_KEY_BYTES]
+        key = key[:key_max]
     fitting = _fitting(kept, min(_HEADERS_BYTES, bytes_max // 4))
     if len(fitting) < len(kept):
         why += (("dead-headers-left-out", str(len(kept) - len(fitting)).encode()),)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from ..orchestrator.errors import AddressTaken, ConfigurationError
+from ..orchestrator.errors import ConfigurationError, InUse, OperatorError
 from .auth import is_loopback
 from .settings import ApiSettings
 
@@ -40,7 +40,7 @@ def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1) -> sock
             if error.errno != errno.EADDRINUSE:
                 break
     if last is not None and last.errno == errno.EADDRINUSE:
-        raise AddressTaken(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
+        raise InUse(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
     raise ConfigurationError(f"cannot listen on {host} port {port} ({last}); choose an address of this machine")
 
 
@@ -76,7 +76,8 @@ async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) 
     requests under way get five seconds to finish. Signals are left to the caller.
 
     Raises:
-        ConfigurationError: the socket is open to other machines and there is no token, or the server did not start.
+        ConfigurationError: the socket is open to other machines and there is no token.
+        OperatorError: the server did not start.
     """
     host, port = listener.getsockname()[:2]
     _refuse_open_door(host, settings)
@@ -122,10 +123,10 @@ async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
         async with asyncio.timeout(_START_SECONDS):
             while not server.started:
                 if runs.done():
-                    raise ConfigurationError(f"the API did not start: {runs.exception() or 'see the log'}")
+                    raise OperatorError(f"the API did not start: {runs.exception() or 'see the log'}")
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise ConfigurationError(f"the API did not start within {_START_SECONDS:g} s; see the log") from None
+        raise OperatorError(f"the API did not start within {_START_SECONDS:g} s; see the log") from None
 
 
 class _Server(uvicorn.Server):

@@ -30,7 +30,6 @@ from ..sagas.errors import DefinitionError, SagalineError
 
 __all__ = [
     "ActRefused",
-    "AddressTaken",
     "CallerError",
     "ConfigurationError",
     "Conflict",
@@ -38,6 +37,7 @@ __all__ = [
     "DefinitionError",
     "EventRefused",
     "ForeignLog",
+    "InUse",
     "InvalidRequest",
     "LogUnavailable",
     "NotYetDecided",
@@ -209,8 +209,8 @@ class ForeignLog(OperatorError):
         self.namespace, self.why = namespace, why
 
 
-class AddressTaken(ConfigurationError):
-    """Somebody else listens there."""
+class InUse(ConfigurationError):
+    """Somebody else has it already: the port, or the place of a demo."""
 
 
 class ValueTooLarge(OperatorError):

@@ -14,7 +14,7 @@ from typing import Final
 
 import typer
 
-from ..errors import AddressTaken, ConfigurationError, LogUnavailable, SagalineError, TopicGone
+from ..errors import ConfigurationError, InUse, LogUnavailable, SagalineError, TopicGone
 
 __all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachable", "sentence", "sentences"]
 
@@ -73,7 +73,7 @@ def exit_code(error: Exception) -> int:
     """The exit code that belongs to an error."""
     if isinstance(error, Mistake):
         return USAGE
-    if isinstance(error, TopicGone | AddressTaken):
+    if isinstance(error, TopicGone | InUse):
         return FAILED
     if isinstance(error, ConfigurationError):
         return USAGE

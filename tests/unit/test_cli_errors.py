@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.cli.app import app
 from sagaline.orchestrator.cli.errors import exit_code, sentence, sentences
-from sagaline.orchestrator.errors import LogUnavailable, SagalineError, TopicGone
+from sagaline.orchestrator.errors import ConfigurationError, InUse, LogUnavailable, SagalineError, TopicGone
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import Update
 from sagaline.orchestrator.settings import Settings
@@ -148,6 +148,7 @@ def test_a_topic_that_is_gone_is_exit_code_1_and_is_not_made_anew() -> None:
         refused(saga(*command), 1, "sagaline.state is gone", "restore it")
     assert exit_code(TopicGone(["sagaline.inputs"])) == 1
     assert exit_code(LogUnavailable("it is away")) == 3
+    assert (exit_code(InUse("somebody runs there")), exit_code(ConfigurationError("it is wrong"))) == (1, 2)
 
 
 def test_nobody_at_the_address_is_exit_code_3() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, InUse
 
 __all__ = ["only_demo"]
 
@@ -33,7 +33,7 @@ def only_demo(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise ConfigurationError(
+            raise InUse(
                 f"another demo (process {holder}) runs on {what}; "
                 "stop it, or give this one another --log or --namespace"
             ) from error

@@ -159,8 +159,13 @@ async def clear_read_model(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
+async def client(base: Base, registry: Registry, engine: Engine | None = None) -> AsyncIterator[Client]:
     """A client with its feed, its read model and the projector that keeps that up to date.
+
+    Args:
+        base: the log and what belongs to it.
+        registry: what can be started.
+        engine: one that runs in this process too: what is wrong with its clock counts against the client's readiness.
 
     Raises:
         ConfigurationError: the read model's database cannot be used; the message says what to do.
@@ -174,7 +179,7 @@ async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
         feed = Feed(base.log, base.topics)
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))
-        watch = await stack.enter_async_context(watching(base))
+        watch = await stack.enter_async_context(watching(base, engine))
         parts = ClientParts(
             log=base.log,
             topics=base.topics,
@@ -190,9 +195,16 @@ async def client(base: Base, registry: Registry) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def watching(base: Base) -> AsyncIterator[Watch]:
+async def watching(base: Base, engine: Engine | None = None) -> AsyncIterator[Watch]:
     """Looks beside the block whether starts can be written and decided: metrics, warnings, and the API's readiness."""
-    watch = Watch(base.log, base.topics, base.clock, base.metrics, group=_engines(base))
+    watch = Watch(
+        base.log,
+        base.topics,
+        base.clock,
+        base.metrics,
+        group=_engines(base),
+        alarm=lambda: engine.clock_alarm if engine is not None else None,
+    )
     async with running(watch.run(), "watch"):
         yield watch
 

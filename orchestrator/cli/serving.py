@@ -59,10 +59,10 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
+        part = wiring.engine(base, engine) if engine.names else None
         # Before anything is decided: what is wrong with the read model is said while nobody depends on this process.
-        client = await stack.enter_async_context(wiring.client(base, api)) if listener is not None else None
-        if engine.names:
-            part = wiring.engine(base, engine)
+        client = await stack.enter_async_context(wiring.client(base, api, part)) if listener is not None else None
+        if part is not None:
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
@@ -73,8 +73,8 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         working = workers_running(runtimes, grace_seconds=longest_grace(workers))
         parts += await stack.enter_async_context(working)
         address = None
-        if engine.names and listener is None:
-            await stack.enter_async_context(wiring.watching(base))
+        if part is not None and listener is None:
+            await stack.enter_async_context(wiring.watching(base, part))
         if listener is not None and client is not None:
             app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
             address = await stack.enter_async_context(serving(app, listener, doors))

@@ -1,14 +1,15 @@
 """Whether a start can be written and decided now: asked of the log itself, so that it is true in any process.
 
 - Written: a small record without a value is appended to the topic of the namespace's record.
-- Decided: somebody owns each partition of ``inputs``, and none stands still with something to decide.
+- Decided: somebody owns each partition of ``inputs``, none stands still with something to decide, and the clock of an
+  engine in this process does not contradict what others write.
 - How long the oldest undecided record waits is a metric, and a warning before ``inputs`` would delete it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
 import structlog
@@ -53,10 +54,21 @@ class Watch:
 
     Args:
         group: of the engines.
+        alarm: what is wrong with an engine of this process; None: nothing.
     """
 
-    def __init__(self, log: Log, topics: Topics, clock: Clock, metrics: Metrics, *, group: str) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        group: str,
+        alarm: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._log, self._topics, self._clock, self._metrics, self._group = log, topics, clock, metrics, group
+        self._alarm = alarm
         self._looking = asyncio.Lock()
         self._seen: dict[int, _Seen] = {}
         self._looked_at: float | None = None
@@ -114,7 +126,7 @@ class Watch:
         if still := sorted(number for number in ages if now - self._seen[number].since > _STILL_SECONDS):
             places = ", ".join(f"{number} at offset {standing[number].offset}" for number in still)
             return f"partition {places} of {topics.inputs} stands still: the log of its engine says why"
-        return None
+        return self._alarm()
 
     async def _refresh(self, standing: Mapping[int, Standing]) -> None:
         """What has not moved since the last look is not read again."""

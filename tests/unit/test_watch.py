@@ -125,6 +125,18 @@ async def test_a_log_that_cannot_be_written_is_said_with_its_reason(scene: Scene
     scene.log.mend()
 
 
+async def test_an_engine_of_this_process_whose_clock_contradicts_others_is_said(scene: Scene) -> None:
+    membership = await scene.joined()
+    alarms: list[str | None] = ["this host's clock is 3600 s ahead"]
+    watch = Watch(scene.log, scene.topics, scene.clock, scene.metrics, group=GROUP, alarm=lambda: alarms[-1])
+    with pytest.raises(LogUnavailable, match="3600 s ahead"):
+        await watch.check()
+    alarms.append(None)
+    scene.watch = watch
+    assert await scene.asked() == ""
+    await membership.leave()
+
+
 async def test_a_topic_that_is_not_there_is_said(scene: Scene) -> None:
     other = Watch(scene.log, Topics("other"), scene.clock, Metrics(), group=GROUP)
     with pytest.raises(TopicMismatch, match=r"other\.namespace"):

@@ -13,6 +13,7 @@ from .errors import DefinitionError
 from .event import Event
 from .fields import check_fields, fills
 from .functions import check_function, check_reads
+from .given import check_count
 from .nodes import (
     Ask,
     Child,
@@ -40,8 +41,7 @@ def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> 
     check_name(what, name)
     where = f"{what} {name!r}"
     check_json_model(f"{where}: its state", state)
-    if version < 1:
-        raise DefinitionError(f"{where}: version is {version}; versions count from 1")
+    check_count(f"{where}: version", version, 1)
     return where
 
 

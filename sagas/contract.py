@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from .errors import DefinitionError
+from .given import check_is
 from .schemas import check_json_model
 
 __all__ = ["Contract", "Rejected", "check_name", "is_name"]
@@ -69,7 +70,14 @@ class Rejected:
     Args:
         reason: a sentence for people; kept in the history.
         code: a short word for programs, such as ``card_declined``.
+
+    Raises:
+        DefinitionError: one of the two is no text.
     """
 
     reason: str
     code: str = "rejected"
+
+    def __post_init__(self) -> None:
+        check_is("Rejected.reason", self.reason, str, "give a sentence for people")
+        check_is("Rejected.code", self.code, str, "give a short word for programs")

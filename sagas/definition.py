@@ -12,8 +12,9 @@ from pydantic import BaseModel, JsonValue
 from .contract import Contract
 from .errors import DefinitionError
 from .event import Event
+from .functions import check_function
+from .given import check_count, check_list, check_span
 from .nodes import Step
-from .nodes.base import check_span
 from .tree import Tree
 
 __all__ = ["AnyDefinition", "Definition", "Invariant", "Migration", "StatusName"]
@@ -87,12 +88,17 @@ class Definition(Generic[S]):
         Raises:
             DefinitionError: not an older version, or declared twice.
         """
-        if not 1 <= from_version < self.version:
+        check_count(f"{self!r}: from_version of a migration", from_version, 1)
+        check_list(f"{self!r}: dropped of a migration", dropped, "names of steps")
+        if from_version >= self.version:
             raise DefinitionError(f"{self!r}: migrate from version {from_version}; give an older version, 1 or more")
         if from_version in self.migrations:
             raise DefinitionError(f"{self!r}: there are two migrations from version {from_version}; remove one")
 
         def register(upgrade: Callable[[dict[str, JsonValue]], S]) -> Callable[[dict[str, JsonValue]], S]:
+            check_function(
+                f"{self!r}, its migration from version {from_version}", upgrade, (dict,), self.state, for_="it is a"
+            )
             self.migrations[from_version] = Migration(
                 from_version=from_version, upgrade=upgrade, dropped=frozenset(dropped)
             )
@@ -107,6 +113,7 @@ class Definition(Generic[S]):
         Raises:
             DefinitionError: two of one name.
         """
+        check_function(f"{self!r}, an invariant", check, (self.state, str))
         name = getattr(check, "__name__", "invariant")
         if name in self.invariants:
             raise DefinitionError(f"{self!r}: there are two invariants {name!r}; rename one")

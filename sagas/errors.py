@@ -14,4 +14,6 @@ class SagalineError(Exception):
 
 
 class DefinitionError(SagalineError):
-    """A saga, step or contract is declared wrongly. The author mends it; raised at import, never at run time."""
+    """A saga, step or contract is declared wrongly, or a value of the language is made of the wrong parts. The message
+    tells its author where and what to give; of declarations it is raised at import.
+    """

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from .contract import check_name
-from .errors import DefinitionError
+from .given import check_span
 from .schemas import check_json_model
 
 __all__ = ["Event"]
@@ -38,5 +38,4 @@ class Event(Generic[E]):
     def __post_init__(self) -> None:
         check_name("event", self.name)
         check_json_model(f"event {self.name!r}: its body", self.model)
-        if self.keep <= timedelta(0):
-            raise DefinitionError(f"event {self.name!r}: keep is {self.keep}; give a positive timedelta")
+        check_span(f"event {self.name!r}: keep", self.keep)

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from pydantic import BaseModel
 
 from .errors import DefinitionError
+from .given import check_call
 from .reads import relied_on
 
 __all__ = ["check_function", "check_reads"]
@@ -34,11 +35,20 @@ def check_function(
         gives: None: not a model, not checked.
         for_: what wants the result, such as ``contract 'x' sends``.
     """
-    if any(kind(function) for kind in _NOT_PLAIN):
+    check_call(f"{at}: its function", function)
+    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if any(kind(function) or kind(call) for kind in _NOT_PLAIN):
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some that are written in C do not say what they take
+        return
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise DefinitionError(f"{at}: its function needs {parameter.name!r} by name; give it a default")
     positional = [
         parameter
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in parameters
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and parameter.default is parameter.empty
     ]

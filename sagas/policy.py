@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from .errors import DefinitionError
+from .given import check_count, check_span
 
 __all__ = ["Retry", "to_ms"]
 
@@ -42,14 +43,16 @@ class Retry:
     attempt_timeout: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise DefinitionError(f"Retry.max_attempts is {self.max_attempts}; give 1 (no retry) or more")
-        if not 1.0 <= self.factor < math.inf:
-            raise DefinitionError(f"Retry.factor is {self.factor}; give 1.0 (equal delays) or more")
-        if self.first_delay < timedelta(0) or self.max_delay < self.first_delay:
-            raise DefinitionError("Retry needs 0 <= first_delay <= max_delay; mend the two delays")
-        if self.attempt_timeout is not None and self.attempt_timeout <= timedelta(0):
-            raise DefinitionError("Retry.attempt_timeout must be positive; leave it out to wait for the step's timeout")
+        check_count("Retry.max_attempts", self.max_attempts, 1)
+        number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
+        if not number or not 1.0 <= self.factor < math.inf:
+            raise DefinitionError(f"Retry.factor is {self.factor!r}; give 1.0 (equal delays) or more")
+        check_span("Retry.first_delay", self.first_delay, zero=True)
+        check_span("Retry.max_delay", self.max_delay, zero=True)
+        if self.max_delay < self.first_delay:
+            raise DefinitionError("Retry needs 0 <= first_delay <= max_delay; change one of the two delays")
+        if self.attempt_timeout is not None:
+            check_span("Retry.attempt_timeout", self.attempt_timeout)
 
     def delay_ms(self, failed_attempts: int) -> int:
         """Milliseconds to wait after the given count (1 or more) of failed attempts."""

@@ -19,6 +19,7 @@ from .errors import DefinitionError
 from .event import Event
 from .fields import check_fields
 from .functions import check_function
+from .given import check_is, check_list
 from .nodes import Emit, Step
 from .tree import Tree
 
@@ -67,7 +68,9 @@ class Next(Generic[S]):
         clear: Sequence[str] = (),
     ) -> None:
         self.phase: str | None = phase
-        self.asked: Asked[S] = Asked(state=state, do=do, emit=emit, timers=dict(timers or {}), clear=clear)
+        self.asked: Asked[S] = Asked(
+            state=state, do=do, emit=emit, timers={} if timers is None else timers, clear=clear
+        )
 
     # Static, with a type variable of their own: of a class method pyright takes no type from the arguments.
     @staticmethod
@@ -145,6 +148,7 @@ class ProcessManager(Definition[S]):
     ) -> None:
         super().__init__("process manager", name, state, version, retention)
         self.where = check_header("process manager", name, version, state)
+        check_list(f"{self.where}: steps", steps, "steps")
         for step in steps:
             if not isinstance(step, Step):
                 raise DefinitionError(f"{self.where}: {step!r} among its steps is none; make it with @step(contract)")
@@ -154,7 +158,11 @@ class ProcessManager(Definition[S]):
         self.steps = {step.name: step for step in steps}
         for step in steps:
             sends = f"contract {step.contract.name!r} sends"
-            check_function(f"{self.where}, step {step.name!r}", step.build, (state,), step.contract.command, for_=sends)
+            at = f"{self.where}, step {step.name!r}"
+            check_function(at, step.build, (state,), step.contract.command, for_=sends)
+            if undo := step.compensation:
+                sends = f"contract {undo.contract.name!r} sends"
+                check_function(f"{at}, its undo", undo.build, (state,), undo.contract.command, for_=sends)
             step._close(name)
         self.subscriptions: dict[str, Subscription] = {}
         self.done: dict[str, list[Handler]] = {}
@@ -199,9 +207,9 @@ class ProcessManager(Definition[S]):
         """
 
         def register(function: Callable[[S, E], Next[S]]) -> Callable[[S, E], Next[S]]:
+            before = self._subscribed(event, key)
             at = f"{self.where}, on {event.name!r}"
             check_function(at, function, (self.state, event.model))
-            before = self._subscribed(event, key)
             handlers = [*before.handlers]
             self._add(at, handlers, function, when)
             self._subscribe(before, handlers=tuple(handlers))
@@ -242,7 +250,7 @@ class ProcessManager(Definition[S]):
         return self._registers("timer", self.timers, name, when)
 
     def _own(self, step: Step[S]) -> str:
-        if self.steps.get(step.name) is not step:
+        if not isinstance(step, Step) or self.steps.get(step.name) is not step:
             raise DefinitionError(f"{self.where}: {step!r} is none of its steps; add it to steps=[…]")
         return step.name
 
@@ -258,6 +266,8 @@ class ProcessManager(Definition[S]):
         return register
 
     def _add(self, at: str, handlers: list[Handler], function: Callable[..., Any], when: Phases | None) -> None:
+        if when is not None and not isinstance(when, str):
+            check_list(f"{at}: when", when, "phases")
         phases = None if when is None else frozenset([when] if isinstance(when, str) else when)
         for other in handlers:
             both = phases is None or other.when is None or phases & other.when
@@ -266,6 +276,7 @@ class ProcessManager(Definition[S]):
         handlers.append(Handler(function=function, when=phases))
 
     def _subscribed(self, event: Event[Any], key: Callable[[Any], str]) -> Subscription:
+        check_is(f"{self.where}: what it listens to", event, Event, "give an Event(name, model)")
         found = self.subscriptions.get(event.name)
         if found is not None and found.event != event:
             raise DefinitionError(

@@ -20,9 +20,10 @@ from .definition import Definition
 from .errors import DefinitionError
 from .fields import check_fields
 from .functions import check_function
+from .given import check_count, check_is, check_list, check_span, check_text
 from .models import as_json, read
 from .nodes import Step
-from .nodes.base import check_span, node_name
+from .nodes.base import node_name
 from .nodes.step import (
     STEP_RETRY,
     STEP_TIMEOUT,
@@ -31,7 +32,9 @@ from .nodes.step import (
     StepOptions,
     Trait,
     Undo,
+    check_contract,
     check_options,
+    check_retry,
 )
 from .policy import Retry
 from .takes import arguments, check_revises, resolve_takes
@@ -98,7 +101,9 @@ class Stop(Generic[C, R]):
         Raises:
             DefinitionError: the stop has an undo already or stands in a slip already, or the timeout is not positive.
         """
+        check_contract(f"the undo of stop {self.name!r}", contract)
         check_span(f"undo of stop {self.name!r}: timeout", timeout)
+        check_retry(f"undo of stop {self.name!r}", retry)
         self._check_open()
 
         def register(build: Callable[[Kept[C, R]], U]) -> Callable[[Kept[C, R]], U]:
@@ -164,12 +169,18 @@ def stop(
         DefinitionError: a name that cannot travel, a span that is not positive, an unknown trait, a ``revises`` that is
             no list of names.
     """
+    check_contract("a stop", contract)
     found = node_name("stop", name or contract.name)
     where = f"stop {found!r}"
-    check_options(where, timeout, traits, None)
+    check_is(f"{where}: takes", takes or {}, Mapping, "give takes={'field': 'path.in.the.state'}")
+    for field, path in (takes or {}).items():
+        check_text(f"{where}: takes of {field!r}", path)
+    check_list(f"{where}: traits", traits, "traits")
     if revises is not None:
+        check_text(f"{where}: revises", revises)
         check_revises(where, contract.reply, revises)
     options = StepOptions(into=into, timeout=timeout, retry=retry, traits=frozenset(traits))
+    check_options(where, options)
     return Stop(found, contract, options, dict(takes or {}), revises)
 
 
@@ -204,8 +215,8 @@ class RoutingSlip(Definition[S]):
     ) -> None:
         super().__init__("routing slip", name, state, version, retention)
         self.where = check_header("routing slip", name, version, state)
-        if not 1 <= hops <= HOPS_MAX:
-            raise DefinitionError(f"{self.where}: hops is {hops}; give 1 to {HOPS_MAX}")
+        check_count(f"{self.where}: hops", hops, 1, HOPS_MAX)
+        check_list(f"{self.where}: stops", stops, "stops")
         if not stops:
             raise DefinitionError(f"{self.where}: it has no stops; add one made with stop(contract)")
         for each in stops:
@@ -243,7 +254,9 @@ class RoutingSlip(Definition[S]):
         """
         if self.planned is None:
             return tuple(self.stops)
-        found = tuple(self.planned(state))
+        found = self.planned(state)
+        if not isinstance(found, Sequence):
+            raise TypeError(f"the plan gives a {type(found).__name__}; give a list of stops")
         for each in found:
             if not isinstance(each, Stop) or self.stops.get(each.name) is not each:
                 raise ValueError(f"the plan names {each!r}, which is none of the stops of {self.name!r}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from .checks import check_saga
 from .definition import Definition
+from .given import check_list
 from .nodes import Child, Each, Emit, Node, Pivot, Step, Wait
 
 __all__ = ["AnySaga", "Saga"]
@@ -41,6 +42,7 @@ class Saga(Definition[S]):
         retention: timedelta = timedelta(days=7),
     ) -> None:
         super().__init__("saga", name, state, version, retention)
+        check_list(f"saga {name!r}: flow", flow, "nodes")
         self.flow: tuple[Node[S], ...] = tuple(flow)
         self.tree = check_saga(name, version, state, self.flow)
         nodes = [spot.node for spot in self.tree]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ..sagas import Contract, DefinitionError, Rejected
 from ..sagas.contract import check_name
+from ..sagas.given import check_count, check_span
 from .context import Context
 from .inbox import Inbox
 
@@ -59,12 +60,10 @@ class Worker:
         clock_skew: timedelta = timedelta(minutes=5),
     ) -> None:
         check_name("worker", name)
-        if concurrency < 1:
-            raise DefinitionError(f"worker {name!r}: concurrency is {concurrency}; give 1 or more")
-        if handler_timeout <= timedelta(0) or grace < timedelta(0) or clock_skew < timedelta(0):
-            raise DefinitionError(
-                f"worker {name!r}: handler_timeout must be positive, grace and clock_skew not negative"
-            )
+        check_count(f"worker {name!r}: concurrency", concurrency, 1)
+        check_span(f"worker {name!r}: handler_timeout", handler_timeout)
+        check_span(f"worker {name!r}: grace", grace, zero=True)
+        check_span(f"worker {name!r}: clock_skew", clock_skew, zero=True)
         self.name, self.inbox, self.concurrency = name, inbox, concurrency
         self.handler_timeout, self.grace, self.clock_skew = handler_timeout, grace, clock_skew
         self._handlers: dict[str, Handler] = {}

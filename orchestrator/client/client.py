@@ -255,10 +255,8 @@ class Client:
 
     def _to_subscribers(self, event: Published) -> Published:
         """Names those that we know to listen: the engine may be older."""
-        try:
-            return replace(event, to=self._parts.registry.subscribers(event))
-        except Exception:  # an author's key function: the engine asks it too, and says what is wrong
-            return event
+        found, _ = self._parts.registry.subscribers(event)  # what is wrong with the others the engine says
+        return replace(event, to=found)
 
     async def get(self, instance: str) -> Document:
         """The instance as it stands; at least as new as the last decision this client has asked for.

@@ -32,7 +32,7 @@ from ..messages.entities import (
 )
 from ..messages.helpers import HELPER_FORMAT, Helper
 from ..messages.inputs import Message
-from ..messages.keys import key_wrong
+from ..messages.keys import instance_wrong, key_wrong
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
 from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, sound
@@ -112,6 +112,9 @@ def _check_event(event: Published) -> None:
     if event.instance != mailbox_id(event.event, event.key):
         box = mailbox_id(event.event, event.key)
         raise BadRecord(f"the record's key is {event.instance!r}, its body is for {box!r}")
+    for each in event.to:
+        if (wrong := instance_wrong(each)) is not None:
+            raise BadRecord(f"the event is for {each[:300]!r}, which {wrong}")
 
 
 def encode_event(topic: str, event: Published, partition: int, *, source: str, now_ms: int) -> Outgoing:

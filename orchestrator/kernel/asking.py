@@ -1,4 +1,6 @@
-"""Calling the author's functions. Whatever one raises puts its instance into attention and harms nothing else."""
+"""Calling the author's functions. Whatever one raises or wrongly gives puts its instance into attention, and harms
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TypeVar
 
 from ..messages.document import CauseKind, StepStatus
 from ..messages.texts import trace_of
+from .results import WrongResult
 from .run import Run, said
 
 __all__ = ["NOTHING", "Nothing", "ask", "block"]
@@ -22,17 +25,20 @@ NOTHING = Nothing()
 
 
 def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
-    """What an author's function gives; ``NOTHING`` after it raised.
+    """What an author's function gives; ``NOTHING`` after it raised, or gave what cannot be used (``WrongResult``).
 
     Args:
         run: the decision.
         place: whose function it is.
         what: how messages call it.
-        function: calls it.
+        function: calls it, and checks what it gave.
         undo: it belongs to the undo of the place.
     """
     try:
         return function()
+    except WrongResult as error:
+        block(run, place, CauseKind.CODE, f"{what} gave {error}; deploy the fix, then retry", undo=undo)
+        return NOTHING
     except Exception as error:
         message = f"{what} raised {said(error)}; deploy a mended one, then retry"
         block(run, place, CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars), undo=undo)

@@ -12,6 +12,7 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from .asking import Nothing, ask
 from .places import place_of, rounds_of
+from .results import a_cost, a_truth
 from .run import Run
 from .sending import ask_leg, leg_of
 from .turning import fail
@@ -39,7 +40,7 @@ def begin_choose(run: Run, place: str, node: Choose[Any]) -> None:
 def _chosen(run: Run, node: Choose[Any]) -> str | None:
     model = run.model()
     for case in node.cases:
-        if case.predicate(model):
+        if a_truth(case.predicate(model)):
             return case.label
     return OTHERWISE if node.otherwise else None
 
@@ -48,7 +49,7 @@ def begin_loop(run: Run, place: str, node: Loop[Any]) -> None:
     """Asks whether there is a first round. After an operator's retry it may go as many rounds again."""
     record = run.steps.get(place)
     rounds = int(str((record.memo or {}).get("rounds", 0))) if record else 0
-    goes_on = ask(run, place, f"while of loop {place!r}", lambda: bool(node.predicate(run.model())))
+    goes_on = ask(run, place, f"while of loop {place!r}", lambda: a_truth(node.predicate(run.model())))
     if isinstance(goes_on, Nothing):
         return
     memo: dict[str, JsonValue] = {"rounds": rounds + goes_on, "most": rounds + node.rounds_max}
@@ -57,7 +58,7 @@ def begin_loop(run: Run, place: str, node: Loop[Any]) -> None:
 
 def next_round(run: Run, place: str, node: Loop[Any]) -> None:
     """A round is over: the next begins, or the loop has ended."""
-    goes_on = ask(run, place, f"while of loop {place!r}", lambda: bool(node.predicate(run.model())))
+    goes_on = ask(run, place, f"while of loop {place!r}", lambda: a_truth(node.predicate(run.model())))
     if isinstance(goes_on, Nothing):
         return
     memo = run.memo(place)
@@ -128,4 +129,4 @@ def _answers(run: Run, node: Scatter[Any], there: list[str]) -> JsonValue:
     if best is None:
         return answers
     reply = node.contract.reply
-    return min(answers, key=lambda each: best(read(reply, each)))
+    return min(answers, key=lambda each: a_cost(best(read(reply, each))))

@@ -17,6 +17,8 @@ from ..messages.entities import ChildEnd, ChildEnded, Unwind
 from ..messages.inputs import Start
 from ..messages.values import JsonObject, Parent, instance_id
 from .asking import Nothing, ask
+from .results import WrongResult, a_model
+from .results import parts as parts_of
 from .run import Run, as_json
 from .turning import fail
 
@@ -45,10 +47,8 @@ def begin_child(run: Run, place: str, node: Child[Any]) -> None:
         run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.timeout)
 
 
-def _state_of(child: AnyDefinition, value: BaseModel) -> JsonObject:
-    if not isinstance(value, child.state):
-        raise TypeError(f"it returned a {type(value).__name__}; {child!r} starts with a {child.state.__name__}")
-    return as_json(value, child.state)
+def _state_of(child: AnyDefinition, value: object) -> JsonObject:
+    return as_json(a_model(value, child.state, f"{child!r} starts with"), child.state)
 
 
 def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
@@ -105,15 +105,15 @@ def begin_held_parts(run: Run, place: str, node: Each[Any]) -> None:
 
 
 def _parts(run: Run, place: str, node: Each[Any]) -> Sequence[BaseModel] | Nothing:
-    parts = ask(run, place, f"the parts of each {place!r}", lambda: node.options.of(run.model()))
-    count = (run.steps[place].memo or {}).get("count") if place in run.steps else None
-    if isinstance(parts, Nothing) or count is None or len(parts) == count:
-        return parts
-    return ask(run, place, f"each {place!r}", lambda: _changed(len(parts), count))
+    before = (run.steps[place].memo or {}).get("count") if place in run.steps else None
 
+    def split() -> Sequence[BaseModel]:
+        found = parts_of(node.options.of(run.model()))
+        if before is not None and len(found) != before:
+            raise WrongResult(f"{len(found)} parts and had given {before} when it began; give the same ones each time")
+        return found
 
-def _changed(now: int, before: object) -> Nothing:
-    raise ValueError(f"it has {now} parts now and had {before} when it began; `of` must give the same parts each time")
+    return ask(run, place, f"of, the parts of each {place!r},", split)
 
 
 def _fill(run: Run, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
@@ -241,18 +241,15 @@ def _gather(run: Run, place: str, node: Each[Any], message: ChildEnded) -> bool:
     if gather is None:
         return True
 
-    def gathered() -> BaseModel:
+    def gathered() -> JsonObject:
         part = read(node.part.state, message.state)
-        state: BaseModel = gather(run.model(), part)
-        wanted = run.definition.state
-        if type(state) is not wanted and not isinstance(state, wanted):
-            raise TypeError(f"it returned a {type(state).__name__}, not the {wanted.__name__}")
-        return state
+        state = a_model(gather(run.model(), part), run.definition.state, "the state is")
+        return as_json(state, run.definition.state)
 
     state = ask(run, place, f"gather of each {place!r}", gathered)
     if isinstance(state, Nothing):
         return False
-    run.replace_state(state)
+    run.replace_json(state)
     return True
 
 

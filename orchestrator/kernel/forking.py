@@ -15,6 +15,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Choose, Loop, Node, Parallel, Pivot, Route
 from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, Start
+from ..messages.keys import key_wrong
 from ..messages.outputs import Change
 from ..messages.values import Fork, JsonObject, Origin, instance_id
 from .editing import patch_of, patched, unknown
@@ -27,7 +28,6 @@ __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
 
 _KEPT = ("branch", "version", "lost", "rounds", "most")
 """What the flow behind a node needs of its memory: which way it went."""
-_KEY_CHARS_MAX = 256
 _SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
 
 
@@ -39,8 +39,10 @@ def fork(run: Run, act: Act) -> str | None:
     if (reason := unknown(value, "a fork", ("key", "patch"))) is not None:
         return reason
     key, patch = value.get("key"), patch_of(value)
-    if not isinstance(key, str) or not 1 <= len(key) <= _KEY_CHARS_MAX or not key.isprintable():
+    if not isinstance(key, str):
         return _SHAPE
+    if (wrong := key_wrong(key)) is not None:
+        return f"the key {wrong}"
     if key == run.document.key:
         return f"key {key!r} is its own; choose another"
     if isinstance(patch, str):

@@ -16,13 +16,12 @@ from ..messages.outputs import Tell
 from ..messages.values import JsonObject
 from .asking import Nothing, ask
 from .farewell import KEPT_LOCKS, locks_at, locks_of
+from .results import a_key
 from .run import Run
 from .sending import leg_of, send
 from .turning import fail
 
 __all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "passed_on", "release_all"]
-
-_LOCK_CHARS_MAX = 512
 
 
 def begin_step(run: Run, place: str) -> None:
@@ -54,10 +53,7 @@ def _kept(run: Run, place: str, lock: str) -> JsonObject:
 
 def _name(run: Run, template: str) -> str:
     model = run.model()
-    name = template.format(**{field: getattr(model, field) for field in type(model).model_fields})
-    if not 1 <= len(name) <= _LOCK_CHARS_MAX:
-        raise ValueError(f"a lock's name has 1 to {_LOCK_CHARS_MAX} characters, not {len(name)}")
-    return name
+    return a_key(template.format(**{field: getattr(model, field) for field in type(model).model_fields}))
 
 
 def on_granted(run: Run, message: Granted) -> bool:

@@ -14,18 +14,19 @@ from typing import Any, assert_never
 from pydantic import BaseModel
 
 from ...sagas.models import read_foreign
-from ...sagas.nodes import Emit
 from ...sagas.policy import to_ms
-from ...sagas.process_manager import Asked, Handler, Next, ProcessManager
+from ...sagas.process_manager import Handler, ProcessManager
 from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
 from ..messages.entities import EventCame
 from ..messages.inputs import TimerFired, instance_id
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from ..messages.texts import trace_of
+from .asked import Asked, asked_for
 from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
-from .run import LIVE, Run, as_json, said
+from .results import WrongResult
+from .run import LIVE, Run, said
 from .turning import compensate
 from .walk import emitted
 
@@ -236,28 +237,25 @@ def _take(run: Run, message: EventCame) -> None:
 def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
     """Calls a handler and does what it asks for. False: it raised, and an operator must look."""
     try:
-        found = call()
-        if not isinstance(found, Next):
-            raise TypeError(f"it returned a {type(found).__name__}; a handler returns Next(…)")
-        state = None if found.asked.state is None else as_json(found.asked.state, run.definition.state)
-        if state is None and run.managed.phase is None:
-            raise TypeError("a start returns Next(phase, state): without a state nothing is known")
-        sent = [emitted(run, each) for each in found.asked.emit if isinstance(each, Emit)]
+        asked = asked_for(run, call())
+        sent = [emitted(run, each) for each in asked.emit]
+    except WrongResult as error:
+        run.stop(CauseKind.CODE, f"the handler of {what} gave {error}; deploy the fix, then retry")
+        return False
     except Exception as error:
         message = f"the handler of {what} raised {said(error)}; deploy a mended one, then retry"
         run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
         return False
-    if found.asked.state is not None:
-        run.replace_state(found.asked.state)
+    if asked.state is not None:
+        run.replace_json(asked.state)
     for published in sent:
         run.tell(published)
-    _do(run, found.phase, found.asked)
+    _do(run, asked)
     return True
 
 
-def _do(run: Run, phase: str | None, asked: Asked[Any]) -> None:
-    before = run.managed.phase
-    after = phase if phase is not None else "completed" if asked.ends else "failed"
+def _do(run: Run, asked: Asked) -> None:
+    before, after = run.managed.phase, asked.phase
     run.managed = replace(run.managed, phase=after, ends=asked.ends)
     run.timers.pop(EARLY, None)
     if before != after:

@@ -13,7 +13,9 @@ from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document, Status
 from ..messages.entities import Published, Unwind
 from ..messages.inputs import Message
+from ..messages.texts import said
 from ..messages.values import instance_id
+from .results import WrongResult, a_key
 
 __all__ = ["Registry"]
 
@@ -76,22 +78,24 @@ class Registry:
         """Every table that any deployed definition routes by, and the branches that its rules may name."""
         return self._tables
 
-    def subscribers(self, event: Published) -> tuple[str, ...]:
-        """The instances of process managers that a published event goes to.
-
-        Raises:
-            Exception: the body does not fit the event's model, or the author's key function raised.
+    def subscribers(self, event: Published) -> tuple[tuple[str, ...], str]:
+        """The instances of process managers that a published event goes to, and why some cannot take it: the body does
+        not fit the event's model, or the author's key function raised or gave no key. The others are not harmed.
         """
-        found = []
+        found, wrong = [], []
         for definition in self._newest.values():
             if isinstance(definition, ProcessManager) and event.event in definition.subscriptions:
                 subscription = definition.subscriptions[event.event]
                 model: Any = subscription.event.model
-                key = subscription.key(read_foreign(model, event.body))
-                if not isinstance(key, str) or not key:
-                    raise ValueError(f"the key of {event.event!r} in {definition!r} is {key!r}, not a text")
-                found.append(instance_id(definition.name, key))
-        return tuple(found)
+                try:
+                    key = a_key(subscription.key(read_foreign(model, event.body)))
+                except WrongResult as error:
+                    wrong.append(f"the key of {event.event!r} in {definition!r} gave {error}")
+                except Exception as error:
+                    wrong.append(f"{definition!r}: {said(error)}")
+                else:
+                    found.append(instance_id(definition.name, key))
+        return tuple(found), "; ".join(wrong)
 
 
 def _tables(definitions: Iterable[AnyDefinition]) -> dict[str, tuple[str, ...]]:

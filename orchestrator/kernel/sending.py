@@ -22,6 +22,7 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
 from .asking import Nothing, ask, block
+from .results import a_model
 from .run import Run
 from .slip import hand_on, is_behind, is_slip, kept, took
 
@@ -200,9 +201,5 @@ def _payload(run: Run, leg: Leg) -> bytes | None:
 
 def _build(run: Run, leg: Leg) -> bytes:
     command = leg.build(kept(run, leg.step) if leg.undo and is_slip(run) else run.model())
-    if not isinstance(command, leg.contract.command):
-        raise TypeError(
-            f"it returned a {type(command).__name__}; contract {leg.contract.name!r} sends a "
-            f"{leg.contract.command.__name__}"
-        )
-    return write(command, leg.contract.command)
+    model: type[BaseModel] = leg.contract.command
+    return write(a_model(command, model, f"contract {leg.contract.name!r} sends"), model)

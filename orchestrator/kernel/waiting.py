@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...sagas.models import read_foreign
-from ...sagas.nodes import Ask, Expected, Facts, Route, Sleep, Wait
+from ...sagas.nodes import Ask, Expected, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
 from ..messages.values import JsonObject
 from .asking import Nothing, ask, block
+from .results import a_key, a_span, a_text, names
+from .results import facts as facts_of
 from .run import Run, as_json
 from .turning import fail
 
@@ -40,16 +42,10 @@ def begin_sleep(run: Run, place: str, node: Sleep[Any]) -> None:
     if isinstance(duration, timedelta):
         span = duration
     else:
-        span = ask(run, place, f"sleep {place!r}", lambda: _span(duration(run.model())))
+        span = ask(run, place, f"sleep {place!r}", lambda: a_span(duration(run.model())))
     if isinstance(span, timedelta):
         run.mark(place, StepStatus.OPEN)
         run.timers[f"{place}:due"] = run.now_ms + to_ms(span)
-
-
-def _span(span: object) -> timedelta:
-    if not isinstance(span, timedelta) or span < timedelta(0):
-        raise ValueError(f"a sleep lasts a timedelta of zero or more, not {span!r}")
-    return span
 
 
 def on_slept(run: Run, place: str) -> None:
@@ -59,7 +55,7 @@ def on_slept(run: Run, place: str) -> None:
 
 def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     """Tells every mailbox that we wait."""
-    keys = ask(run, place, f"a key of wait {place!r}", lambda: [_key(run, each.key) for each in node.expected])
+    keys = ask(run, place, f"a key of wait {place!r}", lambda: [a_key(each.key(run.model())) for each in node.expected])
     if isinstance(keys, Nothing):
         return
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
@@ -67,13 +63,6 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
         run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index))
-
-
-def _key(run: Run, key: Any) -> str:
-    found = key(run.model())
-    if not isinstance(found, str) or not found:
-        raise ValueError(f"a key is a text of one character or more, not {found!r}")
-    return found
 
 
 def on_event(run: Run, message: EventCame) -> bool:
@@ -147,15 +136,12 @@ def on_denied(run: Run, message: Denied) -> bool:
 def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
     """Puts the question on record, where those who may answer find it."""
     options = node.options
-
-    def asked() -> tuple[str, list[str]]:
-        model = run.model()
-        return str(options.question(model)), [str(name) for name in options.who(model)]
-
-    found = ask(run, place, f"ask {place!r}", asked)
-    if isinstance(found, Nothing):
+    question = ask(run, place, f"the question of ask {place!r}", lambda: a_text(options.question(run.model())))
+    if isinstance(question, Nothing):
         return
-    question, who = found
+    who = ask(run, place, f"who of ask {place!r}", lambda: names(options.who(run.model())))
+    if isinstance(who, Nothing):
+        return
     due_ms = run.now_ms + to_ms(options.due)
     memo: JsonObject = {"question": run.shortened(question), "who": list(who), "form": options.form.__name__}
     run.mark(place, StepStatus.OPEN, memo=memo | {"asked_ms": run.now_ms, "due_ms": due_ms, "claimed_by": None})
@@ -191,15 +177,11 @@ def on_deadline(run: Run, place: str) -> None:
 
 def begin_route(run: Run, place: str, node: Route[Any]) -> None:
     """Asks the table."""
-    facts = ask(run, place, f"the facts of route {place!r}", lambda: _facts(node.by(run.model())))
+    facts = ask(run, place, f"the facts of route {place!r}", lambda: facts_of(node.by(run.model())))
     if isinstance(facts, Nothing):
         return
     run.mark(place, StepStatus.OPEN, memo={"facts": facts})
     run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=run.label(place), facts=facts))
-
-
-def _facts(facts: Facts) -> JsonObject:
-    return dict(facts)
 
 
 def on_routed(run: Run, message: Routed) -> bool:

@@ -35,6 +35,7 @@ from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, 
 from .children import begin_child, begin_each
 from .locking import begin_step
 from .places import place_of, rounds_of
+from .results import a_key, a_model
 from .run import LIVE, Run, as_json
 from .turning import lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
@@ -190,13 +191,8 @@ def _emit(run: Run, place: str, node: Emit[Any]) -> None:
 def emitted(run: Run, node: Emit[Any]) -> Published:
     """The event of an emit. Raises whatever the author's functions raise, or what they give deserves."""
     model = run.model()
-    body, key = node.build(model), node.key(model)
-    if not isinstance(body, node.event.model):
-        raise TypeError(
-            f"it returned a {type(body).__name__}; event {node.event.name!r} is a {node.event.model.__name__}"
-        )
-    if not isinstance(key, str) or not key:
-        raise ValueError(f"a key is a text of one character or more, not {key!r}")
+    body = a_model(node.build(model), node.event.model, f"event {node.event.name!r} is")
+    key = a_key(node.key(model))
     return Published(
         id="",
         instance=mailbox_id(node.event.name, key),

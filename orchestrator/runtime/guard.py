@@ -98,15 +98,14 @@ class Guard:
         message, unfit = came.arrival.message, ""
         subscribers: tuple[str, ...] = ()
         if isinstance(message, Published):
-            subscribers = message.to  # whom its sender knows to listen: we may be older
-            try:
-                subscribers = tuple(dict.fromkeys((*self._setup.registry.subscribers(message), *message.to)))
-            except Exception as error:  # the author's model or key function: the others still get the event
-                unfit = f"no process manager can take it: {said(error)}"
+            found, unfit = self._setup.registry.subscribers(message)
+            subscribers = tuple(dict.fromkeys((*found, *message.to)))  # its sender may be newer, and know of others
         branches = self._setup.registry.tables.get(table_name(message.instance), ())
         answer = decide_helper(helper, came.arrival, self._setup.limits, subscribers, branches)
         if unfit:
-            answer = replace(answer, actions=(*answer.actions, DeadLetter(reason=unfit)))
+            answer = replace(
+                answer, actions=(*answer.actions, DeadLetter(reason=f"not every process manager can take it: {unfit}"))
+            )
         return self._writer.answer(answer, helper, came)
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:

@@ -186,10 +186,8 @@ class Writer:
 
     def _to_subscribers(self, event: Published) -> Published:
         """Names those that we know to listen: the owner of the event's mailbox may be older."""
-        try:
-            return replace(event, to=self._setup.registry.subscribers(event))
-        except Exception:  # an author's key function: the mailbox's owner asks it too, and says what is wrong
-            return event
+        found, _ = self._setup.registry.subscribers(event)  # what is wrong with the others its mailbox says
+        return replace(event, to=found)
 
     def _fitting(self, out: Outgoing) -> Outgoing:
         size, most = size_bytes(out.key, out.value, out.headers), self._setup.max_value_bytes

@@ -350,7 +350,8 @@ class Scene:
             after: Document | Helper | None
             if is_helper(current.instance):
                 helper = None if isinstance(entity, Document) else entity
-                subscribers = self.registry.subscribers(current) if isinstance(current, Published) else ()
+                subscribers, wrong = self.registry.subscribers(current) if isinstance(current, Published) else ((), "")
+                assert not wrong, wrong
                 branches = self.registry.tables.get(table_name(current.instance), ())
                 answer = decide_helper(helper, arrival, subscribers=subscribers, branches=branches)
                 after, actions = answer.entity, answer.actions

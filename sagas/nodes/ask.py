@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from ..errors import DefinitionError
+from ..given import check_call, check_is, check_list, check_span, check_text
 from ..schemas import check_json_model
-from .base import Node, S_contra, check_span, node_name
+from .base import Node, S_contra, node_name
 
 __all__ = ["Ask", "AskOptions", "Escalation", "ask"]
 
@@ -87,13 +88,20 @@ def ask(
         DefinitionError: a form that is not JSON, spans that are not positive, an escalation past the due date.
     """
     check_json_model(f"ask {name!r}: its form", form)
+    check_call(f"ask {name!r}: question", question)
+    check_call(f"ask {name!r}: who", who)
+    check_text(f"ask {name!r}: into", into)
     check_span(f"ask {name!r}: due", due)
     if escalation is not None:
+        check_is(f"ask {name!r}: escalation", escalation, Escalation, "give an Escalation(after=…, to=[…])")
         check_span(f"ask {name!r}: escalation.after", escalation.after)
         if escalation.after >= due:
             raise DefinitionError(
                 f"ask {name!r} escalates after {escalation.after}, it is due after {due}; escalate earlier"
             )
+        check_list(f"ask {name!r}: escalation.to", escalation.to, "names")
+        for each in escalation.to:
+            check_text(f"a name in escalation.to of ask {name!r}", each)
         if not escalation.to:
             raise DefinitionError(f"ask {name!r} escalates to nobody; name somebody in Escalation.to")
     options = AskOptions(form=form, question=question, who=who, into=into, due=due, escalation=escalation)

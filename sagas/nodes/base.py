@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from ..contract import check_name
 from ..errors import DefinitionError
+from ..given import check_call, check_list, check_text
 
-__all__ = ["Branch", "Node", "Nodes", "check_span", "name_of", "node_name", "nodes_of"]
+__all__ = ["Branch", "Node", "Nodes", "check_into", "check_saga", "name_of", "node_name", "nodes_of"]
 
 S = TypeVar("S", bound=BaseModel)
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
@@ -66,6 +66,8 @@ def nodes_of(where: str, nodes: Node[S] | Sequence[Node[S]]) -> tuple[Node[S], .
     Raises:
         DefinitionError: it is empty, or something in it is not a node.
     """
+    if not isinstance(nodes, Node):
+        check_list(where, nodes, "nodes")
     found = (nodes,) if isinstance(nodes, Node) else tuple(nodes)
     if not found:
         raise DefinitionError(f"{where} is empty; put a node into it")
@@ -94,13 +96,20 @@ def name_of(kind: str, function: object, name: str | None) -> str:
     Raises:
         DefinitionError: there is none, or it cannot be one.
     """
+    check_call(f"what the {kind} decorates", function)
     found = name if name is not None else getattr(function, "__name__", "")
     if found == "<lambda>":
         raise DefinitionError(f"a lambda has no name of its own; give the {kind} one: {kind}(…, name='…')")
     return node_name(kind, found)
 
 
-def check_span(what: str, span: timedelta) -> None:
-    """Raises DefinitionError unless the span is positive. ``what`` ends in the option's name."""
-    if not isinstance(span, timedelta) or span <= timedelta(0):
-        raise DefinitionError(f"{what} is {span}; give a positive timedelta")
+def check_into(where: str, into: object) -> None:
+    """Raises DefinitionError unless it can be the name of a field, or None."""
+    if into is not None:
+        check_text(f"{where}: into", into)
+
+
+def check_saga(what: str, child: object) -> None:
+    """Raises DefinitionError unless it is a saga, which alone can be run, and undone, as a unit."""
+    if not hasattr(child, "has_pivot"):  # the class itself is made of nodes
+        raise DefinitionError(f"{what} is {child!r}; give a Saga")

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from ..errors import DefinitionError
+from ..given import check_call, check_is, check_text
 from .base import Branch, Node, S_contra, node_name, nodes_of
 
 __all__ = ["OTHERWISE", "Choose", "When", "choose", "when"]
@@ -38,7 +39,10 @@ def when(predicate: Callable[[S], bool], *nodes: Node[S], name: str | None = Non
     Raises:
         DefinitionError: no node.
     """
+    check_call("the predicate of a case of a choose", predicate)
     found = nodes_of("a case of a choose", nodes)
+    if name is not None:
+        check_text("the name of a case of a choose", name)
     return When(label=name or found[0].name, predicate=predicate, nodes=found)
 
 
@@ -75,6 +79,8 @@ def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name:
     """
     if not cases:
         raise DefinitionError("a choose has no case; give it when(predicate, node)")
+    for case in cases:
+        check_is("a case of a choose", case, When, "make it with when(predicate, node)")
     labels = [case.label for case in cases]
     for label in labels:
         if labels.count(label) > 1 or label == OTHERWISE:

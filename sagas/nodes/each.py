@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import DefinitionError
-from .base import Node, S_contra, node_name
+from ..given import check_call, check_count
+from .base import Node, S_contra, check_saga, node_name
 
 if TYPE_CHECKING:
     from ..saga import Saga
@@ -81,9 +81,11 @@ def each(
     Raises:
         DefinitionError: a number out of its range, a name that cannot travel.
     """
+    check_saga("the part of an each", part)
     found = node_name("each", name or part.name)
-    if not 1 <= concurrency <= 1_000:
-        raise DefinitionError(f"each {found!r} has concurrency={concurrency}; give 1 to 1,000")
-    if tolerate < 0:
-        raise DefinitionError(f"each {found!r} has tolerate={tolerate}; give 0 or more")
+    check_call(f"each {found!r}: of", of)
+    if gather is not None:
+        check_call(f"each {found!r}: gather", gather)
+    check_count(f"each {found!r}: concurrency", concurrency, 1, 1_000)
+    check_count(f"each {found!r}: tolerate", tolerate, 0)
     return Each(found, part, EachOptions(of=of, gather=gather, concurrency=concurrency, tolerate=tolerate))

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from ..event import Event
+from ..given import check_call, check_is
 from .base import Node, S_contra, node_name
 
 __all__ = ["Emit", "emit"]
@@ -44,4 +45,7 @@ def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], n
         key: a pure function of the state that gives the key it is published under.
         name: its identity; by default ``emit-`` and the event's name.
     """
+    check_is("what an emit publishes", event, Event, "give an Event(name, model)")
+    check_call(f"emit of {event.name!r}: build", build)
+    check_call(f"emit of {event.name!r}: key", key)
     return Emit(node_name("emit", name or f"emit-{event.name}"), event, build, key)

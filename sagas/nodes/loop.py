@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ..errors import DefinitionError
+from ..given import check_call, check_count
 from .base import Branch, Node, S_contra, node_name, nodes_of
 
 __all__ = ["Loop", "loop"]
@@ -52,6 +52,6 @@ def loop(*nodes: Node[S], while_: Callable[[S], bool], rounds_max: int = 100, na
         DefinitionError: no node, or a bound below 1.
     """
     found = nodes_of("a loop", nodes)
-    if rounds_max < 1:
-        raise DefinitionError(f"a loop has rounds_max={rounds_max}; give 1 or more")
+    check_call("while_ of a loop", while_)
+    check_count("rounds_max of a loop", rounds_max, 1)
     return Loop(node_name("loop", name or f"loop-{found[0].name}"), found, while_, rounds_max)

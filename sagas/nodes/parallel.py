@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from ..errors import DefinitionError
+from ..given import check_choice
 from .base import Branch, Node, S_contra, node_name, nodes_of
 
 __all__ = ["Need", "Parallel", "ParallelOptions", "Rest", "parallel"]
@@ -74,10 +75,12 @@ def parallel(
     if len(found) < 2:
         raise DefinitionError(f"a parallel has {len(found)} branches; give it two or more, or drop it")
     count = {"all": len(found), "any": 1}.get(need, need) if isinstance(need, str) else need
-    if not isinstance(count, int) or not 1 <= count <= len(found):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(found):
         raise DefinitionError(
             f"a parallel of {len(found)} branches needs {need!r}; give 'all', 'any' or 1 to {len(found)}"
         )
+    check_choice("rest of a parallel", rest, ("undo", "finish"))
+    check_choice("undo of a parallel", undo, ("reverse", "parallel"))
     labelled = tuple(Branch(label=nodes[0].name, nodes=nodes) for nodes in found)
     options = ParallelOptions(need=count, rest=rest, undo=undo)
     return Parallel(node_name("parallel", name or f"parallel-{found[0][0].name}"), labelled, options)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from ..contract import check_name
 from ..errors import DefinitionError
+from ..given import check_call, check_is, check_text
 from .base import Branch, Node, S_contra, node_name, nodes_of
 
 __all__ = ["Facts", "Route", "route"]
@@ -77,6 +78,10 @@ def route(
         DefinitionError: no branch, or an ``otherwise`` that is none of them.
     """
     check_name("table", table)
+    check_call(f"route by table {table!r}: by", by)
+    check_is(f"route by table {table!r}: to", to, Mapping, "give to={'name': node}")
+    if otherwise is not None:
+        check_text(f"route by table {table!r}: otherwise", otherwise)
     if not to:
         raise DefinitionError(f"route by table {table!r} has no branch; give it to={{'name': node}}")
     if otherwise is not None and otherwise not in to:

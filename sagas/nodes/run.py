@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from .base import Node, S_contra, check_span, node_name
+from ..given import check_call, check_span
+from .base import Node, S_contra, check_into, check_saga, node_name
 
 if TYPE_CHECKING:
     from ..saga import Saga
@@ -75,7 +76,10 @@ def run(
     Raises:
         DefinitionError: a timeout that is not positive, a name that cannot travel.
     """
+    check_saga("the child of a run", child)
+    check_call("the input of a run", input)
     found = node_name("run", name or child.name)
+    check_into(f"run {found!r}", into)
     if timeout is not None:
         check_span(f"run {found!r}: timeout", timeout)
     return Child(found, child, input, into, timeout)

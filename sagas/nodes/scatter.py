@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from ..contract import Contract, check_name
 from ..errors import DefinitionError
+from ..given import check_call, check_count, check_list, check_span, check_text
 from ..policy import Retry
-from .base import Branch, Node, S_contra, check_span, name_of
-from .step import Step, StepOptions
+from .base import Branch, Node, S_contra, name_of
+from .step import Step, StepOptions, check_contract
 
 __all__ = ["Scatter", "ScatterOptions", "scatter"]
 
@@ -111,14 +112,20 @@ def scatter(
     Raises:
         DefinitionError: numbers out of range, queues that are not unique, a deadline that is not positive.
     """
+    check_contract("a scatter", contract)
     where = f"scatter of contract {contract.name!r}"
     check_span(f"{where}: deadline", deadline)
-    if len(queues) < 2 or len(set(queues)) < len(queues):
-        raise DefinitionError(f"{where} goes to {list(queues)}; give two or more queues, each once")
+    check_text(f"{where}: into", into)
+    check_list(f"{where}: queues", queues, "names of queues")
+    check_count(f"{where}: at_least", at_least, 1)
+    if best is not None:
+        check_call(f"{where}: best", best)
     for queue in queues:
         check_name(f"queue of {where}", queue)
+    if len(queues) < 2 or len(set(queues)) < len(queues):
+        raise DefinitionError(f"{where} goes to {list(queues)}; give two or more queues, each once")
     count = {"all": len(queues), "first": 1}.get(need, need) if isinstance(need, str) else need
-    if not isinstance(count, int) or not 1 <= at_least <= count <= len(queues):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= at_least <= count <= len(queues):
         most = len(queues)
         raise DefinitionError(
             f"{where} needs {need!r} of {most} and at least {at_least}; give 1 <= at_least <= need <= {most}"

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from .base import Node, S_contra, check_span, node_name
+from ..given import check_span
+from .base import Node, S_contra, node_name
 
 __all__ = ["Sleep", "sleep"]
 
@@ -40,6 +41,6 @@ def sleep(name: str, duration: timedelta | Callable[[S], timedelta]) -> Node[S]:
     Raises:
         DefinitionError: a span that is not positive, a name that cannot travel.
     """
-    if isinstance(duration, timedelta):
+    if not callable(duration):
         check_span(f"sleep {name!r}: duration", duration)
     return Sleep(node_name("sleep", name), duration)

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from ..contract import Contract
 from ..errors import DefinitionError
+from ..given import check_is, check_list, check_span, check_text
 from ..policy import Retry
-from .base import Node, check_span, name_of
+from .base import Node, check_into, name_of
 
-__all__ = ["Step", "StepOptions", "Trait", "Undo", "check_options", "step"]
+__all__ = ["Step", "StepOptions", "Trait", "Undo", "check_contract", "check_options", "check_retry", "step"]
 
 S = TypeVar("S", bound=BaseModel)
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
@@ -85,7 +86,9 @@ class Step(Node[S_contra]):
             DefinitionError: the step has an undo already or stands in a saga already, or the timeout is not positive.
         """
         self._check_open()
+        check_contract(f"the undo of step {self.name!r}", contract)
         check_span(f"undo of step {self.name!r}: timeout", timeout)
+        check_retry(f"undo of step {self.name!r}", retry)
         return UndoDecorator(self, contract, timeout, retry)
 
     def _register(self, undo: Undo[Any]) -> None:
@@ -139,12 +142,26 @@ class StepDecorator(Generic[C, R]):
         return Step[S](name_of("step", build, self._name), build, self._options, self._contract)
 
 
-def check_options(where: str, timeout: timedelta, traits: Collection[Trait], expected_within: timedelta | None) -> None:
-    """Raises DefinitionError for a span that is not positive and for an unknown trait."""
-    check_span(f"{where}: timeout", timeout)
-    if expected_within is not None:
-        check_span(f"{where}: expected_within", expected_within)
-    for trait in traits:
+def check_retry(where: str, retry: object) -> None:
+    """Raises DefinitionError unless it is a retry policy."""
+    check_is(f"{where}: retry", retry, Retry, "give a Retry(max_attempts=…)")
+
+
+def check_contract(where: str, contract: object) -> None:
+    """Raises DefinitionError unless it is a contract."""
+    check_is(f"contract of {where}", contract, Contract, "give a Contract(name, command, reply, queue=…)")
+
+
+def check_options(where: str, options: StepOptions) -> None:
+    """Raises DefinitionError for a value of the wrong kind, a span that is not positive and an unknown trait."""
+    check_span(f"{where}: timeout", options.timeout)
+    check_retry(where, options.retry)
+    check_into(where, options.into)
+    if options.locks is not None:
+        check_text(f"{where}: locks", options.locks)
+    if options.expected_within is not None:
+        check_span(f"{where}: expected_within", options.expected_within)
+    for trait in options.traits:
         if trait not in get_args(Trait):
             raise DefinitionError(f"{where}: there is no trait {trait!r}; there are {', '.join(get_args(Trait))}")
 
@@ -190,7 +207,9 @@ def step(
     Raises:
         DefinitionError: names that cannot travel, a span that is not positive, an unknown trait.
     """
-    check_options(f"step of contract {contract.name!r}", timeout, traits, expected_within)
+    check_contract("a step", contract)
+    where = f"step of contract {contract.name!r}"
+    check_list(f"{where}: traits", traits, "traits")
     options = StepOptions(
         into=into,
         timeout=timeout,
@@ -199,4 +218,5 @@ def step(
         traits=frozenset(traits),
         expected_within=expected_within,
     )
+    check_options(where, options)
     return StepDecorator(contract, options, name)

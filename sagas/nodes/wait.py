@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from ..errors import DefinitionError
 from ..event import Event
-from .base import Node, S_contra, check_span, node_name
+from ..given import check_call, check_choice, check_is, check_span
+from .base import Node, S_contra, check_into, node_name
 
 __all__ = ["Expected", "Wait", "WaitOptions", "expect", "wait"]
 
@@ -36,6 +37,9 @@ def expect(event: Event[E], *, key: Callable[[S], str], into: str | None = None)
         key: a pure function of the state: the key it is published under.
         into: the field of the state that takes its body; None: that it came is enough.
     """
+    check_is("what a wait expects", event, Event, "give an Event(name, model)")
+    check_call(f"the key of expected {event.name!r}", key)
+    check_into(f"expected {event.name!r}", into)
     return Expected(event=event, key=key, into=into)
 
 
@@ -103,6 +107,10 @@ def wait(
     """
     if not expected:
         raise DefinitionError("a wait waits for nothing; give it expect(event, key=…)")
+    for each in expected:
+        check_is("what a wait waits for", each, Expected, "make it with expect(event, key=…)")
     found = node_name("wait", name or f"wait-{expected[0].event.name}")
     check_span(f"wait {found!r}: timeout", timeout)
+    check_choice(f"wait {found!r}: need", need, ("all", "any"))
+    check_choice(f"wait {found!r}: on_timeout", on_timeout, ("fail", "go_on"))
     return Wait(found, expected, WaitOptions(need=need, timeout=timeout, on_timeout=on_timeout))

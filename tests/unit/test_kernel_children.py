@@ -279,8 +279,7 @@ def test_an_input_of_another_kind_stops_the_instance() -> None:
     scene = Scene.start(flow_of(node))
     assert scene.attention is not None
     assert scene.attention.message == (
-        f"the input of run 'sub' raised TypeError: it returned a Did; {child()!r} starts with a Talk; "
-        "deploy a mended one, then retry"
+        f"the input of run 'sub' gave a Did; {child()!r} starts with a Talk; deploy the fix, then retry"
     )
     mended: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
     assert redeployed(scene, flow_of(mended)).retry().step("sub") is StepStatus.SENT

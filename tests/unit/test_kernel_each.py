@@ -214,8 +214,8 @@ def test_other_parts_than_at_the_beginning_stop_the_instance() -> None:
     stuck = scene.ok("work", of=at(0))
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "each 'sub' raised ValueError: it has 4 parts now and had 3 when it began; "
-        "`of` must give the same parts each time; deploy a mended one, then retry"
+        "of, the parts of each 'sub', gave 4 parts and had given 3 when it began; "
+        "give the same ones each time; deploy the fix, then retry"
     )
     counts.append(3)
     again = stuck.retry()
@@ -239,7 +239,7 @@ def test_a_gathering_that_raises_keeps_the_end_of_its_part_for_a_retry() -> None
     stuck = scene.ok("work", of=at(1))
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "gather of each 'sub' raised TypeError: it returned a Did, not the Basket; deploy a mended one, then retry"
+        "gather of each 'sub' gave a Did; the state is a Basket; deploy the fix, then retry"
     )
     assert stuck.step("sub") is StepStatus.BLOCKED
     meanwhile = stuck.ok("work", of=at(2))
@@ -261,7 +261,7 @@ def test_a_cancel_is_said_to_every_part_under_way() -> None:
 def test_parts_of_another_kind_stop_the_instance() -> None:
     scene = Scene.start(parts(broken=lambda s: [Part(), Did()]), {})
     assert scene.attention is not None
-    assert scene.attention.message.startswith("a part of each 'sub' raised TypeError: it returned a Did; ")
+    assert scene.attention.message.startswith("a part of each 'sub' gave a Did; ")
 
 
 def test_parts_of_another_attempt_are_the_ones_that_are_cancelled() -> None:

@@ -295,7 +295,7 @@ def test_a_function_that_returns_another_command_asks_for_attention() -> None:
     run = Play(erased(Saga("demo", Notes, flow=[a])))
     run.start()
     assert run.document.attention is not None
-    assert "TypeError: it returned a Did; contract 'do-a' sends a Do" in run.document.attention.message
+    assert "gave a Did; contract 'do-a' sends a Do" in run.document.attention.message
 
 
 def test_a_command_over_the_limit_asks_for_attention() -> None:

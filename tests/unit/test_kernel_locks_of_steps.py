@@ -243,13 +243,13 @@ def test_a_name_that_cannot_be_made_stops_the_instance(template: str, said: str)
 
 
 def test_a_lock_has_a_name_of_a_length_that_can_be_kept() -> None:
-    """One character to 512."""
-    for n, fits in ((512, True), (513, False), (1, True)):
+    """As every key: 1 to 256 characters."""
+    for n, fits in ((256, True), (257, False), (1, True)):
         scene = Scene.start(flow_of(leg("a", locks="{n:0>" + str(n) + "}")))
         assert (scene.status is Status.RUNNING) == fits
-    too_long = Scene.start(flow_of(leg("a", locks="{n:0>513}")))
+    too_long = Scene.start(flow_of(leg("a", locks="{n:0>257}")))
     assert too_long.attention is not None
-    assert "ValueError: a lock's name has 1 to 512 characters, not 513; " in too_long.attention.message
+    assert "gave a key that has 257 characters; give 1 to 256; " in too_long.attention.message
 
 
 def test_a_probe_is_passed_on_to_every_lock_that_is_waited_for() -> None:

@@ -160,17 +160,16 @@ def test_a_wait_that_begins_anew_gets_again_what_it_had() -> None:
     assert (mended.state.paid, mended.step("b")) == (Paid(amount=7), StepStatus.SENT)
 
 
-@pytest.mark.parametrize("key", ["", 7])
-def test_a_key_that_is_no_text_stops_the_instance(key: Any) -> None:
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("", "a key that has 0 characters; give 1 to 256"), (7, "7; a key is a text of 1 to 256 characters")],
+)
+def test_a_key_that_is_no_text_stops_the_instance(key: Any, said: str) -> None:
     node: Node[Talk] = wait(expect(paid, key=lambda s: key), timeout=HOUR, name="wait")
     scene = Scene.start(flow_of(node))
     assert scene.attention is not None
-    assert scene.attention.message == (
-        f"a key of wait 'wait' raised ValueError: a key is a text of one character or more, not {key!r}; "
-        "deploy a mended one, then retry"
-    )
+    assert scene.attention.message == f"a key of wait 'wait' gave {said}; deploy the fix, then retry"
     assert scene.attention.kind is CauseKind.CODE
-    assert "ValueError" in scene.attention.detail
     assert scene.step("wait") is StepStatus.BLOCKED
 
 
@@ -189,10 +188,9 @@ def test_a_sleep_ends_when_its_time_is_over() -> None:
 def test_a_sleep_of_no_span_stops_the_instance(span: Any) -> None:
     scene = Scene.start(flow_of(sleep("doze", lambda s: span)))
     assert scene.attention is not None
-    assert scene.attention.message == (
-        f"sleep 'doze' raised ValueError: a sleep lasts a timedelta of zero or more, not {span!r}; "
-        "deploy a mended one, then retry"
-    )
+    shown = "5" if span == 5 else "-1 day, 23:59:59"
+    message = f"sleep 'doze' gave {shown}; give a timedelta of zero or more; deploy the fix, then retry"
+    assert scene.attention.message == message
 
 
 def question(who: Sequence[str] = ("ann", "ben"), *, escalates: bool = True) -> Node[Talk]:
@@ -321,7 +319,7 @@ def test_facts_or_people_that_cannot_be_told_stop_the_instance() -> None:
     nobody = ask("approve", Did, question=lambda s: "?", who=lambda s: [str(1 // s.n)], into="did", due=HOUR)
     asked = Scene.start(flow_of(nobody))
     assert asked.attention is not None
-    assert asked.attention.message.startswith("ask 'approve' raised ZeroDivisionError: ")
+    assert asked.attention.message.startswith("who of ask 'approve' raised ZeroDivisionError: ")
 
 
 def test_a_cancel_ends_every_wait_without_an_undo() -> None:

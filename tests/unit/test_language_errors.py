@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "written (exclude); keep it, or make it a private attribute",
     ),
     "saga name": (lambda: Saga("Demo", Notes, flow=[make()]), f"saga 'Demo': {NAME}"),
-    "version": (lambda: declare(make(), version=0), "saga 'demo': version is 0; versions count from 1"),
+    "version": (lambda: declare(make(), version=0), "saga 'demo': version is 0; give a whole number, 1 or more"),
     "retention": (
         lambda: declare(make(), retention=timedelta(0)),
         "saga 'demo': retention is 0:00:00; give a positive timedelta",
@@ -304,7 +304,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "saga 'demo', step 'a', its undo: it reads 'a', which only step 'a' fills and which may still be unknown "
         "then; use what is known from the start, or test `is not None` first",
     ),
-    "no attempts": (lambda: Retry(max_attempts=0), "Retry.max_attempts is 0; give 1 (no retry) or more"),
+    "no attempts": (lambda: Retry(max_attempts=0), "Retry.max_attempts is 0; give a whole number, 1 or more"),
     "shrinking delays": (lambda: Retry(factor=0.5), "Retry.factor is 0.5; give 1.0 (equal delays) or more"),
     "delays without end": (
         lambda: Retry(factor=float("inf")),
@@ -312,11 +312,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "delays out of order": (
         lambda: Retry(first_delay=timedelta(minutes=2)),
-        "Retry needs 0 <= first_delay <= max_delay; mend the two delays",
+        "Retry needs 0 <= first_delay <= max_delay; change one of the two delays",
     ),
     "attempt timeout": (
         lambda: Retry(attempt_timeout=timedelta(0)),
-        "Retry.attempt_timeout must be positive; leave it out to wait for the step's timeout",
+        "Retry.attempt_timeout is 0:00:00; give a positive timedelta",
     ),
 }
 

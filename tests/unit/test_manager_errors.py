@@ -110,7 +110,10 @@ def _undo_in_a_manager_too_late() -> None:
 MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     # process managers
     "manager name": (lambda: ProcessManager("PM", Notes), f"process manager 'PM': {NAME}"),
-    "manager version": (lambda: manager(version=0), "process manager 'pm': version is 0; versions count from 1"),
+    "manager version": (
+        lambda: manager(version=0),
+        "process manager 'pm': version is 0; give a whole number, 1 or more",
+    ),
     "a step that is none": (
         lambda: manager(steps=[7]),
         "process manager 'pm': 7 among its steps is none; make it with @step(contract)",

@@ -191,15 +191,15 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     # each
     "no concurrency": (
         lambda: each(child, of=parts_of, concurrency=0),
-        "each 'child' has concurrency=0; give 1 to 1,000",
+        "each 'child': concurrency is 0; give a whole number, 1 to 1,000",
     ),
     "too much concurrency": (
         lambda: each(child, of=parts_of, concurrency=1_001),
-        "each 'child' has concurrency=1001; give 1 to 1,000",
+        "each 'child': concurrency is 1001; give a whole number, 1 to 1,000",
     ),
     "negative tolerance": (
         lambda: each(child, of=parts_of, tolerate=-1),
-        "each 'child' has tolerate=-1; give 0 or more",
+        "each 'child': tolerate is -1; give a whole number, 0 or more",
     ),
     "gather of one argument": (
         lambda: saga(each(child, of=parts_of, gather=cast("Any", lambda s: s))),
@@ -340,7 +340,7 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "an empty loop": (lambda: loop(while_=lambda s: True), "a loop is empty; put a node into it"),
     "no rounds": (
         lambda: loop(leg("a"), while_=lambda s: True, rounds_max=0),
-        "a loop has rounds_max=0; give 1 or more",
+        "rounds_max of a loop is 0; give a whole number, 1 or more",
     ),
 }
 

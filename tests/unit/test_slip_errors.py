@@ -81,8 +81,11 @@ def _undo_of_nothing() -> None:
 
 SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "no stops": (slip, "routing slip 'parcel': it has no stops; add one made with stop(contract)"),
-    "no hop": (lambda: slip(stop(weigh), hops=0), "routing slip 'parcel': hops is 0; give 1 to 50"),
-    "too many hops": (lambda: slip(stop(weigh), hops=51), "routing slip 'parcel': hops is 51; give 1 to 50"),
+    "no hop": (lambda: slip(stop(weigh), hops=0), "routing slip 'parcel': hops is 0; give a whole number, 1 to 50"),
+    "too many hops": (
+        lambda: slip(stop(weigh), hops=51),
+        "routing slip 'parcel': hops is 51; give a whole number, 1 to 50",
+    ),
     "a step": (
         lambda: slip(make()),
         "routing slip 'parcel': Step('a') among its stops is none; make it with stop(contract)",

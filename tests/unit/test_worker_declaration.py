@@ -55,9 +55,9 @@ def declare(contract: Any, function: Any) -> Callable[[], None]:
     ("mistake", "remedy"),
     [
         (lambda: Worker("Packer!"), "choose such a name"),
-        (lambda: Worker("packer", concurrency=0), "give 1 or more"),
-        (lambda: Worker("packer", handler_timeout=timedelta(0)), "must be positive"),
-        (lambda: Worker("packer", grace=timedelta(seconds=-1)), "not negative"),
+        (lambda: Worker("packer", concurrency=0), "give a whole number, 1 or more"),
+        (lambda: Worker("packer", handler_timeout=timedelta(0)), "give a positive timedelta"),
+        (lambda: Worker("packer", grace=timedelta(seconds=-1)), "give a timedelta of zero or more"),
         (lambda: Worker("packer").queues, "handles nothing"),
         (twice, "remove one of the two"),
         (twice_by_one_decorator, "remove one of the two"),

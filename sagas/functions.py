@@ -40,28 +40,26 @@ def check_function(
     if any(kind(function) or kind(call) for kind in _NOT_PLAIN):
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
     try:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # some that are written in C do not say what they take
         return
+    parameters = list(signature.parameters.values())
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
             raise DefinitionError(f"{at}: its function needs {parameter.name!r} by name; give it a default")
-    positional = [
-        parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-    ]
-    if len(positional) != len(takes):
+    try:
+        signature.bind(*takes)
+    except TypeError:
         given = " and ".join(f"a {model.__name__}" for model in takes)
+        wanted = sum(each.default is each.empty and each.kind is not each.VAR_POSITIONAL for each in parameters)
         raise DefinitionError(
-            f"{at}: its function takes {len(positional)} arguments; it is given {given}, let it take {len(takes)}"
-        )
+            f"{at}: its function takes {wanted} arguments; it is given {given}, let it take {len(takes)}"
+        ) from None
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
         return
-    for parameter, model in zip(positional, takes, strict=True):
+    for parameter, model in zip(parameters, takes, strict=False):
         expected_type = hints.get(parameter.name)
         if _says(expected_type) and not issubclass(model, expected_type):
             raise DefinitionError(

@@ -7,6 +7,7 @@ Source: Hohpe and Woolf, "Enterprise Integration Patterns" (Routing Slip).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -255,6 +256,8 @@ class RoutingSlip(Definition[S]):
         if self.planned is None:
             return tuple(self.stops)
         found = self.planned(state)
+        if inspect.iscoroutine(found):
+            found.close()  # nobody waits for it
         if not isinstance(found, Sequence):
             raise TypeError(f"the plan gives a {type(found).__name__}; give a list of stops")
         for each in found:

@@ -80,9 +80,8 @@ def _phase(found: Next[Any]) -> str:
 def _steps(manager: ProcessManager[Any], given: object) -> Sequence[Step[Any]]:
     for step in a_list(given, "steps"):
         if not isinstance(step, Step) or manager.steps.get(step.name) is not step:
-            raise WrongResult(
-                f"{step if isinstance(step, Step) else what(step)}; {manager!r} has it not among its steps"
-            )
+            shown = repr(step) if isinstance(step, Step) else what(step)
+            raise WrongResult(f"{shown}, which is none of the steps of {manager!r}; add it to steps=[…]")
     return a_list(given, "steps")
 
 

@@ -15,6 +15,7 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import ChildEnd, ChildEnded, Unwind
 from ..messages.inputs import Start
+from ..messages.keys import instance_wrong
 from ..messages.values import JsonObject, Parent, instance_id
 from .asking import Nothing, ask
 from .results import WrongResult, a_model
@@ -38,7 +39,8 @@ _FAILURES_SHOWN = 20
 def begin_child(run: Run, place: str, node: Child[Any]) -> None:
     """Starts the child. After an operator's retry it is another one, of the next attempt."""
     input = ask(run, place, f"the input of run {place!r}", lambda: _state_of(node.child, node.input(run.model())))
-    if isinstance(input, Nothing):
+    before = run.steps.get(place)
+    if isinstance(input, Nothing) or not _has_id(run, place, None, before.attempt + 1 if before else 1):
         return
     attempt = run.mark_sent(place, undo=False, fresh=True)
     child = _start(run, place, node.child, input, index=None, attempt=attempt)
@@ -70,6 +72,19 @@ def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, ind
     return start.instance
 
 
+def _has_id(run: Run, place: str, index: int | None, attempt: int) -> bool:
+    """False when the child's id could not be written: its start would be lost, and waited for without end."""
+    node = run.node(place)
+    assert isinstance(node, Child | Each)
+    id = instance_id((node.child if isinstance(node, Child) else node.part).name, _key(run, place, index, attempt))
+
+    def check() -> None:
+        if (wrong := instance_wrong(id)) is not None:
+            raise WrongResult(f"its child an id that {wrong}: nest less deep, or use shorter names")
+
+    return not isinstance(ask(run, place, f"{node.kind} {place!r}", check), Nothing)
+
+
 def _parent(run: Run, place: str, index: int | None) -> Parent:
     """What a child knows of us."""
     above = run.document.parent
@@ -79,14 +94,15 @@ def _parent(run: Run, place: str, index: int | None) -> Parent:
 
 def begin_each(run: Run, place: str, node: Each[Any]) -> None:
     """Begins the first parts. After an operator's retry it goes on where it stood; parts that failed begin again."""
-    parts = _parts(run, place, node)
-    if isinstance(parts, Nothing):
+    found = _parts(run, place, node)
+    if isinstance(found, Nothing):
         return
+    parts, count = found
     record = run.steps.get(place)
     if record is not None and record.status is StepStatus.BLOCKED and record.attempt > 0:
         run.mark(place, StepStatus.SENT)
     else:
-        before = (record.memo if record else None) or {"count": len(parts), "next": 0, "completed": 0}
+        before = (record.memo if record else None) or {"count": count, "next": 0, "completed": 0}
         again = _ints(before.get("failed", []))
         attempt = run.mark_sent(place, undo=False, fresh=True)
         attempts = {**_attempts(before), **{str(index): attempt for index in again}}
@@ -104,14 +120,16 @@ def begin_held_parts(run: Run, place: str, node: Each[Any]) -> None:
         _fill(run, place, node, None)
 
 
-def _parts(run: Run, place: str, node: Each[Any]) -> Sequence[BaseModel] | Nothing:
+def _parts(run: Run, place: str, node: Each[Any]) -> tuple[Sequence[BaseModel], int] | Nothing:
+    """The parts, and how many there are."""
     before = (run.steps[place].memo or {}).get("count") if place in run.steps else None
 
-    def split() -> Sequence[BaseModel]:
+    def split() -> tuple[Sequence[BaseModel], int]:
         found = parts_of(node.options.of(run.model()))
-        if before is not None and len(found) != before:
-            raise WrongResult(f"{len(found)} parts and had given {before} when it began; give the same ones each time")
-        return found
+        count = len(found)
+        if before is not None and count != before:
+            raise WrongResult(f"{count} parts and had given {before} when it began; give the same ones each time")
+        return found, count
 
     return ask(run, place, f"of, the parts of each {place!r},", split)
 
@@ -128,12 +146,14 @@ def _fill(run: Run, place: str, node: Each[Any], parts: Sequence[BaseModel] | No
     if more and run.stopped:
         return
     if more and (room * 2 > node.options.concurrency or not under_way):
-        all_parts = _parts(run, place, node) if parts is None else parts
-        if isinstance(all_parts, Nothing):
+        found = _parts(run, place, node) if parts is None else (parts, 0)
+        if isinstance(found, Nothing):
             return
+        all_parts, _ = found
         indexes = [*todo, *range(first, _int(memo["count"]))][:room]
         inputs = ask(run, place, f"a part of each {place!r}", lambda: _inputs(node, all_parts, indexes))
-        if isinstance(inputs, Nothing):
+        last = max(indexes, default=0)
+        if isinstance(inputs, Nothing) or not _has_id(run, place, last, _attempt(run, place, last)):
             return
         for index, input in zip(indexes, inputs, strict=True):
             _start(run, place, node.part, input, index=index, attempt=_attempt(run, place, index))

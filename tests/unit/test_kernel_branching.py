@@ -233,7 +233,7 @@ def test_with_enough_done_the_rest_is_taken_back_or_goes_on_as_declared() -> Non
     assert (late.step("y2"), late.step("y")) == (None, StepStatus.DONE)
     assert late.ok("z").open("z", undo=True).step == "z"
     assert late.no("z").open("y", undo=True).step == "y"
-    goes_on = Scene.start(flow_of(three("any", rest="go_on"), leg("last"))).ok("x")
+    goes_on = Scene.start(flow_of(three("any", rest="finish"), leg("last"))).ok("x")
     assert (memo_of(goes_on, "all3"), goes_on.step("last")) == ({"lost": {}}, StepStatus.SENT)
     assert goes_on.ok("y").step("y2") is StepStatus.SENT
     waits = goes_on.ok("last")

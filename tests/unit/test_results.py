@@ -138,7 +138,11 @@ def managed(**given: Any) -> Scene:
     return Scene.of(found, key="k").comes(paid, {"amount": 1}, key="k")
 
 
-SLIP: Contract[Do, Did] = do
+def parted(scene: Scene) -> Scene:
+    """The part is done."""
+    return scene.ok("work", of=next(id for id in scene.entities if id.startswith("part/")))
+
+
 FUNCTIONS: dict[str, Callable[[Callable[..., Any]], Scene]] = {
     "step": lambda give: Scene.start(flow_of(step(do, name="a")(give))),
     "undo": undone,
@@ -158,9 +162,7 @@ FUNCTIONS: dict[str, Callable[[Callable[..., Any]], Scene]] = {
     "run": lambda give: Scene.start(flow_of(run(part(), give))),
     "each, its parts": lambda give: Scene.start(flow_of(each(part(), of=give), leg("a"))),
     "each, one part": lambda give: Scene.start(flow_of(each(part(), of=lambda s: [give(s)]))),
-    "each, gather": lambda give: Scene.start(flow_of(each(part(), of=lambda s: [Lots()], gather=give))).ok(
-        "work", of="part/talk/k/part/0"
-    ),
+    "each, gather": lambda give: parted(Scene.start(flow_of(each(part(), of=lambda s: [Lots()], gather=give)))),
     "scatter": lambda give: Scene.start(
         flow_of(scatter(bid, queues=["q", "r"], into="offers", deadline=HOUR, name="ask")(give))
     ),
@@ -179,7 +181,7 @@ FUNCTIONS: dict[str, Callable[[Callable[..., Any]], Scene]] = {
 
 
 def planned(give: Callable[..., Any]) -> RoutingSlip[Talk]:
-    found: RoutingSlip[Talk] = RoutingSlip("talk", Talk, stops=[stop(SLIP, into="did")])
+    found: RoutingSlip[Talk] = RoutingSlip("talk", Talk, stops=[stop(do, into="did")])
     found.plan(give)
     return found
 

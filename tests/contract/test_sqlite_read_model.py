@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.errors import ConfigurationError, TransientError
@@ -65,7 +66,9 @@ async def test_tables_of_another_version_are_cleared_to_be_rebuilt(tmp_path: Pat
         connection.execute("UPDATE read_meta SET version = 999")
         connection.execute("ALTER TABLE read_instances RENAME COLUMN document TO something")
     connection.close()
-    second = await opened(tmp_path)
+    with capture_logs() as said:
+        second = await opened(tmp_path)
+    assert [(line["log_level"], line["found"]) for line in said] == [("warning", 999)]
     assert (await second.standing()).positions == {}
     assert await second.list(InstanceFilter(), limit=9) == ([], None)
     await second.apply(update(document(), position=3))

@@ -298,7 +298,7 @@ async def test_passed_waits_for_document_and_history_and_gives_up_in_time(tmp_pa
             waiting = asyncio.create_task(projector.passed(ID, 2, place, timeout=5))
             await log.append([state(revision=1), state(revision=2, updated_ms=2_000)])
             assert await waiting
-            assert await projector.passed(ID, 1, place, timeout=0.02)
+            assert await projector.passed(ID, 1, place, timeout=5)
 
 
 async def test_what_the_engine_decided_is_what_is_shown(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def overdue_router(client: Client) -> APIRouter:
         request: Request,
         *,
         definition: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+        limit: Annotated[int, Query(ge=1, le=200)] = 200,
         cursor: Annotated[str | None, Query(description="of the page before")] = None,
     ) -> Response:
         only(request, "definition", "limit", "cursor")

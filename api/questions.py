@@ -55,7 +55,7 @@ def questions_router(client: Client) -> APIRouter:
         *,
         who: Annotated[str | None, Query(max_length=256, description="only those that this one may answer")] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+        limit: Annotated[int, Query(ge=1, le=200)] = 200,
         cursor: Annotated[str | None, Query(description="of the page before")] = None,
     ) -> Response:
         only(request, "who", "definition", "limit", "cursor")

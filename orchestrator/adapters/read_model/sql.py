@@ -11,11 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Table, delete, select, update
+from sqlalchemy import Connection, Executable, Select, Table, delete, select, update
 
 from ...codec.documents import decode_document
 from ...codec.entities import decode_helper
@@ -44,6 +45,8 @@ from .schema import HELPERS, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS, prepare
 from .threads import Threads
 
 __all__ = ["SqlReadModel"]
+
+T = TypeVar("T")
 
 _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
@@ -131,47 +134,46 @@ class SqlReadModel:
     async def get(self, instance: str) -> Document | None:
         """See the port. Raises: TransientError."""
         query = select(INSTANCES.c.document).where(INSTANCES.c.log == self._number, INSTANCES.c.id == instance)
-        text = await self._threads.read(lambda connection: connection.scalar(query))
-        return decode_document(text.encode()) if text is not None else None
+        found = await self._rows(query, lambda row: decode_document(row.document.encode()))
+        return found[0][1] if found else None
 
     async def list(self, where: InstanceFilter, *, limit: int, cursor: str | None = None) -> Page:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
         after = decode_cursor(cursor, _BY_START, int, str) if cursor is not None else None
         query = statements.instances(self._number, where, after, _one_more(limit))
-        rows = await self._threads.read(lambda connection: connection.execute(query).all())
-        documents = [decode_document(row.document.encode()) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Page(documents, encode_cursor(_BY_START, (last.created_ms, last.id)) if last else None)
+        found = await self._rows(query, lambda row: decode_document(row.document.encode()))
+        last = found[limit - 1][0] if len(found) > limit else None
+        cursor = encode_cursor(_BY_START, (last.created_ms, last.id)) if last is not None else None
+        return Page([document for _, document in found[:limit]], cursor)
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
         after = decode_cursor(cursor, where.kind.value, int, str, str) if cursor is not None else None
         query = statements.waits(self._number, where, after, _one_more(limit))
-        rows = await self._threads.read(lambda connection: connection.execute(query).all())
-        found = [WaitRow(decode_document(row.document.encode()), row.step) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        place = (last.at_ms, last.instance, last.step) if last else ()
-        return WaitPage(found, encode_cursor(where.kind.value, place) if place else None)
+        found = await self._rows(query, lambda row: WaitRow(decode_document(row.document.encode()), row.step))
+        last = found[limit - 1][0] if len(found) > limit else None
+        place = (last.at_ms, last.instance, last.step) if last is not None else ()
+        return WaitPage([row for _, row in found[:limit]], encode_cursor(where.kind.value, place) if place else None)
 
     async def history(self, instance: str, *, after: int = -1, limit: int) -> Sequence[HistoryRow]:
         """See the port. Raises: TransientError."""
         query = statements.history(self._number, instance, after, limit)
-        rows = await self._threads.read(lambda connection: connection.execute(query).all())
-        return [HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)) for row in rows]
+        found = await self._rows(query, lambda row: HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)))
+        return [row for _, row in found]
 
     async def helper(self, entity: str) -> Helper | None:
         """See the port. Raises: TransientError."""
         query = select(HELPERS.c.document).where(HELPERS.c.log == self._number, HELPERS.c.id == entity)
-        text = await self._threads.read(lambda connection: connection.scalar(query))
-        return decode_helper(text.encode()) if text is not None else None
+        found = await self._rows(query, lambda row: decode_helper(row.document.encode()))
+        return found[0][1] if found else None
 
     async def helpers(self, where: HelperFilter, *, limit: int, cursor: str | None = None) -> HelperPage:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
         after = decode_cursor(cursor, _BY_ID, str) if cursor is not None else None
         query = statements.helpers(self._number, where, after, _one_more(limit))
-        rows = await self._threads.read(lambda connection: connection.execute(query).all())
-        helpers = [decode_helper(row.document.encode()) for row in rows[:limit]]
-        return HelperPage(helpers, encode_cursor(_BY_ID, (rows[limit - 1].id,)) if len(rows) > limit else None)
+        found = await self._rows(query, lambda row: decode_helper(row.document.encode()))
+        cursor = encode_cursor(_BY_ID, (found[limit - 1][0].id,)) if len(found) > limit else None
+        return HelperPage([helper for _, helper in found[:limit]], cursor)
 
     async def clear(self) -> None:
         """See the port. In small transactions, so that the log's writer, which may share the file, never waits long;
@@ -200,6 +202,10 @@ class SqlReadModel:
     async def close(self) -> None:
         """See the port."""
         await self._threads.close()
+
+    async def _rows(self, query: Select[*tuple[Any, ...]], decode: Callable[[Any], T]) -> Sequence[tuple[Any, T]]:
+        """The rows of a query with what they hold, decoded in the thread: the event loop has others to serve."""
+        return await self._threads.read(lambda connection: [(row, decode(row)) for row in connection.execute(query)])
 
     def _prune(self, log: int, update: Update) -> Executable | None:
         if not update.history:

@@ -35,7 +35,7 @@ from ..messages.inputs import Message
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
-from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, sound
+from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, finite, sound
 
 __all__ = ["ENTITY", "PUBLISHED", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
 
@@ -131,7 +131,7 @@ def encode_event(topic: str, event: Published, partition: int, *, source: str, n
         now_ms=now_ms,
         traceparent=event.traceparent,
     )
-    return Outgoing(topic, event.key.encode(), sound(to_json(event.body)), headers, partition)
+    return Outgoing(topic, event.key.encode(), sound(finite(to_json(event.body))), headers, partition)
 
 
 def encode_helper(helper: Helper) -> bytes:

@@ -26,6 +26,7 @@ from .wire import (
     entity_key,
     entity_of,
     envelope,
+    finite,
     header_map,
     required,
     sound,
@@ -187,7 +188,7 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
     headers = envelope(
         kind, id=request.id, source=source, subject=request.instance, now_ms=now_ms, traceparent=request.traceparent
     )
-    value = sound(to_json(body), _body_depth_max(kind, body))
+    value = sound(finite(to_json(body)), _body_depth_max(kind, body))
     return Outgoing(topic, entity_key(request.instance), value, headers)
 
 
@@ -220,7 +221,7 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
         traceparent=reply.traceparent,
         extensions=extensions,
     )
-    return Outgoing(topic, reply.instance.encode(), sound(body, BODY_DEPTH_MAX), headers, partition)
+    return Outgoing(topic, reply.instance.encode(), sound(finite(body), BODY_DEPTH_MAX), headers, partition)
 
 
 def _body(kind: str, record: Record) -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "entity_key",
     "entity_of",
     "envelope",
+    "finite",
     "header_map",
     "required",
     "sound",
@@ -59,13 +60,22 @@ class Unsound(ValueError):
 
 
 def sound(value: bytes, depth_max: int = DEPTH_MAX) -> bytes:
-    """The JSON as it is, if every reader of JSON can read it.
+    """The JSON as it is, if it can be read back.
 
     Raises:
-        Unsound: it has more than ``depth_max`` levels, or a number that JSON has not (NaN, infinity).
+        Unsound: it has more than ``depth_max`` levels.
     """
     if too_deep(value, depth_max):
         raise Unsound(f"it has more than {depth_max} levels of objects and lists; keep it flatter")
+    return value
+
+
+def finite(value: bytes) -> bytes:
+    """What ``to_json`` made, if it is JSON: Python's floats hold what JSON has not.
+
+    Raises:
+        Unsound: a number in it is NaN or infinite.
+    """
     if b"NaN" in value or b"Infinity" in value:
         try:
             from_json(value, allow_inf_nan=False)

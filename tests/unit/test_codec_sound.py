@@ -15,7 +15,7 @@ from sagaline.orchestrator.codec.dead_letters import dead_letter
 from sagaline.orchestrator.codec.documents import decode_document, encode_document, encode_history
 from sagaline.orchestrator.codec.entities import encode_entity
 from sagaline.orchestrator.codec.inputs import decode_input, encode_reply, encode_request
-from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX, DEPTH_MAX, Unsound, sound, too_deep
+from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX, DEPTH_MAX, Unsound, finite, too_deep
 from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Published, mailbox_id
 from sagaline.orchestrator.messages.history import HistoryRecord
@@ -71,11 +71,11 @@ def test_the_reader_takes_more_than_is_ever_written() -> None:
 @pytest.mark.parametrize("value", [b'{"a":NaN}', b'{"a":[Infinity]}', b'{"a":-Infinity}'])
 def test_numbers_that_json_has_not_are_not_written(value: bytes) -> None:
     with pytest.raises(Unsound, match="NaN or infinite"):
-        sound(value)
+        finite(value)
 
 
 def test_a_text_may_speak_of_them() -> None:
-    assert sound(b'{"a":"NaN is not Infinity"}') == b'{"a":"NaN is not Infinity"}'
+    assert finite(b'{"a":"NaN is not Infinity"}') == b'{"a":"NaN is not Infinity"}'
 
 
 def document(value: Any) -> Document:

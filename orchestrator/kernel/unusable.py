@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
-from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, Lookup, Routed, Unwind, Watch
+from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
@@ -24,17 +24,22 @@ _STEP_REASON_CHARS = 200
 
 
 def decline(document: Document | None, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
-    """``block`` for a live instance, else ``refuse``."""
-    if document is None or document.status.is_final:
+    """``block`` for a live instance, else ``refuse``; also for an event that could only have waited."""
+    if document is None or document.status.is_final or _could_only_wait(document, arrival.message):
         return refuse(document, arrival.message, reason)
     return block(document, arrival, kind, reason)
+
+
+def _could_only_wait(document: Document, message: Message) -> bool:
+    return isinstance(message, EventCame) and (document.paused or document.status is Status.ATTENTION)
 
 
 def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
     """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
 
-    What was in flight counts as "may have happened"; an operator's retry sends it again. An act is refused, and
-    nothing has changed; only of a retry the instance keeps why it did not succeed.
+    What was in flight counts as "may have happened"; an operator's retry sends it again. A timer waits for the retry;
+    an event, which comes once, is a dead letter. An act is refused, and nothing has changed; only of a retry the
+    instance keeps why it did not succeed.
     """
     reason = storable(reason, _REASON_CHARS)
     message = arrival.message
@@ -63,7 +68,8 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
         deferred=(*document.deferred, message) if isinstance(message, TimerFired) else document.deferred,
         attention=Attention(kind=kind, message=reason, at_ms=arrival.now_ms),
     )
-    return Decision(document=blocked, outcome=Outcome.APPLIED, changes=tuple(changes), reason=reason)
+    letters = (DeadLetter(reason=reason),) if isinstance(message, EventCame) else ()
+    return Decision(document=blocked, outcome=Outcome.APPLIED, actions=letters, changes=tuple(changes), reason=reason)
 
 
 def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Message) -> dict[str, int]:

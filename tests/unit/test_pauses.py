@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from sagaline.orchestrator.kernel.unusable import decline
 from sagaline.orchestrator.kernel.waits import open_questions
-from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.entities import EventCame
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
+from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, step
 from sagaline.sagas.nodes import ask, expect, loop, parallel, run, scatter, sleep, wait
@@ -111,6 +113,39 @@ def test_every_event_that_comes_in_a_pause_is_taken_after_it() -> None:
         for event in (paid, packed):
             scene = scene.comes(event, Paid(amount=number), key="k")
     assert scene.act(ActName.RESUME).state.n == 140
+
+
+def test_an_event_that_does_not_fit_into_a_waiting_instance_is_a_dead_letter() -> None:
+    """One that is paused, or stands in attention, stays as it is; one that goes on needs an operator as well."""
+    scene = unpaid()
+    came = EventCame(id="m", instance=scene.id, place="", index=0, event="paid", event_id="e", body={"amount": 1})
+    for waits in (scene.act(ActName.PAUSE), pays(unpaid(broken=True))):
+        refused = decline(waits.document, Arrival(message=came, now_ms=1), CauseKind.TOO_LARGE, "too large")
+        assert (refused.outcome, refused.document) == (Outcome.REFUSED, waits.document)
+        assert refused.actions == (DeadLetter(reason="too large"),)
+    stands = decline(scene.document, Arrival(message=came, now_ms=1), CauseKind.TOO_LARGE, "too large")
+    assert stands.document is not None
+    assert (stands.document.status, stands.actions) == (Status.ATTENTION, (DeadLetter(reason="too large"),))
+    assert "unpaid:timer" in stands.document.timers
+
+
+def test_a_timer_whose_decision_cannot_be_stored_waits_for_the_retry() -> None:
+    """So do the timers of what was not under way: a sleep beside a step that is blocked ends in its time."""
+    scene = Scene.start(flow_of(parallel(sleep("nap", HOUR), sleep("doze", 2 * HOUR), leg("a"), name="all")))
+    (timer,) = (each for each in scene.timers if each.name == "nap:due")
+    fired = TimerFired(id="t", instance=scene.id, timer=timer.name, due_ms=timer.due_ms)
+    arrival = Arrival(message=fired, now_ms=timer.due_ms)
+    document = decline(scene.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    assert document is not None
+    assert set(document.timers) == {"doze:due"}
+    stands = replace(scene, entities={**scene.entities, scene.id: document}, now_ms=timer.due_ms)
+    again = stands.retry()
+    assert (again.step("nap"), again.step("doze"), again.step("a")) == (
+        StepStatus.DONE,
+        StepStatus.OPEN,
+        StepStatus.SENT,
+    )
+    assert again.ok("a").advance(2 * HOUR).status is Status.COMPLETED
 
 
 def test_a_step_that_was_refused_and_handled_is_not_begun_again_by_a_retry() -> None:

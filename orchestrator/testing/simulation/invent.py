@@ -110,7 +110,10 @@ class _Taste:
 
 
 def invent(drawn: random.Random) -> Invented:
-    """Up to two sagas, now and then a process manager or a routing slip, now and then a second version."""
+    """Up to two sagas, now and then a process manager or a routing slip, now and then a second version.
+
+    Nodes that are not yet updated may lack the last of them altogether.
+    """
     taste = _Taste.drawn(drawn)
     sagas: list[AnyDefinition] = [_saga(drawn, taste, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
     if drawn.random() < 0.2:
@@ -118,7 +121,8 @@ def invent(drawn: random.Random) -> Invented:
     if drawn.random() < 0.2:
         sagas.append(invent_slip(drawn, "slip"))
     newer = [_saga(drawn, taste, "flow-0", 2)] if drawn.random() < 0.2 else []
-    return Invented(definitions=(*sagas, *newer), older=tuple(sagas))
+    undeployed = len(sagas) > 1 and drawn.random() < 0.4
+    return Invented(definitions=(*sagas, *newer), older=tuple(sagas[:-1] if undeployed else sagas))
 
 
 def _saga(drawn: random.Random, taste: _Taste, name: str, version: int) -> AnyDefinition:

@@ -85,4 +85,7 @@ def _accepts(annotation: Any, model: type[BaseModel], *, many: bool) -> bool:
         return True
     if many:
         return origin in (list, tuple) and _accepts(typing.get_args(annotation)[0], model, many=False)
-    return isinstance(annotation, type) and issubclass(model, annotation)
+    if not isinstance(annotation, type) or not issubclass(model, annotation):
+        return False
+    strict = issubclass(annotation, BaseModel) and annotation.model_config.get("extra") == "forbid"
+    return not strict or set(model.model_fields) == set(getattr(annotation, "model_fields", ()))

@@ -124,7 +124,8 @@ class ProcessManager(Definition[S]):
       events may come in any order. One that comes before the start is kept as long as its ``keep``.
     - events, ends of steps and timers that are due are offered in order of arrival, also when they had to wait.
     - an event of the same id is taken once.
-    - a handler that raises puts the instance into ``attention``; ``retry`` after a mended deploy calls it again.
+    - a handler that raises, or asks for what is not there, puts the instance into ``attention``; ``retry`` after the
+      fix is deployed calls it again.
 
     Args:
         name: its identity; instances are called ``{name}/{key}``.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ...sagas import DefinitionError
-from ...sagas.definition import AnyDefinition
+from ...sagas.definition import AnyDefinition, Definition
 from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
@@ -111,6 +111,8 @@ def _with_children(definitions: Iterable[AnyDefinition]) -> list[AnyDefinition]:
     """All of them once, those that others run included."""
     found: list[AnyDefinition] = list(definitions)
     for saga in found:
+        if not isinstance(saga, Definition):
+            raise DefinitionError(f"{saga!r} is no definition; give a Saga, a ProcessManager or a RoutingSlip")
         for child in saga.children:
             if all(child is not each for each in found):
                 found.append(child)

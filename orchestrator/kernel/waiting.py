@@ -17,7 +17,7 @@ from ..messages.values import JsonObject
 from .asking import Nothing, ask, block
 from .results import a_key, a_span, a_text, names
 from .results import facts as facts_of
-from .run import Run, as_json
+from .run import Run, as_json, said
 from .turning import fail
 
 __all__ = [
@@ -82,9 +82,10 @@ def on_event(run: Run, message: EventCame) -> bool:
         try:
             body = read_foreign(expected.event.model, message.body)
             kept = as_json(body, expected.event.model)
-        except ValidationError as error:
+        except Exception as error:  # the author's validators may raise anything
             drop_wait(run, message.place, used=[index])  # it would only come again
-            why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {error.errors()[0]['msg']}"
+            wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else said(error)
+            why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {wrong}"
             block(run, message.place, CauseKind.CODE, f"{why}; publish a right one, then retry")
             return True
         run.put(expected.into, kept)

@@ -71,7 +71,7 @@ def ask(
       ``attention``).
     - cancel: the question is withdrawn at once.
     - undo: there is nothing to undo.
-    - a function that raises puts the instance into ``attention``.
+    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
 
     Who claims a question is the only one who may answer it, until it is given to somebody else.
 

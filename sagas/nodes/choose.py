@@ -67,7 +67,8 @@ def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name:
     - timeout: as the nodes of the case say.
     - cancel: as the nodes of the case say.
     - undo: as the nodes of the case say; a choice itself leaves nothing behind.
-    - a predicate that raises puts the instance into ``attention``; ``retry`` after a mended deploy asks it again.
+    - a predicate that raises, or gives no truth, puts the instance into ``attention``; ``retry`` after the fix is
+      deployed asks it again.
 
     Args:
         cases: made by ``when``; one or more.

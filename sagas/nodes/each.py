@@ -68,7 +68,7 @@ def each(
       ends in ``attention``.
     - past the pivot what fails ends in ``attention``, and completed parts stay; ``retry`` begins those that failed or
       were cancelled again, each as an instance of its own.
-    - a function that raises puts the instance into ``attention``.
+    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
 
     Args:
         part: the definition of one part; it is deployed with ours and has no pivot unless this stands past ours.

@@ -37,7 +37,7 @@ def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], n
     - undo: an event cannot be taken back; emit another where that matters.
     - an event that nobody waits for, and for which there is no room to be kept, is published all the same; for those
       who would wait for it later it is a dead letter.
-    - a function that raises puts the instance into ``attention``.
+    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
 
     Args:
         event: its kind.

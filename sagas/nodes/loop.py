@@ -40,7 +40,7 @@ def loop(*nodes: Node[S], while_: Callable[[S], bool], rounds_max: int = 100, na
     - timeout: as its nodes say; a loop has none of its own.
     - cancel: as its nodes say; no further round begins.
     - undo: every round, in reverse order of completion.
-    - a predicate that raises puts the instance into ``attention``.
+    - a predicate that raises, or gives no truth, puts the instance into ``attention``.
 
     Args:
         nodes: one or more.

@@ -65,7 +65,7 @@ def route(
     - undo: as the nodes of the branch say; a lookup itself leaves nothing behind.
     - a rule that names a branch which is not declared here puts the instance into ``attention``; ``retry`` asks the
       table again.
-    - a ``by`` that raises puts the instance into ``attention``.
+    - a ``by`` that raises, or gives no facts, puts the instance into ``attention``.
 
     Args:
         table: its name; several flows may share it.

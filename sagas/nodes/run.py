@@ -64,7 +64,7 @@ def run(
     - the child in ``attention``: we wait until its operator has closed it. Abandoned: it fails, and its undo needs an
       operator.
     - past the pivot what fails ends in ``attention``; ``retry`` starts another child.
-    - a function that raises puts the instance into ``attention``.
+    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
 
     Args:
         child: its definition; it is deployed with ours.

@@ -97,7 +97,7 @@ def scatter(
     - undo: there is nothing to undo.
     - late answers, after ``need`` or the deadline, are counted and change nothing.
     - past the pivot what fails ends in ``attention``; ``retry`` asks again those that have not answered.
-    - a function that raises puts the instance into ``attention``.
+    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
 
     Args:
         contract: the question and its answer; its queue is one of many here.

@@ -189,7 +189,8 @@ def step(
     - undo: its own command, see ``Step.undo``, with attempts and a timeout of its own; one that does not succeed ends
       in ``attention``. None declared: nothing is undone.
     - past the pivot business no, exhaustion and timeout end in ``attention``; ``retry`` sends the step again.
-    - a function that raises puts the instance into ``attention``; ``retry`` after a mended deploy asks it again.
+    - a function that raises, or gives no command, puts the instance into ``attention``; ``retry`` after the fix is
+      deployed asks it again.
 
     Args:
         contract: the command, its reply and the queue.

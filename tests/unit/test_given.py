@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from sagaline.orchestrator.kernel import Registry
 from sagaline.sagas import Contract, DefinitionError, Event, Rejected, Retry, Saga, Step, step
 from sagaline.sagas.nodes import (
     Escalation,
@@ -52,12 +53,26 @@ class Notes(BaseModel):
     many: list[Did] = []
 
 
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    ok: bool = True
+
+
+class Wider(Closed):
+    more: int = 0
+
+
+class Narrow(BaseModel):
+    did: Closed | None = None
+
+
 class Part(BaseModel):
     n: int = 0
 
 
 do: Contract[Do, Did] = Contract("do", Do, Did, queue="q")
 undo: Contract[Do, Did] = Contract("undo", Do, Did, queue="q")
+wide: Contract[Do, Wider] = Contract("wide", Do, Wider, queue="q")
 paid = Event("paid", Did)
 
 
@@ -127,6 +142,15 @@ OPTION_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "rest of a parallel is 'keep'; give 'undo' or 'finish'",
     ),
     "no saga": (lambda: run(leg(), lambda s: Part()), "the child of a run is Step('a'); give a Saga"),  # type: ignore[arg-type]
+    "a step for a definition": (
+        lambda: Registry([leg()]),  # type: ignore[list-item]
+        "Step('a') is no definition; give a Saga, a ProcessManager or a RoutingSlip",
+    ),
+    "a base that takes no more fields": (
+        lambda: Saga("demo", Narrow, flow=[step(wide, name="a", into="did")(lambda s: Do())]),
+        "saga 'demo', step 'a': into='did' is declared as tests.unit.test_given.Closed | None, which does not take a "
+        "Wider; declare it as `Wider | None = None`",
+    ),
     "letters for traits": (
         lambda: leg(traits="read_only"),
         "step of contract 'do': traits is 'read_only'; give a list of traits",

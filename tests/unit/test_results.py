@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
 from sagaline.orchestrator.messages.document import Status
@@ -331,6 +331,31 @@ def test_a_deep_child_whose_id_would_be_too_long_is_told_at_once() -> None:
     told = [entity.attention.message for entity in scene.entities.values() if getattr(entity, "attention", None)]
     assert len(told) == 1
     assert "bytes; give at most 2,048" in told[0]
+
+
+class Fussy(BaseModel):
+    """The body of an event whose author's check raises what it should not."""
+
+    n: int
+
+    @field_validator("n")
+    @classmethod
+    def _check(cls, n: int) -> int:
+        return {0: 0}[n]
+
+
+class Heard(BaseModel):
+    fussy: Fussy | None = None
+
+
+def test_a_body_whose_check_raises_stops_the_wait_and_a_right_one_goes_on() -> None:
+    fussed = Event("fussed", Fussy)
+    node: Any = wait(expect(fussed, key=lambda s: "k", into="fussy"), timeout=HOUR, name="wait")
+    scene = Scene.start(Saga("heard", Heard, flow=[node, step(do, name="last")(lambda s: Do())]))
+    stuck = scene.comes(fussed, {"n": 1}, key="k")
+    assert stuck.attention is not None
+    assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a right one, then retry")
+    assert stuck.comes(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)
 
 
 class Note(BaseModel):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -32,10 +32,13 @@ class Migration(Generic[S]):
     from_version: int
     upgrade: Callable[[dict[str, JsonValue]], S]
     dropped: frozenset[str] = frozenset()
+    phases: Mapping[str, str] = field(default_factory=dict)
 
 
 class Definition(Generic[S]):
     """A named, versioned definition over one state; checked when it is declared."""
+
+    has_phases = False
 
     def __init__(self, what: str, name: str, state: type[S], version: int, retention: timedelta) -> None:
         self.name, self.state, self.version, self.retention = name, state, version, retention
@@ -73,7 +76,7 @@ class Definition(Generic[S]):
         return next((each for each in self.contracts if each.name == name), None)
 
     def migrate(
-        self, *, from_version: int, dropped: Collection[str] = ()
+        self, *, from_version: int, dropped: Collection[str] = (), phases: Mapping[str, str] | None = None
     ) -> Callable[[Callable[[dict[str, JsonValue]], S]], Callable[[dict[str, JsonValue]], S]]:
         """Declares how open instances of an older version go on as this one; decorates a pure function.
 
@@ -85,8 +88,11 @@ class Definition(Generic[S]):
             dropped: steps that are gone. An instance in which one of them is under way, or has something to undo, is
                 not migrated. A step cannot be renamed: its name is in the effect keys that workers know.
 
+            phases: of a process manager, the phases of the older version that are called otherwise, or that go on in
+                another one: old name to new.
+
         Raises:
-            DefinitionError: not an older version, or declared twice.
+            DefinitionError: not an older version, declared twice, or phases of what has none.
         """
         check_count(f"{self!r}: from_version of a migration", from_version, 1)
         check_list(f"{self!r}: dropped of a migration", dropped, "names of steps")
@@ -95,12 +101,15 @@ class Definition(Generic[S]):
         if from_version in self.migrations:
             raise DefinitionError(f"{self!r}: there are two migrations from version {from_version}; remove one")
 
+        if phases and not self.has_phases:
+            raise DefinitionError(f"{self!r}: only a process manager has phases; leave them out")
+
         def register(upgrade: Callable[[dict[str, JsonValue]], S]) -> Callable[[dict[str, JsonValue]], S]:
             check_function(
                 f"{self!r}, its migration from version {from_version}", upgrade, (dict,), self.state, for_="it is a"
             )
             self.migrations[from_version] = Migration(
-                from_version=from_version, upgrade=upgrade, dropped=frozenset(dropped)
+                from_version=from_version, upgrade=upgrade, dropped=frozenset(dropped), phases=dict(phases or {})
             )
             return upgrade
 

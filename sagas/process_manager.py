@@ -75,7 +75,11 @@ class Next(Generic[S]):
     # Static, with a type variable of their own: of a class method pyright takes no type from the arguments.
     @staticmethod
     def complete(state: T | None = None, *, emit: Sequence[Emit[T]] = ()) -> Next[T]:
-        """The process has reached its end; it is ``completed`` as soon as no step is under way."""
+        """The process has reached its end; it is ``completed`` as soon as no step is under way.
+
+        Until then a handler may still do steps, emit, change the state or fail; it moves it to no other phase and sets
+        no timer.
+        """
         found: Next[T] = Next("completed", state)
         found.phase, found.asked = None, Asked(state=state, emit=emit, ends=True)
         return found
@@ -137,6 +141,8 @@ class ProcessManager(Definition[S]):
     Raises:
         DefinitionError: any mistake that can be seen without running it.
     """
+
+    has_phases = True
 
     def __init__(
         self,

@@ -121,7 +121,11 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
     decision = decide(definition, target, arrival, limits)
     if decision.document == target:
         return replace(decision, document=document)
-    return replace(decision, changes=(Change(what="version", before=before, after=after), *decision.changes))
+    moved = [Change(what="version", before=before, after=after)]
+    old, new = (each.managed.phase if each.managed else None for each in (document, target))
+    if new is not None and old != new:
+        moved.append(Change(what="phase", before=old, after=new))
+    return replace(decision, changes=(*moved, *decision.changes))
 
 
 def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:

@@ -255,8 +255,10 @@ def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
 
 
 def _do(run: Run, asked: Asked) -> None:
-    before, after = run.managed.phase, asked.phase
-    run.managed = replace(run.managed, phase=after, ends=asked.ends)
+    before, after, ends = run.managed.phase, asked.phase, run.managed.ends or asked.ends
+    if run.managed.ends and asked.fails is None:  # an end that was said stays said
+        after, asked = before or after, replace(asked, timers={})
+    run.managed = replace(run.managed, phase=after, ends=ends)
     run.timers.pop(EARLY, None)
     if before != after:
         run.changes.append(Change(what="phase", before=before, after=after))

@@ -62,8 +62,12 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
         state = as_json(value, definition.state)
     except Exception as error:
         raise CannotMigrate(f"{way} raised {said(error)}; deploy a mended one") from error
+    managed = document.managed
+    if managed is not None and managed.phase is not None:
+        managed = replace(managed, phase=migration.phases.get(managed.phase, managed.phase))
     return replace(
         document,
+        managed=managed,
         version=definition.version,
         state=state,
         steps=steps,

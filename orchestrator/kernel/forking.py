@@ -21,6 +21,7 @@ from ..messages.values import Fork, JsonObject, Origin, instance_id
 from .editing import patch_of, patched, unknown
 from .places import name_of, place_of
 from .restarting import no_begin_here
+from .rounds import lingers
 from .run import LIVE, Run
 from .standing import TAKEN_OVER, may_stand
 
@@ -117,7 +118,7 @@ def _gone_into(
 ) -> Iterator[tuple[Sequence[Node[Any]], tuple[int, ...]]]:
     """What of a node that is done was gone into: branches, or the rounds of a loop."""
     match node:
-        case Loop():
+        case Loop() if lingers(node):  # of another nothing is to come, and what left nothing is forgotten
             yield from ((node.nodes, (*rounds, number)) for number in range(1, int(str(memo.get("rounds", 0))) + 1))
         case Parallel():
             lost = memo.get("lost")

@@ -6,7 +6,6 @@ What comes next is derived from the records; there is no cursor to get out of st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -36,6 +35,7 @@ from .children import begin_child, begin_each
 from .locking import begin_step
 from .places import place_of, rounds_of
 from .results import a_key, a_model
+from .rounds import forget_round, lingers
 from .run import LIVE, Run, as_json
 from .turning import lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
@@ -130,7 +130,7 @@ def _to_undo(status: StepStatus) -> bool:
 
 def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
     outer = rounds_of(place)
-    if _lingers(node):
+    if lingers(node):
         over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.OPEN)
         for earlier in range(1, over + 1):  # a branch of it may go on beside the flow
             sequence(run, node.nodes, (*outer, earlier))
@@ -141,15 +141,9 @@ def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
         if not sequence(run, node.nodes, (*outer, here)):
             return False
         next_round(run, place, node)
+        if run.memo(place)["rounds"] != here:
+            forget_round(run, node, (*outer, here))
     return run.steps[place].status is StepStatus.DONE
-
-
-@lru_cache(maxsize=4096)
-def _lingers(node: Node[Any]) -> bool:
-    """True when a parallel in it may be done while branches of it end beside the flow."""
-    if isinstance(node, Parallel) and node.options.rest == "finish" and node.options.need < len(node.branches):
-        return True
-    return any(_lingers(inner) for branch in node.branches for inner in branch.nodes)
 
 
 def _join(run: Run, node: Parallel[Any], place: str) -> bool:

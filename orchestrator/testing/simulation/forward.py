@@ -66,7 +66,7 @@ def _through(document: Document, node: Node[Any], rounds: tuple[int, ...]) -> bo
             return _all(document, chosen[0].nodes, rounds) if chosen else memo["branch"] is None
         case Loop():
             count, most = int(str(memo["rounds"])), int(str(memo["most"]))
-            return count <= most and all(_all(document, node.nodes, (*rounds, n)) for n in range(1, count + 1))
+            return count <= most and (count == 0 or _all(document, node.nodes, (*rounds, count)))
         case Parallel():
             lost = memo["lost"] if isinstance(memo["lost"], dict) else {}
             done = {branch.label for branch in node.branches if _all(document, branch.nodes, rounds)}

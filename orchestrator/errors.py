@@ -20,6 +20,7 @@
         ├── ConfigurationError   a setting is missing or unsafe
         ├── ValueTooLarge        one record is over the log's limit
         └── CorruptRecord        stored bytes cannot be read: stop and look
+            └── UnreadableBatch  no reader will ever decode them: step over, or restore the topic
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ __all__ = [
     "UnknownEvent",
     "UnknownInstance",
     "UnknownTable",
+    "UnreadableBatch",
     "ValueTooLarge",
     "VersionConflict",
 ]
@@ -227,3 +229,21 @@ class CorruptRecord(OperatorError):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}")
         self.where, self.why = where, why
+
+
+class UnreadableBatch(CorruptRecord):
+    """A batch that can never be decoded. Its partition stands still at ``offset``; behind it comes ``following``."""
+
+    def __init__(self, topic: str, partition: int, offset: int, following: int, cause: str) -> None:
+        super().__init__(
+            f"{topic}/{partition}/{offset}",
+            f"this batch can never be read ({cause}), so the partition stands still here: find out who wrote it, then "
+            f"give up offsets {offset} to {following - 1} with "
+            f"`saga topics step-over {topic}/{partition}/{offset} --reason ...`",
+        )
+        self.topic, self.partition, self.offset = topic, partition, offset
+        self.following, self.cause = following, cause
+
+    def again(self) -> UnreadableBatch:
+        """The same, to be raised anew: an error that was raised holds the frames that it went through."""
+        return UnreadableBatch(self.topic, self.partition, self.offset, self.following, self.cause)

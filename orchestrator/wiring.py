@@ -21,14 +21,14 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from .adapters.clock import SystemClock
-from .adapters.kafka_log import KafkaLog
+from .adapters.kafka_log import KafkaLog, KafkaTopics, Note
 from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
-from .errors import ConfigurationError
+from .errors import ConfigurationError, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
-from .ports.log import Log
+from .ports.log import Log, TopicPartition
 from .ports.topics import Topics
 from .runtime.deciding import Deciding
 from .runtime.engine import Engine
@@ -51,6 +51,7 @@ __all__ = [
     "open_base",
     "prepare_topics",
     "running",
+    "step_over",
     "tune_interpreter",
     "watching",
 ]
@@ -266,6 +267,30 @@ def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
     provider = MeterProvider([reader], shutdown_on_exit=False, resource=Resource.create({"service.name": service}))
     return Metrics(provider), provider
+
+
+async def step_over(base: Base, topic: str, partition: int, offset: int, note: Note) -> UnreadableBatch:
+    """Gives up one batch that can never be read; ``note`` goes into the history with it.
+
+    Raises:
+        ConfigurationError: nothing stands still there, or nothing may be given up there.
+        LogUnavailable: not known whether it was done.
+    """
+    log, topics = base.log, base.topics
+    if not isinstance(log, KafkaLog):
+        raise ConfigurationError(
+            "there is nothing to step over on SQLite: a file that cannot be read is to be restored"
+        )
+    if topic == topics.inputs:
+        return await log.step_over_inputs(KafkaTopics(topics.inputs, topics.state), partition, offset, note)
+    queue = topic.removeprefix(topics.commands(""))
+    if queue != topic:
+        place, group = TopicPartition(topic, partition), f"{topics.namespace}.worker.{queue}"
+        return await log.step_over_commands(place, offset, group, note)
+    raise ConfigurationError(
+        f"{topic} is not stepped over: only {topics.inputs} and the topics of commands are; restore it from a replica "
+        "or a copy"
+    )
 
 
 async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> None:

@@ -366,3 +366,17 @@ def topics_check(
     from .topics import topics
 
     topics(build_settings(log), sagas or [], queue or [], create=False, as_json=reading.as_json)
+
+
+@command(topics_app, "step-over")
+def topics_step_over(
+    *,
+    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As the log names it.")],
+    log: LogOptions,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history of the partition.")],
+    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+) -> None:
+    """Give up a batch that can never be read, so that its partition goes on behind it."""
+    from .step_over import step_over
+
+    step_over(build_settings(log), place, reason=reason, by=by)

@@ -7,7 +7,9 @@ lost a partition without knowing it is refused at its next commit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,7 +17,7 @@ import structlog
 
 from ..errors import CorruptRecord, LogUnavailable, OwnershipLost
 from ..ports.clock import Clock
-from ..ports.log import Log, Membership, Owner
+from ..ports.log import Log, Membership, Owner, TopicPartition
 from ..ports.topics import GROWN
 from .clocks import WatchedClock
 from .deciding import Deciding
@@ -29,7 +31,9 @@ _log = structlog.get_logger("sagaline.engine")
 _STOP_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
-_CORRUPT_WAIT_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
+_LOOKS_MAX = 300
+"""A partition that stands still is tried again after ten minutes, or when somebody has written to its state."""
 
 
 @dataclass(slots=True)
@@ -48,6 +52,13 @@ class Engine:
         self._clock = WatchedClock(clock, setup.metrics, source=f"/{setup.topics.namespace}")
         self._seats: dict[int, _Seat] = {}
         self._moved = asyncio.Event()
+        self._standing: dict[int, str] = {}
+        self._told: dict[int, str] = {}
+
+    @property
+    def standing(self) -> Mapping[int, str]:
+        """Partitions that are ours and stand still until an operator has looked, and why."""
+        return {partition: why for partition, why in self._standing.items() if partition in self._seats}
 
     @property
     def processing(self) -> frozenset[int]:
@@ -143,9 +154,10 @@ class Engine:
                 _free(error)
                 wait = _wait_seconds(attempt)
             except CorruptRecord as error:
-                _log.critical("partition stopped, an operator must look", partition=partition, reason=str(error))
                 _free(error)
-                wait = _CORRUPT_WAIT_SECONDS
+                seat.processor = None
+                await self._stand(partition, str(error))
+                wait, attempt = 0.0, 0
             except Exception as error:
                 attempt += 1
                 _log.exception("partition failed, taking it again", partition=partition)
@@ -155,12 +167,30 @@ class Engine:
                 seat.processor = None
             await asyncio.sleep(wait)
 
+    async def _stand(self, partition: int, reason: str) -> None:
+        """Leaves a partition alone until somebody has written to its state: stepped over what cannot be read, say."""
+        if self._told.get(partition) != reason:
+            _log.critical("partition stopped, an operator must look", partition=partition, reason=reason)
+            self._setup.metrics.add("partitions.stopped")
+        self._standing[partition] = self._told[partition] = reason
+        place = TopicPartition(self._setup.topics.state, partition)
+        before: int | None = None
+        for _ in range(_LOOKS_MAX):
+            end = before
+            with contextlib.suppress(LogUnavailable):
+                end = (await self._log.end_offsets([place.topic]))[place]
+            if before is not None and end != before:
+                return
+            before = end
+            await asyncio.sleep(_LOOK_SECONDS)
+
     async def _process(self, membership: Membership, partition: int, seat: _Seat) -> NoReturn:
         owner = await membership.take(partition)
         try:
             await self._refuse_lost_documents(owner)
             _log.info("partition taken", partition=partition, offset=owner.position.offset)
             seat.processor = Processor(owner, self._setup, self._clock, on_restored=self._moved.set)
+            self._standing.pop(partition, None)
             await seat.processor.run()
         finally:
             await owner.release()

@@ -25,6 +25,7 @@ import structlog
 from ..codec.documents import decode_document
 from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
+from ..errors import CorruptRecord
 from ..kernel.fitting import missing_code
 from ..kernel.migrating import must_migrate
 from ..kernel.parking import waits_for_code
@@ -72,6 +73,7 @@ class Processor:
         self._stopping = asyncio.Event()
         self._polling: asyncio.Task[Sequence[Record]] | None = None
         self._committing: tuple[BatchWork, asyncio.Task[None]] | None = None
+        self._unreadable: CorruptRecord | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self.restored = False
@@ -87,6 +89,7 @@ class Processor:
 
         Raises:
             OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
+            CorruptRecord: what comes next can never be read; everything before it is committed.
         """
         await self._restore()
         self._clock.taken(self._owner.partition, self._owner.position)
@@ -99,6 +102,9 @@ class Processor:
                 await self._settle()
                 if work.count:
                     self._committing = work, asyncio.create_task(self._commit(work))
+                if self._unreadable is not None:
+                    await self._settle()
+                    raise self._unreadable
             await self._settle()
             self.idle.set()
             await asyncio.Event().wait()
@@ -109,7 +115,7 @@ class Processor:
 
     async def _fill(self, work: BatchWork) -> None:
         """Decides what there is, until there is something and no commit before it is under way."""
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and self._unreadable is None:
             work.tell(self._clock.now_ms())
             own, self._own = self._own, []
             work.messages(own)
@@ -151,7 +157,10 @@ class Processor:
         if self._polling in waits and self._polling is not None and self._polling.done():
             polling, self._polling = self._polling, None
             if not polling.cancelled():
-                self._decide(work, polling.result())
+                try:
+                    self._decide(work, polling.result())
+                except CorruptRecord as error:
+                    self._unreadable = error  # what came before it is committed first
 
     def _decide(self, work: BatchWork, records: Sequence[Record]) -> None:
         work.tell(self._clock.now_ms())

@@ -73,6 +73,7 @@ async def test_one_replica_is_refused_unless_development_is_declared(kafka_boots
         ({"cleanup.policy": "delete"}, "cleanup.policy=compact"),
         ({"cleanup.policy": "compact,delete"}, "cleanup.policy=compact"),
         ({"cleanup.policy": "compact", "max.message.bytes": "1000"}, "max.message.bytes=1048588"),
+        ({"cleanup.policy": "compact", "min.insync.replicas": "2"}, "min.insync.replicas=1"),
     ],
 )
 async def test_a_state_topic_that_would_lose_documents_is_refused_with_the_remedy(

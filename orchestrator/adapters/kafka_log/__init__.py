@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from .log import KafkaLog
 from .settings import Connection, Limits
+from .stepping import Note
+from .taking import Topics as KafkaTopics
 
-__all__ = ["Connection", "KafkaLog", "Limits"]
+__all__ = ["Connection", "KafkaLog", "KafkaTopics", "Limits", "Note"]

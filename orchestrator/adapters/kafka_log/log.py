@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
-from ...errors import ConfigurationError, LogUnavailable
+from ...errors import ConfigurationError, LogUnavailable, UnreadableBatch
 from ...ports.clock import Clock
 from ...ports.log import Membership, Outgoing, Standing, Subscription, Tail, TopicPartition, TopicSpec
 from .appender import Appender
@@ -20,6 +20,7 @@ from .driver import require_sound_driver
 from .membership import KafkaMembership
 from .reader import Reader
 from .settings import Connection
+from .stepping import Note, step_over_commands, step_over_inputs
 from .subscription import KafkaSubscription
 from .tail import KafkaTail
 from .taking import Topics
@@ -169,6 +170,20 @@ class KafkaLog:
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         wire, catalog, _ = self._require_open()
         return await _committed_ends(wire, await catalog.places(topics))
+
+    async def step_over_inputs(self, topics: Topics, partition: int, offset: int, note: Note) -> UnreadableBatch:
+        """Gives up one batch that can never be read; see ``stepping.py``."""
+        wire, catalog, _ = self._require_open()
+        await catalog.places([topics.inputs, topics.state])
+        return await step_over_inputs(self._connection, wire, catalog, self._clock, (topics, partition, offset, note))
+
+    async def step_over_commands(self, place: TopicPartition, offset: int, group: str, note: Note) -> UnreadableBatch:
+        """Gives up one batch that can never be read; see ``stepping.py``."""
+        _, catalog, _ = self._require_open()
+        await catalog.places([place.topic])
+        found = await step_over_commands(self._connection, place, offset, group)
+        await self.append([note(found)])
+        return found
 
     async def close(self) -> None:
         if self._closed or self._parts is None:

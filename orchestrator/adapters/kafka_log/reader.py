@@ -15,9 +15,10 @@ from typing import Any
 
 import aiokafka.errors as errors
 
-from ...errors import LogUnavailable
+from ...errors import LogUnavailable, UnreadableBatch
 from ...ports.log import Record, TopicPartition
-from .driver import BROKEN, Consumer, Partition
+from .careful import read_carefully
+from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
 from .settings import Connection
 from .silence import Silence
@@ -51,6 +52,7 @@ class Reader:
         self._positions = dict(positions)
         self._buffer: deque[Record] = deque()
         self._consumer: Any = None
+        self._unreadable: UnreadableBatch | None = None
         self._silence = Silence(connection.limits.silence_s)
 
     async def start(self) -> None:
@@ -83,9 +85,12 @@ class Reader:
 
         Raises:
             LogUnavailable: silence, or an error of the broker; the next poll connects anew.
+            UnreadableBatch: what comes next can never be read; ``move`` past it. Raised again until then.
             errors.OffsetOutOfRangeError: a position that the broker no longer, or not yet, has; ``move`` it.
         """
         if not self._buffer:
+            if self._unreadable is not None:
+                raise self._unreadable.again()
             await self.start()
             await self._fill(timeout)
         buffer = self._buffer
@@ -106,6 +111,7 @@ class Reader:
     def move(self, where: TopicPartition, offset: int) -> None:
         """Goes on at ``offset``."""
         self._positions[where] = offset
+        self._unreadable = None
         if self._consumer is not None:
             self._consumer.seek(Partition(*where), offset)
 
@@ -122,13 +128,17 @@ class Reader:
         self._silence.resume()
         while self._positions:
             left = max(0.0, min(deadline - loop.time(), _CHUNK_S))
+            self._remember()
+            before = dict(self._positions)
             try:
                 fetched = await self._consumer.getmany(timeout_ms=int(left * 1000))
             except errors.OffsetOutOfRangeError:
                 raise
-            except BROKEN as error:
+            except Exception as error:
                 await self.stop()
-                raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
+                self._positions = before  # what was drained from other partitions was lost with the error
+                await self._read_carefully(error)
+                break
             for messages in fetched.values():
                 self._buffer.extend(map(as_record, messages))
             await self._listen()
@@ -136,6 +146,19 @@ class Reader:
                 break
         if not timeout:
             await asyncio.sleep(0)
+
+    async def _read_carefully(self, error: Exception) -> None:
+        """After an error: takes what can be read, and notes what never can."""
+        for where, offset in list(self._positions.items()):
+            found = await read_carefully(self._connection, where, offset, self._isolation)
+            self._buffer.extend(map(as_record, found.records))
+            if found.records:
+                self._positions[where] = found.records[-1].offset + 1
+            self._unreadable = self._unreadable or found.unreadable
+        if not self._buffer:
+            if self._unreadable is not None:
+                raise self._unreadable.again() from error
+            raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
 
     async def _listen(self) -> None:
         consumer = self._consumer

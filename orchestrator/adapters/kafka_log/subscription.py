@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiokafka.errors as errors
+import structlog
 
 from ...errors import LogUnavailable, TopicGone
 from ...ports.log import Record, TopicPartition
-from .driver import BROKEN, Consumer, Partition, RebalanceListener, start_subscribed
+from .careful import read_carefully
+from .driver import Consumer, Partition, RebalanceListener, start_subscribed
 from .ending import abandon, stop_consumer, translated, within
 from .reader import as_record
 from .settings import Connection
@@ -25,6 +27,7 @@ from .wire import Wire
 __all__ = ["KafkaSubscription"]
 
 _CHUNK_S = 0.5
+_log = structlog.get_logger(__name__)
 _FIRST_ASSIGNMENT_S = 2.0
 
 
@@ -49,6 +52,9 @@ class KafkaSubscription:
         self._generation = 0
         self._assigned = asyncio.Event()
         self._silence = Silence(connection.limits.silence_s)
+        self._before: dict[TopicPartition, int] = {}
+        self._standing: set[TopicPartition] = set()
+        self._told: set[str] = set()
 
     async def start(self) -> None:
         """Joins the group. Raises LogUnavailable."""
@@ -131,17 +137,53 @@ class KafkaSubscription:
                 return
 
     async def _fetch(self) -> tuple[int, list[Record]]:
+        for where in self._consumer.assignment():
+            await self._consumer.position(where)  # known only after a rebalance has asked for it
+        self._before = self._positions()
         fetched = await self._consumer.getmany(timeout_ms=int(_CHUNK_S * 1000))
         return self._generation, [as_record(message) for messages in fetched.values() for message in messages]
 
     async def _keep(self, fetching: asyncio.Task[tuple[int, list[Record]]]) -> None:
         try:
             generation, records = fetching.result()
-        except BROKEN as error:
+        except Exception as error:  # whatever a codec raises
+            if await self._stands_still(self._generation):
+                return
             await self._drop(1.0)
             raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
         if generation == self._generation:
             self._buffer.extend(records)
+
+    async def _stands_still(self, generation: int) -> bool:
+        """Whether the error came from a batch that can never be read: its partition is paused, the others go on."""
+        before, found = self._before, False
+        for place, offset in before.items():
+            careful = await read_carefully(self._connection, place, offset, "read_committed")
+            if generation != self._generation:
+                return True  # shared out anew meanwhile: whoever has it now sees for himself
+            where, unreadable = Partition(*place), careful.unreadable
+            if unreadable is None:
+                self._consumer.seek(where, offset)
+                continue
+            self._buffer.extend(map(as_record, careful.records))
+            self._consumer.seek(where, unreadable.offset)
+            self._consumer.pause(where)
+            self._standing.add(place)
+            found = True
+            if unreadable.where not in self._told:
+                self._told.add(unreadable.where)
+                _log.critical("partition stopped, an operator must look", group=self._group, reason=str(unreadable))
+        return found
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        """Where the next fetch begins, of each partition that does not stand still."""
+        assignment = self._consumer._subscription.subscription.assignment
+        found: dict[TopicPartition, int] = {}
+        for where in assignment.tps if assignment is not None else ():
+            state, place = assignment.state_value(where), TopicPartition(where.topic, where.partition)
+            if place not in self._standing and state is not None and state.has_valid_position:
+                found[place] = state.position
+        return found
 
     async def _listen(self) -> None:
         consumer = self._consumer
@@ -152,7 +194,7 @@ class KafkaSubscription:
             if missing := [topic for topic in self._topics if topic not in known]:
                 await self._drop(1.0)
                 raise TopicGone(missing)
-        held = consumer.assignment()
+        held = {where for where in consumer.assignment() if TopicPartition(*where) not in self._standing}
         stamps = [consumer.last_poll_timestamp(where) or 0 for where in held]
         ended = consumer._coordinator._coordination_task.done()
         if not ended and not self._silence.too_long(stamps):
@@ -178,6 +220,7 @@ class KafkaSubscription:
     def _forget(self) -> None:
         self._generation += 1
         self._buffer.clear()
+        self._standing.clear()
         self._assigned.clear()
 
 

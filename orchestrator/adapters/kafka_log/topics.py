@@ -18,6 +18,8 @@ _ALREADY_EXISTS = 36
 _TOO_FEW_BROKERS = 38
 _STATE_SEGMENT_BYTES = 64 << 20
 _BATCH_BYTES_MIN = 1_048_588
+_COMPRESSIONS = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
+"""What may stand in ``compression.type``: all that is read here."""
 
 
 class Catalog:
@@ -103,6 +105,15 @@ class Catalog:
             found.append(self._alter(name, "cleanup.policy", config["cleanup.policy"], spec.policy))
         if int(config["max.message.bytes"]) < _BATCH_BYTES_MIN:
             found.append(self._alter(name, "max.message.bytes", config["max.message.bytes"], str(_BATCH_BYTES_MIN)))
+        if config["compression.type"] not in _COMPRESSIONS:
+            found.append(self._alter(name, "compression.type", config["compression.type"], "producer"))
+        in_sync = int(config["min.insync.replicas"])
+        if in_sync > state.replicas:
+            # Nothing could be written at all.
+            found.append(self._alter(name, "min.insync.replicas", str(in_sync), str(max(1, state.replicas - 1))))
+        elif in_sync < 2 and state.replicas >= 3 and not self._development:
+            # What one broker alone acknowledged dies with it.
+            found.append(self._alter(name, "min.insync.replicas", str(in_sync), "2"))
         kept_ms = int(config["retention.ms"])
         if spec.retention_ms is not None and spec.policy == "delete" and 0 <= kept_ms < spec.retention_ms:
             found.append(self._alter(name, "retention.ms", config["retention.ms"], str(spec.retention_ms)))

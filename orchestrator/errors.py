@@ -19,8 +19,7 @@
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe
         ├── ValueTooLarge        one record is over the log's limit
-        └── CorruptRecord        stored bytes cannot be read: stop and look
-            └── UnreadableBatch  no reader will ever decode them: step over, or restore the topic
+        └── CorruptRecord        stored bytes cannot be read: stop and look (UnreadableBatch: nor ever will be)
 """
 
 from __future__ import annotations

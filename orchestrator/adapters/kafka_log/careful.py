@@ -19,7 +19,7 @@ from .driver import Consumer, Partition
 from .ending import stop_consumer, within
 from .settings import Connection
 
-__all__ = ["Careful", "read_carefully"]
+__all__ = ["Careful", "of_the_records", "read_carefully"]
 
 _RECORDS_MAX = 50_000
 _BATCH_BYTES_MAX = 2 << 20
@@ -33,6 +33,12 @@ class Careful(NamedTuple):
 
     records: list[Any]
     unreadable: UnreadableBatch | None
+
+
+def of_the_records(error: BaseException) -> bool:
+    """Whether an error may come from what was fetched; False: from the connection, the broker or a rebalance."""
+    away = isinstance(error, (errors.KafkaError, TimeoutError, ConnectionError, AssertionError))
+    return isinstance(error, Exception) and (not away or isinstance(error, _UNREADABLE))
 
 
 async def read_carefully(connection: Connection, place: TopicPartition, offset: int, isolation: str) -> Careful:
@@ -63,9 +69,7 @@ async def read_carefully(connection: Connection, place: TopicPartition, offset: 
     except errors.OffsetOutOfRangeError:
         raise
     except Exception as error:
-        if isinstance(error, (errors.KafkaError, TimeoutError, ConnectionError, AssertionError)) and not isinstance(
-            error, _UNREADABLE
-        ):
+        if not of_the_records(error):
             raise LogUnavailable(connection.gone(f"reading {place.topic}/{place.partition}")) from error
         reached = await consumer.position(where)
         following = await _following(consumer, place, reached, limits.answer_s)

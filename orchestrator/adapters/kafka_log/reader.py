@@ -17,7 +17,7 @@ import aiokafka.errors as errors
 
 from ...errors import LogUnavailable, UnreadableBatch
 from ...ports.log import Record, TopicPartition
-from .careful import read_carefully
+from .careful import of_the_records, read_carefully
 from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
 from .settings import Connection
@@ -137,6 +137,8 @@ class Reader:
             except Exception as error:
                 await self.stop()
                 self._positions = before  # what was drained from other partitions was lost with the error
+                if not of_the_records(error):
+                    raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
                 await self._read_carefully(error)
                 break
             for messages in fetched.values():

@@ -7,6 +7,7 @@ the committed position. A fetch is marked with the generation in which it was dr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import structlog
 
 from ...errors import LogUnavailable, TopicGone
 from ...ports.log import Record, TopicPartition
-from .careful import read_carefully
+from .careful import of_the_records, read_carefully
 from .driver import Consumer, Partition, RebalanceListener, start_subscribed
 from .ending import abandon, stop_consumer, translated, within
 from .reader import as_record
@@ -137,8 +138,9 @@ class KafkaSubscription:
                 return
 
     async def _fetch(self) -> tuple[int, list[Record]]:
-        for where in self._consumer.assignment():
-            await self._consumer.position(where)  # known only after a rebalance has asked for it
+        with contextlib.suppress(errors.IllegalStateError):  # shared out anew meanwhile
+            for where in self._consumer.assignment():
+                await self._consumer.position(where)  # known only when the group has been asked
         self._before = self._positions()
         fetched = await self._consumer.getmany(timeout_ms=int(_CHUNK_S * 1000))
         return self._generation, [as_record(message) for messages in fetched.values() for message in messages]
@@ -147,7 +149,7 @@ class KafkaSubscription:
         try:
             generation, records = fetching.result()
         except Exception as error:  # whatever a codec raises
-            if await self._stands_still(self._generation):
+            if of_the_records(error) and await self._stands_still(self._generation):
                 return
             await self._drop(1.0)
             raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
@@ -162,6 +164,8 @@ class KafkaSubscription:
             if generation != self._generation:
                 return True  # shared out anew meanwhile: whoever has it now sees for himself
             where, unreadable = Partition(*place), careful.unreadable
+            if not self._consumer._subscription.is_assigned(where):
+                continue
             if unreadable is None:
                 self._consumer.seek(where, offset)
                 continue

@@ -218,6 +218,8 @@ def _free(error: BaseException | None) -> None:
 
     An awaited future and its error know each other, so that the collector alone would free them, and that hardly runs.
     """
-    while error is not None:
+    seen: set[int] = set()  # errors may name each other as their causes
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -15,6 +15,7 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.documents import encode_document
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch
+from sagaline.orchestrator.runtime import engine as engine_module
 from sagaline.orchestrator.runtime import processor as processing
 from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.processor import Processor
@@ -124,3 +125,10 @@ async def test_restore_gives_the_event_loop_its_turns_and_says_how_far_it_is(log
     assert processor._timers.next_due_ms() is not None
     await owner.release()
     await membership.leave()
+
+
+def test_errors_that_name_each_other_as_their_causes_are_freed_too() -> None:
+    """As aiokafka's do when a broker goes away; walking them for ever would hold the event loop."""
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__context__ = second, first
+    engine_module._free(first)

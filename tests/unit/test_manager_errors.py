@@ -92,6 +92,10 @@ def _migrate(version: int, twice: bool = False) -> Callable[[], None]:
     return provoke
 
 
+def _phases_of_a_saga() -> None:
+    declare(make(), version=3).migrate(from_version=2, phases={"waits": "ready"})
+
+
 def _two_invariants() -> None:
     definition = declare(make())
     for _ in range(2):
@@ -165,6 +169,10 @@ MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "migration from a newer version": (
         _migrate(3),
         "Saga('demo', version=3): migrate from version 3; give an older version, 1 or more",
+    ),
+    "phases of what has none": (
+        _phases_of_a_saga,
+        "Saga('demo', version=3): only a process manager has phases; leave them out",
     ),
     "two migrations": (
         _migrate(2, twice=True),

@@ -183,7 +183,9 @@ class KafkaSubscription:
         """Where the next fetch begins, of each partition that does not stand still."""
         assignment = self._consumer._subscription.subscription.assignment
         found: dict[TopicPartition, int] = {}
-        for where in assignment.tps if assignment is not None else ():
+        if assignment is None:
+            return found
+        for where in assignment.tps:
             state, place = assignment.state_value(where), TopicPartition(where.topic, where.partition)
             if place not in self._standing and state is not None and state.has_valid_position:
                 found[place] = state.position

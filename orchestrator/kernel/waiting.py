@@ -152,12 +152,12 @@ def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
 
 
 def on_escalation(run: Run, place: str) -> None:
-    """Nobody has answered yet: others may as well."""
+    """Nobody has answered yet: others may as well, and no claim keeps them from it."""
     node, memo = run.node(place), run.memo(place)
     if isinstance(node, Ask) and node.options.escalation is not None:
         who = memo["who"] if isinstance(memo["who"], list) else []
         more = [name for name in node.options.escalation.to if name not in who]
-        run.remember(place, memo | {"who": [*who, *more], "escalated": True})
+        run.remember(place, memo | {"who": [*who, *more], "escalated": True, "claimed_by": None})
 
 
 def on_deadline(run: Run, place: str) -> None:

@@ -21,7 +21,7 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Escalation:
-    """Who is asked as well when nobody has answered.
+    """Who is asked as well when nobody has answered; a question that somebody has claimed becomes free again.
 
     Args:
         after: counted from the question.
@@ -71,9 +71,9 @@ def ask(
       ``attention``).
     - cancel: the question is withdrawn at once.
     - undo: there is nothing to undo.
+    - the question claimed by somebody: nobody else may answer it until it is assigned to another, or escalated.
+    - the escalation: others may answer too; a claim or an assignment made before it ends, and it can be claimed anew.
     - a function that raises, or gives a wrong result, puts the instance into ``attention``.
-
-    Who claims a question is the only one who may answer it, until it is given to somebody else.
 
     Args:
         name: its identity in running instances.

@@ -92,6 +92,24 @@ def test_a_question_that_is_escalated_may_be_answered_by_others_too(asked: Scene
     assert asked.advance(timedelta(minutes=30)).answer("approve", Did(), by="boss").step("b") is StepStatus.SENT
 
 
+def test_an_escalation_frees_a_question_that_somebody_has_claimed(asked: Scene) -> None:
+    """Who claimed it has not answered: others may now, or claim it in turn, and so may the first."""
+    freed = asked.act(ActName.CLAIM, step="approve", by="ann").advance(timedelta(minutes=30))
+    for by in ("ann", "ben", "boss"):
+        assert freed.answer("approve", Did(), by=by).step("b") is StepStatus.SENT
+    claimed = freed.act(ActName.CLAIM, step="approve", by="boss")
+    assert "boss has claimed" in refused(claimed.answer("approve", Did(), by="ann"))
+    assert claimed.answer("approve", Did(), by="boss").step("b") is StepStatus.SENT
+
+
+def test_an_assignment_ends_with_the_escalation_and_one_after_it_stays(asked: Scene) -> None:
+    """What is said to the escalated question is the last word."""
+    given = asked.act(ActName.ASSIGN, step="approve", value={"to": "eve"}, by="chief").advance(timedelta(minutes=30))
+    assert given.answer("approve", Did(), by="boss").step("b") is StepStatus.SENT
+    again = given.act(ActName.ASSIGN, step="approve", value={"to": "eve"}, by="chief").advance(timedelta(minutes=10))
+    assert "eve has claimed" in refused(again.answer("approve", Did(), by="boss"))
+
+
 def test_a_stuck_step_is_skipped_with_a_reply(asked: Scene) -> None:
     """Past the pivot, and while it is under way; its late reply changes nothing."""
     paid = Scene.start(checkout).ok("reserve")

@@ -252,6 +252,7 @@ def test_a_question_that_cannot_be_asked_stands_in_attention() -> None:
     assert (raised.status, kind_of(raised)) == ("attention", CauseKind.CODE)
 
 
+@shows("ask", "the question claimed by somebody", "the escalation")
 def test_who_claims_a_question_is_the_only_one_who_may_answer_until_it_is_given_away() -> None:
     escalation = Escalation(after=HOUR / 2, to=["carl"])
     asked = awaiting(question(who=lambda s: ["ann", "bob"], escalation=escalation))
@@ -262,7 +263,11 @@ def test_who_claims_a_question_is_the_only_one_who_may_answer_until_it_is_given_
     assert given.answer("approval", Paid(amount=1), by="ann").status == "running"
     assert given.answer("approval", Paid(amount=1), by="dora").status == "completed"
     assert asked.answer("approval", Paid(amount=1), by="carl").status == "running"
-    assert asked.advance(HOUR / 2).answer("approval", Paid(amount=1), by="carl").status == "completed"
+    for escalated in (asked.advance(HOUR / 2), claimed.advance(HOUR / 2), given.advance(HOUR / 2)):
+        assert escalated.answer("approval", Paid(amount=1), by="carl").status == "completed"
+        anew = escalated.act(ActName.CLAIM, step="approval", by="bob")
+        assert anew.last is not None
+        assert anew.last.outcome == "applied"
 
 
 # -- run -------------------------------------------------------------------------------------------------------------

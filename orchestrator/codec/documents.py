@@ -77,7 +77,8 @@ def _upcast(value: bytes) -> bytes:
         raise BadRecord("the document has no format number")
     if number > FORMAT:
         raise NewerFormat(f"the document has format {number}, this release knows up to {FORMAT}; deploy the newer one")
-    for message in body.get("deferred", ()):
+    deferred = body.get("deferred")
+    for message in deferred if isinstance(deferred, list) else ():
         _tell_kind(message)
     return to_json(body | {"format": FORMAT})
 

@@ -31,6 +31,7 @@ from ..kernel.migrating import must_migrate
 from ..kernel.parking import waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
+from ..messages.texts import said, trace_of
 from ..ports.log import Owner, Record
 from .clocks import WatchedClock
 from .deciding import BatchWork, Deciding
@@ -51,6 +52,7 @@ _TIMERS_MAX = 50
 _RESTORE_MAX = 500
 """Documents that are indexed before the event loop, and with it the heartbeats, gets its turn."""
 _SAY_SECONDS = 5.0
+_DETAIL_CHARS = 8_000
 
 _EMPTY_SECONDS = 1.0
 """A poll that gives nothing for so long says that there is nothing."""
@@ -221,15 +223,17 @@ class Processor:
         self._setup.metrics.add("documents.restored", count % _RESTORE_MAX)
 
     def _index(self, key: bytes, value: bytes) -> None:
+        """What a stored document holds, or makes the code that looks at it do, is about its own instance only."""
         try:
             self._timers.replace(key, timers_of(key, value))
             if not may_wait_for_code(value) or key.startswith(b"@"):
                 return
             document = decode_document(value)
-        except BadRecord as error:
-            _log.error("instance parked", instance=key.decode(errors="replace"), reason=str(error))
+            waited = self._waited_for_us(document)
+        except Exception as error:
+            _parked(key.decode(errors="replace"), error)
             return
-        if self._waited_for_us(document):
+        if waited:
             act = Act(
                 id=f"deployed/{document.id}/{document.revision}",
                 instance=document.id,
@@ -245,6 +249,13 @@ class Processor:
         if definition is None or not waits_for_code(document):
             return False
         return must_migrate(definition, document) or missing_code(definition, document) is None
+
+
+def _parked(instance: str, error: Exception) -> None:
+    if isinstance(error, BadRecord):
+        _log.error("instance parked", instance=instance, reason=str(error))
+    else:
+        _log.error("instance parked", instance=instance, reason=said(error), detail=trace_of(error, _DETAIL_CHARS))
 
 
 def _full(work: BatchWork) -> bool:

@@ -42,7 +42,8 @@ class TimerIndex:
 
     def replace(self, key: bytes, timers: Mapping[str, int]) -> None:
         """Makes these the timers of an instance, whatever it had before."""
-        near = {}
+        instance = key.decode()  # first of all: a key that is no text is not noted
+        near: dict[str, int] = {}
         for timer, due_ms in timers.items():
             span = due_ms // _SPAN_MS
             if span <= self._reached:
@@ -52,7 +53,6 @@ class TimerIndex:
             else:
                 self._noted[span] = {key: None}
                 heapq.heappush(self._spans, span)
-        instance = key.decode()
         self._push(instance, near)
         if near:
             self._near[instance] = near

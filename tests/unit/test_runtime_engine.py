@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.adapters.sqlite_log.schema import first_id, past_last_id
@@ -405,6 +407,46 @@ async def test_a_document_of_a_newer_format_parks_its_instance_and_loses_nothing
         assert letters[0].value == b'{"text":"1"}'
         other = next(k for k in map(str, range(99)) if partition_of(f"pair/{k}".encode(), PARTITIONS) == partition)
         await w.command(await w.start(other), "first")
+
+
+STRANGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
+    "a place of no round": (b"pair/A-2", {"steps": lambda steps: {"first@x": steps["first"]}}, "ValueError"),
+    "what is kept is no list": (
+        b"pair/A-2",
+        {"format": lambda _: 3, "deferred": lambda _: 5},
+        "not a document: deferred",
+    ),
+    "a key that is no text": (b"\xff", {}, "UnicodeDecodeError"),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+async def test_a_document_that_cannot_be_indexed_parks_its_instance_only(log: SqliteLog, strange: str) -> None:
+    """Restoring a partition goes on, also when the document makes the code that looks at it raise."""
+    async with world(log, [two_steps(version=1)]) as w:
+        instance = await w.start("A-1")
+        command = await w.command(instance, "first")
+    async with world(log, [two_steps(version=2)]) as w:
+        await w.reply(command, Answer(text="1"))
+        await w.decided(instance, lambda r: r.status is Status.ATTENTION)
+    partition = partition_of(instance.encode(), PARTITIONS)
+    membership = await log.join(w.topics.inputs, w.topics.state, "test.engine")
+    while partition not in await membership.changed():
+        pass
+    owner = await membership.take(partition)
+    body = json.loads(owner.get(instance.encode()) or b"")
+    key, changes, reason = STRANGE[strange]
+    changed = json.dumps(body | {name: change(body[name]) for name, change in changes.items()}, separators=(",", ":"))
+    await owner.commit(Batch({key: changed.encode()}, [], owner.position))
+    await owner.release()
+    await membership.leave()
+    with capture_logs() as logs:
+        async with world(log, [two_steps(version=1), two_steps(version=2)]) as w:
+            await w.reply(await w.command(instance, "second"), Answer(text="2"))
+            await w.decided(instance, lambda r: r.status is Status.COMPLETED)
+    parked = [each for each in logs if each["event"] == "instance parked"]
+    assert [each["instance"] for each in parked] == [key.decode(errors="replace")]
+    assert parked[0]["reason"].startswith(reason)
 
 
 @pytest.mark.slow

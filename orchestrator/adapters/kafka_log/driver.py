@@ -17,7 +17,12 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import Assignment as Assigned
+from aiokafka.consumer.subscription_state import Subscription, SubscriptionState, TopicPartitionState
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record import default_records
 
 from ...errors import ConfigurationError
@@ -51,6 +56,21 @@ BROKEN = (aiokafka.errors.KafkaError, OSError, TimeoutError, AssertionError)
 """What aiokafka raises when the broker is gone, slow, or has fenced us; its state machine is made of asserts."""
 
 _CONFLICT_WAIT_S = 0.002
+_PRIVATE: dict[Any, tuple[str, ...]] = {
+    AIOKafkaAdminClient: ("_client",),
+    AIOKafkaClient: ("_wait_on_metadata", "cluster", "force_metadata_update", "send"),
+    AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
+    AIOKafkaProducer: ("_closed", "_message_accumulator", "_sender", "_txn_manager", "client"),
+    Assigned: ("state_value", "tps"),
+    GroupCoordinator: ("_coordination_task",),
+    MessageAccumulator: ("_batches", "_pending_batches"),
+    MessageBatch: ("_drain_waiter",),
+    Subscription: ("assignment",),
+    SubscriptionState: ("is_assigned", "reassignment_in_progress", "subscription"),
+    TopicPartitionState: ("has_valid_position", "position"),
+    TransactionManager: ("_transaction_waiter",),
+}
+"""What we use of it that it does not promise to keep."""
 
 
 async def start_subscribed(consumer: Any, topics: Sequence[str], listener: Any) -> None:
@@ -77,7 +97,7 @@ def require_sound_driver() -> None:
     """Returns only if this aiokafka can be trusted, and sets its wait between two transactions from 20 ms to 2 ms.
 
     Raises:
-        ConfigurationError: asserts are switched off, or the C extension is missing.
+        ConfigurationError: asserts are switched off, the C extension is missing, or this aiokafka lacks what we use.
     """
     if not __debug__:
         raise ConfigurationError(
@@ -90,6 +110,17 @@ def require_sound_driver() -> None:
             "this Python and platform (pip install --force-reinstall --only-binary aiokafka aiokafka), "
             "and unset AIOKAFKA_NO_EXTENSIONS"
         )
+    if missing := [
+        f"{kind.__name__}.{name}" for kind, names in _PRIVATE.items() for name in names if _lacks(kind, name)
+    ]:
+        raise ConfigurationError(
+            f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: install a release that this one was tested "
+            "with (pip install 'aiokafka==0.14.*')"
+        )
     sender: Any = aiokafka.producer.sender
     if isinstance(getattr(sender, "BACKOFF_OVERRIDE", None), float):
         sender.BACKOFF_OVERRIDE = _CONFLICT_WAIT_S
+
+
+def _lacks(kind: Any, name: str) -> bool:
+    return not hasattr(kind, name) and name not in kind.__init__.__code__.co_names

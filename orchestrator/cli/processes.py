@@ -98,6 +98,8 @@ async def _under_signals(body: Coroutine[None, None, None], stop_seconds: float)
 
     def stop(number: int) -> None:
         asked.append(number)
+        if len(asked) > 1:  # both came while the loop was busy
+            _end_at_once(number, None)
         # From here on without the loop: it may be stuck in what has to be stopped.
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)

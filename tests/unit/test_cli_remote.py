@@ -301,3 +301,26 @@ def test_the_second_signal_ends_a_process_whose_parts_do_not_stop(tmp_path: Path
         assert process.running.wait(10) == 128 + signal.SIGTERM
     finally:
         process.end()
+
+
+def test_two_signals_that_come_while_the_event_loop_is_busy_end_a_process_too(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(
+        "from sagaline.orchestrator.cli.processes import run_process\n"
+        "import asyncio, sys, time\n"
+        "async def body():\n"
+        "    try:\n"
+        "        print('busy now', file=sys.stderr, flush=True)\n"
+        "        time.sleep(1)\n"
+        "        await asyncio.sleep(60)\n"
+        "    finally:\n"
+        "        time.sleep(60)\n"
+        "run_process(body())\n"
+    )
+    process = Process(tmp_path, [sys.executable, "busy.py"])
+    try:
+        process.wait_for("(busy) now")
+        process.running.send_signal(signal.SIGINT)
+        process.running.send_signal(signal.SIGTERM)
+        assert process.running.wait(10) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    finally:
+        process.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +12,21 @@ from typing import Any
 import pytest
 from aiokafka.record.util import calc_crc32c
 
-from sagaline.orchestrator.adapters.kafka_log import KafkaLog, KafkaTopics
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog, KafkaTopics
+from sagaline.orchestrator.adapters.kafka_log.careful import read_carefully
 from sagaline.orchestrator.cli.step_over import step_over
 from sagaline.orchestrator.codec.documents import decode_history
-from sagaline.orchestrator.errors import ConfigurationError, UnreadableBatch
+from sagaline.orchestrator.errors import ConfigurationError, LogUnavailable, UnreadableBatch
 from sagaline.orchestrator.messages.partitioning import partition_of
-from sagaline.orchestrator.ports.log import Outgoing, Record
+from sagaline.orchestrator.ports.log import Outgoing, Record, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
+from sagaline.orchestrator.runtime.metrics import Metrics
+from sagaline.orchestrator.runtime.watch import Watch
 from sagaline.orchestrator.settings import Settings
 
 from ..engine_world import PARTITIONS, two_steps, world
-from .support import QUEUE, batch, fresh, member, opened, out
+from .support import QUEUE, SHORT, batch, fresh, member, opened, out
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -150,6 +155,41 @@ async def test_a_worker_goes_on_with_its_other_partitions(breakable_broker: Any)
         assert [r.value for r in behind] == VALUES[2:]
 
 
+async def test_what_is_read_carefully_is_bounded_and_a_worker_gets_on_all_the_same(breakable_broker: Any) -> None:
+    """A backlog before the bad batch is handed out in parts: it need not fit into memory."""
+    async with opened(breakable_broker.address) as log:
+        topics = await fresh(log)
+        queue, values = topics.commands(QUEUE), [os.urandom(800_000) for _ in range(14)]
+        for value in [*values, b"bad"]:
+            await log.append([out(queue, b"k", value, partition=0)])
+        _harm(breakable_broker.data, queue, 0, len(values), _checksum)
+        place = TopicPartition(queue, 0)
+        connection = Connection(bootstrap=breakable_broker.address, limits=SHORT)
+        found = await read_carefully(connection, place, 0, "read_committed")
+        assert len(found.records) == 11, "8 MiB, and the record that passes it"
+        assert found.unreadable is None
+        subscription = await log.subscribe([queue], "a-group")
+        got: list[Record] = []
+        async with asyncio.timeout(60):
+            while len(got) < len(values):
+                got += await subscription.poll(max_records=100, timeout=1.0)
+        assert [record.value for record in got] == values
+
+
+async def test_a_place_that_is_not_there_is_not_stepped_over(breakable_broker: Any) -> None:
+    async with opened(breakable_broker.address) as log:
+        topics = await fresh(log)
+        queue = topics.commands(QUEUE)
+        settings = Settings(log=f"kafka://{breakable_broker.address}", namespace=topics.namespace, development=True)
+        for place, wrong in (
+            (f"{queue}/0/7", "has no offset 7"),
+            (f"{queue}/9/0", "has no partition 9: give 0 to 1"),
+            (f"{topics.inputs}/9/0", "has no partition 9: give 0 to 1"),
+        ):
+            with pytest.raises(ConfigurationError, match=wrong):
+                await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
+
+
 async def test_a_tail_loses_nothing_of_its_other_partitions(breakable_broker: Any) -> None:
     async with opened(breakable_broker.address) as log:
         topics = await fresh(log)
@@ -180,6 +220,10 @@ async def test_an_engine_stands_by_name_until_an_operator_steps_over(
                 while not w.engine.standing:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             assert "test.inputs/0/0" in w.engine.standing[0]
+            assert w.engine.alarm == w.engine.standing[0]
+            watch = Watch(log, topics, SystemClock(), Metrics(), group="test.engine")
+            with pytest.raises(LogUnavailable, match=r"test\.inputs/0/0: this batch can never be read"):
+                await watch.check()  # as a process without an engine
             behind = await w.start(here[0])
             await asyncio.sleep(3.0)
             assert w.metrics.counts["partitions.stopped"] == 1

@@ -15,13 +15,14 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from ...errors import LogUnavailable, UnreadableBatch
 from ...ports.log import TopicPartition
-from .driver import Consumer, Partition
+from .driver import BROKEN, Consumer, Partition
 from .ending import stop_consumer, within
 from .settings import Connection
 
 __all__ = ["Careful", "of_the_records", "read_carefully"]
 
 _RECORDS_MAX = 50_000
+_BYTES_MAX = 8 << 20
 _BATCH_BYTES_MAX = 2 << 20
 _HEADER = struct.Struct(">qiibIhi")
 """Of a record batch, version 2: base offset, length, leader epoch, magic, CRC, attributes, last offset delta."""
@@ -42,7 +43,7 @@ def of_the_records(error: BaseException) -> bool:
 
 
 async def read_carefully(connection: Connection, place: TopicPartition, offset: int, isolation: str) -> Careful:
-    """Reads what one fetch brings, one record at a time.
+    """Reads on, one record at a time: up to the bad batch, to the end, or to a bound on what is held in memory.
 
     Raises:
         LogUnavailable: the broker is away.
@@ -58,14 +59,16 @@ async def read_carefully(connection: Connection, place: TopicPartition, offset: 
     )
     consumer.assign([where])
     records: list[Any] = []
+    size = 0
     try:
         await within(consumer.start(), limits.answer_s)
         consumer.seek(where, offset)
-        while len(records) < _RECORDS_MAX:
+        while len(records) < _RECORDS_MAX and size < _BYTES_MAX:
             fetched = await within(consumer.getmany(timeout_ms=500, max_records=1), limits.answer_s)
             if not fetched:
                 break
             records += fetched[where]
+            size += len(records[-1].key or b"") + len(records[-1].value or b"")
     except errors.OffsetOutOfRangeError:
         raise
     except Exception as error:
@@ -88,7 +91,7 @@ async def _following(consumer: Any, place: TopicPartition, offset: int, limit: f
         answer = await within(client.send(leader, request), limit)
         data = answer.topics[0][1][0][-1] or b""
         base, _length, _epoch, magic, _crc, _attributes, delta = _HEADER.unpack_from(data)
-    except (errors.KafkaError, TimeoutError, OSError, struct.error):
+    except (*BROKEN, IndexError, struct.error):  # its leader is just changing, say
         return offset + 1
     following = int(base + delta + 1)
     return following if magic == 2 and base <= offset < following <= base + _BATCH_BYTES_MAX else offset + 1

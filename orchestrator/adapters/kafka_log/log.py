@@ -174,13 +174,14 @@ class KafkaLog:
     async def step_over_inputs(self, topics: Topics, partition: int, offset: int, note: Note) -> UnreadableBatch:
         """Gives up one batch that can never be read; see ``stepping.py``."""
         wire, catalog, _ = self._require_open()
-        await catalog.places([topics.inputs, topics.state])
+        await catalog.require(topics.state, partition)
+        await catalog.require(topics.inputs, partition)
         return await step_over_inputs(self._connection, wire, catalog, self._clock, (topics, partition, offset, note))
 
     async def step_over_commands(self, place: TopicPartition, offset: int, group: str, note: Note) -> UnreadableBatch:
         """Gives up one batch that can never be read; see ``stepping.py``."""
         _, catalog, _ = self._require_open()
-        await catalog.places([place.topic])
+        await catalog.require(*place)
         found = await step_over_commands(self._connection, place, offset, group)
         await self.append([note(found)])
         return found

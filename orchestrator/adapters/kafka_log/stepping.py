@@ -74,7 +74,12 @@ async def step_over_commands(connection: Connection, place: TopicPartition, offs
             committed = await within(consumer.committed(where), limit)
         if committed is not None and committed > offset:
             raise ConfigurationError(f"the group {group} is at offset {committed} of {place.topic}/{place.partition}")
-        found = await read_carefully(connection, place, offset, "read_committed")
+        try:
+            found = await read_carefully(connection, place, offset, "read_committed")
+        except errors.OffsetOutOfRangeError as error:
+            raise ConfigurationError(
+                f"{place.topic}/{place.partition} has no offset {offset}: copy the place from the log line"
+            ) from error
         unreadable = _named(found.unreadable if not found.records else None, place, offset)
         with translated(connection.gone(f"moving the group {group}", limit)):
             try:

@@ -157,19 +157,23 @@ class KafkaSubscription:
             self._buffer.extend(records)
 
     async def _stands_still(self, generation: int) -> bool:
-        """Whether the error came from a batch that can never be read: its partition is paused, the others go on."""
+        """Reads on carefully, and pauses partitions whose next batch can never be read. False: nothing came of it."""
         before, found = self._before, False
         for place, offset in before.items():
-            careful = await read_carefully(self._connection, place, offset, "read_committed")
+            try:
+                records, unreadable = await read_carefully(self._connection, place, offset, "read_committed")
+            except errors.OffsetOutOfRangeError:
+                records, unreadable = [], None  # deleted by retention: the consumer goes to the earliest by itself
             if generation != self._generation:
-                return True  # shared out anew meanwhile: whoever has it now sees for himself
-            where, unreadable = Partition(*place), careful.unreadable
+                return True  # a rebalance came in between: the next owner finds the batch again
+            where = Partition(*place)
             if not self._consumer._subscription.is_assigned(where):
                 continue
+            self._buffer.extend(map(as_record, records))
+            found = found or bool(records)
             if unreadable is None:
-                self._consumer.seek(where, offset)
+                self._consumer.seek(where, records[-1].offset + 1 if records else offset)
                 continue
-            self._buffer.extend(map(as_record, careful.records))
             self._consumer.seek(where, unreadable.offset)
             self._consumer.pause(where)
             self._standing.add(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from ...errors import LogUnavailable, TopicMismatch
+from ...errors import ConfigurationError, LogUnavailable, TopicMismatch
 from ...ports.log import TopicPartition, TopicSpec
 from ...ports.topics import GROWN
 from .driver import new_topic
@@ -54,6 +54,11 @@ class Catalog:
                 raise LogUnavailable(self._connection.gone(f"looking for the leaders of {', '.join(missing)}"))
             raise TopicMismatch(f"there is no topic {', '.join(missing)}: create it (saga topics create)")
         return [TopicPartition(name, partition) for name in names for partition in range(counts[name])]
+
+    async def require(self, topic: str, partition: int) -> None:
+        """Returns if there is such a partition. Raises ConfigurationError, TopicMismatch, LogUnavailable."""
+        if TopicPartition(topic, partition) not in (places := await self.places([topic])):
+            raise ConfigurationError(f"{topic} has no partition {partition}: give 0 to {len(places) - 1}")
 
     async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
         """The same error, or that topics are gone where that is why."""

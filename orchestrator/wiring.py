@@ -166,7 +166,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
     Args:
         base: the log and what belongs to it.
         registry: what can be started.
-        engine: one that runs in this process too: what is wrong with its clock counts against the client's readiness.
+        engine: one that runs in this process too: its ``alarm`` counts against the client's readiness.
 
     Raises:
         ConfigurationError: the read model's database cannot be used; the message says what to do.
@@ -204,7 +204,7 @@ async def watching(base: Base, engine: Engine | None = None) -> AsyncIterator[Wa
         base.clock,
         base.metrics,
         group=_engines(base),
-        alarm=lambda: engine.clock_alarm if engine is not None else None,
+        alarm=lambda: engine.alarm if engine is not None else None,
     )
     async with running(watch.run(), "watch"):
         yield watch

@@ -70,6 +70,11 @@ class Engine:
         )
 
     @property
+    def alarm(self) -> str | None:
+        """Why starts are not decided here as they should be; None: nothing is known that stands in the way."""
+        return next(iter(self.standing.values()), None) or self.clock_alarm
+
+    @property
     def clock_alarm(self) -> str | None:
         """In what this host's clock and those of others contradict each other now; None: in nothing that is known."""
         return self._clock.alarm

@@ -1,8 +1,8 @@
 """Whether a start can be written and decided now: asked of the log itself, so that it is true in any process.
 
 - Written: a small record without a value is appended to the topic of the namespace's record.
-- Decided: somebody owns each partition of ``inputs``, none stands still with something to decide, and the clock of an
-  engine in this process does not contradict what others write.
+- Decided: somebody owns each partition of ``inputs``, none stands still with something to decide, what comes next can
+  be read, and an engine in this process raises no alarm.
 - How long the oldest undecided record waits is a metric, and a warning before ``inputs`` would delete it.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 import structlog
 
-from ..errors import LogUnavailable, SagalineError
+from ..errors import LogUnavailable, SagalineError, UnreadableBatch
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing, Standing, TopicPartition
 from ..ports.topics import INPUTS_RETENTION_MS, Topics
@@ -116,7 +116,12 @@ class Watch:
         topics = self._topics
         await self._log.append([Outgoing(topics.made, _PROBE_KEY, None)])
         standing = await self._log.standing(topics.inputs, topics.state, self._group)
-        await self._refresh(standing)
+        if (alarm := self._alarm()) is not None:
+            return alarm
+        try:
+            await self._refresh(standing)
+        except UnreadableBatch as error:
+            return str(error)
         now_ms = self._clock.now_ms()
         ages = {number: now_ms - seen.oldest_ms for number, seen in self._seen.items() if seen.oldest_ms is not None}
         self._tell_age(max(ages.values(), default=0), now_ms)
@@ -126,7 +131,7 @@ class Watch:
         if still := sorted(number for number in ages if now - self._seen[number].since > _STILL_SECONDS):
             places = ", ".join(f"{number} at offset {standing[number].offset}" for number in still)
             return f"partition {places} of {topics.inputs} stands still: the log of its engine says why"
-        return self._alarm()
+        return None
 
     async def _refresh(self, standing: Mapping[int, Standing]) -> None:
         """What has not moved since the last look is not read again."""

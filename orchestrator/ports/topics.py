@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .log import TopicSpec
 
-__all__ = ["GROWN", "INPUTS_RETENTION_MS", "POSITION_KEY", "Topics", "no_more_partitions"]
+__all__ = ["GROWN", "INPUTS_RETENTION_MS", "POSITION_KEY", "Topics", "no_more_partitions", "state_of"]
 
 POSITION_KEY = b"~position"
 """Key of the record in the state topic that holds the consumed offset; no entity id begins with ``~``."""
@@ -31,6 +31,12 @@ def no_more_partitions(what: str, made_with: int, asked_for: int) -> str:
         f"their instances, and could start twice. Set --partitions {made_with} (SAGALINE_PARTITIONS={made_with}). For "
         "another number make a fresh namespace with it, start there, and let what is open here end first"
     )
+
+
+def state_of(topic: str) -> str | None:
+    """The topic that says how far the records of this one are decided; None: it is no ``inputs``."""
+    namespace, _, last = topic.rpartition(".")
+    return Topics(namespace).state if namespace and last == "inputs" else None
 
 
 class Topics(NamedTuple):

@@ -176,7 +176,7 @@ class Watch:
         if age_ms >= _WARNING_MS and due:
             self._warned_ms = now_ms
             _log.warning(
-                "records of inputs wait undecided; the topic deletes them at the end of its retention",
+                "records of inputs wait undecided; on Kafka the topic deletes them at the end of its retention",
                 oldest_hours=round(age_ms / 3_600_000, 1),
                 retention_hours=INPUTS_RETENTION_MS / 3_600_000,
                 remedy="start engines (saga run), or give the topic a longer retention.ms",

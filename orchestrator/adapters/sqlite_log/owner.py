@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,17 +109,18 @@ def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: in
         raise translate(error, path) from error
 
 
-def recorded_offset(feed: Feed, part: int) -> int:
+def recorded_offset(rows: Callable[[str, Sequence[object]], Sequence[Sequence[object]]], part: int) -> int:
     """Up to where the decisions on record in a state partition have come: its position is the last of each commit.
 
-    Raises:
-        LogUnavailable: the file cannot be read.
+    Args:
+        rows: what a query gives.
+        part: of the state topic.
     """
-    rows = feed.rows(
+    found = rows(
         "SELECT value FROM records WHERE id >= ? AND id < ? AND key = ? ORDER BY id DESC LIMIT 1",
         (first_id(part), past_last_id(part), POSITION_KEY),
     )
-    value = rows[0][0] if rows else None
+    value = found[0][0] if found else None
     return int(json.loads(value)["offset"]) if isinstance(value, bytes) else 0
 
 

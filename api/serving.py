@@ -40,7 +40,7 @@ def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1) -> sock
             if error.errno != errno.EADDRINUSE:
                 break
     if last is not None and last.errno == errno.EADDRINUSE:
-        raise InUse(f"port {port} of {host} is taken; end whoever listens there, or choose another port")
+        raise InUse(f"port {port} of {host} is taken; stop the program that listens there, or choose another port")
     raise ConfigurationError(f"cannot listen on {host} port {port} ({last}); choose an address of this machine")
 
 
@@ -72,8 +72,8 @@ def _refuse_open_door(host: str, settings: ApiSettings) -> None:
 async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> AsyncIterator[str]:
     """Serves on a socket beside the block; yields the base URL once requests are answered.
 
-    At the end of the block whoever waits for a decision is answered at once (202, with the place to look at), and
-    requests under way get five seconds to finish. Signals are left to the caller.
+    At the end of the block requests that wait for a decision are answered at once (202, with the place to look at), and
+    others under way get five seconds to finish. Signals are left to the caller.
 
     Raises:
         ConfigurationError: the socket is open to other machines and there is no token.

@@ -151,7 +151,7 @@ async def clear_read_model(settings: Settings) -> None:
     """
     check_address(settings.read_model_url)
     if not is_there(settings.read_model_url):
-        raise ConfigurationError(f"there is no read model at {shown(settings.read_model_url)}; nothing is to be done")
+        raise ConfigurationError(f"there is no read model at {shown(settings.read_model_url)}; nothing to clear")
     read_model = await SqlReadModel.open(settings.read_model_url, namespace=settings.namespace)
     try:
         await read_model.clear()
@@ -279,7 +279,7 @@ async def step_over(base: Base, topic: str, partition: int, offset: int, note: N
     log, topics = base.log, base.topics
     if not isinstance(log, KafkaLog):
         raise ConfigurationError(
-            "there is nothing to step over on SQLite: a file that cannot be read is to be restored"
+            "there is nothing to step over on SQLite: restore a file that cannot be read from a copy"
         )
     if topic == topics.inputs:
         return await log.step_over_inputs(KafkaTopics(topics.inputs, topics.state), partition, offset, note)

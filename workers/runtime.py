@@ -195,7 +195,7 @@ class WorkerRuntime:
         self._unfinished += 1
         try:
             command = decode_command(record)
-        except ValueError as error:  # BadRecord, or what nobody has thought of
+        except ValueError as error:  # BadRecord, and what the decoder did not foresee
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
             outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
             self._appends.put(Answer(record, mark, outgoing, None))

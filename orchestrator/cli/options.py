@@ -250,7 +250,7 @@ def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Setti
 
 
 def _check_read_model(settings: Settings) -> None:
-    """Whoever uses it: a wrong address is found before anything runs."""
+    """A wrong address is found before anything runs, also in a process that does not use it."""
     if settings.read_model is None:
         return
     from ..wiring import check_read_model

@@ -97,7 +97,7 @@ class Feed:
             self._failures += 1
 
     def stop_waiting(self) -> None:
-        """Whoever waits, now or later, is told at once that no decision was seen. For the end of a process."""
+        """Ends every wait, those to come included, as if no decision had been seen. For the end of a process."""
         self._stopping = True
         for answer in (each for answers in self._waiters.values() for each in answers):
             answer.resolve(None)

@@ -38,7 +38,7 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientParts:
-    """What a client stands on. ``feed``, ``projector`` and ``watch`` are run by whoever made them."""
+    """What a client stands on. ``feed``, ``projector`` and ``watch`` are run by their maker."""
 
     log: Log
     topics: Topics

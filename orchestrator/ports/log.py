@@ -298,7 +298,7 @@ class Log(Protocol):
         ...
 
     async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
-        """How every partition of ``inputs`` stands, whoever has it: for those who only want to know.
+        """How every partition of ``inputs`` stands, in whatever process its owner runs. Takes nothing from anybody.
 
         Raises:
             LogUnavailable: no answer in time.

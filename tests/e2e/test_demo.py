@@ -159,7 +159,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_one_sentence(tmp_path: Path) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         refused = demo(tmp_path, "--port", str(taken.getsockname()[1]), code=1)
-    assert "is taken; end whoever listens there, or choose another port" in refused.stderr
+    assert "is taken; stop the program that listens there, or choose another port" in refused.stderr
 
 
 def test_a_demo_killed_in_the_middle_is_finished_by_the_next(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class KafkaOwner:
         if self._released:
             return
         self._released = True
-        # At once, not when the collector comes by: the error that made it lost knows the frames, and those know us.
+        # At once, not at the next garbage collection: the error's traceback refers to frames that refer to this owner.
         self._documents.clear()
         self._lost = None
         self._on_release(self)

@@ -138,7 +138,7 @@ class KafkaSubscription:
                 return
 
     async def _fetch(self) -> tuple[int, list[Record]]:
-        with contextlib.suppress(errors.IllegalStateError):  # shared out anew meanwhile
+        with contextlib.suppress(errors.IllegalStateError):  # a rebalance came in between
             for where in self._consumer.assignment():
                 await self._consumer.position(where)  # known only when the group has been asked
         self._before = self._positions()

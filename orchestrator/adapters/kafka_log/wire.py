@@ -143,7 +143,7 @@ class Wire:
         return await self._asked(f"asking about the transaction of {transactional_id}", ask)
 
     async def assigned(self, group: str) -> frozenset[TopicPartition] | None:
-        """The partitions that live members of a group have; None: it has members, and is sharing out anew."""
+        """The partitions that live members of a group have; None: a rebalance is under way."""
 
         async def ask(admin: Any) -> frozenset[TopicPartition] | None:
             ((code, _name, state, _kind, _protocol, members, *_),) = (await admin.describe_consumer_groups([group]))[

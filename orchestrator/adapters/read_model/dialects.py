@@ -1,6 +1,6 @@
 """The one place that knows which database it is: how it is opened and interrupted, and its "insert, or else update".
 
-An address may hold a password: whoever shows one shows it by ``shown``.
+An address may hold a password: show one only by ``shown``.
 """
 
 from __future__ import annotations

@@ -126,7 +126,9 @@ def prepare(connection: Connection) -> None:
         return
     if version is not None:
         _log.warning(
-            "the read model is of another release and is built anew from the log", found=version, known=SCHEMA_VERSION
+            "the read model was written by another release and is rebuilt from the log",
+            found=version,
+            known=SCHEMA_VERSION,
         )
     TABLES.drop_all(connection)
     TABLES.create_all(connection)

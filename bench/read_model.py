@@ -5,8 +5,8 @@
 
 A fresh SQLite file is filled through the adapter's own way of writing, then each query that the API documents is asked
 many times with values drawn at random, first one at a time, then four at once. A third of the instances is open; every
-200th is overdue, every 50th asks one of 500 people; pages have the API's default size. A file that is there already is
-measured as it is, with the same ``--instances``.
+600th is overdue, every 150th asks one of 500 people; pages have the API's default size. A file that is there already
+is measured as it is, with the same ``--instances``.
 """
 
 from __future__ import annotations

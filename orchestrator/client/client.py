@@ -39,7 +39,7 @@ from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
 from .helpers import Locks, Mailboxes
 from .parts import ClientParts
-from .questions import overdue_at, question_at
+from .questions import overdue_of, questions_of
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
 from .tables import Tables
 
@@ -304,7 +304,7 @@ class Client:
         await self._asking.all_followed()
         where = WaitFilter(WaitKind.OVERDUE, definition)
         page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
-        return OverduePage([found for row in page.rows if (found := overdue_at(row)) is not None], page.cursor)
+        return OverduePage(overdue_of(page.rows), page.cursor)
 
     async def questions(
         self, definition: str | None = None, *, who: str | None = None, limit: int = 200, cursor: str | None = None
@@ -323,10 +323,9 @@ class Client:
         if who == "":
             raise InvalidRequest("who is empty; name somebody, or leave it out", field="who")
         await self._asking.all_followed()
-        where, registry = WaitFilter(WaitKind.QUESTION, definition, who), self._parts.registry
+        where = WaitFilter(WaitKind.QUESTION, definition, who)
         page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
-        asked = [question_at(row, registry) for row in page.rows]
-        return QuestionsPage([each for each in asked if each is not None], page.cursor)
+        return QuestionsPage(questions_of(page.rows, self._parts.registry), page.cursor)
 
     async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.

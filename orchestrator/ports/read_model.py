@@ -17,6 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from ..kernel.waits import OpenQuestion, OverdueStep
 from ..messages.document import Document, Status
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord
@@ -134,10 +135,12 @@ class WaitFilter(NamedTuple):
 
 
 class WaitRow(NamedTuple):
-    """A step that waits, and the instance that it belongs to as it stands."""
+    """What waits, an ``OverdueStep`` or an ``OpenQuestion`` as the filter asks, and the instance that it belongs to."""
 
-    document: Document
-    step: str
+    instance: str
+    definition: str
+    version: int
+    wait: OverdueStep | OpenQuestion
 
 
 class WaitPage(NamedTuple):

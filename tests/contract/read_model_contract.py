@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
+from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
 from sagaline.orchestrator.messages.entities import Rule
 from sagaline.orchestrator.messages.helpers import Grant, Helper, KeptEvent, Lock, Mailbox, Table, Watcher
@@ -30,6 +31,7 @@ from sagaline.orchestrator.ports.read_model import (
     Update,
     WaitFilter,
     WaitKind,
+    WaitRow,
 )
 
 __all__ = ["ReadModelContract", "document", "row", "update"]
@@ -206,15 +208,33 @@ class ReadModelContract:
         other = replace(overdue("R-1", 49_900), id="refund/R-1", definition="refund")
         await read_model.apply(update(*late, other, document("in-time")))
         first = await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=20)
-        assert [row.document.key for row in first.rows] == [f"A-{n:03}" for n in range(59, 39, -1)]
+        assert [row.instance for row in first.rows] == [late[n].id for n in range(59, 39, -1)]
         found, cursor = list(first.rows), first.cursor
         while cursor is not None:
             page = await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=20, cursor=cursor)
             found, cursor = [*found, *page.rows], page.cursor
-        assert [row.document for row in found] == [*late[:14:-1], other, *late[14::-1]]
-        assert {row.step for row in found} == {"reserve"}
+        assert [row.instance for row in found] == [each.id for each in (*late[:14:-1], other, *late[14::-1])]
         of_one = await read_model.waits(WaitFilter(WaitKind.OVERDUE, "refund"), limit=9)
-        assert [row.document for row in of_one.rows] == [other]
+        assert [row.instance for row in of_one.rows] == [other.id]
+
+    async def test_what_waits_comes_back_with_all_that_a_list_shows(self, read_model: ReadModel) -> None:
+        """As the newest document of the instance says it, also to one person who may answer; hostile texts as well."""
+        given_up = overdue("A-1", 40, timers={"reserve:deadline": 77}, version=3)
+        kept, asked = overdue("A-2", 50, timers={}), asking("Q-1", 900, "ann", "ben '\x00\n🛒", version=2)
+        await read_model.apply(update(given_up, kept, asked))
+        late = await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=9)
+        assert list(late.rows) == [
+            WaitRow(each.id, each.definition, each.version, *overdue_steps(each)) for each in (given_up, kept)
+        ]
+        assert [row.wait.deadline_ms for row in late.rows if isinstance(row.wait, OverdueStep)] == [77, None]
+        shown = WaitRow(asked.id, asked.definition, 2, *open_questions(asked))
+        assert isinstance(shown.wait, OpenQuestion)
+        for who in (None, *shown.wait.who):
+            assert (await read_model.waits(WaitFilter(WaitKind.QUESTION, None, who), limit=9)).rows == [shown]
+        claimed = asking("Q-1", 950, "ann", "ben", claimed_by="eve", revision=2, version=5)
+        await read_model.apply(update(claimed, position=2))
+        (row,) = (await read_model.waits(WaitFilter(WaitKind.QUESTION, None, "eve"), limit=9)).rows
+        assert row == WaitRow(claimed.id, claimed.definition, 5, *open_questions(claimed))
 
     async def test_what_does_not_wait_any_more_is_not_listed(self, read_model: ReadModel) -> None:
         await read_model.apply(update(overdue("A-1", 5), overdue("A-2", 6), overdue("A-3", 7)))
@@ -234,7 +254,7 @@ class ReadModelContract:
 
         async def asked(who: str | None, definition: str | None = None) -> list[str]:
             page = await read_model.waits(WaitFilter(WaitKind.QUESTION, definition, who), limit=9)
-            return [row.document.key for row in page.rows]
+            return [row.instance.removeprefix("order-checkout/") for row in page.rows]
 
         assert await asked(None) == ["A-3", "A-2", "A-1"]
         assert await asked("ann") == ["A-1"]

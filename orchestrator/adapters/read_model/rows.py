@@ -6,22 +6,28 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 from sqlalchemy import Executable
 
 from ...codec.documents import encode_document
 from ...codec.entities import encode_helper
-from ...kernel.waits import open_questions, overdue_steps
+from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
 from ...messages.helpers import Helper, Lock, Mailbox, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import DocumentRow, HelperRow, HistoryRow, Update, WaitKind
 from .statements import ADD_WAIT, DROP_WAITS, MOVE, REMEMBER, REMOVE, REMOVE_HELPER, UPSERT, UPSERT_HELPER
 
-__all__ = ["HISTORY_JSON", "Rows", "changes"]
+__all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
 
 Rows = list[dict[str, Any]]
 
 HISTORY_JSON: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
+WAIT_JSON: dict[WaitKind, TypeAdapter[Any]] = {
+    WaitKind.OVERDUE: TypeAdapter(tuple[str, int, OverdueStep]),
+    WaitKind.QUESTION: TypeAdapter(tuple[str, int, OpenQuestion]),
+}
+"""Definition, version and what waits."""
 
 _WHO_CHARS_MAX = 256
 """Nobody with a longer name can be asked for."""
@@ -68,13 +74,24 @@ def _instance(log: int, sequence: int, document: Document) -> dict[str, Any]:
 def _waits(place: dict[str, Any], document: Document | None) -> Iterator[dict[str, Any]]:
     if document is None:
         return
-    of = place | {"definition": document.definition}
     for step in overdue_steps(document):
-        yield of | {"kind": WaitKind.OVERDUE.value, "step": step.step, "who": "", "at_ms": step.overdue_ms}
+        yield place | _wait(document, WaitKind.OVERDUE, step, step.overdue_ms)
     for question in open_questions(document):
-        asked = of | {"kind": WaitKind.QUESTION.value, "step": question.step, "at_ms": question.due_ms}
-        yield asked | {"who": ""}
-        yield from (asked | {"who": who} for who in set(question.may_answer) if 0 < len(who) <= _WHO_CHARS_MAX)
+        asked = place | _wait(document, WaitKind.QUESTION, question, question.due_ms)
+        yield asked
+        may_answer = {who for who in question.may_answer if 0 < len(who) <= _WHO_CHARS_MAX}
+        yield from (asked | {"who": who, "wait": None} for who in may_answer)
+
+
+def _wait(document: Document, kind: WaitKind, wait: OverdueStep | OpenQuestion, at_ms: int) -> dict[str, Any]:
+    return {
+        "kind": kind.value,
+        "step": wait.step,
+        "who": "",
+        "definition": document.definition,
+        "at_ms": at_ms,
+        "wait": to_json((document.definition, document.version, wait)).decode(),
+    }
 
 
 def _helper(log: int, sequence: int, helper: Helper) -> dict[str, Any]:

@@ -5,7 +5,8 @@
   was cleared; ``clearing`` is 1 while that is under way; ``fed_ms`` is when it was fed last.
 - A document is one JSON text beside the columns that queries look at; nothing is taken from it in SQL.
 - ``read_waits`` holds what waits for somebody to look, one row for each way of asking: an overdue step and a question
-  once with an empty ``who``, and a question once more for everybody who may answer it.
+  once with an empty ``who``, and a question once more for everybody who may answer it. The first has all that a list
+  shows, as JSON in ``wait``: no document is decoded for it. The others leave it out, however many may answer.
 - Mailboxes, locks and tables stand in ``read_helpers``. ``sequence`` is the place of the record that was applied last.
 - ``read_meta`` holds the schema version. Tables of another version are dropped and made anew: the log has everything.
 - Every documented filter is one range of one index, in the order of the list (statements.py, held by a test that
@@ -22,7 +23,7 @@ __all__ = ["HELPERS", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERSI
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 TABLES = MetaData()
 
@@ -77,7 +78,7 @@ WAITS = Table(
     Column("who", _TEXT, primary_key=True),
     Column("definition", _TEXT, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    Column("wait", Text),
 )
 _W = WAITS.c
 Index("read_waits_by_time", _W.log, _W.kind, _W.who, _W.at_ms, _W.instance, _W.step)

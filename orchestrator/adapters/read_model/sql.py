@@ -40,7 +40,7 @@ from ...ports.read_model import (
 from . import statements
 from .cursors import decode_cursor, encode_cursor
 from .dialects import open_engine, shown
-from .rows import HISTORY_JSON, Rows, changes
+from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
 from .schema import HELPERS, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS, prepare
 from .threads import Threads
 
@@ -150,7 +150,8 @@ class SqlReadModel:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
         after = decode_cursor(cursor, where.kind.value, int, str, str) if cursor is not None else None
         query = statements.waits(self._number, where, after, _one_more(limit))
-        found = await self._rows(query, lambda row: WaitRow(decode_document(row.document.encode()), row.step))
+        read = WAIT_JSON[where.kind].validate_json
+        found = await self._rows(query, lambda row: WaitRow(row.instance, *read(row.wait)))
         last = found[limit - 1][0] if len(found) > limit else None
         place = (last.at_ms, last.instance, last.step) if last is not None else ()
         return WaitPage([row for _, row in found[:limit]], encode_cursor(where.kind.value, place) if place else None)

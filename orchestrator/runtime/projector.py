@@ -31,6 +31,7 @@ from ..ports.topics import Topics
 from .landmarks import check_log
 from .metrics import Metrics
 from .reading import Reading
+from .shared import Shared
 
 __all__ = ["Projector"]
 
@@ -66,6 +67,7 @@ class Projector:
         self._log, self._topics, self._read_model, self._clock = log, topics, read_model, clock
         self._metrics = metrics or Metrics()
         self._applied: dict[TopicPartition, int] = {}
+        self._ends = Shared(lambda: self._log.end_offsets(self._followed))
         self._goal: Mapping[TopicPartition, int] | None = None
         self._has_followed = False
         self._foreign: ForeignLog | None = None
@@ -173,7 +175,7 @@ class Projector:
             TransientError: not within ``timeout`` seconds, the read model is that of another log, or the log is gone.
         """
         await self.followed(timeout=timeout)
-        ends = await self._log.end_offsets(self._followed)
+        ends = await self._ends()
         await self._until(lambda: all(self._applied.get(at, 0) >= end for at, end in ends.items()), timeout)
 
     async def lag(self) -> int:
@@ -182,7 +184,7 @@ class Projector:
         Raises:
             LogUnavailable: the log is gone.
         """
-        ends = await self._log.end_offsets(self._followed)
+        ends = await self._ends()
         return sum(max(0, end - self._applied.get(at, 0)) for at, end in ends.items())
 
     @property

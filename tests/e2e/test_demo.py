@@ -136,7 +136,9 @@ def test_a_second_demo_on_the_same_file_is_told_who_is_there(tmp_path: Path) -> 
     first = Started(tmp_path, "--log", "sqlite:///shop.db", "--orders", "5")
     try:
         first.read_to("API http")
+        first.running.send_signal(signal.SIGSTOP)  # else it may end before the second has begun
         refused = demo(tmp_path, "--log", "sqlite:///shop.db", "--orders", "1", code=1)
+        first.running.send_signal(signal.SIGCONT)
         assert f"another demo (process {first.running.pid}) runs on sqlite:///shop.db; stop it" in refused.stderr
         assert refused.stderr.count("\n") == 1
         first.read_to(PASSED)

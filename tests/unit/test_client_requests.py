@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from sagaline.orchestrator.errors import (
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import InstanceFilter
 from sagaline.orchestrator.tracing import trace_id_of
 from sagaline.sagas import Contract, Saga, step
@@ -74,6 +75,26 @@ async def test_a_start_answers_after_its_decision_and_can_be_read_at_once(client
     (row,) = await client.history(ID)
     assert row.record.instance == ID
     assert [sent.contract for sent in row.record.sent] == ["reserve-stock"]
+
+
+async def test_many_who_ask_at_once_for_what_is_not_there_share_the_question_to_the_log(
+    up: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await up.client.start(checkout, order(), key="A-1")
+    asked, ask = 0, up.log.end_offsets
+
+    async def slow(topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        nonlocal asked
+        asked += 1
+        found = await ask(topics)
+        await asyncio.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(up.log, "end_offsets", slow)
+    gets = (up.client.get(f"order-checkout/none-{n}") for n in range(40))
+    found = await asyncio.gather(*gets, return_exceptions=True)
+    assert [type(each) for each in found] == [UnknownInstance] * 40
+    assert 1 <= asked <= 3, "three: the last have read so slowly that the second was under way"
 
 
 async def test_the_same_start_again_is_the_same_instance(client: Client) -> None:

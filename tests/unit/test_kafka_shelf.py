@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,3 +67,14 @@ def test_a_shelf_that_is_cleared_is_empty() -> None:
     shelf.clear()
     assert len(shelf) == 0
     assert list(shelf.items()) == []
+
+
+def test_a_put_packs_one_document_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the event loop never stands still while thousands of large ones are packed."""
+    monkeypatch.setattr(module, "_RECENT_MAX", 10)
+    shelf, before = Shelf(), 0
+    for number in range(100):
+        shelf.put(b"a/%d" % number, b"x" * 100)
+        assert len(shelf._packed) - before <= 1
+        before = len(shelf._packed)
+    assert before == 90

@@ -8,6 +8,7 @@ So a million idle instances take less memory than their JSON.
 from __future__ import annotations
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 
 __all__ = ["Shelf"]
@@ -24,7 +25,7 @@ class Shelf:
     """Values by key, of any content."""
 
     def __init__(self) -> None:
-        self._recent: dict[bytes, bytes] = {}
+        self._recent: OrderedDict[bytes, bytes] = OrderedDict()
         self._packed: dict[bytes, bytes] = {}
         self._samples: list[bytes] = []
         self._by_kind: dict[bytes, list[int]] = {}
@@ -42,11 +43,12 @@ class Shelf:
     def put(self, key: bytes, value: bytes) -> None:
         """Keeps a value that is in use now."""
         self._packed.pop(key, None)
-        self._recent.pop(key, None)
         self._recent[key] = value
-        if len(self._recent) > 2 * _RECENT_MAX:
-            for idle in list(self._recent)[:_RECENT_MAX]:
-                self._packed[idle] = self._pack(idle, self._recent.pop(idle))
+        self._recent.move_to_end(key)
+        if len(self._recent) > _RECENT_MAX:
+            # One at a time: to pack thousands of large ones would hold the event loop for seconds.
+            idle, unused = self._recent.popitem(last=False)
+            self._packed[idle] = self._pack(idle, unused)
 
     def store(self, key: bytes, value: bytes) -> None:
         """Keeps a value that nobody uses now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from pydantic_core import from_json
@@ -23,7 +23,8 @@ def parse_json(raw: bytes) -> object:
     """The value of a JSON text by RFC 8259.
 
     Raises:
-        ValueError: it is not JSON, holds NaN or half a surrogate pair, or is nested too deep.
+        ValueError: it is not JSON, holds NaN, half a surrogate pair or an exponent that no decimal holds, or is nested
+            too deep.
     """
     value: object = from_json(raw, allow_inf_nan=False)
     return json.loads(raw, parse_float=_exact) if _MAY_LOSE.search(raw) else value
@@ -31,4 +32,7 @@ def parse_json(raw: bytes) -> object:
 
 def _exact(text: str) -> float | str:
     number = float(text)
-    return number if Decimal(text) == Decimal(repr(number)) else text
+    try:
+        return number if Decimal(text) == Decimal(repr(number)) else text
+    except InvalidOperation as error:
+        raise ValueError(f"the number {text[:40]} has an exponent that no decimal holds") from error

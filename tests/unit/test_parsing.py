@@ -37,6 +37,12 @@ def test_a_number_that_a_float_holds_is_one(text: str) -> None:
     assert type(found[0]) is float
 
 
+@pytest.mark.parametrize("text", ["1e9999999999999999999", "-0.5E-9999999999999999999", "0e99999999999999999999"])
+def test_an_exponent_that_not_even_a_decimal_holds_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError, match="has an exponent that no decimal holds"):
+        parse_json(f'{{"amount":{text}}}'.encode())
+
+
 def test_a_float_field_takes_the_nearest() -> None:
     assert read_foreign(Price, parse_json(f'{{"amount":1,"real":{MANY}}}'.encode())).real == float(MANY)
 

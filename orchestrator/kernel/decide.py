@@ -86,7 +86,7 @@ def decide(
         return Decision(document=None, outcome=outcome, reason="there is no such instance")
     match message:
         case TimerFired() if message.timer == EARLY and document.timers.get(EARLY) == message.due_ms:
-            return forget_early(document)
+            return forget_early(document, arrival.now_ms)
         case TimerFired() if message.timer == RETENTION:
             return _expire(document, message, arrival.now_ms)
         case Act():

@@ -51,7 +51,8 @@ TIMER = "timer"
 _TOLD = "told"
 """Where a place remembers that its end was told to its handler, or that there is none."""
 _SEEN_MAX = 200
-_TURNS_MAX = 1_000
+_ATTENTION_MS = 24 * 3_600_000
+"""So long what came early stays in attention until it is looked at again."""
 
 
 def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int, limits: Limits) -> Decision:
@@ -121,19 +122,22 @@ def _unqueue(run: Run, what: Early) -> None:
     run.managed = replace(run.managed, early=tuple(each for each in run.managed.early if each is not what))
 
 
-def forget_early(document: Document) -> Decision:
-    """Nobody has started it in time: what was kept is gone, and the history says so."""
+def forget_early(document: Document, now_ms: int) -> Decision:
+    """Nobody has started it in time: what was kept is gone, and the history says so. In attention it is asked again
+    later: its start may have come, and an operator must look first.
+    """
+    if document.status is Status.ATTENTION:
+        updated_ms, timers = document.touched_ms(now_ms), {EARLY: now_ms + _ATTENTION_MS}
+        kept = replace(document, revision=document.revision + 1, updated_ms=updated_ms, timers=timers)
+        return Decision(document=kept, outcome=Outcome.APPLIED, reason="it stands in attention")
     count = len(document.managed.early) if document.managed else 0
     return Decision(document=None, outcome=Outcome.APPLIED, reason=f"{count} early events, and no start came in time")
 
 
 def advance_manager(run: Run) -> None:
     """Offers what has come until nothing is taken any more."""
-    for _ in range(_TURNS_MAX):
-        if run.stopped or run.backward:
-            return
-        if not _offer(run):
-            break
+    while not (run.stopped or run.backward) and _offer(run):
+        pass  # it ends: what is taken leaves the queue
     if run.stopped or run.backward or run.managed.phase is None:
         return
     if run.managed.ends and not any(record.status in LIVE for record in run.steps.values()):

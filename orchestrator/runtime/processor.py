@@ -16,6 +16,7 @@ not known to be made ends the owner, and both overlays with it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
@@ -43,7 +44,7 @@ __all__ = ["Processor"]
 _log = structlog.get_logger("sagaline.engine")
 
 _BATCH_MAX = 500
-"""Records, and due timers, of one commit."""
+"""Records, due timers, and messages that the owner itself has, of one commit."""
 _BATCH_BYTES_MAX = 8 << 20
 """Nothing is added to a batch that would write so much: a commit has a deadline."""
 _TIMERS_MAX = 50
@@ -70,7 +71,7 @@ class Processor:
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._documents = Documents()
         self._timers = TimerIndex(partial(_timers_of, owner, self._documents))
-        self._own: list[Message] = []
+        self._own: deque[Message] = deque()
         self._caught_up = False
         self._stopping = asyncio.Event()
         self._polling: asyncio.Task[Sequence[Record]] | None = None
@@ -119,8 +120,8 @@ class Processor:
         """Decides what there is, until there is something and no commit before it is under way."""
         while not self._stopping.is_set() and self._unreadable is None:
             work.tell(self._clock.now_ms())
-            own, self._own = self._own, []
-            work.messages(own)
+            while self._own and not _full(work):
+                work.messages([self._own.popleft()])
             self._caught_up = self._caught_up or work.position.offset >= self._owner.backlog_end
             while self._caught_up and not _full(work):
                 if not (due := self._timers.due(work.position.now_ms, min(_TIMERS_MAX, _BATCH_MAX - work.count))):

@@ -385,6 +385,29 @@ async def test_an_instance_whose_version_is_not_deployed_waits_visibly_and_goes_
         await w.decided(instance, lambda r: r.status is Status.COMPLETED)
 
 
+async def test_instances_whose_code_is_deployed_go_on_in_bounded_batches(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many have waited for it: one batch of all of them would never be committed in time."""
+    async with world(log, []) as w:
+        instances = [await w.start(f"A-{n}") for n in range(20)]
+        for instance in instances:
+            await w.decided(instance, lambda r: r.status is Status.ATTENTION)
+    monkeypatch.setattr(processor, "_BATCH_MAX", 4)
+    sizes: list[int] = []
+    real = deciding.BatchWork.batch
+
+    def counted(self: deciding.BatchWork) -> Batch:
+        sizes.append(self.count)
+        return real(self)
+
+    monkeypatch.setattr(deciding.BatchWork, "batch", counted)
+    async with world(log, [two_steps()]) as w:
+        for instance in instances:
+            await w.command(instance, "first")
+    assert (sum(sizes), max(sizes)) == (20, 4)
+
+
 async def test_a_document_of_a_newer_format_parks_its_instance_and_loses_nothing(log: SqliteLog) -> None:
     async with world(log, [two_steps()]) as w:
         instance = await w.start("A-1")

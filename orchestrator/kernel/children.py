@@ -223,7 +223,7 @@ def _one_ended(run: Run, node: Child[Any], message: ChildEnded) -> None:
     run.clear_timers(place)
     if message.end is ChildEnd.COMPLETED:
         run.mark(place, StepStatus.DONE)
-        if node.into is not None:
+        if node.into is not None and not run.unwinds(place):  # nobody reads it any more, and it may be large
             run.put(node.into, message.state)
         return
     timed_out = bool(run.memo(place).get("timed_out"))
@@ -258,7 +258,7 @@ def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
 
 def _gather(run: Run, place: str, node: Each[Any], message: ChildEnded) -> bool:
     gather = node.options.gather
-    if gather is None:
+    if gather is None or run.unwinds(place):
         return True
 
     def gathered() -> JsonObject:

@@ -12,13 +12,15 @@ from dataclasses import replace
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
 from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
 from ..messages.helpers import Helper
-from ..messages.inputs import Act, ActName, Arrival, Message, Start, TimerFired
+from ..messages.inputs import Act, ActName, Arrival, Message, Signal, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.texts import storable
 
 __all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper", "told_no"]
 
 _REASON_CHARS = 1_000
+_CHILDREN = ("run of ", "each of ")
+"""How ``StepRecord.kind`` begins of what is done by other instances."""
 _STEP_REASON_CHARS = 200
 """Any number of steps may be under way; the whole reason stands beside the instance."""
 
@@ -37,9 +39,9 @@ def _could_only_wait(document: Document, message: Message) -> bool:
 def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
     """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
 
-    What was in flight counts as "may have happened"; an operator's retry sends it again. A timer waits for the retry;
-    an event, which comes once, is a dead letter. An act is refused, and nothing has changed; only of a retry the
-    instance keeps why it did not succeed.
+    What was in flight counts as "may have happened"; an operator's retry sends it again, except children: they go on,
+    and say once how they end. A timer, and what other entities say, waits for the retry; an event is a dead letter. An
+    act is refused, and nothing has changed; only of a retry the instance keeps why it did not succeed.
     """
     reason = storable(reason, _REASON_CHARS)
     message = arrival.message
@@ -50,6 +52,8 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
     steps, changes = dict(document.steps), []
     short = storable(reason, _STEP_REASON_CHARS)
     for name, record in document.steps.items():
+        if record.kind.startswith(_CHILDREN):
+            continue
         forward = record.status in (StepStatus.SENT, StepStatus.WAITING)
         if forward or record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING):
             after = StepStatus.BLOCKED if forward else StepStatus.UNDO_FAILED
@@ -57,6 +61,7 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
             changes.append(Change(what=name, before=record.status, after=after))
     if document.status is not Status.ATTENTION:
         changes.append(Change(what="instance", before=document.status, after=Status.ATTENTION))
+    waiting = (message,) if isinstance(message, TimerFired | Signal) and not isinstance(message, EventCame) else ()
     blocked = replace(
         document,
         status=Status.ATTENTION,
@@ -65,7 +70,7 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
         steps=steps,
         timers=_still_set(document.timers, changes, message),
         held=_still_set(document.held, changes, message),
-        deferred=(*document.deferred, message) if isinstance(message, TimerFired) else document.deferred,
+        deferred=(*document.deferred, *waiting),
         attention=Attention(kind=kind, message=reason, at_ms=arrival.now_ms),
     )
     letters = (DeadLetter(reason=reason),) if isinstance(message, EventCame) else ()

@@ -15,7 +15,7 @@ from sagaline.orchestrator.kernel.restarting import restart_objection
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
-from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, place_of_label
+from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, label_of, place_of_label
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, Step, pivot
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
@@ -316,7 +316,9 @@ def check_books(scene: Scene) -> None:
     assert len(set(ids)) == len(ids), "a command id was used twice"
     undone = [command.effect_key for command in scene.sent if command.undo and command.attempt == 1]
     assert len(set(undone)) == len(undone)
-    known = {effect_key(scene.id, place, each.generation) for place, each in scene.document.steps.items()}
+    life = scene.document.incarnation
+    labels = {label_of(place, each.generation, life) for place, each in scene.document.steps.items()}
+    known = {effect_key(scene.id, label) for label in labels}
     for key in {command.effect_key for command in scene.sent if not command.undo} - known:
         assert key in undone, f"{key} was forgotten and not taken back"
 

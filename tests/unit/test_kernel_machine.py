@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sagaline.orchestrator.kernel import acts, flow, locking, parking, replies, run, sending, undoing
+from sagaline.orchestrator.kernel import acts, locking, parking, replies, run, sending, undoing
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import command_id, label_of
@@ -77,8 +77,15 @@ def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replies, "plan_retry", forgetful)
 
 
-def _forget_what_came_due_while_paused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flow, "_do_held", lambda r: None)
+def _forget_the_timers_that_stood_in_a_pause(patch: pytest.MonkeyPatch) -> None:
+    right = run.Run.unpause
+
+    def forgetful(self: run.Run) -> None:
+        if self.paused:
+            self.timers = {}
+        right(self)
+
+    patch.setattr(run.Run, "unpause", forgetful)
 
 
 def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
@@ -170,7 +177,7 @@ PLANTED: list[Patch] = [
     _undo_what_is_still_in_flight,
     _forget_the_deadline,
     _forget_the_retry,
-    _forget_what_came_due_while_paused,
+    _forget_the_timers_that_stood_in_a_pause,
     _accept_old_attempts,
     _count_no_attempts,
     _fire_early,

@@ -12,6 +12,7 @@ from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Grante
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Message, Start
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene
+from sagaline.sagas import Node
 from sagaline.sagas.nodes import parallel, route, run
 
 from .kernel_nodes import LIFE, Talk, flow_of, leg, told_by
@@ -61,9 +62,9 @@ def test_a_child_that_has_ended_is_not_begun_again() -> None:
 
 
 def test_a_child_that_is_under_way_is_not_begun_again_because_of_its_neighbour() -> None:
-    kid = run(child(), lambda s: Talk(n=s.n), timeout=None, name="sub")
+    kid: Node[Talk] = run(child(), lambda s: Talk(n=s.n), timeout=None, name="sub")
     scene = Scene.start(flow_of(parallel(kid, leg("a"), name="all")))
-    stuck = unstorable(scene, scene.open("a"))  # any message
+    stuck = unstorable(scene, Granted(id="g", instance="talk/k", place="", lock="l"))
     assert (stuck.step("sub"), stuck.step("a")) == (StepStatus.SENT, StepStatus.BLOCKED)
     assert starts(stuck.retry()) == []
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import structlog
 
@@ -42,6 +42,7 @@ from .timers import TimerIndex
 __all__ = ["Processor"]
 
 _log = structlog.get_logger("sagaline.engine")
+T = TypeVar("T")
 
 _BATCH_MAX = 500
 """Records, due timers, and messages that the owner itself has, of one commit."""
@@ -72,6 +73,7 @@ class Processor:
         self._documents = Documents()
         self._timers = TimerIndex(partial(_timers_of, owner, self._documents))
         self._own: deque[Message] = deque()
+        self._arrived: deque[Record] = deque()
         self._caught_up = False
         self._stopping = asyncio.Event()
         self._polling: asyncio.Task[Sequence[Record]] | None = None
@@ -120,8 +122,8 @@ class Processor:
         """Decides what there is, until there is something and no commit before it is under way."""
         while not self._stopping.is_set() and self._unreadable is None:
             work.tell(self._clock.now_ms())
-            while self._own and not _full(work):
-                work.messages([self._own.popleft()])
+            work.messages(_until_full(self._own, work))
+            work.records(_until_full(self._arrived, work))
             self._caught_up = self._caught_up or work.position.offset >= self._owner.backlog_end
             while self._caught_up and not _full(work):
                 if not (due := self._timers.due(work.position.now_ms, min(_TIMERS_MAX, _BATCH_MAX - work.count))):
@@ -132,7 +134,7 @@ class Processor:
             await self._wait(work)
 
     async def _wait(self, work: BatchWork) -> None:
-        """Until records arrive, the commit under way ends, or a timer is due; decides the records.
+        """Until records arrive, the commit under way ends, or a timer is due.
 
         A full batch waits for nothing but the commit.
         """
@@ -161,15 +163,14 @@ class Processor:
             polling, self._polling = self._polling, None
             if not polling.cancelled():
                 try:
-                    self._decide(work, polling.result())
+                    self._take_in(polling.result())
                 except CorruptRecord as error:
                     self._unreadable = error  # what came before it is committed first
 
-    def _decide(self, work: BatchWork, records: Sequence[Record]) -> None:
-        work.tell(self._clock.now_ms())
+    def _take_in(self, records: Sequence[Record]) -> None:
         if self._caught_up and len(records) < _BATCH_MAX:
             self._clock.read(records)
-        work.records(records)
+        self._arrived.extend(records)
         self._caught_up = self._caught_up or not records
 
     def _below(self) -> BatchWork | None:
@@ -261,6 +262,12 @@ def _parked(instance: str, error: Exception) -> None:
 
 def _full(work: BatchWork) -> bool:
     return work.count >= _BATCH_MAX or work.size_bytes >= _BATCH_BYTES_MAX
+
+
+def _until_full(waiting: deque[T], work: BatchWork) -> Iterator[T]:
+    """Takes what waits, as far as the batch has room."""
+    while waiting and not _full(work):
+        yield waiting.popleft()
 
 
 def _timers_of(owner: Owner, documents: Documents, key: bytes) -> Mapping[str, int]:

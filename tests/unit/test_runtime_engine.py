@@ -355,6 +355,13 @@ async def test_a_batch_is_full_when_it_would_write_so_much(log: SqliteLog, monke
             await w.command(instance, "first", undo=True)
     assert len(sizes) >= 6
     assert max(sizes) <= 4_000 + 2 * 4_000, "one that is not full yet may take two more timers"
+    sizes.clear()
+    for number in range(20):
+        await w.start(f"B-{number}")
+    async with world(log, [two_steps()], clock=clock) as w:
+        for number in range(20):
+            await w.command(f"pair/B-{number}", "first")
+    assert max(sizes) <= 4_000 + 4_000, "one that is not full yet may take one more record"
 
 
 async def test_compensation_runs_over_the_log(log: SqliteLog) -> None:

@@ -35,7 +35,7 @@ _NO_NUMBER = "JSON has no NaN and no infinity; give a finite number or None, or 
 
 
 class Unwritable(ValueError):
-    """A value that its model cannot write as JSON, or would not read back. The author of the value mends it."""
+    """A value that its model cannot write as JSON, or would not read back. Its author must correct it."""
 
     def __init__(self, model: type[BaseModel], why: str) -> None:
         super().__init__(f"this {model.__name__} cannot be written as JSON: {why}")

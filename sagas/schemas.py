@@ -1,7 +1,7 @@
 """What a model must be so that it can travel: every field is written as JSON, and reads back as what it was.
 
-Looked at once for each model, when it is declared, by pydantic's own description of it. A field whose author writes it
-himself (a serializer) is taken at his word.
+Looked at once for each model, when it is declared, by pydantic's own description of it. A field with a serializer of
+its author's is not checked.
 """
 
 from __future__ import annotations

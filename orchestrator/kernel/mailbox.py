@@ -96,8 +96,8 @@ def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, 
 
 
 def _full(box: Mailbox, message: Published, count: int) -> Answer:
-    """Whoever publishes is told no before anything has happened. An emit of a saga has happened: it is published, and
-    only not kept.
+    """A client's event is refused before anything has happened. An emit of a saga has happened: it is published, but
+    not kept.
     """
     reason = f"{count:,} events of this kind and key are kept, and nobody has taken any: there is no room for another"
     actions = (Publish(event=message),) if message.is_emitted else ()

@@ -42,7 +42,7 @@ def on_signal(run: Run, message: Signal) -> bool:
         place = place_of_label(message.place)
         record = run.steps.get(place)
         if record is not None and run.label(place) != message.place:
-            return False  # it is for another life of the key, or for one that a restart has taken back
+            return False  # it is for another life of the key, or for one that a restart has undone
         message = replace(message, place=place) if place != message.place else message
     match message:
         case ChildEnded():

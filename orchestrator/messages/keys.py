@@ -1,4 +1,4 @@
-"""The one rule for keys and ids, whoever makes them: a client, an author's function, a record that others wrote.
+"""The one rule for keys and ids, from any source: a client, an author's function, a record that others wrote.
 
 A key is the business identity of an instance, what an event is published under, or the name of a lock. An id is what a
 record on ``inputs`` is keyed by. Each function says what is wrong and what to give instead; None: nothing is wrong.

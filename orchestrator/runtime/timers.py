@@ -70,7 +70,7 @@ class TimerIndex:
     def due(self, now_ms: int, max_count: int) -> list[DueTimer]:
         """Up to ``max_count`` timers with ``due_ms <= now_ms``, earliest first; each is handed out once.
 
-        Whoever takes them commits a decision about each, or drops the whole index with its owner. After a long time
+        The caller commits a decision about each, or drops the whole index with its owner. After a long time
         without a call it may hand out fewer, and those of one minute out of order: call it until ``next_due_ms`` lies
         ahead.
         """

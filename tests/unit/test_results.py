@@ -13,8 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
@@ -25,7 +23,6 @@ from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import ask, choose, each, emit, expect, loop, route, run, scatter, sleep, wait, when
 from sagaline.sagas.process_manager import Next, ProcessManager
 from sagaline.sagas.routing_slip import RoutingSlip, stop
-from sagaline.testing import World
 
 from .kernel_nodes import HOUR, Did, Do, Offer, Paid, Talk, flow_of, leg, paid
 
@@ -356,63 +353,3 @@ def test_a_body_whose_check_raises_stops_the_wait_and_a_right_one_goes_on() -> N
     assert stuck.attention is not None
     assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a right one, then retry")
     assert stuck.comes(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)
-
-
-class Note(BaseModel):
-    """What the sagas of the world below know: which function is to go wrong, and how."""
-
-    what: str = ""
-    did: Did | None = None
-
-
-NOTED: Event[Did] = Event("noted", Did)
-
-
-def wrongly(what: str) -> Callable[..., Any]:
-    """A function that gives a wrong result in those instances alone that ask for it."""
-
-    def give(s: Note, *_: object) -> Any:
-        return WRONG[s.what]() if s.what else SOUND[what]()
-
-    return give
-
-
-SOUND: dict[str, Callable[[], Any]] = {
-    "sleep": lambda: timedelta(seconds=1),
-    "choose": lambda: True,
-    "key": lambda: "k",
-    "body": Did,
-    "step": Do,
-}
-
-
-def world_of() -> tuple[Saga[Note], ...]:
-    """One saga for each kind of function; in a world with an engine and a worker."""
-    last = step(do, name="last", into="did")(lambda s: Do())
-    nodes: dict[str, Any] = {
-        "sleep": sleep("doze", wrongly("sleep")),
-        "choose": choose(when(wrongly("choose"), step(do, name="then")(lambda s: Do())), otherwise=None),
-        "key": emit(NOTED, lambda s: Did(), key=wrongly("key")),
-        "body": emit(NOTED, wrongly("body"), key=lambda s: "k"),
-        "step": step(do, name="asked")(wrongly("step")),
-    }
-    return tuple(Saga(f"by-{name}", Note, flow=[node, last]) for name, node in nodes.items())
-
-
-@pytest.mark.slow
-@settings(max_examples=8, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(sorted(SOUND)), st.sampled_from(sorted(WRONG))), min_size=1, max_size=6))
-def test_in_a_world_nothing_hangs_and_no_neighbour_is_harmed(wrong: list[tuple[str, str]]) -> None:
-    """G4: every instance ends or stands in attention. G6: those beside it end as always, on every partition."""
-    sagas = world_of()
-    by_name = {saga.name: saga for saga in sagas}
-    with World(*sagas) as world:
-        neighbours = []
-        for number, (function, what) in enumerate(wrong):
-            saga = by_name[f"by-{function}"]
-            world.start(saga, f"wrong-{number}", Note(what=what))
-            neighbours.append(world.start(saga, f"sound-{number}", Note()))
-        world.settle()
-        assert {world.status(each) for each in neighbours} == {"completed"}
-        ends = {each.status for each in world.documents().values()}
-        assert ends <= {Status.COMPLETED, Status.ATTENTION, Status.COMPENSATED}

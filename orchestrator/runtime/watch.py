@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 import structlog
 
-from ..errors import LogUnavailable, SagalineError, UnreadableBatch
+from ..errors import CorruptRecord, LogUnavailable, SagalineError
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing, Standing, TopicPartition
 from ..ports.topics import INPUTS_RETENTION_MS, Topics
@@ -115,12 +115,12 @@ class Watch:
     async def _look(self) -> str | None:
         topics = self._topics
         await self._log.append([Outgoing(topics.made, _PROBE_KEY, None)])
-        standing = await self._log.standing(topics.inputs, topics.state, self._group)
         if (alarm := self._alarm()) is not None:
             return alarm
         try:
+            standing = await self._log.standing(topics.inputs, topics.state, self._group)
             await self._refresh(standing)
-        except UnreadableBatch as error:
+        except CorruptRecord as error:
             return str(error)
         now_ms = self._clock.now_ms()
         ages = {number: now_ms - seen.oldest_ms for number, seen in self._seen.items() if seen.oldest_ms is not None}

@@ -306,6 +306,16 @@ async def test_a_position_that_contradicts_the_log_stops_the_take(path: Path, va
             await sole_owner(log)
 
 
+@pytest.mark.parametrize("value", [b"not JSON", b"{}", b"[]", b'{"offset": 1e999}'])
+async def test_a_position_that_cannot_be_read_is_said_to_who_asks_how_the_partition_stands(
+    path: Path, value: bytes
+) -> None:
+    async with opened(path) as log:
+        await log.append([out(TOPICS.state, POSITION_KEY, value, 0)])
+        with pytest.raises(CorruptRecord, match=r"t\.state/0: the position record cannot be read"):
+            await log.standing(TOPICS.inputs, TOPICS.state, "engine")
+
+
 async def test_documents_without_a_position_stop_the_take(path: Path) -> None:
     async with opened(path) as log:
         await log.append([out(TOPICS.state, b"a", b"1", 0)])

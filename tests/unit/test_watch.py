@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from sagaline.orchestrator.errors import LogUnavailable, SagalineError, TopicMismatch
 from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Position, TopicPartition
-from sagaline.orchestrator.ports.topics import INPUTS_RETENTION_MS, Topics
+from sagaline.orchestrator.ports.topics import INPUTS_RETENTION_MS, POSITION_KEY, Topics
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.runtime.watch import OLDEST, Watch
 from sagaline.orchestrator.testing import Broker, MemoryLog
@@ -134,6 +134,14 @@ async def test_an_engine_of_this_process_whose_clock_contradicts_others_is_said(
     alarms.append(None)
     scene.watch = watch
     assert await scene.asked() == ""
+    await membership.leave()
+
+
+async def test_a_position_that_cannot_be_read_is_said_with_its_place(scene: Scene) -> None:
+    membership = await scene.joined()
+    await scene.log.append([Outgoing(scene.topics.state, POSITION_KEY, b"not JSON", (), 1)])
+    with pytest.raises(LogUnavailable, match=r"t\.state/1"):
+        await scene.watch.check()
     await membership.leave()
 
 

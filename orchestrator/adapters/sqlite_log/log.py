@@ -157,7 +157,7 @@ class SqliteLog:
         feed, owned, kept = self._open().feed, self._topic(inputs), self._topic(state)
         alive = has_members(feed, group, inputs, self._clock.now_ms())
         return {
-            partition: Standing(alive, recorded_offset(feed.rows, kept.first_part + partition))
+            partition: Standing(alive, recorded_offset(feed.rows, kept.first_part + partition, f"{state}/{partition}"))
             for partition in range(owned.partitions)
         }
 

@@ -109,19 +109,26 @@ def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: in
         raise translate(error, path) from error
 
 
-def recorded_offset(rows: Callable[[str, Sequence[object]], Sequence[Sequence[object]]], part: int) -> int:
+def recorded_offset(rows: Callable[[str, Sequence[object]], Sequence[Sequence[object]]], part: int, where: str) -> int:
     """Up to where the decisions on record in a state partition have come: its position is the last of each commit.
 
     Args:
         rows: what a query gives.
         part: of the state topic.
+        where: its topic and partition, for people.
+
+    Raises:
+        CorruptRecord: the position record cannot be read.
     """
     found = rows(
         "SELECT value FROM records WHERE id >= ? AND id < ? AND key = ? ORDER BY id DESC LIMIT 1",
         (first_id(part), past_last_id(part), POSITION_KEY),
     )
     value = found[0][0] if found else None
-    return int(json.loads(value)["offset"]) if isinstance(value, bytes) else 0
+    try:
+        return int(json.loads(value)["offset"]) if isinstance(value, bytes) else 0
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise CorruptRecord(where, f"the position record cannot be read ({error!r})") from error
 
 
 class SqliteOwner:

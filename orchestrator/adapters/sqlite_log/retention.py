@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 
+from ...errors import CorruptRecord
 from ...ports.topics import state_of
 from .owner import recorded_offset
 from .schema import first_id, past_last_id
@@ -58,8 +59,8 @@ def _sweep_old(transaction: Transaction, part: int, before_ms: int, decides: int
 
 def _decided(transaction: Transaction, part: int) -> int:
     try:
-        return recorded_offset(lambda sql, given: transaction.execute(sql, given).fetchall(), part)
-    except (ValueError, TypeError, KeyError, OverflowError):
+        return recorded_offset(lambda sql, given: transaction.execute(sql, given).fetchall(), part, "")
+    except CorruptRecord:
         return 0  # its owner says what is wrong with it; until then nothing goes
 
 

@@ -15,13 +15,13 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.models import first_mistake, read, read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Attention, CauseKind, Document, Managed, Status
+from ..messages.document import Attention, CauseKind, Document, Status
 from ..messages.entities import EventCame
 from ..messages.inputs import Act, ActName, Message, Start
-from ..messages.outputs import Change, Decision, Outcome, incarnation_of
+from ..messages.outputs import Change, Decision, Outcome
 from ..messages.values import JsonObject
 from .fitting import missing_code
-from .managing import EARLY
+from .managing import EARLY, process_of
 from .migrating import CannotMigrate, migrated
 from .run import as_json, said
 
@@ -47,25 +47,7 @@ def waits(fresh: Document, why: str = "") -> Decision:
 
 def waits_by_event(message: EventCame, now_ms: int) -> Decision:
     """An event for a process manager that is not deployed here: another node knows that it listens."""
-    definition, _, key = message.instance.partition("/")
-    fresh = Document(
-        id=message.instance,
-        definition=definition,
-        version=NEWEST,
-        key=key,
-        status=Status.RUNNING,
-        revision=0,
-        state={},
-        digest="",
-        started_by=message.event_id,
-        created_ms=now_ms,
-        updated_ms=now_ms,
-        traceparent=message.traceparent,
-        managed=Managed(),
-        deferred=(message,),
-        incarnation=incarnation_of(message.event_id, now_ms),
-    )
-    return waits(fresh)
+    return waits(replace(process_of(message, NEWEST, now_ms), deferred=(message,)))
 
 
 def needs_no_code(message: Message) -> bool:

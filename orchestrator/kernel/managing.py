@@ -18,7 +18,7 @@ from ...sagas.policy import to_ms
 from ...sagas.process_manager import Handler, ProcessManager
 from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
 from ..messages.entities import EventCame
-from ..messages.inputs import TimerFired, instance_id
+from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from ..messages.texts import trace_of
 from .asked import Asked, asked_for
@@ -39,6 +39,7 @@ __all__ = [
     "note_ended",
     "on_managed_event",
     "on_managed_timer",
+    "process_of",
     "was_told",
 ]
 
@@ -57,11 +58,23 @@ _ATTENTION_MS = 24 * 3_600_000
 
 def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int, limits: Limits) -> Decision:
     """The first event of an instance: it begins, or the event is kept for its start."""
+    fresh = process_of(message, manager.version, now_ms)
+    run = Run(manager, fresh, now_ms, limits)
+    run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
+    keep_ms = to_ms(manager.subscriptions[message.event].event.keep) if message.event in manager.subscriptions else 0
+    run.timers[EARLY] = now_ms + keep_ms
+    on_managed_event(run, message)
+    advance_manager(run)
+    return run.decision()
+
+
+def process_of(message: EventCame, version: int, now_ms: int) -> Document:
+    """The instance that an event is the first for, before anything is decided."""
     definition, _, key = message.instance.partition("/")
-    fresh = Document(
-        id=instance_id(definition, key),
-        definition=manager.name,
-        version=manager.version,
+    return Document(
+        id=message.instance,
+        definition=definition,
+        version=version,
         key=key,
         status=Status.RUNNING,
         revision=0,
@@ -74,13 +87,6 @@ def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int,
         managed=Managed(),
         incarnation=incarnation_of(message.event_id, now_ms),
     )
-    run = Run(manager, fresh, now_ms, limits)
-    run.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
-    keep_ms = to_ms(manager.subscriptions[message.event].event.keep) if message.event in manager.subscriptions else 0
-    run.timers[EARLY] = now_ms + keep_ms
-    on_managed_event(run, message)
-    advance_manager(run)
-    return run.decision()
 
 
 def on_managed_event(run: Run, message: EventCame) -> bool:

@@ -21,6 +21,7 @@ from .driver import BROKEN, Producer
 from .ending import abandon, stop_producer, translated, within
 from .settings import Connection
 from .topics import Catalog
+from .wire import EXPLAIN_S
 
 __all__ = ["Appender"]
 
@@ -66,10 +67,10 @@ class Appender:
             raise LogUnavailable("the log has been closed: open another")
         partitions = await self._catalog.partitions({record.topic for record in records})
         placed = place(records, partitions)
-        limit = self._connection.limits.append_s
+        limit = self._connection.limits.append_s  # why it failed is told inside it
         parcels: list[_Parcel] = []
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(max(limit - EXPLAIN_S, limit / 2)):
                 while self._count > _WAITING_ENTRIES_MAX:
                     self._room.clear()
                     await self._room.wait()

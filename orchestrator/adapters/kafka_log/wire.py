@@ -22,7 +22,7 @@ from .driver import BROKEN, Admin, Assignment, Coordination, Partition, topic_re
 from .ending import within
 from .settings import Connection
 
-__all__ = ["TopicState", "Wire"]
+__all__ = ["EXPLAIN_S", "TopicState", "Wire"]
 
 T = TypeVar("T")
 _ID_UNKNOWN = 105
@@ -30,7 +30,8 @@ _GROUP_UNKNOWN = 69
 _RETRY_S = 0.1
 _GONE_AFTER_S = 1.0
 """A broker that has just started may not know its topics yet."""
-_EXPLAIN_S = 1.0
+EXPLAIN_S = 1.0
+"""So long it may take to tell why something failed; a deadline that is promised has it inside."""
 _Place = Literal["earliest", "stable", "high"]
 
 
@@ -119,7 +120,7 @@ class Wire:
     async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
         """The same error, or that topics are gone where that is why."""
         try:
-            async with asyncio.timeout(_EXPLAIN_S):
+            async with asyncio.timeout(EXPLAIN_S):
                 known = await self.topics()
         except (LogUnavailable, TimeoutError):
             return error

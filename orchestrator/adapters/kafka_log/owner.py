@@ -80,8 +80,9 @@ class KafkaOwner:
         return self._documents.get(key)
 
     async def documents(self) -> AsyncIterator[tuple[bytes, bytes]]:
-        for key, value in self._documents.items():
-            yield key, value
+        for key in list(self._documents):
+            if (value := self._documents.get(key)) is not None:
+                yield key, value
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if not self._committing:
@@ -154,9 +155,9 @@ class KafkaOwner:
     def _merge(self, batch: Batch) -> None:
         for key, value in batch.state.items():
             if value is None:
-                self._documents.drop(key)
+                self._documents.pop(key, None)
             else:
-                self._documents.put(key, value)
+                self._documents[key] = value
         self._position = batch.position
 
     async def _skip_deleted(self) -> bool:

@@ -19,7 +19,6 @@ from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
 from .position import Mark, read_mark
 from .settings import Connection
-from .shelf import Shelf
 from .wire import Wire
 
 __all__ = ["Restored", "last_touched", "restore"]
@@ -33,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Restored(NamedTuple):
-    documents: Shelf
+    documents: dict[bytes, bytes]
     position: Position | None
 
 
@@ -46,16 +45,16 @@ async def restore(connection: Connection, wire: Wire, state: TopicPartition) -> 
     """
     end = (await wire.offsets([state], "stable"))[state]
     start = (await wire.offsets([state], "earliest"))[state]
-    documents = Shelf()
+    documents: dict[bytes, bytes] = {}
     mark: Mark | None = None
     async for message in _records(connection, state, start, end, "read_committed"):
         if message.key == POSITION_KEY:
             mark = read_mark(message.value, f"{state.topic}/{state.partition}/{message.offset}")
         elif message.value is None:
-            documents.drop(message.key)
+            documents.pop(message.key, None)
         else:
-            documents.store(message.key, message.value)
-    if mark is None and len(documents):
+            documents[message.key] = message.value
+    if mark is None and documents:
         raise CorruptRecord(
             f"{state.topic}/{state.partition}",
             f"{len(documents)} documents and no position record: was another program writing to this topic?",

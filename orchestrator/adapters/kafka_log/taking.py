@@ -22,7 +22,6 @@ from ...ports.log import Position, TopicPartition
 from .ending import translated
 from .restore import last_touched, restore
 from .settings import Connection
-from .shelf import Shelf
 from .transactor import Transactor
 from .wire import Wire
 
@@ -42,7 +41,7 @@ class Taken(NamedTuple):
     """A partition that is ours: its producer, its documents, and where to go on."""
 
     transactor: Transactor
-    documents: Shelf
+    documents: dict[bytes, bytes]
     position: Position
     backlog_end: int
 

@@ -15,6 +15,7 @@ from .editing import edit_objection
 from .fitting import missing_code
 from .forking import fork_objection
 from .limits import Limits
+from .parking import restore_timers, take_in
 from .places import name_of
 from .restarting import restart_objection
 from .run import Run
@@ -156,6 +157,17 @@ def _mends(run: Run, place: str) -> list[ActName]:
     return [ActName.SKIP] if is_step and stuck and not run.unwinds(place) else []
 
 
+def _heard(definition: AnyDefinition, document: Document) -> Document:
+    """The instance once it has heard what waits, which a cancel applies first, and has done nothing by it."""
+    run = Run(definition, document, document.updated_ms, Limits())
+    run.unpause()
+    restore_timers(run)
+    take_in(run)
+    found = run.decision().document
+    assert found is not None
+    return found
+
+
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:
     refused = objection(document, ActName.CANCEL)
     if refused is None and document.status in (Status.COMPENSATING, Status.COMPENSATED):
@@ -164,6 +176,8 @@ def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancell
         refused = missing_code(definition, document)
     if refused is not None:
         return Cancelling(refused=refused)
+    if definition is not None and document.deferred:
+        document = _heard(definition, document)
     standing = [_open(place, document.steps[place]) for place in _standing(definition, document)]
     return Cancelling(
         refused=None,

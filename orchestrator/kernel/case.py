@@ -4,7 +4,7 @@ cancel would do now. From the real document, by the rules that decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...sagas.definition import AnyDefinition
 from ...sagas.routing_slip import RoutingSlip
@@ -158,14 +158,18 @@ def _mends(run: Run, place: str) -> list[ActName]:
 
 
 def _heard(definition: AnyDefinition, document: Document) -> Document:
-    """The instance once it has heard what waits, which a cancel applies first, and has done nothing by it."""
+    """The instance once it has heard what waits, which a cancel applies first, and has done nothing by it.
+
+    What is being undone counts as that, also when the answer to its undo waits.
+    """
     run = Run(definition, document, document.updated_ms, Limits())
     run.unpause()
     restore_timers(run)
     take_in(run)
     found = run.decision().document
     assert found is not None
-    return found
+    undoing = {place: record for place, record in document.steps.items() if record.status in _UNDOING}
+    return replace(found, steps={**found.steps, **undoing})
 
 
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:

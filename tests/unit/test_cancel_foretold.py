@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from sagaline.orchestrator.kernel.case import case_of
 from sagaline.orchestrator.kernel.standing import may_stand
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Start
-from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Refused, Start
+from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
@@ -133,7 +133,7 @@ def taken_back(before: Scene, after: Scene) -> list[str]:
     """What was undone of the instance between two scenes, in the order in which that began; what was being undone
     before comes first, and a child that left nothing counts when it says so.
     """
-    own = [change for id, change in after.changes[len(before.changes) :] if id == before.id]
+    own = heard(before, after)
     children = {place for place, node in places(before) if isinstance(node, Child | Each)}
     undone = {each.what for each in own if each.after == StepStatus.UNDONE}
     begun = [place for place in before.document.steps if before.step(place) in UNDOING and place in undone]
@@ -142,6 +142,10 @@ def taken_back(before: Scene, after: Scene) -> list[str]:
         if in_child or (each.after == StepStatus.UNDO_SENT and each.what in undone):
             begun.append(each.what)
     return list(dict.fromkeys(begun))
+
+
+def heard(before: Scene, after: Scene) -> list[Change]:
+    return [change for id, change in after.changes[len(before.changes) :] if id == before.id]
 
 
 def places(scene: Scene) -> list[tuple[str, Node[BaseModel]]]:
@@ -180,11 +184,16 @@ def check_cancel(scene: Scene) -> None:
     assert cancelled.last.outcome is Outcome.APPLIED, cancelled.last.reason
     still = {place for place, record in cancelled.document.steps.items() if record.status is StepStatus.SENT}
     assert still == set(told.awaited)
+    if cancelled.status is Status.ATTENTION:
+        assert any(isinstance(each, Refused) for each in scene.document.deferred), str(cancelled)
+        return  # an undo was refused in a pause, which is heard now
     ended = answered(cancelled).settle()
     if any(each.status is Status.ATTENTION for each in ended.documents if each.id != scene.id):
         return  # a child that somebody must look at first
     assert ended.status is Status.COMPENSATED, str(ended)
-    check_order(scene, [each.step for each in told.undone], taken_back(scene, ended))
+    ended_in_the_pause = {change.what for change in heard(scene, cancelled) if change.after == StepStatus.REFUSED}
+    done_now = [place for place in taken_back(scene, ended) if place not in ended_in_the_pause]
+    check_order(scene, [each.step for each in told.undone], done_now)
     done = {place for place, record in ended.document.steps.items() if may_stand(scene.definition, place, record)}
     assert done == {each.step for each in told.stays}
 

@@ -266,7 +266,7 @@ class GoneLaws(LogHarness):
         await self.expect_unavailable(lambda: breakable.log.append([out(topics.inputs, b"k", b"lost or not")]))
         await breakable.mend()
         await self.until_it_works(lambda: breakable.log.append([out(topics.inputs, b"k", b"after")]))
-        values = [r.value for r in await read_all(log, topics.inputs)]
+        values = [r.value for r in await self.until_it_works(lambda: read_all(log, topics.inputs))]
         assert (values[0], values[-1]) == (b"before", b"after")
 
     @pytest.mark.slow

@@ -109,8 +109,8 @@ RUNTIME = (
     slip(
         "leave what waited for code that is here now",
         "orchestrator/runtime/processor.py",
-        "        if self._waited_for_us(document):\n            act",
-        "        if False:\n            act",
+        "            waited = self._waited_for_us(document)\n",
+        "            waited = False\n",
         "ends",
     ),
     slip(
@@ -126,8 +126,8 @@ RUNTIME = (
     slip(
         "decide ahead of the clock",
         "orchestrator/runtime/processor.py",
-        "            work.tell(self._clock.now_ms())\n            own",
-        "            work.tell(self._clock.now_ms() + 500)\n            own",
+        "            work.tell(self._clock.now_ms())\n            work.messages",
+        "            work.tell(self._clock.now_ms() + 500)\n            work.messages",
         "not-early",
     ),
     slip(

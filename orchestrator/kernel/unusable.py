@@ -15,6 +15,7 @@ from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Message, Signal, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.texts import storable
+from ..messages.values import Parent
 
 __all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper", "told_no"]
 
@@ -100,16 +101,17 @@ def refuse_helper(helper: Helper | None, message: Message, reason: str) -> Answe
 
 def child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
     """A parent learns that its child does not begin."""
-    at = start.parent
-    if at is None:
-        return ()
+    return () if start.parent is None else _child_ended(start.parent, start, ChildEnd.REFUSED, reason)
+
+
+def _child_ended(at: Parent, message: Start | Unwind, end: ChildEnd, reason: str) -> tuple[Tell, ...]:
     ended = ChildEnded(
-        id=f"{start.id}/answer",
+        id=f"{message.id}/answer",
         instance=at.instance,
         place=at.place,
         index=at.index,
-        child=start.instance,
-        end=ChildEnd.REFUSED,
+        child=message.instance,
+        end=end,
         reason=reason,
     )
     return (Tell(message=ended),)
@@ -124,16 +126,7 @@ def told_no(message: Message, reason: str) -> tuple[Tell, ...]:
         case Start():
             return child_refused(message, reason)
         case Unwind(parent=at):
-            ended = ChildEnded(
-                id=f"{message.id}/answer",
-                instance=at.instance,
-                place=at.place,
-                index=at.index,
-                child=message.instance,
-                end=ChildEnd.NOT_UNDONE,
-                reason=reason,
-            )
-            return (Tell(message=ended),)
+            return _child_ended(at, message, ChildEnd.NOT_UNDONE, reason)
         case Lookup():
             id, place = f"{message.id}/answer", message.place
             routed = Routed(id=id, instance=message.by, place=place, to=None, version=0, failed=reason)

@@ -61,7 +61,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
             return Recomputed(document=document, difference=None, whole=False)
         if record.outcome is Outcome.DEFERRED and isinstance(record.message, Act):
             continue  # the code that was there did not take the input of a start that waited; only that was noted
-        code = None if _put_off(record) and not (document is not None and document.paused) else definition
+        code = None if _put_off(record) else definition
         decision = decide(code, document, Arrival(message=record.message, now_ms=record.at_ms), limits)
         for what, recorded, now in _compared(record, decision):
             if recorded != now:

@@ -155,6 +155,13 @@ def test_what_came_in_a_pause_is_put_off_again() -> None:
         assert recompute(OLD, lives).difference is None
 
 
+def test_an_act_in_a_pause_that_was_refused_for_want_of_code_is_refused_again() -> None:
+    pause, cancel = (Act(id=act.value, instance="talk/k", act=act) for act in (ActName.PAUSE, ActName.CANCEL))
+    lives = lived(OLD, START, pause, cancel, parked=[2])
+    assert [each.outcome.value for each in lives] == ["applied", "applied", "refused"]
+    assert recompute(OLD, lives).difference is None
+
+
 def test_what_waited_for_its_code_is_told_from_what_is_decided_otherwise() -> None:
     """It is deployed again; an act that was refused meanwhile, for a migration or a step on record, says nothing."""
     newer: Any = Saga("talk", Talk, version=2, flow=[leg("a"), leg("b")])

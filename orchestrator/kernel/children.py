@@ -128,7 +128,8 @@ def _parts(run: Run, place: str, node: Each[Any]) -> tuple[Sequence[BaseModel], 
         found = parts_of(node.options.of(run.model()))
         count = len(found)
         if before is not None and count != before:
-            raise WrongResult(f"{count} parts and had given {before} when it began; give the same ones each time")
+            remedy = "if an edit of the state changed that, edit it back; else give the same parts each time"
+            raise WrongResult(f"{count} parts and had given {before} when it began; {remedy}")
         return found, count
 
     return ask(run, place, f"of, the parts of each {place!r},", split)

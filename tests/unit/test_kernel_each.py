@@ -215,7 +215,8 @@ def test_other_parts_than_at_the_beginning_stop_the_instance() -> None:
     assert stuck.attention is not None
     assert stuck.attention.message == (
         "of, the parts of each 'sub', gave 4 parts and had given 3 when it began; "
-        "give the same ones each time; deploy the fix, then retry"
+        "if an edit of the state changed that, edit it back; else give the same parts each time; "
+        "deploy the fix, then retry"
     )
     counts.append(3)
     again = stuck.retry()

@@ -22,7 +22,7 @@ from ...messages.inputs import Act, ActName
 from ...messages.values import JsonObject
 from ...ports.clock import Clock
 from ..sample import samples
-from .agenda import Request, good_rules
+from .agenda import BAD, Request, good_rules
 from .invent import PEOPLE, TABLES
 from .parts import Told
 from .repairs import Repairs
@@ -81,12 +81,16 @@ class Operator:
                 continue
             if status == Status.ATTENTION:
                 document = self._window.document(id)
-                if self._acts[id] < _ACTS_MAX and not waits_for_code(document):  # that goes on by itself
+                if self._acts[id] < _ACTS_MAX and not self._goes_on_by_itself(document):
                     await self._settle(document, drawn)
             elif self.healed and self._window.holds(id, b'"paused":true'):
                 await self._ask(id, ActName.RESUME)
             elif self._window.holds(id, b'"question":'):
                 await self._answer(self._window.document(id))
+
+    def _goes_on_by_itself(self, document: Document) -> bool:
+        """Whether nothing is wrong but that its code is away; no code that comes takes an input that is not valid."""
+        return waits_for_code(document) and not (self.healed and document.key.startswith(BAD))
 
     async def _settle(self, document: Document, drawn: random.Random) -> None:
         attention = document.attention

@@ -81,15 +81,18 @@ def accepted(found: Evidence) -> Iterator[str]:
 
 
 def one_instance(found: Evidence) -> Iterator[str]:
+    began: set[str] = set()
     for instance, history in found.history.items():
         lives = False
         for record in (decided.record for decided in history):
             begins = any(change.what == "instance" and change.before is None for change in record.changes)
+            if begins:
+                began.add(instance)
             if begins and lives:
                 yield f"{instance} began while it lived, at revision {record.revision}"
             lives = record.status is not None
     for start in found.accepted.values():
-        if isinstance(start, Start) and not start.id.startswith(BAD) and start.instance not in found.versions:
+        if isinstance(start, Start) and not start.id.startswith(BAD) and start.instance not in began:
             yield f"{start.instance} was accepted and never began"
 
 

@@ -5,12 +5,12 @@ A model of its own: what lies before a step is read off the flow, what was done 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import Child, Each
-from ...kernel.places import name_of
+from ....sagas.nodes import Child, Each, Loop
+from ...kernel.places import name_of, rounds_of
 from ...messages.document import Document, StepStatus
 from ...messages.inputs import Act, ActName, Start
 from ...messages.outputs import Outcome
@@ -34,7 +34,9 @@ def is_taken_over(definition: AnyDefinition, document: Document, place: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Fork:
-    """One that was carried out. ``number``: of the decision in the origin's history. ``lent``: what was done before."""
+    """One that was carried out. ``number``: of the decision in the origin's history. ``lent``: what was done before.
+    ``forgotten``: what of it the origin need not remember any more.
+    """
 
     act: Act
     definition: AnyDefinition
@@ -42,11 +44,14 @@ class _Fork:
     number: int
     step: str
     lent: frozenset[str]
+    forgotten: frozenset[str]
     instance: str
 
 
 def forked(found: Evidence) -> Iterator[str]:
-    """A fork begins one instance, with the steps before taken over, and nobody undoes these."""
+    """A fork begins one instance, with the steps before taken over, and nobody undoes these. Rounds of a loop that are
+    over may be forgotten, but for what they did outside.
+    """
     forks: dict[tuple[str, int], _Fork] = {}
     for instance, history in found.history.items():
         document = found.documents.get(instance)
@@ -84,16 +89,36 @@ def _forks(document: Document, definition: AnyDefinition, history: Sequence[Deci
                 status[change.what] = change.after
         if isinstance(act, Act) and act.act is ActName.FORK and record.outcome is Outcome.APPLIED:
             step = name_of(act.step)
-            before = (place for place in status if not restarts.lies_from(step, place))
+            before = [place for place in status if not restarts.lies_from(step, place)]
+            lent = frozenset(place for place in before if status[place] == StepStatus.DONE)
             yield _Fork(
                 act=act,
                 definition=definition,
                 revision=record.revision,
                 number=number,
                 step=step,
-                lent=frozenset(place for place in before if status[place] == StepStatus.DONE),
+                lent=lent,
+                forgotten=lent & _forgotten(definition, before),
                 instance=f"{document.definition}/{(act.value or {}).get('key')}",
             )
+
+
+def _forgotten(definition: AnyDefinition, places: Collection[str]) -> frozenset[str]:
+    """What did nothing outside, in rounds of a loop that others have followed."""
+    newest: dict[tuple[str, tuple[int, ...]], int] = {}
+    rounds = {place: list(_rounds(definition, place)) for place in places}
+    for loop, number in (each for around in rounds.values() for each in around):
+        newest[loop] = max(number, newest.get(loop, 0))
+    over = (place for place, around in rounds.items() if any(number < newest[loop] for loop, number in around))
+    return frozenset(place for place in over if not _acts(definition, place))
+
+
+def _rounds(definition: AnyDefinition, place: str) -> Iterator[tuple[tuple[str, tuple[int, ...]], int]]:
+    """The loops around a place, each with the rounds around it, and which round of it the place lies in."""
+    rounds = rounds_of(place)
+    loops = (node.name for node, _ in definition.tree[name_of(place)].path if isinstance(node, Loop))
+    for depth, (name, number) in enumerate(zip(loops, rounds, strict=True)):
+        yield (name, rounds[:depth]), number
 
 
 def _lender(instance: str, history: Sequence[Decided], fork: _Fork) -> Iterator[str]:
@@ -117,7 +142,7 @@ def _born(found: Evidence, instance: str, fork: _Fork) -> Iterator[str]:
         return
     start = began[0][1]
     assert start.fork is not None
-    if set(start.fork.taken) != fork.lent:
+    if not fork.lent - fork.forgotten <= set(start.fork.taken) <= fork.lent:
         yield f"{fork.instance} takes over {sorted(start.fork.taken)}, and {instance} has done {sorted(fork.lent)}"
     state = _state_of(versions_of(found, instance), fork)
     if state is not None and start.input != state:

@@ -45,7 +45,7 @@ HEALED_SECONDS: Final = 300.0
 """Of virtual time: within it everything has come to its end, once nothing goes wrong any more."""
 _QUIET_SECONDS: Final = 1.5
 _PATIENT_SECONDS: Final = 6.0
-"""So long nobody waits for an answer any more."""
+"""So long nobody waits for an answer any more; and longer than any timer takes that is due."""
 _LOOK_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 120.0
 
@@ -161,13 +161,15 @@ class Play:
         until = self.clock.monotonic() + HEALED_SECONDS
         quiet = 0.0
         while self.clock.monotonic() < until:
-            if not self._settled():
+            settled = self._settled()
+            patient = self.restless_ms or not self.window.answered  # what a jump made due takes its time
+            if not settled:
                 quiet = 0.0
-            elif quiet >= (_QUIET_SECONDS if self.window.answered else _PATIENT_SECONDS):
+            elif quiet >= (_PATIENT_SECONDS if patient else _QUIET_SECONDS):
                 return True
             await asyncio.sleep(_LOOK_SECONDS)
             quiet += _LOOK_SECONDS
-            if self.clock.monotonic() > self.storm_seconds + _PATIENCE_SECONDS:
+            if not settled and self.clock.monotonic() > self.storm_seconds + _PATIENCE_SECONDS:
                 self.restless_ms = self.restless_ms or self.clock.now_ms()
                 self.clock.jump(timedelta(minutes=10))  # a shipped example may wait for a day
         return False

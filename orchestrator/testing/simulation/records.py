@@ -265,7 +265,7 @@ def not_early(found: Evidence) -> Iterator[str]:
             if not isinstance(message, TimerFired):
                 continue
             now_ms = decided.record.at_ms
-            if decided.written_ms > found.right_ms:  # before that its owner's clock may have been ahead of the log's
+            if decided.written_ms > found.right_ms + UNSURE_MS:  # its owner's clock may have been ahead of the log's
                 now_ms = min(now_ms, decided.written_ms + found.back_ms)
             if now_ms < message.due_ms:
                 yield f"timer {message.timer} of {message.instance} fired {message.due_ms - now_ms} ms early"

@@ -80,5 +80,8 @@ async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> As
     running = SagaProcess(process, path)
     try:
         yield running
+    except BaseException:
+        print(f"--- the last of {path.name}:", running.output[-20_000:], sep="\n")
+        raise
     finally:
         await running.kill()

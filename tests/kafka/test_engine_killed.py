@@ -58,7 +58,7 @@ async def decisions(tail: Tail, count: int) -> None:
 
 
 async def all_ended(base: Base, count: int) -> dict[str, Document]:
-    """The final documents of so many instances."""
+    """The final documents of so many instances; after three minutes it fails and names those that have not ended."""
     found: dict[str, Document] = {}
     tail = await base.log.tail([base.topics.state], "earliest")
     try:
@@ -68,6 +68,9 @@ async def all_ended(base: Base, count: int) -> dict[str, Document]:
                     if record.key != POSITION_KEY and record.value is not None:
                         document = decode_document(record.value)
                         found[document.id] = document
+    except TimeoutError:
+        still = [f"{d.id} {d.status} {d.steps} {d.timers}" for d in found.values() if not d.status.is_final]
+        pytest.fail(f"{len(found)} of {count} began, and these have not ended:\n" + "\n".join(still))
     finally:
         await tail.close()
     return found

@@ -17,7 +17,6 @@ from enum import StrEnum
 from typing import assert_never
 
 from ..errors import ActRefused, InvalidRequest, NotYetDecided, OperatorError, TransientError, UnknownInstance
-from ..kernel.run import LIVE
 from ..messages.document import Document
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
@@ -150,7 +149,7 @@ def _matches(bulk: Bulk, document: Document, now_ms: int) -> bool:
         return True
     record = document.steps.get(bulk.step)
     needs = document.attention is not None and document.attention.step == bulk.step
-    return needs or (record is not None and record.status in LIVE)
+    return needs or (record is not None and record.status.is_live)
 
 
 def _on(bulk: Bulk) -> OnStep | None:

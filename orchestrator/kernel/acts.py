@@ -30,13 +30,11 @@ from .walk import begin
 
 __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
 
-_STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 _GO_ON = frozenset({ActName.SKIP, ActName.WAIVE, ActName.REPLACE_UNDO, ActName.RESTART})
 """With these what put the instance into attention is settled: everything else that is stuck is tried again."""
 _RESUME_FIRST = "it is paused; resume it, then retry"
 ON_STEPS: dict[ActName, Mend] = {**MENDS, ActName.RESTART: restart, ActName.FORK: fork}
 """Acts that name a step."""
-_CLOSED = frozenset({StepStatus.UNDONE, StepStatus.REFUSED})
 
 
 def objection(document: Document, act: ActName) -> str | None:
@@ -67,7 +65,7 @@ def fulfilled(document: Document, act: ActName) -> bool:
     """True when the act would change nothing."""
     match act:
         case ActName.CANCEL:
-            return document.status in (Status.COMPENSATING, Status.COMPENSATED)
+            return document.status.is_compensation
         case ActName.PAUSE:
             return document.paused
         case ActName.RESUME:
@@ -124,7 +122,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
 
 
 def _is_open(record: StepRecord) -> bool:
-    if (record.attempt == 0 and not was_skipped(record)) or record.status in _CLOSED:
+    if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
         return False
     return record.undo is not None or record.status is not StepStatus.DONE
 
@@ -194,7 +192,7 @@ def _edit(run: Run, act: Act) -> str | None:
 
 def _may_begin_again(run: Run, place: str) -> bool:
     """True for what is stuck; a slip's stops follow each other, and so are begun again one by one."""
-    stuck = run.steps[place].status in _STUCK and not run.unwinds(place) and not was_told(run.steps[place])
+    stuck = run.steps[place].status.is_stuck and not run.unwinds(place) and not was_told(run.steps[place])
     return stuck and not is_slip(run) and not _is_out(run, place)
 
 

@@ -27,8 +27,6 @@ __all__ = [
     "on_scatter_deadline",
 ]
 
-_OUT = frozenset({StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED})
-
 
 def begin_choose(run: Run, place: str, node: Choose[Any]) -> None:
     """Chooses, once and for all."""
@@ -101,7 +99,7 @@ def gather_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
     there = sorted(
         (at for at in legs if run.steps[at].status is StepStatus.DONE), key=lambda at: run.steps[at].order or 0
     )
-    out = [at for at in legs if run.steps[at].status in _OUT]
+    out = [at for at in legs if _is_out(run.steps[at].status)]
     over = bool(run.memo(place).get("over"))
     options = node.options
     if len(there) < options.need and len(there) + len(out) < len(legs) and not over:
@@ -121,6 +119,10 @@ def gather_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
         return
     run.put(options.into, answers)
     run.mark(place, StepStatus.DONE)
+
+
+def _is_out(status: StepStatus) -> bool:
+    return status in (StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED)
 
 
 def _answers(run: Run, node: Scatter[Any], there: list[str]) -> JsonValue:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ...sagas.definition import AnyDefinition
 from ...sagas.routing_slip import RoutingSlip
-from ..messages.document import Attention, Document, Status, StepRecord, StepStatus
+from ..messages.document import Attention, Document, StepRecord, StepStatus
 from ..messages.inputs import ActName
 from .acts import ON_STEPS, fulfilled, objection
 from .editing import edit_objection
@@ -24,10 +24,6 @@ from .standing import may_stand
 from .undoing import undo_order
 
 __all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
-
-_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
-_UNDER_WAY = frozenset({StepStatus.SENT, StepStatus.WAITING})
-_STUCK = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +99,7 @@ def _standing(definition: AnyDefinition | None, document: Document) -> list[str]
 
     def rank(place: str) -> int:
         record = document.steps[place]
-        if record.status in _UNDOING:
+        if record.status.is_undoing:
             return 0
         return 3 if record.order is not None else 2 if record.status is StepStatus.SENT else 1
 
@@ -122,7 +118,7 @@ def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:
         if document.steps[place].status is StepStatus.SENT
     ]
     steps = definition.steps if definition is not None else {}
-    asking = {name for name, step in steps.items() if step.contract is not step.declared}
+    asking = {name for name, step in steps.items() if step.is_query}
     unsent = at_home(document.steps)
     return [place for place in under_way if name_of(place) not in asking and place not in unsent]
 
@@ -153,7 +149,7 @@ def _mends(run: Run, place: str) -> list[ActName]:
         return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]
     if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
-    stuck = record.status in _STUCK | _UNDER_WAY and not carried(record)
+    stuck = (record.status.is_stuck or record.status.is_attempting) and not carried(record)
     return [ActName.SKIP] if is_step and stuck and not run.unwinds(place) else []
 
 
@@ -168,13 +164,13 @@ def _heard(definition: AnyDefinition, document: Document) -> Document:
     take_in(run)
     found = run.decision().document
     assert found is not None
-    undoing = {place: record for place, record in document.steps.items() if record.status in _UNDOING}
+    undoing = {place: record for place, record in document.steps.items() if record.status.is_undoing}
     return replace(found, steps={**found.steps, **undoing})
 
 
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:
     refused = objection(document, ActName.CANCEL)
-    if refused is None and document.status in (Status.COMPENSATING, Status.COMPENSATED):
+    if refused is None and document.status.is_compensation:
         refused = f"it is {document.status} already"
     if refused is None:
         refused = missing_code(definition, document)

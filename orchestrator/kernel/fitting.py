@@ -21,12 +21,6 @@ __all__ = ["MIGRATION", "for_want_of_code", "misfit", "missing_code"]
 MIGRATION = "the migration of "
 """How the reasons begin for which an instance stays with the version that it has."""
 
-_AHEAD = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED})
-"""What the flow must come by again; an undo finds its way by the record alone."""
-
-_USED = (_AHEAD - {StepStatus.BLOCKED}) | {StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}
-_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
-
 
 def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
     """What the deployed code lacks to decide about this instance; None: nothing."""
@@ -73,7 +67,8 @@ def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | 
         for label in (branch, *(lost if isinstance(lost, Mapping) else ())):
             if label is not None and all(label != each.label for each in node.branches):
                 return f"has no branch {label!r} in {name!r}, which is on record here"
-        if record.status in _AHEAD and (around := _astray(definition, steps, place)) is not None:
+        # The flow must come by it again; an undo finds its way by the record alone.
+        if record.status.is_forward and (around := _astray(definition, steps, place)) is not None:
             return f"has {name!r}, which is under way here, in {around}, where it was not begun"
     return None
 
@@ -86,7 +81,7 @@ def _is_used(record: StepRecord) -> bool:
     """True while what a node remembers will be looked at again: it is under way, or will be undone."""
     if record.status is StepStatus.BLOCKED:
         return record.attempt > 0  # otherwise it has told nobody yet, and begins anew
-    return record.status in _USED or (record.undo is not None and record.status in _TO_UNDO)
+    return record.status.is_live or (record.undo is not None and record.status.is_to_undo)
 
 
 def _astray(definition: AnyDefinition, steps: Mapping[str, StepRecord], place: str) -> str | None:

@@ -14,7 +14,7 @@ from .children import begin_held_parts
 from .managing import advance_manager, note_ended
 from .places import name_of
 from .restarting import rewound
-from .run import LIVE, Run
+from .run import Run
 from .sending import ask_leg, leg_at, leg_of, send, send_again
 from .slip import carried
 from .travelling import advance_slip
@@ -64,7 +64,7 @@ def _forward(run: Run) -> None:
     if not done and len(run.changes) > before and not run.stopped:
         run.again = True  # a pivot may have waited for nothing but what was just withdrawn
         return
-    if done and taken_back and not run.stopped and not any(record.status in LIVE for record in run.steps.values()):
+    if done and taken_back and not run.stopped and not any(record.status.is_live for record in run.steps.values()):
         run.move(Status.COMPLETED)
 
 

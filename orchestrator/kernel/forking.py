@@ -22,7 +22,7 @@ from .editing import patch_of, patched, unknown
 from .places import name_of, place_of
 from .restarting import no_begin_here
 from .rounds import lingers
-from .run import LIVE, Run
+from .run import Run
 from .standing import TAKEN_OVER, may_stand
 
 __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
@@ -77,7 +77,7 @@ def fork_objection(definition: AnyDefinition, document: Document, place: str) ->
     before = [(name, record) for name, record in document.steps.items() if not _from_on(definition, place, name)]
     if document.backward and before:
         return f"it is unwound, and what lies before {place!r} with it"
-    under_way = [name for name, record in before if record.status in LIVE]
+    under_way = [name for name, record in before if record.status.is_live]
     if under_way:
         return f"{', '.join(under_way)} before it is under way still"
     if (to_come := _to_come(document.steps, _flow_before(definition, place))) is not None:

@@ -26,7 +26,7 @@ from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
 from .results import WrongResult
-from .run import LIVE, Run, said
+from .run import Run, said
 from .turning import compensate
 from .walk import emitted
 
@@ -146,7 +146,7 @@ def advance_manager(run: Run) -> None:
         pass  # it ends: what is taken leaves the queue
     if run.stopped or run.backward or run.managed.phase is None:
         return
-    if run.managed.ends and not any(record.status in LIVE for record in run.steps.values()):
+    if run.managed.ends and not any(record.status.is_live for record in run.steps.values()):
         run.move(Status.COMPLETED)
 
 

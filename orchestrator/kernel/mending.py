@@ -28,8 +28,6 @@ __all__ = ["MENDS", "Mend"]
 
 Mend: TypeAlias = Callable[[Run, Act], str | None]
 
-_SKIPPABLE = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
-
 
 def _answer(run: Run, act: Act) -> str | None:
     """Somebody who may fills the form."""
@@ -103,7 +101,7 @@ def _skip(run: Run, act: Act) -> str | None:
         return f"what step {act.step!r} did is being taken back"
     if carried(record):
         return f"the slip has not been sent to {act.step!r} yet; skip the stop that it is at, or revise what lies ahead"
-    if record.status not in _SKIPPABLE:
+    if not (record.status.is_attempting or record.status.is_stuck):
         return f"step {act.step!r} is {record.status}; one that is under way or stuck can be skipped"
     into = node.options.into
     reply = _valid(node.contract.reply, act.value) if into is not None or act.value is not None else None
@@ -111,7 +109,7 @@ def _skip(run: Run, act: Act) -> str | None:
         return f"the reply is no {node.contract.reply.__name__}: {reply}"
     run.clear_timers(act.step)
     memo: JsonObject = {**run.memo(act.step), SKIPPED_BY: act.by}
-    if node.contract is not node.declared:  # a leg of a scatter: its answer is gathered from here
+    if node.is_query:  # its answer is gathered from here
         memo["reply"] = reply
     run.mark(act.step, StepStatus.DONE, memo=memo)
     if into is not None and reply is not None:

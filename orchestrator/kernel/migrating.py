@@ -17,8 +17,6 @@ from .run import as_json, said
 
 __all__ = ["CannotMigrate", "migrated", "must_migrate"]
 
-_CLOSED = frozenset({StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED})
-
 
 class CannotMigrate(Exception):
     """Why an instance stays as it is; the message says what the author should mend."""
@@ -82,7 +80,7 @@ def _check_gone(way: str, place: str, record: StepRecord, dropped: bool) -> None
         raise CannotMigrate(
             f"{way} has no step {place!r}, which is on record ({record.status}); keep the step, or name it in dropped"
         )
-    if record.status not in _CLOSED and (record.undo is not None or record.status is not StepStatus.DONE):
+    if not record.status.is_closed and (record.undo is not None or record.status is not StepStatus.DONE):
         raise CannotMigrate(
             f"{way} drops step {place!r}, which is {record.status}: nothing would end or undo it; keep it"
         )

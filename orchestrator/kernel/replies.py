@@ -21,7 +21,7 @@ from .flow import go_on
 from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
-from .run import LIVE, Run, as_json, said
+from .run import Run, as_json, said
 from .sending import Leg, leg_at, plan_retry, send_again
 from .slip import call_back, is_slip, on_passed
 from .turning import fail
@@ -106,7 +106,7 @@ def on_timer(run: Run, timer: str) -> None:
 
 def _overdue(run: Run, place: str) -> None:
     """What was expected by now has not happened: shown, published as an event, and counted; nothing else."""
-    if run.steps[place].status not in LIVE:
+    if not run.steps[place].status.is_live:
         return
     run.remember(place, run.memo(place) | {"overdue_ms": run.now_ms})
     run.changes.append(Change(what=OVERDUE, before=None, after=place))
@@ -125,7 +125,7 @@ def _overdue(run: Run, place: str) -> None:
 
 def _on_step_timer(run: Run, place: str, what: str) -> None:
     record = run.steps[place]
-    undo = record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
+    undo = record.status.is_undoing
     leg = leg_at(run, place, undo=undo)
     match what:
         case "retry":

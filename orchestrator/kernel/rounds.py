@@ -10,7 +10,7 @@ from typing import Any
 from ...sagas.nodes import Loop, Node, Parallel
 from .farewell import locks_at
 from .places import name_of, rounds_of
-from .run import LIVE, Run
+from .run import Run
 from .standing import may_stand
 
 __all__ = ["forget_round", "lingers"]
@@ -27,7 +27,7 @@ def lingers(node: Node[Any]) -> bool:
 def forget_round(run: Run, node: Loop[Any], rounds: tuple[int, ...]) -> None:
     """Forgets of a round what left nothing behind; all of it stays where something is under way or may linger."""
     here = [place for place in run.steps if rounds_of(place)[: len(rounds)] == rounds and _lies_in(run, node, place)]
-    if lingers(node) or any(run.steps[place].status in LIVE for place in here):
+    if lingers(node) or any(run.steps[place].status.is_live for place in here):
         return
     for place in here:
         record = run.steps[place]

@@ -26,25 +26,9 @@ if TYPE_CHECKING:
     from ...sagas.definition import AnyDefinition
     from .limits import Limits
 
-__all__ = ["LIVE", "RETENTION", "Run", "as_json", "said", "told_id"]
+__all__ = ["RETENTION", "Run", "as_json", "said", "told_id"]
 
 RETENTION = "~retention"
-LIVE = frozenset(
-    {
-        StepStatus.SENT,
-        StepStatus.WAITING,
-        StepStatus.OPEN,
-        StepStatus.LOCKING,
-        StepStatus.BLOCKED,
-        StepStatus.UNDO_SENT,
-        StepStatus.UNDO_WAITING,
-        StepStatus.UNDO_FAILED,
-    }
-)
-"""What an instance cannot end with."""
-
-_STANDS = frozenset({Status.ATTENTION, Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED})
-_SETTLED = frozenset({StepStatus.DONE, StepStatus.UNDONE})
 
 
 def told_id(document: Document, number: int) -> str:
@@ -87,7 +71,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Nothing more may be sent: ended, waiting for an operator, or paused."""
-        return self.paused or self.quiet or self.status in _STANDS
+        return self.paused or self.quiet or not self.status.is_active
 
     @property
     def managed(self) -> Managed:
@@ -191,7 +175,11 @@ class Run:
             spent=record.spent,
             undo_spent=record.undo_spent,
             order=order,
-            error=None if status in _SETTLED else self.shortened(error) if error else record.error,
+            error=None
+            if status in (StepStatus.DONE, StepStatus.UNDONE)
+            else self.shortened(error)
+            if error
+            else record.error,
             memo=record.memo if memo is None else memo,
             generation=record.generation,
             kind=self.node(name).meaning if status is StepStatus.OPEN else record.kind,

@@ -76,7 +76,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
             retry=retry,
             waiting=StepStatus.WAITING,
             expected_ms=_optional_ms(step.options.expected_within),
-            asks_only=step.contract is not step.declared,
+            asks_only=step.is_query,
         )
     compensation = step.compensation
     assert compensation is not None, f"step {step.name} has no undo"

@@ -45,7 +45,6 @@ __all__ = [
 CARRIED = "carried"
 _TOOK = "took"
 _REPLY = "reply"
-_OUT = frozenset({StepStatus.SENT, StepStatus.DROPPED})
 
 
 def is_slip(run: Run) -> bool:
@@ -67,7 +66,7 @@ def hand_on(run: Run, place: str, deadline_ms: int) -> Slip | None:
     ahead: list[SlipStop] = []
     for after in _after(run, place)[: run.definition.hops - 1]:
         record = run.steps.get(after)
-        if record is not None and record.status not in _OUT:
+        if record is not None and record.status not in (StepStatus.SENT, StepStatus.DROPPED):
             break
         deadline_ms += to_ms(run.step(after).options.timeout)
         if record is None or record.status is StepStatus.DROPPED:

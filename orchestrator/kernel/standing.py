@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Child, Each
-from ..messages.document import StepRecord, StepStatus
+from ..messages.document import StepRecord
 from .places import name_of
 
 __all__ = ["SKIPPED_BY", "TAKEN_OVER", "lender", "may_stand", "was_skipped"]
@@ -15,16 +15,6 @@ SKIPPED_BY = "skipped_by"
 TAKEN_OVER = "taken_over"
 """Where a fork remembers of a place that it is done elsewhere, and in which instance."""
 
-_NOTHING = frozenset(
-    {
-        StepStatus.OPEN,
-        StepStatus.REFUSED,
-        StepStatus.DROPPED,
-        StepStatus.UNDONE,
-        StepStatus.WAIVED,
-    }
-)
-
 
 def may_stand(definition: AnyDefinition | None, place: str, record: StepRecord) -> bool:
     """True when something of a place is there outside, or may be.
@@ -32,7 +22,7 @@ def may_stand(definition: AnyDefinition | None, place: str, record: StepRecord) 
     What has sent nothing leaves nothing behind, unless it was skipped: then somebody did it by hand. Nor does the
     question of a scatter, or a step that only reads.
     """
-    if (record.attempt == 0 and not was_skipped(record)) or record.status in _NOTHING:
+    if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
         return False
     return record.undo is not None or definition is None or not _only_asks(definition, place)
 

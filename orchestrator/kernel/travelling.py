@@ -7,12 +7,10 @@ from ..messages.document import CauseKind, Status, StepStatus
 from ..messages.inputs import Act
 from ..messages.texts import trace_of
 from .locking import begin_step
-from .run import LIVE, Run, said
+from .run import Run, said
 from .slip import replan
 
 __all__ = ["advance_slip", "revise"]
-
-_AGAIN = frozenset({StepStatus.DROPPED, StepStatus.FAILED, StepStatus.REFUSED, StepStatus.BLOCKED})
 
 
 def advance_slip(run: Run) -> None:
@@ -23,10 +21,10 @@ def advance_slip(run: Run) -> None:
         record = run.steps.get(place)
         if record is not None and record.status is StepStatus.DONE:
             continue
-        if record is None or record.status in _AGAIN:
+        if record is None or record.status.is_stuck or record.status is StepStatus.DROPPED:
             begin_step(run, place)
         return
-    if not any(record.status in LIVE for record in run.steps.values()):
+    if not any(record.status.is_live for record in run.steps.values()):
         run.move(Status.COMPLETED)
 
 

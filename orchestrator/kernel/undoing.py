@@ -19,13 +19,6 @@ from .waiting import drop_wait
 
 __all__ = ["asks_only", "begin_undo", "undo_order", "unwind"]
 
-_IN_FLIGHT = frozenset({StepStatus.SENT})
-_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})
-_TO_BEGIN = _TO_UNDO | {StepStatus.UNDO_FAILED}
-"""An undo that has failed is begun again when its instance goes on without an operator's retry: by a cancel, a waive,
-or because its parent is unwound."""
-_UNDOING = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
-
 
 def undo_order(steps: dict[str, StepRecord], itinerary: tuple[str, ...] | None = None) -> list[str]:
     """All places in the order in which they are undone.
@@ -42,18 +35,23 @@ def undo_order(steps: dict[str, StepRecord], itinerary: tuple[str, ...] | None =
 
 
 def unwind(run: Run, places: Iterable[str]) -> bool:
-    """Takes back what was done at these places. True: nothing is left to take back or to wait for."""
+    """Takes back what was done at these places. True: nothing is left to take back or to wait for.
+
+    An undo that has failed is begun again when its instance goes on without an operator's retry: by a cancel, a waive,
+    or because its parent is unwound.
+    """
     places = set(places)
     for place in [place for place in run.steps if place in places]:
         _withdraw(run, place)
-    if any(run.steps[place].status in _IN_FLIGHT for place in places):
+    if any(run.steps[place].status is StepStatus.SENT for place in places):
         return False
     ahead: list[str] = []
     for place in undo_order(run.steps, run.itinerary):
         record = run.steps[place]
-        if place not in places or record.undo is None or record.status not in _TO_BEGIN | _UNDOING:
+        begins = record.status.is_to_undo or record.status is StepStatus.UNDO_FAILED
+        if place not in places or record.undo is None or not (begins or record.status.is_undoing):
             continue
-        if record.status in _TO_BEGIN and all(_apart(run, place, other) for other in ahead):
+        if begins and all(_apart(run, place, other) for other in ahead):
             begin_undo(run, place)
             if run.stopped:
                 return False

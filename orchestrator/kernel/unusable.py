@@ -55,8 +55,8 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
     for name, record in document.steps.items():
         if record.kind.startswith(_CHILDREN):
             continue
-        forward = record.status in (StepStatus.SENT, StepStatus.WAITING)
-        if forward or record.status in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING):
+        forward = record.status.is_attempting
+        if forward or record.status.is_undoing:
             after = StepStatus.BLOCKED if forward else StepStatus.UNDO_FAILED
             steps[name] = replace(record, status=after, at_ms=arrival.now_ms, error=short)
             changes.append(Change(what=name, before=record.status, after=after))

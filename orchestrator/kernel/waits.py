@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from ..messages.document import Document, StepStatus
 from ..messages.values import JsonObject
-from .run import LIVE
 
 __all__ = ["OpenQuestion", "OverdueStep", "open_questions", "overdue_steps"]
 
@@ -46,7 +45,7 @@ def overdue_steps(document: Document) -> list[OverdueStep]:
     found = []
     for place, record in ({} if document.status.is_final else document.steps).items():
         overdue_ms = (record.memo or {}).get("overdue_ms")
-        if type(overdue_ms) is int and record.status in LIVE:
+        if type(overdue_ms) is int and record.status.is_live:
             deadline_ms = document.all_timers.get(f"{place}:deadline")
             found.append(OverdueStep(place, record.status, record.at_ms, overdue_ms, deadline_ms))
     return found

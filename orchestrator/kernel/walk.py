@@ -36,7 +36,7 @@ from .locking import begin_step
 from .places import place_of, rounds_of
 from .results import a_key, a_model
 from .rounds import forget_round, lingers
-from .run import LIVE, Run, as_json
+from .run import Run, as_json
 from .turning import lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
 
@@ -116,16 +116,12 @@ def _visit(run: Run, node: Node[Any], rounds: tuple[int, ...]) -> bool:
 def _pass_pivot(run: Run) -> bool:
     """The pivot is passed when nothing before it is still under way: past it nothing can be taken back."""
     if not run.pivot_passed:
-        if any(record.status in LIVE for record in run.steps.values()):
+        if any(record.status.is_live for record in run.steps.values()):
             return False
-        if any(run.unwinds(place) and record.undo for place, record in run.steps.items() if _to_undo(record.status)):
+        if any(run.unwinds(place) and record.undo for place, record in run.steps.items() if record.status.is_to_undo):
             return False
         run.pivot_passed = True
     return True
-
-
-def _to_undo(status: StepStatus) -> bool:
-    return status in (StepStatus.DONE, StepStatus.FAILED)
 
 
 def _rounds(run: Run, node: Loop[Any], place: str) -> bool:

@@ -47,7 +47,18 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
+        """It has ended: nothing changes any more, unless a parent undoes it."""
         return self in (Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED)
+
+    @property
+    def is_active(self) -> bool:
+        """It works, forward or backward; commands may leave."""
+        return self in (Status.RUNNING, Status.COMPENSATING)
+
+    @property
+    def is_compensation(self) -> bool:
+        """Its effects are being undone, or have been."""
+        return self in (Status.COMPENSATING, Status.COMPENSATED)
 
 
 class StepStatus(StrEnum):
@@ -71,6 +82,52 @@ class StepStatus(StrEnum):
     UNDO_WAITING = "undo_waiting"
     UNDO_FAILED = "undo_failed"
     UNDONE = "undone"
+
+    @property
+    def is_forward(self) -> bool:
+        """Begun and not over, on the way forward."""
+        return self in (
+            StepStatus.SENT,
+            StepStatus.WAITING,
+            StepStatus.OPEN,
+            StepStatus.LOCKING,
+            StepStatus.BLOCKED,
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Not over, forward or backward: an instance cannot end with it."""
+        return self.is_forward or self.is_undoing or self is StepStatus.UNDO_FAILED
+
+    @property
+    def is_attempting(self) -> bool:
+        """A command is out, or the next attempt is planned."""
+        return self in (StepStatus.SENT, StepStatus.WAITING)
+
+    @property
+    def is_undoing(self) -> bool:
+        """A command of its undo is out, or the next attempt of it is planned."""
+        return self in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
+
+    @property
+    def is_in_flight(self) -> bool:
+        """A command is out, its own or its undo's, and its reply is waited for."""
+        return self in (StepStatus.SENT, StepStatus.UNDO_SENT)
+
+    @property
+    def is_stuck(self) -> bool:
+        """It did not succeed, and is begun again by an operator's retry only."""
+        return self in (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED)
+
+    @property
+    def is_to_undo(self) -> bool:
+        """It took effect, or may have: it is undone when the flow turns."""
+        return self in (StepStatus.DONE, StepStatus.FAILED)
+
+    @property
+    def is_closed(self) -> bool:
+        """Over with nothing left to undo: it took no effect, is undone, or its effect was accepted as a loss."""
+        return self in (StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED)
 
 
 class CauseKind(StrEnum):

@@ -11,15 +11,13 @@ from dataclasses import replace
 from pydantic_core import to_json
 
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord, StepStatus
+from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
 from ..messages.entities import EventCame
 from ..messages.helpers import Helper, Lock, Mailbox
 from ..messages.inputs import TimerFired
 from ..testing.scene import Scene
 
 __all__ = ["canonical"]
-
-_COUNTED = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING})
 
 
 def canonical(scene: Scene) -> int:
@@ -77,7 +75,7 @@ def _waits(what: Early | Deferred) -> tuple[object, ...]:
 
 def _record(record: StepRecord, orders: list[int]) -> tuple[object, ...]:
     memo = {name: value for name, value in record.memo.items() if name != "overdue_ms"} if record.memo else None
-    counted = record.status in _COUNTED
+    counted = record.status.is_attempting or record.status.is_undoing
     return (
         record.status,
         record.undo is None,

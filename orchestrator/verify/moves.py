@@ -47,7 +47,6 @@ _TOLD = {
     "retry": "an operator retries",
     "tick": "time passes until the next timer",
 }
-_FLIGHT = frozenset({StepStatus.SENT, StepStatus.UNDO_SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +177,7 @@ def _renamed(value: Any, before: str, after: str) -> Any:
 def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
     """Everything that can happen next; without ``fault`` only what a happy run has."""
     root = scene.entities.get(scene.id)
-    in_flight = sum(r.status in _FLIGHT for document in scene.documents for r in document.steps.values())
+    in_flight = sum(r.status.is_in_flight for document in scene.documents for r in document.steps.values())
     if isinstance(root, Document) and root.status.is_final and not in_flight:
         return
     for document in scene.documents:
@@ -188,7 +187,7 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
             continue
         for place, record in document.steps.items():
             step = definition.steps.get(name_of(place))
-            if step is not None and record.status in _FLIGHT and not carried(record):
+            if step is not None and record.status.is_in_flight and not carried(record):
                 yield from _replies(plan, step, (place, of), record, fault=fault, alone=in_flight == 1)
             elif record.status is StepStatus.OPEN:
                 node = definition.tree[name_of(place)].node
@@ -265,5 +264,5 @@ def _time_alone(scene: Scene) -> bool:
         record = document.steps.get(what[0])
         definition = scene.registry.find(document.definition, document.version)
         worked = definition is not None and name_of(what[0]) in definition.steps
-        return not (record is not None and record.status in _FLIGHT and not carried(record) and worked)
+        return not (record is not None and record.status.is_in_flight and not carried(record) and worked)
     return False

@@ -69,6 +69,11 @@ class Step(Node[S_contra]):
         """How this step is undone; None: it leaves nothing to undo."""
         return self._undo
 
+    @property
+    def is_query(self) -> bool:
+        """True for the question of a scatter, whose answer is gathered there: it leaves nothing behind."""
+        return self.contract is not self.declared
+
     def undo(
         self, contract: Contract[U, V], *, timeout: timedelta = UNDO_TIMEOUT, retry: Retry = UNDO_RETRY
     ) -> UndoDecorator[S_contra, U]:

@@ -235,3 +235,21 @@ def test_ended_instances_have_no_way_out(status: Status) -> None:
     """But one: a parent takes its completed child back."""
     ways = INSTANCE[status] - ({Status.COMPENSATING} if status is Status.COMPLETED else set())
     assert (ways == frozenset()) == status.is_final
+
+
+@pytest.mark.parametrize("status", StepStatus)
+def test_a_step_is_either_live_or_to_undo_or_closed(status: StepStatus) -> None:
+    assert [status.is_live, status.is_to_undo, status.is_closed].count(True) == 1
+    assert status.is_forward + status.is_undoing + (status is StepStatus.UNDO_FAILED) == status.is_live
+    assert not status.is_attempting or status.is_forward
+
+
+@pytest.mark.parametrize("status", StepStatus)
+def test_what_is_to_undo_is_what_leads_to_an_undo(status: StepStatus) -> None:
+    begins_undo = StepStatus.UNDO_SENT in STEP[status] and not status.is_undoing
+    assert begins_undo == (status.is_to_undo or status is StepStatus.UNDO_FAILED)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_an_instance_is_active_unless_it_has_ended_or_needs_an_operator(status: Status) -> None:
+    assert [status.is_active, status.is_final, status is Status.ATTENTION].count(True) == 1

@@ -34,7 +34,6 @@ _TRIES: Final = 2
 """So often an instance is simply tried again before anything is given up."""
 _ACTS_MAX: Final = 30
 """After so many acts an instance may stay where it is, with its case."""
-_STUCK: Final = frozenset({StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED})
 
 
 class Operator:
@@ -118,7 +117,7 @@ class Operator:
         return (
             definition is not None
             and record is not None
-            and record.status in _STUCK
+            and record.status.is_stuck
             and not document.backward
             and name_of(place) in definition.steps
         )

@@ -302,8 +302,8 @@ def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
     for place, record in document.steps.items():
         if definition is None or not isinstance(definition.steps.get(name_of(place)), Step):
             continue
-        if definition.steps[name_of(place)].contract is not definition.steps[name_of(place)].declared:
-            continue  # a leg of a scatter: the deadline is the scatter's
+        if definition.steps[name_of(place)].is_query:
+            continue  # the deadline is the scatter's
         waits = {
             StepStatus.SENT: "deadline",
             StepStatus.UNDO_SENT: "deadline",

@@ -177,7 +177,7 @@ def _served(definition: AnyDefinition) -> list[Contract[BaseModel, BaseModel]]:
     """The contracts that a worker waits for: of a scatter's question not the declared one, but its legs'."""
     found: dict[str, Contract[BaseModel, BaseModel]] = {}
     for step in definition.steps.values():
-        if step.contract is step.declared:
+        if not step.is_query:
             found[step.contract.name] = step.contract
         if step.compensation is not None:
             found[step.compensation.contract.name] = step.compensation.contract

@@ -16,16 +16,16 @@ KERNEL = (
     ),
     slip(
         "undo only what is known to be done",
-        "orchestrator/kernel/undoing.py",
-        "_TO_UNDO = frozenset({StepStatus.DONE, StepStatus.FAILED})",
-        "_TO_UNDO = frozenset({StepStatus.DONE})",
+        "orchestrator/messages/document.py",
+        "return self in (StepStatus.DONE, StepStatus.FAILED)",
+        "return self is StepStatus.DONE",
         "compensated",
     ),
     slip(
         "undo while a command is in flight",
         "orchestrator/kernel/undoing.py",
-        "_IN_FLIGHT = frozenset({StepStatus.SENT})",
-        "_IN_FLIGHT: frozenset[StepStatus] = frozenset()",
+        "    if any(run.steps[place].status is StepStatus.SENT for place in places):",
+        "    if False:",
         "compensated",
         "in-order",
     ),
@@ -47,8 +47,8 @@ KERNEL = (
     slip(
         "leave a failed undo when the instance is turned",
         "orchestrator/kernel/undoing.py",
-        "_TO_BEGIN = _TO_UNDO | {StepStatus.UNDO_FAILED}",
-        "_TO_BEGIN = _TO_UNDO",
+        "begins = record.status.is_to_undo or record.status is StepStatus.UNDO_FAILED",
+        "begins = record.status.is_to_undo",
         "ends",
         "wakes",
         "compensated",
@@ -161,8 +161,8 @@ KERNEL = (
         (
             Edit(
                 "orchestrator/kernel/run.py",
-                "return self.paused or self.quiet or self.status in _STANDS",
-                "return self.quiet or self.status in _STANDS",
+                "return self.paused or self.quiet or not self.status.is_active",
+                "return self.quiet or not self.status.is_active",
             ),
             Edit(
                 "orchestrator/kernel/decide.py",
@@ -190,7 +190,7 @@ KERNEL = (
     slip(
         "pass the pivot while something before it is under way",
         "orchestrator/kernel/walk.py",
-        "if any(record.status in LIVE for record in run.steps.values()):",
+        "if any(record.status.is_live for record in run.steps.values()):",
         "if False:",
         "past-pivot",
     ),

@@ -25,7 +25,7 @@ SLIPS = (
     slip(
         "forget to go on when a slip comes home",
         "orchestrator/kernel/travelling.py",
-        "        if record is None or record.status in _AGAIN:",
+        "        if record is None or record.status.is_stuck or record.status is StepStatus.DROPPED:",
         "        if record is None:",
         "ends",
         "wakes",

@@ -63,9 +63,9 @@ class Contract(Generic[C, R]):
         check_json_model(f"reply of contract {self.name!r}", self.reply)
 
 
-@dataclass(frozen=True)
-class Rejected:
-    """A business "no": the worker did nothing and will not. Returned by a handler, never raised.
+@dataclass(unsafe_hash=True)
+class Rejected(Exception):  # a business no is no error
+    """A business "no": the worker did nothing and will not. A handler returns it, or raises it from within.
 
     Args:
         reason: a sentence for people; kept in the history.
@@ -81,3 +81,7 @@ class Rejected:
     def __post_init__(self) -> None:
         check_is("Rejected.reason", self.reason, str, "give a sentence for people")
         check_is("Rejected.code", self.code, str, "give a short word for programs")
+        super().__init__(self.reason, self.code)
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code})"

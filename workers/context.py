@@ -8,6 +8,7 @@ from pydantic_core import from_json
 
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject
+from ..orchestrator.messages.outputs import place_of_label
 from .inbox import Found, SqlValue, Statement
 
 __all__ = ["Context"]
@@ -38,6 +39,16 @@ class Context:
     def instance(self) -> str:
         """The instance that asks."""
         return self._command.instance
+
+    @property
+    def step(self) -> str:
+        """The step that asks, or that is undone; inside a loop with its round, as ``saga show`` names it."""
+        return place_of_label(self._command.effect_key.removeprefix(f"{self.instance}/"))
+
+    @property
+    def contract(self) -> str:
+        """The name of the contract that the command follows."""
+        return self._command.contract
 
     @property
     def attempt(self) -> int:
@@ -79,8 +90,8 @@ class Context:
     def execute(self, sql: str, parameters: tuple[SqlValue, ...] = ()) -> None:
         """Adds one change to what takes effect, in the inbox's database, together with the reply or not at all.
 
-        It is carried out after the handler has returned its reply; when it has returned ``Rejected`` or has raised,
-        never. A change that the database refuses (a constraint) fails this attempt alone.
+        It is carried out after the handler has returned its reply; when it has returned or raised ``Rejected``, or
+        has raised anything else, never. A change that the database refuses (a constraint) fails this attempt alone.
 
         Args:
             sql: one INSERT, UPDATE, DELETE or REPLACE, with or without WITH.

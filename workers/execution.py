@@ -1,6 +1,6 @@
 """Running one handler: from a command to the reply that it deserves. Never raises for what a handler does wrong.
 
-- A reply of the declared type is Completed, ``Rejected`` is Refused, everything else that happens is Failed.
+- A reply of the declared type is Completed, ``Rejected``, returned or raised, is Refused, everything else is Failed.
 - After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
   cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
 - How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
@@ -116,6 +116,8 @@ class Execution:
                 else:
                     result = await handler.function(model, context)
             return _reply(work, handler, result)
+        except Rejected as rejected:
+            return refused(work, rejected)
         except (SystemExit, KeyboardInterrupt) as error:
             work.span.end(type(error).__name__)
             raise WorkerCrashed(self._worker.name, work.command.contract, error) from error

@@ -6,7 +6,9 @@ Everything that is wrong with a declaration is raised at import, with the way ou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import types
+import typing
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -76,12 +78,14 @@ class Worker:
     ) -> Callable[[Callable[[C, Context], Awaitable[R | Rejected]]], Callable[[C, Context], Awaitable[R | Rejected]]]:
         """Declares who serves a contract; decorates ``async def handler(command: C, ctx: Context) -> R | Rejected``.
 
-        The handler returns its reply, or ``Rejected`` for a business "no". What it raises is reported to the saga,
-        which retries by its own policy: a handler neither retries nor sleeps. It may be cancelled at its deadline.
+        The handler returns its reply, or returns or raises ``Rejected`` for a business "no". Any other exception is
+        reported to the saga, which retries by its own policy: a handler neither retries nor sleeps. It may be
+        cancelled at its deadline.
         The handler of an undo accepts that the step never happened.
 
         Raises:
-            DefinitionError: not a contract, a second handler for it, or not an ``async def`` of two parameters.
+            DefinitionError: not a contract, a second handler for it, not an ``async def`` of two parameters, or
+                annotated with another command, reply or context than the contract's.
         """
         if not isinstance(contract, Contract):
             raise DefinitionError(
@@ -131,3 +135,40 @@ def _check(worker: Worker, contract: Contract[Any, Any], function: Callable[...,
         raise DefinitionError(
             f"{worker!r}: {name} cannot be called with (command, ctx): {error}; give it these two parameters"
         ) from error
+    _check_annotations(f"{worker!r}: {name}", contract, function if inspect.isroutine(function) else call)
+
+
+def _check_annotations(at: str, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
+    """Raises DefinitionError where an annotation names another class; what is no plain class is not looked at."""
+    try:
+        hints = typing.get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
+        return
+    offered: tuple[type, ...] = (contract.command, Context)
+    for parameter, given in zip(parameters, offered, strict=False):
+        takes = _classes(hints.get(parameter))
+        if takes and not issubclass(given, takes):
+            raise DefinitionError(
+                f"{at} takes {_names(takes)} as {parameter!r}, and {contract.name!r} gives it {given.__name__}; "
+                f"annotate it with {given.__name__}"
+            )
+    fits, returned = (contract.reply, Rejected), _classes(hints.get("return"))
+    wrong = [each for each in returned if not issubclass(each, fits) and not issubclass(contract.reply, each)]
+    if wrong:
+        reply = contract.reply.__name__
+        raise DefinitionError(
+            f"{at} returns {_names(wrong)}, and {contract.name!r} is answered with {reply}; "
+            f"let it return {reply}, or Rejected"
+        )
+
+
+def _classes(hint: Any) -> tuple[type, ...]:
+    """The classes that an annotation allows; nothing where one of its parts is no plain class."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    parts = typing.get_args(hint) if union else (hint,)
+    return parts if all(isinstance(part, type) and part is not Any for part in parts) else ()
+
+
+def _names(classes: Iterable[type]) -> str:
+    return " or ".join(each.__name__ for each in classes)

@@ -264,7 +264,7 @@ class World:
         async def handle(command: BaseModel, ctx: Context) -> BaseModel | Rejected:
             self.calls.append((contract.name, command))
             found = self._answers.get(contract.name)
-            if isinstance(found, Exception):
+            if isinstance(found, Exception) and not isinstance(found, Rejected):
                 raise found
             if callable(found):
                 return found(command)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.ports.topics import Topics
-from sagaline.sagas import Contract, DefinitionError
+from sagaline.sagas import Contract, DefinitionError, Rejected
 from sagaline.workers import Context, Worker, WorkerRuntime
 
 from ..worker_world import Pack, Packed, audit, pack, worker_world
@@ -27,6 +28,28 @@ def not_async(command: Pack, ctx: Context) -> Packed:
 
 async def one_parameter(command: Pack) -> Packed:
     return Packed(parcel="P")
+
+
+async def another_command(command: Packed, ctx: Context) -> Packed:
+    return Packed(parcel="P")
+
+
+async def another_context(command: Pack, ctx: str) -> Packed:
+    return Packed(parcel="P")
+
+
+async def another_reply(command: Pack, ctx: Context) -> Pack | Rejected:
+    return Pack(item="P")
+
+
+async def no_reply(command: Pack, ctx: Context) -> None: ...
+
+
+async def untold(command, ctx):  # type: ignore[no-untyped-def]  # what the test is about
+    return Packed(parcel="P")
+
+
+async def wider(command: BaseModel, ctx: Any) -> Rejected | Packed: ...  # type: ignore[empty-body]  # never called
 
 
 def twice() -> None:
@@ -64,12 +87,21 @@ def declare(contract: Any, function: Any) -> Callable[[], None]:
         (namesake, "remove one of the two"),
         (declare(pack, not_async), "declare it with async def"),
         (declare(pack, one_parameter), "give it these two parameters"),
+        (declare(pack, another_command), "annotate it with Pack$"),
+        (declare(pack, another_context), "annotate it with Context$"),
+        (declare(pack, another_reply), "let it return Packed, or Rejected$"),
+        (declare(pack, no_reply), "let it return Packed, or Rejected$"),
         (declare(handler, handler), "give the contract that the saga's step names"),
     ],
 )
 def test_a_wrong_declaration_is_refused_with_its_remedy(mistake: Callable[[], object], remedy: str) -> None:
     with pytest.raises(DefinitionError, match=remedy):
         mistake()
+
+
+@pytest.mark.parametrize("function", [untold, wider])
+def test_an_annotation_that_says_less_is_fine(function: Any) -> None:
+    Worker("packer").handles(pack)(function)
 
 
 def test_methods_and_callable_objects_may_be_handlers() -> None:

@@ -35,6 +35,8 @@ def packer() -> Worker:
         match command.item:
             case "refused":
                 return Rejected("we do not pack this", code="forbidden")
+            case "refused within":
+                raise Rejected("we do not pack this", code="forbidden")
             case "broken":
                 raise LookupError("the box is too small")
             case "unreadable":
@@ -92,11 +94,27 @@ async def test_a_reply_goes_where_the_command_names_and_says_what_it_answers(wor
     assert headers["traceparent"] == b"00-ab"
 
 
-async def test_a_rejection_is_a_refusal_with_its_code(world: WorkerWorld) -> None:
+@pytest.mark.parametrize("item", ["refused", "refused within"])
+async def test_a_rejection_is_a_refusal_with_its_code_whether_it_is_returned_or_raised(
+    world: WorkerWorld, item: str
+) -> None:
     async with world.running(packer()):
-        (reply,) = await world.ask(world.command(payload=of("refused")))
+        (reply,) = await world.ask(world.command(payload=of(item)))
     assert isinstance(reply, Refused)
     assert (reply.reason, reply.code) == ("we do not pack this", "forbidden")
+
+
+async def test_a_handler_knows_its_step_and_contract(world: WorkerWorld) -> None:
+    worker = Worker("packer")
+
+    @worker.handles(pack)
+    async def handle(command: Pack, ctx: Context) -> Packed:
+        return Packed(parcel=f"{ctx.step} by {ctx.contract}")
+
+    async with world.running(worker):
+        (reply,) = await world.ask(world.command(payload=of("box")))
+    assert isinstance(reply, Completed)
+    assert reply.reply == {"parcel": "pack by pack"}
 
 
 async def test_what_a_handler_raises_is_a_failure_with_type_text_and_place(world: WorkerWorld) -> None:

@@ -22,7 +22,7 @@ import structlog
 from ..orchestrator.codec.commands import decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
-from ..orchestrator.errors import ValueTooLarge
+from ..orchestrator.errors import LogUnavailable, ValueTooLarge
 from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
@@ -38,7 +38,7 @@ from .inbox import Inbox
 from .intake import Intake
 from .lanes import ByKey, Lanes
 from .offsets import Mark
-from .stage import Stage
+from .stage import Stage, pauses
 from .work import Answer, Work
 from .worker import Worker
 
@@ -127,7 +127,6 @@ class WorkerRuntime:
 
         Raises:
             WorkerCrashed: a handler ended the process; start the worker again.
-            LogUnavailable: the queues could not be subscribed to.
             InboxUnavailable: the inbox could not be opened.
             TopicMismatch: a queue's or the dead letter topic does not exist.
         """
@@ -140,6 +139,8 @@ class WorkerRuntime:
             _logger.info("worker.started", worker=self._worker.name, queues=self._queues)
             async with asyncio.TaskGroup() as group:
                 await self._serve(group)
+        except _Ended:
+            pass
         except BaseExceptionGroup as errors:
             first = _first(errors)
             if not isinstance(first, _Ended):
@@ -149,8 +150,23 @@ class WorkerRuntime:
             _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished)
 
     async def _subscribe(self, queue: str) -> Intake:
-        group = f"{self._topics.namespace}.worker.{queue}"
-        subscription = await self._log.subscribe([self._topics.commands(queue)], group)
+        """Joins the queue's group as soon as the log is there.
+
+        Raises:
+            _Ended: the worker was asked to stop meanwhile.
+        """
+        group, failures = f"{self._topics.namespace}.worker.{queue}", 0
+        while True:
+            try:
+                subscription = await self._log.subscribe([self._topics.commands(queue)], group)
+                break
+            except LogUnavailable as error:
+                failures += 1
+                if failures == 1:
+                    _logger.warning("worker.join.unavailable", queue=queue, error=str(error))
+                if self._stopping:
+                    raise _Ended from error
+            await asyncio.sleep(pauses(failures))
         return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished, self._clock)
 
     async def _serve(self, group: asyncio.TaskGroup) -> NoReturn:

@@ -58,6 +58,28 @@ def test_an_engine_whose_log_was_gone_does_not_wait_for_its_dead_processors() ->
     assert max(run(main(), seed=seed) for seed in range(10)) < 10
 
 
+def test_a_worker_whose_log_goes_away_while_it_joins_waits_for_it() -> None:
+    """It joins when the log is back; asked to stop meanwhile, it ends."""
+
+    async def main(stop_after: float) -> tuple[bool, float]:
+        broker, clock = await opened()
+        process = Process(broker, "worker")
+        runtime = WorkerRuntime(inventory_worker(None), process.log, TOPICS, clock)
+        process.log.cut(timedelta(seconds=60))
+        process.run(runtime.run())
+        await asyncio.sleep(stop_after)
+        joined = runtime.started.is_set()
+        begun = asyncio.get_running_loop().time()
+        runtime.stop()
+        await process.ended()
+        return joined, asyncio.get_running_loop().time() - begun
+
+    assert run(main(90), seed=0)[0]
+    joined, stopping = run(main(30), seed=0)
+    assert not joined
+    assert stopping <= 5
+
+
 def test_an_idle_worker_that_is_asked_to_stop_ends_at_once() -> None:
     """Also one that waits for its next record."""
 

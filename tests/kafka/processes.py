@@ -18,7 +18,7 @@ __all__ = ["ENGINE", "WORKERS", "SagaProcess", "saga"]
 ROOT = Path(__file__).parents[2]
 ENGINE = ("run", "sagaline.sagas.examples.order_checkout:checkout")
 WORKERS = ("worker", *(f"tests.kafka.checkout_workers:{name}" for name in ("inventory", "payment", "shipping")))
-_READY_SECONDS = 40.0
+_READY_SECONDS = 100.0
 _NUMBERS = itertools.count()
 
 

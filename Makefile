@@ -18,7 +18,7 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted soak clean
+.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,8 +68,14 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
 	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
 
+soak: ## The long proofs, up to two hours: many seeds, every planted mistake, hostile records, the lowest versions
+	@$(MAKE) --no-print-directory --keep-going proofs lowest
+
+proofs: $(VENV)/dev.stamp
+	SAGALINE_SOAK=1 $(BIN)/python -m pytest -m slow tests/sim tests/kafka/test_hostile.py $(ARGS)
+
 # The floors of pyproject.toml, and the tools that the tests need as they are pinned.
-soak: $(VENV)/dev.stamp ## The long proofs: today the fast tests on the lowest versions that pyproject.toml allows
+lowest: $(VENV)/dev.stamp
 	@mkdir -p .cache
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct pyproject.toml -o .cache/lowest.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/lowest

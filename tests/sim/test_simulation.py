@@ -22,18 +22,15 @@ from sagaline.sagas.nodes import Node
 from .planted import PLANTED
 
 CORES = os.cpu_count() or 1
-SEEDS = 200
-OPEN = {82: "forked", 137: "not-late", 148: "forked"}
-"""Seeds that break a law for a reason that is not found yet, with the law: see docs/simulation.md."""
+SEEDS = 2_000 if "SAGALINE_SOAK" in os.environ else 200
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(3_600)
 def test_no_seed_breaks_a_law() -> None:
     """And nearly all runs say something: half of their instances came to an end of their own."""
     outcomes = list(simulate_all(range(SEEDS), CORES))
-    broken = {each.seed: str(each.breaches[0]) for each in outcomes if each.breaches}
-    assert {seed: said for seed, said in broken.items() if not said.startswith(f"{OPEN.get(seed)}:")} == {}
+    assert {each.seed: str(each.breaches[0]) for each in outcomes if each.breaches} == {}
     assert sum(each.counted for each in outcomes) > 0.85 * SEEDS
     ended = sum((each.ended for each in outcomes), Counter())
     assert min(ended["completed"], ended["compensated"]) > 0.25 * ended.total()

@@ -2,6 +2,8 @@
 
 Everything needs a token but the paths of ``OPEN``. Without tokens the server listens on loopback only (serving.py), and
 requests that name another host are refused: a web page must not reach it through a name that it made point here.
+A browser that sends a request for a page of another origin says so (``Origin``, ``Sec-Fetch-Site``); such a request may
+read nothing, as no CORS header allows it, and may change nothing, as it is refused here.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from .problems import problem
 __all__ = ["OPEN", "Guard", "is_loopback"]
 
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
@@ -59,6 +62,10 @@ class Guard:
             text = "without a token only this machine is served, as localhost or 127.0.0.1; set an API token"
             await problem("forbidden-host", text, trace_id=trace_id)(scope, receive, send)
             return
+        if request.method not in _SAFE and _of_another_origin(request):
+            text = "this request was made by a page of another origin; use a page of this server, or a program"
+            await problem("foreign-origin", text, trace_id=trace_id)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
     def _knows(self, request: Request) -> bool:
@@ -72,6 +79,14 @@ class Guard:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
+
+
+def _of_another_origin(request: Request) -> bool:
+    """Whether a browser says so; programs send neither header."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+        return True
+    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def _host(request: Request) -> str:

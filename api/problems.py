@@ -71,6 +71,9 @@ _KINDS = {
     "bad-request": _Kind(400, "The request is malformed", "the request cannot be understood"),
     "unauthorized": _Kind(401, "A token is needed", "send the header: Authorization: Bearer <token>"),
     "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
+    "foreign-origin": _Kind(
+        403, "A page of another origin asked", "this request was made by a page of another origin; use a program"
+    ),
     "unknown-path": _Kind(404, "There is nothing at this path", "there is nothing at /v1/saga; see /openapi.json"),
     "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..orchestrator.errors import ConfigurationError, InUse, OperatorError
 from .auth import is_loopback
@@ -89,6 +90,7 @@ async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) 
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            http=_punctual(settings.head_timeout.total_seconds()),
             ws="none",
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=_STOP_SECONDS,
@@ -127,6 +129,29 @@ async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise OperatorError(f"the API did not start within {_START_SECONDS:g} s; see the log") from None
+
+
+def _punctual(seconds: float) -> type[H11Protocol]:
+    """A protocol that closes a new connection whose first request has no whole head by then.
+
+    Afterwards uvicorn's own keep-alive bound holds, and api/bodies.py bounds bodies.
+    """
+
+    class Punctual(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+            super().connection_made(transport)
+            self.late = self.loop.call_later(seconds, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None:
+                self.late.cancel()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.late.cancel()
+            super().connection_lost(exc)
+
+    return Punctual
 
 
 class _Server(uvicorn.Server):

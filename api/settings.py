@@ -15,6 +15,7 @@ class ApiSettings:
     """``tokens``: any of them opens ``/v1``; none: open to this machine only.
 
     ``body_bytes_max`` and ``depth_max`` bound a request's body; ``body_timeout``: it has arrived within that.
+    ``head_timeout``: a new connection has sent the head of its first request within that, or is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
 
     Raises:
@@ -25,6 +26,7 @@ class ApiSettings:
     body_bytes_max: int = 262_144
     depth_max: int = 32
     body_timeout: timedelta = timedelta(seconds=30)
+    head_timeout: timedelta = timedelta(seconds=10)
     wait_default: timedelta = timedelta(seconds=10)
     wait_max: timedelta = timedelta(seconds=60)
 

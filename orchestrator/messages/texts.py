@@ -6,8 +6,11 @@ out of one.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import traceback
+from collections.abc import Iterator
 
 __all__ = ["end_of", "said", "storable", "trace_of"]
 
@@ -44,12 +47,36 @@ def said(error: BaseException) -> str:
 
 
 def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None) -> str:
-    """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones."""
+    """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones.
+
+    Files are named as they are imported, not by where this machine keeps them.
+    """
     try:
         limit = None if frames is None else -frames
-        return end_of("".join(traceback.format_exception(error, limit=limit)), chars_max)
+        found = traceback.TracebackException.from_exception(error, limit=limit)
+        for each in _and_its_causes(found):
+            for frame in each.stack:
+                frame.filename = _imported_as(frame.filename)
+        return end_of("".join(found.format()), chars_max)
     except Exception:
         return ""
+
+
+def _and_its_causes(found: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """All exceptions that are told with one, each once."""
+    left = [found]
+    while left:
+        each = left.pop()
+        yield each
+        left += [cause for cause in (each.__cause__, each.__context__, *(each.exceptions or ())) if cause is not None]
+
+
+def _imported_as(path: str) -> str:
+    """``shop/orders.py`` for ``/srv/app/shop/orders.py``: without the folder of ``sys.path``, or the last two names."""
+    for folder in sorted((each for each in sys.path if os.path.isabs(each)), key=len, reverse=True):
+        if path.startswith(rest := os.path.join(folder, "")):
+            return path[len(rest) :]
+    return os.sep.join(path.split(os.sep)[-2:]) if os.path.isabs(path) else path
 
 
 def _clean(text: str) -> str:

@@ -325,6 +325,34 @@ async def test_without_a_token_another_host_name_is_refused(api: httpx.AsyncClie
     told(await api.get("/v1/definitions", headers={"host": host}), 403, "forbidden-host")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://shop.example"},
+        {"origin": "http://localhost:8081"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://localhost", "sec-fetch-site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("tokens", [(), (TOKEN,)])
+async def test_a_page_of_another_origin_changes_nothing(
+    up: Stack, headers: dict[str, str], tokens: tuple[str, ...]
+) -> None:
+    app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(tokens=tokens))
+    sent = {**headers, "authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
+        for method, path in (("POST", START), ("POST", "/v1/bulk"), ("PUT", "/v1/tables/carriers")):
+            told(await api.request(method, path, json={}, headers=sent), 403, "foreign-origin")
+        assert (await api.get("/v1/definitions", headers=sent)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"origin": "http://localhost"}, {"sec-fetch-site": "same-origin"}, {}])
+async def test_a_page_of_this_server_is_served(api: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await api.post(START, json={}, headers=headers)).status_code == 422
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:8080", "127.0.0.1:1", "[::1]:80", "127.1.2.3"])
 async def test_without_a_token_this_machine_is_served(api: httpx.AsyncClient, host: str) -> None:
     assert (await api.get("/v1/definitions", headers={"host": host})).status_code == 200

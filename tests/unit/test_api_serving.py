@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ async def test_a_real_server_starts_answers_and_stops(tmp_path: Path) -> None:
         with pytest.raises(httpx.ConnectError):
             async with httpx.AsyncClient() as late:
                 await late.get(f"{url}/healthz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nhost: local"])
+async def test_a_head_that_does_not_come_closes_its_connection(tmp_path: Path, head: bytes) -> None:
+    settings = ApiSettings(head_timeout=timedelta(milliseconds=100))
+    async with stack(tmp_path, engine=False) as up:
+        app = create_app(up.client, clock=SystemClock(), settings=settings)
+        listener = bind("127.0.0.1", 0, settings)
+        async with serving(app, listener, settings) as url, httpx.AsyncClient(base_url=url) as api:
+            assert (await api.get("/healthz")).status_code == 200
+            async with asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+                writer.write(head)
+                assert await reader.read() == b""
+                writer.close()
+            assert (await api.get("/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize("host", OPEN_TO_ALL)

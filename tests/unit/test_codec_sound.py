@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,3 +203,25 @@ def test_what_an_exception_says_can_be_had_also_when_it_cannot_say_it() -> None:
         raise _MuteError
     assert "_MuteError" in said(caught.value)
     assert "_MuteError" in trace_of(caught.value, 1_000)
+
+
+def test_a_traceback_names_files_as_they_are_imported() -> None:
+    """Also those of its causes, of a group's members, and of code that no folder of the path holds."""
+    here = Path(__file__)
+
+    def inner() -> None:
+        exec(compile("raise LookupError('x')", str(Path("/") / "far" / "rules" / "tax.py"), "exec"))
+
+    def outer() -> None:
+        try:
+            inner()
+        except LookupError as error:
+            raise ExceptionGroup("several", [ValueError("a")]) from error
+
+    with pytest.raises(ExceptionGroup) as caught:
+        outer()
+    told = trace_of(caught.value, 10_000)
+    assert 'File "rules/tax.py", line 1' in told
+    assert f'{here.name}", line' in told
+    assert "/rules" not in told
+    assert str(here.parents[1]) not in told

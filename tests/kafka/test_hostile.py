@@ -71,18 +71,22 @@ class Writer:
     def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         producer = self._producers[self._count // 50 % len(self._producers)]
         self._count += 1
+        trace = dict(headers).get(TRACE, b"").decode()  # librdkafka does not always give the headers back
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                self._not_delivered(error, trace)
+
         while True:
             try:
-                producer.produce(topic, value, key, partition, self._delivered, headers=list(headers))
+                producer.produce(topic, value, key, partition, delivered, headers=list(headers))
                 return
             except BufferError:
                 producer.poll(0.1)
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            return
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self.refused.add(dict(message.headers() or [])[TRACE].decode())
+    def _not_delivered(self, error: KafkaError, trace: str) -> None:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and trace:
+            self.refused.add(trace)
         else:
             self._errors.append(error.str())  # librdkafka's caller could not bear an exception
 

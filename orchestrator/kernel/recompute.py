@@ -44,16 +44,18 @@ class Recomputed:
 
 
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
-    """Decides everything again, oldest first.
+    """Decides everything about the newest instance of the key again, oldest first.
 
     What was put off, let go or refused because the code was not deployed is so again: it says nothing about today's.
 
     Args:
         definition: of the instance's version.
-        history: all decisions about one instance, oldest first.
+        history: all decisions about one id, oldest first; what is before the last removal was another instance.
         limits: those of the engine.
     """
     document: Document | None = None
+    removed = (number for number, record in enumerate(history[:-1], start=1) if record.status is None)
+    history = history[max(removed, default=0) :]
     if any(change.what == "version" for record in history for change in record.changes):
         return Recomputed(document=None, difference=None, whole=False)
     for record in history:

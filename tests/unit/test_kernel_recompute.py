@@ -13,7 +13,17 @@ from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, recompute
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start
+from sagaline.orchestrator.messages.inputs import (
+    Act,
+    ActName,
+    Arrival,
+    Completed,
+    Failed,
+    Message,
+    Refused,
+    Start,
+    TimerFired,
+)
 from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand, incarnation_of
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
@@ -126,6 +136,17 @@ def test_a_start_that_was_refused_is_no_missing_beginning() -> None:
     refused = lived(OLD, Start(id="s", definition="talk", key="k", input={"n": "x"}), START)
     found = recompute(OLD, refused)
     assert (found.difference, found.whole) == (None, True)
+
+
+def test_an_instance_that_used_the_key_before_says_nothing() -> None:
+    """It may have been of another version; only the newest is decided again."""
+    gone = TimerFired(id="gone", instance="talk/k", timer="~retention", due_ms=0)
+    before = lived(flow_of(leg("b")), START, ok("b"))
+    removed = replace(before[-1], revision=0, status=None, message=gone, changes=(), sent=())
+    found = recompute(OLD, [*before, removed, *HISTORY])
+    assert (found.difference, found.whole) == (None, True)
+    assert found.document is not None
+    assert found.document.revision == 3
 
 
 def test_what_was_put_off_is_put_off_again() -> None:

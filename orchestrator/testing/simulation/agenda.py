@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 from ....sagas import Event, Saga
@@ -31,6 +32,8 @@ Request: TypeAlias = Start | Act | Published | SetRules
 BAD: Final = "bad"
 """Before the id of a request that must end as a dead letter."""
 
+_SOON: Final = timedelta(minutes=1)
+"""A shorter retention may be over before the run is."""
 _ACTS: Final = (
     *(ActName.CANCEL, ActName.CANCEL, ActName.PAUSE, ActName.PAUSE, ActName.RESUME, ActName.RETRY),
     *(ActName.ABANDON, ActName.SKIP, ActName.WAIVE, ActName.REVISE),
@@ -107,11 +110,19 @@ class _Maker:
             self._ask(self._at(1.0, at), start)
         if drawn.random() < 0.1:
             self._ask(self._at(1.0), replace(start, id=self._new_id(), input=self._input(definition, key)))
+        if definition.retention < _SOON:
+            self._live_again(start, definition, at)
         if drawn.random() < 0.05:
             self._ask(self._at(1.0), replace(start, id=f"{BAD}-{self._new_id()}", key=f"bad{number}", input={}))
         for event in EVENTS:
             if drawn.random() < 0.4:
                 self.publish(event, key)
+
+    def _live_again(self, start: Start, definition: AnyDefinition, at: float) -> None:
+        """The key is used again, once its first instance may be gone."""
+        for _ in range(3):
+            at += definition.retention.total_seconds() + self._drawn.uniform(0.0, 2.0)
+            self._ask(at, replace(start, id=self._new_id(), input=self._input(definition, start.key)))
 
     def publish(self, event: Event[Happened], key: str) -> None:
         """An event, at times twice."""

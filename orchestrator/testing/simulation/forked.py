@@ -15,7 +15,7 @@ from ...messages.document import Document, StepStatus
 from ...messages.inputs import Act, ActName, Start
 from ...messages.outputs import Outcome
 from .generations import Restarts, leaves_nothing
-from .mended import patched, versions_of
+from .mended import patched
 from .witness import Decided, Evidence
 
 __all__ = ["forked", "is_taken_over"]
@@ -53,18 +53,17 @@ def forked(found: Evidence) -> Iterator[str]:
     over may be forgotten, but for what they did outside.
     """
     forks: dict[tuple[str, int], _Fork] = {}
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
-        if document is None or definition is None:
-            continue
+    first: set[str] = set()
+    for document, definition, history in found.lives():
+        if len(history) == len(found.history[document.id]):
+            first.add(document.id)
         for fork in _forks(document, definition, history):
-            forks[instance, fork.revision] = fork
-            yield from _lender(instance, history, fork)
-            yield from _born(found, instance, fork)
+            forks[document.id, fork.revision] = fork
+            yield from _lender(document.id, history, fork)
+            yield from _born(found, document, fork)
     for document in found.documents.values():
         origin = document.origin
-        if origin is None or origin.instance not in found.documents:
+        if origin is None or origin.instance not in first:
             continue
         asked = forks.get((origin.instance, origin.revision))
         if asked is None or asked.instance != document.id:
@@ -77,8 +76,6 @@ def _forks(document: Document, definition: AnyDefinition, history: Sequence[Deci
     status: dict[str, str] = {}
     for number, record in enumerate(decided.record for decided in history):
         act = record.message
-        if record.status is None:
-            restarts, status = Restarts(definition), {}
         if isinstance(act, Start) and act.fork is not None and not status and record.outcome in _BEGAN:
             status.update((place, StepStatus.DONE) for place in act.fork.taken)
         restarts.decided(record)
@@ -129,7 +126,8 @@ def _lender(instance: str, history: Sequence[Decided], fork: _Fork) -> Iterator[
                 yield f"{instance} undoes {change.what}, which {fork.instance} has taken over"
 
 
-def _born(found: Evidence, instance: str, fork: _Fork) -> Iterator[str]:
+def _born(found: Evidence, document: Document, fork: _Fork) -> Iterator[str]:
+    instance = document.id
     history = found.history.get(fork.instance, ())
     began = [
         (decided.record, decided.record.message)
@@ -144,7 +142,7 @@ def _born(found: Evidence, instance: str, fork: _Fork) -> Iterator[str]:
     assert start.fork is not None
     if not fork.lent - fork.forgotten <= set(start.fork.taken) <= fork.lent:
         yield f"{fork.instance} takes over {sorted(start.fork.taken)}, and {instance} has done {sorted(fork.lent)}"
-    state = _state_of(versions_of(found, instance), fork)
+    state = _state_of(found.seen(document), fork)
     if state is not None and start.input != state:
         yield f"{fork.instance} begins with {start.input}, and should with {state}"
     yield from _untouched(found, fork, history)

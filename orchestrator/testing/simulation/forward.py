@@ -131,11 +131,9 @@ def _node(definition: AnyDefinition | None, place: str) -> Node[Any] | None:
 
 def slept(found: Evidence) -> Iterator[str]:
     """A sleep lasts as long as it says."""
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
-        if document is None or definition is None:
-            continue
+    for document, definition, history in found.lives():
+        sizes = {number: int(str(each.state.get("size", 0))) for number, each in found.seen(document).items()}
+        least = min(_sizes(history), default=0)  # for where the state of a revision is not stored any more
         began: dict[str, int] = {}
         wakes: dict[str, int] = {}
         for record in (decided.record for decided in history):
@@ -145,9 +143,9 @@ def slept(found: Evidence) -> Iterator[str]:
                     continue
                 if change.after == StepStatus.OPEN:
                     began[change.what] = record.at_ms
-                    wakes[change.what] = record.at_ms + _span_ms(node, _size(found, instance, record.revision))
+                    wakes[change.what] = record.at_ms + _span_ms(node, sizes.get(record.revision, least))
                 elif change.after == StepStatus.DONE and record.at_ms < wakes[change.what]:
-                    yield f"{instance}: {change.what} slept {record.at_ms - began[change.what]} ms"
+                    yield f"{document.id}: {change.what} slept {record.at_ms - began[change.what]} ms"
 
 
 def _span_ms(node: Sleep[Any], size: int) -> int:
@@ -155,12 +153,6 @@ def _span_ms(node: Sleep[Any], size: int) -> int:
     if isinstance(node.duration, timedelta):
         return round(node.duration.total_seconds() * 1000)
     return int(getattr(node.duration, "step_ms", 0)) * size
-
-
-def _size(found: Evidence, instance: str, revision: int) -> int:
-    """The size that the state had at a revision; where that is not stored any more the least that it ever had."""
-    sizes = {each.revision: each.state.get("size", 0) for each in found.versions.get(instance, ())}
-    return int(str(sizes.get(revision, min(_sizes(found.history[instance]), default=0))))
 
 
 def _sizes(history: Sequence[Decided]) -> Iterator[int]:

@@ -116,11 +116,8 @@ def restarted(found: Evidence) -> Iterator[str]:
     for number, effect in enumerate(found.effects):
         if not effect.undo or effect.had:
             at.setdefault((effect.effect_key, effect.undo), number)
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
-        if document is not None and definition is not None:
-            yield from _followed(found, document, definition, history, at)
+    for document, definition, history in found.lives():
+        yield from _followed(found, document, definition, history, at)
 
 
 def _followed(
@@ -133,9 +130,6 @@ def _followed(
     instance = document.id
     life = _Life(instance, definition, Restarts(definition))
     for record in (decided.record for decided in history):
-        if record.status is None:
-            life = _Life(instance, definition, Restarts(definition))
-            continue
         life.restarts.decided(record)
         if any((change.what, change.before) == ("instance", None) for change in record.changes):
             life.incarnation = incarnation_of(_begun_by(record), record.at_ms)

@@ -130,7 +130,8 @@ def _saga(drawn: random.Random, taste: _Taste, name: str, version: int) -> AnyDe
     flow = hand.flow(drawn.randint(1, 4), past_pivot=False)
     if drawn.random() < taste.pivots:
         flow = [*flow, pivot, *hand.flow(drawn.randint(1, 2), past_pivot=True)]
-    return Saga(name, Known, version=version, flow=flow, retention=_span(drawn, 3_600, 36_000))
+    retention = _span(drawn, 0.2, 2.0) if drawn.random() < 0.1 else _span(drawn, 3_600, 36_000)
+    return Saga(name, Known, version=version, flow=flow, retention=retention)
 
 
 def _span(drawn: random.Random, low: float, high: float) -> timedelta:

@@ -25,17 +25,13 @@ from ...ports.log import Record
 from .generations import Restarts
 from .witness import Decided, Evidence
 
-__all__ = ["edited", "patched", "replaced", "versions_of"]
+__all__ = ["edited", "patched", "replaced"]
 
 
 def edited(found: Evidence) -> Iterator[str]:
     """The state is patched as an edit says, or a restart when it is over; what does not fit changes nothing."""
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
-        if definition is None:
-            continue
-        versions = versions_of(found, instance)
+    for document, definition, history in found.lives():
+        instance, versions = document.id, found.seen(document)
         yield from _twofold(found, instance)
         for record, acts in _patches(definition, history):
             before, after = versions.get(record.revision - 1), versions.get(record.revision)
@@ -88,11 +84,6 @@ def _without(state: JsonObject, fields: Collection[str]) -> JsonObject:
     return {name: value for name, value in state.items() if name not in fields}
 
 
-def versions_of(found: Evidence, instance: str) -> Mapping[int, Document]:
-    """What readers have seen of an instance, by revision."""
-    return {document.revision: document for document in found.versions.get(instance, ())}
-
-
 def _twofold(found: Evidence, instance: str) -> Iterator[str]:
     """What was refused has changed nothing, so no revision is there in two versions."""
     seen: dict[tuple[int, int], Document] = {}
@@ -115,11 +106,8 @@ def patched(definition: AnyDefinition, state: JsonObject, value: JsonObject | No
 def replaced(found: Evidence) -> Iterator[str]:
     """An undo that an operator has replaced goes out as he gave it, under the same effect key."""
     published = dict(found.commands)
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
-        if definition is not None:
-            yield from _replaced(instance, definition, history, published)
+    for document, definition, history in found.lives():
+        yield from _replaced(document.id, definition, history, published)
 
 
 def _replaced(

@@ -233,7 +233,8 @@ def time(found: Evidence) -> Iterator[str]:
                 yield f"{instance} is decided about {apart_ms} ms away from its owner's clock"
     for instance, versions in found.versions.items():
         for before, after in pairwise(versions):
-            if after.revision > before.revision and after.updated_ms < before.updated_ms:
+            same = after.incarnation == before.incarnation and after.revision > before.revision
+            if same and after.updated_ms < before.updated_ms:
                 yield f"{instance} was changed at {before.updated_ms}, and after it at {after.updated_ms}"
 
 

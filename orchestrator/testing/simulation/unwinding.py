@@ -81,11 +81,9 @@ def _children(
 
 def in_order(found: Evidence) -> Iterator[str]:
     """Undos run in reverse order of completion, unless declared otherwise."""
-    for instance, history in found.history.items():
-        document = found.documents.get(instance)
-        definition = found.registry.find(document.definition, document.version) if document else None
+    for document, definition, history in found.lives():
         if isinstance(definition, Saga):
-            yield from _ordered(instance, definition, history)
+            yield from _ordered(document.id, definition, history)
 
 
 def _ordered(instance: str, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ....sagas.definition import AnyDefinition
 from ...codec.documents import decode_document, decode_history
 from ...codec.entities import decode_helper
 from ...codec.wire import header_map
@@ -144,6 +145,26 @@ class Evidence(Around):
     events: Sequence[str]
     dead: Sequence[Record]
     effects: Sequence[Effect]
+
+    def lives(self) -> Iterator[tuple[Document, AnyDefinition, Sequence[Decided]]]:
+        """Every instance that is there and whose code is known, with the history of it alone: others may have used its
+        key before.
+        """
+        for id, document in self.documents.items():
+            definition = self.registry.find(document.definition, document.version)
+            if definition is not None:
+                yield document, definition, _last_life(self.history.get(id, ()))
+
+    def seen(self, document: Document) -> Mapping[int, Document]:
+        """What readers have seen of an instance that is there, by revision."""
+        versions = self.versions.get(document.id, ())
+        return {each.revision: each for each in versions if each.incarnation == document.incarnation}
+
+
+def _last_life(history: Sequence[Decided]) -> Sequence[Decided]:
+    """What was decided after the last removal."""
+    removed = (number for number, decided in enumerate(history, start=1) if decided.record.status is None)
+    return history[max(removed, default=0) :]
 
 
 def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) -> Evidence:

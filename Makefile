@@ -61,7 +61,7 @@ format: $(VENV)/dev.stamp ## Formats the code and mends what ruff can mend
 	$(BIN)/ruff check --fix .
 
 lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows into requirements/*.txt
-	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 
@@ -77,7 +77,7 @@ proofs: $(VENV)/dev.stamp
 # The floors of pyproject.toml, and the tools that the tests need as they are pinned.
 lowest: $(VENV)/dev.stamp
 	@mkdir -p .cache
-	$(BIN)/uv pip compile --quiet --resolution lowest-direct pyproject.toml -o .cache/lowest.txt
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct pyproject.toml --all-extras -o .cache/lowest.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/lowest
 	$(BIN)/uv pip install --quiet --python .cache/lowest/bin/python -r .cache/lowest.txt --group dev
 	$(BIN)/uv pip install --quiet --python .cache/lowest/bin/python --no-deps --editable .

@@ -46,7 +46,7 @@ class _Readiness:
             async with asyncio.timeout(_SECONDS):
                 await self._check()
         except TimeoutError:
-            return f"the log did not answer within {_SECONDS:g} s"
+            return f"the log or the read model did not answer within {_SECONDS:g} s"
         except (TransientError, TopicMismatch) as error:
             return str(error)
         except SagalineError as error:

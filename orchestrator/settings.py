@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, le=1024, description="of inputs, state, history and every command topic")
     development: bool = Field(False, description="allows one replica, creates topics at start, plain-text logs")
     replication_factor: int = Field(3, ge=1, le=9, description="of topics that are created on Kafka")
-    read_model: str | None = Field(None, description="SQLAlchemy URL; default: the log's own SQLite file")
+    read_model: str | None = Field(
+        None, repr=False, description="sqlite:///path or postgresql://…; default: the log's own SQLite file"
+    )
     member_timeout: timedelta = Field(
         timedelta(seconds=6), ge=timedelta(seconds=1), description="a silent process loses its partitions after it"
     )

@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap, pytest_terminal_summary
+from .postgres_fixture import breakable_postgres, postgres
 
-__all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
+__all__ = [
+    "_own",
+    "_shared",
+    "breakable_broker",
+    "breakable_postgres",
+    "kafka_bootstrap",
+    "postgres",
+    "pytest_terminal_summary",
+]
 
 pytest.register_assert_rewrite(
     "tests.contract.harness",
@@ -15,4 +24,5 @@ pytest.register_assert_rewrite(
     "tests.contract.log_contract",
     "tests.contract.owner_contract",
     "tests.contract.read_model_contract",
+    "tests.contract.stored_read_model_contract",
 )

@@ -81,7 +81,8 @@ class LogOptions:
             metavar="URL",
             envvar="SAGALINE_READ_MODEL",
             rich_help_panel=_OURS,
-            help="SQLAlchemy address of what queries are answered from; default: the log's file, or one beside us.",
+            help="What queries are answered from: sqlite:///path or postgresql://user@host/database; "
+            "default: the log's file, or one beside us.",
         ),
     ] = None
     member_timeout: Annotated[

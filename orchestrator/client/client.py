@@ -358,11 +358,12 @@ class Client:
 
         Raises:
             TransientError: the log does not answer, a topic is gone, no engine owns a partition or one stands still, or
-                the read model has not followed the log yet, is far behind or that of another log; the message says
-                which.
+                the read model does not answer, has not followed the log yet, is far behind or that of another log; the
+                message says which.
         """
         if not self._parts.feed.is_open:
             raise TransientError("the feed of decisions is not open yet")
+        await self._parts.read_model.standing()
         await self._parts.projector.followed(timeout=0)
         lag = await self._parts.projector.lag()
         if lag > _LAG_MAX:

@@ -4,6 +4,8 @@
 - Idle, or when somebody waits to read his own write, what arrives is applied at once; under load it gathers for a tenth
   of a second, so that few transactions compete with the log's own writer.
 - A record that cannot be read is logged, counted and passed over; nothing else is ever skipped.
+- Whatever fails, of the log or of the read model, it goes on from where the read model stands, and says so once: when
+  the trouble begins and when it is over.
 - Until it has caught up with what the log held at its start, nobody may conclude from what is missing (``followed``).
 - It knows its log again by landmarks: the last record that was read of each partition of the history. Where the log
   has another record there, or ends before, the read model is that of another log: it stands still, changes nothing,
@@ -67,6 +69,7 @@ class Projector:
         self._log, self._topics, self._read_model, self._clock = log, topics, read_model, clock
         self._metrics = metrics or Metrics()
         self._applied: dict[TopicPartition, int] = {}
+        self._stored: Mapping[TopicPartition, int] = {}
         self._ends = Shared(lambda: self._log.end_offsets(self._followed))
         self._goal: Mapping[TopicPartition, int] | None = None
         self._has_followed = False
@@ -77,6 +80,7 @@ class Projector:
         self._rebuilds = 0
         self._waiting = 0
         self._failures = 0
+        self._said: str | None = None
         self._last_apply = self._last_look = float("-inf")
         self._generation = 0
 
@@ -100,11 +104,10 @@ class Projector:
                 self._has_followed = False
                 _log.warning("somebody has cleared the read model", reason=str(error))
             except SagalineError as error:
-                _log.warning("the read model does not follow the log, trying again", reason=str(error))
-                await self._pause()
-            except Exception:
+                await self._pause(error)
+            except Exception as error:
                 _log.exception("the projector failed, trying again")
-                await self._pause()
+                await self._pause(error)
 
     async def check(self) -> None:
         """Returns if the read model was never fed, or was fed from this log.
@@ -205,12 +208,12 @@ class Projector:
         """A tail that goes on where the read model stands, or from the earliest record, if need be after clearing."""
         standing = await self._read_model.standing()
         reason = await self._why_clear(standing)
-        if self._goal is None or reason is not None:
+        if self._goal is None or reason is not None or not standing.positions:
             self._has_followed = False
         self._foreign = None
         self._goal = await self._log.end_offsets(self._followed)
         if reason is None and standing.positions:
-            self._generation = standing.generation
+            self._generation, self._stored = standing.generation, standing.positions
             tail = await self._log.tail(self._followed, standing.positions)
             await self._moved_to(standing.positions, {})
             return tail
@@ -218,7 +221,7 @@ class Projector:
             _log.info("building the read model anew", reason=reason)
             await self._read_model.clear()
             standing = await self._read_model.standing()
-        self._generation = standing.generation
+        self._generation, self._stored = standing.generation, {}
         self._rebuild_wanted = False
         self._rebuilds += 1
         self._applied = {}
@@ -252,21 +255,24 @@ class Projector:
         reading = Reading(self._topics, self._metrics)
         while not self._rebuild_wanted:
             records = await self._gather(tail)
-            self._failures = 0
             positions = dict(tail.positions())
             if records:
                 await self._apply(await reading.read(records, positions))
                 self._last_apply = self._clock.monotonic()
-                continue
-            if positions != self._applied:
-                await self._moved_to(positions, {})
-            if self._clock.monotonic() - self._last_look > _LOOK_ROUND_SECONDS:
-                await self._look_round(positions)
+            else:
+                if positions != self._applied:
+                    await self._moved_to(positions, {})
+                if self._clock.monotonic() - self._last_look > _LOOK_ROUND_SECONDS:
+                    await self._look_round(positions)
+            if self._said is not None:
+                _log.info("the read model follows the log again")
+            self._failures, self._said = 0, None
 
     async def _look_round(self, positions: Mapping[TopicPartition, int]) -> None:
         self._last_look = self._clock.monotonic()
         standing = await self._read_model.standing()
-        if standing.generation != self._generation:
+        lost = any(standing.positions.get(at, 0) < following for at, following in self._stored.items())
+        if lost or standing.generation != self._generation:
             raise ReadModelCleared(self._topics.namespace)
         if self._clock.now_ms() - standing.fed_ms > _TOUCH_MS:
             await self._apply(Update({}, (), positions))
@@ -284,21 +290,11 @@ class Projector:
         return records
 
     async def _apply(self, update: Update) -> None:
-        update = update._replace(now_ms=self._clock.now_ms(), generation=self._generation)
-        while True:
-            try:
-                await self._read_model.apply(update)
-            except ReadModelCleared:
-                raise
-            except TransientError as error:
-                _log.warning("the read model did not take an update, trying again", reason=str(error))
-                await self._pause()
-            else:
-                self._failures = 0
-                helpers = {id: row.helper for id, row in update.helpers.items()}
-                documents = {id: row.document for id, row in update.documents.items()}
-                await self._moved_to(update.positions, {**documents, **helpers})
-                return
+        await self._read_model.apply(update._replace(now_ms=self._clock.now_ms(), generation=self._generation))
+        self._stored = update.positions
+        helpers = {id: row.helper for id, row in update.helpers.items()}
+        documents = {id: row.document for id, row in update.documents.items()}
+        await self._moved_to(update.positions, {**documents, **helpers})
 
     async def _moved_to(
         self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Helper | None]
@@ -314,7 +310,12 @@ class Projector:
         async with self._moved:
             self._moved.notify_all()
 
-    async def _pause(self) -> None:
+    async def _pause(self, error: Exception) -> None:
+        """Longer from time to time; tells what it has not told already."""
+        if isinstance(error, SagalineError) and str(error) != self._said:
+            cause = " ".join(str(error.__cause__ or "").split())
+            _log.warning("the read model does not follow the log, trying again", reason=str(error), cause=cause)
+        self._said = str(error)
         await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
         self._failures += 1
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, assert_never
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, assert_never
 
+import structlog
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 from sqlalchemy import Executable
@@ -16,11 +17,14 @@ from ...messages.document import Document
 from ...messages.helpers import Helper, Lock, Mailbox, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import DocumentRow, HelperRow, HistoryRow, Update, WaitKind
-from .statements import ADD_WAIT, DROP_WAITS, MOVE, REMEMBER, REMOVE, REMOVE_HELPER, UPSERT, UPSERT_HELPER
+from .statements import DROP_WAITS, REMOVE, REMOVE_HELPER, Writes
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
 
+_log = structlog.get_logger("sagaline.read_model")
+
 Rows = list[dict[str, Any]]
+R = TypeVar("R")
 
 HISTORY_JSON: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 WAIT_JSON: dict[WaitKind, TypeAdapter[Any]] = {
@@ -33,33 +37,50 @@ _WHO_CHARS_MAX = 256
 """Nobody with a longer name can be asked for."""
 
 
-def changes(log: int, update: Update) -> list[tuple[Executable, Rows]]:
-    """The statements of an update with their rows, in their order."""
-    documents = update.documents
-    gone = [_place(log, id, row) for id, row in documents.items() if row.document is None]
-    live = [_instance(log, row.sequence, row.document) for row in documents.values() if row.document is not None]
-    helpers = update.helpers
+def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, Rows]]:
+    """The statements of an update with their rows, in their order. What cannot be written is logged and left out."""
+    documents, helpers = update.documents.items(), update.helpers.items()
+    live = _each(documents, lambda id, row: _instance(log, id, row))
+    written = {row["id"] for row in live}
+    waiting = [(id, row) for id, row in documents if row.document is None or id in written]
     return [
-        (REMOVE, gone),
-        (UPSERT, live),
-        (DROP_WAITS, [_place(log, id, row) for id, row in documents.items()]),
-        (ADD_WAIT, [wait for id, row in documents.items() for wait in _waits(_place(log, id, row), row.document)]),
-        (REMOVE_HELPER, [_place(log, id, row) for id, row in helpers.items() if row.helper is None]),
-        (UPSERT_HELPER, [_helper(log, row.sequence, row.helper) for row in helpers.values() if row.helper is not None]),
-        (REMEMBER, [_history(log, row) for row in update.history]),
-        (MOVE, _positions(log, update)),
+        (REMOVE, [_place(log, id, row) for id, row in documents if row.document is None]),
+        (writes.upsert, live),
+        (DROP_WAITS, [_place(log, id, row) for id, row in waiting]),
+        (writes.add_wait, _each(waiting, lambda id, row: _waits(_place(log, id, row), row.document))),
+        (REMOVE_HELPER, [_place(log, id, row) for id, row in helpers if row.helper is None]),
+        (writes.upsert_helper, _each(helpers, lambda id, row: _helper(log, row))),
+        (
+            writes.remember,
+            _each(((row.record.instance, row) for row in update.history), lambda _, row: _history(log, row)),
+        ),
+        (writes.move, _positions(log, update)),
     ]
+
+
+def _each(found: Iterable[tuple[str, R]], rows_of: Callable[[str, R], Iterable[dict[str, Any]]]) -> Rows:
+    """The rows of each; one that has none because it cannot be written harms no other."""
+    rows: Rows = []
+    for id, row in found:
+        try:
+            rows += list(rows_of(id, row))
+        except Exception as error:
+            _log.error("what cannot be written is not shown", id=id, reason=str(error))
+    return rows
 
 
 def _place(log: int, id: str, row: DocumentRow | HelperRow) -> dict[str, Any]:
     return {"of_log": log, "entity": id, "at": row.sequence}
 
 
-def _instance(log: int, sequence: int, document: Document) -> dict[str, Any]:
-    return {
+def _instance(log: int, id: str, row: DocumentRow) -> Iterator[dict[str, Any]]:
+    document = row.document
+    if document is None:
+        return
+    yield {
         "log": log,
-        "id": document.id,
-        "sequence": sequence,
+        "id": id,
+        "sequence": row.sequence,
         "definition": document.definition,
         "version": document.version,
         "key": document.key,
@@ -94,9 +115,12 @@ def _wait(document: Document, kind: WaitKind, wait: OverdueStep | OpenQuestion, 
     }
 
 
-def _helper(log: int, sequence: int, helper: Helper) -> dict[str, Any]:
+def _helper(log: int, row: HelperRow) -> Iterator[dict[str, Any]]:
+    helper = row.helper
+    if helper is None:
+        return
     text = encode_helper(helper).decode()
-    return {"log": log, "id": helper.id, "sequence": sequence, "waiting": int(_is_waited(helper)), "document": text}
+    yield {"log": log, "id": helper.id, "sequence": row.sequence, "waiting": int(_is_waited(helper)), "document": text}
 
 
 def _is_waited(helper: Helper) -> bool:
@@ -111,8 +135,8 @@ def _is_waited(helper: Helper) -> bool:
             assert_never(helper)
 
 
-def _history(log: int, row: HistoryRow) -> dict[str, Any]:
-    return {
+def _history(log: int, row: HistoryRow) -> Iterator[dict[str, Any]]:
+    yield {
         "log": log,
         "instance": row.record.instance,
         "sequence": row.sequence,

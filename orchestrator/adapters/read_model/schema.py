@@ -2,7 +2,10 @@
 
 - ``read_logs`` gives each namespace a number, ``log``, which is the first column of every key and index: what belongs
   to one namespace is one range of each table, and nothing of another is ever met. ``generation`` counts how often it
-  was cleared; ``clearing`` is 1 while that is under way; ``fed_ms`` is when it was fed last.
+  was cleared; ``clearing`` is 1 while that is under way; ``fed_ms`` is when it was fed last. The number is drawn at
+  random: who has worked with tables that were dropped since does not take those made anew for his.
+- **One order of locks**: who writes in a namespace begins by changing its row in ``read_logs``, so writers of one
+  namespace come one after the other and those of two never meet; who drops tables begins with this one.
 - A document is one JSON text beside the columns that queries look at; nothing is taken from it in SQL.
 - ``read_waits`` holds what waits for somebody to look, one row for each way of asking: an overdue step and a question
   once with an empty ``who``, and a question once more for everybody who may answer it. The first has all that a list
@@ -15,51 +18,65 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, inspect, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text, inspect, select
+
+from .columns import Whole, Words
+from .dialect import Dialect
 
 __all__ = ["HELPERS", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERSION", "TABLES", "WAITS", "prepare"]
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 TABLES = MetaData()
 
-_TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
+def _key(name: str, kind: type[Words | Whole | Integer] = Words) -> Column[Any]:
+    return Column(name, kind, primary_key=True, autoincrement=False)
 
 
-def _log_column() -> Column[int]:
-    return Column("log", Integer, primary_key=True, autoincrement=False)
+def _words(name: str, *, unique: bool = False) -> Column[str]:
+    return Column(name, Words, nullable=False, unique=unique)
 
 
-META = Table("read_meta", TABLES, Column("version", Integer, primary_key=True, autoincrement=False))
+def _whole(name: str) -> Column[int]:
+    return Column(name, Whole, nullable=False)
+
+
+def _json(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable)
+
+
+META = Table("read_meta", TABLES, _key("version", Integer))
 
 LOGS = Table(
     "read_logs",
     TABLES,
-    Column("log", Integer, primary_key=True),
-    Column("namespace", _TEXT, nullable=False, unique=True),
-    Column("generation", BigInteger, nullable=False),
-    Column("clearing", Integer, nullable=False),
-    Column("fed_ms", BigInteger, nullable=False),
+    _key("log", Integer),
+    _words("namespace", unique=True),
+    _whole("generation"),
+    _whole("clearing"),
+    _whole("fed_ms"),
 )
 
 INSTANCES = Table(
     "read_instances",
     TABLES,
-    _log_column(),
-    Column("id", _TEXT, primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("definition", _TEXT, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("key", _TEXT, nullable=False),
-    Column("status", _TEXT, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("updated_ms", BigInteger, nullable=False),
-    Column("document", Text, nullable=False),
+    _key("log", Integer),
+    _key("id"),
+    _whole("sequence"),
+    _words("definition"),
+    _whole("version"),
+    _words("key"),
+    _words("status"),
+    _whole("revision"),
+    _whole("created_ms"),
+    _whole("updated_ms"),
+    _json("document"),
 )
 _I = INSTANCES.c
 Index("read_instances_by_start", _I.log, _I.created_ms, _I.id)
@@ -71,14 +88,14 @@ Index("read_instances_by_key", _I.log, _I.key, _I.created_ms, _I.id)
 WAITS = Table(
     "read_waits",
     TABLES,
-    _log_column(),
-    Column("instance", _TEXT, primary_key=True),
-    Column("kind", _TEXT, primary_key=True),
-    Column("step", _TEXT, primary_key=True),
-    Column("who", _TEXT, primary_key=True),
-    Column("definition", _TEXT, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("wait", Text),
+    _key("log", Integer),
+    _key("instance"),
+    _key("kind"),
+    _key("step"),
+    _key("who"),
+    _words("definition"),
+    _whole("at_ms"),
+    _json("wait", nullable=True),
 )
 _W = WAITS.c
 Index("read_waits_by_time", _W.log, _W.kind, _W.who, _W.at_ms, _W.instance, _W.step)
@@ -87,50 +104,55 @@ Index("read_waits_by_definition", _W.log, _W.kind, _W.who, _W.definition, _W.at_
 HISTORY = Table(
     "read_history",
     TABLES,
-    _log_column(),
-    Column("instance", _TEXT, primary_key=True),
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
+    _key("log", Integer),
+    _key("instance"),
+    _key("sequence", Whole),
+    _whole("at_ms"),
+    _json("record"),
 )
 Index("read_history_by_time", HISTORY.c.log, HISTORY.c.at_ms)
 
 HELPERS = Table(
     "read_helpers",
     TABLES,
-    _log_column(),
-    Column("id", _TEXT, primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("waiting", Integer, nullable=False),
-    Column("document", Text, nullable=False),
+    _key("log", Integer),
+    _key("id"),
+    _whole("sequence"),
+    _whole("waiting"),
+    _json("document"),
 )
 Index("read_helpers_by_waiting", HELPERS.c.log, HELPERS.c.waiting, HELPERS.c.id)
 
 POSITIONS = Table(
     "read_positions",
     TABLES,
-    _log_column(),
-    Column("topic", _TEXT, primary_key=True),
-    Column("part", Integer, primary_key=True, autoincrement=False),
-    Column("next", BigInteger, nullable=False),
-    Column("landmark", BigInteger),
+    _key("log", Integer),
+    _key("topic"),
+    _key("part", Integer),
+    _whole("next"),
+    Column("landmark", Whole),
     Column("digest", Text),
-    Column("timestamp_ms", BigInteger),
+    Column("timestamp_ms", Whole),
 )
 
 
-def prepare(connection: Connection) -> None:
-    """Makes the tables, and makes them anew where another version of them stands; idempotent, in one transaction."""
+def prepare(dialect: Dialect, connection: Connection) -> None:
+    """Makes the tables, and makes all of them anew where one is missing or another version of them stands.
+
+    Idempotent, in one transaction; of several who do it at once one does it.
+    """
+    dialect.hold_tables(connection)
     present = set(inspect(connection).get_table_names())
     version = connection.scalar(select(META.c.version)) if META.name in present else None
-    if version == SCHEMA_VERSION:
+    if version == SCHEMA_VERSION and TABLES.tables.keys() <= present:
         return
-    if version is not None:
+    if present & TABLES.tables.keys():
         _log.warning(
-            "the read model was written by another release and is rebuilt from the log",
+            "the read model is rebuilt from the log: its tables are not complete or another release made them",
             found=version,
             known=SCHEMA_VERSION,
         )
+    LOGS.drop(connection, checkfirst=True)
     TABLES.drop_all(connection)
     TABLES.create_all(connection)
     connection.execute(META.insert().values(version=SCHEMA_VERSION))

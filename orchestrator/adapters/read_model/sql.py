@@ -1,22 +1,26 @@
 """``SqlReadModel``: SQLAlchemy Core in threads, one transaction per update.
 
-- Writes go one at a time through one thread; reads run beside them (WAL gives each its own snapshot).
+- Writes go one at a time through one thread; reads run beside them, each on a snapshot of its own.
 - An update never goes backwards: a document gives way only to one whose record came later in the log, a position only
-  to a greater one. So a second process that feeds the same tables from an older place does no harm. No clock is asked.
+  to a greater one. So several processes may feed the same tables, from different places too: one writes at a time, and
+  what the positions have passed is not written again. No clock is asked.
 - Who has been overtaken by a ``clear`` of somebody else is refused (``generation``), so that what is rebuilt has no
-  holes.
+  holes. Several who clear at once share one clearing, and nobody writes until it has ended.
+- A row that the database does not take is logged and left out; it harms no other.
+- After a failure the next ``standing`` looks whether the tables are there, and makes them again.
 - History outlives its instance and is kept as long as the log keeps it: each update drops some of the oldest rows, more
   than it brings, measured by the newest record or by our clock, whichever is earlier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Select, Table, delete, select, update
+import structlog
+from sqlalchemy import Connection, Executable, Select, Table, select
 
 from ...codec.documents import decode_document
 from ...codec.entities import decode_helper
@@ -38,15 +42,18 @@ from ...ports.read_model import (
     WaitRow,
 )
 from . import statements
+from .addresses import dialect_of, shown
 from .cursors import decode_cursor, encode_cursor
-from .dialects import open_engine, shown
+from .dialect import Dialect
 from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
-from .schema import HELPERS, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS, prepare
+from .schema import HELPERS, HISTORY, INSTANCES, WAITS, prepare
 from .threads import Threads
 
 __all__ = ["SqlReadModel"]
 
 T = TypeVar("T")
+
+_log = structlog.get_logger("sagaline.read_model")
 
 _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
@@ -58,10 +65,13 @@ _BY_START, _BY_ID = "start", "id"
 class SqlReadModel:
     """The read model port on a SQL database; made by ``open``."""
 
-    def __init__(self, threads: Threads, namespace: str, history_retention: timedelta) -> None:
-        self._threads, self._namespace = threads, namespace
+    def __init__(self, dialect: Dialect, namespace: str, history_retention: timedelta, deadline: timedelta) -> None:
+        self._dialect, self._namespace = dialect, namespace
+        self._threads = Threads(dialect, deadline.total_seconds())
+        self._writes = statements.Writes(dialect)
         self._history_retention_ms = round(history_retention.total_seconds() * 1000)
         self._number = 0
+        self._suspect = True
 
     @classmethod
     async def open(
@@ -75,49 +85,60 @@ class SqlReadModel:
         """Opens it and makes its tables; tables of another schema version are cleared, to be rebuilt from the log.
 
         Args:
-            url: SQLAlchemy's form, such as ``sqlite:////var/lib/shop/sagaline.db``. Where it is the embedded log's
-                file, open the log first: it makes the file.
+            url: SQLAlchemy's form: ``sqlite:////var/lib/shop/sagaline.db`` or ``postgresql://user:password@host/db``.
+                Where it is the embedded log's file, open the log first: it makes the file.
             namespace: whose read model it is; that of another namespace in the same database is left alone.
             history_retention: history older than this is dropped.
             deadline: of every query; what takes longer is interrupted.
 
         Raises:
-            ConfigurationError: the address is not understood, or the database cannot be opened or written.
+            ConfigurationError: the address is not understood, its driver is not installed, or the database cannot be
+                opened or written.
         """
-        model = cls(Threads(open_engine(url), deadline.total_seconds()), namespace, history_retention)
+        dialect = dialect_of(url)
+        model = cls(dialect, namespace, history_retention, deadline)
         try:
-            await model._threads.write(prepare, seconds=_PREPARE_SECONDS)
-            await model._threads.write(lambda connection: connection.execute(statements.registered(namespace)))
             await model.standing()
+        except ConfigurationError:
+            await model.close()
+            raise
         except TransientError as error:
             await model.close()
             raise ConfigurationError(
-                f"the read model at {shown(url)} cannot be opened: {error.__cause__ or error}; "
-                "look at its folder and rights"
+                f"the read model at {shown(url)} cannot be opened: {_said(error)}; {dialect.remedy}"
             ) from error
         return model
 
     async def apply(self, update: Update) -> None:
         """See the port."""
         # Made ready in the thread, before the transaction: neither the event loop nor the log's writer waits for it.
-        prepared = await self._threads.prepared(partial(changes, self._number, update))
-        prune = self._prune(self._number, update)
+        number = self._number
+        prepared = await self._threads.prepared(partial(changes, self._writes, number, update))
+        prune = self._prune(number, update)
 
         def run(connection: Connection) -> None:
-            if connection.execute(statements.fed(self._number, update.generation, update.now_ms)).rowcount == 0:
+            if connection.execute(statements.fed(number, update.generation, update.now_ms)).rowcount == 0:
                 raise ReadModelCleared(self._namespace)
-            _carry_out(connection, prepared)
+            if _has_passed(connection, number, update.positions):
+                return
+            for statement, rows in prepared:
+                if rows:
+                    self._carry_out(connection, statement, rows)
             if prune is not None:
                 connection.execute(prune)
 
-        await self._threads.write(run, seconds=_WRITE_SECONDS)
+        await self._write(run)
 
     async def standing(self) -> Standing:
         """See the port. Raises: TransientError."""
+        if self._suspect:
+            await self._write(partial(prepare, self._dialect), seconds=_PREPARE_SECONDS)
+            await self._write(lambda connection: connection.execute(self._writes.registered(self._namespace)))
+            self._suspect = False
 
         def run(connection: Connection) -> tuple[int, Standing]:
-            found = connection.execute(select(LOGS).where(LOGS.c.namespace == self._namespace)).one()
-            rows = connection.execute(select(POSITIONS).where(POSITIONS.c.log == found.log)).all()
+            found = connection.execute(statements.standing(self._namespace)).one()
+            rows = connection.execute(statements.positions(found.log)).all()
             places = [(TopicPartition(row.topic, row.part), row) for row in rows]
             marks = {
                 at: Landmark(row.landmark, row.digest, row.timestamp_ms)
@@ -128,7 +149,7 @@ class SqlReadModel:
             clearing = bool(found.clearing)
             return found.log, Standing(positions, marks, found.fed_ms, found.generation, clearing)
 
-        self._number, standing = await self._threads.read(run)
+        self._number, standing = await self._read(run)
         return standing
 
     async def get(self, instance: str) -> Document | None:
@@ -185,20 +206,20 @@ class SqlReadModel:
         """
         log = self._number
 
-        def mark(connection: Connection, *, begins: bool) -> None:
-            changed = {"generation": LOGS.c.generation + 1, "fed_ms": 0} if begins else {}
-            connection.execute(update(LOGS).where(LOGS.c.log == log).values(clearing=int(begins), **changed))
-            if begins:
-                connection.execute(delete(POSITIONS).where(POSITIONS.c.log == log))
+        def begin(connection: Connection) -> None:
+            if connection.execute(statements.clearing(log, was=False, now=True)).rowcount:
+                connection.execute(statements.forget_positions(log))
 
-        def empty(connection: Connection, table: Table) -> bool:
+        def is_empty(connection: Connection, table: Table) -> bool:
+            if connection.execute(statements.clearing(log, was=True, now=True)).rowcount == 0:
+                return True  # somebody has ended it
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
-        await self._threads.write(partial(mark, begins=True), seconds=_WRITE_SECONDS)
+        await self._write(begin)
         for table in (WAITS, INSTANCES, HISTORY, HELPERS):
-            while not await self._threads.write(partial(empty, table=table), seconds=_WRITE_SECONDS):
+            while not await self._write(partial(is_empty, table=table)):
                 pass
-        await self._threads.write(partial(mark, begins=False), seconds=_WRITE_SECONDS)
+        await self._write(lambda connection: connection.execute(statements.clearing(log, was=True, now=False)))
 
     async def close(self) -> None:
         """See the port."""
@@ -206,7 +227,36 @@ class SqlReadModel:
 
     async def _rows(self, query: Select[*tuple[Any, ...]], decode: Callable[[Any], T]) -> Sequence[tuple[Any, T]]:
         """The rows of a query with what they hold, decoded in the thread: the event loop has others to serve."""
-        return await self._threads.read(lambda connection: [(row, decode(row)) for row in connection.execute(query)])
+        return await self._read(lambda connection: [(row, decode(row)) for row in connection.execute(query)])
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._threads.read(work)
+        except TransientError:
+            self._suspect = True
+            raise
+
+    async def _write(self, work: Callable[[Connection], T], *, seconds: float = _WRITE_SECONDS) -> T:
+        try:
+            return await self._threads.write(work, seconds=seconds)
+        except TransientError:
+            self._suspect = True
+            raise
+
+    def _carry_out(self, connection: Connection, statement: Executable, rows: Rows) -> None:
+        """All rows at once, or one after the other where the database does not take one of them."""
+        try:
+            with connection.begin_nested():
+                connection.execute(statement, rows)
+        except Exception as error:
+            if not self._dialect.is_about_a_row(error):
+                raise
+            if len(rows) == 1:
+                id = next((rows[0][name] for name in ("id", "entity", "instance") if name in rows[0]), "")
+                _log.error("what the database does not take is not shown", id=id, reason=_said(error))
+                return
+            for row in rows:
+                self._carry_out(connection, statement, [row])
 
     def _prune(self, log: int, update: Update) -> Executable | None:
         if not update.history:
@@ -215,10 +265,15 @@ class SqlReadModel:
         return statements.prune(log, newest_ms - self._history_retention_ms, 2 * len(update.history))
 
 
-def _carry_out(connection: Connection, prepared: Sequence[tuple[Executable, Rows]]) -> None:
-    for statement, rows in prepared:
-        if rows:
-            connection.execute(statement, rows)
+def _has_passed(connection: Connection, log: int, positions: Mapping[TopicPartition, int]) -> bool:
+    """Whether somebody has written all of it already."""
+    stand = {TopicPartition(row.topic, row.part): row.next for row in connection.execute(statements.positions(log))}
+    return bool(positions) and all(stand.get(at, -1) >= following for at, following in positions.items())
+
+
+def _said(error: BaseException) -> str:
+    """What the driver says, in one line and without the statement."""
+    return " ".join(str(error.__cause__ or error).split()).rstrip(".;")
 
 
 def _one_more(limit: int) -> int:

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Delete,
     Insert,
     Integer,
     Select,
     Table,
-    Text,
     Update,
     and_,
     bindparam,
@@ -27,31 +25,31 @@ from sqlalchemy import (
     literal,
     select,
     tuple_,
+    type_coerce,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert as Upsert
 
 from ...ports.read_model import HelperFilter, InstanceFilter, WaitFilter
+from .columns import Whole, Words
 from .cursors import Place
-from .dialects import insert
+from .dialect import Dialect, Upsert
 from .schema import HELPERS, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS
 
 __all__ = [
-    "ADD_WAIT",
     "DROP_WAITS",
-    "MOVE",
-    "REMEMBER",
     "REMOVE",
     "REMOVE_HELPER",
-    "UPSERT",
-    "UPSERT_HELPER",
+    "Writes",
+    "clearing",
     "delete_some",
     "fed",
+    "forget_positions",
     "helpers",
     "history",
     "instances",
+    "positions",
     "prune",
-    "registered",
+    "standing",
     "waits",
 ]
 
@@ -62,33 +60,8 @@ _LAST_CHARACTER = "\U0010ffff"
 """No id has a greater one."""
 
 
-def _newer(table: Table, keys: int, grows: str) -> Upsert:
-    """Insert, or else update when ``grows`` has not shrunk; the first ``keys`` columns are the key."""
-    statement = insert(table)
-    columns = list(table.c)
-    return statement.on_conflict_do_update(
-        index_elements=columns[:keys],
-        set_={column.name: statement.excluded[column.name] for column in columns[keys:]},
-        where=table.c[grows] <= statement.excluded[grows],
-    )
-
-
-UPSERT = _newer(INSTANCES, 2, "sequence")
-UPSERT_HELPER = _newer(HELPERS, 2, "sequence")
-_MOVED = insert(POSITIONS)
+_WAIT_COLUMNS = ("kind", "step", "who", "definition", "at_ms", "wait")
 _KEPT = ("landmark", "digest", "timestamp_ms")
-MOVE = _MOVED.on_conflict_do_update(
-    index_elements=[POSITIONS.c.log, POSITIONS.c.topic, POSITIONS.c.part],
-    set_={
-        "next": _MOVED.excluded.next,
-        **{name: func.coalesce(_MOVED.excluded[name], POSITIONS.c[name]) for name in _KEPT},
-    },
-    where=POSITIONS.c.next <= _MOVED.excluded.next,
-)
-"""A batch without a record of a partition moves its position and keeps its landmark."""
-REMEMBER = insert(HISTORY).on_conflict_do_nothing(
-    index_elements=[HISTORY.c.log, HISTORY.c.instance, HISTORY.c.sequence]
-)
 
 
 def _remove(table: Table) -> Delete:
@@ -102,28 +75,61 @@ REMOVE_HELPER = _remove(HELPERS)
 
 _STANDS = exists().where(
     INSTANCES.c.log == bindparam("of_log", type_=Integer),
-    INSTANCES.c.id == bindparam("entity", type_=Text),
+    INSTANCES.c.id == bindparam("entity", type_=Words),
 )
-_IS_OURS = _STANDS.where(INSTANCES.c.sequence == bindparam("at", type_=BigInteger))
+_IS_OURS = _STANDS.where(INSTANCES.c.sequence == bindparam("at", type_=Whole))
 
 DROP_WAITS = delete(WAITS).where(
     WAITS.c.log == bindparam("of_log"), WAITS.c.instance == bindparam("entity"), _IS_OURS | ~_STANDS
 )
 """What waited in an instance, unless a later document of it stands: then that one has said what waits."""
 
-_WAIT_COLUMNS = ("kind", "step", "who", "definition", "at_ms", "wait")
-ADD_WAIT = (
-    insert(WAITS)
-    .from_select(
-        ["log", "instance", *_WAIT_COLUMNS],
-        select(
-            bindparam("of_log", type_=Integer),
-            bindparam("entity", type_=Text),
-            *(bindparam(name, type_=WAITS.c[name].type) for name in _WAIT_COLUMNS),
-        ).where(_IS_OURS),
-    )
-    .on_conflict_do_nothing()
-)
+
+class Writes:
+    """The statements that insert, or else update, as one database writes them."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.upsert = self._newer(INSTANCES)
+        self.upsert_helper = self._newer(HELPERS)
+        self.move = self._move()
+        """A batch without a record of a partition moves its position and keeps its landmark."""
+        self.remember = dialect.insert(HISTORY).on_conflict_do_nothing(
+            index_elements=[HISTORY.c.log, HISTORY.c.instance, HISTORY.c.sequence]
+        )
+        bound = (bindparam(name, type_=WAITS.c[name].type) for name in _WAIT_COLUMNS)
+        wait = select(bindparam("of_log", type_=Integer), bindparam("entity", type_=Words), *bound).where(_IS_OURS)
+        self.add_wait = (
+            dialect.insert(WAITS).from_select(["log", "instance", *_WAIT_COLUMNS], wait).on_conflict_do_nothing()
+        )
+
+    def registered(self, namespace: str) -> Insert:
+        """Gives a namespace its number, unless it has one."""
+        return (
+            self._dialect.insert(LOGS)
+            .values(log=self._dialect.fresh(), namespace=namespace, generation=0, clearing=0, fed_ms=0)
+            .on_conflict_do_nothing(index_elements=[LOGS.c.namespace])
+        )
+
+    def _newer(self, table: Table) -> Upsert:
+        """Insert, or else update when the place in the log, ``sequence``, has not shrunk."""
+        statement = self._dialect.insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=[table.c.log, table.c.id],
+            set_={name: statement.excluded[name] for name in table.c.keys() if name not in ("log", "id")},  # noqa: SIM118  # columns
+            where=table.c.sequence <= statement.excluded.sequence,
+        )
+
+    def _move(self) -> Upsert:
+        moved = self._dialect.insert(POSITIONS)
+        return moved.on_conflict_do_update(
+            index_elements=[POSITIONS.c.log, POSITIONS.c.topic, POSITIONS.c.part],
+            set_={
+                "next": moved.excluded.next,
+                **{name: func.coalesce(moved.excluded[name], POSITIONS.c[name]) for name in _KEPT},
+            },
+            where=POSITIONS.c.next <= moved.excluded.next,
+        )
 
 
 _OF_ALL = WAITS.alias("of_all")
@@ -137,18 +143,33 @@ _WAIT = (
 """What the row with an empty ``who`` says, found by its key: the range is read from the index alone."""
 
 
-def registered(namespace: str) -> Insert:
-    """Gives a namespace its number, unless it has one."""
-    return (
-        insert(LOGS)
-        .values(namespace=namespace, generation=0, clearing=0, fed_ms=0)
-        .on_conflict_do_nothing(index_elements=[LOGS.c.namespace])
-    )
+def standing(namespace: str) -> Rows:
+    """The row of a namespace."""
+    return select(LOGS).where(LOGS.c.namespace == namespace)
+
+
+def positions(log: int) -> Rows:
+    """Where a log was read to, and its landmarks."""
+    return select(POSITIONS).where(POSITIONS.c.log == log)
 
 
 def fed(log: int, generation: int, now_ms: int) -> Update:
-    """Touches no row when somebody has cleared the read model since."""
-    return update(LOGS).where(LOGS.c.log == log, LOGS.c.generation == generation).values(fed_ms=now_ms)
+    """Locks the namespace. Touches no row when the read model has been cleared since, or is being cleared."""
+    ours = (LOGS.c.log == log, LOGS.c.generation == generation, LOGS.c.clearing == 0)
+    return update(LOGS).where(*ours).values(fed_ms=now_ms)
+
+
+def clearing(log: int, *, was: bool, now: bool) -> Update:
+    """Locks the namespace. Begins a clearing (and a generation), goes on with it, or ends it; touches no row when it
+    is not as it ``was``.
+    """
+    begun = {"generation": LOGS.c.generation + 1, "fed_ms": 0} if now and not was else {}
+    return update(LOGS).where(LOGS.c.log == log, LOGS.c.clearing == int(was)).values(clearing=int(now), **begun)
+
+
+def forget_positions(log: int) -> Delete:
+    """Whoever goes on begins at the earliest record."""
+    return delete(POSITIONS).where(POSITIONS.c.log == log)
 
 
 def instances(log: int, where: InstanceFilter, after: Place | None, limit: int) -> Rows:
@@ -225,4 +246,4 @@ def _plain(column: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def _unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
-    return column.concat(literal(""))
+    return type_coerce(column.concat(literal("")), column.type)

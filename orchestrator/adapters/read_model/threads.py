@@ -1,37 +1,46 @@
 """Work on the database in threads: one for writing, some for reading, each call with a deadline.
 
 A call that is given up, by its deadline or because nobody waits for it any more, is interrupted in the database: its
-statement fails within milliseconds, its transaction is rolled back, and its thread is free for the next.
+statement fails within milliseconds, its transaction is rolled back, and its thread is free for the next. An interrupt
+may come a moment before the statement that it is meant for, so it is repeated until the work has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import TransientError
-from .dialects import READERS_MAX, interruptible
+from .dialect import READERS_MAX, Dialect
 
 __all__ = ["Threads"]
 
 T = TypeVar("T")
 
 _STOP_SECONDS = 5.0
+_AGAIN_SECONDS = 0.05
 
 
 class Threads:
-    """See the module. ``close`` it at the end."""
+    """See the module. ``close`` it at the end.
 
-    def __init__(self, engine: Engine, deadline_seconds: float) -> None:
-        self._engine, self._deadline_seconds = engine, deadline_seconds
-        self._readings = engine.execution_options(reading=True)
+    Raises:
+        ConfigurationError: the database's driver is not installed.
+    """
+
+    def __init__(self, dialect: Dialect, deadline_seconds: float) -> None:
+        self._dialect, self._deadline_seconds = dialect, deadline_seconds
+        self._engine = dialect.engine()
         self._writer = ThreadPoolExecutor(1, "read-model-write")
         self._readers = ThreadPoolExecutor(READERS_MAX, "read-model-read")
+        self._interrupts = ThreadPoolExecutor(1, "read-model-interrupt")
         self._closed = False
 
     async def write(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
@@ -40,11 +49,11 @@ class Threads:
         Raises:
             TransientError: not done within ``seconds`` (default the deadline), or the database refused.
         """
-        return await self._call(self._writer, _Job(self._engine, work), seconds)
+        return await self._call(self._writer, work, self._deadline_seconds if seconds is None else seconds)
 
     async def read(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
         """As ``write``, beside it and beside each other: each on a snapshot."""
-        return await self._call(self._readers, _Job(self._readings, work), seconds)
+        return await self._call(self._readers, work, self._deadline_seconds if seconds is None else seconds)
 
     async def prepared(self, work: Callable[[], T]) -> T:
         """What ``work`` gives that needs no connection, in the writing thread."""
@@ -56,8 +65,8 @@ class Threads:
         if self._closed:
             return
         self._closed = True
-        self._writer.shutdown(wait=False)
-        self._readers.shutdown(wait=False)
+        for threads in (self._writer, self._readers):
+            threads.shutdown(wait=False)
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.to_thread(self._end)
@@ -66,24 +75,32 @@ class Threads:
             return
 
     def _end(self) -> None:
-        self._writer.shutdown(wait=True)
-        self._readers.shutdown(wait=True)
+        for threads in (self._writer, self._readers, self._interrupts):
+            threads.shutdown(wait=True)
         self._engine.dispose()
 
-    async def _call(self, threads: ThreadPoolExecutor, job: _Job[T], seconds: float | None) -> T:
+    async def _call(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], limit: float) -> T:
         self._require_open()
-        limit = self._deadline_seconds if seconds is None else seconds
+        begin = self._dialect.begin(reading=threads is self._readers, seconds=limit)
+        job = _Job(self._engine, begin, work, self._dialect.interrupt)
         try:
             async with asyncio.timeout(limit):
                 return await asyncio.get_running_loop().run_in_executor(threads, job.run)
         except TimeoutError:
-            job.given_up = True
+            self._give_up(job)
             raise TransientError(f"the read model did not answer within {limit:g} s; try again") from None
         except asyncio.CancelledError:
-            job.given_up = True
+            self._give_up(job)
             raise
         except SQLAlchemyError as error:
-            raise TransientError(f"the read model did not take it ({type(error).__name__}); try again") from error
+            raise TransientError(
+                "the read model's database cannot be used now: start it, or see in this server's log what it says; "
+                "then try again"
+            ) from (getattr(error, "orig", None) or error)
+
+    def _give_up(self, job: _Job[Any]) -> None:
+        with suppress(RuntimeError):  # closed meanwhile: then all work has ended
+            self._interrupts.submit(job.give_up)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -91,15 +108,44 @@ class Threads:
 
 
 class _Job(Generic[T]):
-    """One transaction in a thread. ``given_up`` may be set from another one, also before it begins."""
+    """One transaction in a thread. ``give_up`` may be called from another one, also before it begins."""
 
-    def __init__(self, engine: Engine, work: Callable[[Connection], T]) -> None:
-        self._engine, self._work = engine, work
-        self.given_up = False
+    def __init__(
+        self, engine: Engine, begin: str, work: Callable[[Connection], T], interrupt: Callable[[Any], None]
+    ) -> None:
+        self._engine, self._begin, self._work, self._interrupt = engine, begin, work, interrupt
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._given_up = False
+        self._at_work: Any = None
 
     def run(self) -> T:
-        with (
-            self._engine.begin() as connection,
-            interruptible(connection.connection.dbapi_connection, lambda: self.given_up),
-        ):
-            return self._work(connection)
+        with self._engine.begin() as connection:
+            try:
+                with self._turn:
+                    if self._given_up:
+                        raise _GivenUp
+                    self._at_work = connection.connection.dbapi_connection
+                connection.exec_driver_sql(self._begin)
+                return self._work(connection)
+            finally:
+                with self._turn:
+                    self._at_work = None
+                self._ended.set()
+                if self._given_up:
+                    # An interrupt may still be on its way to it.
+                    connection.invalidate()
+
+    def give_up(self) -> None:
+        """Returns when the work has ended, or at once when it has not begun: then it never does."""
+        self._given_up = True
+        while True:
+            with self._turn:
+                if self._at_work is None:
+                    return
+                self._interrupt(self._at_work)
+            self._ended.wait(_AGAIN_SECONDS)
+
+
+class _GivenUp(Exception):
+    """Nobody waits for it any more."""

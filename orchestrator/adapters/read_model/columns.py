@@ -1,0 +1,49 @@
+"""Types of columns that take whatever a record of the log holds, on every database. What is shown comes from the
+documents; these are what it is searched and ordered by.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Dialect, Text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+__all__ = ["WHOLE_MAX", "Whole", "Words"]
+
+WHOLE_MAX: Final = (1 << 62) - 1
+_MARK = "\x1a"
+_NOT_HELD = re.compile(f"[\x00{_MARK}\ud800-\udfff]")
+_ESCAPED = re.compile(f"{_MARK}([0-9a-f]{{4}})")
+
+
+class Words(TypeDecorator[str]):
+    """Any text, compared by its bytes. What databases do not hold, NUL and halves of surrogate pairs, is escaped."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return postgresql.TEXT(collation="C") if dialect.name == "postgresql" else Text()
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or value.isprintable():
+            return value
+        return _NOT_HELD.sub(lambda found: f"{_MARK}{ord(found[0]):04x}", value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or _MARK not in value:
+            return value
+        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+
+
+class Whole(TypeDecorator[int]):
+    """Any whole number; one beyond ``WHOLE_MAX`` is kept as that."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value if value is None else max(-WHOLE_MAX, min(WHOLE_MAX, value))

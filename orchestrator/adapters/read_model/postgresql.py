@@ -1,0 +1,104 @@
+"""PostgreSQL through psycopg 3: a database that several API nodes share.
+
+- Each transaction tells the server how long its statements may take, and that it is to be ended when this process
+  falls silent in its middle: what one node locks, a frozen node does not keep. ``SET LOCAL``, so that it holds behind
+  a connection pooler too.
+- A connection is tested before it is used: one that a restart of the server has broken costs nobody an error.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Engine, Integer, Table, cast, create_engine, func, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+
+from ...errors import ConfigurationError
+from .dialect import CONNECTIONS_MAX, FRESH_MAX, WAIT_SECONDS, Dialect
+
+__all__ = ["Postgresql"]
+
+_DEFAULTS: Final = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "client_encoding": "UTF8",
+    "application_name": "sagaline",
+}
+"""Of libpq, unless the address says otherwise: a server that falls silent is noticed within half a minute."""
+_CANCEL_SECONDS: Final = 2.0
+_LATER_SECONDS: Final = 1.0
+"""The server's own time-out comes after ours: it is there for a process that cannot interrupt any more."""
+_IDLE_SECONDS: Final = 30
+_TABLES_LOCK: Final = 5_344_782_419_846_373_746
+"""Ours among the advisory locks of a database."""
+_LIMIT_EXCEEDED: Final = "54"
+"""The class of SQLSTATEs that a value gets which no index can hold."""
+
+
+class Postgresql(Dialect):
+    """See the module."""
+
+    remedy = (
+        "look at host, port, user, password, database and sslmode of its address, and whether that user may create "
+        "tables there"
+    )
+
+    def is_there(self) -> bool:
+        return True
+
+    def engine(self) -> Engine:
+        try:
+            import psycopg  # noqa: F401  # an extra: without it SQLAlchemy would only name the module
+        except ImportError as error:
+            raise ConfigurationError(
+                f"a read model on PostgreSQL needs the driver psycopg 3, which cannot be loaded ({error}); "
+                "install it: pip install 'sagaline[postgresql]'"
+            ) from None
+        return create_engine(
+            self._url.set(query={**_DEFAULTS, **self._url.query}),
+            isolation_level="AUTOCOMMIT",
+            pool_pre_ping=True,
+            pool_size=CONNECTIONS_MAX,
+            max_overflow=0,
+            pool_timeout=WAIT_SECONDS,
+            hide_parameters=True,
+        )
+
+    def begin(self, *, reading: bool, seconds: float) -> str:
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else "ISOLATION LEVEL READ COMMITTED READ WRITE"
+        return (
+            f"BEGIN {mode}; SET LOCAL statement_timeout = {round((seconds + _LATER_SECONDS) * 1000)}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+        )
+
+    def interrupt(self, connection: Any) -> None:
+        import psycopg
+
+        assert isinstance(connection, psycopg.Connection)
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+
+    def hold_tables(self, connection: Connection) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise ConfigurationError(
+                f"the read model's database {self._url.database} has the encoding {encoding}, in which not every text "
+                "can be kept; create one with ENCODING 'UTF8'"
+            )
+
+    def insert(self, table: Table) -> postgresql.Insert:
+        return postgresql.insert(table)
+
+    def fresh(self) -> ColumnElement[int]:
+        return cast(func.floor(func.random() * FRESH_MAX), Integer) + 1
+
+    def is_about_a_row(self, error: Exception) -> bool:
+        if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
+            return True
+        return super().is_about_a_row(error)

@@ -1,12 +1,13 @@
 """What a query costs at a million instances: p50, p95 and processor time in ms, through the adapter, documents decoded.
 
     python bench/read_model.py
-    python bench/read_model.py --instances 100000 --file read.db
+    python bench/read_model.py --instances 100000 --database sqlite:///read.db
+    python bench/read_model.py --database postgresql://user:password@host/database
 
-A fresh SQLite file is filled through the adapter's own way of writing, then each query that the API documents is asked
+An empty database is filled through the adapter's own way of writing, then each query that the API documents is asked
 many times with values drawn at random, first one at a time, then four at once. A third of the instances is open; every
-600th is overdue, every 150th asks one of 500 people; pages have the API's default size. A file that is there already
-is measured as it is, with the same ``--instances``.
+600th is overdue, every 150th asks one of 500 people; pages have the API's default size. One that is filled already is
+measured as it is, with the same ``--instances``.
 """
 
 from __future__ import annotations
@@ -197,10 +198,10 @@ async def timed(query: Query, seed: int, at_once: int) -> tuple[float, float, fl
     return times[len(times) // 2], times[len(times) * 95 // 100], worked
 
 
-async def bench(path: Path, count: int, *, fresh: bool) -> None:
-    model = await SqlReadModel.open(f"sqlite:///{path}", namespace="bench", deadline=timedelta(minutes=2))
+async def bench(database: str, count: int) -> None:
+    model = await SqlReadModel.open(database, namespace="bench", deadline=timedelta(minutes=2))
     try:
-        if fresh:
+        if not (await model.standing()).positions:
             await fill(model, count)
         print("| query | p50 ms | p95 ms | processor ms | four at once: p50 ms | p95 ms |\n|---|---|---|---|---|---|")
         for name, query in queries(model, count).items():
@@ -213,11 +214,10 @@ async def bench(path: Path, count: int, *, fresh: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--instances", type=int, default=1_000_000)
-    parser.add_argument("--file", type=Path, help="kept; default a temporary one")
+    parser.add_argument("--database", help="kept; default a temporary SQLite file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sagaline-bench-") as folder:
-        path = options.file or Path(folder) / "read.db"
-        asyncio.run(bench(path, options.instances, fresh=not path.exists()))
+        asyncio.run(bench(options.database or f"sqlite:///{Path(folder) / 'read.db'}", options.instances))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """PostgreSQL through psycopg 3: a database that several API nodes share.
 
 - Each transaction tells the server how long its statements may take, and that it is to be ended when this process
-  falls silent in its middle: what one node locks, a frozen node does not keep. ``SET LOCAL``, so that it holds behind
-  a connection pooler too.
+  falls silent in its middle: a frozen node does not keep what it has locked. ``SET LOCAL``: the session keeps nothing.
 - A connection is tested before it is used: one that a restart of the server has broken costs nobody an error.
 """
 

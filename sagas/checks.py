@@ -20,6 +20,7 @@ from .nodes import (
     Choose,
     Each,
     Emit,
+    Fail,
     Loop,
     Node,
     Parallel,
@@ -74,6 +75,10 @@ def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[N
 
 
 def _check_past_pivot(where: str, node: Node[Any], *, past: bool) -> None:
+    if past and isinstance(node, Fail):
+        raise DefinitionError(
+            f"{where}, fail {node.name!r} stands after the pivot, where nothing is undone any more; place it before"
+        )
     if past and isinstance(node, Step) and node.compensation is not None:
         raise DefinitionError(
             f"{where}, step {node.name!r} stands after the pivot and is never undone; remove its undo or the pivot"
@@ -123,7 +128,12 @@ class _Functions:
         self._where, self._state, self._into = where, state, into
 
     def walk(self, nodes: Sequence[Node[Any]], known: frozenset[str]) -> frozenset[str]:
-        for node in nodes:
+        for number, node in enumerate(nodes):
+            if isinstance(node, Fail) and (behind := nodes[number + 1 :]):
+                raise DefinitionError(
+                    f"{self._where}: {behind[0]!r} stands behind {node!r} and could never run; "
+                    "remove it, or put the fail into a case of a choose"
+                )
             self._check(node, known)
             inside = [self.walk(branch.nodes, known) for branch in node.branches]
             known |= self._after(node, known, inside)
@@ -139,6 +149,8 @@ class _Functions:
                 return frozenset.intersection(*inside)
             case Route() if node.otherwise is not None:
                 return frozenset.intersection(*inside)
+            case Fail():  # nothing comes after it, so whatever would is certain of everything
+                return frozenset(self._into)
             case Wait():
                 certain = node.options.on_timeout == "fail" and (node.options.need == "all" or len(node.expected) == 1)
                 return own if certain else frozenset()
@@ -163,6 +175,8 @@ class _Functions:
             case Emit():
                 self._function(at, node.build, known, node.event.model, for_=f"event {node.event.name!r} is a")
                 self._function(f"{at}, its key", node.key, known)
+            case Fail() if callable(node.reason):
+                self._function(f"{at}, its reason", node.reason, known)
             case Wait():
                 for expected in node.expected:
                     self._function(f"{at}, key of {expected.event.name!r}", expected.key, known)

@@ -23,7 +23,7 @@ _BEGUN = frozenset({StepStatus.SENT, StepStatus.OPEN, StepStatus.LOCKING, StepSt
 _UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
 
 STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
-    None: _BEGUN,
+    None: _BEGUN | {StepStatus.REFUSED},
     StepStatus.OPEN: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
     StepStatus.LOCKING: frozenset(
         {StepStatus.SENT, StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}
@@ -45,6 +45,7 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
             StepStatus.OPEN,
             StepStatus.LOCKING,
             StepStatus.DONE,
+            StepStatus.REFUSED,
             StepStatus.FAILED,
             StepStatus.DROPPED,
         }

@@ -16,6 +16,7 @@ from ...sagas.nodes import (
     Choose,
     Each,
     Emit,
+    Fail,
     Loop,
     Node,
     Parallel,
@@ -34,10 +35,10 @@ from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, 
 from .children import begin_child, begin_each
 from .locking import begin_step
 from .places import place_of, rounds_of
-from .results import a_key, a_model
+from .results import a_key, a_model, a_text
 from .rounds import forget_round, lingers
 from .run import Run, as_json
-from .turning import lose
+from .turning import fail, lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
 
 __all__ = ["begin", "emitted", "sequence"]
@@ -83,6 +84,8 @@ def begin(run: Run, place: str) -> None:
             begin_route(run, place, node)
         case Emit():
             _emit(run, place, node)
+        case Fail():
+            _fail(run, place, node)
         case Child():
             begin_child(run, place, node)
         case Each():
@@ -164,6 +167,18 @@ def _join(run: Run, node: Parallel[Any], place: str) -> bool:
         for label in left:
             lose(run, place, label, "not needed any more")
     return True
+
+
+def _fail(run: Run, place: str, node: Fail[Any]) -> None:
+    reason = node.reason
+    if not isinstance(reason, str):
+        tell = reason
+        asked = ask(run, place, f"the reason of fail {place!r}", lambda: a_text(tell(run.model())))
+        if isinstance(asked, Nothing):
+            return
+        reason = asked
+    run.mark(place, StepStatus.REFUSED, error=reason)
+    fail(run, place, CauseKind.REFUSED, reason, code=node.code)
 
 
 def _emit(run: Run, place: str, node: Emit[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ...sagas.definition import AnyDefinition
-from ...sagas.nodes import Ask, Child, Choose, Each, Emit, Loop, Node, Route, Scatter, Sleep, Step, Wait
+from ...sagas.nodes import Ask, Child, Choose, Each, Emit, Fail, Loop, Node, Route, Scatter, Sleep, Step, Wait
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..testing.sample import Looks
@@ -117,5 +117,7 @@ def _reads(node: Node[Any]) -> Iterator[Function]:
         case Emit():
             yield node.build
             yield node.key
+        case Fail() if callable(node.reason):
+            yield node.reason
         case _:
             pass

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..definition import AnyDefinition
-from ..nodes import Ask, Child, Choose, Each, Emit, Loop, Node, Parallel, Pivot, Route, Scatter, Sleep, Step, Wait
+from ..nodes import Ask, Child, Choose, Each, Emit, Fail, Loop, Node, Parallel, Pivot, Route, Scatter, Sleep, Step, Wait
 from ..process_manager import ProcessManager
 from ..routing_slip import RoutingSlip
 from ..saga import Saga
@@ -92,6 +92,10 @@ class _Flow:
                 vertex = self.sketch.vertex("ask", self.name(node), node.name, f"asks for {form}", *_ask(node))
             case Emit():
                 vertex = self.sketch.vertex("event", self.name(node), node.name, f"emits {node.event.name}")
+            case Fail():
+                vertex = self.sketch.vertex("fail", self.name(node), node.name, f"ends as {node.code}")
+                self.sketch.join(ends, vertex)
+                return []
             case _:
                 raise TypeError(f"{node!r} cannot be drawn")
         self.sketch.join(ends, vertex)

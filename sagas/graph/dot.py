@@ -21,6 +21,7 @@ _SHAPES: dict[Kind, str] = {
     "event": "cds",
     "sleep": "ellipse",
     "ask": "trapezium",
+    "fail": "octagon",
     "pivot": "doubleoctagon",
     "phase": "ellipse",
     "handler": "note",

@@ -21,6 +21,7 @@ _SHAPES: dict[Kind, tuple[str, str]] = {
     "event": (">", "]"),
     "sleep": ("(", ")"),
     "ask": ("[\\", "/]"),
+    "fail": ("([", "])"),
     "pivot": ("[[", "]]"),
     "phase": ("(", ")"),
     "handler": ("[", "]"),

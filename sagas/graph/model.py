@@ -26,6 +26,7 @@ Kind: TypeAlias = Literal[
     "event",
     "sleep",
     "ask",
+    "fail",
     "pivot",
     "phase",
     "handler",

@@ -7,6 +7,7 @@ from .base import Branch, Node
 from .choose import OTHERWISE, Choose, When, choose, when
 from .each import Each, each
 from .emit import Emit, emit
+from .fail import Fail, fail
 from .loop import Loop, loop
 from .parallel import Parallel, parallel
 from .pivoting import Pivot, pivot
@@ -28,6 +29,7 @@ __all__ = [
     "Escalation",
     "Expected",
     "Facts",
+    "Fail",
     "Loop",
     "Node",
     "Parallel",
@@ -44,6 +46,7 @@ __all__ = [
     "each",
     "emit",
     "expect",
+    "fail",
     "loop",
     "parallel",
     "pivot",

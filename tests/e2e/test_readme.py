@@ -58,7 +58,7 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def background(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[Path]:
     """A command that runs until the block ends, and the file that takes what it says."""
-    said = folder / "said"
+    said = folder / f"said-{command[1]}"
     with said.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
     try:

@@ -24,10 +24,10 @@ PINNED = {
         *("pivot", "step"),
     },
     "sagaline.sagas.nodes": {
-        *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Loop"),
-        *("Node", "Parallel", "Pivot", "Route", "Scatter", "Sleep", "Step", "Undo", "Wait", "When"),
+        *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Fail"),
+        *("Loop", "Node", "Parallel", "Pivot", "Route", "Scatter", "Sleep", "Step", "Undo", "Wait", "When"),
         *("ask", "choose", "each", "emit", "expect", "loop", "parallel", "pivot", "route", "run", "scatter", "sleep"),
-        *("step", "wait", "when"),
+        *("fail", "step", "wait", "when"),
     },
     "sagaline.workers": {"Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"},
     "sagaline": {"Contract", "DefinitionError", "Rejected", "Retry", "Saga", "SagalineError", "pivot", "step"},

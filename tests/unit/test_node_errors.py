@@ -17,6 +17,7 @@ from sagaline.sagas.nodes import (
     each,
     emit,
     expect,
+    fail,
     loop,
     parallel,
     route,
@@ -287,6 +288,23 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a sleep of another state": (
         lambda: saga(cast("Any", sleep("nap", of_other))),
         "saga 'demo', sleep 'nap': its function reads a Other, it is given a Parts; let it read that",
+    ),
+    # fail
+    "no code": (lambda: fail("", reason="x"), "the code of a fail is ''; give a text"),
+    "no reason": (lambda: fail("no", reason=""), "fail 'no': reason is ''; give a text"),
+    "a node behind a fail": (
+        lambda: saga(fail("no", reason="x"), leg("a")),
+        "saga 'demo': Step('a') stands behind Fail('fail-no') and could never run; "
+        "remove it, or put the fail into a case of a choose",
+    ),
+    "a fail past the pivot": (
+        lambda: saga(leg("a"), pivot, fail("no", reason="x")),
+        "saga 'demo', fail 'fail-no' stands after the pivot, where nothing is undone any more; place it before",
+    ),
+    "a reason of what may be unknown": (
+        lambda: saga(choose(when(lambda s: True, leg("a", "did")), otherwise=fail("no", reason=reads_did))),
+        "saga 'demo', fail 'fail-no', its reason: it reads 'did', which only step 'a' fills and which may still be "
+        "unknown then; use what is known from the start, or test `is not None` first",
     ),
     # emit
     "another event's body": (

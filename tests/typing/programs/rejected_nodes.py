@@ -15,6 +15,7 @@ from sagaline.sagas.nodes import (
     each,
     emit,
     expect,
+    fail,
     loop,
     parallel,
     route,
@@ -179,6 +180,14 @@ node = sleep("nap", 5)  # expect: error (seconds are a timedelta)
 node = sleep("nap", lambda s: s.total)  # expect: error (a number is no span)
 node = sleep("nap", lambda s: timedelta(seconds=s.seconds))  # expect: error (no such attribute)
 node = sleep(HOUR)  # expect: error (no name)
+
+
+# fail
+node = fail("no", reason=lambda s: s.cents)  # expect: error (no such attribute)
+fail("no", reason=lambda s: 5)  # expect: error (a reason is a text)
+node = fail("no", reason=parcel)  # expect: error (a reason of another state)
+fail("no")  # expect: error (no reason)
+fail(5, reason="no")  # expect: error (a code is a text)
 
 
 # emit

@@ -1,0 +1,49 @@
+"""``fail``: the flow itself says no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from ..given import check_text
+from .base import Node, S_contra, node_name
+
+__all__ = ["Fail", "fail"]
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Fail(Node[S_contra]):
+    """A business no of the flow; made by ``fail``."""
+
+    def __init__(self, name: str, code: str, reason: str | Callable[[S_contra], str]) -> None:
+        self.name, self.code, self.reason = name, code, reason
+
+
+def fail(code: str, *, reason: str | Callable[[S], str], name: str | None = None) -> Node[S]:
+    """Ends the flow by a business no, as if a step had been rejected: for what a person or the state has decided.
+
+    - success: cannot happen.
+    - business no: compensation begins at once, with the code and the reason as its cause; in a branch that its
+      ``parallel`` can do without only the branch is lost.
+    - exhaustion: cannot happen.
+    - timeout: cannot happen.
+    - cancel: cannot happen: it takes no time.
+    - undo: there is nothing to undo.
+    - a ``reason`` that raises, or gives no text, puts the instance into ``attention``.
+
+    Args:
+        code: a short word for programs, such as ``not_approved``.
+        reason: a sentence for people, or a pure function of the state that gives it.
+        name: its identity; by default ``fail-`` and the code, with ``-`` for ``_``.
+
+    Raises:
+        DefinitionError: no code or reason, a name that cannot travel; in a flow: it stands past the pivot, where
+            nothing is undone any more, or before nodes that could then never run.
+    """
+    check_text("the code of a fail", code)
+    if not callable(reason):
+        check_text(f"fail {code!r}: reason", reason)
+    return Fail(node_name("fail", name or f"fail-{code.replace('_', '-')}"), code, reason)

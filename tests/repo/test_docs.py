@@ -1,6 +1,6 @@
 """What the documents show runs: every ``python``, ``console`` and ``bash`` block of README.md and docs/.
 
-- A python block is a program of its own, run from an empty folder.
+- A python block is a program of its own, run from an empty folder, in a fork of one process per page: imported once.
 - A console block is run line by line (``$ command``, in the root of the checkout), a bash block as one script; the
   commands must end with 0. What they print is not compared.
 - A block that cannot run here names its stand-in on the line above its fence: ``<!-- run by tests/... -->`` with a test
@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,23 +72,59 @@ def script(block: Block) -> str:
     return "\n".join(commands)
 
 
-def execute(block: Block, empty: Path) -> subprocess.CompletedProcess[str]:
+FORKS = """
+import os, runpy, sys
+import sagaline.orchestrator, sagaline.testing, sagaline.workers
+for folder in sys.argv[1:]:
+    if os.fork() == 0:
+        os.chdir(folder)
+        runpy.run_path("block.py", run_name="__main__")
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    sys.exit(f"the block in {folder} ended with {code}") if code else None
+"""
+
+
+def run(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    if block.language == "python":
-        (empty / "block.py").write_text(block.body)
-        command, cwd = [sys.executable, "-W", "error", "block.py"], empty
-    else:
-        assert script(block).strip(), f"{block.where}: no line begins with '$ '"
-        command, cwd = ["bash", "-euo", "pipefail", "-c", script(block)], ROOT
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 
+def run_programs(blocks: Sequence[Block], empty: Path) -> subprocess.CompletedProcess[str]:
+    """Up to the first that fails; the exit code is 1 then, and what it said ends with where it stands."""
+    folders = [empty / block.where.replace("/", "-") for block in blocks]
+    for block, folder in zip(blocks, folders, strict=True):
+        folder.mkdir()
+        (folder / "block.py").write_text(block.body)
+    return run([sys.executable, "-W", "error", "-c", FORKS, *map(str, folders)], empty)
+
+
+def run_commands(block: Block) -> subprocess.CompletedProcess[str]:
+    assert script(block).strip(), f"{block.where}: no line begins with '$ '"
+    return run(["bash", "-euo", "pipefail", "-c", script(block)], ROOT)
+
+
+PROGRAMS: dict[str, list[Block]] = {}
+for each in BLOCKS:
+    if each.language == "python" and each.excuse is None:
+        PROGRAMS.setdefault(each.where.partition(":")[0], []).append(each)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.excuse is None], ids=lambda block: block.where)
-def test_a_block_runs(block: Block, tmp_path: Path) -> None:
-    done = execute(block, tmp_path)
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_the_programs_of_a_page_run(page: str, tmp_path: Path) -> None:
+    done = run_programs(PROGRAMS[page], tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language != "python" and b.excuse is None], ids=lambda block: block.where
+)
+def test_the_commands_of_a_block_run(block: Block) -> None:
+    done = run_commands(block)
     assert done.returncode == 0, f"{block.where}\n{block.body}\n{done.stdout}\n{done.stderr}"
 
 
@@ -131,9 +168,12 @@ def test_the_runner_finds_blocks_and_reports_what_fails(tmp_path: Path) -> None:
     assert (program.where, demo.where, listed.where) == ("page.md:1", "page.md:5", "page.md:11")
     assert demo.excuse is not None
     assert demo.excuse["test"] == "tests/e2e/test_demo.py"
-    assert execute(program, tmp_path).returncode == 3
+    first = program._replace(where="page.md:0", body="print('it ran')")
+    failed = run_programs([first, program, first._replace(where="page.md:2")], tmp_path)
+    assert (failed.returncode, failed.stdout) == (1, "it ran\n")
+    assert failed.stderr.endswith("page.md:1 ended with 3\n")
     assert script(listed) == "false\ntrue"
-    assert execute(listed, tmp_path).returncode == 1
+    assert run_commands(listed).returncode == 1
 
 
 def test_every_proof_that_the_reliability_page_names_exists() -> None:

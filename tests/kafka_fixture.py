@@ -13,15 +13,14 @@ from . import broker as brokers
 
 __all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
 
-_REASON: list[str] = []
+_MISSING = "no Kafka broker: "
 
 
 def _without_broker(error: brokers.NoBroker) -> None:
     """Skips; with CI=true fails: a build that tests less than it says must not be green."""
-    _REASON[:] = [str(error)]
     if os.environ.get("CI") == "true":
-        pytest.fail(f"tests on a real Kafka cannot run: {error}", pytrace=False)
-    pytest.skip(f"no Kafka broker: {error}")
+        pytest.fail(f"{_MISSING}{error}", pytrace=False)
+    pytest.skip(f"{_MISSING}{error}")
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +71,12 @@ def kafka_bootstrap(_shared: str | brokers.NoBroker) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for reason in _REASON:
+    """Read from the reports: the tests may have run in other processes than this one."""
+    reports = [report for kind in ("skipped", "error") for report in terminalreporter.stats.get(kind, ())]
+    said = [report.longrepr[2] if report.skipped else report.longreprtext for report in reports]
+    for reason in sorted({text.partition(_MISSING)[2] for text in said if _MISSING in text}):
         terminalreporter.write_sep("!", "TESTS ON A REAL KAFKA DID NOT RUN", red=True, bold=True)
-        terminalreporter.write_line(f"{reason}")
+        terminalreporter.write_line(reason)
         terminalreporter.write_line(
             "Install Java 17 or newer and Maven (Debian: apt-get install openjdk-17-jre-headless maven), "
             "or Docker, or set SAGALINE_TEST_KAFKA=host:port."

@@ -12,13 +12,19 @@ EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
 LINTS := format-check lint mypy pyright imports
+# Several processes share the tests; JOBS=0 runs them in one, to be stopped in a debugger.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+STATIC := .cache/static.txt
+# A run starts some hundred interpreters, each of which would compile our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # GNU make 4 keeps the output of parallel targets apart; the make of macOS (3.81) cannot.
 SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static fast $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest clean
+.PHONY: help demo test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,20 +32,22 @@ help: ## Lists the targets
 demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
 	@$(BIN)/saga demo $(ARGS)
 
-# The tests run also when a static check has failed, so that one run says everything.
-test: $(VENV)/dev.stamp ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
-	@$(MAKE) --no-print-directory static; checks=$$?; \
-	$(BIN)/python -m pytest $(ARGS); tests=$$?; \
-	[ $$checks -eq 0 ] || echo "make: the static checks failed, see above the tests" >&2; \
-	exit $$((checks + tests))
+test: tests = $(PYTEST) $(ARGS)
+test: beside ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
 
-check: static fast ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
+check: tests = $(PYTEST) -m "not slow and not kafka" $(ARGS)
+check: beside ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
+
+# The static checks run beside the tests, what they say is shown afterwards, and neither hides the other's failure.
+beside: $(VENV)/dev.stamp
+	@mkdir -p $(dir $(STATIC)); $(MAKE) --no-print-directory static >$(STATIC) 2>&1 & checks=$$!; \
+	trap "kill $$checks" INT TERM; \
+	$(tests); failed=$$?; \
+	wait $$checks || { failed=1; echo "make: the static checks failed:"; }; \
+	cat $(STATIC); exit $$failed
 
 static: $(VENV)/dev.stamp
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 $(SYNC) $(LINTS)
-
-fast: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow and not kafka" $(ARGS)
 
 format-check: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .

@@ -112,6 +112,7 @@ def test_a_verdict_holds_as_long_as_what_it_rests_on(tmp_path: Path) -> None:
     assert known(mutants, "then", store) == {"m.x_killed__mutmut_1": "killed", "m.x_lived__mutmut_1": "survived"}
 
 
+@pytest.mark.slow
 def test_a_mutant_is_tried_by_the_tests_that_reach_its_statement() -> None:
     """Of an ``if`` the condition alone, of a nested statement itself."""
     code, mutants = mutate(Path("toy.py"), MODULE)

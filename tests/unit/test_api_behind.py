@@ -82,6 +82,7 @@ async def test_pages_lose_nobody_who_changes_in_between(tmp_path: Path) -> None:
         assert found == keys[::-1]
 
 
+@pytest.mark.slow
 async def test_what_was_started_elsewhere_just_now_is_found(tmp_path: Path) -> None:
     """A start at one API and a look at another, as behind a load balancer."""
     async with stack(tmp_path) as up, beginning(up, tmp_path) as (api, projector), running(projector.run()):

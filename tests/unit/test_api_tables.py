@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from sagaline.orchestrator.client import Client
 from sagaline.orchestrator.errors import InvalidRequest, UnknownTable, VersionConflict
@@ -50,6 +51,16 @@ async def up(tmp_path: Path) -> AsyncIterator[Stack]:
 @pytest.fixture
 async def api(up: Stack) -> AsyncIterator[httpx.AsyncClient]:
     async with http(up) as client:
+        yield client
+
+
+refused = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """One system for all that is ``refused``: it leaves nothing behind."""
+    async with stack(tmp_path_factory.mktemp("tables"), registry=REGISTRY) as up, http(up) as client:
         yield client
 
 
@@ -174,6 +185,7 @@ async def test_an_engine_that_does_not_know_a_branch_refuses_rules_that_a_client
             await client.tables.set("ways", [Rule(when={}, to="express")])
 
 
+@refused
 @pytest.mark.parametrize(
     ("bad", "field"),
     [
@@ -187,9 +199,9 @@ async def test_an_engine_that_does_not_know_a_branch_refuses_rules_that_a_client
     ],
 )
 async def test_a_malformed_change_is_422_and_names_the_field(
-    api: httpx.AsyncClient, bad: dict[str, Any], field: str
+    one_api: httpx.AsyncClient, bad: dict[str, Any], field: str
 ) -> None:
-    answer = await api.put("/v1/tables/ways", json=bad)
+    answer = await one_api.put("/v1/tables/ways", json=bad)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
@@ -208,6 +220,7 @@ async def test_a_change_that_is_not_decided_in_time_is_202(tmp_path: Path) -> No
         assert (answer.status_code, answer.json()) == (202, {"name": "ways", "request_id": "r-1"})
 
 
+@pytest.mark.slow
 async def test_locks_are_shown_with_who_holds_and_who_waits(up: Stack, api: httpx.AsyncClient) -> None:
     for key, n in (("1", 7), ("2", 7), ("3", 8)):
         await up.client.start("locked", {"n": n}, key=key)
@@ -229,6 +242,7 @@ async def test_locks_are_shown_with_who_holds_and_who_waits(up: Stack, api: http
     assert (page["locks"], rest["locks"], rest["cursor"]) == ([first], [second], None)
 
 
+@pytest.mark.slow
 async def test_mailboxes_are_shown_with_who_waits_and_what_is_kept(up: Stack, api: httpx.AsyncClient) -> None:
     await up.client.start("waiting", {"n": 1}, key="1")
     await up.client.publish("paid", {"amount": 9}, key="o/2", id="e-1")
@@ -252,8 +266,9 @@ async def test_mailboxes_are_shown_with_who_waits_and_what_is_kept(up: Stack, ap
     assert nothing == {"event": "paid", "key": "none", "waiting": [], "kept": []}
 
 
+@refused
 @pytest.mark.parametrize(
     "path", ["/v1/locks?limit=0", "/v1/locks?cursor=x", "/v1/locks?waits=1", "/v1/mailboxes?cursor=x", "/v1/locks/%FF"]
 )
-async def test_a_malformed_look_is_422(api: httpx.AsyncClient, path: str) -> None:
-    assert (await api.get(path)).status_code == 422
+async def test_a_malformed_look_is_422(one_api: httpx.AsyncClient, path: str) -> None:
+    assert (await one_api.get(path)).status_code == 422

@@ -45,6 +45,7 @@ def test_an_interrupt_while_it_loads_leaves_one_line() -> None:
     assert done.stderr == "saga: interrupted before it had begun\n"
 
 
+@pytest.mark.slow
 def test_the_package_itself_loads_nothing_before_it_is_used() -> None:
     """An interrupt could not be caught in what loads before the command does."""
     done = ran("import sagaline, sys; print('pydantic' in sys.modules); print(sagaline.Saga.__name__)")

@@ -405,6 +405,7 @@ def as_record(out: Outgoing) -> Record:
     return Record(out.topic, out.partition or 0, 7, out.key, out.value, out.headers, 1)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.text(max_size=5), st.recursive(st.integers() | st.text(), st.lists, max_leaves=4), max_size=4)
 )

@@ -54,6 +54,7 @@ def as_record(out: Outgoing) -> Record:
     return Record(out.topic, out.partition or 0, 7, out.key, out.value, out.headers, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(JSON, st.integers(0, 6))
 def test_depth_is_counted_without_parsing(value: Any, depth_max: int) -> None:
@@ -158,6 +159,7 @@ HEADERS: st.SearchStrategy[Headers] = st.lists(
 ).map(tuple)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.none() | BYTES, st.none() | BYTES, HEADERS, st.text(max_size=40), st.integers(2_000, 12_000))
 def test_a_dead_letter_always_fits_and_says_what_is_missing(

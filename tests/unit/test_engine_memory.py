@@ -63,6 +63,7 @@ async def _busy(w: World) -> None:
         await w.command(await w.start(key), "first")
 
 
+@pytest.mark.slow
 async def test_documents_of_a_partition_that_another_engine_takes_are_freed(log: SqliteLog, tmp_path: Path) -> None:
     async with world(log, [two_steps()]) as w:
         await _busy(w)
@@ -75,6 +76,7 @@ async def test_documents_of_a_partition_that_another_engine_takes_are_freed(log:
             await _freed(gone)
 
 
+@pytest.mark.slow
 async def test_documents_of_a_partition_that_failed_are_freed(log: SqliteLog) -> None:
     """Fenced, or without an answer: an error knows the frames that it came through, and those know the owner."""
     async with world(log, [two_steps()]) as w:
@@ -89,6 +91,7 @@ async def test_documents_of_a_partition_that_failed_are_freed(log: SqliteLog) ->
         await membership.leave()
 
 
+@pytest.mark.slow
 async def test_an_engine_that_stops_leaves_nothing_behind(log: SqliteLog) -> None:
     async with world(log, [two_steps()]) as w:
         await _busy(w)
@@ -96,6 +99,7 @@ async def test_an_engine_that_stops_leaves_nothing_behind(log: SqliteLog) -> Non
     await _freed(held)
 
 
+@pytest.mark.slow
 async def test_restore_gives_the_event_loop_its_turns_and_says_how_far_it_is(log: SqliteLog) -> None:
     """Heartbeats go out between, however many documents there are."""
     async with world(log, [two_steps()]) as w:
@@ -127,6 +131,7 @@ async def test_restore_gives_the_event_loop_its_turns_and_says_how_far_it_is(log
     await membership.leave()
 
 
+@pytest.mark.slow
 def test_errors_that_name_each_other_as_their_causes_are_freed_too() -> None:
     """As aiokafka's do when a broker goes away; walking them for ever would hold the event loop."""
     first, second = ValueError("first"), ValueError("second")

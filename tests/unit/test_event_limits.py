@@ -63,6 +63,7 @@ def test_a_process_manager_gets_every_event_of_one_key() -> None:
     assert (scene.state.n, len(scene.published)) == (MANY, MANY)
 
 
+@pytest.mark.slow
 def test_thousands_of_instances_may_wait_for_one_event() -> None:
     box, id = Told(), mailbox_id("paid", "k")
     for number in range(1_010):

@@ -162,6 +162,7 @@ def test_a_second_start_is_taken_away() -> None:
     assert again.state.n == 5
 
 
+@pytest.mark.slow
 def test_an_instance_keeps_a_thousand_early_events_and_the_next_is_a_dead_letter() -> None:
     """Also while it stands in attention; one that the present phase takes is taken however many wait."""
     scene = Scene.of(manager())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, TimerFired
@@ -15,6 +17,7 @@ from .kernel_nodes import HOUR, timers_of
 from .test_kernel_phases import HOUR_MS, Order, begun, came, manager
 
 
+@pytest.mark.slow
 def test_all_that_a_phase_takes_is_taken_at_once_however_many_wait() -> None:
     """What stayed behind would wait without a timer."""
     scene = begun(on_paid=lambda s, e: Next("unpaid"), on_placed=lambda e: Next("new", Order(id=e.id)))

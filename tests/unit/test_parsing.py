@@ -64,6 +64,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(VALUES)
 def test_what_python_writes_is_read_as_it_was(value: object) -> None:

@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The locks are complete: --no-deps keeps old releases of pip from looking past a pin at a newer release for its extras.
-INSTALL := $(PIP) install --require-hashes --no-deps
+INSTALL := $(PIP) install --require-hashes --no-deps --no-compile
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
@@ -24,7 +24,8 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest clean
+.PHONY: help demo test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest \
+	release-check pythons clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +73,7 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) --group release -c requirements/dev.txt -o requirements/release.txt
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
 	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
@@ -93,6 +95,35 @@ lowest: $(VENV)/dev.stamp
 
 planted: $(VENV)/dev.stamp ## Hunts every planted mistake and writes what found it into docs/simulation.md
 	@$(BIN)/python -m tests.sim.planted_page
+
+# Two environments: one with the tools of a release, one with nothing but the wheel and its pinned dependencies.
+release-check: $(VENV)/dev.stamp ## Builds into dist/, checks the texts, installs the wheel, imports every module, lists what is in it
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/release-tools
+	$(BIN)/uv pip install --quiet --python .cache/release-tools --require-hashes -r requirements/release.txt
+	.cache/release-tools/bin/twine check --strict dist/*
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/release
+	$(BIN)/uv pip install --quiet --python .cache/release --require-hashes -r requirements/runtime.txt
+	$(BIN)/uv pip install --quiet --python .cache/release --no-deps dist/*.whl
+	$(BIN)/uv pip check --python .cache/release
+	.cache/release/bin/python -I -W error -c "import importlib, pkgutil, sagaline; \
+		names = [m.name for m in pkgutil.walk_packages(sagaline.__path__, 'sagaline.') if m.name.split('.')[-1] not in ('__main__', 'pytest_plugin')]; \
+		print(len([importlib.import_module(name) for name in names]), 'modules imported')"
+	.cache/release-tools/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		-o dist/sbom.cdx.json .cache/release/bin/python
+
+PYTHONS ?= 3.11 3.12 3.13
+pythons: $(VENV)/dev.stamp ## The fast tests on every version of Python in PYTHONS that is found here
+	@mkdir -p .cache; failed=; ran=; export PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)"; \
+	for version in $(PYTHONS); do \
+		$(BIN)/uv python find --quiet --system $$version >/dev/null 2>&1 || { echo "Python $$version is not here"; continue; }; \
+		$(BIN)/uv venv --quiet --clear --python $$version .cache/python-$$version && \
+		$(BIN)/uv pip install --quiet --python .cache/python-$$version --require-hashes -r requirements/dev.txt && \
+		$(BIN)/uv pip install --quiet --python .cache/python-$$version --no-deps --no-build-isolation --editable . && \
+		.cache/python-$$version/bin/python -m pytest --numprocesses $(JOBS) -m "not slow and not kafka" $(ARGS) && \
+		ran="$$ran $$version" || failed="$$failed $$version"; done; \
+	echo "fast tests passed on:$$ran$${failed:+; failed on:$$failed}"; [ -z "$$failed" ]
 
 graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 	@$(BIN)/python -m tests.repo.graph_page

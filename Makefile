@@ -41,7 +41,7 @@ check: beside ## Formatting, lint, types, layers, sizes and the fast tests: unde
 
 # The static checks run beside the tests, what they say is shown afterwards, and neither hides the other's failure.
 beside: $(VENV)/dev.stamp
-	@mkdir -p $(dir $(STATIC)); $(MAKE) --no-print-directory static >$(STATIC) 2>&1 & checks=$$!; \
+	@mkdir -p $(dir $(STATIC)); nice $(MAKE) --no-print-directory static >$(STATIC) 2>&1 & checks=$$!; \
 	trap "kill $$checks" INT TERM; \
 	$(tests); failed=$$?; \
 	wait $$checks || { failed=1; echo "make: the static checks failed:"; }; \

@@ -37,11 +37,12 @@ T = TypeVar("T")
 QUEUE = "stock"
 PARTITIONS = 2
 SHORT = Limits(answer_s=3.0, commit_s=4.0, append_s=4.0, silence_s=3.0)
+"""For a broker that is going to be away: against one that answers they would only fail on a busy machine."""
 
 
 @asynccontextmanager
-async def opened(address: str, limits: Limits = SHORT) -> AsyncIterator[KafkaLog]:
-    connection = Connection(bootstrap=address, limits=limits)
+async def opened(address: str, limits: Limits | None = None) -> AsyncIterator[KafkaLog]:
+    connection = Connection(bootstrap=address, limits=limits or Limits())
     log = KafkaLog(connection, clock=SystemClock(), development=True, member_timeout=timedelta(seconds=6))
     await log.open()
     try:

@@ -14,7 +14,7 @@ from sagaline.orchestrator.errors import LogUnavailable
 from sagaline.orchestrator.ports.log import Membership, Owner, Record, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
 
-from .support import QUEUE, batch, fresh, member, opened, out, read_committed, retaken, until_it_works
+from .support import QUEUE, SHORT, batch, fresh, member, opened, out, read_committed, retaken, until_it_works
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -61,7 +61,7 @@ async def test_a_broker_killed_in_the_middle_of_commits_loses_and_doubles_nothin
     Whatever the outcome of each commit was, state, position, history and commands agree on it.
     """
     address = breakable_broker.address
-    async with opened(address) as log:
+    async with opened(address, SHORT) as log:
         topics = await fresh(log)
         await log.append([out(topics.inputs, b"k") for _ in range(100)])
         membership: Membership = await member(log, topics)
@@ -108,7 +108,7 @@ async def _is_noticed(reader: Reader) -> None:
 
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 async def test_everything_goes_on_after_the_broker_was_away(breakable_broker: Any, how: str) -> None:
-    async with opened(breakable_broker.address) as log:
+    async with opened(breakable_broker.address, SHORT) as log:
         topics = await fresh(log)
         membership, owner, tail, subscription = await _everything_open(log, topics)
         if how == "frozen":
@@ -137,7 +137,7 @@ async def test_everything_goes_on_after_the_broker_was_away(breakable_broker: An
 
 
 async def test_a_commit_while_the_broker_is_away_ends_in_its_deadline(breakable_broker: Any) -> None:
-    async with opened(breakable_broker.address) as log:
+    async with opened(breakable_broker.address, SHORT) as log:
         topics = await fresh(log)
         membership, owner, _, _ = await _everything_open(log, topics)
         await owner.commit(batch({b"a": b"0"}, [], 1))
@@ -153,7 +153,7 @@ async def test_a_commit_while_the_broker_is_away_ends_in_its_deadline(breakable_
 
 
 async def test_leaving_and_closing_end_while_the_broker_is_away(breakable_broker: Any) -> None:
-    async with opened(breakable_broker.address) as log:
+    async with opened(breakable_broker.address, SHORT) as log:
         topics = await fresh(log)
         membership, _owner, _tail, subscription = await _everything_open(log, topics)
         breakable_broker.freeze()

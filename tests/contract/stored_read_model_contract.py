@@ -44,9 +44,9 @@ async def opened(url: str, namespace: str = "t", **more: timedelta) -> SqlReadMo
 def executed(url: str, *statements: str) -> None:
     """As an operator would, beside the read model."""
     dialect = dialect_of(url)
-    engine = dialect.engine()
+    engine = dialect.engine(60)
     with engine.begin() as connection:
-        connection.exec_driver_sql(dialect.begin(reading=False, seconds=10))
+        connection.exec_driver_sql(dialect.begin(10))
         for statement in statements:
             connection.exec_driver_sql(statement)
     engine.dispose()

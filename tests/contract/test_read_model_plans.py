@@ -18,9 +18,9 @@ from .read_model_queries import QUERIES
 
 def with_tables(url: str) -> Engine:
     dialect = dialect_of(url)
-    engine = dialect.engine()
+    engine = dialect.engine(60)
     with engine.begin() as connection:
-        connection.exec_driver_sql(dialect.begin(reading=False, seconds=60))
+        connection.exec_driver_sql(dialect.begin(60))
         prepare(dialect, connection)
     return engine
 

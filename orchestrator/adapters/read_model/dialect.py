@@ -37,17 +37,18 @@ class Dialect(ABC):
         """Whether anything can be kept there already, as far as that is seen without opening it."""
 
     @abstractmethod
-    def engine(self) -> Engine:
-        """Its connections, at most ``CONNECTIONS_MAX``. A transaction begins with ``begin`` and nothing else.
+    def engine(self, seconds: float) -> Engine:
+        """Its connections, at most ``CONNECTIONS_MAX``, on which each statement is a transaction of its own, and on a
+        snapshot, unless there was a ``begin``. Where the database can, it ends such a statement soon after ``seconds``.
 
         Raises:
             ConfigurationError: the driver is not installed.
         """
 
     @abstractmethod
-    def begin(self, *, reading: bool, seconds: float) -> str:
-        """The SQL that begins a transaction: to read, on a snapshot; to write, so that none is refused in its middle.
-        Where the database can, it ends a statement by itself soon after ``seconds``.
+    def begin(self, seconds: float) -> str:
+        """The SQL that begins a transaction which writes, so that it is not refused in its middle; ``seconds`` as of
+        ``engine``.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """PostgreSQL through psycopg 3: a database that several API nodes share.
 
-- Each transaction tells the server how long its statements may take, and that it is to be ended when this process
-  falls silent in its middle: a frozen node does not keep what it has locked. ``SET LOCAL``: the session keeps nothing.
-- A connection is tested before it is used: one that a restart of the server has broken costs nobody an error.
+- The server knows how long a statement may take, and that a transaction is to be ended when this process falls silent
+  in its middle: a frozen node does not keep what it has locked.
+- A query is one round trip: nothing is begun, ended or tested around it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, Integer, Table, cast, create_engine, func, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Integer, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
@@ -50,30 +50,33 @@ class Postgresql(Dialect):
     def is_there(self) -> bool:
         return True
 
-    def engine(self) -> Engine:
+    def engine(self, seconds: float) -> Engine:
         try:
-            import psycopg  # noqa: F401  # an extra: without it SQLAlchemy would only name the module
+            import psycopg
         except ImportError as error:
             raise ConfigurationError(
                 f"a read model on PostgreSQL needs the driver psycopg 3, which cannot be loaded ({error}); "
                 "install it: pip install 'sagaline[postgresql]'"
             ) from None
-        return create_engine(
+        engine = create_engine(
             self._url.set(query={**_DEFAULTS, **self._url.query}),
             isolation_level="AUTOCOMMIT",
-            pool_pre_ping=True,
             pool_size=CONNECTIONS_MAX,
             max_overflow=0,
             pool_timeout=WAIT_SECONDS,
             hide_parameters=True,
         )
 
-    def begin(self, *, reading: bool, seconds: float) -> str:
-        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else "ISOLATION LEVEL READ COMMITTED READ WRITE"
-        return (
-            f"BEGIN {mode}; SET LOCAL statement_timeout = {round((seconds + _LATER_SECONDS) * 1000)}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
-        )
+        def limit(connection: psycopg.Connection, _: object) -> None:
+            connection.autocommit = True
+            settings = f"SET {_timeout(seconds)}; SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+            connection.execute(settings.encode())
+
+        event.listen(engine, "connect", limit)
+        return engine
+
+    def begin(self, seconds: float) -> str:
+        return f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL {_timeout(seconds)}"
 
     def interrupt(self, connection: Any) -> None:
         import psycopg
@@ -95,9 +98,13 @@ class Postgresql(Dialect):
         return postgresql.insert(table)
 
     def fresh(self) -> ColumnElement[int]:
-        return cast(func.floor(func.random() * FRESH_MAX), Integer) + 1
+        return func.floor(func.random() * FRESH_MAX).cast(Integer) + 1
 
     def is_about_a_row(self, error: Exception) -> bool:
         if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
             return True
         return super().is_about_a_row(error)
+
+
+def _timeout(seconds: float) -> str:
+    return f"statement_timeout = {round((seconds + _LATER_SECONDS) * 1000)}"

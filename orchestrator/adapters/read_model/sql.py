@@ -136,21 +136,18 @@ class SqlReadModel:
             await self._write(lambda connection: connection.execute(self._writes.registered(self._namespace)))
             self._suspect = False
 
-        def run(connection: Connection) -> tuple[int, Standing]:
-            found = connection.execute(statements.standing(self._namespace)).one()
-            rows = connection.execute(statements.positions(found.log)).all()
-            places = [(TopicPartition(row.topic, row.part), row) for row in rows]
-            marks = {
-                at: Landmark(row.landmark, row.digest, row.timestamp_ms)
-                for at, row in places
-                if row.landmark is not None
-            }
-            positions = {at: row.next for at, row in places}
-            clearing = bool(found.clearing)
-            return found.log, Standing(positions, marks, found.fed_ms, found.generation, clearing)
-
-        self._number, standing = await self._read(run)
-        return standing
+        query = statements.standing(self._namespace)
+        rows = await self._read(lambda connection: connection.execute(query).all())
+        if not rows:
+            self._suspect = True
+            raise TransientError("the read model has lost its tables; they are made again at the next look")
+        self._number, first = rows[0].log, rows[0]
+        places = [(TopicPartition(row.topic, row.part), row) for row in rows if row.topic is not None]
+        marks = {
+            at: Landmark(row.landmark, row.digest, row.timestamp_ms) for at, row in places if row.landmark is not None
+        }
+        positions = {at: row.next for at, row in places}
+        return Standing(positions, marks, first.fed_ms, first.generation, bool(first.clearing))
 
     async def get(self, instance: str) -> Document | None:
         """See the port. Raises: TransientError."""

@@ -31,7 +31,7 @@ class Sqlite(Dialect):
     def is_there(self) -> bool:
         return Path(str(self._url.database)).is_file()
 
-    def engine(self) -> Engine:
+    def engine(self, seconds: float) -> Engine:
         engine = create_engine(
             self._url,
             connect_args={"timeout": WAIT_SECONDS, "isolation_level": None, "check_same_thread": False},
@@ -43,8 +43,8 @@ class Sqlite(Dialect):
         event.listen(engine, "connect", _prepare_connection)
         return engine
 
-    def begin(self, *, reading: bool, seconds: float) -> str:
-        return "BEGIN" if reading else "BEGIN IMMEDIATE"
+    def begin(self, seconds: float) -> str:
+        return "BEGIN IMMEDIATE"
 
     def interrupt(self, connection: Any) -> None:
         assert isinstance(connection, sqlite3.Connection)

@@ -144,13 +144,15 @@ _WAIT = (
 
 
 def standing(namespace: str) -> Rows:
-    """The row of a namespace."""
-    return select(LOGS).where(LOGS.c.namespace == namespace)
+    """The row of a namespace with each of its positions; with empty ones when there is none."""
+    positions = [column for column in POSITIONS.c if column.name != "log"]
+    joined = LOGS.outerjoin(POSITIONS, POSITIONS.c.log == LOGS.c.log)
+    return select(LOGS, *positions).select_from(joined).where(LOGS.c.namespace == namespace)
 
 
 def positions(log: int) -> Rows:
-    """Where a log was read to, and its landmarks."""
-    return select(POSITIONS).where(POSITIONS.c.log == log)
+    """Where a log was read to."""
+    return select(POSITIONS.c.topic, POSITIONS.c.part, POSITIONS.c.next).where(POSITIONS.c.log == log)
 
 
 def fed(log: int, generation: int, now_ms: int) -> Update:

@@ -3,6 +3,9 @@
 A call that is given up, by its deadline or because nobody waits for it any more, is interrupted in the database: its
 statement fails within milliseconds, its transaction is rolled back, and its thread is free for the next. An interrupt
 may come a moment before the statement that it is meant for, so it is repeated until the work has ended.
+
+Work whose connection is lost is done once more, on another: all of it may be repeated, and a database that was started
+again in between costs nobody an error.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ...errors import TransientError
 from .dialect import READERS_MAX, Dialect
@@ -37,7 +40,7 @@ class Threads:
 
     def __init__(self, dialect: Dialect, deadline_seconds: float) -> None:
         self._dialect, self._deadline_seconds = dialect, deadline_seconds
-        self._engine = dialect.engine()
+        self._engine = dialect.engine(deadline_seconds)
         self._writer = ThreadPoolExecutor(1, "read-model-write")
         self._readers = ThreadPoolExecutor(READERS_MAX, "read-model-read")
         self._interrupts = ThreadPoolExecutor(1, "read-model-interrupt")
@@ -49,10 +52,11 @@ class Threads:
         Raises:
             TransientError: not done within ``seconds`` (default the deadline), or the database refused.
         """
-        return await self._call(self._writer, work, self._deadline_seconds if seconds is None else seconds)
+        limit = self._deadline_seconds if seconds is None else seconds
+        return await self._call(self._writer, work, limit, self._dialect.begin(limit))
 
     async def read(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
-        """As ``write``, beside it and beside each other: each on a snapshot."""
+        """What ``work`` gives, which carries out one statement: beside what is written, and beside each other."""
         return await self._call(self._readers, work, self._deadline_seconds if seconds is None else seconds)
 
     async def prepared(self, work: Callable[[], T]) -> T:
@@ -79,9 +83,10 @@ class Threads:
             threads.shutdown(wait=True)
         self._engine.dispose()
 
-    async def _call(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], limit: float) -> T:
+    async def _call(
+        self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], limit: float, begin: str | None = None
+    ) -> T:
         self._require_open()
-        begin = self._dialect.begin(reading=threads is self._readers, seconds=limit)
         job = _Job(self._engine, begin, work, self._dialect.interrupt)
         try:
             async with asyncio.timeout(limit):
@@ -108,10 +113,12 @@ class Threads:
 
 
 class _Job(Generic[T]):
-    """One transaction in a thread. ``give_up`` may be called from another one, also before it begins."""
+    """Work in a thread, in a transaction if there is a ``begin``. ``give_up`` may be called from another thread, also
+    before it begins.
+    """
 
     def __init__(
-        self, engine: Engine, begin: str, work: Callable[[Connection], T], interrupt: Callable[[Any], None]
+        self, engine: Engine, begin: str | None, work: Callable[[Connection], T], interrupt: Callable[[Any], None]
     ) -> None:
         self._engine, self._begin, self._work, self._interrupt = engine, begin, work, interrupt
         self._turn = threading.Lock()
@@ -120,21 +127,33 @@ class _Job(Generic[T]):
         self._at_work: Any = None
 
     def run(self) -> T:
-        with self._engine.begin() as connection:
+        try:
+            return self._run()
+        except DBAPIError as error:
+            if not error.connection_invalidated or self._given_up:
+                raise
+            return self._run()
+        finally:
+            self._ended.set()
+
+    def _run(self) -> T:
+        with self._engine.connect() as connection:
             try:
                 with self._turn:
                     if self._given_up:
                         raise _GivenUp
                     self._at_work = connection.connection.dbapi_connection
-                connection.exec_driver_sql(self._begin)
-                return self._work(connection)
+                if self._begin is not None:
+                    connection.exec_driver_sql(self._begin)
+                done = self._work(connection)
             finally:
                 with self._turn:
                     self._at_work = None
-                self._ended.set()
                 if self._given_up:
                     # An interrupt may still be on its way to it.
                     connection.invalidate()
+            connection.commit()
+            return done
 
     def give_up(self) -> None:
         """Returns when the work has ended, or at once when it has not begun: then it never does."""

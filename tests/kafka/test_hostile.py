@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,49 +115,46 @@ def write(bootstrap: str, settings: Settings, size: Size) -> list[Hostile]:
     return [record for record in bad + commands if record.id not in writer.refused]
 
 
-class Ends(NamedTuple):
-    """What an independent reader found."""
+class Ends:
+    """What an independent reader has found so far in state, dead letters and history, committed records only."""
 
-    statuses: Counter[str]
-    buried: set[str]
-    answered: set[str]
+    def __init__(self, bootstrap: str, settings: Settings) -> None:
+        self._state, self._dead, self._history = (
+            f"{settings.namespace}.{name}" for name in ("state", "dead", "history")
+        )
+        self._statuses: dict[str, str] = {}
+        self.buried, self.answered = set[str](), set[str]()
+        self._reader = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "independent-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        topics = (self._state, self._dead, self._history)
+        self._reader.assign([ReaderPartition(topic, number, 0) for topic in topics for number in range(PARTITIONS)])
 
+    @property
+    def statuses(self) -> Counter[str]:
+        return Counter(self._statuses.values())
 
-def read(bootstrap: str, settings: Settings) -> Ends:
-    """Reads state, dead letters and history once, committed records only."""
-    topics = [f"{settings.namespace}.{name}" for name in ("state", "dead", "history")]
-    reader = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "independent-reader",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
-    places = [ReaderPartition(topic, number, 0) for topic in topics for number in range(PARTITIONS)]
-    reader.assign(places)
-    statuses: dict[str, str] = {}
-    buried, answered, ended = set[str](), set[str](), 0
-    try:
-        while ended < len(places):
-            for message in reader.consume(5_000, 1.0):
-                error = message.error()
-                if error is not None:
-                    assert error.code() == KafkaError._PARTITION_EOF, error
-                    ended += 1
-                    continue
-                headers = dict(message.headers() or [])
-                if message.topic() == topics[1]:
-                    buried.add(headers[TRACE].decode())
-                elif message.topic() == topics[2]:
-                    answered.add(headers["ce_requestid"].decode())
-                elif (message.key() or b"").startswith(b"order-checkout/A-") and message.value() is not None:
-                    statuses[(message.key() or b"").decode()] = json.loads(message.value() or b"")["status"]
-    finally:
-        reader.close()
-    return Ends(Counter(statuses.values()), buried, answered)
+    def read(self) -> None:
+        """Reads on, until nothing has come for a second."""
+        while messages := self._reader.consume(5_000, 1.0):
+            for message in messages:
+                assert message.error() is None, message.error()
+                headers, key = dict(message.headers() or []), message.key() or b""
+                if message.topic() == self._dead:
+                    self.buried.add(headers[TRACE].decode())
+                elif message.topic() == self._history:
+                    self.answered.add(headers["ce_requestid"].decode())
+                elif key.startswith(b"order-checkout/A-") and message.value() is not None:
+                    self._statuses[key.decode()] = json.loads(message.value() or b"")["status"]
+
+    def close(self) -> None:
+        self._reader.close()
 
 
 def missing(bad: Sequence[Hostile], ends: Ends) -> list[Hostile]:
@@ -174,14 +172,14 @@ async def play(bootstrap: str, folder: Path, size: Size) -> None:
         await engine.ready()
         bad = await asyncio.to_thread(write, bootstrap, settings, size)
         limit = time.monotonic() + size.seconds
-        while True:
-            ends = await asyncio.to_thread(read, bootstrap, settings)
-            lost = missing(bad, ends)
-            if ends.statuses["completed"] == size.good and not lost:
-                break
-            kinds = Counter(record.kind for record in lost)
-            assert time.monotonic() < limit, f"{ends.statuses}; not found: {kinds}; {engine.output[-3_000:]}"
-            await asyncio.sleep(1)
+        with closing(Ends(bootstrap, settings)) as ends:
+            while True:
+                await asyncio.to_thread(ends.read)
+                lost = missing(bad, ends)
+                if ends.statuses["completed"] == size.good and not lost:
+                    break
+                kinds = Counter(record.kind for record in lost)
+                assert time.monotonic() < limit, f"{ends.statuses}; not found: {kinds}; {engine.output[-3_000:]}"
         assert await workers.stop() == 0, workers.output[-3_000:]
         assert await engine.stop() == 0, engine.output[-3_000:]
         assert "taking it again" not in engine.output, "a partition was given up"

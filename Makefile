@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The locks are complete: --no-deps keeps old releases of pip from looking past a pin at a newer release for its extras.
-INSTALL := $(PIP) install --require-hashes --no-deps --no-compile
+PINNED := --require-hashes --no-deps
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
@@ -73,6 +73,7 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) --group installer -c requirements/dev.txt -o requirements/installer.txt
 	$(COMPILE) --group release -c requirements/dev.txt -o requirements/release.txt
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
@@ -146,11 +147,14 @@ $(BIN)/python:
 
 # Order-only: the environment's python is older than the locks, and must not be made again for that.
 $(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	$(PIP) install $(PINNED) -r requirements/runtime.txt -r requirements/build.txt
 	$(EDITABLE)
 	@touch $@
 
-$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(INSTALL) -r requirements/dev.txt
+# uv needs seconds where pip needs a minute; pip finds the index of a machine whose pip alone is told where that is.
+$(VENV)/dev.stamp: requirements/dev.txt requirements/installer.txt pyproject.toml | $(BIN)/python
+	$(PIP) install $(PINNED) -r requirements/installer.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINNED) -r requirements/dev.txt || \
+		$(PIP) install $(PINNED) -r requirements/dev.txt
 	$(EDITABLE)
 	@touch $@ $(VENV)/runtime.stamp

@@ -172,14 +172,16 @@ class Projector:
         return True
 
     async def caught_up(self, *, timeout: float) -> None:
-        """Waits until everything that the log holds at the call has been applied.
+        """Waits until everything that the log holds at the call has been applied, and nobody has cleared it since.
 
         Raises:
-            TransientError: not within ``timeout`` seconds, the read model is that of another log, or the log is gone.
+            TransientError: not within ``timeout`` seconds, the read model is that of another log, was cleared, or the
+                log is gone.
         """
         await self.followed(timeout=timeout)
         ends = await self._ends()
         await self._until(lambda: all(self._applied.get(at, 0) >= end for at, end in ends.items()), timeout)
+        await self._standing()
 
     async def lag(self) -> int:
         """About how many records it has still to apply.
@@ -270,12 +272,17 @@ class Projector:
 
     async def _look_round(self, positions: Mapping[TopicPartition, int]) -> None:
         self._last_look = self._clock.monotonic()
+        standing = await self._standing()
+        if self._clock.now_ms() - standing.fed_ms > _TOUCH_MS:
+            await self._apply(Update({}, (), positions))
+
+    async def _standing(self) -> Standing:
+        """Where the read model stands. Raises ReadModelCleared when that is before where this one has brought it."""
         standing = await self._read_model.standing()
         lost = any(standing.positions.get(at, 0) < following for at, following in self._stored.items())
         if lost or standing.generation != self._generation:
             raise ReadModelCleared(self._topics.namespace)
-        if self._clock.now_ms() - standing.fed_ms > _TOUCH_MS:
-            await self._apply(Update({}, (), positions))
+        return standing
 
     async def _gather(self, tail: Tail) -> Sequence[Record]:
         records = list(await tail.poll(max_records=_BATCH_MAX, timeout=_POLL_SECONDS))

@@ -92,3 +92,15 @@ async def test_what_was_started_elsewhere_just_now_is_found(tmp_path: Path) -> N
             assert (await api.get(ITEM.replace("A-1", f"A-{n}"))).status_code == 200
             assert (await api.get(f"{ITEM.replace('A-1', f'A-{n}')}/history")).status_code == 200
         assert (await api.get(ITEM.replace("A-1", "B-1"))).status_code == 404
+
+
+@pytest.mark.slow
+async def test_what_another_process_has_just_cleared_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """An idle projector notices it after some seconds; a look before a 404 does at once."""
+    async with stack(tmp_path) as up, beginning(up, tmp_path) as (api, projector), running(projector.run()):
+        await up.client.start("order-checkout", order(), key="A-1")
+        await projector.caught_up(timeout=10)
+        other = await SqlReadModel.open(f"sqlite:///{tmp_path / 'second.db'}", namespace="t")
+        await other.clear()
+        assert {(await api.get(path)).status_code for path in (ITEM, f"{ITEM}/history")} <= {503, 200}
+        await other.close()

@@ -13,7 +13,7 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, 
 from sagaline.orchestrator.messages.outputs import Change
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node
-from sagaline.sagas.nodes import choose, expect, run, scatter, sleep, wait, when
+from sagaline.sagas.nodes import choose, expect, fail, run, scatter, sleep, wait, when
 
 from .kernel_kit import SEEN, Play, make_saga, play
 from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
@@ -184,6 +184,12 @@ def _operators_mend() -> None:
     _played(unmended.act(ActName.WAIVE, "insured", step="a"))
 
 
+def _a_flow_fails() -> None:
+    no = fail("no", reason="no")
+    wrong = Scene.start(flow_of(fail("no", reason=lambda s: s.absent)))  # type: ignore[attr-defined]  # what blocks it
+    _played(Scene.start(flow_of(no)), redeployed(wrong, flow_of(no)).retry())
+
+
 SCENES: list[Callable[[], None]] = [
     _operators_mend,
     _a_lock_is_waited_for,
@@ -201,6 +207,7 @@ SCENES: list[Callable[[], None]] = [
     _cannot_be_undone,
     _is_blocked_and_cancelled,
     _stops_past_the_pivot,
+    _a_flow_fails,
 ]
 
 

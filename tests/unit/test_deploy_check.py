@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sagaline.orchestrator.cli.app import app
 from sagaline.orchestrator.cli.deploy_check import objection, skeleton
 from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.kernel import Registry
@@ -19,6 +21,7 @@ from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.sagas import Saga
 
+from .cli_kit import logs_restored
 from .kernel_nodes import Talk, command_named, flow_of, leg
 from .stack import stack
 from .test_migrations import Longer, new, old
@@ -55,31 +58,45 @@ def from_version_1(before: dict[str, JsonValue]) -> Talk:
 )
 
 
-def check(folder: Path, *arguments: str, code: int) -> str:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with each code in a module of its own; what was imported from it is forgotten afterwards."""
+    codes = {"code_old": OLD, "code_changed": CHANGED, "code_new": NEW, "code_migrating": MIGRATING}
+    for name, text in codes.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with logs_restored():
+        yield tmp_path
+    for name in codes:
+        sys.modules.pop(name, None)
+
+
+def check(*arguments: str, code: int) -> str:
     log = ("--log", "sqlite:///sagaline.db", "--namespace", "t")
-    command = [sys.executable, "-m", "sagaline.orchestrator.cli", "deploy-check", *arguments, *log]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = CliRunner().invoke(app, ["deploy-check", *arguments, *log])
+    assert done.exit_code == code, f"{done.exit_code}\n{done.output}"
     return done.stdout
 
 
-@pytest.mark.slow
-async def test_the_gate_refuses_until_a_migration_makes_it_pass(tmp_path: Path) -> None:
-    """With open instances in the log; the proposed migration is the one that was missing."""
-    for name, text in (("old", OLD), ("changed", CHANGED), ("new", NEW), ("migrating", MIGRATING)):
-        (tmp_path / f"code_{name}.py").write_text(text)
-    async with stack(tmp_path, registry=Registry([flow_of(leg("a", undo=False), leg("b", undo=False))])) as up:
+async def start_eight(folder: Path) -> None:
+    async with stack(folder, registry=Registry([flow_of(leg("a", undo=False), leg("b", undo=False))])) as up:
         for key in "12345678":
             await up.client.start("talk", {"n": 1}, key=key)
-    run = asyncio.to_thread
-    assert "8 open instances looked at: 8 go on, 0 would not." in await run(check, tmp_path, "code_old:talk", code=0)
-    told = await run(check, tmp_path, "code_new:talk", code=1)
+
+
+@pytest.mark.slow
+def test_the_gate_refuses_until_a_migration_makes_it_pass(folder: Path) -> None:
+    """With open instances in the log; the proposed migration is the one that was missing."""
+    asyncio.run(start_eight(folder))
+    assert "8 open instances looked at: 8 go on, 0 would not." in check("code_old:talk", code=0)
+    told = check("code_new:talk", code=1)
     assert "8 would not go on: version 1 of 'talk' is not in the code, and no other version migrates from it" in told
     assert "@talk.migrate(from_version=1)" in told
     assert " and 3 more" in told
-    changed = await run(check, tmp_path, "code_changed:talk", code=1)
+    changed = check("code_changed:talk", code=1)
     assert re.search(r"decides differently: what was sent was talk/1/a~(\w+)/1 and would be talk/1/c~\1/1", changed)
-    passed = json.loads(await run(check, tmp_path, "code_migrating:talk", "--json", "--sample", "3", code=0))
+    passed = json.loads(check("code_migrating:talk", "--json", "--sample", "3", code=0))
     assert passed == {"open": 3, "broken": {}}
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +18,8 @@ from sagaline.testing import Fault, Operation, World
 from tests.repo.tree import ROOT
 
 from .kernel_nodes import flow_of, leg
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
@@ -182,18 +181,14 @@ def test_an_order_ends(saga_world):
 """
 
 
-@pytest.mark.slow
-def test_an_author_has_the_fixture_without_an_import_and_chooses_the_seed(tmp_path: Path) -> None:
+def test_an_author_has_the_fixture_without_an_import_and_chooses_the_seed(pytester: pytest.Pytester) -> None:
     """The same seed gives the same world, ids and all."""
-    test = tmp_path / "test_order.py"
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
 
-    def run(seed: int) -> str:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--saga-seed={seed}", str(test)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60).stdout
+    def run(seed: int, id: str) -> pytest.RunResult:
+        pytester.makepyfile(AUTHORS_TEST.replace("{id}", id))
+        return pytester.runpytest_inprocess(f"--saga-seed={seed}")
 
-    test.write_text(AUTHORS_TEST.replace("{id}", "?"))
-    first = run(7)
-    new_id = first.split("At index 1 diff: '")[1][:4]
-    test.write_text(AUTHORS_TEST.replace("{id}", new_id))
-    assert "1 passed" in run(7)
-    assert "1 failed" in run(8)
+    new_id = run(7, "?").stdout.str().split("At index 1 diff: '")[1][:4]
+    run(7, new_id).assert_outcomes(passed=1)
+    run(8, new_id).assert_outcomes(failed=1)

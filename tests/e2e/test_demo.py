@@ -15,6 +15,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from sagaline.orchestrator.cli.app import app
+from tests.unit.cli_kit import logs_restored
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -118,9 +122,18 @@ def test_all_examples_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None
     assert TOURED in printed
 
 
-def test_orders_and_all_exclude_each_other(tmp_path: Path) -> None:
-    refused = demo(tmp_path, "--all", "--orders", "3", code=2)
-    assert "--orders, --all and --rolling exclude each other; give one of them" in refused.stderr
+def refused(*arguments: str, code: int) -> str:
+    """What a demo says that does not even begin."""
+    ours = {name: None for name in os.environ if name not in environment()}
+    with logs_restored():
+        done = CliRunner().invoke(app, ["demo", *arguments], env=ours)
+    assert done.exit_code == code, done.output
+    return done.stderr
+
+
+def test_orders_and_all_exclude_each_other() -> None:
+    said = refused("--all", "--orders", "3", code=2)
+    assert "--orders, --all and --rolling exclude each other; give one of them" in said
 
 
 @pytest.mark.kafka
@@ -158,12 +171,12 @@ def test_where_the_usual_port_is_taken_the_next_free_one_is_taken_and_said(tmp_p
     assert re.search(r"API http://127\.0\.0\.1:80\d\d \(port 8080 is taken\)", printed)
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_one_sentence(tmp_path: Path) -> None:
+def test_a_port_that_was_asked_for_and_is_taken_is_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refused = demo(tmp_path, "--port", str(taken.getsockname()[1]), code=1)
-    assert "is taken; stop the program that listens there, or choose another port" in refused.stderr
+        said = refused("--port", str(taken.getsockname()[1]), code=1)
+    assert "is taken; stop the program that listens there, or choose another port" in said
 
 
 def test_a_demo_killed_in_the_middle_is_finished_by_the_next(tmp_path: Path) -> None:

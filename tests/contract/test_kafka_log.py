@@ -13,6 +13,7 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog, Limits
 from sagaline.orchestrator.ports.log import Log
 
+from ..kafka.support import PATIENT
 from .harness import Breakable
 from .log_contract import LogContract
 
@@ -27,8 +28,8 @@ def address(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("kafka_bootstrap"))
 
 
-async def _opened(address: str, limits: Limits | None = None) -> KafkaLog:
-    connection = Connection(bootstrap=address, limits=limits or Limits())
+async def _opened(address: str, limits: Limits = PATIENT) -> KafkaLog:
+    connection = Connection(bootstrap=address, limits=limits)
     log = KafkaLog(connection, clock=SystemClock(), development=True, member_timeout=timedelta(seconds=6))
     await log.open()
     return log

@@ -20,6 +20,7 @@ from sagaline.orchestrator.ports.log import Batch, Headers, Membership, Outgoing
 from sagaline.orchestrator.ports.topics import Topics
 
 __all__ = [
+    "PATIENT",
     "QUEUE",
     "SHORT",
     "Seen",
@@ -36,13 +37,15 @@ __all__ = [
 T = TypeVar("T")
 QUEUE = "stock"
 PARTITIONS = 2
+PATIENT = Limits(answer_s=20.0, commit_s=25.0, append_s=25.0, silence_s=25.0, take_s=40.0)
+"""For a broker that answers, on a machine that may be busy."""
 SHORT = Limits(answer_s=3.0, commit_s=4.0, append_s=4.0, silence_s=3.0)
-"""For a broker that is going to be away: against one that answers they would only fail on a busy machine."""
+"""For a broker or a topic that is going to be away."""
 
 
 @asynccontextmanager
-async def opened(address: str, limits: Limits | None = None) -> AsyncIterator[KafkaLog]:
-    connection = Connection(bootstrap=address, limits=limits or Limits())
+async def opened(address: str, limits: Limits = PATIENT) -> AsyncIterator[KafkaLog]:
+    connection = Connection(bootstrap=address, limits=limits)
     log = KafkaLog(connection, clock=SystemClock(), development=True, member_timeout=timedelta(seconds=6))
     await log.open()
     try:

@@ -20,7 +20,7 @@ from sagaline.orchestrator.ports.log import Outgoing, Owner, Position
 from sagaline.orchestrator.ports.log import TopicPartition as Place
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 
-from .support import QUEUE, batch, fresh, member, opened, out, read_committed
+from .support import QUEUE, batch, fresh, member, opened, out, read_committed, retaken
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -67,7 +67,7 @@ async def test_what_the_coordinator_committed_becomes_visible(unverifying: str, 
             assert b"2" not in {record.value for record in seen}, "the planted fault did not take"
         await owner.release()
 
-        again = await membership.take(0)
+        again = await retaken(membership, 0)
         assert (again.position, again.get(b"a")) == (Position(2, 2), b"2")
         await again.commit(batch({b"a": b"3"}, [out(topics.history, b"a", b"3")], 3))
         await _history_is(unverifying, topics, [b"1", b"2", b"3"])
@@ -95,7 +95,7 @@ async def test_what_the_coordinator_aborted_stays_invisible_and_holds_nobody_bac
         await producer.abort_transaction()
         await owner.release()
 
-        again = await membership.take(0)
+        again = await retaken(membership, 0)
         assert (again.position, again.get(b"a")) == (Position(1, 1), b"1")
         await again.commit(batch({b"a": b"3"}, [out(topics.history, b"a", b"3")], 3))
         await _history_is(unverifying, topics, [b"1", b"3"])

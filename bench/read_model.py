@@ -53,10 +53,15 @@ def status_of(n: int) -> Status:
 
 
 def steps_of(n: int) -> dict[str, StepRecord]:
-    done = StepRecord(status=StepStatus.DONE, at_ms=T0 + n, undo="release-stock", attempt=1, order=1)
-    steps = {"reserve": done, "charge": StepRecord(status=StepStatus.SENT, at_ms=T0 + n, undo="refund", attempt=1)}
+    done = StepRecord(status=StepStatus.DONE, at_ms=T0 + n, kind="step", undo="release-stock", attempt=1, order=1)
+    steps = {
+        "reserve": done,
+        "charge": StepRecord(status=StepStatus.SENT, at_ms=T0 + n, kind="step", undo="refund", attempt=1),
+    }
     if n % 600 == 0:
-        steps["charge"] = StepRecord(status=StepStatus.SENT, at_ms=T0 + n, attempt=1, memo={"overdue_ms": T0 + 2 * n})
+        steps["charge"] = StepRecord(
+            status=StepStatus.SENT, at_ms=T0 + n, kind="step", attempt=1, memo={"overdue_ms": T0 + 2 * n}
+        )
     if n % 150 == 0:
         memo = {
             "question": "May it be shipped?",
@@ -64,7 +69,7 @@ def steps_of(n: int) -> dict[str, StepRecord]:
             "asked_ms": T0,
             "due_ms": T0 + 3 * n,
         }
-        steps["approve"] = StepRecord(status=StepStatus.OPEN, at_ms=T0 + n, memo=memo)
+        steps["approve"] = StepRecord(status=StepStatus.OPEN, at_ms=T0 + n, kind="ask", memo=memo)
     return steps
 
 
@@ -85,6 +90,7 @@ def document(n: int) -> Document:
         state={"order": order, "stock": {"reservation": f"R-{n}"}},
         digest="0" * 64,
         started_by="r",
+        incarnation="k3x9wq2z",
         created_ms=T0 + n,
         updated_ms=T0 + n + 9_000,
         steps=steps_of(n),

@@ -8,7 +8,7 @@ Source: Hohpe and Woolf, "Enterprise Integration Patterns" (Routing Slip).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -31,7 +31,6 @@ from .nodes.step import (
     UNDO_RETRY,
     UNDO_TIMEOUT,
     StepOptions,
-    Trait,
     Undo,
     check_contract,
     check_options,
@@ -142,7 +141,7 @@ def stop(
     timeout: timedelta = STEP_TIMEOUT,
     retry: Retry = STEP_RETRY,
     name: str | None = None,
-    traits: Collection[Trait] = (),
+    read_only: bool = False,
 ) -> Stop[C, R]:
     """Declares a stop of a routing slip.
 
@@ -164,11 +163,11 @@ def stop(
         timeout: how long the stop as a whole may take, from when the slip is sent to it.
         retry: see ``Retry``; by default 3 attempts.
         name: its identity in running instances; the contract's name by default.
-        traits: see ``Trait``.
+        read_only: it leaves nothing behind, so it needs no undo.
 
     Raises:
-        DefinitionError: a name that cannot travel, a span that is not positive, an unknown trait, a ``revises`` that is
-            no list of names.
+        DefinitionError: a name that cannot travel, a value of the wrong kind, a span that is not positive, a
+            ``revises`` that is no list of names.
     """
     check_contract("a stop", contract)
     found = node_name("stop", name or contract.name)
@@ -176,11 +175,10 @@ def stop(
     check_is(f"{where}: takes", takes or {}, Mapping, "give takes={'field': 'path.in.the.state'}")
     for field, path in (takes or {}).items():
         check_text(f"{where}: takes of {field!r}", path)
-    check_list(f"{where}: traits", traits, "traits")
     if revises is not None:
         check_text(f"{where}: revises", revises)
         check_revises(where, contract.reply, revises)
-    options = StepOptions(into=into, timeout=timeout, retry=retry, traits=frozenset(traits))
+    options = StepOptions(into=into, timeout=timeout, retry=retry, read_only=read_only)
     check_options(where, options)
     return Stop(found, contract, options, dict(takes or {}), revises)
 

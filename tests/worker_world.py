@@ -27,6 +27,8 @@ from sagaline.workers import Worker, WorkerRuntime
 PATIENCE_SECONDS = 10.0
 PARTITIONS = 2
 MINUTE_MS = 60_000
+LIFE = "k3x9wq2z"
+"""The incarnation of the instance whose commands these are."""
 
 
 class Pack(BaseModel):
@@ -99,6 +101,7 @@ class WorkerWorld:
             attempt=attempt,
             payload=body,
             deadline_ms=self.clock.now_ms() + due_in_ms,
+            incarnation=LIFE,
         )
         return encode_command(
             self.topics.commands(contract.queue),

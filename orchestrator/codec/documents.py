@@ -1,21 +1,20 @@
-"""Documents and history records: bytes <-> values, with upcasting of older formats."""
+"""Documents and history records: bytes <-> values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
 
 from ..messages.document import FORMAT, Document
 from ..messages.history import HistoryRecord
 from ..messages.outputs import Outcome
 from ..ports.log import Outgoing, Record
+from .formats import Upcasts, upcast
 from .wire import BadRecord, envelope, header_map, sound, text
 
 __all__ = [
     "DECIDED",
-    "NewerFormat",
     "decode_document",
     "decode_history",
     "encode_document",
@@ -25,21 +24,9 @@ __all__ = [
 
 DECIDED = "sagaline.decided"
 
-_KIND_BY_FIELD = {
-    "definition": "start",
-    "act": "act",
-    "reply": "completed",
-    "code": "refused",
-    "error": "failed",
-    "timer": "timer",
-}
-
+_UPCASTS: Upcasts = {}
 _DOCUMENT: TypeAdapter[Document] = TypeAdapter(Document)
 _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
-
-
-class NewerFormat(BadRecord):
-    """A document was written by a newer release than this one; a node that knows it must decide about it."""
 
 
 def encode_document(document: Document) -> bytes:
@@ -59,34 +46,10 @@ def decode_document(value: bytes) -> Document:
         BadRecord: it is not a document.
     """
     try:
-        return _DOCUMENT.validate_json(_upcast(value))
+        return _DOCUMENT.validate_json(upcast(value, FORMAT, _UPCASTS))
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecord(f"not a document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _upcast(value: bytes) -> bytes:
-    if value.startswith(b'{"format":%d,' % FORMAT):
-        return value
-    try:
-        body = from_json(value)
-    except ValueError as error:
-        raise BadRecord(f"the document is not JSON: {error}") from error
-    number = body.get("format") if isinstance(body, dict) else None
-    if type(number) is not int or number < 1:
-        raise BadRecord("the document has no format number")
-    if number > FORMAT:
-        raise NewerFormat(f"the document has format {number}, this release knows up to {FORMAT}; deploy the newer one")
-    deferred = body.get("deferred")
-    for message in deferred if isinstance(deferred, list) else ():
-        _tell_kind(message)
-    return to_json(body | {"format": FORMAT})
-
-
-def _tell_kind(message: Any) -> None:
-    """Format 1 did not say of which kind a message is; its fields tell."""
-    if isinstance(message, dict) and "kind" not in message:
-        message["kind"] = next((kind for field, kind in _KIND_BY_FIELD.items() if field in message), "unknown")
 
 
 def encode_history(
@@ -128,20 +91,7 @@ def decode_history(record: Record) -> HistoryRecord:
     if record.value is None:
         raise BadRecord("the history record has no value")
     try:
-        return _HISTORY.validate_json(_with_kind(record.value))
+        return _HISTORY.validate_json(record.value)
     except ValidationError as error:
         first: Any = error.errors()[0]
         raise BadRecord(f"not a history record: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _with_kind(value: bytes) -> bytes:
-    """The record as format 2 writes it: its message says of which kind it is."""
-    if b'"kind":' in value or b'"message":null' in value:
-        return value
-    try:
-        body = from_json(value)
-    except ValueError:
-        return value
-    if isinstance(body, dict):
-        _tell_kind(body.get("message"))
-    return to_json(body)

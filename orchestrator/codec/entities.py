@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from ...sagas.contract import is_name
 from ..messages.entities import (
@@ -35,6 +35,7 @@ from ..messages.inputs import Message
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
+from .formats import Upcasts, upcast
 from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, finite, sound
 
 __all__ = ["ENTITY", "PUBLISHED", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
@@ -43,6 +44,7 @@ ENTITY = "sagaline.entity."
 """Before the kind of a message between entities, in ``ce_type``."""
 PUBLISHED = f"{ENTITY}published"
 
+_UPCASTS: Upcasts = {}
 _HELPER: TypeAdapter[Helper] = TypeAdapter(Annotated[Helper, Field(discriminator="kind")])
 _CLASSES: tuple[type[Any], ...] = (
     Acquire,
@@ -147,28 +149,11 @@ def decode_helper(value: bytes) -> Helper:
     """The helper's document of a record of the state topic.
 
     Raises:
-        BadRecord: it is not one, or was written by a newer release.
+        NewerFormat: its format number is above ours.
+        BadRecord: it is not one.
     """
     try:
-        helper: Helper = _HELPER.validate_json(value)
+        helper: Helper = _HELPER.validate_json(upcast(value, HELPER_FORMAT, _UPCASTS))
     except ValidationError as error:
-        if (number := _format_of(value)) > HELPER_FORMAT:
-            raise BadRecord(_newer(number)) from error
         raise BadRecord(f"not a helper's document: {': '.join(first_mistake(error))}") from error
-    if helper.format > HELPER_FORMAT:
-        raise BadRecord(_newer(helper.format))
     return helper
-
-
-def _format_of(value: bytes) -> int:
-    """The number that a document of another shape gives; 0: none."""
-    try:
-        body = from_json(value)
-    except ValueError:
-        return 0
-    number = body.get("format") if isinstance(body, dict) else None
-    return number if type(number) is int else 0
-
-
-def _newer(number: int) -> str:
-    return f"the document has format {number}, this release knows up to {HELPER_FORMAT}; deploy the newer one"

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..messages.document import FORMAT
 from ..messages.helpers import HELPER_FORMAT
+from .formats import check_format
 from .wire import BadRecord
 
 __all__ = ["may_wait_for_code", "timers_of"]
@@ -27,18 +28,15 @@ def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
     """The timers of an instance's document, or a helper's.
 
     Raises:
-        BadRecord: it has none, is no document, or was written by a newer release.
+        NewerFormat: it was written by a newer release.
+        BadRecord: it has none, or is no document.
     """
     try:
         found = _GLANCE.validate_json(value)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecord(f"not a document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    known = HELPER_FORMAT if key.startswith(b"@") else FORMAT
-    if not 0 < found.format <= known:
-        raise BadRecord(
-            f"the document has format {found.format}, this release knows up to {known}; deploy the newer one"
-        )
+    check_format(found.format, HELPER_FORMAT if key.startswith(b"@") else FORMAT)
     return found.timers
 
 

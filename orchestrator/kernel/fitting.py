@@ -55,11 +55,11 @@ def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | 
     for place, record in steps.items():
         name = name_of(place)
         node = definition.tree[name].node
-        kind, _, about = record.kind.partition(" of ")
-        if kind and kind != node.kind:
-            return f"has {_a(node.kind)} {name!r}, which is on record here as {_a(kind)}"
-        if about and record.kind != node.meaning and _is_used(record):
-            return f"has {_a(node.meaning)} in {name!r}, which is on record here as {_a(record.kind)}"
+        if record.kind != node.kind:
+            return f"has {_a(node.kind)} {name!r}, which is on record here as {_a(record.kind)}"
+        if record.about != node.about and _is_used(record):
+            there, here = f"{_a(node.kind)} of {node.about}", f"{_a(record.kind)} of {record.about}"
+            return f"has {there} in {name!r}, which is on record here as {here}"
         if record.undo is not None and isinstance(node, Step) and node.compensation is None:
             return f"has no undo for step {name!r}, which is on record here"
         branch = record.memo.get("branch") if record.memo else None

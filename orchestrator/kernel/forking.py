@@ -17,7 +17,7 @@ from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, Start
 from ..messages.keys import key_wrong
 from ..messages.outputs import Change
-from ..messages.values import Fork, JsonObject, Origin, instance_id
+from ..messages.values import Fork, JsonObject, Origin, Taken, instance_id
 from .editing import patch_of, patched, unknown
 from .places import name_of, place_of
 from .restarting import no_begin_here
@@ -61,7 +61,9 @@ def fork(run: Run, act: Act) -> str | None:
             key=key,
             input=state,
             version=document.version,
-            fork=Fork(origin=origin, taken={place: _memory(record) for place, record in before}),
+            fork=Fork(
+                origin=origin, taken={place: Taken(kind=record.kind, memo=_memory(record)) for place, record in before}
+            ),
         )
     )
     run.changes.append(Change(what="fork", before=None, after=instance_id(document.definition, key)))
@@ -170,8 +172,9 @@ def taken_over(start: Fork, now_ms: int) -> dict[str, StepRecord]:
         place: StepRecord(
             status=StepStatus.DONE,
             at_ms=now_ms,
+            kind=taken.kind,
             order=order,
-            memo={**memory, TAKEN_OVER: start.origin.instance},
+            memo={**taken.memo, TAKEN_OVER: start.origin.instance},
         )
-        for order, (place, memory) in enumerate(start.taken.items(), start=1)
+        for order, (place, taken) in enumerate(start.taken.items(), start=1)
     }

@@ -182,7 +182,8 @@ class Run:
             else record.error,
             memo=record.memo if memo is None else memo,
             generation=record.generation,
-            kind=self.node(name).meaning if status is StepStatus.OPEN else record.kind,
+            kind=record.kind,
+            about=self.node(name).about if status is StepStatus.OPEN else record.about,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
@@ -202,7 +203,8 @@ class Run:
             error=record.error,
             memo=record.memo,
             generation=record.generation,
-            kind=record.kind if undo else self.node(name).meaning,
+            kind=record.kind,
+            about=record.about if undo else self.node(name).about,
         )
         return attempt
 
@@ -214,9 +216,14 @@ class Run:
         self.changes.append(Change(what=name, before=before, after=after))
         if record is not None:
             return record
-        kind = self.node(name).meaning
+        node = self.node(name)
         return StepRecord(
-            status=after, at_ms=self.now_ms, undo=self._undo_of(name), generation=self.restarts, kind=kind
+            status=after,
+            at_ms=self.now_ms,
+            kind=node.kind,
+            about=node.about,
+            undo=self._undo_of(name),
+            generation=self.restarts,
         )
 
     def _undo_of(self, place: str) -> str | None:

@@ -182,7 +182,7 @@ def kept(run: Run, place: str) -> Kept[BaseModel, BaseModel]:
     return Kept(command=_model(contract.command, sent), reply=_model(contract.reply, memo.get(_REPLY)))
 
 
-_NEVER = StepRecord(status=StepStatus.DROPPED, at_ms=0)
+_NEVER = StepRecord(status=StepStatus.DROPPED, at_ms=0, kind="step")
 
 
 def _after(run: Run, place: str) -> tuple[str, ...]:

@@ -44,4 +44,4 @@ def lender(definition: AnyDefinition, place: str, record: StepRecord) -> str | N
 def _only_asks(definition: AnyDefinition, place: str) -> bool:
     """True for the question of a scatter, and for a step that only reads."""
     node = definition.steps.get(name_of(place))
-    return isinstance(node, Step) and (node.contract is not node.declared or "read_only" in node.options.traits)
+    return isinstance(node, Step) and node.options.read_only

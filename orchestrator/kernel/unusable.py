@@ -20,8 +20,8 @@ from ..messages.values import Parent
 __all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper", "told_no"]
 
 _REASON_CHARS = 1_000
-_CHILDREN = ("run of ", "each of ")
-"""How ``StepRecord.kind`` begins of what is done by other instances."""
+_CHILDREN = ("run", "each")
+"""Kinds of nodes whose work is done by other instances."""
 _STEP_REASON_CHARS = 200
 """Any number of steps may be under way; the whole reason stands beside the instance."""
 
@@ -53,7 +53,7 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
     steps, changes = dict(document.steps), []
     short = storable(reason, _STEP_REASON_CHARS)
     for name, record in document.steps.items():
-        if record.kind.startswith(_CHILDREN):
+        if record.kind in _CHILDREN:
             continue
         forward = record.status.is_attempting
         if forward or record.status.is_undoing:

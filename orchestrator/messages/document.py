@@ -31,7 +31,7 @@ __all__ = [
     "StepStatus",
 ]
 
-FORMAT = 4
+FORMAT = 1
 """Format number of a stored document; older ones are upcast by the codec, newer ones are parked."""
 
 
@@ -172,13 +172,14 @@ class StepRecord:
     ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
     ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
     of its kind must remember: the branch it chose, who was asked, which parts are under way. ``generation`` is how many
-    restarts came before it. ``kind`` is what the node is called in the language, and what its memory is about
-    (``wait of paid into payment``), so that code which means something else by its name is noticed (empty: put on
-    record by an older release).
+    restarts came before it. ``kind`` is what the node is called in the language (``wait``), ``about`` what its memory
+    is about (``paid into payment``), so that code which means something else by its name is noticed.
     """
 
     status: StepStatus
     at_ms: int
+    kind: str
+    about: str = ""
     undo: str | None = None
     attempt: int = 0
     undo_attempt: int = 0
@@ -188,7 +189,6 @@ class StepRecord:
     error: str | None = None
     memo: JsonObject | None = None
     generation: int = 0
-    kind: str = ""
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]
@@ -241,8 +241,7 @@ class Document:
     ``itinerary``: of a routing slip every place, those passed and those ahead; None: not planned yet, or no slip.
     ``restarts`` counts those that are over, ``restarting`` is one that is not. ``origin``: it was forked from there.
     ``unbegun``: its code was never deployed where it is decided; the state is its input as it came, and ``version`` 0
-    stands for the newest. ``incarnation``: which life of its key it is, in every effect key and command id (empty:
-    begun by an older release).
+    stands for the newest. ``incarnation``: which life of its key it is, in every effect key and command id.
     """
 
     format: int = FORMAT
@@ -255,6 +254,7 @@ class Document:
     state: JsonObject
     digest: str
     started_by: str
+    incarnation: str
     created_ms: int
     updated_ms: int
     paused: bool = False
@@ -277,7 +277,6 @@ class Document:
     restarting: Restarting | None = None
     origin: Origin | None = None
     unbegun: bool = False
-    incarnation: str = ""
 
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, although a clock may have been set back."""

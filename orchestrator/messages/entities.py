@@ -112,7 +112,7 @@ class MayLeave:
     id: str
     instance: str
     child: str
-    incarnation: str = ""
+    incarnation: str
     traceparent: str | None = None
     kind: Literal["may_leave"] = "may_leave"
 

@@ -14,6 +14,7 @@ from .values import JsonObject
 __all__ = ["HELPER_FORMAT", "Grant", "Helper", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
 
 HELPER_FORMAT = 1
+"""Format number of their stored documents; as of an instance's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class KeptEvent:
 class Mailbox:
     """Events of one kind and key, and who waits for them."""
 
+    format: int = HELPER_FORMAT
     id: str
     event: str
     key: str
@@ -47,7 +49,6 @@ class Mailbox:
     watchers: tuple[Watcher, ...] = ()
     kept: tuple[KeptEvent, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
-    format: int = HELPER_FORMAT
     kind: Literal["mailbox"] = "mailbox"
 
 
@@ -64,13 +65,13 @@ class Grant:
 class Lock:
     """A semantic lock: one holder, and those who wait in order of arrival."""
 
+    format: int = HELPER_FORMAT
     id: str
     name: str
     revision: int = 0
     holder: Grant | None = None
     waiting: tuple[Grant, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
-    format: int = HELPER_FORMAT
     kind: Literal["lock"] = "lock"
 
 
@@ -78,6 +79,7 @@ class Lock:
 class Table:
     """The rules of a dynamic router; ``version`` counts their changes, ``changed_by`` and ``reason`` tell the last."""
 
+    format: int = HELPER_FORMAT
     id: str
     name: str
     revision: int = 0
@@ -87,7 +89,6 @@ class Table:
     changed_by: str = ""
     reason: str = ""
     timers: dict[str, int] = field(default_factory=dict)
-    format: int = HELPER_FORMAT
     kind: Literal["table"] = "table"
 
 

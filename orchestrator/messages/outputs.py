@@ -51,15 +51,14 @@ def incarnation_of(begun_by: str, created_ms: int) -> str:
 
 def label_of(place: str, generation: int, incarnation: str) -> str:
     """What a place is called outside: ``charge~k3x9wq2z``, after the first restart that takes it in
-    ``charge~k3x9wq2z+1``. Without an incarnation, of an instance that an older release began: ``charge``.
+    ``charge~k3x9wq2z+1``.
     """
-    life = f"{place}~{incarnation}" if incarnation else place
-    return f"{life}+{generation}" if generation else life
+    return f"{place}~{incarnation}+{generation}" if generation else f"{place}~{incarnation}"
 
 
 def place_of_label(label: str) -> str:
     """The place that ``label_of`` has given a name."""
-    return label.partition("~")[0].partition("+")[0]
+    return label.partition("~")[0]
 
 
 def shown_label(label: str) -> str:
@@ -113,9 +112,9 @@ class SendCommand:
     attempt: int
     payload: bytes
     deadline_ms: int
+    incarnation: str
     slip: Slip | None = None
     generation: int = 0
-    incarnation: str = ""
 
     @property
     def label(self) -> str:

@@ -40,4 +40,4 @@ class Slip:
     into: str | None
     revises: str | None
     ahead: tuple[SlipStop, ...]
-    incarnation: str = ""
+    incarnation: str

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from ...sagas.models import JsonObject, as_json, first_mistake, unknown_fields
 
-__all__ = ["Fork", "JsonObject", "Origin", "Parent", "as_json", "first_mistake", "instance_id", "unknown_fields"]
+__all__ = [
+    "Fork",
+    "JsonObject",
+    "Origin",
+    "Parent",
+    "Taken",
+    "as_json",
+    "first_mistake",
+    "instance_id",
+    "unknown_fields",
+]
 
 
 def instance_id(definition: str, key: str) -> str:
@@ -24,8 +34,8 @@ class Parent:
     instance: str
     place: str
     root: str
+    root_incarnation: str
     index: int | None = None
-    root_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +48,16 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A place that a fork counts as done: the kind of its node, and what the flow behind it needs of its memory."""
+
+    kind: str
+    memo: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """A start in the middle. ``taken``: places that count as done, in their order, with what each must remember."""
+    """A start in the middle. ``taken``: places that count as done, in their order."""
 
     origin: Origin
-    taken: dict[str, JsonObject]
+    taken: dict[str, Taken]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
@@ -121,18 +120,14 @@ def _left(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
                 law=Law.NOT_UNDONE, place=where, message=f"compensated, and {place!r} ({record.status}) is not undone"
             )
         node = spot.node
-        if isinstance(node, Step) and record.undo is None and record.status in _EFFECT and not _harmless(node):
+        if isinstance(node, Step) and record.undo is None and record.status in _EFFECT and not node.options.read_only:
             happened = "was done" if record.status is StepStatus.DONE else "may have been done"
             yield Breach(
                 law=Law.NO_UNDO,
                 place=where,
                 message=f"step {place!r} {happened} and has no undo, yet the flow can fail behind it; "
-                f'give it one, set it behind the pivot, or say traits={{"read_only"}}',
+                f"give it one, set it behind the pivot, or say read_only=True",
             )
-
-
-def _harmless(step: Step[Any]) -> bool:
-    return "read_only" in step.options.traits or step.contract is not step.declared
 
 
 def _invariants(definition: AnyDefinition, document: Document) -> Iterator[Breach]:

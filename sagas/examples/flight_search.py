@@ -91,7 +91,7 @@ def release(s: FlightSearch) -> ReleaseSeats:
     return ReleaseSeats(journey_id=s.journey.id)
 
 
-@step(confirm_seats, into="booking", traits={"read_only"})
+@step(confirm_seats, into="booking", read_only=True)
 def confirm(s: FlightSearch) -> ConfirmSeats:
     assert s.held is not None
     return ConfirmSeats(journey_id=s.journey.id, hold_id=s.held.hold_id)

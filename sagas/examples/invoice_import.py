@@ -89,7 +89,7 @@ class InvoiceImport(BaseModel):
     report: Reported | None = None
 
 
-@step(count_rows, into="counted", timeout=timedelta(minutes=1), traits={"read_only"})
+@step(count_rows, into="counted", timeout=timedelta(minutes=1), read_only=True)
 def count(s: InvoiceImport) -> CountRows:
     return CountRows(file=s.file)
 
@@ -104,7 +104,7 @@ def add(s: InvoiceImport, part: InvoiceRow) -> InvoiceImport:
     return s.model_copy(update={"booked": s.booked + 1, "total_cents": s.total_cents + amount})
 
 
-@step(report_import, into="report", traits={"read_only"})
+@step(report_import, into="report", read_only=True)
 def report(s: InvoiceImport) -> Report:
     return Report(file=s.file, booked=s.booked, total_cents=s.total_cents)
 

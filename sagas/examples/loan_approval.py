@@ -136,12 +136,10 @@ score = stop(
     takes={"applicant": "application.applicant", **_AMOUNT},
     revises="desks",
     name="score",
-    traits=["read_only"],
+    read_only=True,
 )
-appraisal = stop(appraise, into="appraisal", takes={**_LOAN, **_AMOUNT}, name="appraisal", traits=["read_only"])
-review = stop(
-    look_through, into="review", takes={**_LOAN, "points": "score.points"}, name="review", traits=["read_only"]
-)
+appraisal = stop(appraise, into="appraisal", takes={**_LOAN, **_AMOUNT}, name="appraisal", read_only=True)
+review = stop(look_through, into="review", takes={**_LOAN, "points": "score.points"}, name="review", read_only=True)
 reserve = stop(reserve_funds, into="funds", takes={**_LOAN, **_AMOUNT}, name="reserve")
 contract = stop(draw_up_contract, into="contract", takes={**_LOAN, "points": "score.points"}, name="contract")
 pay = stop(

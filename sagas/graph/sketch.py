@@ -44,7 +44,7 @@ class Sketch:
         attempts = "1 attempt" if options.retry.max_attempts == 1 else f"{options.retry.max_attempts} attempts"
         lines = [f"{step.contract.name} → {step.contract.queue}", f"within {span(options.timeout)}, {attempts}"]
         lines += [f"locks {options.locks}"] if options.locks else []
-        lines += [", ".join(sorted(options.traits)).replace("_", " ")] if options.traits else []
+        lines += ["read only"] if options.read_only else []
         vertex = self.vertex("step", name, step.name, *lines)
         if step.compensation is not None:
             contract = step.compensation.contract

@@ -35,9 +35,11 @@ class Node(Generic[S_contra]):
         return type(self).__name__.lower()
 
     @property
-    def meaning(self) -> str:
-        """What is remembered of it while it is under way, by name: code of another meaning does not fit that memory."""
-        return self.kind
+    def about(self) -> str:
+        """What is remembered of it while it is under way, by name: code that is about something else does not fit that
+        memory. Empty: nothing of that kind.
+        """
+        return ""
 
     @property
     def branches(self) -> tuple[Branch[Any], ...]:

@@ -37,8 +37,8 @@ class Each(Node[S_contra]):
         self.name, self.part, self.options = name, part, options
 
     @property
-    def meaning(self) -> str:
-        return f"{self.kind} of {self.part.name}"
+    def about(self) -> str:
+        return self.part.name
 
 
 def each(

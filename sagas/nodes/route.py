@@ -35,8 +35,8 @@ class Route(Node[S_contra]):
         self._branches = to
 
     @property
-    def meaning(self) -> str:
-        return f"{self.kind} of {self.table}"
+    def about(self) -> str:
+        return self.table
 
     @property
     def branches(self) -> tuple[Branch[Any], ...]:

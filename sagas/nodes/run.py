@@ -38,8 +38,8 @@ class Child(Node[S_contra]):
         return "run"
 
     @property
-    def meaning(self) -> str:
-        return f"{self.kind} of {self.child.name}"
+    def about(self) -> str:
+        return self.child.name
 
 
 def run(

@@ -46,7 +46,7 @@ class Scatter(Node[S_contra]):
         options: ScatterOptions,
     ) -> None:
         self.name, self.contract, self.options = name, contract, options
-        once = StepOptions(timeout=options.deadline, retry=Retry(max_attempts=1), traits=frozenset({"read_only"}))
+        once = StepOptions(timeout=options.deadline, retry=Retry(max_attempts=1), read_only=True)
         self.legs: tuple[Step[S_contra], ...] = tuple(
             Step(f"{name}.{queue}", build, once, replace(contract, queue=queue)) for queue in options.queues
         )
@@ -54,8 +54,8 @@ class Scatter(Node[S_contra]):
             leg.declared = contract
 
     @property
-    def meaning(self) -> str:
-        return f"{self.kind} of {', '.join(sorted(self.options.queues))}"
+    def about(self) -> str:
+        return ", ".join(sorted(self.options.queues))
 
     @property
     def branches(self) -> tuple[Branch[Any], ...]:

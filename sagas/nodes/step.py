@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from ..contract import Contract
 from ..errors import DefinitionError
-from ..given import check_is, check_list, check_span, check_text
+from ..given import check_is, check_span, check_text
 from ..policy import Retry
 from .base import Node, check_into, name_of
 
-__all__ = ["Step", "StepOptions", "Trait", "Undo", "check_contract", "check_options", "check_retry", "step"]
+__all__ = ["Step", "StepOptions", "Undo", "check_contract", "check_options", "check_retry", "step"]
 
 S = TypeVar("S", bound=BaseModel)
 S_contra = TypeVar("S_contra", bound=BaseModel, contravariant=True)
@@ -28,15 +28,6 @@ STEP_TIMEOUT: Final = timedelta(minutes=5)
 STEP_RETRY: Final = Retry()
 UNDO_TIMEOUT: Final = timedelta(hours=24)
 UNDO_RETRY: Final = Retry(max_attempts=20, attempt_timeout=timedelta(minutes=5))
-
-
-Trait: TypeAlias = Literal["read_only", "commutative", "reread"]
-"""What an author states about a step, for readers and checks; the engine acts on none of them.
-
-``read_only``: it leaves nothing behind, so it needs no undo. ``commutative``: its effect does not depend on the order
-among other instances. ``reread``: its worker reads again what it changes and refuses when that has moved.
-Source of the last two: Frank and Zahle, "Semantic ACID properties in multidatabases" (countermeasures).
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +62,7 @@ class Step(Node[S_contra]):
 
     @property
     def is_query(self) -> bool:
-        """True for the question of a scatter, whose answer is gathered there: it leaves nothing behind."""
+        """True for the question of a scatter, whose answer is gathered there: it is read-only."""
         return self.contract is not self.declared
 
     def undo(
@@ -121,7 +112,7 @@ class StepOptions:
     timeout: timedelta = STEP_TIMEOUT
     retry: Retry = STEP_RETRY
     locks: str | None = None
-    traits: frozenset[Trait] = frozenset()
+    read_only: bool = False
     expected_within: timedelta | None = None
 
 
@@ -158,7 +149,7 @@ def check_contract(where: str, contract: object) -> None:
 
 
 def check_options(where: str, options: StepOptions) -> None:
-    """Raises DefinitionError for a value of the wrong kind, a span that is not positive and an unknown trait."""
+    """Raises DefinitionError for a value of the wrong kind, a span that is not positive."""
     check_span(f"{where}: timeout", options.timeout)
     check_retry(where, options.retry)
     check_into(where, options.into)
@@ -166,9 +157,7 @@ def check_options(where: str, options: StepOptions) -> None:
         check_text(f"{where}: locks", options.locks)
     if options.expected_within is not None:
         check_span(f"{where}: expected_within", options.expected_within)
-    for trait in options.traits:
-        if trait not in get_args(Trait):
-            raise DefinitionError(f"{where}: there is no trait {trait!r}; there are {', '.join(get_args(Trait))}")
+    check_is(f"{where}: read_only", options.read_only, bool, "give True or False")
 
 
 def step(
@@ -179,7 +168,7 @@ def step(
     retry: Retry = STEP_RETRY,
     name: str | None = None,
     locks: str | None = None,
-    traits: Collection[Trait] = (),
+    read_only: bool = False,
     expected_within: timedelta | None = None,
 ) -> StepDecorator[C, R]:
     """Declares a step; decorates a pure function from the state to the command.
@@ -207,21 +196,20 @@ def step(
         locks: a semantic lock, ``"order:{order.id}"``: fields of the state in braces. It is taken before the command
             leaves and held until the instance has ended, for all steps of the instance that name it; a step that waits
             longer than ``timeout`` fails.
-        traits: see ``Trait``.
+        read_only: it leaves nothing behind, so it needs no undo.
         expected_within: a step not done by then is overdue: shown and counted, nothing else.
 
     Raises:
-        DefinitionError: names that cannot travel, a span that is not positive, an unknown trait.
+        DefinitionError: names that cannot travel, a value of the wrong kind, a span that is not positive.
     """
     check_contract("a step", contract)
     where = f"step of contract {contract.name!r}"
-    check_list(f"{where}: traits", traits, "traits")
     options = StepOptions(
         into=into,
         timeout=timeout,
         retry=retry,
         locks=locks,
-        traits=frozenset(traits),
+        read_only=read_only,
         expected_within=expected_within,
     )
     check_options(where, options)

@@ -59,8 +59,8 @@ class Wait(Node[S_contra]):
         self.name, self.expected, self.options = name, expected, options
 
     @property
-    def meaning(self) -> str:
-        return f"{self.kind} of {', '.join(sorted(self.expects))}"
+    def about(self) -> str:
+        return ", ".join(sorted(self.expects))
 
     @property
     def expects(self) -> tuple[str, ...]:

@@ -51,9 +51,10 @@ def document(key: str = "A-1", *, updated_ms: int = 1_000, revision: int = 1, **
         state={"order": {"id": key, "note": "ü €"}},
         digest="d",
         started_by="r",
+        incarnation="k3x9wq2z",
         created_ms=1_000,
         updated_ms=updated_ms,
-        steps={"reserve": StepRecord(status=StepStatus.SENT, at_ms=1_000, undo="release", attempt=1)},
+        steps={"reserve": StepRecord(status=StepStatus.SENT, at_ms=1_000, kind="step", undo="release", attempt=1)},
         timers={"reserve:deadline": 31_000},
     )
     return replace(fresh, **more)  # type: ignore[arg-type]  # fields by name, as the caller gives them
@@ -82,13 +83,13 @@ def update(*documents: Document, history: tuple[HistoryRow, ...] = (), position:
 
 
 def overdue(key: str, overdue_ms: int, **more: Any) -> Document:
-    late = StepRecord(status=StepStatus.SENT, at_ms=900, attempt=1, memo={"overdue_ms": overdue_ms})
+    late = StepRecord(status=StepStatus.SENT, at_ms=900, kind="step", attempt=1, memo={"overdue_ms": overdue_ms})
     return document(key, steps={"reserve": late}, **more)
 
 
 def asking(key: str, due_ms: int, *who: str, claimed_by: str | None = None, **more: Any) -> Document:
     memo: JsonObject = {"question": "may I?", "who": list(who), "asked_ms": 5, "due_ms": due_ms}
-    record = StepRecord(status=StepStatus.OPEN, at_ms=900, memo=memo | {"claimed_by": claimed_by})
+    record = StepRecord(status=StepStatus.OPEN, at_ms=900, kind="ask", memo=memo | {"claimed_by": claimed_by})
     return document(key, steps={"approve": record}, **more)
 
 
@@ -238,7 +239,7 @@ class ReadModelContract:
 
     async def test_what_does_not_wait_any_more_is_not_listed(self, read_model: ReadModel) -> None:
         await read_model.apply(update(overdue("A-1", 5), overdue("A-2", 6), overdue("A-3", 7)))
-        done = StepRecord(status=StepStatus.DONE, at_ms=2_000, memo={"overdue_ms": 5})
+        done = StepRecord(status=StepStatus.DONE, at_ms=2_000, kind="step", memo={"overdue_ms": 5})
         await read_model.apply(update(document("A-1", revision=2, steps={"reserve": done}), position=2))
         ended = overdue("A-2", 6, status=Status.ABANDONED, revision=2)
         await read_model.apply(update(ended, position=3))

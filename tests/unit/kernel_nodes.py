@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Message
-from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of, place_of_label
+from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
@@ -46,7 +46,7 @@ LIFE = incarnation_of("start", 0)
 
 def command_named(document: Document, short: str) -> str:
     """The id of a command, as the instance calls it: ``a+1/2`` is the second of the step after a restart."""
-    place = place_of_label(short.partition("/")[0])
+    place, _, _ = short.partition("/")[0].partition("+")
     return f"{document.id}/{place}~{document.incarnation}{short.removeprefix(place)}"
 
 
@@ -113,7 +113,7 @@ def leg(
         timeout=timeout,
         name=name,
         locks=locks,
-        traits=("read_only",) if read_only else (),
+        read_only=read_only,
     )
     def build(s: S) -> Do:
         if broken:

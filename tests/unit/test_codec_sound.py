@@ -91,6 +91,7 @@ def document(value: Any) -> Document:
         state={"value": value},
         digest="",
         started_by="s",
+        incarnation="k3x9wq2z",
         created_ms=1,
         updated_ms=1,
     )
@@ -113,7 +114,7 @@ def written(message: Message) -> Outgoing:
             return encode_entity("t.inputs", message, source="/t", now_ms=1, traceparent=None)
 
 
-PARENT = Parent(instance="p/k", place="a", root="p/k")
+PARENT = Parent(instance="p/k", place="a", root="p/k", root_incarnation="k3x9wq2z")
 MESSAGES: dict[str, tuple[int, Any]] = {
     "a start": (BODY_DEPTH_MAX - 1, lambda value: Start(id="i", definition="d", key="k", input=value)),
     "a child's start": (

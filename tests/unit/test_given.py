@@ -151,9 +151,9 @@ OPTION_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "saga 'demo', step 'a': into='did' is declared as tests.unit.test_given.Closed | None, which does not take a "
         "Wider; declare it as `Wider | None = None`",
     ),
-    "letters for traits": (
-        lambda: leg(traits="read_only"),
-        "step of contract 'do': traits is 'read_only'; give a list of traits",
+    "a text for read_only": (
+        lambda: leg(read_only="yes"),
+        "step of contract 'do': read_only is 'yes'; give True or False",
     ),
 }
 
@@ -234,7 +234,7 @@ DECLARATIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "retry": Retry(),
             "name": "x",
             "locks": "x",
-            "traits": (),
+            "read_only": True,
             "expected_within": HOUR,
         },
     ),
@@ -381,7 +381,7 @@ DECLARATIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "timeout": HOUR,
             "retry": Retry(),
             "name": "x",
-            "traits": (),
+            "read_only": True,
         },
     ),
     "stop undo": (

@@ -233,7 +233,7 @@ def test_a_start_of_what_turns_out_to_be_a_process_manager_says_so() -> None:
 
 
 def test_a_waiting_child_answers_its_parent_that_does_not_want_it_any_more() -> None:
-    at = Parent(instance="above/k", place="sub", root="above/k")
+    at = Parent(instance="above/k", place="sub", root="above/k", root_incarnation="k3x9wq2z")
     document = standing(said(Registry([OLD]), None, replace(start(), parent=at)))
     unwind = Unwind(id="u", instance="shop/k", parent=at, reason="cancelled")
     kept = said(Registry([OLD]), document, unwind)

@@ -188,7 +188,7 @@ def test_a_wait_that_has_told_nobody_begins_anew_with_other_events() -> None:
         StepStatus.OPEN,
         ["first into one", "second into two"],
     )
-    assert fixed.document.steps["pay"].kind == "wait of first into one, second into two"
+    assert fixed.document.steps["pay"].about == "first into one, second into two"
 
 
 @pytest.mark.parametrize("order", ["yx", "xy"])
@@ -233,15 +233,16 @@ def test_a_migration_says_what_does_not_fit() -> None:
 
 
 def test_what_each_kind_of_node_is_called() -> None:
-    nodes: list[tuple[Node[Any], str]] = [
-        (leg("a"), "step"),
-        (run(kid("ann"), lambda s: Talk(), name="sub"), "run of ann"),
+    nodes: list[tuple[Node[Any], str, str]] = [
+        (leg("a"), "step", ""),
+        (run(kid("ann"), lambda s: Talk(), name="sub"), "run", "ann"),
         (
             wait(TWO, ONE, ALSO, ONE, timeout=HOUR),
-            "wait of first into one (1), first into one (2), first into two, second into two",
+            "wait",
+            "first into one (1), first into one (2), first into two, second into two",
         ),
-        (wait(expect(first, key=lambda s: "k"), timeout=HOUR), "wait of first"),
-        (routes("one").flow[0], "route of one"),
-        (asks("q2", "q1").flow[0], "scatter of q1, q2"),
+        (wait(expect(first, key=lambda s: "k"), timeout=HOUR), "wait", "first"),
+        (routes("one").flow[0], "route", "one"),
+        (asks("q2", "q1").flow[0], "scatter", "q1, q2"),
     ]
-    assert [node.meaning for node, _ in nodes] == [meaning for _, meaning in nodes]
+    assert [(node.kind, node.about) for node, _, _ in nodes] == [each[1:] for each in nodes]

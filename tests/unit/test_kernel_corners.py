@@ -74,7 +74,7 @@ def test_a_cancel_begins_an_undo_that_had_failed_anew() -> None:
 
 def test_a_parent_that_unwinds_begins_an_undo_that_had_failed_anew() -> None:
     scene = failing_branch()
-    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k")
+    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k", root_incarnation="k3x9wq2z")
     unwind = Unwind(id="u", instance=scene.document.id, parent=parent, reason="")
     decision = decide(scene.definition, scene.document, arrival(unwind))
     assert [action.step for action in decision.actions if isinstance(action, SendCommand)] == ["a"]
@@ -88,7 +88,10 @@ def test_what_is_told_without_a_new_revision_bears_ids_of_its_own() -> None:
     ids = [message.id for decision in probes for message in told(decision)]
     assert len(ids) == len(set(ids)) == 2
     ended = replace(document, status=Status.COMPLETED)
-    leaves = [decide(saga, ended, arrival(MayLeave(id=id, instance="talk/k", child="c/1"))) for id in "12"]
+    leaves = [
+        decide(saga, ended, arrival(MayLeave(id=id, instance="talk/k", child="c/1", incarnation=ended.incarnation)))
+        for id in "12"
+    ]
     answers = [message for decision in leaves for message in told(decision)]
     assert all(isinstance(answer, Leave) for answer in answers)
     assert len({answer.id for answer in answers}) == 2
@@ -252,7 +255,7 @@ def test_who_turns_a_paused_instance_lets_its_clocks_go_on() -> None:
     scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
     assert (scene.document.timers, scene.document.held["a:retry"]) == ({}, due_ms)
     assert scene.step("a") is StepStatus.UNDO_WAITING
-    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k")
+    parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k", root_incarnation="k3x9wq2z")
     unwind = Unwind(id="u", instance=scene.id, parent=parent, reason="")
     for turns in (Act(id="c", instance=scene.id, act=ActName.CANCEL), unwind):
         document = decide(scene.definition, scene.document, Arrival(message=turns, now_ms=scene.now_ms)).document

@@ -23,7 +23,7 @@ class Done(BaseModel):
 
 def begun(raises: list[bool]) -> Scene:
     """A process that picks when its timer is due; the handler raises as long as ``raises`` says so."""
-    pick = step(Contract("pick", Order, Done, queue="q"), name="pick", traits={"read_only"})(lambda s: Order(id=s.id))
+    pick = step(Contract("pick", Order, Done, queue="q"), name="pick", read_only=True)(lambda s: Order(id=s.id))
     placed = Event("placed", Order)
     manager = ProcessManager("manager", Order, steps=[pick])
 

@@ -188,7 +188,7 @@ def test_an_abandoned_instance_stays_abandoned_whatever_comes(deployed: bool) ->
     assert run.status == Status.ABANDONED
 
 
-PARENT = Parent(instance="top/k", place="sub", root="top/k")
+PARENT = Parent(instance="top/k", place="sub", root="top/k", root_incarnation="k3x9wq2z")
 SIGNALS = [
     Probe(id="s", instance="demo/k", path=("other/k", "@lock/x")),
     Granted(id="s", instance="demo/k", place="a", lock="x"),

@@ -89,7 +89,12 @@ def _asking(document: Document) -> Document:
     "message",
     [
         Granted(id="g", instance="talk/k", place=f"a~{LIFE}", lock="l"),
-        Unwind(id="u", instance="talk/k", parent=Parent(instance="p/k", place="sub", root="p/k"), reason="no"),
+        Unwind(
+            id="u",
+            instance="talk/k",
+            parent=Parent(instance="p/k", place="sub", root="p/k", root_incarnation="k3x9wq2z"),
+            reason="no",
+        ),
     ],
     ids=lambda message: message.kind,
 )

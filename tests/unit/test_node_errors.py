@@ -91,10 +91,6 @@ def _key_of_two_arguments() -> None:
 
 NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     # steps
-    "trait": (
-        lambda: step(do, traits=cast("Any", ["harmless"])),
-        "step of contract 'do': there is no trait 'harmless'; there are read_only, commutative, reread",
-    ),
     "expected within": (
         lambda: step(do, expected_within=timedelta(0)),
         "step of contract 'do': expected_within is 0:00:00; give a positive timedelta",

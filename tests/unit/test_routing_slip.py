@@ -89,7 +89,7 @@ def test_a_stop_is_sent_what_the_stops_before_it_found() -> None:
     class Weigh(BaseModel):
         grams: int
 
-    weigh = stop(Contract("weigh", Weigh, Stamped, queue="desks"), takes={"grams": "a.number"}, traits=["read_only"])
+    weigh = stop(Contract("weigh", Weigh, Stamped, queue="desks"), takes={"grams": "a.number"}, read_only=True)
     both = RoutingSlip("file", File, stops=[desk("a"), weigh])
     weighed = given(both).when(ok("a", Stamped(number=40)))
     assert from_json(weighed.scene.open("weigh").payload) == {"grams": 40}

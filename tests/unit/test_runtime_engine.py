@@ -443,7 +443,7 @@ STRANGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "a place of no round": (b"pair/A-2", {"steps": lambda steps: {"first@x": steps["first"]}}, "ValueError"),
     "what is kept is no list": (
         b"pair/A-2",
-        {"format": lambda _: 3, "deferred": lambda _: 5},
+        {"deferred": lambda _: 5},
         "not a document: deferred",
     ),
     "a key that is no text": (b"\xff", {}, "UnicodeDecodeError"),

@@ -129,7 +129,7 @@ def test_any_stop_on_the_way_may_revise_and_be_heard_at_home() -> None:
 def test_each_stop_on_the_way_sees_what_those_before_it_found() -> None:
     """Its worker puts its reply where the definition says."""
     sums = Contract("sum", Sum, Stamped, queue="desks")
-    added = stop(sums, takes={"first": "a.number", "second": "b.number"}, traits=["read_only"])
+    added = stop(sums, takes={"first": "a.number", "second": "b.number"}, read_only=True)
     scene = Scene.start(RoutingSlip("file", File, stops=[desk("a"), desk("b"), added], hops=3), {})
     there = scene.ok("a", {"number": 1}).ok("b", {"number": 2})
     assert from_json(there.open("sum").payload) == {"first": 1, "second": 2}

@@ -61,7 +61,7 @@ async def test_while_the_log_is_away_nothing_is_committed_and_afterwards_everyth
                 assert runtime.counts.completed == 0
             (reply,) = await world.replies(1)
             assert isinstance(reply, Completed)
-        assert runs == ["order/A/pack/1"]
+        assert runs == ["order/A/pack~k3x9wq2z/1"]
         assert await world.uncommitted() == []
 
 
@@ -86,7 +86,7 @@ async def test_a_worker_can_be_stopped_while_the_log_is_away(tmp_path: Path) -> 
                 go_on.set()
                 runtime.stop()
             assert runtime.counts.completed == 0
-        assert await world.uncommitted() == ["order/A/pack/1"], "not answered, hence not committed"
+        assert await world.uncommitted() == ["order/A/pack~k3x9wq2z/1"], "not answered, hence not committed"
 
 
 @pytest.mark.parametrize(("name", "schema"), [("missing/inbox.db", ""), ("inbox.db", "CREATE TABEL parcels")])

@@ -36,7 +36,9 @@ def audit_stop(takes: dict[str, str]) -> SlipStop:
 
 def with_slip(world: WorkerWorld, *ahead: SlipStop, revises: str | None = None) -> Outgoing:
     """A command for packing that carries a slip."""
-    slip = Slip(variables={"order": {"sku": "lamp"}}, into="packed", revises=revises, ahead=ahead)
+    slip = Slip(
+        variables={"order": {"sku": "lamp"}}, into="packed", revises=revises, ahead=ahead, incarnation="k3x9wq2z"
+    )
     command = SendCommand(
         instance="order/A",
         step="pack",
@@ -46,6 +48,7 @@ def with_slip(world: WorkerWorld, *ahead: SlipStop, revises: str | None = None) 
         attempt=1,
         payload=b"{}",
         deadline_ms=world.clock.now_ms() + MINUTE_MS,
+        incarnation="k3x9wq2z",
         slip=slip,
     )
     to = ReplyTo(topic=world.topics.inputs, partition=1)
@@ -73,9 +76,13 @@ async def test_the_next_command_is_made_of_what_the_slip_carries(world: WorkerWo
     async with world.running(packer()):
         (report,) = await world.ask(with_slip(world, *stops))
     assert isinstance(report, Completed)
-    assert report.forwarded == "order/A/check/1"
+    assert report.forwarded == "order/A/check~k3x9wq2z/1"
     (command,) = await sent_on(world)
-    assert (command.id, command.effect_key, command.contract) == ("order/A/check/1", "order/A/check", "audit")
+    assert (command.id, command.effect_key, command.contract) == (
+        "order/A/check~k3x9wq2z/1",
+        "order/A/check~k3x9wq2z",
+        "audit",
+    )
     assert (command.reply_to, command.deadline_ms) == (ReplyTo(topic=world.topics.inputs, partition=1), DUE_MS)
     assert from_json(command.payload) == {"item": "P-1"}
     assert command.slip is not None
@@ -100,8 +107,8 @@ async def test_a_command_that_comes_twice_is_sent_on_twice_with_one_id(world: Wo
     async with world.running(packer(inbox)):
         reports = await world.ask(command, command)
     await inbox.close()
-    assert [report.forwarded for report in reports if isinstance(report, Completed)] == ["order/A/check/1"] * 2
-    assert [each.id for each in await sent_on(world)] == ["order/A/check/1"] * 2
+    assert [report.forwarded for report in reports if isinstance(report, Completed)] == ["order/A/check~k3x9wq2z/1"] * 2
+    assert [each.id for each in await sent_on(world)] == ["order/A/check~k3x9wq2z/1"] * 2
 
 
 async def test_a_refused_stop_sends_nothing_on(world: WorkerWorld) -> None:

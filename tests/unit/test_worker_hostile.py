@@ -171,6 +171,7 @@ def test_a_command_whose_reply_could_not_be_read_is_not_written() -> None:
         attempt=1,
         payload=b"{}",
         deadline_ms=1,
+        incarnation="k3x9wq2z",
     )
     with pytest.raises(ValueError, match=r"has more than 4,096 bytes; use shorter keys"):
         encode_command(

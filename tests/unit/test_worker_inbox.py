@@ -91,9 +91,9 @@ async def test_a_second_attempt_gets_the_first_ones_reply_without_running(
     async with world.running(packing.worker):
         first, again = await world.ask(world.command(), world.command(attempt=2))
     assert body(first) == body(again) == {"parcel": "book-1"}
-    assert (first.id, again.id) == ("order/A/pack/1/reply", "order/A/pack/2/reply")
+    assert (first.id, again.id) == ("order/A/pack~k3x9wq2z/1/reply", "order/A/pack~k3x9wq2z/2/reply")
     assert isinstance(again, Completed)
-    assert again.command_id == "order/A/pack/2"
+    assert again.command_id == "order/A/pack~k3x9wq2z/2"
     assert packing.packed == 1
     assert parcels() == [("book", 0)]
 
@@ -168,9 +168,9 @@ async def test_a_forward_that_took_effect_elsewhere_while_its_undo_ran_is_undone
         async with asyncio.timeout(PATIENCE_SECONDS):
             await packing.running.wait()
         elsewhere = Effect(
-            effect_key="order/A/pack",
+            effect_key="order/A/pack~k3x9wq2z",
             undo=False,
-            command_id="order/A/pack/1",
+            command_id="order/A/pack~k3x9wq2z/1",
             reply=b'{"parcel":"elsewhere"}',
             statements=(("INSERT INTO parcels (parcel) VALUES ('book')", ()),),
             at_ms=world.clock.now_ms(),
@@ -200,7 +200,9 @@ async def test_a_forward_is_rolled_back_when_its_undo_was_stored_while_it_ran(
         await world.send(world.command())
         async with asyncio.timeout(PATIENCE_SECONDS):
             await running.wait()
-        undo = Effect(effect_key="order/A/pack", undo=True, command_id="u", reply=b"{}", at_ms=world.clock.now_ms())
+        undo = Effect(
+            effect_key="order/A/pack~k3x9wq2z", undo=True, command_id="u", reply=b"{}", at_ms=world.clock.now_ms()
+        )
         await inbox.apply([undo])
         go_on.set()
         (reply,) = await world.replies(1)
@@ -246,7 +248,7 @@ async def test_a_reply_that_the_log_does_not_take_leaves_no_effect(
     assert isinstance(reply, Failed)
     assert "the log takes 1,000" in reply.error
     assert parcels() == []
-    assert await inbox.find(["order/A/pack"]) == {}
+    assert await inbox.find(["order/A/pack~k3x9wq2z"]) == {}
 
 
 async def test_many_commands_at_once_are_each_done_once(

@@ -64,6 +64,6 @@ async def test_what_a_crashed_worker_left_is_answered_by_the_next_and_done_once(
             answered |= {reply.instance for reply in await world.replies(1)}
     with closing(sqlite3.connect(tmp_path / "inbox.db")) as connection:
         done = [key for (key,) in connection.execute("SELECT parcel FROM parcels")]
-    assert sorted(done) == sorted(f"{instance}/pack" for instance in instances)
+    assert sorted(done) == sorted(f"{instance}/pack~k3x9wq2z" for instance in instances)
     assert await world.uncommitted(wait_seconds=3.0) == []
     await inbox.close()

@@ -120,7 +120,7 @@ async def test_what_is_finished_behind_an_unfinished_command_is_not_committed(wo
         found.open("i0", "i1", "i3", "i4")
         assert len(await world.replies(4)) == 4
     assert found.inside == set()
-    assert await world.uncommitted() == [f"order/A/s{i}/1" for i in (2, 3, 4)]
+    assert await world.uncommitted() == [f"order/A/s{i}~k3x9wq2z/1" for i in (2, 3, 4)]
 
 
 async def test_a_stopping_worker_finishes_what_runs_and_leaves_the_rest_to_others(world: WorkerWorld) -> None:
@@ -132,7 +132,7 @@ async def test_a_stopping_worker_finishes_what_runs_and_leaves_the_rest_to_other
         found.open("i0", "i1", "i2")
     assert found.begun == ["i0"]
     assert len(await world.all_of(world.topics.inputs)) == 1
-    assert await world.uncommitted() == ["order/A/s1/1", "order/A/s2/1"]
+    assert await world.uncommitted() == ["order/A/s1~k3x9wq2z/1", "order/A/s2~k3x9wq2z/1"]
 
 
 async def test_two_workers_of_one_queue_share_its_commands_whatever_their_names(world: WorkerWorld) -> None:

@@ -89,8 +89,8 @@ async def test_a_reply_goes_where_the_command_names_and_says_what_it_answers(wor
     headers = dict(record.headers)
     assert (record.topic, record.partition, record.key) == (world.topics.inputs, 1, b"order/A")
     assert record.value == b'{"parcel":"P-book"}'
-    assert headers["ce_commandid"] == b"order/A/pack/1"
-    assert headers["ce_id"] == b"order/A/pack/1/reply"
+    assert headers["ce_commandid"] == b"order/A/pack~k3x9wq2z/1"
+    assert headers["ce_id"] == b"order/A/pack~k3x9wq2z/1/reply"
     assert headers["traceparent"] == b"00-ab"
 
 

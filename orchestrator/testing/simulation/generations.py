@@ -49,7 +49,7 @@ def has_undo(definition: AnyDefinition, place: str) -> bool:
 def leaves_nothing(definition: AnyDefinition, place: str) -> bool:
     """Whether a place that sends a command only asks: the leg of a scatter, or a step that is declared to read."""
     step = definition.steps.get(name_of(place))
-    return step is not None and (step.contract is not step.declared or "read_only" in step.options.traits)
+    return step is not None and step.options.read_only
 
 
 class Restarts:

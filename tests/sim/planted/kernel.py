@@ -138,8 +138,8 @@ KERNEL = (
     slip(
         "forget which life of its key it is",
         "orchestrator/messages/outputs.py",
-        '    life = f"{place}~{incarnation}" if incarnation else place\n',
-        "    life = place\n",
+        'return f"{place}~{incarnation}+{generation}" if generation else f"{place}~{incarnation}"',
+        'return f"{place}+{generation}" if generation else place',
         "restarted",
     ),
     slip(

@@ -66,7 +66,7 @@ def parcel(s: Returns) -> str:
 
 # step
 step(reserve_stock, locks=7)  # expect: error (a lock's name is a text)
-step(reserve_stock, traits=["harmless"])  # expect: error (no such trait)
+step(reserve_stock, read_only="yes")  # expect: error (true or false)
 step(reserve_stock, expected_within=5)  # expect: error (seconds are a timedelta)
 
 # parallel

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 
+from ..orchestrator.codec.wire import too_deep
 from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.parsing import parse_json
 from .problems import HttpProblem
@@ -87,21 +88,15 @@ class Bodies:
         return bytes(raw)
 
     def _parse(self, raw: bytes) -> object:
+        most = self._settings.depth_max
+        if too_deep(raw, most):
+            raise InvalidRequest(f"the body is nested deeper than {most} levels; send a flatter one", field="")
         try:
             value = parse_json(raw)
         except ValueError as error:
-            if "recursion" in str(error):
-                raise self._too_deep() from error
             raise HttpProblem("not-json", f"the body is not JSON: {error}") from error
-        if _deeper_than(value, self._settings.depth_max):
-            raise self._too_deep()
         json.loads(raw, object_pairs_hook=_refuse_duplicates)
         return value
-
-    def _too_deep(self) -> InvalidRequest:
-        return InvalidRequest(
-            f"the body is nested deeper than {self._settings.depth_max} levels; send a flatter one", field=""
-        )
 
 
 def _check_media_type(request: Request) -> None:
@@ -114,17 +109,6 @@ def _check_media_type(request: Request) -> None:
 
 def _too_large(limit: int) -> HttpProblem:
     return HttpProblem("too-large", f"the body has more than {limit:,} bytes; send references instead of contents")
-
-
-def _deeper_than(value: object, depth_max: int) -> bool:
-    """Level by level, so that no depth can exhaust the stack."""
-    level: list[Any] = [value]
-    for _ in range(depth_max + 1):
-        containers = [each for each in level if isinstance(each, dict | list)]
-        if not containers:
-            return False
-        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
-    return True
 
 
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:

@@ -14,6 +14,7 @@ from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
+from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
 from .problems import documented
@@ -60,7 +61,8 @@ class BulkBody(BaseModel):
 class AskedView(BaseModel):
     instance: str
     fate: Fate
-    reason: str = Field(description="why it was refused or has failed")
+    code: ReasonCode | None = Field(description="why, for programs; null: it was done, or not decided")
+    reason: str = Field(description="why it was refused or has failed, for people")
 
 
 class BulkView(BaseModel):
@@ -118,7 +120,9 @@ def _one_of(kind: type[E], value: str, field: str) -> E:
 
 
 def _view(id: str, dry_run: bool, page: BulkPage) -> BulkView:
-    asked = [AskedView(instance=each.instance, fate=each.fate, reason=each.reason) for each in page.asked]
+    asked = [
+        AskedView(instance=each.instance, fate=each.fate, code=each.code, reason=each.reason) for each in page.asked
+    ]
     return BulkView(
         id=id, dry_run=dry_run, asked=asked, counts=page.counts, looked_at=page.looked_at, cursor=page.cursor
     )

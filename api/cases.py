@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from ..orchestrator.client import Client
 from ..orchestrator.kernel.case import OpenStep, case_of
+from ..orchestrator.messages.reasons import ReasonCode
 from .bodies import Json
 from .paths import INSTANCES, instance_of
 from .problems import documented
@@ -31,7 +32,8 @@ class OnStepView(BaseModel):
 class CancelView(BaseModel):
     """What a cancel would do now."""
 
-    refused: str | None = Field(description="why it would not be accepted")
+    code: ReasonCode | None = Field(description="why it would not be accepted, for programs; null: it would be")
+    reason: str = Field(description="the same for people")
     awaited: list[str] = Field(description="under way: undone after its answer or its deadline")
     undone: list[OpenStepView] = Field(description="in this order")
     stays: list[OpenStepView] = Field(description="done, or may have been, and nothing takes it back")
@@ -71,7 +73,8 @@ def cases_router(client: Client) -> APIRouter:
             acts=[act.value for act in case.acts],
             on_steps=[OnStepView(step=step, act=act.value) for step, act in case.on_steps],
             cancel=CancelView(
-                refused=case.cancel.refused,
+                code=case.cancel.refused.code if case.cancel.refused else None,
+                reason=case.cancel.refused.text if case.cancel.refused else "",
                 awaited=list(case.cancel.awaited),
                 undone=[_step(each) for each in case.cancel.undone],
                 stays=[_step(each) for each in case.cancel.stays],

@@ -12,6 +12,7 @@ from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
+from ..orchestrator.messages.reasons import Reason
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
 from .paths import INSTANCES, instance_of, instance_path
@@ -102,8 +103,9 @@ def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
     return router
 
 
-def _accepted(instance: str, request_id: str, reason: str | None = None) -> Response:
-    view = AcceptedView(id=instance, request_id=request_id, reason=reason, links=links(instance))
+def _accepted(instance: str, request_id: str, why: Reason | None = None) -> Response:
+    code, text = (None, None) if why is None else why
+    view = AcceptedView(id=instance, request_id=request_id, code=code, reason=text, links=links(instance))
     return Json(view, 202, {"Location": instance_path(instance), "Retry-After": "1"})
 
 
@@ -139,7 +141,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
             )
         except NotYetDecided as error:
             return _accepted(error.instance, error.request_id)
-        if started.waits:
+        if started.waits is not None:
             return _accepted(started.instance, started.request_id, started.waits)
         view = OutcomeView(
             id=started.instance,

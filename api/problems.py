@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 from ..orchestrator.errors import (
     ActRefused,
     CallerError,
-    Conflict,
     EventRefused,
     InvalidRequest,
     SagalineError,
@@ -31,6 +30,7 @@ from ..orchestrator.errors import (
     ValueTooLarge,
     VersionConflict,
 )
+from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.tracing import trace_id_of
 from .paths import instance_path
 
@@ -54,6 +54,7 @@ class Problem(BaseModel):
     type: str = Field(description="urn:sagaline:problem:<name>; stable, for programs")
     title: str
     status: int
+    code: ReasonCode | None = Field(default=None, description="why the engine said no; for programs")
     detail: str = Field(description="what is wrong and what to do, for people")
     field: str | None = Field(default=None, description="path of the first wrong field")
     errors: list[FieldError] | None = Field(default=None, description="every wrong field, at most 20")
@@ -110,6 +111,7 @@ def problem(
     detail: str,
     *,
     errors: Sequence[FieldError] = (),
+    code: ReasonCode | None = None,
     trace_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     status: int | None = None,
@@ -120,6 +122,7 @@ def problem(
         type=f"urn:sagaline:problem:{kind}",
         title=found.title,
         status=status or found.status,
+        code=code,
         detail=detail,
         field=errors[0].field if errors else None,
         errors=list(errors[:_ERRORS_MAX]) or None,
@@ -175,13 +178,13 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("unknown-instance", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
-            return problem("start-conflict", text, trace_id=trace_id, headers=where)
+            return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)
         case EventRefused():
-            return problem("event-refused", text, trace_id=trace_id)
+            return problem("event-refused", text, code=error.code, trace_id=trace_id)
         case VersionConflict():
-            return problem("version-conflict", text, trace_id=trace_id)
-        case ActRefused() | Conflict():
-            return problem("act-refused", text, trace_id=trace_id)
+            return problem("version-conflict", text, code=ReasonCode.VERSION_DIFFERS, trace_id=trace_id)
+        case ActRefused():
+            return problem("act-refused", text, code=error.code, trace_id=trace_id)
         case TransientError():
             return problem("unavailable", text, trace_id=trace_id, headers=retry)
         case ValueTooLarge():

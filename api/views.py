@@ -13,6 +13,7 @@ from ..orchestrator.kernel import Registry
 from ..orchestrator.messages.document import Cause, Document, Status, StepRecord
 from ..orchestrator.messages.history import HistoryRecord
 from ..orchestrator.messages.inputs import ActName, JsonObject
+from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.ports.read_model import HistoryRow
 from ..orchestrator.tracing import trace_id_of
 from ..sagas import Node, Retry, Saga, Step
@@ -80,7 +81,8 @@ class AcceptedView(BaseModel):
 
     id: str
     request_id: str
-    reason: str | None = Field(default=None, description="why it waits; null: it is not decided yet")
+    code: ReasonCode | None = Field(default=None, description="why it waits, for programs; null: it is not decided yet")
+    reason: str | None = Field(default=None, description="why it waits, for people")
     links: Links
 
 
@@ -165,7 +167,8 @@ class DecisionView(BaseModel):
     message: dict[str, JsonValue] | None
     changes: list[dict[str, JsonValue]]
     sent: list[dict[str, JsonValue]]
-    reason: str
+    code: ReasonCode | None = Field(description="why, for programs")
+    reason: str = Field(description="why, for people")
     trace_id: str | None
 
 
@@ -266,7 +269,7 @@ def _decision(row: HistoryRow) -> DecisionView:
         message = {"type": kind, **{name: value for name, value in message.items() if name != "traceparent"}}
     return DecisionView.model_validate(
         {
-            **{name: plain[name] for name in ("revision", "outcome", "status", "changes", "sent", "reason")},
+            **{name: plain[name] for name in ("revision", "outcome", "status", "changes", "sent", "code", "reason")},
             "sequence": row.sequence,
             "at": iso(row.record.at_ms),
             "message": message,

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..sagas.errors import DefinitionError, SagalineError
+from .messages.reasons import Reason
 
 __all__ = [
     "ActRefused",
@@ -122,11 +123,12 @@ class StartConflict(Conflict):
 
 
 class ActRefused(Conflict):
-    """An operator's act is illegal now. ``status`` says where the instance stands, the message says why."""
+    """An operator's act is illegal now. ``status`` says where the instance stands, ``code`` and the message say why."""
 
-    def __init__(self, instance: str, act: str, status: str, reason: str) -> None:
-        super().__init__(f"{act} of {instance!r} was refused: {reason}")
-        self.instance, self.act, self.status, self.reason = instance, act, status, reason
+    def __init__(self, instance: str, act: str, status: str, reason: Reason) -> None:
+        super().__init__(f"{act} of {instance!r} was refused: {reason.text}")
+        self.instance, self.act, self.status = instance, act, status
+        self.code, self.reason = reason
 
 
 class EventRefused(Conflict):
@@ -134,9 +136,11 @@ class EventRefused(Conflict):
     published.
     """
 
-    def __init__(self, event: str, key: str, reason: str) -> None:
-        super().__init__(f"event {event!r} for key {key!r} was refused: {reason}; publish it again when some are taken")
-        self.event, self.key, self.reason = event, key, reason
+    def __init__(self, event: str, key: str, reason: Reason) -> None:
+        text = f"event {event!r} for key {key!r} was refused: {reason.text}; publish it again when some are taken"
+        super().__init__(text)
+        self.event, self.key = event, key
+        self.code, self.reason = reason
 
 
 class VersionConflict(Conflict):

@@ -113,10 +113,10 @@ class _Report:
         table.add_column("how many", justify="right", no_wrap=True)
         table.add_column("why", overflow="fold")
         table.add_column("such as", overflow="fold")
-        rows = Counter((each["fate"], each["reason"]) for each in self.asked)
-        for (fate, reason), count in rows.most_common(_REASONS_MAX):
-            first = next(each["instance"] for each in self.asked if (each["fate"], each["reason"]) == (fate, reason))
-            table.add_row(f"{would}{fate}", str(count), Text(reason), Text(first))
+        rows = Counter((each["fate"], each["code"]) for each in self.asked)
+        for (fate, code), count in rows.most_common(_REASONS_MAX):
+            first = next(each for each in self.asked if (each["fate"], each["code"]) == (fate, code))
+            table.add_row(f"{would}{fate}", str(count), Text(first["reason"]), Text(first["instance"]))
         if len(rows) > _REASONS_MAX:
             table.add_row("", "", f"and {len(rows) - _REASONS_MAX} reasons more: look with --json", "")
         print_out(table)

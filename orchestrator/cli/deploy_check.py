@@ -116,17 +116,19 @@ def objection(registry: Registry, document: Document, history: Sequence[HistoryR
         return f"version {document.version} of {document.definition!r} is not in the code{known}"
     if document.unbegun:
         try:
-            return missing_code(definition, admitted(definition, document, document.updated_ms))
+            document = admitted(definition, document, document.updated_ms)
         except NotAdmitted as error:
             return str(error)
-    if must_migrate(definition, document):
+        moved = True
+    elif moved := must_migrate(definition, document):
         try:
             document = migrated(definition, document)
         except CannotMigrate as error:
             return str(error)
-        return missing_code(definition, document)
     if (missing := missing_code(definition, document)) is not None:
-        return missing
+        return missing.text
+    if moved:  # its history is that of other code
+        return None
     try:
         read(definition.state, document.state)
     except Exception as error:

@@ -251,8 +251,8 @@ def case_view(case: Json) -> RenderableType:
     for each in case["on_steps"]:
         on_steps.setdefault(each["step"], []).append(each["act"])
     lines += [Text(f"of step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
-    if cancel["refused"]:
-        lines.append(Text(f"cancel would be refused: {cancel['refused']}"))
+    if cancel["code"]:
+        lines.append(Text(f"cancel would be refused: {cancel['reason']}"))
     else:
         lines.append(Text(f"cancel would undo, in this order: {_open_steps(cancel['undone'])}"))
         if cancel["awaited"]:

@@ -20,6 +20,7 @@ from ..errors import ActRefused, InvalidRequest, NotYetDecided, OperatorError, T
 from ..messages.document import Document
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
+from ..messages.reasons import ReasonCode
 from ..ports.read_model import InstanceFilter
 from .checks import ID_CHARS_MAX, check_act, check_json, check_text
 from .client import Client
@@ -71,10 +72,11 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One instance of a bulk and what became of it; ``reason``: why it was refused or has failed."""
+    """One instance of a bulk and what became of it; ``code`` and ``reason``: why it was refused or has failed."""
 
     instance: str
     fate: Fate
+    code: ReasonCode | None = None
     reason: str = ""
 
 
@@ -163,9 +165,9 @@ def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
         case Outcome.APPLIED | Outcome.DEFERRED:
             return Asked(instance=document.id, fate=Fate.DONE)
         case Outcome.UNCHANGED:
-            return Asked(instance=document.id, fate=Fate.UNCHANGED, reason=decision.reason)
+            return Asked(instance=document.id, fate=Fate.UNCHANGED, code=decision.code, reason=decision.reason)
         case Outcome.REFUSED | Outcome.IGNORED:
-            return Asked(instance=document.id, fate=Fate.REFUSED, reason=decision.reason)
+            return Asked(instance=document.id, fate=Fate.REFUSED, code=decision.code, reason=decision.reason)
         case _:
             assert_never(decision.outcome)
 
@@ -190,9 +192,12 @@ async def _asked(client: Client, bulk: Bulk, document: Document) -> Asked:
             wait=_WAIT,
         )
     except ActRefused as error:
-        return Asked(instance=document.id, fate=Fate.REFUSED, reason=error.reason)
+        return Asked(instance=document.id, fate=Fate.REFUSED, code=error.code, reason=error.reason)
+    except InvalidRequest as error:
+        return Asked(instance=document.id, fate=Fate.REFUSED, code=ReasonCode.INVALID, reason=str(error))
     except UnknownInstance:
-        return Asked(instance=document.id, fate=Fate.REFUSED, reason="there is no such instance any more")
+        gone = ReasonCode.NO_SUCH_INSTANCE
+        return Asked(instance=document.id, fate=Fate.REFUSED, code=gone, reason="there is no such instance any more")
     except NotYetDecided as error:
         return Asked(instance=document.id, fate=Fate.UNSURE, reason=str(error))
     except (TransientError, OperatorError) as error:

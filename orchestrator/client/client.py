@@ -34,6 +34,7 @@ from ..messages.entities import Published, mailbox_id
 from ..messages.history import HistoryRecord
 from ..messages.inputs import ActName, Arrival, Start
 from ..messages.outputs import Decision, Outcome
+from ..messages.reasons import Reason, ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
@@ -117,7 +118,7 @@ class Client:
         )
         record, trace = await self._asking.ask(start, wait, traceparent)
         if record.outcome is Outcome.REFUSED:
-            if record.status is not None:
+            if record.code is ReasonCode.KEY_TAKEN:
                 raise StartConflict(start.instance)
             raise InvalidRequest(f"the engine refused the start: {record.reason}", field="input")
         return Started(
@@ -129,7 +130,7 @@ class Client:
             revision=record.revision,
             trace_id=trace,
             request_id=start.id,
-            waits=record.reason if record.outcome is Outcome.DEFERRED else "",
+            waits=_reason(record) if record.outcome is Outcome.DEFERRED else None,
         )
 
     async def act(
@@ -159,8 +160,8 @@ class Client:
 
         Raises:
             UnknownInstance: there is none of that id.
-            ActRefused: the act is illegal in the instance's status; ``reason`` says why.
-            InvalidRequest: id or text is malformed.
+            ActRefused: the act is illegal as the instance stands now; ``code`` and ``reason`` say why.
+            InvalidRequest: id or text is malformed, or the act cannot use the step or the value that it brings.
             NotYetDecided, LogUnavailable: as ``start``.
         """
         id = check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id()
@@ -169,7 +170,10 @@ class Client:
         if record.status is None:
             raise UnknownInstance(instance)
         if record.outcome is Outcome.REFUSED:
-            raise ActRefused(instance, act.value, record.status.value, record.reason)
+            why = _reason(record)
+            if why.code is ReasonCode.INVALID:
+                raise InvalidRequest(f"{act} of {instance!r}: {why.text}")
+            raise ActRefused(instance, act.value, record.status.value, why)
         return Acted(
             instance=instance,
             changed=record.outcome is Outcome.APPLIED,
@@ -250,7 +254,7 @@ class Client:
         )
         record, _ = await self._asking.ask(published, wait, traceparent)
         if record.outcome is Outcome.REFUSED:
-            raise EventRefused(name, key, record.reason)
+            raise EventRefused(name, key, _reason(record))
         return published.id
 
     def _to_subscribers(self, event: Published) -> Published:
@@ -395,6 +399,12 @@ def _status(record: HistoryRecord) -> Status:
     if record.status is None:
         raise CorruptRecord(record.instance, "a start was applied and has no status")
     return record.status
+
+
+def _reason(record: HistoryRecord) -> Reason:
+    if record.code is None:
+        raise CorruptRecord(record.instance, f"its decision about {record.outcome} has no code")
+    return Reason(record.code, record.reason)
 
 
 def _lagging(instance: str) -> TransientError:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, JsonValue
 
 from ..messages.document import Status
+from ..messages.reasons import Reason
 from ..messages.values import JsonObject
 
 __all__ = ["Acted", "OnStep", "Overdue", "OverduePage", "Question", "QuestionsPage", "Started"]
@@ -20,7 +21,7 @@ class Started:
 
     ``status`` and ``revision`` are those after the decision; ``trace_id`` is the 32 hex digits of the request's trace.
     ``waits``: why it has not begun yet (its code is not deployed on the engine that owns it, and it begins when that
-    is); empty: it has begun.
+    is); None: it has begun.
     """
 
     instance: str
@@ -31,7 +32,7 @@ class Started:
     revision: int
     trace_id: str | None
     request_id: str
-    waits: str = ""
+    waits: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

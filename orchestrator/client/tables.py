@@ -12,6 +12,7 @@ from ..kernel.table import check_rules
 from ..messages.entities import Rule, SetRules, table_id
 from ..messages.helpers import Table
 from ..messages.outputs import Outcome
+from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
 from .asking import Asking
 from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
@@ -127,7 +128,7 @@ class Tables:
             reason=check_text(reason, "reason", REASON_CHARS_MAX),
         )
         record, trace = await self._asking.ask(request, wait, traceparent)
-        if record.outcome is Outcome.REFUSED and version is not None and version != record.revision:
+        if record.code is ReasonCode.VERSION_DIFFERS and version is not None:
             raise VersionConflict(name, version, record.revision)
         if record.outcome is not Outcome.APPLIED and record.outcome is not Outcome.UNCHANGED:
             raise InvalidRequest(f"the engine refused the rules: {record.reason}", field="rules")

@@ -227,11 +227,11 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
 def _body(kind: str, record: Record) -> dict[str, Any]:
     if record.value is None:
         raise BadRecord("the record has no value")
+    if too_deep(record.value, DEPTH_MAX):  # before a parser that has a limit of its own
+        raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}")
     try:
         body = parse_json(record.value)
     except ValueError as error:
-        if "recursion limit" in str(error):
-            raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}") from error
         raise BadRecord(f"the value is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise BadRecord("the value is not a JSON object")

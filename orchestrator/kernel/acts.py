@@ -12,6 +12,7 @@ from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
+from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from .editing import edit
 from .farewell import farewell
 from .flow import ask_again, go_on, lapsed_commands, resume
@@ -32,31 +33,31 @@ __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
 
 _GO_ON = frozenset({ActName.SKIP, ActName.WAIVE, ActName.REPLACE_UNDO, ActName.RESTART})
 """With these what put the instance into attention is settled: everything else that is stuck is tried again."""
-_RESUME_FIRST = "it is paused; resume it, then retry"
+_RESUME_FIRST = Reason(ReasonCode.PAUSED, "it is paused; resume it, then retry")
 ON_STEPS: dict[ActName, Mend] = {**MENDS, ActName.RESTART: restart, ActName.FORK: fork}
 """Acts that name a step."""
 
 
-def objection(document: Document, act: ActName) -> str | None:
+def objection(document: Document, act: ActName) -> Reason | None:
     """Why an act is illegal now; None: it is legal. An act that is fulfilled already is legal and changes nothing."""
     status = document.status
     if fulfilled(document, act):
         return None
     if status.is_final and act is not ActName.FORK:
-        return f"it is {status} and does not change any more"
+        return not_now(f"it is {status} and does not change any more")
     match act:
         case ActName.CANCEL if document.pivot_passed:
-            return "it is past its pivot and only goes forward"
+            return Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and only goes forward")
         case ActName.CANCEL if status is Status.ATTENTION and document.backward:
-            return "it is being unwound already and an undo needs attention; retry it"
+            return not_now("it is being unwound already and an undo needs attention; retry it")
         case ActName.RETRY if document.paused:
             return _RESUME_FIRST
         case ActName.RETRY | ActName.ABANDON | ActName.RESTART if status is not Status.ATTENTION:
-            return f"it is {status} and not in attention"
+            return not_now(f"it is {status} and not in attention")
         case ActName.RESTART if document.backward:
-            return "it is being unwound and does not go forward any more"
+            return not_now("it is being unwound and does not go forward any more")
         case ActName.PAUSE if status is Status.ATTENTION:
-            return "it is in attention and stands still already"
+            return not_now("it is in attention and stands still already")
         case _:
             return None
 
@@ -76,7 +77,7 @@ def fulfilled(document: Document, act: ActName) -> bool:
             return False
 
 
-def apply_act(run: Run, act: Act) -> str | None:
+def apply_act(run: Run, act: Act) -> Reason | None:
     """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is refused
     after all, for what is wrong with the step or the value that it names; None: it is done.
     """
@@ -84,7 +85,8 @@ def apply_act(run: Run, act: Act) -> str | None:
     if mend is None:
         return _ACTS[act.act](run, act)
     if act.step not in run.steps:
-        return f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
+        text = f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
+        return invalid(text)
     refused = mend(run, act)
     if refused is None and act.act is not ActName.FORK:
         if run.status is Status.ATTENTION and act.act in _GO_ON and not run.paused:
@@ -127,7 +129,7 @@ def _is_open(record: StepRecord) -> bool:
     return record.undo is not None or record.status is not StepStatus.DONE
 
 
-def _cancel(run: Run, act: Act) -> str | None:
+def _cancel(run: Run, act: Act) -> Reason | None:
     run.unpause()
     restore_timers(run)
     why = f": {act.reason}" if act.reason else ""
@@ -137,12 +139,12 @@ def _cancel(run: Run, act: Act) -> str | None:
     return None
 
 
-def _pause(run: Run, _: Act) -> str | None:
+def _pause(run: Run, _: Act) -> Reason | None:
     run.pause()
     return None
 
 
-def _resume(run: Run, _: Act) -> str | None:
+def _resume(run: Run, _: Act) -> Reason | None:
     """In attention nothing is applied yet: that is for the retry."""
     lapsed = lapsed_commands(run)
     run.unpause()
@@ -154,14 +156,14 @@ def _resume(run: Run, _: Act) -> str | None:
     return None
 
 
-def _revise(run: Run, act: Act) -> str | None:
+def _revise(run: Run, act: Act) -> Reason | None:
     refused = revise(run, act)
     if refused is None:
         go_on(run)
     return refused
 
 
-def _retry(run: Run, _: Act) -> str | None:
+def _retry(run: Run, _: Act) -> Reason | None:
     """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
     reopen(run)
     if isinstance(run.definition, ProcessManager):
@@ -180,7 +182,7 @@ def _retry(run: Run, _: Act) -> str | None:
     return None
 
 
-def _edit(run: Run, act: Act) -> str | None:
+def _edit(run: Run, act: Act) -> Reason | None:
     retry = bool((act.value or {}).get("retry"))
     if retry and run.paused:
         return _RESUME_FIRST
@@ -204,7 +206,7 @@ def _is_out(run: Run, place: str) -> bool:
     return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.OPEN
 
 
-_ACTS: dict[ActName, Callable[[Run, Act], str | None]] = {
+_ACTS: dict[ActName, Callable[[Run, Act], Reason | None]] = {
     ActName.CANCEL: _cancel,
     ActName.PAUSE: _pause,
     ActName.RESUME: _resume,

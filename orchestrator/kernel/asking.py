@@ -5,14 +5,15 @@ nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..messages.document import CauseKind, StepStatus
+from ..messages.reasons import ReasonCode
 from ..messages.texts import trace_of
 from .results import WrongResult
 from .run import Run, said
 
-__all__ = ["NOTHING", "Nothing", "ask", "block"]
+__all__ = ["NOTHING", "Fault", "Nothing", "ask", "block", "fault_of"]
 
 T = TypeVar("T")
 
@@ -22,6 +23,14 @@ class Nothing:
 
 
 NOTHING = Nothing()
+
+
+class Fault(NamedTuple):
+    """What went wrong, for people and for programs; ``detail`` may be a traceback."""
+
+    message: str
+    code: ReasonCode | None = None
+    detail: str = ""
 
 
 def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
@@ -36,19 +45,23 @@ def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: boo
     """
     try:
         return function()
-    except WrongResult as error:
-        block(run, place, CauseKind.CODE, f"{what} gave {error}; deploy the fix, then retry", undo=undo)
-        return NOTHING
     except Exception as error:
-        message = f"{what} raised {said(error)}; deploy a mended one, then retry"
-        block(run, place, CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars), undo=undo)
+        block(run, place, CauseKind.CODE, fault_of(run, what, error), undo=undo)
         return NOTHING
 
 
-def block(run: Run, place: str, kind: CauseKind, message: str, *, detail: str = "", undo: bool = False) -> None:
+def fault_of(run: Run, what: str, error: Exception) -> Fault:
+    """What an operator is told of an author's function that raised, or gave what cannot be used (``WrongResult``)."""
+    if isinstance(error, WrongResult):
+        return Fault(f"{what} gave {error}; deploy the fix, then retry", ReasonCode.WRONG_RESULT)
+    message = f"{what} raised {said(error)}; deploy a mended one, then retry"
+    return Fault(message, ReasonCode.FUNCTION_RAISED, trace_of(error, run.limits.detail_chars))
+
+
+def block(run: Run, place: str, kind: CauseKind, fault: Fault, *, undo: bool = False) -> None:
     """Puts a place aside and the instance into attention: the author's code or data must be mended first."""
     blocked = StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED
     record = run.steps.get(place)
     if record is None or record.status is not blocked:
-        run.mark(place, blocked, error=message)
-    run.stop(kind, message, step=place, detail=detail)
+        run.mark(place, blocked, error=fault.message)
+    run.stop(kind, fault.message, step=place, code=fault.code, detail=fault.detail)

@@ -15,14 +15,16 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.models import first_mistake, read, read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Attention, CauseKind, Document, Status
+from ..messages.document import Document, Status
 from ..messages.entities import EventCame
 from ..messages.inputs import Act, ActName, Message, Start
 from ..messages.outputs import Change, Decision, Outcome
+from ..messages.reasons import Reason, ReasonCode
 from ..messages.values import JsonObject
-from .fitting import missing_code
+from .fitting import not_deployed
 from .managing import EARLY, process_of
 from .migrating import CannotMigrate, migrated
+from .parking import wants_code
 from .run import as_json, said
 
 __all__ = ["BEGINS", "NEWEST", "NotAdmitted", "admitted", "needs_no_code", "state_of", "waits", "waits_by_event"]
@@ -35,19 +37,25 @@ NEWEST = 0
 class NotAdmitted(Exception):
     """Why the code that is here does not begin an instance."""
 
+    @property
+    def reason(self) -> Reason:
+        return Reason(ReasonCode.CODE_DIFFERS, str(self))
 
-def waits(fresh: Document, why: str = "") -> Decision:
+
+def waits(fresh: Document, why: Reason) -> Decision:
     """The first decision about an instance whose code is not here, or does not begin it for that reason."""
-    why = why or missing_code(None, fresh) or ""
-    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=fresh.created_ms)
+    attention = wants_code(why, fresh.created_ms)
     document = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention, unbegun=True)
     stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
-    return Decision(document=document, outcome=Outcome.DEFERRED, changes=(BEGINS, stops), reason=why)
+    return Decision(
+        document=document, outcome=Outcome.DEFERRED, changes=(BEGINS, stops), code=why.code, reason=why.text
+    )
 
 
 def waits_by_event(message: EventCame, now_ms: int) -> Decision:
     """An event for a process manager that is not deployed here: another node knows that it listens."""
-    return waits(replace(process_of(message, NEWEST, now_ms), deferred=(message,)))
+    fresh = process_of(message, NEWEST, now_ms)
+    return waits(replace(fresh, deferred=(message,)), not_deployed(fresh))
 
 
 def needs_no_code(message: Message) -> bool:

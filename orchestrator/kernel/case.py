@@ -10,6 +10,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Attention, Document, StepRecord, StepStatus
 from ..messages.inputs import ActName
+from ..messages.reasons import Reason, ReasonCode
 from .acts import ON_STEPS, fulfilled, objection
 from .editing import edit_objection
 from .fitting import missing_code
@@ -46,7 +47,7 @@ class Cancelling:
     nothing takes back.
     """
 
-    refused: str | None
+    refused: Reason | None
     awaited: tuple[str, ...] = ()
     undone: tuple[OpenStep, ...] = ()
     stays: tuple[OpenStep, ...] = ()
@@ -171,7 +172,7 @@ def _heard(definition: AnyDefinition, document: Document) -> Document:
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:
     refused = objection(document, ActName.CANCEL)
     if refused is None and document.status.is_compensation:
-        refused = f"it is {document.status} already"
+        refused = Reason(ReasonCode.NOTHING_TO_CHANGE, f"it is {document.status} already")
     if refused is None:
         refused = missing_code(definition, document)
     if refused is not None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import Attention, CauseKind, Deferred, Document, Status
+from ..messages.document import CauseKind, Deferred, Document, Status
 from ..messages.entities import EventCame, Leave, MayLeave, Probe, Unwind
 from ..messages.inputs import (
     Act,
@@ -28,17 +28,30 @@ from ..messages.inputs import (
     TimerFired,
 )
 from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell, incarnation_of
+from ..messages.reasons import Reason, ReasonCode, invalid
 from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
 from .editing import NOTHING_TO_CHANGE
-from .fitting import missing_code
+from .fitting import missing_code, not_deployed
 from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import LATE, NOT_DUE, hold, overfull, park, reopen, restore_timers, take_in, waits_for_code
+from .parking import (
+    LATE,
+    NOT_DUE,
+    hold,
+    ignored,
+    overfull,
+    park,
+    reopen,
+    restore_timers,
+    take_in,
+    waits_for_code,
+    wants_code,
+)
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, said, told_id
 from .signals import STRAY, on_signal, without_code
@@ -83,7 +96,8 @@ def decide(
         return waits_by_event(message, arrival.now_ms)
     if document is None:
         outcome = Outcome.REFUSED if isinstance(message, Act) else Outcome.IGNORED
-        return Decision(document=None, outcome=outcome, reason="there is no such instance")
+        code = ReasonCode.NO_SUCH_INSTANCE
+        return Decision(document=None, outcome=outcome, code=code, reason="there is no such instance")
     match message:
         case TimerFired() if message.timer == EARLY and document.timers.get(EARLY) == message.due_ms:
             return forget_early(document, arrival.now_ms)
@@ -96,7 +110,8 @@ def decide(
         case _ if isinstance(message, Signal):
             return _coded(definition, document, message, arrival.now_ms, limits)
         case _:
-            return _ignored(document, f"a message of kind {message.kind!r} is not for an instance")
+            text = f"a message of kind {message.kind!r} is not for an instance"
+            return ignored(document, Reason(ReasonCode.MISDIRECTED, text))
 
 
 def input_digest(value: JsonObject) -> str:
@@ -114,10 +129,12 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
         found = parked.document
         if found is None or found.attention is None or found.attention.kind is not CauseKind.VERSION:
             return parked
-        why = replace(found.attention, message=storable(str(error), limits.detail_chars))
+        code, text = error.reason
+        said_here = replace(parked, code=code, reason=text)
         if parked.outcome is not Outcome.DEFERRED:
-            return replace(parked, reason=str(error))
-        return replace(parked, document=replace(found, attention=why), reason=str(error))
+            return said_here
+        why = replace(found.attention, code=code, message=storable(text, limits.detail_chars))
+        return replace(said_here, document=replace(found, attention=why))
     decision = decide(definition, target, arrival, limits)
     if decision.document == target:
         return replace(decision, document=document)
@@ -133,7 +150,7 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
     try:
         target = admitted(definition, document, arrival.now_ms)
     except NotAdmitted as error:
-        return _not_begun(document, arrival, str(error), limits)
+        return _not_begun(document, arrival, error.reason, limits)
     decision = decide(definition, target, arrival, limits)
     if decision.document == target:
         return replace(decision, document=document)
@@ -143,18 +160,20 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
     return replace(decision, changes=(version, *decision.changes))
 
 
-def _not_begun(document: Document, arrival: Arrival, why: str, limits: Limits) -> Decision:
-    """Why it cannot begin is shown where it stands, and from then on an act is refused. Messages are kept."""
-    attention = Attention(kind=CauseKind.VERSION, message=why, at_ms=arrival.now_ms)
-    if isinstance(arrival.message, Signal):
-        parked = park(document, arrival.message, why, arrival.now_ms, limits)
+def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits) -> Decision:
+    """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts refused."""
+    attention, message = wants_code(why, arrival.now_ms), arrival.message
+    if isinstance(message, Signal):
+        parked = park(document, message, why, arrival.now_ms, limits)
         kept = parked.document if parked.outcome is Outcome.DEFERRED else None
         return parked if kept is None else replace(parked, document=replace(kept, attention=attention))
-    if document.attention is not None and document.attention.message == why:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=why)
+    if not isinstance(message, Act):
+        return ignored(document, STRAY)
+    if message.act is not ActName.RETRY:
+        return _denied(document, why)
     at_ms = document.touched_ms(arrival.now_ms)
     shown = replace(document, revision=document.revision + 1, updated_ms=at_ms, attention=attention)
-    return Decision(document=shown, outcome=Outcome.DEFERRED, reason=why)
+    return Decision(document=shown, outcome=Outcome.DEFERRED, code=why.code, reason=why.text)
 
 
 def _start(
@@ -166,20 +185,21 @@ def _start(
             return _started_again(document, start, digest)
         if definition is None:
             version = NEWEST if start.version is None else start.version
-            return waits(_fresh(start, version, start.input, digest, now_ms))
+            fresh = _fresh(start, version, start.input, digest, now_ms)
+            return waits(fresh, not_deployed(fresh))
         if isinstance(definition, ProcessManager):
             starts = [name for name, each in definition.subscriptions.items() if each.starts is not None]
-            return _dead(start, f"a process manager is started by its events; publish {' or '.join(starts)}")
-        if start.fork is not None and (reason := cannot_begin(definition, start.fork)) is not None:
-            return _dead(start, reason)
+            return _dead(start, invalid(f"a process manager is started by its events; publish {' or '.join(starts)}"))
+        if start.fork is not None and (wrong := cannot_begin(definition, start.fork)) is not None:
+            return _dead(start, Reason(ReasonCode.CODE_DIFFERS, wrong))
         if start.version is not None and start.version != definition.version:
             fresh = _fresh(start, start.version, start.input, digest, now_ms)
             return _start_of_older(definition, fresh, now_ms, limits)
         state = state_of(definition, start.input, forked=start.fork is not None)
     except NotAdmitted as error:
-        return _dead(start, str(error))
+        return _dead(start, invalid(str(error)))
     except Exception as error:
-        return _dead(start, f"the validators of the state raised {said(error)}")
+        return _dead(start, invalid(f"the validators of the state raised {said(error)}"))
     fresh = _fresh(start, definition.version, state, digest, now_ms)
     run = Run(definition, fresh, now_ms, limits)
     run.changes.append(BEGINS)
@@ -192,7 +212,7 @@ def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, lim
     try:
         target = admitted(definition, fresh, now_ms)
     except NotAdmitted as error:
-        return waits(fresh, str(error))
+        return waits(fresh, error.reason)
     run = Run(definition, target, now_ms, limits)
     run.changes += (BEGINS, Change(what="version", before=str(fresh.version), after=str(definition.version)))
     go_on(run)
@@ -223,20 +243,22 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
 def _started_again(document: Document, start: Start, digest: str) -> Decision:
     told = child_refused(start, "there is an instance of that key already")
     if document.digest == digest:
-        reason = "started already with this input"
-        return Decision(document=document, outcome=Outcome.UNCHANGED, actions=told, reason=reason)
-    return Decision(
-        document=document, outcome=Outcome.REFUSED, actions=told, reason="started already with another input"
-    )
+        return replace(_unchanged(document, ReasonCode.DUPLICATE, "started already with this input"), actions=told)
+    taken = Reason(ReasonCode.KEY_TAKEN, "started already with another input")
+    return replace(_denied(document, taken), actions=told)
 
 
-def _dead(start: Start, reason: str) -> Decision:
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *child_refused(start, reason))
-    return Decision(document=None, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+def _dead(start: Start, reason: Reason) -> Decision:
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason.text), *child_refused(start, reason.text))
+    return replace(_denied(None, reason), actions=actions)
 
 
-def _ignored(document: Document, reason: str) -> Decision:
-    return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
+def _denied(document: Document | None, reason: Reason) -> Decision:
+    return Decision(document=document, outcome=Outcome.REFUSED, code=reason.code, reason=reason.text)
+
+
+def _unchanged(document: Document, code: ReasonCode, text: str) -> Decision:
+    return Decision(document=document, outcome=Outcome.UNCHANGED, code=code, reason=text)
 
 
 def _coded(
@@ -244,12 +266,12 @@ def _coded(
 ) -> Decision:
     """What needs the author's code waits for it, visibly. What has ended needs none: it stays as it is."""
     if document.status.is_final and not isinstance(message, Unwind | TimerFired):
-        return _ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else STRAY)
+        return ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else STRAY)
     if document.paused and not isinstance(message, Unwind):  # what is unwound from above does not stay paused
         return hold(document, message, now_ms, limits)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
-        return park(document, message, missing or "", now_ms, limits)
+        return park(document, message, missing or not_deployed(document), now_ms, limits)
     return _apply(Run(definition, document, now_ms, limits), message)
 
 
@@ -264,7 +286,7 @@ def _reply(run: Run, reply: Reply) -> Decision:
         reopen(run)
     found = open_attempt(run.document, run.steps, reply)
     if found is None:
-        return _ignored(run.document, LATE)
+        return ignored(run.document, LATE)
     step, undo = found
     on_reply(run, step, undo, reply)
     return run.decision()
@@ -285,12 +307,12 @@ def _signal(run: Run, signal: Signal) -> Decision:
         return refuse(run.document, signal, reason)
     if changed or parked:
         return run.decision()
-    return Decision(document=run.document, outcome=Outcome.IGNORED, reason=STRAY)
+    return ignored(run.document, STRAY)
 
 
 def _timer(run: Run, timer: TimerFired) -> Decision:
     if run.timers.get(timer.timer) != timer.due_ms or timer.due_ms > run.now_ms:
-        return _ignored(run.document, NOT_DUE)
+        return ignored(run.document, NOT_DUE)
     if waits_for_code(run.document):
         reopen(run)
     if run.timers.get(timer.timer) == timer.due_ms:  # what was kept for it may have cleared or moved it
@@ -301,21 +323,21 @@ def _timer(run: Run, timer: TimerFired) -> Decision:
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
     if act.id in document.requests:
-        return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it was done already")
+        return _unchanged(document, ReasonCode.DUPLICATE, "it was done already")
     if (reason := objection(document, act.act)) is not None:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
+        return _denied(document, reason)
     if fulfilled(document, act.act):
-        return Decision(document=document, outcome=Outcome.UNCHANGED, reason=NOTHING_TO_CHANGE)
+        return _unchanged(document, *NOTHING_TO_CHANGE)
     if act.act is ActName.ABANDON:
         retention_ms = limits.orphan_retention_ms if definition is None else to_ms(definition.retention)
         return abandon(document, now_ms, retention_ms)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=missing or "")
+        return _denied(document, missing or not_deployed(document))
     run = Run(definition, document, now_ms, limits)
     if (refused := apply_act(run, act)) is not None:
-        outcome = Outcome.UNCHANGED if refused == NOTHING_TO_CHANGE else Outcome.REFUSED
-        return Decision(document=document, outcome=outcome, reason=refused)
+        nothing = refused.code is ReasonCode.NOTHING_TO_CHANGE
+        return _unchanged(document, *refused) if nothing else _denied(document, refused)
     run.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
     return run.decision()
 
@@ -323,7 +345,7 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
 def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
     """The retention is over. A child stays until nobody above can ask anything of it: it asks, and again if need be."""
     if document.timers.get(RETENTION) != timer.due_ms or timer.due_ms > now_ms:
-        return _ignored(document, NOT_DUE)
+        return ignored(document, NOT_DUE)
     if document.parent is None:
         return Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
     finished_ms = document.finished_ms if document.finished_ms is not None else now_ms

@@ -17,6 +17,7 @@ from ...sagas.models import read
 from ..messages.document import Status, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
+from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject, first_mistake, unknown_fields
 from .run import Run, as_json, said
 from .slip import carried
@@ -25,13 +26,13 @@ __all__ = ["NOTHING_TO_CHANGE", "Patch", "edit", "edit_objection", "patch_of", "
 
 Patch = Sequence[JsonObject]
 
-NOTHING_TO_CHANGE = "nothing to change"
+NOTHING_TO_CHANGE = Reason(ReasonCode.NOTHING_TO_CHANGE, "nothing to change")
 _OPERATIONS_MAX = 100
 _SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retry": true'
 _PATCH = "the patch is a list of 1 to 100 operations of RFC 6902, each an object"
 
 
-def edit(run: Run, act: Act) -> str | None:
+def edit(run: Run, act: Act) -> Reason | None:
     """Patches the state, whatever the instance is doing; what has left already is not called back.
 
     Gives the reason why it is refused, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
@@ -42,15 +43,15 @@ def edit(run: Run, act: Act) -> str | None:
         return wrong
     patch, retry = patch_of(value), value.get("retry", False)
     if patch is None or not isinstance(retry, bool):
-        return _SHAPE
-    if isinstance(patch, str):
+        return invalid(_SHAPE)
+    if isinstance(patch, Reason):
         return patch
     if retry and run.status is not Status.ATTENTION:
-        return f"it is {run.status} and not in attention; leave retry out"
+        return not_now(f"it is {run.status} and not in attention; leave retry out")
     if (reason := edit_objection(run.steps)) is not None:
         return reason
     state = patched(run, run.state, patch)
-    if isinstance(state, str):
+    if isinstance(state, Reason):
         return state
     if state != run.state:
         set_state(run, state)
@@ -59,10 +60,13 @@ def edit(run: Run, act: Act) -> str | None:
     return None
 
 
-def edit_objection(steps: Mapping[str, StepRecord]) -> str | None:
+def edit_objection(steps: Mapping[str, StepRecord]) -> Reason | None:
     """Why the state cannot be edited now: a routing slip carries it, and would go on with it as it was."""
     to = ", ".join(place for place, record in steps.items() if carried(record))
-    return f"the slip is on its way to {to} with the state as it is; edit it when the slip is home" if to else None
+    if not to:
+        return None
+    text = f"the slip is on its way to {to} with the state as it is; edit it when the slip is home"
+    return not_now(text)
 
 
 def set_state(run: Run, state: JsonObject) -> None:
@@ -71,24 +75,24 @@ def set_state(run: Run, state: JsonObject) -> None:
     run.changes.append(Change(what="state", before=None, after="edited"))
 
 
-def unknown(value: JsonObject, what: str, known: Sequence[str]) -> str | None:
+def unknown(value: JsonObject, what: str, known: Sequence[str]) -> Reason | None:
     """Why what an act brings is refused: a mistyped option would else be lost without a word; None: all is known."""
     more = sorted(set(value) - set(known))
-    return f"{what} takes {' and '.join(known)}, not {', '.join(more)}" if more else None
+    return invalid(f"{what} takes {' and '.join(known)}, not {', '.join(more)}") if more else None
 
 
-def patch_of(value: Mapping[str, JsonValue]) -> Patch | str | None:
+def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
     """The operations under ``patch``, or what is wrong with them; None: there is none."""
     found = value.get("patch")
     if found is None:
         return None
     if not isinstance(found, list) or not 1 <= len(found) <= _OPERATIONS_MAX:
-        return _PATCH
+        return invalid(_PATCH)
     operations = [each for each in found if isinstance(each, dict)]
-    return operations if len(operations) == len(found) else _PATCH
+    return operations if len(operations) == len(found) else invalid(_PATCH)
 
 
-def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | str:
+def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
     """The state with the operations carried out, as the author's model keeps it; or what is wrong with it.
 
     A field that the model does not know is refused, unless the model itself says what to do with such fields.
@@ -99,21 +103,22 @@ def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | st
         try:
             found = JsonPatch([operation]).apply(found)
         except (JsonPatchException, JsonPointerException) as error:
-            return f"{where}: {run.shortened(str(error))}"
+            return invalid(f"{where}: {run.shortened(str(error))}")
         except Exception as error:
-            return f"{where} raised {run.shortened(said(error))}"
+            return invalid(f"{where} raised {run.shortened(said(error))}")
         size = len(to_json(found)) if operation.get("op") == "copy" or number == len(patch or ()) else 0
         if size > run.limits.document_bytes:  # copies of copies grow without bound
-            return f"{where}: the state would have {size:,} bytes, the limit is {run.limits.document_bytes:,}"
+            most = run.limits.document_bytes
+            return invalid(f"{where}: the state would have {size:,} bytes, the limit is {most:,}")
     return _fitting(run, found)
 
 
-def _fitting(run: Run, state: object) -> JsonObject | str:
+def _fitting(run: Run, state: object) -> JsonObject | Reason:
     model: type[BaseModel] = run.definition.state
     try:
         return as_json(read(model, state, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
-        return f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}"
+        return invalid(f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}")
     except Exception as error:
-        return f"the check of {model.__name__} raised {run.shortened(said(error))}"
+        return invalid(f"the check of {model.__name__} raised {run.shortened(said(error))}")

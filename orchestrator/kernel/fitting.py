@@ -13,41 +13,46 @@ from ...sagas import Saga, Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Loop
 from ..messages.document import Document, StepRecord, StepStatus
+from ..messages.reasons import Reason, ReasonCode
 from .places import name_of, place_of, rounds_of
 from .standing import TAKEN_OVER
 
-__all__ = ["MIGRATION", "for_want_of_code", "misfit", "missing_code"]
-
-MIGRATION = "the migration of "
-"""How the reasons begin for which an instance stays with the version that it has."""
+__all__ = ["misfit", "missing_code", "not_deployed"]
 
 
-def missing_code(definition: AnyDefinition | None, document: Document) -> str | None:
+def missing_code(definition: AnyDefinition | None, document: Document) -> Reason | None:
     """What the deployed code lacks to decide about this instance; None: nothing."""
     if definition is None:
-        version = f" version {document.version}" if document.version else ""
-        return f"{document.definition!r}{version} is not deployed here; deploy it"
+        return not_deployed(document)
+    wrong = _differs(definition, document)
+    if wrong is None:
+        return None
+    return Reason(ReasonCode.CODE_DIFFERS, f"the deployed code {wrong}; deploy it again")
+
+
+def not_deployed(document: Document) -> Reason:
+    """The version that decides about this instance is not here."""
+    version = f" version {document.version}" if document.version else ""
+    return Reason(ReasonCode.CODE_NOT_DEPLOYED, f"{document.definition!r}{version} is not deployed here; deploy it")
+
+
+def _differs(definition: AnyDefinition, document: Document) -> str | None:
     for place in document.steps:
         if name_of(place) not in definition.tree:
-            return f"the deployed code has no step {name_of(place)!r}, which is on record here; deploy it again"
+            return f"has no step {name_of(place)!r}, which is on record here"
     if (wrong := misfit(definition, document.steps)) is not None:
-        return f"the deployed code {wrong}; deploy it again"
+        return wrong
     if document.origin is not None and name_of(document.origin.step) not in definition.tree and _is_fresh(document):
-        return f"the deployed code has no step {document.origin.step!r}, at which this fork begins; deploy it again"
+        return f"has no step {document.origin.step!r}, at which this fork begins"
     for place in document.itinerary or ():
         if name_of(place) not in definition.tree:
-            return f"the deployed code has no stop {name_of(place)!r}, which lies ahead here; deploy it again"
+            return f"has no stop {name_of(place)!r}, which lies ahead here"
     return None
 
 
 def _is_fresh(document: Document) -> bool:
     """True for a fork that has begun nothing itself."""
     return all(TAKEN_OVER in (record.memo or {}) for record in document.steps.values())
-
-
-def for_want_of_code(reason: str) -> bool:
-    """True for a reason that ``missing_code`` or a migration has given."""
-    return reason.endswith(("; deploy it", "deploy it again")) or reason.startswith(MIGRATION)
 
 
 def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:

@@ -17,6 +17,7 @@ from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.inputs import Act, Start
 from ..messages.keys import key_wrong
 from ..messages.outputs import Change
+from ..messages.reasons import Reason, invalid, not_now
 from ..messages.values import Fork, JsonObject, Origin, Taken, instance_id
 from .editing import patch_of, patched, unknown
 from .places import name_of, place_of
@@ -32,7 +33,7 @@ _KEPT = ("branch", "version", "lost", "rounds", "most")
 _SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
 
 
-def fork(run: Run, act: Act) -> str | None:
+def fork(run: Run, act: Act) -> Reason | None:
     """Tells the new instance to start. Gives the reason why it is refused, None: it is told."""
     if (reason := fork_objection(run.definition, run.document, act.step)) is not None:
         return reason
@@ -41,15 +42,15 @@ def fork(run: Run, act: Act) -> str | None:
         return reason
     key, patch = value.get("key"), patch_of(value)
     if not isinstance(key, str):
-        return _SHAPE
+        return invalid(_SHAPE)
     if (wrong := key_wrong(key)) is not None:
-        return f"the key {wrong}"
+        return invalid(f"the key {wrong}")
     if key == run.document.key:
-        return f"key {key!r} is its own; choose another"
-    if isinstance(patch, str):
+        return invalid(f"key {key!r} is its own; choose another")
+    if isinstance(patch, Reason):
         return patch
     state = patched(run, run.state, patch)
-    if isinstance(state, str):
+    if isinstance(state, Reason):
         return state
     document, step = run.document, name_of(act.step)
     origin = Origin(instance=run.id, revision=document.revision + 1, step=step)
@@ -70,10 +71,15 @@ def fork(run: Run, act: Act) -> str | None:
     return None
 
 
-def fork_objection(definition: AnyDefinition, document: Document, place: str) -> str | None:
+def fork_objection(definition: AnyDefinition, document: Document, place: str) -> Reason | None:
     """Why a fork from a place on record is refused now."""
     if (reason := no_begin_here(definition, place, "fork")) is not None:
         return reason
+    text = _why_not(definition, document, place)
+    return None if text is None else not_now(text)
+
+
+def _why_not(definition: AnyDefinition, document: Document, place: str) -> str | None:
     if document.restarting is not None:
         return f"a restart from {document.restarting.step!r} is under way; fork when it is over"
     before = [(name, record) for name, record in document.steps.items() if not _from_on(definition, place, name)]

@@ -8,6 +8,7 @@ from ..messages.entities import Acquire, Lookup, ProbeLock, Published, Release, 
 from ..messages.helpers import Helper, Lock, Mailbox, Table
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
+from ..messages.reasons import ReasonCode
 from .limits import Limits
 from .lock import decide_lock
 from .mailbox import decide_mailbox, forget
@@ -49,7 +50,8 @@ def decide_helper(
         case TimerFired() as timer, Mailbox() as box:
             if box.timers.get(timer.timer) == timer.due_ms and timer.due_ms <= arrival.now_ms:
                 return forget(box, arrival.now_ms)
-            return Answer(entity=box, outcome=Outcome.IGNORED, reason="the timer is not set, or not due yet")
+            text = "the timer is not set, or not due yet"
+            return Answer(entity=box, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
         case message, _:
-            reason = f"a message of kind {message.kind!r} is not for {message.instance!r}"
-            return Answer(entity=entity, outcome=Outcome.IGNORED, reason=reason)
+            text = f"a message of kind {message.kind!r} is not for {message.instance!r}"
+            return Answer(entity=entity, outcome=Outcome.IGNORED, code=ReasonCode.MISDIRECTED, reason=text)

@@ -13,6 +13,7 @@ from typing import assert_never
 from ..messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, ToLock
 from ..messages.helpers import Grant, Lock
 from ..messages.outputs import Answer, Outcome, Tell
+from ..messages.reasons import ReasonCode
 
 __all__ = ["decide_lock"]
 
@@ -38,7 +39,7 @@ def _acquire(lock: Lock, message: Acquire, now_ms: int) -> Answer:
         after = replace(lock, holder=lock.holder or grant, revision=lock.revision + 1)
         return Answer(entity=after, outcome=Outcome.APPLIED, actions=(_granted(lock, grant, message.id),))
     if any((each.by, each.place) == (message.by, message.place) for each in lock.waiting):
-        return Answer(entity=lock, outcome=Outcome.UNCHANGED, reason="it waits already")
+        return Answer(entity=lock, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already")
     after = replace(lock, waiting=(*lock.waiting, grant), revision=lock.revision + 1)
     probe = Probe(id=f"{message.id}/probe", instance=lock.holder.by, path=(message.by, lock.id))
     return Answer(entity=after, outcome=Outcome.APPLIED, actions=(Tell(message=probe),))
@@ -51,7 +52,7 @@ def _granted(lock: Lock, grant: Grant, cause: str) -> Tell:
 
 def _release(lock: Lock | None, message: Release) -> Answer:
     if lock is None or lock.holder is None:
-        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="nobody holds it")
+        return _stale(lock, "nobody holds it")
     waiting = tuple(each for each in lock.waiting if each.by != message.by)
     if lock.holder.by != message.by:
         left = replace(lock, waiting=waiting, revision=lock.revision + 1)
@@ -71,14 +72,22 @@ def _release(lock: Lock | None, message: Release) -> Answer:
 
 def _probe(lock: Lock | None, message: ProbeLock) -> Answer:
     if lock is None or lock.holder is None or len(message.path) > _PATH_MAX:
-        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="nobody waits for anybody here")
+        return _stale(lock, "nobody waits for anybody here")
     path, holder = (*message.path, lock.id), lock.holder.by
     if message.path[-1] not in {each.by for each in lock.waiting}:
-        return Answer(entity=lock, outcome=Outcome.IGNORED, reason="who was asked waits here no more")
+        return _stale(lock, "who was asked waits here no more")
     if holder not in path:
         told = Tell(message=Probe(id=f"{message.id}/on", instance=holder, path=path))
-        return Answer(entity=lock, outcome=Outcome.UNCHANGED, actions=(told,))
+        return _answered(lock, told, "passed on to its holder")
     cycle = path[path.index(holder) :]
     victim = max(each for each in cycle if not each.startswith("@"))
     told = Tell(message=Deadlocked(id=f"{message.id}/deadlock", instance=victim, cycle=cycle))
-    return Answer(entity=lock, outcome=Outcome.UNCHANGED, actions=(told,), reason=f"deadlock; {victim} gives way")
+    return _answered(lock, told, f"deadlock; {victim} gives way")
+
+
+def _stale(lock: Lock | None, text: str) -> Answer:
+    return Answer(entity=lock, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
+
+
+def _answered(lock: Lock, told: Tell, text: str) -> Answer:
+    return Answer(entity=lock, outcome=Outcome.UNCHANGED, actions=(told,), code=ReasonCode.ANSWERED, reason=text)

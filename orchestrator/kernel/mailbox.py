@@ -20,6 +20,7 @@ from pydantic_core import to_json
 from ..messages.entities import EventCame, Published, ToMailbox, Unwatch, Watch
 from ..messages.helpers import KeptEvent, Mailbox, Watcher
 from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell, taker_of
+from ..messages.reasons import Reason, ReasonCode
 from .limits import Limits
 from .unusable import told_no
 
@@ -54,7 +55,8 @@ def _new(message: Published) -> Mailbox:
 
 def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, subscribers: Sequence[str]) -> Answer:
     if any(event.id == message.id for event in box.kept):
-        return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="an event of this id is here already")
+        text = "an event of this id is here already"
+        return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason=text)
     first: dict[str, Watcher] = {}
     for watcher in box.watchers:
         first.setdefault(_owner(watcher), watcher)
@@ -103,7 +105,8 @@ def _full(box: Mailbox, message: Published, count: int) -> Answer:
     actions = (Publish(event=message),) if message.is_emitted else ()
     entity = box if box.revision else None
     letter = DeadLetter(reason=f"{reason}; let somebody wait for them, then redrive this one")
-    return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(*actions, letter), reason=reason)
+    code = ReasonCode.NO_ROOM
+    return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(*actions, letter), code=code, reason=reason)
 
 
 def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
@@ -124,15 +127,16 @@ def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> 
     box = box or Mailbox(id=message.instance, event=event, key=key)
     watcher = Watcher(by=message.by, place=message.place, index=message.index)
     if watcher in box.watchers:
-        return Answer(entity=box, outcome=Outcome.UNCHANGED, reason="it waits already")
+        return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already")
     after, told = _served(replace(box, watchers=(*box.watchers, watcher)), message, now_ms)
     had = [event for event in box.kept if watcher in event.taken_by and event.until_ms > now_ms]
     if had and not told:  # what it had it has not used, or it would not begin anew
         return _changed(box, box, (_brought(f"{message.id}/event/1", box.event, had[-1], watcher),))
     if len(after.watchers) > max(limits.watchers_max, len(box.watchers)):
-        reason = f"{limits.watchers_max:,} places wait for this event and key already; retry when there are fewer"
-        entity = box if box.revision else None
-        return Answer(entity=entity, outcome=Outcome.REFUSED, actions=told_no(message, reason), reason=reason)
+        text = f"{limits.watchers_max:,} places wait for this event and key already; retry when there are fewer"
+        entity, code = box if box.revision else None, ReasonCode.NO_ROOM
+        told = told_no(message, Reason(code, text))
+        return Answer(entity=entity, outcome=Outcome.REFUSED, actions=told, code=code, reason=text)
     return _changed(box, after, told)
 
 
@@ -140,7 +144,7 @@ def _unwatch(box: Mailbox | None, message: Unwatch, now_ms: int) -> Answer:
     """It waits no more. An event that was brought to it meanwhile it does not use: the next of its places may."""
     gone = Watcher(by=message.by, place=message.place, index=message.index)
     if box is None or not (gone in box.watchers or any(gone in event.taken_by for event in box.kept)):
-        return Answer(entity=box, outcome=Outcome.IGNORED, reason="it does not wait here")
+        return Answer(entity=box, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="it does not wait here")
     kept = tuple(
         replace(event, taken_by=tuple(each for each in event.taken_by if each != gone))
         if gone in event.taken_by

@@ -20,13 +20,12 @@ from ..messages.document import CauseKind, Document, Early, Managed, Status, Ste
 from ..messages.entities import EventCame
 from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
-from ..messages.texts import trace_of
 from .asked import Asked, asked_for
+from .asking import fault_of
 from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
-from .results import WrongResult
-from .run import Run, said
+from .run import Run
 from .turning import compensate
 from .walk import emitted
 
@@ -249,12 +248,9 @@ def _called(run: Run, what: str, call: Callable[[], Any]) -> bool:
     try:
         asked = asked_for(run, call())
         sent = [emitted(run, each) for each in asked.emit]
-    except WrongResult as error:
-        run.stop(CauseKind.CODE, f"the handler of {what} gave {error}; deploy the fix, then retry")
-        return False
     except Exception as error:
-        message = f"the handler of {what} raised {said(error)}; deploy a mended one, then retry"
-        run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
+        fault = fault_of(run, f"the handler of {what}", error)
+        run.stop(CauseKind.CODE, fault.message, code=fault.code, detail=fault.detail)
         return False
     if asked.state is not None:
         run.replace_json(asked.state)

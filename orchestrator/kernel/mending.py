@@ -17,6 +17,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Ask
 from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
+from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject
 from .editing import unknown
 from .run import Run, as_json, said
@@ -26,26 +27,26 @@ from .standing import SKIPPED_BY
 
 __all__ = ["MENDS", "Mend"]
 
-Mend: TypeAlias = Callable[[Run, Act], str | None]
+Mend: TypeAlias = Callable[[Run, Act], Reason | None]
 
 
-def _answer(run: Run, act: Act) -> str | None:
+def _answer(run: Run, act: Act) -> Reason | None:
     """Somebody who may fills the form."""
     node, record = run.node(act.step), run.steps[act.step]
     if not isinstance(node, Ask):
-        return f"step {act.step!r} asks nobody"
+        return invalid(f"step {act.step!r} asks nobody")
     if (reason := _may_not(record, act)) is not None:
         return reason
     form = _valid(node.options.form, act.value)
     if isinstance(form, str):
-        return f"the answer is no {node.options.form.__name__}: {form}"
+        return invalid(f"the answer is no {node.options.form.__name__}: {form}")
     run.clear_timers(act.step)
     run.put(node.options.into, form)
     run.mark(act.step, StepStatus.DONE, memo=run.memo(act.step) | {"answered_by": act.by})
     return None
 
 
-def _claim(run: Run, act: Act) -> str | None:
+def _claim(run: Run, act: Act) -> Reason | None:
     """From now on only this one may answer."""
     if (reason := _no_question(run, act)) is not None:
         return reason
@@ -55,36 +56,42 @@ def _claim(run: Run, act: Act) -> str | None:
     return None
 
 
-def _assign(run: Run, act: Act) -> str | None:
+def _assign(run: Run, act: Act) -> Reason | None:
     """Whoever asks for it gives the question to somebody."""
     if (reason := _no_question(run, act)) is not None:
         return reason
     to = (act.value or {}).get("to")
     if not isinstance(to, str) or not to:
-        return 'it is not said to whom; give {"to": name}'
+        return invalid('it is not said to whom; give {"to": name}')
     memo = run.memo(act.step)
     run.remember(act.step, memo | {"who": list(dict.fromkeys([*_who(memo), to])), "claimed_by": to})
     return None
 
 
-def _no_question(run: Run, act: Act) -> str | None:
+def _no_question(run: Run, act: Act) -> Reason | None:
     if not isinstance(run.node(act.step), Ask):
-        return f"step {act.step!r} asks nobody"
+        return invalid(f"step {act.step!r} asks nobody")
     if run.steps[act.step].status is not StepStatus.OPEN:
-        return f"question {act.step!r} is closed: it is {run.steps[act.step].status}"
+        return _closed(act, run.steps[act.step])
     return None
 
 
-def _may_not(record: StepRecord, act: Act) -> str | None:
+def _may_not(record: StepRecord, act: Act) -> Reason | None:
     memo = record.memo or {}
     claimed, who = memo.get("claimed_by"), _who(memo)
     if record.status is not StepStatus.OPEN:
-        return f"question {act.step!r} is closed: it is {record.status}"
+        return _closed(act, record)
     if claimed is not None and claimed != act.by:
-        return f"{claimed} has claimed question {act.step!r}; let it be assigned to {act.by or 'you'}"
+        text = f"{claimed} has claimed question {act.step!r}; let it be assigned to {act.by or 'you'}"
+        return Reason(ReasonCode.NOT_PERMITTED, text)
     if act.by not in who:
-        return f"{act.by or 'nobody'} may not answer {act.step!r}; asked are {', '.join(who)}"
+        text = f"{act.by or 'nobody'} may not answer {act.step!r}; asked are {', '.join(who)}"
+        return Reason(ReasonCode.NOT_PERMITTED, text)
     return None
+
+
+def _closed(act: Act, record: StepRecord) -> Reason:
+    return not_now(f"question {act.step!r} is closed: it is {record.status}")
 
 
 def _who(memo: JsonObject) -> list[str]:
@@ -92,21 +99,22 @@ def _who(memo: JsonObject) -> list[str]:
     return [str(name) for name in who] if isinstance(who, list) else []
 
 
-def _skip(run: Run, act: Act) -> str | None:
+def _skip(run: Run, act: Act) -> Reason | None:
     """The step counts as done, with a reply from the operator. Its undo still runs should the flow turn."""
     node, record = run.node(act.step), run.steps[act.step]
     if not isinstance(node, Step):
-        return f"{act.step!r} is no step with a reply; only such a one can be skipped"
+        return invalid(f"{act.step!r} is no step with a reply; only such a one can be skipped")
     if run.unwinds(act.step):
-        return f"what step {act.step!r} did is being taken back"
+        return not_now(f"what step {act.step!r} did is being taken back")
     if carried(record):
-        return f"the slip has not been sent to {act.step!r} yet; skip the stop that it is at, or revise what lies ahead"
+        text = f"the slip has not been sent to {act.step!r} yet; skip the stop that it is at, or revise what lies ahead"
+        return not_now(text)
     if not (record.status.is_attempting or record.status.is_stuck):
-        return f"step {act.step!r} is {record.status}; one that is under way or stuck can be skipped"
+        return not_now(f"step {act.step!r} is {record.status}; one that is under way or stuck can be skipped")
     into = node.options.into
     reply = _valid(node.contract.reply, act.value) if into is not None or act.value is not None else None
     if isinstance(reply, str):
-        return f"the reply is no {node.contract.reply.__name__}: {reply}"
+        return invalid(f"the reply is no {node.contract.reply.__name__}: {reply}")
     run.clear_timers(act.step)
     memo: JsonObject = {**run.memo(act.step), SKIPPED_BY: act.by}
     if node.is_query:  # its answer is gathered from here
@@ -119,39 +127,39 @@ def _skip(run: Run, act: Act) -> str | None:
     return None
 
 
-def _waive(run: Run, act: Act) -> str | None:
+def _waive(run: Run, act: Act) -> Reason | None:
     """What a failing undo could not take back is accepted as a loss, and the unwind goes on without it."""
     record = run.steps[act.step]
     if record.status is not StepStatus.UNDO_FAILED:
-        return f"the undo of step {act.step!r} has not failed: it is {record.status}"
+        return not_now(f"the undo of step {act.step!r} has not failed: it is {record.status}")
     if not act.reason.strip():
-        return "a loss is accepted with a reason: say who bears it and where that is written"
+        return invalid("a loss is accepted with a reason: say who bears it and where that is written")
     run.mark(act.step, StepStatus.WAIVED, memo=run.memo(act.step) | {"waived_by": act.by, "evidence": act.reason})
     return None
 
 
-def _replace_undo(run: Run, act: Act) -> str | None:
+def _replace_undo(run: Run, act: Act) -> Reason | None:
     """An undo that failed is tried with another command, by its own contract or another of the definition.
 
     It is the next attempt under the same effect key, and stays that of the step's undo until it is replaced again.
     """
     node, record, value = run.node(act.step), run.steps[act.step], act.value or {}
     if record.status is not StepStatus.UNDO_FAILED:
-        return f"the undo of step {act.step!r} has not failed: it is {record.status}"
+        return not_now(f"the undo of step {act.step!r} has not failed: it is {record.status}")
     if not isinstance(node, Step):
-        return f"the undo of {act.step!r} is no command; look at its children"
+        return invalid(f"the undo of {act.step!r} is no command; look at its children")
     if (reason := unknown(value, "an undo", ("contract", "command"))) is not None:
         return reason
     name, command = value.get("contract", record.undo), value.get("command")
     contract = run.definition.contract(name)
     if contract is None:
         names = ", ".join(each.name for each in run.definition.contracts)
-        return f"{run.definition!r} has no contract {name!r}; it has {names}"
+        return invalid(f"{run.definition!r} has no contract {name!r}; it has {names}")
     if not isinstance(command, dict):
-        return 'it is not said what to send; give {"command": {…}}, and "contract" if it is another'
+        return invalid('it is not said what to send; give {"command": {…}}, and "contract" if it is another')
     payload = _valid(contract.command, command)
     if isinstance(payload, str):
-        return f"the command is no {contract.command.__name__}: {payload}"
+        return invalid(f"the command is no {contract.command.__name__}: {payload}")
     instead: JsonObject = {"contract": contract.name, "command": payload, "by": act.by}
     run.steps[act.step] = replace(record, undo=contract.name)
     run.remember(act.step, run.memo(act.step) | {INSTEAD: instead})

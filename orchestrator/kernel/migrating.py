@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document, Status, StepRecord, StepStatus
-from .fitting import MIGRATION, misfit
+from ..messages.reasons import Reason, ReasonCode
+from .fitting import misfit
 from .places import name_of
 from .run import as_json, said
 
@@ -20,6 +21,10 @@ __all__ = ["CannotMigrate", "migrated", "must_migrate"]
 
 class CannotMigrate(Exception):
     """Why an instance stays as it is; the message says what the author should mend."""
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(ReasonCode.CODE_DIFFERS, str(self))
 
 
 def must_migrate(definition: AnyDefinition | None, document: Document) -> bool:
@@ -36,7 +41,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     Raises:
         CannotMigrate: a step on record is gone or does not fit, or the author's function raised or gave no valid state.
     """
-    way = f"{MIGRATION}{definition.name!r} from version {document.version} to {definition.version}"
+    way = f"the migration of {definition.name!r} from version {document.version} to {definition.version}"
     migration = definition.migrations.get(document.version)
     if migration is None:
         raise CannotMigrate(f"{way} is not declared; deploy version {document.version}, or declare the migration")

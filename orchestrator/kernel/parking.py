@@ -12,6 +12,7 @@ from ..messages.document import Attention, CauseKind, Deferred, Document, Status
 from ..messages.entities import EventCame, Unwind
 from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
+from ..messages.reasons import Reason, ReasonCode
 from .flow import resume
 from .limits import Limits
 from .replies import on_reply, on_timer, open_attempt
@@ -24,18 +25,20 @@ __all__ = [
     "NOT_DUE",
     "apply_deferred",
     "hold",
+    "ignored",
     "overfull",
     "park",
     "reopen",
     "restore_timers",
     "take_in",
     "waits_for_code",
+    "wants_code",
 ]
 
-PAUSED = "it is paused"
+PAUSED = Reason(ReasonCode.PAUSED, "it is paused")
 REDRIVE = "let it go on, then redrive this one from the dead letters"
-LATE = "no open attempt waits for this reply: it is late, a duplicate or stray"
-NOT_DUE = "the timer is not set, was moved, or is not due yet"
+LATE = Reason(ReasonCode.STALE, "no open attempt waits for this reply: it is late, a duplicate or stray")
+NOT_DUE = Reason(ReasonCode.STALE, "the timer is not set, was moved, or is not due yet")
 
 
 def waits_for_code(document: Document) -> bool:
@@ -44,37 +47,48 @@ def waits_for_code(document: Document) -> bool:
     return document.status is Status.ATTENTION and attention is not None and attention.kind is CauseKind.VERSION
 
 
-def park(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Decision:
+def park(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Decision:
     """Keeps a message that would count, and puts the instance into attention. Only ``Unwind`` counts after the end."""
     kept = _kept(document, message, why, now_ms, limits)
     if isinstance(kept, Decision):
         return kept
     standing = document.status is Status.ATTENTION
-    attention = document.attention if standing else Attention(kind=CauseKind.VERSION, message=why, at_ms=now_ms)
+    attention = document.attention if standing else wants_code(why, now_ms)
     parked = replace(kept, status=Status.ATTENTION, attention=attention)
     change = Change(what="instance", before=document.status, after=Status.ATTENTION)
-    return Decision(document=parked, outcome=Outcome.DEFERRED, changes=() if standing else (change,), reason=why)
+    changes = () if standing else (change,)
+    return Decision(document=parked, outcome=Outcome.DEFERRED, changes=changes, code=why.code, reason=why.text)
+
+
+def wants_code(why: Reason, now_ms: int) -> Attention:
+    """What an operator is told of an instance that waits for its code."""
+    return Attention(kind=CauseKind.VERSION, code=why.code, message=why.text, at_ms=now_ms)
 
 
 def hold(document: Document, message: Deferred, now_ms: int, limits: Limits) -> Decision:
     """Keeps a message that would count until the pause is over; whether the code is there does not matter yet."""
     kept = _kept(document, message, PAUSED, now_ms, limits)
-    return kept if isinstance(kept, Decision) else Decision(document=kept, outcome=Outcome.DEFERRED, reason=PAUSED)
+    if isinstance(kept, Decision):
+        return kept
+    return Decision(document=kept, outcome=Outcome.DEFERRED, code=PAUSED.code, reason=PAUSED.text)
 
 
-def _kept(document: Document, message: Deferred, why: str, now_ms: int, limits: Limits) -> Document | Decision:
+def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Document | Decision:
     """The document with the message at the end of its queue, or why it is not kept."""
     timers = dict(document.timers)
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
-            return _ignored(document, NOT_DUE)
+            return ignored(document, NOT_DUE)
     elif isinstance(message, Completed | Refused | Failed):
         if open_attempt(document, document.steps, message) is None:
-            return _ignored(document, LATE)
+            return ignored(document, LATE)
         if _is_kept(document, message):
-            return _ignored(document, f"the first reply to this attempt waits already: {why}")
+            text = f"the first reply to this attempt waits already: {why.text}"
+            return ignored(document, Reason(ReasonCode.DUPLICATE if why.code is ReasonCode.PAUSED else why.code, text))
     elif isinstance(message, EventCame) and (count := _events(document)) >= limits.deferred_max:
-        return refuse(document, message, f"{count:,} events wait already: {why}; {REDRIVE}")
+        return refuse(
+            document, message, Reason(ReasonCode.NO_ROOM, f"{count:,} events wait already: {why.text}; {REDRIVE}")
+        )
     return replace(
         document,
         revision=document.revision + 1,
@@ -89,12 +103,13 @@ def _events(document: Document) -> int:
     return sum(isinstance(message, EventCame) for message in (*document.deferred, *early))
 
 
-def overfull(run: Run, message: EventCame) -> str | None:
+def overfull(run: Run, message: EventCame) -> Reason | None:
     """Why an event cannot wait for a phase that takes it; None: it was taken, or may wait."""
     events = [each for each in run.managed.early if isinstance(each, EventCame)]
     if len(events) <= run.limits.deferred_max or message not in events:
         return None
-    return f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"
+    text = f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"
+    return Reason(ReasonCode.NO_ROOM, text)
 
 
 def _is_kept(document: Document, reply: Reply) -> bool:
@@ -142,5 +157,6 @@ def take_in(run: Run) -> None:
     run.quiet = False
 
 
-def _ignored(document: Document, reason: str) -> Decision:
-    return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
+def ignored(document: Document, reason: Reason) -> Decision:
+    """Nothing changes, and nobody is told."""
+    return Decision(document=document, outcome=Outcome.IGNORED, code=reason.code, reason=reason.text)

@@ -11,7 +11,6 @@ from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Arrival
 from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
-from .fitting import for_want_of_code
 from .limits import Limits
 
 __all__ = ["Difference", "Recomputed", "recompute"]
@@ -77,7 +76,7 @@ def _put_off(record: HistoryRecord) -> bool:
     let_go = record.outcome is Outcome.IGNORED or (
         record.outcome is Outcome.REFUSED and isinstance(record.message, Act)
     )
-    return record.outcome is Outcome.DEFERRED or (let_go and for_want_of_code(record.reason))
+    return record.outcome is Outcome.DEFERRED or (let_go and record.code is not None and record.code.wants_code)
 
 
 def _compared(record: HistoryRecord, decision: Decision) -> list[tuple[str, str, str]]:

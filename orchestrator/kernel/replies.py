@@ -12,16 +12,15 @@ from ..messages.document import CauseKind, Document, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Refused, Reply
 from ..messages.outputs import OVERDUE, Change, Publish, command_id, label_of, place_of_label
-from ..messages.texts import trace_of
 from ..messages.values import JsonObject
-from .asking import block
+from .asking import block, fault_of
 from .branching import on_scatter_deadline
 from .children import on_child_timer
 from .flow import go_on
 from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
-from .run import Run, as_json, said
+from .run import Run, as_json
 from .sending import Leg, leg_at, plan_retry, send_again
 from .slip import call_back, is_slip, on_passed
 from .turning import fail
@@ -149,11 +148,8 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
         _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
         return
     except Exception as error:
-        message = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r}, raised {said(error)}"
-        detail = trace_of(error, run.limits.detail_chars)
-        block(
-            run, leg.step, CauseKind.CODE, f"{message}; deploy a mended one, then retry", detail=detail, undo=leg.undo
-        )
+        what = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r},"
+        block(run, leg.step, CauseKind.CODE, fault_of(run, what, error), undo=leg.undo)
         return
     run.clear_timers(leg.step)
     if leg.undo:
@@ -173,7 +169,8 @@ def _refused(run: Run, leg: Leg, reply: Refused) -> None:
     run.clear_timers(leg.step)
     if leg.undo:
         run.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
-        run.stop(CauseKind.UNDO, f"the undo was refused ({reply.code}): {reply.reason}", step=leg.step)
+        message = f"the undo was refused ({reply.code}): {reply.reason}"
+        run.stop(CauseKind.UNDO, message, step=leg.step, code=reply.code)
         return
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
     unsure = run.steps[leg.step].attempt > 1

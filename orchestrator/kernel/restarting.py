@@ -15,6 +15,7 @@ from ...sagas.definition import AnyDefinition
 from ..messages.document import CauseKind, Document, Restarting, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
+from ..messages.reasons import Reason, invalid, not_now
 from .editing import patch_of, patched, set_state, unknown
 from .locking import release_all
 from .places import name_of
@@ -26,7 +27,7 @@ from .waiting import drop_wait
 __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
 
 
-def restart(run: Run, act: Act) -> str | None:
+def restart(run: Run, act: Act) -> Reason | None:
     """Begins the restart; the caller goes on. Gives the reason why it is refused, None: it is begun."""
     if (reason := restart_objection(run.definition, run.document, act.step)) is not None:
         return reason
@@ -34,10 +35,10 @@ def restart(run: Run, act: Act) -> str | None:
     if (reason := unknown(value, "a restart", ("patch",))) is not None:
         return reason
     patch = patch_of(value)
-    if isinstance(patch, str):
+    if isinstance(patch, Reason):
         return patch
     state = patched(run, run.state, patch)
-    if isinstance(state, str):
+    if isinstance(state, Reason):
         return state
     step = name_of(act.step)
     run.restarting = Restarting(step=step, patch=None if patch is None else tuple(patch))
@@ -45,10 +46,15 @@ def restart(run: Run, act: Act) -> str | None:
     return None
 
 
-def restart_objection(definition: AnyDefinition, document: Document, place: str) -> str | None:
+def restart_objection(definition: AnyDefinition, document: Document, place: str) -> Reason | None:
     """Why a restart from a place on record is refused, in an instance in attention that goes forward."""
     if (reason := no_begin_here(definition, place, "restart")) is not None:
         return reason
+    text = _why_not(definition, document, place)
+    return None if text is None else not_now(text)
+
+
+def _why_not(definition: AnyDefinition, document: Document, place: str) -> str | None:
     under_way = document.restarting
     if under_way is not None and not definition.tree.from_on(name_of(place), under_way.step):
         return f"a restart from {under_way.step!r} is under way; restart from there, or from a step before it"
@@ -72,12 +78,12 @@ def _stays(definition: AnyDefinition, place: str, record: StepRecord) -> str | N
     return record.status.value if record.undo is None and may_stand(definition, place, record) else None
 
 
-def no_begin_here(definition: AnyDefinition, place: str, act: str) -> str | None:
+def no_begin_here(definition: AnyDefinition, place: str, act: str) -> Reason | None:
     """Why an instance cannot begin at a place; None: it can. In the middle of a branch it would not know the others."""
     if not isinstance(definition, Saga):
-        return "only a saga has an order of steps to begin in"
+        return invalid("only a saga has an order of steps to begin in")
     path = definition.tree[name_of(place)].path
-    return f"{place!r} lies in {path[0][0].name!r}; {act} from there" if path else None
+    return invalid(f"{place!r} lies in {path[0][0].name!r}; {act} from there") if path else None
 
 
 def rewound(run: Run) -> bool:
@@ -89,8 +95,8 @@ def rewound(run: Run) -> bool:
         return False
     if start.patch is not None:
         state = patched(run, run.state, start.patch)
-        if isinstance(state, str):
-            message = f"the patch of the restart from {start.step!r} does not fit any more: {state}"
+        if isinstance(state, Reason):
+            message = f"the patch of the restart from {start.step!r} does not fit any more: {state.text}"
             run.stop(CauseKind.CODE, f"{message}; restart with another", step=start.step)
             return False
         if state != run.state:

@@ -254,7 +254,9 @@ class Run:
         """A text from outside, cut in the middle so that it cannot blow up the document."""
         return storable(text, self.limits.detail_chars)
 
-    def stop(self, kind: CauseKind, message: str, *, step: str | None = None, detail: str = "") -> None:
+    def stop(
+        self, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None, detail: str = ""
+    ) -> None:
         """Puts the instance into ``attention``: nothing more goes out, an operator must look.
 
         What is in flight elsewhere is still heard, and its timers stay.
@@ -266,6 +268,7 @@ class Run:
             message=self.shortened(message),
             at_ms=self.now_ms,
             step=step,
+            code=code and self.shortened(code),
             detail=end_of(detail, self.limits.detail_chars),
         )
         if step is not None:

@@ -21,7 +21,7 @@ from ...sagas.models import read, write
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
-from .asking import Nothing, ask, block
+from .asking import Fault, Nothing, ask, block
 from .results import a_model
 from .run import Run
 from .slip import hand_on, is_behind, is_slip, kept, took
@@ -194,7 +194,7 @@ def _payload(run: Run, leg: Leg) -> bytes | None:
             f"the command of {what} has {len(payload):,} bytes, the limit is {run.limits.command_bytes:,}; "
             "send less (a reference instead of the content), then retry"
         )
-        block(run, leg.step, CauseKind.TOO_LARGE, message, undo=leg.undo)
+        block(run, leg.step, CauseKind.TOO_LARGE, Fault(message), undo=leg.undo)
         return None
     return payload
 

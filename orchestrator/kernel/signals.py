@@ -22,6 +22,7 @@ from ..messages.entities import (
 )
 from ..messages.inputs import Message, Signal
 from ..messages.outputs import Decision, Outcome, Tell, place_of_label
+from ..messages.reasons import Reason, ReasonCode
 from . import locking, waiting
 from .children import on_child_ended
 from .flow import go_on
@@ -33,7 +34,7 @@ from .waiting import on_event, on_routed
 
 __all__ = ["STRAY", "on_signal", "without_code"]
 
-STRAY = "nobody waits for this here (any more)"
+STRAY = Reason(ReasonCode.STALE, "nobody waits for this here (any more)")
 
 
 def on_signal(run: Run, message: Signal) -> bool:
@@ -85,12 +86,14 @@ def without_code(document: Document | None, message: Message) -> Decision | None
     match message:
         case Probe() if document is not None:
             passed = passed_on(document, message)
-            return Decision(document=document, outcome=Outcome.IGNORED, actions=passed, reason=STRAY)
+            return Decision(
+                document=document, outcome=Outcome.IGNORED, actions=passed, code=STRAY.code, reason=STRAY.text
+            )
         case MayLeave() if document is None or document.status.is_final or document.incarnation != message.incarnation:
             leave = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
-            return Decision(document=document, outcome=Outcome.UNCHANGED, actions=(leave,), reason="it may leave")
+            return _answered(document, leave, "it may leave")
         case MayLeave():
-            return Decision(document=document, outcome=Outcome.UNCHANGED, reason="it is needed still")
+            return _answered(document, None, "it is needed still")
         case Leave() if document is not None and document.status.is_final:
             return Decision(document=None, outcome=Outcome.APPLIED, reason="nobody above needs it any more")
         case Unwind() if document is None or (
@@ -119,5 +122,9 @@ def _ended(document: Document | None, message: Unwind) -> Decision:
         end=ChildEnd.NOT_UNDONE if why else ChildEnd.COMPENSATED,
         reason=why,
     )
-    answer = (Tell(message=told),)
-    return Decision(document=document, outcome=Outcome.UNCHANGED, actions=answer, reason="it has ended")
+    return _answered(document, Tell(message=told), "it has ended")
+
+
+def _answered(document: Document | None, answer: Tell | None, text: str) -> Decision:
+    actions, code = () if answer is None else (answer,), ReasonCode.ANSWERED
+    return Decision(document=document, outcome=Outcome.UNCHANGED, actions=actions, code=code, reason=text)

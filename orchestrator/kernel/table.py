@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from ..messages.entities import Lookup, Routed, Rule, SetRules, ToTable, table_name
 from ..messages.helpers import Table
 from ..messages.outputs import Answer, Outcome, Tell
+from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 
 __all__ = ["OPERATORS", "check_rules", "decide_table"]
@@ -72,7 +73,9 @@ def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: C
                 to=to,
                 version=table.version if table else 0,
             )
-            return Answer(entity=table, outcome=Outcome.UNCHANGED, actions=(Tell(message=routed),))
+            return Answer(
+                entity=table, outcome=Outcome.UNCHANGED, actions=(Tell(message=routed),), code=ReasonCode.ANSWERED
+            )
         case SetRules():
             return _set(table, message, now_ms, branches)
         case _:
@@ -83,12 +86,13 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
     """Rules that stand already are not refused whatever version is named: a request may be repeated."""
     before = table or Table(id=message.instance, name=table_name(message.instance))
     if table is not None and table.rules == message.rules:
-        return Answer(entity=table, outcome=Outcome.UNCHANGED, reason="the rules are so already")
+        code = ReasonCode.NOTHING_TO_CHANGE
+        return Answer(entity=table, outcome=Outcome.UNCHANGED, code=code, reason="the rules are so already")
     if message.version is not None and message.version != before.version:
         reason = f"the table is at version {before.version}, not {message.version}; look at it and try again"
-        return Answer(entity=table, outcome=Outcome.REFUSED, reason=reason)
+        return Answer(entity=table, outcome=Outcome.REFUSED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
     if (wrong := check_rules(message.rules, branches)) is not None:
-        return Answer(entity=table, outcome=Outcome.REFUSED, reason=wrong)
+        return Answer(entity=table, outcome=Outcome.REFUSED, code=ReasonCode.INVALID, reason=wrong)
     after = replace(
         before,
         revision=before.revision + 1,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import CauseKind, Status, StepStatus
 from ..messages.inputs import Act
-from ..messages.texts import trace_of
+from ..messages.reasons import Reason, invalid, not_now
+from .asking import fault_of
 from .locking import begin_step
-from .run import Run, said
+from .run import Run
 from .slip import replan
 
 __all__ = ["advance_slip", "revise"]
@@ -28,16 +29,19 @@ def advance_slip(run: Run) -> None:
         run.move(Status.COMPLETED)
 
 
-def revise(run: Run, act: Act) -> str | None:
+def revise(run: Run, act: Act) -> Reason | None:
     """An operator names other stops ahead. Gives the reason why it is refused, and then has changed nothing."""
     names = (act.value or {}).get("ahead")
     if not isinstance(run.definition, RoutingSlip):
-        return f"{run.definition.name!r} is no routing slip; only what lies ahead of a slip can be revised"
+        text = f"{run.definition.name!r} is no routing slip; only what lies ahead of a slip can be revised"
+        return invalid(text)
     if run.backward:
-        return "it is being unwound: nothing lies ahead of it"
+        return not_now("it is being unwound: nothing lies ahead of it")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'
-    return replan(run, [str(name) for name in names])
+        text = 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'
+        return invalid(text)
+    wrong = replan(run, [str(name) for name in names])
+    return None if wrong is None else invalid(wrong)
 
 
 def _plan(run: Run) -> bool:
@@ -46,8 +50,8 @@ def _plan(run: Run) -> bool:
     try:
         names = run.definition.itinerary(run.model())
     except Exception as error:
-        message = f"the plan of {run.definition.name!r} raised {said(error)}; deploy a mended one, then retry"
-        run.stop(CauseKind.CODE, message, detail=trace_of(error, run.limits.detail_chars))
+        fault = fault_of(run, f"the plan of {run.definition.name!r}", error)
+        run.stop(CauseKind.CODE, fault.message, code=fault.code, detail=fault.detail)
         return False
     if (refused := replan(run, names)) is not None:
         run.stop(CauseKind.ROUTE, f"{refused}; let its plan name fewer, deploy that, then retry")

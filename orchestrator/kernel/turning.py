@@ -46,7 +46,7 @@ def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | Non
             return
     if run.pivot_passed:
         said = f"refused past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
-        run.stop(kind, f"{said}; mend the reason, then retry", step=place)
+        run.stop(kind, f"{said}; mend the reason, then retry", step=place, code=code)
     else:
         compensate(run, kind, message, step=place, code=code)
 

@@ -43,7 +43,7 @@ def unwind(run: Run, places: Iterable[str]) -> bool:
     places = set(places)
     for place in [place for place in run.steps if place in places]:
         _withdraw(run, place)
-    if any(run.steps[place].status is StepStatus.SENT for place in places):
+    if any(_is_in_flight(run.steps[place]) for place in places):
         return False
     ahead: list[str] = []
     for place in undo_order(run.steps, run.itinerary):
@@ -108,6 +108,10 @@ def asks_only(run: Run, place: str) -> bool:
     """True for the question of a scatter: it leaves nothing behind, so nobody waits for its answer."""
     around = run.around(place)
     return bool(around) and isinstance(around[0][0], Scatter)
+
+
+def _is_in_flight(record: StepRecord) -> bool:
+    return record.status is StepStatus.SENT
 
 
 def _apart(run: Run, one: str, other: str) -> bool:

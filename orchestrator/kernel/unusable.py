@@ -14,6 +14,7 @@ from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, EventCame
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Message, Signal, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
+from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import storable
 from ..messages.values import Parent
 
@@ -26,32 +27,33 @@ _STEP_REASON_CHARS = 200
 """Any number of steps may be under way; the whole reason stands beside the instance."""
 
 
-def decline(document: Document | None, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
+def decline(document: Document | None, arrival: Arrival, reason: Reason) -> Decision:
     """``block`` for a live instance, else ``refuse``; also for an event that could only have waited."""
     if document is None or document.status.is_final or _could_only_wait(document, arrival.message):
         return refuse(document, arrival.message, reason)
-    return block(document, arrival, kind, reason)
+    return block(document, arrival, reason)
 
 
 def _could_only_wait(document: Document, message: Message) -> bool:
     return isinstance(message, EventCame) and (document.paused or document.status is Status.ATTENTION)
 
 
-def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) -> Decision:
+def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
     """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
 
     What was in flight counts as "may have happened"; an operator's retry sends it again, except children: they go on,
     and say once how they end. A timer, and what other entities say, waits for the retry; an event is a dead letter. An
     act is refused, and nothing has changed; only of a retry the instance keeps why it did not succeed.
     """
-    reason = storable(reason, _REASON_CHARS)
+    code, text = reason.code, storable(reason.text, _REASON_CHARS)
     message = arrival.message
     if isinstance(message, Act) and message.act is not ActName.RETRY:
-        return Decision(document=document, outcome=Outcome.REFUSED, reason=reason)
+        return Decision(document=document, outcome=Outcome.REFUSED, code=code, reason=text)
     if document.status.is_final:
-        return Decision(document=document, outcome=Outcome.IGNORED, reason=reason)
+        return Decision(document=document, outcome=Outcome.IGNORED, code=code, reason=text)
+    kind = CauseKind.TOO_LARGE if code is ReasonCode.TOO_LARGE else CauseKind.CODE
     steps, changes = dict(document.steps), []
-    short = storable(reason, _STEP_REASON_CHARS)
+    short = storable(text, _STEP_REASON_CHARS)
     for name, record in document.steps.items():
         if record.kind in _CHILDREN:
             continue
@@ -72,10 +74,16 @@ def block(document: Document, arrival: Arrival, kind: CauseKind, reason: str) ->
         timers=_still_set(document.timers, changes, message),
         held=_still_set(document.held, changes, message),
         deferred=(*document.deferred, *waiting),
-        attention=Attention(kind=kind, message=reason, at_ms=arrival.now_ms),
+        attention=Attention(kind=kind, code=code, message=text, at_ms=arrival.now_ms),
     )
-    letters = (DeadLetter(reason=reason),) if isinstance(message, EventCame) else ()
-    return Decision(document=blocked, outcome=Outcome.APPLIED, actions=letters, changes=tuple(changes), reason=reason)
+    return Decision(
+        document=blocked,
+        outcome=Outcome.APPLIED,
+        actions=(DeadLetter(reason=text),) if isinstance(message, EventCame) else (),
+        changes=tuple(changes),
+        code=code,
+        reason=text,
+    )
 
 
 def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Message) -> dict[str, int]:
@@ -85,18 +93,22 @@ def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Me
     return {name: due for name, due in timers.items() if name.rpartition(":")[0] not in places and name != fired}
 
 
-def refuse(document: Document | None, message: Message, reason: str) -> Decision:
+def refuse(document: Document | None, message: Message, reason: Reason) -> Decision:
     """Nothing changes; the message goes to the dead letters, and an entity that waits for its outcome is told."""
-    reason = storable(reason, _REASON_CHARS)
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *told_no(message, reason))
-    return Decision(document=document, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+    code, text = reason.code, storable(reason.text, _REASON_CHARS)
+    return Decision(
+        document=document, outcome=Outcome.REFUSED, actions=_refused(message, code, text), code=code, reason=text
+    )
 
 
-def refuse_helper(helper: Helper | None, message: Message, reason: str) -> Answer:
+def refuse_helper(helper: Helper | None, message: Message, reason: Reason) -> Answer:
     """As ``refuse``, of a helper entity."""
-    reason = storable(reason, _REASON_CHARS)
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason), *told_no(message, reason))
-    return Answer(entity=helper, outcome=Outcome.REFUSED, actions=actions, reason=reason)
+    code, text = reason.code, storable(reason.text, _REASON_CHARS)
+    return Answer(entity=helper, outcome=Outcome.REFUSED, actions=_refused(message, code, text), code=code, reason=text)
+
+
+def _refused(message: Message, code: ReasonCode, text: str) -> tuple[Action, ...]:
+    return (DeadLetter(reason=text), *told_no(message, Reason(code, text)))
 
 
 def child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
@@ -117,19 +129,24 @@ def _child_ended(at: Parent, message: Start | Unwind, end: ChildEnd, reason: str
     return (Tell(message=ended),)
 
 
-def told_no(message: Message, reason: str) -> tuple[Tell, ...]:
+def told_no(message: Message, reason: Reason) -> tuple[Tell, ...]:
     """To those who wait for the outcome of a message."""
     match message:
         case Watch() | Acquire():
             id, place = f"{message.id}/denied", message.place
-            return (Tell(message=Denied(id=id, instance=message.by, place=place, reason=reason)),)
+            code, text = reason
+            return (Tell(message=Denied(id=id, instance=message.by, place=place, code=code, reason=text)),)
         case Start():
-            return child_refused(message, reason)
+            return child_refused(message, reason.text)
         case Unwind(parent=at):
-            return _child_ended(at, message, ChildEnd.NOT_UNDONE, reason)
+            return _child_ended(at, message, ChildEnd.NOT_UNDONE, reason.text)
         case Lookup():
             id, place = f"{message.id}/answer", message.place
-            routed = Routed(id=id, instance=message.by, place=place, to=None, version=0, failed=reason)
-            return (Tell(message=routed),)
+            code, text = reason
+            return (
+                Tell(
+                    message=Routed(id=id, instance=message.by, place=place, to=None, version=0, code=code, reason=text)
+                ),
+            )
         case _:
             return ()

@@ -13,8 +13,9 @@ from ...sagas.nodes import Ask, Expected, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
+from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
-from .asking import Nothing, ask, block
+from .asking import Fault, Nothing, ask, block
 from .results import a_key, a_span, a_text, names
 from .results import facts as facts_of
 from .run import Run, as_json, said
@@ -86,7 +87,9 @@ def on_event(run: Run, message: EventCame) -> bool:
             drop_wait(run, message.place, used=[index])  # it would only come again
             wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else said(error)
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {wrong}"
-            block(run, message.place, CauseKind.CODE, f"{why}; publish a right one, then retry")
+            block(
+                run, message.place, CauseKind.CODE, Fault(f"{why}; publish a right one, then retry", ReasonCode.INVALID)
+            )
             return True
         run.put(expected.into, kept)
     got = [*got, index]
@@ -130,7 +133,8 @@ def on_denied(run: Run, message: Denied) -> bool:
     if record is None or record.status is not StepStatus.OPEN:
         return False
     drop_wait(run, message.place)
-    block(run, message.place, CauseKind.LIMIT, f"wait {message.place!r} is not heard: {message.reason}")
+    fault = Fault(f"wait {message.place!r} is not heard: {message.reason}", message.code)
+    block(run, message.place, CauseKind.LIMIT, fault)
     return True
 
 
@@ -192,15 +196,15 @@ def on_routed(run: Run, message: Routed) -> bool:
         return False
     node = run.node(message.place)
     assert isinstance(node, Route)
-    if message.failed:
-        why = f"table {node.table!r} cannot answer: {message.failed}"
-        block(run, message.place, CauseKind.ROUTE, f"{why}; look at the table, then retry")
+    if message.code is not None:
+        why = f"table {node.table!r} cannot answer: {message.reason}"
+        block(run, message.place, CauseKind.ROUTE, Fault(f"{why}; look at the table, then retry", message.code))
         return True
     to = message.to if message.to is not None else node.otherwise
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:
         why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
-        block(run, message.place, CauseKind.ROUTE, f"{why}; mend the table, then retry")
+        block(run, message.place, CauseKind.ROUTE, Fault(f"{why}; mend the table, then retry"))
         return True
     memo = run.memo(message.place) | {"branch": to, "version": message.version}
     run.mark(message.place, StepStatus.DONE, memo=memo)

@@ -30,7 +30,7 @@ from ...sagas.nodes import (
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from ..messages.entities import Published, mailbox_id
-from .asking import Nothing, ask, block
+from .asking import Fault, Nothing, ask, block
 from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, gather_scatter, next_round
 from .children import begin_child, begin_each
 from .locking import begin_step
@@ -187,7 +187,7 @@ def _emit(run: Run, place: str, node: Emit[Any]) -> None:
         return
     if len(to_json(published.body)) > run.limits.command_bytes:
         why = f"the event of emit {place!r} is over the limit of {run.limits.command_bytes:,} bytes"
-        block(run, place, CauseKind.TOO_LARGE, f"{why}; send a reference instead of the content, then retry")
+        block(run, place, CauseKind.TOO_LARGE, Fault(f"{why}; send a reference instead of the content, then retry"))
         return
     run.mark(place, StepStatus.DONE)
     run.tell(published)

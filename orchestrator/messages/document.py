@@ -151,7 +151,11 @@ class CauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Why compensation began, or what an operator must look at. ``detail`` may hold a traceback."""
+    """Why compensation began, or what an operator must look at. ``detail`` may hold a traceback.
+
+    ``code`` is for programs: the one that a worker's ``Rejected`` gave, else a ``ReasonCode`` where it tells more than
+    ``kind``.
+    """
 
     kind: CauseKind
     message: str

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from .reasons import ReasonCode
 from .values import JsonObject, Parent
 
 __all__ = [
@@ -146,7 +147,7 @@ class EventCame:
 class Routed:
     """To one who asked a table: the branch that its rules say, None when none matched, and their version (0: none).
 
-    ``failed``: why the table cannot answer.
+    ``code``: it cannot answer; ``reason`` says why.
     """
 
     id: str
@@ -154,7 +155,8 @@ class Routed:
     place: str
     to: str | None
     version: int
-    failed: str = ""
+    code: ReasonCode | None = None
+    reason: str = ""
     traceparent: str | None = None
     kind: Literal["routed"] = "routed"
 
@@ -178,6 +180,7 @@ class Denied:
     id: str
     instance: str
     place: str
+    code: ReasonCode
     reason: str
     traceparent: str | None = None
     kind: Literal["denied"] = "denied"

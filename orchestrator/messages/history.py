@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .document import Status
 from .inputs import Message
 from .outputs import Change, Outcome
+from .reasons import ReasonCode
 
 __all__ = ["HistoryRecord", "SentCommand"]
 
@@ -22,7 +23,8 @@ class SentCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRecord:
-    """One decision. ``revision`` and ``status`` are those after it; ``status`` None: there is no instance.
+    """One decision. ``revision`` and ``status`` are those after it; ``status`` None: there is no instance. ``code`` and
+    ``reason`` are the decision's.
 
     ``at_ms`` is the decision's time. ``message`` None: it was too large to be kept, ``reason`` says so.
     """
@@ -35,5 +37,6 @@ class HistoryRecord:
     message: Message | None
     changes: tuple[Change, ...] = ()
     sent: tuple[SentCommand, ...] = ()
+    code: ReasonCode | None = None
     reason: str = ""
     traceparent: str | None = None

@@ -11,6 +11,7 @@ from .document import Document
 from .entities import Published
 from .helpers import Helper
 from .inputs import Message
+from .reasons import ReasonCode
 from .slips import Slip
 
 __all__ = [
@@ -167,12 +168,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The whole answer to one message. ``document`` None: there is no instance (any more)."""
+    """The whole answer to one message. ``document`` None: there is no instance (any more).
+
+    ``code`` says for programs why, and is there unless the message was applied; ``reason`` says it for people.
+    """
 
     document: Document | None
     outcome: Outcome
     actions: tuple[Action, ...] = ()
     changes: tuple[Change, ...] = ()
+    code: ReasonCode | None = None
     reason: str = ""
 
 
@@ -183,4 +188,5 @@ class Answer:
     entity: Helper | None
     outcome: Outcome
     actions: tuple[Action, ...] = ()
+    code: ReasonCode | None = None
     reason: str = ""

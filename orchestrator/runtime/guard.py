@@ -18,12 +18,13 @@ from ...sagas.definition import AnyDefinition
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
 from ..kernel import decide, decide_helper, decline, is_helper, refuse, refuse_helper
-from ..messages.document import CauseKind, Document
+from ..messages.document import Document
 from ..messages.entities import EventCame, Published, table_name
 from ..messages.helpers import Helper
 from ..messages.inputs import Arrival, Message, Start
 from ..messages.outputs import DeadLetter
 from ..messages.partitioning import partition_of
+from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import said, storable, trace_of
 from ..ports.log import Record
 from ..tracing import Span, SpanKind, trace_id_of
@@ -77,13 +78,13 @@ class Guard:
         except BadRecord as error:  # what is stored of it
             return self._unread(came, str(error))
         except Unstorable as error:
-            kind, reason = error.kind, error.reason
+            reason = Reason(ReasonCode.TOO_LARGE, error.reason)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever an author's code throws, it is about this message
             text = _failure(error, message.instance, trace_id=trace_id_of(message.traceparent), message_id=message.id)
-            kind, reason = CauseKind.CODE, text
-        return self._otherwise(entity, came, kind, reason)
+            reason = Reason(ReasonCode.ENGINE_FAILED, text)
+        return self._otherwise(entity, came, reason)
 
     def _decided(self, entity: Entity, came: Came) -> Writes:
         message, limits = came.arrival.message, self._setup.limits
@@ -118,29 +119,30 @@ class Guard:
 
     # When the decision cannot be used
 
-    def _otherwise(self, entity: Entity, came: Came, kind: CauseKind, reason: str) -> Writes:
+    def _otherwise(self, entity: Entity, came: Came, reason: Reason) -> Writes:
         """Steps 2 to 4; see the module's rules."""
-        for rung in self._ladder(entity, came, kind, reason):
+        for rung in self._ladder(entity, came, reason):
             try:
                 return self._noted(entity, rung(), came)
             except Exception as error:
                 _failure(error, came.arrival.message.instance)
-        return self._last(came, reason)
+        return self._last(came, reason.text)
 
-    def _ladder(self, entity: Entity, came: Came, kind: CauseKind, reason: str) -> Iterator[Callable[[], Writes]]:
+    def _ladder(self, entity: Entity, came: Came, reason: Reason) -> Iterator[Callable[[], Writes]]:
         message, most = came.arrival.message, self._setup.max_value_bytes
         if is_helper(message.instance):
             helper = None if isinstance(entity, Document) else entity
             yield lambda: self._writer.answer(refuse_helper(helper, message, reason), helper, came)
         else:
             document = entity if isinstance(entity, Document) else None
-            yield lambda: self._writer.decision(decline(document, came.arrival, kind, reason), document, came, most)
+            yield lambda: self._writer.decision(decline(document, came.arrival, reason), document, came, most)
             yield lambda: self._writer.decision(refuse(document, message, reason), document, came, most)
 
     def _unread(self, came: Came, reason: str) -> Writes:
         """The entity's document cannot be read, so nothing is said about the entity itself."""
         try:
-            return self._writer.sent(refuse(None, came.arrival.message, reason).actions, came)
+            unread = Reason(ReasonCode.UNREADABLE, reason)
+            return self._writer.sent(refuse(None, came.arrival.message, unread).actions, came)
         except Exception as error:
             _failure(error, came.arrival.message.instance)
         return self._last(came, reason)

@@ -18,7 +18,7 @@ from ..codec.dead_letters import dead_letter
 from ..codec.documents import encode_document, encode_history
 from ..codec.entities import encode_entity, encode_event, encode_helper
 from ..codec.inputs import encode_request
-from ..messages.document import CauseKind, Document
+from ..messages.document import Document
 from ..messages.entities import Published, SetRules
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
@@ -37,11 +37,11 @@ _REASON_CHARS = 4_000
 
 
 class Unstorable(Exception):
-    """A decision that cannot be stored as it is."""
+    """A decision of which something is too large to be stored; ``reason`` says what, and what to do."""
 
-    def __init__(self, kind: CauseKind, reason: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.kind, self.reason = kind, reason
+        self.reason = reason
 
 
 class Came(NamedTuple):
@@ -90,7 +90,7 @@ class Writer:
         if after is not before:
             encoded = encode_document(after) if after is not None else None
             if encoded is not None and after is not None and len(encoded) > document_bytes_max:
-                raise Unstorable(CauseKind.TOO_LARGE, _too_large(after, len(encoded), document_bytes_max))
+                raise Unstorable(_too_large(after, len(encoded), document_bytes_max))
             self._keep(writes, instance, after, encoded)
         self._send(writes, decision.actions, came)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
@@ -148,7 +148,6 @@ class Writer:
         key, most = instance.encode(), self._setup.max_value_bytes
         if encoded is not None and (size := size_bytes(key, encoded)) > most:
             raise Unstorable(
-                CauseKind.TOO_LARGE,
                 f"{instance} would have {size:,} bytes, the log takes {most:,}; keep less in it, then try again",
             )
         writes.changed[instance] = after
@@ -193,7 +192,6 @@ class Writer:
         size, most = size_bytes(out.key, out.value, out.headers), self._setup.max_value_bytes
         if size > most:
             raise Unstorable(
-                CauseKind.TOO_LARGE,
                 f"a message to {out.topic} would have {size:,} bytes, the limit is {most:,}; "
                 "pass references instead of contents, then retry",
             )
@@ -215,6 +213,7 @@ class Writer:
                 for action in decision.actions
                 if isinstance(action, SendCommand)
             ),
+            code=decision.code,
             reason=storable(decision.reason, _REASON_CHARS),
             traceparent=came.span.traceparent,
         )

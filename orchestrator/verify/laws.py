@@ -12,7 +12,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.models import read
 from ..kernel.places import name_of
 from ..kernel.run import said
-from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.document import CauseKind, Document, Status, StepStatus
 from ..testing.scene import Scene
 
 __all__ = ["Breach", "Law", "breaches", "ended", "must"]
@@ -59,7 +59,7 @@ def breaches(scene: Scene, before: Scene | None = None) -> Iterator[Breach]:
         definition = scene.registry.find(document.definition, document.version)
         if definition is None or (before is not None and before.entities.get(document.id) is document):
             continue
-        yield from _raised(document)
+        yield from _raised(definition, document)
         if document.status is Status.COMPENSATED:
             yield from _left(definition, document)
         yield from _invariants(definition, document)
@@ -80,12 +80,17 @@ def must(law: str, scene: Scene) -> None:
     if law == Law.NEVER_ENDS and not ended(scene):
         found.append("it neither ends nor needs attention")
     if law == Law.RETRY:
-        found += [f"{place}: {record.error}" for place, record in scene.document.steps.items() if _cut_off(record)]
+        found += [f"{place}: {scene.document.steps[place].error}" for place in _cut_off(scene)]
     assert not found, f"{law}: {'; '.join(found)}\n{scene}"
 
 
-def _cut_off(record: StepRecord) -> bool:
-    return (record.error or "").startswith("no outcome within")
+def _cut_off(scene: Scene) -> Iterator[str]:
+    """The steps that have failed, and may be undone already, with attempts left."""
+    for place, record in scene.document.steps.items():
+        step = scene.definition.steps.get(name_of(place))
+        failed = record.error is not None and (record.status is StepStatus.FAILED or record.status.is_undoing)
+        if step is not None and failed and record.attempt - record.spent < step.options.retry.max_attempts:
+            yield place
 
 
 def ended(scene: Scene) -> bool:
@@ -95,7 +100,7 @@ def ended(scene: Scene) -> bool:
     )
 
 
-def _raised(document: Document) -> Iterator[Breach]:
+def _raised(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
     attention = document.attention
     if attention is None or attention.kind is not CauseKind.CODE:
         return
@@ -104,10 +109,9 @@ def _raised(document: Document) -> Iterator[Breach]:
     law = Law.CODE_RAISES
     if record is not None and record.status is StepStatus.UNDO_FAILED:
         law = Law.UNDO_RAISES
-    elif attention.message.startswith("the function of step"):
+    elif name_of(place) in definition.steps:
         law = Law.STEP_RAISES
-    raised = attention.message.removesuffix("; deploy a mended one, then retry")
-    yield Breach(law=law, place=f"{document.definition}/{name_of(place)}", message=raised)
+    yield Breach(law=law, place=f"{document.definition}/{name_of(place)}", message=attention.message)
 
 
 def _left(definition: AnyDefinition, document: Document) -> Iterator[Breach]:

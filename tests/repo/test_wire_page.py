@@ -20,6 +20,7 @@ from sagaline.orchestrator.messages.entities import Published
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Refused, Start
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.ports.log import Position, Record, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
@@ -292,6 +293,13 @@ def test_the_page_names_every_field_of_a_decision() -> None:
     assert named(heading) == field_names(HistoryRecord)
     text = PAGE[PAGE.index(heading) :]
     assert field_names(Change) | field_names(SentCommand) <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_page_names_every_code() -> None:
+    """In the table; a code that is not known any more is none."""
+    table = PAGE[PAGE.index("| `code` | is said of |") : PAGE.index("### The position")]
+    first = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    assert sorted(re.findall(r"`([a-z-]+)`", "".join(first))) == sorted(ReasonCode)
 
 
 def test_the_page_names_every_field_of_the_position() -> None:

@@ -28,6 +28,7 @@ class Told:
         assert decide_helper(before, arrival, self.limits, subscribers, self.branches) == answer, "it is not pure"
         if answer.outcome is not Outcome.APPLIED:
             assert answer.entity == before, f"{answer.outcome} must leave the entity alone"
+            assert answer.code is not None, "no program can tell why"
         self.entity = answer.entity
         return answer
 

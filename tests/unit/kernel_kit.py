@@ -32,6 +32,7 @@ from sagaline.orchestrator.messages.inputs import (
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, command_id, label_of
+from sagaline.orchestrator.messages.reasons import Reason, ReasonCode
 from sagaline.sagas import Contract, Node, Retry, Saga, Step, pivot, step
 
 SECOND = 1_000
@@ -39,6 +40,8 @@ S = TypeVar("S", bound=BaseModel)
 STEP_TIMEOUT = timedelta(seconds=60)
 UNDO_TIMEOUT = timedelta(seconds=600)
 RETENTION_MS = 3_600_000
+TOO_LARGE = Reason(ReasonCode.TOO_LARGE, "too large")
+ENGINE_FAILED = Reason(ReasonCode.ENGINE_FAILED, "no")
 
 SEEN: set[tuple[str, Status | StepStatus | None, Status | StepStatus]] = set()
 """(kind, before, after) of every transition that any test of this process went through."""
@@ -133,6 +136,7 @@ def lawful(
     decision = decide(definition, document, arrival, limits)
     assert decide(definition, document, arrival, limits) == decision, "decide is not pure: two answers to one question"
     assert (encode_document(document) if document else b"") == frozen, "decide has changed its input"
+    assert decision.code is not None or decision.outcome is Outcome.APPLIED, "no program can tell why"
     after = decision.document
     if decision.outcome in (Outcome.APPLIED, Outcome.DEFERRED):
         assert after is None or after.revision == (document.revision if document else 0) + 1

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydantic import BaseModel
 
 from sagaline.orchestrator.kernel import Limits, block
-from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import (
     Act,
     ActName,
@@ -31,7 +31,7 @@ from sagaline.orchestrator.messages.inputs import (
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand
 from sagaline.sagas import Saga
 
-from .kernel_kit import REPLIES, check_document, lawful, make_saga
+from .kernel_kit import REPLIES, TOO_LARGE, check_document, lawful, make_saga
 
 Code = Saga[BaseModel] | None
 PATIENT = timedelta(seconds=20)
@@ -249,7 +249,7 @@ class KernelMachine(RuleBasedStateMachine):
     def unstorable(self) -> None:
         """The outside could not store a decision and blocks the instance."""
         arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=self.now_ms)
-        self.take(block(self.live, arrival, CauseKind.TOO_LARGE, "too large"))
+        self.take(block(self.live, arrival, TOO_LARGE))
         check_document(self.live)
 
     @rule(same=st.booleans())

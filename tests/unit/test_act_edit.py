@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from sagaline.orchestrator.kernel import Limits, block, decide
 from sagaline.orchestrator.kernel.case import case_of
-from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
 from sagaline.orchestrator.testing.scene import Scene
@@ -16,6 +16,7 @@ from sagaline.sagas.examples.loan_approval import loan_approval
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import OrderPlaced, order_fulfilment
 
+from .kernel_kit import TOO_LARGE
 from .kernel_nodes import flow_of, leg, redeployed
 
 RUNNING = Scene.start(checkout).ok("reserve")
@@ -192,7 +193,7 @@ def test_copies_of_copies_do_not_fill_the_memory() -> None:
 def test_an_edit_whose_document_cannot_be_stored_is_refused() -> None:
     """It does not put the instance into attention, as a message from elsewhere would."""
     act = Act(id="r", instance=RUNNING.id, act=ActName.EDIT, value={"patch": [DEARER]})
-    decision = block(RUNNING.document, Arrival(message=act, now_ms=0), CauseKind.TOO_LARGE, "too large")
+    decision = block(RUNNING.document, Arrival(message=act, now_ms=0), TOO_LARGE)
     assert (decision.document, decision.outcome, decision.reason) == (RUNNING.document, Outcome.REFUSED, "too large")
     small = decide(checkout, RUNNING.document, Arrival(message=act, now_ms=0), Limits(document_bytes=50))
     assert small.reason.endswith("bytes, the limit is 50")

@@ -296,6 +296,7 @@ def recorded(message: Start, document: Document | None, now_ms: int) -> tuple[Do
         message=message,
         changes=decision.changes,
         sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in sent),
+        code=decision.code,
         reason=decision.reason,
     )
 

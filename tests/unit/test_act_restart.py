@@ -16,11 +16,13 @@ from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatu
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, label_of, place_of_label
+from sagaline.orchestrator.messages.reasons import Reason, not_now
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga, Step, pivot
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, expect, loop, parallel, run, sleep, wait, when
 
+from .kernel_kit import TOO_LARGE
 from .kernel_nodes import HOUR, LIFE, Talk, flow_of, leg, paid, redeployed
 
 ABC = flow_of(leg("a"), leg("b"), leg("c"))
@@ -239,7 +241,7 @@ def test_only_a_saga_has_an_order_to_restart_in() -> None:
     scene = Scene.of(order_fulfilment).comes("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
     scene = scene.comes("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
     arrival = Arrival(message=TimerFired(id="t", instance=scene.id, timer="x", due_ms=1), now_ms=scene.now_ms)
-    blocked = block(scene.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    blocked = block(scene.document, arrival, TOO_LARGE).document
     assert blocked is not None
     stuck = replace(scene, entities={**scene.entities, scene.id: blocked})
     assert refused(stuck, "pick") == "only a saga has an order of steps to begin in"
@@ -378,10 +380,10 @@ def test_a_restart_under_way_is_ended_by_the_version_that_began_it() -> None:
 def test_a_step_that_waits_for_its_lock_again_may_have_happened_before() -> None:
     """Its first commands have left; one that waits for the first time has done nothing."""
 
-    def locking(attempt: int) -> str | None:
+    def locking(attempt: int) -> Reason | None:
         b = replace(STUCK.document.steps["b"], status=StepStatus.LOCKING, attempt=attempt, undo=None)
         document = replace(STUCK.document, steps={**STUCK.document.steps, "b": b})
         return restart_objection(ABC, document, "b")
 
-    assert locking(1) == "nothing takes back b (locking); restart from a step behind it, or retry or skip it"
+    assert locking(1) == not_now("nothing takes back b (locking); restart from a step behind it, or retry or skip it")
     assert locking(0) is None

@@ -17,6 +17,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName
 from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.examples.order_checkout import CardCharged, checkout
@@ -191,14 +192,15 @@ async def test_what_people_are_asked_is_listed_with_form_and_due_date(up: Stack)
 async def test_a_person_answers_by_the_client_and_over_http(up: Stack) -> None:
     """A refusal changes nothing."""
     await up.client.start("approval", {}, key="1")
-    with pytest.raises(ActRefused, match="eve may not answer"):
+    with pytest.raises(ActRefused, match="eve may not answer") as refused:
         await up.client.act("approval/1", ActName.ANSWER, by="eve", on=OnStep("approve", Did()))
+    assert refused.value.code is ReasonCode.NOT_PERMITTED
     app = create_app(up.client, clock=SystemClock())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
         body = {"by": "ann", "step": "approve", "request_id": "r-7"}
         path = "/v1/instances/approval/1/answer"
         wrong = await api.post(path, json={**body, "value": {"ok": 7}})
-        assert (wrong.status_code, "the answer is no Did" in wrong.json()["detail"]) == (409, True)
+        assert (wrong.status_code, "the answer is no Did" in wrong.json()["detail"]) == (422, True)
         done = await api.post(path, json={**body, "value": {"ok": True}})
         assert (done.status_code, done.json()["status"], done.json()["changed"]) == (200, "completed", True)
         again = await api.post(path, json={**body, "value": {"ok": True}})

@@ -53,6 +53,7 @@ class Life:
                 message=message,
                 changes=decision.changes,
                 sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in sent),
+                code=decision.code,
                 reason=decision.reason,
             )
         )

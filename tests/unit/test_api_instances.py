@@ -76,6 +76,7 @@ async def test_the_same_again_is_200_and_another_input_409(api: httpx.AsyncClien
     other = await start(api, total_cents=1)
     assert other.status_code == 409
     assert other.json()["type"] == "urn:sagaline:problem:start-conflict"
+    assert other.json()["code"] == "key-taken"
     assert other.headers["location"] == ITEM
 
 
@@ -109,6 +110,7 @@ async def test_acts_change_the_instance(api: httpx.AsyncClient) -> None:
     assert (await api.post(f"{ITEM}/resume", json={})).json()["changed"] is True
     refused = await api.post(f"{ITEM}/retry")
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:act-refused")
+    assert refused.json()["code"] == "wrong-status"
     assert (await api.post(f"{ITEM}/abandon")).status_code == 409
     cancelled = await api.post(f"{ITEM}/cancel", json={"by": "ann", "reason": "changed her mind"})
     assert cancelled.json()["status"] == "compensating"

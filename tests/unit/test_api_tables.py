@@ -127,6 +127,7 @@ async def test_who_has_not_seen_the_last_change_is_told_so(up: Stack, api: httpx
     answer = await api.put("/v1/tables/ways", json=body(FAST, version=0))
     told = answer.json()
     assert (answer.status_code, told["type"]) == (409, "urn:sagaline:problem:version-conflict")
+    assert told["code"] == "version-differs"
     assert told["detail"] == "table 'ways' is at version 1, not 0; look at its rules, then try again"
     with pytest.raises(VersionConflict) as refused:
         await up.client.tables.set("ways", [FAST], version=7)

@@ -17,6 +17,7 @@ from sagaline.orchestrator.errors import InvalidRequest, LogUnavailable
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.ports.read_model import InstanceFilter
 from sagaline.sagas import pivot
 
@@ -115,6 +116,13 @@ async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack)
     assert {*(await up.client.get("talk/1")).steps} == {"a", "b"}
     other = await fates(up, bulk(ActName.SKIP, step="b", on=OnStep("a", {})), dry_run=True)
     assert set(other.values()) == {Fate.REFUSED}
+    for dry_run in (True, False):
+        page = await act_on_many(up.client, bulk(ActName.SKIP, step="b", on=OnStep("a", {})), dry_run=dry_run)
+        assert {each.code for each in page.asked} == {ReasonCode.WRONG_STATUS}
+    wrong = bulk(ActName.EDIT, on=OnStep(value={"patch": 5}))
+    for dry_run in (True, False):
+        page = await act_on_many(up.client, wrong, dry_run=dry_run)
+        assert {(each.fate, each.code) for each in page.asked} == {(Fate.REFUSED, ReasonCode.INVALID)}
     patch = {"patch": [{"op": "replace", "path": "/n", "value": 9}]}
     edited = await fates(up, bulk(ActName.EDIT, on=OnStep(value=patch)))
     assert set(edited.values()) == {Fate.DONE}

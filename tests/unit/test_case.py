@@ -14,12 +14,13 @@ from sagaline.orchestrator.cli.tables import case_view
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.acts import ON_STEPS
 from sagaline.orchestrator.kernel.case import Case, case_of
-from sagaline.orchestrator.messages.document import CauseKind
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.reasons import Reason, ReasonCode, not_now
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas.examples.order_checkout import checkout
 
+from .kernel_kit import TOO_LARGE
 from .stack import order, stack
 
 
@@ -33,8 +34,7 @@ UNDO_FAILED = CHARGED.cancel().ok("book").undo_no("book")
 BLOCKED = block(
     CHARGED.document,
     Arrival(message=TimerFired(id="t", instance=CHARGED.id, timer="x", due_ms=1), now_ms=0),
-    CauseKind.TOO_LARGE,
-    "too large",
+    TOO_LARGE,
 ).document
 assert BLOCKED is not None
 SCENES = {
@@ -63,9 +63,11 @@ def test_a_cancel_undoes_what_was_said_in_that_order() -> None:
 
 def test_a_cancel_that_would_be_refused_says_why() -> None:
     """Past the pivot, and when it is being unwound already."""
-    assert of(SHIPPING).cancel.refused == "it is past its pivot and only goes forward"
-    assert of(UNDO_FAILED).cancel.refused == "it is being unwound already and an undo needs attention; retry it"
-    assert of(SCENES["ended"]).cancel.refused == "it is completed and does not change any more"
+    past = Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and only goes forward")
+    assert of(SHIPPING).cancel.refused == past
+    unwound = not_now("it is being unwound already and an undo needs attention; retry it")
+    assert of(UNDO_FAILED).cancel.refused == unwound
+    assert of(SCENES["ended"]).cancel.refused == not_now("it is completed and does not change any more")
 
 
 def test_what_stands_is_named_with_what_takes_it_back() -> None:

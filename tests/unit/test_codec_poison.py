@@ -24,6 +24,7 @@ from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Message, Refused, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.ports.log import Headers, Outgoing, Record
 
 GOLDEN = (Path(__file__).parents[1] / "golden" / "document-format-1.json").read_bytes()
@@ -393,6 +394,7 @@ def test_a_history_record_keeps_its_message(message: Message | None) -> None:
         message=message,
         changes=(Change(what="a", before=None, after="sent"),),
         sent=(SentCommand(id="d/k/a/1", contract="do", queue="q"),),
+        code=ReasonCode.INVALID,
         reason="because",
     )
     out = encode_history("sagaline.history", 2, kept, id="h", request="req", source="s")

@@ -16,6 +16,7 @@ from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Denied, Published, Watch, mailbox_id
 from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Event, Node, Saga
 from sagaline.sagas.nodes import emit, expect, loop, parallel, wait
@@ -72,6 +73,10 @@ def test_thousands_of_instances_may_wait_for_one_event() -> None:
     assert len(told(box.hear(event))) == 1_010
 
 
+def denied_at(place: str) -> Denied:
+    return Denied(id="d", instance="talk/k", place=place, code=ReasonCode.NO_ROOM, reason="there is no room")
+
+
 def waiting_for_room() -> Scene:
     """A wait in a branch, and a step beside it."""
     return Scene.start(flow_of(parallel(wait(expect(paid, key=lambda s: "k"), timeout=HOUR, name="wait"), leg("a"))))
@@ -79,7 +84,7 @@ def waiting_for_room() -> Scene:
 
 def test_a_wait_for_which_there_is_no_room_stands_in_attention_at_once() -> None:
     """Its time does not run; a retry begins it anew."""
-    scene = waiting_for_room().play(Denied(id="d", instance="talk/k", place=f"wait~{LIFE}", reason="there is no room"))
+    scene = waiting_for_room().play(denied_at(f"wait~{LIFE}"))
     assert (scene.status, scene.step("wait")) == (Status.ATTENTION, StepStatus.BLOCKED)
     assert scene.attention is not None
     assert (scene.attention.kind, scene.attention.step) == (CauseKind.LIMIT, "wait")
@@ -95,7 +100,7 @@ def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
     saga = flow_of(leg("a", locks="one"))
     scene = Scene.start(saga, {}, key="holder").play(Start(id="2", definition="talk", key="k", input={}))
     place = f"a~{life_at(scene, 'talk/k')}"
-    denied = scene.play(Denied(id="d", instance="talk/k", place=place, reason="there is no room"))
+    denied = scene.play(denied_at(place))
     found = denied.entities["talk/k"]
     assert (found.status, found.cause.kind, found.cause.message) == (  # type: ignore[union-attr]  # an instance
         Status.COMPENSATED,
@@ -107,7 +112,7 @@ def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
 @pytest.mark.parametrize("place", ["wait", "a", "nowhere"])
 def test_who_is_told_that_there_is_no_room_where_it_does_not_wait_ignores_it(place: str) -> None:
     scene = waiting_for_room().ok("a").comes(paid, Paid(amount=1), key="k")
-    late = scene.play(Denied(id="d", instance="talk/k", place=f"{place}~{LIFE}", reason="there is no room"))
+    late = scene.play(denied_at(f"{place}~{LIFE}"))
     assert (outcome_of(late)[0], late.document) == ("ignored", scene.document)
 
 
@@ -131,6 +136,7 @@ async def test_who_publishes_is_told_no_when_nobody_takes_it_and_there_is_no_roo
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
         refused = await api.post("/v1/events/rare", json={"key": "k", "body": {"amount": 3}})
         assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:event-refused")
+        assert refused.json()["code"] == "no-room"
         await up.client.start(waits_for_rare, Talk(), key="1")
         accepted = await api.post("/v1/events/rare", json={"key": "k", "id": "e", "body": {"amount": 3}})
         assert accepted.status_code == 202

@@ -25,6 +25,7 @@ from sagaline.orchestrator.messages.inputs import (
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, Tell
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, step
 from sagaline.sagas.nodes import ask, run, scatter, sleep
@@ -87,6 +88,7 @@ def test_a_message_for_a_helper_is_not_for_an_instance() -> None:
     assert decision == Decision(
         document=scene.document,
         outcome=Outcome.IGNORED,
+        code=ReasonCode.MISDIRECTED,
         reason="a message of kind 'lookup' is not for an instance",
     )
 
@@ -229,7 +231,9 @@ def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     ],
 )
 def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> None:
-    assert case(make()).cancel == Cancelling(refused=refused)
+    found = case(make()).cancel
+    assert found.refused is not None
+    assert (found.refused.text, found) == (refused, Cancelling(refused=found.refused))
 
 
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:

@@ -262,7 +262,7 @@ def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
 def test_a_refused_undo_is_shown_with_its_code() -> None:
     stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a", "it has left")
     assert stuck.attention == Attention(
-        kind=CauseKind.UNDO, message="the undo was refused (no): it has left", at_ms=0, step="a"
+        kind=CauseKind.UNDO, message="the undo was refused (no): it has left", at_ms=0, step="a", code="no"
     )
     assert stuck.document.steps["a"].error == "it has left"
 

@@ -11,7 +11,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 
-from .kernel_kit import RETENTION_MS, Play, check_document, make_saga, play
+from .kernel_kit import ENGINE_FAILED, RETENTION_MS, TOO_LARGE, Play, check_document, make_saga, play
 
 
 def _undo_all(run: Play) -> None:
@@ -400,7 +400,7 @@ def test_block_puts_what_is_in_flight_aside_and_a_retry_sends_it_again() -> None
     run = play()
     run.ok("a")
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    decision = block(run.document, arrival, CauseKind.TOO_LARGE, "too large")
+    decision = block(run.document, arrival, TOO_LARGE)
     run.stored = decision.document
     assert run.statuses == {"a": "done", "b": "blocked"}
     assert decision.changes == (
@@ -417,9 +417,9 @@ def test_block_of_an_undo_counts_it_as_failed() -> None:
     run = play()
     run.fire("a:deadline")
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    run.stored = block(run.document, arrival, CauseKind.CODE, "no").document
+    run.stored = block(run.document, arrival, ENGINE_FAILED).document
     assert run.statuses == {"a": "undo_failed"}
-    again = block(run.document, arrival, CauseKind.CODE, "no")
+    again = block(run.document, arrival, ENGINE_FAILED)
     assert again.changes == ()
 
 
@@ -430,7 +430,7 @@ def test_a_blocked_step_that_was_sent_is_undone(cancelled: bool) -> None:
     if cancelled:
         run.act(ActName.CANCEL)
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    run.stored = block(run.document, arrival, CauseKind.CODE, "no").document
+    run.stored = block(run.document, arrival, ENGINE_FAILED).document
     run.act(ActName.RETRY if cancelled else ActName.CANCEL)
     assert run.ids[-1] == "a/undo/1"
 
@@ -439,4 +439,4 @@ def test_block_leaves_an_ended_instance_alone() -> None:
     run = play(make_saga("a"))
     run.ok("a")
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    assert block(run.document, arrival, CauseKind.CODE, "no").document == run.document
+    assert block(run.document, arrival, ENGINE_FAILED).document == run.document

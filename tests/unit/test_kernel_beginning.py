@@ -16,7 +16,7 @@ from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame, Unwind
 from sagaline.orchestrator.messages.history import HistoryRecord
-from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Message, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.sagas import Contract, Event, Saga, step
@@ -169,7 +169,11 @@ def test_an_input_that_the_code_does_not_take_is_shown_and_never_lost(input: dic
     assert shown.attention is not None
     assert shown.attention.message.lower().startswith("the input is not valid: amount: ")
     again = said(Registry([NEW]), shown, act(id="deployed/2"))
-    assert (again.outcome, again.document, again.reason) == (Outcome.REFUSED, shown, shown.attention.message)
+    assert (again.outcome, again.code, again.reason) == (Outcome.DEFERRED, "code-differs", shown.attention.message)
+    paused = said(Registry([NEW]), shown, act(ActName.PAUSE))
+    assert (paused.outcome, paused.code, paused.document) == (Outcome.REFUSED, "code-differs", shown)
+    stray = said(Registry([NEW]), shown, Completed(id="r", instance=shown.id, command_id="c", reply={}))
+    assert (stray.outcome, stray.code, stray.document) == (Outcome.IGNORED, "stale", shown)
     assert standing(said(Registry([NEW]), shown, act(ActName.ABANDON))).status is Status.ABANDONED
 
 
@@ -192,6 +196,7 @@ def test_code_that_takes_it_after_all_begins_it_and_its_history_is_the_same_agai
                 message=message,
                 changes=decision.changes,
                 sent=sent,  # type: ignore[arg-type]  # it has the fields that are compared
+                code=decision.code,
                 reason=decision.reason,
             )
         )

@@ -479,7 +479,7 @@ def test_a_child_whose_code_is_not_here_waits_for_it() -> None:
     document = waits.document
     assert document is not None
     assert (document.status, document.revision, document.version) == (Status.ATTENTION, 1, 3)
-    assert document.attention == Attention(kind=CauseKind.VERSION, message=why, at_ms=70)
+    assert document.attention == Attention(kind=CauseKind.VERSION, code="code-not-deployed", message=why, at_ms=70)
     assert (document.created_ms, document.updated_ms, document.state) == (70, 70, {"n": 1})
     begun = decide(child(), None, Arrival(message=start, now_ms=70)).document
     assert begun is not None

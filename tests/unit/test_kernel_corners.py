@@ -153,6 +153,7 @@ def record_of(message: Message, decision: Decision) -> HistoryRecord:
             for action in decision.actions
             if isinstance(action, SendCommand)
         ),
+        code=decision.code,
         reason=decision.reason,
     )
 

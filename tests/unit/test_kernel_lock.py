@@ -5,6 +5,7 @@ from __future__ import annotations
 from sagaline.orchestrator.messages.entities import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
 from sagaline.orchestrator.messages.helpers import Grant, Lock
 from sagaline.orchestrator.messages.outputs import Answer, Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 
 from .kernel_helpers import Told, told
 
@@ -67,7 +68,9 @@ def test_who_waits_at_a_place_waits_there_once() -> None:
     """At another place it waits once more."""
     lock = held("s/1", "s/2")
     before = lock.entity
-    assert lock.hear(acquire("s/2")) == Answer(entity=before, outcome=Outcome.UNCHANGED, reason="it waits already")
+    assert lock.hear(acquire("s/2")) == Answer(
+        entity=before, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already"
+    )
     assert lock.hear(acquire("s/2", "ship")).outcome is Outcome.APPLIED
     assert lock.hear(acquire("s/3", "pay")).outcome is Outcome.APPLIED
 
@@ -124,9 +127,13 @@ def test_a_release_of_who_only_waits_withdraws_it() -> None:
 
 
 def test_a_release_of_what_nobody_holds_is_ignored() -> None:
-    assert Told().hear(release("s/1")) == Answer(entity=None, outcome=Outcome.IGNORED, reason="nobody holds it")
+    assert Told().hear(release("s/1")) == Answer(
+        entity=None, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="nobody holds it"
+    )
     empty = Lock(id=ID, name="account/7")
-    assert Told(empty).hear(release("s/1")) == Answer(entity=empty, outcome=Outcome.IGNORED, reason="nobody holds it")
+    assert Told(empty).hear(release("s/1")) == Answer(
+        entity=empty, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="nobody holds it"
+    )
 
 
 def test_a_probe_is_passed_on_to_the_holder_with_this_lock_on_its_path() -> None:
@@ -152,16 +159,22 @@ def test_a_probe_that_comes_back_to_the_holder_has_found_a_deadlock() -> None:
 def test_a_probe_of_who_waits_no_more_is_ignored() -> None:
     lock = held("s/1", "s/2")
     reason = "who was asked waits here no more"
-    assert probe(lock, "s/2", "@lock/x", "s/3") == Answer(entity=lock.entity, outcome=Outcome.IGNORED, reason=reason)
+    assert probe(lock, "s/2", "@lock/x", "s/3") == Answer(
+        entity=lock.entity, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason
+    )
 
 
 def test_a_probe_where_nobody_waits_or_that_has_gone_too_far_is_ignored() -> None:
     """A hundred stations are passed on, one more is not: probes do not run for ever."""
     reason = "nobody waits for anybody here"
-    assert probe(Told(), "s/2") == Answer(entity=None, outcome=Outcome.IGNORED, reason=reason)
+    assert probe(Told(), "s/2") == Answer(entity=None, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason)
     empty = Lock(id=ID, name="account/7")
-    assert probe(Told(empty), "s/2") == Answer(entity=empty, outcome=Outcome.IGNORED, reason=reason)
+    assert probe(Told(empty), "s/2") == Answer(
+        entity=empty, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason
+    )
     lock = held("s/1", "s/2")
     path = [f"s/x{number}" for number in range(99)]
     assert probe(lock, *path, "s/2").outcome is Outcome.UNCHANGED
-    assert probe(lock, "s/y", *path, "s/2") == Answer(entity=lock.entity, outcome=Outcome.IGNORED, reason=reason)
+    assert probe(lock, "s/y", *path, "s/2") == Answer(
+        entity=lock.entity, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason
+    )

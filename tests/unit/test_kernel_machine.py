@@ -49,15 +49,15 @@ def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(undoing, "_TO_BEGIN", frozenset({StepStatus.DONE, StepStatus.UNDO_FAILED}))
+    patch.setattr(StepStatus, "is_to_undo", property(lambda status: status is StepStatus.DONE))
 
 
 def _claim_compensated_while_an_undo_is_open(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(undoing, "_UNDOING", frozenset())
+    patch.setattr(StepStatus, "is_undoing", property(lambda status: False))
 
 
 def _undo_what_is_still_in_flight(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(undoing, "_IN_FLIGHT", frozenset())
+    patch.setattr(undoing, "_is_in_flight", lambda record: False)
 
 
 def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:

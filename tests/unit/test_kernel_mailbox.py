@@ -9,6 +9,7 @@ from sagaline.orchestrator.messages.entities import Acquire, Denied, EventCame, 
 from sagaline.orchestrator.messages.helpers import KeptEvent, Mailbox, Watcher
 from sagaline.orchestrator.messages.inputs import TimerFired
 from sagaline.orchestrator.messages.outputs import Answer, DeadLetter, Outcome, Publish, Tell
+from sagaline.orchestrator.messages.reasons import ReasonCode
 
 from .kernel_helpers import Told, told
 
@@ -73,7 +74,9 @@ def test_an_event_that_nobody_waits_for_makes_a_mailbox() -> None:
 def test_who_waits_already_waits_once() -> None:
     """Another place, or another of its events, is another wait."""
     box = waited_for("s/1")
-    assert box.hear(watch("s/1")) == Answer(entity=box.entity, outcome=Outcome.UNCHANGED, reason="it waits already")
+    assert box.hear(watch("s/1")) == Answer(
+        entity=box.entity, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already"
+    )
     assert box.hear(watch("s/1", "other")).outcome is Outcome.APPLIED
     assert box.hear(watch("s/1", index=1)).outcome is Outcome.APPLIED
 
@@ -122,7 +125,10 @@ def test_an_event_of_the_same_id_changes_nothing_while_it_is_kept() -> None:
     box = Told()
     box.hear(published())
     assert box.hear(published()) == Answer(
-        entity=box.entity, outcome=Outcome.UNCHANGED, reason="an event of this id is here already"
+        entity=box.entity,
+        outcome=Outcome.UNCHANGED,
+        code=ReasonCode.DUPLICATE,
+        reason="an event of this id is here already",
     )
     assert box.hear(published("e2")).outcome is Outcome.APPLIED
 
@@ -218,7 +224,9 @@ def test_a_timer_that_is_not_set_or_not_due_changes_nothing() -> None:
     reason = "the timer is not set, or not due yet"
     for timer, due_ms, now_ms in (("keep", 1_500, 1_499), ("keep", 1_400, 2_000), ("other", 1_500, 2_000)):
         fired = TimerFired(id="t", instance=ID, timer=timer, due_ms=due_ms)
-        assert box.hear(fired, now_ms) == Answer(entity=box.entity, outcome=Outcome.IGNORED, reason=reason)
+        assert box.hear(fired, now_ms) == Answer(
+            entity=box.entity, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason
+        )
 
 
 def test_who_waits_no_more_is_brought_nothing() -> None:
@@ -231,7 +239,7 @@ def test_who_waits_no_more_is_brought_nothing() -> None:
     assert answer.entity.watchers == (at("s/2"), at("s/1", "other"), at("s/1", index=1))
     box.hear(unwatch("s/1", "other"))
     box.hear(unwatch("s/1", index=1))
-    not_here = Answer(entity=box.entity, outcome=Outcome.IGNORED, reason="it does not wait here")
+    not_here = Answer(entity=box.entity, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="it does not wait here")
     assert box.hear(unwatch("s/1")) == not_here
     last = box.hear(unwatch("s/2"))
     assert last == Answer(entity=None, outcome=Outcome.APPLIED)
@@ -245,7 +253,8 @@ def test_a_full_mailbox_refuses_who_publishes_before_anything_has_happened() -> 
     box = Told(limits=Limits(events_max=2))
     box.hear(published("e1"))
     box.hear(published("e2"))
-    refused = Answer(entity=box.entity, outcome=Outcome.REFUSED, actions=(letter,), reason=reason)
+    code = ReasonCode.NO_ROOM
+    refused = Answer(entity=box.entity, outcome=Outcome.REFUSED, actions=(letter,), code=code, reason=reason)
     assert box.hear(published("e3")) == refused
     emitted = replace(published("e3"), source="flow/k")
     assert box.hear(emitted) == replace(refused, actions=(Publish(event=emitted), letter))
@@ -296,7 +305,9 @@ def test_who_finds_no_room_to_wait_is_told_at_once() -> None:
     box.hear(watch("s/2"))
     reason = "2 places wait for this event and key already; retry when there are fewer"
     answer = box.hear(watch("s/3", "until"))
-    assert told(answer) == [Denied(id="w-s/3/denied", instance="s/3", place="until", reason=reason)]
+    assert told(answer) == [
+        Denied(id="w-s/3/denied", instance="s/3", place="until", code=ReasonCode.NO_ROOM, reason=reason)
+    ]
     assert (answer.entity, answer.outcome, answer.reason) == (box.entity, Outcome.REFUSED, reason)
     box.hear(unwatch("s/1"))
     assert box.hear(watch("s/3")).outcome is Outcome.APPLIED
@@ -314,4 +325,6 @@ def test_what_is_for_another_kind_of_entity_is_ignored() -> None:
         (Lookup(id="l", instance=ID, by="s/1", place="p", facts={}), "lookup"),
     ):
         reason = f"a message of kind {kind!r} is not for '{ID}'"
-        assert box.hear(message) == Answer(entity=box.entity, outcome=Outcome.IGNORED, reason=reason)
+        assert box.hear(message) == Answer(
+            entity=box.entity, outcome=Outcome.IGNORED, code=ReasonCode.MISDIRECTED, reason=reason
+        )

@@ -15,7 +15,7 @@ from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.sagas import Saga, pivot
 
-from .kernel_kit import make_saga, play
+from .kernel_kit import TOO_LARGE, make_saga, play
 
 
 def test_a_reply_for_a_version_that_is_not_deployed_is_kept_and_shown() -> None:
@@ -283,7 +283,7 @@ def test_a_pause_outlives_an_attention() -> None:
     run = play()
     run.act(ActName.PAUSE)
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=0), now_ms=run.now_ms)
-    run.stored = block(run.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    run.stored = block(run.document, arrival, TOO_LARGE).document
     assert (run.status, run.document.paused) == (Status.ATTENTION, True)
     assert run.act(ActName.RETRY).reason == "it is paused; resume it, then retry"
     run.act(ActName.RESUME)

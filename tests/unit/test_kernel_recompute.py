@@ -61,6 +61,7 @@ def lived(
                 outcome=decision.outcome,
                 status=document.status if document else None,
                 message=message,
+                code=decision.code,
                 reason=decision.reason,
                 changes=decision.changes,
                 sent=tuple(SentCommand(id=each.id, contract=each.contract, queue=each.queue) for each in commands),

@@ -21,10 +21,12 @@ from sagaline.orchestrator.messages.inputs import (
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 
+from .kernel_kit import TOO_LARGE
 from .kernel_nodes import LIFE, Talk, flow_of, leg, outcome_of, redeployed
 
 
@@ -38,7 +40,7 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
     arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
     kept = {"z2:due": 5, "later:timer": 6}
     timers = {**scene.document.timers, **kept, "x": 1}
-    found = block(replace(scene.document, timers=timers), arrival, CauseKind.TOO_LARGE, "too large")
+    found = block(replace(scene.document, timers=timers), arrival, TOO_LARGE)
     assert (found.outcome, found.reason, found.actions) == (Outcome.APPLIED, "too large", ())
     assert found.changes == (
         Change(what="x", before="sent", after="blocked"),
@@ -47,14 +49,14 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
     )
     after = found.document
     assert after is not None
-    assert after.attention == Attention(kind=CauseKind.TOO_LARGE, message="too large", at_ms=77)
+    assert after.attention == Attention(kind=CauseKind.TOO_LARGE, code="too-large", message="too large", at_ms=77)
     assert (after.timers, after.deferred, after.updated_ms) == (kept, (arrival.message,), 77)
     assert after.revision == scene.document.revision + 1
     assert after.steps["x"] == replace(
         scene.document.steps["x"], status=StepStatus.BLOCKED, at_ms=77, error="too large"
     )
     assert after.steps["z"] == scene.document.steps["z"]
-    again = block(after, arrival, CauseKind.TOO_LARGE, "too large")
+    again = block(after, arrival, TOO_LARGE)
     assert again.changes == ()
 
 
@@ -65,7 +67,7 @@ def test_an_undo_under_way_counts_as_failed_when_its_decision_cannot_be_stored(
     scene = done_a().no("b")
     scene = scene.undo_crash("a") if attempt else scene
     arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
-    found = block(scene.document, arrival, CauseKind.TOO_LARGE, "too large")
+    found = block(scene.document, arrival, TOO_LARGE)
     assert found.changes[0] == Change(what="a", before=status, after=StepStatus.UNDO_FAILED)
 
 
@@ -85,7 +87,7 @@ def test_what_is_kept_for_absent_code_stands_in_the_document() -> None:
         revision=before.revision + 1,
         updated_ms=500,
         deferred=(reply,),
-        attention=Attention(kind=CauseKind.VERSION, message=why, at_ms=500),
+        attention=Attention(kind=CauseKind.VERSION, code="code-not-deployed", message=why, at_ms=500),
     )
     assert (found.outcome, found.reason) == (Outcome.DEFERRED, why)
     assert found.changes == (Change(what="instance", before="running", after="attention"),)
@@ -96,7 +98,9 @@ def test_what_is_kept_for_absent_code_stands_in_the_document() -> None:
     )
     assert second.document is not None
     assert (len(second.document.deferred), second.document.timers, second.changes) == (2, {}, ())
-    assert second.document.attention == Attention(kind=CauseKind.VERSION, message=why, at_ms=500)
+    assert second.document.attention == Attention(
+        kind=CauseKind.VERSION, code="code-not-deployed", message=why, at_ms=500
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,8 @@ def test_a_late_reply_and_a_timer_that_is_not_due_say_so() -> None:
     for fired, now_ms in ((early, 59_999), (moved, 60_000)):
         for code in (scene.definition, None):
             found = decide(code, scene.document, Arrival(message=fired, now_ms=now_ms))
-            assert found == Decision(document=scene.document, outcome=Outcome.IGNORED, reason=not_due)
+            assert (found.document, found.outcome, found.code) == (scene.document, Outcome.IGNORED, ReasonCode.STALE)
+            assert (found.reason, found.actions, found.changes) == (not_due, (), ())
 
 
 def test_the_retention_ends_in_nothing() -> None:
@@ -145,5 +150,6 @@ def test_the_retention_ends_in_nothing() -> None:
 def test_a_decision_about_an_instance_that_has_ended_is_let_go_with_its_reason() -> None:
     ended = done_a().ok("b")
     arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
-    found = block(ended.document, arrival, CauseKind.TOO_LARGE, "too large")
-    assert found == Decision(document=ended.document, outcome=Outcome.IGNORED, reason="too large")
+    found = block(ended.document, arrival, TOO_LARGE)
+    assert (found.document, found.outcome) == (ended.document, Outcome.IGNORED)
+    assert (found.code, found.reason, found.actions, found.changes) == (*TOO_LARGE, (), ())

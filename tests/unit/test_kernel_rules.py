@@ -10,6 +10,7 @@ from sagaline.orchestrator.messages.entities import Lookup, Routed, Rule, SetRul
 from sagaline.orchestrator.messages.helpers import Table
 from sagaline.orchestrator.messages.inputs import JsonObject
 from sagaline.orchestrator.messages.outputs import Answer, Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 
 from .kernel_helpers import Told, told
 
@@ -53,7 +54,10 @@ def test_rules_are_kept_with_who_set_them_when_and_why() -> None:
 def test_other_rules_are_the_next_version_and_the_same_change_nothing() -> None:
     table = ruled()
     assert table.hear(set_rules(*RULES)) == Answer(
-        entity=table.entity, outcome=Outcome.UNCHANGED, reason="the rules are so already"
+        entity=table.entity,
+        outcome=Outcome.UNCHANGED,
+        code=ReasonCode.NOTHING_TO_CHANGE,
+        reason="the rules are so already",
     )
     answer = table.hear(set_rules(RULES[2]), now_ms=90)
     assert isinstance(answer.entity, Table)
@@ -73,7 +77,7 @@ def test_a_change_names_the_version_that_it_replaces_or_any() -> None:
     table = ruled()
     reason = "the table is at version 1, not 0; look at it and try again"
     assert table.hear(set_rules(RULES[2], version=0)) == Answer(
-        entity=table.entity, outcome=Outcome.REFUSED, reason=reason
+        entity=table.entity, outcome=Outcome.REFUSED, code=ReasonCode.VERSION_DIFFERS, reason=reason
     )
     assert table.hear(set_rules(RULES[2], version=1)).outcome is Outcome.APPLIED
     first = Told().hear(set_rules(RULES[2], version=1))
@@ -85,7 +89,7 @@ def test_wrong_rules_are_refused_and_change_nothing() -> None:
     table = ruled()
     reason = "rule 1, fact 'kg': 'in' takes a list"
     assert table.hear(set_rules(Rule(when={"kg": {"in": 5}}, to="post"))) == Answer(
-        entity=table.entity, outcome=Outcome.REFUSED, reason=reason
+        entity=table.entity, outcome=Outcome.REFUSED, code=ReasonCode.INVALID, reason=reason
     )
 
 

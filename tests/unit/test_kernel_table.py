@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 
 from sagaline.orchestrator.kernel import block
-from sagaline.orchestrator.messages.document import CauseKind
 from sagaline.orchestrator.messages.inputs import (
     Act,
     ActName,
@@ -27,7 +26,7 @@ from sagaline.orchestrator.messages.inputs import (
 )
 from sagaline.orchestrator.messages.outputs import Outcome
 
-from .kernel_kit import REPLIES, Play, lawful, make_saga, play
+from .kernel_kit import REPLIES, TOO_LARGE, Play, lawful, make_saga, play
 
 SIGNS = {
     Outcome.APPLIED: "+",
@@ -107,7 +106,7 @@ def _deployed_again() -> Play:
 def _blocked() -> Play:
     run = _done_a()
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    run.stored = block(run.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    run.stored = block(run.document, arrival, TOO_LARGE).document
     return run
 
 

@@ -8,20 +8,20 @@ import pytest
 
 from sagaline.orchestrator.kernel import block, decide
 from sagaline.orchestrator.kernel.transitions import INSTANCE, STEP
-from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node
 from sagaline.sagas.nodes import choose, expect, fail, run, scatter, sleep, wait, when
 
-from .kernel_kit import SEEN, Play, make_saga, play
+from .kernel_kit import ENGINE_FAILED, SEEN, Play, make_saga, play
 from .kernel_nodes import HOUR, Do, Offer, Talk, flow_of, leg, paid, redeployed, waiting_again
 
 
 def _blocked(run: Play) -> None:
     arrival = Arrival(message=TimerFired(id="t", instance="demo/k", timer="x", due_ms=1), now_ms=run.now_ms)
-    decision = block(run.document, arrival, CauseKind.CODE, "no")
+    decision = block(run.document, arrival, ENGINE_FAILED)
     _saw(*decision.changes)
     run.stored = decision.document
 
@@ -160,6 +160,12 @@ def _a_choice_is_made_later() -> None:
     _played(Scene.start(saga, {"n": 1}))
 
 
+def _the_flow_says_no() -> None:
+    _played(Scene.start(flow_of(leg("a"), fail("no", reason="it is so"))).ok("a"))
+    told = flow_of(fail("no", reason=lambda s: str(1 // s.n), name="no"))
+    _played(redeployed(Scene.start(told, {}), flow_of(fail("no", reason="it is so", name="no"))).retry())
+
+
 def _questions_are_dropped_and_asked_again() -> None:
     @scatter(Contract("quote", Do, Offer, queue="q"), queues=("q1", "q2"), into="offers", deadline=HOUR, name="ask")
     def question(s: Talk) -> Do:
@@ -196,6 +202,7 @@ SCENES: list[Callable[[], None]] = [
     _a_lock_is_waited_for_again,
     _a_wait_ends,
     _a_choice_is_made_later,
+    _the_flow_says_no,
     _questions_are_dropped_and_asked_again,
     _a_child_is_undone_with_its_parent,
     _completes_with_a_retry,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sagaline.orchestrator.kernel import block
-from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Granted, Routed, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Message, Start
 from sagaline.orchestrator.messages.values import Parent
@@ -15,6 +15,7 @@ from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node
 from sagaline.sagas.nodes import parallel, route, run
 
+from .kernel_kit import TOO_LARGE
 from .kernel_nodes import LIFE, Talk, flow_of, leg, told_by
 from .test_kernel_children import CHILD, above, child
 from .test_kernel_each import at, begun, starts
@@ -36,7 +37,7 @@ def ended(index: int | None, child: str) -> ChildEnded:
 def unstorable(scene: Scene, message: Message) -> Scene:
     """The message comes, and the decision about it is too large."""
     arrival = Arrival(message=message, now_ms=scene.now_ms)
-    after = block(scene.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    after = block(scene.document, arrival, TOO_LARGE).document
     assert after is not None
     assert after.status is Status.ATTENTION
     return replace(scene, entities={**scene.entities, scene.id: after})

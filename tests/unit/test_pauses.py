@@ -12,7 +12,7 @@ import pytest
 
 from sagaline.orchestrator.kernel.unusable import decline
 from sagaline.orchestrator.kernel.waits import open_questions
-from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.entities import EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome
@@ -21,6 +21,7 @@ from sagaline.sagas import Contract, Event, step
 from sagaline.sagas.nodes import ask, expect, loop, parallel, run, scatter, sleep, wait
 from sagaline.sagas.process_manager import Next, ProcessManager
 
+from .kernel_kit import TOO_LARGE
 from .kernel_nodes import HOUR, Did, Do, Offer, Paid, Talk, flow_of, leg, outcome_of, paid, redeployed
 
 DAY = timedelta(days=1)
@@ -120,10 +121,10 @@ def test_an_event_that_does_not_fit_into_a_waiting_instance_is_a_dead_letter() -
     scene = unpaid()
     came = EventCame(id="m", instance=scene.id, place="", index=0, event="paid", event_id="e", body={"amount": 1})
     for waits in (scene.act(ActName.PAUSE), pays(unpaid(broken=True))):
-        refused = decline(waits.document, Arrival(message=came, now_ms=1), CauseKind.TOO_LARGE, "too large")
+        refused = decline(waits.document, Arrival(message=came, now_ms=1), TOO_LARGE)
         assert (refused.outcome, refused.document) == (Outcome.REFUSED, waits.document)
         assert refused.actions == (DeadLetter(reason="too large"),)
-    stands = decline(scene.document, Arrival(message=came, now_ms=1), CauseKind.TOO_LARGE, "too large")
+    stands = decline(scene.document, Arrival(message=came, now_ms=1), TOO_LARGE)
     assert stands.document is not None
     assert (stands.document.status, stands.actions) == (Status.ATTENTION, (DeadLetter(reason="too large"),))
     assert "unpaid:timer" in stands.document.timers
@@ -135,7 +136,7 @@ def test_a_timer_whose_decision_cannot_be_stored_waits_for_the_retry() -> None:
     (timer,) = (each for each in scene.timers if each.name == "nap:due")
     fired = TimerFired(id="t", instance=scene.id, timer=timer.name, due_ms=timer.due_ms)
     arrival = Arrival(message=fired, now_ms=timer.due_ms)
-    document = decline(scene.document, arrival, CauseKind.TOO_LARGE, "too large").document
+    document = decline(scene.document, arrival, TOO_LARGE).document
     assert document is not None
     assert set(document.timers) == {"doze:due"}
     stands = replace(scene, entities={**scene.entities, scene.id: document}, now_ms=timer.due_ms)

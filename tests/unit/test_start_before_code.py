@@ -98,7 +98,7 @@ async def test_an_instance_is_of_the_version_whose_model_has_checked_its_input(t
     """The engine is newer: what an older API has checked does not fit the newest version."""
     async with stack(tmp_path, registry=OLD, deployed=NEW) as up:
         started = await up.client.start("shop", {"n": 1}, key="A-1")
-        assert (started.created, started.waits, started.status) == (True, "", Status.RUNNING)
+        assert (started.created, started.waits, started.status) == (True, None, Status.RUNNING)
         assert (await up.client.get("shop/A-1")).version == 1
         with pytest.raises(InvalidRequest, match="version 2"):
             await up.client.start("shop", INPUT, version=2)

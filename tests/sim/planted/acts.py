@@ -10,7 +10,7 @@ ACTS = (
     slip(
         "apply half a patch",
         "orchestrator/kernel/editing.py",
-        '            return f"{where}: {run.shortened(str(error))}"\n',
+        '            return invalid(f"{where}: {run.shortened(str(error))}")\n',
         "            break\n",
         "edited",
     ),
@@ -83,7 +83,7 @@ ACTS = (
     slip(
         "begin a fork at the beginning of the flow",
         "orchestrator/kernel/forking.py",
-        "taken={place: _memory(record) for place, record in before}",
+        "taken={place: Taken(kind=record.kind, memo=_memory(record)) for place, record in before}",
         "taken={}",
         "forked",
     ),

@@ -179,7 +179,7 @@ def check_cancel(scene: Scene) -> None:
         assert cancelled.last.outcome in (Outcome.REFUSED, Outcome.UNCHANGED)
         assert cancelled.document is scene.document
         if cancelled.last.outcome is Outcome.REFUSED:
-            assert cancelled.last.reason == told.refused
+            assert (cancelled.last.code, cancelled.last.reason) == told.refused
         return
     assert cancelled.last.outcome is Outcome.APPLIED, cancelled.last.reason
     still = {place for place, record in cancelled.document.steps.items() if record.status is StepStatus.SENT}

@@ -45,7 +45,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
     right = undoing.undo_order
-    patch.setattr(undoing, "undo_order", lambda steps: right(steps)[::-1])
+    patch.setattr(undoing, "undo_order", lambda *given: right(*given)[::-1])
 
 
 def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:

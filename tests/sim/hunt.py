@@ -21,7 +21,7 @@ __all__ = ["SEEDS_MAX", "Found", "hunt_all"]
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS_MAX = 500
-_SECONDS_MAX = 600
+_SECONDS_MAX = 1_800
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Request bodies: read with limits, parsed strictly, checked against a model. Nothing of a body is guessed or dropped.
 
-Refused are: another content type (415), more bytes than allowed, counted while they arrive (413), a body that does not
+Rejected are: another content type (415), more bytes than allowed, counted while they arrive (413), a body that does not
 arrive (408), what is not JSON by RFC 8259 (400: NaN, half surrogate pairs, a name that stands twice in one object), too
 deep a nesting and unknown or wrong fields (422, naming the field).
 """

@@ -62,7 +62,7 @@ class AskedView(BaseModel):
     instance: str
     fate: Fate
     code: ReasonCode | None = Field(description="why, for programs; null: it was done, or not decided")
-    reason: str = Field(description="why it was refused or has failed, for people")
+    reason: str = Field(description="why it was denied or has failed, for people")
 
 
 class BulkView(BaseModel):

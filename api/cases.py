@@ -73,8 +73,8 @@ def cases_router(client: Client) -> APIRouter:
             acts=[act.value for act in case.acts],
             on_steps=[OnStepView(step=step, act=act.value) for step, act in case.on_steps],
             cancel=CancelView(
-                code=case.cancel.refused.code if case.cancel.refused else None,
-                reason=case.cancel.refused.text if case.cancel.refused else "",
+                code=case.cancel.denied.code if case.cancel.denied else None,
+                reason=case.cancel.denied.text if case.cancel.denied else "",
                 awaited=list(case.cancel.awaited),
                 undone=[_step(each) for each in case.cancel.undone],
                 stays=[_step(each) for each in case.cancel.stays],

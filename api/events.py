@@ -49,7 +49,7 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         response_model=EventView,
         summary="Publish an event",
         description="Answers when it is taken or kept. One that comes before it is waited for is kept as long as it "
-        "says; when no more of its kind and key can be kept, one that nobody waits for is refused.",
+        "says; when no more of its kind and key can be kept, one that nobody waits for is denied.",
         responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra=described(EventBody, required=True),
     )

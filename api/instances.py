@@ -52,7 +52,7 @@ _ACTS = {
     ActName.ASSIGN: "Gives a question to somebody",
     ActName.SKIP: "Counts a step as done, with the given reply",
     ActName.REVISE: "Replaces what lies ahead of a routing slip",
-    ActName.EDIT: "Patches the state (JSON Patch); what does not fit the model is refused and changes nothing",
+    ActName.EDIT: "Patches the state (JSON Patch); what does not fit the model is denied and changes nothing",
     ActName.REPLACE_UNDO: "Tries an undo that failed with another command",
     ActName.RESTART: "Takes back what lies from a step on, then begins it anew",
     ActName.FORK: "Begins another instance at a step; what lies before it is taken over",

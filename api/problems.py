@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from ..orchestrator.errors import (
-    ActRefused,
+    ActDenied,
     CallerError,
-    EventRefused,
+    EventDenied,
     InvalidRequest,
     SagalineError,
     StartConflict,
@@ -83,9 +83,9 @@ _KINDS = {
     "method-not-allowed": _Kind(405, "The path knows other methods", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is taken", "'order-checkout/A-1' was started with another input"),
-    "act-refused": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was refused: it is ended"),
-    "event-refused": _Kind(
-        409, "No room for the event", "event 'order-paid' for key 'O-7' was refused: there is no room"
+    "act-denied": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was denied: it is ended"),
+    "event-denied": _Kind(
+        409, "No room for the event", "event 'order-paid' for key 'O-7' was denied: there is no room"
     ),
     "version-conflict": _Kind(409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; look at its rules"),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
@@ -179,12 +179,12 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)
-        case EventRefused():
-            return problem("event-refused", text, code=error.code, trace_id=trace_id)
+        case EventDenied():
+            return problem("event-denied", text, code=error.code, trace_id=trace_id)
         case VersionConflict():
             return problem("version-conflict", text, code=ReasonCode.VERSION_DIFFERS, trace_id=trace_id)
-        case ActRefused():
-            return problem("act-refused", text, code=error.code, trace_id=trace_id)
+        case ActDenied():
+            return problem("act-denied", text, code=error.code, trace_id=trace_id)
         case TransientError():
             return problem("unavailable", text, trace_id=trace_id, headers=retry)
         case ValueTooLarge():

@@ -9,7 +9,7 @@
     │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
-    │       ├── ActRefused, EventRefused   an act that is illegal in this status; an event that has no room
+    │       ├── ActDenied, EventDenied   an act that is illegal in this status; an event that has no room
     │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
@@ -30,13 +30,13 @@ from ..sagas.errors import DefinitionError, SagalineError
 from .messages.reasons import Reason
 
 __all__ = [
-    "ActRefused",
+    "ActDenied",
     "CallerError",
     "ConfigurationError",
     "Conflict",
     "CorruptRecord",
     "DefinitionError",
-    "EventRefused",
+    "EventDenied",
     "ForeignLog",
     "InUse",
     "InvalidRequest",
@@ -122,22 +122,22 @@ class StartConflict(Conflict):
         self.instance = instance
 
 
-class ActRefused(Conflict):
+class ActDenied(Conflict):
     """An operator's act is illegal now. ``status`` says where the instance stands, ``code`` and the message say why."""
 
     def __init__(self, instance: str, act: str, status: str, reason: Reason) -> None:
-        super().__init__(f"{act} of {instance!r} was refused: {reason.text}")
+        super().__init__(f"{act} of {instance!r} was denied: {reason.text}")
         self.instance, self.act, self.status = instance, act, status
         self.code, self.reason = reason
 
 
-class EventRefused(Conflict):
+class EventDenied(Conflict):
     """Nobody waits for the event, and so many are kept of its kind and key that there is no room for it. It was not
     published.
     """
 
     def __init__(self, event: str, key: str, reason: Reason) -> None:
-        text = f"event {event!r} for key {key!r} was refused: {reason.text}; publish it again when some are taken"
+        text = f"event {event!r} for key {key!r} was denied: {reason.text}; publish it again when some are taken"
         super().__init__(text)
         self.event, self.key = event, key
         self.code, self.reason = reason

@@ -237,7 +237,7 @@ class ProcessManager(Definition[S]):
     def on_failed(
         self, step: Step[S], *, when: Phases | None = None
     ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
-        """Declares what a refused or failed step does, instead of failing the process. What it may have done is undone
+        """Declares what a rejected or failed step does, instead of failing the process. What it may have done is undone
         with everything else, should the process fail later.
 
         Raises:

@@ -18,7 +18,7 @@ from sagaline.orchestrator.codec.inputs import encode_reply, encode_request
 from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord
-from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Refused, Reply, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Reply, Start
 from sagaline.orchestrator.messages.outputs import place_of_label
 from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record
@@ -123,10 +123,10 @@ class World:
         records = await self.wait(self.topics.commands("work"), is_it)
         return decode_command(records[-1])
 
-    async def reply(self, command: Command, reply: BaseModel | Refused | Failed | dict[str, Any]) -> None:
+    async def reply(self, command: Command, reply: BaseModel | Rejected | Failed | dict[str, Any]) -> None:
         """Answers a command as a worker would."""
         message: Reply
-        if isinstance(reply, Refused | Failed):
+        if isinstance(reply, Rejected | Failed):
             message = reply
         else:
             body = reply.model_dump(mode="json") if isinstance(reply, BaseModel) else reply

@@ -15,7 +15,7 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.commands import ReplyTo, encode_command
 from sagaline.orchestrator.codec.inputs import decode_input
-from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from sagaline.orchestrator.messages.inputs import Completed, Failed, Rejected, Reply
 from sagaline.orchestrator.messages.outputs import SendCommand
 from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record, Tail
@@ -125,7 +125,7 @@ class WorkerWorld:
 
     async def replies(self, count: int) -> list[Reply]:
         found = [decode_input(record) for record in await self.reply_records(count)]
-        assert all(isinstance(reply, Completed | Refused | Failed) for reply in found)
+        assert all(isinstance(reply, Completed | Rejected | Failed) for reply in found)
         return found  # type: ignore[return-value]  # just asserted
 
     async def ask(self, *commands: Outgoing) -> list[Reply]:

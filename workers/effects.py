@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from ..orchestrator.messages.inputs import Completed, Reply
 from ..orchestrator.ports.clock import Clock
 from ..sagas import Rejected
-from .execution import completed, failed, refused
+from .execution import completed, failed, rejected
 from .inbox import Applied, Effect, Inbox, Verdict
 from .work import NOTHING_FOUND, Work
 
@@ -74,7 +74,7 @@ class Effects:
                 assert applied.reply is not None
                 self._answer(work, completed(work, from_json(applied.reply)))
             case Verdict.FENCED:
-                self._answer(work, refused(work, FENCED))
+                self._answer(work, rejected(work, FENCED))
             case Verdict.FAILED:
                 self._answer(work, failed(work, f"its changes were refused by the inbox's database: {applied.error}"))
             case Verdict.STALE if work.reruns >= _RERUNS_MAX:

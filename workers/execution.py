@@ -1,6 +1,6 @@
 """Running one handler: from a command to the reply that it deserves. Never raises for what a handler does wrong.
 
-- A reply of the declared type is Completed, ``Rejected``, returned or raised, is Refused, everything else is Failed.
+- A reply of the declared type is Completed, ``Rejected``, returned or raised, is a rejection, all else a failure.
 - After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
   cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
 - How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
@@ -20,7 +20,8 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from ..orchestrator.codec.commands import Command
-from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from ..orchestrator.messages.inputs import Completed, Failed, Reply
+from ..orchestrator.messages.inputs import Rejected as RejectedReply
 from ..orchestrator.messages.texts import end_of, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import SpanKind, Tracing
@@ -32,7 +33,7 @@ from .errors import WorkerCrashed
 from .work import Work
 from .worker import Handler, Worker
 
-__all__ = ["Execution", "completed", "failed", "refused"]
+__all__ = ["Execution", "completed", "failed", "rejected"]
 
 _ERROR_CHARS: Final = 1_000
 _DETAIL_CHARS: Final = 8_000
@@ -116,8 +117,8 @@ class Execution:
                 else:
                     result = await handler.function(model, context)
             return _reply(work, handler, result)
-        except Rejected as rejected:
-            return refused(work, rejected)
+        except Rejected as no:
+            return rejected(work, no)
         except (SystemExit, KeyboardInterrupt) as error:
             work.span.end(type(error).__name__)
             raise WorkerCrashed(self._worker.name, work.command.contract, error) from error
@@ -168,14 +169,14 @@ def completed(work: Work, reply: JsonObject) -> Completed:
     )
 
 
-def refused(work: Work, rejected: Rejected) -> Refused:
+def rejected(work: Work, no: Rejected) -> RejectedReply:
     """The reply to ``work``: a business no."""
-    return Refused(
+    return RejectedReply(
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        reason=storable(rejected.reason, _ERROR_CHARS),
-        code=storable(rejected.code, _ERROR_CHARS),
+        reason=storable(no.reason, _ERROR_CHARS),
+        code=storable(no.code, _ERROR_CHARS),
         traceparent=_traceparent(work),
     )
 
@@ -197,7 +198,7 @@ def _reply(work: Work, handler: Handler, result: object) -> Reply:
     if isinstance(result, BaseModel) and isinstance(result, expected):
         return completed(work, as_json(result, expected))
     if isinstance(result, Rejected):
-        return refused(work, result)
+        return rejected(work, result)
     return failed(
         work,
         f"the handler of {handler.contract.name!r} returned {type(result).__name__}; "

@@ -23,7 +23,7 @@ from ..orchestrator.codec.commands import decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
-from ..orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from ..orchestrator.messages.inputs import Completed, Failed, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
 from ..orchestrator.ports.topics import Topics
@@ -56,7 +56,7 @@ class Counts:
     """How commands ended here since the start."""
 
     completed: int = 0
-    refused: int = 0
+    rejected: int = 0
     failed: int = 0
     late: int = 0
     """Of the failed: their deadline passed before they were done."""
@@ -283,8 +283,8 @@ class WorkerRuntime:
         match answer.reply:
             case Completed():
                 self.counts.completed += 1
-            case Refused():
-                self.counts.refused += 1
+            case Rejected():
+                self.counts.rejected += 1
             case Failed():
                 self.counts.failed += 1
             case None:

@@ -288,7 +288,7 @@ def _add_act(name: ActName, text: str) -> None:
     command(app, name.value)(act_command)
 
 
-_add_act(ActName.CANCEL, "Undo what an instance has done so far and end it; refused past its pivot.")
+_add_act(ActName.CANCEL, "Undo what an instance has done so far and end it; denied past its pivot.")
 _add_act(ActName.PAUSE, "Send nothing more for an instance until it is resumed.")
 _add_act(ActName.RESUME, "Let a paused instance go on.")
 _add_act(ActName.RETRY, "Try again what put an instance into attention.")

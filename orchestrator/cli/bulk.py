@@ -29,7 +29,7 @@ _PAGES_MAX = 1_000_000
 _REASONS_MAX = 20
 _SPAN = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_FELL_SHORT = ("refused", "unsure", "failed")
+_FELL_SHORT = ("denied", "unsure", "failed")
 
 
 def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
@@ -57,7 +57,7 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
     """Rehearses the bulk of ``bulk_body``, and with ``apply`` then carries it out; prints what became of how many.
 
     Raises:
-        Failure: some were refused or have failed; the sentence says how to go on.
+        Failure: some were denied or have failed; the sentence says how to go on.
         Unreachable: nobody answers, as ``request``.
     """
     console = Console(stderr=True)
@@ -74,7 +74,7 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
     short = sum(report.counts[fate] for fate in _FELL_SHORT)
     if short:
         raise Failure(
-            f"{short} of {len(report.asked)} were refused or have failed; mend why, then go on with --id {report.id}"
+            f"{short} of {len(report.asked)} were denied or have failed; mend why, then go on with --id {report.id}"
         )
 
 

@@ -57,7 +57,7 @@ def rules_history_command(
     reading: Reading,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, oldest first.")] = 1_000,
 ) -> None:
-    """Show who changed a table when and why, and what was refused."""
+    """Show who changed a table when and why, and what was denied."""
     from .rules import rules_history
 
     rules_history(remote, table, limit=limit, as_json=reading.as_json)

@@ -43,7 +43,7 @@ def _add_edit(app: typer.Typer) -> None:
         reason: Reason = "",
         by: By = None,
     ) -> None:
-        """Patch the state of an instance; what does not fit its model is refused and changes nothing."""
+        """Patch the state of an instance; what does not fit its model is denied and changes nothing."""
         more = {"value": {"patch": read_patch(patch), **({"retry": True} if retry else {})}}
         act(remote, instance, ActName.EDIT, reason=reason, by=by, as_json=reading.as_json, more=more)
 

@@ -48,7 +48,7 @@ async def _step_over(settings: Settings, place: tuple[str, int, int], reason: st
                 instance=f"~{topic}/{partition}",
                 revision=0,
                 at_ms=base.clock.now_ms(),
-                outcome=Outcome.REFUSED,
+                outcome=Outcome.DENIED,
                 status=None,
                 message=None,
                 reason=f"{given_up} ({found.cause}): {reason}",

@@ -38,7 +38,7 @@ STYLES = {
     StepStatus.DONE: "green",
     StepStatus.UNDONE: "magenta",
     StepStatus.FAILED: "red",
-    StepStatus.REFUSED: "red",
+    StepStatus.REJECTED: "red",
     StepStatus.BLOCKED: "bold red",
     StepStatus.UNDO_FAILED: "bold red",
 }
@@ -169,8 +169,8 @@ def _came(message: Json | None, instance: str) -> str:
             return str(message["act"]) + (f" by {by}" if by else "") + (f": {why}" if why else "")
         case "completed":
             return f"reply to {about}"
-        case "refused":
-            return f"refusal of {about}: {message['reason']}"
+        case "rejected":
+            return f"rejection of {about}: {message['reason']}"
         case "failed":
             return f"failure of {about}: {message['error']}"
         case other:
@@ -252,7 +252,7 @@ def case_view(case: Json) -> RenderableType:
         on_steps.setdefault(each["step"], []).append(each["act"])
     lines += [Text(f"of step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
     if cancel["code"]:
-        lines.append(Text(f"cancel would be refused: {cancel['reason']}"))
+        lines.append(Text(f"cancel would be denied: {cancel['reason']}"))
     else:
         lines.append(Text(f"cancel would undo, in this order: {_open_steps(cancel['undone'])}"))
         if cancel["awaited"]:

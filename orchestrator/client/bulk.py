@@ -16,7 +16,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from ..errors import ActRefused, InvalidRequest, NotYetDecided, OperatorError, TransientError, UnknownInstance
+from ..errors import ActDenied, InvalidRequest, NotYetDecided, OperatorError, TransientError, UnknownInstance
 from ..messages.document import Document
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
@@ -41,7 +41,7 @@ class Fate(StrEnum):
 
     DONE = "done"
     UNCHANGED = "unchanged"
-    REFUSED = "refused"
+    DENIED = "denied"
     UNSURE = "unsure"
     FAILED = "failed"
 
@@ -72,7 +72,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One instance of a bulk and what became of it; ``code`` and ``reason``: why it was refused or has failed."""
+    """One instance of a bulk and what became of it; ``code`` and ``reason``: why it was denied or has failed."""
 
     instance: str
     fate: Fate
@@ -166,8 +166,8 @@ def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
             return Asked(instance=document.id, fate=Fate.DONE)
         case Outcome.UNCHANGED:
             return Asked(instance=document.id, fate=Fate.UNCHANGED, code=decision.code, reason=decision.reason)
-        case Outcome.REFUSED | Outcome.IGNORED:
-            return Asked(instance=document.id, fate=Fate.REFUSED, code=decision.code, reason=decision.reason)
+        case Outcome.DENIED | Outcome.IGNORED:
+            return Asked(instance=document.id, fate=Fate.DENIED, code=decision.code, reason=decision.reason)
         case _:
             assert_never(decision.outcome)
 
@@ -191,13 +191,13 @@ async def _asked(client: Client, bulk: Bulk, document: Document) -> Asked:
             request_id=_request_id(bulk, document.id),
             wait=_WAIT,
         )
-    except ActRefused as error:
-        return Asked(instance=document.id, fate=Fate.REFUSED, code=error.code, reason=error.reason)
+    except ActDenied as error:
+        return Asked(instance=document.id, fate=Fate.DENIED, code=error.code, reason=error.reason)
     except InvalidRequest as error:
-        return Asked(instance=document.id, fate=Fate.REFUSED, code=ReasonCode.INVALID, reason=str(error))
+        return Asked(instance=document.id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
     except UnknownInstance:
         gone = ReasonCode.NO_SUCH_INSTANCE
-        return Asked(instance=document.id, fate=Fate.REFUSED, code=gone, reason="there is no such instance any more")
+        return Asked(instance=document.id, fate=Fate.DENIED, code=gone, reason="there is no such instance any more")
     except NotYetDecided as error:
         return Asked(instance=document.id, fate=Fate.UNSURE, reason=str(error))
     except (TransientError, OperatorError) as error:

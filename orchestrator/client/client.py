@@ -18,9 +18,9 @@ from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..errors import (
-    ActRefused,
+    ActDenied,
     CorruptRecord,
-    EventRefused,
+    EventDenied,
     InvalidRequest,
     StartConflict,
     TransientError,
@@ -117,10 +117,10 @@ class Client:
             version=saga.version,
         )
         record, trace = await self._asking.ask(start, wait, traceparent)
-        if record.outcome is Outcome.REFUSED:
+        if record.outcome is Outcome.DENIED:
             if record.code is ReasonCode.KEY_TAKEN:
                 raise StartConflict(start.instance)
-            raise InvalidRequest(f"the engine refused the start: {record.reason}", field="input")
+            raise InvalidRequest(f"the engine denied the start: {record.reason}", field="input")
         return Started(
             instance=start.instance,
             definition=saga.name,
@@ -160,7 +160,7 @@ class Client:
 
         Raises:
             UnknownInstance: there is none of that id.
-            ActRefused: the act is illegal as the instance stands now; ``code`` and ``reason`` say why.
+            ActDenied: the act is illegal as the instance stands now; ``code`` and ``reason`` say why.
             InvalidRequest: id or text is malformed, or the act cannot use the step or the value that it brings.
             NotYetDecided, LogUnavailable: as ``start``.
         """
@@ -169,11 +169,11 @@ class Client:
         record, trace = await self._asking.ask(request, wait, traceparent)
         if record.status is None:
             raise UnknownInstance(instance)
-        if record.outcome is Outcome.REFUSED:
+        if record.outcome is Outcome.DENIED:
             why = _reason(record)
             if why.code is ReasonCode.INVALID:
                 raise InvalidRequest(f"{act} of {instance!r}: {why.text}")
-            raise ActRefused(instance, act.value, record.status.value, why)
+            raise ActDenied(instance, act.value, record.status.value, why)
         return Acted(
             instance=instance,
             changed=record.outcome is Outcome.APPLIED,
@@ -228,8 +228,8 @@ class Client:
         Raises:
             UnknownEvent: no deployed definition waits for, listens to or emits one of that name.
             InvalidRequest: key, id or body is wrong; ``field`` says where.
-            EventRefused: nobody takes it, and there is no room to keep it.
-            NotYetDecided: it is in the log and no decision was seen within ``wait``. Should it be refused after all, it
+            EventDenied: nobody takes it, and there is no room to keep it.
+            NotYetDecided: it is in the log and no decision was seen within ``wait``. Should it be denied after all, it
                 goes to the dead letters.
             LogUnavailable: it may or may not have been written; repeat it with the same id.
             ValueTooLarge: the body is larger than the log takes.
@@ -253,8 +253,8 @@ class Client:
             )
         )
         record, _ = await self._asking.ask(published, wait, traceparent)
-        if record.outcome is Outcome.REFUSED:
-            raise EventRefused(name, key, _reason(record))
+        if record.outcome is Outcome.DENIED:
+            raise EventDenied(name, key, _reason(record))
         return published.id
 
     def _to_subscribers(self, event: Published) -> Published:

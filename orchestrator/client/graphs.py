@@ -18,7 +18,7 @@ _DRAWN: dict[StepStatus, Drawn] = {
     StepStatus.UNDONE: "undone",
     StepStatus.DROPPED: "dropped",
     StepStatus.FAILED: "failed",
-    StepStatus.REFUSED: "failed",
+    StepStatus.REJECTED: "failed",
     StepStatus.BLOCKED: "failed",
     StepStatus.UNDO_FAILED: "done",
     StepStatus.WAIVED: "done",

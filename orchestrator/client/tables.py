@@ -131,11 +131,11 @@ class Tables:
         if record.code is ReasonCode.VERSION_DIFFERS and version is not None:
             raise VersionConflict(name, version, record.revision)
         if record.outcome is not Outcome.APPLIED and record.outcome is not Outcome.UNCHANGED:
-            raise InvalidRequest(f"the engine refused the rules: {record.reason}", field="rules")
+            raise InvalidRequest(f"the engine denied the rules: {record.reason}", field="rules")
         return RulesSet(table=name, version=record.revision, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
 
     async def history(self, name: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
-        """Every request to change a table with a sequence above ``after``, oldest first, refused ones included.
+        """Every request to change a table with a sequence above ``after``, oldest first, denied ones included.
 
         Raises:
             UnknownTable: no deployed definition routes by it.

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
-from ..messages.inputs import Act, Completed, Failed, Message, Refused, Reply, Start
+from ..messages.inputs import Act, Completed, Failed, Message, Rejected, Reply, Start
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.parsing import parse_json
 from ..messages.texts import end_of, storable
@@ -35,24 +35,24 @@ from .wire import (
     trace_context,
 )
 
-__all__ = ["ACT", "COMPLETED", "FAILED", "REFUSED", "START", "decode_input", "encode_reply", "encode_request"]
+__all__ = ["ACT", "COMPLETED", "FAILED", "REJECTED", "START", "decode_input", "encode_reply", "encode_request"]
 
 START = "sagaline.start"
 ACT = "sagaline.act"
 COMPLETED = "sagaline.reply.completed"
-REFUSED = "sagaline.reply.refused"
+REJECTED = "sagaline.reply.rejected"
 FAILED = "sagaline.reply.failed"
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     START: TypeAdapter(Start),
     ACT: TypeAdapter(Act),
     COMPLETED: TypeAdapter(Completed),
-    REFUSED: TypeAdapter(Refused),
+    REJECTED: TypeAdapter(Rejected),
     FAILED: TypeAdapter(Failed),
 }
-_OUTSIDE = (COMPLETED, REFUSED, FAILED, START, ACT, PUBLISHED)
+_OUTSIDE = (COMPLETED, REJECTED, FAILED, START, ACT, PUBLISHED)
 """What others write; the rest is the engine's own."""
-_REPLIES = (COMPLETED, REFUSED, FAILED)
+_REPLIES = (COMPLETED, REJECTED, FAILED)
 _TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
 _ERROR_CHARS = 1_000
 _DETAIL_CHARS = 8_000
@@ -130,7 +130,7 @@ def _failed(record: Record, why: str) -> Failed | None:
 def _storable(message: Message) -> Message:
     """With texts for people that fit beside the others of the instance."""
     match message:
-        case Refused():
+        case Rejected():
             reason, code = storable(message.reason, _ERROR_CHARS), storable(message.code, _ERROR_CHARS)
             return replace(message, reason=reason, code=code)
         case Failed():
@@ -206,8 +206,8 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
             kind, body = COMPLETED, to_json(reply.reply)
             if not body.startswith(b"{"):
                 raise Unsound("it is not a JSON object")
-        case Refused():
-            kind, body = REFUSED, to_json({"reason": reply.reason, "code": reply.code})
+        case Rejected():
+            kind, body = REJECTED, to_json({"reason": reply.reason, "code": reply.code})
         case Failed():
             kind, body = FAILED, to_json({"error": reply.error, "detail": reply.detail})
         case _:

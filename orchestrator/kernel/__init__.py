@@ -7,6 +7,6 @@ from .decide import decide
 from .helping import decide_helper, is_helper
 from .limits import Limits
 from .registry import Registry
-from .unusable import block, decline, refuse, refuse_helper
+from .unusable import block, decline, deny, deny_helper
 
-__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "decline", "is_helper", "refuse", "refuse_helper"]
+__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "decline", "is_helper", "deny", "deny_helper"]

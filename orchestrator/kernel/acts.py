@@ -1,4 +1,4 @@
-"""Operators' acts on an instance as a whole: what each does, and why it is refused where it is illegal.
+"""Operators' acts on an instance as a whole: what each does, and why it is denied where it is illegal.
 
 Those on one step stand in ``mending.py``, ``restarting.py`` and ``forking.py``; what edits the state in ``editing.py``.
 """
@@ -78,7 +78,7 @@ def fulfilled(document: Document, act: ActName) -> bool:
 
 
 def apply_act(run: Run, act: Act) -> Reason | None:
-    """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is refused
+    """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is denied
     after all, for what is wrong with the step or the value that it names; None: it is done.
     """
     mend = ON_STEPS.get(act.act)
@@ -87,13 +87,13 @@ def apply_act(run: Run, act: Act) -> Reason | None:
     if act.step not in run.steps:
         text = f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
         return invalid(text)
-    refused = mend(run, act)
-    if refused is None and act.act is not ActName.FORK:
+    denied = mend(run, act)
+    if denied is None and act.act is not ActName.FORK:
         if run.status is Status.ATTENTION and act.act in _GO_ON and not run.paused:
             _retry(run, act)
         else:
             go_on(run)
-    return refused
+    return denied
 
 
 def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
@@ -157,10 +157,10 @@ def _resume(run: Run, _: Act) -> Reason | None:
 
 
 def _revise(run: Run, act: Act) -> Reason | None:
-    refused = revise(run, act)
-    if refused is None:
+    denied = revise(run, act)
+    if denied is None:
         go_on(run)
-    return refused
+    return denied
 
 
 def _retry(run: Run, _: Act) -> Reason | None:
@@ -186,10 +186,10 @@ def _edit(run: Run, act: Act) -> Reason | None:
     retry = bool((act.value or {}).get("retry"))
     if retry and run.paused:
         return _RESUME_FIRST
-    refused = edit(run, act)
-    if refused is None and retry:
+    denied = edit(run, act)
+    if denied is None and retry:
         _retry(run, act)
-    return refused
+    return denied
 
 
 def _may_begin_again(run: Run, place: str) -> bool:

@@ -109,7 +109,7 @@ def gather_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
         if run.steps[at].status in (StepStatus.SENT, StepStatus.BLOCKED):
             run.mark(at, StepStatus.DROPPED)
     if len(there) < options.at_least:
-        kind = CauseKind.TIMEOUT if over else CauseKind.REFUSED
+        kind = CauseKind.TIMEOUT if over else CauseKind.REJECTED
         message = f"{len(there)} of {len(legs)} answers, at least {options.at_least} are needed"
         run.mark(place, StepStatus.FAILED, error=message)
         fail(run, place, kind, message)
@@ -122,7 +122,7 @@ def gather_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
 
 
 def _is_out(status: StepStatus) -> bool:
-    return status in (StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED)
+    return status in (StepStatus.REJECTED, StepStatus.FAILED, StepStatus.DROPPED)
 
 
 def _answers(run: Run, node: Scatter[Any], there: list[str]) -> JsonValue:

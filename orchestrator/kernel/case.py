@@ -41,13 +41,13 @@ class OpenStep:
 class Cancelling:
     """What a cancel would do now.
 
-    ``refused``: why it would not be accepted; then the rest is empty. ``awaited``: what is under way, and is undone
+    ``denied``: why it would not be accepted; then the rest is empty. ``awaited``: what is under way, and is undone
     after its answer or its deadline. ``undone``: in this order, if what is awaited succeeds as it was begun; branches
     that are undone beside each other do not wait for each other. ``stays``: what was done, or may have been, and
     nothing takes back.
     """
 
-    refused: Reason | None
+    denied: Reason | None
     awaited: tuple[str, ...] = ()
     undone: tuple[OpenStep, ...] = ()
     stays: tuple[OpenStep, ...] = ()
@@ -170,18 +170,18 @@ def _heard(definition: AnyDefinition, document: Document) -> Document:
 
 
 def _cancelling(definition: AnyDefinition | None, document: Document) -> Cancelling:
-    refused = objection(document, ActName.CANCEL)
-    if refused is None and document.status.is_compensation:
-        refused = Reason(ReasonCode.NOTHING_TO_CHANGE, f"it is {document.status} already")
-    if refused is None:
-        refused = missing_code(definition, document)
-    if refused is not None:
-        return Cancelling(refused=refused)
+    denied = objection(document, ActName.CANCEL)
+    if denied is None and document.status.is_compensation:
+        denied = Reason(ReasonCode.NOTHING_TO_CHANGE, f"it is {document.status} already")
+    if denied is None:
+        denied = missing_code(definition, document)
+    if denied is not None:
+        return Cancelling(denied=denied)
     if definition is not None and document.deferred:
         document = _heard(definition, document)
     standing = [_open(place, document.steps[place]) for place in _standing(definition, document)]
     return Cancelling(
-        refused=None,
+        denied=None,
         awaited=tuple(_awaited(definition, document)),
         undone=tuple(each for each in standing if each.undo is not None),
         stays=tuple(each for each in standing if each.undo is None),

@@ -107,7 +107,7 @@ def begin_each(run: Run, place: str, node: Each[Any]) -> None:
         attempt = run.mark_sent(place, undo=False, fresh=True)
         attempts = {**_attempts(before), **{str(index): attempt for index in again}}
         fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False, "attempts": attempts}
-        kept = {name: value for name, value in before.items() if name != "refused"}
+        kept = {name: value for name, value in before.items() if name != "not_started"}
         run.remember(place, {**kept, **fresh, "todo": list(again)})
     _fill(run, place, node, parts)
 
@@ -228,9 +228,9 @@ def _one_ended(run: Run, node: Child[Any], message: ChildEnded) -> None:
             run.put(node.into, message.state)
         return
     timed_out = bool(run.memo(place).get("timed_out"))
-    nothing_left = message.end in (ChildEnd.COMPENSATED, ChildEnd.REFUSED)
+    nothing_left = message.end in (ChildEnd.COMPENSATED, ChildEnd.NOT_STARTED)
     reason = f"{message.child} {message.end}: {message.reason}"
-    run.mark(place, StepStatus.REFUSED if nothing_left else StepStatus.FAILED, error=reason)
+    run.mark(place, StepStatus.REJECTED if nothing_left else StepStatus.FAILED, error=reason)
     fail(run, place, CauseKind.TIMEOUT if timed_out else CauseKind.CHILD, reason)
 
 
@@ -249,8 +249,8 @@ def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
         failed = [*_ints(memo["failed"]), message.index]
         why = memo["why"] if isinstance(memo["why"], list) else []
         shown = [*why, f"{message.index}: {message.reason}"[:200]][:_FAILURES_SHOWN]
-        if message.end is ChildEnd.REFUSED:
-            memo["refused"] = [*_ints(memo.get("refused", [])), message.index]
+        if message.end is ChildEnd.NOT_STARTED:
+            memo["not_started"] = [*_ints(memo.get("not_started", [])), message.index]
         run.remember(place, memo | {"failed": list(failed), "why": shown})
         if len(failed) > node.options.tolerate:
             unwind_child(run, place, "too many other parts failed")
@@ -333,7 +333,7 @@ def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
         if left == 0 or run.stopped or len(under_way) >= node.options.concurrency:
             break
         run.remember(place, memo | {"undo_left": left - 1})
-        if left - 1 not in _ints(memo.get("refused", [])):  # those never began
+        if left - 1 not in _ints(memo.get("not_started", [])):  # those never began
             _undo_part(run, place, left - 1, reason)
     if left == 0 and not under_way:
         run.mark(place, StepStatus.UNDONE)
@@ -341,7 +341,7 @@ def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
 
 def _child_undone(run: Run, message: ChildEnded) -> None:
     place, node = message.place, run.node(message.place)
-    if message.end not in (ChildEnd.COMPENSATED, ChildEnd.REFUSED):
+    if message.end not in (ChildEnd.COMPENSATED, ChildEnd.NOT_STARTED):
         reason = f"{message.child} could not be undone: {message.end}: {message.reason}"
         run.mark(place, StepStatus.UNDO_FAILED, error=reason)
         run.stop(CauseKind.UNDO, f"{reason}; look at it, then retry", step=place)

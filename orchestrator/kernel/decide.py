@@ -21,7 +21,7 @@ from ..messages.inputs import (
     Completed,
     Failed,
     JsonObject,
-    Refused,
+    Rejected,
     Reply,
     Signal,
     Start,
@@ -55,7 +55,7 @@ from .parking import (
 from .replies import on_reply, on_timer, open_attempt
 from .run import RETENTION, Run, said, told_id
 from .signals import STRAY, on_signal, without_code
-from .unusable import child_refused, refuse
+from .unusable import child_not_started, deny
 
 __all__ = ["decide"]
 
@@ -95,7 +95,7 @@ def decide(
     if document is None and isinstance(message, EventCame) and definition is None and not message.place:
         return waits_by_event(message, arrival.now_ms)
     if document is None:
-        outcome = Outcome.REFUSED if isinstance(message, Act) else Outcome.IGNORED
+        outcome = Outcome.DENIED if isinstance(message, Act) else Outcome.IGNORED
         code = ReasonCode.NO_SUCH_INSTANCE
         return Decision(document=None, outcome=outcome, code=code, reason="there is no such instance")
     match message:
@@ -105,7 +105,7 @@ def decide(
             return _expire(document, message, arrival.now_ms)
         case Act():
             return _act(definition, document, message, arrival.now_ms, limits)
-        case Completed() | Refused() | Failed() | TimerFired():
+        case Completed() | Rejected() | Failed() | TimerFired():
             return _coded(definition, document, message, arrival.now_ms, limits)
         case _ if isinstance(message, Signal):
             return _coded(definition, document, message, arrival.now_ms, limits)
@@ -161,7 +161,7 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
 
 
 def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits) -> Decision:
-    """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts refused."""
+    """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts denied."""
     attention, message = wants_code(why, arrival.now_ms), arrival.message
     if isinstance(message, Signal):
         parked = park(document, message, why, arrival.now_ms, limits)
@@ -241,7 +241,7 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
 
 
 def _started_again(document: Document, start: Start, digest: str) -> Decision:
-    told = child_refused(start, "there is an instance of that key already")
+    told = child_not_started(start, "there is an instance of that key already")
     if document.digest == digest:
         return replace(_unchanged(document, ReasonCode.DUPLICATE, "started already with this input"), actions=told)
     taken = Reason(ReasonCode.KEY_TAKEN, "started already with another input")
@@ -249,12 +249,12 @@ def _started_again(document: Document, start: Start, digest: str) -> Decision:
 
 
 def _dead(start: Start, reason: Reason) -> Decision:
-    actions: tuple[Action, ...] = (DeadLetter(reason=reason.text), *child_refused(start, reason.text))
+    actions: tuple[Action, ...] = (DeadLetter(reason=reason.text), *child_not_started(start, reason.text))
     return replace(_denied(None, reason), actions=actions)
 
 
 def _denied(document: Document | None, reason: Reason) -> Decision:
-    return Decision(document=document, outcome=Outcome.REFUSED, code=reason.code, reason=reason.text)
+    return Decision(document=document, outcome=Outcome.DENIED, code=reason.code, reason=reason.text)
 
 
 def _unchanged(document: Document, code: ReasonCode, text: str) -> Decision:
@@ -266,7 +266,7 @@ def _coded(
 ) -> Decision:
     """What needs the author's code waits for it, visibly. What has ended needs none: it stays as it is."""
     if document.status.is_final and not isinstance(message, Unwind | TimerFired):
-        return ignored(document, LATE if isinstance(message, Completed | Refused | Failed) else STRAY)
+        return ignored(document, LATE if isinstance(message, Completed | Rejected | Failed) else STRAY)
     if document.paused and not isinstance(message, Unwind):  # what is unwound from above does not stay paused
         return hold(document, message, now_ms, limits)
     missing = missing_code(definition, document)
@@ -278,7 +278,7 @@ def _coded(
 def _apply(run: Run, message: Deferred) -> Decision:
     if isinstance(message, TimerFired):
         return _timer(run, message)
-    return _reply(run, message) if isinstance(message, Completed | Refused | Failed) else _signal(run, message)
+    return _reply(run, message) if isinstance(message, Completed | Rejected | Failed) else _signal(run, message)
 
 
 def _reply(run: Run, reply: Reply) -> Decision:
@@ -304,7 +304,7 @@ def _signal(run: Run, signal: Signal) -> Decision:
         take_in(run)
         resume(run)  # it may have stood still
     if isinstance(signal, EventCame) and (reason := overfull(run, signal)) is not None:
-        return refuse(run.document, signal, reason)
+        return deny(run.document, signal, reason)
     if changed or parked:
         return run.decision()
     return ignored(run.document, STRAY)
@@ -335,9 +335,9 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if definition is None or missing is not None:
         return _denied(document, missing or not_deployed(document))
     run = Run(definition, document, now_ms, limits)
-    if (refused := apply_act(run, act)) is not None:
-        nothing = refused.code is ReasonCode.NOTHING_TO_CHANGE
-        return _unchanged(document, *refused) if nothing else _denied(document, refused)
+    if (denied := apply_act(run, act)) is not None:
+        nothing = denied.code is ReasonCode.NOTHING_TO_CHANGE
+        return _unchanged(document, *denied) if nothing else _denied(document, denied)
     run.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
     return run.decision()
 

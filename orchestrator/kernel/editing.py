@@ -1,7 +1,7 @@
 """Editing the state of an instance: a JSON Patch (RFC 6902) is taken as a whole and fits the author's model, or is
-refused and nothing has changed.
+denied and nothing has changed.
 
-``test`` operations make an edit optimistic: it is refused when the state is no longer what its author saw.
+``test`` operations make an edit optimistic: it is denied when the state is no longer what its author saw.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PATCH = "the patch is a list of 1 to 100 operations of RFC 6902, each an object
 def edit(run: Run, act: Act) -> Reason | None:
     """Patches the state, whatever the instance is doing; what has left already is not called back.
 
-    Gives the reason why it is refused, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
+    Gives the reason why it is denied, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
     the act says so: an operator looks at what he has edited first.
     """
     value = act.value or {}
@@ -76,7 +76,7 @@ def set_state(run: Run, state: JsonObject) -> None:
 
 
 def unknown(value: JsonObject, what: str, known: Sequence[str]) -> Reason | None:
-    """Why what an act brings is refused: a mistyped option would else be lost without a word; None: all is known."""
+    """Why what an act brings is denied: a mistyped option would else be lost without a word; None: all is known."""
     more = sorted(set(value) - set(known))
     return invalid(f"{what} takes {' and '.join(known)}, not {', '.join(more)}") if more else None
 
@@ -95,7 +95,7 @@ def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
 def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
     """The state with the operations carried out, as the author's model keeps it; or what is wrong with it.
 
-    A field that the model does not know is refused, unless the model itself says what to do with such fields.
+    A field that the model does not know is denied, unless the model itself says what to do with such fields.
     """
     found: object = state
     for number, operation in enumerate(patch or (), start=1):

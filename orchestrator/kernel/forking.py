@@ -1,7 +1,7 @@
 """Fork from a step: another instance of the same version begins there, with a key of its own.
 
 - What lies before the step counts as done there and stays the origin's: the fork never undoes it. So the origin must
-  not be able to undo it either: a fork is refused while it may still be unwound.
+  not be able to undo it either: a fork is denied while it may still be unwound.
 - The origin's decision tells the new entity to start, in the same commit; both histories name each other.
 """
 
@@ -34,7 +34,7 @@ _SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
 
 
 def fork(run: Run, act: Act) -> Reason | None:
-    """Tells the new instance to start. Gives the reason why it is refused, None: it is told."""
+    """Tells the new instance to start. Gives the reason why it is denied, None: it is told."""
     if (reason := fork_objection(run.definition, run.document, act.step)) is not None:
         return reason
     value = act.value or {}
@@ -72,7 +72,7 @@ def fork(run: Run, act: Act) -> Reason | None:
 
 
 def fork_objection(definition: AnyDefinition, document: Document, place: str) -> Reason | None:
-    """Why a fork from a place on record is refused now."""
+    """Why a fork from a place on record is denied now."""
     if (reason := no_begin_here(definition, place, "fork")) is not None:
         return reason
     text = _why_not(definition, document, place)

@@ -19,9 +19,9 @@ class Limits:
     of a process manager that takes them; more are dead letters.
     ``detail_chars``: of a traceback the end is kept, of any other text both ends.
     ``events_max``: events of one kind and key that are kept for those who come later, in all up to ``document_bytes``:
-    over it those that somebody has taken make room, and while nobody has taken any a new one is refused.
+    over it those that somebody has taken make room, and while nobody has taken any a new one is denied.
     ``watchers_max``: places that wait for one kind and key; another is told so at once.
-    ``stops_max``: stops of one routing slip, those passed included; more are refused.
+    ``stops_max``: stops of one routing slip, those passed included; more are denied.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 

@@ -112,7 +112,7 @@ def _give_up(run: Run, place: str, error: str) -> None:
         run.mark(place, StepStatus.FAILED, error=error)
         return
     release_all(run, place)
-    run.mark(place, StepStatus.REFUSED, error=error)
+    run.mark(place, StepStatus.REJECTED, error=error)
 
 
 def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:

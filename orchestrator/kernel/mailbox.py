@@ -6,7 +6,7 @@ ends without having used it, or begins anew and nothing else has come. An event 
 is kept.
 
 A bound on what is kept is no bound on delivery. When there is no room, events that somebody has taken make it, the
-oldest first; only when nobody has taken any, and nobody waits for a new one, is that one refused.
+oldest first; only when nobody has taken any, and nobody waits for a new one, is that one denied.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, 
 
 
 def _full(box: Mailbox, message: Published, count: int) -> Answer:
-    """A client's event is refused before anything has happened. An emit of a saga has happened: it is published, but
+    """A client's event is denied before anything has happened. An emit of a saga has happened: it is published, but
     not kept.
     """
     reason = f"{count:,} events of this kind and key are kept, and nobody has taken any: there is no room for another"
@@ -106,7 +106,7 @@ def _full(box: Mailbox, message: Published, count: int) -> Answer:
     entity = box if box.revision else None
     letter = DeadLetter(reason=f"{reason}; let somebody wait for them, then redrive this one")
     code = ReasonCode.NO_ROOM
-    return Answer(entity=entity, outcome=Outcome.REFUSED, actions=(*actions, letter), code=code, reason=reason)
+    return Answer(entity=entity, outcome=Outcome.DENIED, actions=(*actions, letter), code=code, reason=reason)
 
 
 def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
@@ -136,7 +136,7 @@ def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> 
         text = f"{limits.watchers_max:,} places wait for this event and key already; retry when there are fewer"
         entity, code = box if box.revision else None, ReasonCode.NO_ROOM
         told = told_no(message, Reason(code, text))
-        return Answer(entity=entity, outcome=Outcome.REFUSED, actions=told, code=code, reason=text)
+        return Answer(entity=entity, outcome=Outcome.DENIED, actions=told, code=code, reason=text)
     return _changed(box, after, told)
 
 

@@ -164,7 +164,7 @@ def _handlers(run: Run, place: str) -> Sequence[Handler]:
     match run.steps[place].status:
         case StepStatus.DONE:
             return manager.done.get(name, ())
-        case StepStatus.FAILED | StepStatus.REFUSED:
+        case StepStatus.FAILED | StepStatus.REJECTED:
             return manager.failed.get(name, ())
         case _:
             return ()
@@ -274,7 +274,7 @@ def _do(run: Run, asked: Asked) -> None:
     if asked.ends or asked.fails is not None:
         _clear(run, {name for name in run.timers if name.endswith(f":{TIMER}")}, waiting=True)
     if asked.fails is not None:
-        compensate(run, CauseKind.REFUSED, asked.fails)
+        compensate(run, CauseKind.REJECTED, asked.fails)
         return
     for step in asked.do:
         if not run.stopped:

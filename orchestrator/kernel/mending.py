@@ -1,7 +1,7 @@
 """Operators' acts on one step: a question is answered, a step is skipped with a given reply, an undo that failed is
 replaced by another, a loss is accepted.
 
-Each gives the reason why it is refused, and then has changed nothing; None: it is done, and the caller goes on.
+Each gives the reason why it is denied, and then has changed nothing; None: it is done, and the caller goes on.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
 from ..messages.entities import EventCame, Unwind
-from ..messages.inputs import Completed, Failed, Refused, Reply, TimerFired
+from ..messages.inputs import Completed, Failed, Rejected, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
 from .flow import resume
@@ -18,7 +18,7 @@ from .limits import Limits
 from .replies import on_reply, on_timer, open_attempt
 from .run import Run
 from .signals import on_signal
-from .unusable import refuse
+from .unusable import deny
 
 __all__ = [
     "LATE",
@@ -79,14 +79,14 @@ def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limit
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return ignored(document, NOT_DUE)
-    elif isinstance(message, Completed | Refused | Failed):
+    elif isinstance(message, Completed | Rejected | Failed):
         if open_attempt(document, document.steps, message) is None:
             return ignored(document, LATE)
         if _is_kept(document, message):
             text = f"the first reply to this attempt waits already: {why.text}"
             return ignored(document, Reason(ReasonCode.DUPLICATE if why.code is ReasonCode.PAUSED else why.code, text))
     elif isinstance(message, EventCame) and (count := _events(document)) >= limits.deferred_max:
-        return refuse(
+        return deny(
             document, message, Reason(ReasonCode.NO_ROOM, f"{count:,} events wait already: {why.text}; {REDRIVE}")
         )
     return replace(
@@ -114,7 +114,7 @@ def overfull(run: Run, message: EventCame) -> Reason | None:
 
 def _is_kept(document: Document, reply: Reply) -> bool:
     """True when a reply to the same command is kept already."""
-    kept = (message for message in document.deferred if isinstance(message, Completed | Refused | Failed))
+    kept = (message for message in document.deferred if isinstance(message, Completed | Rejected | Failed))
     return any(other.command_id == reply.command_id for other in kept)
 
 
@@ -143,7 +143,7 @@ def apply_deferred(run: Run) -> None:
             if run.timers.get(message.timer) == message.due_ms:
                 del run.timers[message.timer]
                 on_timer(run, message.timer)
-        elif isinstance(message, Completed | Refused | Failed):
+        elif isinstance(message, Completed | Rejected | Failed):
             if (found := open_attempt(run.document, run.steps, message)) is not None:
                 on_reply(run, *found, message)
         elif on_signal(run, message) and isinstance(message, Unwind):

@@ -45,7 +45,7 @@ class Recomputed:
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
     """Decides everything about the newest instance of the key again, oldest first.
 
-    What was put off, let go or refused because the code was not deployed is so again: it says nothing about today's.
+    What was put off, let go or denied because the code was not deployed is so again: it says nothing about today's.
 
     Args:
         definition: of the instance's version.
@@ -73,9 +73,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
 
 def _put_off(record: HistoryRecord) -> bool:
-    let_go = record.outcome is Outcome.IGNORED or (
-        record.outcome is Outcome.REFUSED and isinstance(record.message, Act)
-    )
+    let_go = record.outcome is Outcome.IGNORED or (record.outcome is Outcome.DENIED and isinstance(record.message, Act))
     return record.outcome is Outcome.DEFERRED or (let_go and record.code is not None and record.code.wants_code)
 
 

@@ -10,7 +10,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, Document, StepRecord, StepStatus
 from ..messages.entities import Published, mailbox_id
-from ..messages.inputs import Completed, Failed, Refused, Reply
+from ..messages.inputs import Completed, Failed, Rejected, Reply
 from ..messages.outputs import OVERDUE, Change, Publish, command_id, label_of, place_of_label
 from ..messages.values import JsonObject
 from .asking import block, fault_of
@@ -64,8 +64,8 @@ def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
     match reply:
         case Completed():
             _completed(run, leg, reply)
-        case Refused():
-            _refused(run, leg, reply)
+        case Rejected():
+            _rejected(run, leg, reply)
         case Failed():
             _attempt_failed(run, leg, run.shortened(f"{reply.error}\n{reply.detail}".strip()))
         case _:
@@ -165,20 +165,20 @@ def _completed(run: Run, leg: Leg, reply: Completed) -> None:
     go_on(run)
 
 
-def _refused(run: Run, leg: Leg, reply: Refused) -> None:
+def _rejected(run: Run, leg: Leg, reply: Rejected) -> None:
     run.clear_timers(leg.step)
     if leg.undo:
         run.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
-        message = f"the undo was refused ({reply.code}): {reply.reason}"
+        message = f"the undo was rejected ({reply.code}): {reply.reason}"
         run.stop(CauseKind.UNDO, message, step=leg.step, code=reply.code)
         return
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
     unsure = run.steps[leg.step].attempt > 1
-    run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REFUSED, error=reply.reason)
+    run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REJECTED, error=reply.reason)
     if is_slip(run):
         call_back(run, leg.step)
     if not leg.asks_only:
-        fail(run, leg.step, CauseKind.REFUSED, reply.reason, code=reply.code)
+        fail(run, leg.step, CauseKind.REJECTED, reply.reason, code=reply.code)
     go_on(run)
 
 

@@ -1,7 +1,7 @@
 """Restart from a step: what lies from it on is taken back and begun anew.
 
 - Only what can be taken back is restarted: while anything from the step on stands that no undo takes back, the restart
-  is refused. So a restart never does anything twice; nor what a fork has taken over, which stands in its origin.
+  is denied. So a restart never does anything twice; nor what a fork has taken over, which stands in its origin.
 - First the undos run, as everywhere in reverse order of completion, with retries, ``attention`` and all. Then what was
   taken back is forgotten, the patch is applied, and the flow goes on from there.
 - What is begun anew is of the next generation: its effect keys and command ids are new (``{instance}/charge+1``), since
@@ -28,7 +28,7 @@ __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
 
 
 def restart(run: Run, act: Act) -> Reason | None:
-    """Begins the restart; the caller goes on. Gives the reason why it is refused, None: it is begun."""
+    """Begins the restart; the caller goes on. Gives the reason why it is denied, None: it is begun."""
     if (reason := restart_objection(run.definition, run.document, act.step)) is not None:
         return reason
     value = act.value or {}
@@ -47,7 +47,7 @@ def restart(run: Run, act: Act) -> Reason | None:
 
 
 def restart_objection(definition: AnyDefinition, document: Document, place: str) -> Reason | None:
-    """Why a restart from a place on record is refused, in an instance in attention that goes forward."""
+    """Why a restart from a place on record is denied, in an instance in attention that goes forward."""
     if (reason := no_begin_here(definition, place, "restart")) is not None:
         return reason
     text = _why_not(definition, document, place)

@@ -106,7 +106,7 @@ def call_back(run: Run, place: str) -> None:
     Behind any other the slip may have been sent on, or may be yet: its command can come to the worker once more. So
     every stop that was carried counts as reached. The undos, the last stop's first, close their doors one by one.
     """
-    if run.steps[place].status is StepStatus.REFUSED:
+    if run.steps[place].status is StepStatus.REJECTED:
         _drop(run, place)
         return
     for after in _carried_behind(run, place):
@@ -142,9 +142,9 @@ def on_passed(run: Run, place: str, report: Completed, reply: JsonObject) -> Non
     after = next(iter(_after(run, place)), None)
     if isinstance(names, list):
         _drop(run, place)
-        refused = None if run.backward else replan(run, [str(name) for name in names])
-        if refused is not None:
-            message = f"stop {place!r} revises what lies ahead, but {refused}; revise it yourself, then retry"
+        wrong = None if run.backward else replan(run, [str(name) for name in names])
+        if wrong is not None:
+            message = f"stop {place!r} revises what lies ahead, but {wrong}; revise it yourself, then retry"
             run.stop(CauseKind.ROUTE, message, step=place)
     elif after is not None and after in run.steps and report.forwarded == _sent_as(run, after):
         _reached(run, after)

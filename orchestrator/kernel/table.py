@@ -83,16 +83,16 @@ def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: C
 
 
 def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collection[str]) -> Answer:
-    """Rules that stand already are not refused whatever version is named: a request may be repeated."""
+    """Rules that stand already are not denied whatever version is named: a request may be repeated."""
     before = table or Table(id=message.instance, name=table_name(message.instance))
     if table is not None and table.rules == message.rules:
         code = ReasonCode.NOTHING_TO_CHANGE
         return Answer(entity=table, outcome=Outcome.UNCHANGED, code=code, reason="the rules are so already")
     if message.version is not None and message.version != before.version:
         reason = f"the table is at version {before.version}, not {message.version}; look at it and try again"
-        return Answer(entity=table, outcome=Outcome.REFUSED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
+        return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
     if (wrong := check_rules(message.rules, branches)) is not None:
-        return Answer(entity=table, outcome=Outcome.REFUSED, code=ReasonCode.INVALID, reason=wrong)
+        return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.INVALID, reason=wrong)
     after = replace(
         before,
         revision=before.revision + 1,

@@ -23,15 +23,15 @@ _BEGUN = frozenset({StepStatus.SENT, StepStatus.OPEN, StepStatus.LOCKING, StepSt
 _UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
 
 STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
-    None: _BEGUN | {StepStatus.REFUSED},
+    None: _BEGUN | {StepStatus.REJECTED},
     StepStatus.OPEN: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
     StepStatus.LOCKING: frozenset(
-        {StepStatus.SENT, StepStatus.REFUSED, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}
+        {StepStatus.SENT, StepStatus.REJECTED, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}
     ),
     StepStatus.SENT: frozenset(
         {
             StepStatus.DONE,
-            StepStatus.REFUSED,
+            StepStatus.REJECTED,
             StepStatus.FAILED,
             StepStatus.WAITING,
             StepStatus.BLOCKED,
@@ -45,13 +45,13 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
             StepStatus.OPEN,
             StepStatus.LOCKING,
             StepStatus.DONE,
-            StepStatus.REFUSED,
+            StepStatus.REJECTED,
             StepStatus.FAILED,
             StepStatus.DROPPED,
         }
     ),
     StepStatus.DONE: _UNDO,
-    StepStatus.REFUSED: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.BLOCKED}),
+    StepStatus.REJECTED: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.BLOCKED}),
     StepStatus.FAILED: frozenset(
         {StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.OPEN, StepStatus.BLOCKED}
     )
@@ -63,6 +63,6 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     StepStatus.UNDONE: frozenset(),
     StepStatus.WAIVED: frozenset(),
 }
-"""Nodes. ``blocked``: its function raised or its command could not be sent, an operator must look; ``refused`` and
+"""Nodes. ``blocked``: its function raised or its command could not be sent, an operator must look; ``rejected`` and
 ``failed`` lead back only past the pivot, by an operator's retry or skip. ``sent`` leads to ``dropped``, and back, only
 for the question of a scatter, which leaves nothing behind."""

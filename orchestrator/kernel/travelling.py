@@ -30,7 +30,7 @@ def advance_slip(run: Run) -> None:
 
 
 def revise(run: Run, act: Act) -> Reason | None:
-    """An operator names other stops ahead. Gives the reason why it is refused, and then has changed nothing."""
+    """An operator names other stops ahead. Gives the reason why it is denied, and then has changed nothing."""
     names = (act.value or {}).get("ahead")
     if not isinstance(run.definition, RoutingSlip):
         text = f"{run.definition.name!r} is no routing slip; only what lies ahead of a slip can be revised"
@@ -53,7 +53,7 @@ def _plan(run: Run) -> bool:
         fault = fault_of(run, f"the plan of {run.definition.name!r}", error)
         run.stop(CauseKind.CODE, fault.message, code=fault.code, detail=fault.detail)
         return False
-    if (refused := replan(run, names)) is not None:
-        run.stop(CauseKind.ROUTE, f"{refused}; let its plan name fewer, deploy that, then retry")
+    if (denied := replan(run, names)) is not None:
+        run.stop(CauseKind.ROUTE, f"{denied}; let its plan name fewer, deploy that, then retry")
         return False
     return True

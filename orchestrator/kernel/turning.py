@@ -45,7 +45,7 @@ def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | Non
             lose(run, around, label, message)
             return
     if run.pivot_passed:
-        said = f"refused past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
+        said = f"rejected past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
         run.stop(kind, f"{said}; mend the reason, then retry", step=place, code=code)
     else:
         compensate(run, kind, message, step=place, code=code)

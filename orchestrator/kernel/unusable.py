@@ -18,7 +18,7 @@ from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import storable
 from ..messages.values import Parent
 
-__all__ = ["block", "child_refused", "decline", "refuse", "refuse_helper", "told_no"]
+__all__ = ["block", "child_not_started", "decline", "deny", "deny_helper", "told_no"]
 
 _REASON_CHARS = 1_000
 _CHILDREN = ("run", "each")
@@ -28,9 +28,9 @@ _STEP_REASON_CHARS = 200
 
 
 def decline(document: Document | None, arrival: Arrival, reason: Reason) -> Decision:
-    """``block`` for a live instance, else ``refuse``; also for an event that could only have waited."""
+    """``block`` for a live instance, else ``deny``; also for an event that could only have waited."""
     if document is None or document.status.is_final or _could_only_wait(document, arrival.message):
-        return refuse(document, arrival.message, reason)
+        return deny(document, arrival.message, reason)
     return block(document, arrival, reason)
 
 
@@ -43,12 +43,12 @@ def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
 
     What was in flight counts as "may have happened"; an operator's retry sends it again, except children: they go on,
     and say once how they end. A timer, and what other entities say, waits for the retry; an event is a dead letter. An
-    act is refused, and nothing has changed; only of a retry the instance keeps why it did not succeed.
+    act is denied, and nothing has changed; only of a retry the instance keeps why it did not succeed.
     """
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     message = arrival.message
     if isinstance(message, Act) and message.act is not ActName.RETRY:
-        return Decision(document=document, outcome=Outcome.REFUSED, code=code, reason=text)
+        return Decision(document=document, outcome=Outcome.DENIED, code=code, reason=text)
     if document.status.is_final:
         return Decision(document=document, outcome=Outcome.IGNORED, code=code, reason=text)
     kind = CauseKind.TOO_LARGE if code is ReasonCode.TOO_LARGE else CauseKind.CODE
@@ -93,27 +93,28 @@ def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Me
     return {name: due for name, due in timers.items() if name.rpartition(":")[0] not in places and name != fired}
 
 
-def refuse(document: Document | None, message: Message, reason: Reason) -> Decision:
+def deny(document: Document | None, message: Message, reason: Reason) -> Decision:
     """Nothing changes; the message goes to the dead letters, and an entity that waits for its outcome is told."""
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     return Decision(
-        document=document, outcome=Outcome.REFUSED, actions=_refused(message, code, text), code=code, reason=text
+        document=document, outcome=Outcome.DENIED, actions=_denied_actions(message, code, text), code=code, reason=text
     )
 
 
-def refuse_helper(helper: Helper | None, message: Message, reason: Reason) -> Answer:
-    """As ``refuse``, of a helper entity."""
+def deny_helper(helper: Helper | None, message: Message, reason: Reason) -> Answer:
+    """As ``deny``, of a helper entity."""
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
-    return Answer(entity=helper, outcome=Outcome.REFUSED, actions=_refused(message, code, text), code=code, reason=text)
+    actions = _denied_actions(message, code, text)
+    return Answer(entity=helper, outcome=Outcome.DENIED, actions=actions, code=code, reason=text)
 
 
-def _refused(message: Message, code: ReasonCode, text: str) -> tuple[Action, ...]:
+def _denied_actions(message: Message, code: ReasonCode, text: str) -> tuple[Action, ...]:
     return (DeadLetter(reason=text), *told_no(message, Reason(code, text)))
 
 
-def child_refused(start: Start, reason: str) -> tuple[Tell, ...]:
+def child_not_started(start: Start, reason: str) -> tuple[Tell, ...]:
     """A parent learns that its child does not begin."""
-    return () if start.parent is None else _child_ended(start.parent, start, ChildEnd.REFUSED, reason)
+    return () if start.parent is None else _child_ended(start.parent, start, ChildEnd.NOT_STARTED, reason)
 
 
 def _child_ended(at: Parent, message: Start | Unwind, end: ChildEnd, reason: str) -> tuple[Tell, ...]:
@@ -137,7 +138,7 @@ def told_no(message: Message, reason: Reason) -> tuple[Tell, ...]:
             code, text = reason
             return (Tell(message=Denied(id=id, instance=message.by, place=place, code=code, reason=text)),)
         case Start():
-            return child_refused(message, reason.text)
+            return child_not_started(message, reason.text)
         case Unwind(parent=at):
             return _child_ended(at, message, ChildEnd.NOT_UNDONE, reason.text)
         case Lookup():

@@ -177,8 +177,8 @@ def _fail(run: Run, place: str, node: Fail[Any]) -> None:
         if isinstance(asked, Nothing):
             return
         reason = asked
-    run.mark(place, StepStatus.REFUSED, error=reason)
-    fail(run, place, CauseKind.REFUSED, reason, code=node.code)
+    run.mark(place, StepStatus.REJECTED, error=reason)
+    fail(run, place, CauseKind.REJECTED, reason, code=node.code)
 
 
 def _emit(run: Run, place: str, node: Emit[Any]) -> None:

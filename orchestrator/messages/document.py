@@ -75,7 +75,7 @@ class StepStatus(StrEnum):
     SENT = "sent"
     WAITING = "waiting"
     DONE = "done"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     FAILED = "failed"
     BLOCKED = "blocked"
     UNDO_SENT = "undo_sent"
@@ -117,7 +117,7 @@ class StepStatus(StrEnum):
     @property
     def is_stuck(self) -> bool:
         """It did not succeed, and is begun again by an operator's retry only."""
-        return self in (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REFUSED)
+        return self in (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REJECTED)
 
     @property
     def is_to_undo(self) -> bool:
@@ -127,13 +127,13 @@ class StepStatus(StrEnum):
     @property
     def is_closed(self) -> bool:
         """Over with nothing left to undo: it took no effect, is undone, or its effect was accepted as a loss."""
-        return self in (StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED)
+        return self in (StepStatus.REJECTED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED)
 
 
 class CauseKind(StrEnum):
     """Why a flow does not go on as written."""
 
-    REFUSED = "refused"
+    REJECTED = "rejected"
     ATTEMPTS = "attempts"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"

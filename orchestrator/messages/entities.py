@@ -69,12 +69,14 @@ def table_name(id: str) -> str:
 
 
 class ChildEnd(StrEnum):
-    """How a child ended, as its parent sees it. ``not_undone``: it could not be unwound, the reason says why."""
+    """How a child ended, as its parent sees it. ``not_started``: its start was denied; ``not_undone``: it could not be
+    unwound. The reason says why.
+    """
 
     COMPLETED = "completed"
     COMPENSATED = "compensated"
     ABANDONED = "abandoned"
-    REFUSED = "refused"
+    NOT_STARTED = "not_started"
     NOT_UNDONE = "not_undone"
 
 

@@ -34,7 +34,7 @@ __all__ = [
     "JsonObject",
     "Message",
     "Parent",
-    "Refused",
+    "Rejected",
     "Reply",
     "Signal",
     "Start",
@@ -98,8 +98,8 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A worker answered with a business no (``Rejected``)."""
+class Rejected:
+    """A worker answered with a business no."""
 
     id: str
     instance: str
@@ -107,7 +107,7 @@ class Refused:
     reason: str
     code: str
     traceparent: str | None = None
-    kind: Literal["refused"] = "refused"
+    kind: Literal["rejected"] = "rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Reply = Completed | Refused | Failed
+Reply = Completed | Rejected | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

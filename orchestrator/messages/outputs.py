@@ -94,7 +94,7 @@ class Outcome(StrEnum):
     APPLIED = "applied"
     UNCHANGED = "unchanged"
     IGNORED = "ignored"
-    REFUSED = "refused"
+    DENIED = "denied"
     DEFERRED = "deferred"
 
 

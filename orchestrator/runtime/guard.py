@@ -4,8 +4,8 @@ What comes out is written down as a whole. When that fails, the next of these is
 
 1. The decision.
 2. The instance stands in attention, as it was before the message, with the reason; without a live instance the message
-   is refused, becomes a dead letter, and an entity that waits for its outcome is told.
-3. The same without the instance: refused, the instance as it is.
+   is denied, becomes a dead letter, and an entity that waits for its outcome is told.
+3. The same without the instance: denied, the instance as it is.
 4. A dead letter cut to what fits, and a line in the log.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import replace
 from ...sagas.definition import AnyDefinition
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
-from ..kernel import decide, decide_helper, decline, is_helper, refuse, refuse_helper
+from ..kernel import decide, decide_helper, decline, deny, deny_helper, is_helper
 from ..messages.document import Document
 from ..messages.entities import EventCame, Published, table_name
 from ..messages.helpers import Helper
@@ -132,17 +132,17 @@ class Guard:
         message, most = came.arrival.message, self._setup.max_value_bytes
         if is_helper(message.instance):
             helper = None if isinstance(entity, Document) else entity
-            yield lambda: self._writer.answer(refuse_helper(helper, message, reason), helper, came)
+            yield lambda: self._writer.answer(deny_helper(helper, message, reason), helper, came)
         else:
             document = entity if isinstance(entity, Document) else None
             yield lambda: self._writer.decision(decline(document, came.arrival, reason), document, came, most)
-            yield lambda: self._writer.decision(refuse(document, message, reason), document, came, most)
+            yield lambda: self._writer.decision(deny(document, message, reason), document, came, most)
 
     def _unread(self, came: Came, reason: str) -> Writes:
         """The entity's document cannot be read, so nothing is said about the entity itself."""
         try:
             unread = Reason(ReasonCode.UNREADABLE, reason)
-            return self._writer.sent(refuse(None, came.arrival.message, unread).actions, came)
+            return self._writer.sent(deny(None, came.arrival.message, unread).actions, came)
         except Exception as error:
             _failure(error, came.arrival.message.instance)
         return self._last(came, reason)

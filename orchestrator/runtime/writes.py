@@ -113,7 +113,7 @@ class Writer:
             encoded = encode_helper(answer.entity) if answer.entity is not None else None
             self._keep(writes, message.instance, answer.entity, encoded)
         self._send(writes, answer.actions, came)
-        if answer.outcome in (Outcome.APPLIED, Outcome.REFUSED) or isinstance(message, Published | SetRules):
+        if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(message, Published | SetRules):
             self._tell_history(writes, answer, came)
         writes.counts.append(_DECIDED[answer.outcome])
         return writes

@@ -149,7 +149,7 @@ def undo_ok(step: AnyStep, reply: Value | None = None) -> Happening:
 
 
 def undo_no(step: AnyStep, reason: str = "no") -> Happening:
-    """The worker refuses to undo the step."""
+    """The worker rejects to undo the step."""
     return lambda scene: scene.undo_no(_name(step), reason)
 
 
@@ -167,7 +167,7 @@ def answer(step: str, form: Value, *, by: str | None = None) -> Happening:
     """A person answers a question, by default the first of those asked.
 
     Raises:
-        AssertionError: it is refused, since nobody asks, the form is wrong or this one may not answer.
+        AssertionError: it is denied, since nobody asks, the form is wrong or this one may not answer.
     """
 
     def happens(scene: Scene) -> Scene:

@@ -23,7 +23,7 @@ from ..messages.document import Attention, Document, Status, StepStatus
 from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
 from ..messages.forwarding import forwarded
 from ..messages.helpers import Helper
-from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Refused, Start, TimerFired
+from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Rejected, Start, TimerFired
 from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, label_of
 from ..messages.slips import Slip
 from ..messages.values import JsonObject, as_json, instance_id
@@ -107,7 +107,7 @@ class Scene:
 
     def no(self, step: str, reason: str = "no", *, code: str = "no", of: str | None = None) -> Scene:
         """The worker's business no."""
-        return self._refused(self.open(step, of=of), reason, code)
+        return self._rejected(self.open(step, of=of), reason, code)
 
     def crash(self, step: str, *, of: str | None = None) -> Scene:
         """One attempt fails."""
@@ -126,8 +126,8 @@ class Scene:
         return self._completed(self.open(step, undo=True, of=of), reply)
 
     def undo_no(self, step: str, reason: str = "no", *, of: str | None = None) -> Scene:
-        """The worker refuses to undo the step."""
-        return self._refused(self.open(step, undo=True, of=of), reason, "no")
+        """The worker rejects to undo the step."""
+        return self._rejected(self.open(step, undo=True, of=of), reason, "no")
 
     def undo_crash(self, step: str, *, of: str | None = None) -> Scene:
         """One attempt of the undo fails."""
@@ -158,7 +158,7 @@ class Scene:
         return self.act(ActName.RETRY, of=of)
 
     def answer(self, step: str, form: Value, *, by: str | None = None, of: str | None = None) -> Scene:
-        """A person answers a question, by default the first of those asked; a refusal stands in ``last``."""
+        """A person answers a question, by default the first of those asked; a denial stands in ``last``."""
         return self.act(ActName.ANSWER, step=step, value=form, by=by or self._asked(step, of), of=of)
 
     def _asked(self, step: str, of: str | None) -> str:
@@ -300,7 +300,7 @@ class Scene:
             if record is None or label_of(command.step, record.generation, document.incarnation) != command.label:
                 continue
             attempt = record.undo_attempt if command.undo else record.attempt
-            kept = (each.command_id for each in document.deferred if isinstance(each, Completed | Refused | Failed))
+            kept = (each.command_id for each in document.deferred if isinstance(each, Completed | Rejected | Failed))
             if record.status is _OPEN[command.undo] and attempt == command.attempt and command.id not in kept:
                 found.append(command)
         return found
@@ -409,9 +409,9 @@ class Scene:
         model = read_foreign(self._contract(command).reply, reply)
         return forwarded(slip, command.instance, as_json(model))
 
-    def _refused(self, command: SendCommand, reason: str, code: str) -> Scene:
+    def _rejected(self, command: SendCommand, reason: str, code: str) -> Scene:
         id = f"reply-{self.count}"
-        return self.play(Refused(id=id, instance=command.instance, command_id=command.id, reason=reason, code=code))
+        return self.play(Rejected(id=id, instance=command.instance, command_id=command.id, reason=reason, code=code))
 
     def _failed(self, command: SendCommand) -> Scene:
         id = f"reply-{self.count}"

@@ -33,12 +33,12 @@ __all__ = ["Move", "Plan", "as_value", "literal", "moves"]
 _TOLD = {
     "start": "it is started",
     "ok": "{step} is done",
-    "no": "{step} is refused",
+    "no": "{step} is rejected",
     "crash": "an attempt of {step} fails",
     "exhaust": "every attempt of {step} fails",
     "time_out": "{step} is not answered in time",
     "undo_ok": "{step} is undone",
-    "undo_no": "the undo of {step} is refused",
+    "undo_no": "the undo of {step} is rejected",
     "undo_exhaust": "every attempt to undo {step} fails",
     "late": "a reply to {step} comes once more",
     "comes": "event {step} comes",
@@ -212,8 +212,8 @@ def _replies(
 ) -> Iterator[Move]:
     """What a worker may say or not say.
 
-    An undo that is refused, used up or not answered ends in the same state: it is refused, and where nothing else is in
-    flight, so that time matters to nobody else, used up as well.
+    An undo that is rejected, used up or not answered ends in the same state: it is rejected, and where nothing else is
+    in flight, so that time matters to nobody else, used up as well.
     """
     place, of = at
     if record.status is StepStatus.UNDO_SENT:

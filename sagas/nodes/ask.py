@@ -65,7 +65,7 @@ def ask(
 
     - success: somebody who may has answered with a valid form; it is in the state.
     - business no: cannot happen: an answer is data; a "no" in the form is for a ``choose`` behind it.
-    - exhaustion: cannot happen: an answer that is not valid, or from somebody who may not, is refused with the reason
+    - exhaustion: cannot happen: an answer that is not valid, or from somebody who may not, is denied with the reason
       and changes nothing.
     - timeout: not answered when it is ``due``, it fails as a step does that timed out (compensation, past the pivot
       ``attention``).

@@ -19,7 +19,7 @@ class Pivot(Node[BaseModel]):
     - business no: before it, compensation; behind it the step stands in ``attention``, and ``retry`` sends it again.
     - exhaustion: as business no.
     - timeout: as business no.
-    - cancel: refused past it, with the reason.
+    - cancel: denied past it, with the reason.
     - undo: nothing behind it is ever undone, so steps after it have no undo; what stands before it is not undone any
       more once it is passed.
     """

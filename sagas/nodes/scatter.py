@@ -90,7 +90,7 @@ def scatter(
     - success: ``need`` answers are there, or at the deadline ``at_least`` as many. ``into`` takes the list of answers
       in order of arrival, or with ``best`` the one with the lowest value.
     - business no: whoever says it is out. When all have answered or are out and fewer than ``at_least`` answers are
-      there, the scatter fails as a step does that was refused.
+      there, the scatter fails as a step does that was rejected.
     - exhaustion: a worker that raises is out, as with a business no; nobody is asked twice.
     - timeout: with fewer than ``at_least`` answers at the deadline it fails as a step does that timed out.
     - cancel: it ends at once; nobody waits for answers.

@@ -114,7 +114,7 @@ class ReadModelContract:
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == []
 
     async def test_what_was_applied_comes_back_as_it_was(self, read_model: ReadModel) -> None:
-        cause = Cause(kind=CauseKind.REFUSED, message="no", at_ms=3, step="reserve", code="x", detail="…")
+        cause = Cause(kind=CauseKind.REJECTED, message="no", at_ms=3, step="reserve", code="x", detail="…")
         applied = document(status=Status.COMPENSATING, cause=cause, backward=True, traceparent="00-1-2-01")
         await read_model.apply(update(applied, history=(row(4),)))
         assert await read_model.get(applied.id) == applied

@@ -18,7 +18,7 @@ from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Cause, Document, Managed, Status, StepRecord
 from sagaline.orchestrator.messages.entities import Published
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Refused, Start
+from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.messages.values import Parent
@@ -113,7 +113,7 @@ def test_structured_mode_is_a_dead_letter_whose_reason_says_so() -> None:
 
 
 BODIES: list[tuple[str, str, dict[str, Any], set[str]]] = [
-    ("sagaline.reply.refused", "d/k", {"reason": "no", "code": "no"}, set()),
+    ("sagaline.reply.rejected", "d/k", {"reason": "no", "code": "no"}, set()),
     ("sagaline.reply.failed", "d/k", {"error": "boom", "detail": "trace"}, {"detail"}),
     ("sagaline.start", "d/k", {"definition": "d", "key": "k", "input": {}, "version": 1}, {"version"}),
     ("sagaline.act", "d/k", {"act": "cancel", "by": "ann", "reason": "x"}, {"by", "reason"}),
@@ -208,7 +208,7 @@ def compensating() -> Play:
     """a is done, b was refused: the undo of a is under way."""
     driver = play()
     driver.ok("a")
-    driver.refuse("b")
+    driver.reject("b")
     assert driver.status == "compensating"
     return driver
 
@@ -221,17 +221,17 @@ def test_two_lives_of_one_key_have_different_effect_keys() -> None:
 
 def test_a_do_that_is_refused_begins_compensation_and_counts_as_not_done_unless_it_was_tried_before() -> None:
     driver = compensating()
-    assert driver.statuses["b"] == "refused"
+    assert driver.statuses["b"] == "rejected"
     again = play()
     again.fail("a")
     again.fire("a:retry")
-    again.refuse("a")
+    again.reject("a")
     assert again.statuses["a"] == "undo_sent", "an earlier attempt may have taken effect"
 
 
 def test_an_undo_that_is_refused_puts_the_instance_into_attention() -> None:
     driver = compensating()
-    driver.refuse("a", undo=True)
+    driver.reject("a", undo=True)
     assert driver.status == "attention"
 
 
@@ -247,7 +247,7 @@ def test_a_late_repeated_or_stray_reply_is_ignored() -> None:
     driver.ok("a")
     repeated = Completed(id="x", instance="demo/k", command_id=first, reply={"ok": True})
     assert driver.apply(repeated).outcome is Outcome.IGNORED
-    stray = Refused(id="y", instance="demo/k", command_id="demo/k/z~aaaaaaaa/1", reason="no", code="no")
+    stray = Rejected(id="y", instance="demo/k", command_id="demo/k/z~aaaaaaaa/1", reason="no", code="no")
     assert driver.apply(stray).outcome is Outcome.IGNORED
 
 
@@ -259,7 +259,7 @@ def again(driver: Play, input: dict[str, Any]) -> Outcome:
 def test_the_same_input_is_the_same_json_before_defaults() -> None:
     driver = play()
     assert again(driver, {"n": 1}) is Outcome.UNCHANGED
-    assert again(driver, {"n": 1, "a": None}) is Outcome.REFUSED, "a default that is written out is another input"
+    assert again(driver, {"n": 1, "a": None}) is Outcome.DENIED, "a default that is written out is another input"
     other = Play(driver.definition)
     other.start({"n": 1, "a": None})
     assert again(other, {"a": None, "n": 1}) is Outcome.UNCHANGED, "the order of fields does not count"
@@ -268,7 +268,7 @@ def test_the_same_input_is_the_same_json_before_defaults() -> None:
 def test_a_start_that_is_refused_for_its_content_is_a_dead_letter_too() -> None:
     start = Start(id="s", definition="demo", key="k", input={"n": "none"})
     decision = decide(play().definition, None, Arrival(message=start, now_ms=1))
-    assert decision.outcome is Outcome.REFUSED
+    assert decision.outcome is Outcome.DENIED
     assert any(isinstance(action, DeadLetter) for action in decision.actions)
 
 

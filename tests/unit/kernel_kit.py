@@ -27,7 +27,7 @@ from sagaline.orchestrator.messages.inputs import (
     Failed,
     JsonObject,
     Message,
-    Refused,
+    Rejected,
     Start,
     TimerFired,
 )
@@ -230,9 +230,9 @@ class Play:
             Completed(id=self._id(), instance="demo/k", command_id=self._command(name, undo, attempt), reply=body)
         )
 
-    def refuse(self, name: str, *, undo: bool = False, attempt: int | None = None) -> Decision:
+    def reject(self, name: str, *, undo: bool = False, attempt: int | None = None) -> Decision:
         return self.apply(
-            Refused(
+            Rejected(
                 id=self._id(), instance="demo/k", command_id=self._command(name, undo, attempt), reason="no", code="no"
             )
         )

@@ -24,7 +24,7 @@ from sagaline.orchestrator.messages.inputs import (
     Failed,
     JsonObject,
     Message,
-    Refused,
+    Rejected,
     Start,
     TimerFired,
 )
@@ -74,7 +74,7 @@ class KernelMachine(RuleBasedStateMachine):
         self.fired: set[tuple[str, int]] = set()
         self.done_order: list[str] = []
         self.undone: list[str] = []
-        self.refused: dict[str, bool] = {}
+        self.rejected: dict[str, bool] = {}
         self.count = 0
         self.apply(Start(id="s", definition="demo", key="k", input={"n": 1}))
 
@@ -101,10 +101,10 @@ class KernelMachine(RuleBasedStateMachine):
             if change.after == StepStatus.UNDONE:
                 assert self.was_answered(change.what, "completed", undo=True), "G5: undone without a worker's word"
                 self.undone.append(change.what)
-            if change.after == StepStatus.REFUSED:
-                assert self.was_answered(change.what, "refused", undo=False), "refused without a worker's word"
-            if change.after in (StepStatus.REFUSED, StepStatus.SENT):
-                self.refused[change.what] = change.after == StepStatus.REFUSED
+            if change.after == StepStatus.REJECTED:
+                assert self.was_answered(change.what, "rejected", undo=False), "rejected without a worker's word"
+            if change.after in (StepStatus.REJECTED, StepStatus.SENT):
+                self.rejected[change.what] = change.after == StepStatus.REJECTED
         self.document = decision.document
 
     def was_answered(self, name: str, kind: str, *, undo: bool) -> bool:
@@ -117,7 +117,7 @@ class KernelMachine(RuleBasedStateMachine):
 
     # -- what can happen -------------------------------------------------------------------------------------------
 
-    @rule(kind=st.sampled_from(["completed", "completed", "completed", "refused", "failed"]))
+    @rule(kind=st.sampled_from(["completed", "completed", "completed", "rejected", "failed"]))
     @precondition(lambda self: self.sent)
     def newest_reply(self, kind: str) -> None:
         self.reply(self.sent[-1], kind)
@@ -130,7 +130,7 @@ class KernelMachine(RuleBasedStateMachine):
             if self.sent[-1].id not in self.answers and not self.live.status.is_final:
                 self.reply(self.sent[-1], "completed")
 
-    @rule(steps=st.integers(1, 2), how=st.sampled_from(["refused", "failed", "cancel"]))
+    @rule(steps=st.integers(1, 2), how=st.sampled_from(["rejected", "failed", "cancel"]))
     def go_well_then_turn(self, steps: int, how: str) -> None:
         """Some steps are done when the flow turns round; the first answers to its undos come at once."""
         self.go_well(steps)
@@ -140,7 +140,7 @@ class KernelMachine(RuleBasedStateMachine):
             self.reply(self.sent[-1], how)
         self.go_well(2)
 
-    @rule(kind=st.sampled_from(["completed", "refused", "failed"]))
+    @rule(kind=st.sampled_from(["completed", "rejected", "failed"]))
     def away_for_a_reply(self, kind: str) -> None:
         """The code is away when the answer comes, and is deployed again."""
         self.code = None
@@ -148,7 +148,7 @@ class KernelMachine(RuleBasedStateMachine):
         self.code = self.codes["good"]
         self.operator(ActName.RETRY)
 
-    @rule(kind=st.sampled_from(["completed", "refused", "failed"]))
+    @rule(kind=st.sampled_from(["completed", "rejected", "failed"]))
     def old_attempt_answers(self, kind: str) -> None:
         """The newest attempt fails, the next one leaves, and then the old one answers after all."""
         old = self.sent[-1]
@@ -170,7 +170,7 @@ class KernelMachine(RuleBasedStateMachine):
             self.fire(*retry[0])
         self.operator(ActName.RESUME)
 
-    @rule(kind=st.sampled_from(["completed", "refused", "failed"]), pick=st.integers(0, 50))
+    @rule(kind=st.sampled_from(["completed", "rejected", "failed"]), pick=st.integers(0, 50))
     @precondition(lambda self: self.sent)
     def any_reply(self, kind: str, pick: int) -> None:
         """For any attempt there ever was: late ones and duplicates among them."""
@@ -181,8 +181,8 @@ class KernelMachine(RuleBasedStateMachine):
         id = self.new_id()
         if kind == "completed":
             message = Completed(id=id, instance="demo/k", command_id=command.id, reply=REPLIES[command.undo])
-        elif kind == "refused":
-            message = Refused(id=id, instance="demo/k", command_id=command.id, reason="no", code="no")
+        elif kind == "rejected":
+            message = Rejected(id=id, instance="demo/k", command_id=command.id, reason="no", code="no")
         else:
             message = Failed(id=id, instance="demo/k", command_id=command.id, error="boom")
         late = command is not self.sent[-1] or command.id in self.answers or self.live.status.is_final
@@ -232,7 +232,7 @@ class KernelMachine(RuleBasedStateMachine):
         past_pivot, value = self.live.pivot_passed, EDITED if act is ActName.EDIT else None
         decision = self.apply(Act(id=self.new_id(), instance="demo/k", act=act, value=value))
         if act is ActName.CANCEL and past_pivot and not self.live.status.is_final:
-            assert decision.outcome is Outcome.REFUSED, "cancelled past the pivot"
+            assert decision.outcome is Outcome.DENIED, "cancelled past the pivot"
 
     @rule(sure=st.integers(0, 9))
     @precondition(lambda self: self.live.status is Status.ATTENTION)
@@ -255,7 +255,7 @@ class KernelMachine(RuleBasedStateMachine):
     @rule(same=st.booleans())
     def start_again(self, same: bool) -> None:
         start = Start(id=self.new_id(), definition="demo", key="k", input={"n": 1 if same else 2})
-        assert self.apply(start).outcome is (Outcome.UNCHANGED if same else Outcome.REFUSED)
+        assert self.apply(start).outcome is (Outcome.UNCHANGED if same else Outcome.DENIED)
 
     # -- what must hold --------------------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class KernelMachine(RuleBasedStateMachine):
             return
         has_undo = {name for name, record in self.live.steps.items() if record.undo is not None}
         begun = {command.step for command in self.sent if not command.undo}
-        expected = [name for name in begun & has_undo if not self.refused[name]]
+        expected = [name for name in begun & has_undo if not self.rejected[name]]
         assert sorted(self.undone) == sorted(expected), "G5: compensated, but not as it must be"
 
     def teardown(self) -> None:

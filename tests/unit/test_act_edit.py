@@ -113,7 +113,7 @@ def test_an_edit_into_something_invalid_is_refused_and_nothing_changes(
     """It says which operation, or which field, and why."""
     for scene in (RUNNING, SHIPPING.no("ship")):
         after = scene.act(ActName.EDIT, value={"patch": operations})
-        assert last(after).outcome is Outcome.REFUSED
+        assert last(after).outcome is Outcome.DENIED
         assert last(after).reason.startswith(reason), last(after).reason
         assert after.document is scene.document
         assert (last(after).actions, last(after).changes) == ((), ())
@@ -136,7 +136,7 @@ SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retr
 )
 def test_an_edit_of_another_shape_is_refused(value: JsonObject | None, reason: str) -> None:
     after = RUNNING.act(ActName.EDIT, value=value)
-    assert (last(after).outcome, last(after).reason) == (Outcome.REFUSED, reason)
+    assert (last(after).outcome, last(after).reason) == (Outcome.DENIED, reason)
     assert after.document is RUNNING.document
 
 
@@ -185,7 +185,7 @@ def test_copies_of_copies_do_not_fill_the_memory() -> None:
     scene = Scene.start(Saga("fussy", Fussy, flow=[leg("a", model=Fussy)]))
     doubling = [op("copy", "/a/-", **{"from": "/a"}) for _ in range(60)]
     after = edited(scene, op("add", "/a", value=["x" * 1000]), *doubling)
-    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).outcome is Outcome.DENIED
     assert "the limit is 512,000" in last(after).reason
     assert after.document is scene.document
 
@@ -194,7 +194,7 @@ def test_an_edit_whose_document_cannot_be_stored_is_refused() -> None:
     """It does not put the instance into attention, as a message from elsewhere would."""
     act = Act(id="r", instance=RUNNING.id, act=ActName.EDIT, value={"patch": [DEARER]})
     decision = block(RUNNING.document, Arrival(message=act, now_ms=0), TOO_LARGE)
-    assert (decision.document, decision.outcome, decision.reason) == (RUNNING.document, Outcome.REFUSED, "too large")
+    assert (decision.document, decision.outcome, decision.reason) == (RUNNING.document, Outcome.DENIED, "too large")
     small = decide(checkout, RUNNING.document, Arrival(message=act, now_ms=0), Limits(document_bytes=50))
     assert small.reason.endswith("bytes, the limit is 50")
     assert small.document is RUNNING.document
@@ -214,7 +214,7 @@ def test_what_a_routing_slip_carries_is_edited_when_it_is_home() -> None:
     """On its way it would go on with the state as it was."""
     out = Scene.start(loan_approval)
     after = edited(out, op("test", "", value=out.document.state))
-    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).outcome is Outcome.DENIED
     assert last(after).reason.startswith("the slip is on its way to ")
     assert ActName.EDIT not in case_of(loan_approval, out.document).acts
     home = out.ok("score").ok("reserve").no("contract")

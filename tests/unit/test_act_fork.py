@@ -43,7 +43,7 @@ def fork(scene: Scene, step: str, value: JsonObject | None = None, *, of: str | 
 def refused(scene: Scene, step: str, value: JsonObject | None = None) -> str:
     """Why a fork is refused; nothing has changed and nobody was told."""
     after = fork(scene, step, value)
-    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).outcome is Outcome.DENIED
     assert after.entities == scene.entities
     return last(after).reason
 
@@ -182,7 +182,7 @@ def test_a_fork_under_a_taken_key_leaves_the_other_alone() -> None:
     taken = Scene.start(checkout, key="new")
     start = next(each.message for each in last(first).actions if isinstance(each, Tell))
     decision = decide(checkout, taken.document, Arrival(message=start, now_ms=0))
-    assert (decision.outcome, decision.document) == (Outcome.REFUSED, taken.document)
+    assert (decision.outcome, decision.document) == (Outcome.DENIED, taken.document)
     assert decision.reason == "started already with another input"
 
 
@@ -193,7 +193,7 @@ def test_a_fork_into_code_that_lacks_a_step_is_a_dead_letter() -> None:
     shorter = Saga("order-checkout", checkout.state, flow=checkout.flow[:1])
     decision = decide(shorter, None, Arrival(message=start, now_ms=0))
     assert decision.reason == "it cannot begin in the middle: Saga('order-checkout', version=1) has no step 'charge'"
-    assert (decision.document, decision.outcome) == (None, Outcome.REFUSED)
+    assert (decision.document, decision.outcome) == (None, Outcome.DENIED)
     assert any(isinstance(action, DeadLetter) for action in decision.actions)
 
 
@@ -231,7 +231,7 @@ def test_a_fork_whose_code_is_not_here_waits_for_it() -> None:
     shorter = Saga(checkout.name, checkout.state, flow=[node for node in checkout.flow if node.name != "ship"])
     still = decide(shorter, document, Arrival(message=here, now_ms=80))  # type: ignore[arg-type]  # whatever state
     lacks = "the deployed code has no step 'ship', at which this fork begins; deploy it again"
-    assert (still.outcome, still.reason, still.document) == (Outcome.REFUSED, lacks, document)
+    assert (still.outcome, still.reason, still.document) == (Outcome.DENIED, lacks, document)
 
 
 def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:
@@ -250,7 +250,7 @@ def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:
     def restart(step: str) -> Scene:
         return new.act(ActName.RESTART, "again", step=step, of="talk/new")
 
-    assert last(restart("a")).outcome is Outcome.REFUSED
+    assert last(restart("a")).outcome is Outcome.DENIED
     assert last(restart("a")).reason == (
         "nothing takes back a (taken over from talk/k); restart from a step behind it, or retry or skip it"
     )

@@ -89,7 +89,7 @@ def test_further_attempts_send_the_given_command_again() -> None:
 def test_a_replacement_that_makes_no_sense_is_refused(value: JsonObject | None, step: str, reason: str) -> None:
     """And nothing has changed."""
     after = replaced(STUCK, value, step)
-    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).outcome is Outcome.DENIED
     assert last(after).reason.startswith(reason), last(after).reason
     assert after.document is STUCK.document
 

@@ -43,7 +43,7 @@ def restart(scene: Scene, step: str, value: JsonObject | None = None) -> Scene:
 def refused(scene: Scene, step: str, value: JsonObject | None = None) -> str:
     """Why a restart is refused; nothing has changed."""
     after = restart(scene, step, value)
-    assert last(after).outcome is Outcome.REFUSED
+    assert last(after).outcome is Outcome.DENIED
     assert after.document is scene.document
     assert last(after).actions == ()
     return last(after).reason

@@ -12,7 +12,7 @@ import pytest
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import OnStep
-from sagaline.orchestrator.errors import ActRefused
+from sagaline.orchestrator.errors import ActDenied
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName
@@ -49,7 +49,7 @@ def asked() -> Scene:
 def refused(scene: Scene) -> str:
     """Why the last act was refused; nothing has changed."""
     assert scene.last is not None
-    assert scene.last.outcome is Outcome.REFUSED
+    assert scene.last.outcome is Outcome.DENIED
     return scene.last.reason
 
 
@@ -192,7 +192,7 @@ async def test_what_people_are_asked_is_listed_with_form_and_due_date(up: Stack)
 async def test_a_person_answers_by_the_client_and_over_http(up: Stack) -> None:
     """A refusal changes nothing."""
     await up.client.start("approval", {}, key="1")
-    with pytest.raises(ActRefused, match="eve may not answer") as refused:
+    with pytest.raises(ActDenied, match="eve may not answer") as refused:
         await up.client.act("approval/1", ActName.ANSWER, by="eve", on=OnStep("approve", Did()))
     assert refused.value.code is ReasonCode.NOT_PERMITTED
     app = create_app(up.client, clock=SystemClock())

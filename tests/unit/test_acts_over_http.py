@@ -14,9 +14,9 @@ from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import OnStep
 from sagaline.orchestrator.codec.inputs import encode_reply
-from sagaline.orchestrator.errors import ActRefused, InvalidRequest
+from sagaline.orchestrator.errors import ActDenied, InvalidRequest
 from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.messages.inputs import ActName, Completed, Refused, Reply
+from sagaline.orchestrator.messages.inputs import ActName, Completed, Rejected, Reply
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.sagas import pivot
@@ -49,11 +49,11 @@ async def say(up: Stack, command: str, *, ok: bool) -> None:
     reply: Reply = (
         Completed(id=command, instance="talk/1", command_id=id, reply={"ok": True})
         if ok
-        else Refused(id=command, instance="talk/1", command_id=id, reason="no", code="no")
+        else Rejected(id=command, instance="talk/1", command_id=id, reason="no", code="no")
     )
     partition = partition_of(b"talk/1", PARTITIONS)
     await up.log.append([encode_reply(up.topics.inputs, partition, reply, source="/test", now_ms=0)])
-    with pytest.raises((ActRefused, InvalidRequest)):  # what is asked after it is decided after it
+    with pytest.raises((ActDenied, InvalidRequest)):  # what is asked after it is decided after it
         await up.client.act("talk/1", ActName.CLAIM, on=OnStep("none"))
 
 

@@ -11,7 +11,7 @@ from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, JsonObject, Message, Refused, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, JsonObject, Message, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand
 from sagaline.sagas import Contract, Node, Saga, pivot
 from sagaline.sagas.definition import AnyDefinition
@@ -70,7 +70,7 @@ class Life:
         self.play(Completed(id=command, instance=self.id, command_id=self._named(command), reply={"ok": True}))
 
     def no(self, command: str) -> None:
-        self.play(Refused(id=command, instance=self.id, command_id=self._named(command), reason="no", code="no"))
+        self.play(Rejected(id=command, instance=self.id, command_id=self._named(command), reason="no", code="no"))
 
     def _named(self, command: str) -> str:
         assert self.document is not None

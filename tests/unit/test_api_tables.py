@@ -149,7 +149,7 @@ async def test_every_request_to_change_a_table_is_in_its_history(up: Stack, api:
 
     changes = await until(all_four)
     assert [(each["by"], each["outcome"], each["version"]) for each in changes] == [
-        ("ann", "applied", 1), ("bob", "refused", 1), ("cat", "unchanged", 1), ("dan", "applied", 2),
+        ("ann", "applied", 1), ("bob", "denied", 1), ("cat", "unchanged", 1), ("dan", "applied", 2),
     ]  # fmt: skip
     assert changes[0]["rules"] == body(SLOW)["rules"]
     assert (changes[3]["reason"], changes[3]["answer"]) == ("second", "version 2")
@@ -182,7 +182,7 @@ async def test_an_engine_that_does_not_know_a_branch_refuses_rules_that_a_client
     ])])  # fmt: skip
     async with stack(tmp_path, registry=REGISTRY) as up:
         client = Client(replace(up.parts, registry=newer))
-        with pytest.raises(InvalidRequest, match="the engine refused the rules: rule 1: no deployed definition has a"):
+        with pytest.raises(InvalidRequest, match="the engine denied the rules: rule 1: no deployed definition has a"):
             await client.tables.set("ways", [Rule(when={}, to="express")])
 
 

@@ -50,12 +50,10 @@ async def fates(up: Stack, asked: Bulk, *, dry_run: bool = False, **more: Any) -
 async def test_a_dry_run_tells_what_would_become_of_it_and_asks_nobody(up: Stack) -> None:
     """By the decision that the engine would make."""
     page = await act_on_many(up.client, bulk(ActName.PAUSE), dry_run=True)
-    assert page.counts == {Fate.DONE: 5, Fate.UNCHANGED: 0, Fate.REFUSED: 0, Fate.UNSURE: 0, Fate.FAILED: 0}
+    assert page.counts == {Fate.DONE: 5, Fate.UNCHANGED: 0, Fate.DENIED: 0, Fate.UNSURE: 0, Fate.FAILED: 0}
     assert not any(each.paused for each in (await up.client.list(TALK)).documents)
     refused = await act_on_many(up.client, bulk(ActName.RETRY), dry_run=True)
-    assert {(each.fate, each.reason) for each in refused.asked} == {
-        (Fate.REFUSED, "it is running and not in attention")
-    }
+    assert {(each.fate, each.reason) for each in refused.asked} == {(Fate.DENIED, "it is running and not in attention")}
     same = await act_on_many(up.client, bulk(ActName.RESUME), dry_run=True)
     assert {(each.fate, each.reason) for each in same.asked} == {(Fate.UNCHANGED, "nothing to change")}
 
@@ -106,7 +104,7 @@ async def test_age_and_step_and_end_leave_instances_out(up: Stack) -> None:
     ended = InstanceFilter(definition="other")
     assert await fates(up, bulk(ActName.PAUSE, where=ended), dry_run=True) == {}
     named = ended._replace(status=Status.COMPLETED)
-    assert await fates(up, bulk(ActName.PAUSE, where=named), dry_run=True) == {"other/1": Fate.REFUSED}
+    assert await fates(up, bulk(ActName.PAUSE, where=named), dry_run=True) == {"other/1": Fate.DENIED}
 
 
 async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack) -> None:
@@ -115,14 +113,14 @@ async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack)
     assert set(skipped.values()) == {Fate.DONE}
     assert {*(await up.client.get("talk/1")).steps} == {"a", "b"}
     other = await fates(up, bulk(ActName.SKIP, step="b", on=OnStep("a", {})), dry_run=True)
-    assert set(other.values()) == {Fate.REFUSED}
+    assert set(other.values()) == {Fate.DENIED}
     for dry_run in (True, False):
         page = await act_on_many(up.client, bulk(ActName.SKIP, step="b", on=OnStep("a", {})), dry_run=dry_run)
         assert {each.code for each in page.asked} == {ReasonCode.WRONG_STATUS}
     wrong = bulk(ActName.EDIT, on=OnStep(value={"patch": 5}))
     for dry_run in (True, False):
         page = await act_on_many(up.client, wrong, dry_run=dry_run)
-        assert {(each.fate, each.code) for each in page.asked} == {(Fate.REFUSED, ReasonCode.INVALID)}
+        assert {(each.fate, each.code) for each in page.asked} == {(Fate.DENIED, ReasonCode.INVALID)}
     patch = {"patch": [{"op": "replace", "path": "/n", "value": 9}]}
     edited = await fates(up, bulk(ActName.EDIT, on=OnStep(value=patch)))
     assert set(edited.values()) == {Fate.DONE}

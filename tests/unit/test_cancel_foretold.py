@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sagaline.orchestrator.kernel.case import case_of
 from sagaline.orchestrator.kernel.standing import may_stand
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Refused, Start
+from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Node, Saga
@@ -138,7 +138,7 @@ def taken_back(before: Scene, after: Scene) -> list[str]:
     undone = {each.what for each in own if each.after == StepStatus.UNDONE}
     begun = [place for place in before.document.steps if before.step(place) in UNDOING and place in undone]
     for each in own:
-        in_child = each.after == StepStatus.REFUSED and each.what in children
+        in_child = each.after == StepStatus.REJECTED and each.what in children
         if in_child or (each.after == StepStatus.UNDO_SENT and each.what in undone):
             begun.append(each.what)
     return list(dict.fromkeys(begun))
@@ -175,23 +175,23 @@ def check_cancel(scene: Scene) -> None:
     told = case_of(scene.definition, scene.document).cancel
     cancelled = scene.cancel()
     assert cancelled.last is not None
-    if told.refused is not None:
-        assert cancelled.last.outcome in (Outcome.REFUSED, Outcome.UNCHANGED)
+    if told.denied is not None:
+        assert cancelled.last.outcome in (Outcome.DENIED, Outcome.UNCHANGED)
         assert cancelled.document is scene.document
-        if cancelled.last.outcome is Outcome.REFUSED:
-            assert (cancelled.last.code, cancelled.last.reason) == told.refused
+        if cancelled.last.outcome is Outcome.DENIED:
+            assert (cancelled.last.code, cancelled.last.reason) == told.denied
         return
     assert cancelled.last.outcome is Outcome.APPLIED, cancelled.last.reason
     still = {place for place, record in cancelled.document.steps.items() if record.status is StepStatus.SENT}
     assert still == set(told.awaited)
     if cancelled.status is Status.ATTENTION:
-        assert any(isinstance(each, Refused) for each in scene.document.deferred), str(cancelled)
+        assert any(isinstance(each, Rejected) for each in scene.document.deferred), str(cancelled)
         return  # an undo was refused in a pause, which is heard now
     ended = answered(cancelled).settle()
     if any(each.status is Status.ATTENTION for each in ended.documents if each.id != scene.id):
         return  # a child that somebody must look at first
     assert ended.status is Status.COMPENSATED, str(ended)
-    ended_in_the_pause = {change.what for change in heard(scene, cancelled) if change.after == StepStatus.REFUSED}
+    ended_in_the_pause = {change.what for change in heard(scene, cancelled) if change.after == StepStatus.REJECTED}
     done_now = [place for place in taken_back(scene, ended) if place not in ended_in_the_pause]
     check_order(scene, [each.step for each in told.undone], done_now)
     done = {place for place, record in ended.document.steps.items() if may_stand(scene.definition, place, record)}

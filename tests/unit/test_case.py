@@ -54,7 +54,7 @@ SCENES = {
 def test_a_cancel_undoes_what_was_said_in_that_order() -> None:
     """What is under way first, after its answer."""
     told = of(CHARGED).cancel
-    assert (told.refused, told.awaited, told.stays) == (None, ("book",), ())
+    assert (told.denied, told.awaited, told.stays) == (None, ("book",), ())
     assert [each.step for each in told.undone] == ["book", "charge", "reserve"]
     assert [each.undo for each in told.undone] == ["cancel-carrier", "refund-card", "release-stock"]
     done = CHARGED.cancel().ok("book").settle()
@@ -64,10 +64,10 @@ def test_a_cancel_undoes_what_was_said_in_that_order() -> None:
 def test_a_cancel_that_would_be_refused_says_why() -> None:
     """Past the pivot, and when it is being unwound already."""
     past = Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and only goes forward")
-    assert of(SHIPPING).cancel.refused == past
+    assert of(SHIPPING).cancel.denied == past
     unwound = not_now("it is being unwound already and an undo needs attention; retry it")
-    assert of(UNDO_FAILED).cancel.refused == unwound
-    assert of(SCENES["ended"]).cancel.refused == not_now("it is completed and does not change any more")
+    assert of(UNDO_FAILED).cancel.denied == unwound
+    assert of(SCENES["ended"]).cancel.denied == not_now("it is completed and does not change any more")
 
 
 def test_what_stands_is_named_with_what_takes_it_back() -> None:

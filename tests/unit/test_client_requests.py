@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from sagaline.orchestrator.client import Client, Feed
 from sagaline.orchestrator.client.checks import DEPTH_MAX, check_key, split_instance
 from sagaline.orchestrator.errors import (
-    ActRefused,
+    ActDenied,
     InvalidRequest,
     LogUnavailable,
     NotYetDecided,
@@ -243,7 +243,7 @@ async def test_acts_are_answered_by_their_decision(client: Client) -> None:
 
 async def test_an_illegal_act_is_refused_with_the_reason(client: Client) -> None:
     await client.start(checkout, order(), key="A-1")
-    with pytest.raises(ActRefused, match="not in attention") as refused:
+    with pytest.raises(ActDenied, match="not in attention") as refused:
         await client.act(ID, ActName.RETRY)
     assert (refused.value.instance, refused.value.act, refused.value.status) == (ID, "retry", "running")
 

@@ -27,7 +27,7 @@ from sagaline.orchestrator.messages.document import (
 )
 from sagaline.orchestrator.messages.entities import Rule
 from sagaline.orchestrator.messages.helpers import Grant, KeptEvent, Lock, Mailbox, Table, Watcher
-from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Refused, Start, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import SendCommand
 from sagaline.orchestrator.ports.log import Outgoing, Record
 
@@ -62,10 +62,10 @@ DOCUMENT = Document(
             order=1,
             error="boom",
         ),
-        "charge": StepRecord(status=StepStatus.REFUSED, at_ms=NOW_MS + 3, kind="step", attempt=1),
+        "charge": StepRecord(status=StepStatus.REJECTED, at_ms=NOW_MS + 3, kind="step", attempt=1),
     },
     timers={"reserve:deadline": NOW_MS + 60_000},
-    cause=Cause(kind=CauseKind.REFUSED, message="declined", at_ms=NOW_MS + 3, step="charge", code="card_declined"),
+    cause=Cause(kind=CauseKind.REJECTED, message="declined", at_ms=NOW_MS + 3, step="charge", code="card_declined"),
     attention=Attention(kind=CauseKind.VERSION, message="not deployed", at_ms=NOW_MS + 5, detail="…"),
     deferred=(
         Completed(
@@ -74,7 +74,7 @@ DOCUMENT = Document(
             command_id="order-checkout/A-1/reserve~k3x9wq2z/undo/3",
             reply={"a": 1},
         ),
-        Refused(id="r2", instance="order-checkout/A-1", command_id="c", reason="no", code="no"),
+        Rejected(id="r2", instance="order-checkout/A-1", command_id="c", reason="no", code="no"),
         Failed(id="r3", instance="order-checkout/A-1", command_id="c", error="boom", detail="trace"),
         TimerFired(id="t1", instance="order-checkout/A-1", timer="reserve:attempt", due_ms=NOW_MS),
     ),
@@ -85,7 +85,7 @@ REQUESTS: dict[str, Start | Act] = {
     "start": Start(id="req-1", definition="order-checkout", key="A-1", input={"n": 1}, version=2, traceparent=TRACE),
     "act": Act(id="req-2", instance="order-checkout/A-1", act=ActName.CANCEL, by="ann", reason="é"),
 }
-REPLIES: dict[str, Completed | Refused | Failed] = {
+REPLIES: dict[str, Completed | Rejected | Failed] = {
     "completed": Completed(
         id="rep-1",
         instance="order-checkout/A-1",
@@ -93,7 +93,7 @@ REPLIES: dict[str, Completed | Refused | Failed] = {
         reply={"reservation_id": "r-1", "parts": [1, 2.5, None, True]},
         traceparent=TRACE,
     ),
-    "refused": Refused(
+    "rejected": Rejected(
         id="rep-2",
         instance="order-checkout/A-1",
         command_id="order-checkout/A-1/charge~k3x9wq2z/1",
@@ -213,7 +213,7 @@ def test_a_document_is_read_whatever_the_order_and_spacing_of_its_fields() -> No
     assert decode_document(json.dumps(turned, indent=1).encode()) == DOCUMENT
 
 
-@pytest.mark.parametrize("name", ["start", "act", "completed", "refused", "failed", "command"])
+@pytest.mark.parametrize("name", ["start", "act", "completed", "rejected", "failed", "command"])
 def test_a_message_is_written_as_the_wire_format_says(name: str) -> None:
     """Key, value, headers and their order."""
     expected = json.loads((GOLDEN / "wire-format-1.json").read_bytes())

@@ -22,7 +22,7 @@ from sagaline.orchestrator.codec.inputs import decode_input, encode_request
 from sagaline.orchestrator.codec.wire import BadRecord
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
-from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Message, Refused, Start, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Message, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.ports.log import Headers, Outgoing, Record
@@ -34,14 +34,14 @@ KINDS = [
     "sagaline.start",
     "sagaline.act",
     "sagaline.reply.completed",
-    "sagaline.reply.refused",
+    "sagaline.reply.rejected",
     "sagaline.reply.failed",
 ]
 BODIES: dict[str, dict[str, object]] = {
     "sagaline.start": {"definition": "d", "key": "k", "input": {}},
     "sagaline.act": {"act": "cancel"},
     "sagaline.reply.completed": {},
-    "sagaline.reply.refused": {"reason": "no", "code": "no"},
+    "sagaline.reply.rejected": {"reason": "no", "code": "no"},
     "sagaline.reply.failed": {"error": "boom"},
 }
 
@@ -120,7 +120,7 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "no reason": (
         record(b'{"code":"x"}', headers=headers_of(KINDS[3])),
-        "sagaline.reply.refused: reason: Field required",
+        "sagaline.reply.rejected: reason: Field required",
     ),
     "no error": (record(b"{}", headers=headers_of(KINDS[4])), "sagaline.reply.failed: error: Field required"),
     "id too long": (
@@ -252,9 +252,9 @@ def test_unknown_fields_headers_and_odd_traces_do_no_harm(kind: str) -> None:
 
 def test_the_identity_of_a_message_is_its_records_and_not_its_bodys() -> None:
     """A body cannot claim another instance, command or id than its record's key and headers."""
-    body = json.dumps({**BODIES["sagaline.reply.refused"], "id": "x", "instance": "x", "command_id": "x"}).encode()
-    message = decode_input(record(body, headers=headers_of("sagaline.reply.refused")))
-    assert isinstance(message, Refused)
+    body = json.dumps({**BODIES["sagaline.reply.rejected"], "id": "x", "instance": "x", "command_id": "x"}).encode()
+    message = decode_input(record(body, headers=headers_of("sagaline.reply.rejected")))
+    assert isinstance(message, Rejected)
     assert (message.id, message.instance, message.command_id) == ("i", "d/k", "d/k/a/1")
 
 
@@ -375,7 +375,7 @@ MESSAGES: list[Message | None] = [
     None,
     Start(id="i", definition="d", key="k", input={"n": [1, None]}),
     Completed(id="i", instance="d/k", command_id="c", reply={"ok": True}),
-    Refused(id="i", instance="d/k", command_id="c", reason="no", code="no"),
+    Rejected(id="i", instance="d/k", command_id="c", reason="no", code="no"),
     Failed(id="i", instance="d/k", command_id="c", error="boom"),
     Act(id="i", instance="d/k", act=ActName.PAUSE, by="ann"),
     TimerFired(id="i", instance="d/k", timer="a:retry", due_ms=5),

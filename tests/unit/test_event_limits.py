@@ -11,7 +11,7 @@ import pytest
 
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.errors import EventRefused
+from sagaline.orchestrator.errors import EventDenied
 from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Denied, Published, Watch, mailbox_id
@@ -130,12 +130,12 @@ async def test_who_publishes_is_told_no_when_nobody_takes_it_and_there_is_no_roo
     """The same request over HTTP is a conflict; once somebody has taken one, there is room again."""
     for number in range(2):
         await up.client.publish(rare, Paid(amount=number), key="k")
-    with pytest.raises(EventRefused, match="2 events of this kind and key are kept, and nobody has taken any"):
+    with pytest.raises(EventDenied, match="2 events of this kind and key are kept, and nobody has taken any"):
         await up.client.publish(rare, Paid(amount=3), key="k")
     app = create_app(up.client, clock=SystemClock())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
         refused = await api.post("/v1/events/rare", json={"key": "k", "body": {"amount": 3}})
-        assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:event-refused")
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:event-denied")
         assert refused.json()["code"] == "no-room"
         await up.client.start(waits_for_rare, Talk(), key="1")
         accepted = await api.post("/v1/events/rare", json={"key": "k", "id": "e", "body": {"amount": 3}})

@@ -22,7 +22,7 @@ from sagaline.orchestrator.codec.commands import Command
 from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded
-from sagaline.orchestrator.messages.inputs import Act, ActName, Failed, Refused, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Failed, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Headers, Outgoing, size_bytes
@@ -139,7 +139,7 @@ async def test_a_command_that_cannot_be_written_or_read_keeps_its_instance_from_
 ) -> None:
     async with world(log, [loose(COMMANDS[what]), two_steps()]) as w:
         instance = await w.start("A", definition="loose")
-        await w.decided(instance, lambda record: record.status is Status.ATTENTION or record.outcome is Outcome.REFUSED)
+        await w.decided(instance, lambda record: record.status is Status.ATTENTION or record.outcome is Outcome.DENIED)
         assert await w.everything(w.topics.commands("work")) == []
         for partition in range(PARTITIONS):
             await goes_on(w, partition)
@@ -191,14 +191,14 @@ async def test_a_reply_that_nobody_can_use_is_a_failed_attempt(log: SqliteLog, w
 
 @pytest.mark.parametrize("field", ["error", "detail", "reason", "code"])
 async def test_huge_texts_of_a_worker_keep_their_head(log: SqliteLog, wide: SqliteLog, field: str) -> None:
-    kind = b"sagaline.reply.failed" if field in ("error", "detail") else b"sagaline.reply.refused"
+    kind = b"sagaline.reply.failed" if field in ("error", "detail") else b"sagaline.reply.rejected"
     texts = {"error": "ValueError: e", "detail": "", "reason": "sold out", "code": "sold_out"}
     texts[field] = texts[field] + "x" * 850_000
     async with world(log, [two_steps()]) as w:
         instance = await w.start(key_on(0))
         reply = reply_to(await w.command(instance, "first"), to_json(texts))
         await wide.append([reply._replace(headers=(("ce_type", kind), *reply.headers[1:]))])
-        await w.decided(instance, lambda record: isinstance(record.message, Failed | Refused))
+        await w.decided(instance, lambda record: isinstance(record.message, Failed | Rejected))
         document = await w.document(instance)
         assert document is not None
         if kind == b"sagaline.reply.failed":
@@ -291,7 +291,7 @@ async def test_a_parent_hears_that_its_child_cannot_begin(log: SqliteLog, what: 
         await w.send(start)
         ended = await w.decided("parent/A", lambda record: isinstance(record.message, ChildEnded))
         assert isinstance(ended.message, ChildEnded)
-        assert ended.message.end is ChildEnd.REFUSED
+        assert ended.message.end is ChildEnd.NOT_STARTED
         assert why in ended.message.reason
         await w.decided("parent/A", lambda record: record.status is Status.COMPENSATED)
         for partition in range(PARTITIONS):
@@ -316,7 +316,7 @@ async def test_what_fails_while_it_is_written_down_harms_its_own_instance_only(
         command = await w.command("pair/bad", "first")
         left[0] = 2
         await w.reply(command, Answer(text="1"))
-        refused = await w.decided("pair/bad", lambda record: record.outcome is Outcome.REFUSED)
+        refused = await w.decided("pair/bad", lambda record: record.outcome is Outcome.DENIED)
         assert "RuntimeError: planted" in refused.reason
         assert len(await w.everything(w.topics.dead)) == 1
         left[0] = 1
@@ -344,7 +344,7 @@ async def test_an_act_whose_outcome_cannot_be_stored_is_refused_and_changes_noth
         instance = await w.start("A")
         command = await w.command(instance, "first")
         await w.act(instance, ActName.PAUSE)
-        refused = await w.decided(instance, lambda record: record.outcome is Outcome.REFUSED)
+        refused = await w.decided(instance, lambda record: record.outcome is Outcome.DENIED)
         assert refused.status is Status.RUNNING
         await w.reply(command, Answer(text="1"))
         await w.command(instance, "second")

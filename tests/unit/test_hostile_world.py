@@ -112,7 +112,7 @@ KINDS = [
     "sagaline.act",
     "sagaline.reply.completed",
     "sagaline.reply.failed",
-    "sagaline.reply.refused",
+    "sagaline.reply.rejected",
 ]
 RAW = st.builds(
     Raw.model_construct,

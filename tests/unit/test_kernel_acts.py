@@ -60,12 +60,12 @@ def test_acts_that_are_fulfilled_change_nothing_and_illegal_ones_say_why() -> No
         (scene.act(ActName.PAUSE), ActName.PAUSE, Outcome.UNCHANGED, "nothing to change"),
         (scene.cancel(), ActName.CANCEL, Outcome.UNCHANGED, "nothing to change"),
         (stuck.act(ActName.ABANDON), ActName.ABANDON, Outcome.UNCHANGED, "nothing to change"),
-        (scene, ActName.RETRY, Outcome.REFUSED, "it is running and not in attention"),
-        (scene, ActName.ABANDON, Outcome.REFUSED, "it is running and not in attention"),
-        (stuck, ActName.PAUSE, Outcome.REFUSED, "it is in attention and stands still already"),
-        (ended, ActName.CANCEL, Outcome.REFUSED, "it is completed and does not change any more"),
-        (ended, ActName.SKIP, Outcome.REFUSED, "it is completed and does not change any more"),
-        (scene, ActName.SKIP, Outcome.REFUSED, "it has no step '' on record; there are a, b"),
+        (scene, ActName.RETRY, Outcome.DENIED, "it is running and not in attention"),
+        (scene, ActName.ABANDON, Outcome.DENIED, "it is running and not in attention"),
+        (stuck, ActName.PAUSE, Outcome.DENIED, "it is in attention and stands still already"),
+        (ended, ActName.CANCEL, Outcome.DENIED, "it is completed and does not change any more"),
+        (ended, ActName.SKIP, Outcome.DENIED, "it is completed and does not change any more"),
+        (scene, ActName.SKIP, Outcome.DENIED, "it has no step '' on record; there are a, b"),
     ]
     for before, act, outcome, reason in cases:
         after = before.act(act)
@@ -76,7 +76,7 @@ def test_an_act_without_an_instance_is_refused_and_anything_else_ignored() -> No
     saga = flow_of(leg("a"))
     act = Act(id="r", instance="talk/k", act=ActName.CANCEL)
     refused = decide(saga, None, Arrival(message=act, now_ms=0))
-    assert (refused.document, refused.outcome, refused.reason) == (None, Outcome.REFUSED, "there is no such instance")
+    assert (refused.document, refused.outcome, refused.reason) == (None, Outcome.DENIED, "there is no such instance")
     fired = TimerFired(id="t", instance="talk/k", timer="x", due_ms=0)
     assert decide(saga, None, Arrival(message=fired, now_ms=0)).outcome is Outcome.IGNORED
 
@@ -168,7 +168,7 @@ def test_what_was_skipped_or_answered_says_by_whom() -> None:
         (question.act(ActName.WAIVE, "x", step="okay"), "the undo of step 'okay' has not failed: it is open"),
     ]
     for after, reason in cases:
-        assert outcome_of(after) == (Outcome.REFUSED, reason)
+        assert outcome_of(after) == (Outcome.DENIED, reason)
     assigned = question.act(ActName.ASSIGN, step="okay", value={"to": "eve"}, by="boss")
     assert (memo_of(assigned, "okay")["who"], memo_of(assigned, "okay")["claimed_by"]) == (["ann", "eve"], "eve")
     same = question.act(ActName.ASSIGN, step="okay", value={"to": "ann"}, by="boss")
@@ -191,14 +191,14 @@ def test_a_running_instance_has_no_case_but_acts() -> None:
         stands=stands,
         acts=(ActName.CANCEL, ActName.PAUSE, ActName.EDIT),
         on_steps=(("a", ActName.FORK), ("b", ActName.SKIP)),
-        cancel=Cancelling(refused=None, awaited=("b",), undone=stands),
+        cancel=Cancelling(denied=None, awaited=("b",), undone=stands),
     )
 
 
 def test_nodes_that_send_nothing_leave_nothing() -> None:
     found = case(Scene.start(flow_of(sleep("doze", HOUR))))
     forks = (("doze", ActName.FORK),)
-    assert (found.stands, found.on_steps, found.cancel) == ((), forks, Cancelling(refused=None))
+    assert (found.stands, found.on_steps, found.cancel) == ((), forks, Cancelling(denied=None))
     never_sent = case(Scene.start(flow_of(leg("a", broken=True))))
     assert (never_sent.stands, never_sent.on_steps) == (
         (),
@@ -232,8 +232,8 @@ def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
 )
 def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> None:
     found = case(make()).cancel
-    assert found.refused is not None
-    assert (found.refused.text, found) == (refused, Cancelling(refused=found.refused))
+    assert found.denied is not None
+    assert (found.denied.text, found) == (refused, Cancelling(denied=found.denied))
 
 
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
@@ -280,7 +280,7 @@ def test_an_answer_that_does_not_fit_says_where(value: Any, said: str) -> None:
     form = ask("okay", Strict, question=lambda s: "?", who=lambda s: ["ann"], into="form", due=HOUR)
     saga = Saga("formed", Formed, flow=[form])
     refused = Scene.start(saga, {}).answer("okay", value)
-    assert outcome_of(refused) == (Outcome.REFUSED, f"the answer is no Strict: {said}")
+    assert outcome_of(refused) == (Outcome.DENIED, f"the answer is no Strict: {said}")
 
 
 def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
@@ -367,6 +367,6 @@ def test_a_step_whose_reply_nobody_keeps_is_skipped_without_one() -> None:
     given = scene.act(ActName.SKIP, step="accept", value={"by": "ann"})
     assert (given.step("accept"), given.document.state) == (StepStatus.DONE, {"named": None})
     refused = scene.act(ActName.SKIP, step="accept", value={"x": 1})
-    assert outcome_of(refused) == (Outcome.REFUSED, "the reply is no Named: acceptedBy: Field required")
+    assert outcome_of(refused) == (Outcome.DENIED, "the reply is no Named: acceptedBy: Field required")
     needed = Scene.start(accepts("named"), {}).act(ActName.SKIP, step="accept")
-    assert outcome_of(needed) == (Outcome.REFUSED, "the reply is no Named: acceptedBy: Field required")
+    assert outcome_of(needed) == (Outcome.DENIED, "the reply is no Named: acceptedBy: Field required")

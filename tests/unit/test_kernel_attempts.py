@@ -23,7 +23,7 @@ from sagaline.orchestrator.messages.inputs import (
     ActName,
     Arrival,
     Failed,
-    Refused,
+    Rejected,
     Start,
     TimerFired,
 )
@@ -126,7 +126,7 @@ def test_a_round_of_an_operator_has_all_attempts_again() -> None:
     assert again.exhaust("a").document.steps["a"].attempt == 6
     refused = Scene.start(saga).no("a", "never", code="gone")
     assert refused.attention is not None
-    assert refused.attention.message == "refused past the pivot (gone): never; mend the reason, then retry"
+    assert refused.attention.message == "rejected past the pivot (gone): never; mend the reason, then retry"
 
 
 def not_undone(given: Step[Talk]) -> Step[Talk]:
@@ -262,7 +262,7 @@ def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
 def test_a_refused_undo_is_shown_with_its_code() -> None:
     stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a", "it has left")
     assert stuck.attention == Attention(
-        kind=CauseKind.UNDO, message="the undo was refused (no): it has left", at_ms=0, step="a", code="no"
+        kind=CauseKind.UNDO, message="the undo was rejected (no): it has left", at_ms=0, step="a", code="no"
     )
     assert stuck.document.steps["a"].error == "it has left"
 
@@ -286,7 +286,7 @@ def test_an_undo_that_is_too_large_is_shown_as_an_undo() -> None:
         return flow_of(build, leg("b"))
 
     scene = Scene.start(saga(30)).ok("a")
-    reply = Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no")
+    reply = Rejected(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no")
     found = decide(saga(30), scene.document, Arrival(message=reply, now_ms=0), Limits(command_bytes=20)).document
     assert found is not None
     assert found.steps["a"].status is StepStatus.UNDO_FAILED

@@ -26,10 +26,10 @@ def test_a_refused_step_starts_compensation_in_reverse_order_of_completion() -> 
     run = play()
     run.ok("a")
     run.ok("b")
-    run.refuse("c")
+    run.reject("c")
     assert run.document.cause is not None
     assert (run.document.cause.kind, run.document.cause.step, run.document.cause.code) == (
-        CauseKind.REFUSED,
+        CauseKind.REJECTED,
         "c",
         "no",
     )
@@ -39,7 +39,7 @@ def test_a_refused_step_starts_compensation_in_reverse_order_of_completion() -> 
     assert run.status == Status.COMPENSATING
     run.ok("a", undo=True)
     assert run.status == Status.COMPENSATED
-    assert run.statuses == {"a": "undone", "b": "undone", "c": "refused"}
+    assert run.statuses == {"a": "undone", "b": "undone", "c": "rejected"}
     assert [command.payload for command in run.sent[-2:]] == [b'{"n":-1}'] * 2
 
 
@@ -61,7 +61,7 @@ def test_steps_without_undo_are_passed_over() -> None:
     run = play(make_saga(undo="a"))
     run.ok("a")
     run.ok("b")
-    run.refuse("c")
+    run.reject("c")
     _undo_all(run)
     assert run.ids == ["a/1", "b/1", "c/1", "a/undo/1"]
     assert run.status == Status.COMPENSATED
@@ -69,7 +69,7 @@ def test_steps_without_undo_are_passed_over() -> None:
 
 def test_a_refusal_with_nothing_to_undo_is_compensated_at_once() -> None:
     run = play()
-    run.refuse("a")
+    run.reject("a")
     assert run.status == Status.COMPENSATED
     assert run.ids == ["a/1"]
 
@@ -80,7 +80,7 @@ def test_a_step_refused_after_an_attempt_that_may_have_happened_is_undone_too() 
     run.ok("a")
     run.fail("b")
     run.fire("b:retry")
-    run.refuse("b")
+    run.reject("b")
     assert run.ids == ["a/1", "b/1", "b/2", "b/undo/1"]
     run.ok("b", undo=True)
     assert run.ids[-1] == "a/undo/1"
@@ -101,7 +101,7 @@ def test_past_the_pivot_a_failure_asks_for_attention_and_retry_goes_on(how: str)
     run = play(make_saga("a|b"))
     run.ok("a")
     if how == "refuse":
-        run.refuse("b")
+        run.reject("b")
     elif how == "deadline":
         run.fire("b:deadline")
     else:
@@ -151,7 +151,7 @@ def test_cancel_lets_the_step_in_flight_answer_and_undoes_it_then() -> None:
     ("how", "undone"), [("refuse", ["a"]), ("fail", ["b", "a"]), ("deadline", ["b", "a"]), ("wrong", ["b", "a"])]
 )
 def test_cancel_with_a_step_in_flight_that_does_not_succeed(how: str, undone: list[str]) -> None:
-    """Refused: nothing to undo. Failed, silent or unreadable: it may have happened; it is not tried again."""
+    """Rejected: nothing to undo. Failed, silent or unreadable: it may have happened; it is not tried again."""
     run = play()
     run.ok("a")
     run.act(ActName.CANCEL)
@@ -188,7 +188,7 @@ def test_cancel_is_refused_past_the_pivot() -> None:
     run = play(make_saga("a|b"))
     run.ok("a")
     decision = run.act(ActName.CANCEL)
-    assert (decision.outcome, decision.reason) == (Outcome.REFUSED, "it is past its pivot and only goes forward")
+    assert (decision.outcome, decision.reason) == (Outcome.DENIED, "it is past its pivot and only goes forward")
 
 
 def test_cancel_does_not_disturb_an_undo() -> None:
@@ -202,7 +202,7 @@ def test_a_failing_undo_is_retried_by_its_own_policy_then_shown_then_retried_by_
     """G5: never skipped, and never ``compensated`` while it is open."""
     run = play()
     run.ok("a")
-    run.refuse("b")
+    run.reject("b")
     run.fail("a", undo=True)
     assert run.statuses["a"] == "undo_waiting"
     run.fire("a:retry")
@@ -212,7 +212,7 @@ def test_a_failing_undo_is_retried_by_its_own_policy_then_shown_then_retried_by_
     assert run.document.attention.kind is CauseKind.UNDO
     assert run.statuses["a"] == "undo_failed"
     decision = run.act(ActName.CANCEL)
-    assert decision.outcome is Outcome.REFUSED
+    assert decision.outcome is Outcome.DENIED
     run.act(ActName.RETRY)
     assert run.status == Status.COMPENSATING
     assert run.ids == ["a/1", "b/1", "a/undo/1", "a/undo/2", "a/undo/3"]
@@ -225,7 +225,7 @@ def test_an_undo_that_ends_badly_is_shown(how: str) -> None:
     run = play()
     run.fire("a:deadline")
     if how == "refuse":
-        run.refuse("a", undo=True)
+        run.reject("a", undo=True)
     else:
         if how == "deadline while waiting":
             run.fail("a", undo=True)
@@ -238,7 +238,7 @@ def test_an_undo_whose_function_raises_is_shown_and_goes_on_after_a_mended_deplo
     run = play(make_saga(broken_undo="a"))
     if begin == "done":
         run.ok("a")
-        run.refuse("b")
+        run.reject("b")
     else:
         run.fire("a:deadline")
     assert (run.document.status, run.statuses["a"]) == (Status.ATTENTION, "undo_failed")
@@ -380,8 +380,8 @@ def test_abandon_closes_and_names_what_stays_open() -> None:
     run = play(make_saga("abc", undo="ab"))
     run.ok("a")
     run.ok("b")
-    run.refuse("c")
-    run.refuse("b", undo=True)
+    run.reject("c")
+    run.reject("b", undo=True)
     decision = run.act(ActName.ABANDON)
     assert decision.reason == "left open: b (undo_failed), a (done)"
     assert run.status == Status.ABANDONED

@@ -135,7 +135,7 @@ def test_a_repeated_start_keeps_its_rules_while_it_waits_and_after() -> None:
     for registry in (Registry([OLD]), Registry([NEW])):
         same, other = said(registry, document, start()), said(registry, document, start(Amount=6))
         assert (same.outcome, same.document) == (Outcome.UNCHANGED, document)
-        assert (other.outcome, other.reason) == (Outcome.REFUSED, "started already with another input")
+        assert (other.outcome, other.reason) == (Outcome.DENIED, "started already with another input")
     begun = standing(said(Registry([NEW]), document, act()))
     assert said(Registry([NEW]), begun, start()).outcome is Outcome.UNCHANGED
 
@@ -151,7 +151,7 @@ def test_an_operator_can_abandon_it_with_and_without_the_code() -> None:
 @pytest.mark.parametrize("name", [each for each in ActName if each is not ActName.ABANDON])
 def test_every_other_act_without_the_code_says_what_is_missing(name: ActName) -> None:
     decision = said(Registry([OLD]), waiting(), act(name))
-    assert decision.outcome is (Outcome.UNCHANGED if name is ActName.RESUME else Outcome.REFUSED)
+    assert decision.outcome is (Outcome.UNCHANGED if name is ActName.RESUME else Outcome.DENIED)
     assert decision.document == waiting()
 
 
@@ -171,7 +171,7 @@ def test_an_input_that_the_code_does_not_take_is_shown_and_never_lost(input: dic
     again = said(Registry([NEW]), shown, act(id="deployed/2"))
     assert (again.outcome, again.code, again.reason) == (Outcome.DEFERRED, "code-differs", shown.attention.message)
     paused = said(Registry([NEW]), shown, act(ActName.PAUSE))
-    assert (paused.outcome, paused.code, paused.document) == (Outcome.REFUSED, "code-differs", shown)
+    assert (paused.outcome, paused.code, paused.document) == (Outcome.DENIED, "code-differs", shown)
     stray = said(Registry([NEW]), shown, Completed(id="r", instance=shown.id, command_id="c", reply={}))
     assert (stray.outcome, stray.code, stray.document) == (Outcome.IGNORED, "stale", shown)
     assert standing(said(Registry([NEW]), shown, act(ActName.ABANDON))).status is Status.ABANDONED

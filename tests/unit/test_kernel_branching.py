@@ -343,7 +343,7 @@ def test_who_says_no_or_fails_is_counted_out() -> None:
     cause = nobody.document.cause
     assert cause is not None
     assert (cause.kind, cause.step, cause.message) == (
-        CauseKind.REFUSED,
+        CauseKind.REJECTED,
         "ask",
         "0 of 3 answers, at least 1 are needed",
     )
@@ -449,4 +449,4 @@ def test_what_a_lost_branch_is_doing_cannot_be_skipped() -> None:
     both = parallel([leg("p"), parallel(leg("x"), leg("y"), name="inner")], leg("q"), need="any", name="all3")
     in_flight = Scene.start(flow_of(both)).ok("p").no("x")
     refused = in_flight.act(ActName.SKIP, step="y", value={})
-    assert outcome_of(refused) == (Outcome.REFUSED, "what step 'y' did is being taken back")
+    assert outcome_of(refused) == (Outcome.DENIED, "what step 'y' did is being taken back")

@@ -110,13 +110,13 @@ def test_a_child_that_compensated_left_nothing_and_one_that_was_abandoned_may_ha
     cause = refused.document.cause
     assert cause is not None
     assert (cause.kind, cause.step, cause.message) == (CauseKind.CHILD, "sub", f"{CHILD} compensated: sold out")
-    assert refused.step("sub") is StepStatus.REFUSED
+    assert refused.step("sub") is StepStatus.REJECTED
     assert refused.document.steps["sub"].error == f"{CHILD} compensated: sold out"
     abandoned = above().play(ended(ChildEnd.ABANDONED, reason="by hand"))
     assert abandoned.document.cause is not None
     assert abandoned.document.cause.message == f"{CHILD} abandoned: by hand"
     assert abandoned.document.steps["sub"].error == f"{CHILD} abandoned: by hand"
-    assert abandoned.step("sub") is not StepStatus.REFUSED
+    assert abandoned.step("sub") is not StepStatus.REJECTED
 
 
 def test_a_child_that_cannot_begin_is_a_business_no() -> None:
@@ -125,12 +125,12 @@ def test_a_child_that_cannot_begin_is_a_business_no() -> None:
     start = Start(id="s", definition="child", key="x", input={"n": "many"}, parent=at)
     decision = decide(child(), None, Arrival(message=start, now_ms=0))
     reason = "the input is not valid: n: Input should be a valid integer, unable to parse string as an integer"
-    told = replace(ended(ChildEnd.REFUSED, reason=reason, index=2, name="child/x"), id="s/answer")
+    told = replace(ended(ChildEnd.NOT_STARTED, reason=reason, index=2, name="child/x"), id="s/answer")
     assert decision.actions == (DeadLetter(reason=reason), Tell(message=told))
-    refused = above().play(ended(ChildEnd.REFUSED, reason="taken"))
-    assert refused.step("sub") is StepStatus.REFUSED
+    refused = above().play(ended(ChildEnd.NOT_STARTED, reason="taken"))
+    assert refused.step("sub") is StepStatus.REJECTED
     first = decide(child(), None, Arrival(message=Start(id="1", definition="child", key="x", input={}), now_ms=0))
-    for input, outcome in (({}, Outcome.UNCHANGED), ({"n": 1}, Outcome.REFUSED)):
+    for input, outcome in (({}, Outcome.UNCHANGED), ({"n": 1}, Outcome.DENIED)):
         twice = Start(id="2", definition="child", key="x", input=input, parent=at)
         again = decide(child(), first.document, Arrival(message=twice, now_ms=0))
         assert again.outcome is outcome
@@ -138,7 +138,7 @@ def test_a_child_that_cannot_begin_is_a_business_no() -> None:
         assert isinstance(answer, Tell)
         assert isinstance(answer.message, ChildEnded)
         assert (answer.message.end, answer.message.reason) == (
-            ChildEnd.REFUSED,
+            ChildEnd.NOT_STARTED,
             "there is an instance of that key already",
         )
 
@@ -173,7 +173,7 @@ def test_a_cancel_is_said_to_the_child_once() -> None:
     assert memo_of(cancelled, "sub")["closing"] is True
     assert told_by(cancelled.act(ActName.PAUSE).act(ActName.RESUME)) == []
     over = cancelled.ok("inner", of=CHILD).undo_ok("inner", of=CHILD)
-    assert (over.step("sub"), over.open("a", undo=True).step) == (StepStatus.REFUSED, "a")
+    assert (over.step("sub"), over.open("a", undo=True).step) == (StepStatus.REJECTED, "a")
 
 
 def test_a_completed_child_is_undone_with_its_parent() -> None:

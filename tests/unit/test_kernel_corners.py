@@ -165,7 +165,7 @@ def test_an_act_that_was_refused_for_want_of_code_says_nothing_about_todays() ->
     first = decide(saga, None, arrival(start))
     act = Act(id="c", instance="talk/k", act=ActName.CANCEL)
     refused = decide(None, first.document, arrival(act))
-    assert refused.outcome is Outcome.REFUSED
+    assert refused.outcome is Outcome.DENIED
     reply = Completed(id="r", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", reply={})
     last = decide(saga, first.document, arrival(reply))
     again = recompute(saga, [record_of(start, first), record_of(act, refused), record_of(reply, last)])

@@ -25,9 +25,9 @@ def test_a_fail_undoes_what_was_done_and_is_the_cause() -> None:
     document = told.scene.document
     assert document is not None
     assert document.cause is not None
-    assert (document.cause.kind, document.cause.code) == (CauseKind.REFUSED, "too_few")
+    assert (document.cause.kind, document.cause.code) == (CauseKind.REJECTED, "too_few")
     assert (document.cause.message, document.cause.step) == ("only 1", "fail-too-few")
-    assert document.steps["fail-too-few"].status is StepStatus.REFUSED
+    assert document.steps["fail-too-few"].status is StepStatus.REJECTED
     assert document.steps["fail-too-few"].error == "only 1"
     assert told.when(undo_ok("a")).scene.status is Status.COMPENSATED
 
@@ -50,7 +50,7 @@ def test_a_branch_that_its_parallel_can_spare_is_lost_alone() -> None:
 
 def test_in_a_loop_it_is_of_its_round() -> None:
     scene = Scene.start(flow_of(loop(fail("no", reason="no"), while_=lambda s: True, name="again")))
-    assert scene.step("fail-no@1") is StepStatus.REFUSED
+    assert scene.step("fail-no@1") is StepStatus.REJECTED
 
 
 @shows("fail", "a reason that raises")

@@ -91,7 +91,7 @@ def test_what_was_moved_or_renamed_under_an_instance_is_said_and_waited_for(
         CauseKind.VERSION,
         f"the deployed code {why}; deploy it again",
     )
-    assert outcome_of(stuck.cancel()) == (Outcome.REFUSED, stuck.attention.message)
+    assert outcome_of(stuck.cancel()) == (Outcome.DENIED, stuck.attention.message)
     assert redeployed(stuck, flow_of(*before)).retry().step(place) == "done"
     newer = Saga("talk", Talk, version=2, flow=after)
 

@@ -72,7 +72,7 @@ def test_a_second_start_with_another_input_is_refused() -> None:
     """Same key, other input: a conflict, and the instance goes on undisturbed."""
     run = play()
     decision = run.start({"n": 2})
-    assert (decision.outcome, decision.reason) == (Outcome.REFUSED, "started already with another input")
+    assert (decision.outcome, decision.reason) == (Outcome.DENIED, "started already with another input")
     assert run.ok("a").outcome is Outcome.APPLIED
 
 

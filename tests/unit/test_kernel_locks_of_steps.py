@@ -91,7 +91,7 @@ def test_a_lock_that_is_not_free_in_time_is_given_up() -> None:
         "b",
         "the lock 'order:4' was not free within 60 s",
     )
-    assert (late.step("b"), late.document.steps["b"].error) == (StepStatus.REFUSED, cause.message)
+    assert (late.step("b"), late.document.steps["b"].error) == (StepStatus.REJECTED, cause.message)
     assert memo_of(late, "b") == {}
     lock = late.entities[LOCK]
     assert isinstance(lock, Lock)
@@ -113,7 +113,7 @@ def test_a_lock_that_another_place_needs_is_kept() -> None:
     assert [each.step for each in scene.waiting] == ["x", "y"]
     waits = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={})), "talk/k")
     late = waits.advance(timedelta(minutes=1))
-    assert (late.step("x"), late.step("y"), late.status) == (StepStatus.REFUSED, StepStatus.LOCKING, Status.RUNNING)
+    assert (late.step("x"), late.step("y"), late.status) == (StepStatus.REJECTED, StepStatus.LOCKING, Status.RUNNING)
     assert told_by(late) == []
     lock = late.entities["@lock/one"]
     assert isinstance(lock, Lock)
@@ -138,8 +138,8 @@ def test_every_branch_gives_way_in_a_deadlock() -> None:
     waits = looked_at(scene.play(Start(id="2", definition="talk", key="k", input={})), "talk/k")
     freed = waits.play(Deadlocked(id="d", instance="talk/k", cycle=("talk/k", "@lock/one", "talk/holder", "@lock/two")))
     assert (freed.step("x"), freed.step("y"), freed.step("z")) == (
-        StepStatus.REFUSED,
-        StepStatus.REFUSED,
+        StepStatus.REJECTED,
+        StepStatus.REJECTED,
         StepStatus.SENT,
     )
     lock = freed.entities["@lock/one"]
@@ -275,7 +275,7 @@ def test_who_is_told_of_a_deadlock_gives_way() -> None:
     assert cause is not None
     text = f"deadlock: talk/k -> {LOCK} -> talk/holder -> @lock/y -> talk/k"
     assert (cause.kind, cause.step, cause.message) == (CauseKind.DEADLOCK, "b", text)
-    assert (turned.step("b"), turned.document.steps["b"].error) == (StepStatus.REFUSED, text)
+    assert (turned.step("b"), turned.document.steps["b"].error) == (StepStatus.REJECTED, text)
     assert "b:lock" not in timers_of(turned)
     assert told_by(turned) == [Release(id=f"talk/k/~3.1~{WAITER}", instance=LOCK, by="talk/k")]
     granted = scene.act(ActName.PAUSE).ok("b", of="talk/holder").ok("c", of="talk/holder")

@@ -254,14 +254,14 @@ def test_a_full_mailbox_refuses_who_publishes_before_anything_has_happened() -> 
     box.hear(published("e1"))
     box.hear(published("e2"))
     code = ReasonCode.NO_ROOM
-    refused = Answer(entity=box.entity, outcome=Outcome.REFUSED, actions=(letter,), code=code, reason=reason)
+    refused = Answer(entity=box.entity, outcome=Outcome.DENIED, actions=(letter,), code=code, reason=reason)
     assert box.hear(published("e3")) == refused
     emitted = replace(published("e3"), source="flow/k")
     assert box.hear(emitted) == replace(refused, actions=(Publish(event=emitted), letter))
     assert box.hear(replace(published("e3"), source="/shop/client")).actions == (letter,)
     assert box.hear(published("e4"), now_ms=1_500).outcome is Outcome.APPLIED
     none = Told(limits=Limits(events_max=0)).hear(published())
-    assert (none.entity, none.outcome) == (None, Outcome.REFUSED)
+    assert (none.entity, none.outcome) == (None, Outcome.DENIED)
 
 
 def test_what_somebody_has_taken_makes_room_the_oldest_first() -> None:
@@ -295,7 +295,7 @@ def test_the_size_of_what_is_kept_is_limited_as_its_number_is() -> None:
     assert box.hear(replace(published("e2"), body=big)).outcome is Outcome.APPLIED
     assert box.hear(replace(published("e3"), body=big)).outcome is Outcome.APPLIED
     assert kept_by(box) == [("e2", []), ("e3", [])]
-    assert box.hear(replace(published("e4"), body=big)).outcome is Outcome.REFUSED
+    assert box.hear(replace(published("e4"), body=big)).outcome is Outcome.DENIED
 
 
 def test_who_finds_no_room_to_wait_is_told_at_once() -> None:
@@ -308,7 +308,7 @@ def test_who_finds_no_room_to_wait_is_told_at_once() -> None:
     assert told(answer) == [
         Denied(id="w-s/3/denied", instance="s/3", place="until", code=ReasonCode.NO_ROOM, reason=reason)
     ]
-    assert (answer.entity, answer.outcome, answer.reason) == (box.entity, Outcome.REFUSED, reason)
+    assert (answer.entity, answer.outcome, answer.reason) == (box.entity, Outcome.DENIED, reason)
     box.hear(unwatch("s/1"))
     assert box.hear(watch("s/3")).outcome is Outcome.APPLIED
     none = Told(limits=Limits(watchers_max=0))

@@ -157,7 +157,7 @@ def test_no_more_events_than_the_limit_are_kept_and_the_next_is_a_dead_letter(aw
     why = "'demo' version 1 is not deployed here; deploy it" if away else "it is paused"
     reason = f"2 events wait already: {why}; let it go on, then redrive this one from the dead letters"
     assert (refused.outcome, refused.reason, refused.actions) == (
-        Outcome.REFUSED,
+        Outcome.DENIED,
         reason,
         (DeadLetter(reason=reason),),
     )
@@ -247,7 +247,7 @@ def test_code_that_lost_a_step_or_its_undo_parks_the_instance(lacking: Saga[Base
     run = play(make_saga("ab"))
     run.ok("a")
     run.definition = lacking
-    decision = run.refuse("b")
+    decision = run.reject("b")
     assert (decision.outcome, decision.reason) == (Outcome.DEFERRED, why)
     assert run.act(ActName.RETRY).reason == why
     run.definition = make_saga("ab")
@@ -260,7 +260,7 @@ def test_code_that_gained_an_undo_does_not_undo_what_was_begun_without() -> None
     run = play(make_saga("ab", undo=""))
     run.ok("a")
     run.definition = make_saga("ab")
-    run.refuse("b")
+    run.reject("b")
     assert run.status == Status.COMPENSATED
 
 
@@ -296,12 +296,12 @@ def test_what_was_kept_may_itself_ask_for_attention() -> None:
     """A kept refusal past the pivot stops the instance again, with the new reason."""
     run = play(make_saga("|a"))
     run.definition = None
-    run.refuse("a")
+    run.reject("a")
     run.fire("a:deadline")
     run.definition = make_saga("|a")
     run.act(ActName.RETRY)
     assert run.document.attention is not None
-    assert run.document.attention.kind is CauseKind.REFUSED
+    assert run.document.attention.kind is CauseKind.REJECTED
     assert run.document.deferred == ()
 
 

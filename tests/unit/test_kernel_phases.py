@@ -172,7 +172,7 @@ def test_an_instance_keeps_a_thousand_early_events_and_the_next_is_a_dead_letter
     assert len(scene.document.managed.early) == 1_000
     full = scene.play(came("paid", "one-more"))
     reason = "1,000 events wait already for a handler that takes them; let it go on, then redrive this one from the "
-    assert outcome_of(full) == (Outcome.REFUSED, f"{reason}dead letters")
+    assert outcome_of(full) == (Outcome.DENIED, f"{reason}dead letters")
     assert full.last is not None
     assert full.last.actions == (DeadLetter(reason=f"{reason}dead letters"),)
     assert full.document == scene.document
@@ -233,7 +233,7 @@ def test_a_process_that_fails_undoes_its_steps() -> None:
     assert (failing.status, failing.state.n) == (Status.COMPENSATING, 8)
     cause = failing.document.cause
     assert cause is not None
-    assert (cause.kind, cause.message, cause.step) == (CauseKind.REFUSED, "no boxes", None)
+    assert (cause.kind, cause.message, cause.step) == (CauseKind.REJECTED, "no boxes", None)
     assert failing.last is not None
     assert Change(what="phase", before="picking", after="failed") in failing.last.changes
     assert [name for name in timers_of(failing) if name.endswith(":timer")] == []
@@ -372,7 +372,7 @@ def test_a_process_manager_is_not_started_by_name() -> None:
     decision = decide(found, None, Arrival(message=Start(id="s", definition="pm", key="k", input={}), now_ms=0))
     reason = "a process manager is started by its events; publish placed"
     assert (decision.outcome, decision.reason, decision.actions) == (
-        Outcome.REFUSED,
+        Outcome.DENIED,
         reason,
         (DeadLetter(reason=reason),),
     )
@@ -444,7 +444,7 @@ def test_what_a_handler_returns_is_named() -> None:
 
 def test_where_no_step_is_on_record_none_can_be_acted_on() -> None:
     refused = begun().act(ActName.SKIP, step="pick")
-    assert outcome_of(refused) == (Outcome.REFUSED, "it has no step 'pick' on record; there are none")
+    assert outcome_of(refused) == (Outcome.DENIED, "it has no step 'pick' on record; there are none")
 
 
 def test_bodies_are_read_by_names_and_aliases() -> None:

@@ -20,7 +20,7 @@ from sagaline.orchestrator.messages.inputs import (
     Completed,
     Failed,
     Message,
-    Refused,
+    Rejected,
     Start,
     TimerFired,
 )
@@ -153,7 +153,7 @@ def test_an_instance_that_used_the_key_before_says_nothing() -> None:
 def test_what_was_put_off_is_put_off_again() -> None:
     """That the code was away says nothing about today's."""
     history = lived(
-        OLD, START, ok("a"), Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="", code="")
+        OLD, START, ok("a"), Rejected(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="", code="")
     )
     parked = lived(OLD, START, ok("a"), parked=[1])
     assert recompute(OLD, parked).difference is None
@@ -180,7 +180,7 @@ def test_what_came_in_a_pause_is_put_off_again() -> None:
 def test_an_act_in_a_pause_that_was_refused_for_want_of_code_is_refused_again() -> None:
     pause, cancel = (Act(id=act.value, instance="talk/k", act=act) for act in (ActName.PAUSE, ActName.CANCEL))
     lives = lived(OLD, START, pause, cancel, parked=[2])
-    assert [each.outcome.value for each in lives] == ["applied", "applied", "refused"]
+    assert [each.outcome.value for each in lives] == ["applied", "applied", "denied"]
     assert recompute(OLD, lives).difference is None
 
 
@@ -190,7 +190,7 @@ def test_what_waited_for_its_code_is_told_from_what_is_decided_otherwise() -> No
     cancel = Act(id="act", instance="talk/k", act=ActName.CANCEL)
     for code in (newer, flow_of(leg("b"))):
         waited = lived(OLD, START, cancel, by={1: code})
-        assert waited[1].outcome is Outcome.REFUSED
+        assert waited[1].outcome is Outcome.DENIED
         assert recompute(OLD, waited).difference is None
 
 

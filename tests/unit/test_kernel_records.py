@@ -17,7 +17,7 @@ from sagaline.orchestrator.messages.inputs import (
     Arrival,
     Completed,
     Message,
-    Refused,
+    Rejected,
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
@@ -115,10 +115,10 @@ def test_what_is_kept_for_absent_code_stands_in_the_document() -> None:
 )
 def test_code_that_lost_something_says_what(saga: Saga[Talk], why: str) -> None:
     scene = redeployed(done_a(), saga)
-    kept = scene.play(Refused(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no"))
+    kept = scene.play(Rejected(id="r", instance="talk/k", command_id=f"talk/k/b~{LIFE}/1", reason="no", code="no"))
     assert kept.attention is not None
     assert kept.attention.message == why
-    assert outcome_of(kept.retry()) == (Outcome.REFUSED, why)
+    assert outcome_of(kept.retry()) == (Outcome.DENIED, why)
 
 
 def test_a_late_reply_and_a_timer_that_is_not_due_say_so() -> None:

@@ -126,5 +126,5 @@ def test_what_was_refused_in_a_lost_branch_is_not_begun_again_by_a_retry() -> No
     assert stuck.status is Status.ATTENTION
     wrong.append(1)
     again = stuck.retry()
-    assert (again.step("x"), places(again)) == (StepStatus.REFUSED, ["z"])
+    assert (again.step("x"), places(again)) == (StepStatus.REJECTED, ["z"])
     assert again.ok("z").status is Status.COMPLETED

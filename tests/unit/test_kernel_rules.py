@@ -77,11 +77,11 @@ def test_a_change_names_the_version_that_it_replaces_or_any() -> None:
     table = ruled()
     reason = "the table is at version 1, not 0; look at it and try again"
     assert table.hear(set_rules(RULES[2], version=0)) == Answer(
-        entity=table.entity, outcome=Outcome.REFUSED, code=ReasonCode.VERSION_DIFFERS, reason=reason
+        entity=table.entity, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason
     )
     assert table.hear(set_rules(RULES[2], version=1)).outcome is Outcome.APPLIED
     first = Told().hear(set_rules(RULES[2], version=1))
-    assert (first.entity, first.outcome) == (None, Outcome.REFUSED)
+    assert (first.entity, first.outcome) == (None, Outcome.DENIED)
     assert Told().hear(set_rules(RULES[2], version=0)).outcome is Outcome.APPLIED
 
 
@@ -89,7 +89,7 @@ def test_wrong_rules_are_refused_and_change_nothing() -> None:
     table = ruled()
     reason = "rule 1, fact 'kg': 'in' takes a list"
     assert table.hear(set_rules(Rule(when={"kg": {"in": 5}}, to="post"))) == Answer(
-        entity=table.entity, outcome=Outcome.REFUSED, code=ReasonCode.INVALID, reason=reason
+        entity=table.entity, outcome=Outcome.DENIED, code=ReasonCode.INVALID, reason=reason
     )
 
 

@@ -20,7 +20,7 @@ from sagaline.orchestrator.messages.inputs import (
     Failed,
     JsonObject,
     Message,
-    Refused,
+    Rejected,
     Start,
     TimerFired,
 )
@@ -32,7 +32,7 @@ SIGNS = {
     Outcome.APPLIED: "+",
     Outcome.UNCHANGED: "=",
     Outcome.IGNORED: ".",
-    Outcome.REFUSED: "x",
+    Outcome.DENIED: "x",
     Outcome.DEFERRED: "~",
 }
 
@@ -61,7 +61,7 @@ def _paused() -> Play:
 
 def _compensating() -> Play:
     run = _done_a()
-    run.refuse("b")
+    run.reject("b")
     return run
 
 
@@ -80,13 +80,13 @@ def _attention() -> Play:
 
 def _attention_past_pivot() -> Play:
     run = _done_a("a|b")
-    run.refuse("b")
+    run.reject("b")
     return run
 
 
 def _attention_undo() -> Play:
     run = _compensating()
-    run.refuse("a", undo=True)
+    run.reject("a", undo=True)
     return run
 
 
@@ -166,8 +166,8 @@ def _reply(run: Play, kind: str, command: str) -> Message:
     command_id = f"demo/k/{run.label(name) if run.stored else name}/{attempt}"
     if kind == "completed":
         return Completed(id="r", instance="demo/k", command_id=command_id, reply=REPLIES["undo" in command])
-    if kind == "refused":
-        return Refused(id="r", instance="demo/k", command_id=command_id, reason="no", code="no")
+    if kind == "rejected":
+        return Rejected(id="r", instance="demo/k", command_id=command_id, reason="no", code="no")
     return Failed(id="r", instance="demo/k", command_id=command_id, error="boom")
 
 
@@ -175,7 +175,7 @@ def _messages(run: Play) -> Iterator[tuple[str, Message]]:
     yield "start, same", Start(id="s", definition="demo", key="k", input={"n": 1})
     yield "start, other", Start(id="s", definition="demo", key="k", input={"n": 2})
     newest = run.ids[-1] if run.ids else "a/1"
-    for kind in ("completed", "refused", "failed"):
+    for kind in ("completed", "rejected", "failed"):
         yield f"{kind}, newest", _reply(run, kind, newest)
         yield f"{kind}, stray", _reply(run, kind, "b/77")
     timers = run.stored.timers if run.stored else {}

@@ -48,7 +48,7 @@ def _completes_with_a_retry() -> None:
 def _is_undone_with_a_retry() -> None:
     run = play()
     run.ok("a")
-    run.refuse("b")
+    run.reject("b")
     run.fail("a", undo=True)
     run.fire("a:retry")
     run.ok("a", undo=True)
@@ -57,7 +57,7 @@ def _is_undone_with_a_retry() -> None:
 def _is_undone_after_its_deadline() -> None:
     run = play()
     run.fire("a:deadline")
-    run.refuse("a", undo=True)
+    run.reject("a", undo=True)
     run.act(ActName.RETRY)
 
 
@@ -90,7 +90,7 @@ def _cannot_be_undone() -> None:
             run.fire("a:deadline")
         else:
             run.ok("a")
-            run.refuse("b")
+            run.reject("b")
 
 
 def _is_blocked_and_cancelled() -> None:
@@ -105,7 +105,7 @@ def _stops_past_the_pivot() -> None:
         for code in (make_saga("|a"), make_saga("|a", broken="a")):
             run = play(make_saga("|a"))
             if refused:
-                run.refuse("a")
+                run.reject("a")
             else:
                 run.fire("a:deadline")
             run.definition = code

@@ -104,7 +104,7 @@ def test_a_migration_that_cannot_be_done_leaves_the_instance_as_it_was(
         raise AssertionError(after.attention.message)
     refused = stuck.retry()
     assert refused.last is not None
-    assert refused.last.outcome is Outcome.REFUSED
+    assert refused.last.outcome is Outcome.DENIED
     assert refused.document == after
     mended = deployed(stuck, new()).retry()
     assert [mended.step(name) for name in "abc"] == [StepStatus.DONE, StepStatus.DONE, StepStatus.SENT]
@@ -190,7 +190,7 @@ def test_why_an_instance_cannot_migrate_is_said_word_for_word(running: Scene) ->
     assert told(stuck) == why
     retried = stuck.retry()
     assert retried.last is not None
-    assert (retried.last.outcome, retried.last.reason) == (Outcome.REFUSED, why)
+    assert (retried.last.outcome, retried.last.reason) == (Outcome.DENIED, why)
     late = stuck.advance(timedelta(minutes=1))
     assert late.last is not None
     assert late.last.reason == why

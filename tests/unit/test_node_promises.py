@@ -18,7 +18,7 @@ from .promises import shows
 
 MINUTE = timedelta(minutes=1)
 FAILURES = pytest.mark.parametrize("how", ["no", "exhaust", "time_out"])
-KINDS = {"no": CauseKind.REFUSED, "exhaust": CauseKind.ATTEMPTS, "time_out": CauseKind.TIMEOUT}
+KINDS = {"no": CauseKind.REJECTED, "exhaust": CauseKind.ATTEMPTS, "time_out": CauseKind.TIMEOUT}
 
 
 def failing(scene: Scene, step: str, how: str) -> Scene:
@@ -55,7 +55,7 @@ def test_the_reply_of_a_step_is_put_into_the_state_and_the_flow_goes_on() -> Non
 @shows("step", "business no")
 def test_a_refused_step_is_not_undone_but_what_was_done_is() -> None:
     refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b", "sold out", code="none-left")
-    assert (refused.status, kind_of(refused)) == ("compensating", CauseKind.REFUSED)
+    assert (refused.status, kind_of(refused)) == ("compensating", CauseKind.REJECTED)
     assert refused.document.cause is not None
     assert (refused.document.cause.message, refused.document.cause.code) == ("sold out", "none-left")
     assert names(refused.settle()) == ["a"]
@@ -378,7 +378,7 @@ def test_who_refuses_or_fails_is_out_and_with_too_few_left_the_scatter_was_refus
     scene = failing(asking(at_least=2), "ask.a", how)
     assert scene.ok("ask.b").ok("ask.c").status == "completed"
     failed = failing(scene, "ask.b", how).ok("ask.c")
-    assert (failed.status, kind_of(failed)) == ("compensating", CauseKind.REFUSED)
+    assert (failed.status, kind_of(failed)) == ("compensating", CauseKind.REJECTED)
     assert len([each for each in failed.sent if each.step.startswith("ask.")]) == 3
     assert names(failed.settle()) == ["first"]
 
@@ -446,4 +446,4 @@ def test_past_the_pivot_a_cancel_is_refused_with_the_reason() -> None:
     assert scene.cancel().ok("a").settle().status == "compensated"
     refused = scene.ok("a").act(ActName.CANCEL)
     assert refused.last is not None
-    assert (refused.last.outcome, "pivot" in refused.last.reason) == ("refused", True)
+    assert (refused.last.outcome, "pivot" in refused.last.reason) == ("denied", True)

@@ -122,7 +122,7 @@ def test_an_event_that_does_not_fit_into_a_waiting_instance_is_a_dead_letter() -
     came = EventCame(id="m", instance=scene.id, place="", index=0, event="paid", event_id="e", body={"amount": 1})
     for waits in (scene.act(ActName.PAUSE), pays(unpaid(broken=True))):
         refused = decline(waits.document, Arrival(message=came, now_ms=1), TOO_LARGE)
-        assert (refused.outcome, refused.document) == (Outcome.REFUSED, waits.document)
+        assert (refused.outcome, refused.document) == (Outcome.DENIED, waits.document)
         assert refused.actions == (DeadLetter(reason="too large"),)
     stands = decline(scene.document, Arrival(message=came, now_ms=1), TOO_LARGE)
     assert stands.document is not None
@@ -163,7 +163,7 @@ def test_a_step_that_was_refused_and_handled_is_not_begun_again_by_a_retry() -> 
     scene = Scene.of(manager(broken=True)).comes(placed, Paid(amount=0), key="k").no("pick").ok("pack")
     assert scene.status is Status.ATTENTION
     mended = redeployed(scene, manager(broken=False)).retry()
-    assert (mended.status, mended.step("pick")) == (Status.COMPLETED, StepStatus.REFUSED)
+    assert (mended.status, mended.step("pick")) == (Status.COMPLETED, StepStatus.REJECTED)
 
 
 # -- clocks --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.entities import encode_entity
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.entities import Published, mailbox_id
-from sagaline.orchestrator.messages.inputs import ActName, Refused, Start
+from sagaline.orchestrator.messages.inputs import ActName, Rejected, Start
 from sagaline.sagas import DefinitionError, Event, step
 from sagaline.sagas.nodes import emit
 from sagaline.sagas.process_manager import Next, ProcessManager
@@ -146,7 +146,7 @@ async def test_a_step_that_fails_takes_back_what_was_done(log: SqliteLog) -> Non
         await publish(w, paid, Paid(order="A", cents=5), "A")
         await w.reply(await w.command("fulfilment/A", "pick"), Answer(text="p"))
         ship = await w.command("fulfilment/A", "ship")
-        await w.reply(ship, Refused(id="n", instance="fulfilment/A", command_id=ship.id, reason="no", code="no"))
+        await w.reply(ship, Rejected(id="n", instance="fulfilment/A", command_id=ship.id, reason="no", code="no"))
         await w.reply(await w.command("fulfilment/A", "pick", undo=True), Answer(text="u"))
         await w.decided("fulfilment/A", lambda record: record.status is Status.COMPENSATED)
 
@@ -157,7 +157,7 @@ async def test_a_handler_may_do_a_failed_step_again_under_an_effect_key_of_its_o
         await publish(w, paid, Paid(order="A", cents=5), "A")
         await w.reply(await w.command("fulfilment/A", "pick"), Answer(text="p"))
         ship = await w.command("fulfilment/A", "ship")
-        await w.reply(ship, Refused(id="n", instance="fulfilment/A", command_id=ship.id, reason="no", code="no"))
+        await w.reply(ship, Rejected(id="n", instance="fulfilment/A", command_id=ship.id, reason="no", code="no"))
         again = await w.command("fulfilment/A", "ship@2")
         assert again.effect_key == ship.effect_key.replace("ship", "ship@2")
         await w.reply(again, Answer(text="s"))

@@ -220,7 +220,7 @@ def test_a_revision_that_cannot_be_changes_nothing(value: dict[str, list[str]] |
     before = given(slip(2)).scene
     after = before.act(ActName.REVISE, value=value)  # type: ignore[arg-type]  # wrong on purpose
     assert after.last is not None
-    assert (after.last.outcome, after.last.reason) == (Outcome.REFUSED, reason)
+    assert (after.last.outcome, after.last.reason) == (Outcome.DENIED, reason)
     assert after.document == before.document
 
 

@@ -18,7 +18,7 @@ from sagaline.orchestrator.adapters.sqlite_log.schema import first_id, past_last
 from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import FORMAT, Status, StepStatus
-from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed, Refused, TimerFired
+from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed, Rejected, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch, Position
@@ -177,7 +177,7 @@ async def test_the_same_start_twice_makes_one_instance_and_another_input_is_refu
         await w.start("A-1", "x", request="r-2")
         await w.start("A-1", "other", request="r-3")
         third = await w.decided(instance, lambda r: r.message is not None and r.message.id == "r-3")
-        assert third.outcome is Outcome.REFUSED
+        assert third.outcome is Outcome.DENIED
         second = await w.decided(instance, lambda r: r.message is not None and r.message.id == "r-2")
         assert second.outcome is Outcome.UNCHANGED
         assert len(await w.everything(w.topics.commands("work"))) == 1
@@ -237,7 +237,7 @@ async def test_a_document_over_the_limit_harms_its_own_instance_only(log: Sqlite
 async def test_a_start_over_the_limit_is_refused(log: SqliteLog) -> None:
     async with world(log, [two_steps()], limits=Limits(document_bytes=3_000)) as w:
         instance = await w.start("A-1", "x" * 4_000)
-        refused = await w.decided(instance, lambda r: r.outcome is Outcome.REFUSED)
+        refused = await w.decided(instance, lambda r: r.outcome is Outcome.DENIED)
         assert "the limit is 3,000" in refused.reason
         assert await w.document(instance) is None
 
@@ -370,7 +370,7 @@ async def test_compensation_runs_over_the_log(log: SqliteLog) -> None:
         first = await w.command(instance, "first")
         await w.reply(first, Answer(text="1"))
         second = await w.command(instance, "second")
-        no = Refused(id="n", instance=instance, command_id=second.id, reason="sold out", code="sold_out")
+        no = Rejected(id="n", instance=instance, command_id=second.id, reason="sold out", code="sold_out")
         await w.reply(second, no)
         undo = await w.command(instance, "first", undo=True)
         assert undo.effect_key == first.effect_key

@@ -12,7 +12,7 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.entities import encode_entity
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.entities import Published, Rule, SetRules, mailbox_id, table_id
-from sagaline.orchestrator.messages.inputs import ActName, Message, Refused
+from sagaline.orchestrator.messages.inputs import ActName, Message, Rejected
 from sagaline.sagas import Event, Saga, pivot, step
 from sagaline.sagas.nodes import each, emit, expect, parallel, route, run, wait
 from tests.engine_world import Answer, Ask, Note, World, do_first, do_second, open_log, two_steps, undo_first, world
@@ -88,7 +88,7 @@ async def test_a_child_is_done_and_undone_as_one_unit(log: SqliteLog) -> None:
             await w.reply(await w.command(kid, name), Answer(text=name))
         await w.reply(await w.command(kid, "first"), Answer(text="twice"))
         refused = await w.command(instance, "last")
-        await w.reply(refused, Refused(id="no", instance=instance, command_id=refused.id, reason="no", code="no"))
+        await w.reply(refused, Rejected(id="no", instance=instance, command_id=refused.id, reason="no", code="no"))
         await w.reply(await w.command(kid, "first", undo=True), Answer(text="undone"))
         await w.decided(kid, lambda record: record.status is Status.COMPENSATED)
         await w.decided(instance, lambda record: record.status is Status.COMPENSATED)

@@ -181,7 +181,7 @@ def test_a_stop_that_revises_to_itself_without_end_is_stopped() -> None:
         "revise it yourself, then retry"
     )
     more = scene.act(ActName.REVISE, value={"ahead": ["b"]})
-    assert outcome_of(more) == ("refused", "that would be 201 stops with those passed, the limit is 200")
+    assert outcome_of(more) == ("denied", "that would be 201 stops with those passed, the limit is 200")
     over = scene.act(ActName.REVISE, value={"ahead": []}).retry()
     assert over.status is Status.COMPLETED
     assert scene.cancel().settle().status is Status.COMPENSATED

@@ -55,7 +55,7 @@ def test_a_change_of_another_version_than_the_one_that_stands_is_refused() -> No
     """Nobody overwrites what he has not seen."""
     first = change(None, FAST)
     refused = change(first.entity, SLOW, version=0)
-    assert (refused.outcome, refused.entity) == (Outcome.REFUSED, first.entity)
+    assert (refused.outcome, refused.entity) == (Outcome.DENIED, first.entity)
     assert refused.reason == "the table is at version 1, not 0; look at it and try again"
 
 
@@ -119,18 +119,18 @@ def test_a_table_that_nobody_has_set_says_nothing() -> None:
 def test_rules_that_could_never_work_are_refused_and_the_old_ones_stand(rule: Rule, reason: str) -> None:
     before = change(None, SLOW).entity
     refused = change(before, FAST, rule)
-    assert (refused.outcome, refused.reason, refused.entity) == (Outcome.REFUSED, reason, before)
+    assert (refused.outcome, refused.reason, refused.entity) == (Outcome.DENIED, reason, before)
 
 
 def test_a_table_has_a_bounded_number_of_rules() -> None:
     refused = change(None, *[SLOW] * 1_001)
-    assert (refused.outcome, refused.reason) == (Outcome.REFUSED, "there are 1,001 rules; give at most 1,000")
+    assert (refused.outcome, refused.reason) == (Outcome.DENIED, "there are 1,001 rules; give at most 1,000")
 
 
 def test_a_table_that_no_deployed_definition_routes_by_takes_no_rules() -> None:
     message = SetRules(id="r", instance=table_id("ways"), rules=(SLOW,))
     refused = decide_helper(None, Arrival(message=message, now_ms=7))
-    assert (refused.outcome, refused.entity) == (Outcome.REFUSED, None)
+    assert (refused.outcome, refused.entity) == (Outcome.DENIED, None)
     assert refused.reason == "rule 1: no deployed definition has a branch 'slow'; none routes by this table"
 
 

@@ -223,7 +223,7 @@ def test_an_answer_that_cannot_be_taken_is_refused_and_changes_nothing() -> None
         for by, form in (("bob", {"amount": 3}), ("ann", {"amount": "much"})):
             refused = asked.answer("approval", form, by=by)
             assert refused.last is not None
-            assert refused.last.outcome == "refused"
+            assert refused.last.outcome == "denied"
             assert refused.last.reason
             assert refused.document == asked.document
     assert asked.status == "running"
@@ -243,7 +243,7 @@ def test_a_cancelled_question_is_withdrawn() -> None:
     cancelled = awaiting(question()).cancel()
     assert waiting(cancelled) == ["undo first"]
     late = cancelled.answer("approval", Paid(amount=3), by="ann")
-    assert (late.last.outcome if late.last else None) == "refused"
+    assert (late.last.outcome if late.last else None) == "denied"
 
 
 @shows("ask", "a function that raises")
@@ -305,7 +305,7 @@ def test_a_child_that_fails_compensates_itself_and_is_a_business_no(how: str) ->
     assert failed.status == "running"
     ended = failed.settle()
     assert (child_of(ended).status, ended.status) == ("compensated", "compensated")
-    assert ended.document.steps["below"].status is StepStatus.REFUSED
+    assert ended.document.steps["below"].status is StepStatus.REJECTED
     assert names(ended) == [*(["c2"] if how != "no" else []), "c1", "first"]
     past = failing(parent(past_pivot=True).ok("c1"), "c2", how).settle()
     assert (past.status, kind_of(past)) == ("attention", CauseKind.CHILD)

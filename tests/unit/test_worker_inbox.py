@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused, Reply
+from sagaline.orchestrator.messages.inputs import Completed, Failed, Reply
+from sagaline.orchestrator.messages.inputs import Rejected as RejectedReply
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.sagas import Rejected
 from sagaline.workers import Context, SqliteInbox, Worker
@@ -115,7 +116,7 @@ async def test_an_undo_that_comes_first_fences_the_late_forward(
     async with world.running(packing.worker):
         undone, late = await world.ask(world.command(contract=unpack), world.command())
     assert body(undone) == {"was_packed": False}
-    assert isinstance(late, Refused)
+    assert isinstance(late, RejectedReply)
     assert late.code == "fenced"
     assert (packing.packed, parcels()) == (0, [])
 
@@ -139,7 +140,7 @@ async def test_what_did_not_succeed_leaves_no_trace_and_may_succeed_later(
     packing = Packing(inbox)
     async with world.running(packing.worker):
         (first,) = await world.ask(world.command(payload=Pack(item=item)))
-        assert isinstance(first, Refused | Failed)
+        assert isinstance(first, RejectedReply | Failed)
         assert parcels() == []
         (second,) = await world.ask(world.command(payload=Pack(item=item), attempt=2))
     assert body(second) == {"parcel": f"{item}-2"}
@@ -206,7 +207,7 @@ async def test_a_forward_is_rolled_back_when_its_undo_was_stored_while_it_ran(
         await inbox.apply([undo])
         go_on.set()
         (reply,) = await world.replies(1)
-    assert isinstance(reply, Refused)
+    assert isinstance(reply, RejectedReply)
     assert reply.code == "fenced"
     assert parcels() == []
 

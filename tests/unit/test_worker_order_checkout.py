@@ -87,7 +87,7 @@ async def test_a_refused_card_gives_the_stock_back(shop: Shop, ledger: Ledger) -
     ended = await shop.order("A-1", customer="declined-dora")
     assert ended.status is Status.COMPENSATED
     assert ended.cause is not None
-    assert (ended.cause.kind, ended.cause.code) == (CauseKind.REFUSED, "card_declined")
+    assert (ended.cause.kind, ended.cause.code) == (CauseKind.REJECTED, "card_declined")
     assert ledger.orders() == {"A-1": OrderBooks("A-1", reservations=1, releases=1)}
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from sagaline.orchestrator.codec.commands import ReplyTo
 from sagaline.orchestrator.errors import TopicMismatch
-from sagaline.orchestrator.messages.inputs import Completed, Failed, Refused
+from sagaline.orchestrator.messages.inputs import Completed, Failed
+from sagaline.orchestrator.messages.inputs import Rejected as RejectedReply
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.sagas import Rejected
@@ -100,7 +101,7 @@ async def test_a_rejection_is_a_refusal_with_its_code_whether_it_is_returned_or_
 ) -> None:
     async with world.running(packer()):
         (reply,) = await world.ask(world.command(payload=of(item)))
-    assert isinstance(reply, Refused)
+    assert isinstance(reply, RejectedReply)
     assert (reply.reason, reply.code) == ("we do not pack this", "forbidden")
 
 
@@ -249,7 +250,7 @@ async def test_every_kind_of_end_is_counted_once(world: WorkerWorld) -> None:
     async with world.running(packer()) as runtime:
         replies = await world.ask(*(world.command(f"order/{i}", payload=of(x)) for i, x in enumerate(items)))
     assert sum(isinstance(reply, Completed) for reply in replies) == runtime.counts.completed == 2
-    assert (runtime.counts.refused, runtime.counts.failed, runtime.counts.dead) == (1, 1, 0)
+    assert (runtime.counts.rejected, runtime.counts.failed, runtime.counts.dead) == (1, 1, 0)
 
 
 async def test_a_worker_without_its_queue_says_what_is_missing(world: WorkerWorld) -> None:

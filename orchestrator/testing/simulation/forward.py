@@ -15,7 +15,7 @@ from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter,
 from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ...messages.entities import Unwind
-from ...messages.inputs import Act, Completed, Failed, Refused, Start
+from ...messages.inputs import Act, Completed, Failed, Rejected, Start
 from ...messages.outputs import Outcome
 from .forked import is_taken_over
 from .parts import TRIPS
@@ -192,7 +192,7 @@ def _late(instance: str, history: Sequence[Decided], sent_on: Collection[str]) -
     answered: set[str] = set()
     for record in (decided.record for decided in history):
         message = record.message
-        if isinstance(message, Completed | Refused | Failed) and record.outcome is Outcome.APPLIED:
+        if isinstance(message, Completed | Rejected | Failed) and record.outcome is Outcome.APPLIED:
             id = message.command_id
             if id not in sent_on and newest.get(_leg(instance, id)) != id:
                 yield f"{instance}: a reply to {id} is applied, which is not the newest attempt"

@@ -22,7 +22,7 @@ from .witness import Decided, Evidence
 
 __all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
 
-_BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REFUSED, StepStatus.DROPPED})
+_BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REJECTED, StepStatus.DROPPED})
 """What a place that had sent a command ends as, before it is begun anew."""
 _TURNED = frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.ABANDONED})
 

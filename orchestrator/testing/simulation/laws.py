@@ -101,7 +101,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.RESTARTED: "what a restart begins anew was undone before, once, and has effect keys of its own (G3, G5)",
     Law.FORKED: "a fork begins one instance; what it has taken over stands, and nobody does or undoes it (G1, G5)",
     Law.EFFECT_ONCE: "an effect key takes effect at most once, is undone at most once, and never after its undo (G3)",
-    Law.DONE: "a step that is done took effect; one that was refused did not (G3)",
+    Law.DONE: "a step that is done took effect; one that was rejected did not (G3)",
     Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
     Law.IN_ORDER: "undos run in reverse order of completion, unless declared otherwise (G5)",
     Law.COMPLETED: "what is completed was gone through as it is declared",

@@ -85,7 +85,7 @@ def _without(state: JsonObject, fields: Collection[str]) -> JsonObject:
 
 
 def _twofold(found: Evidence, instance: str) -> Iterator[str]:
-    """What was refused has changed nothing, so no revision is there in two versions."""
+    """What was denied has changed nothing, so no revision is there in two versions."""
     seen: dict[tuple[int, int], Document] = {}
     for document in found.versions.get(instance, ()):
         if seen.setdefault((document.created_ms, document.revision), document) != document:

@@ -253,8 +253,8 @@ def done(found: Evidence) -> Iterator[str]:
                 continue  # it took effect elsewhere
             if record.status is StepStatus.DONE and key not in done:
                 yield f"{key} is done and never took effect"
-            if record.status is StepStatus.REFUSED and key in done:
-                yield f"{key} was refused and took effect"
+            if record.status is StepStatus.REJECTED and key in done:
+                yield f"{key} was rejected and took effect"
             if record.status is StepStatus.UNDONE and key not in undone:
                 yield f"{key} is undone and no undo took effect"
 

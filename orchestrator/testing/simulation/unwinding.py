@@ -17,7 +17,7 @@ from .witness import Decided, Evidence
 
 __all__ = ["compensated", "in_order"]
 
-_NOTHING = frozenset({StepStatus.UNDONE, StepStatus.REFUSED, StepStatus.DROPPED, StepStatus.WAIVED})
+_NOTHING = frozenset({StepStatus.UNDONE, StepStatus.REJECTED, StepStatus.DROPPED, StepStatus.WAIVED})
 """What a place that is taken back ends as."""
 _OVER = frozenset({StepStatus.UNDONE, StepStatus.WAIVED})
 _STANDS = frozenset({StepStatus.DONE, StepStatus.FAILED})

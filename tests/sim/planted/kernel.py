@@ -68,9 +68,9 @@ KERNEL = (
         "lets-go",
     ),
     slip(
-        "forget that a step was refused",
+        "forget that a step was rejected",
         "orchestrator/kernel/replies.py",
-        "        fail(run, leg.step, CauseKind.REFUSED, reply.reason, code=reply.code)",
+        "        fail(run, leg.step, CauseKind.REJECTED, reply.reason, code=reply.code)",
         "        pass",
         "ends",
         "wakes",

@@ -17,7 +17,7 @@ SLIPS = (
     slip(
         "believe that a failed stop sent nothing on",
         "orchestrator/kernel/slip.py",
-        "    if run.steps[place].status is StepStatus.REFUSED:",
+        "    if run.steps[place].status is StepStatus.REJECTED:",
         "    if True:",
         "travelled",
         "effect-once",

@@ -69,7 +69,7 @@ def steps_of(n: int) -> dict[str, StepRecord]:
             "asked_ms": T0,
             "due_ms": T0 + 3 * n,
         }
-        steps["approve"] = StepRecord(status=StepStatus.OPEN, at_ms=T0 + n, kind="ask", memo=memo)
+        steps["approve"] = StepRecord(status=StepStatus.WAITING, at_ms=T0 + n, kind="ask", memo=memo)
     return steps
 
 

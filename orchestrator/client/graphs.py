@@ -23,7 +23,7 @@ _DRAWN: dict[StepStatus, Drawn] = {
     StepStatus.UNDO_FAILED: "done",
     StepStatus.WAIVED: "done",
     StepStatus.UNDO_SENT: "done",
-    StepStatus.UNDO_WAITING: "done",
+    StepStatus.UNDO_BACKOFF: "done",
 }
 """The step itself; whatever is missing here is under way."""
 _UNDO: dict[StepStatus, Drawn] = {
@@ -31,7 +31,7 @@ _UNDO: dict[StepStatus, Drawn] = {
     StepStatus.UNDO_FAILED: "failed",
     StepStatus.WAIVED: "dropped",
     StepStatus.UNDO_SENT: "running",
-    StepStatus.UNDO_WAITING: "running",
+    StepStatus.UNDO_BACKOFF: "running",
 }
 
 

@@ -203,7 +203,7 @@ def _is_out(run: Run, place: str) -> bool:
     if not asks_only(run, place):
         return False
     _, around, _ = run.around(place)[0]
-    return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.OPEN
+    return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.WAITING
 
 
 _ACTS: dict[ActName, Callable[[Run, Act], Reason | None]] = {

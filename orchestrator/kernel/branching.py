@@ -51,7 +51,7 @@ def begin_loop(run: Run, place: str, node: Loop[Any]) -> None:
     if isinstance(goes_on, Nothing):
         return
     memo: dict[str, JsonValue] = {"rounds": rounds + goes_on, "most": rounds + node.rounds_max}
-    run.mark(place, StepStatus.OPEN if goes_on else StepStatus.DONE, memo=memo)
+    run.mark(place, StepStatus.WAITING if goes_on else StepStatus.DONE, memo=memo)
 
 
 def next_round(run: Run, place: str, node: Loop[Any]) -> None:
@@ -73,12 +73,12 @@ def next_round(run: Run, place: str, node: Loop[Any]) -> None:
 
 def begin_parallel(run: Run, place: str) -> None:
     """All branches begin."""
-    run.mark(place, StepStatus.OPEN, memo={"lost": {}})
+    run.mark(place, StepStatus.WAITING, memo={"lost": {}})
 
 
 def begin_scatter(run: Run, place: str, node: Scatter[Any]) -> None:
     """Asks every queue; after an operator's retry those that gave no answer."""
-    run.mark(place, StepStatus.OPEN, memo={})
+    run.mark(place, StepStatus.WAITING, memo={})
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.deadline)
     for leg in node.legs:
         at = place_of(leg.name, rounds_of(place))

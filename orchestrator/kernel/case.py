@@ -148,7 +148,7 @@ def _mends(run: Run, place: str) -> list[ActName]:
     record, is_step = run.steps[place], name_of(place) in run.definition.steps
     if record.status is StepStatus.UNDO_FAILED:
         return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]
-    if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
+    if record.status is StepStatus.WAITING and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
     stuck = (record.status.is_stuck or record.status.is_attempting) and not carried(record)
     return [ActName.SKIP] if is_step and stuck and not run.unwinds(place) else []

@@ -41,7 +41,7 @@ def farewell(
         yield Release(id="", instance=lock_id(lock), by=document.id)
     for place, record in steps.items():
         boxes, got = (record.memo or {}).get("boxes"), (record.memo or {}).get("got")
-        if record.status is StepStatus.OPEN and isinstance(boxes, list) and isinstance(got, list):
+        if record.status is StepStatus.WAITING and isinstance(boxes, list) and isinstance(got, list):
             for index, box in enumerate(boxes):
                 if index not in got:
                     label = label_of(place, record.generation, document.incarnation)

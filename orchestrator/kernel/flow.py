@@ -89,7 +89,7 @@ def ask_again(run: Run, lapsed: Sequence[str]) -> None:
         if run.stopped or not (undo or (record.status is StepStatus.SENT and not run.unwinds(place))):
             continue
         leg = leg_at(run, place, undo=undo)
-        run.mark(place, leg.waiting)
+        run.mark(place, leg.backoff)
         spent = (
             replace(run.steps[place], undo_spent=record.undo_spent + 1)
             if undo
@@ -115,8 +115,8 @@ def _do_held(run: Run) -> None:
     for place, record in list(run.steps.items()):
         if run.stopped:
             return
-        undo = record.status is StepStatus.UNDO_WAITING
-        held = undo or (record.status is StepStatus.WAITING and not run.unwinds(place))
+        undo = record.status is StepStatus.UNDO_BACKOFF
+        held = undo or (record.status is StepStatus.BACKOFF and not run.unwinds(place))
         if held and f"{place}:retry" not in run.timers:
             send_again(run, leg_at(run, place, undo=undo))
         elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not run.unwinds(place):

@@ -71,7 +71,7 @@ def _assign(run: Run, act: Act) -> Reason | None:
 def _no_question(run: Run, act: Act) -> Reason | None:
     if not isinstance(run.node(act.step), Ask):
         return invalid(f"step {act.step!r} asks nobody")
-    if run.steps[act.step].status is not StepStatus.OPEN:
+    if run.steps[act.step].status is not StepStatus.WAITING:
         return _closed(act, run.steps[act.step])
     return None
 
@@ -79,7 +79,7 @@ def _no_question(run: Run, act: Act) -> Reason | None:
 def _may_not(record: StepRecord, act: Act) -> Reason | None:
     memo = record.memo or {}
     claimed, who = memo.get("claimed_by"), _who(memo)
-    if record.status is not StepStatus.OPEN:
+    if record.status is not StepStatus.WAITING:
         return _closed(act, record)
     if claimed is not None and claimed != act.by:
         text = f"{claimed} has claimed question {act.step!r}; let it be assigned to {act.by or 'you'}"

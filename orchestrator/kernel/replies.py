@@ -31,9 +31,9 @@ __all__ = ["OVERDUE_EVENT", "on_reply", "on_timer", "open_attempt"]
 OVERDUE_EVENT = "sagaline.overdue"
 """The type of the event on the topic of events; its key is the instance."""
 _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
-    "retry": (StepStatus.WAITING, StepStatus.UNDO_WAITING),
+    "retry": (StepStatus.BACKOFF, StepStatus.UNDO_BACKOFF),
     "attempt": (StepStatus.SENT, StepStatus.UNDO_SENT),
-    "deadline": (StepStatus.SENT, StepStatus.WAITING, StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING),
+    "deadline": (StepStatus.SENT, StepStatus.BACKOFF, StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF),
 }
 
 
@@ -87,13 +87,13 @@ def on_timer(run: Run, timer: str) -> None:
             _overdue(run, place)
         case "lock", StepStatus.LOCKING:
             on_lock_timer(run, place)
-        case "due", StepStatus.OPEN:
+        case "due", StepStatus.WAITING:
             on_slept(run, place)
-        case "escalate", StepStatus.OPEN:
+        case "escalate", StepStatus.WAITING:
             on_escalation(run, place)
-        case "deadline", StepStatus.OPEN if isinstance(run.node(place), Scatter):
+        case "deadline", StepStatus.WAITING if isinstance(run.node(place), Scatter):
             on_scatter_deadline(run, place)
-        case "deadline", StepStatus.OPEN:
+        case "deadline", StepStatus.WAITING:
             on_deadline(run, place)
         case "deadline", StepStatus.SENT if name_of(place) not in run.definition.steps:
             on_child_timer(run, place)

@@ -183,7 +183,7 @@ class Run:
             memo=record.memo if memo is None else memo,
             generation=record.generation,
             kind=record.kind,
-            about=self.node(name).about if status is StepStatus.OPEN else record.about,
+            about=self.node(name).about if status is StepStatus.WAITING else record.about,
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:

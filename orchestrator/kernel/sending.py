@@ -48,7 +48,7 @@ class Leg:
     timeout_ms: int
     attempt_timeout_ms: int | None
     retry: Retry
-    waiting: StepStatus
+    backoff: StepStatus
     expected_ms: int | None
     asks_only: bool
 
@@ -74,7 +74,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
             timeout_ms=to_ms(step.options.timeout),
             attempt_timeout_ms=_optional_ms(retry.attempt_timeout),
             retry=retry,
-            waiting=StepStatus.WAITING,
+            backoff=StepStatus.BACKOFF,
             expected_ms=_optional_ms(step.options.expected_within),
             asks_only=step.is_query,
         )
@@ -89,7 +89,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
         timeout_ms=to_ms(compensation.timeout),
         attempt_timeout_ms=_optional_ms(compensation.retry.attempt_timeout),
         retry=compensation.retry,
-        waiting=StepStatus.UNDO_WAITING,
+        backoff=StepStatus.UNDO_BACKOFF,
         expected_ms=None,
         asks_only=False,
     )
@@ -174,7 +174,7 @@ def plan_retry(run: Run, leg: Leg, error: str) -> bool:
     failed = leg.attempts(record) - leg.spent(record)
     if failed >= leg.retry.max_attempts:
         return False
-    run.mark(leg.step, leg.waiting, error=error)
+    run.mark(leg.step, leg.backoff, error=error)
     run.timers.pop(f"{leg.step}:attempt", None)
     delay_ms = leg.retry.delay_ms(failed)
     sent = command_id(run.id, run.label(leg.step), undo=leg.undo, attempt=leg.attempts(record))

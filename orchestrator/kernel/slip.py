@@ -129,7 +129,7 @@ def gone_past(run: Run, place: str) -> None:
 
 def at_home(steps: Mapping[str, StepRecord]) -> set[str]:
     """The stops that are carried while the slip waits at home to be tried again: nobody waits for them."""
-    waits = any(each.status is StepStatus.WAITING for each in steps.values())
+    waits = any(each.status is StepStatus.BACKOFF for each in steps.values())
     return {place for place, record in steps.items() if waits and carried(record)}
 
 

@@ -19,12 +19,12 @@ INSTANCE: dict[Status | None, frozenset[Status]] = {
 decision may go on to the end: so ``attention`` reaches ``completed`` and ``compensated`` through them. Only a parent's
 ``Unwind`` leads from ``completed`` back."""
 
-_BEGUN = frozenset({StepStatus.SENT, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED, StepStatus.DONE})
+_BEGUN = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.LOCKING, StepStatus.BLOCKED, StepStatus.DONE})
 _UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
 
 STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     None: _BEGUN | {StepStatus.REJECTED},
-    StepStatus.OPEN: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
+    StepStatus.WAITING: frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}),
     StepStatus.LOCKING: frozenset(
         {StepStatus.SENT, StepStatus.REJECTED, StepStatus.FAILED, StepStatus.DROPPED, StepStatus.BLOCKED}
     ),
@@ -33,16 +33,16 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
             StepStatus.DONE,
             StepStatus.REJECTED,
             StepStatus.FAILED,
-            StepStatus.WAITING,
+            StepStatus.BACKOFF,
             StepStatus.BLOCKED,
             StepStatus.DROPPED,
         }
     ),
-    StepStatus.WAITING: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.FAILED, StepStatus.BLOCKED}),
+    StepStatus.BACKOFF: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.FAILED, StepStatus.BLOCKED}),
     StepStatus.BLOCKED: frozenset(
         {
             StepStatus.SENT,
-            StepStatus.OPEN,
+            StepStatus.WAITING,
             StepStatus.LOCKING,
             StepStatus.DONE,
             StepStatus.REJECTED,
@@ -53,12 +53,12 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     StepStatus.DONE: _UNDO,
     StepStatus.REJECTED: frozenset({StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.BLOCKED}),
     StepStatus.FAILED: frozenset(
-        {StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.OPEN, StepStatus.BLOCKED}
+        {StepStatus.SENT, StepStatus.DONE, StepStatus.LOCKING, StepStatus.WAITING, StepStatus.BLOCKED}
     )
     | _UNDO,
     StepStatus.DROPPED: frozenset({StepStatus.SENT}),
-    StepStatus.UNDO_SENT: frozenset({StepStatus.UNDONE, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}),
-    StepStatus.UNDO_WAITING: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
+    StepStatus.UNDO_SENT: frozenset({StepStatus.UNDONE, StepStatus.UNDO_BACKOFF, StepStatus.UNDO_FAILED}),
+    StepStatus.UNDO_BACKOFF: frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED}),
     StepStatus.UNDO_FAILED: frozenset({StepStatus.UNDO_SENT, StepStatus.WAIVED}),
     StepStatus.UNDONE: frozenset(),
     StepStatus.WAIVED: frozenset(),

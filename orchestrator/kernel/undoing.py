@@ -72,7 +72,7 @@ def _withdraw(run: Run, place: str) -> None:
     """What has not left yet is dropped; a wait for another attempt ends, the one before may have happened."""
     record = run.steps[place]
     match record.status:
-        case StepStatus.WAITING:
+        case StepStatus.BACKOFF:
             run.clear_timers(place)
             run.mark(place, StepStatus.FAILED)
             if is_slip(run):
@@ -89,7 +89,7 @@ def _withdraw(run: Run, place: str) -> None:
             run.clear_timers(place)
             release_all(run, place)
             run.mark(place, StepStatus.DROPPED)
-        case StepStatus.OPEN:
+        case StepStatus.WAITING:
             drop_wait(run, place)
             run.mark(place, StepStatus.DROPPED)
         case StepStatus.SENT if isinstance(run.node(place), Child | Each):

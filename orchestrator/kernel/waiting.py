@@ -45,7 +45,7 @@ def begin_sleep(run: Run, place: str, node: Sleep[Any]) -> None:
     else:
         span = ask(run, place, f"sleep {place!r}", lambda: a_span(duration(run.model())))
     if isinstance(span, timedelta):
-        run.mark(place, StepStatus.OPEN)
+        run.mark(place, StepStatus.WAITING)
         run.timers[f"{place}:due"] = run.now_ms + to_ms(span)
 
 
@@ -60,7 +60,7 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
     if isinstance(keys, Nothing):
         return
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
-    run.mark(place, StepStatus.OPEN, memo={"boxes": list(boxes), "expects": list(node.expects), "got": []})
+    run.mark(place, StepStatus.WAITING, memo={"boxes": list(boxes), "expects": list(node.expects), "got": []})
     run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
         run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index))
@@ -69,7 +69,7 @@ def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
 def on_event(run: Run, message: EventCame) -> bool:
     """An event is there. False: nobody waits for it at that place any more."""
     record = run.steps.get(message.place)
-    if record is None or record.status is not StepStatus.OPEN:
+    if record is None or record.status is not StepStatus.WAITING:
         return False
     node, memo = run.node(message.place), run.memo(message.place)
     got = memo.get("got")
@@ -130,7 +130,7 @@ def drop_wait(run: Run, place: str, used: Collection[object] = ()) -> None:
 def on_denied(run: Run, message: Denied) -> bool:
     """A mailbox has no room for one more who waits. False: nobody waits at that place any more."""
     record = run.steps.get(message.place)
-    if record is None or record.status is not StepStatus.OPEN:
+    if record is None or record.status is not StepStatus.WAITING:
         return False
     drop_wait(run, message.place)
     fault = Fault(f"wait {message.place!r} is not heard: {message.reason}", message.code)
@@ -149,7 +149,7 @@ def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
         return
     due_ms = run.now_ms + to_ms(options.due)
     memo: JsonObject = {"question": run.shortened(question), "who": list(who), "form": options.form.__name__}
-    run.mark(place, StepStatus.OPEN, memo=memo | {"asked_ms": run.now_ms, "due_ms": due_ms, "claimed_by": None})
+    run.mark(place, StepStatus.WAITING, memo=memo | {"asked_ms": run.now_ms, "due_ms": due_ms, "claimed_by": None})
     run.timers[f"{place}:deadline"] = due_ms
     if options.escalation is not None:
         run.timers[f"{place}:escalate"] = run.now_ms + to_ms(options.escalation.after)
@@ -185,14 +185,14 @@ def begin_route(run: Run, place: str, node: Route[Any]) -> None:
     facts = ask(run, place, f"the facts of route {place!r}", lambda: facts_of(node.by(run.model())))
     if isinstance(facts, Nothing):
         return
-    run.mark(place, StepStatus.OPEN, memo={"facts": facts})
+    run.mark(place, StepStatus.WAITING, memo={"facts": facts})
     run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=run.label(place), facts=facts))
 
 
 def on_routed(run: Run, message: Routed) -> bool:
     """The table has answered. False: nobody asks any more."""
     record = run.steps.get(message.place)
-    if record is None or record.status is not StepStatus.OPEN:
+    if record is None or record.status is not StepStatus.WAITING:
         return False
     node = run.node(message.place)
     assert isinstance(node, Route)

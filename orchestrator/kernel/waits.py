@@ -54,7 +54,7 @@ def overdue_steps(document: Document) -> list[OverdueStep]:
 def open_questions(document: Document) -> list[OpenQuestion]:
     """Those of one instance, in the order in which they were asked; none of an instance that has ended."""
     steps = {} if document.status.is_final else document.steps
-    asked = {place: record.memo for place, record in steps.items() if record.status is StepStatus.OPEN}
+    asked = {place: record.memo for place, record in steps.items() if record.status is StepStatus.WAITING}
     due = {place: document.all_timers.get(f"{place}:deadline") for place in asked}
     return [
         found for place, memo in asked.items() if memo and (found := _question(place, memo, due[place])) is not None

@@ -107,11 +107,11 @@ def _visit(run: Run, node: Node[Any], rounds: tuple[int, ...]) -> bool:
         case Choose() | Route() if record.status is StepStatus.DONE:
             label = (record.memo or {}).get("branch")
             return all(sequence(run, branch.nodes, rounds) for branch in node.branches if branch.label == label)
-        case Loop() if record.status in (StepStatus.OPEN, StepStatus.DONE):
+        case Loop() if record.status in (StepStatus.WAITING, StepStatus.DONE):
             return _rounds(run, node, place)
-        case Parallel() if record.status in (StepStatus.OPEN, StepStatus.DONE):
+        case Parallel() if record.status in (StepStatus.WAITING, StepStatus.DONE):
             return _join(run, node, place)
-        case Scatter() if record.status is StepStatus.OPEN:
+        case Scatter() if record.status is StepStatus.WAITING:
             gather_scatter(run, place, node)
     return run.steps[place].status is StepStatus.DONE
 
@@ -130,12 +130,12 @@ def _pass_pivot(run: Run) -> bool:
 def _rounds(run: Run, node: Loop[Any], place: str) -> bool:
     outer = rounds_of(place)
     if lingers(node):
-        over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.OPEN)
+        over = int(str(run.memo(place)["rounds"])) - (run.steps[place].status is StepStatus.WAITING)
         for earlier in range(1, over + 1):  # a branch of it may go on beside the flow
             sequence(run, node.nodes, (*outer, earlier))
             if run.stopped or run.again:
                 return False
-    while run.steps[place].status is StepStatus.OPEN and not run.stopped and not run.again:
+    while run.steps[place].status is StepStatus.WAITING and not run.stopped and not run.again:
         here = int(str(run.memo(place)["rounds"]))
         if not sequence(run, node.nodes, (*outer, here)):
             return False

@@ -64,22 +64,23 @@ class Status(StrEnum):
 class StepStatus(StrEnum):
     """Where one node of an instance stands; legal transitions stand in ``kernel/transitions.py``.
 
-    ``open``: begun, and waiting for something other than a worker's reply. ``locking``: waiting for its semantic lock.
+    ``waiting``: begun, for something other than a worker's reply. ``locking``: waiting for its semantic lock.
+    ``backoff``: waiting for the next attempt.
     ``dropped``: withdrawn with nothing done, because the flow turned. ``waived``: an operator gave its undo up.
     """
 
-    OPEN = "open"
+    WAITING = "waiting"
     LOCKING = "locking"
     DROPPED = "dropped"
     WAIVED = "waived"
     SENT = "sent"
-    WAITING = "waiting"
+    BACKOFF = "backoff"
     DONE = "done"
     REJECTED = "rejected"
     FAILED = "failed"
     BLOCKED = "blocked"
     UNDO_SENT = "undo_sent"
-    UNDO_WAITING = "undo_waiting"
+    UNDO_BACKOFF = "undo_backoff"
     UNDO_FAILED = "undo_failed"
     UNDONE = "undone"
 
@@ -88,8 +89,8 @@ class StepStatus(StrEnum):
         """Begun and not over, on the way forward."""
         return self in (
             StepStatus.SENT,
+            StepStatus.BACKOFF,
             StepStatus.WAITING,
-            StepStatus.OPEN,
             StepStatus.LOCKING,
             StepStatus.BLOCKED,
         )
@@ -102,12 +103,12 @@ class StepStatus(StrEnum):
     @property
     def is_attempting(self) -> bool:
         """A command is out, or the next attempt is planned."""
-        return self in (StepStatus.SENT, StepStatus.WAITING)
+        return self in (StepStatus.SENT, StepStatus.BACKOFF)
 
     @property
     def is_undoing(self) -> bool:
         """A command of its undo is out, or the next attempt of it is planned."""
-        return self in (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
+        return self in (StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF)
 
     @property
     def is_in_flight(self) -> bool:

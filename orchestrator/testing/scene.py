@@ -35,8 +35,8 @@ Value = BaseModel | JsonObject
 _MESSAGES_MAX = 10_000
 _TURNS_MAX = 1_000
 _NO_WAKE = ("~retention", "keep")
-_OPEN = {False: StepStatus.SENT, True: StepStatus.UNDO_SENT}
-_WAITING = {False: StepStatus.WAITING, True: StepStatus.UNDO_WAITING}
+_SENT = {False: StepStatus.SENT, True: StepStatus.UNDO_SENT}
+_BACKOFF = {False: StepStatus.BACKOFF, True: StepStatus.UNDO_BACKOFF}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -301,7 +301,7 @@ class Scene:
                 continue
             attempt = record.undo_attempt if command.undo else record.attempt
             kept = (each.command_id for each in document.deferred if isinstance(each, Completed | Rejected | Failed))
-            if record.status is _OPEN[command.undo] and attempt == command.attempt and command.id not in kept:
+            if record.status is _SENT[command.undo] and attempt == command.attempt and command.id not in kept:
                 found.append(command)
         return found
 
@@ -318,7 +318,7 @@ class Scene:
         """
         for document in self.documents:
             record = document.steps.get(step)
-            if record is None or record.status is not _OPEN[undo] or of not in (None, document.id):
+            if record is None or record.status is not _SENT[undo] or of not in (None, document.id):
                 continue
             attempt = record.undo_attempt if undo else record.attempt
             label = label_of(step, record.generation, document.incarnation)
@@ -422,9 +422,9 @@ class Scene:
         scene = self
         for _ in range(_TURNS_MAX):
             status = scene._status_at(instance, step)
-            if status is _OPEN[undo]:
+            if status is _SENT[undo]:
                 scene = scene._failed(scene.open(step, undo=undo, of=instance))
-            elif status is _WAITING[undo]:
+            elif status is _BACKOFF[undo]:
                 scene = scene._fire(scene._next_of(instance, step))
             else:
                 break
@@ -434,7 +434,7 @@ class Scene:
         instance = self.open(step, undo=undo, of=of).instance
         scene = self
         for _ in range(_TURNS_MAX):
-            if scene._status_at(instance, step) not in (_OPEN[undo], _WAITING[undo]) or not scene.timers:
+            if scene._status_at(instance, step) not in (_SENT[undo], _BACKOFF[undo]) or not scene.timers:
                 break  # in attention a scatter asks until somebody retries, with its time over
             scene = scene.tick()
         return scene

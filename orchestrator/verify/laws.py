@@ -47,7 +47,7 @@ class Breach:
 
 
 _EFFECT = frozenset({StepStatus.DONE, StepStatus.FAILED, StepStatus.BLOCKED})
-_OPEN_UNDO = _EFFECT | {StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED}
+_OPEN_UNDO = _EFFECT | {StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF, StepStatus.UNDO_FAILED}
 
 
 def breaches(scene: Scene, before: Scene | None = None) -> Iterator[Breach]:

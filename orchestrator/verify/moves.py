@@ -189,7 +189,7 @@ def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
             step = definition.steps.get(name_of(place))
             if step is not None and record.status.is_in_flight and not carried(record):
                 yield from _replies(plan, step, (place, of), record, fault=fault, alone=in_flight == 1)
-            elif record.status is StepStatus.OPEN:
+            elif record.status is StepStatus.WAITING:
                 node = definition.tree[name_of(place)].node
                 if isinstance(node, Wait):
                     got = (record.memo or {}).get("got") or []

@@ -89,7 +89,7 @@ def overdue(key: str, overdue_ms: int, **more: Any) -> Document:
 
 def asking(key: str, due_ms: int, *who: str, claimed_by: str | None = None, **more: Any) -> Document:
     memo: JsonObject = {"question": "may I?", "who": list(who), "asked_ms": 5, "due_ms": due_ms}
-    record = StepRecord(status=StepStatus.OPEN, at_ms=900, kind="ask", memo=memo | {"claimed_by": claimed_by})
+    record = StepRecord(status=StepStatus.WAITING, at_ms=900, kind="ask", memo=memo | {"claimed_by": claimed_by})
     return document(key, steps={"approve": record}, **more)
 
 

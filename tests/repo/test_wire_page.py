@@ -238,7 +238,7 @@ def test_an_undo_that_is_refused_puts_the_instance_into_attention() -> None:
 def test_an_undos_reply_that_does_not_fit_its_contract_is_a_failed_attempt() -> None:
     driver = compensating()
     driver.ok("a", undo=True, reply={"something": "else"})
-    assert driver.statuses["a"] == "undo_waiting"
+    assert driver.statuses["a"] == "undo_backoff"
 
 
 def test_a_late_repeated_or_stray_reply_is_ignored() -> None:

@@ -176,7 +176,7 @@ def check_document(document: Document) -> None:
     if status is Status.ATTENTION or document.paused:
         return
     in_flight = [n for n, r in document.steps.items() if r.status in (StepStatus.SENT, StepStatus.UNDO_SENT)]
-    waiting = [n for n, r in document.steps.items() if r.status in (StepStatus.WAITING, StepStatus.UNDO_WAITING)]
+    waiting = [n for n, r in document.steps.items() if r.status in (StepStatus.BACKOFF, StepStatus.UNDO_BACKOFF)]
     assert len(in_flight) + len(waiting) == 1, "a sequential flow has exactly one thing under way"
     assert all(f"{name}:deadline" in document.timers for name in in_flight + waiting), "nothing ends the waiting"
     assert all(f"{name}:retry" in document.timers for name in waiting), "nothing ends the wait for a retry"

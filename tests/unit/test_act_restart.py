@@ -228,7 +228,7 @@ def test_an_event_for_a_wait_of_another_generation_is_not_taken() -> None:
     both = parallel(waiting, leg("r", broken=True), name="both")
     good = flow_of(parallel(waiting, leg("r"), name="both"))
     again = restart(redeployed(Scene.start(flow_of(both)), good), "both")
-    assert again.step("pay") is StepStatus.OPEN
+    assert again.step("pay") is StepStatus.WAITING
     came = EventCame(
         id="e", instance="talk/k", place=f"pay~{LIFE}", index=0, event="paid", event_id="e", body={"amount": 1}
     )
@@ -252,7 +252,7 @@ def test_two_restarts_are_two_generations_and_nothing_is_lost() -> None:
     saga = flow_of(sleep("doze", HOUR), leg("a"), leg("b", broken=True))
     scene = Scene.start(saga).advance(HOUR).ok("a")
     first = restart(scene, "doze").undo_ok("a")
-    assert (first.step("doze"), first.step("a")) == (StepStatus.OPEN, None)
+    assert (first.step("doze"), first.step("a")) == (StepStatus.WAITING, None)
     second = restart(first.advance(HOUR).ok("a"), "a").undo_ok("a")
     assert second.open("a").id == f"talk/k/a~{LIFE}+2/1"
     assert from_json(second.open("a").payload) == {"n": 0}

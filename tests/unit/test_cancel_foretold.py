@@ -97,7 +97,7 @@ NODES: dict[str, Saga[Talk]] = {
     "rounds": flow_of(leg("a"), loop(leg("l"), while_=lambda s: True, rounds_max=3, name="on"), name="rounds"),
     "no undo": flow_of(leg("a", undo=False), leg("b", undo=False, read_only=True), leg("c"), name="no-undo"),
 }
-UNDOING = (StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING)
+UNDOING = (StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF)
 HAPPENINGS = ("ok", "ok", "ok", "no", "crash", "exhaust", "tick", "event", "pause", "resume", "retry", "edit")
 
 

@@ -91,7 +91,7 @@ def test_a_wait_for_which_there_is_no_room_stands_in_attention_at_once() -> None
     assert scene.attention.message == "wait 'wait' is not heard: there is no room"
     assert "wait:deadline" not in timers_of(scene)
     again = scene.retry()
-    assert (again.status, again.step("wait")) == (Status.RUNNING, StepStatus.OPEN)
+    assert (again.status, again.step("wait")) == (Status.RUNNING, StepStatus.WAITING)
     assert again.ok("a").comes(paid, Paid(amount=1), key="k").status is Status.COMPLETED
 
 

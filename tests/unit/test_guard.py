@@ -184,7 +184,7 @@ async def test_a_reply_that_nobody_can_use_is_a_failed_attempt(log: SqliteLog, w
         assert why in failed.message.error
         document = await w.document(instance)
         assert document is not None
-        assert document.steps["first"].status is StepStatus.WAITING
+        assert document.steps["first"].status is StepStatus.BACKOFF
         assert await w.everything(w.topics.dead) == []
         await goes_on(w, 0)
 

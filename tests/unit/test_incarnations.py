@@ -162,7 +162,7 @@ def test_what_others_said_to_the_first_life_does_not_reach_the_second(what: str)
     before = document.steps[place].status
     decision = decide(saga, document, Arrival(message=signal, now_ms=0))
     assert (decision.outcome, decision.document) == (Outcome.IGNORED, document)
-    assert before in (StepStatus.SENT, StepStatus.OPEN, StepStatus.LOCKING)
+    assert before in (StepStatus.SENT, StepStatus.WAITING, StepStatus.LOCKING)
 
 
 def test_a_child_that_stands_from_the_first_life_is_not_taken_for_the_second_one_s() -> None:

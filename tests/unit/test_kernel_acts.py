@@ -165,7 +165,7 @@ def test_what_was_skipped_or_answered_says_by_whom() -> None:
         (question.act(ActName.ASSIGN, step="okay", value={"to": ""}), 'it is not said to whom; give {"to": name}'),
         (question.act(ActName.ASSIGN, step="okay", value={"to": 7}), 'it is not said to whom; give {"to": name}'),
         (question.act(ActName.SKIP, step="okay"), "'okay' is no step with a reply; only such a one can be skipped"),
-        (question.act(ActName.WAIVE, "x", step="okay"), "the undo of step 'okay' has not failed: it is open"),
+        (question.act(ActName.WAIVE, "x", step="okay"), "the undo of step 'okay' has not failed: it is waiting"),
     ]
     for after, reason in cases:
         assert outcome_of(after) == (Outcome.DENIED, reason)
@@ -238,7 +238,7 @@ def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> Non
 
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
     tried = Scene.start(flow_of(leg("a"))).crash("a")
-    assert case(tried).stands == (open_step("a", "waiting", "undo-a", "it crashed"),)
+    assert case(tried).stands == (open_step("a", "backoff", "undo-a", "it crashed"),)
     assert case(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
     stuck = done_a().no("b").undo_no("a", "gone")
     assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)

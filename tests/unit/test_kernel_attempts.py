@@ -70,7 +70,7 @@ def test_attempts_are_counted_and_spread_in_time() -> None:
     first = spread(f"talk/k/a~{LIFE}/1", 10_000)
     assert timers_of(scene) == {"a:deadline": 3_600_000, "a:retry": first}
     assert scene.document.steps["a"] == StepRecord(
-        status=StepStatus.WAITING, at_ms=0, undo="undo-a", attempt=1, error="it crashed", kind="step"
+        status=StepStatus.BACKOFF, at_ms=0, undo="undo-a", attempt=1, error="it crashed", kind="step"
     )
     again = scene.tick()
     assert again.document.steps["a"] == StepRecord(
@@ -97,7 +97,7 @@ def test_an_undo_has_attempts_and_a_deadline_of_its_own() -> None:
         "a:retry": scene.now_ms + spread(f"talk/k/a~{LIFE}/undo/1", 10_000),
     }
     record = waits.document.steps["a"]
-    assert (record.status, record.attempt, record.undo_attempt) == (StepStatus.UNDO_WAITING, 1, 1)
+    assert (record.status, record.attempt, record.undo_attempt) == (StepStatus.UNDO_BACKOFF, 1, 1)
     given_up = scene.undo_exhaust("a")
     assert given_up.attention is not None
     assert given_up.attention.message == (
@@ -122,7 +122,7 @@ def test_a_round_of_an_operator_has_all_attempts_again() -> None:
     again = stuck.retry()
     record = again.document.steps["a"]
     assert (record.attempt, record.spent, record.undo_spent) == (4, 3, 0)
-    assert again.crash("a").step("a") is StepStatus.WAITING
+    assert again.crash("a").step("a") is StepStatus.BACKOFF
     assert again.exhaust("a").document.steps["a"].attempt == 6
     refused = Scene.start(saga).no("a", "never", code="gone")
     assert refused.attention is not None
@@ -141,7 +141,7 @@ def test_a_silent_attempt_is_given_up_after_its_own_time() -> None:
     scene = Scene.start(flow_of(impatient(attempt=MINUTE), leg("b")))
     assert timers_of(scene) == {"a:deadline": 3_600_000, "a:attempt": 60_000}
     silent = scene.tick()
-    assert (silent.step("a"), silent.document.steps["a"].error) == (StepStatus.WAITING, "no answer in time")
+    assert (silent.step("a"), silent.document.steps["a"].error) == (StepStatus.BACKOFF, "no answer in time")
     assert "a:attempt" not in timers_of(scene.crash("a"))
     assert [name for name in timers_of(scene.ok("a")) if name.startswith("a:")] == []
     second = silent.tick()
@@ -347,7 +347,7 @@ def test_what_a_lost_branch_has_in_flight_is_given_until_its_deadline() -> None:
     assert (lost.step("x"), lost.document.steps["x"].attempt) == (StepStatus.SENT, 1)
     assert lost.advance(HOUR).step("x") is StepStatus.UNDO_SENT
     needed = Scene.start(saga).advance(MINUTE)
-    assert needed.step("x") is StepStatus.WAITING
+    assert needed.step("x") is StepStatus.BACKOFF
 
 
 def test_a_retry_that_was_held_by_a_pause_keeps_the_deadline() -> None:

@@ -21,8 +21,8 @@ def _undo_all(run: Play) -> None:
         run.ok(name, undo=True)
 
 
-def test_a_refused_step_starts_compensation_in_reverse_order_of_completion() -> None:
-    """A business no: at once, one undo after the other, the refused step itself not."""
+def test_a_rejected_step_starts_compensation_in_reverse_order_of_completion() -> None:
+    """A business no: at once, one undo after the other, the rejected step itself not."""
     run = play()
     run.ok("a")
     run.ok("b")
@@ -74,7 +74,7 @@ def test_a_refusal_with_nothing_to_undo_is_compensated_at_once() -> None:
     assert run.ids == ["a/1"]
 
 
-def test_a_step_refused_after_an_attempt_that_may_have_happened_is_undone_too() -> None:
+def test_a_step_rejected_after_an_attempt_that_may_have_happened_is_undone_too() -> None:
     """G5: the first attempt failed on the way, so nobody knows; the no of the second says nothing about it."""
     run = play()
     run.ok("a")
@@ -95,12 +95,12 @@ def test_a_late_success_of_an_undone_step_changes_nothing() -> None:
     assert run.ok("a", undo=True).outcome is Outcome.IGNORED
 
 
-@pytest.mark.parametrize("how", ["refuse", "fail", "deadline"])
+@pytest.mark.parametrize("how", ["reject", "fail", "deadline"])
 def test_past_the_pivot_a_failure_asks_for_attention_and_retry_goes_on(how: str) -> None:
     """Forward only: nothing is undone, an operator sees it, ``retry`` gives it a new round."""
     run = play(make_saga("a|b"))
     run.ok("a")
-    if how == "refuse":
+    if how == "reject":
         run.reject("b")
     elif how == "deadline":
         run.fire("b:deadline")
@@ -148,7 +148,7 @@ def test_cancel_lets_the_step_in_flight_answer_and_undoes_it_then() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "undone"), [("refuse", ["a"]), ("fail", ["b", "a"]), ("deadline", ["b", "a"]), ("wrong", ["b", "a"])]
+    ("how", "undone"), [("reject", ["a"]), ("fail", ["b", "a"]), ("deadline", ["b", "a"]), ("wrong", ["b", "a"])]
 )
 def test_cancel_with_a_step_in_flight_that_does_not_succeed(how: str, undone: list[str]) -> None:
     """Rejected: nothing to undo. Failed, silent or unreadable: it may have happened; it is not tried again."""
@@ -184,7 +184,7 @@ def test_cancel_between_two_attempts_undoes_at_once() -> None:
     assert set(run.document.timers) == {"a:deadline"}
 
 
-def test_cancel_is_refused_past_the_pivot() -> None:
+def test_cancel_is_denied_past_the_pivot() -> None:
     run = play(make_saga("a|b"))
     run.ok("a")
     decision = run.act(ActName.CANCEL)
@@ -204,7 +204,7 @@ def test_a_failing_undo_is_retried_by_its_own_policy_then_shown_then_retried_by_
     run.ok("a")
     run.reject("b")
     run.fail("a", undo=True)
-    assert run.statuses["a"] == "undo_waiting"
+    assert run.statuses["a"] == "undo_backoff"
     run.fire("a:retry")
     run.fail("a", undo=True)
     assert run.status == Status.ATTENTION
@@ -220,11 +220,11 @@ def test_a_failing_undo_is_retried_by_its_own_policy_then_shown_then_retried_by_
     assert run.status == Status.COMPENSATED
 
 
-@pytest.mark.parametrize("how", ["refuse", "deadline", "deadline while waiting"])
+@pytest.mark.parametrize("how", ["reject", "deadline", "deadline while waiting"])
 def test_an_undo_that_ends_badly_is_shown(how: str) -> None:
     run = play()
     run.fire("a:deadline")
-    if how == "refuse":
+    if how == "reject":
         run.reject("a", undo=True)
     else:
         if how == "deadline while waiting":

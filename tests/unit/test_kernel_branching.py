@@ -106,7 +106,7 @@ def test_a_branch_that_is_not_needed_finishes_also_when_its_round_is_over(last: 
     scene = Scene.start(flow_of(loop(race, while_=lambda s: left[0] > 0, name="again"), leg("last")))
     left[0] -= 1
     scene = scene.ok("fast@1")
-    assert (scene.step("again"), scene.step("fast@2")) == (("done", None) if last else ("open", "sent"))
+    assert (scene.step("again"), scene.step("fast@2")) == (("done", None) if last else ("waiting", "sent"))
     behind = scene.ok("slow@1")
     assert behind.step("behind@1") == "sent"
     left[0] = 0
@@ -180,7 +180,7 @@ def three(need: Any = "all", **options: Any) -> Node[Talk]:
 def test_all_branches_begin_and_the_flow_goes_on_when_all_are_done() -> None:
     scene = Scene.start(flow_of(three(), leg("last")))
     assert [each.step for each in scene.sent] == ["x", "y", "z"]
-    assert (scene.step("all3"), memo_of(scene, "all3")) == (StepStatus.OPEN, {"lost": {}})
+    assert (scene.step("all3"), memo_of(scene, "all3")) == (StepStatus.WAITING, {"lost": {}})
     almost = scene.ok("z").ok("y").ok("x")
     assert [each.step for each in almost.waiting] == ["y2"]
     done = almost.ok("y2")
@@ -309,7 +309,7 @@ def test_a_scatter_asks_every_queue_with_one_deadline() -> None:
     scene = Scene.start(flow_of(quotes()), {"n": 3})
     assert [(each.queue, each.payload) for each in scene.sent] == [(f"q{n}", b'{"n":3}') for n in (1, 2, 3)]
     assert timers_of(scene) == {"ask:deadline": HOUR_MS}
-    assert scene.step("ask") is StepStatus.OPEN
+    assert scene.step("ask") is StepStatus.WAITING
 
 
 def test_answers_are_gathered_in_the_order_in_which_they_came() -> None:
@@ -336,7 +336,7 @@ def test_who_says_no_or_fails_is_counted_out() -> None:
     scene = Scene.start(flow_of(leg("a"), quotes(), leg("last"))).ok("a")
     one, two, three_ = legs_of(scene)
     enough = scene.no(one).exhaust(two)
-    assert enough.step("ask") is StepStatus.OPEN
+    assert enough.step("ask") is StepStatus.WAITING
     done = enough.ok(three_, Offer(price=3))
     assert ([each.price for each in done.state.offers], done.step("last")) == ([3], StepStatus.SENT)
     nobody = enough.no(three_)
@@ -427,9 +427,9 @@ def test_nothing_goes_on_beside_a_branch_that_stopped_the_instance() -> None:
     assert (scene.status, scene.step("y")) == (Status.ATTENTION, None)
     paused = Scene.start(flow_of(parallel(leg("x"), sleep("doze", HOUR), name="all3"), leg("last")))
     paused = paused.act(ActName.PAUSE).ok("x").advance(HOUR + timedelta(seconds=1))
-    assert (paused.step("x"), paused.step("doze"), paused.step("last")) == (StepStatus.SENT, StepStatus.OPEN, None)
+    assert (paused.step("x"), paused.step("doze"), paused.step("last")) == (StepStatus.SENT, StepStatus.WAITING, None)
     resumed = paused.act(ActName.RESUME)
-    assert (resumed.step("x"), resumed.step("doze")) == (StepStatus.DONE, StepStatus.OPEN)
+    assert (resumed.step("x"), resumed.step("doze")) == (StepStatus.DONE, StepStatus.WAITING)
     assert resumed.advance(HOUR).step("last") is StepStatus.SENT
 
 

@@ -185,7 +185,7 @@ def test_a_wait_that_has_told_nobody_begins_anew_with_other_events() -> None:
     assert stuck.status is Status.ATTENTION
     fixed = redeployed(stuck, waits(ONE, TWO)).retry()
     assert (fixed.step("pay"), memo_of(fixed, "pay")["expects"]) == (
-        StepStatus.OPEN,
+        StepStatus.WAITING,
         ["first into one", "second into two"],
     )
     assert fixed.document.steps["pay"].about == "first into one, second into two"

@@ -255,11 +255,11 @@ def test_who_turns_a_paused_instance_lets_its_clocks_go_on() -> None:
     due_ms = scene.document.timers["a:retry"]
     scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
     assert (scene.document.timers, scene.document.held["a:retry"]) == ({}, due_ms)
-    assert scene.step("a") is StepStatus.UNDO_WAITING
+    assert scene.step("a") is StepStatus.UNDO_BACKOFF
     parent = Parent(instance="outer/k", place=f"run~{LIFE}", root="outer/k", root_incarnation="k3x9wq2z")
     unwind = Unwind(id="u", instance=scene.id, parent=parent, reason="")
     for turns in (Act(id="c", instance=scene.id, act=ActName.CANCEL), unwind):
         document = decide(scene.definition, scene.document, Arrival(message=turns, now_ms=scene.now_ms)).document
         assert document is not None
-        assert (document.paused, document.held, document.steps["a"].status) == (False, {}, StepStatus.UNDO_WAITING)
+        assert (document.paused, document.held, document.steps["a"].status) == (False, {}, StepStatus.UNDO_BACKOFF)
         assert document.timers["a:retry"] == due_ms + 60_000

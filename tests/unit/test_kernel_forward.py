@@ -122,7 +122,7 @@ def test_a_failed_attempt_is_tried_again_after_a_delay() -> None:
     """Attempt 2 leaves when the retry timer fires: first_delay less at most a tenth, and not before."""
     run = play()
     run.fail("a")
-    assert run.statuses["a"] == "waiting"
+    assert run.statuses["a"] == "backoff"
     due_ms = run.document.timers["a:retry"]
     assert 0.9 * SECOND <= due_ms - run.now_ms <= SECOND
     assert run.ids == ["a/1"]
@@ -161,7 +161,7 @@ def test_a_silent_attempt_counts_as_failed_after_its_timeout() -> None:
     run = play(make_saga(attempt_timeout=timedelta(seconds=5)))
     assert run.document.timers["a:attempt"] == run.now_ms + 5 * SECOND
     run.fire("a:attempt")
-    assert run.statuses["a"] == "waiting"
+    assert run.statuses["a"] == "backoff"
     assert run.document.steps["a"].error == "no answer in time"
     assert run.ok("a", attempt=1).outcome is Outcome.IGNORED
     run.fire("a:retry")
@@ -186,7 +186,7 @@ def test_a_reply_of_the_wrong_type_is_a_failed_attempt() -> None:
     """The worker is mended and tried again; the error names model and field."""
     run = play()
     run.ok("a", reply={"ok": "perhaps"})
-    assert run.statuses["a"] == "waiting"
+    assert run.statuses["a"] == "backoff"
     error = run.document.steps["a"].error
     assert error is not None
     assert error.startswith("the worker's reply is not a Did: ok: Input should be a valid boolean")

@@ -44,7 +44,7 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
     assert (found.outcome, found.reason, found.actions) == (Outcome.APPLIED, "too large", ())
     assert found.changes == (
         Change(what="x", before="sent", after="blocked"),
-        Change(what="y", before="waiting", after="blocked"),
+        Change(what="y", before="backoff", after="blocked"),
         Change(what="instance", before="running", after="attention"),
     )
     after = found.document
@@ -60,7 +60,7 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
     assert again.changes == ()
 
 
-@pytest.mark.parametrize(("attempt", "status"), [(False, StepStatus.UNDO_SENT), (True, StepStatus.UNDO_WAITING)])
+@pytest.mark.parametrize(("attempt", "status"), [(False, StepStatus.UNDO_SENT), (True, StepStatus.UNDO_BACKOFF)])
 def test_an_undo_under_way_counts_as_failed_when_its_decision_cannot_be_stored(
     attempt: bool, status: StepStatus
 ) -> None:

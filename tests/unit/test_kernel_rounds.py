@@ -37,7 +37,7 @@ def test_branches_in_a_loop_begin_anew_in_every_round() -> None:
     assert places(scene) == ["x@1", "y@1"]
     second = scene.ok("y@1").ok("x@1")
     assert places(second) == ["x@2", "y@2"]
-    assert (second.step("both@1"), second.step("both@2")) == (StepStatus.DONE, StepStatus.OPEN)
+    assert (second.step("both@1"), second.step("both@2")) == (StepStatus.DONE, StepStatus.WAITING)
     done = second.ok("x@2").ok("y@2").no("last").settle()
     assert done.undone == ("talk/k/y@2", "talk/k/x@2", "talk/k/x@1", "talk/k/y@1")
 

@@ -81,7 +81,7 @@ def test_the_answer_of_a_table_waits_for_the_retry() -> None:
 
 def _asking(document: Document) -> Document:
     """As it was before its table answered."""
-    asked = replace(document.steps["way"], status=StepStatus.OPEN, memo={"facts": {}})
+    asked = replace(document.steps["way"], status=StepStatus.WAITING, memo={"facts": {}})
     steps = {place: record for place, record in document.steps.items() if place != "p"}
     return replace(document, steps=steps | {"way": asked}, timers={})
 

@@ -72,7 +72,7 @@ def test_a_wait_tells_every_mailbox_and_sets_its_deadline() -> None:
 def test_a_wait_for_all_goes_on_with_the_last_event() -> None:
     """In whatever order they come; a second one of an event that it has is late."""
     first = two_events().comes(paid, {"amount": 7}, key="one")
-    assert first.step("wait") is StepStatus.OPEN
+    assert first.step("wait") is StepStatus.WAITING
     assert memo_of(first, "wait")["got"] == [0]
     assert first.state.paid == Paid(amount=7)
     again = first.play(event("one", 0, body={"amount": 9}))
@@ -178,7 +178,7 @@ def test_a_sleep_ends_when_its_time_is_over() -> None:
     for duration in (timedelta(minutes=2), lambda s: timedelta(minutes=s.n + 2)):
         asleep = Scene.start(flow_of(sleep("doze", duration), leg("b")))
         assert timers_of(asleep) == {"doze:due": 120_000}
-        assert asleep.step("doze") is StepStatus.OPEN
+        assert asleep.step("doze") is StepStatus.WAITING
         awake = asleep.tick()
         assert (awake.now_ms, awake.step("doze"), awake.step("b")) == (120_000, StepStatus.DONE, StepStatus.SENT)
     assert timers_of(Scene.start(flow_of(sleep("doze", lambda s: timedelta(0))))) == {"doze:due": 0}
@@ -233,7 +233,7 @@ def test_an_escalated_question_may_be_answered_by_more() -> None:
     assert memo_of(scene, "approve")["who"] == ["ann", "ben", "boss"]
     assert memo_of(scene, "approve")["escalated"] is True
     assert timers_of(scene) == {"approve:deadline": HOUR_MS}
-    assert scene.step("approve") is StepStatus.OPEN
+    assert scene.step("approve") is StepStatus.WAITING
 
 
 def test_an_unanswered_question_fails_the_flow() -> None:
@@ -265,7 +265,7 @@ def test_a_route_asks_its_table_with_its_facts() -> None:
     )
     assert decision.document is not None
     assert decision.document.steps["way"].memo == {"facts": {"n": 4}}
-    assert decision.document.steps["way"].status is StepStatus.OPEN
+    assert decision.document.steps["way"].status is StepStatus.WAITING
 
 
 def test_a_route_goes_where_the_table_says_and_remembers_its_version() -> None:

@@ -143,7 +143,7 @@ def test_a_timer_whose_decision_cannot_be_stored_waits_for_the_retry() -> None:
     again = stands.retry()
     assert (again.step("nap"), again.step("doze"), again.step("a")) == (
         StepStatus.DONE,
-        StepStatus.OPEN,
+        StepStatus.WAITING,
         StepStatus.SENT,
     )
     assert again.ok("a").advance(2 * HOUR).status is Status.COMPLETED

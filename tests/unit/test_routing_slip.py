@@ -155,7 +155,7 @@ def test_a_silent_attempt_is_followed_by_another_that_carries_the_same_stops() -
 def test_an_attempt_that_fails_is_repeated_from_home() -> None:
     """With a retry timer in the document, as a saga's step."""
     again = given(slip()).when(ok("a"), crash("b"))
-    assert again.scene.step("b") == "waiting"
+    assert again.scene.step("b") == "backoff"
     again.when(settle()).then(stands("completed"))
 
 
@@ -336,8 +336,8 @@ def test_a_stop_is_asked_again_from_home_only_when_those_before_it_are_done() ->
     )
     failed = Failed(id="f", instance=overtaken.id, command_id=f"file/k/c~{LIFE}/1", error="it crashed")
     waits = overtaken.play(ahead).play(failed)
-    assert (waits.step("a"), waits.step("b"), waits.step("c")) == ("sent", "done", "waiting")
+    assert (waits.step("a"), waits.step("b"), waits.step("c")) == ("sent", "done", "backoff")
     later = waits.advance(timedelta(seconds=5))
-    assert (later.step("c"), "c:retry" in later.document.timers) == ("waiting", True)
+    assert (later.step("c"), "c:retry" in later.document.timers) == ("backoff", True)
     home = later.ok("a").advance(timedelta(seconds=2))
     assert home.step("c") == "sent"

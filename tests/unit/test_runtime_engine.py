@@ -148,7 +148,7 @@ async def test_a_reply_of_the_wrong_type_is_a_failed_attempt(log: SqliteLog) -> 
     async with world(log, [two_steps()], clock=clock) as w:
         instance = await w.start("A-1")
         await w.reply(await w.command(instance, "first"), {"unexpected": 1})
-        await w.decided(instance, lambda r: any(c.after == StepStatus.WAITING for c in r.changes))
+        await w.decided(instance, lambda r: any(c.after == StepStatus.BACKOFF for c in r.changes))
         clock.at_ms += 5_000
         await w.start("wake the owner", definition="nobody")
         await w.start("wake the other owner", definition="nobody")
@@ -278,7 +278,7 @@ async def test_a_timer_survives_a_restart_and_fires_once(log: SqliteLog) -> None
         instance = await w.start("A-1")
         command = await w.command(instance, "first")
         await w.reply(command, Failed(id="f", instance=instance, command_id=command.id, error="planted"))
-        await w.decided(instance, lambda r: any(c.after == StepStatus.WAITING for c in r.changes))
+        await w.decided(instance, lambda r: any(c.after == StepStatus.BACKOFF for c in r.changes))
     clock.at_ms += 60_000
     async with world(log, [two_steps()], clock=clock) as w:
         await w.command(instance, "first", 2)

@@ -67,7 +67,7 @@ def test_an_event_that_came_early_counts_once() -> None:
     )
     early = Scene.start(twice).comes(paid, Paid(amount=1), key="k").ok("first")
     assert early.step("wait-paid") is StepStatus.DONE
-    assert early.step("again") is StepStatus.OPEN
+    assert early.step("again") is StepStatus.WAITING
 
 
 @shows("wait", "an event is used by one place of an instance")

@@ -28,7 +28,7 @@ def test_what_happens_gives_a_new_scene_and_leaves_the_old_one() -> None:
 def test_every_outcome_of_a_step_can_be_told() -> None:
     """A crash is tried again, exhaustion and silence give up, and what may have happened is undone."""
     scene = Scene.start(checkout).ok("reserve")
-    assert scene.crash("charge").step("charge") is StepStatus.WAITING
+    assert scene.crash("charge").step("charge") is StepStatus.BACKOFF
     for given_up in (scene.exhaust("charge"), scene.time_out("charge")):
         ended = given_up.undo_ok("charge").undo_ok("reserve")
         assert ended.status is Status.COMPENSATED

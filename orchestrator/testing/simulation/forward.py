@@ -25,8 +25,8 @@ __all__ = ["blamed", "completed", "late_replies", "paused", "past_pivot", "slept
 
 _LIVE = frozenset(
     {
-        *(StepStatus.SENT, StepStatus.WAITING, StepStatus.OPEN, StepStatus.LOCKING, StepStatus.BLOCKED),
-        *(StepStatus.UNDO_SENT, StepStatus.UNDO_WAITING, StepStatus.UNDO_FAILED),
+        *(StepStatus.SENT, StepStatus.BACKOFF, StepStatus.WAITING, StepStatus.LOCKING, StepStatus.BLOCKED),
+        *(StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF, StepStatus.UNDO_FAILED),
     }
 )
 
@@ -141,7 +141,7 @@ def slept(found: Evidence) -> Iterator[str]:
                 node = _node(definition, change.what)
                 if not isinstance(node, Sleep):
                     continue
-                if change.after == StepStatus.OPEN:
+                if change.after == StepStatus.WAITING:
                     began[change.what] = record.at_ms
                     wakes[change.what] = record.at_ms + _span_ms(node, sizes.get(record.revision, least))
                 elif change.after == StepStatus.DONE and record.at_ms < wakes[change.what]:

@@ -133,7 +133,7 @@ class Operator:
 
     async def _answer(self, document: Document) -> None:
         for place, record in document.steps.items():
-            if record.status is StepStatus.OPEN and "question" in (record.memo or {}):
+            if record.status is StepStatus.WAITING and "question" in (record.memo or {}):
                 await self._ask(document.id, ActName.ANSWER, step=place, value={"yes": True}, by=PEOPLE[0])
 
     async def _ask(

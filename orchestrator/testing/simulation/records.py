@@ -308,8 +308,8 @@ def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
         waits = {
             StepStatus.SENT: "deadline",
             StepStatus.UNDO_SENT: "deadline",
-            StepStatus.WAITING: "retry",
-            StepStatus.UNDO_WAITING: "retry",
+            StepStatus.BACKOFF: "retry",
+            StepStatus.UNDO_BACKOFF: "retry",
             StepStatus.LOCKING: "lock",
         }.get(record.status)
         granted = record.status is StepStatus.LOCKING and (record.memo or {}).get("granted")
@@ -328,7 +328,7 @@ def _awaits(found: Evidence, document: Document) -> bool:
         node = definition.tree[name_of(place)].node if name_of(place) in definition.tree else None
         if isinstance(node, Child | Each) and record.status in (StepStatus.SENT, StepStatus.UNDO_SENT):
             return True
-        if isinstance(node, Route) and record.status is StepStatus.OPEN:
+        if isinstance(node, Route) and record.status is StepStatus.WAITING:
             return True
     return False
 

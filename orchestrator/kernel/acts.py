@@ -13,6 +13,7 @@ from ..messages.document import CauseKind, Document, Status, StepRecord, StepSta
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
+from .context import RETENTION, DecisionContext, told_id
 from .editing import edit
 from .farewell import farewell
 from .flow import ask_again, go_on, lapsed_commands, resume
@@ -21,7 +22,6 @@ from .managing import was_told
 from .mending import MENDS, Mend
 from .parking import apply_deferred, reopen, restore_timers, take_in
 from .restarting import restart
-from .run import RETENTION, Run, told_id
 from .slip import is_slip
 from .standing import was_skipped
 from .travelling import revise
@@ -77,22 +77,22 @@ def fulfilled(document: Document, act: ActName) -> bool:
             return False
 
 
-def apply_act(run: Run, act: Act) -> Reason | None:
+def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
     """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is denied
     after all, for what is wrong with the step or the value that it names; None: it is done.
     """
     mend = ON_STEPS.get(act.act)
     if mend is None:
-        return _ACTS[act.act](run, act)
-    if act.step not in run.steps:
-        text = f"it has no step {act.step!r} on record; there are {', '.join(run.steps) or 'none'}"
+        return _ACTS[act.act](ctx, act)
+    if act.step not in ctx.steps:
+        text = f"it has no step {act.step!r} on record; there are {', '.join(ctx.steps) or 'none'}"
         return invalid(text)
-    denied = mend(run, act)
+    denied = mend(ctx, act)
     if denied is None and act.act is not ActName.FORK:
-        if run.status is Status.ATTENTION and act.act in _GO_ON and not run.paused:
-            _retry(run, act)
+        if ctx.status is Status.ATTENTION and act.act in _GO_ON and not ctx.paused:
+            _retry(ctx, act)
         else:
-            go_on(run)
+            go_on(ctx)
     return denied
 
 
@@ -129,84 +129,84 @@ def _is_open(record: StepRecord) -> bool:
     return record.undo is not None or record.status is not StepStatus.DONE
 
 
-def _cancel(run: Run, act: Act) -> Reason | None:
-    run.unpause()
-    restore_timers(run)
+def _cancel(ctx: DecisionContext, act: Act) -> Reason | None:
+    ctx.unpause()
+    restore_timers(ctx)
     why = f": {act.reason}" if act.reason else ""
-    compensate(run, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
-    take_in(run)
-    resume(run)
+    compensate(ctx, CauseKind.CANCELLED, f"cancelled by {act.by or 'an operator'}{why}")
+    take_in(ctx)
+    resume(ctx)
     return None
 
 
-def _pause(run: Run, _: Act) -> Reason | None:
-    run.pause()
+def _pause(ctx: DecisionContext, _: Act) -> Reason | None:
+    ctx.pause()
     return None
 
 
-def _resume(run: Run, _: Act) -> Reason | None:
+def _resume(ctx: DecisionContext, _: Act) -> Reason | None:
     """In attention nothing is applied yet: that is for the retry."""
-    lapsed = lapsed_commands(run)
-    run.unpause()
-    if run.status is not Status.ATTENTION:
-        restore_timers(run)
-        apply_deferred(run)
-        ask_again(run, lapsed)
-    resume(run)
+    lapsed = lapsed_commands(ctx)
+    ctx.unpause()
+    if ctx.status is not Status.ATTENTION:
+        restore_timers(ctx)
+        apply_deferred(ctx)
+        ask_again(ctx, lapsed)
+    resume(ctx)
     return None
 
 
-def _revise(run: Run, act: Act) -> Reason | None:
-    denied = revise(run, act)
+def _revise(ctx: DecisionContext, act: Act) -> Reason | None:
+    denied = revise(ctx, act)
     if denied is None:
-        go_on(run)
+        go_on(ctx)
     return denied
 
 
-def _retry(run: Run, _: Act) -> Reason | None:
+def _retry(ctx: DecisionContext, _: Act) -> Reason | None:
     """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
-    reopen(run)
-    if isinstance(run.definition, ProcessManager):
-        go_on(run)  # a step that has failed may be for a handler
-    for place in list(run.steps):
-        record = run.steps[place]
-        if run.stopped:
+    reopen(ctx)
+    if isinstance(ctx.definition, ProcessManager):
+        go_on(ctx)  # a step that has failed may be for a handler
+    for place in list(ctx.steps):
+        record = ctx.steps[place]
+        if ctx.stopped:
             break
         if record.status is StepStatus.UNDO_FAILED:
-            begin_undo(run, place)
-        elif _may_begin_again(run, place):
-            begin(run, place)
-    if not run.stopped:
-        apply_deferred(run)  # what a blocked place could not take, it takes now
-    resume(run)
+            begin_undo(ctx, place)
+        elif _may_begin_again(ctx, place):
+            begin(ctx, place)
+    if not ctx.stopped:
+        apply_deferred(ctx)  # what a blocked place could not take, it takes now
+    resume(ctx)
     return None
 
 
-def _edit(run: Run, act: Act) -> Reason | None:
+def _edit(ctx: DecisionContext, act: Act) -> Reason | None:
     retry = bool((act.value or {}).get("retry"))
-    if retry and run.paused:
+    if retry and ctx.paused:
         return _RESUME_FIRST
-    denied = edit(run, act)
+    denied = edit(ctx, act)
     if denied is None and retry:
-        _retry(run, act)
+        _retry(ctx, act)
     return denied
 
 
-def _may_begin_again(run: Run, place: str) -> bool:
+def _may_begin_again(ctx: DecisionContext, place: str) -> bool:
     """True for what is stuck; a slip's stops follow each other, and so are begun again one by one."""
-    stuck = run.steps[place].status.is_stuck and not run.unwinds(place) and not was_told(run.steps[place])
-    return stuck and not is_slip(run) and not _is_out(run, place)
+    stuck = ctx.steps[place].status.is_stuck and not ctx.unwinds(place) and not was_told(ctx.steps[place])
+    return stuck and not is_slip(ctx) and not _is_out(ctx, place)
 
 
-def _is_out(run: Run, place: str) -> bool:
+def _is_out(ctx: DecisionContext, place: str) -> bool:
     """True for a question of a scatter that is over, or that its scatter asks again itself."""
-    if not asks_only(run, place):
+    if not asks_only(ctx, place):
         return False
-    _, around, _ = run.around(place)[0]
-    return run.steps[place].status is not StepStatus.BLOCKED or run.steps[around].status is not StepStatus.WAITING
+    _, around, _ = ctx.around(place)[0]
+    return ctx.steps[place].status is not StepStatus.BLOCKED or ctx.steps[around].status is not StepStatus.WAITING
 
 
-_ACTS: dict[ActName, Callable[[Run, Act], Reason | None]] = {
+_ACTS: dict[ActName, Callable[[DecisionContext, Act], Reason | None]] = {
     ActName.CANCEL: _cancel,
     ActName.PAUSE: _pause,
     ActName.RESUME: _resume,

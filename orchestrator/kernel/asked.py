@@ -11,8 +11,8 @@ from ...sagas.contract import is_name
 from ...sagas.models import JsonObject
 from ...sagas.nodes import Emit, Step
 from ...sagas.process_manager import Next, ProcessManager
+from .context import DecisionContext, as_json
 from .results import WrongResult, a_list, a_model, a_span, a_text, what
-from .run import Run, as_json
 
 __all__ = ["Asked", "asked_for"]
 
@@ -33,7 +33,7 @@ class Asked:
     fails: str | None
 
 
-def asked_for(run: Run, found: object) -> Asked:
+def asked_for(ctx: DecisionContext, found: object) -> Asked:
     """What a handler gave, each part checked.
 
     Raises:
@@ -41,9 +41,9 @@ def asked_for(run: Run, found: object) -> Asked:
     """
     if not isinstance(found, Next):
         raise WrongResult(f"{what(found)}; a handler returns Next(…)")
-    manager, asked = run.definition, found.asked
+    manager, asked = ctx.definition, found.asked
     assert isinstance(manager, ProcessManager)
-    if asked.state is None and run.managed.phase is None:
+    if asked.state is None and ctx.managed.phase is None:
         raise WrongResult("Next without a state; a start returns Next(phase, state): else nothing is known")
     state = None
     if asked.state is not None:

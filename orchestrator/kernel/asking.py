@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeVar
 from ..messages.document import CauseKind, StepStatus
 from ..messages.reasons import ReasonCode
 from ..messages.texts import trace_of
+from .context import DecisionContext, said
 from .results import WrongResult
-from .run import Run, said
 
 __all__ = ["NOTHING", "Fault", "Nothing", "ask", "block", "fault_of"]
 
@@ -33,11 +33,11 @@ class Fault(NamedTuple):
     detail: str = ""
 
 
-def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
+def ask(ctx: DecisionContext, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
     """What an author's function gives; ``NOTHING`` after it raised, or gave what cannot be used (``WrongResult``).
 
     Args:
-        run: the decision.
+        ctx: the decision.
         place: whose function it is.
         what: how messages call it.
         function: calls it, and checks what it gave.
@@ -46,22 +46,22 @@ def ask(run: Run, place: str, what: str, function: Callable[[], T], *, undo: boo
     try:
         return function()
     except Exception as error:
-        block(run, place, CauseKind.CODE, fault_of(run, what, error), undo=undo)
+        block(ctx, place, CauseKind.CODE, fault_of(ctx, what, error), undo=undo)
         return NOTHING
 
 
-def fault_of(run: Run, what: str, error: Exception) -> Fault:
+def fault_of(ctx: DecisionContext, what: str, error: Exception) -> Fault:
     """What an operator is told of an author's function that raised, or gave what cannot be used (``WrongResult``)."""
     if isinstance(error, WrongResult):
         return Fault(f"{what} gave {error}; deploy the fix, then retry", ReasonCode.WRONG_RESULT)
     message = f"{what} raised {said(error)}; deploy a mended one, then retry"
-    return Fault(message, ReasonCode.FUNCTION_RAISED, trace_of(error, run.limits.detail_chars))
+    return Fault(message, ReasonCode.FUNCTION_RAISED, trace_of(error, ctx.limits.detail_chars))
 
 
-def block(run: Run, place: str, kind: CauseKind, fault: Fault, *, undo: bool = False) -> None:
+def block(ctx: DecisionContext, place: str, kind: CauseKind, fault: Fault, *, undo: bool = False) -> None:
     """Puts a place aside and the instance into attention: the author's code or data must be mended first."""
     blocked = StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED
-    record = run.steps.get(place)
+    record = ctx.steps.get(place)
     if record is None or record.status is not blocked:
-        run.mark(place, blocked, error=fault.message)
-    run.stop(kind, fault.message, step=place, code=fault.code, detail=fault.detail)
+        ctx.mark(place, blocked, error=fault.message)
+    ctx.stop(kind, fault.message, step=place, code=fault.code, detail=fault.detail)

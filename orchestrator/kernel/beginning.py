@@ -21,11 +21,11 @@ from ..messages.inputs import Act, ActName, Message, Start
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.values import JsonObject
+from .context import as_json, said
 from .fitting import not_deployed
 from .managing import EARLY, process_of
 from .migrating import CannotMigrate, migrated
 from .parking import wants_code
-from .run import as_json, said
 
 __all__ = ["BEGINS", "NEWEST", "NotAdmitted", "admitted", "needs_no_code", "state_of", "waits", "waits_by_event"]
 

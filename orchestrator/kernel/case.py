@@ -12,6 +12,7 @@ from ..messages.document import Attention, Document, StepRecord, StepStatus
 from ..messages.inputs import ActName
 from ..messages.reasons import Reason, ReasonCode
 from .acts import ON_STEPS, fulfilled, objection
+from .context import DecisionContext
 from .editing import edit_objection
 from .fitting import missing_code
 from .forking import fork_objection
@@ -19,7 +20,6 @@ from .limits import Limits
 from .parking import restore_timers, take_in
 from .places import name_of
 from .restarting import restart_objection
-from .run import Run
 from .slip import at_home, carried
 from .standing import may_stand
 from .undoing import undo_order
@@ -129,14 +129,14 @@ def _open(place: str, record: StepRecord) -> OpenStep:
 
 
 def _on_steps(definition: AnyDefinition, document: Document) -> tuple[tuple[str, ActName], ...]:
-    run = Run(definition, document, document.updated_ms, Limits())
-    return tuple((place, act) for place in document.steps for act in _on_step(run, place))
+    ctx = DecisionContext(definition, document, document.updated_ms, Limits())
+    return tuple((place, act) for place in document.steps for act in _on_step(ctx, place))
 
 
-def _on_step(run: Run, place: str) -> list[ActName]:
+def _on_step(ctx: DecisionContext, place: str) -> list[ActName]:
     """The acts that a step takes now."""
-    definition, document = run.definition, run.document
-    found = [] if document.status.is_final else _mends(run, place)
+    definition, document = ctx.definition, ctx.document
+    found = [] if document.status.is_final else _mends(ctx, place)
     if objection(document, ActName.RESTART) is None and restart_objection(definition, document, place) is None:
         found.append(ActName.RESTART)
     if fork_objection(definition, document, place) is None:
@@ -144,14 +144,14 @@ def _on_step(run: Run, place: str) -> list[ActName]:
     return found
 
 
-def _mends(run: Run, place: str) -> list[ActName]:
-    record, is_step = run.steps[place], name_of(place) in run.definition.steps
+def _mends(ctx: DecisionContext, place: str) -> list[ActName]:
+    record, is_step = ctx.steps[place], name_of(place) in ctx.definition.steps
     if record.status is StepStatus.UNDO_FAILED:
         return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]
     if record.status is StepStatus.WAITING and "question" in (record.memo or {}):
         return [ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN]
     stuck = (record.status.is_stuck or record.status.is_attempting) and not carried(record)
-    return [ActName.SKIP] if is_step and stuck and not run.unwinds(place) else []
+    return [ActName.SKIP] if is_step and stuck and not ctx.unwinds(place) else []
 
 
 def _heard(definition: AnyDefinition, document: Document) -> Document:
@@ -159,11 +159,11 @@ def _heard(definition: AnyDefinition, document: Document) -> Document:
 
     What is being undone counts as that, also when the answer to its undo waits.
     """
-    run = Run(definition, document, document.updated_ms, Limits())
-    run.unpause()
-    restore_timers(run)
-    take_in(run)
-    found = run.decision().document
+    ctx = DecisionContext(definition, document, document.updated_ms, Limits())
+    ctx.unpause()
+    restore_timers(ctx)
+    take_in(ctx)
+    found = ctx.decision().document
     assert found is not None
     undoing = {place: record for place, record in document.steps.items() if record.status.is_undoing}
     return replace(found, steps={**found.steps, **undoing})

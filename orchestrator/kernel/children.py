@@ -18,9 +18,9 @@ from ..messages.inputs import Start
 from ..messages.keys import instance_wrong
 from ..messages.values import JsonObject, Parent, instance_id
 from .asking import Nothing, ask
+from .context import DecisionContext, as_json
 from .results import WrongResult, a_model
 from .results import parts as parts_of
-from .run import Run, as_json
 from .turning import fail
 
 __all__ = [
@@ -36,143 +36,145 @@ __all__ = [
 _FAILURES_SHOWN = 20
 
 
-def begin_child(run: Run, place: str, node: Child[Any]) -> None:
+def begin_child(ctx: DecisionContext, place: str, node: Child[Any]) -> None:
     """Starts the child. After an operator's retry it is another one, of the next attempt."""
-    input = ask(run, place, f"the input of run {place!r}", lambda: _state_of(node.child, node.input(run.model())))
-    before = run.steps.get(place)
-    if isinstance(input, Nothing) or not _has_id(run, place, None, before.attempt + 1 if before else 1):
+    input = ask(ctx, place, f"the input of run {place!r}", lambda: _state_of(node.child, node.input(ctx.model())))
+    before = ctx.steps.get(place)
+    if isinstance(input, Nothing) or not _has_id(ctx, place, None, before.attempt + 1 if before else 1):
         return
-    attempt = run.mark_sent(place, undo=False, fresh=True)
-    child = _start(run, place, node.child, input, index=None, attempt=attempt)
-    run.remember(place, {"child": child})
+    attempt = ctx.mark_sent(place, undo=False, fresh=True)
+    child = _start(ctx, place, node.child, input, index=None, attempt=attempt)
+    ctx.remember(place, {"child": child})
     if node.timeout is not None:
-        run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.timeout)
+        ctx.timers[f"{place}:deadline"] = ctx.now_ms + to_ms(node.timeout)
 
 
 def _state_of(child: AnyDefinition, value: object) -> JsonObject:
     return as_json(a_model(value, child.state, f"{child!r} starts with"), child.state)
 
 
-def _key(run: Run, place: str, index: int | None, attempt: int) -> str:
+def _key(ctx: DecisionContext, place: str, index: int | None, attempt: int) -> str:
     part = "" if index is None else f"/{index}"
     again = "" if attempt == 1 else f"~{attempt}"
-    return f"{run.id}/{run.label(place)}{again}{part}"
+    return f"{ctx.id}/{ctx.label(place)}{again}{part}"
 
 
-def _start(run: Run, place: str, child: AnyDefinition, input: JsonObject, *, index: int | None, attempt: int) -> str:
+def _start(
+    ctx: DecisionContext, place: str, child: AnyDefinition, input: JsonObject, *, index: int | None, attempt: int
+) -> str:
     start = Start(
         id="",
         definition=child.name,
-        key=_key(run, place, index, attempt),
+        key=_key(ctx, place, index, attempt),
         input=input,
         version=child.version,
-        parent=_parent(run, place, index),
+        parent=_parent(ctx, place, index),
     )
-    run.tell(start)
+    ctx.tell(start)
     return start.instance
 
 
-def _has_id(run: Run, place: str, index: int | None, attempt: int) -> bool:
+def _has_id(ctx: DecisionContext, place: str, index: int | None, attempt: int) -> bool:
     """False when the child's id could not be written: its start would be lost, and waited for without end."""
-    node = run.node(place)
+    node = ctx.node(place)
     assert isinstance(node, Child | Each)
-    id = instance_id((node.child if isinstance(node, Child) else node.part).name, _key(run, place, index, attempt))
+    id = instance_id((node.child if isinstance(node, Child) else node.part).name, _key(ctx, place, index, attempt))
 
     def check() -> None:
         if (wrong := instance_wrong(id)) is not None:
             raise WrongResult(f"its child an id that {wrong}: nest less deep, or use shorter names")
 
-    return not isinstance(ask(run, place, f"{node.kind} {place!r}", check), Nothing)
+    return not isinstance(ask(ctx, place, f"{node.kind} {place!r}", check), Nothing)
 
 
-def _parent(run: Run, place: str, index: int | None) -> Parent:
+def _parent(ctx: DecisionContext, place: str, index: int | None) -> Parent:
     """What a child knows of us."""
-    above = run.document.parent
-    root, life = (above.root, above.root_incarnation) if above else (run.id, run.document.incarnation)
-    return Parent(instance=run.id, place=run.label(place), index=index, root=root, root_incarnation=life)
+    above = ctx.document.parent
+    root, life = (above.root, above.root_incarnation) if above else (ctx.id, ctx.document.incarnation)
+    return Parent(instance=ctx.id, place=ctx.label(place), index=index, root=root, root_incarnation=life)
 
 
-def begin_each(run: Run, place: str, node: Each[Any]) -> None:
+def begin_each(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
     """Begins the first parts. After an operator's retry it goes on where it stood; parts that failed begin again."""
-    found = _parts(run, place, node)
+    found = _parts(ctx, place, node)
     if isinstance(found, Nothing):
         return
     parts, count = found
-    record = run.steps.get(place)
+    record = ctx.steps.get(place)
     if record is not None and record.status is StepStatus.BLOCKED and record.attempt > 0:
-        run.mark(place, StepStatus.SENT)
+        ctx.mark(place, StepStatus.SENT)
     else:
         before = (record.memo if record else None) or {"count": count, "next": 0, "completed": 0}
         again = _ints(before.get("failed", []))
-        attempt = run.mark_sent(place, undo=False, fresh=True)
+        attempt = ctx.mark_sent(place, undo=False, fresh=True)
         attempts = {**_attempts(before), **{str(index): attempt for index in again}}
         fresh: JsonObject = {"under_way": [], "failed": [], "why": [], "closing": False, "attempts": attempts}
         kept = {name: value for name, value in before.items() if name != "not_started"}
-        run.remember(place, {**kept, **fresh, "todo": list(again)})
-    _fill(run, place, node, parts)
+        ctx.remember(place, {**kept, **fresh, "todo": list(again)})
+    _fill(ctx, place, node, parts)
 
 
-def begin_held_parts(run: Run, place: str, node: Each[Any]) -> None:
+def begin_held_parts(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
     """Begins, or begins to undo, what could not while the instance stood still."""
-    if run.steps[place].status is StepStatus.UNDO_SENT:
-        _undo_more(run, place, node)
+    if ctx.steps[place].status is StepStatus.UNDO_SENT:
+        _undo_more(ctx, place, node)
     else:
-        _fill(run, place, node, None)
+        _fill(ctx, place, node, None)
 
 
-def _parts(run: Run, place: str, node: Each[Any]) -> tuple[Sequence[BaseModel], int] | Nothing:
+def _parts(ctx: DecisionContext, place: str, node: Each[Any]) -> tuple[Sequence[BaseModel], int] | Nothing:
     """The parts, and how many there are."""
-    before = (run.steps[place].memo or {}).get("count") if place in run.steps else None
+    before = (ctx.steps[place].memo or {}).get("count") if place in ctx.steps else None
 
     def split() -> tuple[Sequence[BaseModel], int]:
-        found = parts_of(node.options.of(run.model()))
+        found = parts_of(node.options.of(ctx.model()))
         count = len(found)
         if before is not None and count != before:
             remedy = "if an edit of the state changed that, edit it back; else give the same parts each time"
             raise WrongResult(f"{count} parts and had given {before} when it began; {remedy}")
         return found, count
 
-    return ask(run, place, f"of, the parts of each {place!r},", split)
+    return ask(ctx, place, f"of, the parts of each {place!r},", split)
 
 
-def _fill(run: Run, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
+def _fill(ctx: DecisionContext, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
     """Begins parts up to the concurrency, half of it at a time; ends the whole when nothing is under way any more.
 
     While the instance stands still no part begins.
     """
-    memo = run.memo(place)
+    memo = ctx.memo(place)
     under_way, todo, first = _ints(memo["under_way"]), _ints(memo["todo"]), _int(memo["next"])
     room = node.options.concurrency - len(under_way)
     more = not memo["closing"] and (todo or first < _int(memo["count"]))
-    if more and run.stopped:
+    if more and ctx.stopped:
         return
     if more and (room * 2 > node.options.concurrency or not under_way):
-        found = _parts(run, place, node) if parts is None else (parts, 0)
+        found = _parts(ctx, place, node) if parts is None else (parts, 0)
         if isinstance(found, Nothing):
             return
         all_parts, _ = found
         indexes = [*todo, *range(first, _int(memo["count"]))][:room]
-        inputs = ask(run, place, f"a part of each {place!r}", lambda: _inputs(node, all_parts, indexes))
+        inputs = ask(ctx, place, f"a part of each {place!r}", lambda: _inputs(node, all_parts, indexes))
         last = max(indexes, default=0)
-        if isinstance(inputs, Nothing) or not _has_id(run, place, last, _attempt(run, place, last)):
+        if isinstance(inputs, Nothing) or not _has_id(ctx, place, last, _attempt(ctx, place, last)):
             return
         for index, input in zip(indexes, inputs, strict=True):
-            _start(run, place, node.part, input, index=index, attempt=_attempt(run, place, index))
+            _start(ctx, place, node.part, input, index=index, attempt=_attempt(ctx, place, index))
         under_way = [*under_way, *indexes]
         left = [index for index in todo if index not in indexes]
         begun = len(indexes) - (len(todo) - len(left))
-        run.remember(place, memo | {"under_way": list(under_way), "todo": list(left), "next": first + begun})
+        ctx.remember(place, memo | {"under_way": list(under_way), "todo": list(left), "next": first + begun})
     if not under_way:
-        _each_over(run, place, node)
+        _each_over(ctx, place, node)
 
 
 def _inputs(node: Each[Any], parts: Sequence[BaseModel], indexes: Sequence[int]) -> list[JsonObject]:
     return [_state_of(node.part, parts[index]) for index in indexes]
 
 
-def _attempt(run: Run, place: str, index: int) -> int:
+def _attempt(ctx: DecisionContext, place: str, index: int) -> int:
     """Which attempt of a part is the last one: only parts that failed are begun again."""
-    return _int(_attempts(run.memo(place)).get(str(index), 1))
+    return _int(_attempts(ctx.memo(place)).get(str(index), 1))
 
 
 def _attempts(memo: JsonObject) -> JsonObject:
@@ -181,179 +183,179 @@ def _attempts(memo: JsonObject) -> JsonObject:
     return attempts if isinstance(attempts, dict) else {}
 
 
-def _each_over(run: Run, place: str, node: Each[Any]) -> None:
-    memo = run.memo(place)
+def _each_over(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
+    memo = ctx.memo(place)
     failed = _ints(memo["failed"])
     if not memo["closing"]:
-        run.mark(place, StepStatus.DONE)
-        run.again = True
+        ctx.mark(place, StepStatus.DONE)
+        ctx.again = True
         return
     reasons = "; ".join(map(str, memo["why"])) if isinstance(memo["why"], list) else ""
     message = f"{len(failed)} of {memo['count']} parts failed, {node.options.tolerate} may: {reasons}"
-    run.mark(place, StepStatus.FAILED, error=message)
-    fail(run, place, CauseKind.CHILD, message)
+    ctx.mark(place, StepStatus.FAILED, error=message)
+    fail(ctx, place, CauseKind.CHILD, message)
 
 
-def on_child_ended(run: Run, message: ChildEnded) -> bool:
+def on_child_ended(ctx: DecisionContext, message: ChildEnded) -> bool:
     """A child has ended. False: nobody waits for it."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None:
         return False
-    node = run.node(message.place)
+    node = ctx.node(message.place)
     match record.status:
         case StepStatus.UNDO_SENT:
-            _child_undone(run, message)
+            _child_undone(ctx, message)
         case StepStatus.SENT if isinstance(node, Each):
-            _part_ended(run, node, message)
+            _part_ended(ctx, node, message)
         case StepStatus.SENT if isinstance(node, Child):
-            _one_ended(run, node, message)
+            _one_ended(ctx, node, message)
         case StepStatus.BLOCKED if isinstance(node, Each):
-            _put_off(run, message)
+            _put_off(ctx, message)
         case _:
             return False
     return True
 
 
-def _put_off(run: Run, message: ChildEnded) -> None:
+def _put_off(ctx: DecisionContext, message: ChildEnded) -> None:
     """Keeps it as it came, under the name that its place has outside."""
-    run.deferred = (*run.deferred, replace(message, place=run.label(message.place)))
+    ctx.deferred = (*ctx.deferred, replace(message, place=ctx.label(message.place)))
 
 
-def _one_ended(run: Run, node: Child[Any], message: ChildEnded) -> None:
+def _one_ended(ctx: DecisionContext, node: Child[Any], message: ChildEnded) -> None:
     place = message.place
-    run.clear_timers(place)
+    ctx.clear_timers(place)
     if message.end is ChildEnd.COMPLETED:
-        run.mark(place, StepStatus.DONE)
-        if node.into is not None and not run.unwinds(place):  # nobody reads it any more, and it may be large
-            run.put(node.into, message.state)
+        ctx.mark(place, StepStatus.DONE)
+        if node.into is not None and not ctx.unwinds(place):  # nobody reads it any more, and it may be large
+            ctx.put(node.into, message.state)
         return
-    timed_out = bool(run.memo(place).get("timed_out"))
+    timed_out = bool(ctx.memo(place).get("timed_out"))
     nothing_left = message.end in (ChildEnd.COMPENSATED, ChildEnd.NOT_STARTED)
     reason = f"{message.child} {message.end}: {message.reason}"
-    run.mark(place, StepStatus.REJECTED if nothing_left else StepStatus.FAILED, error=reason)
-    fail(run, place, CauseKind.TIMEOUT if timed_out else CauseKind.CHILD, reason)
+    ctx.mark(place, StepStatus.REJECTED if nothing_left else StepStatus.FAILED, error=reason)
+    fail(ctx, place, CauseKind.TIMEOUT if timed_out else CauseKind.CHILD, reason)
 
 
-def _part_ended(run: Run, node: Each[Any], message: ChildEnded) -> None:
-    place, memo = message.place, run.memo(message.place)
+def _part_ended(ctx: DecisionContext, node: Each[Any], message: ChildEnded) -> None:
+    place, memo = message.place, ctx.memo(message.place)
     under_way = _ints(memo["under_way"])
     if message.index is None or message.index not in under_way:
         return
     memo["under_way"] = [index for index in under_way if index != message.index]
     if message.end is ChildEnd.COMPLETED:
-        if not _gather(run, place, node, message):
-            _put_off(run, message)
+        if not _gather(ctx, place, node, message):
+            _put_off(ctx, message)
             return
-        run.remember(place, memo | {"completed": _int(memo["completed"]) + 1})
+        ctx.remember(place, memo | {"completed": _int(memo["completed"]) + 1})
     else:
         failed = [*_ints(memo["failed"]), message.index]
         why = memo["why"] if isinstance(memo["why"], list) else []
         shown = [*why, f"{message.index}: {message.reason}"[:200]][:_FAILURES_SHOWN]
         if message.end is ChildEnd.NOT_STARTED:
             memo["not_started"] = [*_ints(memo.get("not_started", [])), message.index]
-        run.remember(place, memo | {"failed": list(failed), "why": shown})
+        ctx.remember(place, memo | {"failed": list(failed), "why": shown})
         if len(failed) > node.options.tolerate:
-            unwind_child(run, place, "too many other parts failed")
-    _fill(run, place, node, None)
+            unwind_child(ctx, place, "too many other parts failed")
+    _fill(ctx, place, node, None)
 
 
-def _gather(run: Run, place: str, node: Each[Any], message: ChildEnded) -> bool:
+def _gather(ctx: DecisionContext, place: str, node: Each[Any], message: ChildEnded) -> bool:
     gather = node.options.gather
-    if gather is None or run.unwinds(place):
+    if gather is None or ctx.unwinds(place):
         return True
 
     def gathered() -> JsonObject:
         part = read(node.part.state, message.state)
-        state = a_model(gather(run.model(), part), run.definition.state, "the state is")
-        return as_json(state, run.definition.state)
+        state = a_model(gather(ctx.model(), part), ctx.definition.state, "the state is")
+        return as_json(state, ctx.definition.state)
 
-    state = ask(run, place, f"gather of each {place!r}", gathered)
+    state = ask(ctx, place, f"gather of each {place!r}", gathered)
     if isinstance(state, Nothing):
         return False
-    run.replace_json(state)
+    ctx.replace_json(state)
     return True
 
 
-def on_child_timer(run: Run, place: str) -> None:
+def on_child_timer(ctx: DecisionContext, place: str) -> None:
     """The child has not ended in time: it is cancelled, and its end is waited for."""
-    run.remember(place, run.memo(place) | {"timed_out": True})
-    unwind_child(run, place, "it did not end in time")
+    ctx.remember(place, ctx.memo(place) | {"timed_out": True})
+    unwind_child(ctx, place, "it did not end in time")
 
 
-def unwind_child(run: Run, place: str, reason: str) -> None:
+def unwind_child(ctx: DecisionContext, place: str, reason: str) -> None:
     """Asks what is under way at a place to leave nothing of itself. Said once."""
-    memo, node = run.memo(place), run.node(place)
+    memo, node = ctx.memo(place), ctx.node(place)
     if memo.get("closing"):
         return
-    run.remember(place, memo | {"closing": True})
+    ctx.remember(place, memo | {"closing": True})
     if isinstance(node, Each):
         for index in _ints(memo.get("under_way", [])):
-            _unwind_one(run, place, reason, index, _attempt(run, place, index))
+            _unwind_one(ctx, place, reason, index, _attempt(ctx, place, index))
     elif isinstance(node, Child):
-        _unwind_one(run, place, reason, attempt=run.steps[place].attempt)
+        _unwind_one(ctx, place, reason, attempt=ctx.steps[place].attempt)
 
 
-def _unwind_one(run: Run, place: str, reason: str, index: int | None = None, attempt: int = 1) -> None:
-    node = run.node(place)
+def _unwind_one(ctx: DecisionContext, place: str, reason: str, index: int | None = None, attempt: int = 1) -> None:
+    node = ctx.node(place)
     assert isinstance(node, Child | Each)
     child = node.child if isinstance(node, Child) else node.part
-    instance = instance_id(child.name, _key(run, place, index, attempt))
-    run.tell(Unwind(id="", instance=instance, parent=_parent(run, place, index), reason=reason))
+    instance = instance_id(child.name, _key(ctx, place, index, attempt))
+    ctx.tell(Unwind(id="", instance=instance, parent=_parent(ctx, place, index), reason=reason))
 
 
-def undo_child(run: Run, place: str) -> None:
+def undo_child(ctx: DecisionContext, place: str) -> None:
     """Compensates what completed at a place: the child, or the parts from the last to the first, some at once."""
-    run.mark_sent(place, undo=True, fresh=True)
-    memo, node = run.memo(place), run.node(place)
-    reason = run.cause.message if run.cause else "its parent is unwound"
+    ctx.mark_sent(place, undo=True, fresh=True)
+    memo, node = ctx.memo(place), ctx.node(place)
+    reason = ctx.cause.message if ctx.cause else "its parent is unwound"
     if isinstance(node, Child):
-        _unwind_one(run, place, reason, attempt=run.steps[place].attempt)
+        _unwind_one(ctx, place, reason, attempt=ctx.steps[place].attempt)
         return
     assert isinstance(node, Each)
     left = memo.get("undo_left")
     memo["undo_left"] = _int(memo["next"]) if left is None else left
     todo = _ints(memo.get("undo_under_way", []))
-    run.remember(place, memo | {"undo_under_way": []})
+    ctx.remember(place, memo | {"undo_under_way": []})
     for index in todo:
-        _undo_part(run, place, index, reason)
-    _undo_more(run, place, node)
+        _undo_part(ctx, place, index, reason)
+    _undo_more(ctx, place, node)
 
 
-def _undo_part(run: Run, place: str, index: int, reason: str) -> None:
-    memo = run.memo(place)
-    run.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
-    _unwind_one(run, place, reason, index, _attempt(run, place, index))
+def _undo_part(ctx: DecisionContext, place: str, index: int, reason: str) -> None:
+    memo = ctx.memo(place)
+    ctx.remember(place, memo | {"undo_under_way": [*_ints(memo["undo_under_way"]), index]})
+    _unwind_one(ctx, place, reason, index, _attempt(ctx, place, index))
 
 
-def _undo_more(run: Run, place: str, node: Each[Any]) -> None:
-    reason = run.cause.message if run.cause else "its parent is unwound"
+def _undo_more(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
+    reason = ctx.cause.message if ctx.cause else "its parent is unwound"
     while True:
-        memo = run.memo(place)
+        memo = ctx.memo(place)
         left, under_way = _int(memo["undo_left"]), _ints(memo["undo_under_way"])
-        if left == 0 or run.stopped or len(under_way) >= node.options.concurrency:
+        if left == 0 or ctx.stopped or len(under_way) >= node.options.concurrency:
             break
-        run.remember(place, memo | {"undo_left": left - 1})
+        ctx.remember(place, memo | {"undo_left": left - 1})
         if left - 1 not in _ints(memo.get("not_started", [])):  # those never began
-            _undo_part(run, place, left - 1, reason)
+            _undo_part(ctx, place, left - 1, reason)
     if left == 0 and not under_way:
-        run.mark(place, StepStatus.UNDONE)
+        ctx.mark(place, StepStatus.UNDONE)
 
 
-def _child_undone(run: Run, message: ChildEnded) -> None:
-    place, node = message.place, run.node(message.place)
+def _child_undone(ctx: DecisionContext, message: ChildEnded) -> None:
+    place, node = message.place, ctx.node(message.place)
     if message.end not in (ChildEnd.COMPENSATED, ChildEnd.NOT_STARTED):
         reason = f"{message.child} could not be undone: {message.end}: {message.reason}"
-        run.mark(place, StepStatus.UNDO_FAILED, error=reason)
-        run.stop(CauseKind.UNDO, f"{reason}; look at it, then retry", step=place)
+        ctx.mark(place, StepStatus.UNDO_FAILED, error=reason)
+        ctx.stop(CauseKind.UNDO, f"{reason}; look at it, then retry", step=place)
         return
     if isinstance(node, Child):
-        run.mark(place, StepStatus.UNDONE)
+        ctx.mark(place, StepStatus.UNDONE)
         return
     assert isinstance(node, Each)
-    memo = run.memo(place)
+    memo = ctx.memo(place)
     under_way = [index for index in _ints(memo["undo_under_way"]) if index != message.index]
-    run.remember(place, memo | {"undo_under_way": list(under_way)})
-    _undo_more(run, place, node)
+    ctx.remember(place, memo | {"undo_under_way": list(under_way)})
+    _undo_more(ctx, place, node)
 
 
 def _ints(value: object) -> list[int]:

@@ -32,6 +32,7 @@ from ..messages.reasons import Reason, ReasonCode, invalid
 from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
+from .context import RETENTION, DecisionContext, said, told_id
 from .editing import NOTHING_TO_CHANGE
 from .fitting import missing_code, not_deployed
 from .flow import go_on, resume
@@ -53,7 +54,6 @@ from .parking import (
     wants_code,
 )
 from .replies import on_reply, on_timer, open_attempt
-from .run import RETENTION, Run, said, told_id
 from .signals import STRAY, on_signal, without_code
 from .unusable import child_not_started, deny
 
@@ -201,10 +201,10 @@ def _start(
     except Exception as error:
         return _dead(start, invalid(f"the validators of the state raised {said(error)}"))
     fresh = _fresh(start, definition.version, state, digest, now_ms)
-    run = Run(definition, fresh, now_ms, limits)
-    run.changes.append(BEGINS)
-    go_on(run)
-    return run.decision()
+    ctx = DecisionContext(definition, fresh, now_ms, limits)
+    ctx.changes.append(BEGINS)
+    go_on(ctx)
+    return ctx.decision()
 
 
 def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, limits: Limits) -> Decision:
@@ -213,10 +213,10 @@ def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, lim
         target = admitted(definition, fresh, now_ms)
     except NotAdmitted as error:
         return waits(fresh, error.reason)
-    run = Run(definition, target, now_ms, limits)
-    run.changes += (BEGINS, Change(what="version", before=str(fresh.version), after=str(definition.version)))
-    go_on(run)
-    return run.decision()
+    ctx = DecisionContext(definition, target, now_ms, limits)
+    ctx.changes += (BEGINS, Change(what="version", before=str(fresh.version), after=str(definition.version)))
+    go_on(ctx)
+    return ctx.decision()
 
 
 def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: int) -> Document:
@@ -272,53 +272,53 @@ def _coded(
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return park(document, message, missing or not_deployed(document), now_ms, limits)
-    return _apply(Run(definition, document, now_ms, limits), message)
+    return _apply(DecisionContext(definition, document, now_ms, limits), message)
 
 
-def _apply(run: Run, message: Deferred) -> Decision:
+def _apply(ctx: DecisionContext, message: Deferred) -> Decision:
     if isinstance(message, TimerFired):
-        return _timer(run, message)
-    return _reply(run, message) if isinstance(message, Completed | Rejected | Failed) else _signal(run, message)
+        return _timer(ctx, message)
+    return _reply(ctx, message) if isinstance(message, Completed | Rejected | Failed) else _signal(ctx, message)
 
 
-def _reply(run: Run, reply: Reply) -> Decision:
-    if waits_for_code(run.document):
-        reopen(run)
-    found = open_attempt(run.document, run.steps, reply)
+def _reply(ctx: DecisionContext, reply: Reply) -> Decision:
+    if waits_for_code(ctx.document):
+        reopen(ctx)
+    found = open_attempt(ctx.document, ctx.steps, reply)
     if found is None:
-        return ignored(run.document, LATE)
+        return ignored(ctx.document, LATE)
     step, undo = found
-    on_reply(run, step, undo, reply)
-    return run.decision()
+    on_reply(ctx, step, undo, reply)
+    return ctx.decision()
 
 
-def _signal(run: Run, signal: Signal) -> Decision:
+def _signal(ctx: DecisionContext, signal: Signal) -> Decision:
     """Signals arrive exactly once; one that nobody waits for any more may still have something to say."""
-    parked = waits_for_code(run.document)
+    parked = waits_for_code(ctx.document)
     if parked:
-        reopen(run)
+        reopen(ctx)
     if isinstance(signal, Unwind):
-        restore_timers(run)
-    changed = on_signal(run, signal)
+        restore_timers(ctx)
+    changed = on_signal(ctx, signal)
     if changed and isinstance(signal, Unwind):
-        take_in(run)
-        resume(run)  # it may have stood still
-    if isinstance(signal, EventCame) and (reason := overfull(run, signal)) is not None:
-        return deny(run.document, signal, reason)
+        take_in(ctx)
+        resume(ctx)  # it may have stood still
+    if isinstance(signal, EventCame) and (reason := overfull(ctx, signal)) is not None:
+        return deny(ctx.document, signal, reason)
     if changed or parked:
-        return run.decision()
-    return ignored(run.document, STRAY)
+        return ctx.decision()
+    return ignored(ctx.document, STRAY)
 
 
-def _timer(run: Run, timer: TimerFired) -> Decision:
-    if run.timers.get(timer.timer) != timer.due_ms or timer.due_ms > run.now_ms:
-        return ignored(run.document, NOT_DUE)
-    if waits_for_code(run.document):
-        reopen(run)
-    if run.timers.get(timer.timer) == timer.due_ms:  # what was kept for it may have cleared or moved it
-        del run.timers[timer.timer]
-        on_timer(run, timer.timer)
-    return run.decision()
+def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
+    if ctx.timers.get(timer.timer) != timer.due_ms or timer.due_ms > ctx.now_ms:
+        return ignored(ctx.document, NOT_DUE)
+    if waits_for_code(ctx.document):
+        reopen(ctx)
+    if ctx.timers.get(timer.timer) == timer.due_ms:  # what was kept for it may have cleared or moved it
+        del ctx.timers[timer.timer]
+        on_timer(ctx, timer.timer)
+    return ctx.decision()
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
@@ -334,12 +334,12 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return _denied(document, missing or not_deployed(document))
-    run = Run(definition, document, now_ms, limits)
-    if (denied := apply_act(run, act)) is not None:
+    ctx = DecisionContext(definition, document, now_ms, limits)
+    if (denied := apply_act(ctx, act)) is not None:
         nothing = denied.code is ReasonCode.NOTHING_TO_CHANGE
         return _unchanged(document, *denied) if nothing else _denied(document, denied)
-    run.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
-    return run.decision()
+    ctx.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
+    return ctx.decision()
 
 
 def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:

@@ -19,7 +19,7 @@ from ..messages.inputs import Act
 from ..messages.outputs import Change
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject, first_mistake, unknown_fields
-from .run import Run, as_json, said
+from .context import DecisionContext, as_json, said
 from .slip import carried
 
 __all__ = ["NOTHING_TO_CHANGE", "Patch", "edit", "edit_objection", "patch_of", "patched", "set_state", "unknown"]
@@ -32,7 +32,7 @@ _SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "ret
 _PATCH = "the patch is a list of 1 to 100 operations of RFC 6902, each an object"
 
 
-def edit(run: Run, act: Act) -> Reason | None:
+def edit(ctx: DecisionContext, act: Act) -> Reason | None:
     """Patches the state, whatever the instance is doing; what has left already is not called back.
 
     Gives the reason why it is denied, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
@@ -46,15 +46,15 @@ def edit(run: Run, act: Act) -> Reason | None:
         return invalid(_SHAPE)
     if isinstance(patch, Reason):
         return patch
-    if retry and run.status is not Status.ATTENTION:
-        return not_now(f"it is {run.status} and not in attention; leave retry out")
-    if (reason := edit_objection(run.steps)) is not None:
+    if retry and ctx.status is not Status.ATTENTION:
+        return not_now(f"it is {ctx.status} and not in attention; leave retry out")
+    if (reason := edit_objection(ctx.steps)) is not None:
         return reason
-    state = patched(run, run.state, patch)
+    state = patched(ctx, ctx.state, patch)
     if isinstance(state, Reason):
         return state
-    if state != run.state:
-        set_state(run, state)
+    if state != ctx.state:
+        set_state(ctx, state)
     elif not retry:
         return NOTHING_TO_CHANGE
     return None
@@ -69,10 +69,10 @@ def edit_objection(steps: Mapping[str, StepRecord]) -> Reason | None:
     return not_now(text)
 
 
-def set_state(run: Run, state: JsonObject) -> None:
+def set_state(ctx: DecisionContext, state: JsonObject) -> None:
     """Sets a state that ``patched`` gave, and tells it in the history."""
-    run.replace_json(state)
-    run.changes.append(Change(what="state", before=None, after="edited"))
+    ctx.replace_json(state)
+    ctx.changes.append(Change(what="state", before=None, after="edited"))
 
 
 def unknown(value: JsonObject, what: str, known: Sequence[str]) -> Reason | None:
@@ -92,7 +92,7 @@ def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
     return operations if len(operations) == len(found) else invalid(_PATCH)
 
 
-def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
+def patched(ctx: DecisionContext, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
     """The state with the operations carried out, as the author's model keeps it; or what is wrong with it.
 
     A field that the model does not know is denied, unless the model itself says what to do with such fields.
@@ -103,22 +103,22 @@ def patched(run: Run, state: JsonObject, patch: Patch | None) -> JsonObject | Re
         try:
             found = JsonPatch([operation]).apply(found)
         except (JsonPatchException, JsonPointerException) as error:
-            return invalid(f"{where}: {run.shortened(str(error))}")
+            return invalid(f"{where}: {ctx.shortened(str(error))}")
         except Exception as error:
-            return invalid(f"{where} raised {run.shortened(said(error))}")
+            return invalid(f"{where} raised {ctx.shortened(said(error))}")
         size = len(to_json(found)) if operation.get("op") == "copy" or number == len(patch or ()) else 0
-        if size > run.limits.document_bytes:  # copies of copies grow without bound
-            most = run.limits.document_bytes
+        if size > ctx.limits.document_bytes:  # copies of copies grow without bound
+            most = ctx.limits.document_bytes
             return invalid(f"{where}: the state would have {size:,} bytes, the limit is {most:,}")
-    return _fitting(run, found)
+    return _fitting(ctx, found)
 
 
-def _fitting(run: Run, state: object) -> JsonObject | Reason:
-    model: type[BaseModel] = run.definition.state
+def _fitting(ctx: DecisionContext, state: object) -> JsonObject | Reason:
+    model: type[BaseModel] = ctx.definition.state
     try:
         return as_json(read(model, state, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
         return invalid(f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}")
     except Exception as error:
-        return invalid(f"the check of {model.__name__} raised {run.shortened(said(error))}")
+        return invalid(f"the check of {model.__name__} raised {ctx.shortened(said(error))}")

@@ -11,10 +11,10 @@ from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
 from .children import begin_held_parts
+from .context import DecisionContext
 from .managing import advance_manager, note_ended
 from .places import name_of
 from .restarting import rewound
-from .run import Run
 from .sending import ask_leg, leg_at, leg_of, send, send_again
 from .slip import carried
 from .travelling import advance_slip
@@ -27,101 +27,101 @@ _TURNS_MAX = 10_000
 """More turns than any flow has branches to lose: a bound against a defect of ours, not of an author."""
 
 
-def go_on(run: Run) -> None:
+def go_on(ctx: DecisionContext) -> None:
     """Does whatever is next in the direction the instance is going; nothing while it is stopped."""
-    if isinstance(run.definition, ProcessManager):
-        note_ended(run)
+    if isinstance(ctx.definition, ProcessManager):
+        note_ended(ctx)
     for _ in range(_TURNS_MAX):
-        if run.stopped:
+        if ctx.stopped:
             return
-        run.again = False
-        if run.backward:
-            if unwind(run, run.steps) and not run.stopped:
-                run.move(Status.COMPENSATED)
+        ctx.again = False
+        if ctx.backward:
+            if unwind(ctx, ctx.steps) and not ctx.stopped:
+                ctx.move(Status.COMPENSATED)
         else:
-            _forward(run)
-        if not run.again:
+            _forward(ctx)
+        if not ctx.again:
             return
-    raise AssertionError(f"{run.id} does not come to rest")
+    raise AssertionError(f"{ctx.id} does not come to rest")
 
 
-def _forward(run: Run) -> None:
-    if isinstance(run.definition, ProcessManager):
-        advance_manager(run)
+def _forward(ctx: DecisionContext) -> None:
+    if isinstance(ctx.definition, ProcessManager):
+        advance_manager(ctx)
         return
-    if isinstance(run.definition, RoutingSlip):
-        advance_slip(run)
+    if isinstance(ctx.definition, RoutingSlip):
+        advance_slip(ctx)
         return
-    assert isinstance(run.definition, Saga)
-    if run.restarting is not None and not rewound(run):
+    assert isinstance(ctx.definition, Saga)
+    if ctx.restarting is not None and not rewound(ctx):
         return
-    done = sequence(run, run.definition.flow)
-    if run.again or run.stopped:
+    done = sequence(ctx, ctx.definition.flow)
+    if ctx.again or ctx.stopped:
         return
-    lost = [place for place in run.steps if run.unwinds(place)] if run.definition.tree.forks else []
-    before = len(run.changes)
-    taken_back = not lost or unwind(run, lost)
-    if not done and len(run.changes) > before and not run.stopped:
-        run.again = True  # a pivot may have waited for nothing but what was just withdrawn
+    lost = [place for place in ctx.steps if ctx.unwinds(place)] if ctx.definition.tree.forks else []
+    before = len(ctx.changes)
+    taken_back = not lost or unwind(ctx, lost)
+    if not done and len(ctx.changes) > before and not ctx.stopped:
+        ctx.again = True  # a pivot may have waited for nothing but what was just withdrawn
         return
-    if done and taken_back and not run.stopped and not any(record.status.is_live for record in run.steps.values()):
-        run.move(Status.COMPLETED)
+    if done and taken_back and not ctx.stopped and not any(record.status.is_live for record in ctx.steps.values()):
+        ctx.move(Status.COMPLETED)
 
 
-def lapsed_commands(run: Run) -> list[str]:
+def lapsed_commands(ctx: DecisionContext) -> list[str]:
     """Places of a paused instance whose command nobody carries out any more: its time has passed in the pause."""
     found = []
-    for place, record in run.steps.items():
+    for place, record in ctx.steps.items():
         undo = record.status is StepStatus.UNDO_SENT
-        if not (undo or record.status is StepStatus.SENT) or name_of(place) not in run.definition.steps:
+        if not (undo or record.status is StepStatus.SENT) or name_of(place) not in ctx.definition.steps:
             continue
-        passed = record.at_ms + leg_at(run, place, undo=undo).timeout_ms <= run.now_ms
-        if not carried(record) and (passed or run.timers.get(f"{place}:deadline", run.now_ms + 1) <= run.now_ms):
+        passed = record.at_ms + leg_at(ctx, place, undo=undo).timeout_ms <= ctx.now_ms
+        if not carried(record) and (passed or ctx.timers.get(f"{place}:deadline", ctx.now_ms + 1) <= ctx.now_ms):
             found.append(place)
     return found
 
 
-def ask_again(run: Run, lapsed: Sequence[str]) -> None:
+def ask_again(ctx: DecisionContext, lapsed: Sequence[str]) -> None:
     """Sends commands once more whose time has passed in a pause, unless their answers came. It counts as no attempt."""
     for place in lapsed:
-        record = run.steps[place]
+        record = ctx.steps[place]
         undo = record.status is StepStatus.UNDO_SENT
-        if run.stopped or not (undo or (record.status is StepStatus.SENT and not run.unwinds(place))):
+        if ctx.stopped or not (undo or (record.status is StepStatus.SENT and not ctx.unwinds(place))):
             continue
-        leg = leg_at(run, place, undo=undo)
-        run.mark(place, leg.backoff)
+        leg = leg_at(ctx, place, undo=undo)
+        ctx.mark(place, leg.backoff)
         spent = (
-            replace(run.steps[place], undo_spent=record.undo_spent + 1)
+            replace(ctx.steps[place], undo_spent=record.undo_spent + 1)
             if undo
-            else replace(run.steps[place], spent=record.spent + 1)
+            else replace(ctx.steps[place], spent=record.spent + 1)
         )
-        run.steps[place] = spent
+        ctx.steps[place] = spent
         if leg.asks_only:
-            ask_leg(run, leg)
+            ask_leg(ctx, leg)
         else:
-            send_again(run, leg)
+            send_again(ctx, leg)
 
 
-def resume(run: Run) -> None:
+def resume(ctx: DecisionContext) -> None:
     """Goes on after a pause: first with what came due in it."""
-    _do_held(run)
-    go_on(run)
+    _do_held(ctx)
+    go_on(ctx)
 
 
-def _do_held(run: Run) -> None:
+def _do_held(ctx: DecisionContext) -> None:
     """Does what could not be done while the instance stood still: sends after waits whose retry timer has gone and for
     locks that were granted, and begins parts.
     """
-    for place, record in list(run.steps.items()):
-        if run.stopped:
+    for place, record in list(ctx.steps.items()):
+        if ctx.stopped:
             return
         undo = record.status is StepStatus.UNDO_BACKOFF
-        held = undo or (record.status is StepStatus.BACKOFF and not run.unwinds(place))
-        if held and f"{place}:retry" not in run.timers:
-            send_again(run, leg_at(run, place, undo=undo))
-        elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not run.unwinds(place):
-            send(run, leg_of(run.step(place), place, undo=False), fresh=True)
-        elif record.status is StepStatus.UNDO_SENT or (record.status is StepStatus.SENT and not run.unwinds(place)):
-            node = run.node(place)
+        held = undo or (record.status is StepStatus.BACKOFF and not ctx.unwinds(place))
+        if held and f"{place}:retry" not in ctx.timers:
+            send_again(ctx, leg_at(ctx, place, undo=undo))
+        elif record.status is StepStatus.LOCKING and (record.memo or {}).get("granted") and not ctx.unwinds(place):
+            send(ctx, leg_of(ctx.step(place), place, undo=False), fresh=True)
+        elif record.status is StepStatus.UNDO_SENT or (record.status is StepStatus.SENT and not ctx.unwinds(place)):
+            node = ctx.node(place)
             if isinstance(node, Each):
-                begin_held_parts(run, place, node)
+                begin_held_parts(ctx, place, node)

@@ -19,11 +19,11 @@ from ..messages.keys import key_wrong
 from ..messages.outputs import Change
 from ..messages.reasons import Reason, invalid, not_now
 from ..messages.values import Fork, JsonObject, Origin, Taken, instance_id
+from .context import DecisionContext
 from .editing import patch_of, patched, unknown
 from .places import name_of, place_of
 from .restarting import no_begin_here
 from .rounds import lingers
-from .run import Run
 from .standing import TAKEN_OVER, may_stand
 
 __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
@@ -33,9 +33,9 @@ _KEPT = ("branch", "version", "lost", "rounds", "most")
 _SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
 
 
-def fork(run: Run, act: Act) -> Reason | None:
+def fork(ctx: DecisionContext, act: Act) -> Reason | None:
     """Tells the new instance to start. Gives the reason why it is denied, None: it is told."""
-    if (reason := fork_objection(run.definition, run.document, act.step)) is not None:
+    if (reason := fork_objection(ctx.definition, ctx.document, act.step)) is not None:
         return reason
     value = act.value or {}
     if (reason := unknown(value, "a fork", ("key", "patch"))) is not None:
@@ -45,17 +45,17 @@ def fork(run: Run, act: Act) -> Reason | None:
         return invalid(_SHAPE)
     if (wrong := key_wrong(key)) is not None:
         return invalid(f"the key {wrong}")
-    if key == run.document.key:
+    if key == ctx.document.key:
         return invalid(f"key {key!r} is its own; choose another")
     if isinstance(patch, Reason):
         return patch
-    state = patched(run, run.state, patch)
+    state = patched(ctx, ctx.state, patch)
     if isinstance(state, Reason):
         return state
-    document, step = run.document, name_of(act.step)
-    origin = Origin(instance=run.id, revision=document.revision + 1, step=step)
-    before = _before(run.definition, document, step)
-    run.tell(
+    document, step = ctx.document, name_of(act.step)
+    origin = Origin(instance=ctx.id, revision=document.revision + 1, step=step)
+    before = _before(ctx.definition, document, step)
+    ctx.tell(
         Start(
             id="",
             definition=document.definition,
@@ -67,7 +67,7 @@ def fork(run: Run, act: Act) -> Reason | None:
             ),
         )
     )
-    run.changes.append(Change(what="fork", before=None, after=instance_id(document.definition, key)))
+    ctx.changes.append(Change(what="fork", before=None, after=instance_id(document.definition, key)))
     return None
 
 

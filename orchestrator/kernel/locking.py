@@ -15,80 +15,80 @@ from ..messages.entities import Acquire, Deadlocked, Denied, Granted, Probe, Pro
 from ..messages.outputs import Tell
 from ..messages.values import JsonObject
 from .asking import Nothing, ask
+from .context import DecisionContext
 from .farewell import KEPT_LOCKS, locks_at, locks_of
 from .results import a_key
-from .run import Run
 from .sending import leg_of, send
 from .turning import fail
 
 __all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "passed_on", "release_all"]
 
 
-def begin_step(run: Run, place: str) -> None:
+def begin_step(ctx: DecisionContext, place: str) -> None:
     """Sends a step's first command, or first waits for its lock."""
-    step: Step[object] = run.step(place)  # type: ignore[type-var, assignment]  # whatever state
+    step: Step[object] = ctx.step(place)  # type: ignore[type-var, assignment]  # whatever state
     template = step.options.locks
     if template is None:
-        send(run, leg_of(step, place, undo=False), fresh=True)
+        send(ctx, leg_of(step, place, undo=False), fresh=True)
         return
-    lock = ask(run, place, f"the lock {template!r} of step {place!r}", lambda: _name(run, template))
+    lock = ask(ctx, place, f"the lock {template!r} of step {place!r}", lambda: _name(ctx, template))
     if isinstance(lock, Nothing):
         return
-    run.mark(place, StepStatus.LOCKING, memo={"lock": lock, **_kept(run, place, lock)})
-    run.timers[f"{place}:lock"] = run.now_ms + to_ms(step.options.timeout)
-    run.tell(Acquire(id="", instance=lock_id(lock), by=run.id, place=run.label(place)))
+    ctx.mark(place, StepStatus.LOCKING, memo={"lock": lock, **_kept(ctx, place, lock)})
+    ctx.timers[f"{place}:lock"] = ctx.now_ms + to_ms(step.options.timeout)
+    ctx.tell(Acquire(id="", instance=lock_id(lock), by=ctx.id, place=ctx.label(place)))
 
 
-def _kept(run: Run, place: str, lock: str) -> JsonObject:
+def _kept(ctx: DecisionContext, place: str, lock: str) -> JsonObject:
     """What is left of earlier rounds: locks of other names that still guard what they may have done."""
-    record = run.steps.get(place)
-    earlier = [name for name in locks_at(run.memo(place)) if name != lock] if record is not None else []
+    record = ctx.steps.get(place)
+    earlier = [name for name in locks_at(ctx.memo(place)) if name != lock] if record is not None else []
     if record is None or not earlier:
         return {}
     if record.attempt == 0:
-        release_all(run, place)
+        release_all(ctx, place)
         return {}
     return {KEPT_LOCKS: [*earlier]}
 
 
-def _name(run: Run, template: str) -> str:
-    model = run.model()
+def _name(ctx: DecisionContext, template: str) -> str:
+    model = ctx.model()
     return a_key(template.format(**{field: getattr(model, field) for field in type(model).model_fields}))
 
 
-def on_granted(run: Run, message: Granted) -> bool:
+def on_granted(ctx: DecisionContext, message: Granted) -> bool:
     """The lock is ours. False: nobody waits for it at that place any more (it is released by who withdrew)."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.LOCKING or (record.memo or {}).get("lock") != message.lock:
         return False
-    run.timers.pop(f"{message.place}:lock", None)
-    if run.stopped:
-        run.remember(message.place, run.memo(message.place) | {"granted": True})
+    ctx.timers.pop(f"{message.place}:lock", None)
+    if ctx.stopped:
+        ctx.remember(message.place, ctx.memo(message.place) | {"granted": True})
     else:
-        send(run, leg_of(run.step(message.place), message.place, undo=False), fresh=True)
+        send(ctx, leg_of(ctx.step(message.place), message.place, undo=False), fresh=True)
     return True
 
 
-def on_lock_timer(run: Run, place: str) -> None:
+def on_lock_timer(ctx: DecisionContext, place: str) -> None:
     """The lock did not come in time."""
-    lock = run.memo(place)["lock"]
-    message = f"the lock {lock!r} was not free within {to_ms(run.step(place).options.timeout) / 1000:g} s"
-    _give_up(run, place, message)
-    fail(run, place, CauseKind.LOCK, message)
+    lock = ctx.memo(place)["lock"]
+    message = f"the lock {lock!r} was not free within {to_ms(ctx.step(place).options.timeout) / 1000:g} s"
+    _give_up(ctx, place, message)
+    fail(ctx, place, CauseKind.LOCK, message)
 
 
-def on_denied(run: Run, message: Denied) -> bool:
+def on_denied(ctx: DecisionContext, message: Denied) -> bool:
     """Nobody can wait for the lock any more. False: nobody here does."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.LOCKING:
         return False
-    run.timers.pop(f"{message.place}:lock", None)
-    _give_up(run, message.place, message.reason)
-    fail(run, message.place, CauseKind.LOCK, message.reason)
+    ctx.timers.pop(f"{message.place}:lock", None)
+    _give_up(ctx, message.place, message.reason)
+    fail(ctx, message.place, CauseKind.LOCK, message.reason)
     return True
 
 
-def on_deadlocked(run: Run, message: Deadlocked) -> bool:
+def on_deadlocked(ctx: DecisionContext, message: Deadlocked) -> bool:
     """The instance that is told ends the deadlock: every place of it that waits for one of the locks gives way. False:
     it is over already.
     """
@@ -96,23 +96,23 @@ def on_deadlocked(run: Run, message: Deadlocked) -> bool:
     text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
     waiting = [
         place
-        for place, record in run.steps.items()
+        for place, record in ctx.steps.items()
         if record.status is StepStatus.LOCKING and lock_id(str((record.memo or {}).get("lock"))) in cycle
     ]
     for place in waiting:
-        run.timers.pop(f"{place}:lock", None)
-        _give_up(run, place, text)
-        fail(run, place, CauseKind.DEADLOCK, text)
+        ctx.timers.pop(f"{place}:lock", None)
+        _give_up(ctx, place, text)
+        fail(ctx, place, CauseKind.DEADLOCK, text)
     return bool(waiting)
 
 
-def _give_up(run: Run, place: str, error: str) -> None:
+def _give_up(ctx: DecisionContext, place: str, error: str) -> None:
     """The step's command does not leave. One that is tried again may have happened before, and keeps its lock."""
-    if run.steps[place].attempt > 0:
-        run.mark(place, StepStatus.FAILED, error=error)
+    if ctx.steps[place].attempt > 0:
+        ctx.mark(place, StepStatus.FAILED, error=error)
         return
-    release_all(run, place)
-    run.mark(place, StepStatus.REJECTED, error=error)
+    release_all(ctx, place)
+    ctx.mark(place, StepStatus.REJECTED, error=error)
 
 
 def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:
@@ -124,12 +124,12 @@ def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:
     )
 
 
-def release_all(run: Run, place: str) -> None:
+def release_all(ctx: DecisionContext, place: str) -> None:
     """Gives the locks of one place back, except those that another place of ours needs."""
-    memo = run.memo(place)
+    memo = ctx.memo(place)
     ours = locks_at(memo)
-    run.remember(place, {name: value for name, value in memo.items() if name not in ("lock", KEPT_LOCKS)})
-    needed = locks_of(run.steps)
+    ctx.remember(place, {name: value for name, value in memo.items() if name not in ("lock", KEPT_LOCKS)})
+    needed = locks_of(ctx.steps)
     for lock in ours:
         if lock not in needed:
-            run.tell(Release(id="", instance=lock_id(lock), by=run.id))
+            ctx.tell(Release(id="", instance=lock_id(lock), by=ctx.id))

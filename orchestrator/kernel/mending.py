@@ -19,20 +19,20 @@ from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject
+from .context import DecisionContext, as_json, said
 from .editing import unknown
-from .run import Run, as_json, said
 from .sending import INSTEAD
 from .slip import carried, gone_past, is_slip
 from .standing import SKIPPED_BY
 
 __all__ = ["MENDS", "Mend"]
 
-Mend: TypeAlias = Callable[[Run, Act], Reason | None]
+Mend: TypeAlias = Callable[[DecisionContext, Act], Reason | None]
 
 
-def _answer(run: Run, act: Act) -> Reason | None:
+def _answer(ctx: DecisionContext, act: Act) -> Reason | None:
     """Somebody who may fills the form."""
-    node, record = run.node(act.step), run.steps[act.step]
+    node, record = ctx.node(act.step), ctx.steps[act.step]
     if not isinstance(node, Ask):
         return invalid(f"step {act.step!r} asks nobody")
     if (reason := _may_not(record, act)) is not None:
@@ -40,39 +40,39 @@ def _answer(run: Run, act: Act) -> Reason | None:
     form = _valid(node.options.form, act.value)
     if isinstance(form, str):
         return invalid(f"the answer is no {node.options.form.__name__}: {form}")
-    run.clear_timers(act.step)
-    run.put(node.options.into, form)
-    run.mark(act.step, StepStatus.DONE, memo=run.memo(act.step) | {"answered_by": act.by})
+    ctx.clear_timers(act.step)
+    ctx.put(node.options.into, form)
+    ctx.mark(act.step, StepStatus.DONE, memo=ctx.memo(act.step) | {"answered_by": act.by})
     return None
 
 
-def _claim(run: Run, act: Act) -> Reason | None:
+def _claim(ctx: DecisionContext, act: Act) -> Reason | None:
     """From now on only this one may answer."""
-    if (reason := _no_question(run, act)) is not None:
+    if (reason := _no_question(ctx, act)) is not None:
         return reason
-    if (reason := _may_not(run.steps[act.step], act)) is not None:
+    if (reason := _may_not(ctx.steps[act.step], act)) is not None:
         return reason
-    run.remember(act.step, run.memo(act.step) | {"claimed_by": act.by})
+    ctx.remember(act.step, ctx.memo(act.step) | {"claimed_by": act.by})
     return None
 
 
-def _assign(run: Run, act: Act) -> Reason | None:
+def _assign(ctx: DecisionContext, act: Act) -> Reason | None:
     """Whoever asks for it gives the question to somebody."""
-    if (reason := _no_question(run, act)) is not None:
+    if (reason := _no_question(ctx, act)) is not None:
         return reason
     to = (act.value or {}).get("to")
     if not isinstance(to, str) or not to:
         return invalid('it is not said to whom; give {"to": name}')
-    memo = run.memo(act.step)
-    run.remember(act.step, memo | {"who": list(dict.fromkeys([*_who(memo), to])), "claimed_by": to})
+    memo = ctx.memo(act.step)
+    ctx.remember(act.step, memo | {"who": list(dict.fromkeys([*_who(memo), to])), "claimed_by": to})
     return None
 
 
-def _no_question(run: Run, act: Act) -> Reason | None:
-    if not isinstance(run.node(act.step), Ask):
+def _no_question(ctx: DecisionContext, act: Act) -> Reason | None:
+    if not isinstance(ctx.node(act.step), Ask):
         return invalid(f"step {act.step!r} asks nobody")
-    if run.steps[act.step].status is not StepStatus.WAITING:
-        return _closed(act, run.steps[act.step])
+    if ctx.steps[act.step].status is not StepStatus.WAITING:
+        return _closed(act, ctx.steps[act.step])
     return None
 
 
@@ -99,12 +99,12 @@ def _who(memo: JsonObject) -> list[str]:
     return [str(name) for name in who] if isinstance(who, list) else []
 
 
-def _skip(run: Run, act: Act) -> Reason | None:
+def _skip(ctx: DecisionContext, act: Act) -> Reason | None:
     """The step counts as done, with a reply from the operator. Its undo still runs should the flow turn."""
-    node, record = run.node(act.step), run.steps[act.step]
+    node, record = ctx.node(act.step), ctx.steps[act.step]
     if not isinstance(node, Step):
         return invalid(f"{act.step!r} is no step with a reply; only such a one can be skipped")
-    if run.unwinds(act.step):
+    if ctx.unwinds(act.step):
         return not_now(f"what step {act.step!r} did is being taken back")
     if carried(record):
         text = f"the slip has not been sent to {act.step!r} yet; skip the stop that it is at, or revise what lies ahead"
@@ -115,35 +115,35 @@ def _skip(run: Run, act: Act) -> Reason | None:
     reply = _valid(node.contract.reply, act.value) if into is not None or act.value is not None else None
     if isinstance(reply, str):
         return invalid(f"the reply is no {node.contract.reply.__name__}: {reply}")
-    run.clear_timers(act.step)
-    memo: JsonObject = {**run.memo(act.step), SKIPPED_BY: act.by}
+    ctx.clear_timers(act.step)
+    memo: JsonObject = {**ctx.memo(act.step), SKIPPED_BY: act.by}
     if node.is_query:  # its answer is gathered from here
         memo["reply"] = reply
-    run.mark(act.step, StepStatus.DONE, memo=memo)
+    ctx.mark(act.step, StepStatus.DONE, memo=memo)
     if into is not None and reply is not None:
-        run.put(into, reply)
-    if is_slip(run):
-        gone_past(run, act.step)
+        ctx.put(into, reply)
+    if is_slip(ctx):
+        gone_past(ctx, act.step)
     return None
 
 
-def _waive(run: Run, act: Act) -> Reason | None:
+def _waive(ctx: DecisionContext, act: Act) -> Reason | None:
     """What a failing undo could not take back is accepted as a loss, and the unwind goes on without it."""
-    record = run.steps[act.step]
+    record = ctx.steps[act.step]
     if record.status is not StepStatus.UNDO_FAILED:
         return not_now(f"the undo of step {act.step!r} has not failed: it is {record.status}")
     if not act.reason.strip():
         return invalid("a loss is accepted with a reason: say who bears it and where that is written")
-    run.mark(act.step, StepStatus.WAIVED, memo=run.memo(act.step) | {"waived_by": act.by, "evidence": act.reason})
+    ctx.mark(act.step, StepStatus.WAIVED, memo=ctx.memo(act.step) | {"waived_by": act.by, "evidence": act.reason})
     return None
 
 
-def _replace_undo(run: Run, act: Act) -> Reason | None:
+def _replace_undo(ctx: DecisionContext, act: Act) -> Reason | None:
     """An undo that failed is tried with another command, by its own contract or another of the definition.
 
     It is the next attempt under the same effect key, and stays that of the step's undo until it is replaced again.
     """
-    node, record, value = run.node(act.step), run.steps[act.step], act.value or {}
+    node, record, value = ctx.node(act.step), ctx.steps[act.step], act.value or {}
     if record.status is not StepStatus.UNDO_FAILED:
         return not_now(f"the undo of step {act.step!r} has not failed: it is {record.status}")
     if not isinstance(node, Step):
@@ -151,18 +151,18 @@ def _replace_undo(run: Run, act: Act) -> Reason | None:
     if (reason := unknown(value, "an undo", ("contract", "command"))) is not None:
         return reason
     name, command = value.get("contract", record.undo), value.get("command")
-    contract = run.definition.contract(name)
+    contract = ctx.definition.contract(name)
     if contract is None:
-        names = ", ".join(each.name for each in run.definition.contracts)
-        return invalid(f"{run.definition!r} has no contract {name!r}; it has {names}")
+        names = ", ".join(each.name for each in ctx.definition.contracts)
+        return invalid(f"{ctx.definition!r} has no contract {name!r}; it has {names}")
     if not isinstance(command, dict):
         return invalid('it is not said what to send; give {"command": {…}}, and "contract" if it is another')
     payload = _valid(contract.command, command)
     if isinstance(payload, str):
         return invalid(f"the command is no {contract.command.__name__}: {payload}")
     instead: JsonObject = {"contract": contract.name, "command": payload, "by": act.by}
-    run.steps[act.step] = replace(record, undo=contract.name)
-    run.remember(act.step, run.memo(act.step) | {INSTEAD: instead})
+    ctx.steps[act.step] = replace(record, undo=contract.name)
+    ctx.remember(act.step, ctx.memo(act.step) | {INSTEAD: instead})
     return None
 
 

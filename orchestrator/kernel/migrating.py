@@ -12,9 +12,9 @@ from dataclasses import replace
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.reasons import Reason, ReasonCode
+from .context import as_json, said
 from .fitting import misfit
 from .places import name_of
-from .run import as_json, said
 
 __all__ = ["CannotMigrate", "migrated", "must_migrate"]
 

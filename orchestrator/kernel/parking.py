@@ -13,10 +13,10 @@ from ..messages.entities import EventCame, Unwind
 from ..messages.inputs import Completed, Failed, Rejected, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
+from .context import DecisionContext
 from .flow import resume
 from .limits import Limits
 from .replies import on_reply, on_timer, open_attempt
-from .run import Run
 from .signals import on_signal
 from .unusable import deny
 
@@ -103,10 +103,10 @@ def _events(document: Document) -> int:
     return sum(isinstance(message, EventCame) for message in (*document.deferred, *early))
 
 
-def overfull(run: Run, message: EventCame) -> Reason | None:
+def overfull(ctx: DecisionContext, message: EventCame) -> Reason | None:
     """Why an event cannot wait for a phase that takes it; None: it was taken, or may wait."""
-    events = [each for each in run.managed.early if isinstance(each, EventCame)]
-    if len(events) <= run.limits.deferred_max or message not in events:
+    events = [each for each in ctx.managed.early if isinstance(each, EventCame)]
+    if len(events) <= ctx.limits.deferred_max or message not in events:
         return None
     text = f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"
     return Reason(ReasonCode.NO_ROOM, text)
@@ -118,43 +118,43 @@ def _is_kept(document: Document, reply: Reply) -> bool:
     return any(other.command_id == reply.command_id for other in kept)
 
 
-def reopen(run: Run) -> None:
+def reopen(ctx: DecisionContext) -> None:
     """Leaves attention: first with what was kept in the meantime."""
-    restore_timers(run)
-    run.attention = None
-    run.move(Status.COMPENSATING if run.backward else Status.RUNNING)
-    apply_deferred(run)
+    restore_timers(ctx)
+    ctx.attention = None
+    ctx.move(Status.COMPENSATING if ctx.backward else Status.RUNNING)
+    apply_deferred(ctx)
 
 
-def restore_timers(run: Run) -> None:
+def restore_timers(ctx: DecisionContext) -> None:
     """Sets the kept timers again, so that whatever happens to their steps first can still clear them."""
-    for message in run.deferred:
+    for message in ctx.deferred:
         if isinstance(message, TimerFired):
-            run.timers.setdefault(message.timer, message.due_ms)
+            ctx.timers.setdefault(message.timer, message.due_ms)
 
 
-def apply_deferred(run: Run) -> None:
+def apply_deferred(ctx: DecisionContext) -> None:
     """Applies the kept messages in order of arrival; those that have become late on the way change nothing."""
-    waiting, run.deferred = run.deferred, ()
+    waiting, ctx.deferred = ctx.deferred, ()
     for message in waiting:
-        if run.status.is_final:
+        if ctx.status.is_final:
             return
         if isinstance(message, TimerFired):
-            if run.timers.get(message.timer) == message.due_ms:
-                del run.timers[message.timer]
-                on_timer(run, message.timer)
+            if ctx.timers.get(message.timer) == message.due_ms:
+                del ctx.timers[message.timer]
+                on_timer(ctx, message.timer)
         elif isinstance(message, Completed | Rejected | Failed):
-            if (found := open_attempt(run.document, run.steps, message)) is not None:
-                on_reply(run, *found, message)
-        elif on_signal(run, message) and isinstance(message, Unwind):
-            resume(run)
+            if (found := open_attempt(ctx.document, ctx.steps, message)) is not None:
+                on_reply(ctx, *found, message)
+        elif on_signal(ctx, message) and isinstance(message, Unwind):
+            resume(ctx)
 
 
-def take_in(run: Run) -> None:
+def take_in(ctx: DecisionContext) -> None:
     """Applies what waits, and does nothing by it yet: for an instance that is being turned round."""
-    run.quiet = True
-    apply_deferred(run)
-    run.quiet = False
+    ctx.quiet = True
+    apply_deferred(ctx)
+    ctx.quiet = False
 
 
 def ignored(document: Document, reason: Reason) -> Decision:

@@ -16,11 +16,11 @@ from ..messages.values import JsonObject
 from .asking import block, fault_of
 from .branching import on_scatter_deadline
 from .children import on_child_timer
+from .context import DecisionContext, as_json
 from .flow import go_on
 from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
-from .run import Run, as_json
 from .sending import Leg, leg_at, plan_retry, send_again
 from .slip import call_back, is_slip, on_passed
 from .turning import fail
@@ -58,147 +58,147 @@ def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply)
     return (head, undo) if waits and reply.command_id == asked else None
 
 
-def on_reply(run: Run, step: str, undo: bool, reply: Reply) -> None:
+def on_reply(ctx: DecisionContext, step: str, undo: bool, reply: Reply) -> None:
     """Applies the reply that an open attempt has been waiting for."""
-    leg = leg_at(run, step, undo=undo)
+    leg = leg_at(ctx, step, undo=undo)
     match reply:
         case Completed():
-            _completed(run, leg, reply)
+            _completed(ctx, leg, reply)
         case Rejected():
-            _rejected(run, leg, reply)
+            _rejected(ctx, leg, reply)
         case Failed():
-            _attempt_failed(run, leg, run.shortened(f"{reply.error}\n{reply.detail}".strip()))
+            _attempt_failed(ctx, leg, ctx.shortened(f"{reply.error}\n{reply.detail}".strip()))
         case _:
             assert_never(reply)
 
 
-def on_timer(run: Run, timer: str) -> None:
+def on_timer(ctx: DecisionContext, timer: str) -> None:
     """A timer is due; it is gone from the document already."""
     place, _, what = timer.rpartition(":")
     if what == TIMER:
-        on_managed_timer(run, place)
-        go_on(run)
+        on_managed_timer(ctx, place)
+        go_on(ctx)
         return
-    record = run.steps.get(place)
+    record = ctx.steps.get(place)
     if record is None:
         return
     match what, record.status:
         case "expected", _:
-            _overdue(run, place)
+            _overdue(ctx, place)
         case "lock", StepStatus.LOCKING:
-            on_lock_timer(run, place)
+            on_lock_timer(ctx, place)
         case "due", StepStatus.WAITING:
-            on_slept(run, place)
+            on_slept(ctx, place)
         case "escalate", StepStatus.WAITING:
-            on_escalation(run, place)
-        case "deadline", StepStatus.WAITING if isinstance(run.node(place), Scatter):
-            on_scatter_deadline(run, place)
+            on_escalation(ctx, place)
+        case "deadline", StepStatus.WAITING if isinstance(ctx.node(place), Scatter):
+            on_scatter_deadline(ctx, place)
         case "deadline", StepStatus.WAITING:
-            on_deadline(run, place)
-        case "deadline", StepStatus.SENT if name_of(place) not in run.definition.steps:
-            on_child_timer(run, place)
+            on_deadline(ctx, place)
+        case "deadline", StepStatus.SENT if name_of(place) not in ctx.definition.steps:
+            on_child_timer(ctx, place)
         case _, status if status in _TIMER_NEEDS.get(what, ()):
-            _on_step_timer(run, place, what)
+            _on_step_timer(ctx, place, what)
             return
-    go_on(run)
+    go_on(ctx)
 
 
-def _overdue(run: Run, place: str) -> None:
+def _overdue(ctx: DecisionContext, place: str) -> None:
     """What was expected by now has not happened: shown, published as an event, and counted; nothing else."""
-    if not run.steps[place].status.is_live:
+    if not ctx.steps[place].status.is_live:
         return
-    run.remember(place, run.memo(place) | {"overdue_ms": run.now_ms})
-    run.changes.append(Change(what=OVERDUE, before=None, after=place))
-    body: JsonObject = {"instance": run.id, "step": place, "status": run.steps[place].status.value}
+    ctx.remember(place, ctx.memo(place) | {"overdue_ms": ctx.now_ms})
+    ctx.changes.append(Change(what=OVERDUE, before=None, after=place))
+    body: JsonObject = {"instance": ctx.id, "step": place, "status": ctx.steps[place].status.value}
     published = Published(
-        id=f"{run.id}/{run.label(place)}/overdue/{run.document.revision + 1}",
-        instance=mailbox_id(OVERDUE_EVENT, run.id),
+        id=f"{ctx.id}/{ctx.label(place)}/overdue/{ctx.document.revision + 1}",
+        instance=mailbox_id(OVERDUE_EVENT, ctx.id),
         event=OVERDUE_EVENT,
-        key=run.id,
+        key=ctx.id,
         body=body,
         keep_ms=0,
-        traceparent=run.document.traceparent,
+        traceparent=ctx.document.traceparent,
     )
-    run.actions.append(Publish(event=published))
+    ctx.actions.append(Publish(event=published))
 
 
-def _on_step_timer(run: Run, place: str, what: str) -> None:
-    record = run.steps[place]
+def _on_step_timer(ctx: DecisionContext, place: str, what: str) -> None:
+    record = ctx.steps[place]
     undo = record.status.is_undoing
-    leg = leg_at(run, place, undo=undo)
+    leg = leg_at(ctx, place, undo=undo)
     match what:
         case "retry":
-            if not run.stopped:
-                send_again(run, leg)
+            if not ctx.stopped:
+                send_again(ctx, leg)
         case "attempt":
-            if leg.undo or not run.unwinds(place):  # what a cancel found in flight is given until its deadline
-                _attempt_failed(run, leg, "no answer in time")
+            if leg.undo or not ctx.unwinds(place):  # what a cancel found in flight is given until its deadline
+                _attempt_failed(ctx, leg, "no answer in time")
         case _:
             last = f"; the last error: {record.error}" if record.error else ""
-            _round_over(run, leg, CauseKind.TIMEOUT, f"no outcome within {leg.timeout_ms / 1000:g} s{last}")
+            _round_over(ctx, leg, CauseKind.TIMEOUT, f"no outcome within {leg.timeout_ms / 1000:g} s{last}")
 
 
-def _completed(run: Run, leg: Leg, reply: Completed) -> None:
+def _completed(ctx: DecisionContext, leg: Leg, reply: Completed) -> None:
     asked = leg.asks_only
     try:
         value = read_foreign(leg.contract.reply, reply.reply)
-        kept = as_json(value, leg.contract.reply) if leg.into is not None or asked or is_slip(run) else None
+        kept = as_json(value, leg.contract.reply) if leg.into is not None or asked or is_slip(ctx) else None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
-        _attempt_failed(run, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
+        _attempt_failed(ctx, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
         return
     except Exception as error:
         what = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r},"
-        block(run, leg.step, CauseKind.CODE, fault_of(run, what, error), undo=leg.undo)
+        block(ctx, leg.step, CauseKind.CODE, fault_of(ctx, what, error), undo=leg.undo)
         return
-    run.clear_timers(leg.step)
+    ctx.clear_timers(leg.step)
     if leg.undo:
-        run.mark(leg.step, StepStatus.UNDONE)
+        ctx.mark(leg.step, StepStatus.UNDONE)
     elif asked:
-        run.mark(leg.step, StepStatus.DONE, memo={"reply": kept})
+        ctx.mark(leg.step, StepStatus.DONE, memo={"reply": kept})
     else:
-        run.mark(leg.step, StepStatus.DONE)
+        ctx.mark(leg.step, StepStatus.DONE)
         if leg.into is not None:
-            run.put(leg.into, kept)
-        if kept is not None and is_slip(run):
-            on_passed(run, leg.step, reply, kept)
-    go_on(run)
+            ctx.put(leg.into, kept)
+        if kept is not None and is_slip(ctx):
+            on_passed(ctx, leg.step, reply, kept)
+    go_on(ctx)
 
 
-def _rejected(run: Run, leg: Leg, reply: Rejected) -> None:
-    run.clear_timers(leg.step)
+def _rejected(ctx: DecisionContext, leg: Leg, reply: Rejected) -> None:
+    ctx.clear_timers(leg.step)
     if leg.undo:
-        run.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
+        ctx.mark(leg.step, StepStatus.UNDO_FAILED, error=reply.reason)
         message = f"the undo was rejected ({reply.code}): {reply.reason}"
-        run.stop(CauseKind.UNDO, message, step=leg.step, code=reply.code)
+        ctx.stop(CauseKind.UNDO, message, step=leg.step, code=reply.code)
         return
     # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
-    unsure = run.steps[leg.step].attempt > 1
-    run.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REJECTED, error=reply.reason)
-    if is_slip(run):
-        call_back(run, leg.step)
+    unsure = ctx.steps[leg.step].attempt > 1
+    ctx.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REJECTED, error=reply.reason)
+    if is_slip(ctx):
+        call_back(ctx, leg.step)
     if not leg.asks_only:
-        fail(run, leg.step, CauseKind.REJECTED, reply.reason, code=reply.code)
-    go_on(run)
+        fail(ctx, leg.step, CauseKind.REJECTED, reply.reason, code=reply.code)
+    go_on(ctx)
 
 
-def _attempt_failed(run: Run, leg: Leg, error: str) -> None:
-    if not leg.undo and run.unwinds(leg.step):
-        _round_over(run, leg, CauseKind.ATTEMPTS, error)
-    elif not plan_retry(run, leg, error):
-        _round_over(run, leg, CauseKind.ATTEMPTS, f"{leg.retry.max_attempts} attempts failed; the last: {error}")
+def _attempt_failed(ctx: DecisionContext, leg: Leg, error: str) -> None:
+    if not leg.undo and ctx.unwinds(leg.step):
+        _round_over(ctx, leg, CauseKind.ATTEMPTS, error)
+    elif not plan_retry(ctx, leg, error):
+        _round_over(ctx, leg, CauseKind.ATTEMPTS, f"{leg.retry.max_attempts} attempts failed; the last: {error}")
 
 
-def _round_over(run: Run, leg: Leg, kind: CauseKind, message: str) -> None:
+def _round_over(ctx: DecisionContext, leg: Leg, kind: CauseKind, message: str) -> None:
     """Attempts or time are used up: the step may have happened."""
-    run.clear_timers(leg.step)
+    ctx.clear_timers(leg.step)
     if leg.undo:
-        run.mark(leg.step, StepStatus.UNDO_FAILED, error=message)
-        run.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
+        ctx.mark(leg.step, StepStatus.UNDO_FAILED, error=message)
+        ctx.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
         return
-    run.mark(leg.step, StepStatus.FAILED, error=message)
-    if is_slip(run):
-        call_back(run, leg.step)
+    ctx.mark(leg.step, StepStatus.FAILED, error=message)
+    if is_slip(ctx):
+        call_back(ctx, leg.step)
     if not leg.asks_only:
-        fail(run, leg.step, kind, message)
-    go_on(run)
+        fail(ctx, leg.step, kind, message)
+    go_on(ctx)

@@ -16,10 +16,10 @@ from ..messages.document import CauseKind, Document, Restarting, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
 from ..messages.reasons import Reason, invalid, not_now
+from .context import DecisionContext
 from .editing import patch_of, patched, set_state, unknown
 from .locking import release_all
 from .places import name_of
-from .run import Run
 from .standing import lender, may_stand
 from .undoing import unwind
 from .waiting import drop_wait
@@ -27,9 +27,9 @@ from .waiting import drop_wait
 __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
 
 
-def restart(run: Run, act: Act) -> Reason | None:
+def restart(ctx: DecisionContext, act: Act) -> Reason | None:
     """Begins the restart; the caller goes on. Gives the reason why it is denied, None: it is begun."""
-    if (reason := restart_objection(run.definition, run.document, act.step)) is not None:
+    if (reason := restart_objection(ctx.definition, ctx.document, act.step)) is not None:
         return reason
     value = act.value or {}
     if (reason := unknown(value, "a restart", ("patch",))) is not None:
@@ -37,12 +37,12 @@ def restart(run: Run, act: Act) -> Reason | None:
     patch = patch_of(value)
     if isinstance(patch, Reason):
         return patch
-    state = patched(run, run.state, patch)
+    state = patched(ctx, ctx.state, patch)
     if isinstance(state, Reason):
         return state
     step = name_of(act.step)
-    run.restarting = Restarting(step=step, patch=None if patch is None else tuple(patch))
-    run.changes.append(Change(what="restart", before=None, after=step))
+    ctx.restarting = Restarting(step=step, patch=None if patch is None else tuple(patch))
+    ctx.changes.append(Change(what="restart", before=None, after=step))
     return None
 
 
@@ -86,31 +86,31 @@ def no_begin_here(definition: AnyDefinition, place: str, act: str) -> Reason | N
     return invalid(f"{place!r} lies in {path[0][0].name!r}; {act} from there") if path else None
 
 
-def rewound(run: Run) -> bool:
+def rewound(ctx: DecisionContext) -> bool:
     """Goes on with a restart. True: all is taken back and forgotten, and the flow goes on from its step."""
-    start = run.restarting
+    start = ctx.restarting
     assert start is not None
-    back = [place for place in run.steps if run.rewinds(place)]
-    if not unwind(run, back) or run.stopped:
+    back = [place for place in ctx.steps if ctx.rewinds(place)]
+    if not unwind(ctx, back) or ctx.stopped:
         return False
     if start.patch is not None:
-        state = patched(run, run.state, start.patch)
+        state = patched(ctx, ctx.state, start.patch)
         if isinstance(state, Reason):
             message = f"the patch of the restart from {start.step!r} does not fit any more: {state.text}"
-            run.stop(CauseKind.CODE, f"{message}; restart with another", step=start.step)
+            ctx.stop(CauseKind.CODE, f"{message}; restart with another", step=start.step)
             return False
-        if state != run.state:
-            set_state(run, state)
+        if state != ctx.state:
+            set_state(ctx, state)
     for place in back:
-        _forget(run, place)
-    run.restarts += 1
-    run.restarting = None
-    run.changes.append(Change(what="restart", before=start.step, after="over"))
+        _forget(ctx, place)
+    ctx.restarts += 1
+    ctx.restarting = None
+    ctx.changes.append(Change(what="restart", before=start.step, after="over"))
     return True
 
 
-def _forget(run: Run, place: str) -> None:
-    drop_wait(run, place)
-    if "lock" in run.memo(place):
-        release_all(run, place)
-    del run.steps[place]
+def _forget(ctx: DecisionContext, place: str) -> None:
+    drop_wait(ctx, place)
+    if "lock" in ctx.memo(place):
+        release_all(ctx, place)
+    del ctx.steps[place]

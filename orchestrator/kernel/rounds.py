@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from ...sagas.nodes import Loop, Node, Parallel
+from .context import DecisionContext
 from .farewell import locks_at
 from .places import name_of, rounds_of
-from .run import Run
 from .standing import may_stand
 
 __all__ = ["forget_round", "lingers"]
@@ -24,18 +24,18 @@ def lingers(node: Node[Any]) -> bool:
     return any(lingers(inner) for branch in node.branches for inner in branch.nodes)
 
 
-def forget_round(run: Run, node: Loop[Any], rounds: tuple[int, ...]) -> None:
+def forget_round(ctx: DecisionContext, node: Loop[Any], rounds: tuple[int, ...]) -> None:
     """Forgets of a round what left nothing behind; all of it stays where something is under way or may linger."""
-    here = [place for place in run.steps if rounds_of(place)[: len(rounds)] == rounds and _lies_in(run, node, place)]
-    if lingers(node) or any(run.steps[place].status.is_live for place in here):
+    here = [place for place in ctx.steps if rounds_of(place)[: len(rounds)] == rounds and _lies_in(ctx, node, place)]
+    if lingers(node) or any(ctx.steps[place].status.is_live for place in here):
         return
     for place in here:
-        record = run.steps[place]
-        kept = record.undo is not None or may_stand(run.definition, place, record) or locks_at(record.memo or {})
-        if not kept and not isinstance(run.node(place), Parallel):  # it knows which branches are lost
-            run.clear_timers(place)
-            del run.steps[place]
+        record = ctx.steps[place]
+        kept = record.undo is not None or may_stand(ctx.definition, place, record) or locks_at(record.memo or {})
+        if not kept and not isinstance(ctx.node(place), Parallel):  # it knows which branches are lost
+            ctx.clear_timers(place)
+            del ctx.steps[place]
 
 
-def _lies_in(run: Run, node: Loop[Any], place: str) -> bool:
-    return any(around is node for around, _ in run.definition.tree[name_of(place)].path)
+def _lies_in(ctx: DecisionContext, node: Loop[Any], place: str) -> bool:
+    return any(around is node for around, _ in ctx.definition.tree[name_of(place)].path)

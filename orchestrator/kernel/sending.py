@@ -22,8 +22,8 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus
 from ..messages.outputs import SendCommand, command_id
 from .asking import Fault, Nothing, ask, block
+from .context import DecisionContext
 from .results import a_model
-from .run import Run
 from .slip import hand_on, is_behind, is_slip, kept, took
 
 __all__ = ["INSTEAD", "Leg", "ask_leg", "leg_at", "leg_of", "plan_retry", "send", "send_again"]
@@ -95,14 +95,14 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
     )
 
 
-def leg_at(run: Run, place: str, *, undo: bool) -> Leg:
+def leg_at(ctx: DecisionContext, place: str, *, undo: bool) -> Leg:
     """The leg of a place; of an undo that an operator has replaced the one that he gave, by the declared policy."""
-    leg = leg_of(run.step(place), place, undo=undo)
-    instead = run.memo(place).get(INSTEAD) if undo else None
+    leg = leg_of(ctx.step(place), place, undo=undo)
+    instead = ctx.memo(place).get(INSTEAD) if undo else None
     if not isinstance(instead, dict):
         return leg
     name, command = instead["contract"], instead["command"]
-    contract = run.definition.contract(name)
+    contract = ctx.definition.contract(name)
 
     def build(_: object) -> BaseModel:
         if contract is None:
@@ -117,29 +117,29 @@ def _optional_ms(span: timedelta | None) -> int | None:
     return None if span is None else to_ms(span)
 
 
-def send(run: Run, leg: Leg, *, fresh: bool) -> None:
+def send(ctx: DecisionContext, leg: Leg, *, fresh: bool) -> None:
     """Sends the next attempt; ``fresh`` opens a new round with a new deadline and all attempts.
 
     A command that cannot be built, or is over the limit, puts the instance into attention instead.
     """
-    payload = _payload(run, leg)
+    payload = _payload(ctx, leg)
     if payload is None:
         return
-    attempt = run.mark_sent(leg.step, undo=leg.undo, fresh=fresh)
+    attempt = ctx.mark_sent(leg.step, undo=leg.undo, fresh=fresh)
     deadline = f"{leg.step}:deadline"
-    deadline_ms = run.now_ms + leg.timeout_ms if fresh else run.timers[deadline]
-    run.timers[deadline] = deadline_ms
+    deadline_ms = ctx.now_ms + leg.timeout_ms if fresh else ctx.timers[deadline]
+    ctx.timers[deadline] = deadline_ms
     if leg.attempt_timeout_ms is not None:
-        run.timers[f"{leg.step}:attempt"] = run.now_ms + leg.attempt_timeout_ms
+        ctx.timers[f"{leg.step}:attempt"] = ctx.now_ms + leg.attempt_timeout_ms
     if leg.expected_ms is not None and fresh:
-        run.timers[f"{leg.step}:expected"] = run.now_ms + leg.expected_ms
+        ctx.timers[f"{leg.step}:expected"] = ctx.now_ms + leg.expected_ms
     slip = None
-    if is_slip(run) and not leg.undo:
-        took(run, leg.step, from_json(payload))
-        slip = hand_on(run, leg.step, deadline_ms)
-    run.actions.append(
+    if is_slip(ctx) and not leg.undo:
+        took(ctx, leg.step, from_json(payload))
+        slip = hand_on(ctx, leg.step, deadline_ms)
+    ctx.actions.append(
         SendCommand(
-            instance=run.id,
+            instance=ctx.id,
             step=leg.step,
             contract=leg.contract.name,
             queue=leg.contract.queue,
@@ -148,58 +148,58 @@ def send(run: Run, leg: Leg, *, fresh: bool) -> None:
             payload=payload,
             deadline_ms=deadline_ms,
             slip=slip,
-            generation=run.steps[leg.step].generation,
-            incarnation=run.document.incarnation,
+            generation=ctx.steps[leg.step].generation,
+            incarnation=ctx.document.incarnation,
         )
     )
 
 
-def ask_leg(run: Run, leg: Leg) -> None:
+def ask_leg(ctx: DecisionContext, leg: Leg) -> None:
     """Sends the question of a scatter: the deadline is the scatter's."""
-    send(run, leg, fresh=True)
-    run.clear_timers(leg.step)
+    send(ctx, leg, fresh=True)
+    ctx.clear_timers(leg.step)
 
 
-def send_again(run: Run, leg: Leg) -> None:
+def send_again(ctx: DecisionContext, leg: Leg) -> None:
     """A wait is over: the next attempt leaves. A stop of a slip waits on until those before it are done."""
-    if is_slip(run) and not leg.undo and is_behind(run, leg.step):
-        run.timers[f"{leg.step}:retry"] = run.now_ms + _BEHIND_MS
+    if is_slip(ctx) and not leg.undo and is_behind(ctx, leg.step):
+        ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + _BEHIND_MS
     else:
-        send(run, leg, fresh=False)
+        send(ctx, leg, fresh=False)
 
 
-def plan_retry(run: Run, leg: Leg, error: str) -> bool:
+def plan_retry(ctx: DecisionContext, leg: Leg, error: str) -> bool:
     """Sets the retry timer after a failed attempt; False when the round has no attempt left."""
-    record = run.steps[leg.step]
+    record = ctx.steps[leg.step]
     failed = leg.attempts(record) - leg.spent(record)
     if failed >= leg.retry.max_attempts:
         return False
-    run.mark(leg.step, leg.backoff, error=error)
-    run.timers.pop(f"{leg.step}:attempt", None)
+    ctx.mark(leg.step, leg.backoff, error=error)
+    ctx.timers.pop(f"{leg.step}:attempt", None)
     delay_ms = leg.retry.delay_ms(failed)
-    sent = command_id(run.id, run.label(leg.step), undo=leg.undo, attempt=leg.attempts(record))
+    sent = command_id(ctx.id, ctx.label(leg.step), undo=leg.undo, attempt=leg.attempts(record))
     spread_ms = delay_ms * (zlib.crc32(sent.encode()) % 1000) // 10_000
-    run.timers[f"{leg.step}:retry"] = run.now_ms + delay_ms - spread_ms
+    ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + delay_ms - spread_ms
     return True
 
 
-def _payload(run: Run, leg: Leg) -> bytes | None:
+def _payload(ctx: DecisionContext, leg: Leg) -> bytes | None:
     """The command as JSON, or None after stopping the instance. The author's function may raise anything."""
     what = f"the undo of step {leg.step!r}" if leg.undo else f"step {leg.step!r}"
-    payload = ask(run, leg.step, f"the function of {what}", lambda: _build(run, leg), undo=leg.undo)
+    payload = ask(ctx, leg.step, f"the function of {what}", lambda: _build(ctx, leg), undo=leg.undo)
     if isinstance(payload, Nothing):
         return None
-    if len(payload) > run.limits.command_bytes:
+    if len(payload) > ctx.limits.command_bytes:
         message = (
-            f"the command of {what} has {len(payload):,} bytes, the limit is {run.limits.command_bytes:,}; "
+            f"the command of {what} has {len(payload):,} bytes, the limit is {ctx.limits.command_bytes:,}; "
             "send less (a reference instead of the content), then retry"
         )
-        block(run, leg.step, CauseKind.TOO_LARGE, Fault(message), undo=leg.undo)
+        block(ctx, leg.step, CauseKind.TOO_LARGE, Fault(message), undo=leg.undo)
         return None
     return payload
 
 
-def _build(run: Run, leg: Leg) -> bytes:
-    command = leg.build(kept(run, leg.step) if leg.undo and is_slip(run) else run.model())
+def _build(ctx: DecisionContext, leg: Leg) -> bytes:
+    command = leg.build(kept(ctx, leg.step) if leg.undo and is_slip(ctx) else ctx.model())
     model: type[BaseModel] = leg.contract.command
     return write(a_model(command, model, f"contract {leg.contract.name!r} sends"), model)

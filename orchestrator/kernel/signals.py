@@ -25,10 +25,10 @@ from ..messages.outputs import Decision, Outcome, Tell, place_of_label
 from ..messages.reasons import Reason, ReasonCode
 from . import locking, waiting
 from .children import on_child_ended
+from .context import RETENTION, DecisionContext
 from .flow import go_on
 from .locking import on_deadlocked, on_granted, passed_on
 from .managing import on_managed_event
-from .run import RETENTION, Run
 from .turning import compensate
 from .waiting import on_event, on_routed
 
@@ -37,47 +37,47 @@ __all__ = ["STRAY", "on_signal", "without_code"]
 STRAY = Reason(ReasonCode.STALE, "nobody waits for this here (any more)")
 
 
-def on_signal(run: Run, message: Signal) -> bool:
+def on_signal(ctx: DecisionContext, message: Signal) -> bool:
     """Applies it and goes on, except after an ``Unwind``: what waited comes first. False: it changed nothing."""
     if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
         place = place_of_label(message.place)
-        record = run.steps.get(place)
-        if record is not None and run.label(place) != message.place:
+        record = ctx.steps.get(place)
+        if record is not None and ctx.label(place) != message.place:
             return False  # it is for another life of the key, or for one that a restart has undone
         message = replace(message, place=place) if place != message.place else message
     match message:
         case ChildEnded():
-            changed = on_child_ended(run, message)
+            changed = on_child_ended(ctx, message)
         case EventCame():
-            managed = isinstance(run.definition, ProcessManager)
-            changed = on_managed_event(run, message) if managed else on_event(run, message)
+            managed = isinstance(ctx.definition, ProcessManager)
+            changed = on_managed_event(ctx, message) if managed else on_event(ctx, message)
         case Routed():
-            changed = on_routed(run, message)
+            changed = on_routed(ctx, message)
         case Granted():
-            changed = on_granted(run, message)
+            changed = on_granted(ctx, message)
         case Denied():
-            changed = locking.on_denied(run, message) or waiting.on_denied(run, message)
+            changed = locking.on_denied(ctx, message) or waiting.on_denied(ctx, message)
         case Deadlocked():
-            changed = on_deadlocked(run, message)
+            changed = on_deadlocked(ctx, message)
         case Unwind():
-            changed = _on_unwind(run, message)
+            changed = _on_unwind(ctx, message)
         case Probe() | Leave() | MayLeave():
             changed = False
         case _:
             assert_never(message)
     if changed and not isinstance(message, Unwind):
-        go_on(run)
+        go_on(ctx)
     return changed
 
 
-def _on_unwind(run: Run, message: Unwind) -> bool:
+def _on_unwind(ctx: DecisionContext, message: Unwind) -> bool:
     """Our parent wants nothing of us to be left. It learns how that ended when we end."""
-    if run.status is Status.COMPENSATING or run.backward or run.pivot_passed:
+    if ctx.status is Status.COMPENSATING or ctx.backward or ctx.pivot_passed:
         return False
-    run.unpause()
-    run.timers.pop(RETENTION, None)
-    run.finished_ms = None
-    compensate(run, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
+    ctx.unpause()
+    ctx.timers.pop(RETENTION, None)
+    ctx.finished_ms = None
+    compensate(ctx, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
     return True
 
 

@@ -24,8 +24,8 @@ from ..messages.inputs import Completed
 from ..messages.outputs import Change, command_id
 from ..messages.slips import Slip, SlipStop
 from ..messages.values import JsonObject
+from .context import DecisionContext
 from .places import name_of, place_of
-from .run import Run
 from .standing import was_skipped
 
 __all__ = [
@@ -47,9 +47,9 @@ _TOOK = "took"
 _REPLY = "reply"
 
 
-def is_slip(run: Run) -> bool:
+def is_slip(ctx: DecisionContext) -> bool:
     """True for an instance of a routing slip."""
-    return isinstance(run.definition, RoutingSlip)
+    return isinstance(ctx.definition, RoutingSlip)
 
 
 def carried(record: StepRecord) -> bool:
@@ -57,74 +57,74 @@ def carried(record: StepRecord) -> bool:
     return record.status is StepStatus.SENT and bool((record.memo or {}).get(CARRIED))
 
 
-def hand_on(run: Run, place: str, deadline_ms: int) -> Slip | None:
+def hand_on(ctx: DecisionContext, place: str, deadline_ms: int) -> Slip | None:
     """What travels with the command of a stop; the stops that it may reach are put on record. None: it goes alone."""
-    assert isinstance(run.definition, RoutingSlip)
-    stop = run.definition.stops[name_of(place)]
-    if len(to_json(run.state)) > run.limits.command_bytes // 2:
+    assert isinstance(ctx.definition, RoutingSlip)
+    stop = ctx.definition.stops[name_of(place)]
+    if len(to_json(ctx.state)) > ctx.limits.command_bytes // 2:
         return None  # too much to carry: it comes home after each stop
     ahead: list[SlipStop] = []
-    for after in _after(run, place)[: run.definition.hops - 1]:
-        record = run.steps.get(after)
+    for after in _after(ctx, place)[: ctx.definition.hops - 1]:
+        record = ctx.steps.get(after)
         if record is not None and record.status not in (StepStatus.SENT, StepStatus.DROPPED):
             break
-        deadline_ms += to_ms(run.step(after).options.timeout)
+        deadline_ms += to_ms(ctx.step(after).options.timeout)
         if record is None or record.status is StepStatus.DROPPED:
-            run.mark_sent(after, undo=False, fresh=True)
-            run.remember(after, {CARRIED: True})
-            run.timers[f"{after}:deadline"] = deadline_ms
-        ahead.append(_stop(run, run.definition, after, deadline_ms))
+            ctx.mark_sent(after, undo=False, fresh=True)
+            ctx.remember(after, {CARRIED: True})
+            ctx.timers[f"{after}:deadline"] = deadline_ms
+        ahead.append(_stop(ctx, ctx.definition, after, deadline_ms))
     if not ahead:
         return None
     return Slip(
-        variables=run.state,
+        variables=ctx.state,
         into=stop.options.into,
         revises=stop.revises,
         ahead=tuple(ahead),
-        incarnation=run.document.incarnation,
+        incarnation=ctx.document.incarnation,
     )
 
 
-def is_behind(run: Run, place: str) -> bool:
+def is_behind(ctx: DecisionContext, place: str) -> bool:
     """True for a stop that the slip has reached although one before it is not known to be done: what that one found is
     not known here either, so the stop is not asked again from home yet.
     """
-    before = (run.itinerary or ())[: (run.itinerary or (place,)).index(place)]
-    return any(run.steps[each].status is not StepStatus.DONE for each in before if each in run.steps)
+    before = (ctx.itinerary or ())[: (ctx.itinerary or (place,)).index(place)]
+    return any(ctx.steps[each].status is not StepStatus.DONE for each in before if each in ctx.steps)
 
 
-def took(run: Run, place: str, command: JsonObject) -> None:
+def took(ctx: DecisionContext, place: str, command: JsonObject) -> None:
     """Keeps what a stop is sent: its undo sees it. The slip is at this stop now."""
-    memo = run.memo(place)
+    memo = ctx.memo(place)
     memo.pop(CARRIED, None)
-    run.remember(place, memo | {_TOOK: command})
+    ctx.remember(place, memo | {_TOOK: command})
 
 
-def call_back(run: Run, place: str) -> None:
+def call_back(ctx: DecisionContext, place: str) -> None:
     """The flow turns at a stop. Behind one that said no nothing has left.
 
     Behind any other the slip may have been sent on, or may be yet: its command can come to the worker once more. So
     every stop that was carried counts as reached. The undos, the last stop's first, close their doors one by one.
     """
-    if run.steps[place].status is StepStatus.REJECTED:
-        _drop(run, place)
+    if ctx.steps[place].status is StepStatus.REJECTED:
+        _drop(ctx, place)
         return
-    for after in _carried_behind(run, place):
-        _doubt(run, after, place)
+    for after in _carried_behind(ctx, place):
+        _doubt(ctx, after, place)
 
 
-def gone_past(run: Run, place: str) -> None:
+def gone_past(ctx: DecisionContext, place: str) -> None:
     """A stop is done, and the slip is at home. Where it may have been sent on as well, the next stop is asked again.
 
     It may have been where this stop or one before it was asked twice or skipped: then two slips are on the way, and one
     of them goes farther than the other.
     """
-    behind = _carried_behind(run, place)
-    way = run.itinerary or ()
-    if behind and any(_doubles(run.steps.get(each, _NEVER)) for each in way[: way.index(behind[0])]):
-        _doubt(run, behind[0], place)
+    behind = _carried_behind(ctx, place)
+    way = ctx.itinerary or ()
+    if behind and any(_doubles(ctx.steps.get(each, _NEVER)) for each in way[: way.index(behind[0])]):
+        _doubt(ctx, behind[0], place)
     else:
-        _drop(run, place)
+        _drop(ctx, place)
 
 
 def at_home(steps: Mapping[str, StepRecord]) -> set[str]:
@@ -133,60 +133,60 @@ def at_home(steps: Mapping[str, StepRecord]) -> set[str]:
     return {place for place, record in steps.items() if waits and carried(record)}
 
 
-def on_passed(run: Run, place: str, report: Completed, reply: JsonObject) -> None:
+def on_passed(ctx: DecisionContext, place: str, report: Completed, reply: JsonObject) -> None:
     """A stop is done: the slip is at the next one, or home again, perhaps with other stops ahead."""
-    assert isinstance(run.definition, RoutingSlip)
-    run.remember(place, run.memo(place) | {_REPLY: reply})
-    revises = run.definition.stops[name_of(place)].revises
+    assert isinstance(ctx.definition, RoutingSlip)
+    ctx.remember(place, ctx.memo(place) | {_REPLY: reply})
+    revises = ctx.definition.stops[name_of(place)].revises
     names = reply.get(revises) if revises is not None else None
-    after = next(iter(_after(run, place)), None)
+    after = next(iter(_after(ctx, place)), None)
     if isinstance(names, list):
-        _drop(run, place)
-        wrong = None if run.backward else replan(run, [str(name) for name in names])
+        _drop(ctx, place)
+        wrong = None if ctx.backward else replan(ctx, [str(name) for name in names])
         if wrong is not None:
             message = f"stop {place!r} revises what lies ahead, but {wrong}; revise it yourself, then retry"
-            run.stop(CauseKind.ROUTE, message, step=place)
-    elif after is not None and after in run.steps and report.forwarded == _sent_as(run, after):
-        _reached(run, after)
+            ctx.stop(CauseKind.ROUTE, message, step=place)
+    elif after is not None and after in ctx.steps and report.forwarded == _sent_as(ctx, after):
+        _reached(ctx, after)
     else:
-        gone_past(run, place)
+        gone_past(ctx, place)
 
 
-def replan(run: Run, names: Sequence[str]) -> str | None:
+def replan(ctx: DecisionContext, names: Sequence[str]) -> str | None:
     """Other stops ahead, in place of those that the slip was not handed out for yet. Gives the reason why not."""
-    assert isinstance(run.definition, RoutingSlip)
-    unknown = [name for name in names if name not in run.definition.stops]
+    assert isinstance(ctx.definition, RoutingSlip)
+    unknown = [name for name in names if name not in ctx.definition.stops]
     if unknown:
-        there = ", ".join(run.definition.stops)
-        return f"{run.definition.name!r} has no stop {', '.join(map(repr, unknown))}; there are {there}"
-    before = run.itinerary or ()
-    handed = [place for place in before if _handed(run.steps.get(place))]
+        there = ", ".join(ctx.definition.stops)
+        return f"{ctx.definition.name!r} has no stop {', '.join(map(repr, unknown))}; there are {there}"
+    before = ctx.itinerary or ()
+    handed = [place for place in before if _handed(ctx.steps.get(place))]
     places = list(handed)
     for name in names:
         times = sum(name_of(place) == name for place in places)
         places.append(place_of(name, (times + 1,) if times else ()))
-    if len(places) > run.limits.stops_max:
-        return f"that would be {len(places):,} stops with those passed, the limit is {run.limits.stops_max:,}"
-    run.itinerary = tuple(places)
-    ahead = [", ".join(each[len(handed) :]) or "nothing" for each in (before, run.itinerary)]
-    run.changes.append(Change(what="itinerary", before=ahead[0], after=ahead[1]))
+    if len(places) > ctx.limits.stops_max:
+        return f"that would be {len(places):,} stops with those passed, the limit is {ctx.limits.stops_max:,}"
+    ctx.itinerary = tuple(places)
+    ahead = [", ".join(each[len(handed) :]) or "nothing" for each in (before, ctx.itinerary)]
+    ctx.changes.append(Change(what="itinerary", before=ahead[0], after=ahead[1]))
     return None
 
 
-def kept(run: Run, place: str) -> Kept[BaseModel, BaseModel]:
+def kept(ctx: DecisionContext, place: str) -> Kept[BaseModel, BaseModel]:
     """What the undo of a stop sees."""
-    assert isinstance(run.definition, RoutingSlip)
-    name, memo = name_of(place), run.memo(place)
-    contract = run.definition.stops[name].contract
-    sent = memo.get(_TOOK) or arguments(run.definition.takes[name], run.state)
+    assert isinstance(ctx.definition, RoutingSlip)
+    name, memo = name_of(place), ctx.memo(place)
+    contract = ctx.definition.stops[name].contract
+    sent = memo.get(_TOOK) or arguments(ctx.definition.takes[name], ctx.state)
     return Kept(command=_model(contract.command, sent), reply=_model(contract.reply, memo.get(_REPLY)))
 
 
 _NEVER = StepRecord(status=StepStatus.DROPPED, at_ms=0, kind="step")
 
 
-def _after(run: Run, place: str) -> tuple[str, ...]:
-    places = run.itinerary or ()
+def _after(ctx: DecisionContext, place: str) -> tuple[str, ...]:
+    places = ctx.itinerary or ()
     return places[places.index(place) + 1 :] if place in places else ()
 
 
@@ -198,17 +198,17 @@ def _handed(record: StepRecord | None) -> bool:
     return record is not None and record.status is not StepStatus.DROPPED
 
 
-def _sent_as(run: Run, place: str) -> str:
-    return command_id(run.id, run.label(place), undo=False, attempt=run.steps[place].attempt)
+def _sent_as(ctx: DecisionContext, place: str) -> str:
+    return command_id(ctx.id, ctx.label(place), undo=False, attempt=ctx.steps[place].attempt)
 
 
-def _stop(run: Run, slip: RoutingSlip[BaseModel], place: str, deadline_ms: int) -> SlipStop:
+def _stop(ctx: DecisionContext, slip: RoutingSlip[BaseModel], place: str, deadline_ms: int) -> SlipStop:
     stop = slip.stops[name_of(place)]
     return SlipStop(
         place=place,
         contract=stop.contract.name,
         queue=stop.contract.queue,
-        attempt=run.steps[place].attempt,
+        attempt=ctx.steps[place].attempt,
         deadline_ms=deadline_ms,
         takes=slip.takes[stop.name],
         into=stop.options.into,
@@ -216,39 +216,39 @@ def _stop(run: Run, slip: RoutingSlip[BaseModel], place: str, deadline_ms: int) 
     )
 
 
-def _reached(run: Run, place: str) -> None:
+def _reached(ctx: DecisionContext, place: str) -> None:
     """The slip has been sent to this stop: from here on it has its own time."""
-    assert isinstance(run.definition, RoutingSlip)
-    record = run.steps[place]
+    assert isinstance(ctx.definition, RoutingSlip)
+    record = ctx.steps[place]
     if not carried(record):
         return
-    took(run, place, arguments(run.definition.takes[name_of(place)], run.state))
-    _set_timers(run, place, run.step(place))
+    took(ctx, place, arguments(ctx.definition.takes[name_of(place)], ctx.state))
+    _set_timers(ctx, place, ctx.step(place))
 
 
-def _set_timers(run: Run, place: str, step: Step[BaseModel]) -> None:
+def _set_timers(ctx: DecisionContext, place: str, step: Step[BaseModel]) -> None:
     options = step.options
-    run.timers[f"{place}:deadline"] = run.now_ms + to_ms(options.timeout)
+    ctx.timers[f"{place}:deadline"] = ctx.now_ms + to_ms(options.timeout)
     if options.retry.attempt_timeout is not None:
-        run.timers[f"{place}:attempt"] = run.now_ms + to_ms(options.retry.attempt_timeout)
+        ctx.timers[f"{place}:attempt"] = ctx.now_ms + to_ms(options.retry.attempt_timeout)
 
 
-def _carried_behind(run: Run, place: str) -> list[str]:
-    return list(takewhile(lambda each: carried(run.steps.get(each, _NEVER)), _after(run, place)))
+def _carried_behind(ctx: DecisionContext, place: str) -> list[str]:
+    return list(takewhile(lambda each: carried(ctx.steps.get(each, _NEVER)), _after(ctx, place)))
 
 
-def _doubt(run: Run, place: str, before: str) -> None:
+def _doubt(ctx: DecisionContext, place: str, before: str) -> None:
     """It may have happened."""
-    run.clear_timers(place)
-    run.mark(place, StepStatus.FAILED, error=f"stop {before!r} may have sent the slip on")
+    ctx.clear_timers(place)
+    ctx.mark(place, StepStatus.FAILED, error=f"stop {before!r} may have sent the slip on")
 
 
-def _drop(run: Run, place: str) -> None:
+def _drop(ctx: DecisionContext, place: str) -> None:
     """What was carried behind a stop has not left: nothing was sent, so the first attempt is still to come."""
-    for after in _carried_behind(run, place):
-        run.clear_timers(after)
-        run.mark(after, StepStatus.DROPPED, memo={})
-        run.steps[after] = replace(run.steps[after], attempt=0)
+    for after in _carried_behind(ctx, place):
+        ctx.clear_timers(after)
+        ctx.mark(after, StepStatus.DROPPED, memo={})
+        ctx.steps[after] = replace(ctx.steps[after], attempt=0)
 
 
 def _model(model: type[BaseModel], value: object) -> BaseModel | None:

@@ -1,6 +1,6 @@
 """What a failure turns round: a branch that its parallel can do without, or the whole instance.
 
-Nothing here goes on by itself: ``run.again`` says that what comes next must be looked for anew.
+Nothing here goes on by itself: ``ctx.again`` says that what comes next must be looked for anew.
 """
 
 from __future__ import annotations
@@ -12,43 +12,45 @@ from ...sagas.nodes import Parallel
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Cause, CauseKind, Status, StepStatus
 from ..messages.values import JsonObject
+from .context import DecisionContext
 from .places import name_of
-from .run import Run
 
 __all__ = ["compensate", "fail", "lose", "takes_failure"]
 
 
-def compensate(run: Run, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None) -> None:
+def compensate(
+    ctx: DecisionContext, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None
+) -> None:
     """Turns the instance round: from here on it is unwound."""
-    run.cause = Cause(
-        kind=kind, message=run.shortened(message), at_ms=run.now_ms, step=step, code=code and run.shortened(code)
+    ctx.cause = Cause(
+        kind=kind, message=ctx.shortened(message), at_ms=ctx.now_ms, step=step, code=code and ctx.shortened(code)
     )
-    run.backward = True
-    run.restarting = None
-    run.attention = None
-    run.move(Status.COMPENSATING)
-    run.again = True
+    ctx.backward = True
+    ctx.restarting = None
+    ctx.attention = None
+    ctx.move(Status.COMPENSATING)
+    ctx.again = True
 
 
-def fail(run: Run, place: str, kind: CauseKind, message: str, *, code: str | None = None) -> None:
+def fail(ctx: DecisionContext, place: str, kind: CauseKind, message: str, *, code: str | None = None) -> None:
     """A node did not succeed: its branch is lost, the instance turns round, or past the pivot an operator must look.
 
     While an operator is looking already, or what it did is being taken back anyway, the record alone tells.
     """
-    run.again = True
-    if run.status is Status.ATTENTION or run.unwinds(place):
+    ctx.again = True
+    if ctx.status is Status.ATTENTION or ctx.unwinds(place):
         return
-    if takes_failure(run.definition, place, run.managed.phase):
+    if takes_failure(ctx.definition, place, ctx.managed.phase):
         return
-    for node, around, label in run.around(place):
-        if isinstance(node, Parallel) and _can_do_without(run, node, around):
-            lose(run, around, label, message)
+    for node, around, label in ctx.around(place):
+        if isinstance(node, Parallel) and _can_do_without(ctx, node, around):
+            lose(ctx, around, label, message)
             return
-    if run.pivot_passed:
+    if ctx.pivot_passed:
         said = f"rejected past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
-        run.stop(kind, f"{said}; mend the reason, then retry", step=place, code=code)
+        ctx.stop(kind, f"{said}; mend the reason, then retry", step=place, code=code)
     else:
-        compensate(run, kind, message, step=place, code=code)
+        compensate(ctx, kind, message, step=place, code=code)
 
 
 def takes_failure(definition: AnyDefinition, place: str, phase: str | None) -> bool:
@@ -58,13 +60,13 @@ def takes_failure(definition: AnyDefinition, place: str, phase: str | None) -> b
     return any(handler.takes(phase) for handler in definition.failed.get(name_of(place), ()))
 
 
-def lose(run: Run, place: str, label: str, why: str) -> None:
+def lose(ctx: DecisionContext, place: str, label: str, why: str) -> None:
     """A branch of a parallel is not gone on with; what it did is taken back."""
-    lost: JsonObject = {**run.lost(place), label: run.shortened(why)}
-    run.remember(place, run.memo(place) | {"lost": lost})
+    lost: JsonObject = {**ctx.lost(place), label: ctx.shortened(why)}
+    ctx.remember(place, ctx.memo(place) | {"lost": lost})
 
 
-def _can_do_without(run: Run, node: Parallel[Any], place: str) -> bool:
-    if run.steps[place].status is StepStatus.DONE:
+def _can_do_without(ctx: DecisionContext, node: Parallel[Any], place: str) -> bool:
+    if ctx.steps[place].status is StepStatus.DONE:
         return True
-    return len(node.branches) - len(run.lost(place)) - 1 >= node.options.need
+    return len(node.branches) - len(ctx.lost(place)) - 1 >= node.options.need

@@ -16,9 +16,9 @@ from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watc
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 from .asking import Fault, Nothing, ask, block
+from .context import DecisionContext, as_json, said
 from .results import a_key, a_span, a_text, names
 from .results import facts as facts_of
-from .run import Run, as_json, said
 from .turning import fail
 
 __all__ = [
@@ -36,42 +36,42 @@ __all__ = [
 ]
 
 
-def begin_sleep(run: Run, place: str, node: Sleep[Any]) -> None:
+def begin_sleep(ctx: DecisionContext, place: str, node: Sleep[Any]) -> None:
     """Sets the timer."""
     duration = node.duration
     span: timedelta | Nothing
     if isinstance(duration, timedelta):
         span = duration
     else:
-        span = ask(run, place, f"sleep {place!r}", lambda: a_span(duration(run.model())))
+        span = ask(ctx, place, f"sleep {place!r}", lambda: a_span(duration(ctx.model())))
     if isinstance(span, timedelta):
-        run.mark(place, StepStatus.WAITING)
-        run.timers[f"{place}:due"] = run.now_ms + to_ms(span)
+        ctx.mark(place, StepStatus.WAITING)
+        ctx.timers[f"{place}:due"] = ctx.now_ms + to_ms(span)
 
 
-def on_slept(run: Run, place: str) -> None:
+def on_slept(ctx: DecisionContext, place: str) -> None:
     """The time is over."""
-    run.mark(place, StepStatus.DONE)
+    ctx.mark(place, StepStatus.DONE)
 
 
-def begin_wait(run: Run, place: str, node: Wait[Any]) -> None:
+def begin_wait(ctx: DecisionContext, place: str, node: Wait[Any]) -> None:
     """Tells every mailbox that we wait."""
-    keys = ask(run, place, f"a key of wait {place!r}", lambda: [a_key(each.key(run.model())) for each in node.expected])
+    keys = ask(ctx, place, f"a key of wait {place!r}", lambda: [a_key(each.key(ctx.model())) for each in node.expected])
     if isinstance(keys, Nothing):
         return
     boxes = [mailbox_id(each.event.name, key) for each, key in zip(node.expected, keys, strict=True)]
-    run.mark(place, StepStatus.WAITING, memo={"boxes": list(boxes), "expects": list(node.expects), "got": []})
-    run.timers[f"{place}:deadline"] = run.now_ms + to_ms(node.options.timeout)
+    ctx.mark(place, StepStatus.WAITING, memo={"boxes": list(boxes), "expects": list(node.expects), "got": []})
+    ctx.timers[f"{place}:deadline"] = ctx.now_ms + to_ms(node.options.timeout)
     for index, box in enumerate(boxes):
-        run.tell(Watch(id="", instance=box, by=run.id, place=run.label(place), index=index))
+        ctx.tell(Watch(id="", instance=box, by=ctx.id, place=ctx.label(place), index=index))
 
 
-def on_event(run: Run, message: EventCame) -> bool:
+def on_event(ctx: DecisionContext, message: EventCame) -> bool:
     """An event is there. False: nobody waits for it at that place any more."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
-    node, memo = run.node(message.place), run.memo(message.place)
+    node, memo = ctx.node(message.place), ctx.memo(message.place)
     got = memo.get("got")
     if not isinstance(node, Wait) or not isinstance(got, list):
         return False
@@ -84,19 +84,19 @@ def on_event(run: Run, message: EventCame) -> bool:
             body = read_foreign(expected.event.model, message.body)
             kept = as_json(body, expected.event.model)
         except Exception as error:  # the author's validators may raise anything
-            drop_wait(run, message.place, used=[index])  # it would only come again
+            drop_wait(ctx, message.place, used=[index])  # it would only come again
             wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else said(error)
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {wrong}"
             block(
-                run, message.place, CauseKind.CODE, Fault(f"{why}; publish a right one, then retry", ReasonCode.INVALID)
+                ctx, message.place, CauseKind.CODE, Fault(f"{why}; publish a right one, then retry", ReasonCode.INVALID)
             )
             return True
-        run.put(expected.into, kept)
+        ctx.put(expected.into, kept)
     got = [*got, index]
-    run.remember(message.place, memo | {"got": got})
+    ctx.remember(message.place, memo | {"got": got})
     if node.options.need == "any" or len(got) == len(node.expects):
-        drop_wait(run, message.place, used=got)
-        run.mark(message.place, StepStatus.DONE)
+        drop_wait(ctx, message.place, used=got)
+        ctx.mark(message.place, StepStatus.DONE)
     return True
 
 
@@ -118,94 +118,94 @@ def _meant(node: Wait[Any], memo: JsonObject, message: EventCame) -> tuple[int, 
     return next((each for each in own if isinstance(got, list) and each[0] not in got), None)
 
 
-def drop_wait(run: Run, place: str, used: Collection[object] = ()) -> None:
+def drop_wait(ctx: DecisionContext, place: str, used: Collection[object] = ()) -> None:
     """Waits no more: no timer, and the mailboxes are told, but for the events that are used."""
-    run.clear_timers(place)
-    boxes = run.memo(place).get("boxes")
+    ctx.clear_timers(place)
+    boxes = ctx.memo(place).get("boxes")
     for index, box in enumerate(boxes if isinstance(boxes, list) else ()):
         if index not in used:
-            run.tell(Unwatch(id="", instance=str(box), by=run.id, place=run.label(place), index=index))
+            ctx.tell(Unwatch(id="", instance=str(box), by=ctx.id, place=ctx.label(place), index=index))
 
 
-def on_denied(run: Run, message: Denied) -> bool:
+def on_denied(ctx: DecisionContext, message: Denied) -> bool:
     """A mailbox has no room for one more who waits. False: nobody waits at that place any more."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
-    drop_wait(run, message.place)
+    drop_wait(ctx, message.place)
     fault = Fault(f"wait {message.place!r} is not heard: {message.reason}", message.code)
-    block(run, message.place, CauseKind.LIMIT, fault)
+    block(ctx, message.place, CauseKind.LIMIT, fault)
     return True
 
 
-def begin_ask(run: Run, place: str, node: Ask[Any]) -> None:
+def begin_ask(ctx: DecisionContext, place: str, node: Ask[Any]) -> None:
     """Puts the question on record, where those who may answer find it."""
     options = node.options
-    question = ask(run, place, f"the question of ask {place!r}", lambda: a_text(options.question(run.model())))
+    question = ask(ctx, place, f"the question of ask {place!r}", lambda: a_text(options.question(ctx.model())))
     if isinstance(question, Nothing):
         return
-    who = ask(run, place, f"who of ask {place!r}", lambda: names(options.who(run.model())))
+    who = ask(ctx, place, f"who of ask {place!r}", lambda: names(options.who(ctx.model())))
     if isinstance(who, Nothing):
         return
-    due_ms = run.now_ms + to_ms(options.due)
-    memo: JsonObject = {"question": run.shortened(question), "who": list(who), "form": options.form.__name__}
-    run.mark(place, StepStatus.WAITING, memo=memo | {"asked_ms": run.now_ms, "due_ms": due_ms, "claimed_by": None})
-    run.timers[f"{place}:deadline"] = due_ms
+    due_ms = ctx.now_ms + to_ms(options.due)
+    memo: JsonObject = {"question": ctx.shortened(question), "who": list(who), "form": options.form.__name__}
+    ctx.mark(place, StepStatus.WAITING, memo=memo | {"asked_ms": ctx.now_ms, "due_ms": due_ms, "claimed_by": None})
+    ctx.timers[f"{place}:deadline"] = due_ms
     if options.escalation is not None:
-        run.timers[f"{place}:escalate"] = run.now_ms + to_ms(options.escalation.after)
+        ctx.timers[f"{place}:escalate"] = ctx.now_ms + to_ms(options.escalation.after)
 
 
-def on_escalation(run: Run, place: str) -> None:
+def on_escalation(ctx: DecisionContext, place: str) -> None:
     """Nobody has answered yet: others may as well, and no claim keeps them from it."""
-    node, memo = run.node(place), run.memo(place)
+    node, memo = ctx.node(place), ctx.memo(place)
     if isinstance(node, Ask) and node.options.escalation is not None:
         who = memo["who"] if isinstance(memo["who"], list) else []
         more = [name for name in node.options.escalation.to if name not in who]
-        run.remember(place, memo | {"who": [*who, *more], "escalated": True, "claimed_by": None})
+        ctx.remember(place, memo | {"who": [*who, *more], "escalated": True, "claimed_by": None})
 
 
-def on_deadline(run: Run, place: str) -> None:
+def on_deadline(ctx: DecisionContext, place: str) -> None:
     """A wait or a question has not been answered in time."""
-    node = run.node(place)
+    node = ctx.node(place)
     if isinstance(node, Wait) and node.options.on_timeout == "go_on":
-        got = run.memo(place)["got"]
-        drop_wait(run, place, used=got if isinstance(got, list) else ())
-        run.mark(place, StepStatus.DONE, memo=run.memo(place) | {"timed_out": True})
+        got = ctx.memo(place)["got"]
+        drop_wait(ctx, place, used=got if isinstance(got, list) else ())
+        ctx.mark(place, StepStatus.DONE, memo=ctx.memo(place) | {"timed_out": True})
         return
-    drop_wait(run, place)
+    drop_wait(ctx, place)
     what = "no answer" if isinstance(node, Ask) else "the events did not come"
     span = node.options.due if isinstance(node, Ask) else node.options.timeout if isinstance(node, Wait) else None
     message = f"{what} within {to_ms(span) / 1000 if span else 0:g} s"
-    run.mark(place, StepStatus.FAILED, error=message)
-    fail(run, place, CauseKind.TIMEOUT, message)
+    ctx.mark(place, StepStatus.FAILED, error=message)
+    fail(ctx, place, CauseKind.TIMEOUT, message)
 
 
-def begin_route(run: Run, place: str, node: Route[Any]) -> None:
+def begin_route(ctx: DecisionContext, place: str, node: Route[Any]) -> None:
     """Asks the table."""
-    facts = ask(run, place, f"the facts of route {place!r}", lambda: facts_of(node.by(run.model())))
+    facts = ask(ctx, place, f"the facts of route {place!r}", lambda: facts_of(node.by(ctx.model())))
     if isinstance(facts, Nothing):
         return
-    run.mark(place, StepStatus.WAITING, memo={"facts": facts})
-    run.tell(Lookup(id="", instance=table_id(node.table), by=run.id, place=run.label(place), facts=facts))
+    ctx.mark(place, StepStatus.WAITING, memo={"facts": facts})
+    ctx.tell(Lookup(id="", instance=table_id(node.table), by=ctx.id, place=ctx.label(place), facts=facts))
 
 
-def on_routed(run: Run, message: Routed) -> bool:
+def on_routed(ctx: DecisionContext, message: Routed) -> bool:
     """The table has answered. False: nobody asks any more."""
-    record = run.steps.get(message.place)
+    record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
-    node = run.node(message.place)
+    node = ctx.node(message.place)
     assert isinstance(node, Route)
     if message.code is not None:
         why = f"table {node.table!r} cannot answer: {message.reason}"
-        block(run, message.place, CauseKind.ROUTE, Fault(f"{why}; look at the table, then retry", message.code))
+        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; look at the table, then retry", message.code))
         return True
     to = message.to if message.to is not None else node.otherwise
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:
         why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
-        block(run, message.place, CauseKind.ROUTE, Fault(f"{why}; mend the table, then retry"))
+        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; mend the table, then retry"))
         return True
-    memo = run.memo(message.place) | {"branch": to, "version": message.version}
-    run.mark(message.place, StepStatus.DONE, memo=memo)
+    memo = ctx.memo(message.place) | {"branch": to, "version": message.version}
+    ctx.mark(message.place, StepStatus.DONE, memo=memo)
     return True

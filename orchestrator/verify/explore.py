@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...sagas.nodes import Loop, Pivot
+from ..kernel.context import said
 from ..kernel.places import name_of
-from ..kernel.run import said
 from ..messages.document import CauseKind, StepStatus
 from ..messages.outputs import Outcome
 from ..testing.sample import NoSampleError

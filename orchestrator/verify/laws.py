@@ -10,8 +10,8 @@ from enum import StrEnum
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import read
+from ..kernel.context import said
 from ..kernel.places import name_of
-from ..kernel.run import said
 from ..messages.document import CauseKind, Document, Status, StepStatus
 from ..testing.scene import Scene
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
 from sagaline.orchestrator.kernel import Limits, decide
-from sagaline.orchestrator.kernel.run import RETENTION
+from sagaline.orchestrator.kernel.context import RETENTION
 from sagaline.orchestrator.kernel.transitions import INSTANCE, STEP
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sagaline.orchestrator.kernel import acts, locking, parking, replies, run, sending, undoing
+from sagaline.orchestrator.kernel import acts, context, locking, parking, replies, sending, undoing
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import command_id, label_of
@@ -61,7 +61,7 @@ def _undo_what_is_still_in_flight(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
-    def forgetful(r: run.Run, leg: sending.Leg, *, fresh: bool) -> None:
+    def forgetful(r: context.DecisionContext, leg: sending.Leg, *, fresh: bool) -> None:
         sending.send(r, leg, fresh=fresh)
         r.timers.pop(f"{leg.step}:deadline", None)
 
@@ -69,7 +69,7 @@ def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
-    def forgetful(r: run.Run, leg: sending.Leg, error: str) -> bool:
+    def forgetful(r: context.DecisionContext, leg: sending.Leg, error: str) -> bool:
         planned = sending.plan_retry(r, leg, error)
         r.timers.pop(f"{leg.step}:retry", None)
         return planned
@@ -78,14 +78,14 @@ def _forget_the_retry(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_the_timers_that_stood_in_a_pause(patch: pytest.MonkeyPatch) -> None:
-    right = run.Run.unpause
+    right = context.DecisionContext.unpause
 
-    def forgetful(self: run.Run) -> None:
+    def forgetful(self: context.DecisionContext) -> None:
         if self.paused:
             self.timers = {}
         right(self)
 
-    patch.setattr(run.Run, "unpause", forgetful)
+    patch.setattr(context.DecisionContext, "unpause", forgetful)
 
 
 def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
@@ -103,21 +103,21 @@ def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
 
 
 def _count_no_attempts(patch: pytest.MonkeyPatch) -> None:
-    right = run.Run.mark_sent
+    right = context.DecisionContext.mark_sent
 
-    def forgetful(self: run.Run, name: str, *, undo: bool, fresh: bool) -> int:
+    def forgetful(self: context.DecisionContext, name: str, *, undo: bool, fresh: bool) -> int:
         right(self, name, undo=undo, fresh=fresh)
         record = self.steps[name]
         self.steps[name] = replace(record, undo_attempt=1) if undo else replace(record, attempt=1)
         return 1
 
-    patch.setattr(run.Run, "mark_sent", forgetful)
+    patch.setattr(context.DecisionContext, "mark_sent", forgetful)
 
 
 def _fire_early(patch: pytest.MonkeyPatch) -> None:
     right = decide._timer
 
-    def hasty(r: run.Run, timer: Any) -> Any:
+    def hasty(r: context.DecisionContext, timer: Any) -> Any:
         r.now_ms = max(r.now_ms, timer.due_ms)
         return right(r, timer)
 
@@ -127,7 +127,7 @@ def _fire_early(patch: pytest.MonkeyPatch) -> None:
 def _keep_fired_timers(patch: pytest.MonkeyPatch) -> None:
     right = decide.on_timer
 
-    def sticky(r: run.Run, timer: str) -> None:
+    def sticky(r: context.DecisionContext, timer: str) -> None:
         right(r, timer)
         r.timers.setdefault(timer, r.document.timers[timer])
 
@@ -144,17 +144,17 @@ def _cancel_past_the_pivot(patch: pytest.MonkeyPatch) -> None:
 
 
 def _write_into_the_input(patch: pytest.MonkeyPatch) -> None:
-    right = run.Run.__init__
+    right = context.DecisionContext.__init__
 
-    def careless(self: run.Run, definition: Any, document: Any, now_ms: int, limits: Any) -> None:
+    def careless(self: context.DecisionContext, definition: Any, document: Any, now_ms: int, limits: Any) -> None:
         right(self, definition, document, now_ms, limits)
         self.steps = document.steps
 
-    patch.setattr(run.Run, "__init__", careless)
+    patch.setattr(context.DecisionContext, "__init__", careless)
 
 
 def _drop_what_was_kept(patch: pytest.MonkeyPatch) -> None:
-    def careless(r: run.Run) -> None:
+    def careless(r: context.DecisionContext) -> None:
         r.deferred = ()
 
     patch.setattr(parking, "apply_deferred", careless)
@@ -163,7 +163,7 @@ def _drop_what_was_kept(patch: pytest.MonkeyPatch) -> None:
 def _leave_a_blocked_step_as_it_is(patch: pytest.MonkeyPatch) -> None:
     right = undoing._withdraw
 
-    def careless(r: run.Run, place: str) -> None:
+    def careless(r: context.DecisionContext, place: str) -> None:
         if r.steps[place].status is not StepStatus.BLOCKED:
             right(r, place)
 

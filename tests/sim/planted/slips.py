@@ -17,7 +17,7 @@ SLIPS = (
     slip(
         "believe that a failed stop sent nothing on",
         "orchestrator/kernel/slip.py",
-        "    if run.steps[place].status is StepStatus.REJECTED:",
+        "    if ctx.steps[place].status is StepStatus.REJECTED:",
         "    if True:",
         "travelled",
         "effect-once",
@@ -33,8 +33,8 @@ SLIPS = (
     slip(
         "take every stop as done",
         "orchestrator/kernel/travelling.py",
-        "            begin_step(run, place)\n        return",
-        "            begin_step(run, place)\n            return",
+        "            begin_step(ctx, place)\n        return",
+        "            begin_step(ctx, place)\n            return",
         "travelled",
         "blamed",
     ),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...sagas.definition import AnyDefinition
     from .limits import Limits
 
-__all__ = ["RETENTION", "Run", "as_json", "said", "told_id"]
+__all__ = ["RETENTION", "DecisionContext", "as_json", "said", "told_id"]
 
 RETENTION = "~retention"
 
@@ -36,7 +36,7 @@ def told_id(document: Document, number: int) -> str:
     return f"{document.id}/{label_of(f'~{document.revision + 1}.{number}', 0, document.incarnation)}"
 
 
-class Run:
+class DecisionContext:
     """One decision at work. ``definition`` is the version that the instance is pinned to."""
 
     def __init__(self, definition: AnyDefinition, document: Document, now_ms: int, limits: Limits) -> None:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple, assert_never
 
-from ..codec.entities import encode_entity
+from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..codec.wire import BadRecord, Unsound
 from ..errors import CorruptRecord, InvalidRequest, NotYetDecided
 from ..kernel import is_helper
-from ..messages.entities import Published, SetRules
+from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Start
 from ..ports.log import Outgoing, TopicPartition
@@ -141,7 +141,7 @@ class Asking:
             case Start() | Act():
                 return encode_request(topic, request, source=self.source, now_ms=now_ms)
             case SetRules(traceparent=traceparent) | Published(traceparent=traceparent):
-                return encode_entity(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
+                return encode_entity_message(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
             case _:
                 assert_never(request)
 

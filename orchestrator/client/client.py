@@ -30,7 +30,7 @@ from ..errors import (
 )
 from ..kernel import Registry, decide
 from ..messages.document import Document, Status
-from ..messages.entities import Published, mailbox_id
+from ..messages.entity_messages import Published, mailbox_id
 from ..messages.history import HistoryRecord
 from ..messages.inputs import ActName, Arrival, Start
 from ..messages.outputs import Decision, Outcome

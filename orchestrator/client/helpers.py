@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from ..messages.entities import lock_id, mailbox_id
+from ..messages.entity_messages import lock_id, mailbox_id
 from ..messages.helpers import Lock, Mailbox
 from ..ports.read_model import HelperFilter, ReadModel
 from .asking import Asking

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConflict
 from ..kernel.table import check_rules
-from ..messages.entities import Rule, SetRules, table_id
+from ..messages.entity_messages import Rule, SetRules, table_id
 from ..messages.helpers import Table
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode

@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
-from ..messages.entities import (
+from ..messages.entity_messages import (
     Acquire,
     ChildEnded,
     Deadlocked,
@@ -38,7 +38,15 @@ from ..ports.log import Outgoing
 from .formats import Upcasts, upcast
 from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, finite, sound
 
-__all__ = ["ENTITY", "PUBLISHED", "decode_entity", "decode_helper", "encode_entity", "encode_event", "encode_helper"]
+__all__ = [
+    "ENTITY",
+    "PUBLISHED",
+    "decode_entity_message",
+    "decode_helper",
+    "encode_entity_message",
+    "encode_event",
+    "encode_helper",
+]
 
 ENTITY = "sagaline.entity."
 """Before the kind of a message between entities, in ``ce_type``."""
@@ -73,7 +81,9 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
 _IN_HEADERS = {"id", "instance", "traceparent", "kind"}
 
 
-def encode_entity(topic: str, message: Message, *, source: str, now_ms: int, traceparent: str | None) -> Outgoing:
+def encode_entity_message(
+    topic: str, message: Message, *, source: str, now_ms: int, traceparent: str | None
+) -> Outgoing:
     """A message to an entity as a record for ``inputs``; its partition is the entity's.
 
     Raises:
@@ -88,7 +98,7 @@ def encode_entity(topic: str, message: Message, *, source: str, now_ms: int, tra
     return Outgoing(topic, entity_key(message.instance), body, headers)
 
 
-def decode_entity(kind: str, body: dict[str, Any], attributes: dict[str, str | None]) -> Message:
+def decode_entity_message(kind: str, body: dict[str, Any], attributes: dict[str, str | None]) -> Message:
     """The message of a record.
 
     Raises:

@@ -16,7 +16,7 @@ from ..messages.parsing import parse_json
 from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
-from .entities import ENTITY, PUBLISHED, decode_entity
+from .entities import ENTITY, PUBLISHED, decode_entity_message
 from .wire import (
     BODY_DEPTH_MAX,
     DEPTH_MAX,
@@ -92,7 +92,7 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
     if kind != START:
         attributes["instance"] = entity
     if adapter is None:
-        return decode_entity(kind, body, attributes)
+        return decode_entity_message(kind, body, attributes)
     if kind in _REPLIES:
         attributes["command_id"] = required(headers, "ce_commandid")
     if kind == COMPLETED:

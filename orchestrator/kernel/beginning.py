@@ -16,7 +16,7 @@ from ...sagas.models import first_mistake, read, read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document, Status
-from ..messages.entities import EventCame
+from ..messages.entity_messages import EventCame
 from ..messages.inputs import Act, ActName, Message, Start
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode

@@ -13,7 +13,7 @@ from ...sagas.models import read
 from ...sagas.nodes import Child, Each
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, Unwind
+from ..messages.entity_messages import ChildEnd, ChildEnded, Unwind
 from ..messages.inputs import Start
 from ..messages.keys import instance_wrong
 from ..messages.values import JsonObject, Parent, instance_id

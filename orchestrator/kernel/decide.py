@@ -13,17 +13,17 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Deferred, Document, Status
-from ..messages.entities import EventCame, Leave, MayLeave, Probe, Unwind
+from ..messages.entity_messages import EventCame, Leave, MayLeave, Probe, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
     Arrival,
     Completed,
+    EntityMessage,
     Failed,
     JsonObject,
     Rejected,
     Reply,
-    Signal,
     Start,
     TimerFired,
 )
@@ -34,6 +34,7 @@ from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
 from .context import RETENTION, DecisionContext, said, told_id
 from .editing import NOTHING_TO_CHANGE
+from .entity_messages import STRAY, on_entity_message, without_code
 from .fitting import missing_code, not_deployed
 from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
@@ -54,7 +55,6 @@ from .parking import (
     wants_code,
 )
 from .replies import on_reply, on_timer, open_attempt
-from .signals import STRAY, on_signal, without_code
 from .unusable import child_not_started, deny
 
 __all__ = ["decide"]
@@ -107,7 +107,7 @@ def decide(
             return _act(definition, document, message, arrival.now_ms, limits)
         case Completed() | Rejected() | Failed() | TimerFired():
             return _coded(definition, document, message, arrival.now_ms, limits)
-        case _ if isinstance(message, Signal):
+        case _ if isinstance(message, EntityMessage):
             return _coded(definition, document, message, arrival.now_ms, limits)
         case _:
             text = f"a message of kind {message.kind!r} is not for an instance"
@@ -163,7 +163,7 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
 def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits) -> Decision:
     """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts denied."""
     attention, message = wants_code(why, arrival.now_ms), arrival.message
-    if isinstance(message, Signal):
+    if isinstance(message, EntityMessage):
         parked = park(document, message, why, arrival.now_ms, limits)
         kept = parked.document if parked.outcome is Outcome.DEFERRED else None
         return parked if kept is None else replace(parked, document=replace(kept, attention=attention))
@@ -278,7 +278,7 @@ def _coded(
 def _apply(ctx: DecisionContext, message: Deferred) -> Decision:
     if isinstance(message, TimerFired):
         return _timer(ctx, message)
-    return _reply(ctx, message) if isinstance(message, Completed | Rejected | Failed) else _signal(ctx, message)
+    return _reply(ctx, message) if isinstance(message, Completed | Rejected | Failed) else _entity_message(ctx, message)
 
 
 def _reply(ctx: DecisionContext, reply: Reply) -> Decision:
@@ -292,19 +292,19 @@ def _reply(ctx: DecisionContext, reply: Reply) -> Decision:
     return ctx.decision()
 
 
-def _signal(ctx: DecisionContext, signal: Signal) -> Decision:
-    """Signals arrive exactly once; one that nobody waits for any more may still have something to say."""
+def _entity_message(ctx: DecisionContext, message: EntityMessage) -> Decision:
+    """They arrive exactly once; one that nobody waits for any more may still have something to say."""
     parked = waits_for_code(ctx.document)
     if parked:
         reopen(ctx)
-    if isinstance(signal, Unwind):
+    if isinstance(message, Unwind):
         restore_timers(ctx)
-    changed = on_signal(ctx, signal)
-    if changed and isinstance(signal, Unwind):
+    changed = on_entity_message(ctx, message)
+    if changed and isinstance(message, Unwind):
         take_in(ctx)
         resume(ctx)  # it may have stood still
-    if isinstance(signal, EventCame) and (reason := overfull(ctx, signal)) is not None:
-        return deny(ctx.document, signal, reason)
+    if isinstance(message, EventCame) and (reason := overfull(ctx, message)) is not None:
+        return deny(ctx.document, message, reason)
     if changed or parked:
         return ctx.decision()
     return ignored(ctx.document, STRAY)

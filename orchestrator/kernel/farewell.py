@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
-from ..messages.entities import ChildEnd, ChildEnded, Release, Unwatch, lock_id
+from ..messages.entity_messages import ChildEnd, ChildEnded, Release, Unwatch, lock_id
 from ..messages.inputs import Message
 from ..messages.outputs import label_of
 from ..messages.values import JsonObject

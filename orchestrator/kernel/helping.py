@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..messages.entities import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
+from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.helpers import Helper, Lock, Mailbox, Table
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome

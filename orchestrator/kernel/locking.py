@@ -11,7 +11,7 @@ from __future__ import annotations
 from ...sagas import Step
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, Document, StepStatus
-from ..messages.entities import Acquire, Deadlocked, Denied, Granted, Probe, ProbeLock, Release, lock_id
+from ..messages.entity_messages import Acquire, Deadlocked, Denied, Granted, Probe, ProbeLock, Release, lock_id
 from ..messages.outputs import Tell
 from ..messages.values import JsonObject
 from .asking import Nothing, ask

@@ -17,7 +17,7 @@ from typing import assert_never
 
 from pydantic_core import to_json
 
-from ..messages.entities import EventCame, Published, ToMailbox, Unwatch, Watch
+from ..messages.entity_messages import EventCame, Published, ToMailbox, Unwatch, Watch
 from ..messages.helpers import KeptEvent, Mailbox, Watcher
 from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell, taker_of
 from ..messages.reasons import Reason, ReasonCode

@@ -17,7 +17,7 @@ from ...sagas.models import read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import Handler, ProcessManager
 from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
-from ..messages.entities import EventCame
+from ..messages.entity_messages import EventCame
 from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from .asked import Asked, asked_for

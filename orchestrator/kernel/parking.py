@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
-from ..messages.entities import EventCame, Unwind
+from ..messages.entity_messages import EventCame, Unwind
 from ..messages.inputs import Completed, Failed, Rejected, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
 from .context import DecisionContext
+from .entity_messages import on_entity_message
 from .flow import resume
 from .limits import Limits
 from .replies import on_reply, on_timer, open_attempt
-from .signals import on_signal
 from .unusable import deny
 
 __all__ = [
@@ -146,7 +146,7 @@ def apply_deferred(ctx: DecisionContext) -> None:
         elif isinstance(message, Completed | Rejected | Failed):
             if (found := open_attempt(ctx.document, ctx.steps, message)) is not None:
                 on_reply(ctx, *found, message)
-        elif on_signal(ctx, message) and isinstance(message, Unwind):
+        elif on_entity_message(ctx, message) and isinstance(message, Unwind):
             resume(ctx)
 
 

@@ -11,7 +11,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document, Status
-from ..messages.entities import Published, Unwind
+from ..messages.entity_messages import Published, Unwind
 from ..messages.inputs import Message
 from ..messages.texts import said
 from ..messages.values import instance_id

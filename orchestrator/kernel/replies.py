@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ...sagas.models import read_foreign
 from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, Document, StepRecord, StepStatus
-from ..messages.entities import Published, mailbox_id
+from ..messages.entity_messages import Published, mailbox_id
 from ..messages.inputs import Completed, Failed, Rejected, Reply
 from ..messages.outputs import OVERDUE, Change, Publish, command_id, label_of, place_of_label
 from ..messages.values import JsonObject

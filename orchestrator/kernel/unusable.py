@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
-from ..messages.entities import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
+from ..messages.entity_messages import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
 from ..messages.helpers import Helper
-from ..messages.inputs import Act, ActName, Arrival, Message, Signal, Start, TimerFired
+from ..messages.inputs import Act, ActName, Arrival, EntityMessage, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import storable
@@ -64,7 +64,9 @@ def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
             changes.append(Change(what=name, before=record.status, after=after))
     if document.status is not Status.ATTENTION:
         changes.append(Change(what="instance", before=document.status, after=Status.ATTENTION))
-    waiting = (message,) if isinstance(message, TimerFired | Signal) and not isinstance(message, EventCame) else ()
+    waiting = (
+        (message,) if isinstance(message, TimerFired | EntityMessage) and not isinstance(message, EventCame) else ()
+    )
     blocked = replace(
         document,
         status=Status.ATTENTION,

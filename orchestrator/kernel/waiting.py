@@ -12,7 +12,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Ask, Expected, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entities import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
+from ..messages.entity_messages import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 from .asking import Fault, Nothing, ask, block

@@ -29,7 +29,7 @@ from ...sagas.nodes import (
 )
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entities import Published, mailbox_id
+from ..messages.entity_messages import Published, mailbox_id
 from .asking import Fault, Nothing, ask, block
 from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, gather_scatter, next_round
 from .children import begin_child, begin_each

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from .entities import EventCame
-from .inputs import JsonObject, Parent, Reply, Signal, TimerFired
+from .entity_messages import EventCame
+from .inputs import EntityMessage, JsonObject, Parent, Reply, TimerFired
 from .values import Origin
 
 __all__ = [
@@ -196,7 +196,7 @@ class StepRecord:
     generation: int = 0
 
 
-Deferred: TypeAlias = Annotated[Reply | TimerFired | Signal, Field(discriminator="kind")]
+Deferred: TypeAlias = Annotated[Reply | TimerFired | EntityMessage, Field(discriminator="kind")]
 """What is kept while an instance is paused, or its version is not deployed."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .entities import Rule
+from .entity_messages import Rule
 from .values import JsonObject
 
 __all__ = ["HELPER_FORMAT", "Grant", "Helper", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]

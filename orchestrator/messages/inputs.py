@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from .entities import (
+from .entity_messages import (
     ChildEnded,
     Deadlocked,
     Denied,
@@ -36,7 +36,7 @@ __all__ = [
     "Parent",
     "Rejected",
     "Reply",
-    "Signal",
+    "EntityMessage",
     "Start",
     "TimerFired",
     "instance_id",
@@ -157,11 +157,11 @@ class TimerFired:
     kind: Literal["timer"] = "timer"
 
 
-Signal = ChildEnded | Unwind | EventCame | Routed | Granted | Denied | Deadlocked | Probe | Leave | MayLeave
+EntityMessage = ChildEnded | Unwind | EventCame | Routed | Granted | Denied | Deadlocked | Probe | Leave | MayLeave
 """What other entities say to an instance."""
 
 Message: TypeAlias = Annotated[
-    Start | Reply | Act | TimerFired | Signal | ToMailbox | ToLock | ToTable, Field(discriminator="kind")
+    Start | Reply | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable, Field(discriminator="kind")
 ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .document import Document
-from .entities import Published
+from .entity_messages import Published
 from .helpers import Helper
 from .inputs import Message
 from .reasons import ReasonCode

@@ -19,7 +19,7 @@ from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
 from ..kernel import decide, decide_helper, decline, deny, deny_helper, is_helper
 from ..messages.document import Document
-from ..messages.entities import EventCame, Published, table_name
+from ..messages.entity_messages import EventCame, Published, table_name
 from ..messages.helpers import Helper
 from ..messages.inputs import Arrival, Message, Start
 from ..messages.outputs import DeadLetter

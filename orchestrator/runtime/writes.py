@@ -16,10 +16,10 @@ from pydantic_core import to_json
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
 from ..codec.documents import encode_document, encode_history
-from ..codec.entities import encode_entity, encode_event, encode_helper
+from ..codec.entities import encode_entity_message, encode_event, encode_helper
 from ..codec.inputs import encode_request
 from ..messages.document import Document
-from ..messages.entities import Published, SetRules
+from ..messages.entity_messages import Published, SetRules
 from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Start
@@ -175,9 +175,13 @@ class Writer:
                 return encode_request(topics.inputs, child, source=source, now_ms=now_ms)
             case Tell(message=Published() as event):
                 named = self._to_subscribers(event)
-                return encode_entity(topics.inputs, named, source=source, now_ms=now_ms, traceparent=traceparent)
+                return encode_entity_message(
+                    topics.inputs, named, source=source, now_ms=now_ms, traceparent=traceparent
+                )
             case Tell(message=message):
-                return encode_entity(topics.inputs, message, source=source, now_ms=now_ms, traceparent=traceparent)
+                return encode_entity_message(
+                    topics.inputs, message, source=source, now_ms=now_ms, traceparent=traceparent
+                )
             case Publish(event=event):
                 return encode_event(topics.events, event, self._partition, source=source, now_ms=now_ms)
             case _:

@@ -20,7 +20,7 @@ from ...sagas.models import read, read_foreign
 from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_helper, is_helper
 from ..messages.document import Attention, Document, Status, StepStatus
-from ..messages.entities import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
+from ..messages.entity_messages import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
 from ..messages.forwarding import forwarded
 from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Rejected, Start, TimerFired

@@ -22,12 +22,12 @@ from ...sagas.policy import to_ms
 from ...workers import Worker, WorkerCrashed, WorkerRuntime
 from ...workers.context import Context
 from ..codec.documents import decode_document
-from ..codec.entities import encode_entity
+from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..errors import LogUnavailable, TransientError
 from ..kernel import Limits, Registry
 from ..messages.document import Document, Status
-from ..messages.entities import Published, mailbox_id
+from ..messages.entity_messages import Published, mailbox_id
 from ..messages.inputs import Act, ActName, Start
 from ..messages.values import JsonObject
 from ..ports.log import Outgoing
@@ -142,7 +142,7 @@ class World:
         )
         self._do(
             self._append(
-                lambda: encode_entity(
+                lambda: encode_entity_message(
                     self.topics.inputs, published, source="/test", now_ms=self._now(), traceparent=None
                 )
             )

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
-from ..messages.entities import EventCame
+from ..messages.entity_messages import EventCame
 from ..messages.helpers import Helper, Lock, Mailbox
 from ..messages.inputs import TimerFired
 from ..testing.scene import Scene

@@ -12,7 +12,7 @@ import pytest
 from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
-from sagaline.orchestrator.messages.entities import Rule
+from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.helpers import Grant, Helper, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Start

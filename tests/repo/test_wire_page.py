@@ -16,7 +16,7 @@ from sagaline.orchestrator.codec.inputs import decode_input
 from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Cause, Document, Managed, Status, StepRecord
-from sagaline.orchestrator.messages.entities import Published
+from sagaline.orchestrator.messages.entity_messages import Published
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Arrival, Completed, Failed, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.restarting import restart_objection
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, label_of, place_of_label
 from sagaline.orchestrator.messages.reasons import Reason, not_now

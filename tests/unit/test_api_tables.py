@@ -16,7 +16,7 @@ from sagaline.orchestrator.client import Client
 from sagaline.orchestrator.errors import InvalidRequest, UnknownTable, VersionConflict
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Document
-from sagaline.orchestrator.messages.entities import Rule
+from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.sagas import Contract, Saga, step
 from sagaline.sagas.nodes import expect, route, wait
 from tests.unit.kernel_nodes import HOUR, Did, Do, Talk, paid

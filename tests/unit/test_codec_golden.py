@@ -25,7 +25,7 @@ from sagaline.orchestrator.messages.document import (
     StepRecord,
     StepStatus,
 )
-from sagaline.orchestrator.messages.entities import Rule
+from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.helpers import Grant, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import SendCommand

@@ -14,11 +14,11 @@ from pydantic_core import from_json, to_json
 
 from sagaline.orchestrator.codec.dead_letters import dead_letter
 from sagaline.orchestrator.codec.documents import decode_document, encode_document, encode_history
-from sagaline.orchestrator.codec.entities import encode_entity
+from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import decode_input, encode_reply, encode_request
 from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX, DEPTH_MAX, Unsound, finite, too_deep
 from sagaline.orchestrator.messages.document import Document, Status
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Published, mailbox_id
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Published, mailbox_id
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Message, Start
 from sagaline.orchestrator.messages.outputs import Outcome
@@ -111,7 +111,7 @@ def written(message: Message) -> Outgoing:
         case Completed():
             return encode_reply("t.inputs", 0, message, source="/t", now_ms=1)
         case _:
-            return encode_entity("t.inputs", message, source="/t", now_ms=1, traceparent=None)
+            return encode_entity_message("t.inputs", message, source="/t", now_ms=1, traceparent=None)
 
 
 PARENT = Parent(instance="p/k", place="a", root="p/k", root_incarnation="k3x9wq2z")

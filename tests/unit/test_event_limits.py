@@ -14,7 +14,7 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.errors import EventDenied
 from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import Denied, Published, Watch, mailbox_id
+from sagaline.orchestrator.messages.entity_messages import Denied, Published, Watch, mailbox_id
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.testing.scene import Scene

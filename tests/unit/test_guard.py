@@ -21,7 +21,7 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.commands import Command
 from sagaline.orchestrator.codec.wire import BODY_DEPTH_MAX
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded
 from sagaline.orchestrator.messages.inputs import Act, ActName, Failed, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of

@@ -9,7 +9,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
-from sagaline.orchestrator.messages.entities import (
+from sagaline.orchestrator.messages.entity_messages import (
     ChildEnd,
     ChildEnded,
     EventCame,
@@ -132,7 +132,7 @@ def test_a_restart_in_a_second_life_has_keys_of_its_own() -> None:
     assert anew.open("a").effect_key == f"talk/k/a~{second.document.incarnation}+1"
 
 
-SIGNALS: dict[str, tuple[Saga[Talk], str, Message]] = {
+MESSAGES: dict[str, tuple[Saga[Talk], str, Message]] = {
     "child": (
         flow_of(run(Saga("child", Talk, flow=[leg("x")]), lambda s: Talk(), name="sub")),
         "sub",
@@ -153,14 +153,14 @@ SIGNALS: dict[str, tuple[Saga[Talk], str, Message]] = {
 }
 
 
-@pytest.mark.parametrize("what", SIGNALS)
+@pytest.mark.parametrize("what", MESSAGES)
 def test_what_others_said_to_the_first_life_does_not_reach_the_second(what: str) -> None:
     """Each stands open in the second life at the same place."""
-    saga, place, signal = SIGNALS[what]
+    saga, place, message = MESSAGES[what]
     begun = Scene.start(saga)
     document = replace(begun.document, incarnation="another2")
     before = document.steps[place].status
-    decision = decide(saga, document, Arrival(message=signal, now_ms=0))
+    decision = decide(saga, document, Arrival(message=message, now_ms=0))
     assert (decision.outcome, decision.document) == (Outcome.IGNORED, document)
     assert before in (StepStatus.SENT, StepStatus.WAITING, StepStatus.LOCKING)
 

@@ -17,7 +17,7 @@ from sagaline.orchestrator.messages.document import (
     Status,
     StepStatus,
 )
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Lookup, Release
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Lookup, Release
 from sagaline.orchestrator.messages.inputs import (
     Act,
     ActName,

@@ -18,7 +18,7 @@ from sagaline.orchestrator.messages.document import (
     StepRecord,
     StepStatus,
 )
-from sagaline.orchestrator.messages.entities import Published
+from sagaline.orchestrator.messages.entity_messages import Published
 from sagaline.orchestrator.messages.inputs import (
     ActName,
     Arrival,

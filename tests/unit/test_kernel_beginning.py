@@ -14,7 +14,7 @@ from sagaline.orchestrator.codec.documents import decode_document, encode_docume
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, EventCame, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventCame, Unwind
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell

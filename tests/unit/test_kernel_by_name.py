@@ -11,7 +11,7 @@ from sagaline.orchestrator.cli.deploy_check import objection
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.kernel.migrating import CannotMigrate, migrated
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Saga
 from sagaline.sagas.definition import AnyDefinition

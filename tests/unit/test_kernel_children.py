@@ -10,7 +10,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Attention, CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Leave, MayLeave, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Leave, MayLeave, Unwind
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sagaline.orchestrator.kernel import decide, decide_helper
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.entities import (
+from sagaline.orchestrator.messages.entity_messages import (
     Deadlocked,
     Leave,
     MayLeave,

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Start
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sagaline.orchestrator.kernel import Limits
-from sagaline.orchestrator.messages.entities import Acquire, Denied, EventCame, Lookup, Published, Unwatch, Watch
+from sagaline.orchestrator.messages.entity_messages import Acquire, Denied, EventCame, Lookup, Published, Unwatch, Watch
 from sagaline.orchestrator.messages.helpers import KeptEvent, Mailbox, Watcher
 from sagaline.orchestrator.messages.inputs import TimerFired
 from sagaline.orchestrator.messages.outputs import Answer, DeadLetter, Outcome, Publish, Tell

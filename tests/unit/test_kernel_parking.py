@@ -9,8 +9,16 @@ from pydantic import BaseModel
 
 from sagaline.orchestrator.kernel import Limits, block, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Deadlocked, EventCame, Granted, Probe, Unwind
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, Failed, Signal, TimerFired
+from sagaline.orchestrator.messages.entity_messages import (
+    ChildEnd,
+    ChildEnded,
+    Deadlocked,
+    EventCame,
+    Granted,
+    Probe,
+    Unwind,
+)
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, EntityMessage, Failed, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.sagas import Saga, pivot
@@ -189,7 +197,7 @@ def test_an_abandoned_instance_stays_abandoned_whatever_comes(deployed: bool) ->
 
 
 PARENT = Parent(instance="top/k", place="sub", root="top/k", root_incarnation="k3x9wq2z")
-SIGNALS = [
+MESSAGES = [
     Probe(id="s", instance="demo/k", path=("other/k", "@lock/x")),
     Granted(id="s", instance="demo/k", place="a", lock="x"),
     Deadlocked(id="s", instance="demo/k", cycle=("demo/k", "@lock/x")),
@@ -198,8 +206,8 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize("end", ["completed", "abandoned"])
-@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.kind)
-def test_an_instance_that_has_ended_is_not_opened_again_for_want_of_code(signal: Signal, end: str) -> None:
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.kind)
+def test_an_instance_that_has_ended_is_not_opened_again_for_want_of_code(message: EntityMessage, end: str) -> None:
     """A probe for a deadlock may come long after; nobody waits for it here, with the code or without."""
     run = play(make_saga("a"))
     if end == "completed":
@@ -210,7 +218,7 @@ def test_an_instance_that_has_ended_is_not_opened_again_for_want_of_code(signal:
         run.act(ActName.ABANDON)
     document = run.document
     for definition in (None, make_saga("a")):
-        decision = decide(definition, document, Arrival(message=signal, now_ms=document.updated_ms))
+        decision = decide(definition, document, Arrival(message=message, now_ms=document.updated_ms))
         assert (decision.outcome, decision.reason) == (Outcome.IGNORED, "nobody waits for this here (any more)")
         assert (decision.document, decision.actions) == (document, ())
 

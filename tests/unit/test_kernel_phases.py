@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import EventCame, Published
+from sagaline.orchestrator.messages.entity_messages import EventCame, Published
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, SendCommand
 from sagaline.orchestrator.testing.scene import Scene

@@ -8,7 +8,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
-from sagaline.orchestrator.messages.entities import ChildEnd, ChildEnded, Granted, Routed, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Granted, Routed, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Message, Start
 from sagaline.orchestrator.messages.values import Parent
 from sagaline.orchestrator.testing.scene import Scene

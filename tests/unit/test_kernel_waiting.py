@@ -11,7 +11,16 @@ import pytest
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entities import EventCame, Lookup, Routed, Rule, SetRules, Unwatch, Watch, table_id
+from sagaline.orchestrator.messages.entity_messages import (
+    EventCame,
+    Lookup,
+    Routed,
+    Rule,
+    SetRules,
+    Unwatch,
+    Watch,
+    table_id,
+)
 from sagaline.orchestrator.messages.helpers import Mailbox, Table
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start
 from sagaline.orchestrator.messages.outputs import Outcome

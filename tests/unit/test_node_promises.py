@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sagaline.orchestrator.messages.document import CauseKind, StepStatus
-from sagaline.orchestrator.messages.entities import Rule, SetRules, table_id
+from sagaline.orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from sagaline.orchestrator.messages.inputs import ActName, Start
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, pivot, step

@@ -13,7 +13,7 @@ import pytest
 from sagaline.orchestrator.kernel.unusable import decline
 from sagaline.orchestrator.kernel.waits import open_questions
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.messages.entities import EventCame
+from sagaline.orchestrator.messages.entity_messages import EventCame
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome
 from sagaline.orchestrator.testing.scene import Scene

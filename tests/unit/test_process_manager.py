@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
-from sagaline.orchestrator.codec.entities import encode_entity
+from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.messages.entities import Published, mailbox_id
+from sagaline.orchestrator.messages.entity_messages import Published, mailbox_id
 from sagaline.orchestrator.messages.inputs import ActName, Rejected, Start
 from sagaline.sagas import DefinitionError, Event, step
 from sagaline.sagas.nodes import emit
@@ -103,7 +103,7 @@ async def publish(w: World, event: Event[BaseModel], body: BaseModel, key: str, 
         body=body.model_dump(mode="json"),
         keep_ms=3_600_000,
     )
-    await w.log.append([encode_entity(w.topics.inputs, message, source="/t", now_ms=0, traceparent=None)])
+    await w.log.append([encode_entity_message(w.topics.inputs, message, source="/t", now_ms=0, traceparent=None)])
 
 
 async def phase(w: World, instance: str, wanted: str) -> None:

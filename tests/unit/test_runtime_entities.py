@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
-from sagaline.orchestrator.codec.entities import encode_entity
+from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.messages.entities import Published, Rule, SetRules, mailbox_id, table_id
+from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
 from sagaline.orchestrator.messages.inputs import ActName, Message, Rejected
 from sagaline.sagas import Event, Saga, pivot, step
 from sagaline.sagas.nodes import each, emit, expect, parallel, route, run, wait
@@ -28,7 +28,7 @@ async def log(tmp_path: Path) -> AsyncIterator[SqliteLog]:
 
 
 async def tell(w: World, message: Message) -> None:
-    await w.log.append([encode_entity(w.topics.inputs, message, source="/test", now_ms=0, traceparent=None)])
+    await w.log.append([encode_entity_message(w.topics.inputs, message, source="/test", now_ms=0, traceparent=None)])
 
 
 async def publish(w: World, key: str, text: str = "here") -> None:

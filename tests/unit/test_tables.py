@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from sagaline.orchestrator.kernel import Registry, decide_helper
-from sagaline.orchestrator.messages.entities import Lookup, Routed, Rule, SetRules, table_id
+from sagaline.orchestrator.messages.entity_messages import Lookup, Routed, Rule, SetRules, table_id
 from sagaline.orchestrator.messages.helpers import Helper, Table
 from sagaline.orchestrator.messages.inputs import Arrival
 from sagaline.orchestrator.messages.outputs import Answer, Outcome, Tell

@@ -14,9 +14,9 @@ from ....sagas.models import as_json
 from ....sagas.policy import to_ms
 from ....sagas.process_manager import ProcessManager
 from ....sagas.routing_slip import RoutingSlip
-from ...codec.entities import encode_entity
+from ...codec.entities import encode_entity_message
 from ...codec.inputs import encode_request
-from ...messages.entities import Published, Rule, SetRules, mailbox_id, table_id
+from ...messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
 from ...messages.inputs import Act, ActName, Start
 from ...messages.values import JsonObject
 from ...ports.log import Outgoing
@@ -79,7 +79,7 @@ def as_record(topic: str, request: Request, now_ms: int, partition: int | None =
     if isinstance(request, Start | Act):
         record = encode_request(topic, request, source="/client", now_ms=now_ms)
     else:
-        record = encode_entity(topic, request, source="/client", now_ms=now_ms, traceparent=None)
+        record = encode_entity_message(topic, request, source="/client", now_ms=now_ms, traceparent=None)
     return record._replace(partition=partition)
 
 

@@ -14,7 +14,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
 from ...kernel.places import name_of, place_of
 from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
-from ...messages.entities import Unwind
+from ...messages.entity_messages import Unwind
 from ...messages.inputs import Act, Completed, Failed, Rejected, Start
 from ...messages.outputs import Outcome
 from .forked import is_taken_over

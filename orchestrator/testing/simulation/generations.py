@@ -14,7 +14,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Child, Each
 from ...kernel.places import name_of
 from ...messages.document import Document, Status, StepRecord, StepStatus
-from ...messages.entities import EventCame
+from ...messages.entity_messages import EventCame
 from ...messages.history import HistoryRecord
 from ...messages.inputs import Act, ActName
 from ...messages.outputs import Change, Outcome, incarnation_of

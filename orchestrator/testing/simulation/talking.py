@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from ...kernel.places import name_of
-from ...messages.entities import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
+from ...messages.entity_messages import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
 from ...messages.inputs import TimerFired
 from ...messages.outputs import Outcome, place_of_label, taker_of
 from ...messages.values import JsonObject

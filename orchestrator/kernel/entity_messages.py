@@ -7,7 +7,7 @@ from typing import assert_never
 
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Document, Status
-from ..messages.entities import (
+from ..messages.entity_messages import (
     ChildEnd,
     ChildEnded,
     Deadlocked,
@@ -20,7 +20,7 @@ from ..messages.entities import (
     Routed,
     Unwind,
 )
-from ..messages.inputs import Message, Signal
+from ..messages.inputs import EntityMessage, Message
 from ..messages.outputs import Decision, Outcome, Tell, place_of_label
 from ..messages.reasons import Reason, ReasonCode
 from . import locking, waiting
@@ -32,12 +32,12 @@ from .managing import on_managed_event
 from .turning import compensate
 from .waiting import on_event, on_routed
 
-__all__ = ["STRAY", "on_signal", "without_code"]
+__all__ = ["STRAY", "on_entity_message", "without_code"]
 
 STRAY = Reason(ReasonCode.STALE, "nobody waits for this here (any more)")
 
 
-def on_signal(ctx: DecisionContext, message: Signal) -> bool:
+def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
     """Applies it and goes on, except after an ``Unwind``: what waited comes first. False: it changed nothing."""
     if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
         place = place_of_label(message.place)

@@ -16,10 +16,10 @@ from .bulk import BulkBody, bulk_router
 from .cases import cases_router
 from .definitions import definitions_router
 from .edge import Edge
+from .entities import entities_router
 from .events import EventBody, events_router
 from .graphs import graphs_router
 from .health import health_router
-from .helpers import helpers_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
 from .problems import Problem, handlers
@@ -67,7 +67,7 @@ def create_app(
     app.include_router(overdue_router(client))
     app.include_router(questions_router(client))
     app.include_router(tables_router(client, settings))
-    app.include_router(helpers_router(client))
+    app.include_router(entities_router(client))
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)

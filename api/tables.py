@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client
 from ..orchestrator.errors import NotYetDecided
+from ..orchestrator.messages.entities import Table
 from ..orchestrator.messages.entity_messages import Rule, SetRules
-from ..orchestrator.messages.helpers import Table
 from ..orchestrator.ports.read_model import HistoryRow
 from .bodies import Bodies, Json, described
 from .instances import Wait

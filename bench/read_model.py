@@ -23,15 +23,15 @@ from time import perf_counter, process_time
 
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.messages.document import Document, Status, StepRecord, StepStatus
-from sagaline.orchestrator.messages.helpers import Mailbox, Watcher
+from sagaline.orchestrator.messages.entities import Mailbox, Watcher
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
     DocumentRow,
-    HelperFilter,
-    HelperRow,
+    EntityFilter,
+    EntityRow,
     HistoryRow,
     InstanceFilter,
     Update,
@@ -122,7 +122,7 @@ async def fill(model: SqlReadModel, count: int) -> None:
                 {each.id: DocumentRow(n, each) for n, each in zip(numbers, found, strict=True)},
                 [HistoryRow(n, record(each)) for n, each in zip(numbers, found, strict=True)],
                 {STATE: numbers[-1] + 1},
-                {each.id: HelperRow(1, each) for each in boxes},
+                {each.id: EntityRow(1, each) for each in boxes},
                 now_ms=T0 + count,
             )
         )
@@ -181,8 +181,10 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         "questions by definition": waits(WaitKind.QUESTION, definition=True),
         "questions of one person": waits(WaitKind.QUESTION, who=True),
         "questions of one person by definition": waits(WaitKind.QUESTION, who=True, definition=True),
-        "mailboxes": lambda _: model.helpers(HelperFilter("@mailbox/"), limit=50),
-        "mailboxes at which somebody waits": lambda _: model.helpers(HelperFilter("@mailbox/", waiting=True), limit=50),
+        "mailboxes": lambda _: model.entities(EntityFilter("@mailbox/"), limit=50),
+        "mailboxes at which somebody waits": lambda _: model.entities(
+            EntityFilter("@mailbox/", waiting=True), limit=50
+        ),
     }
 
 

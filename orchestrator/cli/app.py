@@ -13,8 +13,8 @@ from ...sagas.graph import Format
 from ..messages.document import Status
 from ..messages.inputs import ActName
 from .acts import act
+from .entity_commands import add_entity_commands
 from .errors import Mistake
-from .helper_commands import add_helper_commands
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import case, history, list_instances, overdue, questions, show
@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-add_helper_commands(app)
+add_entity_commands(app)
 add_read_model(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of them.")]

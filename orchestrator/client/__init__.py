@@ -2,8 +2,8 @@
 
 from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .client import Client
+from .entities import EntitiesPage
 from .feed import Feed
-from .helpers import HelpersPage
 from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
 from .tables import RulesSet, TablesPage
@@ -17,7 +17,7 @@ __all__ = [
     "ClientParts",
     "Fate",
     "Feed",
-    "HelpersPage",
+    "EntitiesPage",
     "OnStep",
     "Overdue",
     "OverduePage",

@@ -16,7 +16,7 @@ from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..codec.wire import BadRecord, Unsound
 from ..errors import CorruptRecord, InvalidRequest, NotYetDecided
-from ..kernel import is_helper
+from ..kernel import names_instance
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Start
@@ -124,7 +124,7 @@ class Asking:
         if found is None:
             raise NotYetDecided(request.instance, request.id)
         record, partition, offset = found
-        if record.status is not None or (is_helper(request.instance) and record.revision):
+        if record.status is not None or (not names_instance(request.instance) and record.revision):
             self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
             self._latest[partition] = request.instance
         return record

@@ -2,7 +2,7 @@
 
 A start or an act carries a request id and is appended to ``inputs``; the history record that names the id says what
 became of it. Queries are answered from the read model; what this client itself has started is waited for, so that it
-can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the helper entities.
+can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the entities.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ..messages.reasons import Reason, ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
-from .helpers import Locks, Mailboxes
+from .entities import Locks, Mailboxes
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConflict
 from ..kernel.table import check_rules
+from ..messages.entities import Table
 from ..messages.entity_messages import Rule, SetRules, table_id
-from ..messages.helpers import Table
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
@@ -147,5 +147,5 @@ class Tables:
         return await self._parts.read_model.history(table_id(name), after=after, limit=limit)
 
     async def _read(self, name: str) -> Table:
-        found = await self._parts.read_model.helper(table_id(name))
+        found = await self._parts.read_model.entity(table_id(name))
         return found if isinstance(found, Table) else Table(id=table_id(name), name=name)

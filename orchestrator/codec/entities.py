@@ -1,4 +1,4 @@
-"""What entities say to each other, events for the topic of events, and the documents of helper entities."""
+"""What entities say to each other, events for the topic of events, and the documents of entities."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
+from ..messages.entities import ENTITY_FORMAT, Entity
 from ..messages.entity_messages import (
     Acquire,
     ChildEnded,
@@ -30,7 +31,6 @@ from ..messages.entity_messages import (
     Watch,
     mailbox_id,
 )
-from ..messages.helpers import HELPER_FORMAT, Helper
 from ..messages.inputs import Message
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.values import first_mistake
@@ -42,10 +42,10 @@ __all__ = [
     "ENTITY",
     "PUBLISHED",
     "decode_entity_message",
-    "decode_helper",
+    "decode_entity",
     "encode_entity_message",
     "encode_event",
-    "encode_helper",
+    "encode_entity",
 ]
 
 ENTITY = "sagaline.entity."
@@ -53,7 +53,7 @@ ENTITY = "sagaline.entity."
 PUBLISHED = f"{ENTITY}published"
 
 _UPCASTS: Upcasts = {}
-_HELPER: TypeAdapter[Helper] = TypeAdapter(Annotated[Helper, Field(discriminator="kind")])
+_ENTITY: TypeAdapter[Entity] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 _CLASSES: tuple[type[Any], ...] = (
     Acquire,
     ChildEnded,
@@ -146,24 +146,24 @@ def encode_event(topic: str, event: Published, partition: int, *, source: str, n
     return Outgoing(topic, event.key.encode(), sound(finite(to_json(event.body))), headers, partition)
 
 
-def encode_helper(helper: Helper) -> bytes:
-    """A helper's document as the state topic holds it.
+def encode_entity(entity: Entity) -> bytes:
+    """An entity's document as the state topic holds it.
 
     Raises:
         ValueError: it cannot be written, or could not be read back.
     """
-    return sound(_HELPER.dump_json(helper))
+    return sound(_ENTITY.dump_json(entity))
 
 
-def decode_helper(value: bytes) -> Helper:
-    """The helper's document of a record of the state topic.
+def decode_entity(value: bytes) -> Entity:
+    """The entity's document of a record of the state topic.
 
     Raises:
         NewerFormat: its format number is above ours.
         BadRecord: it is not one.
     """
     try:
-        helper: Helper = _HELPER.validate_json(upcast(value, HELPER_FORMAT, _UPCASTS))
+        entity: Entity = _ENTITY.validate_json(upcast(value, ENTITY_FORMAT, _UPCASTS))
     except ValidationError as error:
-        raise BadRecord(f"not a helper's document: {': '.join(first_mistake(error))}") from error
-    return helper
+        raise BadRecord(f"not an entity's document: {': '.join(first_mistake(error))}") from error
+    return entity

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from ..messages.document import FORMAT
-from ..messages.helpers import HELPER_FORMAT
+from ..messages.entities import ENTITY_FORMAT
 from .formats import check_format
 from .wire import BadRecord
 
@@ -25,7 +25,7 @@ _GLANCE = TypeAdapter(_Glance)
 
 
 def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
-    """The timers of an instance's document, or a helper's.
+    """The timers of an instance's document, or an entity's.
 
     Raises:
         NewerFormat: it was written by a newer release.
@@ -36,7 +36,7 @@ def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecord(f"not a document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    check_format(found.format, HELPER_FORMAT if key.startswith(b"@") else FORMAT)
+    check_format(found.format, ENTITY_FORMAT if key.startswith(b"@") else FORMAT)
     return found.timers
 
 

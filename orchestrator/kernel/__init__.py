@@ -4,9 +4,9 @@ No clock, no ids, no IO: time and ids come inside the arrival. Every (status, me
 """
 
 from .decide import decide
-from .helping import decide_helper, is_helper
+from .entities import decide_entity, names_instance
 from .limits import Limits
 from .registry import Registry
-from .unusable import block, decline, deny, deny_helper
+from .unusable import block, decline, deny, deny_entity
 
-__all__ = ["Limits", "Registry", "block", "decide", "decide_helper", "decline", "is_helper", "deny", "deny_helper"]
+__all__ = ["Limits", "Registry", "block", "decide", "decide_entity", "decline", "names_instance", "deny", "deny_entity"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from ..messages.entities import Grant, Lock
 from ..messages.entity_messages import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release, ToLock
-from ..messages.helpers import Grant, Lock
 from ..messages.outputs import Answer, Outcome, Tell
 from ..messages.reasons import ReasonCode
 

@@ -17,8 +17,8 @@ from typing import assert_never
 
 from pydantic_core import to_json
 
+from ..messages.entities import KeptEvent, Mailbox, Watcher
 from ..messages.entity_messages import EventCame, Published, ToMailbox, Unwatch, Watch
-from ..messages.helpers import KeptEvent, Mailbox, Watcher
 from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell, taker_of
 from ..messages.reasons import Reason, ReasonCode
 from .limits import Limits

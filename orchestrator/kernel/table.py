@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
+from ..messages.entities import Table
 from ..messages.entity_messages import Lookup, Routed, Rule, SetRules, ToTable, table_name
-from ..messages.helpers import Table
 from ..messages.outputs import Answer, Outcome, Tell
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
+from ..messages.entities import Entity
 from ..messages.entity_messages import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
-from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, EntityMessage, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import storable
 from ..messages.values import Parent
 
-__all__ = ["block", "child_not_started", "decline", "deny", "deny_helper", "told_no"]
+__all__ = ["block", "child_not_started", "decline", "deny", "deny_entity", "told_no"]
 
 _REASON_CHARS = 1_000
 _CHILDREN = ("run", "each")
@@ -103,11 +103,11 @@ def deny(document: Document | None, message: Message, reason: Reason) -> Decisio
     )
 
 
-def deny_helper(helper: Helper | None, message: Message, reason: Reason) -> Answer:
-    """As ``deny``, of a helper entity."""
+def deny_entity(entity: Entity | None, message: Message, reason: Reason) -> Answer:
+    """As ``deny``, of an entity."""
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     actions = _denied_actions(message, code, text)
-    return Answer(entity=helper, outcome=Outcome.DENIED, actions=actions, code=code, reason=text)
+    return Answer(entity=entity, outcome=Outcome.DENIED, actions=actions, code=code, reason=text)
 
 
 def _denied_actions(message: Message, code: ReasonCode, text: str) -> tuple[Action, ...]:

@@ -1,6 +1,6 @@
 """What entities say to each other. Sent in the commit of the decision that says it, so it arrives exactly once.
 
-Helper entities have ids that begin with ``@``: ``@mailbox/{event}/{key}``, ``@lock/{name}``, ``@table/{name}``.
+Ids of entities other than instances begin with ``@``: ``@mailbox/{event}/{key}``, ``@lock/{name}``, ``@table/{name}``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .document import Document
+from .entities import Entity
 from .entity_messages import Published
-from .helpers import Helper
 from .inputs import Message
 from .reasons import ReasonCode
 from .slips import Slip
@@ -183,9 +183,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The whole answer of a helper entity to one message. ``entity`` None: there is nothing to remember (any more)."""
+    """The whole answer of an entity to one message. ``entity`` None: there is nothing to remember (any more)."""
 
-    entity: Helper | None
+    entity: Entity | None
     outcome: Outcome
     actions: tuple[Action, ...] = ()
     code: ReasonCode | None = None

@@ -19,15 +19,15 @@ from typing import NamedTuple, Protocol
 
 from ..kernel.waits import OpenQuestion, OverdueStep
 from ..messages.document import Document, Status
-from ..messages.helpers import Helper
+from ..messages.entities import Entity
 from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
 __all__ = [
     "DocumentRow",
-    "HelperFilter",
-    "HelperPage",
-    "HelperRow",
+    "EntityFilter",
+    "EntityPage",
+    "EntityRow",
     "HistoryRow",
     "InstanceFilter",
     "Landmark",
@@ -56,11 +56,11 @@ class HistoryRow(NamedTuple):
     record: HistoryRecord
 
 
-class HelperRow(NamedTuple):
-    """A helper entity and its place: ``sequence`` grows within an entity. None: it has nothing to remember any more."""
+class EntityRow(NamedTuple):
+    """An entity and its place: ``sequence`` grows within an entity. None: it has nothing to remember any more."""
 
     sequence: int
-    helper: Helper | None
+    entity: Entity | None
 
 
 class Landmark(NamedTuple):
@@ -71,12 +71,12 @@ class Landmark(NamedTuple):
     timestamp_ms: int
 
 
-_NO_HELPERS: Mapping[str, HelperRow] = MappingProxyType({})
+_NO_ENTITIES: Mapping[str, EntityRow] = MappingProxyType({})
 _NO_LANDMARKS: Mapping[TopicPartition, Landmark] = MappingProxyType({})
 
 
 class Update(NamedTuple):
-    """What one batch of the log changes. ``documents`` and ``helpers``: by entity id.
+    """What one batch of the log changes. ``documents`` and ``entities``: by entity id.
 
     ``positions`` are stored with it: the next offset to read of every partition. ``landmarks``: of the partitions of
     the history. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that it goes on from.
@@ -85,7 +85,7 @@ class Update(NamedTuple):
     documents: Mapping[str, DocumentRow]
     history: Sequence[HistoryRow]
     positions: Mapping[TopicPartition, int]
-    helpers: Mapping[str, HelperRow] = _NO_HELPERS
+    entities: Mapping[str, EntityRow] = _NO_ENTITIES
     landmarks: Mapping[TopicPartition, Landmark] = _NO_LANDMARKS
     now_ms: int = 0
     generation: int = 0
@@ -150,17 +150,17 @@ class WaitPage(NamedTuple):
     cursor: str | None
 
 
-class HelperFilter(NamedTuple):
-    """Helpers whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those at which somebody waits."""
+class EntityFilter(NamedTuple):
+    """Entities whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those at which somebody waits."""
 
     prefix: str
     waiting: bool = False
 
 
-class HelperPage(NamedTuple):
+class EntityPage(NamedTuple):
     """In the order of their ids. ``cursor`` as in ``Page``."""
 
-    helpers: Sequence[Helper]
+    entities: Sequence[Entity]
     cursor: str | None
 
 
@@ -202,12 +202,12 @@ class ReadModel(Protocol):
         """Records with a sequence above ``after``, oldest first."""
         ...
 
-    async def helper(self, entity: str) -> Helper | None:
+    async def entity(self, entity: str) -> Entity | None:
         """A mailbox, a lock or a table by its id; None: it has nothing to remember."""
         ...
 
-    async def helpers(self, where: HelperFilter, *, limit: int, cursor: str | None = None) -> HelperPage:
-        """Up to ``limit`` helpers in the order of their ids.
+    async def entities(self, where: EntityFilter, *, limit: int, cursor: str | None = None) -> EntityPage:
+        """Up to ``limit`` entities in the order of their ids.
 
         Raises:
             InvalidRequest: the cursor is not one of this list.

@@ -11,15 +11,15 @@ from functools import partial
 import structlog
 
 from ..codec.documents import decode_document
-from ..codec.entities import decode_helper
+from ..codec.entities import decode_entity
 from ..codec.wire import BadRecord
-from ..kernel import is_helper
+from ..kernel import names_instance
 from ..messages.document import Document
 from ..messages.inputs import Message, TimerFired
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..tracing import Span
 from .documents import Documents
-from .guard import Entity, Guard
+from .guard import Guard, Stored
 from .setup import Deciding
 from .timers import DueTimer
 from .writes import Writes
@@ -42,7 +42,7 @@ class BatchWork:
         self._below = {} if below is None else below.changed
         self.count = 0
         self.size_bytes = 0
-        self.changed: dict[str, Entity] = {}
+        self.changed: dict[str, Stored] = {}
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
@@ -118,8 +118,8 @@ class BatchWork:
 
 
 def _find(
-    changed: Mapping[str, Entity], below: Mapping[str, Entity], documents: Documents, owner: Owner, instance: str
-) -> Entity:
+    changed: Mapping[str, Stored], below: Mapping[str, Stored], documents: Documents, owner: Owner, instance: str
+) -> Stored:
     """As it stands for the next message of the batch."""
     for overlay in (changed, below):
         if instance in overlay:
@@ -130,4 +130,4 @@ def _find(
     stored = owner.get(instance.encode())
     if stored is None:
         return None
-    return decode_helper(stored) if is_helper(instance) else decode_document(stored)
+    return decode_entity(stored) if not names_instance(instance) else decode_document(stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..messages.document import Document
-from ..messages.helpers import Helper
+from ..messages.entities import Entity
 
 __all__ = ["Documents"]
 
@@ -15,13 +15,13 @@ class Documents:
 
     def __init__(self, max_count: int = 2_000) -> None:
         self._max_count = max_count
-        self._items: dict[str, Document | Helper] = {}
+        self._items: dict[str, Document | Entity] = {}
 
-    def get(self, instance: str) -> Document | Helper | None:
+    def get(self, instance: str) -> Document | Entity | None:
         """The document if it is at hand; None says nothing about whether it exists."""
         return self._items.get(instance)
 
-    def merge(self, changed: Mapping[str, Document | Helper | None]) -> None:
+    def merge(self, changed: Mapping[str, Document | Entity | None]) -> None:
         """Takes over what a known commit has changed; ended instances are not kept."""
         for instance, document in changed.items():
             self._items.pop(instance, None)

@@ -17,10 +17,10 @@ from dataclasses import replace
 from ...sagas.definition import AnyDefinition
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
-from ..kernel import decide, decide_helper, decline, deny, deny_helper, is_helper
+from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance
 from ..messages.document import Document
+from ..messages.entities import Entity
 from ..messages.entity_messages import EventCame, Published, table_name
-from ..messages.helpers import Helper
 from ..messages.inputs import Arrival, Message, Start
 from ..messages.outputs import DeadLetter
 from ..messages.partitioning import partition_of
@@ -31,11 +31,11 @@ from ..tracing import Span, SpanKind, trace_id_of
 from .setup import Deciding
 from .writes import Came, Unstorable, Writer, Writes, say
 
-__all__ = ["Entity", "Guard"]
+__all__ = ["Stored", "Guard"]
 
 _ERROR_CHARS, _DETAIL_CHARS = 1_000, 8_000
 
-Entity = Document | Helper | None
+Stored = Document | Entity | None
 
 
 class Guard:
@@ -47,7 +47,7 @@ class Guard:
         find: an entity as it is now; raises BadRecord when its document cannot be read.
     """
 
-    def __init__(self, setup: Deciding, partition: int, find: Callable[[str], Entity]) -> None:
+    def __init__(self, setup: Deciding, partition: int, find: Callable[[str], Stored]) -> None:
         self._setup, self._partition, self._find = setup, partition, find
         self._writer = Writer(setup, partition)
 
@@ -86,28 +86,28 @@ class Guard:
             reason = Reason(ReasonCode.ENGINE_FAILED, text)
         return self._otherwise(entity, came, reason)
 
-    def _decided(self, entity: Entity, came: Came) -> Writes:
+    def _decided(self, entity: Stored, came: Came) -> Writes:
         message, limits = came.arrival.message, self._setup.limits
-        if is_helper(message.instance):
+        if not names_instance(message.instance):
             return self._helped(None if isinstance(entity, Document) else entity, came)
         document = entity if isinstance(entity, Document) else None
         decision = decide(self._definition(message, document), document, came.arrival, limits)
         most = limits.document_bytes if decision.document is None else limits.document_bytes_of(decision.document)
         return self._noted(document, self._writer.decision(decision, document, came, most), came)
 
-    def _helped(self, helper: Helper | None, came: Came) -> Writes:
+    def _helped(self, entity: Entity | None, came: Came) -> Writes:
         message, unfit = came.arrival.message, ""
         subscribers: tuple[str, ...] = ()
         if isinstance(message, Published):
             found, unfit = self._setup.registry.subscribers(message)
             subscribers = tuple(dict.fromkeys((*found, *message.to)))  # its sender may be newer, and know of others
         branches = self._setup.registry.tables.get(table_name(message.instance), ())
-        answer = decide_helper(helper, came.arrival, self._setup.limits, subscribers, branches)
+        answer = decide_entity(entity, came.arrival, self._setup.limits, subscribers, branches)
         if unfit:
             answer = replace(
                 answer, actions=(*answer.actions, DeadLetter(reason=f"not every process manager can take it: {unfit}"))
             )
-        return self._writer.answer(answer, helper, came)
+        return self._writer.answer(answer, entity, came)
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         registry = self._setup.registry
@@ -119,7 +119,7 @@ class Guard:
 
     # When the decision cannot be used
 
-    def _otherwise(self, entity: Entity, came: Came, reason: Reason) -> Writes:
+    def _otherwise(self, entity: Stored, came: Came, reason: Reason) -> Writes:
         """Steps 2 to 4; see the module's rules."""
         for rung in self._ladder(entity, came, reason):
             try:
@@ -128,11 +128,11 @@ class Guard:
                 _failure(error, came.arrival.message.instance)
         return self._last(came, reason.text)
 
-    def _ladder(self, entity: Entity, came: Came, reason: Reason) -> Iterator[Callable[[], Writes]]:
+    def _ladder(self, entity: Stored, came: Came, reason: Reason) -> Iterator[Callable[[], Writes]]:
         message, most = came.arrival.message, self._setup.max_value_bytes
-        if is_helper(message.instance):
-            helper = None if isinstance(entity, Document) else entity
-            yield lambda: self._writer.answer(deny_helper(helper, message, reason), helper, came)
+        if not names_instance(message.instance):
+            entity = None if isinstance(entity, Document) else entity
+            yield lambda: self._writer.answer(deny_entity(entity, message, reason), entity, came)
         else:
             document = entity if isinstance(entity, Document) else None
             yield lambda: self._writer.decision(decline(document, came.arrival, reason), document, came, most)
@@ -152,7 +152,7 @@ class Guard:
             return self._writer.dead(came.record, reason)
         return Writes(counts=["decisions.lost"])
 
-    def _noted(self, before: Entity, writes: Writes, came: Came) -> Writes:
+    def _noted(self, before: Stored, writes: Writes, came: Came) -> Writes:
         """Says it when an instance begins to stand in attention."""
         instance = came.arrival.message.instance
         after = writes.changed.get(instance)

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import structlog
 
 from ..errors import ForeignLog, LogUnavailable, ReadModelCleared, SagalineError, TransientError
-from ..kernel import is_helper
+from ..kernel import names_instance
 from ..messages.document import Document
-from ..messages.helpers import Helper
+from ..messages.entities import Entity
 from ..ports.clock import Clock
 from ..ports.log import Log, Record, Tail, TopicPartition
 from ..ports.read_model import ReadModel, Standing, Update
@@ -147,7 +147,7 @@ class Projector:
         """Waits until a decision can be read: its document and its history record. False at the time-out.
 
         Args:
-            instance: the instance, or the helper entity, decided about.
+            instance: the instance, or the entity, decided about.
             revision: of the document after the decision.
             history: place of the history record.
             timeout: seconds.
@@ -160,7 +160,7 @@ class Projector:
             async with asyncio.timeout(timeout):
                 async with self._moved:
                     await self._moved.wait_for(lambda: self._applied.get(partition, 0) > offset)
-                read = self._read_model.helper if is_helper(instance) else self._read_model.get
+                read = self._read_model.entity if not names_instance(instance) else self._read_model.get
                 entity = await read(instance)
                 if entity is None or entity.revision < revision:
                     await waiter.seen
@@ -299,12 +299,12 @@ class Projector:
     async def _apply(self, update: Update) -> None:
         await self._read_model.apply(update._replace(now_ms=self._clock.now_ms(), generation=self._generation))
         self._stored = update.positions
-        helpers = {id: row.helper for id, row in update.helpers.items()}
+        entities = {id: row.entity for id, row in update.entities.items()}
         documents = {id: row.document for id, row in update.documents.items()}
-        await self._moved_to(update.positions, {**documents, **helpers})
+        await self._moved_to(update.positions, {**documents, **entities})
 
     async def _moved_to(
-        self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Helper | None]
+        self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Entity | None]
     ) -> None:
         self._applied.update(positions)
         if self._goal is not None and all(self._applied.get(at, 0) >= end for at, end in self._goal.items()):

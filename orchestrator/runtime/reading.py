@@ -9,13 +9,13 @@ from typing import TypeVar
 import structlog
 
 from ..codec.documents import decode_document, decode_history
-from ..codec.entities import decode_helper
+from ..codec.entities import decode_entity
 from ..codec.wire import BadRecord
-from ..kernel import is_helper
+from ..kernel import names_instance
 from ..messages.document import Document
-from ..messages.helpers import Helper
+from ..messages.entities import Entity
 from ..ports.log import Record, TopicPartition
-from ..ports.read_model import DocumentRow, HelperRow, HistoryRow, Update
+from ..ports.read_model import DocumentRow, EntityRow, HistoryRow, Update
 from ..ports.topics import POSITION_KEY, Topics
 from .landmarks import landmark_of
 from .metrics import Metrics
@@ -24,7 +24,7 @@ __all__ = ["Reading"]
 
 _log = structlog.get_logger("sagaline.projector")
 
-E = TypeVar("E", Document, Helper)
+E = TypeVar("E", Document, Entity)
 
 _DECODE_CHUNK = 64
 
@@ -56,20 +56,20 @@ class Reading:
             except BadRecord as error:
                 self._skip(record, error)
         documents: dict[str, DocumentRow] = {}
-        helpers: dict[str, HelperRow] = {}
+        entities: dict[str, EntityRow] = {}
         for number, (key, record) in enumerate(last.items()):
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
                 await asyncio.sleep(0)
             try:
                 entity = key.decode()
-                if is_helper(entity):
-                    helpers[entity] = HelperRow(record.offset, _read(entity, record.value, decode_helper))
+                if not names_instance(entity):
+                    entities[entity] = EntityRow(record.offset, _read(entity, record.value, decode_entity))
                 else:
                     documents[entity] = DocumentRow(record.offset, _read(entity, record.value, decode_document))
             except (BadRecord, UnicodeDecodeError) as error:
                 self._skip(record, error)
         landmarks = {at: landmark_of(record) for at, record in latest.items()}
-        return Update(documents, history, positions, helpers, landmarks)
+        return Update(documents, history, positions, entities, landmarks)
 
     def _skip(self, record: Record, error: Exception) -> None:
         place = f"{record.topic}/{record.partition}/{record.offset}"

@@ -16,11 +16,11 @@ from pydantic_core import to_json
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import dead_letter
 from ..codec.documents import encode_document, encode_history
-from ..codec.entities import encode_entity_message, encode_event, encode_helper
+from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
 from ..messages.document import Document
+from ..messages.entities import Entity
 from ..messages.entity_messages import Published, SetRules
-from ..messages.helpers import Helper
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Start
 from ..messages.outputs import OVERDUE, Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
@@ -59,7 +59,7 @@ class Writes:
     ``span`` ends with the commit.
     """
 
-    changed: dict[str, Document | Helper | None] = field(default_factory=dict)
+    changed: dict[str, Document | Entity | None] = field(default_factory=dict)
     state: dict[bytes, bytes | None] = field(default_factory=dict)
     appends: list[Outgoing] = field(default_factory=list)
     counts: list[str] = field(default_factory=list)
@@ -102,15 +102,15 @@ class Writer:
             came.span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
         return writes
 
-    def answer(self, answer: Answer, before: Helper | None, came: Came) -> Writes:
-        """A decision about a helper entity.
+    def answer(self, answer: Answer, before: Entity | None, came: Came) -> Writes:
+        """A decision about an entity.
 
         Raises:
             Unstorable, ValueError: as ``decision``.
         """
         writes, message = Writes(), came.arrival.message
         if answer.entity is not before:
-            encoded = encode_helper(answer.entity) if answer.entity is not None else None
+            encoded = encode_entity(answer.entity) if answer.entity is not None else None
             self._keep(writes, message.instance, answer.entity, encoded)
         self._send(writes, answer.actions, came)
         if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(message, Published | SetRules):
@@ -144,7 +144,7 @@ class Writer:
         topic, most = self._setup.topics.dead, self._setup.max_value_bytes
         return Writes(appends=[dead_letter(topic, self._partition, record, reason, most)], counts=["inputs.dead"])
 
-    def _keep(self, writes: Writes, instance: str, after: Document | Helper | None, encoded: bytes | None) -> None:
+    def _keep(self, writes: Writes, instance: str, after: Document | Entity | None, encoded: bytes | None) -> None:
         key, most = instance.encode(), self._setup.max_value_bytes
         if encoded is not None and (size := size_bytes(key, encoded)) > most:
             raise Unstorable(

@@ -18,11 +18,11 @@ from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import read, read_foreign
 from ...sagas.policy import to_ms
-from ..kernel import Registry, decide, decide_helper, is_helper
+from ..kernel import Registry, decide, decide_entity, names_instance
 from ..messages.document import Attention, Document, Status, StepStatus
+from ..messages.entities import Entity
 from ..messages.entity_messages import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
 from ..messages.forwarding import forwarded
-from ..messages.helpers import Helper
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Rejected, Start, TimerFired
 from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, label_of
 from ..messages.slips import Slip
@@ -59,7 +59,7 @@ class Scene:
     definition: AnyDefinition
     registry: Registry
     id: str
-    entities: Mapping[str, Document | Helper] = field(default_factory=dict)
+    entities: Mapping[str, Document | Entity] = field(default_factory=dict)
     now_ms: int = 0
     sent: tuple[SendCommand, ...] = ()
     published: tuple[Published, ...] = ()
@@ -338,7 +338,7 @@ class Scene:
 
     def play(self, message: Message) -> Scene:
         """A message arrives, and all that entities say to each other because of it."""
-        entities: dict[str, Document | Helper] = dict(self.entities)
+        entities: dict[str, Document | Entity] = dict(self.entities)
         sent, published, changes = list(self.sent), list(self.published), list(self.changes)
         queue, last = deque([message]), self.last
         for count in range(_MESSAGES_MAX):
@@ -347,13 +347,13 @@ class Scene:
             current = queue.popleft()
             entity = entities.get(current.instance)
             arrival = Arrival(message=current, now_ms=self.now_ms)
-            after: Document | Helper | None
-            if is_helper(current.instance):
-                helper = None if isinstance(entity, Document) else entity
+            after: Document | Entity | None
+            if not names_instance(current.instance):
+                entity = None if isinstance(entity, Document) else entity
                 subscribers, wrong = self.registry.subscribers(current) if isinstance(current, Published) else ((), "")
                 assert not wrong, wrong
                 branches = self.registry.tables.get(table_name(current.instance), ())
-                answer = decide_helper(helper, arrival, subscribers=subscribers, branches=branches)
+                answer = decide_entity(entity, arrival, subscribers=subscribers, branches=branches)
                 after, actions = answer.entity, answer.actions
             else:
                 document = entity if isinstance(entity, Document) else None

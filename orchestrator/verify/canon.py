@@ -12,8 +12,8 @@ from pydantic_core import to_json
 
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
+from ..messages.entities import Entity, Lock, Mailbox
 from ..messages.entity_messages import EventCame
-from ..messages.helpers import Helper, Lock, Mailbox
 from ..messages.inputs import TimerFired
 from ..testing.scene import Scene
 
@@ -25,7 +25,7 @@ def canonical(scene: Scene) -> int:
     now_ms = scene.now_ms
     managed = isinstance(scene.definition, ProcessManager)  # its events reach it, whatever its mailboxes remember
     parts = [
-        _document(entity, now_ms) if isinstance(entity, Document) else _helper(entity, now_ms)
+        _document(entity, now_ms) if isinstance(entity, Document) else _entity(entity, now_ms)
         for _, entity in sorted(scene.entities.items())
         if not (managed and isinstance(entity, Mailbox))
     ]
@@ -87,11 +87,11 @@ def _record(record: StepRecord, orders: list[int]) -> tuple[object, ...]:
     )
 
 
-def _helper(helper: Helper, now_ms: int) -> tuple[object, ...]:
-    if isinstance(helper, Mailbox):
-        live = [event for event in helper.kept if event.until_ms > now_ms]
+def _entity(entity: Entity, now_ms: int) -> tuple[object, ...]:
+    if isinstance(entity, Mailbox):
+        live = [event for event in entity.kept if event.until_ms > now_ms]
         kept = tuple((to_json(event.body), event.until_ms - now_ms, event.taken_by) for event in live)
-        return (helper.id, kept, helper.watchers)
-    if isinstance(helper, Lock):
-        return (helper.id, helper.holder and helper.holder.by, tuple(each.by for each in helper.waiting))
-    return (helper.id, helper.version)
+        return (entity.id, kept, entity.watchers)
+    if isinstance(entity, Lock):
+        return (entity.id, entity.holder and entity.holder.by, tuple(each.by for each in entity.waiting))
+    return (entity.id, entity.version)

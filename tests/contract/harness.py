@@ -50,7 +50,7 @@ class Reader(Protocol):
 
 
 class LogHarness:
-    """Fixtures and helpers of the suite; see the module's text for what a binding overrides."""
+    """Fixtures and entities of the suite; see the module's text for what a binding overrides."""
 
     partitions: ClassVar[int] = 4
     """Of every topic that the suite creates; at least two."""

@@ -12,8 +12,8 @@ import pytest
 from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.messages.entities import Entity, Grant, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.entity_messages import Rule
-from sagaline.orchestrator.messages.helpers import Grant, Helper, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
@@ -21,8 +21,8 @@ from sagaline.orchestrator.messages.values import JsonObject
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
     DocumentRow,
-    HelperFilter,
-    HelperRow,
+    EntityFilter,
+    EntityRow,
     HistoryRow,
     InstanceFilter,
     Landmark,
@@ -98,8 +98,8 @@ def lock(name: str = "order:1", *waiting: str, revision: int = 1) -> Lock:
     return Lock(id=f"@lock/{name}", name=name, revision=revision, holder=holder, waiting=tuple(others))
 
 
-def helping(*helpers: Helper, sequence: int = 1) -> Update:
-    return Update({}, (), {STATE: sequence + 1}, {each.id: HelperRow(sequence, each) for each in helpers})
+def helping(*entities: Entity, sequence: int = 1) -> Update:
+    return Update({}, (), {STATE: sequence + 1}, {each.id: EntityRow(sequence, each) for each in entities})
 
 
 class ReadModelContract:
@@ -299,7 +299,7 @@ class ReadModelContract:
         assert list(await read_model.history("order-checkout/A-1", limit=2)) == list(rows[:2])
         assert list(await read_model.history("order-checkout/A-1", after=5, limit=9)) == list(rows[2:])
 
-    async def test_helpers_come_back_as_they_were(self, read_model: ReadModel) -> None:
+    async def test_entities_come_back_as_they_were(self, read_model: ReadModel) -> None:
         taker = Watcher(by="a/1", place="wait", index=0)
         kept = KeptEvent(id="e", body={"n": 1, "note": "ü €"}, until_ms=9, taken_by=(taker,))
         watcher = Watcher(by="a/2", place="paid", index=0)
@@ -307,51 +307,51 @@ class ReadModelContract:
         rules = (Rule(when={"country": {"in": ["CH"]}}, to="customs"),)
         table = Table(id="@table/ways", name="ways", revision=2, version=2, rules=rules, changed_by="ann")
         await read_model.apply(helping(box, table, lock("l", "a/3")))
-        for helper in (box, table, lock("l", "a/3")):
-            assert await read_model.helper(helper.id) == helper
-        assert await read_model.helper("@lock/none") is None
+        for entity in (box, table, lock("l", "a/3")):
+            assert await read_model.entity(entity.id) == entity
+        assert await read_model.entity("@lock/none") is None
         assert await read_model.list(InstanceFilter(), limit=9) == ([], None)
 
-    async def test_a_helper_with_nothing_to_remember_is_gone(self, read_model: ReadModel) -> None:
+    async def test_a_entity_with_nothing_to_remember_is_gone(self, read_model: ReadModel) -> None:
         await read_model.apply(helping(lock()))
-        await read_model.apply(Update({}, (), {STATE: 3}, {lock().id: HelperRow(2, None)}))
-        assert await read_model.helper(lock().id) is None
+        await read_model.apply(Update({}, (), {STATE: 3}, {lock().id: EntityRow(2, None)}))
+        assert await read_model.entity(lock().id) is None
 
-    async def test_a_helper_never_goes_back_and_may_begin_again(self, read_model: ReadModel) -> None:
+    async def test_a_entity_never_goes_back_and_may_begin_again(self, read_model: ReadModel) -> None:
         """Its revision begins anew after it was gone; the place of its record in the log never does."""
         await read_model.apply(helping(lock(revision=9), sequence=5))
         await read_model.apply(helping(lock(revision=8), sequence=4))
-        await read_model.apply(Update({}, (), {STATE: 4}, {lock().id: HelperRow(3, None)}))
-        assert await read_model.helper(lock().id) == lock(revision=9)
+        await read_model.apply(Update({}, (), {STATE: 4}, {lock().id: EntityRow(3, None)}))
+        assert await read_model.entity(lock().id) == lock(revision=9)
         await read_model.apply(helping(lock(revision=1), sequence=7))
-        assert await read_model.helper(lock().id) == lock(revision=1)
+        assert await read_model.entity(lock().id) == lock(revision=1)
 
-    async def test_helpers_of_a_prefix_are_listed_by_id_page_by_page(self, read_model: ReadModel) -> None:
+    async def test_entities_of_a_prefix_are_listed_by_id_page_by_page(self, read_model: ReadModel) -> None:
         many = [lock(f"order:{n:02}") for n in range(15)]
         others = [Table(id="@table/lock", name="lock"), Mailbox(id="@mailbox/e/k", event="e", key="k")]
         await read_model.apply(helping(*reversed(many), *others))
-        found: list[Helper] = []
+        found: list[Entity] = []
         cursor: str | None = None
         for _ in range(3):
-            page = await read_model.helpers(HelperFilter("@lock/"), limit=6, cursor=cursor)
-            found += page.helpers
+            page = await read_model.entities(EntityFilter("@lock/"), limit=6, cursor=cursor)
+            found += page.entities
             cursor = page.cursor
         assert (found, cursor) == (many, None)
-        assert (await read_model.helpers(HelperFilter("@lock/order:1"), limit=5)).helpers == many[10:]
-        assert (await read_model.helpers(HelperFilter("@lock/order:1"), limit=5)).cursor is None
-        assert (await read_model.helpers(HelperFilter("@lock/%"), limit=5)).helpers == []
+        assert (await read_model.entities(EntityFilter("@lock/order:1"), limit=5)).entities == many[10:]
+        assert (await read_model.entities(EntityFilter("@lock/order:1"), limit=5)).cursor is None
+        assert (await read_model.entities(EntityFilter("@lock/%"), limit=5)).entities == []
 
-    async def test_helpers_at_which_somebody_waits_are_found(self, read_model: ReadModel) -> None:
+    async def test_entities_at_which_somebody_waits_are_found(self, read_model: ReadModel) -> None:
         idle, busy = lock("idle"), lock("busy", "a/2", "a/3")
         watched = Mailbox(id="@mailbox/e/k", event="e", key="k", watchers=(Watcher(by="a/1", place="w", index=0),))
         await read_model.apply(helping(idle, busy, watched, Table(id="@table/t", name="t")))
-        assert (await read_model.helpers(HelperFilter("@", waiting=True), limit=9)).helpers == [busy, watched]
+        assert (await read_model.entities(EntityFilter("@", waiting=True), limit=9)).entities == [busy, watched]
         await read_model.apply(helping(lock("busy"), sequence=2))
-        assert (await read_model.helpers(HelperFilter("@lock/", waiting=True), limit=9)).helpers == []
+        assert (await read_model.entities(EntityFilter("@lock/", waiting=True), limit=9)).entities == []
 
-    async def test_a_foreign_cursor_of_helpers_is_refused(self, read_model: ReadModel) -> None:
+    async def test_a_foreign_cursor_of_entities_is_refused(self, read_model: ReadModel) -> None:
         with pytest.raises(InvalidRequest) as refused:
-            await read_model.helpers(HelperFilter("@"), limit=2, cursor="x")
+            await read_model.entities(EntityFilter("@"), limit=2, cursor="x")
         assert refused.value.field == "cursor"
 
     async def test_clear_forgets_everything(self, read_model: ReadModel) -> None:
@@ -359,7 +359,7 @@ class ReadModelContract:
         await read_model.apply(helping(lock()))
         await read_model.apply(update(overdue("A-2", 5)))
         await read_model.clear()
-        assert await read_model.helper(lock().id) is None
+        assert await read_model.entity(lock().id) is None
         assert (await read_model.standing()).positions == {}
         assert await read_model.get("order-checkout/A-1") is None
         assert await read_model.waits(WaitFilter(WaitKind.OVERDUE), limit=9) == ([], None)

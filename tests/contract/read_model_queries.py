@@ -10,7 +10,7 @@ from sqlalchemy import Select
 
 from sagaline.orchestrator.adapters.read_model import statements
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.ports.read_model import HelperFilter, InstanceFilter, WaitFilter, WaitKind
+from sagaline.orchestrator.ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKind
 
 __all__ = ["LOG", "QUERIES"]
 
@@ -47,7 +47,7 @@ def others() -> Iterator[tuple[str, Query]]:
     yield "history", (statements.history(LOG, "order-3/A-7", -1, 101), ("log", "instance", "sequence"))
     for prefix, waiting, cursor in product(("@lock/", "@mailbox/paid/"), (False, True), (0, 1)):
         after = (f"{prefix}9",) if cursor else None
-        statement = statements.helpers(LOG, HelperFilter(prefix, waiting), after, 51)
+        statement = statements.entities(LOG, EntityFilter(prefix, waiting), after, 51)
         served = ("log", "waiting", "id") if waiting else ("log", "id")
         name = f"{prefix}{' waiting' if waiting else ''}{' behind a cursor' if cursor else ''}"
         yield name, (statement, served)

@@ -21,7 +21,7 @@ from sagaline.orchestrator.errors import ReadModelCleared, TransientError
 from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.ports.read_model import (
     DocumentRow,
-    HelperFilter,
+    EntityFilter,
     InstanceFilter,
     Standing,
     Update,
@@ -108,8 +108,8 @@ class StoredReadModelContract:
         await ours.apply(helping(lock("l", "a/3")))
         for listed in (await theirs.list(InstanceFilter(), limit=9), await theirs.waits(LATE, limit=9)):
             assert listed == ([], None)
-        assert await theirs.helpers(HelperFilter("@"), limit=9) == ([], None)
-        assert (await theirs.get(document().id), await theirs.helper(lock("l").id)) == (None, None)
+        assert await theirs.entities(EntityFilter("@"), limit=9) == ([], None)
+        assert (await theirs.get(document().id), await theirs.entity(lock("l").id)) == (None, None)
         assert list(await theirs.history(document().id, limit=9)) == []
         assert (await theirs.standing()).positions == {}
         await theirs.apply(update(document(revision=7), position=1))
@@ -219,7 +219,7 @@ class StoredReadModelContract:
         of_one = WaitFilter(WaitKind.QUESTION, f"d {key}", f"w {key}")
         assert [each.instance for each in (await model.waits(of_one, limit=9)).rows] == [asked.id]
         assert list(await model.history(f"order-checkout/{key}", limit=9)) == [row(1, key)]
-        assert await model.helpers(HelperFilter(f"@lock/{key}"), limit=9) == ([], None)
+        assert await model.entities(EntityFilter(f"@lock/{key}"), limit=9) == ([], None)
         await model.close()
 
     @pytest.mark.parametrize("number", [2**31, 2**62, 2**63, 2**64, 10**30, -(10**30)])

@@ -77,7 +77,7 @@ INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
     CASE WHEN n % 2 = 0 THEN 'overdue' ELSE 'question' END, 'approve', who, 'order-' || n % 9, n, '[]'
     FROM generate_series(1, 9000) n, (VALUES (''), ('ann')) AS asked(who);
 INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n, '{}' FROM generate_series(1, 20000) n;
-INSERT INTO read_helpers SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
+INSERT INTO read_entities SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
     CASE WHEN n % 50 = 0 THEN 1 ELSE 0 END, '{}' FROM generate_series(1, 20000) n;
 ANALYZE
 """

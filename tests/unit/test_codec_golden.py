@@ -13,7 +13,7 @@ import pytest
 
 from sagaline.orchestrator.codec.commands import Command, ReplyTo, decode_command, encode_command
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
-from sagaline.orchestrator.codec.entities import decode_helper, encode_helper
+from sagaline.orchestrator.codec.entities import decode_entity, encode_entity
 from sagaline.orchestrator.codec.formats import Upcasts, upcast
 from sagaline.orchestrator.codec.inputs import decode_input, encode_reply, encode_request
 from sagaline.orchestrator.messages.document import (
@@ -25,8 +25,8 @@ from sagaline.orchestrator.messages.document import (
     StepRecord,
     StepStatus,
 )
+from sagaline.orchestrator.messages.entities import Grant, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.entity_messages import Rule
-from sagaline.orchestrator.messages.helpers import Grant, KeptEvent, Lock, Mailbox, Table, Watcher
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import SendCommand
 from sagaline.orchestrator.ports.log import Outgoing, Record
@@ -176,9 +176,9 @@ TABLE = Table(
 )
 DOCUMENTS: dict[str, tuple[bytes, Document | Mailbox | Lock | Table]] = {
     "document": (encode_document(DOCUMENT), DOCUMENT),
-    "mailbox": (encode_helper(MAILBOX), MAILBOX),
-    "lock": (encode_helper(LOCK), LOCK),
-    "table": (encode_helper(TABLE), TABLE),
+    "mailbox": (encode_entity(MAILBOX), MAILBOX),
+    "lock": (encode_entity(LOCK), LOCK),
+    "table": (encode_entity(TABLE), TABLE),
 }
 
 
@@ -188,7 +188,7 @@ def test_a_document_is_written_as_its_format_says(kind: str) -> None:
     golden = (GOLDEN / f"{kind}-format-1.json").read_bytes().rstrip(b"\n")
     written, document = DOCUMENTS[kind]
     assert written == golden
-    assert (decode_document(golden) if kind == "document" else decode_helper(golden)) == document
+    assert (decode_document(golden) if kind == "document" else decode_entity(golden)) == document
 
 
 def test_a_document_of_an_older_format_is_upcast_step_by_step() -> None:

@@ -186,7 +186,7 @@ WRONG_KEYS: dict[str, tuple[Record, str]] = {
     "start: line separator": (started("a\u2028b"), "the record's key has a line separator (U+2028) at place 3"),
     "start: no name": (started("k", definition="D d"), "definition is 'D d'"),
     "start: two slashes": (started("k", definition="d/e"), "definition is 'd/e'"),
-    "start: a helper": (started("k", definition="@mailbox"), "definition is '@mailbox'"),
+    "start: an entity": (started("k", definition="@mailbox"), "definition is '@mailbox'"),
     "start: a child's dots": (started("..", parent=HELD), "the key ends in '..'"),
     "act: no key": (acted("d"), "the record's key is no instance's id: it is not definition/key"),
     "act: empty key": (acted("d/"), "the record's key is no instance's id: it is not definition/key"),

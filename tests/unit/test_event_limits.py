@@ -22,7 +22,7 @@ from sagaline.sagas import Event, Node, Saga
 from sagaline.sagas.nodes import emit, expect, loop, parallel, wait
 from sagaline.sagas.process_manager import Next, ProcessManager
 
-from .kernel_helpers import Told, told
+from .kernel_entities import Told, told
 from .kernel_nodes import HOUR, LIFE, Paid, Talk, flow_of, leg, life_at, outcome_of, paid, timers_of
 from .stack import Stack, stack
 

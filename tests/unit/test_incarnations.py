@@ -9,6 +9,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Mailbox
 from sagaline.orchestrator.messages.entity_messages import (
     ChildEnd,
     ChildEnded,
@@ -18,7 +19,6 @@ from sagaline.orchestrator.messages.entity_messages import (
     Published,
     mailbox_id,
 )
-from sagaline.orchestrator.messages.helpers import Mailbox
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Message, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import (
     Outcome,

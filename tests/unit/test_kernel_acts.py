@@ -81,7 +81,7 @@ def test_an_act_without_an_instance_is_refused_and_anything_else_ignored() -> No
     assert decide(saga, None, Arrival(message=fired, now_ms=0)).outcome is Outcome.IGNORED
 
 
-def test_a_message_for_a_helper_is_not_for_an_instance() -> None:
+def test_a_message_for_a_entity_is_not_for_an_instance() -> None:
     scene = done_a()
     asked = Lookup(id="l", instance="talk/k", by="x", place="p", facts={})
     decision = decide(scene.definition, scene.document, Arrival(message=asked, now_ms=0))

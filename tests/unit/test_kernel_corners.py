@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from sagaline.orchestrator.kernel import decide, decide_helper
+from sagaline.orchestrator.kernel import decide, decide_entity
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Mailbox
 from sagaline.orchestrator.messages.entity_messages import (
     Deadlocked,
     Leave,
@@ -19,7 +20,6 @@ from sagaline.orchestrator.messages.entity_messages import (
     Watch,
     mailbox_id,
 )
-from sagaline.orchestrator.messages.helpers import Mailbox
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
@@ -101,17 +101,17 @@ def test_an_event_that_is_brought_again_bears_another_id() -> None:
     """A wait that is retried asks again, and gets the same event in another message."""
     box = mailbox_id("paid", "k")
     event = Published(id="e", instance=box, event="paid", key="k", body={"amount": 1}, keep_ms=10_000)
-    entity = decide_helper(None, arrival(event)).entity
+    entity = decide_entity(None, arrival(event)).entity
     ids = []
     for number in "12":
         watch = Watch(id=f"w{number}", instance=box, by="talk/k", place=f"wait~{LIFE}", index=0)
-        answer = decide_helper(entity, arrival(watch))
+        answer = decide_entity(entity, arrival(watch))
         ids += [action.message.id for action in answer.actions if isinstance(action, Tell)]
         entity = answer.entity
     assert isinstance(entity, Mailbox)
     assert len(ids) == len(set(ids)) == 2
     assert (
-        decide_helper(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place=f"wait~{LIFE}", index=0))).entity
+        decide_entity(entity, arrival(Unwatch(id="u", instance=box, by="talk/k", place=f"wait~{LIFE}", index=0))).entity
         is not None
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sagaline.orchestrator.messages.entities import Grant, Lock
 from sagaline.orchestrator.messages.entity_messages import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
-from sagaline.orchestrator.messages.helpers import Grant, Lock
 from sagaline.orchestrator.messages.outputs import Answer, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 
-from .kernel_helpers import Told, told
+from .kernel_entities import Told, told
 
 ID = "@lock/account/7"
 

@@ -9,8 +9,8 @@ import pytest
 
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Lock
 from sagaline.orchestrator.messages.entity_messages import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
-from sagaline.orchestrator.messages.helpers import Lock
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
 from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of
 from sagaline.orchestrator.testing.scene import Scene

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sagaline.orchestrator.kernel import Limits
+from sagaline.orchestrator.messages.entities import KeptEvent, Mailbox, Watcher
 from sagaline.orchestrator.messages.entity_messages import Acquire, Denied, EventCame, Lookup, Published, Unwatch, Watch
-from sagaline.orchestrator.messages.helpers import KeptEvent, Mailbox, Watcher
 from sagaline.orchestrator.messages.inputs import TimerFired
 from sagaline.orchestrator.messages.outputs import Answer, DeadLetter, Outcome, Publish, Tell
 from sagaline.orchestrator.messages.reasons import ReasonCode
 
-from .kernel_helpers import Told, told
+from .kernel_entities import Told, told
 
 ID = "@mailbox/paid/order/7"
 

@@ -6,13 +6,13 @@ import pytest
 from pydantic import JsonValue
 
 from sagaline.orchestrator.kernel.table import check_rules
+from sagaline.orchestrator.messages.entities import Table
 from sagaline.orchestrator.messages.entity_messages import Lookup, Routed, Rule, SetRules
-from sagaline.orchestrator.messages.helpers import Table
 from sagaline.orchestrator.messages.inputs import JsonObject
 from sagaline.orchestrator.messages.outputs import Answer, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 
-from .kernel_helpers import Told, told
+from .kernel_entities import Told, told
 
 ID = "@table/carriers/eu"
 RULES = (

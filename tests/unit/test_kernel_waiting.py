@@ -11,6 +11,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Mailbox, Table
 from sagaline.orchestrator.messages.entity_messages import (
     EventCame,
     Lookup,
@@ -21,7 +22,6 @@ from sagaline.orchestrator.messages.entity_messages import (
     Watch,
     table_id,
 )
-from sagaline.orchestrator.messages.helpers import Mailbox, Table
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene

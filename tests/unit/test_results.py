@@ -189,7 +189,7 @@ def hanging(scene: Scene) -> list[str]:
     for id, entity in scene.entities.items():
         if id.startswith("@"):
             continue
-        document = decode_document(encode_document(entity))  # type: ignore[arg-type]  # no helper
+        document = decode_document(encode_document(entity))  # type: ignore[arg-type]  # no entity
         stands = document.status.is_final or document.status is Status.ATTENTION
         waits = bool(document.timers) or any(record.status == "sent" for record in document.steps.values())
         if not stands and not waits:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel import Registry, decide_helper
+from sagaline.orchestrator.kernel import Registry, decide_entity
+from sagaline.orchestrator.messages.entities import Entity, Table
 from sagaline.orchestrator.messages.entity_messages import Lookup, Routed, Rule, SetRules, table_id
-from sagaline.orchestrator.messages.helpers import Helper, Table
 from sagaline.orchestrator.messages.inputs import Arrival
 from sagaline.orchestrator.messages.outputs import Answer, Outcome, Tell
 from sagaline.orchestrator.messages.values import JsonObject
@@ -22,17 +22,17 @@ AT, OPERATORS = "rule 2, fact 'a': ", "give one of the operators ==, !=, <, <=, 
 FAST, SLOW = Rule(when={"total": {">": 100}}, to="fast"), Rule(when={}, to="slow")
 
 
-def change(helper: Helper | None, *rules: Rule, version: int | None = None, by: str = "ann") -> Answer:
+def change(entity: Entity | None, *rules: Rule, version: int | None = None, by: str = "ann") -> Answer:
     message = SetRules(id="r", instance=table_id("ways"), rules=rules, version=version, by=by, reason="why")
-    return decide_helper(helper, Arrival(message=message, now_ms=7), branches=BRANCHES)
+    return decide_entity(entity, Arrival(message=message, now_ms=7), branches=BRANCHES)
 
 
-def routed(helper: Helper | None, **facts: object) -> tuple[str | None, int]:
+def routed(entity: Entity | None, **facts: object) -> tuple[str | None, int]:
     """The branch and the version of the rules that say it."""
     given: JsonObject = facts  # type: ignore[assignment]  # JSON, as the caller writes it
     message = Lookup(id="l", instance=table_id("ways"), by="a/1", place="route", facts=given)
-    answer = decide_helper(helper, Arrival(message=message, now_ms=8))
-    assert answer.entity is helper
+    answer = decide_entity(entity, Arrival(message=message, now_ms=8))
+    assert answer.entity is entity
     (told,) = answer.actions
     assert isinstance(told, Tell)
     assert isinstance(told.message, Routed)
@@ -129,7 +129,7 @@ def test_a_table_has_a_bounded_number_of_rules() -> None:
 
 def test_a_table_that_no_deployed_definition_routes_by_takes_no_rules() -> None:
     message = SetRules(id="r", instance=table_id("ways"), rules=(SLOW,))
-    refused = decide_helper(None, Arrival(message=message, now_ms=7))
+    refused = decide_entity(None, Arrival(message=message, now_ms=7))
     assert (refused.outcome, refused.entity) == (Outcome.DENIED, None)
     assert refused.reason == "rule 1: no deployed definition has a branch 'slow'; none routes by this table"
 

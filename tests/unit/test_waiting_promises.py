@@ -10,8 +10,8 @@ import pytest
 
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.document import CauseKind, Document, StepStatus
+from sagaline.orchestrator.messages.entities import KeptEvent, Mailbox
 from sagaline.orchestrator.messages.entity_messages import mailbox_id
-from sagaline.orchestrator.messages.helpers import KeptEvent, Mailbox
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Event, Node, Saga, pivot

@@ -11,13 +11,13 @@ from pydantic_core import to_json
 from sqlalchemy import Executable
 
 from ...codec.documents import encode_document
-from ...codec.entities import encode_helper
+from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.helpers import Helper, Lock, Mailbox, Table
+from ...messages.entities import Entity, Lock, Mailbox, Table
 from ...messages.history import HistoryRecord
-from ...ports.read_model import DocumentRow, HelperRow, HistoryRow, Update, WaitKind
-from .statements import DROP_WAITS, REMOVE, REMOVE_HELPER, Writes
+from ...ports.read_model import DocumentRow, EntityRow, HistoryRow, Update, WaitKind
+from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
 
@@ -39,7 +39,7 @@ _WHO_CHARS_MAX = 256
 
 def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, Rows]]:
     """The statements of an update with their rows, in their order. What cannot be written is logged and left out."""
-    documents, helpers = update.documents.items(), update.helpers.items()
+    documents, entities = update.documents.items(), update.entities.items()
     live = _each(documents, lambda id, row: _instance(log, id, row))
     written = {row["id"] for row in live}
     waiting = [(id, row) for id, row in documents if row.document is None or id in written]
@@ -48,8 +48,8 @@ def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, 
         (writes.upsert, live),
         (DROP_WAITS, [_place(log, id, row) for id, row in waiting]),
         (writes.add_wait, _each(waiting, lambda id, row: _waits(_place(log, id, row), row.document))),
-        (REMOVE_HELPER, [_place(log, id, row) for id, row in helpers if row.helper is None]),
-        (writes.upsert_helper, _each(helpers, lambda id, row: _helper(log, row))),
+        (REMOVE_ENTITY, [_place(log, id, row) for id, row in entities if row.entity is None]),
+        (writes.upsert_entity, _each(entities, lambda id, row: _entity(log, row))),
         (
             writes.remember,
             _each(((row.record.instance, row) for row in update.history), lambda _, row: _history(log, row)),
@@ -69,7 +69,7 @@ def _each(found: Iterable[tuple[str, R]], rows_of: Callable[[str, R], Iterable[d
     return rows
 
 
-def _place(log: int, id: str, row: DocumentRow | HelperRow) -> dict[str, Any]:
+def _place(log: int, id: str, row: DocumentRow | EntityRow) -> dict[str, Any]:
     return {"of_log": log, "entity": id, "at": row.sequence}
 
 
@@ -115,24 +115,24 @@ def _wait(document: Document, kind: WaitKind, wait: OverdueStep | OpenQuestion, 
     }
 
 
-def _helper(log: int, row: HelperRow) -> Iterator[dict[str, Any]]:
-    helper = row.helper
-    if helper is None:
+def _entity(log: int, row: EntityRow) -> Iterator[dict[str, Any]]:
+    entity = row.entity
+    if entity is None:
         return
-    text = encode_helper(helper).decode()
-    yield {"log": log, "id": helper.id, "sequence": row.sequence, "waiting": int(_is_waited(helper)), "document": text}
+    text = encode_entity(entity).decode()
+    yield {"log": log, "id": entity.id, "sequence": row.sequence, "waiting": int(_is_waited(entity)), "document": text}
 
 
-def _is_waited(helper: Helper) -> bool:
-    match helper:
+def _is_waited(entity: Entity) -> bool:
+    match entity:
         case Mailbox():
-            return bool(helper.watchers)
+            return bool(entity.watchers)
         case Lock():
-            return bool(helper.waiting)
+            return bool(entity.waiting)
         case Table():
             return False
         case _:
-            assert_never(helper)
+            assert_never(entity)
 
 
 def _history(log: int, row: HistoryRow) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@
 - ``read_waits`` holds what waits for somebody to look, one row for each way of asking: an overdue step and a question
   once with an empty ``who``, and a question once more for everybody who may answer it. The first has all that a list
   shows, as JSON in ``wait``: no document is decoded for it. The others leave it out, however many may answer.
-- Mailboxes, locks and tables stand in ``read_helpers``. ``sequence`` is the place of the record that was applied last.
+- Mailboxes, locks and tables stand in ``read_entities``. ``sequence`` is the place of the record that was applied last.
 - ``read_meta`` holds the schema version. Tables of another version are dropped and made anew: the log has everything.
 - Every documented filter is one range of one index, in the order of the list (statements.py, held by a test that
   reads the plans of both databases). Texts compare by their bytes: on SQLite they do, on PostgreSQL by collation "C".
@@ -26,11 +26,11 @@ from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text
 from .columns import Whole, Words
 from .dialect import Dialect
 
-__all__ = ["HELPERS", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERSION", "TABLES", "WAITS", "prepare"]
+__all__ = ["ENTITIES", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERSION", "TABLES", "WAITS", "prepare"]
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 TABLES = MetaData()
 
@@ -112,8 +112,8 @@ HISTORY = Table(
 )
 Index("read_history_by_time", HISTORY.c.log, HISTORY.c.at_ms)
 
-HELPERS = Table(
-    "read_helpers",
+ENTITIES = Table(
+    "read_entities",
     TABLES,
     _key("log", Integer),
     _key("id"),
@@ -121,7 +121,7 @@ HELPERS = Table(
     _whole("waiting"),
     _json("document"),
 )
-Index("read_helpers_by_waiting", HELPERS.c.log, HELPERS.c.waiting, HELPERS.c.id)
+Index("read_entities_by_waiting", ENTITIES.c.log, ENTITIES.c.waiting, ENTITIES.c.id)
 
 POSITIONS = Table(
     "read_positions",

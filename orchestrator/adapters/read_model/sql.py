@@ -23,14 +23,14 @@ import structlog
 from sqlalchemy import Connection, Executable, Select, Table, select
 
 from ...codec.documents import decode_document
-from ...codec.entities import decode_helper
+from ...codec.entities import decode_entity
 from ...errors import ConfigurationError, InvalidRequest, ReadModelCleared, TransientError
 from ...messages.document import Document
-from ...messages.helpers import Helper
+from ...messages.entities import Entity
 from ...ports.log import TopicPartition
 from ...ports.read_model import (
-    HelperFilter,
-    HelperPage,
+    EntityFilter,
+    EntityPage,
     HistoryRow,
     InstanceFilter,
     Landmark,
@@ -46,7 +46,7 @@ from .addresses import dialect_of, shown
 from .cursors import decode_cursor, encode_cursor
 from .dialect import Dialect
 from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
-from .schema import HELPERS, HISTORY, INSTANCES, WAITS, prepare
+from .schema import ENTITIES, HISTORY, INSTANCES, WAITS, prepare
 from .threads import Threads
 
 __all__ = ["SqlReadModel"]
@@ -180,19 +180,19 @@ class SqlReadModel:
         found = await self._rows(query, lambda row: HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)))
         return [row for _, row in found]
 
-    async def helper(self, entity: str) -> Helper | None:
+    async def entity(self, entity: str) -> Entity | None:
         """See the port. Raises: TransientError."""
-        query = select(HELPERS.c.document).where(HELPERS.c.log == self._number, HELPERS.c.id == entity)
-        found = await self._rows(query, lambda row: decode_helper(row.document.encode()))
+        query = select(ENTITIES.c.document).where(ENTITIES.c.log == self._number, ENTITIES.c.id == entity)
+        found = await self._rows(query, lambda row: decode_entity(row.document.encode()))
         return found[0][1] if found else None
 
-    async def helpers(self, where: HelperFilter, *, limit: int, cursor: str | None = None) -> HelperPage:
+    async def entities(self, where: EntityFilter, *, limit: int, cursor: str | None = None) -> EntityPage:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
         after = decode_cursor(cursor, _BY_ID, str) if cursor is not None else None
-        query = statements.helpers(self._number, where, after, _one_more(limit))
-        found = await self._rows(query, lambda row: decode_helper(row.document.encode()))
+        query = statements.entities(self._number, where, after, _one_more(limit))
+        found = await self._rows(query, lambda row: decode_entity(row.document.encode()))
         cursor = encode_cursor(_BY_ID, (found[limit - 1][0].id,)) if len(found) > limit else None
-        return HelperPage([helper for _, helper in found[:limit]], cursor)
+        return EntityPage([entity for _, entity in found[:limit]], cursor)
 
     async def clear(self) -> None:
         """See the port. In small transactions, so that the log's writer, which may share the file, never waits long;
@@ -213,7 +213,7 @@ class SqlReadModel:
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
         await self._write(begin)
-        for table in (WAITS, INSTANCES, HISTORY, HELPERS):
+        for table in (WAITS, INSTANCES, HISTORY, ENTITIES):
             while not await self._write(partial(is_empty, table=table)):
                 pass
         await self._write(lambda connection: connection.execute(statements.clearing(log, was=True, now=False)))

@@ -29,22 +29,22 @@ from sqlalchemy import (
     update,
 )
 
-from ...ports.read_model import HelperFilter, InstanceFilter, WaitFilter
+from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
-from .schema import HELPERS, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS
+from .schema import ENTITIES, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS
 
 __all__ = [
     "DROP_WAITS",
     "REMOVE",
-    "REMOVE_HELPER",
+    "REMOVE_ENTITY",
     "Writes",
     "clearing",
     "delete_some",
     "fed",
     "forget_positions",
-    "helpers",
+    "entities",
     "history",
     "instances",
     "positions",
@@ -71,7 +71,7 @@ def _remove(table: Table) -> Delete:
 
 
 REMOVE = _remove(INSTANCES)
-REMOVE_HELPER = _remove(HELPERS)
+REMOVE_ENTITY = _remove(ENTITIES)
 
 _STANDS = exists().where(
     INSTANCES.c.log == bindparam("of_log", type_=Integer),
@@ -91,7 +91,7 @@ class Writes:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self.upsert = self._newer(INSTANCES)
-        self.upsert_helper = self._newer(HELPERS)
+        self.upsert_entity = self._newer(ENTITIES)
         self.move = self._move()
         """A batch without a record of a partition moves its position and keeps its landmark."""
         self.remember = dialect.insert(HISTORY).on_conflict_do_nothing(
@@ -214,9 +214,9 @@ def history(log: int, instance: str, after: int, limit: int) -> Rows:
     return query.order_by(table.sequence).limit(limit)
 
 
-def helpers(log: int, where: HelperFilter, after: Place | None, limit: int) -> Rows:
+def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> Rows:
     """By id: (id, document)."""
-    table = HELPERS.c
+    table = ENTITIES.c
     query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + _LAST_CHARACTER)
     if where.waiting:
         query = query.where(table.waiting == 1)

@@ -245,7 +245,7 @@ class SqliteLog:
             # Whoever reads next gets the same error from its own call.
             groups.set_broken(error)
 
-    # Helpers
+    # Entities
 
     async def _sit(self, seats: Sequence[Seat]) -> None:
         timeout_ms = int(self._member_timeout.total_seconds() * 1000)

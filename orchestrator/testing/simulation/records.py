@@ -15,7 +15,7 @@ from ...kernel.case import case_of
 from ...kernel.places import name_of
 from ...kernel.recompute import recompute
 from ...messages.document import Document, Status, StepStatus
-from ...messages.helpers import Lock, Mailbox
+from ...messages.entities import Lock, Mailbox
 from ...messages.inputs import Act, Start, TimerFired
 from ...messages.outputs import Outcome
 from ...messages.partitioning import partition_of
@@ -280,7 +280,7 @@ def not_late(found: Evidence) -> Iterator[str]:
                 late_ms = decided.written_ms - message.due_ms
                 if late_ms > PROMPT_MS:
                     yield f"timer {message.timer} of {message.instance} fired {late_ms} ms late"
-    for entity in (*found.documents.values(), *found.helpers.values()):
+    for entity in (*found.documents.values(), *found.entities.values()):
         for timer, due_ms in entity.timers.items():
             if max(due_ms, found.healed_ms) < found.ended_ms - PROMPT_MS:
                 yield f"timer {timer} of {entity.id} has not fired {found.ended_ms - due_ms} ms after it was due"
@@ -335,17 +335,17 @@ def _awaits(found: Evidence, document: Document) -> bool:
 
 def lets_go(found: Evidence) -> Iterator[str]:
     ended = {id for id in found.versions if id not in found.documents or found.documents[id].status.is_final}
-    for helper in found.helpers.values():
-        match helper:
+    for entity in found.entities.values():
+        match entity:
             case Lock():
-                held = [grant.by for grant in (helper.holder, *helper.waiting) if grant is not None]
+                held = [grant.by for grant in (entity.holder, *entity.waiting) if grant is not None]
             case Mailbox():
-                held = [watcher.by for watcher in helper.watchers]
+                held = [watcher.by for watcher in entity.watchers]
             case _:
                 held = []
         for by in held:
             if by in ended:
-                yield f"{helper.id} knows {by} still, which has ended"
+                yield f"{entity.id} knows {by} still, which has ended"
 
 
 def dead(found: Evidence) -> Iterator[str]:

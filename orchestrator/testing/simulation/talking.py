@@ -1,6 +1,6 @@
 """The laws of what entities say to each other: locks, mailboxes and tables, followed message by message.
 
-Each follows the history of a helper with a small model of its own, and looks whether what had to be told was told.
+Each follows the history of an entity with a small model of its own, and looks whether what had to be told was told.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ....sagas.definition import AnyDefinition
 from ...codec.documents import decode_document, decode_history
-from ...codec.entities import decode_helper
+from ...codec.entities import decode_entity
 from ...codec.wire import header_map
 from ...kernel import Registry
 from ...messages.document import Document
-from ...messages.helpers import Helper
+from ...messages.entities import Entity
 from ...messages.history import HistoryRecord
 from ...ports.log import Record, TopicPartition
 from ...ports.topics import POSITION_KEY, Topics
@@ -132,7 +132,7 @@ class Evidence(Around):
     documents: Mapping[str, Document]
     versions: Mapping[str, Sequence[Document]]
     """Every version of each instance's document that readers have seen, oldest first."""
-    helpers: Mapping[str, Helper]
+    entities: Mapping[str, Entity]
     history: Mapping[str, Sequence[Decided]]
     commands: Sequence[tuple[str, Record]]
     """Every command that was published, with its id; garbage excepted."""
@@ -170,13 +170,13 @@ def _last_life(history: Sequence[Decided]) -> Sequence[Decided]:
 def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) -> Evidence:
     """Reads everything."""
     topic = broker.snapshot()
-    documents, versions, helpers = _states(topic[topics.state])
+    documents, versions, entities = _states(topic[topics.state])
     ids = [(_id(record), record) for records in topic[topics.inputs] for record in records]
     return Evidence(
         **vars(around),
         documents=documents,
         versions=versions,
-        helpers=helpers,
+        entities=entities,
         history=_history(topic[topics.history]),
         commands=[
             (_id(record), record)
@@ -232,10 +232,10 @@ def _id(record: Record) -> str:
 
 def _states(
     partitions: Sequence[Sequence[Record]],
-) -> tuple[dict[str, Document], dict[str, list[Document]], dict[str, Helper]]:
+) -> tuple[dict[str, Document], dict[str, list[Document]], dict[str, Entity]]:
     documents: dict[str, Document] = {}
     versions: dict[str, list[Document]] = {}
-    helpers: dict[str, Helper] = {}
+    entities: dict[str, Entity] = {}
     for records in partitions:
         for record in records:
             if record.key is None or record.key == POSITION_KEY:
@@ -243,13 +243,13 @@ def _states(
             id = record.key.decode()
             if record.value is None:
                 documents.pop(id, None)
-                helpers.pop(id, None)
+                entities.pop(id, None)
             elif id.startswith("@"):
-                helpers[id] = decode_helper(record.value)
+                entities[id] = decode_entity(record.value)
             else:
                 documents[id] = decode_document(record.value)
                 versions.setdefault(id, []).append(documents[id])
-    return documents, versions, helpers
+    return documents, versions, entities
 
 
 def _history(partitions: Sequence[Sequence[Record]]) -> dict[str, list[Decided]]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from ..orchestrator.client import Client
 from ..orchestrator.client.checks import check_key
-from ..orchestrator.messages.helpers import Grant, Lock, Mailbox
+from ..orchestrator.messages.entities import Grant, Lock, Mailbox
 from ..orchestrator.messages.outputs import shown_label
 from .bodies import Json
 from .paths import segment_of
@@ -17,7 +17,7 @@ from .problems import documented
 from .queries import only
 from .views import iso
 
-__all__ = ["helpers_router"]
+__all__ = ["entities_router"]
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="of the page before")]
@@ -84,9 +84,9 @@ class MailboxList(BaseModel):
     cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
 
 
-def helpers_router(client: Client) -> APIRouter:
+def entities_router(client: Client) -> APIRouter:
     """Reads only."""
-    router = APIRouter(prefix="/v1", tags=["helpers"])
+    router = APIRouter(prefix="/v1", tags=["entities"])
     _add_locks(router, client)
     _add_mailboxes(router, client)
     return router
@@ -109,7 +109,7 @@ def _add_locks(router: APIRouter, client: Client) -> None:
     ) -> Response:
         only(request, "prefix", "waiting", "limit", "cursor")
         page = await client.locks.list(prefix, waiting=waiting, limit=limit, cursor=cursor)
-        return Json(LockList(locks=[_lock(each) for each in page.helpers], cursor=page.cursor))
+        return Json(LockList(locks=[_lock(each) for each in page.entities], cursor=page.cursor))
 
     @router.get(
         "/locks/{name}",
@@ -140,7 +140,7 @@ def _add_mailboxes(router: APIRouter, client: Client) -> None:
     ) -> Response:
         only(request, "event", "waiting", "limit", "cursor")
         page = await client.mailboxes.list(event, waiting=waiting, limit=limit, cursor=cursor)
-        return Json(MailboxList(mailboxes=[_summary(each) for each in page.helpers], cursor=page.cursor))
+        return Json(MailboxList(mailboxes=[_summary(each) for each in page.entities], cursor=page.cursor))
 
     @router.get(
         "/mailboxes/{event}/{key}",

@@ -1,6 +1,6 @@
-"""The documents of helper entities: mailboxes, locks and tables. Each is one JSON value, as an instance's is.
+"""The documents of all entities but the instances: mailboxes, locks and tables. Each is one JSON value.
 
-``timers`` are as in an instance's document. A helper with nothing to remember is no more (a tombstone).
+``timers`` are as in an instance's document. An entity with nothing to remember is no more (a tombstone).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Literal
 from .entity_messages import Rule
 from .values import JsonObject
 
-__all__ = ["HELPER_FORMAT", "Grant", "Helper", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
+__all__ = ["ENTITY_FORMAT", "Grant", "Entity", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
 
-HELPER_FORMAT = 1
+ENTITY_FORMAT = 1
 """Format number of their stored documents; as of an instance's."""
 
 
@@ -41,7 +41,7 @@ class KeptEvent:
 class Mailbox:
     """Events of one kind and key, and who waits for them."""
 
-    format: int = HELPER_FORMAT
+    format: int = ENTITY_FORMAT
     id: str
     event: str
     key: str
@@ -65,7 +65,7 @@ class Grant:
 class Lock:
     """A semantic lock: one holder, and those who wait in order of arrival."""
 
-    format: int = HELPER_FORMAT
+    format: int = ENTITY_FORMAT
     id: str
     name: str
     revision: int = 0
@@ -79,7 +79,7 @@ class Lock:
 class Table:
     """The rules of a dynamic router; ``version`` counts their changes, ``changed_by`` and ``reason`` tell the last."""
 
-    format: int = HELPER_FORMAT
+    format: int = ENTITY_FORMAT
     id: str
     name: str
     revision: int = 0
@@ -92,4 +92,4 @@ class Table:
     kind: Literal["table"] = "table"
 
 
-Helper = Mailbox | Lock | Table
+Entity = Mailbox | Lock | Table

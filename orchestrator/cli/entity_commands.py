@@ -1,4 +1,4 @@
-"""The commands and options of helper entities: ``rules``, ``locks``, ``mailboxes``; see ``app.py``."""
+"""The commands and options of entities: ``rules``, ``locks``, ``mailboxes``; see ``app.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from .options import Reading, Remote, command
 
-__all__ = ["add_helper_commands"]
+__all__ = ["add_entity_commands"]
 
 rules_app = typer.Typer(help="Show or change the tables that dynamic routers look into.", no_args_is_help=True)
 
@@ -63,7 +63,7 @@ def rules_history_command(
     rules_history(remote, table, limit=limit, as_json=reading.as_json)
 
 
-def add_helper_commands(app: typer.Typer) -> None:
+def add_entity_commands(app: typer.Typer) -> None:
     """Adds them all."""
     app.add_typer(rules_app, name="rules")
 
@@ -78,7 +78,7 @@ def add_helper_commands(app: typer.Typer) -> None:
         limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
     ) -> None:
         """List semantic locks: who holds them since when, and who waits for them."""
-        from .helpers import list_locks, show_lock
+        from .entities import list_locks, show_lock
 
         if name is not None:
             show_lock(remote, name, as_json=reading.as_json)
@@ -96,7 +96,7 @@ def add_helper_commands(app: typer.Typer) -> None:
         limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
     ) -> None:
         """List mailboxes: who waits for which event, and which events are kept."""
-        from .helpers import list_mailboxes, show_mailbox
+        from .entities import list_mailboxes, show_mailbox
 
         if event is not None and key is not None:
             show_mailbox(remote, event, key, as_json=reading.as_json)

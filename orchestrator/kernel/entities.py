@@ -1,11 +1,11 @@
-"""``decide_helper``: one message, one helper entity, one answer. Total, as ``decide`` is for instances."""
+"""``decide_entity``: one message, one mailbox, lock or table, one answer. Total, as ``decide`` is for instances."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ..messages.entities import Entity, Lock, Mailbox, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
-from ..messages.helpers import Helper, Lock, Mailbox, Table
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
 from ..messages.reasons import ReasonCode
@@ -14,24 +14,24 @@ from .lock import decide_lock
 from .mailbox import decide_mailbox, forget
 from .table import decide_table
 
-__all__ = ["decide_helper", "is_helper"]
+__all__ = ["decide_entity", "names_instance"]
 
 _DEFAULT = Limits()
 
 
-def is_helper(entity: str) -> bool:
-    """True for the id of a helper entity, false for an instance's."""
-    return entity.startswith("@")
+def names_instance(id: str) -> bool:
+    """True for the id of an instance; those of mailboxes, locks and tables begin with ``@``."""
+    return not id.startswith("@")
 
 
-def decide_helper(
-    entity: Helper | None,
+def decide_entity(
+    entity: Entity | None,
     arrival: Arrival,
     limits: Limits = _DEFAULT,
     subscribers: Sequence[str] = (),
     branches: Collection[str] = (),
 ) -> Answer:
-    """What happens to a helper entity when a message arrives.
+    """What happens to a mailbox, a lock or a table when a message arrives.
 
     Args:
         entity: as it is; None: there is none.

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from ..messages.entities import Lock, Mailbox
 from ..messages.entity_messages import lock_id, mailbox_id
-from ..messages.helpers import Lock, Mailbox
-from ..ports.read_model import HelperFilter, ReadModel
+from ..ports.read_model import EntityFilter, ReadModel
 from .asking import Asking
 
-__all__ = ["HelpersPage", "Locks", "Mailboxes"]
+__all__ = ["EntitiesPage", "Locks", "Mailboxes"]
 
 H = TypeVar("H")
 
 
-class HelpersPage(NamedTuple, Generic[H]):
+class EntitiesPage(NamedTuple, Generic[H]):
     """``cursor`` leads to the next page; None: this is the last."""
 
-    helpers: Sequence[H]
+    entities: Sequence[H]
     cursor: str | None
 
 
@@ -35,12 +35,12 @@ class Locks:
             TransientError: the read model has not followed yet, or does not answer.
         """
         await self._asking.settled()
-        found = await self._read_model.helper(lock_id(name))
+        found = await self._read_model.entity(lock_id(name))
         return found if isinstance(found, Lock) else None
 
     async def list(
         self, prefix: str = "", *, waiting: bool = False, limit: int = 50, cursor: str | None = None
-    ) -> HelpersPage[Lock]:
+    ) -> EntitiesPage[Lock]:
         """Locks that are held, by name.
 
         Args:
@@ -54,9 +54,9 @@ class Locks:
             TransientError: the read model has not followed yet, or does not answer.
         """
         await self._asking.settled()
-        where = HelperFilter(lock_id(prefix), waiting)
-        page = await self._read_model.helpers(where, limit=limit, cursor=cursor)
-        return HelpersPage([each for each in page.helpers if isinstance(each, Lock)], page.cursor)
+        where = EntityFilter(lock_id(prefix), waiting)
+        page = await self._read_model.entities(where, limit=limit, cursor=cursor)
+        return EntitiesPage([each for each in page.entities if isinstance(each, Lock)], page.cursor)
 
 
 class Mailboxes:
@@ -72,12 +72,12 @@ class Mailboxes:
             TransientError: the read model has not followed yet, or does not answer.
         """
         await self._asking.settled()
-        found = await self._read_model.helper(mailbox_id(event, key))
+        found = await self._read_model.entity(mailbox_id(event, key))
         return found if isinstance(found, Mailbox) else None
 
     async def list(
         self, event: str | None = None, *, waiting: bool = False, limit: int = 50, cursor: str | None = None
-    ) -> HelpersPage[Mailbox]:
+    ) -> EntitiesPage[Mailbox]:
         """Mailboxes by event and key.
 
         Args:
@@ -92,5 +92,5 @@ class Mailboxes:
         """
         await self._asking.settled()
         prefix = mailbox_id(event, "") if event is not None else "@mailbox/"
-        page = await self._read_model.helpers(HelperFilter(prefix, waiting), limit=limit, cursor=cursor)
-        return HelpersPage([each for each in page.helpers if isinstance(each, Mailbox)], page.cursor)
+        page = await self._read_model.entities(EntityFilter(prefix, waiting), limit=limit, cursor=cursor)
+        return EntitiesPage([each for each in page.entities if isinstance(each, Mailbox)], page.cursor)

@@ -23,7 +23,7 @@ from ..codec.documents import decode_document, decode_history
 from ..codec.wire import BadRecord
 from ..kernel import Registry
 from ..kernel.beginning import NotAdmitted, admitted
-from ..kernel.fitting import missing_code
+from ..kernel.compatibility import missing_code
 from ..kernel.migrating import CannotMigrate, migrated, must_migrate
 from ..kernel.places import name_of
 from ..kernel.recompute import recompute

@@ -13,20 +13,20 @@ from ..messages.document import CauseKind, Document, Status, StepRecord, StepSta
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
+from .compensation import asks_only, begin_undo, undo_order
 from .context import RETENTION, DecisionContext, told_id
+from .deferral import apply_deferred, reopen, restore_timers, take_in
 from .editing import edit
-from .farewell import farewell
+from .ending import end_messages
+from .failure import compensate
 from .flow import ask_again, go_on, lapsed_commands, resume
 from .forking import fork
 from .managing import was_told
-from .mending import MENDS, Mend
-from .parking import apply_deferred, reopen, restore_timers, take_in
+from .outstanding import was_skipped
 from .restarting import restart
 from .slip import is_slip
-from .standing import was_skipped
+from .step_actions import MENDS, Mend
 from .travelling import revise
-from .turning import compensate
-from .undoing import asks_only, begin_undo, undo_order
 from .walk import begin
 
 __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
@@ -81,13 +81,13 @@ def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
     """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is denied
     after all, for what is wrong with the step or the value that it names; None: it is done.
     """
-    mend = ON_STEPS.get(act.act)
-    if mend is None:
+    act_on_step = ON_STEPS.get(act.act)
+    if act_on_step is None:
         return _ACTS[act.act](ctx, act)
     if act.step not in ctx.steps:
         text = f"it has no step {act.step!r} on record; there are {', '.join(ctx.steps) or 'none'}"
         return invalid(text)
-    denied = mend(ctx, act)
+    denied = act_on_step(ctx, act)
     if denied is None and act.act is not ActName.FORK:
         if ctx.status is Status.ATTENTION and act.act in _GO_ON and not ctx.paused:
             _retry(ctx, act)
@@ -118,7 +118,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     )
     change = Change(what="instance", before=document.status, after=Status.ABANDONED)
     reason = f"left open: {', '.join(left) or 'nothing'}"
-    last = farewell(document, document.steps, Status.ABANDONED, document.state, document.cause)
+    last = end_messages(document, document.steps, Status.ABANDONED, document.state, document.cause)
     told = tuple(Tell(message=replace(each, id=told_id(document, n))) for n, each in enumerate(last, start=1))
     return Decision(document=closed, outcome=Outcome.APPLIED, actions=told, changes=(change,), reason=reason)
 

@@ -16,16 +16,16 @@ from ...sagas.models import first_mistake, read, read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document, Status
-from ..messages.entity_messages import EventCame
+from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import Act, ActName, Message, Start
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.values import JsonObject
+from .compatibility import not_deployed
 from .context import as_json, said
-from .fitting import not_deployed
+from .deferral import wants_code
 from .managing import EARLY, process_of
 from .migrating import CannotMigrate, migrated
-from .parking import wants_code
 
 __all__ = ["BEGINS", "NEWEST", "NotAdmitted", "admitted", "needs_no_code", "state_of", "waits", "waits_by_event"]
 
@@ -52,7 +52,7 @@ def waits(fresh: Document, why: Reason) -> Decision:
     )
 
 
-def waits_by_event(message: EventCame, now_ms: int) -> Decision:
+def waits_by_event(message: EventDelivered, now_ms: int) -> Decision:
     """An event for a process manager that is not deployed here: another node knows that it listens."""
     fresh = process_of(message, NEWEST, now_ms)
     return waits(replace(fresh, deferred=(message,)), not_deployed(fresh))
@@ -81,7 +81,7 @@ def admitted(definition: AnyDefinition, document: Document, now_ms: int) -> Docu
         keep_ms = [
             to_ms(definition.subscriptions[each.event].event.keep)
             for each in document.deferred
-            if isinstance(each, EventCame) and each.event in definition.subscriptions
+            if isinstance(each, EventDelivered) and each.event in definition.subscriptions
         ]
         timers = {EARLY: now_ms + max(keep_ms, default=0)}
         return replace(document, version=definition.version, timers=timers, unbegun=False)

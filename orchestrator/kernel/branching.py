@@ -12,10 +12,10 @@ from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
 from .asking import Nothing, ask
 from .context import DecisionContext
+from .failure import fail
 from .places import place_of, rounds_of
 from .results import a_cost, a_truth
 from .sending import ask_leg, leg_of
-from .turning import fail
 
 __all__ = [
     "begin_choose",

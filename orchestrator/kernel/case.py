@@ -12,17 +12,17 @@ from ..messages.document import Attention, Document, StepRecord, StepStatus
 from ..messages.inputs import ActName
 from ..messages.reasons import Reason, ReasonCode
 from .acts import ON_STEPS, fulfilled, objection
+from .compatibility import missing_code
+from .compensation import undo_order
 from .context import DecisionContext
+from .deferral import restore_timers, take_in
 from .editing import edit_objection
-from .fitting import missing_code
 from .forking import fork_objection
 from .limits import Limits
-from .parking import restore_timers, take_in
+from .outstanding import is_outstanding
 from .places import name_of
 from .restarting import restart_objection
 from .slip import at_home, carried
-from .standing import may_stand
-from .undoing import undo_order
 
 __all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
 
@@ -105,7 +105,7 @@ def _standing(definition: AnyDefinition | None, document: Document) -> list[str]
         return 3 if record.order is not None else 2 if record.status is StepStatus.SENT else 1
 
     order = undo_order(document.steps, document.itinerary)
-    places = [place for place in order if may_stand(definition, place, document.steps[place])]
+    places = [place for place in order if is_outstanding(definition, place, document.steps[place])]
     return sorted(places, key=rank) if document.itinerary is None else places
 
 

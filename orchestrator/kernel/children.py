@@ -19,9 +19,9 @@ from ..messages.keys import instance_wrong
 from ..messages.values import JsonObject, Parent, instance_id
 from .asking import Nothing, ask
 from .context import DecisionContext, as_json
+from .failure import fail
 from .results import WrongResult, a_model
 from .results import parts as parts_of
-from .turning import fail
 
 __all__ = [
     "begin_child",

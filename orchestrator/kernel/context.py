@@ -18,7 +18,7 @@ from ..messages.inputs import JsonObject, Message, TimerFired
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
-from .farewell import farewell
+from .ending import end_messages
 from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
 
@@ -247,7 +247,7 @@ class DecisionContext:
             self.finished_ms = self.now_ms
             self.timers = {RETENTION: self.now_ms + round(self.definition.retention.total_seconds() * 1000)}
             self.paused, self.paused_ms = False, None
-            for message in farewell(self.document, self.steps, status, self.state, self.cause):
+            for message in end_messages(self.document, self.steps, status, self.state, self.cause):
                 self.tell(message)
 
     def shortened(self, text: str) -> str:

@@ -13,7 +13,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Deferred, Document, Status
-from ..messages.entity_messages import EventCame, Leave, MayLeave, Probe, Unwind
+from ..messages.entity_messages import EventDelivered, Expire, ExpiryRequested, Probe, Unwind
 from ..messages.inputs import (
     Act,
     ActName,
@@ -32,28 +32,28 @@ from ..messages.reasons import Reason, ReasonCode, invalid
 from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
 from .beginning import BEGINS, NEWEST, NotAdmitted, admitted, needs_no_code, state_of, waits, waits_by_event
+from .compatibility import missing_code, not_deployed
 from .context import RETENTION, DecisionContext, said, told_id
-from .editing import NOTHING_TO_CHANGE
-from .entity_messages import STRAY, on_entity_message, without_code
-from .fitting import missing_code, not_deployed
-from .flow import go_on, resume
-from .forking import cannot_begin, taken_over
-from .limits import Limits
-from .managing import EARLY, begin_manager, forget_early
-from .migrating import CannotMigrate, migrated, must_migrate
-from .parking import (
+from .deferral import (
     LATE,
     NOT_DUE,
+    defer,
     hold,
     ignored,
     overfull,
-    park,
     reopen,
     restore_timers,
     take_in,
     waits_for_code,
     wants_code,
 )
+from .editing import NOTHING_TO_CHANGE
+from .entity_messages import STRAY, on_entity_message, without_code
+from .flow import go_on, resume
+from .forking import cannot_begin, taken_over
+from .limits import Limits
+from .managing import EARLY, begin_manager, forget_early
+from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
 from .unusable import child_not_started, deny
 
@@ -86,13 +86,13 @@ def decide(
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
     if (
-        isinstance(message, Leave | MayLeave | Unwind | Probe)
+        isinstance(message, Expire | ExpiryRequested | Unwind | Probe)
         and (answer := without_code(document, message)) is not None
     ):
         return answer
-    if document is None and isinstance(message, EventCame) and isinstance(definition, ProcessManager):
+    if document is None and isinstance(message, EventDelivered) and isinstance(definition, ProcessManager):
         return begin_manager(definition, message, arrival.now_ms, limits)
-    if document is None and isinstance(message, EventCame) and definition is None and not message.place:
+    if document is None and isinstance(message, EventDelivered) and definition is None and not message.place:
         return waits_by_event(message, arrival.now_ms)
     if document is None:
         outcome = Outcome.DENIED if isinstance(message, Act) else Outcome.IGNORED
@@ -164,7 +164,7 @@ def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits
     """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts denied."""
     attention, message = wants_code(why, arrival.now_ms), arrival.message
     if isinstance(message, EntityMessage):
-        parked = park(document, message, why, arrival.now_ms, limits)
+        parked = defer(document, message, why, arrival.now_ms, limits)
         kept = parked.document if parked.outcome is Outcome.DEFERRED else None
         return parked if kept is None else replace(parked, document=replace(kept, attention=attention))
     if not isinstance(message, Act):
@@ -271,7 +271,7 @@ def _coded(
         return hold(document, message, now_ms, limits)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
-        return park(document, message, missing or not_deployed(document), now_ms, limits)
+        return defer(document, message, missing or not_deployed(document), now_ms, limits)
     return _apply(DecisionContext(definition, document, now_ms, limits), message)
 
 
@@ -303,7 +303,7 @@ def _entity_message(ctx: DecisionContext, message: EntityMessage) -> Decision:
     if changed and isinstance(message, Unwind):
         take_in(ctx)
         resume(ctx)  # it may have stood still
-    if isinstance(message, EventCame) and (reason := overfull(ctx, message)) is not None:
+    if isinstance(message, EventDelivered) and (reason := overfull(ctx, message)) is not None:
         return deny(ctx.document, message, reason)
     if changed or parked:
         return ctx.decision()
@@ -358,6 +358,6 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
         finished_ms=now_ms,
     )
     root, life = document.parent.root, document.parent.root_incarnation
-    asks = MayLeave(id=told_id(document, 1), instance=root, child=document.id, incarnation=life)
+    asks = ExpiryRequested(id=told_id(document, 1), instance=root, child=document.id, incarnation=life)
     told, reason = (Tell(message=asks),), "it asks whether it may leave"
     return Decision(document=kept, outcome=Outcome.APPLIED, actions=told, reason=reason)

@@ -12,10 +12,10 @@ from ..messages.entity_messages import (
     ChildEnded,
     Deadlocked,
     Denied,
-    EventCame,
+    EventDelivered,
+    Expire,
+    ExpiryRequested,
     Granted,
-    Leave,
-    MayLeave,
     Probe,
     Routed,
     Unwind,
@@ -26,10 +26,10 @@ from ..messages.reasons import Reason, ReasonCode
 from . import locking, waiting
 from .children import on_child_ended
 from .context import RETENTION, DecisionContext
+from .failure import compensate
 from .flow import go_on
 from .locking import on_deadlocked, on_granted, passed_on
 from .managing import on_managed_event
-from .turning import compensate
 from .waiting import on_event, on_routed
 
 __all__ = ["STRAY", "on_entity_message", "without_code"]
@@ -39,7 +39,7 @@ STRAY = Reason(ReasonCode.STALE, "nobody waits for this here (any more)")
 
 def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
     """Applies it and goes on, except after an ``Unwind``: what waited comes first. False: it changed nothing."""
-    if isinstance(message, ChildEnded | EventCame | Routed | Granted | Denied):
+    if isinstance(message, ChildEnded | EventDelivered | Routed | Granted | Denied):
         place = place_of_label(message.place)
         record = ctx.steps.get(place)
         if record is not None and ctx.label(place) != message.place:
@@ -48,7 +48,7 @@ def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
     match message:
         case ChildEnded():
             changed = on_child_ended(ctx, message)
-        case EventCame():
+        case EventDelivered():
             managed = isinstance(ctx.definition, ProcessManager)
             changed = on_managed_event(ctx, message) if managed else on_event(ctx, message)
         case Routed():
@@ -61,7 +61,7 @@ def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
             changed = on_deadlocked(ctx, message)
         case Unwind():
             changed = _on_unwind(ctx, message)
-        case Probe() | Leave() | MayLeave():
+        case Probe() | Expire() | ExpiryRequested():
             changed = False
         case _:
             assert_never(message)
@@ -89,12 +89,14 @@ def without_code(document: Document | None, message: Message) -> Decision | None
             return Decision(
                 document=document, outcome=Outcome.IGNORED, actions=passed, code=STRAY.code, reason=STRAY.text
             )
-        case MayLeave() if document is None or document.status.is_final or document.incarnation != message.incarnation:
-            leave = Tell(message=Leave(id=f"{message.id}/answer", instance=message.child))
+        case ExpiryRequested() if (
+            document is None or document.status.is_final or document.incarnation != message.incarnation
+        ):
+            leave = Tell(message=Expire(id=f"{message.id}/answer", instance=message.child))
             return _answered(document, leave, "it may leave")
-        case MayLeave():
+        case ExpiryRequested():
             return _answered(document, None, "it is needed still")
-        case Leave() if document is not None and document.status.is_final:
+        case Expire() if document is not None and document.status.is_final:
             return Decision(document=None, outcome=Outcome.APPLIED, reason="nobody above needs it any more")
         case Unwind() if document is None or (
             document.status.is_final and (document.status is not Status.COMPLETED or document.pivot_passed)

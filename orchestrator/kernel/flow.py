@@ -11,6 +11,7 @@ from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
 from ..messages.document import Status, StepStatus
 from .children import begin_held_parts
+from .compensation import unwind
 from .context import DecisionContext
 from .managing import advance_manager, note_ended
 from .places import name_of
@@ -18,7 +19,6 @@ from .restarting import rewound
 from .sending import ask_leg, leg_at, leg_of, send, send_again
 from .slip import carried
 from .travelling import advance_slip
-from .undoing import unwind
 from .walk import sequence
 
 __all__ = ["ask_again", "go_on", "lapsed_commands", "resume"]

@@ -21,10 +21,10 @@ from ..messages.reasons import Reason, invalid, not_now
 from ..messages.values import Fork, JsonObject, Origin, Taken, instance_id
 from .context import DecisionContext
 from .editing import patch_of, patched, unknown
+from .outstanding import TAKEN_OVER, is_outstanding
 from .places import name_of, place_of
 from .restarting import no_begin_here
 from .rounds import lingers
-from .standing import TAKEN_OVER, may_stand
 
 __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
 
@@ -90,7 +90,7 @@ def _why_not(definition: AnyDefinition, document: Document, place: str) -> str |
         return f"{', '.join(under_way)} before it is under way still"
     if (to_come := _to_come(document.steps, _flow_before(definition, place))) is not None:
         return f"{to_come} before it is not done yet"
-    undoable = [name for name, record in before if record.undo is not None and may_stand(definition, name, record)]
+    undoable = [name for name, record in before if record.undo is not None and is_outstanding(definition, name, record)]
     if undoable and _may_turn(document):
         return (
             f"it may still be unwound, and with it {', '.join(undoable)}; fork when it has ended or is past its pivot"

@@ -16,10 +16,10 @@ from ..messages.outputs import Tell
 from ..messages.values import JsonObject
 from .asking import Nothing, ask
 from .context import DecisionContext
-from .farewell import KEPT_LOCKS, locks_at, locks_of
+from .ending import KEPT_LOCKS, locks_at, locks_of
+from .failure import fail
 from .results import a_key
 from .sending import leg_of, send
-from .turning import fail
 
 __all__ = ["begin_step", "on_deadlocked", "on_denied", "on_granted", "on_lock_timer", "passed_on", "release_all"]
 

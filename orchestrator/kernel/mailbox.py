@@ -18,7 +18,7 @@ from typing import assert_never
 from pydantic_core import to_json
 
 from ..messages.entities import KeptEvent, Mailbox, Watcher
-from ..messages.entity_messages import EventCame, Published, ToMailbox, Unwatch, Watch
+from ..messages.entity_messages import EventDelivered, Published, ToMailbox, Unwatch, Watch
 from ..messages.outputs import Action, Answer, DeadLetter, Outcome, Publish, Tell, taker_of
 from ..messages.reasons import Reason, ReasonCode
 from .limits import Limits
@@ -110,7 +110,7 @@ def _full(box: Mailbox, message: Published, count: int) -> Answer:
 
 
 def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
-    came = EventCame(
+    came = EventDelivered(
         id=id,
         instance=watcher.by,
         place=watcher.place,

@@ -17,16 +17,16 @@ from ...sagas.models import read_foreign
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import Handler, ProcessManager
 from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
-from ..messages.entity_messages import EventCame
+from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, Decision, Outcome, incarnation_of
 from .asked import Asked, asked_for
 from .asking import fault_of
 from .context import DecisionContext
+from .failure import compensate
 from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
-from .turning import compensate
 from .walk import emitted
 
 __all__ = [
@@ -55,7 +55,7 @@ _ATTENTION_MS = 24 * 3_600_000
 """So long what came early stays in attention until it is looked at again."""
 
 
-def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int, limits: Limits) -> Decision:
+def begin_manager(manager: ProcessManager[Any], message: EventDelivered, now_ms: int, limits: Limits) -> Decision:
     """The first event of an instance: it begins, or the event is kept for its start."""
     fresh = process_of(message, manager.version, now_ms)
     ctx = DecisionContext(manager, fresh, now_ms, limits)
@@ -67,7 +67,7 @@ def begin_manager(manager: ProcessManager[Any], message: EventCame, now_ms: int,
     return ctx.decision()
 
 
-def process_of(message: EventCame, version: int, now_ms: int) -> Document:
+def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:
     """The instance that an event is the first for, before anything is decided."""
     definition, _, key = message.instance.partition("/")
     return Document(
@@ -88,10 +88,10 @@ def process_of(message: EventCame, version: int, now_ms: int) -> Document:
     )
 
 
-def on_managed_event(ctx: DecisionContext, message: EventCame) -> bool:
+def on_managed_event(ctx: DecisionContext, message: EventDelivered) -> bool:
     """Keeps an event until a phase takes it. False: it was taken before."""
     managed = ctx.managed
-    early = (each.event_id for each in managed.early if isinstance(each, EventCame))
+    early = (each.event_id for each in managed.early if isinstance(each, EventDelivered))
     if message.event_id in managed.seen or message.event_id in early:
         return False
     _queue(ctx, message)
@@ -174,7 +174,7 @@ def _offer(ctx: DecisionContext) -> bool:
     """The first of what has come that can be taken now. True: it was; False: there is none, or its handler raised."""
     for each in ctx.managed.early:
         match each:
-            case EventCame():
+            case EventDelivered():
                 taken = _offer_event(ctx, each)
             case TimerFired():
                 taken = _offer_timer(ctx, each)
@@ -215,7 +215,7 @@ def _call(ctx: DecisionContext, handler: Callable[..., Any]) -> object:
     return handler(ctx.model())
 
 
-def _offer_event(ctx: DecisionContext, message: EventCame) -> bool | None:
+def _offer_event(ctx: DecisionContext, message: EventDelivered) -> bool | None:
     """To its handler in the present phase, once. None: another phase may take it."""
     managed = ctx.managed
     subscription = _manager(ctx).subscriptions.get(message.event)
@@ -234,13 +234,13 @@ def _offer_event(ctx: DecisionContext, message: EventCame) -> bool | None:
 
 
 def _hand(
-    ctx: DecisionContext, model: type[BaseModel], handler: Callable[..., Any], message: EventCame, starting: bool
+    ctx: DecisionContext, model: type[BaseModel], handler: Callable[..., Any], message: EventDelivered, starting: bool
 ) -> object:
     body = read_foreign(model, message.body)
     return handler(body) if starting else handler(ctx.model(), body)
 
 
-def _take(ctx: DecisionContext, message: EventCame) -> None:
+def _take(ctx: DecisionContext, message: EventDelivered) -> None:
     _unqueue(ctx, message)
     ctx.managed = replace(ctx.managed, seen=(*ctx.managed.seen, message.event_id)[-_SEEN_MAX:])
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document, Status, StepRecord, StepStatus
 from ..messages.reasons import Reason, ReasonCode
+from .compatibility import incompatibility
 from .context import as_json, said
-from .fitting import misfit
 from .places import name_of
 
 __all__ = ["CannotMigrate", "migrated", "must_migrate"]
 
 
 class CannotMigrate(Exception):
-    """Why an instance stays as it is; the message says what the author should mend."""
+    """Why an instance stays as it is; the message says what the author should act_on_step."""
 
     @property
     def reason(self) -> Reason:
@@ -52,7 +52,7 @@ def migrated(definition: AnyDefinition, document: Document) -> Document:
     gone = [place for place in document.steps if place not in steps]
     for place in gone:
         _check_gone(way, place, document.steps[place], name_of(place) in migration.dropped)
-    if (wrong := misfit(definition, steps)) is not None:
+    if (wrong := incompatibility(definition, steps)) is not None:
         raise CannotMigrate(f"{way} {wrong}; keep it as it was")
     for place in document.itinerary or ():
         name = name_of(place)

@@ -17,13 +17,13 @@ from .asking import block, fault_of
 from .branching import on_scatter_deadline
 from .children import on_child_timer
 from .context import DecisionContext, as_json
+from .failure import fail
 from .flow import go_on
 from .locking import on_lock_timer
 from .managing import TIMER, on_managed_timer
 from .places import name_of
 from .sending import Leg, leg_at, plan_retry, send_again
 from .slip import call_back, is_slip, on_passed
-from .turning import fail
 from .waiting import on_deadline, on_escalation, on_slept
 
 __all__ = ["OVERDUE_EVENT", "on_reply", "on_timer", "open_attempt"]
@@ -194,7 +194,7 @@ def _round_over(ctx: DecisionContext, leg: Leg, kind: CauseKind, message: str) -
     ctx.clear_timers(leg.step)
     if leg.undo:
         ctx.mark(leg.step, StepStatus.UNDO_FAILED, error=message)
-        ctx.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; mend the reason, then retry", step=leg.step)
+        ctx.stop(CauseKind.UNDO, f"the undo did not succeed: {message}; resolve the cause, then retry", step=leg.step)
         return
     ctx.mark(leg.step, StepStatus.FAILED, error=message)
     if is_slip(ctx):

@@ -16,12 +16,12 @@ from ..messages.document import CauseKind, Document, Restarting, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
 from ..messages.reasons import Reason, invalid, not_now
+from .compensation import unwind
 from .context import DecisionContext
 from .editing import patch_of, patched, set_state, unknown
 from .locking import release_all
+from .outstanding import done_by, is_outstanding
 from .places import name_of
-from .standing import lender, may_stand
-from .undoing import unwind
 from .waiting import drop_wait
 
 __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
@@ -73,9 +73,9 @@ def _why_not(definition: AnyDefinition, document: Document, place: str) -> str |
 
 def _stays(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
     """What of a place a restart would do twice; None: nothing of it stands, or its undo takes it back."""
-    if (origin := lender(definition, place, record)) is not None:
+    if (origin := done_by(definition, place, record)) is not None:
         return f"taken over from {origin}"
-    return record.status.value if record.undo is None and may_stand(definition, place, record) else None
+    return record.status.value if record.undo is None and is_outstanding(definition, place, record) else None
 
 
 def no_begin_here(definition: AnyDefinition, place: str, act: str) -> Reason | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from ...sagas.nodes import Loop, Node, Parallel
 from .context import DecisionContext
-from .farewell import locks_at
+from .ending import locks_at
+from .outstanding import is_outstanding
 from .places import name_of, rounds_of
-from .standing import may_stand
 
 __all__ = ["forget_round", "lingers"]
 
@@ -31,7 +31,7 @@ def forget_round(ctx: DecisionContext, node: Loop[Any], rounds: tuple[int, ...])
         return
     for place in here:
         record = ctx.steps[place]
-        kept = record.undo is not None or may_stand(ctx.definition, place, record) or locks_at(record.memo or {})
+        kept = record.undo is not None or is_outstanding(ctx.definition, place, record) or locks_at(record.memo or {})
         if not kept and not isinstance(ctx.node(place), Parallel):  # it knows which branches are lost
             ctx.clear_timers(place)
             del ctx.steps[place]

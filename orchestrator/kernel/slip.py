@@ -25,8 +25,8 @@ from ..messages.outputs import Change, command_id
 from ..messages.slips import Slip, SlipStop
 from ..messages.values import JsonObject
 from .context import DecisionContext
+from .outstanding import was_skipped
 from .places import name_of, place_of
-from .standing import was_skipped
 
 __all__ = [
     "at_home",

@@ -11,7 +11,17 @@ from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Document, Status, StepStatus
 from ..messages.entities import Entity
-from ..messages.entity_messages import Acquire, ChildEnd, ChildEnded, Denied, EventCame, Lookup, Routed, Unwind, Watch
+from ..messages.entity_messages import (
+    Acquire,
+    ChildEnd,
+    ChildEnded,
+    Denied,
+    EventDelivered,
+    Lookup,
+    Routed,
+    Unwind,
+    Watch,
+)
 from ..messages.inputs import Act, ActName, Arrival, EntityMessage, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode
@@ -35,7 +45,7 @@ def decline(document: Document | None, arrival: Arrival, reason: Reason) -> Deci
 
 
 def _could_only_wait(document: Document, message: Message) -> bool:
-    return isinstance(message, EventCame) and (document.paused or document.status is Status.ATTENTION)
+    return isinstance(message, EventDelivered) and (document.paused or document.status is Status.ATTENTION)
 
 
 def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
@@ -65,7 +75,9 @@ def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
     if document.status is not Status.ATTENTION:
         changes.append(Change(what="instance", before=document.status, after=Status.ATTENTION))
     waiting = (
-        (message,) if isinstance(message, TimerFired | EntityMessage) and not isinstance(message, EventCame) else ()
+        (message,)
+        if isinstance(message, TimerFired | EntityMessage) and not isinstance(message, EventDelivered)
+        else ()
     )
     blocked = replace(
         document,
@@ -81,7 +93,7 @@ def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
     return Decision(
         document=blocked,
         outcome=Outcome.APPLIED,
-        actions=(DeadLetter(reason=text),) if isinstance(message, EventCame) else (),
+        actions=(DeadLetter(reason=text),) if isinstance(message, EventDelivered) else (),
         changes=tuple(changes),
         code=code,
         reason=text,

@@ -12,14 +12,14 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Ask, Expected, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entity_messages import Denied, EventCame, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
+from ..messages.entity_messages import Denied, EventDelivered, Lookup, Routed, Unwatch, Watch, mailbox_id, table_id
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 from .asking import Fault, Nothing, ask, block
 from .context import DecisionContext, as_json, said
+from .failure import fail
 from .results import a_key, a_span, a_text, names
 from .results import facts as facts_of
-from .turning import fail
 
 __all__ = [
     "begin_ask",
@@ -66,7 +66,7 @@ def begin_wait(ctx: DecisionContext, place: str, node: Wait[Any]) -> None:
         ctx.tell(Watch(id="", instance=box, by=ctx.id, place=ctx.label(place), index=index))
 
 
-def on_event(ctx: DecisionContext, message: EventCame) -> bool:
+def on_event(ctx: DecisionContext, message: EventDelivered) -> bool:
     """An event is there. False: nobody waits for it at that place any more."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
@@ -100,7 +100,7 @@ def on_event(ctx: DecisionContext, message: EventCame) -> bool:
     return True
 
 
-def _meant(node: Wait[Any], memo: JsonObject, message: EventCame) -> tuple[int, Expected[Any]] | None:
+def _meant(node: Wait[Any], memo: JsonObject, message: EventDelivered) -> tuple[int, Expected[Any]] | None:
     """Which of the events that a place waits for has come, by its place in memory, and what the code does with it.
 
     None: it is none of them, or it was there already. The code may have them in another order than the memory; and,
@@ -204,7 +204,7 @@ def on_routed(ctx: DecisionContext, message: Routed) -> bool:
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:
         why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
-        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; mend the table, then retry"))
+        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; act_on_step the table, then retry"))
         return True
     memo = ctx.memo(message.place) | {"branch": to, "version": message.version}
     ctx.mark(message.place, StepStatus.DONE, memo=memo)

@@ -34,11 +34,11 @@ from .asking import Fault, Nothing, ask, block
 from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, gather_scatter, next_round
 from .children import begin_child, begin_each
 from .context import DecisionContext, as_json
+from .failure import fail, lose
 from .locking import begin_step
 from .places import place_of, rounds_of
 from .results import a_key, a_model, a_text
 from .rounds import forget_round, lingers
-from .turning import fail, lose
 from .waiting import begin_ask, begin_route, begin_sleep, begin_wait
 
 __all__ = ["begin", "emitted", "sequence"]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from .entity_messages import EventCame
+from .entity_messages import EventDelivered
 from .inputs import EntityMessage, JsonObject, Parent, Reply, TimerFired
 from .values import Origin
 
@@ -208,7 +208,7 @@ class StepEnded:
     kind: Literal["step_ended"] = "step_ended"
 
 
-Early: TypeAlias = Annotated[EventCame | TimerFired | StepEnded, Field(discriminator="kind")]
+Early: TypeAlias = Annotated[EventDelivered | TimerFired | StepEnded, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

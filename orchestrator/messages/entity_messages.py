@@ -20,11 +20,11 @@ __all__ = [
     "ChildEnded",
     "Deadlocked",
     "Denied",
-    "EventCame",
+    "EventDelivered",
     "Granted",
-    "Leave",
+    "Expire",
     "Lookup",
-    "MayLeave",
+    "ExpiryRequested",
     "Probe",
     "ProbeLock",
     "Published",
@@ -109,7 +109,7 @@ class Unwind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MayLeave:
+class ExpiryRequested:
     """To the root of a child whose retention is over: are you done with it? ``incarnation``: the life that is asked."""
 
     id: str
@@ -117,21 +117,21 @@ class MayLeave:
     child: str
     incarnation: str
     traceparent: str | None = None
-    kind: Literal["may_leave"] = "may_leave"
+    kind: Literal["expiry_requested"] = "expiry_requested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Expire:
     """To a child: nobody above can ask anything of it any more."""
 
     id: str
     instance: str
     traceparent: str | None = None
-    kind: Literal["leave"] = "leave"
+    kind: Literal["expire"] = "expire"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventCame:
+class EventDelivered:
     """To one who waits: the event. ``index`` is which of a wait's events it is."""
 
     id: str

@@ -12,10 +12,10 @@ from .entity_messages import (
     ChildEnded,
     Deadlocked,
     Denied,
-    EventCame,
+    EventDelivered,
+    Expire,
+    ExpiryRequested,
     Granted,
-    Leave,
-    MayLeave,
     Probe,
     Routed,
     ToLock,
@@ -157,7 +157,9 @@ class TimerFired:
     kind: Literal["timer"] = "timer"
 
 
-EntityMessage = ChildEnded | Unwind | EventCame | Routed | Granted | Denied | Deadlocked | Probe | Leave | MayLeave
+EntityMessage = (
+    ChildEnded | Unwind | EventDelivered | Routed | Granted | Denied | Deadlocked | Probe | Expire | ExpiryRequested
+)
 """What other entities say to an instance."""
 
 Message: TypeAlias = Annotated[

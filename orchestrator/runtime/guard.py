@@ -20,7 +20,7 @@ from ..codec.wire import BadRecord
 from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance
 from ..messages.document import Document
 from ..messages.entities import Entity
-from ..messages.entity_messages import EventCame, Published, table_name
+from ..messages.entity_messages import EventDelivered, Published, table_name
 from ..messages.inputs import Arrival, Message, Start
 from ..messages.outputs import DeadLetter
 from ..messages.partitioning import partition_of
@@ -115,7 +115,7 @@ class Guard:
             return registry.deciding(document, message)
         if isinstance(message, Start):
             return registry.starting(message.definition, message.version)
-        return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None
+        return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventDelivered) else None
 
     # When the decision cannot be used
 

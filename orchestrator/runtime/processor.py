@@ -27,9 +27,9 @@ from ..codec.documents import decode_document
 from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
 from ..errors import CorruptRecord
-from ..kernel.fitting import missing_code
+from ..kernel.compatibility import missing_code
+from ..kernel.deferral import waits_for_code
 from ..kernel.migrating import must_migrate
-from ..kernel.parking import waits_for_code
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..messages.texts import said, trace_of

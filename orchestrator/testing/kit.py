@@ -32,13 +32,13 @@ __all__ = [
     "after",
     "answer",
     "cancel",
-    "comes",
+    "receives",
     "crash",
     "exhaust",
     "given",
-    "knows",
-    "needs",
-    "no",
+    "has_state",
+    "needs_attention",
+    "rejects",
     "ok",
     "pause",
     "published",
@@ -46,11 +46,11 @@ __all__ = [
     "retry",
     "sent",
     "settle",
-    "stands",
+    "has_status",
     "time_out",
     "undo_crash",
     "undo_exhaust",
-    "undo_no",
+    "undo_rejects",
     "undo_ok",
     "undone",
     "waits_for",
@@ -123,9 +123,9 @@ def ok(step: AnyStep, reply: Value | None = None) -> Happening:
     return lambda scene: scene.ok(_name(step), reply)
 
 
-def no(step: AnyStep, reason: str = "no", *, code: str = "no") -> Happening:
+def rejects(step: AnyStep, reason: str = "rejects", *, code: str = "no") -> Happening:
     """The worker's business no."""
-    return lambda scene: scene.no(_name(step), reason, code=code)
+    return lambda scene: scene.rejects(_name(step), reason, code=code)
 
 
 def crash(step: AnyStep) -> Happening:
@@ -148,9 +148,9 @@ def undo_ok(step: AnyStep, reply: Value | None = None) -> Happening:
     return lambda scene: scene.undo_ok(_name(step), reply)
 
 
-def undo_no(step: AnyStep, reason: str = "no") -> Happening:
+def undo_rejects(step: AnyStep, reason: str = "no") -> Happening:
     """The worker rejects to undo the step."""
-    return lambda scene: scene.undo_no(_name(step), reason)
+    return lambda scene: scene.undo_rejects(_name(step), reason)
 
 
 def undo_crash(step: AnyStep) -> Happening:
@@ -178,9 +178,9 @@ def answer(step: str, form: Value, *, by: str | None = None) -> Happening:
     return happens
 
 
-def comes(event: Event[Any], body: Value | None = None, *, key: str | None = None) -> Happening:
+def receives(event: Event[Any], body: Value | None = None, *, key: str | None = None) -> Happening:
     """An event is published; without a key under the one that somebody here waits for."""
-    return lambda scene: scene.comes(event, body, key=key)
+    return lambda scene: scene.receives(event, body, key=key)
 
 
 def after(span: timedelta) -> Happening:
@@ -247,7 +247,7 @@ def published(event: Event[Any], body: BaseModel | None = None) -> Expectation:
     return Expectation(f"published {event.name}", complaint)
 
 
-def stands(status: StatusName | Literal["not started"]) -> Expectation:
+def has_status(status: StatusName | Literal["not started"]) -> Expectation:
     """The status of the instance."""
 
     def complaint(_: Scene, now: Scene) -> str | None:
@@ -257,7 +257,7 @@ def stands(status: StatusName | Literal["not started"]) -> Expectation:
     return Expectation(f"stands in {status}", complaint)
 
 
-def knows(**fields: object) -> Expectation:
+def has_state(**fields: object) -> Expectation:
     """Fields of the state and their values."""
 
     def complaint(_: Scene, now: Scene) -> str | None:
@@ -295,7 +295,7 @@ def undone(*steps: AnyStep) -> Expectation:
     return Expectation(f"undone {', '.join(names) or 'nothing'}", complaint)
 
 
-def needs(words: str) -> Expectation:
+def needs_attention(words: str) -> Expectation:
     """An operator must look, and is told something with these words in it."""
 
     def complaint(_: Scene, now: Scene) -> str | None:

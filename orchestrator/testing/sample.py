@@ -18,7 +18,7 @@ from ...sagas import SagalineError
 from ...sagas.models import read_foreign
 from ..messages.values import JsonObject
 
-__all__ = ["Looks", "NoSampleError", "samples"]
+__all__ = ["Mentions", "NoSampleError", "samples"]
 
 _FORMATS = {
     "date-time": "2030-01-01T00:00:00Z",
@@ -41,7 +41,7 @@ class NoSampleError(SagalineError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class Mentions:
     """What the author's functions look at: fields and constants that decide something, and fields that are only read.
 
     Of ``names`` every kind of value gets variants, of ``read`` only those of few values: yes or no, one of some, none.
@@ -52,7 +52,7 @@ class Looks:
     constants: frozenset[str | int | float] = frozenset()
 
 
-def samples(model: type[BaseModel], looks: Looks = Looks()) -> tuple[JsonObject, ...]:
+def samples(model: type[BaseModel], looks: Mentions = Mentions()) -> tuple[JsonObject, ...]:
     """Valid values as JSON, one or more: the author's examples, or the smallest value first and its variants.
 
     Raises:
@@ -63,7 +63,7 @@ def samples(model: type[BaseModel], looks: Looks = Looks()) -> tuple[JsonObject,
 
 
 @lru_cache(maxsize=1024)
-def _samples(model: type[BaseModel], looks: Looks) -> tuple[JsonObject, ...]:
+def _samples(model: type[BaseModel], looks: Mentions) -> tuple[JsonObject, ...]:
     schema = model.model_json_schema(by_alias=True)
     given = schema.get("examples")
     maker = _Maker(cast("dict[str, Any]", schema.get("$defs", {})), looks)
@@ -92,7 +92,7 @@ def _samples(model: type[BaseModel], looks: Looks) -> tuple[JsonObject, ...]:
 class _Maker:
     """Makes values of a schema. ``variants`` gives the smallest first; each other differs from it in one field."""
 
-    def __init__(self, definitions: dict[str, Any], looks: Looks) -> None:
+    def __init__(self, definitions: dict[str, Any], looks: Mentions) -> None:
         self._definitions, self._looks, self._open = definitions, looks, cast("list[str]", [])
 
     def variants(self, schema: dict[str, Any], name: str, seen: int = 2) -> Iterator[JsonValue]:

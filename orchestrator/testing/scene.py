@@ -21,7 +21,7 @@ from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_entity, names_instance
 from ..messages.document import Attention, Document, Status, StepStatus
 from ..messages.entities import Entity
-from ..messages.entity_messages import EventCame, Published, Rule, SetRules, mailbox_id, table_id, table_name
+from ..messages.entity_messages import EventDelivered, Published, Rule, SetRules, mailbox_id, table_id, table_name
 from ..messages.forwarding import forwarded
 from ..messages.inputs import Act, ActName, Arrival, Completed, Failed, Message, Rejected, Start, TimerFired
 from ..messages.outputs import Change, Decision, Publish, SendCommand, Tell, command_id, label_of
@@ -105,7 +105,7 @@ class Scene:
         """The worker has done it; without a reply with the smallest that is valid. ``of``: a child's instance."""
         return self._completed(self.open(step, of=of), reply)
 
-    def no(self, step: str, reason: str = "no", *, code: str = "no", of: str | None = None) -> Scene:
+    def rejects(self, step: str, reason: str = "no", *, code: str = "no", of: str | None = None) -> Scene:
         """The worker's business no."""
         return self._rejected(self.open(step, of=of), reason, code)
 
@@ -125,7 +125,7 @@ class Scene:
         """The worker has undone the step."""
         return self._completed(self.open(step, undo=True, of=of), reply)
 
-    def undo_no(self, step: str, reason: str = "no", *, of: str | None = None) -> Scene:
+    def undo_rejects(self, step: str, reason: str = "no", *, of: str | None = None) -> Scene:
         """The worker rejects to undo the step."""
         return self._rejected(self.open(step, undo=True, of=of), reason, "no")
 
@@ -184,7 +184,7 @@ class Scene:
         )
         return self.play(asked)
 
-    def comes(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
+    def receives(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
         """An event is published; without a key under the one that somebody here waits for."""
         name = event if isinstance(event, str) else event.name
         if body is None:
@@ -390,7 +390,7 @@ class Scene:
             return self.registry.deciding(document, message)
         if isinstance(message, Start):
             return self.registry.find(message.definition, message.version)
-        return self.registry.find(message.instance.partition("/")[0]) if isinstance(message, EventCame) else None
+        return self.registry.find(message.instance.partition("/")[0]) if isinstance(message, EventDelivered) else None
 
     def _completed(self, command: SendCommand, reply: Value | None) -> Scene:
         given = samples(self._contract(command).reply)[0] if reply is None else _json(reply)

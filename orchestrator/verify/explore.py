@@ -1,6 +1,6 @@
 """Breadth first over everything that can happen: the first way found to break a law is a shortest one.
 
-Scenes that go on in the same way are one state (``canonical``). One that is reached again with fewer faults spent is
+Scenes that go on in the same way are one state (``fingerprint``). One that is reached again with fewer faults spent is
 gone on from again. Bounds: depth (things that happen), faults on one path, states.
 """
 
@@ -17,9 +17,9 @@ from ..messages.document import CauseKind, StepStatus
 from ..messages.outputs import Outcome
 from ..testing.sample import NoSampleError
 from ..testing.scene import Scene
-from .canon import canonical
+from .fingerprint import fingerprint
 from .laws import Breach, Law, breaches, ended
-from .moves import Move, Plan, moves
+from .successors import Move, Plan, successors
 
 __all__ = ["Bounds", "Explored", "Found", "Progress", "explore"]
 
@@ -138,7 +138,7 @@ class _Search:
 
     def _moves(self, scene: Scene, state: _State) -> list[Move]:
         try:
-            return list(moves(self.plan, scene, fault=state.faults < self.bounds.faults))
+            return list(successors(self.plan, scene, fault=state.faults < self.bounds.faults))
         except NoSampleError:
             raise
         except Exception as error:  # a key function of the author's
@@ -147,7 +147,7 @@ class _Search:
 
     def _enter(self, state: _State, scene: Scene, before: Scene | None) -> None:
         """A scene that was reached: checked, and gone on from unless it is known."""
-        key = canonical(scene)
+        key = fingerprint(scene)
         index = self.seen.get(key)
         known = index is not None
         if index is None or self.states[index].faults > state.faults:
@@ -196,7 +196,7 @@ class _Search:
     def _late(self, scene: Scene, state: _State) -> None:
         """G8: a reply to what nobody waits for any more changes nothing."""
         move = state.move
-        if move is None or move.kind not in ("ok", "no", "exhaust", "time_out") or move.step is None:
+        if move is None or move.kind not in ("ok", "rejects", "exhaust", "time_out") or move.step is None:
             return
         command = scene._newest(move.step, move.of)
         record = scene.entities[command.instance].steps[command.step]  # type: ignore[union-attr]  # it sent a command

@@ -9,7 +9,7 @@ from ..messages.values import JsonObject
 from ..testing.scene import Scene
 from .explore import Found
 from .laws import Law, breaches, ended
-from .moves import Move, as_value, literal
+from .successors import Move, as_value, literal
 from .verify import Verified
 
 __all__ = ["as_json", "lines", "pytest_file"]

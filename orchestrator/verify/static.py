@@ -15,7 +15,7 @@ from ..messages.document import Document
 from ..testing.scene import Scene
 from .explore import Explored, Found
 from .laws import Breach, Law
-from .moves import Move, Plan
+from .successors import Move, Plan
 
 __all__ = ["loops", "retries", "unreached", "waits"]
 

@@ -12,8 +12,8 @@ from ...sagas.process_manager import ProcessManager
 from ..messages.values import JsonObject
 from .explore import Bounds, Found, Progress, explore
 from .laws import Law
-from .moves import Plan
 from .static import loops, retries, unreached, waits
+from .successors import Plan
 
 __all__ = ["Verified", "verify"]
 
@@ -55,7 +55,7 @@ def verify(
     bounds: Bounds = _BOUNDS,
     progress: Progress | None = None,
 ) -> Verified:
-    """Looks for the shortest way to break each law.
+    """Mentions for the shortest way to break each law.
 
     Args:
         definition: a saga or a process manager.

@@ -56,7 +56,7 @@ class GroupContract(LogHarness):
     ) -> None:
         group = f"{topics.namespace}.engine"
 
-        async def stands(owned: bool, offset: int) -> None:
+        async def has_status(owned: bool, offset: int) -> None:
             wanted = dict.fromkeys(range(self.partitions), Standing(owned, 0)) | {0: Standing(owned, offset)}
             found: Mapping[int, Standing] = {}
             try:
@@ -67,15 +67,15 @@ class GroupContract(LogHarness):
             except TimeoutError:
                 pytest.fail(f"it stands {found}, not {wanted}")
 
-        await stands(owned=False, offset=0)
+        await has_status(owned=False, offset=0)
         await self.fill(log, topics)
         membership = await self.member(log, topics)
-        await stands(owned=True, offset=0)
+        await has_status(owned=True, offset=0)
         owner = await membership.take(0)
         await owner.commit(batch({b"a/1": b"{}"}, offset=3))
-        await stands(owned=True, offset=3)
+        await has_status(owned=True, offset=3)
         await membership.leave()
-        await stands(owned=False, offset=3)
+        await has_status(owned=False, offset=3)
 
     async def test_how_a_topic_that_is_not_there_stands_is_no_answer(self, log: Log) -> None:
         with pytest.raises(TopicMismatch):

@@ -38,13 +38,16 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 class Size(NamedTuple):
+    """So many records in each round. A step of an order has 30 s: a round ends before the next one is written."""
+
     hostile: int
     good: int
     seconds: float
+    rounds: int = 1
 
 
 SHORT = Size(hostile=2_000, good=100, seconds=150)
-LONG = Size(hostile=100_000, good=10_000, seconds=3_000)
+LONG = Size(hostile=2_500, good=250, seconds=150, rounds=40)
 
 
 def order(number: int) -> tuple[str, bytes, tuple[tuple[str, bytes], ...]]:
@@ -97,18 +100,18 @@ class Writer:
         assert self._errors == []
 
 
-def write(bootstrap: str, settings: Settings, size: Size) -> list[Hostile]:
+def write(bootstrap: str, settings: Settings, size: Size, round: int) -> list[Hostile]:
     """Hostile records among starts on ``inputs``, and some on the queue of payments; what was hostile."""
     writer = Writer(bootstrap)
     inputs = f"{settings.namespace}.inputs"
-    bad = draw(INPUT_KINDS, SEED, size.hostile, PARTITIONS)
+    bad = draw(INPUT_KINDS, SEED + 2 * round, size.hostile, PARTITIONS)
     every = max(1, size.hostile // size.good)
     for number, record in enumerate(bad):
         writer.put(inputs, record.partition, record.key, record.value, record.headers)
         if number % every == 0 and number // every < size.good:
-            instance, value, headers = order(number // every)
+            instance, value, headers = order(round * size.good + number // every)
             writer.put(inputs, partition_of(instance.encode(), PARTITIONS), instance.encode(), value, headers)
-    commands = draw(COMMAND_KINDS, SEED + 1, size.hostile // 10, PARTITIONS)
+    commands = draw(COMMAND_KINDS, SEED + 2 * round + 1, size.hostile // 10, PARTITIONS)
     for record in commands:
         writer.put(f"{settings.namespace}.commands.payment", record.partition, record.key, record.value, record.headers)
     writer.flush()
@@ -170,22 +173,20 @@ async def play(bootstrap: str, folder: Path, size: Size) -> None:
     async with saga(WORKERS, settings, folder) as workers, saga(ENGINE, settings, folder) as engine:
         await workers.ready()
         await engine.ready()
-        bad = await asyncio.to_thread(write, bootstrap, settings, size)
-        limit = time.monotonic() + size.seconds
         with closing(Ends(bootstrap, settings)) as ends:
-            while True:
-                await asyncio.to_thread(ends.read)
-                lost = missing(bad, ends)
-                if ends.statuses["completed"] == size.good and not lost:
-                    break
-                kinds = Counter(record.kind for record in lost)
-                assert time.monotonic() < limit, f"{ends.statuses}; not found: {kinds}; {engine.output[-3_000:]}"
+            for round in range(size.rounds):
+                bad = await asyncio.to_thread(write, bootstrap, settings, size, round)
+                limit = time.monotonic() + size.seconds
+                while (lost := missing(bad, ends)) or ends.statuses["completed"] < size.good * (round + 1):
+                    kinds = Counter(record.kind for record in lost)
+                    assert time.monotonic() < limit, f"{ends.statuses}; not found: {kinds}; {engine.output[-3_000:]}"
+                    await asyncio.to_thread(ends.read)
         assert await workers.stop() == 0, workers.output[-3_000:]
         assert await engine.stop() == 0, engine.output[-3_000:]
         assert "taking it again" not in engine.output, "a partition was given up"
     ledger = Ledger(folder / "ledger.db")
     assert ledger.done_twice() == []
-    assert sum(books.charges for books in ledger.orders().values()) == size.good
+    assert sum(books.charges for books in ledger.orders().values()) == size.good * size.rounds
 
 
 @pytest.mark.timeout(300)

@@ -51,7 +51,7 @@ def test_an_edit_changes_the_state_and_nothing_else() -> None:
 
 def test_what_is_sent_next_is_built_from_what_was_edited() -> None:
     """Also an undo."""
-    stuck = RUNNING.ok("charge").cancel().ok("book").undo_no("book")
+    stuck = RUNNING.ok("charge").cancel().ok("book").undo_rejects("book")
     assert stuck.status is Status.ATTENTION
     undoing = edited(stuck, op("replace", "/order/id", value="B-9")).retry()
     assert b'"B-9"' in undoing.open("book", undo=True).payload
@@ -59,7 +59,7 @@ def test_what_is_sent_next_is_built_from_what_was_edited() -> None:
 
 def test_an_instance_in_attention_stays_there_until_it_is_retried() -> None:
     """Or it goes on at once, when the edit says so."""
-    stuck = SHIPPING.no("ship")
+    stuck = SHIPPING.rejects("ship")
     assert stuck.status is Status.ATTENTION
     alone = edited(stuck, DEARER)
     assert (alone.status, alone.attention) == (Status.ATTENTION, stuck.attention)
@@ -111,7 +111,7 @@ def test_an_edit_into_something_invalid_is_refused_and_nothing_changes(
     operations: list[JsonValue], reason: str
 ) -> None:
     """It says which operation, or which field, and why."""
-    for scene in (RUNNING, SHIPPING.no("ship")):
+    for scene in (RUNNING, SHIPPING.rejects("ship")):
         after = scene.act(ActName.EDIT, value={"patch": operations})
         assert last(after).outcome is Outcome.DENIED
         assert last(after).reason.startswith(reason), last(after).reason
@@ -202,7 +202,7 @@ def test_an_edit_whose_document_cannot_be_stored_is_refused() -> None:
 
 def test_a_process_manager_is_edited_too() -> None:
     """Its phase and what waits stay."""
-    scene = Scene.of(order_fulfilment).comes("order-placed", OrderPlaced(order_id="k", skus=["pen"]), key="k")
+    scene = Scene.of(order_fulfilment).receives("order-placed", OrderPlaced(order_id="k", skus=["pen"]), key="k")
     after = edited(scene, op("add", "/skus/-", value="ink"))
     assert last(after).outcome is Outcome.APPLIED, last(after).reason
     assert after.state.skus == ["pen", "ink"]
@@ -217,7 +217,7 @@ def test_what_a_routing_slip_carries_is_edited_when_it_is_home() -> None:
     assert last(after).outcome is Outcome.DENIED
     assert last(after).reason.startswith("the slip is on its way to ")
     assert ActName.EDIT not in case_of(loan_approval, out.document).acts
-    home = out.ok("score").ok("reserve").no("contract")
+    home = out.ok("score").ok("reserve").rejects("contract")
     assert home.status is Status.COMPENSATING
     assert ActName.EDIT in case_of(loan_approval, home.document).acts
     assert last(edited(home, op("test", "", value=home.document.state))).reason == "nothing to change"

@@ -26,7 +26,7 @@ from sagaline.sagas.nodes import choose, loop, parallel, run, sleep, when
 from .kernel_nodes import LIFE, Talk, flow_of, leg
 
 ENDED = Scene.start(checkout).ok("reserve").ok("charge").ok("book").ok("ship")
-SHIPPING = Scene.start(checkout).ok("reserve").ok("charge").ok("book").no("ship")
+SHIPPING = Scene.start(checkout).ok("reserve").ok("charge").ok("book").rejects("ship")
 NEW = "order-checkout/new"
 
 
@@ -83,7 +83,7 @@ def test_a_fork_never_undoes_what_is_the_origins() -> None:
     saga = flow_of(leg("a", undo=False), leg("b"), leg("c"))
     scene = Scene.start(saga).ok("a").ok("b")
     new = at(fork(scene, "b"), "talk/new")
-    turned = new.ok("b", of="talk/new").no("c", of="talk/new").undo_ok("b", of="talk/new")
+    turned = new.ok("b", of="talk/new").rejects("c", of="talk/new").undo_ok("b", of="talk/new")
     assert (turned.status, turned.undone) == (Status.COMPENSATED, ("talk/new/b",))
 
 
@@ -165,11 +165,11 @@ def test_a_branch_that_goes_on_beside_the_flow_is_gone_on_with_by_one_instance_o
     place = "{}" if within == "choose" else "{}@1"
     if within == "loop":
         race = loop(race, while_=lambda s: next(turns), name="once")
-    stuck = Scene.start(flow_of(pivot, race, e)).ok(place.format("r")).no("e").ok(place.format("p"))
+    stuck = Scene.start(flow_of(pivot, race, e)).ok(place.format("r")).rejects("e").ok(place.format("p"))
     assert stuck.status is Status.ATTENTION
     assert refused(stuck, "e") == f"{place.format('q')} before it is not done yet"
     assert ("e", ActName.FORK) not in case_of(stuck.definition, stuck.document).on_steps
-    retried = stuck.act(ActName.RETRY).ok(place.format("q")).no("e")
+    retried = stuck.act(ActName.RETRY).ok(place.format("q")).rejects("e")
     new = at(fork(retried, "e"), "talk/new")
     assert [record.attempt for record in new.document.steps.values()] == [0] * (len(new.document.steps) - 1) + [1]
 
@@ -277,8 +277,8 @@ def test_the_state_of_a_fork_is_read_as_it_was_kept() -> None:
 
 def test_a_process_manager_is_not_forked() -> None:
     """It has no order of steps."""
-    scene = Scene.of(order_fulfilment).comes("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
-    scene = scene.comes("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
+    scene = Scene.of(order_fulfilment).receives("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
+    scene = scene.receives("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
     assert refused(scene, "pick") == "only a saga has an order of steps to begin in"
 
 

@@ -16,7 +16,7 @@ from sagaline.sagas.nodes import run
 
 from .kernel_nodes import LIFE, Talk, flow_of, leg, redeployed
 
-STUCK = Scene.start(checkout).ok("reserve").ok("charge").cancel().ok("book").undo_ok("book").undo_no("charge")
+STUCK = Scene.start(checkout).ok("reserve").ok("charge").cancel().ok("book").undo_ok("book").undo_rejects("charge")
 OTHER: JsonObject = {"command": {"order_id": "by hand"}}
 
 
@@ -60,9 +60,9 @@ def test_further_attempts_send_the_given_command_again() -> None:
     """Those of the policy, those of an operator's retry, and a second replacement wins."""
     crashed = replaced(STUCK, OTHER).undo_crash("charge").tick()
     assert from_json(crashed.open("charge", undo=True).payload) == {"order_id": "by hand"}
-    retried = crashed.undo_no("charge").retry()
+    retried = crashed.undo_rejects("charge").retry()
     assert from_json(retried.open("charge", undo=True).payload) == {"order_id": "by hand"}
-    again = replaced(retried.undo_no("charge"), {"command": {"order_id": "third"}})
+    again = replaced(retried.undo_rejects("charge"), {"command": {"order_id": "third"}})
     assert from_json(again.open("charge", undo=True).payload) == {"order_id": "third"}
 
 
@@ -97,14 +97,14 @@ def test_a_replacement_that_makes_no_sense_is_refused(value: JsonObject | None, 
 def test_the_undo_of_a_child_is_not_replaced_from_its_parent() -> None:
     """The child's own undo is, where it failed."""
     child: Saga[Talk] = flow_of(leg("inner"), name="child")
-    scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").no("b")
+    scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").rejects("b")
     inner = f"child/talk/k/sub~{LIFE}"
-    stuck = scene.undo_no("inner").act(ActName.ABANDON, of=inner)
+    stuck = scene.undo_rejects("inner").act(ActName.ABANDON, of=inner)
     assert stuck.step("sub") is StepStatus.UNDO_FAILED
     assert last(replaced(stuck, {"command": {}}, "sub")).reason == (
         "the undo of 'sub' is no command; look at its children"
     )
-    mended = scene.undo_no("inner").act(ActName.REPLACE_UNDO, step="inner", value={"command": {"n": 4}}, of=inner)
+    mended = scene.undo_rejects("inner").act(ActName.REPLACE_UNDO, step="inner", value={"command": {"n": 4}}, of=inner)
     assert mended.undo_ok("inner").status is Status.COMPENSATED
 
 
@@ -112,7 +112,7 @@ def test_a_contract_that_is_not_deployed_any_more_asks_an_operator_again() -> No
     """The command is not lost: with the contract back a retry sends it."""
     one, two = leg("a"), leg("b")
     with_b, without = flow_of(one, two), flow_of(leg("a"), leg("c"))
-    stuck = Scene.start(with_b).ok("a").no("b").undo_no("a")
+    stuck = Scene.start(with_b).ok("a").rejects("b").undo_rejects("a")
     crashed = replaced(stuck, {"contract": "do-b", "command": {"n": 4}}, "a").undo_crash("a")
     del two
     steps = {name: record for name, record in crashed.document.steps.items() if name != "b"}
@@ -137,7 +137,7 @@ def test_parallel_legs_that_are_unwound_wait_for_nothing_but_their_own() -> None
     undoing = [command.step for command in turned.waiting if command.undo]
     stuck = turned
     for step in undoing:
-        stuck = stuck.undo_no(step)
+        stuck = stuck.undo_rejects(step)
     payload = from_json(turned.open(undoing[0], undo=True).payload)
     after = replaced(stuck, {"command": payload}, undoing[0])
     assert sorted(command.step for command in after.waiting) == sorted(undoing)

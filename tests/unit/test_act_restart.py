@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.restarting import restart_objection
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventCame
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventDelivered
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, label_of, place_of_label
 from sagaline.orchestrator.messages.reasons import Reason, not_now
@@ -67,7 +67,7 @@ def test_what_is_begun_anew_has_effect_keys_and_command_ids_of_its_own() -> None
     again = restart(STUCK, "b").undo_ok("b")
     command = again.open("b")
     assert (command.id, command.effect_key) == (f"talk/k/b~{LIFE}+1/1", f"talk/k/b~{LIFE}+1")
-    turned = again.ok("b").no("c")
+    turned = again.ok("b").rejects("c")
     undo = turned.open("b", undo=True)
     assert (undo.id, undo.effect_key) == (f"talk/k/b~{LIFE}+1/undo/1", f"talk/k/b~{LIFE}+1")
     ids = [command.id for command in turned.settle().sent]
@@ -85,7 +85,7 @@ def test_a_late_reply_to_what_was_taken_back_counts_for_nothing() -> None:
 
 def test_an_undo_of_a_restart_that_fails_asks_an_operator() -> None:
     """A retry goes on with it, a loss may be accepted; the restart is not forgotten."""
-    failed = restart(STUCK, "a").undo_ok("b").undo_no("a")
+    failed = restart(STUCK, "a").undo_ok("b").undo_rejects("a")
     assert (failed.status, failed.document.restarting is not None) == (Status.ATTENTION, True)
     assert failed.retry().undo_ok("a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
     assert failed.act(ActName.WAIVE, "insured", step="a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
@@ -102,7 +102,7 @@ def test_a_restart_is_paused_cancelled_and_abandoned_like_anything_else() -> Non
     cancelled = undoing.cancel().settle()
     assert (cancelled.status, cancelled.undone) == (Status.COMPENSATED, ("talk/k/b", "talk/k/a"))
     assert cancelled.document.restarting is None
-    abandoned = undoing.undo_no("b").act(ActName.ABANDON)
+    abandoned = undoing.undo_rejects("b").act(ActName.ABANDON)
     assert (abandoned.status, abandoned.document.restarting) == (Status.ABANDONED, None)
     assert last(undoing.act(ActName.SKIP, step="b", value={})).reason == "what step 'b' did is being taken back"
 
@@ -139,7 +139,7 @@ def test_a_restart_that_makes_no_sense_is_refused() -> None:
     running = Scene.start(ABC).ok("a")
     assert refused(running, "a") == "it is running and not in attention"
     assert refused(running.ok("b").ok("c"), "a") == "it is completed and does not change any more"
-    undo_failed = running.no("b").undo_no("a")
+    undo_failed = running.rejects("b").undo_rejects("a")
     assert refused(undo_failed, "a") == "it is being unwound and does not go forward any more"
     assert refused(STUCK, "z") == "it has no step 'z' on record; there are a, b, c"
     assert refused(STUCK, "b", {"pacth": []}) == "a restart takes patch, not pacth"
@@ -166,7 +166,7 @@ def test_what_nothing_takes_back_is_not_done_twice() -> None:
 def test_past_the_pivot_what_left_nothing_is_begun_anew() -> None:
     """A choice is made again, by the edited state."""
     either = choose(when(lambda s: s.n == 0, leg("x", undo=False)), otherwise=leg("y", undo=False), name="either")
-    stuck = Scene.start(flow_of(leg("a"), pivot, either)).ok("a").no("x")
+    stuck = Scene.start(flow_of(leg("a"), pivot, either)).ok("a").rejects("x")
     assert stuck.status is Status.ATTENTION
     again = restart(stuck, "either", {"patch": [{"op": "replace", "path": "/n", "value": 1}]})
     assert (again.step("x"), again.open("y").effect_key) == (None, f"talk/k/y~{LIFE}+1")
@@ -181,7 +181,7 @@ def test_branches_rounds_and_waits_are_taken_back_as_one() -> None:
     twice = loop(leg("l"), while_=lambda s: s.rounds < 1, name="twice", rounds_max=3)
     saga = flow_of(waiting, both, twice)
     good = flow_of(waiting, parallel(leg("p"), leg("r"), name="both"), twice)
-    stuck = redeployed(Scene.start(saga, {"rounds": 0}).comes(paid, {"amount": 1}), good)
+    stuck = redeployed(Scene.start(saga, {"rounds": 0}).receives(paid, {"amount": 1}), good)
     assert (stuck.status, stuck.step("p")) == (Status.ATTENTION, StepStatus.SENT)
     flying = restart(stuck, waiting.name)
     assert (flying.status, flying.step("p")) == (Status.RUNNING, StepStatus.SENT)
@@ -229,17 +229,17 @@ def test_an_event_for_a_wait_of_another_generation_is_not_taken() -> None:
     good = flow_of(parallel(waiting, leg("r"), name="both"))
     again = restart(redeployed(Scene.start(flow_of(both)), good), "both")
     assert again.step("pay") is StepStatus.WAITING
-    came = EventCame(
+    came = EventDelivered(
         id="e", instance="talk/k", place=f"pay~{LIFE}", index=0, event="paid", event_id="e", body={"amount": 1}
     )
     assert last(again.play(came)).outcome is Outcome.IGNORED
-    assert again.comes(paid, {"amount": 2}).state.paid.amount == 2
+    assert again.receives(paid, {"amount": 2}).state.paid.amount == 2
 
 
 def test_only_a_saga_has_an_order_to_restart_in() -> None:
     """A process manager's steps have none."""
-    scene = Scene.of(order_fulfilment).comes("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
-    scene = scene.comes("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
+    scene = Scene.of(order_fulfilment).receives("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
+    scene = scene.receives("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
     arrival = Arrival(message=TimerFired(id="t", instance=scene.id, timer="x", due_ms=1), now_ms=scene.now_ms)
     blocked = block(scene.document, arrival, TOO_LARGE).document
     assert blocked is not None

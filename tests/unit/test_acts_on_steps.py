@@ -125,7 +125,7 @@ def test_a_stuck_step_is_skipped_with_a_reply(asked: Scene) -> None:
             "order-checkout/k/reserve",
         )
     booked = paid.ok("charge").ok("book")
-    for stuck in (booked.exhaust("ship"), booked.no("ship")):
+    for stuck in (booked.exhaust("ship"), booked.rejects("ship")):
         assert stuck.act(ActName.SKIP, step="ship", value={"tracking_number": "7"}).status is Status.COMPLETED
 
 
@@ -140,7 +140,7 @@ def test_a_skip_that_makes_no_sense_is_refused(asked: Scene) -> None:
 
 def test_a_loss_is_accepted_with_evidence_and_the_rest_is_undone(asked: Scene) -> None:
     """The record says who bears it; what was waived is not undone."""
-    stuck = Scene.start(checkout).ok("reserve").time_out("charge").undo_no("charge")
+    stuck = Scene.start(checkout).ok("reserve").time_out("charge").undo_rejects("charge")
     assert stuck.status is Status.ATTENTION
     assert refused(stuck.act(ActName.WAIVE, step="charge")).startswith("a loss is accepted with a reason")
     assert "has not failed: it is done" in refused(stuck.act(ActName.WAIVE, "x", step="reserve"))

@@ -69,7 +69,7 @@ class Life:
     def ok(self, command: str) -> None:
         self.play(Completed(id=command, instance=self.id, command_id=self._named(command), reply={"ok": True}))
 
-    def no(self, command: str) -> None:
+    def rejects(self, command: str) -> None:
         self.play(Rejected(id=command, instance=self.id, command_id=self._named(command), reason="no", code="no"))
 
     def _named(self, command: str) -> str:

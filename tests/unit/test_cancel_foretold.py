@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from sagaline.orchestrator.kernel.case import case_of
-from sagaline.orchestrator.kernel.standing import may_stand
+from sagaline.orchestrator.kernel.outstanding import is_outstanding
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
@@ -37,7 +37,7 @@ def racing(name: str = "talk") -> Saga[Talk]:
 
 def lost(scene: Scene) -> Scene:
     """The undo of the branch that lost has failed."""
-    failed = scene.ok("q").ok("p").ok("r").undo_no("r")
+    failed = scene.ok("q").ok("p").ok("r").undo_rejects("r")
     assert failed.documents[-1].steps["r"].status is StepStatus.UNDO_FAILED
     return failed
 
@@ -58,7 +58,7 @@ def test_a_parent_that_unwinds_a_child_tries_it_again_too() -> None:
     failed = lost(Scene.start(flow_of(parallel(node, leg("other"), name="outer"))))
     child = f"child/talk/k/sub~{LIFE}"
     assert [each.status for each in failed.documents if each.id == child] == [Status.ATTENTION]
-    turned = failed.no("other")
+    turned = failed.rejects("other")
     assert turned.settle().status is Status.COMPENSATED
 
 
@@ -73,7 +73,7 @@ def test_what_turns_a_paused_instance_lets_the_clock_of_an_undo_go_on() -> None:
     assert cancelled.open("r", undo=True).attempt == 2
     node = run(racing("child"), lambda s: Talk(), name="sub")
     parent = Scene.start(flow_of(parallel(node, leg("other"), name="outer")))
-    turned = held(parent, f"child/talk/k/sub~{LIFE}").no("other").advance(timedelta(seconds=5))
+    turned = held(parent, f"child/talk/k/sub~{LIFE}").rejects("other").advance(timedelta(seconds=5))
     assert turned.open("r", undo=True).attempt == 2
 
 
@@ -103,8 +103,8 @@ HAPPENINGS = ("ok", "ok", "ok", "no", "crash", "exhaust", "tick", "event", "paus
 
 def begin(name: str) -> Scene:
     if name == "order-fulfilment":
-        scene = Scene.of(order_fulfilment).comes("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
-        return scene.comes("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
+        scene = Scene.of(order_fulfilment).receives("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
+        return scene.receives("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
     if name == "locked":
         held = Scene.start(NODES[name], key="other")
         return replace(held.play(Start(id="2", definition=name, key="k", input={})), id="locked/k")
@@ -117,7 +117,7 @@ def happen(scene: Scene, what: str, pick: int) -> Scene:
         return scene.tick() if scene.has_timer else scene
     if what == "event":
         body: JsonObject = {"amount": 1}
-        return scene.comes(paid, body, key="k") if scene.id.startswith("waiting/") else scene
+        return scene.receives(paid, body, key="k") if scene.id.startswith("waiting/") else scene
     if what in ("pause", "resume", "retry"):
         return scene.act(ActName(what))
     if what == "edit":
@@ -194,7 +194,7 @@ def check_cancel(scene: Scene) -> None:
     ended_in_the_pause = {change.what for change in heard(scene, cancelled) if change.after == StepStatus.REJECTED}
     done_now = [place for place in taken_back(scene, ended) if place not in ended_in_the_pause]
     check_order(scene, [each.step for each in told.undone], done_now)
-    done = {place for place, record in ended.document.steps.items() if may_stand(scene.definition, place, record)}
+    done = {place for place, record in ended.document.steps.items() if is_outstanding(scene.definition, place, record)}
     assert done == {each.step for each in told.stays}
 
 

@@ -30,7 +30,7 @@ def of(scene: Scene) -> Case:
 
 CHARGED = Scene.start(checkout).ok("reserve").ok("charge")
 SHIPPING = CHARGED.ok("book").exhaust("ship")
-UNDO_FAILED = CHARGED.cancel().ok("book").undo_no("book")
+UNDO_FAILED = CHARGED.cancel().ok("book").undo_rejects("book")
 BLOCKED = block(
     CHARGED.document,
     Arrival(message=TimerFired(id="t", instance=CHARGED.id, timer="x", due_ms=1), now_ms=0),

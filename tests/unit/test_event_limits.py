@@ -40,7 +40,7 @@ def test_a_loop_of_waits_gets_every_event() -> None:
     scene = Scene.start(flow_of(counted(each, name="all")))
     for number in range(1, MANY + 1):
         assert scene.status is Status.RUNNING
-        scene = scene.comes(paid, Paid(amount=number), key="k")
+        scene = scene.receives(paid, Paid(amount=number), key="k")
     assert scene.status is Status.COMPLETED
 
 
@@ -60,7 +60,7 @@ def test_a_process_manager_gets_every_event_of_one_key() -> None:
     counter.on(paid, key=lambda e: "k")(lambda s, e: Next("counting", s.model_copy(update={"n": s.n + 1})))
     scene = Scene.of(counter)
     for number in range(MANY):
-        scene = scene.comes(paid, Paid(amount=number), key="k")
+        scene = scene.receives(paid, Paid(amount=number), key="k")
     assert (scene.state.n, len(scene.published)) == (MANY, MANY)
 
 
@@ -92,7 +92,7 @@ def test_a_wait_for_which_there_is_no_room_stands_in_attention_at_once() -> None
     assert "wait:deadline" not in timers_of(scene)
     again = scene.retry()
     assert (again.status, again.step("wait")) == (Status.RUNNING, StepStatus.WAITING)
-    assert again.ok("a").comes(paid, Paid(amount=1), key="k").status is Status.COMPLETED
+    assert again.ok("a").receives(paid, Paid(amount=1), key="k").status is Status.COMPLETED
 
 
 def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
@@ -111,7 +111,7 @@ def test_a_step_for_whose_lock_there_is_no_room_fails_at_once() -> None:
 
 @pytest.mark.parametrize("place", ["wait", "a", "nowhere"])
 def test_who_is_told_that_there_is_no_room_where_it_does_not_wait_ignores_it(place: str) -> None:
-    scene = waiting_for_room().ok("a").comes(paid, Paid(amount=1), key="k")
+    scene = waiting_for_room().ok("a").receives(paid, Paid(amount=1), key="k")
     late = scene.play(denied_at(f"{place}~{LIFE}"))
     assert (outcome_of(late)[0], late.document) == ("ignored", scene.document)
 

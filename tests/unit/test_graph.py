@@ -168,7 +168,7 @@ def test_an_instance_is_drawn_on_its_definition() -> None:
     }
     turned = _statuses(drawn(shop.checkout, charging.time_out("charge").document), undos=True)
     assert (turned["charge"], turned["reserve"], turned["book"]) == ("running", "to come", None)
-    ended = charging.no("charge").undo_ok("reserve").document
+    ended = charging.rejects("charge").undo_ok("reserve").document
     assert _statuses(drawn(shop.checkout, ended))["reserve"] == "undone"
     assert _statuses(drawn(shop.checkout, ended))["charge"] == "failed"
     assert _statuses(drawn(shop.checkout, ended))["ship"] == "dropped"

@@ -51,7 +51,7 @@ async def goes_on(w: World, partition: int) -> None:
     await w.command(await w.start(key_on(partition, "after-")), "first")
 
 
-async def stands(w: World, instance: str) -> Document:
+async def has_status(w: World, instance: str) -> Document:
     await w.decided(instance, lambda record: record.status is Status.ATTENTION)
     document = await w.document(instance)
     assert document is not None
@@ -91,7 +91,7 @@ async def test_whatever_a_step_function_raises_stands_in_attention(log: SqliteLo
     async with world(log, [two_steps(build=_raises(THROWN[what]))]) as w:
         instance = await w.start(key_on(0))
         await w.reply(await w.command(instance, "first"), Answer(text="1"))
-        document = await stands(w, instance)
+        document = await has_status(w, instance)
         assert document.attention is not None
         assert type(THROWN[what]).__name__ in document.attention.message
         await goes_on(w, 0)
@@ -321,7 +321,7 @@ async def test_what_fails_while_it_is_written_down_harms_its_own_instance_only(
         assert len(await w.everything(w.topics.dead)) == 1
         left[0] = 1
         await w.reply(command, Answer(text="1"))
-        document = await stands(w, "pair/bad")
+        document = await has_status(w, "pair/bad")
         assert document.attention is not None
         assert document.attention.kind is CauseKind.CODE
         await w.act("pair/bad", ActName.RETRY)
@@ -379,7 +379,7 @@ async def test_what_a_node_cannot_say_stands_in_attention(log: SqliteLog, what: 
     async with world(log, [saga, two_steps()]) as w:
         instance = await w.start("A", definition="asked")
         await w.reply(await w.command(instance, "before"), Loose())
-        document = await stands(w, instance)
+        document = await has_status(w, instance)
         assert document.attention is not None
         assert document.attention.message
         for partition in range(PARTITIONS):

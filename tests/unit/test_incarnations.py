@@ -13,9 +13,9 @@ from sagaline.orchestrator.messages.entities import Mailbox
 from sagaline.orchestrator.messages.entity_messages import (
     ChildEnd,
     ChildEnded,
-    EventCame,
+    EventDelivered,
+    ExpiryRequested,
     Granted,
-    MayLeave,
     Published,
     mailbox_id,
 )
@@ -148,7 +148,9 @@ MESSAGES: dict[str, tuple[Saga[Talk], str, Message]] = {
     "event": (
         flow_of(wait(expect(paid, key=lambda s: "p"), timeout=timedelta(hours=1), name="pay")),
         "pay",
-        EventCame(id="x", instance=ID, place=f"pay~{LIFE}", index=0, event="paid", event_id="e", body={"amount": 1}),
+        EventDelivered(
+            id="x", instance=ID, place=f"pay~{LIFE}", index=0, event="paid", event_id="e", body={"amount": 1}
+        ),
     ),
 }
 
@@ -185,7 +187,7 @@ def test_a_child_of_the_first_life_may_leave_while_the_second_lives() -> None:
     fired = TimerFired(id="t", instance=child.id, timer="~retention", due_ms=due_ms)
     left = replace(second, now_ms=due_ms).play(fired)
     assert child.id not in left.entities
-    own = MayLeave(id="m", instance=ID, child="c", incarnation=second.document.incarnation)
+    own = ExpiryRequested(id="m", instance=ID, child="c", incarnation=second.document.incarnation)
     assert outcome_of(second.play(own))[1] == "it is needed still"
 
 
@@ -193,7 +195,7 @@ def test_an_event_that_the_first_life_has_taken_comes_to_the_second() -> None:
     """It is kept for those who begin to wait; who has had it is that life alone."""
     lasting = Event("paid", Paid, keep=timedelta(days=60))
     saga = flow_of(wait(expect(lasting, key=lambda s: "p", into="paid"), timeout=timedelta(hours=1), name="pay"))
-    first = Scene.start(saga).comes(lasting, {"amount": 4})
+    first = Scene.start(saga).receives(lasting, {"amount": 4})
     assert first.status is Status.COMPLETED
     second = again(over(first))
     assert (second.status, second.state.paid) == (Status.COMPLETED, Paid(amount=4))

@@ -119,7 +119,7 @@ def test_a_pause_and_its_end_are_recorded() -> None:
 def test_an_abandoned_instance_names_what_stays_open_and_is_kept_for_its_retention() -> None:
     """Without its code for the limit's time."""
     stuck = Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"), leg("c")))
-    stuck = stuck.ok("a").ok("r").ok("b").no("c").undo_no("b")
+    stuck = stuck.ok("a").ok("r").ok("b").rejects("c").undo_rejects("b")
     act = Act(id="r", instance="talk/k", act=ActName.ABANDON)
     closed = decide(stuck.definition, stuck.document, Arrival(message=act, now_ms=70))
     assert closed.reason == "left open: b (undo_failed), a (done)"
@@ -226,7 +226,7 @@ def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     ("make", "refused"),
     [
         (lambda: done_a().cancel(), "it is compensating already"),
-        (lambda: done_a().no("b").undo_ok("a"), "it is compensated already"),
+        (lambda: done_a().rejects("b").undo_ok("a"), "it is compensated already"),
         (lambda: done_a().ok("b"), "it is completed and does not change any more"),
     ],
 )
@@ -240,7 +240,7 @@ def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() ->
     tried = Scene.start(flow_of(leg("a"))).crash("a")
     assert case(tried).stands == (open_step("a", "backoff", "undo-a", "it crashed"),)
     assert case(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
-    stuck = done_a().no("b").undo_no("a", "gone")
+    stuck = done_a().rejects("b").undo_rejects("a", "gone")
     assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)
     assert case(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))
 
@@ -306,7 +306,7 @@ def test_an_abandoned_child_tells_its_parent_with_the_cause() -> None:
     kid = Saga("child", Talk, flow=[leg("x", locks="one"), leg("y")])
     node: Node[Talk] = run(kid, lambda s: Talk(), name="sub")
     child = f"child/talk/k/sub~{LIFE}"
-    scene = Scene.start(flow_of(node)).ok("x", of=child).no("y", "no room", of=child).undo_no("x", of=child)
+    scene = Scene.start(flow_of(node)).ok("x", of=child).rejects("y", "no room", of=child).undo_rejects("x", of=child)
     document = scene.entities[child]
     assert isinstance(document, Document)
     late = TimerFired(id="t", instance=child, timer="x:deadline", due_ms=0)

@@ -87,7 +87,7 @@ def test_attempts_are_counted_and_spread_in_time() -> None:
 
 
 def test_an_undo_has_attempts_and_a_deadline_of_its_own() -> None:
-    scene = Scene.start(flow_of(impatient(), leg("b"))).ok("a").advance(timedelta(seconds=30)).no("b", "sold out")
+    scene = Scene.start(flow_of(impatient(), leg("b"))).ok("a").advance(timedelta(seconds=30)).rejects("b", "sold out")
     undo = scene.sent[-1]
     assert (undo.contract, undo.queue, undo.undo, undo.attempt, undo.payload) == ("undo-a", "u", True, 1, b'{"n":0}')
     assert undo.deadline_ms == scene.now_ms + 7_200_000
@@ -101,7 +101,7 @@ def test_an_undo_has_attempts_and_a_deadline_of_its_own() -> None:
     given_up = scene.undo_exhaust("a")
     assert given_up.attention is not None
     assert given_up.attention.message == (
-        "the undo did not succeed: 3 attempts failed; the last: it crashed; mend the reason, then retry"
+        "the undo did not succeed: 3 attempts failed; the last: it crashed; resolve the cause, then retry"
     )
     again = given_up.retry()
     record = again.document.steps["a"]
@@ -115,7 +115,7 @@ def test_a_round_of_an_operator_has_all_attempts_again() -> None:
     stuck = Scene.start(saga).exhaust("a")
     assert stuck.attention == Attention(
         kind=CauseKind.ATTEMPTS,
-        message="past the pivot: 3 attempts failed; the last: it crashed; mend the reason, then retry",
+        message="past the pivot: 3 attempts failed; the last: it crashed; resolve the cause, then retry",
         at_ms=stuck.now_ms,
         step="a",
     )
@@ -124,9 +124,9 @@ def test_a_round_of_an_operator_has_all_attempts_again() -> None:
     assert (record.attempt, record.spent, record.undo_spent) == (4, 3, 0)
     assert again.crash("a").step("a") is StepStatus.BACKOFF
     assert again.exhaust("a").document.steps["a"].attempt == 6
-    refused = Scene.start(saga).no("a", "never", code="gone")
+    refused = Scene.start(saga).rejects("a", "never", code="gone")
     assert refused.attention is not None
-    assert refused.attention.message == "rejected past the pivot (gone): never; mend the reason, then retry"
+    assert refused.attention.message == "rejected past the pivot (gone): never; resolve the cause, then retry"
 
 
 def not_undone(given: Step[Talk]) -> Step[Talk]:
@@ -260,7 +260,7 @@ def test_what_failed_is_kept_with_its_detail_up_to_the_limit() -> None:
 
 
 def test_a_refused_undo_is_shown_with_its_code() -> None:
-    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a", "it has left")
+    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b").undo_rejects("a", "it has left")
     assert stuck.attention == Attention(
         kind=CauseKind.UNDO, message="the undo was rejected (no): it has left", at_ms=0, step="a", code="no"
     )
@@ -269,7 +269,7 @@ def test_a_refused_undo_is_shown_with_its_code() -> None:
 
 def test_a_retry_leaves_nothing_of_the_attention() -> None:
     """And an error is gone with its success."""
-    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a")
+    stuck = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b").undo_rejects("a")
     again = stuck.retry()
     assert again.document.attention is None
     done = again.undo_ok("a")
@@ -319,7 +319,7 @@ def test_a_reply_whose_model_raises_stops_the_direction_that_it_is_of(undo: bool
     build = step(Contract("do-a", Do, Picky, queue="q"), name="a")(lambda s: Do())
     build.undo(Contract("undo-a", Do, Picky, queue="q"))(lambda s: Do())
     scene = Scene.start(flow_of(build, leg("b")))
-    scene = scene.ok("a").no("b") if undo else scene
+    scene = scene.ok("a").rejects("b") if undo else scene
     stuck = scene.undo_ok("a", {"n": 2}) if undo else scene.ok("a", {"n": 2})
     assert stuck.step("a") is (StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED)
     assert stuck.attention is not None
@@ -359,7 +359,7 @@ def test_a_retry_that_was_held_by_a_pause_keeps_the_deadline() -> None:
 
 def test_what_failed_stands_in_the_record_of_its_step() -> None:
     """Of a step as of its undo, and the attention names the step."""
-    refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b", "sold out")
+    refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b", "sold out")
     assert refused.document.steps["b"].error == "sold out"
     stuck = refused.undo_exhaust("a")
     assert stuck.document.steps["a"].error == "2 attempts failed; the last: it crashed"

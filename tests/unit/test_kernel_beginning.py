@@ -14,7 +14,7 @@ from sagaline.orchestrator.codec.documents import decode_document, encode_docume
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status
-from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventCame, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, EventDelivered, Unwind
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
@@ -249,8 +249,8 @@ def test_a_waiting_child_answers_its_parent_that_does_not_want_it_any_more() -> 
         assert commands(decision) == []
 
 
-def came(number: int = 3) -> EventCame:
-    return EventCame(
+def came(number: int = 3) -> EventDelivered:
+    return EventDelivered(
         id=f"e{number}",
         instance="billing/b-3",
         place="",

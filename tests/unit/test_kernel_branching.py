@@ -95,7 +95,7 @@ def test_each_round_has_places_of_its_own() -> None:
     left[0] = 0
     done = second.ok("poll@2")
     assert (done.step("again"), done.step("last")) == (StepStatus.DONE, StepStatus.SENT)
-    assert done.no("last").settle().undone == ("talk/k/poll@2", "talk/k/poll@1")
+    assert done.rejects("last").settle().undone == ("talk/k/poll@2", "talk/k/poll@1")
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -189,7 +189,7 @@ def test_all_branches_begin_and_the_flow_goes_on_when_all_are_done() -> None:
 
 def test_one_that_fails_where_all_are_needed_turns_the_flow() -> None:
     """What is in flight is waited for, then undone in reverse order of completion."""
-    scene = Scene.start(flow_of(three())).ok("x").no("z", "no room")
+    scene = Scene.start(flow_of(three())).ok("x").rejects("z", "no room")
     cause = scene.document.cause
     assert cause is not None
     assert (cause.message, cause.step, cause.code) == ("no room", "z", "no")
@@ -199,7 +199,7 @@ def test_one_that_fails_where_all_are_needed_turns_the_flow() -> None:
 
 def test_a_branch_that_is_not_needed_is_lost_and_taken_back() -> None:
     """The flow goes on with the others, and ends when the lost one is undone."""
-    scene = Scene.start(flow_of(three(2), leg("last"))).ok("y").no("y2", "sold out")
+    scene = Scene.start(flow_of(three(2), leg("last"))).ok("y").rejects("y2", "sold out")
     assert scene.status is Status.RUNNING
     assert memo_of(scene, "all3") == {"lost": {memo_label(scene, 1): "sold out"}}
     assert scene.open("y", undo=True).step == "y"
@@ -217,7 +217,7 @@ def memo_label(scene: Scene, index: int) -> str:
 
 
 def test_one_lost_more_than_can_be_done_without_turns_the_flow() -> None:
-    scene = Scene.start(flow_of(three(2))).no("x").no("z", "no room")
+    scene = Scene.start(flow_of(three(2))).rejects("x").rejects("z", "no room")
     assert (scene.status, scene.document.cause and scene.document.cause.message) == (Status.COMPENSATING, "no room")
     assert list(memo_of(scene, "all3")["lost"]) == [memo_label(scene, 0)]  # type: ignore[call-overload]
 
@@ -232,21 +232,21 @@ def test_with_enough_done_the_rest_is_taken_back_or_goes_on_as_declared() -> Non
     late = first.ok("y")
     assert (late.step("y2"), late.step("y")) == (None, StepStatus.DONE)
     assert late.ok("z").open("z", undo=True).step == "z"
-    assert late.no("z").open("y", undo=True).step == "y"
+    assert late.rejects("z").open("y", undo=True).step == "y"
     goes_on = Scene.start(flow_of(three("any", rest="finish"), leg("last"))).ok("x")
     assert (memo_of(goes_on, "all3"), goes_on.step("last")) == ({"lost": {}}, StepStatus.SENT)
     assert goes_on.ok("y").step("y2") is StepStatus.SENT
     waits = goes_on.ok("last")
     assert waits.status is Status.RUNNING
     assert waits.ok("y").ok("y2").ok("z").status is Status.COMPLETED
-    assert waits.no("z").ok("y").ok("y2").status is Status.COMPLETED
+    assert waits.rejects("z").ok("y").ok("y2").status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(("undo", "first"), [("reverse", ["x"]), ("parallel", ["x", "z"])])
 def test_branches_are_undone_one_after_another_or_beside_each_other(undo: str, first: list[str]) -> None:
     """As was declared; within a branch always one after another."""
     scene = Scene.start(flow_of(leg("a"), three(undo=undo), leg("last"))).ok("a")
-    turned = scene.ok("y").ok("y2").ok("z").ok("x").no("last")
+    turned = scene.ok("y").ok("y2").ok("z").ok("x").rejects("last")
     asked = [each.step for each in turned.waiting if each.undo]
     assert sorted(asked) == sorted(first + (["y2"] if undo == "parallel" else []))
     assert "y" not in asked
@@ -261,8 +261,8 @@ def test_an_attempt_that_failed_in_a_lost_branch_is_not_made_again() -> None:
     first = Scene.start(flow_of(three("any"), leg("last"))).crash("y").ok("x")
     assert first.step("y") is StepStatus.FAILED
     assert "y:retry" not in timers_of(first)
-    assert first.no("z").open("y", undo=True).step == "y"
-    in_flight = Scene.start(flow_of(three("any"), leg("last"))).ok("x").no("y").crash("z")
+    assert first.rejects("z").open("y", undo=True).step == "y"
+    in_flight = Scene.start(flow_of(three("any"), leg("last"))).ok("x").rejects("y").crash("z")
     assert in_flight.open("z", undo=True).step == "z"
     assert in_flight.document.steps["z"].error == "it crashed"
 
@@ -270,7 +270,7 @@ def test_an_attempt_that_failed_in_a_lost_branch_is_not_made_again() -> None:
 def test_the_pivot_is_not_passed_while_something_before_it_is_taken_back() -> None:
     scene = Scene.start(flow_of(three("any"), pivot, leg("last", undo=False))).ok("x")
     assert (scene.document.pivot_passed, scene.step("last")) == (False, None)
-    waits = scene.ok("y").no("z")
+    waits = scene.ok("y").rejects("z")
     assert (waits.document.pivot_passed, waits.step("y")) == (False, StepStatus.UNDO_SENT)
     on = waits.undo_ok("y")
     assert (on.document.pivot_passed, on.step("last")) == (True, StepStatus.SENT)
@@ -335,11 +335,11 @@ def test_who_says_no_or_fails_is_counted_out() -> None:
     """With the last answer or no it ends; with fewer answers than the least it fails."""
     scene = Scene.start(flow_of(leg("a"), quotes(), leg("last"))).ok("a")
     one, two, three_ = legs_of(scene)
-    enough = scene.no(one).exhaust(two)
+    enough = scene.rejects(one).exhaust(two)
     assert enough.step("ask") is StepStatus.WAITING
     done = enough.ok(three_, Offer(price=3))
     assert ([each.price for each in done.state.offers], done.step("last")) == ([3], StepStatus.SENT)
-    nobody = enough.no(three_)
+    nobody = enough.rejects(three_)
     cause = nobody.document.cause
     assert cause is not None
     assert (cause.kind, cause.step, cause.message) == (
@@ -348,7 +348,7 @@ def test_who_says_no_or_fails_is_counted_out() -> None:
         "0 of 3 answers, at least 1 are needed",
     )
     assert nobody.document.steps["ask"].error == cause.message
-    few = Scene.start(flow_of(quotes(at_least=2))).no(one).no(two).ok(three_)
+    few = Scene.start(flow_of(quotes(at_least=2))).rejects(one).rejects(two).ok(three_)
     assert few.document.cause is not None
     assert few.document.cause.message == "1 of 3 answers, at least 2 are needed"
 
@@ -447,6 +447,6 @@ def test_a_loop_goes_on_as_long_as_the_state_says() -> None:
 def test_what_a_lost_branch_is_doing_cannot_be_skipped() -> None:
     """It is being taken back."""
     both = parallel([leg("p"), parallel(leg("x"), leg("y"), name="inner")], leg("q"), need="any", name="all3")
-    in_flight = Scene.start(flow_of(both)).ok("p").no("x")
+    in_flight = Scene.start(flow_of(both)).ok("p").rejects("x")
     refused = in_flight.act(ActName.SKIP, step="y", value={})
     assert outcome_of(refused) == (Outcome.DENIED, "what step 'y' did is being taken back")

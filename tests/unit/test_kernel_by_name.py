@@ -73,11 +73,11 @@ def test_events_find_their_field_when_the_code_names_them_in_another_order(versi
     if version == 2:
         other.migrate(from_version=1)(lambda before: Both.model_validate(before))
     begun = Scene.start(waits(ONE, TWO), {})
-    for before in (begun, begun.comes(first, {"amount": 1}, key="k")):
+    for before in (begun, begun.receives(first, {"amount": 1}, key="k")):
         swapped = redeployed(before, other)
         if before is begun:
-            swapped = swapped.comes(first, {"amount": 1}, key="k")
-        done = swapped.comes(second, {"amount": 2}, key="k")
+            swapped = swapped.receives(first, {"amount": 1}, key="k")
+        done = swapped.receives(second, {"amount": 2}, key="k")
         assert done.status is Status.COMPLETED
         assert (done.state.one, done.state.two) == (Paid(amount=1), Paid(amount=2))
 
@@ -85,13 +85,13 @@ def test_events_find_their_field_when_the_code_names_them_in_another_order(versi
 def test_two_events_of_one_kind_keep_their_fields_too() -> None:
     """They differ in the field that takes them."""
     begun = redeployed(Scene.start(waits(ONE, ALSO), {}), waits(ALSO, ONE))
-    done = begun.comes(first, {"amount": 1}, key="k").comes(first, {"amount": 2}, key="other")
+    done = begun.receives(first, {"amount": 1}, key="k").receives(first, {"amount": 2}, key="other")
     assert (done.state.one, done.state.two) == (Paid(amount=1), Paid(amount=2))
 
 
 def test_whether_all_or_any_are_needed_may_change_under_a_wait() -> None:
     begun = redeployed(Scene.start(waits(ONE, TWO), {}), waits(ONE, TWO, need="any"))
-    assert begun.comes(second, {"amount": 2}, key="k").status is Status.COMPLETED
+    assert begun.receives(second, {"amount": 2}, key="k").status is Status.COMPLETED
 
 
 ENDED = ChildEnded(
@@ -150,7 +150,7 @@ def test_the_wrong_child_is_not_undone() -> None:
     """A child that completed is undone by the code that ran it."""
     done = Scene.start(runs("ann")).ok("in-ann")
     assert done.step("sub") is StepStatus.DONE
-    stuck = redeployed(done, runs("ben")).no("end")
+    stuck = redeployed(done, runs("ben")).rejects("end")
     assert stuck.attention is not None
     assert stuck.attention.kind is CauseKind.VERSION
     assert redeployed(stuck, runs("ann")).retry().undo_ok("in-ann").status is Status.COMPENSATED
@@ -194,7 +194,7 @@ def test_a_wait_that_has_told_nobody_begins_anew_with_other_events() -> None:
 @pytest.mark.parametrize("order", ["yx", "xy"])
 def test_the_branch_that_was_lost_is_the_lost_one_whatever_the_order(order: str) -> None:
     """The healthy one is not undone."""
-    begun = Scene.start(branches("xy", need="any")).no("x")
+    begun = Scene.start(branches("xy", need="any")).rejects("x")
     assert memo_of(begun, "both")["lost"] == {"x": "no"}
     done = redeployed(begun, branches(order, need="any")).ok("y")
     assert (done.step("y"), done.step("end")) == (StepStatus.DONE, StepStatus.SENT)
@@ -203,7 +203,7 @@ def test_the_branch_that_was_lost_is_the_lost_one_whatever_the_order(order: str)
 
 
 def test_a_branch_that_was_lost_and_is_gone_is_said() -> None:
-    begun = Scene.start(branches("xy", need="any")).no("x")
+    begun = Scene.start(branches("xy", need="any")).rejects("x")
     found = objection(
         Registry([flow_of(parallel([leg("z"), leg("x")], leg("y"), need="any", name="both"), leg("end"))]),
         begun.document,

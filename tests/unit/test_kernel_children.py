@@ -10,7 +10,7 @@ import pytest
 
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Attention, CauseKind, Document, Status, StepStatus
-from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Leave, MayLeave, Unwind
+from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Expire, ExpiryRequested, Unwind
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
@@ -106,7 +106,7 @@ def test_what_a_child_knows_at_its_end_is_kept_by_its_parent() -> None:
 
 def test_a_child_that_compensated_left_nothing_and_one_that_was_abandoned_may_have() -> None:
     """The first counts as a business no, the other is unwound with the parent."""
-    refused = above().no("inner", "sold out", of=CHILD)
+    refused = above().rejects("inner", "sold out", of=CHILD)
     cause = refused.document.cause
     assert cause is not None
     assert (cause.kind, cause.step, cause.message) == (CauseKind.CHILD, "sub", f"{CHILD} compensated: sold out")
@@ -178,7 +178,7 @@ def test_a_cancel_is_said_to_the_child_once() -> None:
 
 def test_a_completed_child_is_undone_with_its_parent() -> None:
     """The parent waits for it; an instance beside it says nothing in between."""
-    turned = above().ok("inner", of=CHILD).no("b", "no room")
+    turned = above().ok("inner", of=CHILD).rejects("b", "no room")
     assert told_by(turned) == [
         Unwind(
             id=f"talk/k/~4.1~{LIFE}",
@@ -195,7 +195,7 @@ def test_a_completed_child_is_undone_with_its_parent() -> None:
 
 
 def test_a_child_that_cannot_be_undone_is_shown_and_asked_again_after_a_retry() -> None:
-    turned = above().ok("inner", of=CHILD).no("b").play(ended(ChildEnd.ABANDONED, reason="left open: inner"))
+    turned = above().ok("inner", of=CHILD).rejects("b").play(ended(ChildEnd.ABANDONED, reason="left open: inner"))
     assert turned.status is Status.ATTENTION
     assert turned.step("sub") is StepStatus.UNDO_FAILED
     assert turned.attention is not None
@@ -241,7 +241,7 @@ def test_a_child_past_its_pivot_goes_on_and_says_at_its_end_that_it_stands() -> 
 def test_a_retry_past_the_pivot_runs_another_child() -> None:
     """Of the next attempt; what is said about the first is late."""
     node: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
-    stuck = Scene.start(flow_of(pivot, node)).no("inner", of=CHILD)
+    stuck = Scene.start(flow_of(pivot, node)).rejects("inner", of=CHILD)
     assert stuck.document.steps["sub"].undo is None
     again = stuck.retry()
     (start,) = told_by(again)
@@ -297,7 +297,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
     assert kid.timers == {"~retention": week_ms}
     fired = TimerFired(id="t", instance=CHILD, timer="~retention", due_ms=week_ms)
     decision = decide(child(), kid, Arrival(message=fired, now_ms=week_ms))
-    asked = MayLeave(id=f"{CHILD}/~3.1~{kid.incarnation}", instance="talk/k", child=CHILD, incarnation=LIFE)
+    asked = ExpiryRequested(id=f"{CHILD}/~3.1~{kid.incarnation}", instance="talk/k", child=CHILD, incarnation=LIFE)
     assert decision.actions == (Tell(message=asked),)
     assert (decision.outcome, decision.reason) == (Outcome.APPLIED, "it asks whether it may leave")
     kept = decision.document
@@ -313,7 +313,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
     )
     done = scene.ok("b").document
     over = decide(None, done, Arrival(message=asked, now_ms=week_ms))
-    leave = Leave(id=f"{asked.id}/answer", instance=CHILD)
+    leave = Expire(id=f"{asked.id}/answer", instance=CHILD)
     assert (over.document, over.outcome, over.actions, over.reason) == (
         done,
         Outcome.UNCHANGED,
@@ -321,7 +321,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
         "it may leave",
     )
     gone = decide(None, None, Arrival(message=asked, now_ms=week_ms))
-    assert gone.actions == (Tell(message=Leave(id=f"{asked.id}/answer", instance=CHILD)),)
+    assert gone.actions == (Tell(message=Expire(id=f"{asked.id}/answer", instance=CHILD)),)
     left = decide(None, kept, Arrival(message=leave, now_ms=week_ms))
     assert (left.document, left.outcome, left.reason) == (None, Outcome.APPLIED, "nobody above needs it any more")
     assert decide(scene.definition, scene.document, Arrival(message=leave, now_ms=week_ms)).outcome is Outcome.IGNORED
@@ -353,7 +353,7 @@ def test_who_is_gone_says_that_it_was_not_undone(end: ActName | None, why: str) 
 
 def test_who_is_undone_already_says_so_again() -> None:
     """Its parent asks twice when it did not hear the first answer."""
-    scene = above().no("inner", of=CHILD)
+    scene = above().rejects("inner", of=CHILD)
     kid = scene.entities[CHILD]
     assert isinstance(kid, Document)
     assert kid.status is Status.COMPENSATED
@@ -367,7 +367,7 @@ def test_who_is_undone_already_says_so_again() -> None:
 def test_another_child_is_the_one_that_is_cancelled() -> None:
     """After a retry the newest attempt is under way, and no other is asked for."""
     node: Node[Talk] = run(child(), lambda s: Talk(), name="sub", timeout=timedelta(seconds=30))
-    again = Scene.start(flow_of(pivot, node)).no("inner", of=CHILD).retry().advance(timedelta(seconds=30))
+    again = Scene.start(flow_of(pivot, node)).rejects("inner", of=CHILD).retry().advance(timedelta(seconds=30))
     assert [each.instance for each in told_by(again)] == [f"{CHILD}~2"]
 
 
@@ -432,7 +432,7 @@ def test_the_next_question_comes_after_as_long_as_the_first() -> None:
 
 def test_a_completed_child_that_is_unwound_lives_again() -> None:
     """It does not leave in the middle of it, and is kept for its retention afterwards."""
-    turned = above().ok("inner", of=CHILD).advance(MINUTE / 2).no("b", "no room")
+    turned = above().ok("inner", of=CHILD).advance(MINUTE / 2).rejects("b", "no room")
     kid = turned.entities[CHILD]
     assert isinstance(kid, Document)
     assert (kid.status, kid.finished_ms, "~retention" in kid.timers) == (Status.COMPENSATING, None, False)
@@ -453,7 +453,7 @@ def test_a_paused_child_that_is_unwound_does_not_stay_paused() -> None:
 def test_the_completed_child_of_a_lost_branch_is_undone_with_a_reason() -> None:
     node: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
     saga = flow_of(parallel([node, leg("x")], leg("y"), need="any", name="both"))
-    scene = Scene.start(saga).ok("inner", of=CHILD).no("x")
+    scene = Scene.start(saga).ok("inner", of=CHILD).rejects("x")
     assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"]
 
 

@@ -11,8 +11,8 @@ from sagaline.orchestrator.messages.document import CauseKind, Document, Status,
 from sagaline.orchestrator.messages.entities import Mailbox
 from sagaline.orchestrator.messages.entity_messages import (
     Deadlocked,
-    Leave,
-    MayLeave,
+    Expire,
+    ExpiryRequested,
     Probe,
     Published,
     Unwatch,
@@ -60,7 +60,7 @@ def test_a_pivot_does_not_wait_for_a_branch_that_only_waited() -> None:
 def failing_branch() -> Scene:
     """The undo of a branch that was not needed has been refused."""
     saga = flow_of(parallel([leg("a"), leg("x")], leg("b", undo=False), need="any"), leg("c", undo=False))
-    return Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_no("a")
+    return Scene.start(saga).ok("a").ok("b").rejects("x").ok("c").undo_rejects("a")
 
 
 def test_a_cancel_begins_an_undo_that_had_failed_anew() -> None:
@@ -89,11 +89,13 @@ def test_what_is_told_without_a_new_revision_bears_ids_of_its_own() -> None:
     assert len(ids) == len(set(ids)) == 2
     ended = replace(document, status=Status.COMPLETED)
     leaves = [
-        decide(saga, ended, arrival(MayLeave(id=id, instance="talk/k", child="c/1", incarnation=ended.incarnation)))
+        decide(
+            saga, ended, arrival(ExpiryRequested(id=id, instance="talk/k", child="c/1", incarnation=ended.incarnation))
+        )
         for id in "12"
     ]
     answers = [message for decision in leaves for message in told(decision)]
-    assert all(isinstance(answer, Leave) for answer in answers)
+    assert all(isinstance(answer, Expire) for answer in answers)
     assert len({answer.id for answer in answers}) == 2
 
 
@@ -177,7 +179,7 @@ def test_a_retry_does_not_ask_again_what_a_scatter_that_is_over_has_asked() -> N
     ask = Contract("ask", Do, Offer, queue="one")
     question = scatter(ask, queues=("one", "two"), into="offers", deadline=HOUR, need=2, name="question")
     saga = flow_of(question(lambda s: Do()), pivot, leg("b", undo=False))
-    scene = Scene.start(saga).ok("question.one").no("question.two").no("b")
+    scene = Scene.start(saga).ok("question.one").rejects("question.two").rejects("b")
     assert scene.status is Status.ATTENTION
     assert [command.step for command in scene.retry().waiting] == ["b"]
 
@@ -186,7 +188,7 @@ def test_a_retry_asks_again_when_the_scatter_has_failed() -> None:
     """Past the pivot: those that gave no answer."""
     ask = Contract("ask", Do, Offer, queue="one")
     question = scatter(ask, queues=("one", "two"), into="offers", deadline=HOUR, at_least=2, name="question")
-    scene = Scene.start(flow_of(question(lambda s: Do()), past_pivot=True)).ok("question.one").no("question.two")
+    scene = Scene.start(flow_of(question(lambda s: Do()), past_pivot=True)).ok("question.one").rejects("question.two")
     assert scene.status is Status.ATTENTION
     assert [command.step for command in scene.retry().waiting] == ["question.two"]
 
@@ -199,10 +201,10 @@ def test_the_undo_of_a_collection_finds_the_parts_that_were_begun_again() -> Non
         parts = each(part, of=lambda s: [Talk()], name="parts")
         return flow_of(parallel(parts, leg("x", broken=broken)), leg("c"))
 
-    scene = Scene.start(talk(broken=True)).no("p", of=f"part/talk/k/parts~{LIFE}/0")
+    scene = Scene.start(talk(broken=True)).rejects("p", of=f"part/talk/k/parts~{LIFE}/0")
     assert (scene.status, scene.step("parts")) == (Status.ATTENTION, StepStatus.FAILED)
     scene = redeployed(scene, talk(broken=False)).retry()
-    scene = scene.ok("p", of=f"part/talk/k/parts~{LIFE}~2/0").ok("x").no("c").undo_ok("x")
+    scene = scene.ok("p", of=f"part/talk/k/parts~{LIFE}~2/0").ok("x").rejects("c").undo_ok("x")
     assert [(command.instance, command.undo) for command in scene.waiting] == [(f"part/talk/k/parts~{LIFE}~2/0", True)]
     assert scene.undo_ok("p").status is Status.COMPENSATED
 
@@ -251,7 +253,7 @@ def test_a_lock_that_does_not_come_again_leaves_a_step_that_may_have_happened() 
 def test_who_turns_a_paused_instance_lets_its_clocks_go_on() -> None:
     """The next attempt of a branch's undo comes as much later as the pause lasted."""
     saga = flow_of(parallel([leg("a"), leg("x")], leg("b", undo=False), need="any"), leg("c", undo=False))
-    scene = Scene.start(saga).ok("a").ok("b").no("x").ok("c").undo_crash("a")
+    scene = Scene.start(saga).ok("a").ok("b").rejects("x").ok("c").undo_crash("a")
     due_ms = scene.document.timers["a:retry"]
     scene = scene.act(ActName.PAUSE).advance(timedelta(minutes=1))
     assert (scene.document.timers, scene.document.held["a:retry"]) == ({}, due_ms)

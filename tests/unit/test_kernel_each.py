@@ -118,7 +118,7 @@ def test_parts_need_not_be_gathered() -> None:
 
 def test_as_many_parts_may_fail_as_are_tolerated() -> None:
     """Their reasons are kept, shortened."""
-    scene = begun(3, tolerate=2).no("work", "x" * 300, of=at(1)).no("work", of=at(0))
+    scene = begun(3, tolerate=2).rejects("work", "x" * 300, of=at(1)).rejects("work", of=at(0))
     assert memo_of(scene, "sub")["failed"] == [1, 0]
     assert memo_of(scene, "sub")["why"] == ["1: " + "x" * 197, "0: no"]
     done = scene.ok("work", of=at(2))
@@ -127,7 +127,7 @@ def test_as_many_parts_may_fail_as_are_tolerated() -> None:
 
 def test_one_more_ends_the_others_and_fails_the_whole() -> None:
     """No further part begins; what is under way is cancelled first; the completed ones are undone."""
-    scene = begun(5, concurrency=3).ok("work", of=at(1)).no("work", "sold out", of=at(0))
+    scene = begun(5, concurrency=3).ok("work", of=at(1)).rejects("work", "sold out", of=at(0))
     assert [(each.instance, each.reason) for each in told_by(scene) if isinstance(each, Unwind)] == [
         (at(2), "too many other parts failed")
     ]
@@ -146,7 +146,7 @@ def test_one_more_ends_the_others_and_fails_the_whole() -> None:
 
 
 def test_completed_parts_are_undone_from_the_last_to_the_first_some_at_once() -> None:
-    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).no("last", "no")
+    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).rejects("last", "no")
     assert scene.step("sub") is StepStatus.UNDO_SENT
     assert [(each.instance, each.reason, each.parent.index) for each in told_by(scene) if isinstance(each, Unwind)] == [
         (at(2), "no", 2),
@@ -162,7 +162,7 @@ def test_completed_parts_are_undone_from_the_last_to_the_first_some_at_once() ->
 
 def test_a_part_that_cannot_be_undone_is_asked_again_after_a_retry() -> None:
     """The others go on where they stood."""
-    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).no("last")
+    scene = begun(3).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).rejects("last")
     answer = ChildEnded(
         id="x", instance="talk/k", place=f"sub~{LIFE}", index=2, child=at(2), end=ChildEnd.NOT_UNDONE, reason="gone"
     )
@@ -195,7 +195,7 @@ def test_past_the_pivot_parts_that_failed_begin_again_after_a_retry() -> None:
     """Under another key; those that are done stay done."""
     saga = parts(concurrency=3)
     stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 3})
-    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    stuck = stuck.ok("work", of=at(0)).rejects("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
     assert stuck.status is Status.ATTENTION
     again = stuck.retry()
     assert starts(again) == [at(1, 2), at(2, 2)]
@@ -269,13 +269,13 @@ def test_parts_of_another_attempt_are_the_ones_that_are_cancelled() -> None:
     """Past the pivot, when one too many of them fails again."""
     saga = parts(concurrency=3)
     stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 3})
-    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
-    failed = stuck.retry().no("work", of=at(1, 2))
+    stuck = stuck.ok("work", of=at(0)).rejects("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    failed = stuck.retry().rejects("work", of=at(1, 2))
     assert [each.instance for each in told_by(failed)] == [at(2, 2)]
 
 
 def test_an_undo_that_is_asked_again_gives_its_reason_again() -> None:
-    scene = begun(2).ok("work", of=at(0)).ok("work", of=at(1)).no("last", "no room")
+    scene = begun(2).ok("work", of=at(0)).ok("work", of=at(1)).rejects("last", "no room")
     answer = ChildEnded(id="x", instance="talk/k", place=f"sub~{LIFE}", index=1, child=at(1), end=ChildEnd.ABANDONED)
     again = scene.play(answer).retry()
     assert [each.reason for each in told_by(again) if isinstance(each, Unwind)] == ["no room", "no room"]
@@ -315,7 +315,7 @@ def test_no_part_begins_while_an_operator_must_look() -> None:
 
 def test_no_part_is_undone_in_a_pause_and_the_next_ones_are_after_it() -> None:
     """Nor does the whole count as undone before."""
-    scene = begun(4).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).ok("work", of=at(3)).no("last")
+    scene = begun(4).ok("work", of=at(0)).ok("work", of=at(1)).ok("work", of=at(2)).ok("work", of=at(3)).rejects("last")
     paused = scene.act(ActName.PAUSE).undo_ok("work", of=at(3)).undo_ok("work", of=at(2))
     assert (told_by(paused), paused.step("sub")) == ([], StepStatus.UNDO_SENT)
     resumed = paused.act(ActName.RESUME)
@@ -333,7 +333,7 @@ def test_what_came_in_a_pause_does_after_it_what_it_would_have_done() -> None:
     """In order of arrival: a part ends and the next begins, then the branch is lost and both are undone."""
     inner = parallel(parts(1).flow[0], other_step("x"), name="inner")
     saga = Saga("talk", Basket, flow=[parallel(inner, other_step("y"), need="any", name="both")])
-    paused = Scene.start(saga, {}).act(ActName.PAUSE).ok("work", of=at(0)).no("x")
+    paused = Scene.start(saga, {}).act(ActName.PAUSE).ok("work", of=at(0)).rejects("x")
     resumed = paused.act(ActName.RESUME)
     assert (resumed.status, starts(resumed)) == (Status.RUNNING, [at(1)])
     ended = resumed.ok("y").settle()
@@ -345,7 +345,7 @@ def test_an_undo_goes_on_after_a_retry_where_it_stood() -> None:
     scene = begun(4, concurrency=1)
     for index in range(4):
         scene = scene.ok("work", of=at(index))
-    turned = scene.no("last").undo_ok("work", of=at(3))
+    turned = scene.rejects("last").undo_ok("work", of=at(3))
     answer = ChildEnded(id="x", instance="talk/k", place=f"sub~{LIFE}", index=2, child=at(2), end=ChildEnd.ABANDONED)
     again = turned.play(answer).retry()
     assert memo_of(again, "sub")["undo_left"] == 2
@@ -362,7 +362,7 @@ def test_a_retry_begins_what_failed_and_then_what_had_not_begun() -> None:
     """Each counts as begun once."""
     saga = parts(concurrency=3)
     stuck = Scene.start(Saga("talk", Basket, flow=[pivot, saga.flow[0]]), {"count": 6})
-    stuck = stuck.ok("work", of=at(0)).no("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
+    stuck = stuck.ok("work", of=at(0)).rejects("work", of=at(1)).ok("work", of=at(2)).undo_ok("work", of=at(2))
     again = stuck.retry()
     assert starts(again) == [at(1, 2), at(2, 2), at(3)]
     assert (memo_of(again, "sub")["next"], again.document.steps["sub"].spent) == (4, 1)
@@ -380,5 +380,5 @@ def test_parts_are_asked_for_once_when_they_begin() -> None:
 def test_parts_of_a_lost_branch_are_undone_with_a_reason() -> None:
     branch = [parts(3).flow[0], other_step("x")]
     saga = Saga("talk", Basket, flow=[parallel(branch, other_step("y"), need="any", name="both")])
-    scene = Scene.start(saga, {"count": 2}).ok("work", of=at(0)).ok("work", of=at(1)).no("x")
+    scene = Scene.start(saga, {"count": 2}).ok("work", of=at(0)).ok("work", of=at(1)).rejects("x")
     assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"] * 2

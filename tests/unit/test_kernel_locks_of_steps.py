@@ -65,7 +65,7 @@ def test_with_its_lock_the_command_leaves() -> None:
     assert ended.step("b") is StepStatus.SENT
     assert "b:lock" not in timers_of(ended)
     assert memo_of(ended, "b") == {"lock": "order:4"}
-    failed = waits.no("b", of="talk/holder").undo_ok("a", of="talk/holder")
+    failed = waits.rejects("b", of="talk/holder").undo_ok("a", of="talk/holder")
     assert failed.step("b") is StepStatus.SENT
 
 

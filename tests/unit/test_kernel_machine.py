@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sagaline.orchestrator.kernel import acts, context, locking, parking, replies, sending, undoing
+from sagaline.orchestrator.kernel import acts, compensation, context, deferral, locking, replies, sending
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import command_id, label_of
@@ -44,8 +44,8 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def _undo_in_order_of_completion(patch: pytest.MonkeyPatch) -> None:
-    right = undoing.undo_order
-    patch.setattr(undoing, "undo_order", lambda *given: right(*given)[::-1])
+    right = compensation.undo_order
+    patch.setattr(compensation, "undo_order", lambda *given: right(*given)[::-1])
 
 
 def _forget_what_may_have_happened(patch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def _claim_compensated_while_an_undo_is_open(patch: pytest.MonkeyPatch) -> None:
 
 
 def _undo_what_is_still_in_flight(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(undoing, "_is_in_flight", lambda record: False)
+    patch.setattr(compensation, "_is_in_flight", lambda record: False)
 
 
 def _forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
@@ -157,17 +157,17 @@ def _drop_what_was_kept(patch: pytest.MonkeyPatch) -> None:
     def careless(r: context.DecisionContext) -> None:
         r.deferred = ()
 
-    patch.setattr(parking, "apply_deferred", careless)
+    patch.setattr(deferral, "apply_deferred", careless)
 
 
 def _leave_a_blocked_step_as_it_is(patch: pytest.MonkeyPatch) -> None:
-    right = undoing._withdraw
+    right = compensation._withdraw
 
     def careless(r: context.DecisionContext, place: str) -> None:
         if r.steps[place].status is not StepStatus.BLOCKED:
             right(r, place)
 
-    patch.setattr(undoing, "_withdraw", careless)
+    patch.setattr(compensation, "_withdraw", careless)
 
 
 PLANTED: list[Patch] = [

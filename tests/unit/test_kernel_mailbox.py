@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from sagaline.orchestrator.kernel import Limits
 from sagaline.orchestrator.messages.entities import KeptEvent, Mailbox, Watcher
-from sagaline.orchestrator.messages.entity_messages import Acquire, Denied, EventCame, Lookup, Published, Unwatch, Watch
+from sagaline.orchestrator.messages.entity_messages import (
+    Acquire,
+    Denied,
+    EventDelivered,
+    Lookup,
+    Published,
+    Unwatch,
+    Watch,
+)
 from sagaline.orchestrator.messages.inputs import TimerFired
 from sagaline.orchestrator.messages.outputs import Answer, DeadLetter, Outcome, Publish, Tell
 from sagaline.orchestrator.messages.reasons import ReasonCode
@@ -40,13 +48,15 @@ def kept_by(box: Told) -> list[tuple[str, list[str]]]:
     return [(each.id, [f"{taker.by} {taker.place}".strip() for taker in each.taken_by]) for each in box.entity.kept]
 
 
-def came(id: str, to: str, place: str = "wait", index: int = 0, event_id: str = "e1") -> EventCame:
-    return EventCame(id=id, instance=to, place=place, index=index, event="paid", event_id=event_id, body={"cents": 5})
+def came(id: str, to: str, place: str = "wait", index: int = 0, event_id: str = "e1") -> EventDelivered:
+    return EventDelivered(
+        id=id, instance=to, place=place, index=index, event="paid", event_id=event_id, body={"cents": 5}
+    )
 
 
 def events(answer: Answer) -> list[str]:
     """The ids of the events that it brings."""
-    return [each.event_id for each in told(answer) if isinstance(each, EventCame)]
+    return [each.event_id for each in told(answer) if isinstance(each, EventDelivered)]
 
 
 def waited_for(*by: str) -> Told:

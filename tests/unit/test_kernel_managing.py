@@ -41,7 +41,7 @@ def begun(raises: list[bool]) -> Scene:
     def on_picked(s: Order) -> Next[Order]:
         return Next.complete()
 
-    return Scene.of(manager, key="id").comes("placed")
+    return Scene.of(manager, key="id").receives("placed")
 
 
 def test_a_timer_that_stands_still_in_a_pause_does_its_work_after_it() -> None:

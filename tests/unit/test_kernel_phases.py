@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.messages.entity_messages import EventCame, Published
+from sagaline.orchestrator.messages.entity_messages import EventDelivered, Published
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, SendCommand
 from sagaline.orchestrator.testing.scene import Scene
@@ -73,9 +73,9 @@ def manager(
     return found
 
 
-def came(event: str, event_id: str = "", n: int = 5) -> EventCame:
+def came(event: str, event_id: str = "", n: int = 5) -> EventDelivered:
     id = event_id or f"{event}-1"
-    return EventCame(
+    return EventDelivered(
         id=f"m-{id}", instance="pm/k", place="", index=0, event=event, event_id=id, body={"id": "k", "n": n}
     )
 
@@ -86,7 +86,7 @@ def begun(**options: Any) -> Scene:
 
 def test_its_first_event_begins_an_instance() -> None:
     """With the state that the handler gives, and the timers that it asks for."""
-    event = EventCame(
+    event = EventDelivered(
         id="m", instance="pm/a/b", place="", index=0, event="placed", event_id="e1", body={"n": 5}, traceparent="00-t"
     )
     decision = decide(manager(), None, Arrival(message=event, now_ms=100))
@@ -243,22 +243,22 @@ def test_a_process_that_fails_undoes_its_steps() -> None:
 
 def test_a_step_done_again_is_another_place_with_an_effect_key_of_its_own() -> None:
     """``pick@2``, ``pick@3``; all of them are undone."""
-    scene = begun(on_failed=lambda s: Next("picking", do=[pick])).play(came("paid")).no("pick").no("pick@2")
+    scene = begun(on_failed=lambda s: Next("picking", do=[pick])).play(came("paid")).rejects("pick").rejects("pick@2")
     assert [each.step for each in scene.sent] == ["pick", "pick@2", "pick@3"]
     assert memo_of(scene, "pick") == {"told": True}
     done = scene.ok("pick@3")
     assert done.step("pack") is StepStatus.SENT
-    assert done.no("pack").settle().undone == ("pm/k/pick@3",)
+    assert done.rejects("pack").settle().undone == ("pm/k/pick@3",)
 
 
 def test_a_failed_step_that_nobody_decides_about_fails_the_process() -> None:
     """Also when its handler is of another phase."""
-    turned = begun().play(came("paid")).no("pick", "none left")
+    turned = begun().play(came("paid")).rejects("pick", "none left")
     assert turned.status is Status.COMPENSATED
     other = begun(
         on_failed=lambda s: Next("picking", do=[pick]), on_paid=lambda s, e: Next("elsewhere", do=[pick])
     ).play(came("paid"))
-    assert other.no("pick").status is Status.COMPENSATED
+    assert other.rejects("pick").status is Status.COMPENSATED
     assert begun(on_failed=lambda s: Next("x")).play(came("paid")).exhaust("pick").status is Status.RUNNING
 
 
@@ -383,7 +383,7 @@ def test_a_process_manager_is_not_started_by_name() -> None:
 
 def test_a_body_that_does_not_fit_stops_the_instance() -> None:
     stuck = begun().play(
-        EventCame(id="m", instance="pm/k", place="", index=0, event="paid", event_id="p", body={"n": "much"})
+        EventDelivered(id="m", instance="pm/k", place="", index=0, event="paid", event_id="p", body={"n": "much"})
     )
     assert stuck.attention is not None
     assert stuck.attention.message.startswith("the handler of event 'paid' raised pydantic_core._pydantic_core.Valid")
@@ -455,7 +455,7 @@ def test_bodies_are_read_by_names_and_aliases() -> None:
     found = ProcessManager("pm", Order)
     found.starts_on(event, key=lambda e: e.id)(lambda e: Next("x", Order(id=e.id)))
     for body in ({"orderId": "7"}, {"id": "7"}):
-        message = EventCame(id="m", instance="pm/k", place="", index=0, event="aliased", event_id="e", body=body)
+        message = EventDelivered(id="m", instance="pm/k", place="", index=0, event="aliased", event_id="e", body=body)
         assert Scene.of(found).play(message).state.id == "7"
         published = Published(id="e", instance="@mailbox/x/y", event="aliased", key="y", body=body, keep_ms=0)
         assert Registry([found]).subscribers(published) == (("pm/7",), "")

@@ -64,7 +64,7 @@ def test_a_decision_that_cannot_be_stored_puts_aside_what_is_under_way() -> None
 def test_an_undo_under_way_counts_as_failed_when_its_decision_cannot_be_stored(
     attempt: bool, status: StepStatus
 ) -> None:
-    scene = done_a().no("b")
+    scene = done_a().rejects("b")
     scene = scene.undo_crash("a") if attempt else scene
     arrival = Arrival(message=TimerFired(id="t", instance="talk/k", timer="x", due_ms=1), now_ms=77)
     found = block(scene.document, arrival, TOO_LARGE)

@@ -38,7 +38,7 @@ def test_branches_in_a_loop_begin_anew_in_every_round() -> None:
     second = scene.ok("y@1").ok("x@1")
     assert places(second) == ["x@2", "y@2"]
     assert (second.step("both@1"), second.step("both@2")) == (StepStatus.DONE, StepStatus.WAITING)
-    done = second.ok("x@2").ok("y@2").no("last").settle()
+    done = second.ok("x@2").ok("y@2").rejects("last").settle()
     assert done.undone == ("talk/k/y@2", "talk/k/x@2", "talk/k/x@1", "talk/k/y@1")
 
 
@@ -56,14 +56,14 @@ def test_a_choice_in_a_loop_is_made_in_every_round() -> None:
 def test_a_branch_that_is_lost_in_one_round_is_none_in_another() -> None:
     """Only what it did in its own round is taken back."""
     scene = Scene.start(flow_of(looped(parallel(leg("x"), [leg("y"), leg("z")], need="any", name="both"))))
-    lost = scene.ok("y@1").no("z@1")
+    lost = scene.ok("y@1").rejects("z@1")
     assert (places(lost), [each.undo for each in lost.waiting]) == (["x@1", "y@1"], [False, True])
     second = lost.ok("x@1")
     assert places(second) == ["y@1", "x@2", "y@2"]
     assert memo_of(second, "both@2") == {"lost": {}}
     undone = second.undo_ok("y@1").ok("y@2")
     assert undone.step("y@2") is StepStatus.DONE
-    assert undone.ok("z@2").no("x@2").settle().status is Status.COMPLETED
+    assert undone.ok("z@2").rejects("x@2").settle().status is Status.COMPLETED
 
 
 def test_a_parallel_in_a_loop_in_a_loop_is_found_by_its_own_rounds() -> None:
@@ -71,20 +71,20 @@ def test_a_parallel_in_a_loop_in_a_loop_is_found_by_its_own_rounds() -> None:
     inner = looped(parallel(leg("x"), leg("y"), need="any", name="both"), count=3, name="inner")
     scene = Scene.start(flow_of(looped(inner, count=1, name="outer")))
     assert places(scene) == ["x@1.1", "y@1.1"]
-    second = scene.ok("x@1.1").no("y@1.1")
+    second = scene.ok("x@1.1").rejects("y@1.1")
     assert places(second) == ["x@1.2", "y@1.2"]
-    lost = second.no("x@1.2", "sold out")
+    lost = second.rejects("x@1.2", "sold out")
     assert list(memo_of(lost, "both@1.2")["lost"].values()) == ["sold out"]  # type: ignore[union-attr]
     assert lost.status is Status.RUNNING
     assert places(lost.ok("y@1.2")) == ["x@1.3", "y@1.3"]
-    assert lost.no("y@1.2").status is Status.COMPENSATING
+    assert lost.rejects("y@1.2").status is Status.COMPENSATING
 
 
 def test_branches_of_one_round_are_undone_beside_each_other_those_of_two_rounds_are_not() -> None:
     """The later round first."""
     both = parallel(leg("x"), leg("y"), undo="parallel", name="both")
     scene = Scene.start(flow_of(looped(both), leg("last"))).ok("x@1").ok("y@1").ok("x@2").ok("y@2")
-    turned = scene.no("last")
+    turned = scene.rejects("last")
     assert places(turned) == ["y@2", "x@2"]
     half = turned.undo_ok("x@2")
     assert places(half) == ["y@2"]
@@ -94,7 +94,7 @@ def test_branches_of_one_round_are_undone_beside_each_other_those_of_two_rounds_
 def test_loops_within_a_branch_are_undone_beside_those_of_another() -> None:
     """Their rounds have nothing to do with each other."""
     both = parallel(looped(leg("x"), name="many"), leg("y"), undo="parallel", name="both")
-    scene = Scene.start(flow_of(both, leg("last"))).ok("x@1").ok("x@2").ok("y").no("last")
+    scene = Scene.start(flow_of(both, leg("last"))).ok("x@1").ok("x@2").ok("y").rejects("last")
     assert sorted(places(scene)) == ["x@2", "y"]
     assert sorted(places(scene.undo_ok("x@2"))) == ["x@1", "y"]
 
@@ -111,7 +111,7 @@ def test_a_scatter_in_a_loop_asks_in_every_round() -> None:
     assert [place.partition("@")[2] for place in places(second)] == ["2", "2"]
     assert [each.price for each in second.state.offers] == [1, 2]
     three, four = places(second)
-    assert [each.price for each in second.no(three).ok(four, Offer(price=4)).state.offers] == [4]
+    assert [each.price for each in second.rejects(three).ok(four, Offer(price=4)).state.offers] == [4]
 
 
 def test_what_was_refused_in_a_lost_branch_is_not_begun_again_by_a_retry() -> None:
@@ -122,7 +122,7 @@ def test_what_was_refused_in_a_lost_branch_is_not_begun_again_by_a_retry() -> No
         return 1 // wrong[-1] > 0
 
     choice: Node[Talk] = choose(when(divided, leg("z")), otherwise=None, name="either")
-    stuck = Scene.start(flow_of(parallel(leg("x"), [leg("y"), choice], need="any", name="both"))).no("x").ok("y")
+    stuck = Scene.start(flow_of(parallel(leg("x"), [leg("y"), choice], need="any", name="both"))).rejects("x").ok("y")
     assert stuck.status is Status.ATTENTION
     wrong.append(1)
     again = stuck.retry()

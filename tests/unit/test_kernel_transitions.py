@@ -145,8 +145,8 @@ def _a_wait_ends() -> None:
     for past_pivot in (False, True):
         node: Node[Talk] = wait(expect(paid, key=lambda s: "k", into="paid"), timeout=HOUR)
         scene = Scene.start(flow_of(node, past_pivot=past_pivot))
-        wrong = scene.comes("paid", {"amount": "much"})
-        _played(scene.comes(paid), scene.advance(HOUR).retry(), scene.cancel(), wrong.retry(), wrong.cancel())
+        wrong = scene.receives("paid", {"amount": "much"})
+        _played(scene.receives(paid), scene.advance(HOUR).retry(), scene.cancel(), wrong.retry(), wrong.cancel())
         _played(Scene.start(flow_of(sleep("doze", HOUR), past_pivot=past_pivot)).advance(HOUR))
 
 
@@ -178,15 +178,15 @@ def _questions_are_dropped_and_asked_again() -> None:
 def _a_child_is_undone_with_its_parent() -> None:
     child = flow_of(leg("inner"), name="child")
     node: Node[Talk] = run(child, lambda s: Talk(), name="sub")
-    _played(Scene.start(flow_of(node, leg("b"))).ok("inner").no("b").undo_ok("inner"))
+    _played(Scene.start(flow_of(node, leg("b"))).ok("inner").rejects("b").undo_ok("inner"))
 
 
 def _operators_mend() -> None:
     for past_pivot in (False, True):
         saga = flow_of(leg("a", undo=not past_pivot), past_pivot=past_pivot)
-        ends = (Scene.start(saga).crash("a"), Scene.start(saga).exhaust("a"), Scene.start(saga).no("a"))
+        ends = (Scene.start(saga).crash("a"), Scene.start(saga).exhaust("a"), Scene.start(saga).rejects("a"))
         _played(*[scene.act(ActName.SKIP, step="a", value={}) for scene in ends])
-    unmended = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b").undo_no("a")
+    unmended = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b").undo_rejects("a")
     _played(unmended.act(ActName.WAIVE, "insured", step="a"))
 
 

@@ -13,7 +13,7 @@ from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Mailbox, Table
 from sagaline.orchestrator.messages.entity_messages import (
-    EventCame,
+    EventDelivered,
     Lookup,
     Routed,
     Rule,
@@ -47,8 +47,8 @@ from .kernel_nodes import (
 HOUR_MS = 3_600_000
 
 
-def event(box: str, index: int, *, body: Any = None, place: str = "wait", id: str = "e") -> EventCame:
-    return EventCame(
+def event(box: str, index: int, *, body: Any = None, place: str = "wait", id: str = "e") -> EventDelivered:
+    return EventDelivered(
         id=id, instance="talk/k", place=place, index=index, event="paid", event_id=id, body=body or {"amount": 5}
     )
 
@@ -80,24 +80,24 @@ def test_a_wait_tells_every_mailbox_and_sets_its_deadline() -> None:
 
 def test_a_wait_for_all_goes_on_with_the_last_event() -> None:
     """In whatever order they come; a second one of an event that it has is late."""
-    first = two_events().comes(paid, {"amount": 7}, key="one")
+    first = two_events().receives(paid, {"amount": 7}, key="one")
     assert first.step("wait") is StepStatus.WAITING
     assert memo_of(first, "wait")["got"] == [0]
     assert first.state.paid == Paid(amount=7)
     again = first.play(event("one", 0, body={"amount": 9}))
     assert outcome_of(again)[0] is Outcome.IGNORED
     assert again.document == first.document
-    both = first.comes(paid, key="two")
+    both = first.receives(paid, key="two")
     assert (both.step("wait"), both.step("b")) == (StepStatus.DONE, StepStatus.SENT)
     assert memo_of(both, "wait")["got"] == [0, 1]
     assert told_by(both) == []
     assert [name for name in timers_of(both) if name.startswith("wait")] == []
-    other_way = two_events().comes(paid, key="two").comes(paid, {"amount": 7}, key="one")
+    other_way = two_events().receives(paid, key="two").receives(paid, {"amount": 7}, key="one")
     assert (memo_of(other_way, "wait")["got"], other_way.state.paid) == ([1, 0], Paid(amount=7))
 
 
 def test_a_wait_for_any_goes_on_with_the_first_and_tells_the_other_mailbox() -> None:
-    scene = two_events("any").comes(paid, key="two")
+    scene = two_events("any").receives(paid, key="two")
     assert scene.step("b") is StepStatus.SENT
     assert told_by(scene) == [
         Unwatch(id=f"talk/k/~3.1~{LIFE}", instance="@mailbox/paid/one", by="talk/k", place=f"wait~{LIFE}", index=0)
@@ -107,7 +107,7 @@ def test_a_wait_for_any_goes_on_with_the_first_and_tells_the_other_mailbox() -> 
 
 def test_a_wait_whose_time_is_over_fails_the_flow_or_lets_it_go_on() -> None:
     """As was declared. One that fails gives back what it got; one that goes on has used it."""
-    failed = two_events().comes(paid, key="one").advance(HOUR)
+    failed = two_events().receives(paid, key="one").advance(HOUR)
     assert failed.status is Status.COMPENSATING
     cause = failed.document.cause
     assert cause is not None
@@ -125,13 +125,13 @@ def test_a_wait_whose_time_is_over_fails_the_flow_or_lets_it_go_on() -> None:
     assert (went_on.step("wait"), went_on.step("b")) == (StepStatus.DONE, StepStatus.SENT)
     assert memo_of(went_on, "wait")["timed_out"] is True
     assert [each.instance for each in told_by(went_on)] == ["@mailbox/paid/one", "@mailbox/paid/two"]
-    half = two_events(on_timeout="go_on").comes(paid, key="one").advance(HOUR)
+    half = two_events(on_timeout="go_on").receives(paid, key="one").advance(HOUR)
     assert [each.instance for each in told_by(half)] == ["@mailbox/paid/two"]
 
 
 def test_an_event_for_a_wait_that_is_over_or_is_none_is_ignored() -> None:
     """Also one that was under way when it ended."""
-    over = two_events("any").comes(paid, key="one")
+    over = two_events("any").receives(paid, key="one")
     for late in (
         event("two", 1),
         event("x", 0, place=f"nowhere~{LIFE}"),
@@ -145,7 +145,7 @@ def test_an_event_for_a_wait_that_is_over_or_is_none_is_ignored() -> None:
 
 def test_an_event_of_another_form_stops_the_wait_until_a_retry() -> None:
     """An operator has a right one published; the wait begins anew, also for events that were brought before."""
-    wrong = two_events().comes(paid, {"amount": "much"}, key="one")
+    wrong = two_events().receives(paid, {"amount": "much"}, key="one")
     assert wrong.status is Status.ATTENTION
     assert wrong.attention is not None
     event_id = wrong.count - 1
@@ -157,15 +157,15 @@ def test_an_event_of_another_form_stops_the_wait_until_a_retry() -> None:
     assert timers_of(wrong) == {}
     assert [each.instance for each in told_by(wrong)] == ["@mailbox/paid/two"]
     assert wrong.retry().status is Status.ATTENTION
-    mended = wrong.comes(paid, {"amount": 7}, key="one").retry()
+    mended = wrong.receives(paid, {"amount": 7}, key="one").retry()
     assert (mended.state.paid, memo_of(mended, "wait")["got"]) == (Paid(amount=7), [0])
-    assert mended.comes(paid, key="two").step("b") is StepStatus.SENT
+    assert mended.receives(paid, key="two").step("b") is StepStatus.SENT
 
 
 def test_a_wait_that_begins_anew_gets_again_what_it_had() -> None:
     """The events that were right need not be published twice."""
-    wrong = two_events().comes(paid, key="two").comes(paid, {"amount": "much"}, key="one")
-    mended = wrong.comes(paid, {"amount": 7}, key="one").retry()
+    wrong = two_events().receives(paid, key="two").receives(paid, {"amount": "much"}, key="one")
+    mended = wrong.receives(paid, {"amount": 7}, key="one").retry()
     assert (mended.state.paid, mended.step("b")) == (Paid(amount=7), StepStatus.SENT)
 
 
@@ -347,7 +347,7 @@ def test_an_abandoned_wait_is_said_to_its_mailboxes() -> None:
     )
     scene = Scene.start(flow_of(parallel(node, leg("b", broken=True), name="both")))
     assert scene.status is Status.ATTENTION
-    closed = scene.comes(paid, key="one").act(ActName.ABANDON)
+    closed = scene.receives(paid, key="one").act(ActName.ABANDON)
     assert told_by(closed) == [
         Unwatch(id=f"talk/k/~3.1~{LIFE}", instance="@mailbox/paid/two", by="talk/k", place=f"wait~{LIFE}", index=1)
     ]

@@ -35,8 +35,8 @@ def managing(on_a: Any, *, version: int = 1, phases: dict[str, str] | None = Non
 
 def ending(on_a: Any) -> Scene:
     """The end is said while ``a`` is under way."""
-    begun = Scene.of(managing(on_a)).comes(paid, Paid(amount=5), key="k")
-    ending = begun.comes(paid, Paid(amount=1), key="k")
+    begun = Scene.of(managing(on_a)).receives(paid, Paid(amount=5), key="k")
+    ending = begun.receives(paid, Paid(amount=1), key="k")
     assert ending.status is Status.RUNNING
     assert [name for name in timers_of(ending) if name.endswith(":timer")] == []
     return ending
@@ -63,7 +63,7 @@ def test_a_later_handler_may_still_fail_it() -> None:
 @pytest.mark.parametrize(("phases", "phase"), [({"one": "first"}, "first"), ({"other": "x"}, "one"), (None, "one")])
 def test_a_migration_moves_the_phase(phases: dict[str, str] | None, phase: str) -> None:
     """And says so in the history; a phase that it does not name stays."""
-    begun = Scene.of(managing(lambda s: Next("two"))).comes(paid, Paid(amount=5), key="k")
+    begun = Scene.of(managing(lambda s: Next("two"))).receives(paid, Paid(amount=5), key="k")
 
     def on_a(s: Talk) -> Next[Talk]:
         return Next("done")

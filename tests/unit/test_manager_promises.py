@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sagaline.orchestrator.messages.document import CauseKind
-from sagaline.orchestrator.messages.entity_messages import EventCame, Published, mailbox_id
+from sagaline.orchestrator.messages.entity_messages import EventDelivered, Published, mailbox_id
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas import Event
 from sagaline.sagas.process_manager import Next, ProcessManager
@@ -46,18 +46,18 @@ def managing(*, with_failed: bool = False, broken: bool = False) -> Scene:
         def without(s: Talk) -> Next[Talk]:
             return Next("three")
 
-    return Scene.of(pm).comes(paid, Paid(amount=5), key="k")
+    return Scene.of(pm).receives(paid, Paid(amount=5), key="k")
 
 
 @shows("ProcessManager", "success")
 def test_a_process_goes_from_phase_to_phase_and_completes_when_no_step_is_under_way() -> None:
-    done = managing().ok("a").ok("b").comes(other, Paid(amount=1), key="k")
+    done = managing().ok("a").ok("b").receives(other, Paid(amount=1), key="k")
     assert (done.status, done.state.n) == ("completed", 6)
 
 
 @shows("ProcessManager", "an event that no handler takes in the present phase")
 def test_an_event_waits_for_the_phase_that_takes_it() -> None:
-    early = managing().comes(other, Paid(amount=1), key="k").ok("a")
+    early = managing().receives(other, Paid(amount=1), key="k").ok("a")
     assert early.status == "running"
     assert early.ok("b").status == "completed"
 
@@ -83,7 +83,7 @@ def test_a_timer_is_for_its_handler() -> None:
 
 @shows("ProcessManager", "cancel", "undo")
 def test_a_cancelled_process_calls_no_handler_and_undoes_in_reverse_order() -> None:
-    cancelled = managing().ok("a").cancel().comes(other, Paid(amount=1), key="k").ok("b").settle()
+    cancelled = managing().ok("a").cancel().receives(other, Paid(amount=1), key="k").ok("b").settle()
     assert (cancelled.status, names(cancelled)) == ("compensated", ["b", "a"])
     assert cancelled.state.n == 5
 
@@ -101,7 +101,7 @@ def test_what_had_to_wait_for_an_operator_is_offered_in_order_of_arrival() -> No
 def test_an_event_that_comes_twice_is_taken_once() -> None:
     box = mailbox_id("other", "k")
     event = Published(id="e", instance=box, event="other", key="k", body={"amount": 1}, keep_ms=1_000)
-    came = EventCame(id="m", instance="talk/k", place="", index=0, event="other", event_id="e", body={"amount": 1})
+    came = EventDelivered(id="m", instance="talk/k", place="", index=0, event="other", event_id="e", body={"amount": 1})
     twice = managing().play(event).play(event).play(came)
     assert twice.document.managed is not None
     assert [each.event_id for each in twice.document.managed.early] == ["e"]

@@ -72,7 +72,7 @@ def test_an_instance_whose_version_is_gone_goes_on_as_the_newer_one(running: Sce
     assert moved.document.revision == running.document.revision + 1
     assert ("version", "1", "2") in [(each.what, each.before, each.after) for _, each in moved.changes]
     assert [moved.step(name) for name in "abc"] == [StepStatus.DONE, StepStatus.DONE, StepStatus.SENT]
-    undone = moved.no("c").undo_ok("b").undo_ok("a")
+    undone = moved.rejects("c").undo_ok("b").undo_ok("a")
     assert undone.status is Status.COMPENSATED
 
 
@@ -297,7 +297,7 @@ def test_a_completed_child_of_an_older_version_is_migrated_for_its_undo() -> Non
     """Its version is not deployed any more; nothing else wakes what has ended."""
     done = Scene.start(above(1), {"n": 7}).ok("in")
     (child,) = (each for each in done.documents if each.definition == "kid")
-    moved = deployed(done, above(2)).no("b")
+    moved = deployed(done, above(2)).rejects("b")
     (undoing,) = (each for each in moved.documents if each.definition == "kid")
     assert (undoing.version, undoing.state, undoing.status) == (2, {"number": 0}, Status.COMPENSATING)
     assert ("version", "1", "2") in [
@@ -313,7 +313,7 @@ def test_a_completed_child_of_an_older_version_is_migrated_for_its_undo() -> Non
 def test_a_completed_child_that_nothing_migrates_waits_for_its_code() -> None:
     """Visibly, and is undone when the migration is there."""
     done = Scene.start(above(1), {"n": 7}).ok("in")
-    stuck = deployed(done, above(2, migrates=False)).no("b")
+    stuck = deployed(done, above(2, migrates=False)).rejects("b")
     (waiting,) = (each for each in stuck.documents if each.definition == "kid")
     assert (waiting.status, waiting.attention and waiting.attention.kind) == (Status.ATTENTION, CauseKind.VERSION)
     there = deployed(stuck, above(2)).retry(of=waiting.id)

@@ -54,7 +54,7 @@ def test_the_reply_of_a_step_is_put_into_the_state_and_the_flow_goes_on() -> Non
 
 @shows("step", "business no")
 def test_a_refused_step_is_not_undone_but_what_was_done_is() -> None:
-    refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b", "sold out", code="none-left")
+    refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b", "sold out", code="none-left")
     assert (refused.status, kind_of(refused)) == ("compensating", CauseKind.REJECTED)
     assert refused.document.cause is not None
     assert (refused.document.cause.message, refused.document.cause.code) == ("sold out", "none-left")
@@ -63,7 +63,7 @@ def test_a_refused_step_is_not_undone_but_what_was_done_is() -> None:
 
 @shows("step", "business no")
 def test_a_step_refused_after_an_attempt_that_may_have_happened_is_undone_too() -> None:
-    refused = Scene.start(flow_of(leg("a"))).crash("a").tick().no("a")
+    refused = Scene.start(flow_of(leg("a"))).crash("a").tick().rejects("a")
     assert names(refused.settle()) == ["a"]
 
 
@@ -108,19 +108,19 @@ def test_a_step_between_two_attempts_or_before_its_lock_is_not_waited_for() -> N
 
 @shows("step", "undo")
 def test_an_undo_has_attempts_of_its_own_and_one_that_does_not_succeed_is_shown() -> None:
-    undoing = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").no("b")
+    undoing = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b")
     assert waiting(undoing) == ["undo a"]
     again = undoing.undo_crash("a").tick()
     assert [each.attempt for each in again.sent if each.undo] == [1, 2]
     assert again.undo_ok("a").status == "compensated"
-    for failed in (undoing.undo_exhaust("a"), undoing.undo_time_out("a"), undoing.undo_no("a")):
+    for failed in (undoing.undo_exhaust("a"), undoing.undo_time_out("a"), undoing.undo_rejects("a")):
         assert (failed.status, kind_of(failed)) == ("attention", CauseKind.UNDO)
         assert failed.retry().undo_ok("a").status == "compensated"
 
 
 @shows("step", "undo")
 def test_a_step_without_an_undo_is_passed_over() -> None:
-    assert names(Scene.start(flow_of(leg("a", undo=False), leg("b"))).ok("a").no("b")) == []
+    assert names(Scene.start(flow_of(leg("a", undo=False), leg("b"))).ok("a").rejects("b")) == []
 
 
 @shows("step", "a function that raises")
@@ -170,8 +170,8 @@ def test_with_too_few_branches_left_the_flow_fails_as_the_branch_did(how: str) -
 def test_past_the_pivot_what_a_lost_branch_did_stays() -> None:
     legs = [leg(name, undo=False) for name in "abc"]
     scene = Scene.start(flow_of(parallel([legs[0], legs[1]], legs[2], need="any"), past_pivot=True))
-    assert scene.ok("a").no("b").ok("c").status == "completed"
-    assert scene.ok("a").no("b").no("c").status == "attention"
+    assert scene.ok("a").rejects("b").ok("c").status == "completed"
+    assert scene.ok("a").rejects("b").rejects("c").status == "attention"
 
 
 @shows("parallel", "cancel")
@@ -185,7 +185,7 @@ def test_a_cancelled_parallel_waits_for_what_is_in_flight_in_every_branch() -> N
 def test_branches_are_undone_in_reverse_order_of_completion_or_beside_each_other() -> None:
     for undo, begun in (("reverse", ["undo a"]), ("parallel", ["undo a", "undo b"])):
         node = parallel(leg("a"), leg("b"), undo=undo)  # type: ignore[arg-type]  # as written
-        failed = Scene.start(flow_of(node, leg("next"))).ok("b").ok("a").no("next")
+        failed = Scene.start(flow_of(node, leg("next"))).ok("b").ok("a").rejects("next")
         assert sorted(waiting(failed)) == begun
 
 

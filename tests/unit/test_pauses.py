@@ -13,7 +13,7 @@ import pytest
 from sagaline.orchestrator.kernel.unusable import decline
 from sagaline.orchestrator.kernel.waits import open_questions
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.messages.entity_messages import EventCame
+from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome
 from sagaline.orchestrator.testing.scene import Scene
@@ -50,7 +50,7 @@ def orders(*, broken: bool = False) -> ProcessManager[Talk]:
 
 
 def unpaid(*, broken: bool = False) -> Scene:
-    return Scene.of(orders(broken=broken)).comes(placed, Paid(amount=1), key="k")
+    return Scene.of(orders(broken=broken)).receives(placed, Paid(amount=1), key="k")
 
 
 def phase(scene: Scene) -> str | None:
@@ -58,7 +58,7 @@ def phase(scene: Scene) -> str | None:
 
 
 def pays(scene: Scene) -> Scene:
-    return scene.comes(paid, Paid(amount=1), key="k")
+    return scene.receives(paid, Paid(amount=1), key="k")
 
 
 def picks(scene: Scene) -> Scene:
@@ -88,7 +88,7 @@ def test_what_came_before_a_timer_was_due_is_taken_before_it_after_an_attention(
 
 def test_in_an_attention_whatever_comes_keeps_its_order() -> None:
     """An event whose handler raises, then a reply, then a timer, then another event: so they are taken."""
-    stands = picks(pays(unpaid(broken=True))).advance(4 * DAY).comes(packed, Paid(amount=1), key="k")
+    stands = picks(pays(unpaid(broken=True))).advance(4 * DAY).receives(packed, Paid(amount=1), key="k")
     assert stands.document.managed is not None
     assert [each.kind for each in stands.document.managed.early] == ["event", "step_ended", "timer", "event"]
     mended = redeployed(stands, orders()).retry()
@@ -109,17 +109,17 @@ def test_every_event_that_comes_in_a_pause_is_taken_after_it() -> None:
     counter.starts_on(placed, key=lambda e: "k")(lambda e: Next("counting", Talk()))
     for event in (paid, packed):
         counter.on(event, key=lambda e: "k")(lambda s, e: Next("counting", s.model_copy(update={"n": s.n + 1})))
-    scene = Scene.of(counter).comes(placed, Paid(amount=0), key="k").act(ActName.PAUSE)
+    scene = Scene.of(counter).receives(placed, Paid(amount=0), key="k").act(ActName.PAUSE)
     for number in range(70):
         for event in (paid, packed):
-            scene = scene.comes(event, Paid(amount=number), key="k")
+            scene = scene.receives(event, Paid(amount=number), key="k")
     assert scene.act(ActName.RESUME).state.n == 140
 
 
 def test_an_event_that_does_not_fit_into_a_waiting_instance_is_a_dead_letter() -> None:
     """One that is paused, or stands in attention, stays as it is; one that goes on needs an operator as well."""
     scene = unpaid()
-    came = EventCame(id="m", instance=scene.id, place="", index=0, event="paid", event_id="e", body={"amount": 1})
+    came = EventDelivered(id="m", instance=scene.id, place="", index=0, event="paid", event_id="e", body={"amount": 1})
     for waits in (scene.act(ActName.PAUSE), pays(unpaid(broken=True))):
         refused = decline(waits.document, Arrival(message=came, now_ms=1), TOO_LARGE)
         assert (refused.outcome, refused.document) == (Outcome.DENIED, waits.document)
@@ -160,7 +160,7 @@ def test_a_step_that_was_refused_and_handled_is_not_begun_again_by_a_retry() -> 
         found.on_done(pack)(lambda s: Next.complete(Talk(n=1 // (0 if broken else 1))))
         return found
 
-    scene = Scene.of(manager(broken=True)).comes(placed, Paid(amount=0), key="k").no("pick").ok("pack")
+    scene = Scene.of(manager(broken=True)).receives(placed, Paid(amount=0), key="k").rejects("pick").ok("pack")
     assert scene.status is Status.ATTENTION
     mended = redeployed(scene, manager(broken=False)).retry()
     assert (mended.status, mended.step("pick")) == (Status.COMPLETED, StepStatus.REJECTED)
@@ -274,6 +274,6 @@ def test_a_cancel_and_a_parent_end_a_pause_and_what_waited_counts() -> None:
     sub = run(flow_of(leg("c"), leg("d"), name="child"), lambda s: Talk(), name="sub")
     parent = Scene.start(flow_of(parallel(sub, leg("b"), name="both")))
     (child,) = [each.id for each in parent.documents if each.definition == "child"]
-    turned = parent.act(ActName.PAUSE, of=child).ok("c").no("b")
+    turned = parent.act(ActName.PAUSE, of=child).ok("c").rejects("b")
     assert turned.open("c", undo=True).instance == child
     assert turned.settle().status is Status.COMPENSATED

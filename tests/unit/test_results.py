@@ -124,7 +124,7 @@ def part() -> Saga[Lots]:
 def undone(give: Callable[..., Any]) -> Scene:
     first = step(do, name="a")(lambda s: Do())
     first.undo(undo)(give)
-    return Scene.start(flow_of(first, leg("b"))).ok("a").no("b")
+    return Scene.start(flow_of(first, leg("b"))).ok("a").rejects("b")
 
 
 def managed(**given: Any) -> Scene:
@@ -132,7 +132,7 @@ def managed(**given: Any) -> Scene:
     found: ProcessManager[Talk] = ProcessManager("pm", Talk, steps=[leg("pick")])
     found.starts_on(paid, key=lambda e: "k")(give)
     found.on_timer("t")(given.get("timer", lambda s: Next("x")))
-    return Scene.of(found, key="k").comes(paid, {"amount": 1}, key="k")
+    return Scene.of(found, key="k").receives(paid, {"amount": 1}, key="k")
 
 
 def parted(scene: Scene) -> Scene:
@@ -349,7 +349,7 @@ def test_a_body_whose_check_raises_stops_the_wait_and_a_right_one_goes_on() -> N
     fussed = Event("fussed", Fussy)
     node: Any = wait(expect(fussed, key=lambda s: "k", into="fussy"), timeout=HOUR, name="wait")
     scene = Scene.start(Saga("heard", Heard, flow=[node, step(do, name="last")(lambda s: Do())]))
-    stuck = scene.comes(fussed, {"n": 1}, key="k")
+    stuck = scene.receives(fussed, {"n": 1}, key="k")
     assert stuck.attention is not None
     assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a right one, then retry")
-    assert stuck.comes(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)
+    assert stuck.receives(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)

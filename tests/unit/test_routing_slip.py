@@ -16,7 +16,20 @@ from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.kit import Happening
 from sagaline.sagas import Contract, Retry
 from sagaline.sagas.routing_slip import AnyStop, Kept, RoutingSlip, Stop, stop
-from sagaline.testing import Given, cancel, crash, exhaust, given, no, ok, settle, stands, time_out, undone, waits_for
+from sagaline.testing import (
+    Given,
+    cancel,
+    crash,
+    exhaust,
+    given,
+    has_status,
+    ok,
+    rejects,
+    settle,
+    time_out,
+    undone,
+    waits_for,
+)
 from sagaline.testing import undo_ok as taken_back
 
 from .kernel_nodes import LIFE
@@ -80,7 +93,7 @@ def test_each_worker_sends_the_slip_on() -> None:
     d = a.when(ok("a"), ok("b"), ok("c")).then(waits_for("d"))
     handed = [[stop.place for stop in each.slip.ahead] if each.slip else None for each in d.scene.sent]
     assert handed == [["b", "c"], ["c"], None, None]
-    d.when(ok("d")).then(stands("completed"))
+    d.when(ok("d")).then(has_status("completed"))
 
 
 def test_a_stop_is_sent_what_the_stops_before_it_found() -> None:
@@ -125,9 +138,9 @@ def test_a_worker_that_knows_no_slips_sends_it_home() -> None:
 @shows("stop", "business no")
 def test_a_refused_stop_takes_back_what_stands_and_drops_what_was_carried() -> None:
     """The slip has not left the desk that refused."""
-    refused = given(slip()).when(ok("a"), no("b"))
+    refused = given(slip()).when(ok("a"), rejects("b"))
     assert refused.scene.step("c") == "dropped"
-    refused.then(waits_for("a")).when(taken_back("a")).then(stands("compensated"), undone("a"))
+    refused.then(waits_for("a")).when(taken_back("a")).then(has_status("compensated"), undone("a"))
 
 
 @shows("stop", "exhaustion", "timeout")
@@ -137,10 +150,10 @@ def test_a_stop_that_fails_may_have_sent_the_slip_on(fails: Callable[[str], Happ
 
     The last one first: each undo closes the door of its stop before the one before it is asked.
     """
-    failed = given(slip()).when(fails("a")).then(stands("compensating"), waits_for("c"))
+    failed = given(slip()).when(fails("a")).then(has_status("compensating"), waits_for("c"))
     assert [failed.scene.step(name) for name in "abc"] == ["failed", "failed", "undo_sent"]
     back = failed.when(taken_back("c"), taken_back("b"), taken_back("a"))
-    back.then(stands("compensated"), undone("c", "b", "a"))
+    back.then(has_status("compensated"), undone("c", "b", "a"))
 
 
 def test_a_silent_attempt_is_followed_by_another_that_carries_the_same_stops() -> None:
@@ -156,22 +169,22 @@ def test_an_attempt_that_fails_is_repeated_from_home() -> None:
     """With a retry timer in the document, as a saga's step."""
     again = given(slip()).when(ok("a"), crash("b"))
     assert again.scene.step("b") == "backoff"
-    again.when(settle()).then(stands("completed"))
+    again.when(settle()).then(has_status("completed"))
 
 
 @shows("stop", "cancel")
 def test_a_cancelled_slip_is_waited_for_where_it_was_sent_and_then_undone() -> None:
     """At most ``hops`` stops on; the fourth is never begun."""
-    called_off = given(slip()).when(ok("a"), cancel()).then(stands("compensating"), waits_for("b"))
+    called_off = given(slip()).when(ok("a"), cancel()).then(has_status("compensating"), waits_for("b"))
     back = called_off.when(ok("b"), ok("c")).then(waits_for("c"))
     assert "d" not in back.scene.document.steps
-    back.when(taken_back("c"), taken_back("b"), taken_back("a")).then(stands("compensated"), undone("c", "b", "a"))
+    back.when(taken_back("c"), taken_back("b"), taken_back("a")).then(has_status("compensated"), undone("c", "b", "a"))
 
 
 @shows("stop", "undo")
 def test_an_undo_sees_what_its_stop_kept_and_nothing_else() -> None:
     """Its command and its reply; no reply when it may never have happened."""
-    refused = given(slip(1), File(file="F-9")).when(ok("a", Stamped(number=3)), no("b"))
+    refused = given(slip(1), File(file="F-9")).when(ok("a", Stamped(number=3)), rejects("b"))
     assert from_json(refused.scene.open("a", undo=True).payload) == {"file": "F-9", "number": 3}
     unknown = given(slip(1), File(file="F-9")).when(exhaust("a"))
     assert from_json(unknown.scene.open("a", undo=True).payload) == {"file": "F-9", "number": None}
@@ -182,12 +195,12 @@ def test_a_stop_revises_what_lies_ahead() -> None:
     revised = given(slip()).when(ok("a", Stamped(instead=["d", "a"]))).then(waits_for("d"))
     assert revised.scene.document.itinerary == ("a", "d", "a@2")
     assert [c.after for _, c in revised.scene.changes if c.what == "itinerary"] == ["a, b, c, d", "d, a@2"]
-    revised.when(ok("d"), ok("a@2")).then(stands("completed"))
+    revised.when(ok("d"), ok("a@2")).then(has_status("completed"))
 
 
 def test_a_stop_that_names_no_stop_of_the_slip_needs_an_operator() -> None:
     """It has taken effect; what comes next is for people to say."""
-    lost = given(slip()).when(ok("a", Stamped(instead=["nowhere"]))).then(stands("attention"))
+    lost = given(slip()).when(ok("a", Stamped(instead=["nowhere"]))).then(has_status("attention"))
     assert lost.scene.step("a") == "done"
     assert lost.scene.attention is not None
     assert lost.scene.attention.message == (
@@ -225,7 +238,7 @@ def test_a_revision_that_cannot_be_changes_nothing(value: dict[str, list[str]] |
 
 
 def test_a_slip_that_is_unwound_has_nothing_ahead() -> None:
-    refused = given(slip()).when(ok("a"), no("b")).scene.act(ActName.REVISE, value={"ahead": ["d"]})
+    refused = given(slip()).when(ok("a"), rejects("b")).scene.act(ActName.REVISE, value={"ahead": ["d"]})
     assert refused.last is not None
     assert refused.last.reason == "it is being unwound: nothing lies ahead of it"
 
@@ -279,12 +292,12 @@ def planned(*names: str, raises: bool = False) -> RoutingSlip[File]:
 
 
 def test_each_instance_has_the_itinerary_that_its_plan_gives() -> None:
-    given(planned("c", "a", "c")).when(ok("c"), ok("a"), ok("c@2")).then(stands("completed"))
-    given(planned("c"), File(hasty=True)).then(stands("completed"))
+    given(planned("c", "a", "c")).when(ok("c"), ok("a"), ok("c@2")).then(has_status("completed"))
+    given(planned("c"), File(hasty=True)).then(has_status("completed"))
 
 
 def test_a_plan_that_raises_needs_an_operator_and_goes_on_after_a_retry() -> None:
-    stuck = given(planned("a", raises=True)).then(stands("attention")).scene
+    stuck = given(planned("a", raises=True)).then(has_status("attention")).scene
     assert stuck.attention is not None
     assert stuck.attention.message == (
         "the plan of 'file' raised RuntimeError: no map; deploy a mended one, then retry"

@@ -160,7 +160,7 @@ def test_an_undo_sees_what_its_stop_was_sent_or_would_have_been(reached: bool) -
 
     scene = Scene.start(RoutingSlip("file", File, stops=[desk("a"), named, desk("b")], hops=3), {"file": "G"})
     if reached:
-        back_again = scene.ok("a").ok("name").no("b")
+        back_again = scene.ok("a").ok("name").rejects("b")
         assert memo_of(back_again, "name") == {"took": {"file": "G"}, "reply": {"number": 7, "instead": None}}
     else:
         scene.exhaust("a").settle()

@@ -16,14 +16,14 @@ from sagaline.testing import (
     Expectation,
     Given,
     given,
-    knows,
-    needs,
-    no,
+    has_state,
+    has_status,
+    needs_attention,
     ok,
     published,
+    rejects,
     sent,
     settle,
-    stands,
     undone,
     waits_for,
 )
@@ -42,13 +42,13 @@ def charging() -> Given:
         (sent("ship"), "sent ship: not sent; sent: charge"),
         (sent(charge, undo=True), "sent the undo of charge: not sent; sent: charge"),
         (sent(charge, ChargeCard(order_id="B", customer="x", amount_cents=7)), "sent charge: sent, but with {"),
-        (stands("completed"), "stands in completed: it is running"),
-        (knows(payment=CardCharged(charge_id="c")), "knows payment: payment is None"),
-        (knows(price=7), "knows price: the state has no field price"),
+        (has_status("completed"), "stands in completed: it is running"),
+        (has_state(payment=CardCharged(charge_id="c")), "knows payment: payment is None"),
+        (has_state(price=7), "knows price: the state has no field price"),
         (waits_for("ship"), "waits for ship: it waits for charge"),
         (waits_for(), "waits for nothing: it waits for charge"),
         (undone(reserve), "undone reserve: undone: nothing"),
-        (needs("help"), "needs an operator: help: nobody is asked to look"),
+        (needs_attention("help"), "needs an operator: help: nobody is asked to look"),
         (published(trip_confirmed), "published trip-confirmed: not published"),
     ],
 )
@@ -69,10 +69,10 @@ def test_other_bodies_and_other_words_are_told() -> None:
     with pytest.raises(AssertionError, match="published, but with"):
         done.then(published(trip_confirmed, TripConfirmed(trip_id="other", ticket="")))
     stuck = given(checkout).when(
-        ok(reserve), testing.cancel(), testing.time_out(charge), testing.undo_no(charge, "closed")
+        ok(reserve), testing.cancel(), testing.time_out(charge), testing.undo_rejects(charge, "closed")
     )
     with pytest.raises(AssertionError, match=r"it says '.*closed"):
-        stuck.then(needs("open"))
+        stuck.then(needs_attention("open"))
 
 
 def test_only_what_came_of_the_last_when_counts_as_sent(charging: Given) -> None:
@@ -84,17 +84,17 @@ def test_only_what_came_of_the_last_when_counts_as_sent(charging: Given) -> None
 
 def test_a_given_can_be_gone_on_from_twice(charging: Given) -> None:
     """It never changes."""
-    charging.when(no(charge)).then(stands("compensating"))
-    charging.when(ok(charge)).then(stands("running"))
+    charging.when(rejects(charge)).then(has_status("compensating"))
+    charging.when(ok(charge)).then(has_status("running"))
 
 
 def test_whatever_can_happen_can_be_told(charging: Given) -> None:
     """Acts, failures of undos and time."""
-    paused = charging.when(testing.pause(), ok(charge)).then(waits_for(), stands("running"))
+    paused = charging.when(testing.pause(), ok(charge)).then(waits_for(), has_status("running"))
     paused.when(testing.resume()).then(waits_for("book"))
     turned = charging.when(testing.crash(charge), testing.cancel())
     failed = turned.when(testing.undo_crash(charge), testing.after(timedelta(hours=1)), testing.undo_exhaust(charge))
-    failed.then(stands("attention"))
+    failed.then(has_status("attention"))
     failed.when(testing.retry(), testing.undo_ok(charge), testing.undo_ok(reserve)).then(undone(charge, reserve))
 
 

@@ -52,12 +52,12 @@ def awaiting(node: Node[Talk], *, past_pivot: bool = False) -> Scene:
 @shows("wait", "success")
 def test_a_wait_ends_when_all_or_any_of_its_events_are_there_and_their_bodies_in_the_state() -> None:
     both = awaiting(wait(expect(paid, key=key, into="paid"), expect(other, key=key), timeout=HOUR))
-    one = both.comes(paid, Paid(amount=7))
+    one = both.receives(paid, Paid(amount=7))
     assert one.status == "running"
-    done = one.comes(other, Paid(amount=8))
+    done = one.receives(other, Paid(amount=8))
     assert (done.status, done.state.paid) == ("completed", Paid(amount=7))
     any_one = awaiting(wait(expect(paid, key=key), expect(other, key=key), timeout=HOUR, need="any"))
-    assert any_one.comes(other, Paid(amount=8)).status == "completed"
+    assert any_one.receives(other, Paid(amount=8)).status == "completed"
 
 
 @shows("wait", "success")
@@ -65,7 +65,7 @@ def test_an_event_that_came_early_counts_once() -> None:
     twice = flow_of(
         leg("first"), wait(expect(paid, key=key), timeout=HOUR), wait(expect(paid, key=key), timeout=HOUR, name="again")
     )
-    early = Scene.start(twice).comes(paid, Paid(amount=1), key="k").ok("first")
+    early = Scene.start(twice).receives(paid, Paid(amount=1), key="k").ok("first")
     assert early.step("wait-paid") is StepStatus.DONE
     assert early.step("again") is StepStatus.WAITING
 
@@ -77,11 +77,11 @@ def test_two_branches_that_wait_for_one_event_need_two_whenever_they_come(early:
     one, two = (wait(expect(paid, key=key, into=into), timeout=HOUR, name=into) for into in ("paid", "late"))
     scene = Scene.start(Saga("talk", Twice, flow=[leg("first", model=Twice), parallel(one, two)]))
     for number in range(early):
-        scene = scene.comes(paid, Paid(amount=number), key="k")
+        scene = scene.receives(paid, Paid(amount=number), key="k")
     scene = scene.ok("first")
     for number in range(early, 2):
         assert scene.status == "running"
-        scene = scene.comes(paid, Paid(amount=number), key="k")
+        scene = scene.receives(paid, Paid(amount=number), key="k")
     assert (scene.status, scene.state.paid, scene.state.late) == ("completed", Paid(amount=0), Paid(amount=1))
 
 
@@ -95,14 +95,14 @@ def test_a_wait_for_any_uses_the_event_that_ends_it_and_leaves_the_other_to_the_
     flow = flow_of(leg("first"), first, *(wait(expect(each, key=key), timeout=HOUR) for each in (paid, other)))
     scene = Scene.start(flow)
     for event in early:
-        scene = scene.comes(event, Paid(amount=1), key="k")
+        scene = scene.receives(event, Paid(amount=1), key="k")
     scene = scene.ok("first")
     for event in (event for event in (paid, other) if event not in early):
-        scene = scene.comes(event, Paid(amount=1), key="k")
+        scene = scene.receives(event, Paid(amount=1), key="k")
     assert scene.status == "running"
     (index,) = scene.document.steps["any"].memo["got"]
     used = (paid, other)[index]
-    assert scene.comes(used, Paid(amount=2), key="k").status == "completed"
+    assert scene.receives(used, Paid(amount=2), key="k").status == "completed"
 
 
 @shows("wait", "timeout", "undo", "business no", "exhaustion")
@@ -112,7 +112,7 @@ def test_a_wait_that_is_over_fails_or_goes_on_without() -> None:
     assert (failed.status, kind_of(failed), names(failed.settle())) == ("compensating", CauseKind.TIMEOUT, ["first"])
     past = awaiting(wait(expect(paid, key=key), timeout=HOUR), past_pivot=True).advance(HOUR)
     assert past.status == "attention"
-    assert past.retry().comes(paid, Paid(amount=1)).status == "completed"
+    assert past.retry().receives(paid, Paid(amount=1)).status == "completed"
     without = awaiting(wait(expect(paid, key=key), timeout=HOUR, on_timeout="go_on")).advance(HOUR)
     assert without.status == "completed"
 
@@ -130,7 +130,7 @@ def test_a_cancelled_wait_ends_at_once_and_its_mailbox_forgets_it() -> None:
 def test_a_key_that_raises_or_a_body_that_does_not_fit_stands_in_attention() -> None:
     raised = awaiting(wait(expect(paid, key=broken), timeout=HOUR))
     assert (raised.status, kind_of(raised)) == ("attention", CauseKind.CODE)
-    unfit = awaiting(wait(expect(paid, key=key, into="paid"), timeout=HOUR)).comes(paid, {"amount": "much"})
+    unfit = awaiting(wait(expect(paid, key=key, into="paid"), timeout=HOUR)).receives(paid, {"amount": "much"})
     assert (unfit.status, kind_of(unfit)) == ("attention", CauseKind.CODE)
 
 
@@ -176,7 +176,7 @@ def test_an_event_is_published_once_and_nobody_answers() -> None:
 def test_an_event_that_is_out_is_not_taken_back() -> None:
     flow = flow_of(leg("first"), emit(paid, lambda s: Paid(amount=9), key=key), leg("last"))
     scene = Scene.start(flow).ok("first")
-    for turned, undone in ((scene.no("last"), ["first"]), (scene.cancel().ok("last"), ["last", "first"])):
+    for turned, undone in ((scene.rejects("last"), ["first"]), (scene.cancel().ok("last"), ["last", "first"])):
         ended = turned.settle()
         assert (ended.status, names(ended), len(ended.published)) == ("compensated", undone, 1)
 
@@ -332,14 +332,14 @@ def test_a_cancel_goes_down_to_every_level_and_comes_up_again() -> None:
 @shows("run", "undo")
 def test_a_completed_child_is_compensated_as_a_unit() -> None:
     flow = flow_of(run(child(), lambda s: Talk(), name="below"), leg("last"))
-    undone = Scene.start(flow).ok("c1").ok("c2").no("last").settle()
+    undone = Scene.start(flow).ok("c1").ok("c2").rejects("last").settle()
     assert (undone.status, child_of(undone).status) == ("compensated", "compensated")
     assert names(undone) == ["c2", "c1", "below"]
 
 
 @shows("run", "the child in attention")
 def test_a_parent_waits_for_the_operator_of_its_child_and_an_abandoned_one_needs_another() -> None:
-    stuck = parent().ok("c1").no("c2").undo_exhaust("c1")
+    stuck = parent().ok("c1").rejects("c2").undo_exhaust("c1")
     assert (stuck.status, child_of(stuck).status) == ("running", "attention")
     closed = stuck.act(ActName.ABANDON, of=child_of(stuck).id)
     assert closed.status == "attention"
@@ -349,7 +349,7 @@ def test_a_parent_waits_for_the_operator_of_its_child_and_an_abandoned_one_needs
 
 @shows("run", "past the pivot")
 def test_past_the_pivot_a_retry_starts_another_child() -> None:
-    stuck = parent(past_pivot=True).no("c1")
+    stuck = parent(past_pivot=True).rejects("c1")
     assert stuck.status == "attention"
     again = stuck.retry()
     assert len([each for each in again.documents if each.definition == "child"]) == 2
@@ -401,7 +401,7 @@ def test_every_part_ends_and_is_gathered_some_at_once() -> None:
 @shows("each", "success")
 def test_as_many_parts_may_fail_as_are_tolerated() -> None:
     scene = parts(3, tolerate=1)
-    done = scene.no("p", of=at(scene, 0)).settle()
+    done = scene.rejects("p", of=at(scene, 0)).settle()
     assert (done.status, done.state.n) == ("completed", 23)
 
 
@@ -438,7 +438,7 @@ def test_completed_parts_are_compensated_from_the_last_to_the_first() -> None:
     failed = Scene.start(flow_of(node, leg("last")))
     for index in range(5):
         failed = failed.ok("p", of=at(failed, index))
-    failed = failed.no("last")
+    failed = failed.rejects("last")
     assert sorted(each.instance[-1] for each in failed.waiting) == ["3", "4"]
     ended = failed.settle()
     assert ended.status == "compensated"
@@ -450,7 +450,7 @@ def test_completed_parts_are_compensated_from_the_last_to_the_first() -> None:
 @shows("each", "past the pivot")
 def test_past_the_pivot_a_retry_begins_again_what_failed_as_another_instance() -> None:
     scene = parts(2, past_pivot=True)
-    stuck = scene.ok("p", of=at(scene, 1)).no("p", of=at(scene, 0))
+    stuck = scene.ok("p", of=at(scene, 1)).rejects("p", of=at(scene, 0))
     assert (stuck.status, kind_of(stuck)) == ("attention", CauseKind.CHILD)
     assert names(stuck) == []
     again = stuck.retry()

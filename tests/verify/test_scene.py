@@ -19,7 +19,7 @@ from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 def test_what_happens_gives_a_new_scene_and_leaves_the_old_one() -> None:
     """A scene can be gone on from twice."""
     reserved = Scene.start(checkout).ok("reserve")
-    refused, charged = reserved.no("charge"), reserved.ok("charge", CardCharged(charge_id="c1"))
+    refused, charged = reserved.rejects("charge"), reserved.ok("charge", CardCharged(charge_id="c1"))
     assert reserved.step("charge") is StepStatus.SENT
     assert refused.status is Status.COMPENSATING
     assert charged.state.payment == CardCharged(charge_id="c1")
@@ -37,14 +37,14 @@ def test_every_outcome_of_a_step_can_be_told() -> None:
 
 def test_a_late_reply_changes_nothing() -> None:
     """Neither one that comes twice nor one that comes too late."""
-    scene = Scene.start(checkout).ok("reserve").no("charge")
+    scene = Scene.start(checkout).ok("reserve").rejects("charge")
     assert scene.late("charge").document is scene.document
     assert scene.duplicate("reserve").document is scene.document
 
 
 def test_an_undo_that_fails_needs_an_operator() -> None:
     """After a retry it goes on."""
-    scene = Scene.start(checkout).ok("reserve").cancel().ok("charge").undo_no("charge")
+    scene = Scene.start(checkout).ok("reserve").cancel().ok("charge").undo_rejects("charge")
     assert scene.status is Status.ATTENTION
     assert scene.attention is not None
     assert scene.retry().settle().status is Status.COMPENSATED
@@ -54,13 +54,13 @@ def test_children_and_events_play_along() -> None:
     """A scene holds whoever the instance talks to."""
     rows = Scene.start(invoice_import).ok("count", {"rows": 2})
     assert rows.ok("book", of=rows.waiting[1].instance).ok("book").settle().state.booked == 2
-    early = Scene.of(order_fulfilment, key="order_id").comes("order-paid")
-    assert early.comes("order-placed").settle().status is Status.COMPLETED
+    early = Scene.of(order_fulfilment, key="order_id").receives("order-paid")
+    assert early.receives("order-placed").settle().status is Status.COMPLETED
 
 
 def test_time_passes_only_when_it_is_told_to() -> None:
     """What is due on the way fires."""
-    placed = Scene.of(order_fulfilment, key="order_id").comes("order-placed")
+    placed = Scene.of(order_fulfilment, key="order_id").receives("order-placed")
     assert placed.advance(timedelta(hours=23)).status is Status.RUNNING
     assert placed.advance(timedelta(hours=24)).status is Status.COMPENSATED
 

@@ -140,7 +140,7 @@ def test_the_same_definition_is_explored_in_the_same_way() -> None:
 def test_a_timer_of_a_process_that_is_unwound_does_nothing() -> None:
     """What verify found in the kernel: its handler failed the process a second time."""
     _, maker = PLANTED["a_handler_names_a_phase_wrongly"]
-    cancelled = Scene.of(maker(True), key="id").comes("placed").cancel()
+    cancelled = Scene.of(maker(True), key="id").receives("placed").cancel()
     later = cancelled.advance(timedelta(minutes=2))
     assert later.status is Status.COMPENSATING
     assert later.document.cause == cancelled.document.cause
@@ -148,7 +148,7 @@ def test_a_timer_of_a_process_that_is_unwound_does_nothing() -> None:
 
 def test_the_kernels_own_laws_are_looked_at_too() -> None:
     """No definition breaks them, so the scenes are forged."""
-    scene = Scene.start(checkout).ok("reserve").no("charge").settle()
+    scene = Scene.start(checkout).ok("reserve").rejects("charge").settle()
     must("not-undone", scene)
     must("undone-twice", scene)
     document = scene.document

@@ -14,7 +14,7 @@ from ....sagas.definition import AnyDefinition
 from ....sagas.nodes import Child, Each
 from ...kernel.places import name_of
 from ...messages.document import Document, Status, StepRecord, StepStatus
-from ...messages.entity_messages import EventCame
+from ...messages.entity_messages import EventDelivered
 from ...messages.history import HistoryRecord
 from ...messages.inputs import Act, ActName
 from ...messages.outputs import Change, Outcome, incarnation_of
@@ -163,7 +163,7 @@ def _followed(
 def _begun_by(record: HistoryRecord) -> str:
     """The id of what began an instance: its start, or the event that came first for a process manager's."""
     begun = record.message
-    return begun.event_id if isinstance(begun, EventCame) else begun.id if begun is not None else ""
+    return begun.event_id if isinstance(begun, EventDelivered) else begun.id if begun is not None else ""
 
 
 def _is_named(life: _Life, command_id: str) -> bool:

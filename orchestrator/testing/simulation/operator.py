@@ -15,7 +15,7 @@ from typing import Final
 from ....sagas import Step
 from ...kernel import Registry
 from ...kernel.case import case_of
-from ...kernel.parking import waits_for_code
+from ...kernel.deferral import waits_for_code
 from ...kernel.places import name_of
 from ...messages.document import CauseKind, Document, Status, StepStatus
 from ...messages.inputs import Act, ActName

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from ...kernel.places import name_of
-from ...messages.entity_messages import Acquire, EventCame, Published, Release, Routed, Rule, SetRules, Unwatch, Watch
+from ...messages.entity_messages import (
+    Acquire,
+    EventDelivered,
+    Published,
+    Release,
+    Routed,
+    Rule,
+    SetRules,
+    Unwatch,
+    Watch,
+)
 from ...messages.inputs import TimerFired
 from ...messages.outputs import Outcome, place_of_label, taker_of
 from ...messages.values import JsonObject
@@ -64,7 +74,7 @@ def mailed(found: Evidence) -> Iterator[str]:
     came: Counter[tuple[_Who, str]] = Counter()
     for instance, history in found.history.items():
         for message in (decided.record.message for decided in history):
-            if isinstance(message, EventCame):
+            if isinstance(message, EventDelivered):
                 came[(instance, message.place, message.index), message.event_id] += 1
     due: Counter[tuple[_Who, str]] = Counter()
     for id, history in found.history.items():

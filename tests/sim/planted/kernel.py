@@ -9,7 +9,7 @@ __all__ = ["KERNEL"]
 KERNEL = (
     slip(
         "undo in order of completion",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "in sorted(ranked, reverse=True)]",
         "in sorted(ranked)]",
         "in-order",
@@ -23,7 +23,7 @@ KERNEL = (
     ),
     slip(
         "undo while a command is in flight",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "    return record.status is StepStatus.SENT",
         "    return False",
         "compensated",
@@ -31,14 +31,14 @@ KERNEL = (
     ),
     slip(
         "call it compensated while an undo is open",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "    return not ahead\n",
         "    return True\n",
         "compensated",
     ),
     slip(
         "begin all undos at once",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "all(_apart(ctx, place, other) for other in ahead)",
         "True",
         "in-order",
@@ -46,7 +46,7 @@ KERNEL = (
     ),
     slip(
         "leave a failed undo when the instance is turned",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "begins = record.status.is_to_undo or record.status is StepStatus.UNDO_FAILED",
         "begins = record.status.is_to_undo",
         "ends",
@@ -55,14 +55,14 @@ KERNEL = (
     ),
     slip(
         "forget to tell the mailbox of a wait that is dropped",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "            drop_wait(ctx, place)\n",
         "            ctx.clear_timers(place)\n",
         "lets-go",
     ),
     slip(
         "forget the lock that was waited for",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "            ctx.clear_timers(place)\n            release_all(ctx, place)\n",
         "            ctx.clear_timers(place)\n            ctx.remember(place, {})\n",
         "lets-go",
@@ -114,9 +114,9 @@ KERNEL = (
         "command-once",
     ),
     slip(
-        "end without a farewell",
+        "end without telling anybody",
         "orchestrator/kernel/context.py",
-        "for message in farewell(self.document, self.steps, status, self.state, self.cause):",
+        "for message in end_messages(self.document, self.steps, status, self.state, self.cause):",
         "for message in ():",
         "ends",
         "lets-go",
@@ -386,7 +386,7 @@ KERNEL = (
     ),
     slip(
         "go on without what came while the code was away",
-        "orchestrator/kernel/parking.py",
+        "orchestrator/kernel/deferral.py",
         "    waiting, ctx.deferred = ctx.deferred, ()\n",
         "    waiting, ctx.deferred = (), ()  # type: ignore[var-annotated]\n",
         "decided-once",

@@ -9,7 +9,7 @@ __all__ = ["SLIPS"]
 SLIPS = (
     slip(
         "undo a slip from its beginning",
-        "orchestrator/kernel/undoing.py",
+        "orchestrator/kernel/compensation.py",
         "        return sorted(steps, key=lambda place: way.get(place, -1), reverse=True)",
         "        return sorted(steps, key=lambda place: way.get(place, -1))",
         "travelled",

@@ -24,24 +24,24 @@ from ..kernel.places import name_of
 from ..kernel.slip import carried
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.values import JsonObject
-from ..testing.sample import Looks, samples
+from ..testing.sample import Mentions, samples
 from ..testing.scene import Scene
-from .looks import looks_of
+from .inspect_code import inspect_code
 
-__all__ = ["Move", "Plan", "as_value", "literal", "moves"]
+__all__ = ["Move", "Plan", "as_value", "literal", "successors"]
 
 _TOLD = {
     "start": "it is started",
     "ok": "{step} is done",
-    "no": "{step} is rejected",
+    "rejects": "{step} is rejected",
     "crash": "an attempt of {step} fails",
     "exhaust": "every attempt of {step} fails",
     "time_out": "{step} is not answered in time",
     "undo_ok": "{step} is undone",
-    "undo_no": "the undo of {step} is rejected",
+    "undo_rejects": "the undo of {step} is rejected",
     "undo_exhaust": "every attempt to undo {step} fails",
     "late": "a reply to {step} comes once more",
-    "comes": "event {step} comes",
+    "receives": "event {step} comes",
     "answer": "somebody answers {step}",
     "cancel": "it is cancelled",
     "retry": "an operator retries",
@@ -99,10 +99,10 @@ class Plan:
 
     definition: AnyDefinition
     given: Mapping[type[BaseModel], Sequence[BaseModel | JsonObject]] = field(default_factory=dict)
-    looks: Looks = field(init=False)
+    looks: Mentions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.looks = looks_of(_family(self.definition))
+        self.looks = inspect_code(_family(self.definition))
         self._made: dict[type[BaseModel], tuple[JsonObject, ...]] = {}
 
     def values(self, model: type[BaseModel]) -> tuple[JsonObject, ...]:
@@ -128,7 +128,7 @@ class Plan:
         if definition.state in self.given:
             return self.values(definition.state)
         filled = frozenset(name for spot in definition.tree for name, _ in fills(spot.node))
-        looks = Looks(names=self.looks.names - filled, read=self.looks.read - filled, constants=self.looks.constants)
+        looks = Mentions(names=self.looks.names - filled, read=self.looks.read - filled, constants=self.looks.constants)
         return samples(definition.state, looks)
 
     def rules(self) -> list[dict[str, str]]:
@@ -174,7 +174,7 @@ def _renamed(value: Any, before: str, after: str) -> Any:
     return after if value == before else value
 
 
-def moves(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
+def successors(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
     """Everything that can happen next; without ``fault`` only what a happy run has."""
     root = scene.entities.get(scene.id)
     in_flight = sum(r.status.is_in_flight for document in scene.documents for r in document.steps.values())
@@ -219,14 +219,14 @@ def _replies(
     if record.status is StepStatus.UNDO_SENT:
         yield Move(kind="undo_ok", step=place, of=of)
         if fault:
-            yield Move(kind="undo_no", step=place, of=of, fault=True)
+            yield Move(kind="undo_rejects", step=place, of=of, fault=True)
         if fault and alone:
             yield Move(kind="undo_exhaust", step=place, of=of, fault=True)
         return
     for value in plan.values(step.contract.reply):
         yield Move(kind="ok", step=place, value=value or None, of=of)
     if fault:
-        yield Move(kind="no", step=place, of=of, fault=True)
+        yield Move(kind="rejects", step=place, of=of, fault=True)
         if step.options.retry.max_attempts > record.attempt:
             yield Move(kind="crash", step=place, of=of, fault=True)
         yield Move(kind="exhaust", step=place, of=of, fault=True)
@@ -237,7 +237,7 @@ def _awaited(plan: Plan, scene: Scene, node: Wait[Any], got: Sequence[object]) -
     for index, expected in enumerate(node.expected):
         if index not in got:
             for value in plan.body(expected.event, scene):
-                yield Move(kind="comes", step=expected.event.name, value=value)
+                yield Move(kind="receives", step=expected.event.name, value=value)
 
 
 def _events(plan: Plan, scene: Scene, fault: bool) -> Iterator[Move]:
@@ -251,7 +251,7 @@ def _events(plan: Plan, scene: Scene, fault: bool) -> Iterator[Move]:
         times = sum(1 for each in scene.published if each.event == name)
         if times == 0 or (times == 1 and fault):
             for value in plan.body(subscription.event, scene):
-                yield Move(kind="comes", step=name, value=value, fault=times > 0)
+                yield Move(kind="receives", step=name, value=value, fault=times > 0)
 
 
 def _time_alone(scene: Scene) -> bool:

@@ -13,14 +13,14 @@ from pydantic_core import to_json
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
 from ..messages.entities import Entity, Lock, Mailbox
-from ..messages.entity_messages import EventCame
+from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
 from ..testing.scene import Scene
 
-__all__ = ["canonical"]
+__all__ = ["fingerprint"]
 
 
-def canonical(scene: Scene) -> int:
+def fingerprint(scene: Scene) -> int:
     """The same number for scenes that go on in the same way: a hash of 64 bits."""
     now_ms = scene.now_ms
     managed = isinstance(scene.definition, ProcessManager)  # its events reach it, whatever its mailboxes remember
@@ -63,7 +63,7 @@ def _document(document: Document, now_ms: int) -> tuple[object, ...]:
 def _waits(what: Early | Deferred) -> tuple[object, ...]:
     """What stands in a queue."""
     match what:
-        case EventCame():
+        case EventDelivered():
             return ("event", what.event, to_json(what.body))
         case TimerFired():
             return ("timer", what.timer)

@@ -48,7 +48,7 @@ def fail(ctx: DecisionContext, place: str, kind: CauseKind, message: str, *, cod
             return
     if ctx.pivot_passed:
         said = f"rejected past the pivot ({code}): {message}" if code is not None else f"past the pivot: {message}"
-        ctx.stop(kind, f"{said}; mend the reason, then retry", step=place, code=code)
+        ctx.stop(kind, f"{said}; resolve the cause, then retry", step=place, code=code)
     else:
         compensate(ctx, kind, message, step=place, code=code)
 

@@ -13,7 +13,7 @@ from sagaline.orchestrator.messages.entity_messages import (
     ChildEnd,
     ChildEnded,
     Deadlocked,
-    EventCame,
+    EventDelivered,
     Granted,
     Probe,
     Unwind,
@@ -155,13 +155,15 @@ def test_no_more_events_than_the_limit_are_kept_and_the_next_is_a_dead_letter(aw
     else:
         run.act(ActName.PAUSE)
 
-    def comes(number: int) -> Decision:
+    def receives(number: int) -> Decision:
         return run.apply(
-            EventCame(id=f"m{number}", instance="demo/k", place="", index=0, event="e", event_id=f"{number}", body={})
+            EventDelivered(
+                id=f"m{number}", instance="demo/k", place="", index=0, event="e", event_id=f"{number}", body={}
+            )
         )
 
-    assert [comes(number).outcome for number in range(2)] == [Outcome.DEFERRED] * 2
-    refused = comes(2)
+    assert [receives(number).outcome for number in range(2)] == [Outcome.DEFERRED] * 2
+    refused = receives(2)
     why = "'demo' version 1 is not deployed here; deploy it" if away else "it is paused"
     reason = f"2 events wait already: {why}; let it go on, then redrive this one from the dead letters"
     assert (refused.outcome, refused.reason, refused.actions) == (

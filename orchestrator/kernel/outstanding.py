@@ -8,7 +8,7 @@ from ...sagas.nodes import Child, Each
 from ..messages.document import StepRecord
 from .places import name_of
 
-__all__ = ["SKIPPED_BY", "TAKEN_OVER", "lender", "may_stand", "was_skipped"]
+__all__ = ["SKIPPED_BY", "TAKEN_OVER", "done_by", "is_outstanding", "was_skipped"]
 
 SKIPPED_BY = "skipped_by"
 """Where a place remembers who has skipped it."""
@@ -16,7 +16,7 @@ TAKEN_OVER = "taken_over"
 """Where a fork remembers of a place that it is done elsewhere, and in which instance."""
 
 
-def may_stand(definition: AnyDefinition | None, place: str, record: StepRecord) -> bool:
+def is_outstanding(definition: AnyDefinition | None, place: str, record: StepRecord) -> bool:
     """True when something of a place is there outside, or may be.
 
     What has sent nothing leaves nothing behind, unless it was skipped: then somebody did it by hand. Nor does the
@@ -32,7 +32,7 @@ def was_skipped(record: StepRecord) -> bool:
     return SKIPPED_BY in (record.memo or {})
 
 
-def lender(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
+def done_by(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
     """The instance in which stands what a fork has taken over at a place; None: nothing of another's stands there."""
     origin = (record.memo or {}).get(TAKEN_OVER)
     if origin is None or _only_asks(definition, place):

@@ -13,15 +13,15 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Ask, Child, Choose, Each, Emit, Fail, Loop, Node, Route, Scatter, Sleep, Step, Wait
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
-from ..testing.sample import Looks
+from ..testing.sample import Mentions
 
-__all__ = ["looks_of"]
+__all__ = ["inspect_code"]
 
 Function = Callable[..., Any]
 _DEEP = 4
 
 
-def looks_of(definitions: Iterable[AnyDefinition]) -> Looks:
+def inspect_code(definitions: Iterable[AnyDefinition]) -> Mentions:
     """What the functions of these definitions look at."""
     deciding: set[CodeType] = set()
     reading: set[CodeType] = set()
@@ -35,7 +35,7 @@ def looks_of(definitions: Iterable[AnyDefinition]) -> Looks:
     constants = frozenset(
         value for code in deciding for value in code.co_consts if isinstance(value, str | int | float)
     )
-    return Looks(names=names, read=read - names, constants=frozenset(c for c in constants if not _prose(c)))
+    return Mentions(names=names, read=read - names, constants=frozenset(c for c in constants if not _prose(c)))
 
 
 def _prose(constant: str | int | float) -> bool:

@@ -10,7 +10,7 @@ from ..messages.inputs import Message
 from ..messages.outputs import label_of
 from ..messages.values import JsonObject
 
-__all__ = ["KEPT_LOCKS", "farewell", "locks_at", "locks_of"]
+__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of"]
 
 KEPT_LOCKS = "kept_locks"
 """Where a place remembers the locks under which earlier rounds of it may have happened."""
@@ -33,7 +33,7 @@ def locks_at(memo: JsonObject) -> list[str]:
     return [*([str(memo["lock"])] if "lock" in memo else []), *(map(str, kept) if isinstance(kept, list) else ())]
 
 
-def farewell(
+def end_messages(
     document: Document, steps: Mapping[str, StepRecord], status: Status, state: JsonObject, cause: Cause | None
 ) -> Iterator[Message]:
     """The messages of an end, still without ids."""

@@ -21,9 +21,9 @@ from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject
 from .context import DecisionContext, as_json, said
 from .editing import unknown
+from .outstanding import SKIPPED_BY
 from .sending import INSTEAD
 from .slip import carried, gone_past, is_slip
-from .standing import SKIPPED_BY
 
 __all__ = ["MENDS", "Mend"]
 

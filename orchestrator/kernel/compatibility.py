@@ -14,10 +14,10 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Loop
 from ..messages.document import Document, StepRecord, StepStatus
 from ..messages.reasons import Reason, ReasonCode
+from .outstanding import TAKEN_OVER
 from .places import name_of, place_of, rounds_of
-from .standing import TAKEN_OVER
 
-__all__ = ["misfit", "missing_code", "not_deployed"]
+__all__ = ["incompatibility", "missing_code", "not_deployed"]
 
 
 def missing_code(definition: AnyDefinition | None, document: Document) -> Reason | None:
@@ -40,7 +40,7 @@ def _differs(definition: AnyDefinition, document: Document) -> str | None:
     for place in document.steps:
         if name_of(place) not in definition.tree:
             return f"has no step {name_of(place)!r}, which is on record here"
-    if (wrong := misfit(definition, document.steps)) is not None:
+    if (wrong := incompatibility(definition, document.steps)) is not None:
         return wrong
     if document.origin is not None and name_of(document.origin.step) not in definition.tree and _is_fresh(document):
         return f"has no step {document.origin.step!r}, at which this fork begins"
@@ -55,7 +55,7 @@ def _is_fresh(document: Document) -> bool:
     return all(TAKEN_OVER in (record.memo or {}) for record in document.steps.values())
 
 
-def misfit(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:
+def incompatibility(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:
     """How the code has changed nodes that are on record, all of which it has; None: they fit."""
     for place, record in steps.items():
         name = name_of(place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
-from ..messages.entity_messages import EventCame, Unwind
+from ..messages.entity_messages import EventDelivered, Unwind
 from ..messages.inputs import Completed, Failed, Rejected, Reply, TimerFired
 from ..messages.outputs import Change, Decision, Outcome
 from ..messages.reasons import Reason, ReasonCode
@@ -27,7 +27,7 @@ __all__ = [
     "hold",
     "ignored",
     "overfull",
-    "park",
+    "defer",
     "reopen",
     "restore_timers",
     "take_in",
@@ -47,7 +47,7 @@ def waits_for_code(document: Document) -> bool:
     return document.status is Status.ATTENTION and attention is not None and attention.kind is CauseKind.VERSION
 
 
-def park(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Decision:
+def defer(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Decision:
     """Keeps a message that would count, and puts the instance into attention. Only ``Unwind`` counts after the end."""
     kept = _kept(document, message, why, now_ms, limits)
     if isinstance(kept, Decision):
@@ -85,7 +85,7 @@ def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limit
         if _is_kept(document, message):
             text = f"the first reply to this attempt waits already: {why.text}"
             return ignored(document, Reason(ReasonCode.DUPLICATE if why.code is ReasonCode.PAUSED else why.code, text))
-    elif isinstance(message, EventCame) and (count := _events(document)) >= limits.deferred_max:
+    elif isinstance(message, EventDelivered) and (count := _events(document)) >= limits.deferred_max:
         return deny(
             document, message, Reason(ReasonCode.NO_ROOM, f"{count:,} events wait already: {why.text}; {REDRIVE}")
         )
@@ -100,12 +100,12 @@ def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limit
 
 def _events(document: Document) -> int:
     early = document.managed.early if document.managed is not None else ()
-    return sum(isinstance(message, EventCame) for message in (*document.deferred, *early))
+    return sum(isinstance(message, EventDelivered) for message in (*document.deferred, *early))
 
 
-def overfull(ctx: DecisionContext, message: EventCame) -> Reason | None:
+def overfull(ctx: DecisionContext, message: EventDelivered) -> Reason | None:
     """Why an event cannot wait for a phase that takes it; None: it was taken, or may wait."""
-    events = [each for each in ctx.managed.early if isinstance(each, EventCame)]
+    events = [each for each in ctx.managed.early if isinstance(each, EventDelivered)]
     if len(events) <= ctx.limits.deferred_max or message not in events:
         return None
     text = f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"

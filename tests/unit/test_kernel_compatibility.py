@@ -16,7 +16,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import Completed
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.testing.scene import Scene
-from sagaline.orchestrator.verify.moves import Move, Plan, moves
+from sagaline.orchestrator.verify.successors import Move, Plan, successors
 from sagaline.sagas import Contract, Node, Saga
 from sagaline.sagas.nodes import choose, loop, parallel, scatter, sleep, when
 
@@ -154,7 +154,7 @@ class Draws:
 def played(scene: Scene, definition: Saga[Talk], drawn: random.Random, most: int) -> Scene:
     """So many messages come or timers fire, until it has ended or waits for its code."""
     for _ in range(most):
-        found = moves(Plan(definition=definition), scene, fault=drawn.random() < 0.1)
+        found = successors(Plan(definition=definition), scene, fault=drawn.random() < 0.1)
         one = [move for move in found if move.kind not in ("time_out", "exhaust", "undo_exhaust")]
         one += [Move(kind="tick")] * (bool(scene.timers) and (not one or drawn.random() < 0.1))
         if not one or waits(scene):

@@ -13,13 +13,13 @@ from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
 from .bulk import BulkBody, bulk_router
-from .cases import cases_router
 from .definitions import definitions_router
 from .edge import Edge
 from .entities import entities_router
 from .events import EventBody, events_router
 from .graphs import graphs_router
 from .health import health_router
+from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
 from .problems import Problem, handlers
@@ -61,7 +61,7 @@ def create_app(
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
     app.include_router(definitions_router(client.registry))
-    app.include_router(cases_router(client))
+    app.include_router(inspections_router(client))
     app.include_router(bulk_router(client, settings))
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))

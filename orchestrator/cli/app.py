@@ -17,7 +17,7 @@ from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
-from .queries import case, history, list_instances, overdue, questions, show
+from .queries import history, inspect, list_instances, overdue, questions, show
 from .read_model import add_read_model
 from .starting import read_input, start
 
@@ -223,10 +223,10 @@ def list_command(
     list_instances(remote, filters, limit=limit, as_json=reading.as_json)
 
 
-@command(app, "case")
-def case_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
+@command(app, "inspect")
+def inspect_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
     """Show what is wrong with an instance, what can be done, and what a cancel would undo now."""
-    case(remote, instance, as_json=reading.as_json)
+    inspect(remote, instance, as_json=reading.as_json)
 
 
 @command(app, "overdue")

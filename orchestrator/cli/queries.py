@@ -12,8 +12,8 @@ from .pages import gather
 from .paths import instance_path
 from .remote import request
 from .tables import (
-    case_view,
     history_table,
+    inspection_view,
     instance_view,
     instances_table,
     overdue_table,
@@ -22,7 +22,7 @@ from .tables import (
     questions_table,
 )
 
-__all__ = ["case", "history", "list_instances", "overdue", "questions", "show"]
+__all__ = ["history", "inspect", "list_instances", "overdue", "questions", "show"]
 
 
 def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
@@ -53,17 +53,17 @@ def show(remote: Remote, instance: str, *, as_json: bool) -> None:
         print_out(instance_view(document))
 
 
-def case(remote: Remote, instance: str, *, as_json: bool) -> None:
+def inspect(remote: Remote, instance: str, *, as_json: bool) -> None:
     """Prints what an operator must know of an instance.
 
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    _, found = request(remote, "GET", f"{instance_path(instance)}/case")
+    _, found = request(remote, "GET", f"{instance_path(instance)}/inspection")
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        print_out(case_view(found))
+        print_out(inspection_view(found))
 
 
 def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool) -> None:

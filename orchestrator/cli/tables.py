@@ -15,7 +15,7 @@ from .remote import Json
 
 __all__ = [
     "STYLES",
-    "case_view",
+    "inspection_view",
     "grid",
     "history_table",
     "instance_view",
@@ -239,29 +239,29 @@ def questions_table(questions: list[Json]) -> Table:
     return table
 
 
-def case_view(case: Json) -> RenderableType:
-    """What is wrong, what stands, what can be done, and what a cancel would do."""
-    attention, cancel = case["attention"], case["cancel"]
-    lines = [Text(f"{case['id']} is ").append_text(status_text(case["status"]))]
+def inspection_view(found: Json) -> RenderableType:
+    """What is wrong, what is outstanding, what can be done, and what a cancel would do."""
+    attention, cancel = found["attention"], found["cancel"]
+    lines = [Text(f"{found['id']} is ").append_text(status_text(found["status"]))]
     if attention:
         lines.append(Text(f"since {moment(attention['at'])}: {attention['message']}"))
-    lines.append(Text(f"stands: {_open_steps(case['stands'])}"))
-    lines.append(Text(f"can be asked now: {', '.join(case['acts']) or 'nothing'}"))
+    lines.append(Text(f"outstanding: {_named(found['outstanding'])}"))
+    lines.append(Text(f"can be asked now: {', '.join(found['acts']) or 'nothing'}"))
     on_steps: dict[str, list[str]] = {}
-    for each in case["on_steps"]:
+    for each in found["on_steps"]:
         on_steps.setdefault(each["step"], []).append(each["act"])
     lines += [Text(f"of step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
     if cancel["code"]:
         lines.append(Text(f"cancel would be denied: {cancel['reason']}"))
     else:
-        lines.append(Text(f"cancel would undo, in this order: {_open_steps(cancel['undone'])}"))
+        lines.append(Text(f"cancel would undo, in this order: {_named(cancel['undone'])}"))
         if cancel["awaited"]:
             lines.append(Text(f"after the answer or the deadline of: {', '.join(cancel['awaited'])}"))
         if cancel["stays"]:
-            lines.append(Text(f"nothing would take back: {_open_steps(cancel['stays'])}"))
+            lines.append(Text(f"nothing would take back: {_named(cancel['stays'])}"))
     return Group(*lines)
 
 
-def _open_steps(steps: list[Json]) -> str:
+def _named(steps: list[Json]) -> str:
     named = [f"{each['step']} ({each['status']}" + (f", by {each['undo']})" if each["undo"] else ")") for each in steps]
     return ", ".join(named) or "nothing"

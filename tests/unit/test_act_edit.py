@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from sagaline.orchestrator.kernel import Limits, block, decide
-from sagaline.orchestrator.kernel.case import case_of
+from sagaline.orchestrator.kernel.inspection import inspect
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
@@ -216,10 +216,10 @@ def test_what_a_routing_slip_carries_is_edited_when_it_is_home() -> None:
     after = edited(out, op("test", "", value=out.document.state))
     assert last(after).outcome is Outcome.DENIED
     assert last(after).reason.startswith("the slip is on its way to ")
-    assert ActName.EDIT not in case_of(loan_approval, out.document).acts
+    assert ActName.EDIT not in inspect(loan_approval, out.document).acts
     home = out.ok("score").ok("reserve").rejects("contract")
     assert home.status is Status.COMPENSATING
-    assert ActName.EDIT in case_of(loan_approval, home.document).acts
+    assert ActName.EDIT in inspect(loan_approval, home.document).acts
     assert last(edited(home, op("test", "", value=home.document.state))).reason == "nothing to change"
 
 

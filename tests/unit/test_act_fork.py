@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 
 from sagaline.orchestrator.kernel import decide
-from sagaline.orchestrator.kernel.case import case_of
+from sagaline.orchestrator.kernel.inspection import inspect
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
@@ -168,7 +168,7 @@ def test_a_branch_that_goes_on_beside_the_flow_is_gone_on_with_by_one_instance_o
     stuck = Scene.start(flow_of(pivot, race, e)).ok(place.format("r")).rejects("e").ok(place.format("p"))
     assert stuck.status is Status.ATTENTION
     assert refused(stuck, "e") == f"{place.format('q')} before it is not done yet"
-    assert ("e", ActName.FORK) not in case_of(stuck.definition, stuck.document).on_steps
+    assert ("e", ActName.FORK) not in inspect(stuck.definition, stuck.document).on_steps
     retried = stuck.act(ActName.RETRY).ok(place.format("q")).rejects("e")
     new = at(fork(retried, "e"), "talk/new")
     assert [record.attempt for record in new.document.steps.values()] == [0] * (len(new.document.steps) - 1) + [1]
@@ -207,7 +207,7 @@ def test_a_step_that_was_skipped_stands_although_nothing_was_sent() -> None:
     )
     restarted = stuck.act(ActName.RESTART, "again", step="a")
     assert last(restarted).reason == ("nothing takes back b (done); restart from a step behind it, or retry or skip it")
-    assert [each.step for each in case_of(saga, stuck.document).cancel.undone] == ["a"]
+    assert [each.step for each in inspect(saga, stuck.document).cancel.undone] == ["a"]
     assert stuck.cancel().open("a", undo=True).effect_key == f"talk/k/a~{LIFE}"
     abandoned = stuck.act(ActName.ABANDON)
     assert last(abandoned).reason == "left open: a (done)"

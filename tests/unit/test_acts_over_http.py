@@ -90,7 +90,7 @@ async def test_what_left_nothing_is_restarted_and_forked_over_http(up: Stack, ap
     for command in ("a/1", "b/1"):
         await say(up, command, ok=True)
     await say(up, "c/1", ok=False)
-    case = (await api.get(f"{ITEM}/case")).json()
+    case = (await api.get(f"{ITEM}/inspection")).json()
     assert {"step": "c", "act": "restart"} in case["on_steps"]
     assert (await post(api, "restart", step="c", value=PATCH))["status"] == "running"
     sent = [sent["id"] for row in (await api.get(f"{ITEM}/history")).json()["decisions"] for sent in row["sent"]]

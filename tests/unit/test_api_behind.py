@@ -22,7 +22,7 @@ from .stack import Stack, order, running, stack
 
 ITEM = "/v1/instances/order-checkout/A-1"
 LISTS = ["/v1/instances", "/v1/overdue", "/v1/questions", "/v1/locks", "/v1/mailboxes", "/v1/tables"]
-SINGLE = [ITEM, f"{ITEM}/history", f"{ITEM}/case", "/v1/locks/x", "/v1/mailboxes/x/y"]
+SINGLE = [ITEM, f"{ITEM}/history", f"{ITEM}/inspection", "/v1/locks/x", "/v1/mailboxes/x/y"]
 
 
 @asynccontextmanager

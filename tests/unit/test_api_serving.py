@@ -183,7 +183,7 @@ class TestDocument:
             ("get", f"{item}/history"),
             *(("post", f"{item}/{act.value}") for act in ActName),
             ("get", f"{item}/graph"),
-            ("get", f"{item}/case"),
+            ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
             ("get", "/v1/overdue"),
             ("post", "/v1/bulk"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel.case import case_of
+from sagaline.orchestrator.kernel.inspection import inspect
 from sagaline.orchestrator.kernel.outstanding import is_outstanding
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Rejected, Start
@@ -172,7 +172,7 @@ def check_order(scene: Scene, told: list[str], done: list[str]) -> None:
 
 def check_cancel(scene: Scene) -> None:
     """Compares what is told with what is done."""
-    told = case_of(scene.definition, scene.document).cancel
+    told = inspect(scene.definition, scene.document).cancel
     cancelled = scene.cancel()
     assert cancelled.last is not None
     if told.denied is not None:

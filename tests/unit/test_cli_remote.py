@@ -171,7 +171,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     assert (document["status"], document["forked_from"]) == ("completed", "order-checkout/A-6")
     assert "from order-checkout/A-6" in saga(shop, "show", "order-checkout/A-6b")
     assert "fork: new → order-checkout/A-6b" in saga(shop, "history", "order-checkout/A-6")
-    case = saga(shop, "case", "order-checkout/A-6")
+    case = saga(shop, "inspect", "order-checkout/A-6")
     assert "of step ship: fork" in case
     for command in (["restart", "order-checkout/A-6", "ship"], ["replace-undo", "order-checkout/A-6", "ship"]):
         more = ["--command", "{}"] if command[0] == "replace-undo" else []

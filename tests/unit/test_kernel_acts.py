@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from sagaline.orchestrator.kernel import Limits, decide
-from sagaline.orchestrator.kernel.case import Cancelling, Case, OpenStep, case_of
+from sagaline.orchestrator.kernel.inspection import Cancelling, Inspection, Outstanding, inspect
 from sagaline.orchestrator.messages.document import (
     Cause,
     CauseKind,
@@ -175,18 +175,18 @@ def test_what_was_skipped_or_answered_says_by_whom() -> None:
     assert (memo_of(same, "okay")["who"], memo_of(same, "okay")["claimed_by"]) == (["ann"], "ann")
 
 
-def case(scene: Scene) -> Case:
-    return case_of(scene.definition, scene.document)
+def case(scene: Scene) -> Inspection:
+    return inspect(scene.definition, scene.document)
 
 
-def open_step(step: str, status: str, undo: str | None, error: str | None = None) -> OpenStep:
-    return OpenStep(step=step, status=StepStatus(status), undo=undo, error=error)
+def open_step(step: str, status: str, undo: str | None, error: str | None = None) -> Outstanding:
+    return Outstanding(step=step, status=StepStatus(status), undo=undo, error=error)
 
 
 def test_a_running_instance_has_no_case_but_acts() -> None:
     found = case(Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"))).ok("a").ok("r"))
     stands = (open_step("b", "sent", "undo-b"), open_step("a", "done", "undo-a"))
-    assert found == Case(
+    assert found == Inspection(
         attention=None,
         stands=stands,
         acts=(ActName.CANCEL, ActName.PAUSE, ActName.EDIT),
@@ -198,9 +198,9 @@ def test_a_running_instance_has_no_case_but_acts() -> None:
 def test_nodes_that_send_nothing_leave_nothing() -> None:
     found = case(Scene.start(flow_of(sleep("doze", HOUR))))
     forks = (("doze", ActName.FORK),)
-    assert (found.stands, found.on_steps, found.cancel) == ((), forks, Cancelling(denied=None))
+    assert (found.outstanding, found.on_steps, found.cancel) == ((), forks, Cancelling(denied=None))
     never_sent = case(Scene.start(flow_of(leg("a", broken=True))))
-    assert (never_sent.stands, never_sent.on_steps) == (
+    assert (never_sent.outstanding, never_sent.on_steps) == (
         (),
         (("a", ActName.SKIP), ("a", ActName.RESTART), ("a", ActName.FORK)),
     )
@@ -218,7 +218,7 @@ def test_a_question_can_be_answered_claimed_and_assigned() -> None:
 
 def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     scene = done_a()
-    found = case_of(None, scene.document)
+    found = inspect(None, scene.document)
     assert (found.on_steps, found.acts) == ((), ())
 
 
@@ -238,10 +238,10 @@ def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> Non
 
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
     tried = Scene.start(flow_of(leg("a"))).crash("a")
-    assert case(tried).stands == (open_step("a", "backoff", "undo-a", "it crashed"),)
+    assert case(tried).outstanding == (open_step("a", "backoff", "undo-a", "it crashed"),)
     assert case(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
     stuck = done_a().rejects("b").undo_rejects("a", "gone")
-    assert case(stuck).stands == (open_step("a", "undo_failed", "undo-a", "gone"),)
+    assert case(stuck).outstanding == (open_step("a", "undo_failed", "undo-a", "gone"),)
     assert case(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))
 
 
@@ -297,7 +297,7 @@ def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
 
 def test_what_is_done_and_sends_nothing_leaves_nothing() -> None:
     slept = Scene.start(flow_of(sleep("doze", HOUR), leg("a"))).advance(HOUR)
-    assert [each.step for each in case(slept).stands] == ["a"]
+    assert [each.step for each in case(slept).outstanding] == ["a"]
     assert case(slept).cancel.stays == ()
 
 

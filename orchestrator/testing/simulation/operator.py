@@ -14,8 +14,8 @@ from typing import Final
 
 from ....sagas import Step
 from ...kernel import Registry
-from ...kernel.case import case_of
 from ...kernel.deferral import waits_for_code
+from ...kernel.inspection import inspect
 from ...kernel.places import name_of
 from ...messages.document import CauseKind, Document, Status, StepStatus
 from ...messages.inputs import Act, ActName
@@ -98,7 +98,7 @@ class Operator:
                 await self._send(good_rules(table, self._clock.new_id))
         tried = self._acts[document.id]
         place = attention.step if attention is not None else None
-        can_cancel = ActName.CANCEL in case_of(None, document).acts
+        can_cancel = ActName.CANCEL in inspect(None, document).acts
         if tried < _TRIES:
             await self._ask(document.id, ActName.CANCEL if can_cancel and drawn.random() < 0.3 else ActName.RETRY)
         elif failing := [at for at, record in document.steps.items() if record.status is StepStatus.UNDO_FAILED]:

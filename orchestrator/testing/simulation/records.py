@@ -11,7 +11,7 @@ from typing import Final
 from ....sagas import Step
 from ....sagas.nodes import Child, Each, Route
 from ...codec.wire import header_map
-from ...kernel.case import case_of
+from ...kernel.inspection import inspect
 from ...kernel.places import name_of
 from ...kernel.recompute import recompute
 from ...messages.document import Document, Status, StepStatus
@@ -62,7 +62,7 @@ def ends(found: Evidence) -> Iterator[str]:
         definition = found.registry.find(document.definition, document.version)
         if document.status is not Status.ATTENTION:
             yield f"{document.id} is {document.status} still"
-        elif not case_of(definition, document).acts:
+        elif not inspect(definition, document).acts:
             yield f"{document.id} stands in attention, and nothing can be done about it"
     if not found.came_to_an_end and all(each.status.is_final for each in found.documents.values()):
         yield "it does not come to rest"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from ....sagas import Contract
 from ....sagas.definition import AnyDefinition
 from ...kernel import Registry
-from ...kernel.case import case_of
+from ...kernel.inspection import inspect
 from ...messages.document import Document, Status
 from ...messages.inputs import Act, ActName
 from ...messages.values import JsonObject
@@ -102,7 +102,7 @@ class Repairs:
     def _legal(self, definition: AnyDefinition, document: Document) -> tuple[ActName, str]:
         """One of the acts that are legal now, however many steps take it; a restart more often, which seldom is."""
         places: dict[ActName, list[str]] = {} if document.status.is_final else {ActName.EDIT: [""]}
-        for place, act in case_of(definition, document).on_steps:
+        for place, act in inspect(definition, document).on_steps:
             if act in _KINDS and (act is not ActName.FORK or self._forks < _FORKS_MAX):
                 places.setdefault(act, []).append(place)
         if not places:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from ..orchestrator.client import Client
-from ..orchestrator.kernel.case import OpenStep, case_of
+from ..orchestrator.kernel.inspection import Outstanding, inspect
 from ..orchestrator.messages.reasons import ReasonCode
 from .bodies import Json
 from .paths import INSTANCES, instance_of
@@ -14,10 +14,10 @@ from .problems import documented
 from .queries import only
 from .views import CauseView, cause_view
 
-__all__ = ["CaseView", "cases_router"]
+__all__ = ["InspectionView", "inspections_router"]
 
 
-class OpenStepView(BaseModel):
+class OutstandingView(BaseModel):
     step: str
     status: str
     undo: str | None = Field(description="the contract that takes it back; null: nothing does")
@@ -35,49 +35,49 @@ class CancelView(BaseModel):
     code: ReasonCode | None = Field(description="why it would not be accepted, for programs; null: it would be")
     reason: str = Field(description="the same for people")
     awaited: list[str] = Field(description="under way: undone after its answer or its deadline")
-    undone: list[OpenStepView] = Field(description="in this order")
-    stays: list[OpenStepView] = Field(description="done, or may have been, and nothing takes it back")
+    undone: list[OutstandingView] = Field(description="in this order")
+    stays: list[OutstandingView] = Field(description="done, or may have been, and nothing takes it back")
 
 
-class CaseView(BaseModel):
+class InspectionView(BaseModel):
     """What an operator must know."""
 
     id: str
     status: str
     attention: CauseView | None = Field(description="null: nobody has to look")
-    stands: list[OpenStepView] = Field(description="took effect or may have, and is not undone")
+    outstanding: list[OutstandingView] = Field(description="took effect or may have, and is not undone")
     acts: list[str] = Field(description="what can be asked of the instance now")
     on_steps: list[OnStepView] = Field(description="what can be asked of its steps now")
     cancel: CancelView
 
 
-def cases_router(client: Client) -> APIRouter:
+def inspections_router(client: Client) -> APIRouter:
     """Reads only."""
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.get(
-        f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/case",
-        response_model=CaseView,
+        f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/inspection",
+        response_model=InspectionView,
         summary="Tell what is wrong, what stays undone, what can be done, and what a cancel would do now",
         responses=documented(401, 403, 404, 422, 503),
     )
-    async def get_case(request: Request, definition: str, key: str) -> Response:
+    async def inspect_instance(request: Request, definition: str, key: str) -> Response:
         only(request)
         document = await client.get(instance_of(definition, key))
-        case = case_of(client.registry.deciding(document), document)
-        view = CaseView(
+        found = inspect(client.registry.deciding(document), document)
+        view = InspectionView(
             id=document.id,
             status=document.status.value,
-            attention=cause_view(case.attention),
-            stands=[_step(each) for each in case.stands],
-            acts=[act.value for act in case.acts],
-            on_steps=[OnStepView(step=step, act=act.value) for step, act in case.on_steps],
+            attention=cause_view(found.attention),
+            outstanding=[_step(each) for each in found.outstanding],
+            acts=[act.value for act in found.acts],
+            on_steps=[OnStepView(step=step, act=act.value) for step, act in found.on_steps],
             cancel=CancelView(
-                code=case.cancel.denied.code if case.cancel.denied else None,
-                reason=case.cancel.denied.text if case.cancel.denied else "",
-                awaited=list(case.cancel.awaited),
-                undone=[_step(each) for each in case.cancel.undone],
-                stays=[_step(each) for each in case.cancel.stays],
+                code=found.cancel.denied.code if found.cancel.denied else None,
+                reason=found.cancel.denied.text if found.cancel.denied else "",
+                awaited=list(found.cancel.awaited),
+                undone=[_step(each) for each in found.cancel.undone],
+                stays=[_step(each) for each in found.cancel.stays],
             ),
         )
         return Json(view)
@@ -85,5 +85,5 @@ def cases_router(client: Client) -> APIRouter:
     return router
 
 
-def _step(each: OpenStep) -> OpenStepView:
-    return OpenStepView(step=each.step, status=each.status.value, undo=each.undo, error=each.error)
+def _step(each: Outstanding) -> OutstandingView:
+    return OutstandingView(step=each.step, status=each.status.value, undo=each.undo, error=each.error)

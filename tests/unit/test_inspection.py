@@ -10,10 +10,10 @@ import pytest
 
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.cli.tables import case_view
+from sagaline.orchestrator.cli.tables import inspection_view
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.acts import ON_STEPS
-from sagaline.orchestrator.kernel.case import Case, case_of
+from sagaline.orchestrator.kernel.inspection import Inspection, inspect
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.reasons import Reason, ReasonCode, not_now
@@ -24,8 +24,8 @@ from .kernel_kit import TOO_LARGE
 from .stack import order, stack
 
 
-def of(scene: Scene) -> Case:
-    return case_of(checkout, scene.document)
+def of(scene: Scene) -> Inspection:
+    return inspect(checkout, scene.document)
 
 
 CHARGED = Scene.start(checkout).ok("reserve").ok("charge")
@@ -72,7 +72,7 @@ def test_a_cancel_that_would_be_refused_says_why() -> None:
 
 def test_what_stands_is_named_with_what_takes_it_back() -> None:
     """Of an undo that fails all that is behind it as well."""
-    stands = of(UNDO_FAILED).stands
+    stands = of(UNDO_FAILED).outstanding
     assert [(each.step, each.status.value) for each in stands] == [
         ("book", "undo_failed"),
         ("charge", "done"),
@@ -112,7 +112,7 @@ def test_exactly_the_acts_that_are_named_are_taken(name: str) -> None:
 def test_what_is_not_deployed_can_only_be_abandoned() -> None:
     """Every other act needs the author's code."""
     for document in (CHARGED.document, SHIPPING.document):
-        case = case_of(None, document)
+        case = inspect(None, document)
         assert case.acts == ((ActName.ABANDON,) if document.attention else ())
         assert case.on_steps == ()
 
@@ -130,10 +130,10 @@ async def test_the_case_is_told_over_http_and_by_the_command_line(tmp_path: Path
         app = create_app(up.client, clock=SystemClock())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
             await api.post("/v1/sagas/order-checkout", json={"key": "A-1", "input": order()})
-            case = (await api.get("/v1/instances/order-checkout/A-1/case")).json()
-            assert (await api.get("/v1/instances/order-checkout/B-1/case")).status_code == 404
+            case = (await api.get("/v1/instances/order-checkout/A-1/inspection")).json()
+            assert (await api.get("/v1/instances/order-checkout/B-1/inspection")).status_code == 404
     assert (case["attention"], case["acts"]) == (None, ["cancel", "pause", "edit"])
     assert case["on_steps"] == [{"step": "reserve", "act": "skip"}, {"step": "reserve", "act": "fork"}]
     assert case["cancel"]["awaited"] == ["reserve"]
-    shown = "\n".join(str(line) for line in case_view(case).renderables)  # type: ignore[union-attr]
+    shown = "\n".join(str(line) for line in inspection_view(case).renderables)  # type: ignore[union-attr]
     assert "cancel would undo, in this order: reserve (sent, by release-stock)" in shown

@@ -24,11 +24,11 @@ from .places import name_of
 from .restarting import restart_objection
 from .slip import at_home, carried
 
-__all__ = ["Cancelling", "Case", "OpenStep", "case_of"]
+__all__ = ["Cancelling", "Inspection", "Outstanding", "inspect"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenStep:
+class Outstanding:
     """A step whose effect stands or may stand; ``undo`` is the contract that takes it back, None: there is none."""
 
     step: str
@@ -49,29 +49,29 @@ class Cancelling:
 
     denied: Reason | None
     awaited: tuple[str, ...] = ()
-    undone: tuple[OpenStep, ...] = ()
-    stays: tuple[OpenStep, ...] = ()
+    undone: tuple[Outstanding, ...] = ()
+    stays: tuple[Outstanding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """``attention`` None: nobody has to look. ``stands``: what took effect, or may have, and is not undone, in the
+class Inspection:
+    """``attention`` None: nobody has to look. ``outstanding``: what took effect, or may have, and is not undone, in the
     order in which it would be. ``acts``: what can be asked of the instance now; ``on_steps``: of which steps what.
     """
 
     attention: Attention | None
-    stands: tuple[OpenStep, ...]
+    outstanding: tuple[Outstanding, ...]
     acts: tuple[ActName, ...]
     on_steps: tuple[tuple[str, ActName], ...]
     cancel: Cancelling
 
 
-def case_of(definition: AnyDefinition | None, document: Document) -> Case:
+def inspect(definition: AnyDefinition | None, document: Document) -> Inspection:
     """Everything of one instance. ``definition`` None: not deployed here, so its steps cannot be acted on."""
     lacking = missing_code(definition, document) is not None
-    return Case(
+    return Inspection(
         attention=document.attention,
-        stands=tuple(_open(place, document.steps[place]) for place in _standing(definition, document)),
+        outstanding=tuple(_open(place, document.steps[place]) for place in _standing(definition, document)),
         acts=tuple(
             act
             for act in ActName
@@ -124,8 +124,8 @@ def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:
     return [place for place in under_way if name_of(place) not in asking and place not in unsent]
 
 
-def _open(place: str, record: StepRecord) -> OpenStep:
-    return OpenStep(step=place, status=record.status, undo=record.undo, error=record.error)
+def _open(place: str, record: StepRecord) -> Outstanding:
+    return Outstanding(step=place, status=record.status, undo=record.undo, error=record.error)
 
 
 def _on_steps(definition: AnyDefinition, document: Document) -> tuple[tuple[str, ActName], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +17,6 @@ from ..orchestrator.ports.read_model import HistoryRow
 from ..orchestrator.tracing import trace_id_of
 from ..sagas import Node, Retry, Saga, Step
 from ..sagas.definition import AnyDefinition
-from ..sagas.nodes import Child
 from .paths import instance_path
 
 __all__ = [
@@ -265,8 +263,7 @@ def _decision(row: HistoryRow) -> DecisionView:
     plain: JsonObject = _HISTORY.dump_python(row.record, mode="json")
     message = plain["message"]
     if isinstance(message, dict):
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(row.record.message).__name__).lower()
-        message = {"type": kind, **{name: value for name, value in message.items() if name != "traceparent"}}
+        message.pop("traceparent", None)
     return DecisionView.model_validate(
         {
             **{name: plain[name] for name in ("revision", "outcome", "status", "changes", "sent", "code", "reason")},
@@ -295,8 +292,7 @@ def _nodes(nodes: Sequence[Node[Any]]) -> list[dict[str, JsonValue]]:
 
 def _other_node(node: Node[Any]) -> dict[str, JsonValue]:
     """A node that is no step: its kind, and the flows inside it."""
-    kind = "run" if isinstance(node, Child) else type(node).__name__.lower()
-    found: dict[str, JsonValue] = {"kind": kind, "name": node.name}
+    found: dict[str, JsonValue] = {"kind": node.kind, "name": node.name}
     if node.branches:
         found["branches"] = [{"label": branch.label, "flow": [*_nodes(branch.nodes)]} for branch in node.branches]
     return found

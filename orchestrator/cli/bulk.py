@@ -17,9 +17,9 @@ from rich.text import Text
 from ..messages.inputs import ActName
 from .errors import Failure, Mistake
 from .options import Asking, Many, Remote
+from .output import print_out
 from .remote import Json, request
 from .starting import read_input
-from .tables import print_out
 from .users import user
 
 __all__ = ["bulk_body", "run_bulk"]
@@ -74,7 +74,8 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
     short = sum(report.counts[fate] for fate in _FELL_SHORT)
     if short:
         raise Failure(
-            f"{short} of {len(report.asked)} were denied or have failed; mend why, then go on with --id {report.id}"
+            f"{short} of {len(report.asked)} were denied or have failed; "
+            f"resolve the cause, then continue with --id {report.id}"
         )
 
 

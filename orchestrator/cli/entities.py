@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .options import Remote
+from .output import grid, moment, print_list, print_out
 from .pages import gather
 from .paths import segment
 from .remote import Json, request
-from .tables import grid, moment, print_list, print_out
 
 __all__ = ["list_locks", "list_mailboxes", "show_lock", "show_mailbox"]
 

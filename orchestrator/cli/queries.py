@@ -8,10 +8,7 @@ from collections.abc import Mapping
 import typer
 
 from .options import Remote
-from .pages import gather
-from .paths import instance_path
-from .remote import request
-from .tables import (
+from .output import (
     history_table,
     inspection_view,
     instance_view,
@@ -21,6 +18,9 @@ from .tables import (
     print_out,
     questions_table,
 )
+from .pages import gather
+from .paths import instance_path
+from .remote import request
 
 __all__ = ["history", "inspect", "list_instances", "overdue", "questions", "show"]
 

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from .errors import Mistake
 from .options import Remote
+from .output import grid, moment, print_list, print_out
 from .pages import gather
 from .paths import segment
 from .remote import Json, request
 from .starting import read_json
-from .tables import grid, moment, print_list, print_out
 from .users import user
 
 __all__ = ["list_rules", "rules_history", "set_rules", "show_rules"]

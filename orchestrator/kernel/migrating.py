@@ -20,7 +20,7 @@ __all__ = ["CannotMigrate", "migrated", "must_migrate"]
 
 
 class CannotMigrate(Exception):
-    """Why an instance stays as it is; the message says what the author should act_on_step."""
+    """Why an instance stays as it is; the message says what its author should fix."""
 
     @property
     def reason(self) -> Reason:

@@ -33,7 +33,7 @@ _RULES_MAX = 1_000
 
 
 def check_rules(rules: Sequence[Rule], branches: Collection[str]) -> str | None:
-    """What is wrong with rules, and how to act_on_step it; None: nothing.
+    """What is wrong with rules, and how to fix it; None: nothing.
 
     Args:
         rules: in their order.

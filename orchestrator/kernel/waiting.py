@@ -204,7 +204,7 @@ def on_routed(ctx: DecisionContext, message: Routed) -> bool:
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:
         why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
-        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; act_on_step the table, then retry"))
+        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; fix the table, then retry"))
         return True
     memo = ctx.memo(message.place) | {"branch": to, "version": message.version}
     ctx.mark(message.place, StepStatus.DONE, memo=memo)

@@ -254,7 +254,7 @@ def has_status(status: StatusName | Literal["not started"]) -> Expectation:
         there = now.status.value if now.status else "not started"
         return None if there == status else f"it is {there}"
 
-    return Expectation(f"stands in {status}", complaint)
+    return Expectation(f"has status {status}", complaint)
 
 
 def has_state(**fields: object) -> Expectation:
@@ -270,7 +270,7 @@ def has_state(**fields: object) -> Expectation:
         ]
         return ", ".join(other) or None
 
-    return Expectation(f"knows {', '.join(fields)}", complaint)
+    return Expectation(f"has state {', '.join(fields)}", complaint)
 
 
 def waits_for(*steps: AnyStep) -> Expectation:
@@ -295,16 +295,18 @@ def undone(*steps: AnyStep) -> Expectation:
     return Expectation(f"undone {', '.join(names) or 'nothing'}", complaint)
 
 
-def needs_attention(words: str) -> Expectation:
-    """An operator must look, and is told something with these words in it."""
+def needs_attention(words: str = "", *, code: str | None = None) -> Expectation:
+    """An operator must look, for the reason ``code`` and told something with these words in it."""
 
     def complaint(_: Scene, now: Scene) -> str | None:
         attention = now.attention
         if attention is None:
-            return "nobody is asked to look"
+            return "no operator is asked for"
+        if code is not None and attention.code != code:
+            return f"its code is {attention.code!r}"
         return None if words in attention.message else f"it says {attention.message!r}"
 
-    return Expectation(f"needs an operator: {words}", complaint)
+    return Expectation(f"needs attention: {' '.join(filter(None, (code, words)))}", complaint)
 
 
 def _name(step: AnyStep) -> str:

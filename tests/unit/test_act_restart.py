@@ -273,7 +273,7 @@ def test_a_restart_asks_for_nothing_twice(step: str) -> None:
 
 HAPPENINGS = (
     "ok",
-    "no",
+    "rejects",
     "crash",
     "tick",
     "retry",

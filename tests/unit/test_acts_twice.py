@@ -98,14 +98,14 @@ def past_pivot() -> Life:
 
 def refused() -> Life:
     life = past_pivot()
-    life.no("b/1")
+    life.rejects("b/1")
     return life
 
 
 def undo_failed() -> Life:
     life = asked()
     life.act(ActName.CANCEL, "c")
-    life.no("a/undo/1")
+    life.rejects("a/undo/1")
     return life
 
 

@@ -124,7 +124,7 @@ async def test_history_is_paged_oldest_first(api: httpx.AsyncClient) -> None:
     await api.post(f"{ITEM}/pause", json={"by": "ann", "reason": "tea"})
     await api.post(f"{ITEM}/resume")
     first = (await api.get(f"{ITEM}/history", params={"limit": 2})).json()
-    assert [each["message"]["type"] for each in first["decisions"]] == ["start", "act"]
+    assert [each["message"]["kind"] for each in first["decisions"]] == ["start", "act"]
     assert first["decisions"][0]["sent"][0]["contract"] == "reserve-stock"
     assert first["decisions"][0]["message"]["input"] == order()
     assert first["decisions"][1]["message"]["reason"] == "tea"

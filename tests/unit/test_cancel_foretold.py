@@ -98,7 +98,7 @@ NODES: dict[str, Saga[Talk]] = {
     "no undo": flow_of(leg("a", undo=False), leg("b", undo=False, read_only=True), leg("c"), name="no-undo"),
 }
 UNDOING = (StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF)
-HAPPENINGS = ("ok", "ok", "ok", "no", "crash", "exhaust", "tick", "event", "pause", "resume", "retry", "edit")
+HAPPENINGS = ("ok", "ok", "ok", "rejects", "crash", "exhaust", "tick", "event", "pause", "resume", "retry", "edit")
 
 
 def begin(name: str) -> Scene:

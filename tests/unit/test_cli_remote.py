@@ -127,7 +127,7 @@ def test_history_tells_why_an_order_was_undone(shop: Process) -> None:
     start(shop, "A-3", customer="declined-dora")
     assert settled(shop, "order-checkout/A-3")["status"] == "compensated"
     told = saga(shop, "history", "order-checkout/A-3")
-    assert "refusal of charge/1: the bank declined the card" in told
+    assert "rejection of charge/1: the bank declined the card" in told
     decisions = json.loads(saga(shop, "history", "order-checkout/A-3", "--json"))["decisions"]
     assert [each["revision"] for each in decisions] == list(range(1, len(decisions) + 1))
     first_two = json.loads(saga(shop, "history", "order-checkout/A-3", "--json", "--limit", "2"))["decisions"]
@@ -196,7 +196,7 @@ def test_many_orders_are_paused_at_once(shop: Process) -> None:
     assert {each["fate"] for each in again["asked"]} == {"unchanged"}
     assert "resume of" in saga(shop, "bulk", "resume", *which, "--apply")
     refused = saga(shop, "bulk", "retry", *which, "--apply", code=1)
-    assert "were refused or have failed; mend why, then go on with --id" in refused
+    assert "were denied or have failed; resolve the cause, then continue with --id" in refused
     assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no such instances\n"
 
 

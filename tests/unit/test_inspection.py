@@ -10,7 +10,7 @@ import pytest
 
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.cli.tables import inspection_view
+from sagaline.orchestrator.cli.output import inspection_view
 from sagaline.orchestrator.kernel import block
 from sagaline.orchestrator.kernel.acts import ON_STEPS
 from sagaline.orchestrator.kernel.inspection import Inspection, inspect

@@ -175,7 +175,7 @@ def test_what_was_skipped_or_answered_says_by_whom() -> None:
     assert (memo_of(same, "okay")["who"], memo_of(same, "okay")["claimed_by"]) == (["ann"], "ann")
 
 
-def case(scene: Scene) -> Inspection:
+def inspected(scene: Scene) -> Inspection:
     return inspect(scene.definition, scene.document)
 
 
@@ -184,11 +184,11 @@ def open_step(step: str, status: str, undo: str | None, error: str | None = None
 
 
 def test_a_running_instance_has_no_case_but_acts() -> None:
-    found = case(Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"))).ok("a").ok("r"))
+    found = inspected(Scene.start(flow_of(leg("a"), leg("r", read_only=True, undo=False), leg("b"))).ok("a").ok("r"))
     stands = (open_step("b", "sent", "undo-b"), open_step("a", "done", "undo-a"))
     assert found == Inspection(
         attention=None,
-        stands=stands,
+        outstanding=stands,
         acts=(ActName.CANCEL, ActName.PAUSE, ActName.EDIT),
         on_steps=(("a", ActName.FORK), ("b", ActName.SKIP)),
         cancel=Cancelling(denied=None, awaited=("b",), undone=stands),
@@ -196,10 +196,10 @@ def test_a_running_instance_has_no_case_but_acts() -> None:
 
 
 def test_nodes_that_send_nothing_leave_nothing() -> None:
-    found = case(Scene.start(flow_of(sleep("doze", HOUR))))
+    found = inspected(Scene.start(flow_of(sleep("doze", HOUR))))
     forks = (("doze", ActName.FORK),)
     assert (found.outstanding, found.on_steps, found.cancel) == ((), forks, Cancelling(denied=None))
-    never_sent = case(Scene.start(flow_of(leg("a", broken=True))))
+    never_sent = inspected(Scene.start(flow_of(leg("a", broken=True))))
     assert (never_sent.outstanding, never_sent.on_steps) == (
         (),
         (("a", ActName.SKIP), ("a", ActName.RESTART), ("a", ActName.FORK)),
@@ -212,8 +212,8 @@ def test_a_question_can_be_answered_claimed_and_assigned() -> None:
     saga = flow_of(ask("okay", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR))
     scene = Scene.start(saga)
     acts = (ActName.ANSWER, ActName.CLAIM, ActName.ASSIGN, ActName.FORK)
-    assert case(scene).on_steps == tuple(("okay", act) for act in acts)
-    assert case(scene.answer("okay", Did())).on_steps == (("okay", ActName.FORK),)
+    assert inspected(scene).on_steps == tuple(("okay", act) for act in acts)
+    assert inspected(scene.answer("okay", Did())).on_steps == (("okay", ActName.FORK),)
 
 
 def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
@@ -231,18 +231,18 @@ def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     ],
 )
 def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> None:
-    found = case(make()).cancel
+    found = inspected(make()).cancel
     assert found.denied is not None
     assert (found.denied.text, found) == (refused, Cancelling(denied=found.denied))
 
 
 def test_what_was_tried_may_stand_and_what_fails_to_be_undone_can_be_waived() -> None:
     tried = Scene.start(flow_of(leg("a"))).crash("a")
-    assert case(tried).outstanding == (open_step("a", "backoff", "undo-a", "it crashed"),)
-    assert case(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
+    assert inspected(tried).outstanding == (open_step("a", "backoff", "undo-a", "it crashed"),)
+    assert inspected(tried).on_steps == (("a", ActName.SKIP), ("a", ActName.FORK))
     stuck = done_a().rejects("b").undo_rejects("a", "gone")
-    assert case(stuck).outstanding == (open_step("a", "undo_failed", "undo-a", "gone"),)
-    assert case(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))
+    assert inspected(stuck).outstanding == (open_step("a", "undo_failed", "undo-a", "gone"),)
+    assert inspected(stuck).on_steps == (("a", ActName.WAIVE), ("a", ActName.REPLACE_UNDO), ("a", ActName.FORK))
 
 
 class Strict(BaseModel):
@@ -297,8 +297,8 @@ def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
 
 def test_what_is_done_and_sends_nothing_leaves_nothing() -> None:
     slept = Scene.start(flow_of(sleep("doze", HOUR), leg("a"))).advance(HOUR)
-    assert [each.step for each in case(slept).outstanding] == ["a"]
-    assert case(slept).cancel.stays == ()
+    assert [each.step for each in inspected(slept).outstanding] == ["a"]
+    assert inspected(slept).cancel.stays == ()
 
 
 def test_an_abandoned_child_tells_its_parent_with_the_cause() -> None:

@@ -298,7 +298,7 @@ def test_a_table_that_names_no_branch_stops_the_instance_until_it_is_mended() ->
     scene = before.play(Start(id="s", definition="talk", key="k", input={"n": 4}))
     assert scene.attention == Cause(
         kind=CauseKind.ROUTE,
-        message="table 'carriers' version 1 says 'camel', which is none of post, truck; mend the table, then retry",
+        message="table 'carriers' version 1 says 'camel', which is none of post, truck; fix the table, then retry",
         at_ms=0,
         step="way",
     )

@@ -71,7 +71,7 @@ def test_a_step_that_fails_is_for_its_handler_and_without_one_the_process_fails(
     assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
     late = handled.advance(HOUR).settle()
     assert late.status == "compensated"
-    assert names(late) == (["a"] if how == "no" else ["b", "a"])
+    assert names(late) == (["a"] if how == "rejects" else ["b", "a"])
 
 
 @shows("ProcessManager", "timeout")

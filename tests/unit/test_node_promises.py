@@ -17,8 +17,8 @@ from .kernel_nodes import HOUR, Did, Do, Offer, Talk, flow_of, leg, redeployed
 from .promises import shows
 
 MINUTE = timedelta(minutes=1)
-FAILURES = pytest.mark.parametrize("how", ["no", "exhaust", "time_out"])
-KINDS = {"no": CauseKind.REJECTED, "exhaust": CauseKind.ATTEMPTS, "time_out": CauseKind.TIMEOUT}
+FAILURES = pytest.mark.parametrize("how", ["rejects", "exhaust", "time_out"])
+KINDS = {"rejects": CauseKind.REJECTED, "exhaust": CauseKind.ATTEMPTS, "time_out": CauseKind.TIMEOUT}
 
 
 def failing(scene: Scene, step: str, how: str) -> Scene:
@@ -84,7 +84,7 @@ def test_past_the_pivot_a_step_that_fails_stands_in_attention_and_is_sent_again(
 
 
 @shows("step", "cancel")
-@pytest.mark.parametrize(("how", "undone"), [("ok", ["a"]), ("no", []), ("crash", ["a"]), ("time_out", ["a"])])
+@pytest.mark.parametrize(("how", "undone"), [("ok", ["a"]), ("rejects", []), ("crash", ["a"]), ("time_out", ["a"])])
 def test_a_step_in_flight_is_undone_after_its_reply_or_its_timeout_and_not_sent_again(
     how: str, undone: list[str]
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_lost_branch_is_undone_at_once_and_the_flow_goes_on_without_it(how: st
     assert waiting(lost)[0] == "c"
     done = lost.ok("c").settle()
     assert done.status == "completed"
-    assert names(done) == (["a"] if how == "no" else ["b", "a"])
+    assert names(done) == (["a"] if how == "rejects" else ["b", "a"])
 
 
 @shows("parallel", "business no", "exhaustion", "timeout")
@@ -163,7 +163,7 @@ def test_a_lost_branch_is_undone_at_once_and_the_flow_goes_on_without_it(how: st
 def test_with_too_few_branches_left_the_flow_fails_as_the_branch_did(how: str) -> None:
     failed = failing(Scene.start(flow_of(parallel(leg("a"), leg("b")))).ok("a"), "b", how)
     assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
-    assert names(failed.settle()) == (["a"] if how == "no" else ["b", "a"])
+    assert names(failed.settle()) == (["a"] if how == "rejects" else ["b", "a"])
 
 
 @shows("parallel", "past the pivot")
@@ -211,7 +211,7 @@ def test_the_first_case_that_is_true_runs_else_otherwise_else_nothing() -> None:
 def test_a_case_fails_and_is_undone_as_its_nodes_are(how: str) -> None:
     failed = failing(chosen(1), "one", how)
     assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
-    assert names(failed.settle()) == (["first"] if how == "no" else ["one", "first"])
+    assert names(failed.settle()) == (["first"] if how == "rejects" else ["one", "first"])
 
 
 @shows("choose", "cancel")
@@ -257,7 +257,7 @@ def test_the_table_says_which_branch_runs_else_otherwise_else_nothing() -> None:
 def test_a_branch_of_a_route_fails_and_is_undone_as_its_nodes_are(how: str) -> None:
     failed = failing(routed({"ways": "fast"}), "fast", how)
     assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
-    assert names(failed.settle()) == (["first"] if how == "no" else ["fast", "first"])
+    assert names(failed.settle()) == (["first"] if how == "rejects" else ["fast", "first"])
 
 
 @shows("route", "cancel")
@@ -310,7 +310,7 @@ def test_a_loop_fails_as_its_nodes_do_and_every_round_is_undone_in_reverse(how: 
     scene = Scene.start(counting()).ok("poll@1", Did(ok=True)).ok("poll@2", Did(ok=True))
     failed = failing(scene, "poll@3", how)
     assert (failed.status, kind_of(failed)) == ("compensating", KINDS[how])
-    assert names(failed.settle()) == [*(["poll@3"] if how != "no" else []), "poll@2", "poll@1"]
+    assert names(failed.settle()) == [*(["poll@3"] if how != "rejects" else []), "poll@2", "poll@1"]
 
 
 @shows("loop", "exhaustion")
@@ -373,7 +373,7 @@ def test_with_best_the_answer_of_the_lowest_value_counts() -> None:
 
 
 @shows("scatter", "business no", "exhaustion")
-@pytest.mark.parametrize("how", ["no", "crash"])
+@pytest.mark.parametrize("how", ["rejects", "crash"])
 def test_who_refuses_or_fails_is_out_and_with_too_few_left_the_scatter_was_refused(how: str) -> None:
     scene = failing(asking(at_least=2), "ask.a", how)
     assert scene.ok("ask.b").ok("ask.c").status == "completed"

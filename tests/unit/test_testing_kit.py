@@ -42,13 +42,13 @@ def charging() -> Given:
         (sent("ship"), "sent ship: not sent; sent: charge"),
         (sent(charge, undo=True), "sent the undo of charge: not sent; sent: charge"),
         (sent(charge, ChargeCard(order_id="B", customer="x", amount_cents=7)), "sent charge: sent, but with {"),
-        (has_status("completed"), "stands in completed: it is running"),
-        (has_state(payment=CardCharged(charge_id="c")), "knows payment: payment is None"),
-        (has_state(price=7), "knows price: the state has no field price"),
+        (has_status("completed"), "has status completed: it is running"),
+        (has_state(payment=CardCharged(charge_id="c")), "has state payment: payment is None"),
+        (has_state(price=7), "has state price: the state has no field price"),
         (waits_for("ship"), "waits for ship: it waits for charge"),
         (waits_for(), "waits for nothing: it waits for charge"),
         (undone(reserve), "undone reserve: undone: nothing"),
-        (needs_attention("help"), "needs an operator: help: nobody is asked to look"),
+        (needs_attention("help"), "needs attention: help: no operator is asked for"),
         (published(trip_confirmed), "published trip-confirmed: not published"),
     ],
 )
@@ -73,6 +73,9 @@ def test_other_bodies_and_other_words_are_told() -> None:
     )
     with pytest.raises(AssertionError, match=r"it says '.*closed"):
         stuck.then(needs_attention("open"))
+    with pytest.raises(AssertionError, match="its code is 'no'"):
+        stuck.then(needs_attention(code="past-pivot"))
+    stuck.then(needs_attention("closed", code="no"))
 
 
 def test_only_what_came_of_the_last_when_counts_as_sent(charging: Given) -> None:

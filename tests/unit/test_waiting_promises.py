@@ -306,7 +306,7 @@ def test_a_child_that_fails_compensates_itself_and_is_a_business_no(how: str) ->
     ended = failed.settle()
     assert (child_of(ended).status, ended.status) == ("compensated", "compensated")
     assert ended.document.steps["below"].status is StepStatus.REJECTED
-    assert names(ended) == [*(["c2"] if how != "no" else []), "c1", "first"]
+    assert names(ended) == [*(["c2"] if how != "rejects" else []), "c1", "first"]
     past = failing(parent(past_pivot=True).ok("c1"), "c2", how).settle()
     assert (past.status, kind_of(past)) == ("attention", CauseKind.CHILD)
 
@@ -411,7 +411,7 @@ def test_with_too_many_failed_no_part_is_begun_those_under_way_are_cancelled_and
     scene = parts(4)
     first, second = at(scene, 0), at(scene, 1)
     failed: Scene = getattr(scene, how)("p", of=first)
-    failed = failed if how == "no" else failed.undo_ok("p", of=first)
+    failed = failed if how == "rejects" else failed.undo_ok("p", of=first)
     assert failed.status == "running"
     ended = failed.ok("p", of=second)
     assert len([each for each in ended.documents if each.definition == "part"]) == 2

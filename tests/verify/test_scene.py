@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.testing.sample import Looks, NoSampleError, samples
+from sagaline.orchestrator.testing.sample import Mentions, NoSampleError, samples
 from sagaline.orchestrator.testing.scene import Scene
 from sagaline.sagas.examples.invoice_import import invoice_import
 from sagaline.sagas.examples.order_checkout import CardCharged, checkout
@@ -87,7 +87,7 @@ class Wide(BaseModel):
 def test_a_sample_is_the_smallest_valid_value() -> None:
     """Variants differ from it where the author's code looks."""
     assert samples(Wide) == ({"name": "namename", "kind": "a", "inner": {"size": 4}},)
-    looked = samples(Wide, Looks(names=frozenset({"kind", "flag", "note"})))
+    looked = samples(Wide, Mentions(names=frozenset({"kind", "flag", "note"})))
     assert [{**looked[0], **each} for each in looked] == list(looked)
     assert {(each["kind"], each.get("flag"), each.get("note")) for each in looked} == {
         ("a", None, None),

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..output import status_text
 from ..remote import Json
-from ..tables import status_text
 from .scenario import story_of
 from .shop import Shop
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from ....workers.examples.ledger import OrderBooks
 from ...messages.document import Status
+from ..output import history_table, status_text
 from ..remote import Json
-from ..tables import history_table, status_text
 from .scenario import expected_end, story_of
 from .traces import draw
 

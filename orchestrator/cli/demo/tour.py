@@ -42,7 +42,7 @@ from ....workers.examples.trip_booking import trip_workers
 from ...messages.document import Status
 from ...messages.inputs import instance_id
 from ..errors import Failure
-from ..tables import status_text
+from ..output import status_text
 from .parts import Parts, demo_parts, unless_ended
 from .place import Place
 from .scenario import Plan, plan_orders

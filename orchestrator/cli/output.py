@@ -161,8 +161,8 @@ def _came(message: Json | None, instance: str) -> str:
     if message is None:
         return "(too large to be kept)"
     about = _within(instance, str(message.get("command_id", "")))
-    match message["type"]:
-        case "timer_fired":
+    match message["kind"]:
+        case "timer":
             return f"timer {message['timer']}"
         case "act":
             by, why = message["by"], message["reason"]

@@ -77,7 +77,7 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 	$(COMPILE) --group release -c requirements/dev.txt -o requirements/release.txt
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
-	@$(BIN)/python -m sagaline.orchestrator.testing.simulation $(SEEDS) $(ARGS)
+	@$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)
 
 soak: ## The long proofs, up to two hours: many seeds, every planted mistake, hostile records, the lowest versions
 	@$(MAKE) --no-print-directory --keep-going proofs lowest

@@ -1,5 +1,6 @@
 """The test kit for definitions: ``given(saga, state).when(ok("reserve")).then(sent("charge"))``, by the real kernel."""
 
+from .orchestrator.scenes.scene import Scene
 from .orchestrator.testing.faults import Fault, Operation
 from .orchestrator.testing.kit import (
     Expectation,
@@ -31,7 +32,6 @@ from .orchestrator.testing.kit import (
     undone,
     waits_for,
 )
-from .orchestrator.testing.scene import Scene
 from .orchestrator.testing.world import World
 
 __all__ = [

@@ -23,7 +23,7 @@ from ...sagas.models import as_json
 from ..messages.document import StepStatus
 from ..messages.inputs import ActName
 from ..messages.values import JsonObject
-from .scene import Scene
+from ..scenes.scene import Scene
 
 __all__ = [
     "Expectation",

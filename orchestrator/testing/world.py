@@ -35,6 +35,7 @@ from ..ports.topics import POSITION_KEY, Topics
 from ..runtime.deciding import Deciding
 from ..runtime.engine import Engine
 from ..runtime.metrics import Metrics
+from ..scenes.sample import samples
 from ..tracing import Tracing
 from .broker import Broker
 from .clock import SimClock
@@ -43,7 +44,6 @@ from .loop import SimLoop
 from .memory_inbox import InboxStore
 from .memory_log import MemoryLog
 from .process import Process
-from .sample import samples
 
 __all__ = ["Answer", "World"]
 

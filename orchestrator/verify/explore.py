@@ -15,8 +15,8 @@ from ..kernel.context import said
 from ..kernel.places import name_of
 from ..messages.document import CauseKind, StepStatus
 from ..messages.outputs import Outcome
-from ..testing.sample import NoSampleError
-from ..testing.scene import Scene
+from ..scenes.sample import NoSampleError
+from ..scenes.scene import Scene
 from .fingerprint import fingerprint
 from .laws import Breach, Law, breaches, ended
 from .successors import Move, Plan, successors

@@ -15,7 +15,7 @@ from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
 from ..messages.entities import Entity, Lock, Mailbox
 from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
-from ..testing.scene import Scene
+from ..scenes.scene import Scene
 
 __all__ = ["fingerprint"]
 

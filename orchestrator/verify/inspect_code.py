@@ -13,7 +13,7 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Ask, Child, Choose, Each, Emit, Fail, Loop, Node, Route, Scatter, Sleep, Step, Wait
 from ...sagas.process_manager import ProcessManager
 from ...sagas.routing_slip import RoutingSlip
-from ..testing.sample import Mentions
+from ..scenes.sample import Mentions
 
 __all__ = ["inspect_code"]
 

@@ -13,7 +13,7 @@ from ...sagas.models import read
 from ..kernel.context import said
 from ..kernel.places import name_of
 from ..messages.document import CauseKind, Document, Status, StepStatus
-from ..testing.scene import Scene
+from ..scenes.scene import Scene
 
 __all__ = ["Breach", "Law", "breaches", "ended", "must"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..messages.values import JsonObject
-from ..testing.scene import Scene
+from ..scenes.scene import Scene
 from .explore import Found
 from .laws import Law, breaches, ended
 from .successors import Move, as_value, literal
@@ -95,7 +95,7 @@ def pytest_file(verified: Sequence[tuple[Verified, str]]) -> str:
         return ""
     body = "\n\n\n".join(tests)
     ours = [
-        "from sagaline.orchestrator.testing.scene import Scene" if "Scene." in body else "",
+        "from sagaline.orchestrator.scenes.scene import Scene" if "Scene." in body else "",
         f"from sagaline.orchestrator.verify import {', '.join(n for n in ('must', 'verify') if f'{n}(' in body)}",
     ]
     return "\n".join([_HEADER, "", *sorted(imports), *filter(None, ours), "", "", body, ""])

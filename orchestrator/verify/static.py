@@ -12,7 +12,7 @@ from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..kernel.places import name_of
 from ..messages.document import Document
-from ..testing.scene import Scene
+from ..scenes.scene import Scene
 from .explore import Explored, Found
 from .laws import Breach, Law
 from .successors import Move, Plan

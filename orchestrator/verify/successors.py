@@ -24,8 +24,8 @@ from ..kernel.places import name_of
 from ..kernel.slip import carried
 from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from ..messages.values import JsonObject
-from ..testing.sample import Mentions, samples
-from ..testing.scene import Scene
+from ..scenes.sample import Mentions, samples
+from ..scenes.scene import Scene
 from .inspect_code import inspect_code
 
 __all__ = ["Move", "Plan", "as_value", "literal", "successors"]

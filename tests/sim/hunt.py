@@ -99,7 +99,7 @@ def _edits(name: str) -> dict[str, list[tuple[str, str]]]:
 def _hunt(name: str) -> Found:
     finder = _Finder(_edits(name))
     sys.meta_path.insert(0, finder)
-    from sagaline.orchestrator.testing.simulation import simulate
+    from tests.simulation import simulate
 
     assert finder.loaded == set(finder._edits), f"the simulation does not load {set(finder._edits) - finder.loaded}"
     for seed in range(SEEDS_MAX):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 
-from sagaline.orchestrator.testing.simulation.laws import SENTENCES
 from tests.repo.tree import ROOT
+from tests.simulation.laws import SENTENCES
 
 from .hunt import SEEDS_MAX, Found, hunt_all
 from .planted import PLANTED

@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 
 from sagaline.orchestrator.testing.loop import run
-from sagaline.orchestrator.testing.simulation.play import Play
-from sagaline.orchestrator.testing.simulation.records import one_instance
-from sagaline.orchestrator.testing.simulation.witness import Evidence
+from tests.simulation.play import Play
+from tests.simulation.records import one_instance
+from tests.simulation.witness import Evidence
 
 
 @cache

@@ -12,12 +12,12 @@ import pytest
 
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.testing import Fault
-from sagaline.orchestrator.testing.simulation import Law, Outcome, simulate, simulate_all
-from sagaline.orchestrator.testing.simulation.__main__ import main
-from sagaline.orchestrator.testing.simulation.invent import invent
-from sagaline.orchestrator.testing.simulation.laws import LAWS, SENTENCES
 from sagaline.sagas import nodes
 from sagaline.sagas.nodes import Node
+from tests.simulation import Law, Outcome, simulate, simulate_all
+from tests.simulation.__main__ import main
+from tests.simulation.invent import invent
+from tests.simulation.laws import LAWS, SENTENCES
 
 from .planted import PLANTED
 
@@ -43,10 +43,7 @@ def test_the_same_seed_twice_is_byte_equal() -> None:
     once = [simulate(seed).digest for seed in seeds]
     assert [simulate(seed).digest for seed in seeds] == once
     assert len(set(once)) == len(once)
-    script = (
-        "from sagaline.orchestrator.testing.simulation import simulate\n"
-        f"print(*(simulate(seed).digest for seed in {seeds!r}))"
-    )
+    script = f"from tests.simulation import simulate\nprint(*(simulate(seed).digest for seed in {seeds!r}))"
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-c", script]
@@ -95,7 +92,7 @@ def test_the_command_says_what_broke_and_how_to_see_it_again(
     """A clean seed and one whose process failed."""
     assert main(["3", "--twice"]) == 0
     assert "1 seeds, 0 of them break a law" in capsys.readouterr().out
-    monkeypatch.setattr("sagaline.orchestrator.testing.simulation.play.Play.live", _fails)
+    monkeypatch.setattr("tests.simulation.play.Play.live", _fails)
     assert main(["3..4"]) == 1
     said = capsys.readouterr().out
     assert "seed 3 breaks:\n  runs: RuntimeError: on purpose" in said

@@ -12,7 +12,7 @@ from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import Document, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Message
 from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Retry, Saga, Step, pivot, step
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import parallel

@@ -10,7 +10,7 @@ from sagaline.orchestrator.kernel.inspection import inspect
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.examples.loan_approval import loan_approval
 from sagaline.sagas.examples.order_checkout import checkout

@@ -17,7 +17,7 @@ from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, JsonObject, Start
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Origin
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga, pivot
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment

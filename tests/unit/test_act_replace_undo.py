@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, JsonObject
 from sagaline.orchestrator.messages.outputs import Decision, Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.trip_booking import trip_booking

@@ -17,7 +17,7 @@ from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded,
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, JsonObject, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, effect_key, label_of, place_of_label
 from sagaline.orchestrator.messages.reasons import Reason, not_now
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga, Step, pivot
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import choose, expect, loop, parallel, run, sleep, wait, when

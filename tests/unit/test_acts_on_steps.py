@@ -18,7 +18,7 @@ from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.examples.order_checkout import CardCharged, checkout
 from sagaline.sagas.nodes import Escalation, ask

@@ -16,7 +16,7 @@ from sagaline.orchestrator.kernel.outstanding import is_outstanding
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, JsonObject, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Change, Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.flight_search import flight_search

@@ -17,7 +17,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatu
 from sagaline.orchestrator.messages.entity_messages import Denied, Published, Watch, mailbox_id
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.reasons import ReasonCode
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Event, Node, Saga
 from sagaline.sagas.nodes import emit, expect, loop, parallel, wait
 from sagaline.sagas.process_manager import Next, ProcessManager

@@ -14,7 +14,7 @@ import pytest
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client.graphs import drawn
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, pivot
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples import order_checkout as shop

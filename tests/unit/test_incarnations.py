@@ -28,7 +28,7 @@ from sagaline.orchestrator.messages.outputs import (
     shown_label,
     taker_of,
 )
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, Rejected, Saga, step
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import emit, expect, run, wait

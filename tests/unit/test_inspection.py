@@ -17,7 +17,7 @@ from sagaline.orchestrator.kernel.inspection import Inspection, inspect
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, JsonObject, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.reasons import Reason, ReasonCode, not_now
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas.examples.order_checkout import checkout
 
 from .kernel_kit import TOO_LARGE

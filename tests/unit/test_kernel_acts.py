@@ -26,7 +26,7 @@ from sagaline.orchestrator.messages.inputs import (
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome, Tell
 from sagaline.orchestrator.messages.reasons import ReasonCode
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, step
 from sagaline.sagas.nodes import ask, run, scatter, sleep
 

@@ -28,7 +28,7 @@ from sagaline.orchestrator.messages.inputs import (
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Publish
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Retry, Saga, Step, step
 from sagaline.sagas.nodes import parallel
 

@@ -10,7 +10,7 @@ import pytest
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node, pivot, step
 from sagaline.sagas.nodes import choose, loop, parallel, scatter, sleep, when
 

@@ -12,7 +12,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.kernel.migrating import CannotMigrate, migrated
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, Node, Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import each, expect, parallel, route, run, scatter, wait

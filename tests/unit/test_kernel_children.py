@@ -14,7 +14,7 @@ from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded,
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, Tell
 from sagaline.orchestrator.messages.values import Parent
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga, pivot
 from sagaline.sagas.nodes import parallel, run
 

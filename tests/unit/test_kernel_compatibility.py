@@ -15,7 +15,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import Completed
 from sagaline.orchestrator.messages.outputs import Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.orchestrator.verify.successors import Move, Plan, successors
 from sagaline.sagas import Contract, Node, Saga
 from sagaline.sagas.nodes import choose, loop, parallel, scatter, sleep, when

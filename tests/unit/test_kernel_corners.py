@@ -24,7 +24,7 @@ from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Message, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Decision, Outcome, SendCommand, Tell
 from sagaline.orchestrator.messages.values import Parent
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Saga, pivot, step
 from sagaline.sagas.nodes import each, expect, loop, parallel, scatter, wait
 

@@ -10,7 +10,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatu
 from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Start
 from sagaline.orchestrator.messages.values import Parent
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, pivot, step
 from sagaline.sagas.nodes import each, parallel
 

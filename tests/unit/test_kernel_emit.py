@@ -10,7 +10,7 @@ from sagaline.orchestrator.kernel import Limits, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entity_messages import Published
 from sagaline.orchestrator.messages.inputs import Arrival, Start
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas.nodes import emit
 
 from .kernel_nodes import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas.nodes import choose, fail, loop, parallel, when
 from sagaline.testing import given, ok, undo_ok
 

@@ -13,7 +13,7 @@ from sagaline.orchestrator.messages.entities import Lock
 from sagaline.orchestrator.messages.entity_messages import Acquire, Deadlocked, Granted, Probe, ProbeLock, Release
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
 from sagaline.orchestrator.messages.outputs import Outcome, Tell, incarnation_of
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, step
 from sagaline.sagas.process_manager import Next, ProcessManager
 

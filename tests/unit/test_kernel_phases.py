@@ -13,7 +13,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatu
 from sagaline.orchestrator.messages.entity_messages import EventDelivered, Published
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, SendCommand
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, step
 from sagaline.sagas.nodes import emit
 from sagaline.sagas.process_manager import Next, ProcessManager

@@ -22,7 +22,7 @@ from sagaline.orchestrator.messages.inputs import (
 )
 from sagaline.orchestrator.messages.outputs import Change, Decision, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.entity_messages import Published
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, DefinitionError, Event, Saga, step
 from sagaline.sagas.nodes import run
 from sagaline.sagas.process_manager import Next, ProcessManager

@@ -7,7 +7,7 @@ from typing import Any
 
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node
 from sagaline.sagas.nodes import choose, loop, parallel, sleep, when
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node
 from sagaline.sagas.nodes import choose, loop, parallel, scatter, when
 

@@ -11,7 +11,7 @@ from sagaline.orchestrator.kernel.transitions import INSTANCE, STEP
 from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node
 from sagaline.sagas.nodes import choose, expect, fail, run, scatter, sleep, wait, when
 

@@ -11,7 +11,7 @@ from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.entity_messages import ChildEnd, ChildEnded, Granted, Routed, Unwind
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Message, Start
 from sagaline.orchestrator.messages.values import Parent
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node
 from sagaline.sagas.nodes import parallel, route, run
 

@@ -24,7 +24,7 @@ from sagaline.orchestrator.messages.entity_messages import (
 )
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start
 from sagaline.orchestrator.messages.outputs import Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node
 from sagaline.sagas.nodes import Escalation, ask, expect, parallel, route, sleep, wait
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import DefinitionError
 from sagaline.sagas.process_manager import Next, ProcessManager
 

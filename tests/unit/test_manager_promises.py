@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sagaline.orchestrator.messages.document import CauseKind
 from sagaline.orchestrator.messages.entity_messages import EventDelivered, Published, mailbox_id
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Event
 from sagaline.sagas.process_manager import Next, ProcessManager
 

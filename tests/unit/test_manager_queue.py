@@ -10,7 +10,7 @@ import pytest
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, TimerFired
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas.process_manager import Next
 
 from .kernel_nodes import HOUR, timers_of

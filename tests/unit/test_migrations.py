@@ -17,7 +17,7 @@ from sagaline.orchestrator.kernel import Limits, Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.nodes import parallel, run, sleep
 

@@ -9,7 +9,7 @@ import pytest
 from sagaline.orchestrator.messages.document import CauseKind, StepStatus
 from sagaline.orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from sagaline.orchestrator.messages.inputs import ActName, Start
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Node, Saga, pivot, step
 from sagaline.sagas.nodes import choose, loop, parallel, route, scatter, sleep, when
 

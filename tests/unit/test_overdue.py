@@ -14,7 +14,7 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Client, Overdue
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.kernel.waits import overdue_steps
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Saga, Step, step
 
 from .kernel_nodes import HOUR, Did, Do, Talk

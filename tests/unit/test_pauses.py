@@ -16,7 +16,7 @@ from sagaline.orchestrator.messages.document import Status, StepStatus
 from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Outcome
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, step
 from sagaline.sagas.nodes import ask, expect, loop, parallel, run, scatter, sleep, wait
 from sagaline.sagas.process_manager import Next, ProcessManager

@@ -17,7 +17,7 @@ from pydantic import BaseModel, field_validator
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, Saga, step
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import ask, choose, each, emit, expect, loop, route, run, scatter, sleep, wait, when

@@ -14,7 +14,7 @@ from sagaline.orchestrator.kernel.slip import at_home
 from sagaline.orchestrator.messages.document import CauseKind, Status
 from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Start
 from sagaline.orchestrator.messages.outputs import Change, SendCommand
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract
 from sagaline.sagas.routing_slip import Kept, RoutingSlip, stop
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sagaline import testing
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract
 from sagaline.sagas.examples.order_checkout import CardCharged, ChargeCard, charge, checkout, reserve
 from sagaline.sagas.examples.trip_booking import TripConfirmed, trip_booking, trip_confirmed

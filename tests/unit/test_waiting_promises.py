@@ -13,7 +13,7 @@ from sagaline.orchestrator.messages.document import CauseKind, Document, StepSta
 from sagaline.orchestrator.messages.entities import KeptEvent, Mailbox
 from sagaline.orchestrator.messages.entity_messages import mailbox_id
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Event, Node, Saga, pivot
 from sagaline.sagas.nodes import Escalation, ask, each, emit, expect, parallel, run, sleep, wait
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.testing.sample import Mentions, NoSampleError, samples
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.sample import Mentions, NoSampleError, samples
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas.examples.invoice_import import invoice_import
 from sagaline.sagas.examples.order_checkout import CardCharged, checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.messages.document import Status, StepStatus
-from sagaline.orchestrator.testing.scene import Scene
+from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.orchestrator.verify import Bounds, Law, lines, must, pytest_file, verify
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition

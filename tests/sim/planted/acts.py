@@ -53,8 +53,8 @@ ACTS = (
     slip(
         "restart what a fork has taken over",
         "orchestrator/kernel/restarting.py",
-        "    if (origin := lender(definition, place, record)) is not None:\n",
-        '    if (origin := lender(definition, place, record)) == "":\n',
+        "    if (origin := done_by(definition, place, record)) is not None:\n",
+        '    if (origin := done_by(definition, place, record)) == "":\n',
         "forked",
     ),
     Planted(

@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from ....sagas import Event, Saga
-from ....sagas.definition import AnyDefinition
-from ....sagas.models import as_json
-from ....sagas.policy import to_ms
-from ....sagas.process_manager import ProcessManager
-from ....sagas.routing_slip import RoutingSlip
-from ...codec.entities import encode_entity_message
-from ...codec.inputs import encode_request
-from ...messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
-from ...messages.inputs import Act, ActName, Start
-from ...messages.values import JsonObject
-from ...ports.log import Outgoing
-from ..sample import samples
+from sagaline.orchestrator.codec.entities import encode_entity_message
+from sagaline.orchestrator.codec.inputs import encode_request
+from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
+from sagaline.orchestrator.messages.inputs import Act, ActName, Start
+from sagaline.orchestrator.messages.values import JsonObject
+from sagaline.orchestrator.ports.log import Outgoing
+from sagaline.orchestrator.scenes.sample import samples
+from sagaline.sagas import Event, Saga
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.models import as_json
+from sagaline.sagas.policy import to_ms
+from sagaline.sagas.process_manager import ProcessManager
+from sagaline.sagas.routing_slip import RoutingSlip
+
 from .invent import TABLES
 from .managers import STARTS_ON
 from .parts import EVENTS, Happened, Known

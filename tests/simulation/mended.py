@@ -13,15 +13,16 @@ import jsonpatch
 from jsonpointer import JsonPointerException
 from pydantic import ValidationError
 
-from ....sagas.definition import AnyDefinition
-from ....sagas.models import read
-from ...kernel.places import name_of
-from ...messages.document import Document, StepStatus
-from ...messages.history import HistoryRecord
-from ...messages.inputs import Act, ActName, Completed
-from ...messages.outputs import Outcome, place_of_label
-from ...messages.values import JsonObject, as_json, unknown_fields
-from ...ports.log import Record
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.messages.document import Document, StepStatus
+from sagaline.orchestrator.messages.history import HistoryRecord
+from sagaline.orchestrator.messages.inputs import Act, ActName, Completed
+from sagaline.orchestrator.messages.outputs import Outcome, place_of_label
+from sagaline.orchestrator.messages.values import JsonObject, as_json, unknown_fields
+from sagaline.orchestrator.ports.log import Record
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.models import read
+
 from .generations import Restarts
 from .witness import Decided, Evidence
 

@@ -12,22 +12,23 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
-from ....workers import WorkerCrashed, WorkerRuntime
-from ...errors import LogUnavailable, TransientError
-from ...kernel import Limits, Registry
-from ...messages.inputs import Start
-from ...ports.log import TopicPartition
-from ...ports.topics import Topics
-from ...runtime.deciding import Deciding
-from ...runtime.engine import Engine
-from ...runtime.metrics import Metrics
-from ...tracing import Tracing
-from ..broker import Broker
-from ..clock import SimClock
-from ..faults import Fault, Faults
-from ..memory_inbox import InboxStore
-from ..memory_log import MemoryLog
-from ..process import Process
+from sagaline.orchestrator.errors import LogUnavailable, TransientError
+from sagaline.orchestrator.kernel import Limits, Registry
+from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.ports.log import TopicPartition
+from sagaline.orchestrator.ports.topics import Topics
+from sagaline.orchestrator.runtime.deciding import Deciding
+from sagaline.orchestrator.runtime.engine import Engine
+from sagaline.orchestrator.runtime.metrics import Metrics
+from sagaline.orchestrator.testing.broker import Broker
+from sagaline.orchestrator.testing.clock import SimClock
+from sagaline.orchestrator.testing.faults import Fault, Faults
+from sagaline.orchestrator.testing.memory_inbox import InboxStore
+from sagaline.orchestrator.testing.memory_log import MemoryLog
+from sagaline.orchestrator.testing.process import Process
+from sagaline.orchestrator.tracing import Tracing
+from sagaline.workers import WorkerCrashed, WorkerRuntime
+
 from .agenda import BAD, Errand, Request, agenda, as_record
 from .clocks import HostClocks
 from .invent import Invented, invent

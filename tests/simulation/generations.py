@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ....sagas import Saga
-from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import Child, Each
-from ...kernel.places import name_of
-from ...messages.document import Document, Status, StepRecord, StepStatus
-from ...messages.entity_messages import EventDelivered
-from ...messages.history import HistoryRecord
-from ...messages.inputs import Act, ActName
-from ...messages.outputs import Change, Outcome, incarnation_of
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.messages.document import Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.messages.entity_messages import EventDelivered
+from sagaline.orchestrator.messages.history import HistoryRecord
+from sagaline.orchestrator.messages.inputs import Act, ActName
+from sagaline.orchestrator.messages.outputs import Change, Outcome, incarnation_of
+from sagaline.sagas import Saga
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import Child, Each
+
 from .witness import Decided, Evidence
 
 __all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from ....sagas import Contract, Retry
-from ....sagas.definition import AnyDefinition
-from ....sagas.routing_slip import AnyStop, Kept, RoutingSlip, stop
+from sagaline.sagas import Contract, Retry
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.routing_slip import AnyStop, Kept, RoutingSlip, stop
+
 from .parts import FORWARD, QUEUES, UNDO, Known, Request, Told
 
 __all__ = ["Turned", "invent_slip"]

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from ...messages.document import Status
-from ..faults import Fault
-from ..loop import run
+from sagaline.orchestrator.messages.document import Status
+from sagaline.orchestrator.testing.faults import Fault
+from sagaline.orchestrator.testing.loop import run
+
 from .laws import Breach, Law, breaches
 from .play import Play
 from .witness import Evidence

@@ -6,19 +6,20 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ....sagas.definition import AnyDefinition
-from ...codec.documents import decode_document, decode_history
-from ...codec.entities import decode_entity
-from ...codec.wire import header_map
-from ...kernel import Registry
-from ...messages.document import Document
-from ...messages.entities import Entity
-from ...messages.history import HistoryRecord
-from ...ports.log import Record, TopicPartition
-from ...ports.topics import POSITION_KEY, Topics
-from ..broker import Broker
-from ..memory_inbox import InboxStore
-from ..partition import Partition
+from sagaline.orchestrator.codec.documents import decode_document, decode_history
+from sagaline.orchestrator.codec.entities import decode_entity
+from sagaline.orchestrator.codec.wire import header_map
+from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.messages.entities import Entity
+from sagaline.orchestrator.messages.history import HistoryRecord
+from sagaline.orchestrator.ports.log import Record, TopicPartition
+from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
+from sagaline.orchestrator.testing.broker import Broker
+from sagaline.orchestrator.testing.memory_inbox import InboxStore
+from sagaline.orchestrator.testing.partition import Partition
+from sagaline.sagas.definition import AnyDefinition
+
 from .agenda import Request
 from .minds import Effect
 

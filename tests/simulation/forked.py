@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import Child, Each, Loop
-from ...kernel.places import name_of, rounds_of
-from ...messages.document import Document, StepStatus
-from ...messages.inputs import Act, ActName, Start
-from ...messages.outputs import Outcome
+from sagaline.orchestrator.kernel.places import name_of, rounds_of
+from sagaline.orchestrator.messages.document import Document, StepStatus
+from sagaline.orchestrator.messages.inputs import Act, ActName, Start
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import Child, Each, Loop
+
 from .generations import Restarts, leaves_nothing
 from .mended import patched
 from .witness import Decided, Evidence

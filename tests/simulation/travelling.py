@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ....sagas.definition import AnyDefinition
-from ....sagas.routing_slip import RoutingSlip
-from ...kernel.places import name_of
-from ...messages.document import Document, Status, StepStatus
-from ...messages.outputs import place_of_label
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.messages.document import Document, Status, StepStatus
+from sagaline.orchestrator.messages.outputs import place_of_label
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.routing_slip import RoutingSlip
+
 from .witness import Decided, Evidence
 
 __all__ = ["travelled"]

@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ....sagas import Contract, Rejected
-from ....sagas.definition import AnyDefinition
-from ....sagas.models import read_foreign
-from ....workers import Context, Inbox, Worker
-from ..sample import samples
+from sagaline.orchestrator.scenes.sample import samples
+from sagaline.sagas import Contract, Rejected
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.models import read_foreign
+from sagaline.workers import Context, Inbox, Worker
+
 from .parts import Told
 from .slips import Turned
 

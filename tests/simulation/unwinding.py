@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ....sagas import Saga
-from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import Child, Each, Loop, Parallel
-from ...kernel.places import name_of, place_of, rounds_of
-from ...messages.document import Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.kernel.places import name_of, place_of, rounds_of
+from sagaline.orchestrator.messages.document import Document, Status, StepRecord, StepStatus
+from sagaline.sagas import Saga
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import Child, Each, Loop, Parallel
+
 from .generations import Restarts, has_undo, record_key
 from .witness import Decided, Evidence
 

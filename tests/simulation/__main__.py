@@ -1,4 +1,4 @@
-"""``python -m sagaline.orchestrator.testing.simulation 0..100``: plays seeds, and says how to see again what broke."""
+"""``python -m tests.simulation 0..100``: plays seeds, and says how to see again what broke."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from ..faults import Fault
+from sagaline.orchestrator.testing.faults import Fault
+
 from .laws import SENTENCES
 from .runs import Outcome, simulate, simulate_all
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from ....sagas.definition import AnyDefinition
-from ....sagas.examples.flight_search import flight_search
-from ....sagas.examples.invoice_import import invoice_import
-from ....sagas.examples.loan_approval import loan_approval
-from ....sagas.examples.order_checkout import checkout
-from ....sagas.examples.order_fulfilment import order_fulfilment
-from ....sagas.examples.trip_booking import trip_booking
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.examples.flight_search import flight_search
+from sagaline.sagas.examples.invoice_import import invoice_import
+from sagaline.sagas.examples.loan_approval import loan_approval
+from sagaline.sagas.examples.order_checkout import checkout
+from sagaline.sagas.examples.order_fulfilment import order_fulfilment
+from sagaline.sagas.examples.trip_booking import trip_booking
+
 from .invent import Invented
 
 __all__ = ["shipped"]

@@ -6,9 +6,10 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ....sagas import Retry, Step, step
-from ....sagas.nodes import emit
-from ....sagas.process_manager import Next, ProcessManager
+from sagaline.sagas import Retry, Step, step
+from sagaline.sagas.nodes import emit
+from sagaline.sagas.process_manager import Next, ProcessManager
+
 from .parts import EVENTS, FORWARD, UNDO, EventKey, Happened, Happens, Known, Looks
 
 __all__ = ["STARTS_ON", "invent_manager"]

@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from ....sagas import Contract, Event
-from ....sagas.nodes import Facts
+from sagaline.sagas import Contract, Event
+from sagaline.sagas.nodes import Facts
 
 __all__ = [
     "ASKED",

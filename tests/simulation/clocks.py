@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import Final
 
-from ..clock import SimClock
+from sagaline.orchestrator.testing.clock import SimClock
 
 __all__ = ["HostClock", "HostClocks"]
 

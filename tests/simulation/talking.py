@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from ...kernel.places import name_of
-from ...messages.entity_messages import (
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.messages.entity_messages import (
     Acquire,
     EventDelivered,
     Published,
@@ -21,9 +21,10 @@ from ...messages.entity_messages import (
     Unwatch,
     Watch,
 )
-from ...messages.inputs import TimerFired
-from ...messages.outputs import Outcome, place_of_label, taker_of
-from ...messages.values import JsonObject
+from sagaline.orchestrator.messages.inputs import TimerFired
+from sagaline.orchestrator.messages.outputs import Outcome, place_of_label, taker_of
+from sagaline.orchestrator.messages.values import JsonObject
+
 from .witness import Decided, Evidence
 
 __all__ = ["locked", "mailed", "routed"]

@@ -8,18 +8,19 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from ....sagas import Step
-from ....sagas.nodes import Child, Each, Route
-from ...codec.wire import header_map
-from ...kernel.inspection import inspect
-from ...kernel.places import name_of
-from ...kernel.recompute import recompute
-from ...messages.document import Document, Status, StepStatus
-from ...messages.entities import Lock, Mailbox
-from ...messages.inputs import Act, Start, TimerFired
-from ...messages.outputs import Outcome
-from ...messages.partitioning import partition_of
-from ...ports.log import Record, TopicPartition
+from sagaline.orchestrator.codec.wire import header_map
+from sagaline.orchestrator.kernel.inspection import inspect
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.kernel.recompute import recompute
+from sagaline.orchestrator.messages.document import Document, Status, StepStatus
+from sagaline.orchestrator.messages.entities import Lock, Mailbox
+from sagaline.orchestrator.messages.inputs import Act, Start, TimerFired
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.partitioning import partition_of
+from sagaline.orchestrator.ports.log import Record, TopicPartition
+from sagaline.sagas import Step
+from sagaline.sagas.nodes import Child, Each, Route
+
 from .agenda import BAD
 from .forked import is_taken_over
 from .generations import record_key

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias
 
-from ....sagas import Node, Retry, Saga, Step, pivot, step
-from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import (
+from sagaline.sagas import Node, Retry, Saga, Step, pivot, step
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import (
     Escalation,
     ask,
     choose,
@@ -29,6 +29,7 @@ from ....sagas.nodes import (
     wait,
     when,
 )
+
 from .managers import invent_manager
 from .parts import (
     ASKED,

@@ -9,14 +9,15 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from ....sagas import Node, Saga
-from ....sagas.definition import AnyDefinition
-from ....sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
-from ...kernel.places import name_of, place_of
-from ...messages.document import CauseKind, Document, Status, StepRecord, StepStatus
-from ...messages.entity_messages import Unwind
-from ...messages.inputs import Act, Completed, Failed, Rejected, Start
-from ...messages.outputs import Outcome
+from sagaline.orchestrator.kernel.places import name_of, place_of
+from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from sagaline.orchestrator.messages.entity_messages import Unwind
+from sagaline.orchestrator.messages.inputs import Act, Completed, Failed, Rejected, Start
+from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.sagas import Node, Saga
+from sagaline.sagas.definition import AnyDefinition
+from sagaline.sagas.nodes import Choose, Each, Loop, Parallel, Pivot, Route, Scatter, Sleep, Wait
+
 from .forked import is_taken_over
 from .parts import TRIPS
 from .witness import Decided, Evidence, is_sent_on

@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ....sagas import Step
-from ...kernel import Registry
-from ...kernel.deferral import waits_for_code
-from ...kernel.inspection import inspect
-from ...kernel.places import name_of
-from ...messages.document import CauseKind, Document, Status, StepStatus
-from ...messages.inputs import Act, ActName
-from ...messages.values import JsonObject
-from ...ports.clock import Clock
-from ..sample import samples
+from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.kernel.deferral import waits_for_code
+from sagaline.orchestrator.kernel.inspection import inspect
+from sagaline.orchestrator.kernel.places import name_of
+from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepStatus
+from sagaline.orchestrator.messages.inputs import Act, ActName
+from sagaline.orchestrator.messages.values import JsonObject
+from sagaline.orchestrator.ports.clock import Clock
+from sagaline.orchestrator.scenes.sample import samples
+from sagaline.sagas import Step
+
 from .agenda import BAD, Request, good_rules
 from .invent import PEOPLE, TABLES
 from .parts import Told

@@ -13,14 +13,15 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from ....sagas import Contract
-from ....sagas.definition import AnyDefinition
-from ...kernel import Registry
-from ...kernel.inspection import inspect
-from ...messages.document import Document, Status
-from ...messages.inputs import Act, ActName
-from ...messages.values import JsonObject
-from ..sample import samples
+from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.kernel.inspection import inspect
+from sagaline.orchestrator.messages.document import Document, Status
+from sagaline.orchestrator.messages.inputs import Act, ActName
+from sagaline.orchestrator.messages.values import JsonObject
+from sagaline.orchestrator.scenes.sample import samples
+from sagaline.sagas import Contract
+from sagaline.sagas.definition import AnyDefinition
+
 from .parts import Request
 
 __all__ = ["Repairs"]

@@ -1,6 +1,6 @@
-"""The language in which sagas are written. Pure: knows nothing of the engine, of time or of any transport.
+"""The language in which sagas are written. Pure: it does not depend on the engine, on time or on a transport.
 
-The nodes of a flow beside ``step`` and ``pivot`` stand in ``sagaline.sagas.nodes``.
+All nodes other than ``step`` and ``pivot`` are in ``sagaline.sagas.nodes``.
 """
 
 from .contract import Contract, Rejected

@@ -1,4 +1,4 @@
-"""Every mistake that is visible when a saga is declared; each message says where it is and how to mend it."""
+"""Checks of a saga at its declaration; each message says where the mistake is and how to fix it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["check_declarations", "check_header", "check_saga"]
 
 
 def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> str:
-    """What every definition is checked for; returns how messages call it."""
+    """Checks what all definitions share; returns the definition's name for messages."""
     check_name(what, name)
     where = f"{what} {name!r}"
     check_json_model(f"{where}: its state", state)
@@ -47,10 +47,10 @@ def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> 
 
 
 def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[Node[Any]]) -> Tree:
-    """Where each node stands.
+    """Checks a saga; returns the place of each node.
 
     Raises:
-        DefinitionError: the first mistake found in what a saga is made of.
+        DefinitionError: the first mistake found.
     """
     where = check_header("saga", name, version, state)
     for node in flow:
@@ -65,7 +65,7 @@ def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[N
     for spot in tree:
         if isinstance(spot.node, Pivot) and spot.path:
             raise DefinitionError(
-                f"{where}: the pivot lies inside {spot.path[-1][0]!r}; place it on the top level of the flow"
+                f"{where}: the pivot is inside {spot.path[-1][0]!r}; move it to the top level of the flow"
             )
         _check_past_pivot(where, spot.node, past=spot.past_pivot)
     check_declarations(where, [spot.node for spot in tree])
@@ -77,22 +77,22 @@ def check_saga(name: str, version: int, state: type[BaseModel], flow: Sequence[N
 def _check_past_pivot(where: str, node: Node[Any], *, past: bool) -> None:
     if past and isinstance(node, Fail):
         raise DefinitionError(
-            f"{where}, fail {node.name!r} stands after the pivot, where nothing is undone any more; place it before"
+            f"{where}, fail {node.name!r} is after the pivot, where nothing is undone any more; move it up"
         )
     if past and isinstance(node, Step) and node.compensation is not None:
         raise DefinitionError(
-            f"{where}, step {node.name!r} stands after the pivot and is never undone; remove its undo or the pivot"
+            f"{where}, step {node.name!r} is after the pivot and is never undone; remove its undo or the pivot"
         )
     child = node.child if isinstance(node, Child) else node.part if isinstance(node, Each) else None
     if child is not None and not past and child.has_pivot:
         raise DefinitionError(
             f"{where}, {node!r} runs {child!r}, which has a pivot and so cannot be undone as a unit; "
-            "place it after a pivot of this flow, or give the child none"
+            "move it after a pivot of this flow, or remove the child's pivot"
         )
 
 
 def check_declarations(where: str, nodes: Sequence[Node[Any]]) -> None:
-    """Raises DefinitionError where two different contracts, or events, bear one name."""
+    """Raises DefinitionError when two different contracts, or two different events, share a name."""
     contracts: dict[str, Contract[Any, Any]] = {}
     events: dict[str, Event[Any]] = {}
     for node in nodes:
@@ -122,7 +122,7 @@ def _events_of(node: Node[Any]) -> tuple[Event[Any], ...]:
 
 
 class _Functions:
-    """Walks a flow in the order in which it runs, and knows at each node which fields are filled for certain."""
+    """Walks a flow in the order in which it runs, and tracks which fields are certainly filled at each node."""
 
     def __init__(self, where: str, state: type[BaseModel], into: Mapping[str, str]) -> None:
         self._where, self._state, self._into = where, state, into
@@ -131,7 +131,7 @@ class _Functions:
         for number, node in enumerate(nodes):
             if isinstance(node, Fail) and (behind := nodes[number + 1 :]):
                 raise DefinitionError(
-                    f"{self._where}: {behind[0]!r} stands behind {node!r} and could never run; "
+                    f"{self._where}: {behind[0]!r} comes after {node!r} and can never run; "
                     "remove it, or put the fail into a case of a choose"
                 )
             self._check(node, known)
@@ -140,7 +140,7 @@ class _Functions:
         return known
 
     def _after(self, node: Node[Any], known: frozenset[str], inside: list[frozenset[str]]) -> frozenset[str]:
-        """What is filled for certain when the node is done."""
+        """The fields that are certainly filled when the node is done."""
         own = frozenset(field for field, _ in fills(node))
         match node:
             case Parallel() if node.options.need == len(inside):
@@ -149,7 +149,7 @@ class _Functions:
                 return frozenset.intersection(*inside)
             case Route() if node.otherwise is not None:
                 return frozenset.intersection(*inside)
-            case Fail():  # nothing comes after it, so whatever would is certain of everything
+            case Fail():  # nothing runs after it, so every field counts as filled
                 return frozenset(self._into)
             case Wait():
                 certain = node.options.on_timeout == "fail" and (node.options.need == "all" or len(node.expected) == 1)

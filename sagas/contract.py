@@ -1,6 +1,6 @@
-"""Contracts: what a saga and a worker agree on, and all that either knows of the other.
+"""Contracts: the interface between a saga and a worker.
 
-A contract names a command, its reply and the queue between them. Saga and worker share it; neither imports the other.
+A contract names a command, its reply and the queue between them. Saga and worker import it; neither imports the other.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 def is_name(name: object) -> bool:
-    """True when it can stand in topic names, URLs and ids."""
+    """True when ``name`` is valid in topic names, URLs and ids."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises DefinitionError unless ``name`` can stand in topic names, URLs and ids."""
+    """Raises DefinitionError unless ``name`` is valid in topic names, URLs and ids."""
     if not is_name(name):
         raise DefinitionError(
             f"{what} {name!r}: a name is 1 to 64 of a-z, 0-9, '-' and '_' and begins with a letter; choose such a name"
@@ -38,16 +38,16 @@ def check_name(what: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class Contract(Generic[C, R]):
-    """A command, the reply it is answered with, and the queue it travels on.
+    """A command, its reply, and the queue on which the command is sent.
 
     Args:
         name: the command's type on the wire; unique within a namespace.
-        command: pydantic model of what is asked.
+        command: pydantic model of the request.
         reply: pydantic model of the answer.
         queue: its topic is ``{namespace}.commands.{queue}``.
 
     Raises:
-        DefinitionError: a name or model that cannot travel; the author mends it.
+        DefinitionError: an invalid name, or a model that cannot be sent as JSON; the author must fix it.
     """
 
     name: str
@@ -64,15 +64,15 @@ class Contract(Generic[C, R]):
 
 
 @dataclass(unsafe_hash=True)
-class Rejected(Exception):  # a business no is no error
-    """A business "no": the worker did nothing and will not. A handler returns it, or raises it from within.
+class Rejected(Exception):  # a business "no" is not an error
+    """A business "no": the worker did nothing and will not do it. A handler returns or raises it.
 
     Args:
         reason: a sentence for people; kept in the history.
         code: a short word for programs, such as ``card_declined``.
 
     Raises:
-        DefinitionError: one of the two is no text.
+        DefinitionError: one of the two is not a string.
     """
 
     reason: str

@@ -55,7 +55,7 @@ class Definition(Generic[S]):
 
     @property
     def queues(self) -> frozenset[str]:
-        """Every queue that its commands travel on, those of undos included."""
+        """Every queue to which it sends commands, those of undos included."""
         found = {step.contract.queue for step in self.steps.values()}
         return frozenset(
             found | {step.compensation.contract.queue for step in self.steps.values() if step.compensation}
@@ -78,21 +78,21 @@ class Definition(Generic[S]):
     def migrate(
         self, *, from_version: int, dropped: Collection[str] = (), phases: Mapping[str, str] | None = None
     ) -> Callable[[Callable[[dict[str, JsonValue]], S]], Callable[[dict[str, JsonValue]], S]]:
-        """Declares how open instances of an older version go on as this one; decorates a pure function.
+        """Declares how open instances of an older version continue as this version; decorates a pure function.
 
-        It is applied to an instance at its next message, once its own version is not deployed any more. The function
-        takes the stored state and gives the new one. When it raises, the instance stays as it was, in ``attention``.
+        It is applied to an instance at its next message, once the instance's own version is no longer deployed. The
+        function takes the stored state and returns the new one. When it raises, the instance keeps its old version
+        and state, in ``attention``.
 
         Args:
             from_version: an older one; migrations are not chained.
-            dropped: steps that are gone. An instance in which one of them is under way, or has something to undo, is
-                not migrated. A step cannot be renamed: its name is in the effect keys that workers know.
-
-            phases: of a process manager, the phases of the older version that are called otherwise, or that go on in
-                another one: old name to new.
+            dropped: steps that this version no longer has. An instance in which one of them is running, or has
+                something to undo, is not migrated. A step cannot be renamed: its name is part of the effect keys that
+                workers have stored.
+            phases: for a process manager: phases that were renamed or merged, old name to new name.
 
         Raises:
-            DefinitionError: not an older version, declared twice, or phases of what has none.
+            DefinitionError: not an older version, declared twice, or ``phases`` of a definition that has none.
         """
         check_count(f"{self!r}: from_version of a migration", from_version, 1)
         check_list(f"{self!r}: dropped of a migration", dropped, "names of steps")
@@ -116,11 +116,11 @@ class Definition(Generic[S]):
         return register
 
     def invariant(self, check: Invariant[S]) -> Invariant[S]:
-        """Declares what must always hold, of the state and the instance's status; ``saga verify`` looks for a way to
-        break it. Decorates a pure function that is true as long as all is well.
+        """Declares a condition on the state and the status that must always hold; ``saga verify`` searches for a run
+        that breaks it. Decorates a pure function that returns True while the condition holds.
 
         Raises:
-            DefinitionError: two of one name.
+            DefinitionError: an invariant of this name exists already.
         """
         check_function(f"{self!r}, an invariant", check, (self.state, str))
         name = getattr(check, "__name__", "invariant")
@@ -131,4 +131,4 @@ class Definition(Generic[S]):
 
 
 AnyDefinition: TypeAlias = Definition[Any]
-"""A definition over whatever state: what the engine, clients and the command line take."""
+"""A definition over any state: what the engine, clients and the command line accept."""

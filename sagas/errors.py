@@ -1,7 +1,7 @@
-"""The root of the error tree, and the errors that an author of a saga meets.
+"""The root of the error tree, and the errors for authors of sagas.
 
-Rules: an exception's docstring is its message's promise; the message says what to do next; ids travel as
-attributes. The whole tree is drawn in ``sagaline.orchestrator.errors``.
+Rules: an exception's docstring says what its message promises; the message says what to do next; ids are attributes.
+The whole tree is drawn in ``sagaline.orchestrator.errors``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ __all__ = ["DefinitionError", "SagalineError"]
 
 
 class SagalineError(Exception):
-    """Everything that Sagaline raises on purpose is one of these."""
+    """The base class of every error that Sagaline raises on purpose."""
 
 
 class DefinitionError(SagalineError):
-    """A saga, step or contract is declared wrongly, or a value of the language is made of the wrong parts. The message
-    tells its author where and what to give; of declarations it is raised at import.
+    """A saga, step or contract is declared wrongly, or a value of the language is built from wrong arguments. The
+    message says where, and what to give; for declarations it is raised at import.
     """

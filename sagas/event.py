@@ -1,4 +1,4 @@
-"""Events: something that happened, published under a key for whoever waits for it."""
+"""Events: something that happened, published under a key to all instances that wait for it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Event(Generic[E]):
     Args:
         name: the event's type; unique within a namespace.
         model: pydantic model of the body.
-        keep: how long an event is kept for those who begin to wait for it later.
+        keep: how long an event is kept for instances that start to wait for it later.
 
     Raises:
-        DefinitionError: a name or model that cannot travel, a span that is not positive; the author mends it.
+        DefinitionError: an invalid name, a model that cannot be sent as JSON, or a span that is not positive; the
+            author must fix it.
     """
 
     name: str

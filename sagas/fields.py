@@ -1,4 +1,4 @@
-"""Which fields of the state are filled by which node, and whether they can take what comes."""
+"""Which node fills which field of the state, and whether the types fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_fields", "fills"]
 
 
 def fills(node: Node[Any]) -> tuple[tuple[str, type[BaseModel]], ...]:
-    """The fields that a node fills itself (not those of nodes inside it), with the model that each takes."""
+    """The fields that a node itself fills (without the nodes inside it), each with the model it takes."""
     match node:
         case Step() if node.options.into is not None:
             return ((node.options.into, node.contract.reply),)
@@ -33,10 +33,12 @@ def fills(node: Node[Any]) -> tuple[tuple[str, type[BaseModel]], ...]:
 
 
 def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool = False) -> dict[str, str]:
-    """Field -> the (first) node that fills it, as messages call it: ``step 'reserve'``; ``twice``: others may as well.
+    """Field -> the first node that fills it, as named in messages: ``step 'reserve'``.
+
+    ``twice``: several nodes may fill one field.
 
     Raises:
-        DefinitionError: a field that is not there, is needed at the start, cannot take the model, or is filled twice.
+        DefinitionError: a field that does not exist, is required at the start, has the wrong type, or is filled twice.
     """
     filled: dict[str, str] = {}
     for spot in tree:
@@ -55,7 +57,7 @@ def check_fields(where: str, state: type[BaseModel], tree: Tree, *, twice: bool 
 
 
 def _exclusive(tree: Tree, one: str, other: str) -> bool:
-    """True when never both run: they lie in different branches of a choice."""
+    """True when at most one of them runs: they are in different branches of a choice."""
     met = tree.meeting(one, other)
     return met is not None and isinstance(met[0], Choose | Route)
 

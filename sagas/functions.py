@@ -1,4 +1,4 @@
-"""Checks of the author's functions: plain and pure in form, of the right arguments and results."""
+"""Checks of the author's functions: plain synchronous functions with the right arguments and results."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def check_function(
     *,
     for_: str = "",
 ) -> None:
-    """Raises DefinitionError unless a function takes these models and, where it says so, gives that one.
+    """Raises DefinitionError unless a function takes these models and, if annotated, returns that one.
 
     Args:
-        at: where it stands, for the message.
+        at: where it is declared, for the message.
         function: the author's.
         takes: the state first.
-        gives: None: not a model, not checked.
-        for_: what wants the result, such as ``contract 'x' sends``.
+        gives: the model it must return; None: the result is not checked.
+        for_: who needs the result, such as ``contract 'x' sends``.
     """
     check_call(f"{at}: its function", function)
     call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
@@ -41,7 +41,7 @@ def check_function(
         raise DefinitionError(f"{at}: its function is async or a generator; make it a plain, pure function")
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some that are written in C do not say what they take
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return
     parameters = list(signature.parameters.values())
     for parameter in parameters:
@@ -57,7 +57,7 @@ def check_function(
         ) from None
     try:
         hints = typing.get_type_hints(function)
-    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
+    except Exception:  # annotations may name types that exist only for type checkers, or be anything else
         return
     for parameter, model in zip(parameters, takes, strict=False):
         expected_type = hints.get(parameter.name)
@@ -73,7 +73,7 @@ def check_function(
 
 
 def _says(hint: Any) -> TypeGuard[type]:
-    """True for a plain class; ``Any`` is one since Python 3.11 and says nothing."""
+    """True for a plain class; not for ``Any``, which is a class since Python 3.11."""
     return isinstance(hint, type) and hint is not Any
 
 
@@ -81,7 +81,7 @@ def check_reads(at: str, function: Callable[..., Any], into: Mapping[str, str], 
     """Raises DefinitionError where a function relies on a field that may not be filled yet.
 
     Args:
-        at: where it stands, for the message.
+        at: where it is declared, for the message.
         function: the author's.
         into: field -> the node that fills it, as messages call it.
         known: fields that are filled for certain.

@@ -1,6 +1,7 @@
-"""What an author gives to a declaration, checked where he gives it: one function for each kind of mistake.
+"""Checks of the values in a declaration: one function for each kind of value.
 
-Each takes what messages call it (``step 'pay': timeout``) and raises ``DefinitionError``, which says what to give.
+Each takes the value's name for messages (``step 'pay': timeout``) and raises ``DefinitionError``, which says what to
+give.
 """
 
 from __future__ import annotations
@@ -23,45 +24,45 @@ __all__ = [
 
 
 def check_span(what: str, span: object, *, zero: bool = False) -> None:
-    """A span of time: positive, or with ``zero`` not negative."""
+    """Requires a positive span of time; with ``zero``, zero is allowed."""
     if not isinstance(span, timedelta) or span < timedelta(0) or (span == timedelta(0) and not zero):
         wanted = "a timedelta of zero or more" if zero else "a positive timedelta"
         raise DefinitionError(f"{what} is {_shown(span)}; give {wanted}")
 
 
 def check_count(what: str, count: object, least: int, most: int | None = None) -> None:
-    """A whole number; a bool is none."""
+    """Requires a whole number in the range; a bool is not a number."""
     if not isinstance(count, int) or isinstance(count, bool) or count < least or (most is not None and count > most):
         wanted = f"{least} or more" if most is None else f"{least} to {most:,}"
         raise DefinitionError(f"{what} is {_shown(count)}; give a whole number, {wanted}")
 
 
 def check_is(what: str, value: object, kind: type[Any], remedy: str) -> None:
-    """An instance of a class. ``remedy`` says how one is made."""
+    """Requires an instance of a class. ``remedy`` says how to make one."""
     if not isinstance(value, kind):
         raise DefinitionError(f"{what} is {_shown(value)}; {remedy}")
 
 
 def check_text(what: str, value: object) -> None:
-    """A text that is not empty."""
+    """Requires a string that is not empty."""
     if not isinstance(value, str) or not value:
         raise DefinitionError(f"{what} is {_shown(value)}; give a text")
 
 
 def check_choice(what: str, value: object, choices: Collection[str]) -> None:
-    """One of some texts."""
+    """Requires one of the given strings."""
     if not isinstance(value, str) or value not in choices:
         raise DefinitionError(f"{what} is {_shown(value)}; give {' or '.join(map(repr, choices))}")
 
 
 def check_list(what: str, values: object, of: str) -> None:
-    """Several of something: no text, no mapping, and not one alone. ``of`` says of what."""
+    """Requires a list: not a string, not a mapping, not a single value. ``of`` names its elements."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence | Collection):
         raise DefinitionError(f"{what} is {_shown(values)}; give a list of {of}")
 
 
 def check_call(what: str, function: object) -> None:
-    """Something that can be called."""
+    """Requires a callable."""
     if not callable(function):
         raise DefinitionError(f"{what} is {_shown(function)}; give a function")
 

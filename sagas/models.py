@@ -1,10 +1,10 @@
-"""The one way in which a model is written as JSON and read again: state, command, reply, event and form.
+"""The one way in which models are written as JSON and read again: states, commands, replies, events and forms.
 
-- Written by the names of its fields, whatever aliases it has, and without computed fields; of a subclass only what the
-  declared model knows. So the same bytes come from the engine, a worker and a client.
-- What we have written ourselves is read by names alone. What comes from outside is read by names and by aliases.
-- What would not read back is not written: ``Unwritable`` says which field and what to do about it. What can be seen
-  from the model alone is refused when it is declared; see ``schemas.py``.
+- Models are written by field name, never by alias, and without computed fields; of a subclass only the fields of the
+  declared model. So the engine, a worker and a client write the same bytes.
+- Our own output is read by field name only. Input from outside is read by field name and by alias.
+- A value that would not read back is not written: ``Unwritable`` says which field and what to do. Mistakes that are
+  visible in the model alone are rejected at its declaration; see ``schemas.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Extra: TypeAlias = Literal["allow", "ignore", "forbid"] | None
 if TYPE_CHECKING:
     JsonObject = dict[str, JsonValue]
 else:
-    # At run time only the codec makes these, from JSON; pydantic would call Python for every value in them.
+    # At run time only the codec builds these, from JSON; otherwise pydantic would call Python for every value in them.
     JsonObject = dict[str, Any]
 
 _NO_NUMBERS = (b"null", b"NaN", b"Infinity")
@@ -35,7 +35,7 @@ _NO_NUMBER = "JSON has no NaN and no infinity; give a finite number or None, or 
 
 
 class Unwritable(ValueError):
-    """A value that its model cannot write as JSON, or would not read back. Its author must correct it."""
+    """A value that its model cannot write as JSON, or that would not read back. The author must correct it."""
 
     def __init__(self, model: type[BaseModel], why: str) -> None:
         super().__init__(f"this {model.__name__} cannot be written as JSON: {why}")
@@ -46,11 +46,11 @@ def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
 
     Args:
         value: an instance of ``model``, or of a subclass.
-        model: as what it is declared; None: its own class.
+        model: the declared model; None: the value's own class.
 
     Raises:
-        Unwritable: NaN, bytes that are no text, a field that holds what its model refuses, or no JSON object.
-        Exception: what the model's own serializers and validators raise.
+        Unwritable: NaN, bytes that are not text, a field value that its model rejects, or not a JSON object.
+        Exception: anything that the model's own serializers and validators raise.
     """
     model = model or type(value)
     try:
@@ -58,60 +58,58 @@ def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
     except PydanticSerializationError as error:
         raise Unwritable(model, f"{error}; {_remedy(str(error))}") from error
     if not found.startswith(b"{"):
-        raise Unwritable(model, "it is no JSON object; put it into a field of a model")
+        raise Unwritable(model, "it is not a JSON object; put it into a field of a model")
     if any(sign in found for sign in _NO_NUMBERS) and holds_floats(model):
         _check_finite(value, model)
     try:
         read(model, found)
     except ValidationError as error:
         where, wrong = first_mistake(error)
-        raise Unwritable(model, f"{where or 'it'} would not read back: {wrong}; give what the model takes") from error
+        raise Unwritable(model, f"{where or 'it'} would not read back: {wrong}; give a valid value") from error
     return found
 
 
 def as_json(value: BaseModel, model: type[BaseModel] | None = None) -> JsonObject:
-    """A value as exactly what its JSON reads as, so that a stored document equals the one in memory; see ``write``."""
+    """A value exactly as its JSON reads, so that a stored document equals the one in memory; see ``write``."""
     body: JsonObject = from_json(write(value, model))
     return body
 
 
 def read(model: type[M], body: object, *, extra: Extra = None) -> M:
-    """What ``write`` wrote: by the names of fields alone.
+    """Reads what ``write`` wrote: by field name only.
 
     Args:
-        model: as what it was written.
-        body: bytes of JSON, or what they read as.
-        extra: what becomes of fields that the model does not know; None: as the model says.
+        model: the model it was written with.
+        body: bytes of JSON, or the parsed value.
+        extra: how to treat fields that the model does not know; None: as the model says.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: the body does not fit the model.
     """
     return model.model_validate_json(_text(body), by_alias=False, by_name=True, extra=extra)
 
 
 def read_foreign(model: type[M], body: object, *, extra: Extra = None) -> M:
-    """What others have written: by the names of fields or by their aliases.
+    """Reads input from outside: by field name or by alias.
 
     Args:
-        model: what it must be.
-        body: bytes of JSON, or what they read as.
-        extra: what becomes of fields that the model does not know; None: as the model says.
+        model: the expected model.
+        body: bytes of JSON, or the parsed value.
+        extra: how to treat fields that the model does not know; None: as the model says.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: the body does not fit the model.
     """
     return model.model_validate_json(_text(body), by_alias=True, by_name=True, extra=extra)
 
 
 def unknown_fields(model: type[BaseModel]) -> Literal["forbid"] | None:
-    """``extra`` for ``read_foreign``: a field that the model does not know is refused, unless the model itself says
-    what to do with such fields.
-    """
+    """``extra`` for ``read_foreign``: unknown fields are rejected, unless the model itself says how to treat them."""
     return "forbid" if model.model_config.get("extra") is None else None
 
 
 def first_mistake(error: ValidationError) -> tuple[str, str]:
-    """The path of the first mistake, empty for the whole, and what is wrong there; the others are counted."""
+    """The path of the first mistake (empty: the whole value) and its message; further mistakes are only counted."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ".".join(map(str, first["loc"])), f"{first['msg']}{more}"
@@ -127,7 +125,7 @@ def _text(body: object) -> bytes:
 
 
 def _check_finite(value: BaseModel, model: type[BaseModel]) -> None:
-    """NaN and infinity are written as null, which an optional field would read as None."""
+    """Rejects NaN and infinity: they are written as null, which an optional field would read as None."""
     if model.model_config.get("ser_json_inf_nan") == "strings":
         return
     plain = _adapter(model).dump_python(value, by_alias=False, round_trip=True, warnings=False)

@@ -1,4 +1,4 @@
-"""Retry policies: how often and how long a step or an undo is tried."""
+"""Retry policies: how often and how long a step or an undo is attempted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ def to_ms(span: timedelta) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """When a failed attempt is followed by another.
+    """When a failed attempt is retried.
 
-    Attempt n + 1 is sent ``first_delay * factor ** (n - 1)`` after attempt n failed, at most ``max_delay``, less up to
-    a tenth that is derived from the command's id, so that many instances do not come back in the same moment.
+    Attempt n + 1 is sent ``first_delay * factor ** (n - 1)`` after attempt n failed, at most ``max_delay``. Up to a
+    tenth is subtracted, derived from the command's id, so that many instances do not retry at the same moment.
 
     Args:
         max_attempts: 1 or more; 1 means no retry.
         first_delay: wait after the first failure; zero is allowed.
         factor: 1.0 or more.
         max_delay: the longest wait.
-        attempt_timeout: an attempt without an answer counts as failed after this; None: only the step's own
-            ``timeout`` ends the waiting.
+        attempt_timeout: an attempt without an answer fails after this time; None: only the step's ``timeout`` applies.
 
     Raises:
         DefinitionError: a value out of its range.

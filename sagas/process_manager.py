@@ -1,6 +1,6 @@
-"""``ProcessManager``: event-driven. What happens next depends on what has happened, in whatever order that came.
+"""``ProcessManager``: event-driven. What happens next depends on which events have arrived, in any order.
 
-Handlers are pure: they take the state and what came, and return ``Next``: what is known now and what is asked for.
+Handlers are pure: they take the state and the event, and return ``Next``: the new state and what to do.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Asked(Generic[S]):
 
 
 class Next(Generic[S]):
-    """What a handler wants to happen. Nothing of it happens before it is durable.
+    """What a handler asks for. Nothing happens before it is durable.
 
     Args:
-        phase: what the process is in now; the ``when`` of handlers names it.
-        state: what it knows now; None: unchanged.
-        do: steps to begin, beside each other; each may be done again (``pick@2``), with an effect key of its own.
+        phase: the new phase of the process; the ``when`` of handlers refers to it.
+        state: the new state; None: unchanged.
+        do: steps to start, in parallel; a step may run again later (``pick@2``), with an effect key of its own.
         emit: events to publish, made by ``emit``.
-        timers: name to span; a timer of that name that is set already is moved.
-        clear: timers to forget.
+        timers: timer name to span; setting a timer again reschedules it.
+        clear: names of timers to cancel.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Next(Generic[S]):
             state=state, do=do, emit=emit, timers={} if timers is None else timers, clear=clear
         )
 
-    # Static, with a type variable of their own: of a class method pyright takes no type from the arguments.
+    # Static, with a type variable of their own: for class methods pyright does not infer the type from the arguments.
     @staticmethod
     def complete(state: T | None = None, *, emit: Sequence[Emit[T]] = ()) -> Next[T]:
-        """The process has reached its end; it is ``completed`` as soon as no step is under way.
+        """Ends the process: it is ``completed`` as soon as no step is under way.
 
-        Until then a handler may still do steps, emit, change the state or fail; it moves it to no other phase and sets
-        no timer.
+        Until then handlers may still start steps, emit, change the state or fail; they cannot change the phase or set
+        timers.
         """
         found: Next[T] = Next("completed", state)
         found.phase, found.asked = None, Asked(state=state, emit=emit, ends=True)
@@ -86,7 +86,7 @@ class Next(Generic[S]):
 
     @staticmethod
     def fail(reason: str, state: T | None = None) -> Next[T]:
-        """The process has failed: every step that took effect, or may have, is undone."""
+        """Fails the process: every step that took effect, or may have, is undone."""
         found: Next[T] = Next("failed", state)
         found.phase, found.asked = None, Asked(state=state, fails=reason)
         return found
@@ -94,7 +94,7 @@ class Next(Generic[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """A handler and the phases it takes something in; None: in any."""
+    """A handler and the phases in which it is called; None: in any phase."""
 
     function: Callable[..., Any]
     when: frozenset[str] | None
@@ -105,7 +105,7 @@ class Handler:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """An event that a process manager listens to; ``starts``: it begins an instance."""
+    """An event that a process manager listens to; ``starts``: the handler that starts an instance."""
 
     event: Event[Any]
     key: Callable[[Any], str]
@@ -116,26 +116,26 @@ class Subscription:
 class ProcessManager(Definition[S]):
     """A definition driven by events.
 
-    - success: a step's reply is put into the state, then its ``on_done`` handler decides, in the first phase that
-      takes it. The process ends with ``Next.complete``, as soon as no step is under way.
-    - business no: of a step: its ``on_failed`` handler decides; without one for the present phase the process fails.
-    - exhaustion: of a step: as business no; should the process fail later, the step is undone with the others.
-    - timeout: of a step: as exhaustion. A timer of ``Next`` is for its ``on_timer`` handler.
+    - success: a step's reply is put into the state, then its ``on_done`` handler decides, in the first phase that has
+      one. After ``Next.complete`` the process ends as soon as no step is under way.
+    - business no: of a step: its ``on_failed`` handler decides; without one for the current phase the process fails.
+    - exhaustion: of a step: as business no; if the process fails later, the step is undone with the others.
+    - timeout: of a step: as exhaustion. A timer of ``Next`` calls its ``on_timer`` handler.
     - cancel: no handler is called any more; a step in flight is undone after its reply or its timeout.
-    - undo: after ``Next.fail``, a failure that no handler takes, or a cancel: every step that took effect, or may have,
-      in reverse order of completion.
-    - an event that no handler takes in the present phase is kept, and offered again after each change of phase; so
-      events may come in any order. One that comes before the start is kept as long as its ``keep``.
-    - events, ends of steps and timers that are due are offered in order of arrival, also when they had to wait.
-    - an event of the same id is taken once.
-    - a handler that raises, or asks for what is not there, puts the instance into ``attention``; ``retry`` after the
-      fix is deployed calls it again.
+    - undo: after ``Next.fail``, a failure without a handler, or a cancel: every step that took effect, or may have, in
+      reverse order of completion.
+    - an event without a handler in the current phase is kept, and offered again after each change of phase; so events
+      may come in any order. An event that comes before the start is kept for its ``keep``.
+    - events, ends of steps and due timers are handled in order of arrival, also when they had to wait.
+    - an event is handled once per event id.
+    - a handler that raises, or asks for something that does not exist, puts the instance into ``attention``; fix it,
+      redeploy, then ``retry`` calls it again.
 
     Args:
         name: its identity; instances are called ``{name}/{key}``.
-        state: pydantic model of what an instance knows.
+        state: pydantic model of the instance's state.
         version: counts from 1. Instances stay with the version they were started with.
-        steps: every step that a handler may ask for.
+        steps: every step that a handler may start.
         retention: how long a finished instance is kept.
 
     Raises:
@@ -158,7 +158,7 @@ class ProcessManager(Definition[S]):
         check_list(f"{self.where}: steps", steps, "steps")
         for step in steps:
             if not isinstance(step, Step):
-                raise DefinitionError(f"{self.where}: {step!r} among its steps is none; make it with @step(contract)")
+                raise DefinitionError(f"{self.where}: {step!r} in steps is not a step; make it with @step(contract)")
         self.tree = Tree(self.where, steps)
         check_declarations(self.where, steps)
         check_fields(self.where, state, self.tree)
@@ -179,20 +179,20 @@ class ProcessManager(Definition[S]):
     def starts_on(
         self, event: Event[E], *, key: Callable[[E], str]
     ) -> Callable[[Callable[[E], Next[S]]], Callable[[E], Next[S]]]:
-        """Declares the event that begins an instance; decorates a pure function from its body to ``Next``.
+        """Declares the event that starts an instance; decorates a pure function from its body to ``Next``.
 
         Args:
             event: its kind.
-            key: a pure function of its body: the instance's key.
+            key: a pure function of its body that returns the instance's key.
 
         Raises:
-            DefinitionError: the event begins an instance already.
+            DefinitionError: the event already starts an instance.
         """
 
         def register(function: Callable[[E], Next[S]]) -> Callable[[E], Next[S]]:
             before = self._subscribed(event, key)
             if before.starts is not None:
-                raise DefinitionError(f"{self.where}: event {event.name!r} starts it already; remove one of the two")
+                raise DefinitionError(f"{self.where}: event {event.name!r} already starts it; remove one of the two")
             check_function(f"{self.where}, start on {event.name!r}", function, (event.model,))
             self._subscribe(before, starts=function)
             return function
@@ -202,12 +202,12 @@ class ProcessManager(Definition[S]):
     def on(
         self, event: Event[E], *, key: Callable[[E], str], when: Phases | None = None
     ) -> Callable[[Callable[[S, E], Next[S]]], Callable[[S, E], Next[S]]]:
-        """Declares what an event does in some phases; decorates a pure function from state and body to ``Next``.
+        """Declares the handler of an event; decorates a pure function from state and body to ``Next``.
 
         Args:
             event: its kind.
             key: as in ``starts_on``; the same for all handlers of one event.
-            when: the phases in which it is taken; None: any.
+            when: the phases in which it is called; None: any.
 
         Raises:
             DefinitionError: two handlers of one event for one phase.
@@ -227,7 +227,8 @@ class ProcessManager(Definition[S]):
     def on_done(
         self, step: Step[S], *, when: Phases | None = None
     ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
-        """Declares what a step's success does; decorates a pure function from the state, which holds the reply already.
+        """Declares the handler of a step's success; decorates a pure function of the state, which already holds the
+        reply.
 
         Raises:
             DefinitionError: not one of our steps, or two handlers for one phase.
@@ -237,8 +238,8 @@ class ProcessManager(Definition[S]):
     def on_failed(
         self, step: Step[S], *, when: Phases | None = None
     ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
-        """Declares what a rejected or failed step does, instead of failing the process. What it may have done is undone
-        with everything else, should the process fail later.
+        """Declares the handler of a rejected or failed step; without one the process fails. If the process fails later,
+        what the step may have done is undone with everything else.
 
         Raises:
             DefinitionError: as ``on_done``.
@@ -248,17 +249,17 @@ class ProcessManager(Definition[S]):
     def on_timer(
         self, name: str, *, when: Phases | None = None
     ) -> Callable[[Callable[[S], Next[S]]], Callable[[S], Next[S]]]:
-        """Declares what a timer does that ``Next`` has set. In another phase than these it does nothing.
+        """Declares the handler of a timer that ``Next`` has set. In other phases than ``when`` the timer does nothing.
 
         Raises:
-            DefinitionError: a name that cannot travel, or two handlers for one phase.
+            DefinitionError: an invalid name, or two handlers for one phase.
         """
         check_name("timer", name)
         return self._registers("timer", self.timers, name, when)
 
     def _own(self, step: Step[S]) -> str:
         if not isinstance(step, Step) or self.steps.get(step.name) is not step:
-            raise DefinitionError(f"{self.where}: {step!r} is none of its steps; add it to steps=[…]")
+            raise DefinitionError(f"{self.where}: {step!r} is not one of its steps; add it to steps=[…]")
         return step.name
 
     def _registers(
@@ -279,7 +280,7 @@ class ProcessManager(Definition[S]):
         for other in handlers:
             both = phases is None or other.when is None or phases & other.when
             if both:
-                raise DefinitionError(f"{at}: two handlers take it in one phase; give each its own when=…")
+                raise DefinitionError(f"{at}: two handlers for the same phase; give each its own when=…")
         handlers.append(Handler(function=function, when=phases))
 
     def _subscribed(self, event: Event[Any], key: Callable[[Any], str]) -> Subscription:
@@ -308,4 +309,4 @@ class ProcessManager(Definition[S]):
 
 
 AnyManager: TypeAlias = ProcessManager[Any]
-"""A process manager over whatever state."""
+"""A process manager over any state."""

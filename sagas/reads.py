@@ -1,8 +1,7 @@
-"""Which fields of the state a builder function relies on, found in its source without running it.
+"""Which fields of the state a function relies on, found in its source without running it.
 
-Only a plain ``s.field.more`` counts as relying on ``field``; a function that tests ``s.field`` anywhere (``if``,
-``is None``, ``and``, ``or``, ``assert``, a conditional expression) is trusted to know what it does. Where the source is
-not at hand nothing is claimed.
+Only a plain ``s.field.more`` counts as relying on ``field``. A function that tests ``s.field`` anywhere (``if``,
+``is None``, ``and``, ``or``, ``assert``, a conditional expression) is trusted. Without source nothing is reported.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ __all__ = ["relied_on"]
 
 
 def relied_on(function: Callable[[Any], Any]) -> frozenset[str]:
-    """Fields of the first parameter that are dereferenced without any test of them in the function."""
+    """Fields of the first parameter that the function dereferences and never tests."""
     node = _function_node(function)
     if node is None or not (arguments := [*node.args.posonlyargs, *node.args.args]):
         return frozenset()

@@ -1,7 +1,7 @@
-"""``RoutingSlip``: the itinerary travels in the message, and each worker sends it on to the next stop.
+"""``RoutingSlip``: the itinerary is part of the message, and each worker forwards it to the next stop.
 
-A stop's command is made of data, not by a function, so that any worker can make the next one: each field is taken from
-a place in what the slip knows. What a stop's undo sees is what the stop kept: its command and its reply.
+A stop's command is built from data, not by a function, so that any worker can build the next one: each field is taken
+from a path in the slip's state. A stop's undo sees only what the stop kept: its command and its reply.
 Source: Hohpe and Woolf, "Enterprise Integration Patterns" (Routing Slip).
 """
 
@@ -53,10 +53,10 @@ HOPS_MAX: Final = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Kept(Generic[C, R]):
-    """All that the undo of a stop sees of it.
+    """What the undo of a stop sees.
 
-    ``command`` None: what it was sent is not known, because the stop before it never reported. ``reply`` None: it may
-    never have happened; the worker's own inbox knows (``ctx.forward``).
+    ``command`` is None when the stop before it never reported, so its command is unknown. ``reply`` is None when the
+    stop may not have happened; the worker's inbox knows (``ctx.forward``).
     """
 
     command: C | None
@@ -64,7 +64,7 @@ class Kept(Generic[C, R]):
 
 
 class Stop(Generic[C, R]):
-    """One stop of a routing slip; made by ``stop``. It may stand in several slips."""
+    """One stop of a routing slip; made by ``stop``. Several slips may use it."""
 
     def __init__(
         self,
@@ -94,12 +94,12 @@ class Stop(Generic[C, R]):
         The undo runs when the stop took effect *or may have*: the worker's handler must accept "never happened".
 
         Args:
-            contract: the undo's command; it may travel on another queue.
-            timeout: how long the undo as a whole is tried before an operator is asked.
+            contract: the undo's command; it may use another queue.
+            timeout: how long the undo as a whole is tried before an operator must act.
             retry: its own policy; by default 20 attempts, each given 5 minutes.
 
         Raises:
-            DefinitionError: the stop has an undo already or stands in a slip already, or the timeout is not positive.
+            DefinitionError: the stop already has an undo or is already part of a slip, or the timeout is not positive.
         """
         check_contract(f"the undo of stop {self.name!r}", contract)
         check_span(f"undo of stop {self.name!r}: timeout", timeout)
@@ -118,10 +118,10 @@ class Stop(Generic[C, R]):
 
     def _check_open(self) -> None:
         if self._undo is not None:
-            raise DefinitionError(f"stop {self.name!r} has an undo already; remove one of the two")
+            raise DefinitionError(f"stop {self.name!r} already has an undo; remove one of the two")
         if self._slip is not None:
             raise DefinitionError(
-                f"stop {self.name!r} stands in routing slip {self._slip!r} already; declare its undo before the slip"
+                f"stop {self.name!r} is already part of routing slip {self._slip!r}; declare its undo before the slip"
             )
 
     def _close(self, slip: str) -> None:
@@ -129,7 +129,7 @@ class Stop(Generic[C, R]):
 
 
 AnyStop: TypeAlias = Stop[Any, Any]
-"""A stop of whatever contract."""
+"""A stop of any contract."""
 
 
 def stop(
@@ -145,29 +145,29 @@ def stop(
 ) -> Stop[C, R]:
     """Declares a stop of a routing slip.
 
-    - success: the reply is put into the state, and the worker itself sends the slip on to the next stop.
-    - business no: compensation begins at once; the stop itself is not undone, and those behind it are not reached.
-    - exhaustion: the stop may have happened, now or when its command comes to the worker once more, and so may those
-      that the slip was handed out for: all of them are undone, the last one first.
+    - success: the reply is put into the state, and the worker forwards the slip to the next stop.
+    - business no: compensation starts at once; the stop itself is not undone, and later stops are not reached.
+    - exhaustion: the stop, and the stops that the slip may have been forwarded to, may have happened or may still
+      happen: all of them are undone, the last one first.
     - timeout: as exhaustion.
-    - cancel: the slip is waited for where it was sent, at most ``hops`` stops on; then all of them are undone.
-    - undo: its own command, made of what the stop kept; see ``Stop.undo``.
+    - cancel: waits until the slip returns, after at most ``hops`` stops; then all stops are undone.
+    - undo: its own command, built from what the stop kept; see ``Stop.undo``.
 
     Args:
         contract: the command, its reply and the queue.
         into: the field of the state that takes the reply; it needs a default, usually None.
         takes: field of the command -> path in the state, ``{"points": "score.points"}``. A field that is not named
             here is taken from the state's field of the same name.
-        revises: a field of the reply, a list of names of stops or None. A list replaces all that lies ahead: the slip
-            comes home first, and goes on from there.
-        timeout: how long the stop as a whole may take, from when the slip is sent to it.
+        revises: a field of the reply that holds a list of stop names, or None. A list replaces the rest of the
+            itinerary: the slip returns to the orchestrator, which sends it to the new stops.
+        timeout: how long the stop as a whole may take, counted from when the slip is sent to it.
         retry: see ``Retry``; by default 3 attempts.
         name: its identity in running instances; the contract's name by default.
-        read_only: it leaves nothing behind, so it needs no undo.
+        read_only: the stop has no effect, so it needs no undo.
 
     Raises:
-        DefinitionError: a name that cannot travel, a value of the wrong kind, a span that is not positive, a
-            ``revises`` that is no list of names.
+        DefinitionError: an invalid name, a value of the wrong type, a span that is not positive, or a ``revises`` that
+            is not a list of names.
     """
     check_contract("a stop", contract)
     found = node_name("stop", name or contract.name)
@@ -184,18 +184,18 @@ def stop(
 
 
 class RoutingSlip(Definition[S]):
-    """A definition whose itinerary travels from worker to worker; the orchestrator tracks it, and undoes it.
+    """A definition whose itinerary goes from worker to worker; the orchestrator tracks and undoes it.
 
-    Every stop is on record, with its undo, before the slip is sent to where it may reach it. What one worker has not
-    sent on, for whatever reason, the orchestrator sends again after the stop's timeout or attempt timeout.
+    Every stop that the slip may reach is recorded, with its undo, before the slip is sent. When a worker does not
+    forward the slip, the orchestrator sends it again after the stop's timeout or attempt timeout.
 
     Args:
         name: its identity; instances are called ``{name}/{key}``.
-        state: pydantic model of what the slip knows and carries; the start's input is its first value.
+        state: pydantic model of the state, which travels with the slip; the start's input is its first value.
         version: counts from 1. Instances stay with the version they were started with.
-        stops: every stop that an itinerary may name; by default all of them in this order.
-        hops: how many stops a slip visits before it comes home, 1 to 50. What lies beyond can still be revised, and a
-            cancel reaches it before; with 1 nothing is sent on by workers.
+        stops: every stop that an itinerary may name; the default itinerary is all of them in this order.
+        hops: how many stops a slip visits before it returns to the orchestrator, 1 to 50. Later stops can still be
+            revised or cancelled; with 1 workers forward nothing.
         retention: how long a finished instance is kept.
 
     Raises:
@@ -220,7 +220,7 @@ class RoutingSlip(Definition[S]):
             raise DefinitionError(f"{self.where}: it has no stops; add one made with stop(contract)")
         for each in stops:
             if not isinstance(each, Stop):
-                raise DefinitionError(f"{self.where}: {each!r} among its stops is none; make it with stop(contract)")
+                raise DefinitionError(f"{self.where}: {each!r} in stops is not a stop; make it with stop(contract)")
         self.hops = hops
         self.takes = {each.name: resolve_takes(self.where, each.name, each, state) for each in stops}
         steps = [_as_step(each, self.takes[each.name]) for each in stops]
@@ -234,10 +234,10 @@ class RoutingSlip(Definition[S]):
             each._close(name)
 
     def plan(self, function: Callable[[S], Sequence[AnyStop]]) -> Callable[[S], Sequence[AnyStop]]:
-        """Declares the itinerary of an instance; decorates a pure function of the state at the start.
+        """Declares the itinerary of each instance; decorates a pure function of the state at the start.
 
         Raises:
-            DefinitionError: there is one already, or it takes something else than the state.
+            DefinitionError: the slip already has a plan, or the function does not take the state.
         """
         if self.planned is not None:
             raise DefinitionError(f"{self.where}: there are two plans; remove one")
@@ -249,23 +249,24 @@ class RoutingSlip(Definition[S]):
         """The names of the stops for an instance that starts with this state.
 
         Raises:
-            Exception: what the author's plan raises; ValueError: it names what is none of the stops.
+            Exception: anything that the author's plan raises; ValueError: the plan names something that is not a stop
+                of the slip.
         """
         if self.planned is None:
             return tuple(self.stops)
         found = self.planned(state)
         if inspect.iscoroutine(found):
-            found.close()  # nobody waits for it
+            found.close()  # never awaited: avoids a warning
         if not isinstance(found, Sequence):
             raise TypeError(f"the plan gives a {type(found).__name__}; give a list of stops")
         for each in found:
             if not isinstance(each, Stop) or self.stops.get(each.name) is not each:
-                raise ValueError(f"the plan names {each!r}, which is none of the stops of {self.name!r}")
+                raise ValueError(f"the plan names {each!r}, which is not one of the stops of {self.name!r}")
         return tuple(each.name for each in found)
 
 
 AnySlip: TypeAlias = RoutingSlip[Any]
-"""A routing slip over whatever state."""
+"""A routing slip over any state."""
 
 
 def _as_step(stop: AnyStop, takes: Mapping[str, str]) -> Step[Any]:

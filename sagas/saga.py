@@ -1,4 +1,4 @@
-"""``Saga``: a named, versioned flow over one state; checked when it is declared, never changed after."""
+"""``Saga``: a named, versioned flow over one state; checked at its declaration, immutable after that."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Saga(Definition[S]):
-    """A definition: what happens in which order, and how it is undone.
+    """A definition: its nodes in order, and how they are undone.
 
     Args:
         name: its identity; instances are called ``{name}/{key}``.
-        state: pydantic model of what an instance knows; the start's input is its first value.
+        state: pydantic model of the instance's state; the start's input is its first value.
         version: counts from 1. Instances stay with the version they were started with.
         flow: the nodes, first to last.
-        retention: how long a finished instance is kept, so that the same key is not accepted twice and can be queried.
+        retention: how long a finished instance is kept: so long it can be queried, and its key cannot be started again.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.
@@ -58,4 +58,4 @@ class Saga(Definition[S]):
 
 
 AnySaga: TypeAlias = Saga[Any]
-"""A saga over whatever state."""
+"""A saga over any state."""

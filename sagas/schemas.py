@@ -1,7 +1,7 @@
-"""What a model must be so that it can travel: every field is written as JSON, and reads back as what it was.
+"""Checks that a model can be sent: every field can be written as JSON and reads back as the same value.
 
-Looked at once for each model, when it is declared, by pydantic's own description of it. A field with a serializer of
-its author's is not checked.
+Each model is checked once, when it is declared, by pydantic's own schema of it. A field with a serializer by its author
+is not checked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Schema = Mapping[str, Any]
 
 _SERIALIZERS: Final = frozenset({"function-plain", "to-string", "format"})
 _BESIDE: Final = frozenset({"cls", "config", "default", "function", "metadata", "serialization"})
-"""What of a description holds no further fields."""
+"""Parts of a schema that contain no further fields."""
 _AS_TEXT: Final = frozenset({"bytes", "date", "datetime", "decimal", "time", "timedelta", "url", "uuid"})
 _NO_KEYS: Final = frozenset({"dict", "frozenset", "list", "model", "none", "nullable", "set", "tuple"})
 
@@ -44,13 +44,13 @@ def check_json_model(what: str, model: type[BaseModel]) -> None:
 
 @lru_cache(maxsize=1024)
 def holds_floats(model: type[BaseModel]) -> bool:
-    """True when a value of it may hold NaN or infinity."""
+    """True when a value of the model may contain NaN or infinity."""
     return any(node.get("type") in ("any", "float") for node, _, _ in _walk(TypeAdapter(model).core_schema, "", {}))
 
 
 @lru_cache(maxsize=1024)
 def _flaw(model: type[BaseModel]) -> str | None:
-    """What is wrong with a model and what to do; raises what pydantic does where a field cannot be JSON."""
+    """What is wrong with a model and what to do; raises pydantic's error for a field that cannot be JSON."""
     adapter = TypeAdapter(model)
     schema = adapter.json_schema(mode="serialization")
     adapter.json_schema(mode="validation")
@@ -64,7 +64,7 @@ def _flaw(model: type[BaseModel]) -> str | None:
 
 
 def _is_object(schema: Schema, definitions: Schema) -> bool:
-    """False when it is certain that it is written as something else than an object."""
+    """False when it is certainly written as something other than an object."""
     if (ref := schema.get("$ref")) is not None:
         return _is_object(definitions.get(ref.rpartition("/")[2], {}), definitions)
     for choice in ("anyOf", "oneOf"):
@@ -74,7 +74,7 @@ def _is_object(schema: Schema, definitions: Schema) -> bool:
 
 
 def _walk(node: object, owner: str, config: Schema) -> Iterator[tuple[Schema, str, Schema]]:
-    """Every part of a description, with the field it is in and the configuration that holds there."""
+    """Every part of a schema, with its field and the configuration that applies there."""
     if isinstance(node, list | tuple):
         for each in node:
             yield from _walk(each, owner, config)
@@ -100,7 +100,7 @@ def _walk(node: object, owner: str, config: Schema) -> Iterator[tuple[Schema, st
 
 
 def _written_by_author(node: Schema) -> bool:
-    """True for a part whose serializer is not pydantic's own: it is taken at its author's word."""
+    """True for a part with a serializer by its author; such parts are not checked."""
     serializer = node.get("serialization") or {}
     own = getattr(serializer.get("function"), "__module__", "").startswith("pydantic.")
     return bool(serializer.get("type") in _SERIALIZERS and not own and serializer.get("when_used") != "python")
@@ -117,9 +117,9 @@ def _of_fields(node: Schema) -> str | None:
             return None
     for name, field in fields.items():
         if field.get("serialization_exclude") or field.get("serialization_exclude_if") is not None:
-            return f"field {name!r} is left out of what is written (exclude); keep it, or make it a private attribute"
+            return f"field {name!r} is excluded from the JSON (exclude); include it, or make it a private attribute"
         if field.get("init_only") or field.get("init") is False:
-            return f"field {name!r} is not taken from what was written; let it be a plain field"
+            return f"field {name!r} is not read back from the JSON; make it a plain field"
         for other in _aliases(field.get("validation_alias")):
             if other in fields and other != name:
                 return f"field {name!r} is also read from {other!r}, which is a field as well; give it another alias"
@@ -127,7 +127,7 @@ def _of_fields(node: Schema) -> str | None:
 
 
 def _aliases(alias: object) -> list[str]:
-    """The names under which a field is looked for, of a path its first."""
+    """The names under which a field is read; of an alias path its first name."""
     if isinstance(alias, str):
         return [alias]
     if not isinstance(alias, list):
@@ -137,34 +137,36 @@ def _aliases(alias: object) -> list[str]:
 
 
 def _of_value(node: Schema, config: Schema) -> str | None:
-    """What is wrong with one type: what it writes is not what it reads."""
+    """What is wrong with one type whose JSON does not read back as the same value."""
     match node["type"]:
         case _ if _is_secret(node):
             return (
-                "a secret is written as stars; keep a reference to it, or give the field a serializer "
-                "if it may stand in topics and histories"
+                "a secret is masked in JSON; keep a reference to it, or give the field a serializer "
+                "if topics and histories may contain it"
             )
         case "generator":
-            return "what is read from an iterator is gone when it is written; declare a list"
+            return "an iterator can be read only once; declare a list"
         case "dict" if _base(node.get("keys_schema", {})) in _NO_KEYS:
-            return f"the keys of a JSON object are texts, not a {_base(node['keys_schema'])}; use a list of pairs"
+            return f"the keys of a JSON object are strings, not a {_base(node['keys_schema'])}; use a list of pairs"
         case "union":
             kinds = [_base(each[0] if isinstance(each, tuple) else each) for each in node["choices"]]
             if "str" in kinds and (other := next((kind for kind in kinds if kind in _AS_TEXT), None)) is not None:
-                return f"a {other} beside a str reads back as a str; declare one of them, or tell them apart by a tag"
+                return f"a {other} in a union with str reads back as a str; declare one of them, or add a discriminator"
         case "enum" if any(not isinstance(m.value, str | int | float | None) for m in node.get("members", ())):
-            return f"{node['cls'].__name__} has members whose values are no JSON; give them texts or numbers"
+            return f"{node['cls'].__name__} has members whose values are not JSON; give them strings or numbers"
         case "bytes" if config.get("ser_json_bytes", "utf8") != config.get("val_json_bytes", "utf8"):
-            return "bytes are written another way than they are read; set ser_json_bytes and val_json_bytes alike"
+            return "bytes are not written as they are read; set ser_json_bytes and val_json_bytes to the same value"
         case "date" | "datetime" if _unlike_units(config):
-            return "times are written another way than they are read; set val_temporal_unit as ser_json_temporal"
+            return (
+                "times are not written as they are read; set val_temporal_unit and ser_json_temporal to the same unit"
+            )
         case _:
             pass
     return None
 
 
 def _base(schema: Schema) -> str:
-    """The kind of a type, behind what only checks or changes it."""
+    """The kind of a type, without wrappers that only validate or convert."""
     while "schema" in schema and schema.get("type") not in ("model", "nullable"):
         schema = schema["schema"]
     return str(schema.get("type"))
@@ -176,6 +178,6 @@ def _unlike_units(config: Schema) -> bool:
 
 
 def _is_secret(node: Schema) -> bool:
-    """True for a type that pydantic itself writes as stars."""
+    """True for a type that pydantic masks in JSON."""
     function = (node.get("serialization") or {}).get("function")
     return not _written_by_author(node) and "secret" in str(getattr(function, "__name__", ""))

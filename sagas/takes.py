@@ -1,4 +1,4 @@
-"""Which field of a stop's command comes from where in the state, and whether it fits."""
+"""Where in the state each field of a stop's command comes from, and whether the types fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MISSING = object()
 
 
 def arguments(takes: Mapping[str, str], variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The command that a stop is sent, as JSON: its fields taken from the variables; what is not there is left out."""
+    """The command for a stop, as JSON: its fields taken from the variables; missing values are left out."""
     found: dict[str, Any] = {}
     for field, path in takes.items():
         value: Any = variables
@@ -30,7 +30,7 @@ def arguments(takes: Mapping[str, str], variables: Mapping[str, Any]) -> dict[st
 
 
 class Taking(Protocol):
-    """A stop, as far as its command is concerned."""
+    """The parts of a stop from which its command is built."""
 
     contract: Contract[Any, Any]
     takes: Mapping[str, str]
@@ -40,13 +40,15 @@ def resolve_takes(where: str, name: str, stop: Taking, state: type[BaseModel]) -
     """Field of the command -> path in the state, for every field that is filled.
 
     Raises:
-        DefinitionError: a field or a path that is not there, does not fit, or a field that nothing fills.
+        DefinitionError: a field or path that does not exist or does not fit, or a required field that nothing fills.
     """
     command = stop.contract.command
     at = f"{where}, stop {name!r}"
     for field in stop.takes:
         if field not in command.model_fields:
-            raise DefinitionError(f"{at}: takes names {field!r}, which {command.__name__} has not; mend the name")
+            raise DefinitionError(
+                f"{at}: takes names {field!r}, which is not a field of {command.__name__}; correct it"
+            )
     found: dict[str, str] = {}
     for field, info in command.model_fields.items():
         path = stop.takes.get(field, field if field in state.model_fields else None)
@@ -62,7 +64,7 @@ def resolve_takes(where: str, name: str, stop: Taking, state: type[BaseModel]) -
 
 
 def check_revises(where: str, reply: type[BaseModel], field: str) -> None:
-    """Raises DefinitionError unless a reply has a field that holds names of stops or None."""
+    """Raises DefinitionError unless a reply has this field and it holds a list of strings or None."""
     info = reply.model_fields.get(field)
     if info is None or not any(_is_names(one) for one in _alternatives(info.annotation)):
         raise DefinitionError(
@@ -77,7 +79,7 @@ def _check_path(at: str, path: str, state: type[BaseModel], wanted: Any) -> None
         models = [one for one in _alternatives(model) if isinstance(one, type) and issubclass(one, BaseModel)]
         known = [one for one in models if part in one.model_fields]
         if not known:
-            names = " or ".join(one.__name__ for one in models) or "what stands there"
+            names = " or ".join(one.__name__ for one in models) or "that value"
             raise DefinitionError(f"{at}, but {names} has no field {part!r}; name one of its fields")
         model = known[0].model_fields[part].annotation
     have, want = _plain(model), _plain(wanted)
@@ -97,7 +99,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 
 def _plain(annotation: Any) -> list[type]:
-    """The classes that it may be, None aside; nothing when one of them is no plain class."""
+    """The classes that the value may have, without None; empty when one of them is not a plain class."""
     found = [one for one in _alternatives(annotation) if one is not type(None)]
     return found if all(isinstance(one, type) and one is not Any for one in found) else []
 

@@ -1,4 +1,4 @@
-"""Where each node of a flow stands: found by name, with the branches it lies in."""
+"""The place of each node in a flow, by name, with the branches around it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Spot", "Tree"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """A node's place: ``path`` holds, outermost first, each node around it and the label of the branch it is in."""
+    """A node's place: ``path`` lists, outermost first, each enclosing node and the label of the branch."""
 
     node: Node[Any]
     path: tuple[tuple[Node[Any], str], ...]
@@ -22,7 +22,7 @@ class Spot:
 
 
 class Tree:
-    """Every node of a flow by name, in the order in which they are written.
+    """All nodes of a flow by name, in the order in which they are written.
 
     Raises:
         DefinitionError: two nodes share a name, or there is more than one pivot.
@@ -36,7 +36,7 @@ class Tree:
         self._order = {name: number for number, name in enumerate(self._spots)}
         del self._past
         self.forks = any(isinstance(spot.node, Parallel) for spot in self)
-        """True when a branch can be lost while the flow goes on."""
+        """True when a branch can be dropped while the flow continues."""
 
     def __iter__(self) -> Iterator[Spot]:
         return iter(self._spots.values())
@@ -48,14 +48,14 @@ class Tree:
         return self._spots[name]
 
     def meeting(self, one: str, other: str) -> tuple[Node[Any], str, str] | None:
-        """The innermost node around both in whose different branches they lie, and the two labels."""
+        """The innermost node that contains both in different branches, and the two labels."""
         for (node, label), (_, other_label) in zip(self._spots[one].path, self._spots[other].path, strict=False):
             if label != other_label:
                 return node, label, other_label
         return None
 
     def from_on(self, start: str, name: str) -> bool:
-        """True when a node is ``start`` or is written behind it."""
+        """True when a node is ``start`` or is written after it."""
         return self._order[name] >= self._order[start]
 
     def _add(self, nodes: Sequence[Node[Any]], path: tuple[tuple[Node[Any], str], ...]) -> None:

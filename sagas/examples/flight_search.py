@@ -1,7 +1,7 @@
-"""Flight search: three carriers are asked at once, the best offer that comes in time is held, then booked.
+"""Flight search: asks three carriers at once, holds the best offer that arrives in time, then books it.
 
-A carrier that has nothing says so, one that stays silent is not waited for: with one offer at the deadline the search
-goes on.
+A carrier without an offer rejects the question. A carrier that does not answer is not waited for: one offer at the
+deadline is enough to continue.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ confirm_seats = Contract("confirm-seats", ConfirmSeats, SeatsConfirmed, queue="r
 
 
 class FlightSearch(BaseModel):
-    """What a search knows."""
+    """The state of a search."""
 
     journey: Journey
     offer: Offer | None = None

@@ -1,7 +1,7 @@
-"""Invoice import: a file of invoices is counted, every row is booked by a saga of its own, totals are gathered.
+"""Invoice import: counts the rows of a file, books every row by a saga of its own, and adds up the totals.
 
-The import knows the file and how many rows it has, never the rows: its document stays small however long the file is.
-A few bad rows are tolerated and listed; too many, and every booked row is taken back.
+The import's state holds the file's name and the number of rows, never the rows: its document stays small for any file.
+A few bad rows are tolerated and listed; with too many, every booked row is undone.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ report_import = Contract("report-import", Report, Reported, queue="files")
 
 
 class InvoiceRow(BaseModel):
-    """What the booking of one row knows."""
+    """The state of the booking of one row."""
 
     file: str
     row: int
@@ -80,7 +80,7 @@ invoice_row = Saga("invoice-row", InvoiceRow, version=1, flow=[book])
 
 
 class InvoiceImport(BaseModel):
-    """What an import knows."""
+    """The state of an import."""
 
     file: str = Field(min_length=1, max_length=256)
     counted: RowsCounted | None = None

@@ -1,8 +1,8 @@
-"""Loan approval: a routing slip. The file goes from desk to desk; each desk sends it on to the next by itself.
+"""Loan approval: a routing slip. The file goes from desk to desk; each desk forwards it to the next one.
 
-Large loans also go past the appraiser; that is planned at the start. A score in the grey zone sends the file to a
-person's desk before it is decided: the scoring desk revises what lies ahead. When the loan cannot be paid out, the
-contract and the reserved funds are taken back, and a payment that may have left is recalled.
+Large loans are also appraised; that is planned at the start. A score in the grey zone sends the file to a person's desk
+before the decision: the scoring desk revises the stops that follow. When the loan cannot be paid out, the contract is
+voided, the reserved funds are freed, and a payment that may have been sent is recalled.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ recall_payment = Contract("recall-payment", RecallPayment, PaymentRecalled, queu
 
 
 class Loan(BaseModel):
-    """What the file holds, and carries from desk to desk."""
+    """The state of a loan: it is sent from desk to desk."""
 
     application: Application
     score: Scored | None = None

@@ -1,7 +1,7 @@
 """Order checkout: reserve the stock, charge the card, book a carrier, ship. The lead example.
 
-Stock, money and booking are given back when something fails before the parcel is handed over; from there on (the
-pivot) the flow only goes forward: the hand-over is tried as often as it takes.
+When something fails before the parcel is shipped, the stock is released, the card refunded and the booking cancelled.
+Past the pivot the flow only goes forward: shipping is retried until it succeeds or an operator must act.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ ship_order = Contract("ship-order", ShipOrder, OrderShipped, queue="shipping")
 
 
 class Checkout(BaseModel):
-    """What a checkout knows; kept as JSON in the state topic."""
+    """The state of a checkout; stored as JSON in the state topic."""
 
     order: Order
     stock: StockReserved | None = None

@@ -1,8 +1,8 @@
-"""Order fulfilment: a process manager. What happens next depends on which events have come, in whatever order.
+"""Order fulfilment: a process manager. What happens next depends on which events have arrived, in any order.
 
-An order is placed and paid for, or paid for and placed; then it is picked and shipped. Not paid within a day, or
-called off before the parcel leaves, it is given up and what was picked goes back on the shelf; a parcel that may have
-left is recalled.
+An order is placed and paid, or paid and placed; then it is picked and shipped. An order that is not paid within a day,
+or is called off before the parcel is sent, fails: picked goods are put back, and a parcel that may have been sent is
+recalled.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ recall_parcel = Contract("recall-parcel", RecallParcel, ParcelRecalled, queue="p
 
 
 class Fulfilment(BaseModel):
-    """What a fulfilment knows."""
+    """The state of a fulfilment."""
 
     order_id: str
     skus: list[str]
@@ -131,7 +131,7 @@ def paid(s: Fulfilment, e: OrderPaid) -> Next[Fulfilment]:
 
 @order_fulfilment.on_timer("payment", when="unpaid")
 def unpaid(s: Fulfilment) -> Next[Fulfilment]:
-    return Next.fail("nobody paid within a day")
+    return Next.fail("not paid within a day")
 
 
 @order_fulfilment.on(order_called_off, key=lambda e: e.order_id, when=["unpaid", "picking"])

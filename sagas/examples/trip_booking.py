@@ -1,7 +1,7 @@
-"""Trip booking: flight, hotel and car beside each other, insurance for those who want it, then the payment.
+"""Trip booking: flight, hotel and car in parallel, optional insurance, then the payment.
 
-What was booked is cancelled beside each other as well when one of the legs cannot be had or the card is declined. Once
-the trip is paid it only goes forward: the ticket is issued, and whoever listens learns that the trip is on.
+When one of them cannot be booked or the card is declined, all bookings are cancelled, also in parallel. Once the trip
+is paid the flow only goes forward: the ticket is issued and an event confirms the trip.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ trip_confirmed = Event("trip-confirmed", TripConfirmed)
 
 
 class TripBooking(BaseModel):
-    """What a booking knows."""
+    """The state of a booking."""
 
     trip: Trip
     flight: Booked | None = None

@@ -1,4 +1,4 @@
-"""A definition as a picture: one plain graph, from it Mermaid, DOT and JSON. What is drawn is what would run."""
+"""A definition as a diagram: one graph, rendered as Mermaid, DOT or JSON."""
 
 from .build import graph_of
 from .dot import as_dot

@@ -1,4 +1,4 @@
-"""From a definition to its graph. Every node of the language says here how it is drawn."""
+"""Builds the graph of a definition: how each kind of node is drawn."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["graph_of"]
 
 
 def graph_of(definition: AnyDefinition) -> Graph:
-    """The whole definition, its children and parts inside it.
+    """The graph of the whole definition, with its children and parts inside it.
 
     Raises:
-        TypeError: a kind of definition that cannot be drawn.
+        TypeError: not a saga, a process manager or a routing slip.
     """
     sketch = Sketch()
     if isinstance(definition, Saga):
@@ -40,7 +40,7 @@ def graph_of(definition: AnyDefinition) -> Graph:
 
 @dataclass
 class _Flow:
-    """Draws flows. ``ends`` are where the next node is joined on."""
+    """Draws flows. ``ends`` are the open edges that lead to the next node."""
 
     sketch: Sketch
     named: bool = True
@@ -58,7 +58,7 @@ class _Flow:
         return ends
 
     def name(self, node: Node[Any]) -> str:
-        """A child's own nodes have no status in the parent's document."""
+        """The node's name; empty inside a child, whose nodes have no status in the parent's document."""
         return node.name if self.named else ""
 
     def node(self, node: Node[Any], ends: Ends) -> Ends:
@@ -66,7 +66,7 @@ class _Flow:
             case Step():
                 vertex = self.sketch.step(node, self.name(node))
             case Pivot():
-                vertex = self.sketch.vertex("pivot", self.name(node), "pivot", "from here on forward only")
+                vertex = self.sketch.vertex("pivot", self.name(node), "pivot", "forward only from here")
             case Parallel():
                 return self._parallel(node, ends)
             case Choose():
@@ -85,7 +85,7 @@ class _Flow:
             case Wait():
                 vertex = self._wait(node)
             case Sleep():
-                length = span(node.duration) if isinstance(node.duration, timedelta) else "as the state says"
+                length = span(node.duration) if isinstance(node.duration, timedelta) else "duration from the state"
                 vertex = self.sketch.vertex("sleep", self.name(node), node.name, f"sleeps {length}")
             case Ask():
                 form = node.options.form.__name__
@@ -104,20 +104,20 @@ class _Flow:
     def _wait(self, node: Wait[Any]) -> str:
         events = [each.event.name for each in node.expected]
         what = f" {'and' if node.options.need == 'all' else 'or'} ".join(events)
-        late = "then it fails" if node.options.on_timeout == "fail" else "then it goes on"
+        late = "then it fails" if node.options.on_timeout == "fail" else "then it continues"
         within = f"within {span(node.options.timeout)}, {late}"
         return self.sketch.vertex("wait", self.name(node), node.name, f"waits for {what}", within)
 
     def _parallel(self, node: Parallel[Any], ends: Ends) -> Ends:
         options, count = node.options, len(node.branches)
         need = "all" if options.need == count else f"{options.need} of {count}"
-        rest = [] if options.need == count else [f"the rest: {options.rest}"]
+        rest = [] if options.need == count else [f"remaining branches: {options.rest}"]
         with self.sketch.group(f"parallel {node.name}"):
             fork = self.sketch.vertex("fork", self.name(node), node.name, f"needs {need}", *rest)
             self.sketch.join(ends, fork)
             done = [end for branch in node.branches for end in self.flow(branch.nodes, [(fork, "")])]
             if options.undo == "parallel":
-                self.sketch.add_line(fork, "undone beside each other")
+                self.sketch.add_line(fork, "undone in parallel")
             join = self.sketch.vertex("join", "", "")
             self.sketch.join(done, join)
         return [(join, "")]
@@ -129,7 +129,7 @@ class _Flow:
         return done if node.otherwise else [*done, (choice, "none")]
 
     def _route(self, node: Route[Any], ends: Ends) -> Ends:
-        choice = self.sketch.vertex("choice", self.name(node), node.name, f"by table {node.table}")
+        choice = self.sketch.vertex("choice", self.name(node), node.name, f"from table {node.table}")
         self.sketch.join(ends, choice)
         done = [end for branch in node.branches for end in self.flow(branch.nodes, [(choice, branch.label)])]
         return done if node.otherwise is not None else [*done, (choice, "no rule")]

@@ -37,7 +37,7 @@ _FILLS: dict[Status, str] = {
 
 
 def as_dot(graph: Graph) -> str:
-    """The text of the diagram; one graph always gives the same."""
+    """The text of the diagram; the same graph always gives the same text."""
     title = _quoted(f"{graph.definition} version {graph.version}")
     edges = [f"    {_edge(edge)}" for edge in graph.edges]
     return "\n".join([f"digraph {title} {{", *_inside(graph.root, "    "), *edges, "}"]) + "\n"

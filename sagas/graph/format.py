@@ -1,4 +1,4 @@
-"""The ways in which a graph is written."""
+"""The output formats of a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Format", "as_text"]
 
 
 class Format(StrEnum):
-    """How a graph is written."""
+    """An output format."""
 
     MERMAID = "mermaid"
     DOT = "dot"
@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 
 def as_text(graph: Graph, format: Format) -> str:
-    """The graph in that format; it ends with a new line."""
+    """The graph in that format; the text ends with a newline."""
     match format:
         case Format.MERMAID:
             return as_mermaid(graph)

@@ -1,6 +1,6 @@
-"""How a process manager is drawn: what can come in which phase, and the steps that a handler may ask for.
+"""Draws a process manager: which handlers run in which phase, and the steps that handlers may start.
 
-Which phase a handler leads to is known only when it runs; so edges lead from phases to handlers, never on.
+The next phase is known only when a handler runs, so edges lead from phases to handlers and not further.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["draw_manager"]
 
 
 def draw_manager(sketch: Sketch, manager: AnyManager) -> None:
-    """Adds everything of it."""
+    """Draws the whole process manager."""
     handlers = _handlers(manager)
     phases = sorted({phase for _, _, found in handlers for each in found for phase in each.when or ()})
     with sketch.group("phases"):

@@ -39,7 +39,7 @@ _CLASSES = {
 
 
 def as_mermaid(graph: Graph) -> str:
-    """The text of the diagram; one graph always gives the same."""
+    """The text of the diagram; the same graph always gives the same text."""
     used = {name for vertex in graph.vertices for name in _classes(vertex)}
     classes = [f"    classDef {name} {style}" for name, style in _CLASSES.items() if name in used]
     edges = [f"    {_edge(edge)}" for edge in graph.edges]
@@ -76,5 +76,5 @@ def _edge(edge: Edge) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Mermaid's own entities for what would end a quoted label or be read as HTML."""
+    """Escapes characters that would end a quoted label or be read as HTML, by Mermaid's entity codes."""
     return "".join(f"#{ord(each)};" if each in '"<>#;&\\`' or ord(each) < 32 else each for each in text)

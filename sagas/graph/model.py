@@ -1,6 +1,6 @@
-"""The graph that every picture is made from: vertices in groups, and edges between vertices.
+"""The graph behind every diagram: vertices in groups, and edges between vertices.
 
-Ids are ``n1``, ``n2`` … in the order of drawing, so that one definition always gives the same text.
+Ids are ``n1``, ``n2`` … in the order of drawing, so the same definition always gives the same text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ Status: TypeAlias = Literal["done", "running", "undone", "failed", "dropped", "t
 
 @dataclass(frozen=True, kw_only=True)
 class Vertex:
-    """``name`` is the node's, empty for what is only drawn; ``lines`` say more. ``status``: in a live instance."""
+    """``name`` is the node's name, empty when the vertex is not a node; ``lines`` are details; ``status`` and ``note``
+    belong to a live instance.
+    """
 
     id: str
     kind: Kind
@@ -49,7 +51,7 @@ class Vertex:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """``undo``: from a step to what takes it back."""
+    """``undo``: the edge leads from a step to its undo."""
 
     source: str
     target: str
@@ -69,7 +71,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """One definition. ``root`` holds what stands in no group."""
+    """One definition. ``root`` holds the vertices that are in no group."""
 
     definition: str
     version: int
@@ -78,7 +80,7 @@ class Graph:
 
     @property
     def vertices(self) -> list[Vertex]:
-        """All of them, those in groups included."""
+        """All vertices, those in groups included."""
         return _all(self.root)
 
 
@@ -88,7 +90,7 @@ def _all(group: Group) -> list[Vertex]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Where a node stands in a live instance; ``note`` such as ``7 of 10``; ``undo``: where its undo stands."""
+    """The status of a node in a live instance; ``note`` such as ``7 of 10``; ``undo``: the status of its undo."""
 
     status: Status
     note: str = ""
@@ -96,7 +98,7 @@ class Mark:
 
 
 def marked(graph: Graph, marks: Mapping[str, Mark], *, others: Status) -> Graph:
-    """The graph with a live instance drawn on it: marks by the names of nodes. Nodes without one are ``others``."""
+    """The graph with the statuses of a live instance: marks by node name. Nodes without a mark get ``others``."""
 
     def mark(vertex: Vertex) -> Vertex:
         if not vertex.name:
@@ -113,6 +115,6 @@ def marked(graph: Graph, marks: Mapping[str, Mark], *, others: Status) -> Graph:
 
 
 def as_json(graph: Graph) -> dict[str, JsonValue]:
-    """The graph as plain values."""
+    """The graph as JSON values."""
     found: dict[str, JsonValue] = asdict(graph)
     return found

@@ -1,4 +1,4 @@
-"""A graph in the making: ids are given out, groups are opened and closed, edges are added."""
+"""Builds a graph: assigns ids, opens and closes groups, adds edges."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .model import Edge, Graph, Group, Kind, Vertex
 __all__ = ["Ends", "Sketch", "span"]
 
 Ends: TypeAlias = list[tuple[str, str]]
-"""Where an edge begins that is still to be drawn: a vertex, and the edge's label."""
+"""Open edges: for each the source vertex and the label; the target is not known yet."""
 
 
 class Sketch:
-    """See the module's text."""
+    """A graph that is being built."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -26,20 +26,20 @@ class Sketch:
         self._open: list[tuple[str, str, list[Vertex], list[Group]]] = [("all", "", [], [])]
 
     def vertex(self, kind: Kind, name: str, title: str, *lines: str) -> str:
-        """Adds a vertex to the innermost open group; its id."""
+        """Adds a vertex to the innermost open group; returns its id."""
         self._count += 1
         id = f"n{self._count}"
         self._open[-1][2].append(Vertex(id=id, kind=kind, name=name, title=title, lines=lines))
         return id
 
     def add_line(self, id: str, line: str) -> None:
-        """Says one thing more about a vertex of the innermost open group."""
+        """Adds a line to a vertex of the innermost open group."""
         vertices = self._open[-1][2]
         found = next(index for index, vertex in enumerate(vertices) if vertex.id == id)
         vertices[found] = replace(vertices[found], lines=(*vertices[found].lines, line))
 
     def step(self, step: Step[Any], name: str) -> str:
-        """Adds a step, and its undo beside it."""
+        """Adds a step and its undo; returns the step's id."""
         options = step.options
         attempts = "1 attempt" if options.retry.max_attempts == 1 else f"{options.retry.max_attempts} attempts"
         lines = [f"{step.contract.name} → {step.contract.queue}", f"within {span(options.timeout)}, {attempts}"]
@@ -53,7 +53,7 @@ class Sketch:
         return vertex
 
     def join(self, ends: Sequence[tuple[str, str]], target: str) -> None:
-        """Draws an edge from each of these to the target; of equal ones one."""
+        """Draws an edge from each open end to the target; equal edges are drawn once."""
         for source, label in ends:
             edge = Edge(source=source, target=target, label=label)
             if edge not in self._edges:
@@ -61,7 +61,7 @@ class Sketch:
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """What is added inside the block belongs to a group of its own."""
+        """A new group: vertices added inside the block belong to it."""
         self._count += 1
         self._open.append((f"g{self._count}", title, [], []))
         try:
@@ -71,14 +71,14 @@ class Sketch:
             self._open[-1][3].append(Group(id=id, title=title, vertices=tuple(vertices), groups=tuple(groups)))
 
     def graph(self, definition: str, version: int) -> Graph:
-        """What has been drawn."""
+        """The finished graph."""
         id, title, vertices, groups = self._open[0]
         root = Group(id=id, title=title, vertices=tuple(vertices), groups=tuple(groups))
         return Graph(definition=definition, version=version, root=root, edges=tuple(self._edges))
 
 
 def span(length: timedelta) -> str:
-    """A span as people say it: ``90 s``, ``5 min``, ``1 h``, ``2 d``."""
+    """A span in the largest whole unit: ``90 s``, ``5 min``, ``1 h``, ``2 d``."""
     seconds = length.total_seconds()
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size and seconds % size == 0:

@@ -1,6 +1,6 @@
-"""How a routing slip is drawn: its stops in the order of their declaration, and who may change it.
+"""Draws a routing slip: its stops in the order of their declaration, and which stops may revise the itinerary.
 
-An itinerary is an instance's own; so the edges show the usual one.
+Each instance has its own itinerary; the edges show the default one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ __all__ = ["draw_slip"]
 
 
 def draw_slip(sketch: Sketch, slip: AnySlip) -> None:
-    """Adds everything of it."""
+    """Draws the whole slip."""
     start = sketch.vertex("start", "", "start")
-    hops = "comes home after each stop" if slip.hops == 1 else f"comes home after {slip.hops} stops"
-    planned = ["each instance plans its own way"] if slip.planned is not None else []
+    hops = "returns after each stop" if slip.hops == 1 else f"returns after {slip.hops} stops"
+    planned = ["each instance has its own plan"] if slip.planned is not None else []
     with sketch.group(f"itinerary of {slip.name}"):
         home = sketch.vertex("fork", "", "itinerary", hops, *planned)
         sketch.join([(start, "")], home)

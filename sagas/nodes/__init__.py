@@ -1,5 +1,5 @@
-"""The nodes a flow is made of. Each docstring says what happens on success, business no, exhaustion, timeout, cancel
-and undo; docs/nodes.md has the whole table.
+"""The nodes of a flow. Each docstring says what happens on success, a business no (``Rejected``), exhaustion (all
+attempts used up), timeout, cancel and undo; docs/nodes.md has the whole table.
 """
 
 from .ask import Ask, Escalation, ask

@@ -21,7 +21,7 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Escalation:
-    """Who is asked as well when nobody has answered; a question that somebody has claimed becomes free again.
+    """Who else is asked when nobody has answered; a claim on the question is released.
 
     Args:
         after: counted from the question.
@@ -34,7 +34,7 @@ class Escalation:
 
 @dataclass(frozen=True, kw_only=True)
 class AskOptions(Generic[S_contra]):
-    """What is asked of whom; see ``ask``."""
+    """The question and who may answer it; see ``ask``."""
 
     form: type[BaseModel]
     question: Callable[[S_contra], str]
@@ -63,29 +63,29 @@ def ask(
 ) -> Node[S]:
     """Asks a person and waits for the filled form; answered through the API and the command line.
 
-    - success: somebody who may has answered with a valid form; it is in the state.
-    - business no: cannot happen: an answer is data; a "no" in the form is for a ``choose`` behind it.
-    - exhaustion: cannot happen: an answer that is not valid, or from somebody who may not, is denied with the reason
+    - success: a person who may answer has given a valid form; it is put into the state.
+    - business no: cannot happen: an answer is data; handle a "no" in the form by a ``choose`` after the ask.
+    - exhaustion: cannot happen: an invalid answer, or one from a person who may not answer, is denied with the reason
       and changes nothing.
-    - timeout: not answered when it is ``due``, it fails as a step does that timed out (compensation, past the pivot
+    - timeout: without an answer when it is ``due``, it fails like a step that timed out (compensation, past the pivot
       ``attention``).
     - cancel: the question is withdrawn at once.
     - undo: there is nothing to undo.
-    - the question claimed by somebody: nobody else may answer it until it is assigned to another, or escalated.
-    - the escalation: others may answer too; a claim or an assignment made before it ends, and it can be claimed anew.
-    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
+    - a claimed question: nobody else may answer it until it is assigned to another person, or escalated.
+    - the escalation: more people may answer; a claim or assignment ends, and the question can be claimed again.
+    - a function that raises, or returns a wrong result, puts the instance into ``attention``.
 
     Args:
         name: its identity in running instances.
         form: the pydantic model of the answer.
-        question: a pure function of the state: what people read.
+        question: a pure function of the state: the text that people read.
         who: a pure function of the state: the people or roles who may answer.
         into: the field of the state that takes the form.
-        due: how long an answer is waited for.
-        escalation: who else is asked, and when.
+        due: how long to wait for an answer.
+        escalation: who else to ask, and when.
 
     Raises:
-        DefinitionError: a form that is not JSON, spans that are not positive, an escalation past the due date.
+        DefinitionError: a form that is not JSON, a span that is not positive, an escalation at or after the due time.
     """
     check_json_model(f"ask {name!r}: its form", form)
     check_call(f"ask {name!r}: question", question)
@@ -97,12 +97,12 @@ def ask(
         check_span(f"ask {name!r}: escalation.after", escalation.after)
         if escalation.after >= due:
             raise DefinitionError(
-                f"ask {name!r} escalates after {escalation.after}, it is due after {due}; escalate earlier"
+                f"ask {name!r} escalates after {escalation.after}, but it is due after {due}; escalate earlier"
             )
         check_list(f"ask {name!r}: escalation.to", escalation.to, "names")
         for each in escalation.to:
             check_text(f"a name in escalation.to of ask {name!r}", each)
         if not escalation.to:
-            raise DefinitionError(f"ask {name!r} escalates to nobody; name somebody in Escalation.to")
+            raise DefinitionError(f"ask {name!r} escalates to nobody; name a person or role in Escalation.to")
     options = AskOptions(form=form, question=question, who=who, into=into, due=due, escalation=escalation)
     return Ask(node_name("ask", name), options)

@@ -1,7 +1,7 @@
-"""What every node shares: a name, and the branches of those nodes that hold others.
+"""The base of all nodes: a name, and the branches of nodes that contain others.
 
 A node is a typed value, contravariant in the state: a node written for a base model fits every saga whose state derives
-from it. Nodes hold the author's pure functions and options; they never run anything.
+from that model. Nodes hold the author's pure functions and options; they never run anything.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _RESERVED: Final = frozenset({"instance", "paused", "pivot", "undo"})
 
 
 class Node(Generic[S_contra]):
-    """Anything that can stand in a saga's ``flow``."""
+    """An element of a saga's ``flow``."""
 
     name: str
 
     @property
     def kind(self) -> str:
-        """What it is called in the language, and in documents and messages."""
+        """Its word in the language, in documents and in messages."""
         return type(self).__name__.lower()
 
     @property
     def about(self) -> str:
-        """What is remembered of it while it is under way, by name: code that is about something else does not fit that
-        memory. Empty: nothing of that kind.
+        """What it runs or waits for, by name, stored while it is under way: code in which the node is about something
+        else does not match that record. Empty: the node stores no such name.
         """
         return ""
 
     @property
     def branches(self) -> tuple[Branch[Any], ...]:
-        """The flows inside it, each with the label that names it in histories; none for most nodes."""
+        """The flows inside it, each with its label in histories; most nodes have none."""
         return ()
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Branch(Generic[S_contra]):
 
 
 Nodes: TypeAlias = Node[S] | Sequence[Node[S]]
-"""One node, or several that follow each other."""
+"""One node, or several in sequence."""
 
 
 def nodes_of(where: str, nodes: Node[S] | Sequence[Node[S]]) -> tuple[Node[S], ...]:
@@ -81,14 +81,14 @@ def nodes_of(where: str, nodes: Node[S] | Sequence[Node[S]]) -> tuple[Node[S], .
 
 
 def node_name(kind: str, name: str) -> str:
-    """The name if a node may bear it.
+    """The name, if it is valid for a node.
 
     Raises:
-        DefinitionError: it cannot travel, or means something else.
+        DefinitionError: an invalid or reserved name.
     """
     check_name(kind, name)
     if name in _RESERVED:
-        raise DefinitionError(f"{kind} {name!r}: the name means something else in ids and histories; choose another")
+        raise DefinitionError(f"{kind} {name!r}: the name is reserved in ids and histories; choose another")
     return name
 
 
@@ -96,7 +96,7 @@ def name_of(kind: str, function: object, name: str | None) -> str:
     """The given name, or the function's own.
 
     Raises:
-        DefinitionError: there is none, or it cannot be one.
+        DefinitionError: there is no name, or an invalid one.
     """
     check_call(f"what the {kind} decorates", function)
     found = name if name is not None else getattr(function, "__name__", "")
@@ -106,12 +106,12 @@ def name_of(kind: str, function: object, name: str | None) -> str:
 
 
 def check_into(where: str, into: object) -> None:
-    """Raises DefinitionError unless it can be the name of a field, or None."""
+    """Raises DefinitionError unless it is a field name or None."""
     if into is not None:
         check_text(f"{where}: into", into)
 
 
 def check_saga(what: str, child: object) -> None:
-    """Raises DefinitionError unless it is a saga, which alone can be run, and undone, as a unit."""
-    if not hasattr(child, "has_pivot"):  # the class itself is made of nodes
+    """Raises DefinitionError unless it is a saga: only a saga can be run and undone as a unit."""
+    if not hasattr(child, "has_pivot"):  # importing Saga here would be circular
         raise DefinitionError(f"{what} is {child!r}; give a Saga")

@@ -29,7 +29,7 @@ class When(Generic[S_contra]):
 
 
 def when(predicate: Callable[[S], bool], *nodes: Node[S], name: str | None = None) -> When[S]:
-    """A case of a ``choose``: its nodes run when the predicate is true of the state and of no earlier case.
+    """A case of a ``choose``: its nodes run when its predicate is the first that is true for the state.
 
     Args:
         predicate: a pure function of the state.
@@ -59,24 +59,24 @@ class Choose(Node[S_contra]):
 
 
 def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name: str | None = None) -> Node[S]:
-    """Runs the first case whose predicate is true; the choice is kept, and not made again when the state changes.
+    """Runs the first case whose predicate is true; the choice is stored and does not change with the state.
 
-    - success: the nodes of the case are done. No case true and ``otherwise=None``: the flow goes on at once.
-    - business no: as the nodes of the case say.
-    - exhaustion: as the nodes of the case say.
-    - timeout: as the nodes of the case say.
-    - cancel: as the nodes of the case say.
-    - undo: as the nodes of the case say; a choice itself leaves nothing behind.
-    - a predicate that raises, or gives no truth, puts the instance into ``attention``; ``retry`` after the fix is
-      deployed asks it again.
+    - success: the nodes of the case are done. With no case true and ``otherwise=None`` the flow continues at once.
+    - business no: as for the nodes of the case.
+    - exhaustion: as for the nodes of the case.
+    - timeout: as for the nodes of the case.
+    - cancel: as for the nodes of the case.
+    - undo: as for the nodes of the case; the choice itself has nothing to undo.
+    - a predicate that raises, or does not return a bool, puts the instance into ``attention``; fix it, redeploy, then
+      ``retry`` calls it again.
 
     Args:
         cases: made by ``when``; one or more.
-        otherwise: what runs when none is true; None: nothing.
+        otherwise: the nodes that run when no case is true; None: nothing.
         name: its identity; by default ``choose-`` and the label of the first case.
 
     Raises:
-        DefinitionError: no case, or two cases of one label.
+        DefinitionError: no case, or two cases with the same label.
     """
     if not cases:
         raise DefinitionError("a choose has no case; give it when(predicate, node)")

@@ -22,7 +22,7 @@ P = TypeVar("P", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class EachOptions(Generic[S_contra]):
-    """How parts are split and gathered; see ``each``."""
+    """How the collection is split and the results gathered; see ``each``."""
 
     of: Callable[[S_contra], Sequence[BaseModel]]
     gather: Callable[[Any, Any], BaseModel] | None
@@ -31,7 +31,7 @@ class EachOptions(Generic[S_contra]):
 
 
 class Each(Node[S_contra]):
-    """A saga per part; made by ``each``."""
+    """One saga per part; made by ``each``."""
 
     def __init__(self, name: str, part: Saga[Any], options: EachOptions[S_contra]) -> None:
         self.name, self.part, self.options = name, part, options
@@ -50,36 +50,37 @@ def each(
     tolerate: int = 0,
     name: str | None = None,
 ) -> Node[S]:
-    """Runs a saga for every part of a collection, some at once, and gathers what they end with.
+    """Runs a saga for every part of a collection, several at once, and gathers their final states.
 
-    Each part is an instance of its own, so the collection may be large: this instance only counts. ``of`` is asked
-    again whenever parts are begun, so it must give the same parts in the same order; a reference in the state (a file
-    and a row number) is better than the content, and of many parts a sequence that makes them when they are asked for:
-    only its length and the parts that begin are looked at.
+    Each part is an instance of its own, so the collection may be large: the parent only counts. ``of`` is called again
+    whenever parts are started, so it must return the same parts in the same order. A part should be a reference (a
+    file and a row number), not the content. For many parts, return a lazy sequence: only its length and the parts
+    being started are read.
 
     - success: every part has ended and at most ``tolerate`` of them failed. An empty collection is done at once.
     - business no: inside a part: the part compensates itself and counts as failed. With more than ``tolerate`` failed,
-      no further part is begun, those under way are cancelled, and this fails as a step does that may have happened.
+      no further part is started, running parts are cancelled, and the each fails like a step that may have happened.
     - exhaustion: inside a part: as business no.
-    - timeout: inside a part: as business no; an each has none of its own.
-    - cancel: no further part is begun, the parts under way are cancelled, and their end is waited for; then the
-      completed ones are compensated.
-    - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first. One that cannot be
-      ends in ``attention``.
-    - past the pivot what fails ends in ``attention``, and completed parts stay; ``retry`` begins those that failed or
-      were cancelled again, each as an instance of its own.
-    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
+    - timeout: inside a part: as business no; an each has no timeout of its own.
+    - cancel: no further part is started and running parts are cancelled; when all have ended, the completed ones are
+      compensated.
+    - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first. If one cannot be
+      compensated, it ends in ``attention``.
+    - past the pivot a failure ends in ``attention``, and completed parts stay; ``retry`` starts the failed and the
+      cancelled parts again, each as a new instance.
+    - a function that raises, or returns a wrong result, puts the instance into ``attention``.
 
     Args:
-        part: the definition of one part; it is deployed with ours and has no pivot unless this stands past ours.
-        of: a pure function of the state: the first state of each part.
-        gather: a pure function that adds a completed part's last state to our state; parts come in any order.
-        concurrency: how many parts are under way at once, at most 1,000.
+        part: the saga of one part; deployed together with the parent. It has no pivot, unless the each is past the
+            parent's pivot.
+        of: a pure function of the state that returns the first state of each part.
+        gather: a pure function that adds a completed part's last state to the parent's state; parts come in any order.
+        concurrency: how many parts run at once, at most 1,000.
         tolerate: how many parts may fail.
         name: its identity; by default the part's name.
 
     Raises:
-        DefinitionError: a number out of its range, a name that cannot travel.
+        DefinitionError: a number out of its range, or an invalid name.
     """
     check_saga("the part of an each", part)
     found = node_name("each", name or part.name)

@@ -18,7 +18,7 @@ E = TypeVar("E", bound=BaseModel)
 
 
 class Emit(Node[S_contra]):
-    """An event that leaves; made by ``emit``."""
+    """Publishes an event; made by ``emit``."""
 
     def __init__(
         self, name: str, event: Event[Any], build: Callable[[S_contra], BaseModel], key: Callable[[S_contra], str]
@@ -27,22 +27,22 @@ class Emit(Node[S_contra]):
 
 
 def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], name: str | None = None) -> Emit[S]:
-    """Publishes an event in the same commit as the decision that reached it, so exactly once.
+    """Publishes an event in the same transaction as the decision that reached the node, so exactly once.
 
-    - success: at once; nobody answers.
+    - success: at once; there is no answer.
     - business no: cannot happen.
     - exhaustion: cannot happen.
     - timeout: cannot happen.
-    - cancel: what is out is out.
-    - undo: an event cannot be taken back; emit another where that matters.
-    - an event that nobody waits for, and for which there is no room to be kept, is published all the same; for those
-      who would wait for it later it is a dead letter.
-    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
+    - cancel: an event that was published stays published.
+    - undo: a published event cannot be undone; emit another event where that matters.
+    - when nothing waits for the event and there is no room to keep it, it is still published; for instances that wait
+      for it later it becomes a dead letter.
+    - a function that raises, or returns a wrong result, puts the instance into ``attention``.
 
     Args:
         event: its kind.
-        build: a pure function of the state that gives its body.
-        key: a pure function of the state that gives the key it is published under.
+        build: a pure function of the state that returns its body.
+        key: a pure function of the state that returns the key it is published under.
         name: its identity; by default ``emit-`` and the event's name.
     """
     check_is("what an emit publishes", event, Event, "give an Event(name, model)")

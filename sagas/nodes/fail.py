@@ -1,4 +1,4 @@
-"""``fail``: the flow itself says no."""
+"""``fail``: the flow itself ends with a business no."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Fail(Node[S_contra]):
-    """A business no of the flow; made by ``fail``."""
+    """A business no of the flow itself; made by ``fail``."""
 
     def __init__(self, name: str, code: str, reason: str | Callable[[S_contra], str]) -> None:
         self.name, self.code, self.reason = name, code, reason
 
 
 def fail(code: str, *, reason: str | Callable[[S], str], name: str | None = None) -> Node[S]:
-    """Ends the flow by a business no, as if a step had been rejected: for what a person or the state has decided.
+    """Fails the flow with a business no, as if a step had been rejected: for a decision by a person or by the state.
 
     - success: cannot happen.
-    - business no: compensation begins at once, with the code and the reason as its cause; in a branch that its
-      ``parallel`` can do without only the branch is lost.
+    - business no: compensation starts at once, with the code and the reason as its cause; in a branch that its
+      ``parallel`` can spare, only the branch is dropped.
     - exhaustion: cannot happen.
     - timeout: cannot happen.
     - cancel: cannot happen: it takes no time.
     - undo: there is nothing to undo.
-    - a ``reason`` that raises, or gives no text, puts the instance into ``attention``.
+    - a ``reason`` that raises, or does not return a string, puts the instance into ``attention``.
 
     Args:
         code: a short word for programs, such as ``not_approved``.
-        reason: a sentence for people, or a pure function of the state that gives it.
+        reason: a sentence for people, or a pure function of the state that returns it.
         name: its identity; by default ``fail-`` and the code, with ``-`` for ``_``.
 
     Raises:
-        DefinitionError: no code or reason, a name that cannot travel; in a flow: it stands past the pivot, where
-            nothing is undone any more, or before nodes that could then never run.
+        DefinitionError: no code or reason, or an invalid name; in a flow: it is past the pivot, where nothing is undone
+            any more, or before nodes that could then never run.
     """
     check_text("the code of a fail", code)
     if not callable(reason):

@@ -16,7 +16,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Loop(Node[S_contra]):
-    """Nodes that run again and again; made by ``loop``."""
+    """Nodes that are repeated; made by ``loop``."""
 
     def __init__(
         self, name: str, nodes: tuple[Node[S_contra], ...], predicate: Callable[[S_contra], bool], rounds_max: int
@@ -29,27 +29,28 @@ class Loop(Node[S_contra]):
 
 
 def loop(*nodes: Node[S], while_: Callable[[S], bool], rounds_max: int = 100, name: str | None = None) -> Node[S]:
-    """Runs its nodes as long as the predicate is true of the state; it is asked before each round, also the first.
+    """Repeats its nodes while the predicate is true; it is evaluated before each round, also before the first.
 
-    Each round's steps are steps of their own: ``poll`` of the third round is ``poll@3``, with its own effect key.
+    The steps of each round are separate steps: ``poll`` of the third round is ``poll@3``, with its own effect key.
 
     - success: the predicate is false.
-    - business no: as its nodes say.
-    - exhaustion: as its nodes say. A round too many (``rounds_max`` done and the predicate still true): the loop fails
-      as an exhausted step does (compensation, past the pivot ``attention``; ``retry`` allows as many rounds again).
-    - timeout: as its nodes say; a loop has none of its own.
-    - cancel: as its nodes say; no further round begins.
+    - business no: as for its nodes.
+    - exhaustion: as for its nodes. With ``rounds_max`` rounds done and the predicate still true, the loop fails like a
+      step whose attempts are used up (compensation, past the pivot ``attention``; ``retry`` allows as many rounds
+      again).
+    - timeout: as for its nodes; a loop has no timeout of its own.
+    - cancel: as for its nodes; no further round starts.
     - undo: every round, in reverse order of completion.
-    - a predicate that raises, or gives no truth, puts the instance into ``attention``.
+    - a predicate that raises, or does not return a bool, puts the instance into ``attention``.
 
     Args:
         nodes: one or more.
         while_: a pure function of the state.
-        rounds_max: the bound that every loop has.
+        rounds_max: the largest number of rounds, 1 or more.
         name: its identity; by default ``loop-`` and the name of its first node.
 
     Raises:
-        DefinitionError: no node, or a bound below 1.
+        DefinitionError: no node, or ``rounds_max`` below 1.
     """
     found = nodes_of("a loop", nodes)
     check_call("while_ of a loop", while_)

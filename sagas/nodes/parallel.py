@@ -22,7 +22,7 @@ Rest: TypeAlias = Literal["undo", "finish"]
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelOptions:
-    """How a parallel joins; see ``parallel``. ``need`` counts branches."""
+    """How a parallel joins; see ``parallel``. ``need`` is a number of branches."""
 
     need: int
     rest: Rest
@@ -48,23 +48,24 @@ def parallel(
     undo: Literal["reverse", "parallel"] = "reverse",
     name: str | None = None,
 ) -> Node[S]:
-    """Runs branches beside each other and goes on when enough of them are done.
+    """Runs branches in parallel and continues when enough of them are done.
 
-    - success: with ``need`` branches done the flow goes on. What becomes of the others is declared by ``rest``.
-    - business no: in a branch: the branch is lost and what it did is undone at once. The flow only fails when too few
-      branches are left; then it fails as the branch did.
+    - success: with ``need`` branches done the flow continues. ``rest`` declares what happens to the other branches.
+    - business no: in a branch: the branch is dropped and undone at once. The flow fails only when too few branches are
+      left; then it fails as the branch did.
     - exhaustion: in a branch: as business no.
-    - timeout: in a branch: as business no; a parallel has none of its own.
-    - cancel: what is in flight in any branch is undone after its reply or its timeout.
+    - timeout: in a branch: as business no; a parallel has no timeout of its own.
+    - cancel: a step in flight in any branch is undone after its reply or its timeout.
     - undo: in reverse order of completion over all branches; with ``undo="parallel"`` the branches do not wait for each
       other.
-    - past the pivot nothing is undone: what a lost branch did stays, and a flow that fails ends in ``attention``.
+    - past the pivot nothing is undone: the effects of a dropped branch stay, and a flow that fails ends in
+      ``attention``.
 
     Args:
-        branches: each a node or a list of nodes; two or more. A branch is known by the name of its first node.
+        branches: each a node or a list of nodes; two or more. A branch is labelled with the name of its first node.
         need: ``"all"``, ``"any"`` or a number of branches (a quorum).
-        rest: branches not needed any more: ``"undo"`` stops them and undoes what they did (past the pivot it only stops
-            them), ``"finish"`` lets them end beside the flow; an instance ends only when they have.
+        rest: the branches not needed any more: ``"undo"`` stops and undoes them (past the pivot it only stops them),
+            ``"finish"`` lets them finish beside the flow; the instance ends only when they have ended.
         undo: whether undos of different branches wait for each other.
         name: its identity; by default ``parallel-`` and the name of the first node.
 

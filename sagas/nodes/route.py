@@ -1,4 +1,4 @@
-"""``route``: the dynamic router, whose table can be changed while flows run."""
+"""``route``: the dynamic router; its table can be changed while flows run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Facts", "Route", "route"]
 S = TypeVar("S", bound=BaseModel)
 
 Facts: TypeAlias = Mapping[str, str | int | float | bool | None]
-"""What the rules of a table are matched against."""
+"""The values that the rules of a table are matched against."""
 
 
 class Route(Node[S_contra]):
-    """A branch looked up at run time; made by ``route``."""
+    """A branch that is looked up at run time; made by ``route``."""
 
     def __init__(
         self,
@@ -51,31 +51,31 @@ def route(
     otherwise: str | None,
     name: str | None = None,
 ) -> Node[S]:
-    """Looks up in a table which branch runs; the table can be changed at any time, through API and command line.
+    """Looks up in a table which branch runs; the table can be changed at any time, by the API and the command line.
 
-    A table is a list of rules, the first that matches the facts decides. An instance keeps the version of the table by
-    which it was routed: a later change does not touch it.
+    A table is a list of rules; the first rule that matches the facts decides. An instance stores the version of the
+    table that routed it: a later change does not affect it.
 
-    - success: the nodes of the branch are done. No rule matches, or there is no such table yet: ``otherwise`` runs;
-      None: the flow goes on at once.
-    - business no: as the nodes of the branch say.
-    - exhaustion: as the nodes of the branch say.
-    - timeout: as the nodes of the branch say; the table itself always answers.
-    - cancel: as the nodes of the branch say; before the table has answered it ends at once.
-    - undo: as the nodes of the branch say; a lookup itself leaves nothing behind.
-    - a rule that names a branch which is not declared here puts the instance into ``attention``; ``retry`` asks the
-      table again.
-    - a ``by`` that raises, or gives no facts, puts the instance into ``attention``.
+    - success: the nodes of the branch are done. When no rule matches, or the table does not exist yet, ``otherwise``
+      runs; with None the flow continues at once.
+    - business no: as for the nodes of the branch.
+    - exhaustion: as for the nodes of the branch.
+    - timeout: as for the nodes of the branch; the lookup itself always gets an answer.
+    - cancel: as for the nodes of the branch; before the table has answered it ends at once.
+    - undo: as for the nodes of the branch; the lookup itself has nothing to undo.
+    - a rule that names a branch which is not declared here puts the instance into ``attention``; ``retry`` looks it up
+      again.
+    - a ``by`` that raises, or does not return facts, puts the instance into ``attention``.
 
     Args:
         table: its name; several flows may share it.
-        by: a pure function of the state: the facts that the rules look at.
-        to: the branches that rules can name.
-        otherwise: the branch when no rule matches.
+        by: a pure function of the state that returns the facts for the rules.
+        to: the branches that rules may name.
+        otherwise: the branch that runs when no rule matches.
         name: its identity; by default ``route-`` and the table's name.
 
     Raises:
-        DefinitionError: no branch, or an ``otherwise`` that is none of them.
+        DefinitionError: no branch, or an ``otherwise`` that is not one of them.
     """
     check_name("table", table)
     check_call(f"route by table {table!r}: by", by)
@@ -86,7 +86,7 @@ def route(
         raise DefinitionError(f"route by table {table!r} has no branch; give it to={{'name': node}}")
     if otherwise is not None and otherwise not in to:
         raise DefinitionError(
-            f"route by table {table!r}: otherwise={otherwise!r} is none of its branches {', '.join(to)}; name one"
+            f"route by table {table!r}: otherwise={otherwise!r} is not one of its branches {', '.join(to)}; name one"
         )
     branches = []
     for label, nodes in to.items():

@@ -1,4 +1,4 @@
-"""``run``: a child saga, done and undone as one unit."""
+"""``run``: a child saga, run and undone as one unit."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ def run(
 ) -> Node[S]:
     """Starts an instance of another saga and waits for its end.
 
-    - success: the child is ``completed``; its last state is in ours.
-    - business no: inside the child: it compensates itself and then counts as a business no here; there is nothing left
-      of it to undo.
+    - success: the child is ``completed``; its last state is put into the parent's state.
+    - business no: inside the child: the child compensates itself, and the run then counts as a business no; nothing of
+      it is left to undo.
     - exhaustion: inside the child: as business no.
-    - timeout: inside the child: as business no. Of the run itself: the child is cancelled, and when it has ended this
-      fails as a step does that timed out.
-    - cancel: the child is cancelled, however deep, and its end is waited for.
-    - undo: a completed child is compensated as a unit. One that is past its own pivot cannot be; hence such a child may
-      only stand past our pivot.
-    - the child in ``attention``: we wait until its operator has closed it. Abandoned: it fails, and its undo needs an
-      operator.
-    - past the pivot what fails ends in ``attention``; ``retry`` starts another child.
-    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
+    - timeout: inside the child: as business no. Of the run itself: the child is cancelled, and when it has ended the
+      run fails like a step that timed out.
+    - cancel: the child and its own children are cancelled, and the parent waits for their end.
+    - undo: a completed child is compensated as a unit. A child with a pivot cannot be compensated, so it may only run
+      past the parent's pivot.
+    - the child in ``attention``: the parent waits until an operator has resolved it. When the child is abandoned, the
+      run fails, and its undo needs an operator.
+    - past the pivot a failure ends in ``attention``; ``retry`` starts another child.
+    - a function that raises, or returns a wrong result, puts the instance into ``attention``.
 
     Args:
-        child: its definition; it is deployed with ours.
-        input: a pure function of our state that gives the child's first state.
-        into: the field of our state that takes the child's last state.
-        timeout: how long the child may take; None: as long as it does.
+        child: the child saga; deployed together with the parent.
+        input: a pure function of the parent's state that returns the child's first state.
+        into: the field of the parent's state that takes the child's last state.
+        timeout: how long the child may take; None: no limit.
         name: its identity; by default the child's name.
 
     Raises:
-        DefinitionError: a timeout that is not positive, a name that cannot travel.
+        DefinitionError: a timeout that is not positive, or an invalid name.
     """
     check_saga("the child of a run", child)
     check_call("the input of a run", input)

@@ -1,4 +1,4 @@
-"""``scatter``: one question to many queues, the answers gathered."""
+"""``scatter``: one question to many queues; their answers are gathered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class ScatterOptions:
-    """How answers are gathered; see ``scatter``. ``need`` counts answers."""
+    """How answers are gathered; see ``scatter``. ``need`` is a number of answers."""
 
     queues: tuple[str, ...]
     into: str
@@ -85,28 +85,28 @@ def scatter(
 ) -> ScatterDecorator[C, R]:
     """Declares a scatter-gather; decorates a pure function from the state to the question.
 
-    The question goes to every queue at once, once. It must leave nothing behind: there is no undo.
+    The question is sent to all queues at the same time, once. It must be a query without effects: there is no undo.
 
-    - success: ``need`` answers are there, or at the deadline ``at_least`` as many. ``into`` takes the list of answers
-      in order of arrival, or with ``best`` the one with the lowest value.
-    - business no: whoever says it is out. When all have answered or are out and fewer than ``at_least`` answers are
-      there, the scatter fails as a step does that was rejected.
-    - exhaustion: a worker that raises is out, as with a business no; nobody is asked twice.
-    - timeout: with fewer than ``at_least`` answers at the deadline it fails as a step does that timed out.
-    - cancel: it ends at once; nobody waits for answers.
+    - success: ``need`` answers have arrived, or ``at_least`` as many at the deadline. ``into`` takes the list of
+      answers in order of arrival, or with ``best`` the one answer with the lowest value.
+    - business no: that queue no longer counts. When every queue has answered or dropped out and there are fewer than
+      ``at_least`` answers, the scatter fails like a step that was rejected.
+    - exhaustion: when a worker raises, its queue drops out as with a business no; no queue is asked twice.
+    - timeout: with fewer than ``at_least`` answers at the deadline it fails like a step that timed out.
+    - cancel: it ends at once and does not wait for answers.
     - undo: there is nothing to undo.
     - late answers, after ``need`` or the deadline, are counted and change nothing.
-    - past the pivot what fails ends in ``attention``; ``retry`` asks again those that have not answered.
-    - a function that raises, or gives a wrong result, puts the instance into ``attention``.
+    - past the pivot a failure ends in ``attention``; ``retry`` asks the queues again that have not answered.
+    - a function that raises, or returns a wrong result, puts the instance into ``attention``.
 
     Args:
-        contract: the question and its answer; its queue is one of many here.
+        contract: the question and its answer; ``queues`` replaces its queue.
         queues: two or more, each once.
         into: a field of the state: a list of replies, or with ``best`` one reply.
-        deadline: how long answers are waited for.
-        need: so many answers are enough: all, the first, or a number.
-        at_least: so many are needed at the deadline, 1 or more.
-        best: what an answer costs.
+        deadline: how long to wait for answers.
+        need: how many answers are enough: all, the first, or a number.
+        at_least: how many answers are required at the deadline, 1 or more.
+        best: a function that returns the cost of an answer; the lowest wins.
         name: its identity; the function's name by default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``sleep``: a durable wait for time alone."""
+"""``sleep``: a durable delay."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Sleep(Node[S_contra]):
-    """A wait for time; made by ``sleep``."""
+    """A delay; made by ``sleep``."""
 
     def __init__(self, name: str, duration: timedelta | Callable[[S_contra], timedelta]) -> None:
         self.name, self.duration = name, duration
 
 
 def sleep(name: str, duration: timedelta | Callable[[S], timedelta]) -> Node[S]:
-    """Waits by a timer in the instance's document; it costs nothing meanwhile and survives any crash.
+    """Waits for a span of time. The timer is in the instance's document: it uses no resources and survives any crash.
 
-    - success: the time is over; never early.
+    - success: the time has passed; never early.
     - business no: cannot happen.
     - exhaustion: cannot happen.
     - timeout: cannot happen.
     - cancel: it ends at once.
     - undo: there is nothing to undo.
-    - a function that raises, or gives a negative span, puts the instance into ``attention``.
+    - a function that raises, or returns a negative span, puts the instance into ``attention``.
 
     Args:
         name: its identity in running instances.
-        duration: a span, or a pure function of the state that gives one.
+        duration: a span, or a pure function of the state that returns one.
 
     Raises:
-        DefinitionError: a span that is not positive, a name that cannot travel.
+        DefinitionError: a span that is not positive, or an invalid name.
     """
     if not callable(duration):
         check_span(f"sleep {name!r}: duration", duration)

@@ -1,4 +1,4 @@
-"""``step``: one command to a worker and its reply, with the undo that takes it back."""
+"""``step``: one command to a worker and its reply, and how it is undone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Step(Node[S_contra]):
 
     @property
     def is_query(self) -> bool:
-        """True for the question of a scatter, whose answer is gathered there: it is read-only."""
+        """True for the question of a scatter: it is read-only, and the scatter gathers its answer."""
         return self.contract is not self.declared
 
     def undo(
@@ -74,12 +74,13 @@ class Step(Node[S_contra]):
         rely on the step's reply, and the worker's handler must accept "never happened".
 
         Args:
-            contract: the undo's command; it may travel on another queue.
-            timeout: how long the undo as a whole is tried before an operator is asked.
+            contract: the undo's command; it may use another queue.
+            timeout: how long the undo as a whole is tried before an operator must act.
             retry: its own policy; by default 20 attempts, each given 5 minutes.
 
         Raises:
-            DefinitionError: the step has an undo already or stands in a saga already, or the timeout is not positive.
+            DefinitionError: the step already has an undo or is already part of a definition, or the timeout is not
+                positive.
         """
         self._check_open()
         check_contract(f"the undo of step {self.name!r}", contract)
@@ -93,20 +94,20 @@ class Step(Node[S_contra]):
 
     def _check_open(self) -> None:
         if self._undo is not None:
-            raise DefinitionError(f"step {self.name!r} has an undo already; remove one of the two")
+            raise DefinitionError(f"step {self.name!r} already has an undo; remove one of the two")
         if self._saga is not None:
             raise DefinitionError(
-                f"step {self.name!r} stands in {self._saga!r} already; declare its undo before that definition"
+                f"step {self.name!r} is already part of {self._saga!r}; declare its undo before that definition"
             )
 
     def _close(self, saga: str) -> None:
-        """Called by a definition that has checked this step: nothing may be added to it any more."""
+        """Called by a definition that has checked this step: no undo may be added after that."""
         self._saga = self._saga or saga
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """What a step may be told beside its contract; see ``step``."""
+    """The options of a step; see ``step``."""
 
     into: str | None = None
     timeout: timedelta = STEP_TIMEOUT
@@ -149,7 +150,7 @@ def check_contract(where: str, contract: object) -> None:
 
 
 def check_options(where: str, options: StepOptions) -> None:
-    """Raises DefinitionError for a value of the wrong kind, a span that is not positive."""
+    """Raises DefinitionError for a value of the wrong type, or a span that is not positive."""
     check_span(f"{where}: timeout", options.timeout)
     check_retry(where, options.retry)
     check_into(where, options.into)
@@ -173,34 +174,34 @@ def step(
 ) -> StepDecorator[C, R]:
     """Declares a step; decorates a pure function from the state to the command.
 
-    - success: the reply is put into the state and the flow goes on.
-    - business no: the worker's ``Rejected`` begins compensation at once. The step itself is not undone, unless an
-      earlier attempt of it failed or stayed silent and so may have happened.
-    - exhaustion: the last attempt has failed: the step may have happened, compensation begins and undoes it too.
+    - success: the reply is put into the state and the flow continues.
+    - business no: the worker's ``Rejected`` starts compensation at once. The step itself is not undone, unless an
+      earlier attempt failed or got no answer and so may have happened.
+    - exhaustion: the last attempt has failed: the step may have happened, so compensation starts and undoes it too.
     - timeout: as exhaustion.
-    - cancel: a step in flight is undone after its reply or its timeout, and is not sent again; one that waits for its
-      lock or for another attempt is not waited for.
-    - undo: its own command, see ``Step.undo``, with attempts and a timeout of its own; one that does not succeed ends
-      in ``attention``. None declared: nothing is undone.
+    - cancel: a step in flight is undone after its reply or its timeout, and is not sent again. Cancel does not wait for
+      a step that waits for its lock or for its next attempt.
+    - undo: its own command, see ``Step.undo``, with its own attempts and timeout; an undo that does not succeed ends in
+      ``attention``. A step without an undo is not undone.
     - past the pivot business no, exhaustion and timeout end in ``attention``; ``retry`` sends the step again.
-    - a function that raises, or gives no command, puts the instance into ``attention``; ``retry`` after the fix is
-      deployed asks it again.
+    - a function that raises, or does not return the command, puts the instance into ``attention``; fix it, redeploy,
+      then ``retry`` calls it again.
 
     Args:
         contract: the command, its reply and the queue.
-        into: the field of the state that takes the reply; it needs a default, usually None. None: the reply is only
-            kept in the history.
-        timeout: how long the step as a whole may take, all attempts and waits included, from its first command on.
+        into: the field of the state that takes the reply; the field needs a default, usually None. Without ``into`` the
+            reply is only kept in the history.
+        timeout: how long the step as a whole may take, from its first command on, all attempts and waits included.
         retry: see ``Retry``; by default 3 attempts.
         name: the step's identity in running instances; the function's name by default.
-        locks: a semantic lock, ``"order:{order.id}"``: fields of the state in braces. It is taken before the command
-            leaves and held until the instance has ended, for all steps of the instance that name it; a step that waits
-            longer than ``timeout`` fails.
-        read_only: it leaves nothing behind, so it needs no undo.
-        expected_within: a step not done by then is overdue: shown and counted, nothing else.
+        locks: a semantic lock, ``"order:{order.id}"``: fields of the state in braces. It is acquired before the command
+            is sent and held until the instance has ended; all steps of the instance that name it share it. A step that
+            waits longer than ``timeout`` for it fails.
+        read_only: the step has no effect, so it needs no undo.
+        expected_within: a step that takes longer is overdue: it is shown and counted, nothing else happens.
 
     Raises:
-        DefinitionError: names that cannot travel, a value of the wrong kind, a span that is not positive.
+        DefinitionError: an invalid name, a value of the wrong type, or a span that is not positive.
     """
     check_contract("a step", contract)
     where = f"step of contract {contract.name!r}"

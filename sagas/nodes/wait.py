@@ -1,4 +1,4 @@
-"""``wait``: external events, found by any key."""
+"""``wait``: external events, matched by any key."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def expect(event: Event[E], *, key: Callable[[S], str], into: str | None = None)
 
     Args:
         event: its kind.
-        key: a pure function of the state: the key it is published under.
-        into: the field of the state that takes its body; None: that it came is enough.
+        key: a pure function of the state that returns the key it is published under.
+        into: the field of the state that takes its body; None: the body is not kept.
     """
     check_is("what a wait expects", event, Event, "give an Event(name, model)")
     check_call(f"the key of expected {event.name!r}", key)
@@ -64,7 +64,7 @@ class Wait(Node[S_contra]):
 
     @property
     def expects(self) -> tuple[str, ...]:
-        """What each event is called in an instance's memory, in the order in which they are written."""
+        """The name of each expected event in an instance's document, in the order of declaration."""
         names = [f"{each.event.name} into {each.into}" if each.into else each.event.name for each in self.expected]
         return tuple(
             f"{name} ({names[:number].count(name) + 1})" if names.count(name) > 1 else name
@@ -79,31 +79,31 @@ def wait(
     on_timeout: Literal["fail", "go_on"] = "fail",
     name: str | None = None,
 ) -> Node[S]:
-    """Waits for events. One that came early, within its ``keep``, counts as one that comes later.
+    """Waits for events. An event that came earlier, within its ``keep``, counts too.
 
-    - success: all (or any) of the events are there; their bodies are in the state.
+    - success: all (or any) of the events have arrived; their bodies are put into the state.
     - business no: cannot happen.
     - exhaustion: cannot happen.
-    - timeout: it fails as a step does that timed out (compensation, past the pivot ``attention``), or with
-      ``on_timeout="go_on"`` the flow goes on without.
-    - cancel: it ends at once; the events that come later are not for it.
+    - timeout: it fails like a step that timed out (compensation, past the pivot ``attention``), or with
+      ``on_timeout="go_on"`` the flow continues without the events.
+    - cancel: it ends at once; it takes no later events.
     - undo: there is nothing to undo.
-    - an event is used by one place of an instance: the one that has waited longest. Two that wait for the same event
-      and key need two events, whether these come before or after they begin to wait.
-    - a wait that ends otherwise has not used what it got, and one for any of its events only the one that ended it:
-      what is left is for the instance's next wait.
-    - a ``key`` that raises, a body that does not fit the model, or no room for one more who waits for that event and
-      key puts the instance into ``attention``.
+    - an event is used by one wait of an instance: the one that has waited longest. Two waits for the same event and key
+      need two events, whether these come before or after the waits start.
+    - a wait that fails or is cancelled uses none of the events it received, and ``need="any"`` uses only the one that
+      ended it: the others are kept for the instance's next wait.
+    - a ``key`` that raises, a body that does not fit the model, or too many instances that wait for that event and key
+      put the instance into ``attention``.
 
     Args:
         expected: made by ``expect``; one or more.
-        timeout: how long.
-        need: whether all or any one is enough.
-        on_timeout: see above.
+        timeout: how long to wait.
+        need: whether all events are needed, or any one is enough.
+        on_timeout: whether a timeout fails the wait or the flow continues.
         name: its identity; by default ``wait-`` and the first event's name.
 
     Raises:
-        DefinitionError: nothing to wait for, a timeout that is not positive.
+        DefinitionError: nothing to wait for, or a timeout that is not positive.
     """
     if not expected:
         raise DefinitionError("a wait waits for nothing; give it expect(event, key=…)")

@@ -81,9 +81,9 @@ def test_every_node_of_the_language_is_drawn() -> None:
     for words in [
         "do-a → q<br>within 1 min, 2 attempts<br>locks order:{n}",
         "undo a<br>undo-a → q",
-        "needs 1 of 2<br>the rest: undo<br>undone beside each other",
+        "needs 1 of 2<br>remaining branches: undo<br>undone in parallel",
         "read only",
-        "by table prices",
+        "from table prices",
         "at most 7 rounds",
         "needs all, at least 1",
         "each child",
@@ -91,7 +91,7 @@ def test_every_node_of_the_language_is_drawn() -> None:
         "waits for paid<br>within 1 h, then it fails",
         "sleeps 90 min",
         "asks for Did<br>within 1 h<br>after 5 min also bob",
-        "from here on forward only",
+        "forward only from here",
         "emits paid",
         "run other",
     ]:

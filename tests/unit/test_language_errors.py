@@ -1,4 +1,4 @@
-"""Every mistake that can be seen at declaration is raised there, with where it is and how to mend it."""
+"""Every mistake that can be seen at declaration is raised there, with where it is and how to fix it."""
 
 from __future__ import annotations
 
@@ -190,8 +190,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "command does not read back": (
         lambda: Contract("do", Left, Did, queue="q"),
-        "command of contract 'do' Left cannot be written as JSON and read back: Left: field 'n' is left out of what is "
-        "written (exclude); keep it, or make it a private attribute",
+        "command of contract 'do' Left cannot be written as JSON and read back: Left: field 'n' is excluded "
+        "from the JSON (exclude); include it, or make it a private attribute",
     ),
     "saga name": (lambda: Saga("Demo", Notes, flow=[make()]), f"saga 'Demo': {NAME}"),
     "version": (lambda: declare(make(), version=0), "saga 'demo': version is 0; give a whole number, 1 or more"),
@@ -229,7 +229,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "step name": (lambda: make("A"), f"step 'A': {NAME}"),
     "reserved step name": (
         lambda: make("undo"),
-        "step 'undo': the name means something else in ids and histories; choose another",
+        "step 'undo': the name is reserved in ids and histories; choose another",
     ),
     "lambda without a name": (
         lambda: step(do)(lambda s: Do(n=1)),
@@ -243,15 +243,15 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: make().undo(undo, timeout=-timedelta(seconds=1)),
         "undo of step 'a': timeout is -1 day, 23:59:59; give a positive timedelta",
     ),
-    "two undos": (_undo_twice, "step 'a' has an undo already; remove one of the two"),
-    "two undos at once": (_undo_twice_at_once, "step 'a' has an undo already; remove one of the two"),
+    "two undos": (_undo_twice, "step 'a' already has an undo; remove one of the two"),
+    "two undos at once": (_undo_twice_at_once, "step 'a' already has an undo; remove one of the two"),
     "undo after the saga": (
         _undo_too_late,
-        "step 'a' stands in 'demo' already; declare its undo before that definition",
+        "step 'a' is already part of 'demo'; declare its undo before that definition",
     ),
     "undo past the pivot": (
         lambda: declare(pivot, _with_undo(make(), lambda s: Do(n=1))),
-        "saga 'demo', step 'a' stands after the pivot and is never undone; remove its undo or the pivot",
+        "saga 'demo', step 'a' is after the pivot and is never undone; remove its undo or the pivot",
     ),
     "into unknown": (
         lambda: declare(make(into="nowhere")),
@@ -326,7 +326,7 @@ def wrong_command(s: Notes) -> Other:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_raised_at_declaration_and_says_how_to_mend_it(mistake: str) -> None:
+def test_a_mistake_is_raised_at_declaration_and_says_how_to_fix_it(mistake: str) -> None:
     provoke, message = MISTAKES[mistake]
     with pytest.raises(DefinitionError) as caught:
         provoke()

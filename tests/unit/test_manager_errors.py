@@ -120,17 +120,17 @@ MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a step that is none": (
         lambda: manager(steps=[7]),
-        "process manager 'pm': 7 among its steps is none; make it with @step(contract)",
+        "process manager 'pm': 7 in steps is not a step; make it with @step(contract)",
     ),
     "a step of another manager": (
         lambda: manager().on_done(make()),
-        "process manager 'pm': Step('a') is none of its steps; add it to steps=[…]",
+        "process manager 'pm': Step('a') is not one of its steps; add it to steps=[…]",
     ),
     "a failure of another's step": (
         lambda: manager(steps=[make()]).on_failed(make()),
-        "process manager 'pm': Step('a') is none of its steps; add it to steps=[…]",
+        "process manager 'pm': Step('a') is not one of its steps; add it to steps=[…]",
     ),
-    "started twice": (_starts_twice, "process manager 'pm': event 'paid' starts it already; remove one of the two"),
+    "started twice": (_starts_twice, "process manager 'pm': event 'paid' already starts it; remove one of the two"),
     "started by another body": (
         _start_of_another_event,
         "process manager 'pm', start on 'paid': its function reads a Other, it is given a Paid; let it read that",
@@ -146,15 +146,15 @@ MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "two handlers of one phase": (
         _two_handlers("new", "new"),
-        "process manager 'pm', timer 'late': two handlers take it in one phase; give each its own when=…",
+        "process manager 'pm', timer 'late': two handlers for the same phase; give each its own when=…",
     ),
     "a handler of every phase beside another": (
         _two_handlers(None, "new"),
-        "process manager 'pm', timer 'late': two handlers take it in one phase; give each its own when=…",
+        "process manager 'pm', timer 'late': two handlers for the same phase; give each its own when=…",
     ),
     "two handlers of an event": (
         _two_handlers_of_an_event,
-        "process manager 'pm', on 'paid': two handlers take it in one phase; give each its own when=…",
+        "process manager 'pm', on 'paid': two handlers for the same phase; give each its own when=…",
     ),
     "an async handler": (
         _async_handler,
@@ -163,7 +163,7 @@ MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "timer name": (lambda: manager().on_timer("Late"), f"timer 'Late': {NAME}"),
     "undo after the manager": (
         _undo_in_a_manager_too_late,
-        "step 'a' stands in 'pm' already; declare its undo before that definition",
+        "step 'a' is already part of 'pm'; declare its undo before that definition",
     ),
     # versions
     "migration from a newer version": (
@@ -187,7 +187,7 @@ MANAGER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MANAGER_MISTAKES)
-def test_a_mistake_in_a_manager_is_raised_at_declaration_and_says_how_to_mend_it(mistake: str) -> None:
+def test_a_mistake_in_a_manager_is_raised_at_declaration_and_says_how_to_fix_it(mistake: str) -> None:
     provoke, message = MANAGER_MISTAKES[mistake]
     with pytest.raises(DefinitionError) as caught:
         provoke()

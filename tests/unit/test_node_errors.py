@@ -141,7 +141,7 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a pivot inside": (
         lambda: saga(parallel(leg("a"), [leg("b"), pivot])),
-        "saga 'demo': the pivot lies inside Parallel('parallel-a'); place it on the top level of the flow",
+        "saga 'demo': the pivot is inside Parallel('parallel-a'); move it to the top level of the flow",
     ),
     "one field in two branches": (
         lambda: saga(parallel(leg("a", "did"), leg("b", "did"))),
@@ -183,7 +183,7 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an unknown otherwise": (
         lambda: route("ways", by=lambda s: {}, to={"x": leg("a"), "y": leg("b")}, otherwise="z"),
-        "route by table 'ways': otherwise='z' is none of its branches x, y; name one",
+        "route by table 'ways': otherwise='z' is not one of its branches x, y; name one",
     ),
     # each
     "no concurrency": (
@@ -215,7 +215,7 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a part with a pivot": (
         lambda: saga(each(pivoting, of=parts_of)),
         "saga 'demo', Each('pivoting') runs Saga('pivoting', version=1), which has a pivot and so cannot be undone as "
-        "a unit; place it after a pivot of this flow, or give the child none",
+        "a unit; move it after a pivot of this flow, or remove the child's pivot",
     ),
     # scatter
     "one queue": (
@@ -290,12 +290,12 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "no reason": (lambda: fail("no", reason=""), "fail 'no': reason is ''; give a text"),
     "a node behind a fail": (
         lambda: saga(fail("no", reason="x"), leg("a")),
-        "saga 'demo': Step('a') stands behind Fail('fail-no') and could never run; "
+        "saga 'demo': Step('a') comes after Fail('fail-no') and can never run; "
         "remove it, or put the fail into a case of a choose",
     ),
     "a fail past the pivot": (
         lambda: saga(leg("a"), pivot, fail("no", reason="x")),
-        "saga 'demo', fail 'fail-no' stands after the pivot, where nothing is undone any more; place it before",
+        "saga 'demo', fail 'fail-no' is after the pivot, where nothing is undone any more; move it up",
     ),
     "a reason of what may be unknown": (
         lambda: saga(choose(when(lambda s: True, leg("a", "did")), otherwise=fail("no", reason=reads_did))),
@@ -320,7 +320,7 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a child with a pivot": (
         lambda: saga(run(pivoting, lambda s: Other(x=1))),
         "saga 'demo', Child('pivoting') runs Saga('pivoting', version=1), which has a pivot and so cannot be undone as "
-        "a unit; place it after a pivot of this flow, or give the child none",
+        "a unit; move it after a pivot of this flow, or remove the child's pivot",
     ),
     "another child's input": (
         lambda: saga(run(child, cast("Any", paid_body))),
@@ -344,11 +344,11 @@ NODE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "escalation too late": (
         lambda: question(escalation=Escalation(after=HOUR, to=["bob"])),
-        "ask 'q' escalates after 1:00:00, it is due after 1:00:00; escalate earlier",
+        "ask 'q' escalates after 1:00:00, but it is due after 1:00:00; escalate earlier",
     ),
     "escalation to nobody": (
         lambda: question(escalation=Escalation(after=HOUR / 2, to=[])),
-        "ask 'q' escalates to nobody; name somebody in Escalation.to",
+        "ask 'q' escalates to nobody; name a person or role in Escalation.to",
     ),
     # loop
     "an empty loop": (lambda: loop(while_=lambda s: True), "a loop is empty; put a node into it"),
@@ -380,7 +380,7 @@ def paid_body(s: Parts) -> Paid:
 
 
 @pytest.mark.parametrize("mistake", NODE_MISTAKES)
-def test_a_mistake_in_a_node_is_raised_at_declaration_and_says_how_to_mend_it(mistake: str) -> None:
+def test_a_mistake_in_a_node_is_raised_at_declaration_and_says_how_to_fix_it(mistake: str) -> None:
     provoke, message = NODE_MISTAKES[mistake]
     with pytest.raises(DefinitionError) as caught:
         provoke()

@@ -207,7 +207,7 @@ async def test_a_start_by_request_is_refused_with_the_way_to_do_it(log: SqliteLo
 
 def test_two_handlers_of_one_event_for_one_phase_are_a_mistake() -> None:
     pm = manager()
-    with pytest.raises(DefinitionError, match="two handlers take it in one phase; give each its own when"):
+    with pytest.raises(DefinitionError, match="two handlers for the same phase; give each its own when"):
 
         @pm.on(paid, key=lambda e: e.order, when=["unpaid", "other"])
         def again(s: Fulfilment, e: Paid) -> Next[Fulfilment]:
@@ -216,5 +216,5 @@ def test_two_handlers_of_one_event_for_one_phase_are_a_mistake() -> None:
 
 def test_a_handler_for_a_step_of_another_is_a_mistake() -> None:
     stray = step(do_first, name="stray")(lambda s: Ask(text=""))
-    with pytest.raises(DefinitionError, match=r"Step\('stray'\) is none of its steps; add it to steps="):
+    with pytest.raises(DefinitionError, match=r"Step\('stray'\) is not one of its steps; add it to steps="):
         manager().on_done(stray)

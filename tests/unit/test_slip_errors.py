@@ -88,7 +88,7 @@ SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a step": (
         lambda: slip(make()),
-        "routing slip 'parcel': Step('a') among its stops is none; make it with stop(contract)",
+        "routing slip 'parcel': Step('a') in stops is not a stop; make it with stop(contract)",
     ),
     "two of one name": (
         lambda: slip(stop(weigh), stop(weigh)),
@@ -103,11 +103,11 @@ SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stop(weigh).undo(weigh, timeout=timedelta(0)),
         "undo of stop 'weigh': timeout is 0:00:00; give a positive timedelta",
     ),
-    "two undos of a stop": (lambda: _undo(2), "stop 'weigh' has an undo already; remove one of the two"),
-    "two undos of a stop at once": (_undo_twice_at_once, "stop 'weigh' has an undo already; remove one of the two"),
+    "two undos of a stop": (lambda: _undo(2), "stop 'weigh' already has an undo; remove one of the two"),
+    "two undos of a stop at once": (_undo_twice_at_once, "stop 'weigh' already has an undo; remove one of the two"),
     "undo too late": (
         _undo_too_late,
-        "stop 'weigh' stands in routing slip 'parcel' already; declare its undo before the slip",
+        "stop 'weigh' is already part of routing slip 'parcel'; declare its undo before the slip",
     ),
     "undo without what it kept": (
         _undo_of_nothing,
@@ -115,7 +115,7 @@ SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "unknown field of the command": (
         lambda: slip(stop(weigh, takes={"weight": "grams"})),
-        "routing slip 'parcel', stop 'weigh': takes names 'weight', which Weigh has not; mend the name",
+        "routing slip 'parcel', stop 'weigh': takes names 'weight', which is not a field of Weigh; correct it",
     ),
     "unknown field of the state": (
         lambda: slip(stop(weigh, takes={"grams": "weight"})),
@@ -129,7 +129,7 @@ SLIP_MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a path through what has no fields": (
         lambda: slip(stop(weigh, takes={"grams": "grams.x"})),
-        "routing slip 'parcel', stop 'weigh': 'grams' takes 'grams.x', but what stands there has no field 'x'; "
+        "routing slip 'parcel', stop 'weigh': 'grams' takes 'grams.x', but that value has no field 'x'; "
         "name one of its fields",
     ),
     "another type": (
@@ -189,5 +189,5 @@ def test_a_plan_names_stops_of_its_slip() -> None:
     found = slip(stop(weigh))
     other = stop(weigh, name="other")
     found.plan(lambda s: [other])
-    with pytest.raises(ValueError, match=r"the plan names Stop\('other'\), which is none of the stops of 'parcel'"):
+    with pytest.raises(ValueError, match=r"the plan names Stop\('other'\), which is not one of the stops of 'parcel'"):
         found.itinerary(Parcel())

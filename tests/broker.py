@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["NoBroker", "docker_broker", "given_broker", "kafka", "own_broker"]
+__all__ = ["NoBroker", "check_java", "docker_broker", "given_broker", "kafka", "load_script", "own_broker"]
 
 _COMPOSE = Path(__file__).resolve().parent.parent / "compose"
 
@@ -26,9 +26,11 @@ class NoBroker(Exception):
     """No broker can be had here; the message says what to install."""
 
 
-def _load() -> ModuleType:
-    """compose/ is no package: its script is run by people, and loaded by path here."""
-    spec = importlib.util.spec_from_file_location("sagaline_compose_kafka", _COMPOSE / "kafka.py")
+def load_script(name: str) -> ModuleType:
+    """A script of compose/, which is no package: people run its scripts, which find one another in their folder."""
+    if str(_COMPOSE) not in sys.path:
+        sys.path.append(str(_COMPOSE))
+    spec = importlib.util.spec_from_file_location(f"sagaline_compose_{name}", _COMPOSE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -37,7 +39,7 @@ def _load() -> ModuleType:
     return module
 
 
-kafka = _load()
+kafka = load_script("kafka")
 
 
 def given_broker() -> str | None:
@@ -48,14 +50,19 @@ def given_broker() -> str | None:
     return given or None
 
 
-@contextmanager
-def own_broker() -> Iterator[kafka.Broker]:  # type: ignore[name-defined]
-    """A broker of one's own, to be killed and frozen. Its data are deleted afterwards."""
+def check_java() -> None:
+    """Raises NoBroker when none can be started here without Docker."""
     try:
         kafka.find_java()
         kafka.fetch_jars()
-    except kafka.KafkaError as error:
+    except kafka.PartError as error:
         raise NoBroker(str(error)) from error
+
+
+@contextmanager
+def own_broker() -> Iterator[kafka.Broker]:  # type: ignore[name-defined]
+    """A broker of one's own, to be killed and frozen. Its data are deleted afterwards."""
+    check_java()
     folder = Path(tempfile.mkdtemp(prefix="sagaline-kafka-"))
     broker = kafka.Broker(kafka.free_port(), folder)
     try:

@@ -1,9 +1,0 @@
-"""The shipped checkout's workers for processes of their own: their books stand where ``CHECKOUT_LEDGER`` says."""
-
-from __future__ import annotations
-
-import os
-
-from sagaline.workers.examples.order_checkout import order_workers
-
-inventory, payment, shipping = order_workers(os.environ["CHECKOUT_LEDGER"])

@@ -11,12 +11,12 @@ import pytest
 
 from . import broker as brokers
 
-__all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary"]
+__all__ = ["_own", "_shared", "breakable_broker", "kafka_bootstrap", "pytest_terminal_summary", "without_broker"]
 
 _MISSING = "no Kafka broker: "
 
 
-def _without_broker(error: brokers.NoBroker) -> None:
+def without_broker(error: brokers.NoBroker) -> None:
     """Skips; with CI=true fails: a build that tests less than it says must not be green."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{_MISSING}{error}", pytrace=False)
@@ -36,7 +36,7 @@ def _own() -> Iterator[Any]:
 def breakable_broker(_own: Any) -> Iterator[Any]:
     """A real broker that was started here, to be killed, frozen and started again; left running and thawed."""
     if isinstance(_own, brokers.NoBroker):
-        _without_broker(_own)
+        without_broker(_own)
     _own.thaw()
     _own.start()
     yield _own
@@ -65,7 +65,7 @@ def _started(stack: ExitStack) -> str:
 def kafka_bootstrap(_shared: str | brokers.NoBroker) -> str:
     """host:port of a real broker, shared by all tests of the session: use topic and group names of your own."""
     if isinstance(_shared, brokers.NoBroker):
-        _without_broker(_shared)
+        without_broker(_shared)
     assert isinstance(_shared, str)
     return _shared
 

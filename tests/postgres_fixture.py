@@ -9,10 +9,10 @@ import pytest
 
 from .postgres import PROGRAMS, Postgres, postgres_server
 
-__all__ = ["breakable_postgres", "postgres"]
+__all__ = ["breakable_postgres", "postgres", "require_postgres"]
 
 
-def _require() -> None:
+def require_postgres() -> None:
     """Skips; with CI=true fails: a build that tests less than it says must not be green."""
     if PROGRAMS is not None:
         return
@@ -25,7 +25,7 @@ def _require() -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A running server; take a ``database()`` of your own, or a namespace."""
-    _require()
+    require_postgres()
     with postgres_server() as server:
         yield server
 
@@ -33,6 +33,6 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def breakable_postgres() -> Iterator[Postgres]:
     """One of the test's own, to be killed and started again."""
-    _require()
+    require_postgres()
     with postgres_server() as server:
         yield server

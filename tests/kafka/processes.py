@@ -17,7 +17,7 @@ __all__ = ["ENGINE", "WORKERS", "SagaProcess", "saga"]
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ("run", "sagaline.sagas.examples.order_checkout:checkout")
-WORKERS = ("worker", *(f"tests.kafka.checkout_workers:{name}" for name in ("inventory", "payment", "shipping")))
+WORKERS = ("worker", *(f"checkout_workers:{name}" for name in ("inventory", "payment", "shipping")))
 _READY_SECONDS = 100.0
 _NUMBERS = itertools.count()
 
@@ -63,7 +63,7 @@ async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> As
         "SAGALINE_DEVELOPMENT": "1",
         "SAGALINE_LOG_FORMAT": "json",
         "CHECKOUT_LEDGER": str(folder / "ledger.db"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'compose'}",
     }
     path = folder / f"{arguments[0]}-{next(_NUMBERS)}.log"
     with path.open("wb") as output:

@@ -120,7 +120,7 @@ def check_with_another_client(bootstrap: str, settings: Settings) -> None:
     """librdkafka, read_committed, over all topics: each command once, and a position that names its commit."""
     published: Counter[tuple[str, bytes | None, bytes | None]] = Counter()
     sent: Counter[str] = Counter()
-    for partition in range(PARTITIONS):
+    for partition in range(settings.partitions):
         for queue in checkout.queues:
             for seen in read_committed(bootstrap, f"{settings.namespace}.commands.{queue}", partition):
                 published[queue, seen.key, seen.value] += 1

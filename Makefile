@@ -24,14 +24,18 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest \
+.PHONY: help demo demo-cluster test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest \
 	release-check pythons clean
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
 	@$(BIN)/saga demo $(ARGS)
+
+demo-cluster: $(VENV)/dev.stamp ## Starts 3 Kafka nodes, PostgreSQL, engines, workers and API, runs 20 orders; python compose/local.py down ends it
+	@$(BIN)/python compose/local.py up
+	@$(BIN)/python compose/orders.py $(ARGS)
 
 test: tests = $(PYTEST) $(ARGS)
 test: beside ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS

@@ -23,6 +23,9 @@ __all__ = ["Edge"]
 _log = structlog.get_logger("sagaline.api")
 
 _CLIENT_GONE = 499
+_OTHER = "_OTHER"
+"""A method that nobody knows, in the words of the semantic conventions."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 
 class Edge:
@@ -56,9 +59,7 @@ class Edge:
             raise
         finally:
             status = answer.status or _CLIENT_GONE
-            route = getattr(scope.get("route"), "path", "")
-            span.set({"http.response.status_code": status, "http.route": route})
-            span.end(error)
+            _conclude(span, scope, status, error)
             _log.info(
                 "request",
                 method=scope["method"],
@@ -88,8 +89,38 @@ class Edge:
         parent: str | None = incoming
         if trace_id_of(incoming) is None:
             parent = None if self._tracing.enabled else fresh_traceparent(self._clock.new_id())
-        attributes = {"http.request.method": scope["method"], "url.path": scope["path"][:1024]}
-        return self._tracing.start(f"HTTP {scope['method']}", parent, kind=SpanKind.SERVER, attributes=attributes)
+        method = _method(scope)
+        attributes: dict[str, str | int | bool] = {
+            "http.request.method": method,
+            "url.path": scope["path"][:1024],
+            "url.scheme": scope["scheme"],
+        }
+        if method == _OTHER:
+            attributes["http.request.method_original"] = scope["method"][:64]
+        if scope.get("server") is not None:
+            address, port = scope["server"]
+            attributes |= {"server.address": address} | ({"server.port": port} if port is not None else {})
+        return self._tracing.start(_name(method), parent, kind=SpanKind.SERVER, attributes=attributes)
+
+
+def _conclude(span: Span, scope: Scope, status: int, error: str | None) -> None:
+    """Ends the span of a request under the template of its route: a name with a key in it would be one for each."""
+    route = getattr(scope.get("route"), "path", None)
+    span.set({"http.response.status_code": status})
+    if route is not None:
+        span.set({"http.route": route})
+        span.rename(f"{_name(_method(scope))} {route}")
+    if error is not None or status >= 500:
+        span.set({"error.type": error or str(status)})
+    span.end("" if error is None and status >= 500 else error)
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else _OTHER
+
+
+def _name(method: str) -> str:
+    return "HTTP" if method == _OTHER else method
 
 
 class _Body:

@@ -1,23 +1,37 @@
-"""Spans and W3C trace context: one short span per request, decision and handler, ended and exported on its own.
+"""Spans and W3C trace context: short spans of requests, decisions, messages and handlers, and one span per run.
 
-A trace is held together by ``traceparent`` alone; no span stays open while an instance waits. Without a tracer nothing
-is recorded and the trace id still travels, so that logs and ``saga show`` can be joined.
-Source of the format: W3C Trace Context, level 1.
+- All spans of an instance stand in the trace of its start, below the span of its run. The id of that span is made of
+  the instance and its incarnation, so children name it from the first decision on; it is exported when the run ends.
+- Everything else that caused a span is a link: another trace, or the message that came.
+- Without a provider nothing is recorded and contexts are passed on, so that logs and ``saga show`` can be joined.
+
+Sources: W3C Trace Context, level 1; OpenTelemetry semantic conventions for HTTP and for messaging.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-__all__ = ["Span", "SpanKind", "Tracing", "fresh_traceparent", "trace_id_of"]
+__all__ = ["SCOPE", "Attributes", "Span", "SpanKind", "Tracing", "fresh_traceparent", "trace_id_of"]
+
+SCOPE = "sagaline"
+Attributes = Mapping[str, str | int | bool]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_OPERATIONS = {"handle": "process", "decide": "process"}
+"""The type of an operation in the words of the conventions; what is not here sends."""
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -31,15 +45,6 @@ def fresh_traceparent(new_id: str) -> str:
     return f"00-{new_id}-{new_id[16:]}-00"
 
 
-def _parse(traceparent: str | None) -> SpanContext | None:
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    if match is None:
-        return None
-    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return context if context.is_valid else None
-
-
 class Span:
     """A span that was begun; end it once. ``traceparent`` is what messages sent from inside it carry."""
 
@@ -48,9 +53,24 @@ class Span:
     def __init__(self, span: trace.Span | None, traceparent: str | None) -> None:
         self._span, self.traceparent = span, traceparent
 
-    def set(self, attributes: Mapping[str, str | int | bool]) -> None:
+    def set(self, attributes: Attributes) -> None:
         if self._span is not None:
             self._span.set_attributes(attributes)
+
+    def rename(self, name: str) -> None:
+        if self._span is not None:
+            self._span.update_name(name)
+
+    def link(self, traceparent: str | None) -> None:
+        """Links to a span of another trace, when there is one: what belongs to this trace needs no link."""
+        context = _parse(traceparent)
+        if self._span is not None and context is not None and context.trace_id != self._trace_id:
+            self._span.add_link(context)
+
+    def raised(self, error: BaseException) -> None:
+        """Keeps what was raised, with where it was."""
+        if self._span is not None:
+            self._span.record_exception(error)
 
     def end(self, error: str | None = None) -> None:
         """Ends and exports it; with ``error`` it is marked failed."""
@@ -65,15 +85,27 @@ class Span:
         if self._span is None:
             yield
         else:
-            with trace.use_span(self._span, end_on_exit=False):
+            # Whether what is raised in it is an error, the one who ends it knows.
+            with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
                 yield
+
+    @property
+    def _trace_id(self) -> int:
+        return self._span.get_span_context().trace_id if self._span is not None else 0
 
 
 class Tracing:
-    """Starts spans. ``tracer`` None: nothing is recorded, contexts are passed on unchanged."""
+    """Starts spans.
 
-    def __init__(self, tracer: trace.Tracer | None = None) -> None:
-        self._tracer = tracer
+    Args:
+        provider: None: nothing is recorded, contexts are passed on unchanged.
+        system: what carries messages, ``kafka`` or ``sqlite``.
+    """
+
+    def __init__(self, provider: trace.TracerProvider | None = None, *, system: str = "sqlite") -> None:
+        self._tracer, self._system = None if provider is None else provider.get_tracer(SCOPE, version(SCOPE)), system
+        if isinstance(self._tracer, Tracer):
+            self._tracer.id_generator = _RunIds(self._tracer.id_generator)
 
     @property
     def enabled(self) -> bool:
@@ -85,13 +117,140 @@ class Tracing:
         parent: str | None,
         *,
         kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Mapping[str, str | int | bool] | None = None,
+        attributes: Attributes | None = None,
+        cause: str | None = None,
     ) -> Span:
-        """A new span below ``parent`` (a traceparent; None or malformed: a new trace)."""
+        """A new span below ``parent`` (a traceparent; None or malformed: a new trace), with a link to its ``cause``."""
         if self._tracer is None:
             return Span(None, parent)
-        context = _parse(parent)
-        above = trace.set_span_in_context(NonRecordingSpan(context)) if context else Context()
-        span = self._tracer.start_span(name, above, kind=kind, attributes=attributes)
-        here = span.get_span_context()
-        return Span(span, f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags):02x}")
+        links = [] if cause is None or cause == parent else [Link(at) for at in (_parse(cause),) if at is not None]
+        span = self._tracer.start_span(name, _below(_parse(parent)), kind=kind, attributes=attributes, links=links)
+        return Span(span, _traceparent(span.get_span_context()))
+
+    def message(
+        self,
+        operation: str,
+        what: str,
+        parent: str | None,
+        destination: str,
+        attributes: Iterable[tuple[str, str | int | bool | None]],
+        *,
+        cause: str | None = None,
+    ) -> Span:
+        """A span about one message: of its producer, or of its consumer when ``operation`` processes.
+
+        Args:
+            operation: ``send``, ``publish``, ``request`` or ``reply``; ``handle`` or ``decide``.
+            what: of few values: the contract, the event, the kind of message.
+            parent: as ``start``.
+            destination: the topic.
+            attributes: more of them; those that are None are left out.
+            cause: as ``start``.
+        """
+        if self._tracer is None:
+            return Span(None, parent)
+        known: dict[str, str | int | bool] = {
+            "messaging.system": self._system,
+            "messaging.destination.name": destination,
+            "messaging.operation.name": operation,
+            "messaging.operation.type": _OPERATIONS.get(operation, "send"),
+        }
+        known.update((name, value) for name, value in attributes if value is not None)
+        kind = SpanKind.CONSUMER if operation in _OPERATIONS else SpanKind.PRODUCER
+        return self.start(f"{operation} {what}", parent, kind=kind, attributes=known, cause=cause)
+
+    # The span of a whole run
+
+    def begins(self, instance: str, incarnation: str) -> str:
+        """The trace of a run whose start brought none: a traceparent of the run's own span."""
+        trace_id, span_id = _ids_of(instance, incarnation)
+        sampled = False
+        if isinstance(self._tracer, Tracer):
+            decision = self._tracer.sampler.should_sample(None, trace_id, "run").decision
+            sampled = decision is Decision.RECORD_AND_SAMPLE
+        return f"00-{trace_id:032x}-{span_id:016x}-{int(sampled):02x}"
+
+    def run(self, instance: str, incarnation: str, start: str | None) -> str | None:
+        """What the spans of a run stand below: its own span, in the trace and with the sampling of ``start``."""
+        if self._tracer is None or start is None or _parse(start) is None:
+            return start
+        return f"{start[:36]}{_ids_of(instance, incarnation)[1]:016x}{start[52:]}"
+
+    def ran(
+        self, name: str, instance: str, incarnation: str, start: str | None, *, began_ms: int, attributes: Attributes
+    ) -> Span | None:
+        """The span of a whole run, to be ended now; None: it is not recorded.
+
+        Args:
+            name: of the span.
+            instance: whose run.
+            incarnation: which of its lives.
+            start: what its document keeps.
+            began_ms: milliseconds since epoch.
+            attributes: of the span.
+        """
+        if not isinstance(self._tracer, Tracer):
+            return None
+        trace_id, span_id = _ids_of(instance, incarnation)
+        parent = _parse(start)
+        if parent is not None and parent.span_id == span_id:  # there is nothing above it
+            if not parent.trace_flags.sampled:
+                return None
+            trace_id, parent = parent.trace_id, None
+        with _RunIds.fixed(trace_id, span_id):
+            begun = self._tracer.start_span(
+                name, _below(parent), attributes=attributes, start_time=began_ms * 1_000_000
+            )
+        return Span(begun, _traceparent(begun.get_span_context()))
+
+
+class _RunIds(IdGenerator):
+    """Random ids, but inside ``fixed`` those that it names: the SDK has no other way in for ids that are known."""
+
+    _fixed: ContextVar[tuple[int, int] | None] = ContextVar("sagaline_run_ids", default=None)
+
+    def __init__(self, random: IdGenerator) -> None:
+        self._random = random
+
+    @classmethod
+    @contextmanager
+    def fixed(cls, trace_id: int, span_id: int) -> Iterator[None]:
+        token = cls._fixed.set((trace_id, span_id))
+        try:
+            yield
+        finally:
+            cls._fixed.reset(token)
+
+    def is_trace_id_random(self) -> bool:
+        return bool(getattr(self._random, "is_trace_id_random", bool)())  # not known to the oldest SDK
+
+    def generate_trace_id(self) -> int:
+        ids = self._fixed.get()
+        return ids[0] if ids is not None else self._random.generate_trace_id()
+
+    def generate_span_id(self) -> int:
+        ids = self._fixed.get()
+        return ids[1] if ids is not None else self._random.generate_span_id()
+
+
+def _ids_of(instance: str, incarnation: str) -> tuple[int, int]:
+    """Trace id and span id of a run, the same in every process; neither is ever zero."""
+    digest = hashlib.sha256(f"{instance}~{incarnation}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:16]) or 1, int.from_bytes(digest[16:24]) or 1
+
+
+def _parse(traceparent: str | None) -> SpanContext | None:
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is None:
+        return None
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return context if context.is_valid else None
+
+
+def _traceparent(here: SpanContext) -> str:
+    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{int(here.trace_flags):02x}"
+
+
+def _below(parent: SpanContext | None) -> Context:
+    return trace.set_span_in_context(NonRecordingSpan(parent)) if parent else Context()

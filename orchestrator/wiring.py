@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -237,22 +237,25 @@ def tune_interpreter() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def configure_tracing(service: str, extra: SpanProcessor | None = None) -> tuple[Tracing, TracerProvider | None]:
+def configure_tracing(
+    settings: Settings, service: str, extra: SpanProcessor | None = None
+) -> tuple[Tracing, TracerProvider | None]:
     """Tracing by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) is set, else none.
 
-    ``extra`` also receives every span. Give the provider to ``export_the_rest`` at the end.
+    ``service`` is its name unless ``OTEL_SERVICE_NAME`` or ``OTEL_RESOURCE_ATTRIBUTES`` say another; ``extra`` also
+    receives every span. Give the provider to ``export_the_rest`` at the end.
     """
     wanted = _exports("TRACES")
     if not wanted and extra is None:
         return Tracing(), None
-    provider = TracerProvider(shutdown_on_exit=False, resource=Resource.create({"service.name": service}))
+    provider = TracerProvider(shutdown_on_exit=False, resource=_resource(service))
     if wanted:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     if extra is not None:
         provider.add_span_processor(extra)
-    return Tracing(provider.get_tracer("sagaline")), provider
+    return Tracing(provider, system="sqlite" if settings.kafka is None else "kafka"), provider
 
 
 def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
@@ -265,7 +268,7 @@ def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    provider = MeterProvider([reader], shutdown_on_exit=False, resource=Resource.create({"service.name": service}))
+    provider = MeterProvider([reader], shutdown_on_exit=False, resource=_resource(service))
     return Metrics(provider), provider
 
 
@@ -303,6 +306,11 @@ async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> 
     deadline = loop.time() + _EXPORT_SECONDS
     while any(thread.is_alive() for thread in threads) and loop.time() < deadline:  # noqa: ASYNC110  # threads tell no loop
         await asyncio.sleep(0.01)
+
+
+def _resource(service: str) -> Resource:
+    """Who exports. What the environment says goes before the name that we give."""
+    return Resource.create({"service.name": service, **OTELResourceDetector().detect().attributes})
 
 
 def _exports(signal: str) -> bool:

@@ -61,4 +61,6 @@ class Answers:
     def _finish(self, answer: Answer) -> None:
         if not answer.mark.finished:
             answer.mark.finish()
+            if answer.span is not None:
+                answer.span.end()
             self._finished(answer)

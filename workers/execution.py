@@ -24,12 +24,12 @@ from ..orchestrator.messages.inputs import Completed, Failed, Reply
 from ..orchestrator.messages.inputs import Rejected as RejectedReply
 from ..orchestrator.messages.texts import end_of, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.tracing import SpanKind, Tracing
 from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, read
 from ..sagas.policy import to_ms
 from .context import Context
 from .errors import WorkerCrashed
+from .spans import WorkerSpans
 from .work import Work
 from .worker import Handler, Worker
 
@@ -44,8 +44,8 @@ _logger = structlog.get_logger(__name__)
 class Execution:
     """Runs the handlers of one worker."""
 
-    def __init__(self, worker: Worker, clock: Clock, tracing: Tracing) -> None:
-        self._worker, self._clock, self._tracing = worker, clock, tracing
+    def __init__(self, worker: Worker, clock: Clock, spans: WorkerSpans) -> None:
+        self._worker, self._clock, self._spans = worker, clock, spans
         self._timeout_seconds = worker.handler_timeout.total_seconds()
         self._skew_ms = to_ms(worker.clock_skew)
 
@@ -111,10 +111,7 @@ class Execution:
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                if self._tracing.enabled:
-                    with work.span.active():
-                        result = await handler.function(model, context)
-                else:
+                with work.span.active():
                     result = await handler.function(model, context)
             return _reply(work, handler, result)
         except Rejected as no:
@@ -134,19 +131,7 @@ class Execution:
     def _begin(self, work: Work) -> None:
         """Makes the span, the context, and what every line that the handler logs carries."""
         command = work.command
-        if self._tracing.enabled:
-            attributes: dict[str, str | int | bool] = {
-                "sagaline.instance": command.instance,
-                "sagaline.effect_key": command.effect_key,
-                "sagaline.attempt": command.attempt,
-                "sagaline.undo": command.undo,
-                "sagaline.worker": self._worker.name,
-            }
-            name = f"handle {command.contract}"
-            span = self._tracing.start(name, command.traceparent, kind=SpanKind.CONSUMER, attributes=attributes)
-        else:
-            span = self._tracing.start("", command.traceparent)
-        work.span = span
+        span = work.span = self._spans.handles(work)
         work.context = Context(
             command, work.found, has_inbox=self._worker.inbox is not None, traceparent=span.traceparent
         )
@@ -165,7 +150,6 @@ def completed(work: Work, reply: JsonObject) -> Completed:
         instance=work.command.instance,
         command_id=work.command.id,
         reply=reply,
-        traceparent=_traceparent(work),
     )
 
 
@@ -177,7 +161,6 @@ def rejected(work: Work, no: Rejected) -> RejectedReply:
         command_id=work.command.id,
         reason=storable(no.reason, _ERROR_CHARS),
         code=storable(no.code, _ERROR_CHARS),
-        traceparent=_traceparent(work),
     )
 
 
@@ -189,7 +172,6 @@ def failed(work: Work, error: str, detail: str = "") -> Failed:
         command_id=work.command.id,
         error=storable(error, _ERROR_CHARS),
         detail=end_of(detail, _DETAIL_CHARS),
-        traceparent=_traceparent(work),
     )
 
 
@@ -207,6 +189,8 @@ def _reply(work: Work, handler: Handler, result: object) -> Reply:
 
 
 def _raised(work: Work, error: BaseException) -> Failed:
+    if work.span is not None:
+        work.span.raised(error)
     _logger.warning(
         "worker.handler.failed",
         contract=work.command.contract,
@@ -225,7 +209,3 @@ def _problems(error: ValidationError) -> str:
 def _trace_id(traceparent: str | None) -> str | None:
     """For the log only, hence without a check: the second field of a traceparent."""
     return traceparent[3:35] if traceparent is not None and len(traceparent) == 55 else None
-
-
-def _traceparent(work: Work) -> str | None:
-    return work.span.traceparent if work.span is not None else work.command.traceparent

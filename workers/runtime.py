@@ -14,7 +14,7 @@ Without an inbox, 2 and 3 run the handler again: at least once.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 import structlog
@@ -38,6 +38,7 @@ from .inbox import Inbox
 from .intake import Intake
 from .lanes import ByKey, Lanes
 from .offsets import Mark
+from .spans import WorkerSpans
 from .stage import Stage, pauses
 from .work import Answer, Work
 from .worker import Worker
@@ -91,7 +92,8 @@ class WorkerRuntime:
         self._worker, self._log, self._topics, self._clock = worker, log, topics, clock
         self._queues, self._metrics = worker.queues, metrics or Metrics()
         self._source = f"/{topics.namespace}/workers/{worker.name}"
-        self._execution = Execution(worker, clock, tracing or Tracing())
+        self._spans = WorkerSpans(worker.name, tracing or Tracing())
+        self._execution = Execution(worker, clock, self._spans)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle)
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
@@ -246,10 +248,11 @@ class WorkerRuntime:
             if found is not None:
                 reply, onward = found
                 outgoing, _ = self._encode(work, reply)
-        if work.span is not None:
-            work.span.end(reply.error if isinstance(reply, Failed) else None)
+        self._spans.handled(work, reply)
         self._by_key.release(work)
-        self._appends.put(Answer(work.record, work.mark, outgoing, reply, onward))
+        answer = Answer(work.record, work.mark, outgoing, reply)
+        answer.onward, answer.span = onward, work.sending
+        self._appends.put(answer)
 
     def _written_ms(self, work: Work) -> int:
         """The time by the clock that the slip's deadlines were set by: when its command was written, and since then."""
@@ -259,6 +262,8 @@ class WorkerRuntime:
 
     def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
         """The record of a reply; one that the log would not take becomes a failure that says so."""
+        traceparent = self._spans.replies(work)
+        reply = replace(reply, traceparent=traceparent)
         try:
             return self._written(work, reply), reply
         except ValueTooLarge as error:
@@ -268,7 +273,7 @@ class WorkerRuntime:
             )
         except ValueError as error:
             why = f"the reply cannot be written as JSON: {error}"
-        reply = failed(work, why)
+        reply = replace(failed(work, why), traceparent=traceparent)
         return self._written(work, reply), reply
 
     def _written(self, work: Work, reply: Reply) -> Outgoing:

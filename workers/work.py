@@ -19,7 +19,20 @@ NOTHING_FOUND = Found()
 class Work:
     """A decoded command, its record, and what is known about it so far."""
 
-    __slots__ = ("came", "command", "context", "found", "handler", "key", "late", "mark", "record", "reruns", "span")
+    __slots__ = (
+        "came",
+        "command",
+        "context",
+        "found",
+        "handler",
+        "key",
+        "late",
+        "mark",
+        "record",
+        "reruns",
+        "sending",
+        "span",
+    )
 
     def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None, came: float) -> None:
         self.record, self.mark, self.command, self.handler = record, mark, command, handler
@@ -31,6 +44,8 @@ class Work:
         self.reruns = 0
         self.context: Context | None = None
         self.span: Span | None = None
+        self.sending: Span | None = None
+        """Of its reply, until that is durable."""
 
     @property
     def name(self) -> str:
@@ -40,15 +55,15 @@ class Work:
 class Answer:
     """What is appended for a record before it counts as finished; ``reply`` None: a dead letter.
 
-    ``onward``: where a routing slip goes next; it is appended behind the reply.
+    ``onward``: where a routing slip goes next; it is appended behind the reply. ``span``: ends when it is durable.
     """
 
-    __slots__ = ("mark", "onward", "outgoing", "record", "reply")
+    __slots__ = ("mark", "onward", "outgoing", "record", "reply", "span")
 
-    def __init__(
-        self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None, onward: Outgoing | None = None
-    ) -> None:
-        self.record, self.mark, self.outgoing, self.reply, self.onward = record, mark, outgoing, reply, onward
+    def __init__(self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None) -> None:
+        self.record, self.mark, self.outgoing, self.reply = record, mark, outgoing, reply
+        self.onward: Outgoing | None = None
+        self.span: Span | None = None
 
     @property
     def records(self) -> list[Outgoing]:

@@ -52,7 +52,7 @@ def serve(
 async def _serve(settings: Settings, name: str, engine: Registry, workers: list[Worker], api: Registry) -> None:
     async with AsyncExitStack() as stack:
         parts: list[asyncio.Task[None]] = []
-        tracing, provider = wiring.configure_tracing(name)
+        tracing, provider = wiring.configure_tracing(settings, name)
         metrics, meters = wiring.configure_metrics(name)
         stack.push_async_callback(wiring.export_the_rest, provider, meters)
         doors = api_settings(settings)

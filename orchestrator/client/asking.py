@@ -21,7 +21,7 @@ from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Start
 from ..ports.log import Outgoing, TopicPartition
-from ..tracing import SpanKind, fresh_traceparent, trace_id_of
+from ..tracing import fresh_traceparent, trace_id_of
 from .parts import ClientParts
 
 __all__ = ["Asking", "Requested"]
@@ -48,7 +48,7 @@ class Asking:
         self._latest: dict[TopicPartition, str] = {}
 
     async def ask(self, request: Requested, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
-        """Sends a request and waits for its decision; the record and the trace id.
+        """Sends a request and waits for its decision; the record, and the id of the trace that the decision stands in.
 
         Args:
             request: its id is what the decision's record names.
@@ -64,16 +64,17 @@ class Asking:
         if trace_id_of(parent) is None:
             parent = None if parts.tracing.enabled else fresh_traceparent(parts.clock.new_id())
         what = request.act.value if isinstance(request, Act) else request.kind
-        attributes = {"sagaline.instance": request.instance}
-        span = parts.tracing.start(f"request {what}", parent, kind=SpanKind.PRODUCER, attributes=attributes)
+        span = parts.tracing.message("request", what, parent, parts.topics.inputs, _facts(request))
         try:
             record = await self._send(_traced(request, span.traceparent), wait)
         except BaseException as error:
             span.end(type(error).__name__)
             raise
-        span.set({"sagaline.outcome": record.outcome.value})
+        trace_id = trace_id_of(record.traceparent) or trace_id_of(span.traceparent)
+        span.link(record.traceparent)
+        span.set({"sagaline.outcome": record.outcome.value, "sagaline.trace_id": trace_id or ""})
         span.end()
-        return record, trace_id_of(span.traceparent)
+        return record, trace_id
 
     async def followed(self, entity: str) -> bool:
         """Waits until the read model has what was asked about an entity here last. False: it is far behind."""
@@ -154,3 +155,14 @@ class Asking:
 
 def _traced(request: Requested, traceparent: str | None) -> Requested:
     return replace(request, traceparent=traceparent)
+
+
+def _facts(request: Requested) -> list[tuple[str, str | None]]:
+    about: list[tuple[str, str | None]] = [
+        ("messaging.message.id", request.id),
+        ("messaging.kafka.message.key", request.instance),
+        ("sagaline.instance", request.instance),
+    ]
+    if names_instance(request.instance):
+        about.append(("sagaline.definition", request.instance.partition("/")[0]))
+    return about

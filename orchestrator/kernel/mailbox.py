@@ -118,6 +118,7 @@ def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
         event=event,
         event_id=kept.id,
         body=kept.body,
+        traceparent=kept.traceparent,
     )
     return Tell(message=came)
 
@@ -125,7 +126,7 @@ def _brought(id: str, event: str, kept: KeptEvent, watcher: Watcher) -> Tell:
 def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> Answer:
     _, event, key = message.instance.split("/", 2)
     box = box or Mailbox(id=message.instance, event=event, key=key)
-    watcher = Watcher(by=message.by, place=message.place, index=message.index)
+    watcher = Watcher(by=message.by, place=message.place, index=message.index, traceparent=message.traceparent)
     if watcher in box.watchers:
         return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already")
     after, told = _served(replace(box, watchers=(*box.watchers, watcher)), message, now_ms)

@@ -117,7 +117,6 @@ def _overdue(ctx: DecisionContext, place: str) -> None:
         key=ctx.id,
         body=body,
         keep_ms=0,
-        traceparent=ctx.document.traceparent,
     )
     ctx.actions.append(Publish(event=published))
 

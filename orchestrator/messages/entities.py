@@ -19,11 +19,15 @@ ENTITY_FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """A place of an instance that waits for the mailbox's event, or that one was brought to."""
+    """A place of an instance that waits for the mailbox's event, or that one was brought to.
+
+    ``traceparent`` is of the decision that began to wait; it is no part of who waits.
+    """
 
     by: str
     place: str
     index: int
+    traceparent: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from ..codec.documents import decode_document
 from ..codec.entities import decode_entity
 from ..codec.wire import BadRecord
 from ..kernel import names_instance
-from ..messages.document import Document
 from ..messages.inputs import Message, TimerFired
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..tracing import Span
@@ -89,7 +88,6 @@ class BatchWork:
                 instance=instance,
                 timer=timer,
                 due_ms=due_ms,
-                traceparent=entity.traceparent if isinstance(entity, Document) else None,
             )
             self._merge(self._guard.message(message, None, self._now_ms))
 
@@ -111,8 +109,7 @@ class BatchWork:
         self._appends += writes.appends
         self.size_bytes += sum([len(each.value or b"") for each in writes.appends])
         self.size_bytes += sum([len(value or b"") for value in writes.state.values()])
-        if writes.span is not None and self._setup.tracing.enabled:
-            self._spans.append(writes.span)
+        self._spans += writes.spans
         for name in writes.counts:
             self._counts[name] = self._counts.get(name, 0) + 1
 

@@ -19,7 +19,7 @@ from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
 from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance
 from ..messages.document import Document
-from ..messages.entities import Entity
+from ..messages.entities import Entity, Mailbox
 from ..messages.entity_messages import EventDelivered, Published, table_name
 from ..messages.inputs import Arrival, Message, Start
 from ..messages.outputs import DeadLetter
@@ -27,8 +27,9 @@ from ..messages.partitioning import partition_of
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import said, storable, trace_of
 from ..ports.log import Record
-from ..tracing import Span, SpanKind, trace_id_of
+from ..tracing import trace_id_of
 from .setup import Deciding
+from .spans import Spans
 from .writes import Came, Unstorable, Writer, Writes, say
 
 __all__ = ["Stored", "Guard"]
@@ -49,7 +50,8 @@ class Guard:
 
     def __init__(self, setup: Deciding, partition: int, find: Callable[[str], Stored]) -> None:
         self._setup, self._partition, self._find = setup, partition, find
-        self._writer = Writer(setup, partition)
+        self._spans = Spans(setup, partition)
+        self._writer = Writer(setup, partition, self._spans)
 
     def record(self, record: Record, now_ms: int) -> Writes:
         """What a record of ``inputs`` leaves."""
@@ -65,15 +67,26 @@ class Guard:
 
     def message(self, message: Message, record: Record | None, now_ms: int) -> Writes:
         """What a message leaves that was read, or that the owner itself has."""
-        came = Came(Arrival(message=message, now_ms=now_ms), record, self._span(message))
-        writes = self._guarded(came)
-        writes.span = came.span
+        entity, fault = self._found(message.instance)
+        arrival = self._spans.traced(Arrival(message=message, now_ms=now_ms), entity)
+        came = Came(arrival, record, self._spans.decision(arrival, record, entity))
+        writes = self._guarded(entity, fault, came)
+        if self._spans.enabled:
+            writes.spans.append(came.span)
         return writes
 
-    def _guarded(self, came: Came) -> Writes:
-        message, entity = came.arrival.message, None
+    def _found(self, instance: str) -> tuple[Stored, Exception | None]:
+        """The entity that is decided about, or why it cannot be read."""
         try:
-            entity = self._find(message.instance)
+            return self._find(instance), None
+        except Exception as error:
+            return None, error
+
+    def _guarded(self, entity: Stored, fault: Exception | None, came: Came) -> Writes:
+        message = came.arrival.message
+        try:
+            if fault is not None:
+                raise fault
             return self._decided(entity, came)
         except BadRecord as error:  # what is stored of it
             return self._unread(came, str(error))
@@ -82,7 +95,7 @@ class Guard:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever an author's code throws, it is about this message
-            text = _failure(error, message.instance, trace_id=trace_id_of(message.traceparent), message_id=message.id)
+            text = _failure(error, message.instance, trace_id=trace_id_of(came.span.traceparent), message_id=message.id)
             reason = Reason(ReasonCode.ENGINE_FAILED, text)
         return self._otherwise(entity, came, reason)
 
@@ -107,6 +120,10 @@ class Guard:
             answer = replace(
                 answer, actions=(*answer.actions, DeadLetter(reason=f"not every process manager can take it: {unfit}"))
             )
+        if isinstance(entity, Mailbox) and isinstance(answer.entity, Mailbox) and isinstance(message, Published):
+            for watcher in entity.watchers:  # those who were waiting have it, and stand in traces of their own
+                if watcher not in answer.entity.watchers:
+                    came.span.link(watcher.traceparent)
         return self._writer.answer(answer, entity, came)
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
@@ -161,13 +178,6 @@ class Guard:
             trace_id = trace_id_of(came.span.traceparent)
             say("attention", instance=instance, trace_id=trace_id, kind=attention.kind, step=attention.step)
         return writes
-
-    def _span(self, message: Message) -> Span:
-        tracing = self._setup.tracing
-        if not tracing.enabled:
-            return tracing.start("decide", message.traceparent)
-        name, attributes = f"decide {type(message).__name__}", {"sagaline.instance": message.instance}
-        return tracing.start(name, message.traceparent, kind=SpanKind.CONSUMER, attributes=attributes)
 
 
 def _failure(error: BaseException, instance: object, **more: object) -> str:

@@ -242,7 +242,6 @@ class Processor:
                 act=ActName.RETRY,
                 by="sagaline",
                 reason=f"code for version {document.version} is deployed here",
-                traceparent=document.traceparent,
             )
             self._own.append(act)
 

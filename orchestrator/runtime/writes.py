@@ -28,6 +28,7 @@ from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
 from .setup import Deciding
+from .spans import Spans
 
 __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
@@ -56,14 +57,14 @@ class Came(NamedTuple):
 class Writes:
     """What one message leaves. ``changed`` and ``state`` hold at most the one entity that it was for.
 
-    ``span`` ends with the commit.
+    ``spans`` end with the commit.
     """
 
     changed: dict[str, Document | Entity | None] = field(default_factory=dict)
     state: dict[bytes, bytes | None] = field(default_factory=dict)
     appends: list[Outgoing] = field(default_factory=list)
     counts: list[str] = field(default_factory=list)
-    span: Span | None = None
+    spans: list[Span] = field(default_factory=list)
 
 
 class Writer:
@@ -72,10 +73,11 @@ class Writer:
     Args:
         setup: names of topics, limits.
         partition: whose decisions they are.
+        spans: of the same partition.
     """
 
-    def __init__(self, setup: Deciding, partition: int) -> None:
-        self._setup, self._partition = setup, partition
+    def __init__(self, setup: Deciding, partition: int, spans: Spans) -> None:
+        self._setup, self._partition, self._spans = setup, partition, spans
         self._source = f"/{setup.topics.namespace}"
 
     def decision(self, decision: Decision, before: Document | None, came: Came, document_bytes_max: int) -> Writes:
@@ -97,9 +99,11 @@ class Writer:
             self._tell_history(writes, decision, came)
         writes.counts.append(_DECIDED[decision.outcome])
         writes.counts += ["steps.overdue" for change in decision.changes if change.what == OVERDUE]
-        if self._setup.tracing.enabled:
+        if self._spans.enabled:
             status = after.status.value if after else ""
             came.span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
+            if (ended := self._spans.run(before, after)) is not None:
+                writes.spans.append(ended)
         return writes
 
     def answer(self, answer: Answer, before: Entity | None, came: Came) -> Writes:
@@ -116,6 +120,8 @@ class Writer:
         if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(message, Published | SetRules):
             self._tell_history(writes, answer, came)
         writes.counts.append(_DECIDED[answer.outcome])
+        if self._spans.enabled:
+            came.span.set({"sagaline.outcome": answer.outcome.value})
         return writes
 
     def sent(self, actions: Sequence[Action], came: Came) -> Writes:
@@ -157,35 +163,44 @@ class Writer:
         """The records of what a decision sends, and the dead letter that its message becomes."""
         for action in actions:
             if not isinstance(action, DeadLetter):
-                writes.appends.append(self._fitting(self._outgoing(action, came)))
+                writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
             elif came.record is not None:
                 dead = self.dead(came.record, action.reason)
                 writes.appends += dead.appends
                 writes.counts += dead.counts
 
-    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came) -> Outgoing:
-        topics, now_ms, traceparent = self._setup.topics, came.arrival.now_ms, came.span.traceparent
-        source = self._source
+    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came, spans: list[Span]) -> Outgoing:
+        topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
+        traceparent = came.span.traceparent
         match action:
             case SendCommand():
                 reply_to, topic = ReplyTo(topic=topics.inputs, partition=self._partition), topics.commands(action.queue)
-                return encode_command(topic, action, reply_to, source=source, now_ms=now_ms, traceparent=traceparent)
-            case Tell(message=Start() as start):
-                child = replace(start, traceparent=traceparent)
-                return encode_request(topics.inputs, child, source=source, now_ms=now_ms)
-            case Tell(message=Published() as event):
-                named = self._to_subscribers(event)
-                return encode_entity_message(
-                    topics.inputs, named, source=source, now_ms=now_ms, traceparent=traceparent
-                )
-            case Tell(message=message):
-                return encode_entity_message(
-                    topics.inputs, message, source=source, now_ms=now_ms, traceparent=traceparent
+                span = self._spans.command(action, came.span)
+                encoded = encode_command(
+                    topic, action, reply_to, source=source, now_ms=now_ms, traceparent=span.traceparent
                 )
             case Publish(event=event):
-                return encode_event(topics.events, event, self._partition, source=source, now_ms=now_ms)
+                span = self._spans.event(event, came.span, leaves=True)
+                traced = replace(event, traceparent=span.traceparent)
+                encoded = encode_event(topics.events, traced, self._partition, source=source, now_ms=now_ms)
+            case Tell(message=Published() as event):
+                span = self._spans.event(event, came.span, leaves=False)
+                named = self._to_subscribers(event)
+                encoded = encode_entity_message(
+                    topics.inputs, named, source=source, now_ms=now_ms, traceparent=span.traceparent
+                )
+            case Tell(message=Start() as start):
+                return encode_request(
+                    topics.inputs, replace(start, traceparent=traceparent), source=source, now_ms=now_ms
+                )
+            case Tell(message=message):
+                cause = message.traceparent or traceparent
+                return encode_entity_message(topics.inputs, message, source=source, now_ms=now_ms, traceparent=cause)
             case _:
                 assert_never(action)
+        if self._spans.enabled:
+            spans.append(span)
+        return encoded
 
     def _to_subscribers(self, event: Published) -> Published:
         """Names those that we know to listen: the owner of the event's mailbox may be older."""

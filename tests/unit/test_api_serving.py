@@ -128,7 +128,7 @@ async def test_the_trace_goes_from_the_caller_through_the_request_into_the_decis
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing = Tracing(provider.get_tracer("test"))
+    tracing = Tracing(provider)
     async with stack(tmp_path, tracing=tracing) as up:
         app = create_app(up.client, clock=SystemClock(), tracing=tracing)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
@@ -139,13 +139,21 @@ async def test_the_trace_goes_from_the_caller_through_the_request_into_the_decis
             )
             own = await api.get("/v1/definitions")
     spans = {span.name: span for span in exporter.get_finished_spans()}
-    server, request, decide = spans["HTTP POST"], spans["request start"], spans["decide Start"]
+    server, request, decide = spans["POST /v1/sagas/{definition}"], spans["request start"], spans["decide Start"]
+    run = decide.parent.span_id
     assert server.kind is SpanKind.SERVER
     assert format(server.parent.span_id, "016x") == TRACEPARENT.split("-")[2]
     assert request.parent.span_id == server.context.span_id
-    assert decide.parent.span_id == request.context.span_id
+    assert spans["send reserve-stock"].parent.span_id == decide.context.span_id
+    assert [link.context.span_id for link in decide.links] == [request.context.span_id], "its run is below the request"
+    assert run not in {span.context.span_id for span in spans.values()}, "it has not ended"
+    assert {span.context.trace_id for span in (server, request, decide)} == {int(TRACEPARENT.split("-")[1], 16)}
     assert server.attributes["http.route"] == "/v1/sagas/{definition}"
     assert server.attributes["http.response.status_code"] == 201
+    assert server.attributes["http.request.method"] == "POST"
+    assert server.attributes["url.path"] == "/v1/sagas/order-checkout"
+    assert server.attributes["url.scheme"] == "http"
+    assert server.attributes["server.address"] == "localhost"
     assert answer.headers["traceresponse"] == f"00-{TRACEPARENT.split('-')[1]}-{server.context.span_id:016x}-01"
     assert own.headers["traceresponse"].split("-")[1] != TRACEPARENT.split("-")[1]
     provider.shutdown()

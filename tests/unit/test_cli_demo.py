@@ -137,7 +137,7 @@ def test_a_trace_is_drawn_below_its_request_and_orphans_below_the_root() -> None
     memory = SpanMemory()
     provider = TracerProvider()
     provider.add_span_processor(memory)
-    tracing = Tracing(provider.get_tracer("t"))
+    tracing = Tracing(provider)
     request = tracing.start("request", None)
     decision = tracing.start("decide", request.traceparent)
     handler = tracing.start("handle", decision.traceparent, attributes={"sagaline.attempt": 2})

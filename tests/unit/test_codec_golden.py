@@ -153,7 +153,7 @@ MAILBOX = Mailbox(
     event="paid",
     key="O-7",
     revision=3,
-    watchers=(Watcher(by="order-checkout/A-1", place="pay~k3x9wq2z", index=0),),
+    watchers=(Watcher(by="order-checkout/A-1", place="pay~k3x9wq2z", index=0, traceparent=TRACE),),
     kept=(KeptEvent(id="e1", body={"amount": 9}, until_ms=NOW_MS, traceparent=TRACE),),
     timers={"keep": NOW_MS},
 )

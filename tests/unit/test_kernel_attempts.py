@@ -174,7 +174,6 @@ def test_what_is_overdue_is_said_once_with_where_it_stands() -> None:
         key="talk/k",
         body=body,
         keep_ms=0,
-        traceparent="00-trace",
     )
     assert decision.actions == (Publish(event=event),)
     assert decision.changes == (Change(what="overdue", before=None, after="a"),)

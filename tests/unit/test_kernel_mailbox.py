@@ -50,7 +50,14 @@ def kept_by(box: Told) -> list[tuple[str, list[str]]]:
 
 def came(id: str, to: str, place: str = "wait", index: int = 0, event_id: str = "e1") -> EventDelivered:
     return EventDelivered(
-        id=id, instance=to, place=place, index=index, event="paid", event_id=event_id, body={"cents": 5}
+        id=id,
+        instance=to,
+        place=place,
+        index=index,
+        event="paid",
+        event_id=event_id,
+        body={"cents": 5},
+        traceparent="00-trace",
     )
 
 

@@ -37,7 +37,7 @@ def spans() -> InMemorySpanExporter:
 def tracing(spans: InMemorySpanExporter) -> Tracing:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    return Tracing(provider.get_tracer("test"))
+    return Tracing(provider)
 
 
 def worker() -> Worker:
@@ -59,12 +59,16 @@ async def test_a_handlers_span_hangs_below_its_command_and_above_its_reply(
 ) -> None:
     async with world.running(worker(), tracing):
         (reply,) = await world.ask(world.command(traceparent=PARENT))
-    (span,) = spans.get_finished_spans()
+    span, sent = spans.get_finished_spans()
     assert (span.name, span.kind) == ("handle pack", SpanKind.CONSUMER)
+    assert (sent.name, sent.kind) == ("reply pack", SpanKind.PRODUCER)
     assert span.context is not None
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, "b7ad6b7169203331")
-    assert reply.traceparent == f"00-{TRACE}-{span.context.span_id:016x}-01"
+    assert sent.context is not None
+    assert sent.parent is not None
+    assert sent.parent.span_id == span.context.span_id
+    assert reply.traceparent == f"00-{TRACE}-{sent.context.span_id:016x}-01"
     assert getattr(reply, "reply", None) == {"parcel": f"{span.context.span_id:016x}"}, "it is the current span inside"
     assert span.attributes is not None
     assert span.attributes["sagaline.instance"] == "order/A"
@@ -76,9 +80,11 @@ async def test_a_failed_attempt_is_a_failed_span(
 ) -> None:
     async with world.running(worker(), tracing):
         await world.ask(world.command(payload=Pack(item="broken"), traceparent=PARENT))
-    (span,) = spans.get_finished_spans()
+    span, sent = spans.get_finished_spans()
+    assert sent.status.is_ok
     assert not span.status.is_ok
     assert span.status.description == "LookupError: no box"
+    assert [event.name for event in span.events] == ["exception"]
 
 
 async def test_what_a_handler_logs_names_instance_and_trace_and_no_payload(world: WorkerWorld) -> None:

@@ -75,7 +75,7 @@ async def demo_parts(
     registry, spans = Registry(definitions), SpanMemory()
     running: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
-        tracing, provider = wiring.configure_tracing("sagaline-demo", spans)
+        tracing, provider = wiring.configure_tracing(place.settings, "sagaline-demo", spans)
         stack.push_async_callback(wiring.export_the_rest, provider)
         base = await stack.enter_async_context(wiring.open_base(place.settings, tracing))
         await wiring.prepare_topics(base, registry.queues)

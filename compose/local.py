@@ -39,6 +39,7 @@ ENGINES = ("engine-1", "engine-2")
 BROKERS = 3
 PORT = 19092
 WAIT_SECONDS = 120.0
+RESOURCE = "OTEL_RESOURCE_ATTRIBUTES"
 POSTGRESQL = Path("/usr/lib/postgresql")
 
 
@@ -89,7 +90,10 @@ class Saga(Part):
         self._arguments, self._settings = arguments, settings
 
     def launch(self) -> None:
-        self.spawn([_saga(), *self._arguments], environment={**os.environ, **self._settings})
+        # Without it, what two engines count would arrive in a collector under one name.
+        resource = ",".join(filter(None, [os.environ.get(RESOURCE), f"service.instance.id={self.name}"]))
+        environment = {**os.environ, **self._settings, RESOURCE: resource}
+        self.spawn([_saga(), *self._arguments], environment)
 
     def ready(self) -> bool:
         return "Ctrl-C stops it" in self.said()

@@ -1,6 +1,6 @@
-"""Operators' acts on an instance as a whole: what each does, and why it is denied where it is illegal.
+"""Operators' acts on a whole instance: what each does, and the reason when it is denied.
 
-Those on one step stand in ``mending.py``, ``restarting.py`` and ``forking.py``; what edits the state in ``editing.py``.
+Acts on one step are in ``step_actions``, ``restarting`` and ``forking``; editing the state is in ``editing``.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from .managing import was_told
 from .outstanding import was_skipped
 from .restarting import restart
 from .slip import is_slip
-from .step_actions import MENDS, Mend
+from .step_actions import STEP_ACTS, StepAct
 from .travelling import revise
 from .walk import begin
 
 __all__ = ["ON_STEPS", "abandon", "apply_act", "fulfilled", "objection"]
 
 _GO_ON = frozenset({ActName.SKIP, ActName.WAIVE, ActName.REPLACE_UNDO, ActName.RESTART})
-"""With these what put the instance into attention is settled: everything else that is stuck is tried again."""
+"""These acts resolve the cause of an attention: everything else that is stuck is then retried."""
 _RESUME_FIRST = Reason(ReasonCode.PAUSED, "it is paused; resume it, then retry")
-ON_STEPS: dict[ActName, Mend] = {**MENDS, ActName.RESTART: restart, ActName.FORK: fork}
+ON_STEPS: dict[ActName, StepAct] = {**STEP_ACTS, ActName.RESTART: restart, ActName.FORK: fork}
 """Acts that name a step."""
 
 
 def objection(document: Document, act: ActName) -> Reason | None:
-    """Why an act is illegal now; None: it is legal. An act that is fulfilled already is legal and changes nothing."""
+    """Why an act is denied now; None: it is allowed. An act that is already fulfilled is allowed, with no effect."""
     status = document.status
     if fulfilled(document, act):
         return None
     if status.is_final and act is not ActName.FORK:
-        return not_now(f"it is {status} and does not change any more")
+        return not_now(f"it is {status} and can no longer change")
     match act:
         case ActName.CANCEL if document.pivot_passed:
-            return Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and only goes forward")
+            return Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and can only go forward")
         case ActName.CANCEL if status is Status.ATTENTION and document.backward:
-            return not_now("it is being unwound already and an undo needs attention; retry it")
+            return not_now("it is already compensating and an undo needs attention; retry it")
         case ActName.RETRY if document.paused:
             return _RESUME_FIRST
         case ActName.RETRY | ActName.ABANDON | ActName.RESTART if status is not Status.ATTENTION:
-            return not_now(f"it is {status} and not in attention")
+            return not_now(f"it is {status} and does not need attention")
         case ActName.RESTART if document.backward:
-            return not_now("it is being unwound and does not go forward any more")
+            return not_now("it is compensating and no longer goes forward")
         case ActName.PAUSE if status is Status.ATTENTION:
-            return not_now("it is in attention and stands still already")
+            return not_now("it needs attention and is already stopped")
         case _:
             return None
 
@@ -78,8 +78,8 @@ def fulfilled(document: Document, act: ActName) -> bool:
 
 
 def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
-    """Carries out an act that needs the definition's code (``abandon`` needs none). Gives the reason why it is denied
-    after all, for what is wrong with the step or the value that it names; None: it is done.
+    """Carries out an act that needs the definition's code (``abandon`` needs none). Returns the reason if the step or
+    the value that it names makes it denied; None: it is done.
     """
     act_on_step = ON_STEPS.get(act.act)
     if act_on_step is None:
@@ -97,7 +97,9 @@ def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
 
 
 def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
-    """Closes an instance in attention as it stands; the reason names each step whose effect stands or may stand."""
+    """Closes an instance that needs attention, without undoing anything. The reason names each step whose effect is or
+    may be outstanding.
+    """
     left = [
         f"{name} ({document.steps[name].status})"
         for name in undo_order(document.steps, document.itinerary)
@@ -145,7 +147,7 @@ def _pause(ctx: DecisionContext, _: Act) -> Reason | None:
 
 
 def _resume(ctx: DecisionContext, _: Act) -> Reason | None:
-    """In attention nothing is applied yet: that is for the retry."""
+    """Ends a pause. If the instance needs attention, deferred messages still wait for the retry."""
     lapsed = lapsed_commands(ctx)
     ctx.unpause()
     if ctx.status is not Status.ATTENTION:
@@ -164,10 +166,10 @@ def _revise(ctx: DecisionContext, act: Act) -> Reason | None:
 
 
 def _retry(ctx: DecisionContext, _: Act) -> Reason | None:
-    """Gives everything that is stuck another round; what was kept meanwhile is applied first."""
+    """Starts a new round for everything that is stuck, after the deferred messages are applied."""
     reopen(ctx)
     if isinstance(ctx.definition, ProcessManager):
-        go_on(ctx)  # a step that has failed may be for a handler
+        go_on(ctx)  # a handler may take a failed step
     for place in list(ctx.steps):
         record = ctx.steps[place]
         if ctx.stopped:
@@ -177,7 +179,7 @@ def _retry(ctx: DecisionContext, _: Act) -> Reason | None:
         elif _may_begin_again(ctx, place):
             begin(ctx, place)
     if not ctx.stopped:
-        apply_deferred(ctx)  # what a blocked place could not take, it takes now
+        apply_deferred(ctx)  # also those that a blocked place could not take before
     resume(ctx)
     return None
 
@@ -193,13 +195,13 @@ def _edit(ctx: DecisionContext, act: Act) -> Reason | None:
 
 
 def _may_begin_again(ctx: DecisionContext, place: str) -> bool:
-    """True for what is stuck; a slip's stops follow each other, and so are begun again one by one."""
+    """True for a stuck place. Not for a slip's stops: they are begun again one by one, in order."""
     stuck = ctx.steps[place].status.is_stuck and not ctx.unwinds(place) and not was_told(ctx.steps[place])
     return stuck and not is_slip(ctx) and not _is_out(ctx, place)
 
 
 def _is_out(ctx: DecisionContext, place: str) -> bool:
-    """True for a question of a scatter that is over, or that its scatter asks again itself."""
+    """True for a question of a scatter that is over, or that the scatter itself asks again."""
     if not asks_only(ctx, place):
         return False
     _, around, _ = ctx.around(place)[0]

@@ -1,4 +1,4 @@
-"""Nodes whose work is done by other instances: ``run`` and ``each``. A child is done and undone as one unit."""
+"""Nodes that run child instances: ``run`` and ``each``. A child is completed and undone as a unit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FAILURES_SHOWN = 20
 
 
 def begin_child(ctx: DecisionContext, place: str, node: Child[Any]) -> None:
-    """Starts the child. After an operator's retry it is another one, of the next attempt."""
+    """Starts the child; after an operator's retry a new child, for the next attempt."""
     input = ask(ctx, place, f"the input of run {place!r}", lambda: _state_of(node.child, node.input(ctx.model())))
     before = ctx.steps.get(place)
     if isinstance(input, Nothing) or not _has_id(ctx, place, None, before.attempt + 1 if before else 1):
@@ -75,7 +75,7 @@ def _start(
 
 
 def _has_id(ctx: DecisionContext, place: str, index: int | None, attempt: int) -> bool:
-    """False when the child's id could not be written: its start would be lost, and waited for without end."""
+    """False, and the place is blocked, when the child's id is invalid: no child could start, and the wait never end."""
     node = ctx.node(place)
     assert isinstance(node, Child | Each)
     id = instance_id((node.child if isinstance(node, Child) else node.part).name, _key(ctx, place, index, attempt))
@@ -88,14 +88,14 @@ def _has_id(ctx: DecisionContext, place: str, index: int | None, attempt: int) -
 
 
 def _parent(ctx: DecisionContext, place: str, index: int | None) -> Parent:
-    """What a child knows of us."""
+    """How a child refers to its parent."""
     above = ctx.document.parent
     root, life = (above.root, above.root_incarnation) if above else (ctx.id, ctx.document.incarnation)
     return Parent(instance=ctx.id, place=ctx.label(place), index=index, root=root, root_incarnation=life)
 
 
 def begin_each(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
-    """Begins the first parts. After an operator's retry it goes on where it stood; parts that failed begin again."""
+    """Begins the first parts. After an operator's retry it continues where it stopped; failed parts begin again."""
     found = _parts(ctx, place, node)
     if isinstance(found, Nothing):
         return
@@ -115,7 +115,7 @@ def begin_each(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
 
 
 def begin_held_parts(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
-    """Begins, or begins to undo, what could not while the instance stood still."""
+    """Begins, or begins to undo, the parts that were held up while the instance was stopped."""
     if ctx.steps[place].status is StepStatus.UNDO_SENT:
         _undo_more(ctx, place, node)
     else:
@@ -130,7 +130,7 @@ def _parts(ctx: DecisionContext, place: str, node: Each[Any]) -> tuple[Sequence[
         found = parts_of(node.options.of(ctx.model()))
         count = len(found)
         if before is not None and count != before:
-            remedy = "if an edit of the state changed that, edit it back; else give the same parts each time"
+            remedy = "if an edit of the state changed them, edit it back; else return the same parts each time"
             raise WrongResult(f"{count} parts and had given {before} when it began; {remedy}")
         return found, count
 
@@ -138,9 +138,9 @@ def _parts(ctx: DecisionContext, place: str, node: Each[Any]) -> tuple[Sequence[
 
 
 def _fill(ctx: DecisionContext, place: str, node: Each[Any], parts: Sequence[BaseModel] | None) -> None:
-    """Begins parts up to the concurrency, half of it at a time; ends the whole when nothing is under way any more.
+    """Begins parts up to the concurrency, at least half of it at a time; ends the node when no part is in progress.
 
-    While the instance stands still no part begins.
+    While the instance is stopped no part begins.
     """
     memo = ctx.memo(place)
     under_way, todo, first = _ints(memo["under_way"]), _ints(memo["todo"]), _int(memo["next"])
@@ -173,12 +173,12 @@ def _inputs(node: Each[Any], parts: Sequence[BaseModel], indexes: Sequence[int])
 
 
 def _attempt(ctx: DecisionContext, place: str, index: int) -> int:
-    """Which attempt of a part is the last one: only parts that failed are begun again."""
+    """The number of a part's last attempt; only failed parts have more than one."""
     return _int(_attempts(ctx.memo(place)).get(str(index), 1))
 
 
 def _attempts(memo: JsonObject) -> JsonObject:
-    """By part, of those that were begun more than once."""
+    """The attempts by part, for parts that were begun more than once."""
     attempts = memo.get("attempts")
     return attempts if isinstance(attempts, dict) else {}
 
@@ -191,13 +191,13 @@ def _each_over(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
         ctx.again = True
         return
     reasons = "; ".join(map(str, memo["why"])) if isinstance(memo["why"], list) else ""
-    message = f"{len(failed)} of {memo['count']} parts failed, {node.options.tolerate} may: {reasons}"
+    message = f"{len(failed)} of {memo['count']} parts failed, {node.options.tolerate} are tolerated: {reasons}"
     ctx.mark(place, StepStatus.FAILED, error=message)
     fail(ctx, place, CauseKind.CHILD, message)
 
 
 def on_child_ended(ctx: DecisionContext, message: ChildEnded) -> bool:
-    """A child has ended. False: nobody waits for it."""
+    """Applies the end of a child. False: no place waits for it."""
     record = ctx.steps.get(message.place)
     if record is None:
         return False
@@ -217,7 +217,7 @@ def on_child_ended(ctx: DecisionContext, message: ChildEnded) -> bool:
 
 
 def _put_off(ctx: DecisionContext, message: ChildEnded) -> None:
-    """Keeps it as it came, under the name that its place has outside."""
+    """Defers the message as it came, with the place's outside name."""
     ctx.deferred = (*ctx.deferred, replace(message, place=ctx.label(message.place)))
 
 
@@ -226,7 +226,7 @@ def _one_ended(ctx: DecisionContext, node: Child[Any], message: ChildEnded) -> N
     ctx.clear_timers(place)
     if message.end is ChildEnd.COMPLETED:
         ctx.mark(place, StepStatus.DONE)
-        if node.into is not None and not ctx.unwinds(place):  # nobody reads it any more, and it may be large
+        if node.into is not None and not ctx.unwinds(place):  # not needed for an undo, and it may be large
             ctx.put(node.into, message.state)
         return
     timed_out = bool(ctx.memo(place).get("timed_out"))
@@ -277,13 +277,13 @@ def _gather(ctx: DecisionContext, place: str, node: Each[Any], message: ChildEnd
 
 
 def on_child_timer(ctx: DecisionContext, place: str) -> None:
-    """The child has not ended in time: it is cancelled, and its end is waited for."""
+    """The child has not ended in time: it is cancelled, and the place waits for its end."""
     ctx.remember(place, ctx.memo(place) | {"timed_out": True})
     unwind_child(ctx, place, "it did not end in time")
 
 
 def unwind_child(ctx: DecisionContext, place: str, reason: str) -> None:
-    """Asks what is under way at a place to leave nothing of itself. Said once."""
+    """Asks the children in progress at a place to undo everything. Sent once."""
     memo, node = ctx.memo(place), ctx.node(place)
     if memo.get("closing"):
         return
@@ -304,10 +304,10 @@ def _unwind_one(ctx: DecisionContext, place: str, reason: str, index: int | None
 
 
 def undo_child(ctx: DecisionContext, place: str) -> None:
-    """Compensates what completed at a place: the child, or the parts from the last to the first, some at once."""
+    """Undoes the children of a place: the child of a run; the parts of an each in reverse order, several at a time."""
     ctx.mark_sent(place, undo=True, fresh=True)
     memo, node = ctx.memo(place), ctx.node(place)
-    reason = ctx.cause.message if ctx.cause else "its parent is unwound"
+    reason = ctx.cause.message if ctx.cause else "its parent is compensating"
     if isinstance(node, Child):
         _unwind_one(ctx, place, reason, attempt=ctx.steps[place].attempt)
         return
@@ -328,7 +328,7 @@ def _undo_part(ctx: DecisionContext, place: str, index: int, reason: str) -> Non
 
 
 def _undo_more(ctx: DecisionContext, place: str, node: Each[Any]) -> None:
-    reason = ctx.cause.message if ctx.cause else "its parent is unwound"
+    reason = ctx.cause.message if ctx.cause else "its parent is compensating"
     while True:
         memo = ctx.memo(place)
         left, under_way = _int(memo["undo_left"]), _ints(memo["undo_under_way"])
@@ -346,7 +346,7 @@ def _child_undone(ctx: DecisionContext, message: ChildEnded) -> None:
     if message.end not in (ChildEnd.COMPENSATED, ChildEnd.NOT_STARTED):
         reason = f"{message.child} could not be undone: {message.end}: {message.reason}"
         ctx.mark(place, StepStatus.UNDO_FAILED, error=reason)
-        ctx.stop(CauseKind.UNDO, f"{reason}; look at it, then retry", step=place)
+        ctx.stop(CauseKind.UNDO, f"{reason}; resolve it there, then retry", step=place)
         return
     if isinstance(node, Child):
         ctx.mark(place, StepStatus.UNDONE)

@@ -1,8 +1,8 @@
-"""Whether deployed code fits what an instance has on record: nothing is decided by code that would not find its way.
+"""Checks that the deployed code matches the record of an instance; code that does not match makes no decisions.
 
-It does not when the definition's version is not deployed, when it lacks a step on record or the undo that such a step
-must have, when it means something else by a step's name, or has moved what is under way to where nobody would look.
-What an instance remembers is matched by name, never by position: where something is written may change freely.
+It does not match when the version is not deployed, when a step on record or its undo is missing, when a step's name
+now means something else, or when a step in progress has moved to a place where the flow would not reach it. Names are
+compared, never positions: the order of declarations may change freely.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["incompatibility", "missing_code", "not_deployed"]
 
 
 def missing_code(definition: AnyDefinition | None, document: Document) -> Reason | None:
-    """What the deployed code lacks to decide about this instance; None: nothing."""
+    """Why the deployed code cannot decide about this instance; None: it can."""
     if definition is None:
         return not_deployed(document)
     wrong = _differs(definition, document)
@@ -31,7 +31,7 @@ def missing_code(definition: AnyDefinition | None, document: Document) -> Reason
 
 
 def not_deployed(document: Document) -> Reason:
-    """The version that decides about this instance is not here."""
+    """The reason: the instance's version is not deployed here."""
     version = f" version {document.version}" if document.version else ""
     return Reason(ReasonCode.CODE_NOT_DEPLOYED, f"{document.definition!r}{version} is not deployed here; deploy it")
 
@@ -46,17 +46,17 @@ def _differs(definition: AnyDefinition, document: Document) -> str | None:
         return f"has no step {document.origin.step!r}, at which this fork begins"
     for place in document.itinerary or ():
         if name_of(place) not in definition.tree:
-            return f"has no stop {name_of(place)!r}, which lies ahead here"
+            return f"has no stop {name_of(place)!r}, which is ahead in this instance"
     return None
 
 
 def _is_fresh(document: Document) -> bool:
-    """True for a fork that has begun nothing itself."""
+    """True for a fork that has begun no step itself."""
     return all(TAKEN_OVER in (record.memo or {}) for record in document.steps.values())
 
 
 def incompatibility(definition: AnyDefinition, steps: Mapping[str, StepRecord]) -> str | None:
-    """How the code has changed nodes that are on record, all of which it has; None: they fit."""
+    """How the code differs from the nodes on record, all of which it must have; None: it matches."""
     for place, record in steps.items():
         name = name_of(place)
         node = definition.tree[name].node
@@ -72,9 +72,9 @@ def incompatibility(definition: AnyDefinition, steps: Mapping[str, StepRecord]) 
         for label in (branch, *(lost if isinstance(lost, Mapping) else ())):
             if label is not None and all(label != each.label for each in node.branches):
                 return f"has no branch {label!r} in {name!r}, which is on record here"
-        # The flow must come by it again; an undo finds its way by the record alone.
+        # Going forward, the flow must reach it again; an undo needs the record alone.
         if record.status.is_forward and (around := _astray(definition, steps, place)) is not None:
-            return f"has {name!r}, which is under way here, in {around}, where it was not begun"
+            return f"has {name!r}, which is in progress here, in {around}, where it was not begun"
     return None
 
 
@@ -83,14 +83,14 @@ def _a(kind: str) -> str:
 
 
 def _is_used(record: StepRecord) -> bool:
-    """True while what a node remembers will be looked at again: it is under way, or will be undone."""
+    """True while a node's memo is still needed: it is in progress, or has an undo to run."""
     if record.status is StepStatus.BLOCKED:
-        return record.attempt > 0  # otherwise it has told nobody yet, and begins anew
+        return record.attempt > 0  # otherwise it has sent nothing yet and begins again
     return record.status.is_live or (record.undo is not None and record.status.is_to_undo)
 
 
 def _astray(definition: AnyDefinition, steps: Mapping[str, StepRecord], place: str) -> str | None:
-    """What is around a place in the code, and not so on record."""
+    """The node around a place in the code that is not around it on record; None: there is none."""
     rounds, depth = rounds_of(place), 0
     for node, label in definition.tree[name_of(place)].path:
         record = steps.get(place_of(node.name, rounds[:depth]))

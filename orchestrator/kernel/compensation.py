@@ -1,6 +1,7 @@
-"""Going back: what waits is withdrawn, what is in flight is waited for, what took effect is undone.
+"""Compensation: withdraws what waits, waits for what is in flight, then undoes what took effect.
 
-Undos run in reverse order of completion; only branches of a parallel that was declared so do not wait for each other.
+Undos run in reverse order of completion, one after the other; only branches of a parallel with ``undo="parallel"`` are
+undone at the same time.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ __all__ = ["asks_only", "begin_undo", "undo_order", "unwind"]
 def undo_order(steps: dict[str, StepRecord], itinerary: tuple[str, ...] | None = None) -> list[str]:
     """All places in the order in which they are undone.
 
-    First those that never completed (they may have happened; the last to begin first), then the others in reverse
-    order of completion. A routing slip's stops follow its itinerary, in whatever order their reports came.
+    First those that never completed (they may have taken effect; the last to begin first), then the others in reverse
+    order of completion. The stops of a routing slip are undone in reverse order of its itinerary, whatever the order of
+    their reports.
     """
     if itinerary is not None:
         way = {place: number for number, place in enumerate(itinerary)}
@@ -35,10 +37,10 @@ def undo_order(steps: dict[str, StepRecord], itinerary: tuple[str, ...] | None =
 
 
 def unwind(ctx: DecisionContext, places: Iterable[str]) -> bool:
-    """Takes back what was done at these places. True: nothing is left to take back or to wait for.
+    """Undoes what was done at these places. True: nothing is left to undo or to wait for.
 
-    An undo that has failed is begun again when its instance goes on without an operator's retry: by a cancel, a waive,
-    or because its parent is unwound.
+    A failed undo is begun again also when the instance continues without an operator's retry: by a cancel, a waive, or
+    an unwind by its parent.
     """
     places = set(places)
     for place in [place for place in ctx.steps if place in places]:
@@ -61,7 +63,7 @@ def unwind(ctx: DecisionContext, places: Iterable[str]) -> bool:
 
 
 def begin_undo(ctx: DecisionContext, place: str) -> None:
-    """Sends the undo of a place; also again, after an operator's retry."""
+    """Sends the undo of a place, for the first time or again after an operator's retry."""
     if isinstance(ctx.node(place), Child | Each):
         undo_child(ctx, place)
     else:
@@ -69,7 +71,9 @@ def begin_undo(ctx: DecisionContext, place: str) -> None:
 
 
 def _withdraw(ctx: DecisionContext, place: str) -> None:
-    """What has not left yet is dropped; a wait for another attempt ends, the one before may have happened."""
+    """Stops what a place waits for. Without an attempt it is dropped; after an attempt it is failed, since the attempt
+    may have taken effect.
+    """
     record = ctx.steps[place]
     match record.status:
         case StepStatus.BACKOFF:
@@ -93,7 +97,7 @@ def _withdraw(ctx: DecisionContext, place: str) -> None:
             drop_wait(ctx, place)
             ctx.mark(place, StepStatus.DROPPED)
         case StepStatus.SENT if isinstance(ctx.node(place), Child | Each):
-            unwind_child(ctx, place, ctx.cause.message if ctx.cause else "its branch is not needed any more")
+            unwind_child(ctx, place, ctx.cause.message if ctx.cause else "its branch is no longer needed")
             node = ctx.node(place)
             memo = ctx.memo(place)
             if isinstance(node, Each) and not memo["under_way"]:
@@ -105,7 +109,7 @@ def _withdraw(ctx: DecisionContext, place: str) -> None:
 
 
 def asks_only(ctx: DecisionContext, place: str) -> bool:
-    """True for the question of a scatter: it leaves nothing behind, so nobody waits for its answer."""
+    """True for a question of a scatter: it has no effect, so a compensation does not wait for its answer."""
     around = ctx.around(place)
     return bool(around) and isinstance(around[0][0], Scatter)
 
@@ -115,7 +119,7 @@ def _is_in_flight(record: StepRecord) -> bool:
 
 
 def _apart(ctx: DecisionContext, one: str, other: str) -> bool:
-    """True when the undos of two places need not wait for each other."""
+    """True when the undos of two places may run at the same time."""
     met = ctx.definition.tree.meeting(name_of(one), name_of(other))
     if met is None or not isinstance(met[0], Parallel) or met[0].options.undo != "parallel":
         return False

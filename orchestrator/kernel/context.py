@@ -1,6 +1,6 @@
-"""The working copy of one decision: a document taken apart, changed through the tables, put together again.
+"""The working copy of one decision: the fields of a document, changed step by step and put together again at the end.
 
-Lives for one call of ``decide`` and never leaves it. Nothing else in the kernel touches a status.
+It lives for one call of ``decide``. Only this module changes a status, through the tables in ``transitions``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def told_id(document: Document, number: int) -> str:
 
 
 class DecisionContext:
-    """One decision at work. ``definition`` is the version that the instance is pinned to."""
+    """One decision in progress. ``definition`` is the version that the instance is pinned to."""
 
     def __init__(self, definition: AnyDefinition, document: Document, now_ms: int, limits: Limits) -> None:
         self.definition, self.document, self.now_ms, self.limits = definition, document, now_ms, limits
@@ -60,7 +60,7 @@ class DecisionContext:
         self._managed = document.managed
         self.again = False
         self.quiet = False
-        """True while what waited is taken in before anything is done by it."""
+        """True while deferred messages are applied and nothing may be sent yet (``deferral.take_in``)."""
         self._told = 0
         self._model: BaseModel | None = None
 
@@ -70,12 +70,12 @@ class DecisionContext:
 
     @property
     def stopped(self) -> bool:
-        """Nothing more may be sent: ended, waiting for an operator, or paused."""
+        """True when nothing more may be sent: the instance has ended, needs attention, or is paused."""
         return self.paused or self.quiet or not self.status.is_active
 
     @property
     def managed(self) -> Managed:
-        """What a process manager's instance has beside its steps."""
+        """The part of the document that only process managers have."""
         return self._managed or Managed()
 
     @managed.setter
@@ -99,7 +99,9 @@ class DecisionContext:
         return found[::-1]
 
     def unwinds(self, place: str) -> bool:
-        """True when what was done at a place is being taken back: all of it, or the lost branch that it lies in."""
+        """True when the effect of a place is being undone: with the whole instance, by a restart, or because its branch
+        is lost.
+        """
         if self.backward or self.rewinds(place):
             return True
         return self.definition.tree.forks and any(
@@ -107,38 +109,38 @@ class DecisionContext:
         )
 
     def rewinds(self, place: str) -> bool:
-        """True when a restart takes back what was done at a place."""
+        """True when a restart undoes the effect of a place."""
         start = self.restarting
         return start is not None and self.definition.tree.from_on(name_of(start.step), name_of(place))
 
     def label(self, place: str) -> str:
-        """What a place is called outside, where those of other generations and other lives of the key must not be taken
-        for it.
+        """The name of a place in ids outside the instance. It differs for each generation (restart) and for each life
+        of the key.
         """
         record = self.steps.get(place)
         return label_of(place, record.generation if record else self.restarts, self.document.incarnation)
 
     def lost(self, place: str) -> dict[str, str]:
-        """The branches that a parallel has lost or does not need any more, and why."""
+        """The branches of a parallel that have failed or are no longer needed, with the reason."""
         record = self.steps.get(place)
         lost: dict[str, str] = (record.memo or {}).get("lost", {}) if record else {}  # type: ignore[assignment]  # ours
         return lost
 
     def memo(self, place: str) -> JsonObject:
-        """What a place remembers; a copy."""
+        """A copy of a place's memo."""
         return dict(self.steps[place].memo or {})
 
     def remember(self, place: str, memo: Mapping[str, object]) -> None:
-        """Replaces what a place remembers: values that are JSON."""
+        """Replaces a place's memo; its values must be JSON."""
         self.steps[place] = replace(self.steps[place], memo=cast(JsonObject, dict(memo)))
 
     def tell(self, message: Message) -> None:
-        """A message to another entity; its id is set here."""
+        """Sends a message to another entity; its id is set here."""
         self._told += 1
         self.actions.append(Tell(message=replace(message, id=told_id(self.document, self._told))))
 
     def model(self) -> BaseModel:
-        """The state as the author's model; may raise whatever the model's validators raise."""
+        """The state as the author's model. Raises whatever the model's validators raise."""
         model = self._model
         if model is None:
             model = read(self.definition.state, self.state)
@@ -156,12 +158,12 @@ class DecisionContext:
         self._model = None
 
     def replace_json(self, value: JsonObject) -> None:
-        """Sets the whole state to what ``as_json`` gave."""
+        """Sets the whole state to a result of ``as_json``."""
         self.state = value
         self._model = None
 
     def mark(self, name: str, status: StepStatus, *, error: str | None = None, memo: JsonObject | None = None) -> None:
-        """Moves a node to another status; an illegal move is a defect of the kernel and raises AssertionError."""
+        """Moves a node to another status. An illegal move is a kernel bug and raises AssertionError."""
         record = self._leaving(name, status)
         order = record.order
         if status is StepStatus.DONE:
@@ -187,7 +189,9 @@ class DecisionContext:
         )
 
     def mark_sent(self, name: str, *, undo: bool, fresh: bool) -> int:
-        """Counts one more command of a step, or of its undo; returns its number. ``fresh`` opens a new round."""
+        """Counts one more command of a step, or of its undo, and returns its number. ``fresh`` starts a new round of
+        attempts.
+        """
         status = StepStatus.UNDO_SENT if undo else StepStatus.SENT
         record = self._leaving(name, status)
         attempt = 1 + (record.undo_attempt if undo else record.attempt)
@@ -209,7 +213,7 @@ class DecisionContext:
         return attempt
 
     def _leaving(self, name: str, after: StepStatus) -> StepRecord:
-        """The record that a step leaves behind for another status, a blank one for a step that begins."""
+        """The record before a move to another status; a blank one for a step that begins."""
         record = self.steps.get(name)
         before = record.status if record else None
         assert after in STEP[before], f"step {name}: {before} -> {after}"
@@ -227,7 +231,7 @@ class DecisionContext:
         )
 
     def _undo_of(self, place: str) -> str | None:
-        """What undoes a node, by name; None: nothing has to."""
+        """The name of the contract that undoes a node; None: it has no undo."""
         spot = self.definition.tree[name_of(place)]
         match spot.node:
             case Step():
@@ -239,7 +243,7 @@ class DecisionContext:
                 return None
 
     def move(self, status: Status) -> None:
-        """Moves the instance to another status; an illegal move raises AssertionError."""
+        """Moves the instance to another status. An illegal move is a kernel bug and raises AssertionError."""
         assert status in INSTANCE[self.status], f"{self.id}: {self.status} -> {status}"
         self.changes.append(Change(what="instance", before=self.status, after=status))
         self.status = status
@@ -251,15 +255,15 @@ class DecisionContext:
                 self.tell(message)
 
     def shortened(self, text: str) -> str:
-        """A text from outside, cut in the middle so that it cannot blow up the document."""
+        """A text from outside, cut in the middle to the limit."""
         return storable(text, self.limits.detail_chars)
 
     def stop(
         self, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None, detail: str = ""
     ) -> None:
-        """Puts the instance into ``attention``: nothing more goes out, an operator must look.
+        """Puts the instance into ``attention``: nothing more is sent until an operator acts.
 
-        What is in flight elsewhere is still heard, and its timers stay.
+        Replies to commands in flight are still applied, and their timers stay.
         """
         if self.status is Status.ATTENTION:
             return
@@ -276,7 +280,7 @@ class DecisionContext:
         self.move(Status.ATTENTION)
 
     def pause(self) -> None:
-        """From now on it does nothing, and its clocks stand. What was due waits first in the queue of what comes."""
+        """Pauses the instance and stops its timers. Timers that are already due become the first deferred messages."""
         if self.paused:
             return
         self.paused, self.paused_ms = True, self.now_ms
@@ -287,7 +291,7 @@ class DecisionContext:
             self.deferred = (*self.deferred, TimerFired(id=id, instance=self.id, timer=timer, due_ms=due_ms))
 
     def unpause(self) -> None:
-        """The clocks go on: what was to come comes as much later as they stood. The caller applies what waits."""
+        """Ends the pause: every timer moves later by its length. The caller applies the deferred messages."""
         if not self.paused:
             return
         stood_ms = 0 if self.paused_ms is None else max(0, self.now_ms - self.paused_ms)
@@ -303,7 +307,7 @@ class DecisionContext:
         self.timers = {name: due for name, due in self.timers.items() if not name.startswith(f"{step}:")}
 
     def decision(self, outcome: Outcome = Outcome.APPLIED) -> Decision:
-        """The new document, one revision on."""
+        """The decision: the new document, one revision later, with the actions and changes."""
         old = self.document
         document = Document(
             format=FORMAT,

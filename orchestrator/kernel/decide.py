@@ -1,6 +1,22 @@
-"""``decide``: one message, one document, one decision. Total: no message raises, whatever the status.
+"""``decide``: one message and one document make one decision. Total: every message has an answer in every status.
 
-What is answered when a decision cannot be used stands in ``unusable.py``.
+The runtime passes the definition, the document, the message and the time; nothing here does I/O. The result is a new
+document, the actions to carry out and the changes for the history. How one message becomes one decision:
+
+1. Special cases: an instance that waits to begin (``beginning``), an older version (``migrating``), a start, a message
+   that needs none of the author's code (``entity_messages``). The rest: an act (``_act``), or anything else (``_coded``).
+2. If the instance is paused or its code is not deployed, the message is deferred (``deferral``, ``compatibility``).
+3. ``context`` is the working copy of the document; its status changes follow the tables in ``transitions``.
+4. The message is applied to its step: by ``replies`` (also timers), ``entity_messages`` or ``acts``. ``failure`` handles
+   a failed step: it drops a branch that the parallel can spare, or starts compensating.
+5. ``flow`` starts what can start now: forward (``walk`` for sagas, ``managing`` for process managers, ``travelling`` for
+   routing slips) or backward (``compensation``). ``sending`` builds the commands.
+6. The working copy becomes the new document, one revision later. A decision that cannot be stored, or code that
+   raised, is answered by ``unusable`` instead.
+
+Order of reading: the modules above from 3 to 6, then 1 and 2. Kinds of nodes: ``branching``, ``waiting``, ``locking``,
+``children``, ``rounds``; of routing slips ``slip``, of process managers ``asked``. Operators: ``step_actions``,
+``editing``, ``restarting``, ``forking``, ``inspection``. Mailboxes, locks and tables: ``entities``.
 """
 
 from __future__ import annotations
@@ -61,18 +77,18 @@ __all__ = ["decide"]
 
 _DEFAULT = Limits()
 _REQUESTS_MAX = 20
-"""So many acts back a repeated request is known."""
+"""An instance remembers the ids of its last acts, so that a repeated request is recognised: this many."""
 
 
 def decide(
     definition: AnyDefinition | None, document: Document | None, arrival: Arrival, limits: Limits = _DEFAULT
 ) -> Decision:
-    """What happens to an instance when a message arrives.
+    """Decides what happens to an instance when a message arrives.
 
     Args:
         definition: the version the instance is pinned to, or a newer one that migrates from it (for a Start: the one
             to start); None: not deployed here.
-        document: the instance as it is; None: there is none.
+        document: the current instance; None: there is none.
         arrival: the message and the time.
         limits: see ``Limits``.
     """
@@ -115,12 +131,12 @@ def decide(
 
 
 def input_digest(value: JsonObject) -> str:
-    """What two inputs of the same key are compared by: SHA-256 of the JSON with sorted keys."""
+    """SHA-256 of the JSON with sorted keys; two inputs of the same key are compared by it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
-    """Decides about the instance as one of the newer version; what changes nothing does not migrate it either."""
+    """Migrates the instance to the newer version, then decides. A decision that changes nothing does not migrate it."""
     before, after = str(document.version), str(definition.version)
     try:
         target = migrated(definition, document)
@@ -146,7 +162,7 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
 
 
 def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
-    """The code of an instance that waited for it is here: it is admitted, then decided about as any that waited."""
+    """Decides about an instance that has waited for its code to begin: it is admitted first."""
     try:
         target = admitted(definition, document, arrival.now_ms)
     except NotAdmitted as error:
@@ -161,7 +177,9 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
 
 
 def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits) -> Decision:
-    """Why it cannot begin is shown where it stands, anew by each retry. Messages are kept, other acts denied."""
+    """The deployed code cannot begin the instance: messages are kept, a retry updates the reason, other acts are
+    denied.
+    """
     attention, message = wants_code(why, arrival.now_ms), arrival.message
     if isinstance(message, EntityMessage):
         parked = defer(document, message, why, arrival.now_ms, limits)
@@ -208,7 +226,7 @@ def _start(
 
 
 def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, limits: Limits) -> Decision:
-    """A start for a version that is not deployed any more, by the one that migrates from it."""
+    """A start of a version that is no longer deployed, by the version that migrates from it."""
     try:
         target = admitted(definition, fresh, now_ms)
     except NotAdmitted as error:
@@ -241,7 +259,7 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
 
 
 def _started_again(document: Document, start: Start, digest: str) -> Decision:
-    told = child_not_started(start, "there is an instance of that key already")
+    told = child_not_started(start, "an instance with this key exists already")
     if document.digest == digest:
         return replace(_unchanged(document, ReasonCode.DUPLICATE, "started already with this input"), actions=told)
     taken = Reason(ReasonCode.KEY_TAKEN, "started already with another input")
@@ -264,10 +282,12 @@ def _unchanged(document: Document, code: ReasonCode, text: str) -> Decision:
 def _coded(
     definition: AnyDefinition | None, document: Document, message: Deferred, now_ms: int, limits: Limits
 ) -> Decision:
-    """What needs the author's code waits for it, visibly. What has ended needs none: it stays as it is."""
+    """Applies a message that needs the author's code; without the code it is kept. An instance that has ended ignores
+    it.
+    """
     if document.status.is_final and not isinstance(message, Unwind | TimerFired):
         return ignored(document, LATE if isinstance(message, Completed | Rejected | Failed) else STRAY)
-    if document.paused and not isinstance(message, Unwind):  # what is unwound from above does not stay paused
+    if document.paused and not isinstance(message, Unwind):  # an unwind by the parent ends a pause
         return hold(document, message, now_ms, limits)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
@@ -293,7 +313,7 @@ def _reply(ctx: DecisionContext, reply: Reply) -> Decision:
 
 
 def _entity_message(ctx: DecisionContext, message: EntityMessage) -> Decision:
-    """They arrive exactly once; one that nobody waits for any more may still have something to say."""
+    """Applies a message from another entity. It arrives exactly once; a stale one may still change something."""
     parked = waits_for_code(ctx.document)
     if parked:
         reopen(ctx)
@@ -302,7 +322,7 @@ def _entity_message(ctx: DecisionContext, message: EntityMessage) -> Decision:
     changed = on_entity_message(ctx, message)
     if changed and isinstance(message, Unwind):
         take_in(ctx)
-        resume(ctx)  # it may have stood still
+        resume(ctx)  # it may have been stopped
     if isinstance(message, EventDelivered) and (reason := overfull(ctx, message)) is not None:
         return deny(ctx.document, message, reason)
     if changed or parked:
@@ -315,7 +335,7 @@ def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
         return ignored(ctx.document, NOT_DUE)
     if waits_for_code(ctx.document):
         reopen(ctx)
-    if ctx.timers.get(timer.timer) == timer.due_ms:  # what was kept for it may have cleared or moved it
+    if ctx.timers.get(timer.timer) == timer.due_ms:  # a deferred message may have cleared or moved it
         del ctx.timers[timer.timer]
         on_timer(ctx, timer.timer)
     return ctx.decision()
@@ -323,7 +343,7 @@ def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
     if act.id in document.requests:
-        return _unchanged(document, ReasonCode.DUPLICATE, "it was done already")
+        return _unchanged(document, ReasonCode.DUPLICATE, "this request was carried out already")
     if (reason := objection(document, act.act)) is not None:
         return _denied(document, reason)
     if fulfilled(document, act.act):
@@ -343,7 +363,9 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
 
 
 def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
-    """The retention is over. A child stays until nobody above can ask anything of it: it asks, and again if need be."""
+    """The retention is over: removes the instance. A child first asks its root, once per retention window, whether it
+    is still needed.
+    """
     if document.timers.get(RETENTION) != timer.due_ms or timer.due_ms > now_ms:
         return ignored(document, NOT_DUE)
     if document.parent is None:
@@ -359,5 +381,5 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
     )
     root, life = document.parent.root, document.parent.root_incarnation
     asks = ExpiryRequested(id=told_id(document, 1), instance=root, child=document.id, incarnation=life)
-    told, reason = (Tell(message=asks),), "it asks whether it may leave"
+    told, reason = (Tell(message=asks),), "it asks its root whether it can be removed"
     return Decision(document=kept, outcome=Outcome.APPLIED, actions=told, reason=reason)

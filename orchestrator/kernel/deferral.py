@@ -1,7 +1,7 @@
-"""The queue of an instance that is paused, or whose code is not deployed here: whatever arrives is kept, shown, and
-applied in order of arrival when the instance goes on.
+"""Deferred messages: while an instance is paused or its code is not deployed, messages are kept and shown. They are
+applied in order of arrival when the instance continues.
 
-Only events can come in any number, and are limited; of all else there is no more than the instance has asked for.
+Events can come in any number and are limited. Of other messages there are no more than the instance has asked for.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ __all__ = [
 ]
 
 PAUSED = Reason(ReasonCode.PAUSED, "it is paused")
-REDRIVE = "let it go on, then redrive this one from the dead letters"
+REDRIVE = "let the instance continue, then redrive this event from the dead letters"
 LATE = Reason(ReasonCode.STALE, "no open attempt waits for this reply: it is late, a duplicate or stray")
 NOT_DUE = Reason(ReasonCode.STALE, "the timer is not set, was moved, or is not due yet")
 
 
 def waits_for_code(document: Document) -> bool:
-    """True when it stands in attention for nothing but its code."""
+    """True when it needs attention only because its code is missing."""
     attention = document.attention
     return document.status is Status.ATTENTION and attention is not None and attention.kind is CauseKind.VERSION
 
 
 def defer(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Decision:
-    """Keeps a message that would count, and puts the instance into attention. Only ``Unwind`` counts after the end."""
+    """Defers a message for missing code, and puts the instance into attention. A stale message is ignored instead."""
     kept = _kept(document, message, why, now_ms, limits)
     if isinstance(kept, Decision):
         return kept
@@ -61,12 +61,12 @@ def defer(document: Document, message: Deferred, why: Reason, now_ms: int, limit
 
 
 def wants_code(why: Reason, now_ms: int) -> Attention:
-    """What an operator is told of an instance that waits for its code."""
+    """The attention of an instance that waits for its code."""
     return Attention(kind=CauseKind.VERSION, code=why.code, message=why.text, at_ms=now_ms)
 
 
 def hold(document: Document, message: Deferred, now_ms: int, limits: Limits) -> Decision:
-    """Keeps a message that would count until the pause is over; whether the code is there does not matter yet."""
+    """Defers a message until the pause is over, whether the code is deployed or not. A stale message is ignored."""
     kept = _kept(document, message, PAUSED, now_ms, limits)
     if isinstance(kept, Decision):
         return kept
@@ -74,7 +74,7 @@ def hold(document: Document, message: Deferred, now_ms: int, limits: Limits) -> 
 
 
 def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limits: Limits) -> Document | Decision:
-    """The document with the message at the end of its queue, or why it is not kept."""
+    """The document with the message at the end of its queue, or the decision not to keep it."""
     timers = dict(document.timers)
     if isinstance(message, TimerFired):
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
@@ -83,11 +83,13 @@ def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limit
         if open_attempt(document, document.steps, message) is None:
             return ignored(document, LATE)
         if _is_kept(document, message):
-            text = f"the first reply to this attempt waits already: {why.text}"
+            text = f"the first reply to this attempt is deferred already: {why.text}"
             return ignored(document, Reason(ReasonCode.DUPLICATE if why.code is ReasonCode.PAUSED else why.code, text))
     elif isinstance(message, EventDelivered) and (count := _events(document)) >= limits.deferred_max:
         return deny(
-            document, message, Reason(ReasonCode.NO_ROOM, f"{count:,} events wait already: {why.text}; {REDRIVE}")
+            document,
+            message,
+            Reason(ReasonCode.NO_ROOM, f"{count:,} events are deferred already: {why.text}; {REDRIVE}"),
         )
     return replace(
         document,
@@ -104,11 +106,11 @@ def _events(document: Document) -> int:
 
 
 def overfull(ctx: DecisionContext, message: EventDelivered) -> Reason | None:
-    """Why an event cannot wait for a phase that takes it; None: it was taken, or may wait."""
+    """Why an event cannot wait for a later phase; None: it was taken, or may wait."""
     events = [each for each in ctx.managed.early if isinstance(each, EventDelivered)]
     if len(events) <= ctx.limits.deferred_max or message not in events:
         return None
-    text = f"{len(events) - 1:,} events wait already for a handler that takes them; {REDRIVE}"
+    text = f"{len(events) - 1:,} events already wait for a phase with a handler for them; {REDRIVE}"
     return Reason(ReasonCode.NO_ROOM, text)
 
 
@@ -119,7 +121,7 @@ def _is_kept(document: Document, reply: Reply) -> bool:
 
 
 def reopen(ctx: DecisionContext) -> None:
-    """Leaves attention: first with what was kept in the meantime."""
+    """Leaves attention and applies the deferred messages."""
     restore_timers(ctx)
     ctx.attention = None
     ctx.move(Status.COMPENSATING if ctx.backward else Status.RUNNING)
@@ -127,14 +129,14 @@ def reopen(ctx: DecisionContext) -> None:
 
 
 def restore_timers(ctx: DecisionContext) -> None:
-    """Sets the kept timers again, so that whatever happens to their steps first can still clear them."""
+    """Sets the deferred timers again, so that an earlier change of their steps can still clear them."""
     for message in ctx.deferred:
         if isinstance(message, TimerFired):
             ctx.timers.setdefault(message.timer, message.due_ms)
 
 
 def apply_deferred(ctx: DecisionContext) -> None:
-    """Applies the kept messages in order of arrival; those that have become late on the way change nothing."""
+    """Applies the deferred messages in order of arrival; those that have become stale change nothing."""
     waiting, ctx.deferred = ctx.deferred, ()
     for message in waiting:
         if ctx.status.is_final:
@@ -151,12 +153,12 @@ def apply_deferred(ctx: DecisionContext) -> None:
 
 
 def take_in(ctx: DecisionContext) -> None:
-    """Applies what waits, and does nothing by it yet: for an instance that is being turned round."""
+    """Applies the deferred messages without sending anything, before an instance starts compensating."""
     ctx.quiet = True
     apply_deferred(ctx)
     ctx.quiet = False
 
 
 def ignored(document: Document, reason: Reason) -> Decision:
-    """Nothing changes, and nobody is told."""
+    """The decision that changes nothing and sends nothing."""
     return Decision(document=document, outcome=Outcome.IGNORED, code=reason.code, reason=reason.text)

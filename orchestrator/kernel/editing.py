@@ -1,7 +1,7 @@
-"""Editing the state of an instance: a JSON Patch (RFC 6902) is taken as a whole and fits the author's model, or is
-denied and nothing has changed.
+"""Editing the state of an instance: a JSON Patch (RFC 6902) is applied as a whole and the result fits the author's
+model, or it is denied and nothing changes.
 
-``test`` operations make an edit optimistic: it is denied when the state is no longer what its author saw.
+``test`` operations make an edit optimistic: it is denied if the state is no longer what the operator saw.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Patch = Sequence[JsonObject]
 
 NOTHING_TO_CHANGE = Reason(ReasonCode.NOTHING_TO_CHANGE, "nothing to change")
 _OPERATIONS_MAX = 100
-_SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retry": true'
-_PATCH = "the patch is a list of 1 to 100 operations of RFC 6902, each an object"
+_SHAPE = 'an edit needs {"patch": [operations of RFC 6902]}; "retry": true is optional'
+_PATCH = "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"
 
 
 def edit(ctx: DecisionContext, act: Act) -> Reason | None:
-    """Patches the state, whatever the instance is doing; what has left already is not called back.
+    """Patches the state, whatever the instance is doing; commands that were sent keep the old values.
 
-    Gives the reason why it is denied, or ``NOTHING_TO_CHANGE``; None: it is done. It goes on with a retry only when
-    the act says so: an operator looks at what he has edited first.
+    Returns the reason why it is denied, or ``NOTHING_TO_CHANGE``; None: it is done. A retry follows only if the act
+    asks for it, so that an operator can check the edit first.
     """
     value = act.value or {}
     if (wrong := unknown(value, "an edit", ("patch", "retry"))) is not None:
@@ -47,7 +47,7 @@ def edit(ctx: DecisionContext, act: Act) -> Reason | None:
     if isinstance(patch, Reason):
         return patch
     if retry and ctx.status is not Status.ATTENTION:
-        return not_now(f"it is {ctx.status} and not in attention; leave retry out")
+        return not_now(f"it is {ctx.status} and does not need attention; omit retry")
     if (reason := edit_objection(ctx.steps)) is not None:
         return reason
     state = patched(ctx, ctx.state, patch)
@@ -61,28 +61,28 @@ def edit(ctx: DecisionContext, act: Act) -> Reason | None:
 
 
 def edit_objection(steps: Mapping[str, StepRecord]) -> Reason | None:
-    """Why the state cannot be edited now: a routing slip carries it, and would go on with it as it was."""
+    """Why the state cannot be edited now: a routing slip in flight carries the old one; None: it can be edited."""
     to = ", ".join(place for place, record in steps.items() if carried(record))
     if not to:
         return None
-    text = f"the slip is on its way to {to} with the state as it is; edit it when the slip is home"
+    text = f"the slip is on its way to {to} with the current state; edit it when the slip has returned"
     return not_now(text)
 
 
 def set_state(ctx: DecisionContext, state: JsonObject) -> None:
-    """Sets a state that ``patched`` gave, and tells it in the history."""
+    """Sets a state that ``patched`` returned, and records the edit in the history."""
     ctx.replace_json(state)
     ctx.changes.append(Change(what="state", before=None, after="edited"))
 
 
 def unknown(value: JsonObject, what: str, known: Sequence[str]) -> Reason | None:
-    """Why what an act brings is denied: a mistyped option would else be lost without a word; None: all is known."""
+    """Why the value of an act is denied: it has unknown fields, such as a mistyped option; None: all are known."""
     more = sorted(set(value) - set(known))
     return invalid(f"{what} takes {' and '.join(known)}, not {', '.join(more)}") if more else None
 
 
 def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
-    """The operations under ``patch``, or what is wrong with them; None: there is none."""
+    """The operations under ``patch``, or what is wrong with them; None: there is no patch."""
     found = value.get("patch")
     if found is None:
         return None
@@ -93,9 +93,9 @@ def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
 
 
 def patched(ctx: DecisionContext, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
-    """The state with the operations carried out, as the author's model keeps it; or what is wrong with it.
+    """The state after the operations, as JSON of the author's model; or what is wrong with it.
 
-    A field that the model does not know is denied, unless the model itself says what to do with such fields.
+    Unknown fields are denied, unless the model itself configures how to treat them.
     """
     found: object = state
     for number, operation in enumerate(patch or (), start=1):
@@ -119,6 +119,6 @@ def _fitting(ctx: DecisionContext, state: object) -> JsonObject | Reason:
         return as_json(read(model, state, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
-        return invalid(f"the state would be no {model.__name__}: {where or 'the state'}: {wrong}")
+        return invalid(f"the state would not be a valid {model.__name__}: {where or 'the state'}: {wrong}")
     except Exception as error:
         return invalid(f"the check of {model.__name__} raised {ctx.shortened(said(error))}")

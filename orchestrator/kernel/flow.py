@@ -1,4 +1,4 @@
-"""Which way an instance goes: forward node by node, or backward undo by undo."""
+"""Moves an instance on: forward node by node, or backward undo by undo."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .walk import sequence
 __all__ = ["ask_again", "go_on", "lapsed_commands", "resume"]
 
 _TURNS_MAX = 10_000
-"""More turns than any flow has branches to lose: a bound against a defect of ours, not of an author."""
+"""Bound on the loop in ``go_on``; no flow has as many branches to lose, so only a kernel bug reaches it."""
 
 
 def go_on(ctx: DecisionContext) -> None:
-    """Does whatever is next in the direction the instance is going; nothing while it is stopped."""
+    """Starts whatever comes next in the current direction; nothing while the instance is stopped."""
     if isinstance(ctx.definition, ProcessManager):
         note_ended(ctx)
     for _ in range(_TURNS_MAX):
@@ -62,14 +62,14 @@ def _forward(ctx: DecisionContext) -> None:
     before = len(ctx.changes)
     taken_back = not lost or unwind(ctx, lost)
     if not done and len(ctx.changes) > before and not ctx.stopped:
-        ctx.again = True  # a pivot may have waited for nothing but what was just withdrawn
+        ctx.again = True  # a pivot may have waited only for what was just withdrawn
         return
     if done and taken_back and not ctx.stopped and not any(record.status.is_live for record in ctx.steps.values()):
         ctx.move(Status.COMPLETED)
 
 
 def lapsed_commands(ctx: DecisionContext) -> list[str]:
-    """Places of a paused instance whose command nobody carries out any more: its time has passed in the pause."""
+    """Places of a paused instance whose command has expired during the pause, so that no worker will run it."""
     found = []
     for place, record in ctx.steps.items():
         undo = record.status is StepStatus.UNDO_SENT
@@ -82,7 +82,7 @@ def lapsed_commands(ctx: DecisionContext) -> list[str]:
 
 
 def ask_again(ctx: DecisionContext, lapsed: Sequence[str]) -> None:
-    """Sends commands once more whose time has passed in a pause, unless their answers came. It counts as no attempt."""
+    """Sends expired commands again after a pause, unless their replies came. It does not count as an attempt."""
     for place in lapsed:
         record = ctx.steps[place]
         undo = record.status is StepStatus.UNDO_SENT
@@ -103,14 +103,14 @@ def ask_again(ctx: DecisionContext, lapsed: Sequence[str]) -> None:
 
 
 def resume(ctx: DecisionContext) -> None:
-    """Goes on after a pause: first with what came due in it."""
+    """Continues after a stop: first with what became due in the meantime."""
     _do_held(ctx)
     go_on(ctx)
 
 
 def _do_held(ctx: DecisionContext) -> None:
-    """Does what could not be done while the instance stood still: sends after waits whose retry timer has gone and for
-    locks that were granted, and begins parts.
+    """Does what the stop held up: sends attempts whose backoff is over and steps whose lock was granted, and begins
+    parts.
     """
     for place, record in list(ctx.steps.items()):
         if ctx.stopped:

@@ -136,7 +136,7 @@ def _on_steps(definition: AnyDefinition, document: Document) -> tuple[tuple[str,
 def _on_step(ctx: DecisionContext, place: str) -> list[ActName]:
     """The acts that a step takes now."""
     definition, document = ctx.definition, ctx.document
-    found = [] if document.status.is_final else _mends(ctx, place)
+    found = [] if document.status.is_final else _step_acts(ctx, place)
     if objection(document, ActName.RESTART) is None and restart_objection(definition, document, place) is None:
         found.append(ActName.RESTART)
     if fork_objection(definition, document, place) is None:
@@ -144,7 +144,7 @@ def _on_step(ctx: DecisionContext, place: str) -> list[ActName]:
     return found
 
 
-def _mends(ctx: DecisionContext, place: str) -> list[ActName]:
+def _step_acts(ctx: DecisionContext, place: str) -> list[ActName]:
     record, is_step = ctx.steps[place], name_of(place) in ctx.definition.steps
     if record.status is StepStatus.UNDO_FAILED:
         return [ActName.WAIVE, ActName.REPLACE_UNDO] if is_step else [ActName.WAIVE]

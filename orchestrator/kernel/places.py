@@ -1,4 +1,4 @@
-"""Places: what the nodes of one instance are called. In a loop each round's nodes are places of their own."""
+"""Places: the names of nodes within one instance. In a loop a node has one place per round."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["name_of", "place_of", "rounds_of"]
 
 
 def place_of(name: str, rounds: tuple[int, ...]) -> str:
-    """``poll`` outside of loops, ``poll@3`` in the third round, ``poll@3.2`` in the second round of a loop in it."""
+    """``poll`` outside of loops, ``poll@3`` in the third round, ``poll@3.2`` in round 2 of a loop inside it."""
     return f"{name}@{'.'.join(map(str, rounds))}" if rounds else name
 
 
@@ -16,6 +16,6 @@ def name_of(place: str) -> str:
 
 
 def rounds_of(place: str) -> tuple[int, ...]:
-    """The rounds of the loops around it, outermost first."""
+    """The rounds of the loops around a place, outermost first."""
     rounds = place.partition("@")[2]
     return tuple(map(int, rounds.split("."))) if rounds else ()

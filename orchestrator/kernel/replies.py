@@ -1,4 +1,4 @@
-"""What replies and timers do. Late, duplicate and stray ones change nothing (they find no open attempt)."""
+"""Applies replies and timers. Late, duplicate and stray ones find no open attempt and change nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .waiting import on_deadline, on_escalation, on_slept
 __all__ = ["OVERDUE_EVENT", "on_reply", "on_timer", "open_attempt"]
 
 OVERDUE_EVENT = "sagaline.overdue"
-"""The type of the event on the topic of events; its key is the instance."""
+"""Type of the event that is published when a step is overdue; its key is the instance id."""
 _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
     "retry": (StepStatus.BACKOFF, StepStatus.UNDO_BACKOFF),
     "attempt": (StepStatus.SENT, StepStatus.UNDO_SENT),
@@ -38,7 +38,7 @@ _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
 
 
 def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
-    """The step, and whether its undo, that waits for exactly this reply; None: nobody does.
+    """The step that waits for exactly this reply, and whether its undo does; None: no step does.
 
     Args:
         document: the instance.
@@ -59,7 +59,7 @@ def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply)
 
 
 def on_reply(ctx: DecisionContext, step: str, undo: bool, reply: Reply) -> None:
-    """Applies the reply that an open attempt has been waiting for."""
+    """Applies the reply to an open attempt."""
     leg = leg_at(ctx, step, undo=undo)
     match reply:
         case Completed():
@@ -73,7 +73,7 @@ def on_reply(ctx: DecisionContext, step: str, undo: bool, reply: Reply) -> None:
 
 
 def on_timer(ctx: DecisionContext, timer: str) -> None:
-    """A timer is due; it is gone from the document already."""
+    """Applies a timer that is due; it is already removed from the document."""
     place, _, what = timer.rpartition(":")
     if what == TIMER:
         on_managed_timer(ctx, place)
@@ -104,7 +104,7 @@ def on_timer(ctx: DecisionContext, timer: str) -> None:
 
 
 def _overdue(ctx: DecisionContext, place: str) -> None:
-    """What was expected by now has not happened: shown, published as an event, and counted; nothing else."""
+    """A step has exceeded ``expected_within``: it is shown as overdue, published as an event and counted."""
     if not ctx.steps[place].status.is_live:
         return
     ctx.remember(place, ctx.memo(place) | {"overdue_ms": ctx.now_ms})
@@ -130,7 +130,7 @@ def _on_step_timer(ctx: DecisionContext, place: str, what: str) -> None:
             if not ctx.stopped:
                 send_again(ctx, leg)
         case "attempt":
-            if leg.undo or not ctx.unwinds(place):  # what a cancel found in flight is given until its deadline
+            if leg.undo or not ctx.unwinds(place):  # on a cancel, an attempt in flight has until its deadline
                 _attempt_failed(ctx, leg, "no answer in time")
         case _:
             last = f"; the last error: {record.error}" if record.error else ""
@@ -171,7 +171,7 @@ def _rejected(ctx: DecisionContext, leg: Leg, reply: Rejected) -> None:
         message = f"the undo was rejected ({reply.code}): {reply.reason}"
         ctx.stop(CauseKind.UNDO, message, step=leg.step, code=reply.code)
         return
-    # An earlier attempt that failed or stayed silent may have taken effect, whatever this one was told.
+    # An earlier attempt that failed or got no reply may have taken effect, even though this one was rejected.
     unsure = ctx.steps[leg.step].attempt > 1
     ctx.mark(leg.step, StepStatus.FAILED if unsure else StepStatus.REJECTED, error=reply.reason)
     if is_slip(ctx):
@@ -189,7 +189,7 @@ def _attempt_failed(ctx: DecisionContext, leg: Leg, error: str) -> None:
 
 
 def _round_over(ctx: DecisionContext, leg: Leg, kind: CauseKind, message: str) -> None:
-    """Attempts or time are used up: the step may have happened."""
+    """Attempts or time have run out: the step may have taken effect."""
     ctx.clear_timers(leg.step)
     if leg.undo:
         ctx.mark(leg.step, StepStatus.UNDO_FAILED, error=message)

@@ -1,7 +1,7 @@
-"""What an author's function gave, checked where it was asked for.
+"""Checks of what an author's function returned.
 
-Each function takes what came and gives it as the kernel uses it, or raises ``WrongResult``, which says what to give
-instead. They are called inside ``ask``, so that a wrong result is told with the node's name, and harms nothing else.
+Each function takes a returned value and converts it for the kernel, or raises ``WrongResult`` with what to return
+instead. They are called inside ``ask``, which adds the node's name to the message and blocks only that instance.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _SHOWN_CHARS: Final = 80
 
 
 class WrongResult(Exception):
-    """A function gave what cannot be used; the message says what, and what to give instead."""
+    """An author's function returned an unusable value; the message says which, and what to return instead."""
 
 
 def what(found: object) -> str:
-    """How messages call a wrong result; a coroutine is closed, since nobody will ever wait for it."""
+    """A wrong result as messages show it. A coroutine is closed, so that it does not warn that it was never awaited."""
     if isinstance(found, Coroutine):
         found.close()
         return "a coroutine (its function is async; declare it with def)"
     if isinstance(found, Generator | AsyncGenerator):
-        return "a generator (return a list; yield has no place in it)"
+        return "a generator (return a list; do not use yield)"
     if found is None or isinstance(found, bool | int | float | str | timedelta):
         text = repr(found)
         return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
@@ -55,23 +55,23 @@ def what(found: object) -> str:
 
 
 def a_model(found: object, model: type[M], wanted: str) -> M:
-    """An instance of a model. ``wanted`` says who wants it, such as ``contract 'x' sends``."""
+    """An instance of a model. ``wanted`` says who needs it, such as ``contract 'x' sends``."""
     if not isinstance(found, model):
         raise WrongResult(f"{what(found)}; {wanted} a {model.__name__}")
     return found
 
 
 def a_key(found: object) -> str:
-    """A key by the rule of clients' keys."""
+    """A key that follows the rules for clients' keys."""
     if not isinstance(found, str):
-        raise WrongResult(f"{what(found)}; a key is a text of 1 to {KEY_CHARS_MAX} characters")
+        raise WrongResult(f"{what(found)}; a key is a string of 1 to {KEY_CHARS_MAX} characters")
     if (wrong := key_wrong(found)) is not None:
         raise WrongResult(f"a key that {wrong}")
     return found
 
 
 def a_truth(found: object) -> bool:
-    """Whether it is true; what is always true, whatever the state, is no answer."""
+    """The truth of a value. Values that are always true, such as functions and coroutines, are mistakes."""
     if isinstance(found, Coroutine | Generator | AsyncGenerator):
         raise WrongResult(f"{what(found)}; give True or False")
     if callable(found) and not isinstance(found, BaseModel):
@@ -88,24 +88,24 @@ def a_span(found: object) -> timedelta:
 
 
 def a_text(found: object) -> str:
-    """A text for people, not empty."""
+    """A non-empty text for people."""
     if not isinstance(found, str) or not found.strip():
         raise WrongResult(f"{what(found)}; give a text that people can read")
     return found
 
 
 def a_list(found: object, of: str) -> Sequence[Any]:
-    """A sequence that is no text. ``of`` says of what."""
+    """A sequence that is not a string. ``of`` names its items."""
     if not isinstance(found, Sequence) or isinstance(found, str | bytes):
         raise WrongResult(f"{what(found)}; give a list of {of}")
     return found
 
 
 def names(found: object) -> list[str]:
-    """Names of people or roles: one or more, each once, and such as somebody can act by."""
+    """One or more valid names of people or roles, without duplicates."""
     people = a_list(found, "names of people or roles")
     if not people:
-        raise WrongResult("an empty list; name somebody who may answer")
+        raise WrongResult("an empty list; give at least one person or role that may answer")
     for name in people:
         if not isinstance(name, str) or not name.strip():
             raise WrongResult(f"a list with {what(name)} in it; give names of people or roles")
@@ -117,7 +117,7 @@ def names(found: object) -> list[str]:
 
 
 def facts(found: object) -> JsonObject:
-    """What the rules of a table are matched against."""
+    """Facts for the rules of a table."""
     if not isinstance(found, Mapping):
         raise WrongResult(f"{what(found)}; give a dict of facts")
     taken: JsonObject = {}
@@ -125,22 +125,22 @@ def facts(found: object) -> JsonObject:
         finite = not isinstance(value, float) or math.isfinite(value)
         if not isinstance(name, str) or not isinstance(value, str | int | float | None) or not finite:
             raise WrongResult(
-                f"a dict with {what(name)}: {what(value)}; give texts, finite numbers, True, False or None"
+                f"a dict with {what(name)}: {what(value)}; give strings, finite numbers, True, False or None"
             )
         taken[name] = str(value) if isinstance(value, str) else value
     return taken
 
 
 def parts(found: object) -> Sequence[Any]:
-    """The parts of a collection: something with a length whose items are found by number."""
+    """The parts of a collection: it has a length and its items are found by index."""
     countable = hasattr(found, "__len__") and hasattr(found, "__getitem__")
     if not countable or isinstance(found, str | bytes | Mapping):
         raise WrongResult(f"{what(found)}; give a list of parts")
-    return found  # type: ignore[return-value]  # as far as it is used
+    return found  # type: ignore[return-value]  # only len() and [] are used
 
 
 def a_cost(found: object) -> float | Decimal:
     """A number that can be compared with others."""
     if not isinstance(found, int | float | Decimal) or math.isnan(found):
-        raise WrongResult(f"{what(found)}; give a number, the best has the lowest")
+        raise WrongResult(f"{what(found)}; give a number, the lowest is the best")
     return found

@@ -1,7 +1,7 @@
-"""Sending a step's command or its undo, attempt by attempt. One mechanism for both directions.
+"""Sends a step's command or its undo, attempt by attempt, by one mechanism for both directions.
 
-Timers of a place: ``{place}:deadline`` ends the whole, ``{place}:attempt`` one silent attempt, ``{place}:retry`` a
-wait, ``{place}:expected`` tells that it is overdue.
+Timers of a place: ``{place}:deadline`` ends all attempts, ``{place}:attempt`` one attempt without a reply,
+``{place}:retry`` the backoff; ``{place}:expected`` reports that the step is overdue.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["INSTEAD", "Leg", "ask_leg", "leg_at", "leg_of", "plan_retry", "send"
 
 _BEHIND_MS = 1_000
 INSTEAD = "undo_instead"
-"""Where a place remembers the command that an operator has given for its undo."""
+"""Field of a place's memo: the command that an operator has chosen for its undo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One direction of a step at a place: what is sent, by which policy, and which statuses it moves through.
+    """One direction of a step at a place: what is sent, with which policy, and the statuses it moves through.
 
-    ``asks_only``: it is the question of a scatter, whose answer is gathered there.
+    ``asks_only``: it is a question of a scatter; the scatter gathers its answer.
     """
 
     step: str
@@ -96,7 +96,7 @@ def leg_of(step: Step[Any], place: str, *, undo: bool) -> Leg:
 
 
 def leg_at(ctx: DecisionContext, place: str, *, undo: bool) -> Leg:
-    """The leg of a place; of an undo that an operator has replaced the one that he gave, by the declared policy."""
+    """The leg of a place. If an operator has replaced the undo, it sends that command with the declared policy."""
     leg = leg_of(ctx.step(place), place, undo=undo)
     instead = ctx.memo(place).get(INSTEAD) if undo else None
     if not isinstance(instead, dict):
@@ -106,7 +106,7 @@ def leg_at(ctx: DecisionContext, place: str, *, undo: bool) -> Leg:
 
     def build(_: object) -> BaseModel:
         if contract is None:
-            raise LookupError(f"contract {name!r}, which an operator chose for it, is not deployed any more")
+            raise LookupError(f"contract {name!r}, which an operator chose for this undo, is no longer deployed")
         found: BaseModel = read(contract.command, command)
         return found
 
@@ -118,9 +118,9 @@ def _optional_ms(span: timedelta | None) -> int | None:
 
 
 def send(ctx: DecisionContext, leg: Leg, *, fresh: bool) -> None:
-    """Sends the next attempt; ``fresh`` opens a new round with a new deadline and all attempts.
+    """Sends the next attempt; ``fresh`` starts a new round with a new deadline and all attempts.
 
-    A command that cannot be built, or is over the limit, puts the instance into attention instead.
+    If the command cannot be built or is over the limit, the instance needs attention instead.
     """
     payload = _payload(ctx, leg)
     if payload is None:
@@ -155,13 +155,13 @@ def send(ctx: DecisionContext, leg: Leg, *, fresh: bool) -> None:
 
 
 def ask_leg(ctx: DecisionContext, leg: Leg) -> None:
-    """Sends the question of a scatter: the deadline is the scatter's."""
+    """Sends a question of a scatter; its deadline is the scatter's."""
     send(ctx, leg, fresh=True)
     ctx.clear_timers(leg.step)
 
 
 def send_again(ctx: DecisionContext, leg: Leg) -> None:
-    """A wait is over: the next attempt leaves. A stop of a slip waits on until those before it are done."""
+    """Sends the next attempt after a backoff. A stop of a slip waits until the stops before it are done."""
     if is_slip(ctx) and not leg.undo and is_behind(ctx, leg.step):
         ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + _BEHIND_MS
     else:
@@ -169,7 +169,7 @@ def send_again(ctx: DecisionContext, leg: Leg) -> None:
 
 
 def plan_retry(ctx: DecisionContext, leg: Leg, error: str) -> bool:
-    """Sets the retry timer after a failed attempt; False when the round has no attempt left."""
+    """Sets the retry timer after a failed attempt. False: the round has no attempts left."""
     record = ctx.steps[leg.step]
     failed = leg.attempts(record) - leg.spent(record)
     if failed >= leg.retry.max_attempts:
@@ -184,7 +184,7 @@ def plan_retry(ctx: DecisionContext, leg: Leg, error: str) -> bool:
 
 
 def _payload(ctx: DecisionContext, leg: Leg) -> bytes | None:
-    """The command as JSON, or None after stopping the instance. The author's function may raise anything."""
+    """The command as JSON; None: it could not be built or is too large, and the instance needs attention."""
     what = f"the undo of step {leg.step!r}" if leg.undo else f"step {leg.step!r}"
     payload = ask(ctx, leg.step, f"the function of {what}", lambda: _build(ctx, leg), undo=leg.undo)
     if isinstance(payload, Nothing):

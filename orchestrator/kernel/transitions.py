@@ -1,4 +1,4 @@
-"""The two tables of legal transitions. Whatever changes a status goes through them."""
+"""The two tables of legal transitions. Every change of a status is checked against them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ INSTANCE: dict[Status | None, frozenset[Status]] = {
     Status.COMPENSATED: frozenset(),
     Status.ABANDONED: frozenset(),
 }
-"""Instances. An operator's act leaves ``attention`` first into ``running`` or ``compensating``, from where the same
-decision may go on to the end: so ``attention`` reaches ``completed`` and ``compensated`` through them. Only a parent's
-``Unwind`` leads from ``completed`` back."""
+"""Instances. From ``attention`` an operator's act leads to ``running`` or ``compensating`` first; the same decision may
+continue to ``completed`` or ``compensated``. Only a parent's ``Unwind`` leads back from ``completed``."""
 
 _BEGUN = frozenset({StepStatus.SENT, StepStatus.WAITING, StepStatus.LOCKING, StepStatus.BLOCKED, StepStatus.DONE})
 _UNDO = frozenset({StepStatus.UNDO_SENT, StepStatus.UNDO_FAILED})
@@ -63,6 +62,6 @@ STEP: dict[StepStatus | None, frozenset[StepStatus]] = {
     StepStatus.UNDONE: frozenset(),
     StepStatus.WAIVED: frozenset(),
 }
-"""Nodes. ``blocked``: its function raised or its command could not be sent, an operator must look; ``rejected`` and
-``failed`` lead back only past the pivot, by an operator's retry or skip. ``sent`` leads to ``dropped``, and back, only
-for the question of a scatter, which leaves nothing behind."""
+"""Nodes. ``blocked``: its function raised or its command could not be sent; an operator must act. ``rejected`` and
+``failed`` lead back only past the pivot, by an operator's retry or skip. ``sent`` leads to ``dropped`` and back only
+for the question of a scatter, which has no effect to undo."""

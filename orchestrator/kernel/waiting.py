@@ -50,12 +50,12 @@ def begin_sleep(ctx: DecisionContext, place: str, node: Sleep[Any]) -> None:
 
 
 def on_slept(ctx: DecisionContext, place: str) -> None:
-    """The time is over."""
+    """Ends a sleep."""
     ctx.mark(place, StepStatus.DONE)
 
 
 def begin_wait(ctx: DecisionContext, place: str, node: Wait[Any]) -> None:
-    """Tells every mailbox that we wait."""
+    """Registers with the mailbox of every expected event."""
     keys = ask(ctx, place, f"a key of wait {place!r}", lambda: [a_key(each.key(ctx.model())) for each in node.expected])
     if isinstance(keys, Nothing):
         return
@@ -67,7 +67,7 @@ def begin_wait(ctx: DecisionContext, place: str, node: Wait[Any]) -> None:
 
 
 def on_event(ctx: DecisionContext, message: EventDelivered) -> bool:
-    """An event is there. False: nobody waits for it at that place any more."""
+    """Applies an event. False: the place no longer waits for it."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
@@ -84,11 +84,11 @@ def on_event(ctx: DecisionContext, message: EventDelivered) -> bool:
             body = read_foreign(expected.event.model, message.body)
             kept = as_json(body, expected.event.model)
         except Exception as error:  # the author's validators may raise anything
-            drop_wait(ctx, message.place, used=[index])  # it would only come again
+            drop_wait(ctx, message.place, used=[index])  # else the mailbox would deliver it again
             wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else said(error)
             why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {wrong}"
             block(
-                ctx, message.place, CauseKind.CODE, Fault(f"{why}; publish a right one, then retry", ReasonCode.INVALID)
+                ctx, message.place, CauseKind.CODE, Fault(f"{why}; publish a valid one, then retry", ReasonCode.INVALID)
             )
             return True
         ctx.put(expected.into, kept)
@@ -101,10 +101,10 @@ def on_event(ctx: DecisionContext, message: EventDelivered) -> bool:
 
 
 def _meant(node: Wait[Any], memo: JsonObject, message: EventDelivered) -> tuple[int, Expected[Any]] | None:
-    """Which of the events that a place waits for has come, by its place in memory, and what the code does with it.
+    """Which of the expected events this is: its index in the memo, and its declaration in the code.
 
-    None: it is none of them, or it was there already. The code may have them in another order than the memory; and,
-    where a history is decided again by such code, the memory in another order than the message.
+    None: it is not expected, or was received already. The code may list the events in another order than the memo;
+    and when a history is recomputed by such code, the memo may have another order than the message.
     """
     known, got = memo.get("expects"), memo.get("got")
     names = [str(name) for name in known] if isinstance(known, list) else list(node.expects)
@@ -119,7 +119,7 @@ def _meant(node: Wait[Any], memo: JsonObject, message: EventDelivered) -> tuple[
 
 
 def drop_wait(ctx: DecisionContext, place: str, used: Collection[object] = ()) -> None:
-    """Waits no more: no timer, and the mailboxes are told, but for the events that are used."""
+    """Stops waiting: clears the timers and unregisters from the mailboxes, except for the events in ``used``."""
     ctx.clear_timers(place)
     boxes = ctx.memo(place).get("boxes")
     for index, box in enumerate(boxes if isinstance(boxes, list) else ()):
@@ -128,18 +128,18 @@ def drop_wait(ctx: DecisionContext, place: str, used: Collection[object] = ()) -
 
 
 def on_denied(ctx: DecisionContext, message: Denied) -> bool:
-    """A mailbox has no room for one more who waits. False: nobody waits at that place any more."""
+    """A mailbox has no room for another watcher: blocks the place. False: the place no longer waits."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
     drop_wait(ctx, message.place)
-    fault = Fault(f"wait {message.place!r} is not heard: {message.reason}", message.code)
+    fault = Fault(f"wait {message.place!r} was not registered: {message.reason}", message.code)
     block(ctx, message.place, CauseKind.LIMIT, fault)
     return True
 
 
 def begin_ask(ctx: DecisionContext, place: str, node: Ask[Any]) -> None:
-    """Puts the question on record, where those who may answer find it."""
+    """Records the question, so that those who may answer can list it."""
     options = node.options
     question = ask(ctx, place, f"the question of ask {place!r}", lambda: a_text(options.question(ctx.model())))
     if isinstance(question, Nothing):
@@ -156,7 +156,7 @@ def begin_ask(ctx: DecisionContext, place: str, node: Ask[Any]) -> None:
 
 
 def on_escalation(ctx: DecisionContext, place: str) -> None:
-    """Nobody has answered yet: others may as well, and no claim keeps them from it."""
+    """Escalates an unanswered question: more people may answer it, and a claim is removed."""
     node, memo = ctx.node(place), ctx.memo(place)
     if isinstance(node, Ask) and node.options.escalation is not None:
         who = memo["who"] if isinstance(memo["who"], list) else []
@@ -165,7 +165,7 @@ def on_escalation(ctx: DecisionContext, place: str) -> None:
 
 
 def on_deadline(ctx: DecisionContext, place: str) -> None:
-    """A wait or a question has not been answered in time."""
+    """The deadline of a wait or a question has passed."""
     node = ctx.node(place)
     if isinstance(node, Wait) and node.options.on_timeout == "go_on":
         got = ctx.memo(place)["got"]
@@ -181,7 +181,7 @@ def on_deadline(ctx: DecisionContext, place: str) -> None:
 
 
 def begin_route(ctx: DecisionContext, place: str, node: Route[Any]) -> None:
-    """Asks the table."""
+    """Asks the table for the branch."""
     facts = ask(ctx, place, f"the facts of route {place!r}", lambda: facts_of(node.by(ctx.model())))
     if isinstance(facts, Nothing):
         return
@@ -190,7 +190,7 @@ def begin_route(ctx: DecisionContext, place: str, node: Route[Any]) -> None:
 
 
 def on_routed(ctx: DecisionContext, message: Routed) -> bool:
-    """The table has answered. False: nobody asks any more."""
+    """Applies the table's answer. False: the place no longer waits for it."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.WAITING:
         return False
@@ -198,12 +198,12 @@ def on_routed(ctx: DecisionContext, message: Routed) -> bool:
     assert isinstance(node, Route)
     if message.code is not None:
         why = f"table {node.table!r} cannot answer: {message.reason}"
-        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; look at the table, then retry", message.code))
+        block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; fix the table, then retry", message.code))
         return True
     to = message.to if message.to is not None else node.otherwise
     labels = [branch.label for branch in node.branches]
     if to is not None and to not in labels:
-        why = f"table {node.table!r} version {message.version} says {to!r}, which is none of {', '.join(labels)}"
+        why = f"table {node.table!r} version {message.version} gives {to!r}; there are only {', '.join(labels)}"
         block(ctx, message.place, CauseKind.ROUTE, Fault(f"{why}; fix the table, then retry"))
         return True
     memo = ctx.memo(message.place) | {"branch": to, "version": message.version}

@@ -1,6 +1,6 @@
-"""What waits in an instance for somebody to look: steps that are overdue, and questions to people.
+"""Overdue steps and open questions of an instance.
 
-Read from the document alone, so that it can be put on record beside it and found without looking into every document.
+They are read from the document alone, so that the read model can store and index them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["OpenQuestion", "OverdueStep", "open_questions", "overdue_steps"]
 
 
 class OverdueStep(NamedTuple):
-    """A step that was expected to be done by now; found so at ``overdue_ms``, given up at ``deadline_ms`` if at all."""
+    """A step that has exceeded ``expected_within``, noticed at ``overdue_ms``; it fails at ``deadline_ms``, if set."""
 
     step: str
     status: StepStatus
@@ -24,7 +24,7 @@ class OverdueStep(NamedTuple):
 
 
 class OpenQuestion(NamedTuple):
-    """A question that waits for its answer: asked of ``who``, or only of ``claimed_by``; given up at ``due_ms``."""
+    """A question that waits for an answer from one of ``who``, or only from ``claimed_by``; it fails at ``due_ms``."""
 
     step: str
     text: str
@@ -41,7 +41,7 @@ class OpenQuestion(NamedTuple):
 
 
 def overdue_steps(document: Document) -> list[OverdueStep]:
-    """Those of one instance, in the order in which they began; none of an instance that has ended."""
+    """The overdue steps of an instance, in the order in which they began; none if it has ended."""
     found = []
     for place, record in ({} if document.status.is_final else document.steps).items():
         overdue_ms = (record.memo or {}).get("overdue_ms")
@@ -52,7 +52,7 @@ def overdue_steps(document: Document) -> list[OverdueStep]:
 
 
 def open_questions(document: Document) -> list[OpenQuestion]:
-    """Those of one instance, in the order in which they were asked; none of an instance that has ended."""
+    """The open questions of an instance, in the order in which they were asked; none if it has ended."""
     steps = {} if document.status.is_final else document.steps
     asked = {place: record.memo for place, record in steps.items() if record.status is StepStatus.WAITING}
     due = {place: document.all_timers.get(f"{place}:deadline") for place in asked}

@@ -1,6 +1,6 @@
-"""Going forward: every node is visited from the first on, and says whether it is done.
+"""Going forward: each decision visits the nodes from the first on; each one reports whether it is done.
 
-What comes next is derived from the records; there is no cursor to get out of step.
+The next node follows from the step records. There is no stored cursor that could disagree with them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ __all__ = ["begin", "emitted", "sequence"]
 
 
 def sequence(ctx: DecisionContext, nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> bool:
-    """Goes on with nodes that follow each other. True: all of them are done."""
+    """Continues with nodes in sequence. True: all of them are done."""
     for node in nodes:
-        if isinstance(node, Step):  # most nodes are; one that is done costs no more than this
+        if isinstance(node, Step):  # fast path: most nodes are steps that are done
             record = ctx.steps.get(place_of(node.name, rounds) if rounds else node.name)
             if record is not None:
                 if record.status is not StepStatus.DONE:
@@ -61,7 +61,7 @@ def sequence(ctx: DecisionContext, nodes: Sequence[Node[Any]], rounds: tuple[int
 
 
 def begin(ctx: DecisionContext, place: str) -> None:
-    """Begins a node; also again, after an operator's retry."""
+    """Begins a node, for the first time or again after an operator's retry."""
     node = ctx.node(place)
     match node:
         case Step():
@@ -91,7 +91,7 @@ def begin(ctx: DecisionContext, place: str) -> None:
         case Each():
             begin_each(ctx, place, node)
         case _:
-            raise AssertionError(f"{node!r} is a node that the kernel does not know")
+            raise AssertionError(f"the kernel does not know the kind of {node!r}")
 
 
 def _visit(ctx: DecisionContext, node: Node[Any], rounds: tuple[int, ...]) -> bool:
@@ -117,7 +117,7 @@ def _visit(ctx: DecisionContext, node: Node[Any], rounds: tuple[int, ...]) -> bo
 
 
 def _pass_pivot(ctx: DecisionContext) -> bool:
-    """The pivot is passed when nothing before it is still under way: past it nothing can be taken back."""
+    """Passes the pivot once nothing before it is in progress or still to be undone: past it nothing can be undone."""
     if not ctx.pivot_passed:
         if any(record.status.is_live for record in ctx.steps.values()):
             return False
@@ -131,7 +131,7 @@ def _rounds(ctx: DecisionContext, node: Loop[Any], place: str) -> bool:
     outer = rounds_of(place)
     if lingers(node):
         over = int(str(ctx.memo(place)["rounds"])) - (ctx.steps[place].status is StepStatus.WAITING)
-        for earlier in range(1, over + 1):  # a branch of it may go on beside the flow
+        for earlier in range(1, over + 1):  # a branch of an earlier round may still be running
             sequence(ctx, node.nodes, (*outer, earlier))
             if ctx.stopped or ctx.again:
                 return False
@@ -146,7 +146,7 @@ def _rounds(ctx: DecisionContext, node: Loop[Any], place: str) -> bool:
 
 
 def _join(ctx: DecisionContext, node: Parallel[Any], place: str) -> bool:
-    """Goes on with the branches. One that is done stays done; those that are not needed end as was declared."""
+    """Continues the branches. True: the parallel is done; branches that were not needed then end as declared."""
     joined = ctx.steps[place].status is StepStatus.DONE
     done, left = 0, []
     for branch in node.branches:
@@ -165,7 +165,7 @@ def _join(ctx: DecisionContext, node: Parallel[Any], place: str) -> bool:
     ctx.mark(place, StepStatus.DONE)
     if node.options.rest == "undo":
         for label in left:
-            lose(ctx, place, label, "not needed any more")
+            lose(ctx, place, label, "no longer needed")
     return True
 
 
@@ -194,7 +194,7 @@ def _emit(ctx: DecisionContext, place: str, node: Emit[Any]) -> None:
 
 
 def emitted(ctx: DecisionContext, node: Emit[Any]) -> Published:
-    """The event of an emit. Raises whatever the author's functions raise, or what they give deserves."""
+    """The event of an emit. Raises whatever the author's functions raise, and ``WrongResult``."""
     model = ctx.model()
     body = a_model(node.build(model), node.event.model, f"event {node.event.name!r} is")
     key = a_key(node.key(model))

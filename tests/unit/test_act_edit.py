@@ -83,12 +83,21 @@ def test_a_patch_that_changes_nothing_is_no_decision() -> None:
     [
         (
             [op("replace", "/order/total_cents", value="much")],
-            "the state would be no Checkout: order.total_cents: Input",
+            "the state would not be a valid Checkout: order.total_cents: Input",
         ),
-        ([DEARER, op("remove", "/order")], "the state would be no Checkout: order: Field required"),
-        ([op("add", "/oder", value=1)], "the state would be no Checkout: oder: Extra inputs are not permitted"),
-        ([op("add", "/order/totl", value=1)], "the state would be no Checkout: order.totl: Extra inputs are not"),
-        ([op("replace", "", value=[])], "the state would be no Checkout: the state: Input should be an object"),
+        ([DEARER, op("remove", "/order")], "the state would not be a valid Checkout: order: Field required"),
+        (
+            [op("add", "/oder", value=1)],
+            "the state would not be a valid Checkout: oder: Extra inputs are not permitted",
+        ),
+        (
+            [op("add", "/order/totl", value=1)],
+            "the state would not be a valid Checkout: order.totl: Extra inputs are not",
+        ),
+        (
+            [op("replace", "", value=[])],
+            "the state would not be a valid Checkout: the state: Input should be an object",
+        ),
         ([op("replace", "/nowhere", value=1)], "operation 1 (replace /nowhere): "),
         (
             [DEARER, op("test", "/order/total_cents", value=8)],
@@ -102,9 +111,9 @@ def test_a_patch_that_changes_nothing_is_no_decision() -> None:
         ([{"op": "add", "value": 1}], "operation 1 (add None): Operation must have a 'path' member"),
         ([op("add", 7, value=1)], "operation 1 (add 7): Invalid 'path'"),  # type: ignore[arg-type]  # that is the point
         ([op("add", "/order/lines/-1", value=1)], "operation 1 (add /order/lines/-1): "),
-        (["remove"], "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
-        ([], "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
-        ([DEARER] * 101, "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
+        (["remove"], "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"),
+        ([], "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"),
+        ([DEARER] * 101, "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"),
     ],
 )
 def test_an_edit_into_something_invalid_is_refused_and_nothing_changes(
@@ -119,7 +128,7 @@ def test_an_edit_into_something_invalid_is_refused_and_nothing_changes(
         assert (last(after).actions, last(after).changes) == ((), ())
 
 
-SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retry": true'
+SHAPE = 'an edit needs {"patch": [operations of RFC 6902]}; "retry": true is optional'
 
 
 @pytest.mark.parametrize(
@@ -130,8 +139,8 @@ SHAPE = 'an edit brings {"patch": [operations of RFC 6902]}, and may bring "retr
         ({"patch": None}, SHAPE),
         ({"patch": [DEARER], "retry": "yes"}, SHAPE),
         ({"patch": [DEARER], "rety": True}, "an edit takes patch and retry, not rety"),
-        ({"patch": [DEARER], "retry": True}, "it is running and not in attention; leave retry out"),
-        ({"patch": DEARER}, "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
+        ({"patch": [DEARER], "retry": True}, "it is running and does not need attention; omit retry"),
+        ({"patch": DEARER}, "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"),
     ],
 )
 def test_an_edit_of_another_shape_is_refused(value: JsonObject | None, reason: str) -> None:
@@ -143,7 +152,7 @@ def test_an_edit_of_another_shape_is_refused(value: JsonObject | None, reason: s
 def test_what_has_ended_is_not_edited() -> None:
     ended = RUNNING.cancel().settle()
     after = edited(ended, DEARER)
-    assert last(after).reason == "it is compensated and does not change any more"
+    assert last(after).reason == "it is compensated and can no longer change"
     assert after.document is ended.document
 
 

@@ -93,7 +93,7 @@ def test_the_state_of_a_fork_can_be_patched() -> None:
     forked = fork(ENDED, "ship", {"key": "new", "patch": [patch]})
     assert (at(forked, NEW).state.order.customer, forked.state) == ("ben", ENDED.state)
     wrong: JsonObject = {"key": "new", "patch": [{"op": "remove", "path": "/order"}]}
-    assert refused(ENDED, "ship", wrong) == "the state would be no Checkout: order: Field required"
+    assert refused(ENDED, "ship", wrong) == "the state would not be a valid Checkout: order: Field required"
     whole: JsonObject = {"op": "replace", "path": "", "value": {**ENDED.document.state, "stock": None}}
     assert at(fork(ENDED, "ship", {"key": "new", "patch": [whole]}), NEW).state.stock is None
 
@@ -132,7 +132,11 @@ def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
         ("ship", {"key": 7}, SHAPE),
         ("ship", {"key": "k"}, "key 'k' is its own; choose another"),
         ("ship", {"key": "new", "state": {}}, "a fork takes key and patch, not state"),
-        ("ship", {"key": "new", "patch": []}, "the patch is a list of 1 to 100 operations of RFC 6902, each an object"),
+        (
+            "ship",
+            {"key": "new", "patch": []},
+            "the patch must be a list of 1 to 100 operations of RFC 6902, each an object",
+        ),
         ("pay", {"key": "new"}, "it has no step 'pay' on record; there are reserve, charge, book, ship"),
     ],
 )

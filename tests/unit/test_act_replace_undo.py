@@ -79,10 +79,10 @@ def test_further_attempts_send_the_given_command_again() -> None:
             "charge-card, refund-card, book-carrier, cancel-carrier, ship-order",
         ),
         ({"contract": 7, **OTHER}, "charge", "Saga('order-checkout', version=1) has no contract 7; it has "),
-        ({}, "charge", 'it is not said what to send; give {"command": {…}}, and "contract" if it is another'),
-        (None, "charge", 'it is not said what to send; give {"command": {…}}, and "contract" if it is another'),
-        ({"command": 7}, "charge", 'it is not said what to send; give {"command": {…}}, and "contract" if it'),
-        ({"command": {}}, "charge", "the command is no RefundCard: order_id: Field required"),
+        ({}, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it is another one'),
+        (None, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it is another one'),
+        ({"command": 7}, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it'),
+        ({"command": {}}, "charge", "the command is not a RefundCard: order_id: Field required"),
         ({"payload": {}}, "charge", "an undo takes contract and command, not payload"),
     ],
 )
@@ -102,7 +102,7 @@ def test_the_undo_of_a_child_is_not_replaced_from_its_parent() -> None:
     stuck = scene.undo_rejects("inner").act(ActName.ABANDON, of=inner)
     assert stuck.step("sub") is StepStatus.UNDO_FAILED
     assert last(replaced(stuck, {"command": {}}, "sub")).reason == (
-        "the undo of 'sub' is no command; look at its children"
+        "the undo of 'sub' is not a command; act on its child instances"
     )
     mended = scene.undo_rejects("inner").act(ActName.REPLACE_UNDO, step="inner", value={"command": {"n": 4}}, of=inner)
     assert mended.undo_ok("inner").status is Status.COMPENSATED

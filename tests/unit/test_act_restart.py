@@ -104,7 +104,7 @@ def test_a_restart_is_paused_cancelled_and_abandoned_like_anything_else() -> Non
     assert cancelled.document.restarting is None
     abandoned = undoing.undo_rejects("b").act(ActName.ABANDON)
     assert (abandoned.status, abandoned.document.restarting) == (Status.ABANDONED, None)
-    assert last(undoing.act(ActName.SKIP, step="b", value={})).reason == "what step 'b' did is being taken back"
+    assert last(undoing.act(ActName.SKIP, step="b", value={})).reason == "step 'b' is being undone"
 
 
 def test_undos_are_built_from_the_state_as_it_was_and_steps_from_the_patched_one() -> None:
@@ -137,13 +137,13 @@ def test_a_patch_that_does_not_fit_any_more_asks_an_operator_again() -> None:
 def test_a_restart_that_makes_no_sense_is_refused() -> None:
     """With the reason, and what to do instead."""
     running = Scene.start(ABC).ok("a")
-    assert refused(running, "a") == "it is running and not in attention"
-    assert refused(running.ok("b").ok("c"), "a") == "it is completed and does not change any more"
+    assert refused(running, "a") == "it is running and does not need attention"
+    assert refused(running.ok("b").ok("c"), "a") == "it is completed and can no longer change"
     undo_failed = running.rejects("b").undo_rejects("a")
-    assert refused(undo_failed, "a") == "it is being unwound and does not go forward any more"
+    assert refused(undo_failed, "a") == "it is compensating and no longer goes forward"
     assert refused(STUCK, "z") == "it has no step 'z' on record; there are a, b, c"
     assert refused(STUCK, "b", {"pacth": []}) == "a restart takes patch, not pacth"
-    assert refused(STUCK, "b", {"patch": 1}).startswith("the patch is a list of 1 to 100 operations")
+    assert refused(STUCK, "b", {"patch": 1}).startswith("the patch must be a list of 1 to 100 operations")
     assert refused(STUCK, "b", {"patch": [{"op": "remove", "path": "/x"}]}).startswith("operation 1 (remove /x): ")
 
 

@@ -64,11 +64,11 @@ def test_an_answer_is_put_into_the_state_and_the_flow_goes_on(asked: Scene) -> N
 
 def test_an_answer_of_who_may_not_or_of_another_form_changes_nothing(asked: Scene) -> None:
     """The refusal says who may, or what is wrong with the form."""
-    assert refused(asked.answer("approve", Did(), by="eve")) == "eve may not answer 'approve'; asked are ann, ben"
+    assert refused(asked.answer("approve", Did(), by="eve")) == "eve may not answer 'approve'; it is for ann, ben"
     wrong = asked.answer("approve", {"ok": "perhaps"}, by="ann")
-    assert refused(wrong).startswith("the answer is no Did: ok: Input should be a valid boolean")
+    assert refused(wrong).startswith("the answer is not a Did: ok: Input should be a valid boolean")
     assert wrong.document == asked.document
-    assert refused(asked.answer("a", Did(), by="ann")) == "step 'a' asks nobody"
+    assert refused(asked.answer("a", Did(), by="ann")) == "step 'a' is not a question"
     assert refused(asked.answer("c", Did(), by="ann")) == "it has no step 'c' on record; there are a, approve"
     twice = asked.answer("approve", Did(), by="ann").answer("approve", Did(), by="ben")
     assert refused(twice) == "question 'approve' is closed: it is done"
@@ -83,8 +83,8 @@ def test_who_claims_a_question_is_the_only_one_who_may_answer_until_it_is_assign
     assert "ann has claimed" in refused(claimed.act(ActName.CLAIM, step="approve", by="ben"))
     given = claimed.act(ActName.ASSIGN, step="approve", value={"to": "eve"}, by="chief")
     assert given.answer("approve", Did(), by="eve").step("b") is StepStatus.SENT
-    assert refused(claimed.act(ActName.ASSIGN, step="approve")) == 'it is not said to whom; give {"to": name}'
-    assert refused(asked.act(ActName.CLAIM, step="a", by="ann")) == "step 'a' asks nobody"
+    assert refused(claimed.act(ActName.ASSIGN, step="approve")) == 'the assignee is missing; give {"to": name}'
+    assert refused(asked.act(ActName.CLAIM, step="a", by="ann")) == "step 'a' is not a question"
 
 
 def test_a_question_that_is_escalated_may_be_answered_by_others_too(asked: Scene) -> None:
@@ -132,17 +132,17 @@ def test_a_stuck_step_is_skipped_with_a_reply(asked: Scene) -> None:
 def test_a_skip_that_makes_no_sense_is_refused(asked: Scene) -> None:
     """It says why."""
     paid = Scene.start(checkout).ok("reserve")
-    assert refused(paid.act(ActName.SKIP, step="charge")).startswith("the reply is no CardCharged: charge_id: Field")
-    assert "is done; one that is under way" in refused(paid.act(ActName.SKIP, step="reserve"))
-    assert "is being taken back" in refused(paid.cancel().act(ActName.SKIP, step="charge"))
-    assert "is no step with a reply" in refused(asked.act(ActName.SKIP, step="approve"))
+    assert refused(paid.act(ActName.SKIP, step="charge")).startswith("the reply is not a CardCharged: charge_id: Field")
+    assert "is done; only a step in progress" in refused(paid.act(ActName.SKIP, step="reserve"))
+    assert "is being undone" in refused(paid.cancel().act(ActName.SKIP, step="charge"))
+    assert "is not a step with a command" in refused(asked.act(ActName.SKIP, step="approve"))
 
 
 def test_a_loss_is_accepted_with_evidence_and_the_rest_is_undone(asked: Scene) -> None:
     """The record says who bears it; what was waived is not undone."""
     stuck = Scene.start(checkout).ok("reserve").time_out("charge").undo_rejects("charge")
     assert stuck.status is Status.ATTENTION
-    assert refused(stuck.act(ActName.WAIVE, step="charge")).startswith("a loss is accepted with a reason")
+    assert refused(stuck.act(ActName.WAIVE, step="charge")).startswith("the reason is missing; say who bears the loss")
     assert "has not failed: it is done" in refused(stuck.act(ActName.WAIVE, "x", step="reserve"))
     waived = stuck.act(ActName.WAIVE, "ticket 7: the bank pays", step="charge", by="ann")
     assert waived.document.steps["charge"].memo == {"waived_by": "ann", "evidence": "ticket 7: the bank pays"}
@@ -159,7 +159,7 @@ def test_a_request_that_comes_twice_acts_once(asked: Scene) -> None:
     again = resumed.play(request)
     assert again.document == resumed.document
     assert again.last is not None
-    assert (again.last.outcome, again.last.reason) == (Outcome.UNCHANGED, "it was done already")
+    assert (again.last.outcome, again.last.reason) == (Outcome.UNCHANGED, "this request was carried out already")
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ async def test_a_person_answers_by_the_client_and_over_http(up: Stack) -> None:
         body = {"by": "ann", "step": "approve", "request_id": "r-7"}
         path = "/v1/instances/approval/1/answer"
         wrong = await api.post(path, json={**body, "value": {"ok": 7}})
-        assert (wrong.status_code, "the answer is no Did" in wrong.json()["detail"]) == (422, True)
+        assert (wrong.status_code, "the answer is not a Did" in wrong.json()["detail"]) == (422, True)
         done = await api.post(path, json={**body, "value": {"ok": True}})
         assert (done.status_code, done.json()["status"], done.json()["changed"]) == (200, "completed", True)
         again = await api.post(path, json={**body, "value": {"ok": True}})

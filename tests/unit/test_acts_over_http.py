@@ -71,7 +71,7 @@ async def test_a_state_is_edited_over_http(api: httpx.AsyncClient) -> None:
     assert (await api.get(ITEM)).json()["state"]["n"] == 7
     wrong = {"patch": [{"op": "replace", "path": "/n", "value": "x"}]}
     refused = await post(api, "edit", 422, value=wrong)
-    assert "the state would be no Talk: n: Input should be a valid integer" in refused["detail"]
+    assert "the state would not be a valid Talk: n: Input should be a valid integer" in refused["detail"]
 
 
 async def test_an_undo_that_failed_is_replaced_over_http(up: Stack, api: httpx.AsyncClient) -> None:
@@ -113,7 +113,7 @@ async def test_an_act_is_rehearsed_without_being_asked(up: Stack) -> None:
     decision = up.client.rehearse(document, ActName.EDIT, on=OnStep(value=PATCH))
     assert decision.document is not None
     assert (decision.outcome, decision.document.state["n"]) == (Outcome.APPLIED, 7)
-    assert up.client.rehearse(document, ActName.RETRY).reason == "it is running and not in attention"
+    assert up.client.rehearse(document, ActName.RETRY).reason == "it is running and does not need attention"
     assert (await up.client.get("talk/1")) == document
     with pytest.raises(InvalidRequest, match="by has 300 characters"):
         up.client.rehearse(document, ActName.PAUSE, by="x" * 300)

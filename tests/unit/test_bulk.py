@@ -53,7 +53,9 @@ async def test_a_dry_run_tells_what_would_become_of_it_and_asks_nobody(up: Stack
     assert page.counts == {Fate.DONE: 5, Fate.UNCHANGED: 0, Fate.DENIED: 0, Fate.UNSURE: 0, Fate.FAILED: 0}
     assert not any(each.paused for each in (await up.client.list(TALK)).documents)
     refused = await act_on_many(up.client, bulk(ActName.RETRY), dry_run=True)
-    assert {(each.fate, each.reason) for each in refused.asked} == {(Fate.DENIED, "it is running and not in attention")}
+    assert {(each.fate, each.reason) for each in refused.asked} == {
+        (Fate.DENIED, "it is running and does not need attention")
+    }
     same = await act_on_many(up.client, bulk(ActName.RESUME), dry_run=True)
     assert {(each.fate, each.reason) for each in same.asked} == {(Fate.UNCHANGED, "nothing to change")}
 

@@ -161,7 +161,7 @@ def test_a_question_is_found_claimed_given_away_and_answered(up: Process) -> Non
     assert saga(up, "questions", "--who", "bob") == "nobody is asked anything\n"
     assert "ann has claimed" in saga(up, "answer", *step, "--by", "bob", "--value", '{"cents": 1}', code=1)
     assert "has its question assigned" in saga(up, "assign", *step, "--by", "ann", "--value", '{"to": "eve"}')
-    assert "the answer is no Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
+    assert "the answer is not a Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
     assert "has its answer: completed" in saga(up, "answer", *step, "--by", "eve", "--value", '{"cents": 1}')
     assert told(up, "questions")["questions"] == []
 

@@ -154,8 +154,8 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     assert "stays as it is" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
     wrong = json.dumps([{"op": "remove", "path": "/order"}])
     refusal = saga(shop, "edit", "order-checkout/A-5", "--patch", wrong, code=1)
-    assert "the state would be no Checkout: order: Field required" in refusal
-    assert "not in attention" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch, "--retry", code=1)
+    assert "the state would not be a valid Checkout: order: Field required" in refusal
+    assert "does not need attention" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch, "--retry", code=1)
     document = json.loads(saga(shop, "show", "order-checkout/A-5", "--json"))
     assert document["state"]["order"]["total_cents"] == 7
     start(shop, "A-6")
@@ -175,7 +175,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     assert "of step ship: fork" in case
     for command in (["restart", "order-checkout/A-6", "ship"], ["replace-undo", "order-checkout/A-6", "ship"]):
         more = ["--command", "{}"] if command[0] == "replace-undo" else []
-        assert "is completed and does not change any more" in saga(shop, *command, *more, code=1)
+        assert "is completed and can no longer change" in saga(shop, *command, *more, code=1)
 
 
 def test_many_orders_are_paused_at_once(shop: Process) -> None:

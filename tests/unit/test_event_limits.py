@@ -88,7 +88,7 @@ def test_a_wait_for_which_there_is_no_room_stands_in_attention_at_once() -> None
     assert (scene.status, scene.step("wait")) == (Status.ATTENTION, StepStatus.BLOCKED)
     assert scene.attention is not None
     assert (scene.attention.kind, scene.attention.step) == (CauseKind.LIMIT, "wait")
-    assert scene.attention.message == "wait 'wait' is not heard: there is no room"
+    assert scene.attention.message == "wait 'wait' was not registered: there is no room"
     assert "wait:deadline" not in timers_of(scene)
     again = scene.retry()
     assert (again.status, again.step("wait")) == (Status.RUNNING, StepStatus.WAITING)

@@ -63,11 +63,11 @@ def test_a_cancel_undoes_what_was_said_in_that_order() -> None:
 
 def test_a_cancel_that_would_be_refused_says_why() -> None:
     """Past the pivot, and when it is being unwound already."""
-    past = Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and only goes forward")
+    past = Reason(ReasonCode.PAST_PIVOT, "it is past its pivot and can only go forward")
     assert of(SHIPPING).cancel.denied == past
-    unwound = not_now("it is being unwound already and an undo needs attention; retry it")
+    unwound = not_now("it is already compensating and an undo needs attention; retry it")
     assert of(UNDO_FAILED).cancel.denied == unwound
-    assert of(SCENES["ended"]).cancel.denied == not_now("it is completed and does not change any more")
+    assert of(SCENES["ended"]).cancel.denied == not_now("it is completed and can no longer change")
 
 
 def test_what_stands_is_named_with_what_takes_it_back() -> None:

@@ -60,11 +60,11 @@ def test_acts_that_are_fulfilled_change_nothing_and_illegal_ones_say_why() -> No
         (scene.act(ActName.PAUSE), ActName.PAUSE, Outcome.UNCHANGED, "nothing to change"),
         (scene.cancel(), ActName.CANCEL, Outcome.UNCHANGED, "nothing to change"),
         (stuck.act(ActName.ABANDON), ActName.ABANDON, Outcome.UNCHANGED, "nothing to change"),
-        (scene, ActName.RETRY, Outcome.DENIED, "it is running and not in attention"),
-        (scene, ActName.ABANDON, Outcome.DENIED, "it is running and not in attention"),
-        (stuck, ActName.PAUSE, Outcome.DENIED, "it is in attention and stands still already"),
-        (ended, ActName.CANCEL, Outcome.DENIED, "it is completed and does not change any more"),
-        (ended, ActName.SKIP, Outcome.DENIED, "it is completed and does not change any more"),
+        (scene, ActName.RETRY, Outcome.DENIED, "it is running and does not need attention"),
+        (scene, ActName.ABANDON, Outcome.DENIED, "it is running and does not need attention"),
+        (stuck, ActName.PAUSE, Outcome.DENIED, "it needs attention and is already stopped"),
+        (ended, ActName.CANCEL, Outcome.DENIED, "it is completed and can no longer change"),
+        (ended, ActName.SKIP, Outcome.DENIED, "it is completed and can no longer change"),
         (scene, ActName.SKIP, Outcome.DENIED, "it has no step '' on record; there are a, b"),
     ]
     for before, act, outcome, reason in cases:
@@ -101,7 +101,7 @@ def test_the_last_twenty_requests_are_known() -> None:
     requests = scene.document.requests
     assert len(requests) == 20
     first = Act(id=requests[0], instance="talk/k", act=ActName.CANCEL)
-    assert outcome_of(scene.play(first)) == (Outcome.UNCHANGED, "it was done already")
+    assert outcome_of(scene.play(first)) == (Outcome.UNCHANGED, "this request was carried out already")
 
 
 def test_a_pause_and_its_end_are_recorded() -> None:
@@ -153,18 +153,18 @@ def test_what_was_skipped_or_answered_says_by_whom() -> None:
     saga = flow_of(ask("okay", Did, question=lambda s: "?", who=lambda s: ["ann"], into="did", due=HOUR))
     question = Scene.start(saga)
     cases = [
-        (question.act(ActName.ANSWER, step="okay", by=""), "nobody may not answer 'okay'; asked are ann"),
+        (question.act(ActName.ANSWER, step="okay", by=""), "an anonymous user may not answer 'okay'; it is for ann"),
         (
             question.act(ActName.CLAIM, step="okay", by="ann").act(ActName.ANSWER, step="okay", by=""),
-            "ann has claimed question 'okay'; let it be assigned to you",
+            "ann has claimed question 'okay'; have it assigned to you",
         ),
         (
             question.act(ActName.CLAIM, step="okay", by="ann").act(ActName.ANSWER, step="okay", by="ben"),
-            "ann has claimed question 'okay'; let it be assigned to ben",
+            "ann has claimed question 'okay'; have it assigned to ben",
         ),
-        (question.act(ActName.ASSIGN, step="okay", value={"to": ""}), 'it is not said to whom; give {"to": name}'),
-        (question.act(ActName.ASSIGN, step="okay", value={"to": 7}), 'it is not said to whom; give {"to": name}'),
-        (question.act(ActName.SKIP, step="okay"), "'okay' is no step with a reply; only such a one can be skipped"),
+        (question.act(ActName.ASSIGN, step="okay", value={"to": ""}), 'the assignee is missing; give {"to": name}'),
+        (question.act(ActName.ASSIGN, step="okay", value={"to": 7}), 'the assignee is missing; give {"to": name}'),
+        (question.act(ActName.SKIP, step="okay"), "'okay' is not a step with a command; only those can be skipped"),
         (question.act(ActName.WAIVE, "x", step="okay"), "the undo of step 'okay' has not failed: it is waiting"),
     ]
     for after, reason in cases:
@@ -227,7 +227,7 @@ def test_without_its_code_nothing_can_be_done_with_its_steps() -> None:
     [
         (lambda: done_a().cancel(), "it is compensating already"),
         (lambda: done_a().rejects("b").undo_ok("a"), "it is compensated already"),
-        (lambda: done_a().ok("b"), "it is completed and does not change any more"),
+        (lambda: done_a().ok("b"), "it is completed and can no longer change"),
     ],
 )
 def test_a_cancel_that_makes_no_sense_is_told_so(make: Any, refused: str) -> None:
@@ -280,7 +280,7 @@ def test_an_answer_that_does_not_fit_says_where(value: Any, said: str) -> None:
     form = ask("okay", Strict, question=lambda s: "?", who=lambda s: ["ann"], into="form", due=HOUR)
     saga = Saga("formed", Formed, flow=[form])
     refused = Scene.start(saga, {}).answer("okay", value)
-    assert outcome_of(refused) == (Outcome.DENIED, f"the answer is no Strict: {said}")
+    assert outcome_of(refused) == (Outcome.DENIED, f"the answer is not a Strict: {said}")
 
 
 def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
@@ -367,6 +367,6 @@ def test_a_step_whose_reply_nobody_keeps_is_skipped_without_one() -> None:
     given = scene.act(ActName.SKIP, step="accept", value={"by": "ann"})
     assert (given.step("accept"), given.document.state) == (StepStatus.DONE, {"named": None})
     refused = scene.act(ActName.SKIP, step="accept", value={"x": 1})
-    assert outcome_of(refused) == (Outcome.DENIED, "the reply is no Named: acceptedBy: Field required")
+    assert outcome_of(refused) == (Outcome.DENIED, "the reply is not a Named: acceptedBy: Field required")
     needed = Scene.start(accepts("named"), {}).act(ActName.SKIP, step="accept")
-    assert outcome_of(needed) == (Outcome.DENIED, "the reply is no Named: acceptedBy: Field required")
+    assert outcome_of(needed) == (Outcome.DENIED, "the reply is not a Named: acceptedBy: Field required")

@@ -188,7 +188,7 @@ def test_cancel_is_denied_past_the_pivot() -> None:
     run = play(make_saga("a|b"))
     run.ok("a")
     decision = run.act(ActName.CANCEL)
-    assert (decision.outcome, decision.reason) == (Outcome.DENIED, "it is past its pivot and only goes forward")
+    assert (decision.outcome, decision.reason) == (Outcome.DENIED, "it is past its pivot and can only go forward")
 
 
 def test_cancel_does_not_disturb_an_undo() -> None:

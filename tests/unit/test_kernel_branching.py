@@ -226,8 +226,8 @@ def test_with_enough_done_the_rest_is_taken_back_or_goes_on_as_declared() -> Non
     first = Scene.start(flow_of(three("any"), leg("last"))).ok("x")
     assert first.step("last") is StepStatus.SENT
     assert memo_of(first, "all3")["lost"] == {
-        memo_label(first, 1): "not needed any more",
-        memo_label(first, 2): "not needed any more",
+        memo_label(first, 1): "no longer needed",
+        memo_label(first, 2): "no longer needed",
     }
     late = first.ok("y")
     assert (late.step("y2"), late.step("y")) == (None, StepStatus.DONE)
@@ -449,4 +449,4 @@ def test_what_a_lost_branch_is_doing_cannot_be_skipped() -> None:
     both = parallel([leg("p"), parallel(leg("x"), leg("y"), name="inner")], leg("q"), need="any", name="all3")
     in_flight = Scene.start(flow_of(both)).ok("p").rejects("x")
     refused = in_flight.act(ActName.SKIP, step="y", value={})
-    assert outcome_of(refused) == (Outcome.DENIED, "what step 'y' did is being taken back")
+    assert outcome_of(refused) == (Outcome.DENIED, "step 'y' is being undone")

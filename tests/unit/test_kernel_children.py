@@ -139,7 +139,7 @@ def test_a_child_that_cannot_begin_is_a_business_no() -> None:
         assert isinstance(answer.message, ChildEnded)
         assert (answer.message.end, answer.message.reason) == (
             ChildEnd.NOT_STARTED,
-            "there is an instance of that key already",
+            "an instance with this key exists already",
         )
 
 
@@ -202,7 +202,7 @@ def test_a_child_that_cannot_be_undone_is_shown_and_asked_again_after_a_retry() 
     reason = f"{CHILD} could not be undone: abandoned: left open: inner"
     assert (turned.attention.kind, turned.attention.message, turned.attention.step) == (
         CauseKind.UNDO,
-        f"{reason}; look at it, then retry",
+        f"{reason}; resolve it there, then retry",
         "sub",
     )
     assert turned.document.steps["sub"].error == reason
@@ -299,7 +299,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
     decision = decide(child(), kid, Arrival(message=fired, now_ms=week_ms))
     asked = ExpiryRequested(id=f"{CHILD}/~3.1~{kid.incarnation}", instance="talk/k", child=CHILD, incarnation=LIFE)
     assert decision.actions == (Tell(message=asked),)
-    assert (decision.outcome, decision.reason) == (Outcome.APPLIED, "it asks whether it may leave")
+    assert (decision.outcome, decision.reason) == (Outcome.APPLIED, "it asks its root whether it can be removed")
     kept = decision.document
     assert kept is not None
     assert (kept.revision, kept.timers, kept.finished_ms) == (3, {"~retention": 2 * week_ms}, week_ms)
@@ -376,7 +376,7 @@ def test_the_child_of_a_lost_branch_is_told_that_it_is_not_needed() -> None:
     scene = Scene.start(flow_of(parallel(leg("a"), node, need="any", name="both"))).ok("a")
     (told,) = told_by(scene)
     assert isinstance(told, Unwind)
-    assert told.reason == "its branch is not needed any more"
+    assert told.reason == "its branch is no longer needed"
     assert scene.ok("inner", of=CHILD).undo_ok("inner", of=CHILD).status is Status.COMPLETED
 
 
@@ -454,7 +454,7 @@ def test_the_completed_child_of_a_lost_branch_is_undone_with_a_reason() -> None:
     node: Node[Talk] = run(child(), lambda s: Talk(), name="sub")
     saga = flow_of(parallel([node, leg("x")], leg("y"), need="any", name="both"))
     scene = Scene.start(saga).ok("inner", of=CHILD).rejects("x")
-    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"]
+    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is compensating"]
 
 
 def test_a_retention_timer_that_is_not_due_says_so() -> None:

@@ -49,12 +49,12 @@ def chosen(first: Node[Talk], other: Node[Talk], label: str = "first") -> Node[T
         (
             [leg("a")],
             [parallel(leg("a"), leg("b"), name="both")],
-            "has 'a', which is under way here, in parallel 'both', where it was not begun",
+            "has 'a', which is in progress here, in parallel 'both', where it was not begun",
         ),
         (
             [chosen(leg("a"), leg("b"))],
             [chosen(leg("b"), leg("a"))],
-            "has 'a', which is under way here, in choose 'way', where it was not begun",
+            "has 'a', which is in progress here, in choose 'way', where it was not begun",
         ),
         (
             [chosen(leg("a"), leg("b"))],
@@ -64,9 +64,13 @@ def chosen(first: Node[Talk], other: Node[Talk], label: str = "first") -> Node[T
         (
             [round_of(leg("a"))],
             [leg("a"), round_of(leg("b"))],
-            "has 'a', which is under way here, in another loop, where it was not begun",
+            "has 'a', which is in progress here, in another loop, where it was not begun",
         ),
-        ([leg("a")], [round_of(leg("a"))], "has 'a', which is under way here, in loop 'more', where it was not begun"),
+        (
+            [leg("a")],
+            [round_of(leg("a"))],
+            "has 'a', which is in progress here, in loop 'more', where it was not begun",
+        ),
     ],
     ids=[
         "step to sleep",

@@ -165,7 +165,10 @@ def test_no_more_events_than_the_limit_are_kept_and_the_next_is_a_dead_letter(aw
     assert [receives(number).outcome for number in range(2)] == [Outcome.DEFERRED] * 2
     refused = receives(2)
     why = "'demo' version 1 is not deployed here; deploy it" if away else "it is paused"
-    reason = f"2 events wait already: {why}; let it go on, then redrive this one from the dead letters"
+    reason = (
+        f"2 events are deferred already: {why}; "
+        "let the instance continue, then redrive this event from the dead letters"
+    )
     assert (refused.outcome, refused.reason, refused.actions) == (
         Outcome.DENIED,
         reason,
@@ -180,7 +183,7 @@ def test_an_instance_that_ended_ignores_replies_whether_its_version_is_there_or_
     run.ok("a")
     run.definition = None
     assert run.ok("a").outcome is Outcome.IGNORED
-    assert run.act(ActName.CANCEL).reason == "it is completed and does not change any more"
+    assert run.act(ActName.CANCEL).reason == "it is completed and can no longer change"
     assert run.fire("~retention").document is None
 
 

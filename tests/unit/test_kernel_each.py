@@ -134,7 +134,7 @@ def test_one_more_ends_the_others_and_fails_the_whole() -> None:
     assert scene.step("sub") is StepStatus.SENT
     turned = scene.ok("work", of=at(2)).undo_ok("work", of=at(2))
     assert turned.document.cause is not None
-    why = "2 of 5 parts failed, 0 may: 0: sold out; 2: unwound by talk/k: too many other parts failed"
+    why = "2 of 5 parts failed, 0 are tolerated: 0: sold out; 2: unwound by talk/k: too many other parts failed"
     assert (turned.document.cause.kind, turned.document.cause.message, turned.document.cause.step) == (
         CauseKind.CHILD,
         why,
@@ -168,7 +168,7 @@ def test_a_part_that_cannot_be_undone_is_asked_again_after_a_retry() -> None:
     )
     stuck = scene.play(answer)
     assert stuck.attention is not None
-    assert stuck.attention.message == f"{at(2)} could not be undone: not_undone: gone; look at it, then retry"
+    assert stuck.attention.message == f"{at(2)} could not be undone: not_undone: gone; resolve it there, then retry"
     again = stuck.retry()
     assert [each.instance for each in told_by(again)] == [at(2), at(1)]
     assert again.undo_ok("work", of=at(2)).undo_ok("work", of=at(1)).undo_ok("work", of=at(0)).status is (
@@ -215,7 +215,7 @@ def test_other_parts_than_at_the_beginning_stop_the_instance() -> None:
     assert stuck.attention is not None
     assert stuck.attention.message == (
         "of, the parts of each 'sub', gave 4 parts and had given 3 when it began; "
-        "if an edit of the state changed that, edit it back; else give the same parts each time; "
+        "if an edit of the state changed them, edit it back; else return the same parts each time; "
         "deploy the fix, then retry"
     )
     counts.append(3)
@@ -381,4 +381,4 @@ def test_parts_of_a_lost_branch_are_undone_with_a_reason() -> None:
     branch = [parts(3).flow[0], other_step("x")]
     saga = Saga("talk", Basket, flow=[parallel(branch, other_step("y"), need="any", name="both")])
     scene = Scene.start(saga, {"count": 2}).ok("work", of=at(0)).ok("work", of=at(1)).rejects("x")
-    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is unwound"] * 2
+    assert [each.reason for each in told_by(scene) if isinstance(each, Unwind)] == ["its parent is compensating"] * 2

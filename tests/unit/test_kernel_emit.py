@@ -46,7 +46,7 @@ def test_an_event_is_published_under_its_key() -> None:
     [
         (lambda s: Did(), lambda s: "k", "a Did; event 'paid' is a Paid"),
         (lambda s: Paid(amount=1), lambda s: "", "a key that has 0 characters; give 1 to 256"),
-        (lambda s: Paid(amount=1), lambda s: 7, "7; a key is a text of 1 to 256 characters"),
+        (lambda s: Paid(amount=1), lambda s: 7, "7; a key is a string of 1 to 256 characters"),
     ],
 )
 def test_what_cannot_be_published_stops_the_instance(build: Any, key: Any, said: str) -> None:

@@ -171,10 +171,10 @@ def test_an_instance_keeps_a_thousand_early_events_and_the_next_is_a_dead_letter
     assert scene.document.managed is not None
     assert len(scene.document.managed.early) == 1_000
     full = scene.play(came("paid", "one-more"))
-    reason = "1,000 events wait already for a handler that takes them; let it go on, then redrive this one from the "
-    assert outcome_of(full) == (Outcome.DENIED, f"{reason}dead letters")
+    reason = "1,000 events already wait for a phase with a handler for them; let the instance continue, then redrive "
+    assert outcome_of(full) == (Outcome.DENIED, f"{reason}this event from the dead letters")
     assert full.last is not None
-    assert full.last.actions == (DeadLetter(reason=f"{reason}dead letters"),)
+    assert full.last.actions == (DeadLetter(reason=f"{reason}this event from the dead letters"),)
     assert full.document == scene.document
     assert scene.play(came("placed")).step("pick") is StepStatus.SENT
 

@@ -151,7 +151,7 @@ def test_an_event_of_another_form_stops_the_wait_until_a_retry() -> None:
     event_id = wrong.count - 1
     assert wrong.attention.message == (
         f"event 'event-{event_id}' is not a Paid: Input should be a valid integer, unable to parse string as an integer"
-        "; publish a right one, then retry"
+        "; publish a valid one, then retry"
     )
     assert (wrong.attention.kind, wrong.attention.step) == (CauseKind.CODE, "wait")
     assert timers_of(wrong) == {}
@@ -171,7 +171,7 @@ def test_a_wait_that_begins_anew_gets_again_what_it_had() -> None:
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("", "a key that has 0 characters; give 1 to 256"), (7, "7; a key is a text of 1 to 256 characters")],
+    [("", "a key that has 0 characters; give 1 to 256"), (7, "7; a key is a string of 1 to 256 characters")],
 )
 def test_a_key_that_is_no_text_stops_the_instance(key: Any, said: str) -> None:
     node: Node[Talk] = wait(expect(paid, key=lambda s: key), timeout=HOUR, name="wait")
@@ -298,7 +298,7 @@ def test_a_table_that_names_no_branch_stops_the_instance_until_it_is_mended() ->
     scene = before.play(Start(id="s", definition="talk", key="k", input={"n": 4}))
     assert scene.attention == Cause(
         kind=CauseKind.ROUTE,
-        message="table 'carriers' version 1 says 'camel', which is none of post, truck; fix the table, then retry",
+        message="table 'carriers' version 1 gives 'camel'; there are only post, truck; fix the table, then retry",
         at_ms=0,
         step="way",
     )

@@ -213,8 +213,7 @@ SEEN: dict[str, tuple[str, Callable[[], Any], str]] = {
     "parts that are made once": (
         "each, its parts",
         rows,
-        "of, the parts of each 'part', gave a generator (return a list; yield has no place in it); "
-        "give a list of parts",
+        "of, the parts of each 'part', gave a generator (return a list; do not use yield); give a list of parts",
     ),
     "another part": (
         "each, one part",
@@ -222,7 +221,7 @@ SEEN: dict[str, tuple[str, Callable[[], Any], str]] = {
         "a part of each 'part' gave a Other; Saga('part', version=1) starts with a Lots",
     ),
     "one name": ("ask, who", lambda: "ann", "who of ask 'q' gave 'ann'; give a list of names of people or roles"),
-    "nobody": ("ask, who", list, "who of ask 'q' gave an empty list; name somebody who may answer"),
+    "nobody": ("ask, who", list, "who of ask 'q' gave an empty list; give at least one person or role that may answer"),
     "no name": (
         "ask, who",
         lambda: [None],
@@ -262,12 +261,12 @@ SEEN: dict[str, tuple[str, Callable[[], Any], str]] = {
     "a fact that is no fact": (
         "route",
         lambda: {"a": [1]},
-        "the facts of route 'route-t' gave a dict with 'a': a list; give texts, finite numbers, True, False or None",
+        "the facts of route 'route-t' gave a dict with 'a': a list; give strings, finite numbers, True, False or None",
     ),
     "a bid without a price": (
         "scatter, best",
         lambda: math.nan,
-        "best of scatter 'ask' gave nan; give a number, the best has the lowest",
+        "best of scatter 'ask' gave nan; give a number, the lowest is the best",
     ),
     "a timer by number": (
         "manager, its start",
@@ -351,5 +350,5 @@ def test_a_body_whose_check_raises_stops_the_wait_and_a_right_one_goes_on() -> N
     scene = Scene.start(Saga("heard", Heard, flow=[node, step(do, name="last")(lambda s: Do())]))
     stuck = scene.receives(fussed, {"n": 1}, key="k")
     assert stuck.attention is not None
-    assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a right one, then retry")
+    assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a valid one, then retry")
     assert stuck.receives(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)

@@ -247,7 +247,7 @@ def test_a_stop_that_the_slip_has_not_reached_cannot_be_skipped() -> None:
     skipped = given(slip()).scene.act(ActName.SKIP, step="b", value={})
     assert skipped.last is not None
     assert skipped.last.reason == (
-        "the slip has not been sent to 'b' yet; skip the stop that it is at, or revise what lies ahead"
+        "the slip has not reached 'b' yet; skip the stop where it is now, or revise the stops ahead"
     )
 
 
@@ -338,7 +338,10 @@ def test_a_slip_with_a_stop_ahead_that_is_gone_waits_visibly() -> None:
     short = RoutingSlip("file", File, stops=[desk("a"), desk("b")])
     parked = replace(running, registry=Registry([short])).ok("b")
     assert parked.attention is not None
-    assert parked.attention.message == "the deployed code has no stop 'c', which lies ahead here; deploy it again"
+    assert (
+        parked.attention.message
+        == "the deployed code has no stop 'c', which is ahead in this instance; deploy it again"
+    )
 
 
 def test_a_stop_is_asked_again_from_home_only_when_those_before_it_are_done() -> None:

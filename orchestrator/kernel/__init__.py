@@ -1,6 +1,7 @@
 """The kernel: ``decide(definition, document, arrival) -> Decision``. Synchronous, pure, total.
 
-No clock, no ids, no IO: time and ids come inside the arrival. Every (status, message) pair has a written answer.
+No clock, no ids, no I/O: time and ids come with the arrival. Every pair of status and message has a defined answer.
+How it works: ``decide.py``.
 """
 
 from .decide import decide

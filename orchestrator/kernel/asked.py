@@ -1,4 +1,4 @@
-"""What the handler of a process manager asks for, checked as a whole before anything of it is done."""
+"""What the handler of a process manager asks for; all of it is checked before any of it is carried out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """All that a ``Next`` says. ``state`` None: unchanged. ``phase``: what it is in afterwards."""
+    """The contents of a ``Next``. ``state`` None: unchanged. ``phase``: the phase afterwards."""
 
     phase: str
     state: JsonObject | None
@@ -34,17 +34,17 @@ class Asked:
 
 
 def asked_for(ctx: DecisionContext, found: object) -> Asked:
-    """What a handler gave, each part checked.
+    """The result of a handler, checked.
 
     Raises:
-        WrongResult: it is no ``Next``, or one of its parts cannot be used; the message names the part.
+        WrongResult: it is not a ``Next``, or one of its parts is invalid; the message names the part.
     """
     if not isinstance(found, Next):
         raise WrongResult(f"{what(found)}; a handler returns Next(…)")
     manager, asked = ctx.definition, found.asked
     assert isinstance(manager, ProcessManager)
     if asked.state is None and ctx.managed.phase is None:
-        raise WrongResult("Next without a state; a start returns Next(phase, state): else nothing is known")
+        raise WrongResult("Next without a state; a start must return Next(phase, state)")
     state = None
     if asked.state is not None:
         state = as_json(_in("state", a_model, asked.state, manager.state, "it knows"), manager.state)
@@ -81,23 +81,23 @@ def _steps(manager: ProcessManager[Any], given: object) -> Sequence[Step[Any]]:
     for step in a_list(given, "steps"):
         if not isinstance(step, Step) or manager.steps.get(step.name) is not step:
             shown = repr(step) if isinstance(step, Step) else what(step)
-            raise WrongResult(f"{shown}, which is none of the steps of {manager!r}; add it to steps=[…]")
+            raise WrongResult(f"{shown}, which is not a step of {manager!r}; add it to steps=[…]")
     return a_list(given, "steps")
 
 
 def _events(given: object) -> Sequence[Emit[Any]]:
     for event in a_list(given, "emit(…)"):
         if not isinstance(event, Emit):
-            raise WrongResult(f"{what(event)}; give what emit(event, …) makes")
+            raise WrongResult(f"{what(event)}; give the result of emit(event, …)")
     return a_list(given, "emit(…)")
 
 
 def _timers(given: object) -> Mapping[str, timedelta]:
     if not isinstance(given, Mapping):
-        raise WrongResult(f"{what(given)}; give a dict of names and spans")
+        raise WrongResult(f"{what(given)}; give a dict of timer names and timedeltas")
     for name, span in given.items():
         if not is_name(name):
-            raise WrongResult(f"{what(name)}, which no timer can be called; give a name that on_timer takes")
+            raise WrongResult(f"{what(name)}, which is not a valid timer name; give a name that on_timer accepts")
         a_span(span)
     return given
 

@@ -1,5 +1,5 @@
-"""Calling the author's functions. Whatever one raises or wrongly gives puts its instance into attention, and harms
-nothing else.
+"""Calls the author's functions. If one raises or returns a wrong value, its instance needs attention; nothing else is
+harmed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Nothing:
-    """There is no answer: the instance stands in attention."""
+    """There is no result: the instance needs attention."""
 
 
 NOTHING = Nothing()
@@ -34,13 +34,13 @@ class Fault(NamedTuple):
 
 
 def ask(ctx: DecisionContext, place: str, what: str, function: Callable[[], T], *, undo: bool = False) -> T | Nothing:
-    """What an author's function gives; ``NOTHING`` after it raised, or gave what cannot be used (``WrongResult``).
+    """The result of an author's function; ``NOTHING`` if it raised or returned an unusable value (``WrongResult``).
 
     Args:
         ctx: the decision.
-        place: whose function it is.
-        what: how messages call it.
-        function: calls it, and checks what it gave.
+        place: the place that the function belongs to.
+        what: the name of the function in messages.
+        function: calls it and checks the result.
         undo: it belongs to the undo of the place.
     """
     try:
@@ -51,15 +51,15 @@ def ask(ctx: DecisionContext, place: str, what: str, function: Callable[[], T], 
 
 
 def fault_of(ctx: DecisionContext, what: str, error: Exception) -> Fault:
-    """What an operator is told of an author's function that raised, or gave what cannot be used (``WrongResult``)."""
+    """The fault of an author's function that raised or returned an unusable value (``WrongResult``)."""
     if isinstance(error, WrongResult):
         return Fault(f"{what} gave {error}; deploy the fix, then retry", ReasonCode.WRONG_RESULT)
-    message = f"{what} raised {said(error)}; deploy a mended one, then retry"
+    message = f"{what} raised {said(error)}; fix the function, redeploy, then retry"
     return Fault(message, ReasonCode.FUNCTION_RAISED, trace_of(error, ctx.limits.detail_chars))
 
 
 def block(ctx: DecisionContext, place: str, kind: CauseKind, fault: Fault, *, undo: bool = False) -> None:
-    """Puts a place aside and the instance into attention: the author's code or data must be mended first."""
+    """Blocks a place and puts the instance into attention: the author's code or the data must be fixed first."""
     blocked = StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED
     record = ctx.steps.get(place)
     if record is None or record.status is not blocked:

@@ -1,8 +1,8 @@
-"""Instances whose code is not deployed on the node that owns them: their start, or first event, waits visibly.
+"""Instances whose code was not deployed at their start or first event: they wait, visible in attention.
 
-- Such an instance is ``unbegun``: its state is the input as it came, nothing of it was checked, nothing was sent.
-- With the first decision for which the code is there it is admitted: the input is checked, and the instance is from
-  then on one that waited for its code. What is not admitted stays as it is, with the reason.
+- Such an instance is ``unbegun``: its state is the unchecked input, and nothing was sent.
+- The first decision with the code deployed admits it: the input is checked, and the deferred messages are applied. An
+  instance that is not admitted stays in attention, with the reason.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ["BEGINS", "NEWEST", "NotAdmitted", "admitted", "needs_no_code", "stat
 
 BEGINS = Change(what="instance", before=None, after=Status.RUNNING)
 NEWEST = 0
-"""Version of an unbegun instance that begins as the newest that is deployed."""
+"""Version of an unbegun instance that will begin as the newest deployed version."""
 
 
 class NotAdmitted(Exception):
-    """Why the code that is here does not begin an instance."""
+    """The deployed code cannot begin an instance; the message says why."""
 
     @property
     def reason(self) -> Reason:
@@ -43,7 +43,7 @@ class NotAdmitted(Exception):
 
 
 def waits(fresh: Document, why: Reason) -> Decision:
-    """The first decision about an instance whose code is not here, or does not begin it for that reason."""
+    """The first decision about an instance that cannot begin yet: ``why`` its code is missing or does not admit it."""
     attention = wants_code(why, fresh.created_ms)
     document = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention, unbegun=True)
     stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
@@ -53,21 +53,21 @@ def waits(fresh: Document, why: Reason) -> Decision:
 
 
 def waits_by_event(message: EventDelivered, now_ms: int) -> Decision:
-    """An event for a process manager that is not deployed here: another node knows that it listens."""
+    """An event for a process manager that is not deployed here (but is on the node that sent the event): it waits."""
     fresh = process_of(message, NEWEST, now_ms)
     return waits(replace(fresh, deferred=(message,)), not_deployed(fresh))
 
 
 def needs_no_code(message: Message) -> bool:
-    """True for what is answered about an unbegun instance whether its code is here or not."""
+    """True for messages to an unbegun instance that are answered whether its code is deployed or not."""
     return isinstance(message, Start) or (isinstance(message, Act) and message.act is ActName.ABANDON)
 
 
 def admitted(definition: AnyDefinition, document: Document, now_ms: int) -> Document:
-    """The instance as one that only waited for its code; its revision is not counted on.
+    """The instance, ready to begin with this code; its revision does not change.
 
     Raises:
-        NotAdmitted: it cannot begin by this code; the message says why, and what to do.
+        NotAdmitted: this code cannot begin it; the message says why, and what to do.
     """
     if document.version not in (NEWEST, definition.version):
         try:
@@ -75,8 +75,8 @@ def admitted(definition: AnyDefinition, document: Document, now_ms: int) -> Docu
         except CannotMigrate as error:
             raise NotAdmitted(str(error)) from error
     if isinstance(definition, ProcessManager) is not (document.managed is not None):
-        kind = "a process manager, which its events start" if document.managed is None else "no process manager"
-        raise NotAdmitted(f"{definition!r} is {kind}; abandon it, or change the code and deploy it again")
+        kind = "a process manager, started by events" if document.managed is None else "not a process manager"
+        raise NotAdmitted(f"{definition!r} is {kind}; abandon the instance, or fix the code and redeploy")
     if isinstance(definition, ProcessManager):
         keep_ms = [
             to_ms(definition.subscriptions[each.event].event.keep)
@@ -88,7 +88,7 @@ def admitted(definition: AnyDefinition, document: Document, now_ms: int) -> Docu
     try:
         state = state_of(definition, document.state, forked=document.origin is not None)
     except NotAdmitted as error:
-        raise NotAdmitted(f"{error}; abandon it, or change the code and deploy it again") from error
+        raise NotAdmitted(f"{error}; abandon the instance, or fix the code and redeploy") from error
     return replace(document, version=definition.version, state=state, unbegun=False)
 
 
@@ -96,12 +96,12 @@ def state_of(definition: AnyDefinition, value: JsonObject, *, forked: bool) -> J
     """The state that an instance begins with.
 
     Args:
-        definition: whose instance it is to be.
-        value: its input; of a fork a state as it was kept, by field names.
-        forked: it is one.
+        definition: of the instance.
+        value: its input; for a fork a stored state, by field names.
+        forked: True for a fork.
 
     Raises:
-        NotAdmitted: the definition's model does not take the input; the message says where and why.
+        NotAdmitted: the definition's model does not accept the input; the message says where and why.
     """
     try:
         found: BaseModel = (read if forked else read_foreign)(definition.state, value)

@@ -1,4 +1,4 @@
-"""Nodes that hold others: ``choose``, ``loop``, ``parallel``, ``scatter``. How each begins; how a scatter gathers."""
+"""Nodes that contain others: ``choose``, ``loop``, ``parallel``, ``scatter``; and how a scatter gathers answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def begin_choose(ctx: DecisionContext, place: str, node: Choose[Any]) -> None:
-    """Chooses, once and for all."""
+    """Chooses a branch; the choice is recorded and never made again."""
     label = ask(ctx, place, f"a case of choose {place!r}", lambda: _chosen(ctx, node))
     if not isinstance(label, Nothing):
         ctx.mark(place, StepStatus.DONE, memo={"branch": label})
@@ -44,7 +44,7 @@ def _chosen(ctx: DecisionContext, node: Choose[Any]) -> str | None:
 
 
 def begin_loop(ctx: DecisionContext, place: str, node: Loop[Any]) -> None:
-    """Asks whether there is a first round. After an operator's retry it may go as many rounds again."""
+    """Decides whether there is a first round. After an operator's retry all rounds are available again."""
     record = ctx.steps.get(place)
     rounds = int(str((record.memo or {}).get("rounds", 0))) if record else 0
     goes_on = ask(ctx, place, f"while of loop {place!r}", lambda: a_truth(node.predicate(ctx.model())))
@@ -55,7 +55,7 @@ def begin_loop(ctx: DecisionContext, place: str, node: Loop[Any]) -> None:
 
 
 def next_round(ctx: DecisionContext, place: str, node: Loop[Any]) -> None:
-    """A round is over: the next begins, or the loop has ended."""
+    """Ends a round: begins the next one, or ends the loop."""
     goes_on = ask(ctx, place, f"while of loop {place!r}", lambda: a_truth(node.predicate(ctx.model())))
     if isinstance(goes_on, Nothing):
         return
@@ -64,7 +64,7 @@ def next_round(ctx: DecisionContext, place: str, node: Loop[Any]) -> None:
     if not goes_on:
         ctx.mark(place, StepStatus.DONE)
     elif rounds >= int(str(memo["most"])):
-        message = f"loop {place!r} has gone {rounds} rounds and would go on"
+        message = f"loop {place!r} has run {rounds} rounds, the maximum, and its condition still holds"
         ctx.mark(place, StepStatus.FAILED, error=message)
         fail(ctx, place, CauseKind.ROUNDS, message)
     else:
@@ -72,12 +72,12 @@ def next_round(ctx: DecisionContext, place: str, node: Loop[Any]) -> None:
 
 
 def begin_parallel(ctx: DecisionContext, place: str) -> None:
-    """All branches begin."""
+    """Begins a parallel; its branches begin next."""
     ctx.mark(place, StepStatus.WAITING, memo={"lost": {}})
 
 
 def begin_scatter(ctx: DecisionContext, place: str, node: Scatter[Any]) -> None:
-    """Asks every queue; after an operator's retry those that gave no answer."""
+    """Asks every queue; after an operator's retry only those that have not answered."""
     ctx.mark(place, StepStatus.WAITING, memo={})
     ctx.timers[f"{place}:deadline"] = ctx.now_ms + to_ms(node.options.deadline)
     for leg in node.legs:
@@ -89,12 +89,12 @@ def begin_scatter(ctx: DecisionContext, place: str, node: Scatter[Any]) -> None:
 
 
 def on_scatter_deadline(ctx: DecisionContext, place: str) -> None:
-    """What is there must do."""
+    """The deadline passed: the scatter uses the answers received so far."""
     ctx.remember(place, ctx.memo(place) | {"over": True})
 
 
 def gather_scatter(ctx: DecisionContext, place: str, node: Scatter[Any]) -> None:
-    """Ends a scatter when it has what it needs, can get no more, or its time is over."""
+    """Ends a scatter when it has enough answers, can get no more, or its deadline has passed."""
     legs = [place_of(leg.name, rounds_of(place)) for leg in node.legs]
     there = sorted(
         (at for at in legs if ctx.steps[at].status is StepStatus.DONE), key=lambda at: ctx.steps[at].order or 0

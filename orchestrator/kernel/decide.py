@@ -4,13 +4,13 @@ The runtime passes the definition, the document, the message and the time; nothi
 document, the actions to carry out and the changes for the history. How one message becomes one decision:
 
 1. Special cases: an instance that waits to begin (``beginning``), an older version (``migrating``), a start, a message
-   that needs none of the author's code (``entity_messages``). The rest: an act (``_act``), or anything else (``_coded``).
+   that needs none of the author's code (``entity_messages``). Else: an act (``_act``) or other messages (``_coded``).
 2. If the instance is paused or its code is not deployed, the message is deferred (``deferral``, ``compatibility``).
 3. ``context`` is the working copy of the document; its status changes follow the tables in ``transitions``.
-4. The message is applied to its step: by ``replies`` (also timers), ``entity_messages`` or ``acts``. ``failure`` handles
-   a failed step: it drops a branch that the parallel can spare, or starts compensating.
-5. ``flow`` starts what can start now: forward (``walk`` for sagas, ``managing`` for process managers, ``travelling`` for
-   routing slips) or backward (``compensation``). ``sending`` builds the commands.
+4. The message is applied to its step: by ``replies`` (also timers), ``entity_messages`` or ``acts``. ``failure``
+   handles a failed step: it drops a branch that the parallel can spare, or starts compensating.
+5. ``flow`` starts what can start now: forward (``walk`` for sagas, ``managing`` for process managers, ``travelling``
+   for routing slips) or backward (``compensation``). ``sending`` builds the commands.
 6. The working copy becomes the new document, one revision later. A decision that cannot be stored, or code that
    raised, is answered by ``unusable`` instead.
 

@@ -1,4 +1,4 @@
-"""What an instance says to others when it ends: its parent learns how, and its locks are free."""
+"""The messages that an instance sends when it ends: to its parent, to its locks and to its mailboxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..messages.values import JsonObject
 __all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of"]
 
 KEPT_LOCKS = "kept_locks"
-"""Where a place remembers the locks under which earlier rounds of it may have happened."""
+"""Field of a place's memo: locks that guard what its earlier rounds may have done."""
 
 _ENDS = {
     Status.COMPLETED: ChildEnd.COMPLETED,
@@ -28,7 +28,7 @@ def locks_of(steps: Mapping[str, StepRecord]) -> list[str]:
 
 
 def locks_at(memo: JsonObject) -> list[str]:
-    """The locks that one place holds or waits for: that of this round, and those of earlier ones."""
+    """The locks that one place holds or waits for: of this round and of earlier ones."""
     kept = memo.get(KEPT_LOCKS)
     return [*([str(memo["lock"])] if "lock" in memo else []), *(map(str, kept) if isinstance(kept, list) else ())]
 
@@ -36,7 +36,7 @@ def locks_at(memo: JsonObject) -> list[str]:
 def end_messages(
     document: Document, steps: Mapping[str, StepRecord], status: Status, state: JsonObject, cause: Cause | None
 ) -> Iterator[Message]:
-    """The messages of an end, still without ids."""
+    """The messages, still without ids."""
     for lock in locks_of(steps):
         yield Release(id="", instance=lock_id(lock), by=document.id)
     for place, record in steps.items():

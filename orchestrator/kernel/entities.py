@@ -31,13 +31,13 @@ def decide_entity(
     subscribers: Sequence[str] = (),
     branches: Collection[str] = (),
 ) -> Answer:
-    """What happens to a mailbox, a lock or a table when a message arrives.
+    """Decides what happens to a mailbox, a lock or a table when a message arrives.
 
     Args:
-        entity: as it is; None: there is none.
+        entity: the current one; None: there is none.
         arrival: the message and the time.
         limits: see ``Limits``.
-        subscribers: instances that a published event goes to whether they wait for it or not.
+        subscribers: instances of process managers that get a published event whether they wait for it or not.
         branches: that rules for a table may name.
     """
     match arrival.message, entity:

@@ -1,4 +1,4 @@
-"""What other entities say to an instance. What it does not wait for (any more) changes nothing."""
+"""Messages from other entities to an instance. Those that it does not wait for, or no longer, change nothing."""
 
 from __future__ import annotations
 
@@ -34,16 +34,19 @@ from .waiting import on_event, on_routed
 
 __all__ = ["STRAY", "on_entity_message", "without_code"]
 
-STRAY = Reason(ReasonCode.STALE, "nobody waits for this here (any more)")
+STRAY = Reason(ReasonCode.STALE, "the instance does not wait for this message")
 
 
 def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
-    """Applies it and goes on, except after an ``Unwind``: what waited comes first. False: it changed nothing."""
+    """Applies the message and moves the instance on. False: it changed nothing.
+
+    After an ``Unwind`` the caller first applies the deferred messages.
+    """
     if isinstance(message, ChildEnded | EventDelivered | Routed | Granted | Denied):
         place = place_of_label(message.place)
         record = ctx.steps.get(place)
         if record is not None and ctx.label(place) != message.place:
-            return False  # it is for another life of the key, or for one that a restart has undone
+            return False  # for another life of the key, or an older generation
         message = replace(message, place=place) if place != message.place else message
     match message:
         case ChildEnded():
@@ -71,18 +74,18 @@ def on_entity_message(ctx: DecisionContext, message: EntityMessage) -> bool:
 
 
 def _on_unwind(ctx: DecisionContext, message: Unwind) -> bool:
-    """Our parent wants nothing of us to be left. It learns how that ended when we end."""
+    """The parent asks this child to undo everything. The parent gets the result when the child ends."""
     if ctx.status is Status.COMPENSATING or ctx.backward or ctx.pivot_passed:
         return False
     ctx.unpause()
     ctx.timers.pop(RETENTION, None)
     ctx.finished_ms = None
-    compensate(ctx, CauseKind.CANCELLED, f"unwound by {message.parent.instance}: {message.reason}")
+    compensate(ctx, CauseKind.CANCELLED, f"cancelled by its parent {message.parent.instance}: {message.reason}")
     return True
 
 
 def without_code(document: Document | None, message: Message) -> Decision | None:
-    """The answer to what needs none of the author's code; None: it needs it."""
+    """The answer to a message that needs none of the author's code; None: it needs the code."""
     match message:
         case Probe() if document is not None:
             passed = passed_on(document, message)
@@ -93,11 +96,11 @@ def without_code(document: Document | None, message: Message) -> Decision | None
             document is None or document.status.is_final or document.incarnation != message.incarnation
         ):
             leave = Tell(message=Expire(id=f"{message.id}/answer", instance=message.child))
-            return _answered(document, leave, "it may leave")
+            return _answered(document, leave, "the child can be removed")
         case ExpiryRequested():
-            return _answered(document, None, "it is needed still")
+            return _answered(document, None, "the child is still needed")
         case Expire() if document is not None and document.status.is_final:
-            return Decision(document=None, outcome=Outcome.APPLIED, reason="nobody above needs it any more")
+            return Decision(document=None, outcome=Outcome.APPLIED, reason="no instance above needs it any more")
         case Unwind() if document is None or (
             document.status.is_final and (document.status is not Status.COMPLETED or document.pivot_passed)
         ):
@@ -107,9 +110,9 @@ def without_code(document: Document | None, message: Message) -> Decision | None
 
 
 def _ended(document: Document | None, message: Unwind) -> Decision:
-    """Nothing is left of it, or nothing of what it did is ever taken back."""
+    """The answer to an ``Unwind`` of a child that has ended for good: it is undone already, or never will be."""
     if document is None:
-        why = "there is no such instance (any more)"
+        why = "there is no such instance"
     elif document.status is Status.COMPLETED:
         why = "it is past its pivot and cannot be undone"
     else:

@@ -1,6 +1,6 @@
-"""What a failure turns round: a branch that its parallel can do without, or the whole instance.
+"""Failure handling: drop a branch the parallel can spare, or start compensating.
 
-Nothing here goes on by itself: ``ctx.again`` says that what comes next must be looked for anew.
+Nothing here moves the instance on; ``ctx.again`` tells ``flow.go_on`` to look again for what comes next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["compensate", "fail", "lose", "takes_failure"]
 def compensate(
     ctx: DecisionContext, kind: CauseKind, message: str, *, step: str | None = None, code: str | None = None
 ) -> None:
-    """Turns the instance round: from here on it is unwound."""
+    """Starts compensating the whole instance."""
     ctx.cause = Cause(
         kind=kind, message=ctx.shortened(message), at_ms=ctx.now_ms, step=step, code=code and ctx.shortened(code)
     )
@@ -33,9 +33,9 @@ def compensate(
 
 
 def fail(ctx: DecisionContext, place: str, kind: CauseKind, message: str, *, code: str | None = None) -> None:
-    """A node did not succeed: its branch is lost, the instance turns round, or past the pivot an operator must look.
+    """Handles a node that failed: its branch is lost, compensation starts, or past the pivot an operator must act.
 
-    While an operator is looking already, or what it did is being taken back anyway, the record alone tells.
+    If the instance already needs attention, or the node is being undone anyway, only its record shows the failure.
     """
     ctx.again = True
     if ctx.status is Status.ATTENTION or ctx.unwinds(place):
@@ -54,14 +54,14 @@ def fail(ctx: DecisionContext, place: str, kind: CauseKind, message: str, *, cod
 
 
 def takes_failure(definition: AnyDefinition, place: str, phase: str | None) -> bool:
-    """True when a process manager has a handler that decides about a failed step."""
+    """True when a process manager has a handler for the failed step in this phase."""
     if not isinstance(definition, ProcessManager):
         return False
     return any(handler.takes(phase) for handler in definition.failed.get(name_of(place), ()))
 
 
 def lose(ctx: DecisionContext, place: str, label: str, why: str) -> None:
-    """A branch of a parallel is not gone on with; what it did is taken back."""
+    """Abandons a branch of a parallel and undoes what it did."""
     lost: JsonObject = {**ctx.lost(place), label: ctx.shortened(why)}
     ctx.remember(place, ctx.memo(place) | {"lost": lost})
 

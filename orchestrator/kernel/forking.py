@@ -1,8 +1,8 @@
-"""Fork from a step: another instance of the same version begins there, with a key of its own.
+"""Fork from a step: a new instance of the same version begins there, with a key of its own.
 
-- What lies before the step counts as done there and stays the origin's: the fork never undoes it. So the origin must
-  not be able to undo it either: a fork is denied while it may still be unwound.
-- The origin's decision tells the new entity to start, in the same commit; both histories name each other.
+- The steps before it count as done in the fork and belong to the origin: the fork never undoes them. The origin must
+  not undo them either, so a fork is denied while the origin may still be compensated.
+- The origin's decision sends the start of the new instance in the same commit; both histories name each other.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .rounds import lingers
 __all__ = ["cannot_begin", "fork", "fork_objection", "taken_over"]
 
 _KEPT = ("branch", "version", "lost", "rounds", "most")
-"""What the flow behind a node needs of its memory: which way it went."""
-_SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
+"""The fields of a node's memo that the rest of the flow needs: which branch it took."""
+_SHAPE = 'a fork needs {"key": the key of the new instance}; "patch" is optional'
 
 
 def fork(ctx: DecisionContext, act: Act) -> Reason | None:
-    """Tells the new instance to start. Gives the reason why it is denied, None: it is told."""
+    """Sends the start of the new instance. Returns the reason if the fork is denied; None: it was sent."""
     if (reason := fork_objection(ctx.definition, ctx.document, act.step)) is not None:
         return reason
     value = act.value or {}
@@ -46,7 +46,7 @@ def fork(ctx: DecisionContext, act: Act) -> Reason | None:
     if (wrong := key_wrong(key)) is not None:
         return invalid(f"the key {wrong}")
     if key == ctx.document.key:
-        return invalid(f"key {key!r} is its own; choose another")
+        return invalid(f"key {key!r} is the key of the instance itself; choose another")
     if isinstance(patch, Reason):
         return patch
     state = patched(ctx, ctx.state, patch)
@@ -81,19 +81,20 @@ def fork_objection(definition: AnyDefinition, document: Document, place: str) ->
 
 def _why_not(definition: AnyDefinition, document: Document, place: str) -> str | None:
     if document.restarting is not None:
-        return f"a restart from {document.restarting.step!r} is under way; fork when it is over"
+        return f"a restart from {document.restarting.step!r} is in progress; fork when it is over"
     before = [(name, record) for name, record in document.steps.items() if not _from_on(definition, place, name)]
     if document.backward and before:
-        return f"it is unwound, and what lies before {place!r} with it"
+        return f"it is compensating, and the steps before {place!r} are undone too"
     under_way = [name for name, record in before if record.status.is_live]
     if under_way:
-        return f"{', '.join(under_way)} before it is under way still"
+        return f"the steps before it must be done; in progress: {', '.join(under_way)}"
     if (to_come := _to_come(document.steps, _flow_before(definition, place))) is not None:
-        return f"{to_come} before it is not done yet"
+        return f"the steps before it must be done; not done yet: {to_come}"
     undoable = [name for name, record in before if record.undo is not None and is_outstanding(definition, name, record)]
     if undoable and _may_turn(document):
         return (
-            f"it may still be unwound, and with it {', '.join(undoable)}; fork when it has ended or is past its pivot"
+            f"it may still be compensated, which would undo {', '.join(undoable)}; "
+            "fork when it has ended or is past its pivot"
         )
     return None
 
@@ -104,9 +105,9 @@ def _flow_before(definition: AnyDefinition, place: str) -> list[Node[Any]]:
 
 
 def _to_come(steps: Mapping[str, StepRecord], nodes: Sequence[Node[Any]], rounds: tuple[int, ...] = ()) -> str | None:
-    """The first place among nodes that follow each other which the walk would begin or wait for; None: all is over.
+    """The first place in a sequence of nodes that is not done; None: all are done.
 
-    A parallel may be done while a branch of it goes on beside the flow, and that one may be between two steps.
+    A parallel may be done while one of its branches is still running, even one between two steps.
     """
     for node in nodes:
         if isinstance(node, Pivot):
@@ -124,9 +125,9 @@ def _to_come(steps: Mapping[str, StepRecord], nodes: Sequence[Node[Any]], rounds
 def _gone_into(
     node: Node[Any], memo: JsonObject, rounds: tuple[int, ...]
 ) -> Iterator[tuple[Sequence[Node[Any]], tuple[int, ...]]]:
-    """What of a node that is done was gone into: branches, or the rounds of a loop."""
+    """The branches, or the rounds of a loop, that a finished node has entered."""
     match node:
-        case Loop() if lingers(node):  # of another nothing is to come, and what left nothing is forgotten
+        case Loop() if lingers(node):  # other loops have nothing left to run, and forget rounds
             yield from ((node.nodes, (*rounds, number)) for number in range(1, int(str(memo.get("rounds", 0))) + 1))
         case Parallel():
             lost = memo.get("lost")
@@ -142,7 +143,7 @@ def _gone_into(
 
 
 def _may_turn(document: Document) -> bool:
-    """True while something can still make it undo what it did: a failure, a cancel, or its parent."""
+    """True while the instance can still be compensated: by a failure, a cancel, or its parent."""
     if document.pivot_passed:
         return False
     return not document.status.is_final or (document.status is Status.COMPLETED and document.parent is not None)
@@ -153,7 +154,7 @@ def _from_on(definition: AnyDefinition, start: str, place: str) -> bool:
 
 
 def _before(definition: AnyDefinition, document: Document, step: str) -> list[tuple[str, StepRecord]]:
-    """What is done before a step, in order of completion."""
+    """The places that are done before a step, in order of completion."""
     done = [
         (place, record)
         for place, record in document.steps.items()
@@ -167,9 +168,9 @@ def _memory(record: StepRecord) -> JsonObject:
 
 
 def cannot_begin(definition: AnyDefinition, start: Fork) -> str | None:
-    """Why the deployed code cannot begin a fork; None: it can."""
+    """Why the deployed code cannot begin this fork; None: it can."""
     gone = [place for place in (*start.taken, start.origin.step) if name_of(place) not in definition.tree]
-    return f"it cannot begin in the middle: {definition!r} has no step {name_of(gone[0])!r}" if gone else None
+    return f"the fork cannot begin: {definition!r} has no step {name_of(gone[0])!r}" if gone else None
 
 
 def taken_over(start: Fork, now_ms: int) -> dict[str, StepRecord]:

@@ -1,5 +1,5 @@
-"""What an operator must know of an instance: what is wrong, what stays undone, what can be asked of it, and what a
-cancel would do now. From the real document, by the rules that decide.
+"""What an operator must know about an instance: what is wrong, which effects are outstanding, which acts are allowed,
+and what a cancel would do now. It applies the same rules as ``decide`` to the stored document.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Cancelling", "Inspection", "Outstanding", "inspect"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outstanding:
-    """A step whose effect stands or may stand; ``undo`` is the contract that takes it back, None: there is none."""
+    """A step whose effect is or may be outstanding; ``undo``: the contract that undoes it, None: there is none."""
 
     step: str
     status: StepStatus
@@ -41,10 +41,10 @@ class Outstanding:
 class Cancelling:
     """What a cancel would do now.
 
-    ``denied``: why it would not be accepted; then the rest is empty. ``awaited``: what is under way, and is undone
-    after its answer or its deadline. ``undone``: in this order, if what is awaited succeeds as it was begun; branches
-    that are undone beside each other do not wait for each other. ``stays``: what was done, or may have been, and
-    nothing takes back.
+    ``denied``: why it would be denied; then the rest is empty. ``awaited``: steps in progress, each undone after its
+    reply or its deadline. ``undone``: the steps to undo, in this order if those in progress succeed in the order in
+    which they began; branches of a parallel may be undone at the same time. ``stays``: effects, certain or possible,
+    that have no undo.
     """
 
     denied: Reason | None
@@ -55,8 +55,8 @@ class Cancelling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """``attention`` None: nobody has to look. ``outstanding``: what took effect, or may have, and is not undone, in the
-    order in which it would be. ``acts``: what can be asked of the instance now; ``on_steps``: of which steps what.
+    """``attention`` None: no operator is needed. ``outstanding``: steps that took effect, or may have, and are not
+    undone, in the order in which they would be. ``acts``: the acts that are allowed now; ``on_steps``: those on a step.
     """
 
     attention: Attention | None
@@ -67,7 +67,7 @@ class Inspection:
 
 
 def inspect(definition: AnyDefinition | None, document: Document) -> Inspection:
-    """Everything of one instance. ``definition`` None: not deployed here, so its steps cannot be acted on."""
+    """The inspection of one instance. ``definition`` None: not deployed here, so no act on a step is allowed."""
     lacking = missing_code(definition, document) is not None
     return Inspection(
         attention=document.attention,
@@ -83,7 +83,7 @@ def inspect(definition: AnyDefinition | None, document: Document) -> Inspection:
 
 
 def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> bool:
-    """True when asking for it now would change something."""
+    """True when the act is allowed now and would change something."""
     if act is ActName.REVISE and (document.backward or not isinstance(definition, RoutingSlip)):
         return False
     if act is ActName.EDIT and edit_objection(document.steps) is not None:
@@ -92,10 +92,11 @@ def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> 
 
 
 def _standing(definition: AnyDefinition | None, document: Document) -> list[str]:
-    """In the order in which it would be undone: what is being undone already; what never completed; what is under way,
-    as if it completed in the order in which it was begun; then the others in reverse order of completion.
+    """The outstanding places in the order in which they would be undone: those being undone; those that never
+    completed; those in progress, as if they completed in the order in which they began; then the others in reverse
+    order of completion.
 
-    A slip from the end of its itinerary.
+    For a slip: from the end of its itinerary.
     """
 
     def rank(place: str) -> int:
@@ -110,8 +111,8 @@ def _standing(definition: AnyDefinition | None, document: Document) -> list[str]
 
 
 def _awaited(definition: AnyDefinition | None, document: Document) -> list[str]:
-    """What is under way, but for what is waited for no more when the flow turns: the questions of a scatter, and stops
-    that a slip has not been sent to.
+    """The steps in progress that a cancel waits for: not the questions of a scatter, nor stops that a slip has not
+    reached.
     """
     under_way = [
         place
@@ -134,7 +135,7 @@ def _on_steps(definition: AnyDefinition, document: Document) -> tuple[tuple[str,
 
 
 def _on_step(ctx: DecisionContext, place: str) -> list[ActName]:
-    """The acts that a step takes now."""
+    """The acts that are allowed on a step now."""
     definition, document = ctx.definition, ctx.document
     found = [] if document.status.is_final else _step_acts(ctx, place)
     if objection(document, ActName.RESTART) is None and restart_objection(definition, document, place) is None:
@@ -155,9 +156,9 @@ def _step_acts(ctx: DecisionContext, place: str) -> list[ActName]:
 
 
 def _heard(definition: AnyDefinition, document: Document) -> Document:
-    """The instance once it has heard what waits, which a cancel applies first, and has done nothing by it.
+    """The instance after its deferred messages, which a cancel applies first.
 
-    What is being undone counts as that, also when the answer to its undo waits.
+    A step that is being undone stays so, even if the reply to its undo is among them.
     """
     ctx = DecisionContext(definition, document, document.updated_ms, Limits())
     ctx.unpause()

@@ -1,4 +1,4 @@
-"""Limits that keep one instance from growing without bound. All in bytes of JSON or in counts."""
+"""Limits on the size of one entity, in bytes of JSON or in counts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``document_bytes`` is how far an instance grows while it goes forward. While it is undone, and when it is
-    abandoned, it may grow up to ``unwinding_bytes``: so one that is full still has room to turn round. These and
-    ``command_bytes`` must fit the log's largest value.
+    """``document_bytes``: the largest document of an instance that goes forward. While it is compensated or abandoned
+    the limit is ``unwinding_bytes``, so that a full instance can still compensate. These and ``command_bytes`` must fit
+    the log's largest value.
 
-    ``deferred_max``: events that wait for an instance while it is paused or its version is not deployed, or for a phase
-    of a process manager that takes them; more are dead letters.
-    ``detail_chars``: of a traceback the end is kept, of any other text both ends.
-    ``events_max``: events of one kind and key that are kept for those who come later, in all up to ``document_bytes``:
-    over it those that somebody has taken make room, and while nobody has taken any a new one is denied.
-    ``watchers_max``: places that wait for one kind and key; another is told so at once.
-    ``stops_max``: stops of one routing slip, those passed included; more are denied.
+    ``deferred_max``: events deferred by one instance, or waiting for a phase of a process manager; more become dead
+    letters.
+    ``detail_chars``: longer texts are cut: of a traceback the end is kept, of any other text both ends.
+    ``events_max``: events of one kind and key that a mailbox keeps, together at most ``document_bytes``. When it is
+    full, events that were delivered make room, oldest first; if none was delivered, a new one is denied.
+    ``watchers_max``: places that wait for one kind and key; one more is denied at once.
+    ``stops_max``: stops of one routing slip, including those passed; more are denied.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 
@@ -36,6 +36,6 @@ class Limits:
     orphan_retention_ms: int = 7 * 24 * 3_600_000
 
     def document_bytes_of(self, document: Document) -> int:
-        """How large this document may be."""
-        turned = document.backward or document.status is Status.ABANDONED
-        return max(self.document_bytes, self.unwinding_bytes) if turned else self.document_bytes
+        """The largest size of this document."""
+        ending = document.backward or document.status is Status.ABANDONED
+        return max(self.document_bytes, self.unwinding_bytes) if ending else self.document_bytes

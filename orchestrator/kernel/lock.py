@@ -1,8 +1,8 @@
-"""A semantic lock: owned by one instance, for all of its places; others wait in order of arrival. Who would wait for
-ever is told so.
+"""A semantic lock: held by one instance, for all of its places; others wait in order of arrival.
 
-A deadlock is found by probes that follow who waits for whom from lock to holder to lock; each wait sends one when it
-begins, and when the holder changes. Source: Chandy, Misra and Haas, "Distributed deadlock detection", 1983.
+Deadlocks are detected by probes that travel from a lock to its holder and on to the locks that the holder waits for.
+Each wait sends a probe when it begins and when the holder changes; one instance of a cycle is told to give up.
+Source: Chandy, Misra and Haas, "Distributed deadlock detection", 1983.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PATH_MAX = 100
 
 
 def decide_lock(lock: Lock | None, message: ToLock, now_ms: int) -> Answer:
-    """What a lock does with a message."""
+    """Decides what a lock does with a message."""
     match message:
         case Acquire():
             return _acquire(lock or Lock(id=message.instance, name=message.instance.split("/", 1)[1]), message, now_ms)
@@ -52,7 +52,7 @@ def _granted(lock: Lock, grant: Grant, cause: str) -> Tell:
 
 def _release(lock: Lock | None, message: Release) -> Answer:
     if lock is None or lock.holder is None:
-        return _stale(lock, "nobody holds it")
+        return _stale(lock, "the lock is free")
     waiting = tuple(each for each in lock.waiting if each.by != message.by)
     if lock.holder.by != message.by:
         left = replace(lock, waiting=waiting, revision=lock.revision + 1)
@@ -72,17 +72,17 @@ def _release(lock: Lock | None, message: Release) -> Answer:
 
 def _probe(lock: Lock | None, message: ProbeLock) -> Answer:
     if lock is None or lock.holder is None or len(message.path) > _PATH_MAX:
-        return _stale(lock, "nobody waits for anybody here")
+        return _stale(lock, "the lock is free, or the path is too long")
     path, holder = (*message.path, lock.id), lock.holder.by
     if message.path[-1] not in {each.by for each in lock.waiting}:
-        return _stale(lock, "who was asked waits here no more")
+        return _stale(lock, "the instance does not wait for this lock any more")
     if holder not in path:
         told = Tell(message=Probe(id=f"{message.id}/on", instance=holder, path=path))
-        return _answered(lock, told, "passed on to its holder")
+        return _answered(lock, told, "sent on to the holder")
     cycle = path[path.index(holder) :]
     victim = max(each for each in cycle if not each.startswith("@"))
     told = Tell(message=Deadlocked(id=f"{message.id}/deadlock", instance=victim, cycle=cycle))
-    return _answered(lock, told, f"deadlock; {victim} gives way")
+    return _answered(lock, told, f"deadlock; {victim} gives up its wait")
 
 
 def _stale(lock: Lock | None, text: str) -> Answer:

@@ -1,7 +1,8 @@
-"""Semantic locks: a step that names one waits for it before its command leaves; it is held until the instance ends.
+"""Semantic locks: a step with ``locks`` waits for its lock before its command is sent; the instance holds it until it
+ends.
 
-A step that is begun again, by a state that was edited meanwhile, may name another: then the first is given back, unless
-a command has left under it.
+A step that begins again after an edit of the state may name another lock. Then the first one is released, unless a
+command was sent under it.
 
 Source: Garcia-Molina and Salem 1987; the countermeasure "semantic lock" of Frank and Zahle.
 """
@@ -40,7 +41,7 @@ def begin_step(ctx: DecisionContext, place: str) -> None:
 
 
 def _kept(ctx: DecisionContext, place: str, lock: str) -> JsonObject:
-    """What is left of earlier rounds: locks of other names that still guard what they may have done."""
+    """The memo of earlier rounds: other locks that still guard what those rounds may have done."""
     record = ctx.steps.get(place)
     earlier = [name for name in locks_at(ctx.memo(place)) if name != lock] if record is not None else []
     if record is None or not earlier:
@@ -57,7 +58,7 @@ def _name(ctx: DecisionContext, template: str) -> str:
 
 
 def on_granted(ctx: DecisionContext, message: Granted) -> bool:
-    """The lock is ours. False: nobody waits for it at that place any more (it is released by who withdrew)."""
+    """Applies a granted lock. False: the place no longer waits for it (its withdrawal has released it)."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.LOCKING or (record.memo or {}).get("lock") != message.lock:
         return False
@@ -70,7 +71,7 @@ def on_granted(ctx: DecisionContext, message: Granted) -> bool:
 
 
 def on_lock_timer(ctx: DecisionContext, place: str) -> None:
-    """The lock did not come in time."""
+    """The step's timeout has passed before it got the lock."""
     lock = ctx.memo(place)["lock"]
     message = f"the lock {lock!r} was not free within {to_ms(ctx.step(place).options.timeout) / 1000:g} s"
     _give_up(ctx, place, message)
@@ -78,7 +79,7 @@ def on_lock_timer(ctx: DecisionContext, place: str) -> None:
 
 
 def on_denied(ctx: DecisionContext, message: Denied) -> bool:
-    """Nobody can wait for the lock any more. False: nobody here does."""
+    """Applies that a lock cannot be waited for. False: the place no longer waits for it."""
     record = ctx.steps.get(message.place)
     if record is None or record.status is not StepStatus.LOCKING:
         return False
@@ -89,9 +90,7 @@ def on_denied(ctx: DecisionContext, message: Denied) -> bool:
 
 
 def on_deadlocked(ctx: DecisionContext, message: Deadlocked) -> bool:
-    """The instance that is told ends the deadlock: every place of it that waits for one of the locks gives way. False:
-    it is over already.
-    """
+    """Ends a deadlock: every place here that waits for one of its locks fails. False: none waits any more."""
     cycle = {name for name in message.cycle if name.startswith("@lock/")}
     text = f"deadlock: {' -> '.join((*message.cycle, message.cycle[0]))}"
     waiting = [
@@ -107,7 +106,9 @@ def on_deadlocked(ctx: DecisionContext, message: Deadlocked) -> bool:
 
 
 def _give_up(ctx: DecisionContext, place: str, error: str) -> None:
-    """The step's command does not leave. One that is tried again may have happened before, and keeps its lock."""
+    """Ends the wait; the command is not sent. After an earlier attempt the step may have taken effect and keeps its
+    lock.
+    """
     if ctx.steps[place].attempt > 0:
         ctx.mark(place, StepStatus.FAILED, error=error)
         return
@@ -116,7 +117,7 @@ def _give_up(ctx: DecisionContext, place: str, error: str) -> None:
 
 
 def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:
-    """A probe, for every lock that the instance waits for itself. It changes nothing here and needs no code."""
+    """The probe, sent on to every lock that this instance waits for. It changes nothing here and needs no code."""
     waiting = (record.memo or {} for record in document.steps.values() if record.status is StepStatus.LOCKING)
     return tuple(
         Tell(message=ProbeLock(id=f"{message.id}/{lock}", instance=lock, path=(*message.path, document.id)))
@@ -125,7 +126,7 @@ def passed_on(document: Document, message: Probe) -> tuple[Tell, ...]:
 
 
 def release_all(ctx: DecisionContext, place: str) -> None:
-    """Gives the locks of one place back, except those that another place of ours needs."""
+    """Releases the locks of one place, except those that another place of the instance needs."""
     memo = ctx.memo(place)
     ours = locks_at(memo)
     ctx.remember(place, {name: value for name, value in memo.items() if name not in ("lock", KEPT_LOCKS)})

@@ -1,12 +1,11 @@
-"""A mailbox: events of one kind and key, and who waits for them.
+"""A mailbox: the events of one kind and key, and the places that wait for them.
 
-An event is brought to each instance that waits, to the place of it that has waited longest, and is kept for its
-``keep`` for those that begin to wait later. To one instance it is brought once, unless the place that it was brought to
-ends without having used it, or begins anew and nothing else has come. An event of the same id changes nothing while it
-is kept.
+An event is delivered to each instance that waits, at the place that has waited longest, and is kept for the ``keep``
+of its kind for those that begin to wait later. An instance gets an event once, unless the place that got it ends
+without using it, or begins again and there is no newer event. An event with the id of a kept one changes nothing.
 
-A bound on what is kept is no bound on delivery. When there is no room, events that somebody has taken make it, the
-oldest first; only when nobody has taken any, and nobody waits for a new one, is that one denied.
+The limit on kept events does not limit delivery. When the mailbox is full, events that were delivered are dropped,
+oldest first. Only if none was delivered, and no place waits for the new one, the new one is denied.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ KEEP = "keep"
 def decide_mailbox(
     box: Mailbox | None, message: ToMailbox, now_ms: int, limits: Limits, subscribers: Sequence[str] = ()
 ) -> Answer:
-    """What a mailbox does with a message. ``subscribers``: instances that a published event goes to in any case."""
+    """Decides what a mailbox does with a message. ``subscribers``: instances that get a published event in any case."""
     match message:
         case Published():
             return _published(box or _new(message), message, now_ms, limits, subscribers)
@@ -45,7 +44,7 @@ def decide_mailbox(
 
 
 def forget(box: Mailbox, now_ms: int) -> Answer:
-    """Drops the events whose time is over."""
+    """Drops the expired events."""
     return _changed(box, replace(box, kept=tuple(event for event in box.kept if event.until_ms > now_ms)), ())
 
 
@@ -55,7 +54,7 @@ def _new(message: Published) -> Mailbox:
 
 def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, subscribers: Sequence[str]) -> Answer:
     if any(event.id == message.id for event in box.kept):
-        text = "an event of this id is here already"
+        text = "an event with this id was published already"
         return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason=text)
     first: dict[str, Watcher] = {}
     for watcher in box.watchers:
@@ -82,7 +81,7 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
 
 
 def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, ...] | None:
-    """Those events that stay within the limits. None: too many are kept that nobody has taken."""
+    """The events that fit the limits. None: too many of them were never delivered."""
     sizes = [len(to_json(event)) for event in kept]
     count, size = len(kept), sum(sizes)
     dropped: set[int] = set()
@@ -98,13 +97,11 @@ def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, 
 
 
 def _full(box: Mailbox, message: Published, count: int) -> Answer:
-    """A client's event is denied before anything has happened. An emit of a saga has happened: it is published, but
-    not kept.
-    """
-    reason = f"{count:,} events of this kind and key are kept, and nobody has taken any: there is no room for another"
+    """Denies a client's event. An event that a saga has emitted is already committed: it is published, but not kept."""
+    reason = f"{count:,} events of this kind and key are kept and none was delivered: there is no room for another"
     actions = (Publish(event=message),) if message.is_emitted else ()
     entity = box if box.revision else None
-    letter = DeadLetter(reason=f"{reason}; let somebody wait for them, then redrive this one")
+    letter = DeadLetter(reason=f"{reason}; redrive this one after an instance has received some of them")
     code = ReasonCode.NO_ROOM
     return Answer(entity=entity, outcome=Outcome.DENIED, actions=(*actions, letter), code=code, reason=reason)
 
@@ -131,10 +128,10 @@ def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> 
         return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason="it waits already")
     after, told = _served(replace(box, watchers=(*box.watchers, watcher)), message, now_ms)
     had = [event for event in box.kept if watcher in event.taken_by and event.until_ms > now_ms]
-    if had and not told:  # what it had it has not used, or it would not begin anew
+    if had and not told:  # it did not use its event, or it would not wait again
         return _changed(box, box, (_brought(f"{message.id}/event/1", box.event, had[-1], watcher),))
     if len(after.watchers) > max(limits.watchers_max, len(box.watchers)):
-        text = f"{limits.watchers_max:,} places wait for this event and key already; retry when there are fewer"
+        text = f"{limits.watchers_max:,} places already wait for this event and key; retry when there are fewer"
         entity, code = box if box.revision else None, ReasonCode.NO_ROOM
         told = told_no(message, Reason(code, text))
         return Answer(entity=entity, outcome=Outcome.DENIED, actions=told, code=code, reason=text)
@@ -142,7 +139,7 @@ def _watch(box: Mailbox | None, message: Watch, now_ms: int, limits: Limits) -> 
 
 
 def _unwatch(box: Mailbox | None, message: Unwatch, now_ms: int) -> Answer:
-    """It waits no more. An event that was brought to it meanwhile it does not use: the next of its places may."""
+    """Removes a watcher. If an event was delivered to it meanwhile, another place of its instance may get the event."""
     gone = Watcher(by=message.by, place=message.place, index=message.index)
     if box is None or not (gone in box.watchers or any(gone in event.taken_by for event in box.kept)):
         return Answer(entity=box, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="it does not wait here")
@@ -157,12 +154,12 @@ def _unwatch(box: Mailbox | None, message: Unwatch, now_ms: int) -> Answer:
 
 
 def _owner(at: Watcher | Watch | Unwatch) -> str:
-    """The instance, and which life of its key: another life has had nothing yet."""
+    """The instance and the life of its key: a new life of a key starts with no deliveries."""
     return taker_of(at.by, at.place)
 
 
 def _served(box: Mailbox, cause: Watch | Unwatch, now_ms: int) -> tuple[Mailbox, tuple[Tell, ...]]:
-    """Brings an instance what it has not had: the events in order of arrival to its places in order of arrival."""
+    """Delivers kept events that an instance has not had, in order of arrival, to its places in order of arrival."""
     live = (event for event in box.kept if event.until_ms > now_ms)
     early = [event for event in live if all(_owner(each) != _owner(cause) for each in event.taken_by)]
     waiting = [watcher for watcher in box.watchers if _owner(watcher) == _owner(cause)]
@@ -182,7 +179,7 @@ def _served(box: Mailbox, cause: Watch | Unwatch, now_ms: int) -> tuple[Mailbox,
 
 
 def _changed(before: Mailbox, after: Mailbox, actions: tuple[Action, ...]) -> Answer:
-    """The mailbox one revision on, with its timer; none at all when there is nothing left to remember."""
+    """The mailbox one revision later, with its timer; removed if it has neither events nor watchers."""
     if not after.watchers and not after.kept:
         return Answer(entity=None, outcome=Outcome.APPLIED, actions=actions)
     timers = {KEEP: min(event.until_ms for event in after.kept)} if after.kept else {}

@@ -1,7 +1,7 @@
-"""Process managers: what came is offered to the handlers of the present phase, and what they ask for is done.
+"""Process managers: incoming events are offered to the handlers of the current phase, and their results carried out.
 
-Events, steps that have ended and timers that are due stand in one queue, in order of arrival, until a handler takes
-them; so an attention, or a phase that does not take them yet, loses nothing and lets nothing overtake.
+Events, ended steps and due timers wait in one queue, in order of arrival, until a handler takes them. So nothing is
+lost or reordered while the instance needs attention or its phase has no handler for them.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ __all__ = [
 ]
 
 EARLY = "~early"
-"""Timer of an instance that nobody has started yet."""
+"""Timer of an instance that has events but no start yet."""
 
 TIMER = "timer"
-"""What stands behind the name of a timer that an author has set."""
+"""Suffix of the timers that an author's handlers set."""
 
 _TOLD = "told"
-"""Where a place remembers that its end was told to its handler, or that there is none."""
+"""Field of a place's memo: its handler was called for its end, or there is no handler."""
 _SEEN_MAX = 200
 _ATTENTION_MS = 24 * 3_600_000
-"""So long what came early stays in attention until it is looked at again."""
+"""How long an instance without a start that needs attention is kept before the next check."""
 
 
 def begin_manager(manager: ProcessManager[Any], message: EventDelivered, now_ms: int, limits: Limits) -> Decision:
-    """The first event of an instance: it begins, or the event is kept for its start."""
+    """Applies the first event of an instance: it starts the instance, or is kept until the starting event comes."""
     fresh = process_of(message, manager.version, now_ms)
     ctx = DecisionContext(manager, fresh, now_ms, limits)
     ctx.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
@@ -68,7 +68,7 @@ def begin_manager(manager: ProcessManager[Any], message: EventDelivered, now_ms:
 
 
 def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:
-    """The instance that an event is the first for, before anything is decided."""
+    """A new instance for its first event, before anything is decided."""
     definition, _, key = message.instance.partition("/")
     return Document(
         id=message.instance,
@@ -89,7 +89,7 @@ def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:
 
 
 def on_managed_event(ctx: DecisionContext, message: EventDelivered) -> bool:
-    """Keeps an event until a phase takes it. False: it was taken before."""
+    """Queues an event until a phase takes it. False: it was queued or taken before."""
     managed = ctx.managed
     early = (each.event_id for each in managed.early if isinstance(each, EventDelivered))
     if message.event_id in managed.seen or message.event_id in early:
@@ -99,7 +99,7 @@ def on_managed_event(ctx: DecisionContext, message: EventDelivered) -> bool:
 
 
 def on_managed_timer(ctx: DecisionContext, name: str) -> None:
-    """A timer of the author's is due; nothing happens by it any more while it is unwound."""
+    """Queues a due timer of the author's; ignored while the instance is compensating."""
     if not ctx.backward:
         timer = f"{name}:{TIMER}"
         id = f"{ctx.id}/{timer}/{ctx.now_ms}"
@@ -107,7 +107,7 @@ def on_managed_timer(ctx: DecisionContext, name: str) -> None:
 
 
 def note_ended(ctx: DecisionContext) -> None:
-    """Puts steps that have ended into the queue, behind what came before."""
+    """Adds ended steps to the end of the queue."""
     queued = {each.place for each in ctx.managed.early if isinstance(each, StepEnded)}
     for place, record in ctx.steps.items():
         if not ctx.backward and place not in queued and not was_told(record) and _handlers(ctx, place):
@@ -115,7 +115,7 @@ def note_ended(ctx: DecisionContext) -> None:
 
 
 def was_told(record: StepRecord) -> bool:
-    """True when the end of a step was told to its handler."""
+    """True when a handler was called for the end of a step."""
     return bool((record.memo or {}).get(_TOLD))
 
 
@@ -128,21 +128,21 @@ def _unqueue(ctx: DecisionContext, what: Early) -> None:
 
 
 def forget_early(document: Document, now_ms: int) -> Decision:
-    """Nobody has started it in time: what was kept is gone, and the history says so. In attention it is asked again
-    later: its start may have come, and an operator must look first.
+    """Removes an instance whose start did not come in time, with its early events; the history records it. One that
+    needs attention is checked again later: its start may have come, and an operator must act first.
     """
     if document.status is Status.ATTENTION:
         updated_ms, timers = document.touched_ms(now_ms), {EARLY: now_ms + _ATTENTION_MS}
         kept = replace(document, revision=document.revision + 1, updated_ms=updated_ms, timers=timers)
-        return Decision(document=kept, outcome=Outcome.APPLIED, reason="it stands in attention")
+        return Decision(document=kept, outcome=Outcome.APPLIED, reason="it needs attention and is kept")
     count = len(document.managed.early) if document.managed else 0
-    return Decision(document=None, outcome=Outcome.APPLIED, reason=f"{count} early events, and no start came in time")
+    return Decision(document=None, outcome=Outcome.APPLIED, reason=f"no start came in time for {count} early events")
 
 
 def advance_manager(ctx: DecisionContext) -> None:
-    """Offers what has come until nothing is taken any more."""
+    """Offers the queue to the handlers until none takes anything; completes the instance when it has ended."""
     while not (ctx.stopped or ctx.backward) and _offer(ctx):
-        pass  # it ends: what is taken leaves the queue
+        pass  # terminates: what is taken leaves the queue
     if ctx.stopped or ctx.backward or ctx.managed.phase is None:
         return
     if ctx.managed.ends and not any(record.status.is_live for record in ctx.steps.values()):
@@ -159,7 +159,7 @@ def _taking(handlers: Sequence[Handler], phase: str | None) -> Callable[..., Any
 
 
 def _handlers(ctx: DecisionContext, place: str) -> Sequence[Handler]:
-    """Those for what a step has come to; none while it has not ended."""
+    """The handlers for the end of a step; none while it has not ended."""
     manager, name = _manager(ctx), name_of(place)
     match ctx.steps[place].status:
         case StepStatus.DONE:
@@ -171,7 +171,7 @@ def _handlers(ctx: DecisionContext, place: str) -> Sequence[Handler]:
 
 
 def _offer(ctx: DecisionContext) -> bool:
-    """The first of what has come that can be taken now. True: it was; False: there is none, or its handler raised."""
+    """Offers the queue in order. True: one was taken; False: none can be taken now, or a handler raised."""
     for each in ctx.managed.early:
         match each:
             case EventDelivered():
@@ -188,7 +188,7 @@ def _offer(ctx: DecisionContext) -> bool:
 
 
 def _offer_step(ctx: DecisionContext, ended: StepEnded) -> bool | None:
-    """To its handler, once. None: another phase will take it."""
+    """Offers an ended step, once. None: no handler in this phase."""
     place = ended.place
     if handlers := _handlers(ctx, place):
         handler = _taking(handlers, ctx.managed.phase)
@@ -197,12 +197,12 @@ def _offer_step(ctx: DecisionContext, ended: StepEnded) -> bool | None:
         if not _called(ctx, f"step {place!r}", partial(_call, ctx, handler)):
             return False
         ctx.remember(place, (ctx.steps[place].memo or {}) | {_TOLD: True})
-    _unqueue(ctx, ended)  # without handlers: it was begun again meanwhile
+    _unqueue(ctx, ended)  # without handlers: the step has begun again meanwhile
     return True
 
 
 def _offer_timer(ctx: DecisionContext, fired: TimerFired) -> bool:
-    """To the handler of the present phase; without one it has passed."""
+    """Offers a due timer; without a handler in this phase it is dropped."""
     name = fired.timer.removesuffix(f":{TIMER}")
     handler = _taking(_manager(ctx).timers.get(name, ()), ctx.managed.phase)
     if handler is not None and not _called(ctx, f"timer {name!r}", partial(_call, ctx, handler)):
@@ -216,12 +216,12 @@ def _call(ctx: DecisionContext, handler: Callable[..., Any]) -> object:
 
 
 def _offer_event(ctx: DecisionContext, message: EventDelivered) -> bool | None:
-    """To its handler in the present phase, once. None: another phase may take it."""
+    """Offers an event, once. None: no handler in this phase."""
     managed = ctx.managed
     subscription = _manager(ctx).subscriptions.get(message.event)
     starting = managed.phase is None
     if subscription is None or (not starting and subscription.starts is not None and not subscription.handlers):
-        _take(ctx, message)  # nobody listens any more, or it has started already
+        _take(ctx, message)  # no handler is left for it, or the instance has started already
         return True
     handler = subscription.starts if starting else _taking(subscription.handlers, managed.phase)
     if handler is None:
@@ -246,7 +246,7 @@ def _take(ctx: DecisionContext, message: EventDelivered) -> None:
 
 
 def _called(ctx: DecisionContext, what: str, call: Callable[[], Any]) -> bool:
-    """Calls a handler and does what it asks for. False: it raised, and an operator must look."""
+    """Calls a handler and carries out what it asks for. False: it raised, and an operator must act."""
     try:
         asked = asked_for(ctx, call())
         sent = [emitted(ctx, each) for each in asked.emit]
@@ -264,7 +264,7 @@ def _called(ctx: DecisionContext, what: str, call: Callable[[], Any]) -> bool:
 
 def _do(ctx: DecisionContext, asked: Asked) -> None:
     before, after, ends = ctx.managed.phase, asked.phase, ctx.managed.ends or asked.ends
-    if ctx.managed.ends and asked.fails is None:  # an end that was said stays said
+    if ctx.managed.ends and asked.fails is None:  # after Next.complete the phase is final
         after, asked = before or after, replace(asked, timers={})
     ctx.managed = replace(ctx.managed, phase=after, ends=ends)
     ctx.timers.pop(EARLY, None)
@@ -284,7 +284,7 @@ def _do(ctx: DecisionContext, asked: Asked) -> None:
 
 
 def _clear(ctx: DecisionContext, names: Collection[str], *, waiting: bool = False) -> None:
-    """These timers do not fire any more, also those that are due and wait; ``waiting``: all that wait."""
+    """Clears these timers, also due ones in the queue; ``waiting``: all timers in the queue."""
     ctx.timers = {name: due_ms for name, due_ms in ctx.timers.items() if name not in names}
     early = ctx.managed.early
     left = tuple(each for each in early if not (isinstance(each, TimerFired) and (waiting or each.timer in names)))
@@ -292,6 +292,6 @@ def _clear(ctx: DecisionContext, names: Collection[str], *, waiting: bool = Fals
 
 
 def _place(ctx: DecisionContext, name: str) -> str:
-    """The first time the step's own name, then ``name@2``, ``name@3``."""
+    """The place of the next run of a step: its name, then ``name@2``, ``name@3``."""
     times = sum(1 for place in ctx.steps if name_of(place) == name)
     return place_of(name, (times + 1,) if times else ())

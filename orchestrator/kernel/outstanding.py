@@ -1,4 +1,4 @@
-"""What stands: what an instance has done outside, or may have, and nothing has taken back."""
+"""Outstanding effects: what an instance has done outside, or may have done, and has not undone."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .places import name_of
 __all__ = ["SKIPPED_BY", "TAKEN_OVER", "done_by", "is_outstanding", "was_skipped"]
 
 SKIPPED_BY = "skipped_by"
-"""Where a place remembers who has skipped it."""
+"""Field of a place's memo: who has skipped it."""
 TAKEN_OVER = "taken_over"
-"""Where a fork remembers of a place that it is done elsewhere, and in which instance."""
+"""Field of a place's memo in a fork: the instance that has done it."""
 
 
 def is_outstanding(definition: AnyDefinition | None, place: str, record: StepRecord) -> bool:
-    """True when something of a place is there outside, or may be.
+    """True when a place has, or may have, an effect outside.
 
-    What has sent nothing leaves nothing behind, unless it was skipped: then somebody did it by hand. Nor does the
-    question of a scatter, or a step that only reads.
+    A place that has sent no command has no effect, unless it was skipped: then it was done by hand. A question of a
+    scatter and a read-only step have none.
     """
     if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
         return False
@@ -28,12 +28,12 @@ def is_outstanding(definition: AnyDefinition | None, place: str, record: StepRec
 
 
 def was_skipped(record: StepRecord) -> bool:
-    """True when an operator has said that it is done."""
+    """True when an operator has skipped the step."""
     return SKIPPED_BY in (record.memo or {})
 
 
 def done_by(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
-    """The instance in which stands what a fork has taken over at a place; None: nothing of another's stands there."""
+    """The instance that has done a place which a fork has taken over; None: the place has no effect of another's."""
     origin = (record.memo or {}).get(TAKEN_OVER)
     if origin is None or _only_asks(definition, place):
         return None
@@ -42,6 +42,6 @@ def done_by(definition: AnyDefinition, place: str, record: StepRecord) -> str | 
 
 
 def _only_asks(definition: AnyDefinition, place: str) -> bool:
-    """True for the question of a scatter, and for a step that only reads."""
+    """True for a question of a scatter and for a read-only step."""
     node = definition.steps.get(name_of(place))
     return isinstance(node, Step) and node.options.read_only

@@ -1,4 +1,4 @@
-"""An instance's history decided again by today's code, compared with what was recorded."""
+"""Recomputes an instance's history with the deployed code and compares it with the record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The first decision that comes out differently: of which revision, what was recorded, what it would be now."""
+    """The first decision that differs: its revision, what was recorded, and what it would be now."""
 
     revision: int
     what: str
@@ -28,13 +28,13 @@ class Difference:
     now: str
 
     def __str__(self) -> str:
-        return f"revision {self.revision} decides differently: {self.what} was {self.recorded} and would be {self.now}"
+        return f"revision {self.revision} differs: {self.what} was {self.recorded} and would now be {self.now}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recomputed:
-    """The document that today's code comes to, up to the first difference. ``whole`` False: the history was not
-    recorded completely, begins later, or is that of several versions; then there is nothing to compare.
+    """The document that the deployed code arrives at, up to the first difference. ``whole`` False: there is nothing to
+    compare, because the history is incomplete or covers several versions.
     """
 
     document: Document | None
@@ -43,13 +43,13 @@ class Recomputed:
 
 
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
-    """Decides everything about the newest instance of the key again, oldest first.
+    """Recomputes all decisions about the newest instance of the key, oldest first.
 
-    What was put off, let go or denied because the code was not deployed is so again: it says nothing about today's.
+    Messages that were deferred, ignored or denied because the code was not deployed are so again.
 
     Args:
         definition: of the instance's version.
-        history: all decisions about one id, oldest first; what is before the last removal was another instance.
+        history: all decisions about one id, oldest first; those before the last removal belong to another instance.
         limits: those of the engine.
     """
     document: Document | None = None
@@ -61,7 +61,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
         if record.message is None or (document is None and record.revision > 1):
             return Recomputed(document=document, difference=None, whole=False)
         if record.outcome is Outcome.DEFERRED and isinstance(record.message, Act):
-            continue  # the code that was there did not take the input of a start that waited; only that was noted
+            continue  # only the reason was updated why a start could not begin
         code = None if _put_off(record) else definition
         decision = decide(code, document, Arrival(message=record.message, now_ms=record.at_ms), limits)
         for what, recorded, now in _compared(record, decision):

@@ -21,11 +21,11 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """An unchanging set of definitions; several versions of one name stand side by side. Children come with their
+    """An immutable set of definitions, with several versions of a name side by side. Children are added with their
     parents.
 
     Raises:
-        DefinitionError: two definitions share name and version, or two contracts share a name and differ.
+        DefinitionError: two definitions have the same name and version, or two different contracts the same name.
     """
 
     def __init__(self, definitions: Iterable[AnyDefinition]) -> None:
@@ -44,19 +44,19 @@ class Registry:
         self._newest = {name: self._by_version[name, version] for name, version in sorted(self._by_version)}
 
     def find(self, name: str, version: int | None = None) -> AnyDefinition | None:
-        """The definition of that version, the newest for None; None: not deployed here."""
+        """The definition of that version, or the newest; None: not deployed here."""
         return self._newest.get(name) if version is None else self._by_version.get((name, version))
 
     def starting(self, name: str, version: int | None) -> AnyDefinition | None:
-        """The definition that begins an instance of a version: that one, else the newest that migrates from it."""
+        """The definition that starts an instance of a version: that version, else the newest if it migrates from it."""
         newest = self.find(name)
         found = self.find(name, version)
         return newest if found is None and newest is not None and version in newest.migrations else found
 
     def deciding(self, document: Document, message: Message | None = None) -> AnyDefinition | None:
-        """The definition that decides about an instance: of its own version, else the newest that migrates from it.
+        """The definition that decides about an instance: its own version, else the newest if it migrates from it.
 
-        What has ended stays with its own version, unless its parent wants it undone. Version 0 stands for the newest.
+        An ended instance keeps its own version, unless its parent asks to undo it. Version 0 means the newest.
         """
         stays = document.status.is_final and not (document.status is Status.COMPLETED and isinstance(message, Unwind))
         return (self.find if stays else self.starting)(document.definition, document.version or None)
@@ -75,12 +75,12 @@ class Registry:
 
     @property
     def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Every table that any deployed definition routes by, and the branches that its rules may name."""
+        """Every table that a deployed definition routes by, with the branches that its rules may name."""
         return self._tables
 
     def subscribers(self, event: Published) -> tuple[tuple[str, ...], str]:
-        """The instances of process managers that a published event goes to, and why some cannot take it: the body does
-        not fit the event's model, or the author's key function raised or gave no key. The others are not harmed.
+        """The instances of process managers that a published event goes to, and the faults of managers that cannot take
+        it: the body does not fit the event's model, or the author's key function raised or returned no key.
         """
         found, wrong = [], []
         for definition in self._newest.values():
@@ -108,11 +108,11 @@ def _tables(definitions: Iterable[AnyDefinition]) -> dict[str, tuple[str, ...]]:
 
 
 def _with_children(definitions: Iterable[AnyDefinition]) -> list[AnyDefinition]:
-    """All of them once, those that others run included."""
+    """All definitions, each once, including children."""
     found: list[AnyDefinition] = list(definitions)
     for saga in found:
         if not isinstance(saga, Definition):
-            raise DefinitionError(f"{saga!r} is no definition; give a Saga, a ProcessManager or a RoutingSlip")
+            raise DefinitionError(f"{saga!r} is not a definition; give a Saga, a ProcessManager or a RoutingSlip")
         for child in saga.children:
             if all(child is not each for each in found):
                 found.append(child)

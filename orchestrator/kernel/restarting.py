@@ -1,11 +1,11 @@
-"""Restart from a step: what lies from it on is taken back and begun anew.
+"""Restart from a step: that step and all later ones are undone and run again.
 
-- Only what can be taken back is restarted: while anything from the step on stands that no undo takes back, the restart
-  is denied. So a restart never does anything twice; nor what a fork has taken over, which stands in its origin.
-- First the undos run, as everywhere in reverse order of completion, with retries, ``attention`` and all. Then what was
-  taken back is forgotten, the patch is applied, and the flow goes on from there.
-- What is begun anew is of the next generation: its effect keys and command ids are new (``{instance}/charge+1``), since
-  workers have closed the old ones; late replies to the old ones find nobody (G3, G8).
+- A restart is denied while an effect without an undo is outstanding from the step on, also one that a fork has taken
+  over from its origin. So a restart never does anything twice.
+- First the undos run, in reverse order of completion, with retries and ``attention`` as in any compensation. Then the
+  records of those steps are removed, the patch is applied, and the flow continues from the step.
+- The steps run as the next generation, with new effect keys and command ids (``{instance}/charge+1``), because workers
+  have closed the old ones. Late replies to the old ones are ignored (G3, G8).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["no_begin_here", "restart", "restart_objection", "rewound"]
 
 
 def restart(ctx: DecisionContext, act: Act) -> Reason | None:
-    """Begins the restart; the caller goes on. Gives the reason why it is denied, None: it is begun."""
+    """Begins the restart; the caller moves the instance on. Returns the reason if it is denied; None: it has begun."""
     if (reason := restart_objection(ctx.definition, ctx.document, act.step)) is not None:
         return reason
     value = act.value or {}
@@ -47,7 +47,9 @@ def restart(ctx: DecisionContext, act: Act) -> Reason | None:
 
 
 def restart_objection(definition: AnyDefinition, document: Document, place: str) -> Reason | None:
-    """Why a restart from a place on record is denied, in an instance in attention that goes forward."""
+    """Why a restart from a place on record is denied, for an instance that needs attention and goes forward; None: it
+    is allowed.
+    """
     if (reason := no_begin_here(definition, place, "restart")) is not None:
         return reason
     text = _why_not(definition, document, place)
@@ -57,37 +59,37 @@ def restart_objection(definition: AnyDefinition, document: Document, place: str)
 def _why_not(definition: AnyDefinition, document: Document, place: str) -> str | None:
     under_way = document.restarting
     if under_way is not None and not definition.tree.from_on(name_of(place), under_way.step):
-        return f"a restart from {under_way.step!r} is under way; restart from there, or from a step before it"
+        return f"a restart from {under_way.step!r} is in progress; restart from there, or from a step before it"
     start = name_of(place)
     if document.pivot_passed and not definition.tree[start].past_pivot:
-        return f"it is past its pivot, and {place!r} lies before it"
+        return f"it is past its pivot, and {place!r} is before the pivot"
     standing = [
         f"{other} ({what})"
         for other, record in document.steps.items()
         if definition.tree.from_on(start, name_of(other)) and (what := _stays(definition, other, record)) is not None
     ]
     if standing:
-        return f"nothing takes back {', '.join(standing)}; restart from a step behind it, or retry or skip it"
+        return f"there is no undo for {', '.join(standing)}; restart from a later step, or retry or skip it"
     return None
 
 
 def _stays(definition: AnyDefinition, place: str, record: StepRecord) -> str | None:
-    """What of a place a restart would do twice; None: nothing of it stands, or its undo takes it back."""
+    """What a restart would do twice at a place; None: it has no effect, or an undo."""
     if (origin := done_by(definition, place, record)) is not None:
         return f"taken over from {origin}"
     return record.status.value if record.undo is None and is_outstanding(definition, place, record) else None
 
 
 def no_begin_here(definition: AnyDefinition, place: str, act: str) -> Reason | None:
-    """Why an instance cannot begin at a place; None: it can. In the middle of a branch it would not know the others."""
+    """Why an instance cannot begin at a place; None: it can. A place inside a branch is no start for the others."""
     if not isinstance(definition, Saga):
-        return invalid("only a saga has an order of steps to begin in")
+        return invalid("only a saga can be restarted or forked from a step")
     path = definition.tree[name_of(place)].path
-    return invalid(f"{place!r} lies in {path[0][0].name!r}; {act} from there") if path else None
+    return invalid(f"{place!r} is inside {path[0][0].name!r}; {act} from there") if path else None
 
 
 def rewound(ctx: DecisionContext) -> bool:
-    """Goes on with a restart. True: all is taken back and forgotten, and the flow goes on from its step."""
+    """Continues a restart. True: everything is undone and removed, and the flow continues from its step."""
     start = ctx.restarting
     assert start is not None
     back = [place for place in ctx.steps if ctx.rewinds(place)]
@@ -96,8 +98,8 @@ def rewound(ctx: DecisionContext) -> bool:
     if start.patch is not None:
         state = patched(ctx, ctx.state, start.patch)
         if isinstance(state, Reason):
-            message = f"the patch of the restart from {start.step!r} does not fit any more: {state.text}"
-            ctx.stop(CauseKind.CODE, f"{message}; restart with another", step=start.step)
+            message = f"the patch of the restart from {start.step!r} no longer fits: {state.text}"
+            ctx.stop(CauseKind.CODE, f"{message}; restart with another patch", step=start.step)
             return False
         if state != ctx.state:
             set_state(ctx, state)

@@ -1,8 +1,9 @@
-"""Routing slips: what a stop is sent on with, what its report says, and what lies ahead.
+"""Routing slips: sending a slip to several stops, applying their reports, and changing the stops ahead.
 
-A slip is handed out for some stops at once. All of them are on record as sent, with their undos, before the first
-command leaves; those that the slip has not reached yet are ``carried``. Each has a deadline of its own, so nothing is
-waited for without end. A report says whether the slip was sent on; if not, the orchestrator has it again.
+A slip is sent out for several stops at once. All of them are on record as sent, with their undos, before the first
+command is sent; those that the slip has not reached yet are ``carried``. Each has its own deadline, so that no wait is
+endless. A stop's report says whether the worker has forwarded the slip; if not, the slip is back at the orchestrator
+("home").
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ def is_slip(ctx: DecisionContext) -> bool:
 
 
 def carried(record: StepRecord) -> bool:
-    """True for a stop that the slip was handed out for and has not been sent to yet."""
+    """True for a stop of a slip that was sent out, which the slip is not known to have reached."""
     return record.status is StepStatus.SENT and bool((record.memo or {}).get(CARRIED))
 
 
 def hand_on(ctx: DecisionContext, place: str, deadline_ms: int) -> Slip | None:
-    """What travels with the command of a stop; the stops that it may reach are put on record. None: it goes alone."""
+    """The slip that travels with the command of a stop; the stops that it may reach are recorded. None: no slip."""
     assert isinstance(ctx.definition, RoutingSlip)
     stop = ctx.definition.stops[name_of(place)]
     if len(to_json(ctx.state)) > ctx.limits.command_bytes // 2:
-        return None  # too much to carry: it comes home after each stop
+        return None  # too large to travel: each stop reports home
     ahead: list[SlipStop] = []
     for after in _after(ctx, place)[: ctx.definition.hops - 1]:
         record = ctx.steps.get(after)
@@ -86,25 +87,23 @@ def hand_on(ctx: DecisionContext, place: str, deadline_ms: int) -> Slip | None:
 
 
 def is_behind(ctx: DecisionContext, place: str) -> bool:
-    """True for a stop that the slip has reached although one before it is not known to be done: what that one found is
-    not known here either, so the stop is not asked again from home yet.
-    """
+    """True for a stop whose retry must wait: an earlier stop is not known to be done, so its reply is still missing."""
     before = (ctx.itinerary or ())[: (ctx.itinerary or (place,)).index(place)]
     return any(ctx.steps[each].status is not StepStatus.DONE for each in before if each in ctx.steps)
 
 
 def took(ctx: DecisionContext, place: str, command: JsonObject) -> None:
-    """Keeps what a stop is sent: its undo sees it. The slip is at this stop now."""
+    """Keeps a stop's command for its undo; the slip is at this stop now."""
     memo = ctx.memo(place)
     memo.pop(CARRIED, None)
     ctx.remember(place, memo | {_TOOK: command})
 
 
 def call_back(ctx: DecisionContext, place: str) -> None:
-    """The flow turns at a stop. Behind one that said no nothing has left.
+    """The slip has failed at a stop. After a rejection no later stop has been reached.
 
-    Behind any other the slip may have been sent on, or may be yet: its command can come to the worker once more. So
-    every stop that was carried counts as reached. The undos, the last stop's first, close their doors one by one.
+    After any other failure the slip may have been forwarded, or may yet be: the worker can receive the command again.
+    So every carried stop counts as reached. Their undos, last stop first, close the effect keys one by one.
     """
     if ctx.steps[place].status is StepStatus.REJECTED:
         _drop(ctx, place)
@@ -114,10 +113,10 @@ def call_back(ctx: DecisionContext, place: str) -> None:
 
 
 def gone_past(ctx: DecisionContext, place: str) -> None:
-    """A stop is done, and the slip is at home. Where it may have been sent on as well, the next stop is asked again.
+    """A stop is done and the slip is home. If it may have been forwarded as well, the next stop may have taken effect.
 
-    It may have been where this stop or one before it was asked twice or skipped: then two slips are on the way, and one
-    of them goes farther than the other.
+    That is possible if this stop or an earlier one was sent twice or skipped: then two copies of the slip are on the
+    way, and one may be farther than the other.
     """
     behind = _carried_behind(ctx, place)
     way = ctx.itinerary or ()
@@ -128,13 +127,13 @@ def gone_past(ctx: DecisionContext, place: str) -> None:
 
 
 def at_home(steps: Mapping[str, StepRecord]) -> set[str]:
-    """The stops that are carried while the slip waits at home to be tried again: nobody waits for them."""
+    """The carried stops while the slip is home in a backoff: they are not in progress."""
     waits = any(each.status is StepStatus.BACKOFF for each in steps.values())
     return {place for place, record in steps.items() if waits and carried(record)}
 
 
 def on_passed(ctx: DecisionContext, place: str, report: Completed, reply: JsonObject) -> None:
-    """A stop is done: the slip is at the next one, or home again, perhaps with other stops ahead."""
+    """Applies a stop's report: the slip is at the next stop or home, possibly with revised stops ahead."""
     assert isinstance(ctx.definition, RoutingSlip)
     ctx.remember(place, ctx.memo(place) | {_REPLY: reply})
     revises = ctx.definition.stops[name_of(place)].revises
@@ -144,7 +143,7 @@ def on_passed(ctx: DecisionContext, place: str, report: Completed, reply: JsonOb
         _drop(ctx, place)
         wrong = None if ctx.backward else replan(ctx, [str(name) for name in names])
         if wrong is not None:
-            message = f"stop {place!r} revises what lies ahead, but {wrong}; revise it yourself, then retry"
+            message = f"stop {place!r} revised the stops ahead, but {wrong}; revise them yourself, then retry"
             ctx.stop(CauseKind.ROUTE, message, step=place)
     elif after is not None and after in ctx.steps and report.forwarded == _sent_as(ctx, after):
         _reached(ctx, after)
@@ -153,7 +152,7 @@ def on_passed(ctx: DecisionContext, place: str, report: Completed, reply: JsonOb
 
 
 def replan(ctx: DecisionContext, names: Sequence[str]) -> str | None:
-    """Other stops ahead, in place of those that the slip was not handed out for yet. Gives the reason why not."""
+    """Replaces the stops ahead that the slip was not sent out for yet. Returns the reason if it cannot; None: done."""
     assert isinstance(ctx.definition, RoutingSlip)
     unknown = [name for name in names if name not in ctx.definition.stops]
     if unknown:
@@ -166,7 +165,7 @@ def replan(ctx: DecisionContext, names: Sequence[str]) -> str | None:
         times = sum(name_of(place) == name for place in places)
         places.append(place_of(name, (times + 1,) if times else ()))
     if len(places) > ctx.limits.stops_max:
-        return f"that would be {len(places):,} stops with those passed, the limit is {ctx.limits.stops_max:,}"
+        return f"that would be {len(places):,} stops including those passed, the limit is {ctx.limits.stops_max:,}"
     ctx.itinerary = tuple(places)
     ahead = [", ".join(each[len(handed) :]) or "nothing" for each in (before, ctx.itinerary)]
     ctx.changes.append(Change(what="itinerary", before=ahead[0], after=ahead[1]))
@@ -174,7 +173,7 @@ def replan(ctx: DecisionContext, names: Sequence[str]) -> str | None:
 
 
 def kept(ctx: DecisionContext, place: str) -> Kept[BaseModel, BaseModel]:
-    """What the undo of a stop sees."""
+    """What the undo of a stop gets: the stop's command and reply."""
     assert isinstance(ctx.definition, RoutingSlip)
     name, memo = name_of(place), ctx.memo(place)
     contract = ctx.definition.stops[name].contract
@@ -217,7 +216,7 @@ def _stop(ctx: DecisionContext, slip: RoutingSlip[BaseModel], place: str, deadli
 
 
 def _reached(ctx: DecisionContext, place: str) -> None:
-    """The slip has been sent to this stop: from here on it has its own time."""
+    """The slip has reached this stop: its own timers start."""
     assert isinstance(ctx.definition, RoutingSlip)
     record = ctx.steps[place]
     if not carried(record):
@@ -238,13 +237,13 @@ def _carried_behind(ctx: DecisionContext, place: str) -> list[str]:
 
 
 def _doubt(ctx: DecisionContext, place: str, before: str) -> None:
-    """It may have happened."""
+    """Marks a stop as failed: it may have taken effect."""
     ctx.clear_timers(place)
     ctx.mark(place, StepStatus.FAILED, error=f"stop {before!r} may have sent the slip on")
 
 
 def _drop(ctx: DecisionContext, place: str) -> None:
-    """What was carried behind a stop has not left: nothing was sent, so the first attempt is still to come."""
+    """Drops the carried stops after a stop: none was reached, so their first attempt is still to come."""
     for after in _carried_behind(ctx, place):
         ctx.clear_timers(after)
         ctx.mark(after, StepStatus.DROPPED, memo={})
@@ -257,4 +256,4 @@ def _model(model: type[BaseModel], value: object) -> BaseModel | None:
     try:
         return read(model, value)
     except ValidationError:
-        return None  # what would fill it was never reported
+        return None  # its reply was never reported

@@ -1,7 +1,7 @@
-"""A table of rules for dynamic routers: the first rule whose conditions all hold decides.
+"""A table of rules for dynamic routers: the first rule whose conditions all hold names the branch.
 
-A condition is a value that the fact must equal, or ``{operator: value}`` with one of ``OPERATORS``. A fact that is not
-given, or cannot be compared, does not match.
+A condition is a value that the fact must equal, or ``{operator: value}`` with one of ``OPERATORS``. A missing fact, or
+one that cannot be compared, does not match.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _RULES_MAX = 1_000
 
 
 def check_rules(rules: Sequence[Rule], branches: Collection[str]) -> str | None:
-    """What is wrong with rules, and how to fix it; None: nothing.
+    """What is wrong with the rules, and how to fix it; None: they are valid.
 
     Args:
         rules: in their order.
-        branches: those that any deployed definition has for the table.
+        branches: those of all deployed definitions that use the table.
     """
     if len(rules) > _RULES_MAX:
         return f"there are {len(rules):,} rules; give at most {_RULES_MAX:,}"
     for number, rule in enumerate(rules, start=1):
         if rule.to not in branches:
-            known = f"there are: {', '.join(sorted(branches))}" if branches else "none routes by this table"
+            known = f"there are: {', '.join(sorted(branches))}" if branches else "no definition uses this table"
             return f"rule {number}: no deployed definition has a branch {rule.to!r}; {known}"
         for fact, wanted in rule.when.items():
             if (wrong := _condition(wanted)) is not None:
@@ -53,7 +53,7 @@ def check_rules(rules: Sequence[Rule], branches: Collection[str]) -> str | None:
 
 def _condition(wanted: object) -> str | None:
     if isinstance(wanted, list):
-        return "a list is compared by {'in': [...]}"
+        return "give {'in': [...]} to compare with a list"
     if not isinstance(wanted, dict):
         return None
     if len(wanted) != 1 or next(iter(wanted)) not in OPERATORS:
@@ -62,7 +62,7 @@ def _condition(wanted: object) -> str | None:
 
 
 def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: Collection[str]) -> Answer:
-    """What a table does with a message. ``branches``: those that any deployed definition has for it."""
+    """Decides what a table does with a message. ``branches``: those of all deployed definitions that use it."""
     match message:
         case Lookup():
             to = next((rule.to for rule in table.rules if _matches(rule, message.facts)), None) if table else None
@@ -83,13 +83,13 @@ def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: C
 
 
 def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collection[str]) -> Answer:
-    """Rules that stand already are not denied whatever version is named: a request may be repeated."""
+    """Sets the rules. Rules that are set already are never denied, whatever the version: a request may be repeated."""
     before = table or Table(id=message.instance, name=table_name(message.instance))
     if table is not None and table.rules == message.rules:
         code = ReasonCode.NOTHING_TO_CHANGE
-        return Answer(entity=table, outcome=Outcome.UNCHANGED, code=code, reason="the rules are so already")
+        return Answer(entity=table, outcome=Outcome.UNCHANGED, code=code, reason="these rules are set already")
     if message.version is not None and message.version != before.version:
-        reason = f"the table is at version {before.version}, not {message.version}; look at it and try again"
+        reason = f"the table is at version {before.version}, not {message.version}; read the table again, then retry"
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
     if (wrong := check_rules(message.rules, branches)) is not None:
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.INVALID, reason=wrong)

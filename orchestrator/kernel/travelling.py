@@ -1,4 +1,4 @@
-"""The way of a routing slip: planned once, handed out for some stops at a time, revised by an operator."""
+"""The itinerary of a routing slip: planned once, sent out several stops at a time, revised by an operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["advance_slip", "revise"]
 
 
 def advance_slip(ctx: DecisionContext) -> None:
-    """Hands the slip out for the first stop that is not done and that nobody has it for."""
+    """Sends the slip to the first stop that is not done, unless it is there already; completes the slip at the end."""
     if ctx.itinerary is None and not _plan(ctx):
         return
     for place in ctx.itinerary or ():
@@ -30,22 +30,22 @@ def advance_slip(ctx: DecisionContext) -> None:
 
 
 def revise(ctx: DecisionContext, act: Act) -> Reason | None:
-    """An operator names other stops ahead. Gives the reason why it is denied, and then has changed nothing."""
+    """Replaces the stops ahead by an operator's. Returns the reason if it is denied, and then nothing has changed."""
     names = (act.value or {}).get("ahead")
     if not isinstance(ctx.definition, RoutingSlip):
-        text = f"{ctx.definition.name!r} is no routing slip; only what lies ahead of a slip can be revised"
+        text = f"{ctx.definition.name!r} is not a routing slip; only a routing slip can be revised"
         return invalid(text)
     if ctx.backward:
-        return not_now("it is being unwound: nothing lies ahead of it")
+        return not_now("it is compensating and has no stops ahead")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        text = 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'
+        text = 'the stops ahead are missing; give {"ahead": [stop, …]}, an empty list for none'
         return invalid(text)
     wrong = replan(ctx, [str(name) for name in names])
     return None if wrong is None else invalid(wrong)
 
 
 def _plan(ctx: DecisionContext) -> bool:
-    """Asks the author's plan. False: it raised, and an operator must look."""
+    """Calls the author's plan. False: it raised or named wrong stops, and an operator must act."""
     assert isinstance(ctx.definition, RoutingSlip)
     try:
         names = ctx.definition.itinerary(ctx.model())
@@ -54,6 +54,6 @@ def _plan(ctx: DecisionContext) -> bool:
         ctx.stop(CauseKind.CODE, fault.message, code=fault.code, detail=fault.detail)
         return False
     if (denied := replan(ctx, names)) is not None:
-        ctx.stop(CauseKind.ROUTE, f"{denied}; let its plan name fewer, deploy that, then retry")
+        ctx.stop(CauseKind.ROUTE, f"{denied}; fix the plan, redeploy, then retry")
         return False
     return True

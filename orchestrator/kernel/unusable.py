@@ -1,7 +1,7 @@
-"""The answers when a decision cannot be used: what it says cannot be stored, or the code failed on the message.
+"""The answers when a decision cannot be used: it cannot be stored, or the code failed on the message.
 
-A live instance is put into attention as it was before the message. Where there is none, the message becomes a dead
-letter, and an entity that waits for its outcome is told that there will be none.
+A live instance is put into attention in its state before the message. Without one, the message becomes a dead letter,
+and an entity that waits for its outcome is told that there will be none.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _REASON_CHARS = 1_000
 _CHILDREN = ("run", "each")
 """Kinds of nodes whose work is done by other instances."""
 _STEP_REASON_CHARS = 200
-"""Any number of steps may be under way; the whole reason stands beside the instance."""
+"""Limit of the reason per step, since many steps may be in progress; the attention has the full reason."""
 
 
 def decline(document: Document | None, arrival: Arrival, reason: Reason) -> Decision:
-    """``block`` for a live instance, else ``deny``; also for an event that could only have waited."""
+    """``block`` for a live instance; otherwise, and for an event that would only have been deferred, ``deny``."""
     if document is None or document.status.is_final or _could_only_wait(document, arrival.message):
         return deny(document, arrival.message, reason)
     return block(document, arrival, reason)
@@ -49,11 +49,11 @@ def _could_only_wait(document: Document, message: Message) -> bool:
 
 
 def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
-    """Puts a live instance into attention as it was before the message: the decision about it cannot be stored.
+    """Puts a live instance into attention in its state before the message, because the decision cannot be stored.
 
-    What was in flight counts as "may have happened"; an operator's retry sends it again, except children: they go on,
-    and say once how they end. A timer, and what other entities say, waits for the retry; an event is a dead letter. An
-    act is denied, and nothing has changed; only of a retry the instance keeps why it did not succeed.
+    Steps in flight may have taken effect; an operator's retry sends them again, except children, which continue and
+    report their end once. A timer or a message from another entity is deferred until the retry; an event becomes a dead
+    letter. An act is denied without a change; only a retry records in the instance why it failed.
     """
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     message = arrival.message
@@ -101,14 +101,14 @@ def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:
 
 
 def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Message) -> dict[str, int]:
-    """Without those of what is blocked, which is begun anew, and the one that fired, which waits for the retry."""
+    """The timers without those of blocked places, which begin again, and the one that fired, which is deferred."""
     places = {change.what for change in blocked}
     fired = message.timer if isinstance(message, TimerFired) else None
     return {name: due for name, due in timers.items() if name.rpartition(":")[0] not in places and name != fired}
 
 
 def deny(document: Document | None, message: Message, reason: Reason) -> Decision:
-    """Nothing changes; the message goes to the dead letters, and an entity that waits for its outcome is told."""
+    """Changes nothing: the message becomes a dead letter, and an entity that waits for its outcome is told."""
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     return Decision(
         document=document, outcome=Outcome.DENIED, actions=_denied_actions(message, code, text), code=code, reason=text
@@ -116,7 +116,7 @@ def deny(document: Document | None, message: Message, reason: Reason) -> Decisio
 
 
 def deny_entity(entity: Entity | None, message: Message, reason: Reason) -> Answer:
-    """As ``deny``, of an entity."""
+    """``deny`` for a mailbox, a lock or a table."""
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
     actions = _denied_actions(message, code, text)
     return Answer(entity=entity, outcome=Outcome.DENIED, actions=actions, code=code, reason=text)
@@ -127,7 +127,7 @@ def _denied_actions(message: Message, code: ReasonCode, text: str) -> tuple[Acti
 
 
 def child_not_started(start: Start, reason: str) -> tuple[Tell, ...]:
-    """A parent learns that its child does not begin."""
+    """Tells the parent, if any, that its child does not begin."""
     return () if start.parent is None else _child_ended(start.parent, start, ChildEnd.NOT_STARTED, reason)
 
 
@@ -145,7 +145,7 @@ def _child_ended(at: Parent, message: Start | Unwind, end: ChildEnd, reason: str
 
 
 def told_no(message: Message, reason: Reason) -> tuple[Tell, ...]:
-    """To those who wait for the outcome of a message."""
+    """The answers to the entity that waits for the outcome of a message."""
     match message:
         case Watch() | Acquire():
             id, place = f"{message.id}/denied", message.place

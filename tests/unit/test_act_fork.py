@@ -98,19 +98,19 @@ def test_the_state_of_a_fork_can_be_patched() -> None:
     assert at(fork(ENDED, "ship", {"key": "new", "patch": [whole]}), NEW).state.stock is None
 
 
-SHAPE = 'a fork brings {"key": the new instance\'s}, and may bring "patch"'
+SHAPE = 'a fork needs {"key": the key of the new instance}; "patch" is optional'
 
 
 def test_a_fork_of_what_may_still_be_unwound_is_refused() -> None:
     """It would stand on what is then gone. Abandoned or past its pivot nothing undoes it any more."""
     charging = Scene.start(checkout).ok("reserve")
-    why = "it may still be unwound, and with it {}; fork when it has ended or is past its pivot"
+    why = "it may still be compensated, which would undo {}; fork when it has ended or is past its pivot"
     assert refused(charging, "charge") == why.format("reserve")
     assert refused(charging.ok("charge"), "book") == why.format("reserve, charge")
     assert at(fork(charging, "reserve"), NEW).step("reserve") is StepStatus.SENT, "nothing is taken over"
     assert at(fork(SHIPPING, "ship"), NEW).step("ship") is StepStatus.SENT, "it is past its pivot"
     undone = charging.cancel().ok("charge").settle()
-    assert refused(undone, "charge") == "it is unwound, and what lies before 'charge' with it"
+    assert refused(undone, "charge") == "it is compensating, and the steps before 'charge' are undone too"
     assert at(fork(undone, "reserve"), NEW).step("reserve") is StepStatus.SENT
 
 
@@ -119,7 +119,7 @@ def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
     child = flow_of(leg("inner"), leg("more"), name="child")
     scene = Scene.start(flow_of(run(child, lambda s: Talk(), name="sub"), leg("b"))).ok("inner").ok("more")
     after = fork(at(scene, f"child/talk/k/sub~{LIFE}"), "more")
-    assert last(after).reason.startswith("it may still be unwound, and with it inner")
+    assert last(after).reason.startswith("it may still be compensated, which would undo inner")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
         ("ship", {"key": "x" * 257}, "the key has 257 characters; give 1 to 256"),
         ("ship", {"key": "a\nb"}, "the key has a control character (U+000A) at place 1; leave it out"),
         ("ship", {"key": 7}, SHAPE),
-        ("ship", {"key": "k"}, "key 'k' is its own; choose another"),
+        ("ship", {"key": "k"}, "key 'k' is the key of the instance itself; choose another"),
         ("ship", {"key": "new", "state": {}}, "a fork takes key and patch, not state"),
         (
             "ship",
@@ -151,12 +151,12 @@ def test_a_fork_begins_between_nodes_not_inside_one() -> None:
     twice = loop(leg("l", undo=False), while_=lambda s: False, name="twice")
     saga = flow_of(either, both, twice, pivot, leg("e", undo=False))
     scene = Scene.start(saga).ok("x").ok("p")
-    assert refused(scene, "p") == "'p' lies in 'both'; fork from there"
+    assert refused(scene, "p") == "'p' is inside 'both'; fork from there"
     assert at(fork(scene, "both"), "talk/new").step("q") is StepStatus.SENT
     assert at(fork(scene.ok("q"), "e"), "talk/new").step("e") is StepStatus.SENT
     lossy = parallel(leg("p", undo=False), leg("q", undo=False), name="both", need=1, rest="finish")
     racing = Scene.start(flow_of(lossy, leg("e", undo=False))).ok("p")
-    assert refused(racing, "e") == "q before it is under way still"
+    assert refused(racing, "e") == "the steps before it must be done; in progress: q"
 
 
 @pytest.mark.parametrize("within", ["choose", "loop"])
@@ -171,7 +171,7 @@ def test_a_branch_that_goes_on_beside_the_flow_is_gone_on_with_by_one_instance_o
         race = loop(race, while_=lambda s: next(turns), name="once")
     stuck = Scene.start(flow_of(pivot, race, e)).ok(place.format("r")).rejects("e").ok(place.format("p"))
     assert stuck.status is Status.ATTENTION
-    assert refused(stuck, "e") == f"{place.format('q')} before it is not done yet"
+    assert refused(stuck, "e") == f"the steps before it must be done; not done yet: {place.format('q')}"
     assert ("e", ActName.FORK) not in inspect(stuck.definition, stuck.document).on_steps
     retried = stuck.act(ActName.RETRY).ok(place.format("q")).rejects("e")
     new = at(fork(retried, "e"), "talk/new")
@@ -196,7 +196,7 @@ def test_a_fork_into_code_that_lacks_a_step_is_a_dead_letter() -> None:
     assert isinstance(start, Start)
     shorter = Saga("order-checkout", checkout.state, flow=checkout.flow[:1])
     decision = decide(shorter, None, Arrival(message=start, now_ms=0))
-    assert decision.reason == "it cannot begin in the middle: Saga('order-checkout', version=1) has no step 'charge'"
+    assert decision.reason == "the fork cannot begin: Saga('order-checkout', version=1) has no step 'charge'"
     assert (decision.document, decision.outcome) == (None, Outcome.DENIED)
     assert any(isinstance(action, DeadLetter) for action in decision.actions)
 
@@ -207,10 +207,10 @@ def test_a_step_that_was_skipped_stands_although_nothing_was_sent() -> None:
     stuck = Scene.start(saga).act(ActName.SKIP, step="a").act(ActName.SKIP, step="b", value={})
     assert (stuck.status, stuck.document.steps["a"].attempt) == (Status.ATTENTION, 0)
     assert refused(stuck, "c") == (
-        "it may still be unwound, and with it a; fork when it has ended or is past its pivot"
+        "it may still be compensated, which would undo a; fork when it has ended or is past its pivot"
     )
     restarted = stuck.act(ActName.RESTART, "again", step="a")
-    assert last(restarted).reason == ("nothing takes back b (done); restart from a step behind it, or retry or skip it")
+    assert last(restarted).reason == ("there is no undo for b (done); restart from a later step, or retry or skip it")
     assert [each.step for each in inspect(saga, stuck.document).cancel.undone] == ["a"]
     assert stuck.cancel().open("a", undo=True).effect_key == f"talk/k/a~{LIFE}"
     abandoned = stuck.act(ActName.ABANDON)
@@ -256,7 +256,7 @@ def test_what_a_fork_has_taken_over_it_does_not_begin_anew() -> None:
 
     assert last(restart("a")).outcome is Outcome.DENIED
     assert last(restart("a")).reason == (
-        "nothing takes back a (taken over from talk/k); restart from a step behind it, or retry or skip it"
+        "there is no undo for a (taken over from talk/k); restart from a later step, or retry or skip it"
     )
     life = at(restart("b"), "talk/new").document.incarnation
     assert restart("b").open("b", undo=True, of="talk/new").effect_key == f"talk/new/b~{life}"
@@ -283,7 +283,7 @@ def test_a_process_manager_is_not_forked() -> None:
     """It has no order of steps."""
     scene = Scene.of(order_fulfilment).receives("order-placed", {"order_id": "k", "skus": ["x"]}, key="k")
     scene = scene.receives("order-paid", {"order_id": "k", "amount_cents": 1}, key="k")
-    assert refused(scene, "pick") == "only a saga has an order of steps to begin in"
+    assert refused(scene, "pick") == "only a saga can be restarted or forked from a step"
 
 
 def recorded(message: Start, document: Document | None, now_ms: int) -> tuple[Document | None, HistoryRecord]:

@@ -89,7 +89,7 @@ def test_an_undo_of_a_restart_that_fails_asks_an_operator() -> None:
     assert (failed.status, failed.document.restarting is not None) == (Status.ATTENTION, True)
     assert failed.retry().undo_ok("a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
     assert failed.act(ActName.WAIVE, "insured", step="a").open("a").effect_key == f"talk/k/a~{LIFE}+1"
-    assert refused(failed, "b") == "a restart from 'a' is under way; restart from there, or from a step before it"
+    assert refused(failed, "b") == "a restart from 'a' is in progress; restart from there, or from a step before it"
     assert restart(failed, "a").open("a", undo=True).attempt == 2
 
 
@@ -126,8 +126,8 @@ def test_a_patch_that_does_not_fit_any_more_asks_an_operator_again() -> None:
     assert stuck.attention is not None
     assert stuck.attention.kind is CauseKind.CODE
     assert stuck.attention.message == (
-        "the patch of the restart from 'b' does not fit any more: operation 1 (test /n): "
-        "3 (<class 'int'>) is not equal to tested value 0 (<class 'int'>); restart with another"
+        "the patch of the restart from 'b' no longer fits: operation 1 (test /n): "
+        "3 (<class 'int'>) is not equal to tested value 0 (<class 'int'>); restart with another patch"
     )
     assert (stuck.state.n, stuck.step("b")) == (3, StepStatus.UNDONE)
     assert stuck.retry().status is Status.ATTENTION
@@ -153,14 +153,14 @@ def test_what_nothing_takes_back_is_not_done_twice() -> None:
         leg("a"), leg("b", undo=False), leg("c", undo=False, read_only=True), leg("d"), leg("e", broken=True)
     )
     scene = Scene.start(saga).ok("a").ok("b").ok("c").ok("d")
-    assert refused(scene, "a") == ("nothing takes back b (done); restart from a step behind it, or retry or skip it")
-    assert refused(scene, "b").startswith("nothing takes back b (done); ")
+    assert refused(scene, "a") == ("there is no undo for b (done); restart from a later step, or retry or skip it")
+    assert refused(scene, "b").startswith("there is no undo for b (done); ")
     assert restart(scene, "c").step("d") is StepStatus.UNDO_SENT
     past = (
         Scene.start(flow_of(leg("a"), pivot, leg("b", undo=False), leg("c", undo=False))).ok("a").ok("b").exhaust("c")
     )
-    assert refused(past, "a") == "it is past its pivot, and 'a' lies before it"
-    assert refused(past, "c") == "nothing takes back c (failed); restart from a step behind it, or retry or skip it"
+    assert refused(past, "a") == "it is past its pivot, and 'a' is before the pivot"
+    assert refused(past, "c") == "there is no undo for c (failed); restart from a later step, or retry or skip it"
 
 
 def test_past_the_pivot_what_left_nothing_is_begun_anew() -> None:
@@ -170,7 +170,7 @@ def test_past_the_pivot_what_left_nothing_is_begun_anew() -> None:
     assert stuck.status is Status.ATTENTION
     again = restart(stuck, "either", {"patch": [{"op": "replace", "path": "/n", "value": 1}]})
     assert (again.step("x"), again.open("y").effect_key) == (None, f"talk/k/y~{LIFE}+1")
-    assert refused(stuck, "x") == "'x' lies in 'either'; restart from there"
+    assert refused(stuck, "x") == "'x' is inside 'either'; restart from there"
 
 
 def test_branches_rounds_and_waits_are_taken_back_as_one() -> None:
@@ -244,7 +244,7 @@ def test_only_a_saga_has_an_order_to_restart_in() -> None:
     blocked = block(scene.document, arrival, TOO_LARGE).document
     assert blocked is not None
     stuck = replace(scene, entities={**scene.entities, scene.id: blocked})
-    assert refused(stuck, "pick") == "only a saga has an order of steps to begin in"
+    assert refused(stuck, "pick") == "only a saga can be restarted or forked from a step"
 
 
 def test_two_restarts_are_two_generations_and_nothing_is_lost() -> None:
@@ -370,7 +370,7 @@ def test_a_restart_under_way_is_ended_by_the_version_that_began_it() -> None:
     waits = redeployed(undoing, newer).undo_ok("b")
     assert waits.attention is not None
     assert waits.attention.message == (
-        "the migration of 'talk' from version 1 to 2 waits: a restart from 'b' is under way; deploy version 1"
+        "the migration of 'talk' from version 1 to 2 waits: a restart from 'b' is in progress; deploy version 1"
     )
     back = redeployed(waits, ABC).retry()
     assert (back.step("b"), back.document.restarts) == (StepStatus.SENT, 1)
@@ -385,5 +385,5 @@ def test_a_step_that_waits_for_its_lock_again_may_have_happened_before() -> None
         document = replace(STUCK.document, steps={**STUCK.document.steps, "b": b})
         return restart_objection(ABC, document, "b")
 
-    assert locking(1) == not_now("nothing takes back b (locking); restart from a step behind it, or retry or skip it")
+    assert locking(1) == not_now("there is no undo for b (locking); restart from a later step, or retry or skip it")
     assert locking(0) is None

@@ -101,7 +101,7 @@ def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_
     late = saga(up, "rules", "set", "carriers", "--file", str(file), code=1)
     assert "table 'carriers' is at version 2, not 1; look at its rules, then try again" in late
     history = saga(up, "rules", "history", "carriers")
-    for part in ("ann", "too heavy", "applied: version 1", "unchanged: the rules are so already", "denied: "):
+    for part in ("ann", "too heavy", "applied: version 1", "unchanged: these rules are set already", "denied: "):
         assert part in history
     assert "freight, parcel" in saga(up, "rules", "list")
 

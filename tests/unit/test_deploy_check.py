@@ -95,7 +95,7 @@ def test_the_gate_refuses_until_a_migration_makes_it_pass(folder: Path) -> None:
     assert "@talk.migrate(from_version=1)" in told
     assert " and 3 more" in told
     changed = check("code_changed:talk", code=1)
-    assert re.search(r"decides differently: what was sent was talk/1/a~(\w+)/1 and would be talk/1/c~\1/1", changed)
+    assert re.search(r"differs: what was sent was talk/1/a~(\w+)/1 and would now be talk/1/c~\1/1", changed)
     passed = json.loads(check("code_migrating:talk", "--json", "--sample", "3", code=0))
     assert passed == {"open": 3, "broken": {}}
 
@@ -117,7 +117,7 @@ async def test_the_first_decision_that_comes_out_differently_is_told(tmp_path: P
     assert recompute(old(), history).document == document
     found = recompute(Saga("talk", Talk, flow=[leg("b"), leg("a")]), history).difference
     first, other = (command_named(document, each) for each in ("a/1", "b/1"))
-    assert str(found) == f"revision 1 decides differently: what was sent was {first} and would be {other}"
+    assert str(found) == f"revision 1 differs: what was sent was {first} and would now be {other}"
 
 
 async def test_every_way_to_break_an_instance_is_told(tmp_path: Path) -> None:

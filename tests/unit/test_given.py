@@ -144,7 +144,7 @@ OPTION_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "no saga": (lambda: run(leg(), lambda s: Part()), "the child of a run is Step('a'); give a Saga"),  # type: ignore[arg-type]
     "a step for a definition": (
         lambda: Registry([leg()]),  # type: ignore[list-item]
-        "Step('a') is no definition; give a Saga, a ProcessManager or a RoutingSlip",
+        "Step('a') is not a definition; give a Saga, a ProcessManager or a RoutingSlip",
     ),
     "a base that takes no more fields": (
         lambda: Saga("demo", Narrow, flow=[step(wide, name="a", into="did")(lambda s: Do())]),

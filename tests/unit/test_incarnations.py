@@ -188,7 +188,7 @@ def test_a_child_of_the_first_life_may_leave_while_the_second_lives() -> None:
     left = replace(second, now_ms=due_ms).play(fired)
     assert child.id not in left.entities
     own = ExpiryRequested(id="m", instance=ID, child="c", incarnation=second.document.incarnation)
-    assert outcome_of(second.play(own))[1] == "it is needed still"
+    assert outcome_of(second.play(own))[1] == "the child is still needed"
 
 
 def test_an_event_that_the_first_life_has_taken_comes_to_the_second() -> None:

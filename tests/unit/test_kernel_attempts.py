@@ -323,7 +323,7 @@ def test_a_reply_whose_model_raises_stops_the_direction_that_it_is_of(undo: bool
     assert stuck.step("a") is (StepStatus.UNDO_FAILED if undo else StepStatus.BLOCKED)
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "Picky, the reply of step 'a', raised KeyError: 'two'; deploy a mended one, then retry"
+        "Picky, the reply of step 'a', raised KeyError: 'two'; fix the function, redeploy, then retry"
     )
     assert "in check" in stuck.attention.detail
     wrong = scene.undo_ok("a", {"n": 1}) if undo else scene.ok("a", {"n": 1})
@@ -366,7 +366,7 @@ def test_what_failed_stands_in_the_record_of_its_step() -> None:
     assert stuck.attention.step == "a"
     broken = Scene.start(flow_of(leg("a", broken=True)))
     assert broken.document.steps["a"].error == (
-        "the function of step 'a' raised RuntimeError: a is broken; deploy a mended one, then retry"
+        "the function of step 'a' raised RuntimeError: a is broken; fix the function, redeploy, then retry"
     )
 
 

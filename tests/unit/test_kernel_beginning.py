@@ -234,7 +234,7 @@ def test_a_start_of_what_turns_out_to_be_a_process_manager_says_so() -> None:
     document = standing(said(Registry([]), None, Start(id="s", definition="billing", key="k", input={})))
     decision = said(Registry([pm]), document, Act(id="r", instance="billing/k", act=ActName.RETRY))
     assert (decision.outcome, standing(decision).status) == (Outcome.DEFERRED, Status.ATTENTION)
-    assert "its events start" in decision.reason
+    assert "started by events" in decision.reason
 
 
 def test_a_waiting_child_answers_its_parent_that_does_not_want_it_any_more() -> None:

@@ -122,7 +122,7 @@ def test_a_loop_that_would_go_on_past_its_last_round_fails() -> None:
     assert (cause.kind, cause.step, cause.message) == (
         CauseKind.ROUNDS,
         "again",
-        "loop 'again' has gone 2 rounds and would go on",
+        "loop 'again' has run 2 rounds, the maximum, and its condition still holds",
     )
     assert scene.document.steps["again"].error == cause.message
     assert scene.settle().undone == ("talk/k/poll@2", "talk/k/poll@1")

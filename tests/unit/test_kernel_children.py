@@ -160,7 +160,7 @@ def test_a_child_that_is_not_in_time_is_cancelled_and_its_end_is_waited_for() ->
     assert over.document.cause is not None
     assert (over.document.cause.kind, over.document.cause.message) == (
         CauseKind.TIMEOUT,
-        f"{CHILD} compensated: unwound by talk/k: it did not end in time",
+        f"{CHILD} compensated: cancelled by its parent talk/k: it did not end in time",
     )
 
 
@@ -309,7 +309,7 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
         scene.document,
         Outcome.UNCHANGED,
         (),
-        "it is needed still",
+        "the child is still needed",
     )
     done = scene.ok("b").document
     over = decide(None, done, Arrival(message=asked, now_ms=week_ms))
@@ -318,18 +318,18 @@ def test_a_child_asks_before_it_leaves_and_stays_until_it_may() -> None:
         done,
         Outcome.UNCHANGED,
         (Tell(message=leave),),
-        "it may leave",
+        "the child can be removed",
     )
     gone = decide(None, None, Arrival(message=asked, now_ms=week_ms))
     assert gone.actions == (Tell(message=Expire(id=f"{asked.id}/answer", instance=CHILD)),)
     left = decide(None, kept, Arrival(message=leave, now_ms=week_ms))
-    assert (left.document, left.outcome, left.reason) == (None, Outcome.APPLIED, "nobody above needs it any more")
+    assert (left.document, left.outcome, left.reason) == (None, Outcome.APPLIED, "no instance above needs it any more")
     assert decide(scene.definition, scene.document, Arrival(message=leave, now_ms=week_ms)).outcome is Outcome.IGNORED
 
 
 @pytest.mark.parametrize(
     ("end", "why"),
-    [(ActName.ABANDON, "it was abandoned"), (None, "there is no such instance (any more)")],
+    [(ActName.ABANDON, "it was abandoned"), (None, "there is no such instance")],
 )
 def test_who_is_gone_says_that_it_was_not_undone(end: ActName | None, why: str) -> None:
     kid = decide(
@@ -393,7 +393,7 @@ def test_who_is_asked_to_unwind_while_it_does_says_nothing() -> None:
 def test_what_is_said_to_an_instance_that_has_ended_changes_nothing() -> None:
     done = above().ok("inner", of=CHILD).ok("b")
     late = done.play(ended(ChildEnd.COMPLETED))
-    assert outcome_of(late) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+    assert outcome_of(late) == (Outcome.IGNORED, "the instance does not wait for this message")
     assert late.document == done.document
 
 
@@ -437,7 +437,7 @@ def test_a_completed_child_that_is_unwound_lives_again() -> None:
     assert isinstance(kid, Document)
     assert (kid.status, kid.finished_ms, "~retention" in kid.timers) == (Status.COMPENSATING, None, False)
     assert kid.cause is not None
-    assert (kid.cause.kind, kid.cause.message) == (CauseKind.CANCELLED, "unwound by talk/k: no room")
+    assert (kid.cause.kind, kid.cause.message) == (CauseKind.CANCELLED, "cancelled by its parent talk/k: no room")
     ended_again = turned.undo_ok("inner", of=CHILD).entities[CHILD]
     assert isinstance(ended_again, Document)
     assert (ended_again.finished_ms, list(ended_again.timers)) == (30_000, ["~retention"])

@@ -106,7 +106,7 @@ def test_what_was_moved_or_renamed_under_an_instance_is_said_and_waited_for(
     kept = replace(begun, definition=newer, registry=Registry([newer])).play(reply)
     assert kept.attention is not None
     assert kept.document.version == 1
-    assert kept.attention.message == (f"the migration of 'talk' from version 1 to 2 {why}; keep it as it was")
+    assert kept.attention.message == (f"the migration of 'talk' from version 1 to 2 {why}; change it back")
 
 
 def test_what_is_done_may_be_wrapped_in_something_new() -> None:

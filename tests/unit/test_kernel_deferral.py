@@ -224,7 +224,7 @@ def test_an_instance_that_has_ended_is_not_opened_again_for_want_of_code(message
     document = run.document
     for definition in (None, make_saga("a")):
         decision = decide(definition, document, Arrival(message=message, now_ms=document.updated_ms))
-        assert (decision.outcome, decision.reason) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+        assert (decision.outcome, decision.reason) == (Outcome.IGNORED, "the instance does not wait for this message")
         assert (decision.document, decision.actions) == (document, ())
 
 

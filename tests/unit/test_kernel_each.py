@@ -134,7 +134,8 @@ def test_one_more_ends_the_others_and_fails_the_whole() -> None:
     assert scene.step("sub") is StepStatus.SENT
     turned = scene.ok("work", of=at(2)).undo_ok("work", of=at(2))
     assert turned.document.cause is not None
-    why = "2 of 5 parts failed, 0 are tolerated: 0: sold out; 2: unwound by talk/k: too many other parts failed"
+    child = "cancelled by its parent talk/k: too many other parts failed"
+    why = f"2 of 5 parts failed, 0 are tolerated: 0: sold out; 2: {child}"
     assert (turned.document.cause.kind, turned.document.cause.message, turned.document.cause.step) == (
         CauseKind.CHILD,
         why,

@@ -254,7 +254,7 @@ def test_a_function_that_raises_asks_for_attention_and_goes_on_after_a_mended_de
     assert attention is not None
     assert attention.kind is CauseKind.CODE
     assert attention.message == (
-        "the function of step 'b' raised RuntimeError: b is broken; deploy a mended one, then retry"
+        "the function of step 'b' raised RuntimeError: b is broken; fix the function, redeploy, then retry"
     )
     assert "raise RuntimeError" in attention.detail
     assert (run.statuses["b"], run.document.steps["b"].attempt) == ("blocked", 0)

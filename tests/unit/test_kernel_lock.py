@@ -128,11 +128,11 @@ def test_a_release_of_who_only_waits_withdraws_it() -> None:
 
 def test_a_release_of_what_nobody_holds_is_ignored() -> None:
     assert Told().hear(release("s/1")) == Answer(
-        entity=None, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="nobody holds it"
+        entity=None, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="the lock is free"
     )
     empty = Lock(id=ID, name="account/7")
     assert Told(empty).hear(release("s/1")) == Answer(
-        entity=empty, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="nobody holds it"
+        entity=empty, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason="the lock is free"
     )
 
 
@@ -152,13 +152,13 @@ def test_a_probe_that_comes_back_to_the_holder_has_found_a_deadlock() -> None:
     assert (answer.entity, answer.outcome, answer.reason) == (
         lock.entity,
         Outcome.UNCHANGED,
-        "deadlock; 5/a gives way",
+        "deadlock; 5/a gives up its wait",
     )
 
 
 def test_a_probe_of_who_waits_no_more_is_ignored() -> None:
     lock = held("s/1", "s/2")
-    reason = "who was asked waits here no more"
+    reason = "the instance does not wait for this lock any more"
     assert probe(lock, "s/2", "@lock/x", "s/3") == Answer(
         entity=lock.entity, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason
     )
@@ -166,7 +166,7 @@ def test_a_probe_of_who_waits_no_more_is_ignored() -> None:
 
 def test_a_probe_where_nobody_waits_or_that_has_gone_too_far_is_ignored() -> None:
     """A hundred stations are passed on, one more is not: probes do not run for ever."""
-    reason = "nobody waits for anybody here"
+    reason = "the lock is free, or the path is too long"
     assert probe(Told(), "s/2") == Answer(entity=None, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=reason)
     empty = Lock(id=ID, name="account/7")
     assert probe(Told(empty), "s/2") == Answer(

@@ -238,7 +238,7 @@ def test_a_name_that_cannot_be_made_stops_the_instance(template: str, said: str)
     scene = Scene.start(flow_of(leg("a", locks=template)))
     assert scene.attention is not None
     assert scene.attention.message == (
-        f"the lock {template!r} of step 'a' raised {said}; deploy a mended one, then retry"
+        f"the lock {template!r} of step 'a' raised {said}; fix the function, redeploy, then retry"
     )
 
 

@@ -145,7 +145,7 @@ def test_an_event_of_the_same_id_changes_nothing_while_it_is_kept() -> None:
         entity=box.entity,
         outcome=Outcome.UNCHANGED,
         code=ReasonCode.DUPLICATE,
-        reason="an event of this id is here already",
+        reason="an event with this id was published already",
     )
     assert box.hear(published("e2")).outcome is Outcome.APPLIED
 
@@ -265,8 +265,8 @@ def test_who_waits_no_more_is_brought_nothing() -> None:
 
 def test_a_full_mailbox_refuses_who_publishes_before_anything_has_happened() -> None:
     """Of events that nobody has taken; the limit counts what is still kept, and a box that is not there is not made."""
-    reason = "2 events of this kind and key are kept, and nobody has taken any: there is no room for another"
-    letter = DeadLetter(reason=f"{reason}; let somebody wait for them, then redrive this one")
+    reason = "2 events of this kind and key are kept and none was delivered: there is no room for another"
+    letter = DeadLetter(reason=f"{reason}; redrive this one after an instance has received some of them")
     box = Told(limits=Limits(events_max=2))
     box.hear(published("e1"))
     box.hear(published("e2"))
@@ -320,7 +320,7 @@ def test_who_finds_no_room_to_wait_is_told_at_once() -> None:
     box = Told(limits=Limits(watchers_max=2))
     box.hear(watch("s/1"))
     box.hear(watch("s/2"))
-    reason = "2 places wait for this event and key already; retry when there are fewer"
+    reason = "2 places already wait for this event and key; retry when there are fewer"
     answer = box.hear(watch("s/3", "until"))
     assert told(answer) == [
         Denied(id="w-s/3/denied", instance="s/3", place="until", code=ReasonCode.NO_ROOM, reason=reason)

@@ -125,7 +125,7 @@ def test_an_event_that_comes_before_the_start_is_kept_for_it_in_order() -> None:
     assert (forgotten.document, forgotten.outcome, forgotten.reason) == (
         None,
         Outcome.APPLIED,
-        "2 early events, and no start came in time",
+        "no start came in time for 2 early events",
     )
     moved = TimerFired(id="t", instance="pm/k", timer="~early", due_ms=1)
     assert decide(two.definition, two.document, Arrival(message=moved, now_ms=24 * HOUR_MS)).outcome is Outcome.IGNORED
@@ -146,7 +146,7 @@ def test_an_event_is_taken_in_its_phase_and_waits_until_then() -> None:
     assert waits.document.managed is not None
     assert [each.event for each in waits.document.managed.early] == ["shipped"]
     for twice in (waits.play(came("shipped")), waits.play(came("placed"))):
-        assert outcome_of(twice) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+        assert outcome_of(twice) == (Outcome.IGNORED, "the instance does not wait for this message")
         assert twice.document == waits.document
     assert waits.play(came("shipped", "shipped-2")).document.managed is not None
     done = waits.play(came("paid"))
@@ -301,7 +301,10 @@ def test_what_is_emitted_is_published_with_the_state_from_before() -> None:
 @pytest.mark.parametrize(
     ("handler", "said"),
     [
-        (lambda s, e: 1 // 0, "raised ZeroDivisionError: integer division or modulo by zero; deploy a mended one"),
+        (
+            lambda s, e: 1 // 0,
+            "raised ZeroDivisionError: integer division or modulo by zero; fix the function, redeploy",
+        ),
         (lambda s, e: None, "gave None; a handler returns Next(…); deploy the fix"),
     ],
 )
@@ -323,8 +326,8 @@ def test_a_start_without_a_state_stops_the_instance() -> None:
     stuck = begun(on_placed=lambda e: Next("unpaid"))
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "the handler of event 'placed' gave Next without a state; a start returns Next(phase, state): "
-        "else nothing is known; deploy the fix, then retry"
+        "the handler of event 'placed' gave Next without a state; a start must return "
+        "Next(phase, state); deploy the fix, then retry"
     )
     assert begun(on_paid=lambda s, e: Next("paid")).play(came("paid")).status is Status.RUNNING
 

@@ -91,7 +91,7 @@ def test_other_code_is_told_with_the_first_decision_that_differs() -> None:
     assert found.document is not None
     assert found.document.revision == 1
     assert str(found.difference) == (
-        f"revision 2 decides differently: what was sent was talk/k/b~{LIFE}/1 and would be talk/k/c~{LIFE}/1"
+        f"revision 2 differs: what was sent was talk/k/b~{LIFE}/1 and would now be talk/k/c~{LIFE}/1"
     )
 
 

@@ -57,7 +57,7 @@ def test_other_rules_are_the_next_version_and_the_same_change_nothing() -> None:
         entity=table.entity,
         outcome=Outcome.UNCHANGED,
         code=ReasonCode.NOTHING_TO_CHANGE,
-        reason="the rules are so already",
+        reason="these rules are set already",
     )
     answer = table.hear(set_rules(RULES[2]), now_ms=90)
     assert isinstance(answer.entity, Table)
@@ -75,7 +75,7 @@ def test_no_rules_at_all_are_rules_too() -> None:
 def test_a_change_names_the_version_that_it_replaces_or_any() -> None:
     """Two who change it at once do not overwrite each other; refused, everything is as it was."""
     table = ruled()
-    reason = "the table is at version 1, not 0; look at it and try again"
+    reason = "the table is at version 1, not 0; read the table again, then retry"
     assert table.hear(set_rules(RULES[2], version=0)) == Answer(
         entity=table.entity, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason
     )
@@ -96,7 +96,7 @@ def test_wrong_rules_are_refused_and_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("when", "wrong"),
     [
-        ({"kg": [1, 2]}, "rule 2, fact 'kg': a list is compared by {'in': [...]}"),
+        ({"kg": [1, 2]}, "rule 2, fact 'kg': give {'in': [...]} to compare with a list"),
         ({"kg": {}}, "rule 2, fact 'kg': give one of the operators ==, !=, <, <=, >, >=, in, not none"),
         ({"kg": {"~": 1}}, "rule 2, fact 'kg': give one of the operators ==, !=, <, <=, >, >=, in, not ~"),
         (

@@ -139,7 +139,7 @@ def test_an_event_for_a_wait_that_is_over_or_is_none_is_ignored() -> None:
         event("x", 0, place=f"b~{LIFE}"),
     ):
         ignored = over.play(late)
-        assert outcome_of(ignored) == (Outcome.IGNORED, "nobody waits for this here (any more)")
+        assert outcome_of(ignored) == (Outcome.IGNORED, "the instance does not wait for this message")
         assert ignored.document == over.document
 
 

@@ -84,16 +84,16 @@ def test_what_changes_nothing_does_not_migrate(running: Scene) -> None:
 @pytest.mark.parametrize(
     ("definition", "why"),
     [
-        (new(broken=True), "the migration of 'talk' from version 1 to 2 raised RuntimeError: not thought of; deploy"),
+        (new(broken=True), "the migration of 'talk' from version 1 to 2 raised RuntimeError: not thought of; fix it"),
         (new(leg("b", model=Longer)), r"has no step 'a', which is on record \(done\); keep the step, or name it"),
-        (new(leg("a", model=Longer), dropped=("b",)), "drops step 'b', which is sent: nothing would end or undo it"),
+        (new(leg("a", model=Longer), dropped=("b",)), "drops step 'b', which is sent and could not be ended or undone"),
     ],
     ids=["raises", "step is gone", "step is under way"],
 )
 def test_a_migration_that_cannot_be_done_leaves_the_instance_as_it_was(
     running: Scene, definition: Saga[Longer], why: str
 ) -> None:
-    """In attention, with what came kept; with a mended one it goes on by itself."""
+    """In attention, with what came kept; with a meredeploy it goes on by itself."""
     stuck = deployed(running, definition).ok("b", {"ok": True})
     before, after = running.document, stuck.document
     assert (after.version, after.state, after.steps) == (1, before.state, before.steps)
@@ -195,14 +195,14 @@ def test_why_an_instance_cannot_migrate_is_said_word_for_word(running: Scene) ->
     assert late.last is not None
     assert late.last.reason == why
     assert told(deployed(running, new(leg("a", model=Longer), dropped=("b",))).ok("b", {"ok": True})) == (
-        f"{way} drops step 'b', which is sent: nothing would end or undo it; keep it"
+        f"{way} drops step 'b', which is sent and could not be ended or undone; keep it"
     )
     undone_by = new(leg("b", model=Longer), dropped=("a",))
     assert told(deployed(running, undone_by).ok("b")) == (
-        f"{way} drops step 'a', which is done: nothing would end or undo it; keep it"
+        f"{way} drops step 'a', which is done and could not be ended or undone; keep it"
     )
     assert told(deployed(running, new(broken=True)).ok("b")) == (
-        f"{way} raised RuntimeError: not thought of; deploy a mended one"
+        f"{way} raised RuntimeError: not thought of; fix it and redeploy"
     )
 
 
@@ -219,7 +219,7 @@ def test_a_migration_that_gives_another_model_is_none(running: Scene) -> None:
     saga.migrate(from_version=1)(lambda before: Talk())  # type: ignore[arg-type,return-value]
     assert told(deployed(running, saga).ok("b")) == (
         "the migration of 'talk' from version 1 to 2 raised TypeError: it returned a Talk, not a Longer; "
-        "deploy a mended one"
+        "fix it and redeploy"
     )
 
 
@@ -230,7 +230,7 @@ def test_a_long_reason_is_cut(running: Scene) -> None:
     short = decide(definition, running.document, arrival, Limits(detail_chars=20)).document
     assert short is not None
     assert short.attention is not None
-    assert short.attention.message == "the migra … nded one"
+    assert short.attention.message == "the migra … redeploy"
 
 
 def test_timers_of_a_dropped_step_go_with_it(running: Scene) -> None:

@@ -281,7 +281,7 @@ SEEN: dict[str, tuple[str, Callable[[], Any], str]] = {
     "a step of another": (
         "manager, its start",
         lambda: Next("x", Talk(), do=[leg("strange")]),
-        "the handler of event 'paid' gave Next with do: Step('strange'), which is none of the steps of "
+        "the handler of event 'paid' gave Next with do: Step('strange'), which is not a step of "
         "ProcessManager('pm', version=1); add it to steps=[…]",
     ),
     "one event for a list": (

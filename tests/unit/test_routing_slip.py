@@ -204,8 +204,8 @@ def test_a_stop_that_names_no_stop_of_the_slip_needs_an_operator() -> None:
     assert lost.scene.step("a") == "done"
     assert lost.scene.attention is not None
     assert lost.scene.attention.message == (
-        "stop 'a' revises what lies ahead, but 'file' has no stop 'nowhere'; there are a, b, c, d; "
-        "revise it yourself, then retry"
+        "stop 'a' revised the stops ahead, but 'file' has no stop 'nowhere'; there are a, b, c, d; "
+        "revise them yourself, then retry"
     )
     mended = lost.scene.act(ActName.REVISE, value={"ahead": ["d"]}).retry()
     assert mended.document.itinerary == ("a", "d")
@@ -225,8 +225,8 @@ def test_an_operator_revises_what_the_slip_was_not_handed_out_for() -> None:
     ("value", "reason"),
     [
         ({"ahead": ["x"]}, "'file' has no stop 'x'; there are a, b, c, d"),
-        ({"ahead": "d"}, 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'),
-        (None, 'it is not said what lies ahead; give {"ahead": [stop, …]}, an empty list for nothing'),
+        ({"ahead": "d"}, 'the stops ahead are missing; give {"ahead": [stop, …]}, an empty list for none'),
+        (None, 'the stops ahead are missing; give {"ahead": [stop, …]}, an empty list for none'),
     ],
 )
 def test_a_revision_that_cannot_be_changes_nothing(value: dict[str, list[str]] | None, reason: str) -> None:
@@ -240,7 +240,7 @@ def test_a_revision_that_cannot_be_changes_nothing(value: dict[str, list[str]] |
 def test_a_slip_that_is_unwound_has_nothing_ahead() -> None:
     refused = given(slip()).when(ok("a"), rejects("b")).scene.act(ActName.REVISE, value={"ahead": ["d"]})
     assert refused.last is not None
-    assert refused.last.reason == "it is being unwound: nothing lies ahead of it"
+    assert refused.last.reason == "it is compensating and has no stops ahead"
 
 
 def test_a_stop_that_the_slip_has_not_reached_cannot_be_skipped() -> None:
@@ -300,7 +300,7 @@ def test_a_plan_that_raises_needs_an_operator_and_goes_on_after_a_retry() -> Non
     stuck = given(planned("a", raises=True)).then(has_status("attention")).scene
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "the plan of 'file' raised RuntimeError: no map; deploy a mended one, then retry"
+        "the plan of 'file' raised RuntimeError: no map; fix the function, redeploy, then retry"
     )
 
 
@@ -332,7 +332,7 @@ def test_a_slip_with_a_stop_ahead_that_is_gone_waits_visibly() -> None:
     stuck = replace(running, registry=Registry([newer("a", "b")])).ok("b")
     assert stuck.attention is not None
     assert stuck.attention.message == (
-        "the migration of 'file' from version 1 to 2 has no stop 'c', which lies ahead; keep the stop, or name it in "
+        "the migration of 'file' from version 1 to 2 has no stop 'c', which is ahead; keep the stop, or name it in "
         "dropped"
     )
     short = RoutingSlip("file", File, stops=[desk("a"), desk("b")])

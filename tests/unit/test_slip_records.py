@@ -107,8 +107,8 @@ def test_a_revision_that_cannot_be_says_where_and_which_stops_there_are() -> Non
     assert stuck.attention is not None
     assert (stuck.attention.kind, stuck.attention.step) == (CauseKind.ROUTE, "a")
     assert stuck.attention.message == (
-        "stop 'a' revises what lies ahead, but 'file' has no stop 'x', 'y'; there are a, b, c, d; "
-        "revise it yourself, then retry"
+        "stop 'a' revised the stops ahead, but 'file' has no stop 'x', 'y'; there are a, b, c, d; "
+        "revise them yourself, then retry"
     )
 
 
@@ -177,11 +177,11 @@ def test_a_stop_that_revises_to_itself_without_end_is_stopped() -> None:
     assert scene.attention is not None
     assert (scene.attention.kind, len(scene.document.steps)) == (CauseKind.ROUTE, 200)
     assert scene.attention.message == (
-        "stop 'a@200' revises what lies ahead, but that would be 201 stops with those passed, the limit is 200; "
-        "revise it yourself, then retry"
+        "stop 'a@200' revised the stops ahead, but that would be 201 stops including those passed, the limit is 200; "
+        "revise them yourself, then retry"
     )
     more = scene.act(ActName.REVISE, value={"ahead": ["b"]})
-    assert outcome_of(more) == ("denied", "that would be 201 stops with those passed, the limit is 200")
+    assert outcome_of(more) == ("denied", "that would be 201 stops including those passed, the limit is 200")
     over = scene.act(ActName.REVISE, value={"ahead": []}).retry()
     assert over.status is Status.COMPLETED
     assert scene.cancel().settle().status is Status.COMPENSATED
@@ -193,6 +193,6 @@ def test_a_plan_of_too_many_stops_is_stopped() -> None:
     scene = Scene.start(many, {})
     assert scene.attention is not None
     assert scene.attention.message == (
-        "that would be 201 stops with those passed, the limit is 200; let its plan name fewer, deploy that, then retry"
+        "that would be 201 stops including those passed, the limit is 200; fix the plan, redeploy, then retry"
     )
     assert scene.document.itinerary is None

@@ -56,14 +56,18 @@ def test_a_change_of_another_version_than_the_one_that_stands_is_refused() -> No
     first = change(None, FAST)
     refused = change(first.entity, SLOW, version=0)
     assert (refused.outcome, refused.entity) == (Outcome.DENIED, first.entity)
-    assert refused.reason == "the table is at version 1, not 0; look at it and try again"
+    assert refused.reason == "the table is at version 1, not 0; read the table again, then retry"
 
 
 def test_rules_that_stand_already_change_nothing_even_when_they_are_sent_again() -> None:
     """A client whose answer was lost repeats its request with the version that it has seen."""
     first = change(None, FAST, version=0)
     again = change(first.entity, FAST, version=0)
-    assert (again.outcome, again.entity, again.reason) == (Outcome.UNCHANGED, first.entity, "the rules are so already")
+    assert (again.outcome, again.entity, again.reason) == (
+        Outcome.UNCHANGED,
+        first.entity,
+        "these rules are set already",
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_a_table_that_nobody_has_set_says_nothing() -> None:
         (Rule(when={"a": {"~": 1}}, to="fast"), f"{AT}{OPERATORS}~"),
         (Rule(when={"a": {}}, to="fast"), f"{AT}{OPERATORS}none"),
         (Rule(when={"a": {"<": 1, ">": 0}}, to="fast"), f"{AT}{OPERATORS}<, >"),
-        (Rule(when={"a": [1]}, to="fast"), AT + "a list is compared by {'in': [...]}"),
+        (Rule(when={"a": [1]}, to="fast"), AT + "give {'in': [...]} to compare with a list"),
         (Rule(when={"a": {"in": 1}}, to="fast"), f"{AT}'in' takes a list"),
         (Rule(when={}, to="express"), "rule 2: no deployed definition has a branch 'express'; there are: fast, slow"),
     ],
@@ -131,7 +135,7 @@ def test_a_table_that_no_deployed_definition_routes_by_takes_no_rules() -> None:
     message = SetRules(id="r", instance=table_id("ways"), rules=(SLOW,))
     refused = decide_entity(None, Arrival(message=message, now_ms=7))
     assert (refused.outcome, refused.entity) == (Outcome.DENIED, None)
-    assert refused.reason == "rule 1: no deployed definition has a branch 'slow'; none routes by this table"
+    assert refused.reason == "rule 1: no deployed definition has a branch 'slow'; no definition uses this table"
 
 
 def test_a_registry_knows_the_branches_of_every_table() -> None:

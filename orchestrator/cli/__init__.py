@@ -1,4 +1,4 @@
-"""The command line: composes the parts into processes, and speaks to the REST API for everything else."""
+"""The command line: runs processes made of the parts, and calls the REST API for everything else."""
 
 from .start import main
 

@@ -18,18 +18,18 @@ _PAST = {
     ActName.CANCEL: "is being undone",
     ActName.PAUSE: "is paused",
     ActName.RESUME: "goes on",
-    ActName.RETRY: "is tried again",
+    ActName.RETRY: "is retried",
     ActName.ABANDON: "is closed as it is",
-    ActName.ANSWER: "has its answer",
+    ActName.ANSWER: "is answered",
     ActName.CLAIM: "has its question claimed",
     ActName.ASSIGN: "has its question assigned",
-    ActName.SKIP: "goes on without that step",
-    ActName.REVISE: "has its way ahead revised",
-    ActName.WAIVE: "has that loss accepted",
+    ActName.SKIP: "continues without that step",
+    ActName.REVISE: "has its remaining stops revised",
+    ActName.WAIVE: "had that loss accepted",
     ActName.EDIT: "has its state edited",
-    ActName.REPLACE_UNDO: "tries the undo with another command",
-    ActName.RESTART: "takes back what lies from there on, then begins it anew",
-    ActName.FORK: "is forked; the new instance is told to start",
+    ActName.REPLACE_UNDO: "retries the undo with another command",
+    ActName.RESTART: "undoes its steps from there on, then runs them again",
+    ActName.FORK: "is forked; the new instance was requested",
 }
 
 
@@ -43,18 +43,18 @@ def act(
     as_json: bool,
     more: Json | None = None,
 ) -> None:
-    """Asks for the act and says what came of it. ``more``: of an act on one step, its name and what the act brings.
+    """Sends the act and prints its result. ``more``: for an act on one step, the step and the act's value.
 
     Raises:
-        Failure: the API refused; the sentence says why.
-        Unreachable: nobody answers.
+        Failure: the API rejected the request; the message says why.
+        Unreachable: the API does not answer.
     """
     body: Json = {"reason": reason, "by": by if by is not None else user(), **(more or {})}
     status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:
-        typer.echo(f"{instance}: {name.value} is accepted and not decided yet; look with: saga show {instance}")
+        typer.echo(f"{instance}: {name.value} is accepted but not decided yet; check with: saga show {instance}")
     else:
-        news = _PAST[name] if answer["changed"] else "stays as it is, that was so already"
+        news = _PAST[name] if answer["changed"] else "is unchanged: that was done before"
         typer.echo(f"{instance} {news}: {answer['status']}")

@@ -1,6 +1,5 @@
-"""The commands and their options; what each does stands in a module of its own, imported when it is called.
-
-So ``saga list`` does not wait for the import of an engine that it does not need.
+"""The commands and their options. Each command is implemented in a module that is imported when it is called, so that
+``saga list`` does not wait for the import of an engine that it does not need.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="saga",
     help="Sagaline: sagas on Kafka, or on one SQLite file. "
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong command line or setting, 3 not reachable.",
+    "Exit codes: 0 done, 1 denied or failed, 2 wrong command line or setting, 3 not reachable.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
@@ -36,8 +35,8 @@ app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
 add_read_model(app)
 
-Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of them.")]
-Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of them.")]
+Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
+Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
 
 
@@ -53,11 +52,11 @@ def run(
     log: LogOptions,
     listen: ListenOptions,
     worker: Annotated[
-        list[str] | None, typer.Option("--worker", metavar="MODULE:WORKER", help="Run this worker here too.")
+        list[str] | None, typer.Option("--worker", metavar="MODULE:WORKER", help="Run this worker in the same process.")
     ] = None,
-    api: Annotated[bool, typer.Option("--api", help="Serve the API of these sagas here too.")] = False,
+    api: Annotated[bool, typer.Option("--api", help="Serve the API in the same process.")] = False,
 ) -> None:
-    """Run the engine for some sagas; with --worker and --api everything in one process."""
+    """Run the engine for some sagas; with --worker and --api run everything in one process."""
     from ...workers.worker import Worker
     from .loading import load, load_definitions
     from .serving import serve
@@ -69,7 +68,7 @@ def run(
 
 @command(app, "worker")
 def run_workers(*, workers: Workers, log: LogOptions) -> None:
-    """Run one or more workers. Start as many of these processes as you like: they share the commands."""
+    """Run one or more workers. Start any number of these processes: they share the commands."""
     from ...workers.worker import Worker
     from .loading import load
     from .serving import serve
@@ -93,17 +92,15 @@ def demo(
     listen: ListenOptions,
     orders: Annotated[
         int | None,
-        typer.Option(min=0, max=100_000, help="How many; given, the demo ends by itself. Default 20."),
+        typer.Option(min=0, max=100_000, help="How many orders; with it the demo ends by itself. Default 20."),
     ] = None,
-    data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where its files are; kept afterwards.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the files of a demo that would remove them.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every shipped example, not only orders.")] = False,
-    rolling: Annotated[
-        bool, typer.Option("--rolling", help="A second version takes over while orders are open.")
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which it gives up.")] = 60.0,
+    data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder for its files; kept afterwards.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the files that the demo would remove.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Run every shipped example, not only orders.")] = False,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Deploy a second version while orders are open.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
 ) -> None:
-    """Run the order checkout in one process, with failures planned in, and check what came of it."""
+    """Run the order checkout in one process with planned failures, and check the result."""
     from .demo.command import DemoOptions, run_demo
 
     if (orders is not None) + everything + rolling > 1:
@@ -118,20 +115,22 @@ def demo(
 def verify_command(
     *,
     definitions: Annotated[
-        list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas and process managers, or lists of them.")
+        list[str], typer.Argument(metavar="MODULE:SAGA", help="Definitions, or lists of definitions.")
     ],
     reading: Reading,
-    definition: Annotated[str | None, typer.Option(help="Only this one; the others only emit events.")] = None,
+    definition: Annotated[str | None, typer.Option(help="Check only this one; the others only emit events.")] = None,
     looking: Looking,
     input: Annotated[
-        str | None, typer.Option("--input", metavar="FILE", help="JSON: an input, or a list of inputs.")
+        str | None, typer.Option("--input", metavar="FILE", help="JSON file with an input, or a list of inputs.")
     ] = None,
     external: Annotated[
-        list[str] | None, typer.Option(metavar="EVENT", help="Only these events come from outside; may be repeated.")
+        list[str] | None, typer.Option(metavar="EVENT", help="Only these events come from outside; repeatable.")
     ] = None,
-    pytest: Annotated[str | None, typer.Option(metavar="FILE", help="Write the tests of what was found here.")] = None,
+    pytest: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write tests of the findings to this file.")
+    ] = None,
 ) -> None:
-    """Look for orders of replies, failures and time that break a definition. Exit code 1: one was found."""
+    """Search for orders of replies, failures and timers that break a definition. Exit code 1: one was found."""
     from ..verify import Bounds
     from .verify import VerifyOptions, run_verify
 
@@ -152,9 +151,11 @@ def deploy_check_command(
     sagas: Sagas,
     log: LogOptions,
     reading: Reading,
-    sample: Annotated[int | None, typer.Option(min=1, help="Only so many open instances; default all.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Check at most this many open instances; default all.")
+    ] = None,
 ) -> None:
-    """Tell whether every open instance would go on under this code. Exit code 1: some would not."""
+    """Check whether every open instance can continue with this code. Exit code 1: some cannot."""
     from .deploy_check import deploy_check
 
     deploy_check(build_settings(log), sagas, sample=sample, as_json=reading.as_json)
@@ -164,20 +165,21 @@ def deploy_check_command(
 def graph_command(
     *,
     definitions: Annotated[
-        list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Sagas and process managers, or lists of them.")
+        list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Definitions, or lists of definitions.")
     ] = None,
     remote: Remote,
-    definition: Annotated[str | None, typer.Option(help="Only this one.")] = None,
-    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.MERMAID,
+    definition: Annotated[str | None, typer.Option(help="Draw only this one.")] = None,
+    format: Annotated[Format, typer.Option(help="Output format.")] = Format.MERMAID,
     instance: Annotated[
-        str | None, typer.Option(metavar="DEFINITION/KEY", help="Draw this one as it stands now, asking the API.")
+        str | None,
+        typer.Option(metavar="DEFINITION/KEY", help="Draw this instance in its current state, from the API."),
     ] = None,
 ) -> None:
-    """Draw definitions: steps, branches, undos, pivot, queues and time-outs; or a live instance on its definition."""
+    """Draw definitions: steps, branches, undos, pivot, queues and timeouts; or a live instance on its definition."""
     from .graph import draw_definitions, draw_instance
 
     if (instance is None) == (not definitions):
-        raise Mistake("give MODULE:SAGA or --instance DEFINITION/KEY, one of the two")
+        raise Mistake("give MODULE:SAGA or --instance DEFINITION/KEY, not both")
     if instance is not None:
         draw_instance(remote, instance, format)
     else:
@@ -186,7 +188,7 @@ def graph_command(
 
 @command(app, "contracts")
 def contracts_command(*, sagas: Sagas, reading: Reading) -> None:
-    """List contracts: queue, JSON Schemas, undo. With --json all that a worker in another language needs."""
+    """List contracts: queue, JSON Schemas, undo. With --json: everything a worker in another language needs."""
     from .contracts import contracts
 
     contracts(sagas, as_json=reading.as_json)
@@ -201,10 +203,10 @@ def start_command(
     input: Annotated[
         str, typer.Option("--input", "-i", metavar="JSON|@FILE|-", help="The input: JSON, a file, or - for stdin.")
     ] = "{}",
-    key: Annotated[str | None, typer.Option(help="Business key; without one a fresh one is made.")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Of the definition; default the newest.")] = None,
+    key: Annotated[str | None, typer.Option(help="Business key; default: a new one is generated.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Version of the definition; default the newest.")] = None,
 ) -> None:
-    """Start an instance. The same key with the same input again is the same instance."""
+    """Start an instance. The same key with the same input again returns the same instance."""
     start(remote, definition, input=input, key=key, version=version, as_json=reading.as_json)
 
 
@@ -213,19 +215,19 @@ def list_command(
     *,
     remote: Remote,
     reading: Reading,
-    status: Annotated[Status | None, typer.Option(help="Only those that stand there.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only instances with this status.")] = None,
     definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of this business key.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 50,
 ) -> None:
-    """List instances, those started last first."""
+    """List instances, newest start first."""
     filters = {"status": status.value if status else None, "definition": definition, "key": key}
     list_instances(remote, filters, limit=limit, as_json=reading.as_json)
 
 
 @command(app, "inspect")
 def inspect_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
-    """Show what is wrong with an instance, what can be done, and what a cancel would undo now."""
+    """Show why an instance needs attention, which acts are possible, and what a cancel would undo now."""
     inspect(remote, instance, as_json=reading.as_json)
 
 
@@ -235,9 +237,9 @@ def overdue_command(
     remote: Remote,
     reading: Reading,
     definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 200,
 ) -> None:
-    """List steps that were expected to be done by now, those overdue longest first."""
+    """List steps that take longer than expected, longest overdue first."""
     overdue(remote, definition, limit=limit, as_json=reading.as_json)
 
 
@@ -246,18 +248,18 @@ def questions_command(
     *,
     remote: Remote,
     reading: Reading,
-    who: Annotated[str | None, typer.Option(help="Only those that this one may answer.")] = None,
+    who: Annotated[str | None, typer.Option(help="Only questions that this person or role may answer.")] = None,
     definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 200,
 ) -> None:
-    """List questions that wait for a person, those due soonest first: answer, claim or assign them."""
+    """List questions that wait for a person, due soonest first: answer, claim or assign them."""
     filters = {"who": who, "definition": definition}
     questions(remote, filters, limit=limit, as_json=reading.as_json)
 
 
 @command(app, "show")
 def show_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
-    """Show one instance: status, steps, timers, what went wrong, trace id."""
+    """Show one instance: status, steps, timers, errors, trace id."""
     show(remote, instance, as_json=reading.as_json)
 
 
@@ -267,7 +269,9 @@ def history_command(
     instance: Instance,
     remote: Remote,
     reading: Reading,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, oldest first.")] = 1_000,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100_000, help="The largest number of entries, oldest first.")
+    ] = 1_000,
 ) -> None:
     """Show every decision about one instance."""
     history(remote, instance, limit=limit, as_json=reading.as_json)
@@ -279,8 +283,8 @@ def _add_act(name: ActName, text: str) -> None:
         instance: Instance,
         remote: Remote,
         reading: Reading,
-        reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
-        by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+        reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
+        by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None,
     ) -> None:
         act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json)
 
@@ -288,25 +292,27 @@ def _add_act(name: ActName, text: str) -> None:
     command(app, name.value)(act_command)
 
 
-_add_act(ActName.CANCEL, "Undo what an instance has done so far and end it; denied past its pivot.")
-_add_act(ActName.PAUSE, "Send nothing more for an instance until it is resumed.")
-_add_act(ActName.RESUME, "Let a paused instance go on.")
-_add_act(ActName.RETRY, "Try again what put an instance into attention.")
-_add_act(ActName.ABANDON, "Close an instance in attention as it is; what stays open is named in its history.")
+_add_act(ActName.CANCEL, "Undo what an instance has done and end it; denied past its pivot.")
+_add_act(ActName.PAUSE, "Send no more commands for an instance until it is resumed.")
+_add_act(ActName.RESUME, "Continue a paused instance.")
+_add_act(ActName.RETRY, "Retry what put an instance into attention.")
+_add_act(
+    ActName.ABANDON, "Close an instance in attention without undoing it; its history lists the outstanding effects."
+)
 
 
-def _add_mend(name: ActName, text: str) -> None:
+def _add_step_act(name: ActName, text: str) -> None:
     """An act on one step."""
 
     def mend_command(
         *,
         instance: Instance,
-        step: Annotated[str, typer.Argument(metavar="STEP", help="Its name, as `saga show` shows it.")],
+        step: Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")],
         remote: Remote,
         reading: Reading,
-        value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What it brings.")] = None,
-        reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
-        by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+        value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None,
+        reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
+        by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None,
     ) -> None:
         more = {"step": step, "value": read_input(value, "--value") if value is not None else None}
         act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json, more=more)
@@ -319,22 +325,24 @@ def _add_mend(name: ActName, text: str) -> None:
 def revise_command(
     *,
     instance: Instance,
-    ahead: Annotated[list[str] | None, typer.Argument(metavar="STOP", help="In this order; none: it is done.")] = None,
+    ahead: Annotated[
+        list[str] | None, typer.Argument(metavar="STOP", help="The remaining stops, in order; none: the slip is done.")
+    ] = None,
     remote: Remote,
     reading: Reading,
-    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
+    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None,
 ) -> None:
-    """Replace what lies ahead of a routing slip: the stops that it has not been handed out for."""
+    """Replace the remaining stops of a routing slip, those that it has not been sent to."""
     more = {"value": {"ahead": ahead or []}}
     act(remote, instance, ActName.REVISE, reason=reason, by=by, as_json=reading.as_json, more=more)
 
 
-_add_mend(ActName.ANSWER, "Answer a question that an instance asks; --value is the filled form.")
-_add_mend(ActName.CLAIM, "Claim a question: from then on nobody else may answer it.")
-_add_mend(ActName.ASSIGN, """Give a question to somebody: --value '{"to": "ann"}'.""")
-_add_mend(ActName.SKIP, "Count a step as done, with a reply of yours: --value.")
-_add_mend(ActName.WAIVE, "Accept as a loss what a failing undo could not take back; --reason is the evidence.")
+_add_step_act(ActName.ANSWER, "Answer a question that an instance asks; --value is the filled form.")
+_add_step_act(ActName.CLAIM, "Claim a question: from then on nobody else may answer it.")
+_add_step_act(ActName.ASSIGN, """Assign a question to a person: --value '{"to": "ann"}'.""")
+_add_step_act(ActName.SKIP, "Treat a step as done, with the reply in --value.")
+_add_step_act(ActName.WAIVE, "Accept the loss of a failing undo; --reason is the evidence.")
 
 
 add_operating(app)
@@ -345,10 +353,10 @@ def topics_create(
     *,
     log: LogOptions,
     sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
+    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
     reading: Reading,
 ) -> None:
-    """Create the topics that are missing, and check all of them."""
+    """Create missing topics, and check all topics."""
     from .topics import topics
 
     topics(build_settings(log), sagas or [], queue or [], create=True, as_json=reading.as_json)
@@ -359,10 +367,10 @@ def topics_check(
     *,
     log: LogOptions,
     sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; may be repeated.")] = None,
+    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
     reading: Reading,
 ) -> None:
-    """Check that every topic is as it must be."""
+    """Check that every topic exists and is configured correctly."""
     from .topics import topics
 
     topics(build_settings(log), sagas or [], queue or [], create=False, as_json=reading.as_json)
@@ -371,12 +379,12 @@ def topics_check(
 @command(topics_app, "step-over")
 def topics_step_over(
     *,
-    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As the log names it.")],
+    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As shown in the log line.")],
     log: LogOptions,
-    reason: Annotated[str, typer.Option(help="Why; kept in the history of the partition.")],
-    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history of the partition.")],
+    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None,
 ) -> None:
-    """Give up a batch that can never be read, so that its partition goes on behind it."""
+    """Skip a batch that can never be read, so that its partition continues after it."""
     from .step_over import step_over
 
     step_over(build_settings(log), place, reason=reason, by=by)

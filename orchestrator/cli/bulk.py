@@ -1,4 +1,4 @@
-"""``saga bulk``: looks first, tells what would become of it, and asks page by page when it is told to."""
+"""``saga bulk``: a dry run that shows the expected results; with ``--apply`` it then sends the act, page by page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FELL_SHORT = ("denied", "unsure", "failed")
 
 
 def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
-    """What is asked of whom, as the API takes it.
+    """The request body: the act and the instances it is for.
 
     Raises:
         Mistake: an option is wrong.
@@ -54,11 +54,11 @@ def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
 
 
 def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json: bool) -> None:
-    """Rehearses the bulk of ``bulk_body``, and with ``apply`` then carries it out; prints what became of how many.
+    """Does a dry run of the bulk, then with ``apply`` carries it out; prints the number of instances per result.
 
     Raises:
-        Failure: some were denied or have failed; the sentence says how to go on.
-        Unreachable: nobody answers, as ``request``.
+        Failure: some were denied or have failed; the message says how to continue.
+        Unreachable: the API does not answer, as ``request``.
     """
     console = Console(stderr=True)
     rehearsed = _Report(_pages(remote, {**body, "id": id, "dry_run": True}))
@@ -67,7 +67,7 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
         rehearsed.show(body, as_json=as_json, dry_run=True)
         return
     if not as_json:
-        typer.echo(f"bulk {rehearsed.id}: go on with it by --id {rehearsed.id}", err=True)
+        typer.echo(f"bulk {rehearsed.id}: continue it with --id {rehearsed.id}", err=True)
     report = _Report(_pages(remote, {**body, "id": rehearsed.id, "dry_run": False}))
     report.gather(console, f"asking {body['act']}", len(rehearsed.asked))
     report.show(body, as_json=as_json, dry_run=False)
@@ -80,7 +80,7 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
 
 
 class _Report:
-    """What became of everybody, gathered page by page."""
+    """The results of all instances, gathered page by page."""
 
     def __init__(self, pages: Iterator[Json]) -> None:
         self._pages = pages
@@ -89,7 +89,7 @@ class _Report:
         self.counts: Counter[str] = Counter()
 
     def gather(self, console: Console, what: str, total: int | None) -> None:
-        """Takes all pages, with a bar where somebody can see it. ``total`` None: not known yet."""
+        """Fetches all pages, with a progress bar on a terminal. ``total`` None: not known yet."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
             bar = progress.add_task(what, total=total)
@@ -100,13 +100,13 @@ class _Report:
                 progress.advance(bar, len(page["asked"]))
 
     def show(self, body: Json, *, as_json: bool, dry_run: bool) -> None:
-        """Prints it."""
+        """Prints the results."""
         if as_json:
             told = {"id": self.id, "dry_run": dry_run, "counts": dict(self.counts), "asked": self.asked}
             typer.echo(json.dumps(told))
             return
         if not self.asked:
-            typer.echo("no such instances")
+            typer.echo("no instances match")
             return
         would = "would be " if dry_run else ""
         table = Table(title=Text(f"{body['act']} of {len(self.asked)}"), title_justify="left", box=SIMPLE_HEAD)
@@ -119,21 +119,21 @@ class _Report:
             first = next(each for each in self.asked if (each["fate"], each["code"]) == (fate, code))
             table.add_row(f"{would}{fate}", str(count), Text(first["reason"]), Text(first["instance"]))
         if len(rows) > _REASONS_MAX:
-            table.add_row("", "", f"and {len(rows) - _REASONS_MAX} reasons more: look with --json", "")
+            table.add_row("", "", f"and {len(rows) - _REASONS_MAX} more reasons: use --json to see them", "")
         print_out(table)
         if dry_run:
-            typer.echo("nobody was asked; do it with --apply")
+            typer.echo("dry run: nothing was sent; send it with --apply")
 
 
 def _seconds(span: str) -> int:
     found = _SPAN.fullmatch(span)
     if found is None:
-        raise Mistake(f"--older-than {span!r} is no span; give a number and s, m, h or d, such as 15m")
+        raise Mistake(f"--older-than {span!r} is not a span; give a number and s, m, h or d, such as 15m")
     return int(found[1]) * _SECONDS[found[2]]
 
 
 def _pages(remote: Remote, body: Json) -> Iterator[Json]:
-    """Every page of the bulk, up to more than any log has."""
+    """Every page of the bulk; the number of pages is bounded."""
     cursor: str | None = None
     for _ in range(_PAGES_MAX):
         given = {name: value for name, value in {**body, "cursor": cursor}.items() if value is not None}

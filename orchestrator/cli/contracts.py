@@ -1,4 +1,4 @@
-"""``saga contracts``: what a worker in any language must know of the contracts of definitions, from their code."""
+"""``saga contracts``: everything that a worker in any language must know about the contracts of definitions."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def contracts(references: Sequence[str], *, as_json: bool) -> None:
 def described(definitions: Iterable[AnyDefinition]) -> list[dict[str, Any]]:
     """Each contract once: its queues, the JSON Schemas of command and reply, and the steps that send it.
 
-    ``command`` is what a worker receives, ``reply`` what it must answer, in either direction: both by field name, JSON
-    Schema 2020-12. A use whose ``direction`` is ``do`` names in ``undo`` the contract that undoes it, or null.
+    ``command`` is what a worker receives and ``reply`` what it must answer; both by field name, JSON Schema 2020-12. A
+    use with ``direction`` ``do`` names in ``undo`` the contract that undoes it, or null.
     """
     found: dict[str, dict[str, Any]] = {}
     for definition in definitions:

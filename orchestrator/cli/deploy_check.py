@@ -1,7 +1,7 @@
-"""``saga deploy-check``: would what is running go on under this code? Asked of every open instance in the log.
+"""``saga deploy-check``: can every open instance in the log continue with this code?
 
-- an instance whose version is in the code: its history is decided again and must come out the same.
-- an instance whose version is not: a newer version must migrate from it, and that migration is tried.
+- An instance whose version is in the code: its history is decided again and must give the same result.
+- An instance whose version is not in the code: a newer version must have a migration from it, which is tried.
 Nothing is written.
 """
 
@@ -45,7 +45,7 @@ _NAMED_MAX = 5
 
 @dataclass
 class Seen:
-    """What the log holds of open instances; ``unreadable``: by id, why."""
+    """The open instances in the log; ``unreadable``: instance id to reason."""
 
     documents: dict[str, Document] = field(default_factory=dict)
     history: dict[str, list[HistoryRecord]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Seen:
 
 
 def deploy_check(settings: Settings, references: Sequence[str], *, sample: int | None, as_json: bool) -> None:
-    """Says who would not go on, and why; exit code 1 when somebody would not.
+    """Prints which instances could not continue, and why; exit code 1 if there is one.
 
     Raises:
         LogUnavailable: the log was not read to its end.
@@ -75,7 +75,7 @@ def deploy_check(settings: Settings, references: Sequence[str], *, sample: int |
 
 
 async def read_open(settings: Settings, sample: int | None) -> Seen:
-    """Every open instance of a log, or so many of them, with its history.
+    """Every open instance of a log, or at most ``sample`` of them, with its history.
 
     Raises:
         LogUnavailable: the log was not read to its end.
@@ -109,7 +109,7 @@ async def read_open(settings: Settings, sample: int | None) -> Seen:
 
 
 def objection(registry: Registry, document: Document, history: Sequence[HistoryRecord]) -> str | None:
-    """Why an instance would not go on under these definitions; None: it would."""
+    """Why an instance could not continue with these definitions; None: it can."""
     definition = registry.deciding(document)
     if definition is None:
         known = "" if registry.find(document.definition) is None else ", and no other version migrates from it"
@@ -127,18 +127,18 @@ def objection(registry: Registry, document: Document, history: Sequence[HistoryR
             return str(error)
     if (missing := missing_code(definition, document)) is not None:
         return missing.text
-    if moved:  # its history is that of other code
+    if moved:  # its history was decided by other code
         return None
     try:
         read(definition.state, document.state)
     except Exception as error:
-        return f"its state is no {definition.state.__name__} any more: {str(error).splitlines()[0]}"
+        return f"its state no longer fits {definition.state.__name__}: {str(error).splitlines()[0]}"
     found = recompute(definition, history)
     return None if found.difference is None else str(found.difference)
 
 
 def skeleton(definition: AnyDefinition, document: Document) -> str:
-    """A migration for the author to finish, from the instance's version to the definition's, or to the next one."""
+    """A template of a migration from the instance's version to the definition's, or to the next one."""
     gone = sorted({name_of(place) for place in document.steps} - {spot.node.name for spot in definition.tree})
     dropped = f", dropped={tuple(gone)!r}" if gone else ""
     state, name = definition.state.__name__, definition.name.replace("-", "_")
@@ -148,7 +148,7 @@ def skeleton(definition: AnyDefinition, document: Document) -> str:
     return (
         f"{head}@{name}.migrate(from_version={document.version}{dropped})\n"
         f"def from_version_{document.version}(before: dict[str, JsonValue]) -> {state}:\n"
-        f"    return {state}.model_validate(before)  # what has another name or shape now, and what is new?\n"
+        f"    return {state}.model_validate(before)  # adapt renamed, changed and new fields\n"
     )
 
 
@@ -159,10 +159,10 @@ def _print(registry: Registry, seen: Seen, broken: dict[str, str], looked_at: in
         reasons.setdefault(why, []).append(id)
     for why, ids in sorted(reasons.items(), key=lambda each: -len(each[1])):
         more = f" and {len(ids) - _NAMED_MAX} more" if len(ids) > _NAMED_MAX else ""
-        console.print(f"{len(ids)} would not go on: {why}\n  {', '.join(ids[:_NAMED_MAX])}{more}")
+        console.print(f"{len(ids)} could not continue: {why}\n  {', '.join(ids[:_NAMED_MAX])}{more}")
         document = seen.documents.get(ids[0])
         definition = registry.find(document.definition) if document else None
         if document is not None and definition is not None:
-            console.print("  a migration to begin with:\n")
+            console.print("  a migration to start from:\n")
             console.print("".join(f"    {line}\n" for line in skeleton(definition, document).splitlines()))
-    console.print(f"{looked_at} open instances looked at: {looked_at - len(broken)} go on, {len(broken)} would not.")
+    console.print(f"{looked_at} open instances checked: {looked_at - len(broken)} continue, {len(broken)} could not.")

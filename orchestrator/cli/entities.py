@@ -1,4 +1,4 @@
-"""``saga locks`` and ``saga mailboxes``: who holds what, who waits for whom, which events are kept."""
+"""``saga locks`` and ``saga mailboxes``: holders, waiters and kept events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["list_locks", "list_mailboxes", "show_lock", "show_mailbox"]
 
 
 def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_json: bool) -> None:
-    """Prints locks that are held, by name.
+    """Prints the held locks, by name.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -29,7 +29,7 @@ def list_locks(remote: Remote, prefix: str, *, waiting: bool, limit: int, as_jso
     if as_json:
         typer.echo(json.dumps({"locks": found, "cursor": cursor}))
     elif not found:
-        typer.echo("nobody waits for a lock" if waiting else "no lock is held")
+        typer.echo("no lock has waiters" if waiting else "no lock is held")
     else:
         print_list(_locks_table(found), cursor)
 
@@ -44,13 +44,13 @@ def show_lock(remote: Remote, name: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found))
     elif found["holder"] is None:
-        typer.echo(f"nobody holds {name}")
+        typer.echo(f"nothing holds {name}")
     else:
         print_out(_locks_table([found]))
 
 
 def list_mailboxes(remote: Remote, event: str | None, *, waiting: bool, limit: int, as_json: bool) -> None:
-    """Prints mailboxes at which somebody waits or an event is kept.
+    """Prints the mailboxes that have waiters or kept events.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -60,7 +60,7 @@ def list_mailboxes(remote: Remote, event: str | None, *, waiting: bool, limit: i
     if as_json:
         typer.echo(json.dumps({"mailboxes": found, "cursor": cursor}))
     elif not found:
-        typer.echo("nobody waits for an event" if waiting else "nobody waits for an event, and none is kept")
+        typer.echo("nothing waits for an event" if waiting else "nothing waits for an event, and none is kept")
     else:
         table = grid("event", "key", "waiting", "kept")
         for each in found:
@@ -78,7 +78,7 @@ def show_mailbox(remote: Remote, event: str, key: str, *, as_json: bool) -> None
     if as_json:
         typer.echo(json.dumps(found))
     elif not found["waiting"] and not found["kept"]:
-        typer.echo(f"nobody waits for {event} of {key}, and none is kept")
+        typer.echo(f"nothing waits for {event} of {key}, and none is kept")
     else:
         print_out(_mailbox_view(found))
 

@@ -10,10 +10,10 @@ from .options import Reading, Remote, command
 
 __all__ = ["add_entity_commands"]
 
-rules_app = typer.Typer(help="Show or change the tables that dynamic routers look into.", no_args_is_help=True)
+rules_app = typer.Typer(help="Show or change the tables of dynamic routers.", no_args_is_help=True)
 
-Rules = Annotated[str, typer.Argument(metavar="TABLE", help="Its name, as the router in the flow has it.")]
-Waiting = Annotated[bool, typer.Option("--waiting", help="Only those at which somebody waits.")]
+Rules = Annotated[str, typer.Argument(metavar="TABLE", help="Name of the table, as in the flow's router.")]
+Waiting = Annotated[bool, typer.Option("--waiting", help="Only those that have waiters.")]
 
 
 @command(rules_app, "list")
@@ -36,12 +36,14 @@ def rules_show(*, table: Rules, remote: Remote, reading: Reading) -> None:
 def rules_set(
     *,
     table: Rules,
-    file: Annotated[str, typer.Option(metavar="FILE|-", help="JSON: a list of rules, or what `show --json` printed.")],
+    file: Annotated[str, typer.Option(metavar="FILE|-", help="JSON: a list of rules, or the output of `show --json`.")],
     remote: Remote,
     reading: Reading,
-    version: Annotated[int | None, typer.Option(min=0, help="The one to replace; default the file's, or any.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=0, help="The version to replace; default the file's, or any.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
+    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None,
 ) -> None:
     """Replace the rules of a table. Instances that were routed before keep their branch."""
     from .rules import set_rules
@@ -55,29 +57,31 @@ def rules_history_command(
     table: Rules,
     remote: Remote,
     reading: Reading,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, oldest first.")] = 1_000,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100_000, help="The largest number of entries, oldest first.")
+    ] = 1_000,
 ) -> None:
-    """Show who changed a table when and why, and what was denied."""
+    """Show who changed a table, when and why, and which changes were denied."""
     from .rules import rules_history
 
     rules_history(remote, table, limit=limit, as_json=reading.as_json)
 
 
 def add_entity_commands(app: typer.Typer) -> None:
-    """Adds them all."""
+    """Adds the commands."""
     app.add_typer(rules_app, name="rules")
 
     @command(app, "locks")
     def locks_command(
         *,
-        name: Annotated[str | None, typer.Argument(metavar="LOCK", help="Only this one, by its whole name.")] = None,
+        name: Annotated[str | None, typer.Argument(metavar="LOCK", help="Only this lock, by its full name.")] = None,
         remote: Remote,
         reading: Reading,
-        prefix: Annotated[str, typer.Option(help="Only names that begin so.")] = "",
+        prefix: Annotated[str, typer.Option(help="Only names that start with this.")] = "",
         waiting: Waiting = False,
-        limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
+        limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 200,
     ) -> None:
-        """List semantic locks: who holds them since when, and who waits for them."""
+        """List semantic locks: who holds them, since when, and who waits for them."""
         from .entities import list_locks, show_lock
 
         if name is not None:
@@ -88,12 +92,14 @@ def add_entity_commands(app: typer.Typer) -> None:
     @command(app, "mailboxes")
     def mailboxes_command(
         *,
-        event: Annotated[str | None, typer.Argument(metavar="EVENT", help="Only of this one.")] = None,
-        key: Annotated[str | None, typer.Argument(metavar="KEY", help="Show this one with its events.")] = None,
+        event: Annotated[str | None, typer.Argument(metavar="EVENT", help="Only of this event.")] = None,
+        key: Annotated[
+            str | None, typer.Argument(metavar="KEY", help="Show the mailbox of this key with its events.")
+        ] = None,
         remote: Remote,
         reading: Reading,
         waiting: Waiting = False,
-        limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 200,
+        limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 200,
     ) -> None:
         """List mailboxes: who waits for which event, and which events are kept."""
         from .entities import list_mailboxes, show_mailbox

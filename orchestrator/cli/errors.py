@@ -1,6 +1,6 @@
-"""How a command fails: one sentence on stderr that says the way out, and an exit code a script can branch on.
+"""How a command fails: one sentence on stderr that says what to do, and an exit code for scripts.
 
-Exit codes: 0 done; 1 refused or failed; 2 the command line or a setting is wrong; 3 the other side is not reachable.
+Exit codes: 0 done; 1 denied or failed; 2 the command line or a setting is wrong; 3 the other side is not reachable.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ USAGE: Final = 2
 NOT_REACHABLE: Final = 3
 _SURROUNDINGS: Final = {
     errno.ENOSPC: "free some space on that disk, then start again",
-    errno.EDQUOT: "free some of your quota, then start again",
+    errno.EDQUOT: "free some of your disk quota, then start again",
     errno.EROFS: "give a folder that can be written to",
     errno.EACCES: "give a folder that can be written to",
     errno.EMFILE: "raise the limit of open files (ulimit -n), then start again",
 }
-"""What is wrong around us and not in the code, and the way out."""
+"""Errors of the environment, not of the code, each with its remedy."""
 
 
 class Failure(SagalineError):
-    """The command was carried out and did not succeed."""
+    """The command ran and did not succeed."""
 
 
 class Mistake(SagalineError):
@@ -40,12 +40,12 @@ class Mistake(SagalineError):
 
 
 class Unreachable(SagalineError):
-    """Nobody answers at the given address."""
+    """Nothing answers at the given address."""
 
 
 @contextmanager
 def sentences(*, debug: bool) -> Iterator[None]:
-    """Turns every error inside the block into its sentence and exit code; ``debug`` shows the traceback as well."""
+    """Turns every error inside the block into a sentence and an exit code; ``debug`` also prints the traceback."""
     try:
         yield
     except (typer.Exit, typer.Abort, typer.TyperException):
@@ -59,7 +59,7 @@ def sentences(*, debug: bool) -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
-    """One line about an error; one that is not ours names its type and how to see more."""
+    """One line about an error; for an unexpected one also its type and how to see more."""
     text = " ".join(str(error).split())
     if isinstance(error, SagalineError):
         return text
@@ -70,7 +70,7 @@ def sentence(error: Exception) -> str:
 
 
 def exit_code(error: Exception) -> int:
-    """The exit code that belongs to an error."""
+    """The exit code of an error."""
     if isinstance(error, Mistake):
         return USAGE
     if isinstance(error, TopicGone | InUse):
@@ -81,7 +81,7 @@ def exit_code(error: Exception) -> int:
 
 
 def _first(error: Exception) -> Exception:
-    """The error itself, or of a group the first that is ours, else the first."""
+    """The error itself; for a group its first ``SagalineError``, or else its first error."""
     if not isinstance(error, ExceptionGroup):
         return error
     inner = [_first(each) for each in error.exceptions]

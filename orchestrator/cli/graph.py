@@ -1,4 +1,4 @@
-"""``saga graph``: definitions as pictures, from their code; a live instance drawn on its definition, from the API."""
+"""``saga graph``: diagrams of definitions, from their code; a live instance on its definition, from the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["draw_definitions", "draw_instance"]
 
 
 def draw_definitions(references: Sequence[str], name: str | None, format: Format) -> None:
-    """Prints the graphs of what the references name, or of one of them.
+    """Prints the graphs of the referenced definitions, or of one of them.
 
     Raises:
         Mistake: there is no such definition.

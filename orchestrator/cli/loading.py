@@ -1,7 +1,7 @@
-"""``package.module:attribute`` to objects, as uvicorn does it: the current folder comes first on the import path.
+"""Loads objects by ``package.module:attribute``, as uvicorn does: the current folder is first on the import path.
 
-``package.module:function()`` calls a function without arguments and takes what it returns, as gunicorn does.
-Whatever is wrong is one sentence that names what is there instead.
+``package.module:function()`` calls a function without arguments and takes its result, as gunicorn does. Each error is
+one sentence that names what exists instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def load_definitions(references: Sequence[str]) -> list[AnyDefinition]:
-    """The sagas and process managers that the references name; see ``load``."""
+    """The definitions that the references name; see ``load``."""
     return load(references, Definition)
 
 
@@ -37,7 +37,7 @@ def load(references: Sequence[str], kind: type[T]) -> list[T]:
         kind: what each of them must be.
 
     Raises:
-        Mistake: no such module or attribute, or it is something else.
+        Mistake: no such module or attribute, or it is of another kind.
         DefinitionError: the module declares something wrongly; its message says what.
     """
     folder = str(Path.cwd())
@@ -54,7 +54,7 @@ def load(references: Sequence[str], kind: type[T]) -> list[T]:
 def _load_one(reference: str, kind: type[T]) -> list[T]:
     module_name, colon, attribute = reference.partition(":")
     if not module_name or (colon and not attribute):
-        raise Mistake(f"{reference!r} names no {kind.__name__}; write package.module:attribute")
+        raise Mistake(f"{reference!r} does not name a {kind.__name__}; write package.module:attribute")
     module = _import(module_name, reference)
     if not colon:
         raise Mistake(f"{reference!r} names a module only; write {_instead(module, kind)}")
@@ -78,7 +78,7 @@ def _load_one(reference: str, kind: type[T]) -> list[T]:
 
 def _call(value: object, reference: str) -> object:
     if not callable(value):
-        raise Mistake(f"{reference.removesuffix('()')} is {_described(value)} and cannot be called; leave the () out")
+        raise Mistake(f"{reference.removesuffix('()')} is {_described(value)} and cannot be called; remove the ()")
     try:
         return value()
     except DefinitionError:
@@ -86,7 +86,7 @@ def _call(value: object, reference: str) -> object:
     except Exception as error:
         text = " ".join(str(error).split())
         raise Mistake(
-            f"{reference} raised {type(error).__name__}: {text}; it must need no arguments; --debug shows where"
+            f"{reference} raised {type(error).__name__}: {text}; it must take no arguments; --debug shows where"
         ) from error
 
 
@@ -99,8 +99,8 @@ def _import(name: str, reference: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise Mistake(_no_module(error.name, reference)) from error
         raise Mistake(
-            f"module {name!r} cannot be imported, because it imports {error.name!r}, which is not there; "
-            "install that, or mend the import"
+            f"module {name!r} cannot be imported, because it imports {error.name!r}, which is not installed; "
+            "install it, or fix the import"
         ) from error
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
@@ -122,7 +122,7 @@ def _no_module(missing: str, reference: str) -> str:
 
 
 def _instead(module: ModuleType, kind: type[object]) -> str:
-    """What to write: the objects of the right kind that the module has."""
+    """What to write instead: the module's objects of the right kind."""
     names = [name for name, value in vars(module).items() if isinstance(value, kind) and not name.startswith("_")]
     if names:
         return " or ".join(f"{module.__name__}:{name}" for name in names[:5])

@@ -1,4 +1,4 @@
-"""The commands of an operator's larger acts: edit, replace-undo, restart, fork; and any act on many instances."""
+"""The commands edit, replace-undo, restart and fork, and bulk: any act on many instances."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .starting import read_input, read_patch
 __all__ = ["add_operating"]
 
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
-Step = Annotated[str, typer.Argument(metavar="STEP", help="Its name, as `saga show` shows it.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the history.")]
-By = Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")]
+Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")]
+Reason = Annotated[str, typer.Option(help="The reason; kept in the history.")]
+By = Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")]
 PatchOption = Annotated[
     str | None, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902) of the state.")
 ]
@@ -39,11 +39,11 @@ def _add_edit(app: typer.Typer) -> None:
         patch: Annotated[str, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902).")],
         remote: Remote,
         reading: Reading,
-        retry: Annotated[bool, typer.Option("--retry", help="In attention: go on at once.")] = False,
+        retry: Annotated[bool, typer.Option("--retry", help="When it is in attention: retry at once.")] = False,
         reason: Reason = "",
         by: By = None,
     ) -> None:
-        """Patch the state of an instance; what does not fit its model is denied and changes nothing."""
+        """Patch the state of an instance; a patch whose result does not fit the model is denied and changes nothing."""
         more = {"value": {"patch": read_patch(patch), **({"retry": True} if retry else {})}}
         act(remote, instance, ActName.EDIT, reason=reason, by=by, as_json=reading.as_json, more=more)
 
@@ -54,14 +54,14 @@ def _add_replace_undo(app: typer.Typer) -> None:
         *,
         instance: Instance,
         step: Step,
-        command: Annotated[str, typer.Option("--command", metavar="JSON|@FILE|-", help="What is sent instead.")],
+        command: Annotated[str, typer.Option("--command", metavar="JSON|@FILE|-", help="The command to send instead.")],
         remote: Remote,
         reading: Reading,
-        contract: Annotated[str | None, typer.Option(help="By another contract of the definition.")] = None,
+        contract: Annotated[str | None, typer.Option(help="Another contract of the definition.")] = None,
         reason: Reason = "",
         by: By = None,
     ) -> None:
-        """Try an undo that failed with another command, under the same effect key."""
+        """Retry a failed undo with another command, under the same effect key."""
         value = {"command": read_input(command, "--command"), **({"contract": contract} if contract else {})}
         more = {"step": step, "value": value}
         act(remote, instance, ActName.REPLACE_UNDO, reason=reason, by=by, as_json=reading.as_json, more=more)
@@ -79,7 +79,7 @@ def _add_restart(app: typer.Typer) -> None:
         reason: Reason = "",
         by: By = None,
     ) -> None:
-        """Take back what lies from a step on, then begin it anew; only in attention."""
+        """Undo the steps from a step on, then run them again; only in attention."""
         more = {"step": step, "value": {"patch": read_patch(patch)} if patch is not None else None}
         act(remote, instance, ActName.RESTART, reason=reason, by=by, as_json=reading.as_json, more=more)
 
@@ -97,7 +97,7 @@ def _add_fork(app: typer.Typer) -> None:
         reason: Reason = "",
         by: By = None,
     ) -> None:
-        """Begin another instance at a step of this one, with the state as it is, or patched."""
+        """Start another instance at a step of this one, with its current state, or patched."""
         value = {"key": key, **({"patch": read_patch(patch)} if patch is not None else {})}
         more = {"step": step, "value": value}
         act(remote, instance, ActName.FORK, reason=reason, by=by, as_json=reading.as_json, more=more)
@@ -107,15 +107,17 @@ def _add_bulk(app: typer.Typer) -> None:
     @command(app, "bulk")
     def bulk_command(
         *,
-        name: Annotated[ActName, typer.Argument(metavar="ACT", help="Any act but fork.")],
+        name: Annotated[ActName, typer.Argument(metavar="ACT", help="Any act except fork.")],
         many: Many,
         asking: Asking,
         remote: Remote,
         reading: Reading,
-        apply: Annotated[bool, typer.Option("--apply", help="Do it; without this it only tells.")] = False,
-        id: Annotated[str | None, typer.Option(help="Go on with the bulk of this id; it asks nobody twice.")] = None,
+        apply: Annotated[bool, typer.Option("--apply", help="Send the act; without this it is a dry run.")] = False,
+        id: Annotated[
+            str | None, typer.Option(help="Continue the bulk with this id; no instance gets the act twice.")
+        ] = None,
     ) -> None:
-        """Ask an act of many instances. Without --apply it tells what would become of it, and asks nobody."""
+        """Send an act to many instances. Without --apply it is a dry run: it shows the expected results."""
         from .bulk import bulk_body, run_bulk
 
         run_bulk(remote, bulk_body(name, many, asking), id=id, apply=apply, as_json=reading.as_json)

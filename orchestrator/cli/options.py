@@ -1,7 +1,7 @@
-"""Groups of options that several commands share, each a frozen value; and how a command takes a group.
+"""Groups of options that several commands share, each a frozen value; and how commands use them.
 
-A command's parameter whose type is such a group appears on the command line as the group's options. Options of
-processes are ``Settings``: from the command line, then ``SAGALINE_*`` of the environment, then the defaults.
+A command's parameter with such a type appears on the command line as the group's options. Options of processes are
+``Settings``: from the command line, then ``SAGALINE_*`` environment variables, then the defaults.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .errors import Mistake, sentences
 
 __all__ = ["ListenOptions", "LogOptions", "Looking", "Reading", "Remote", "build_settings", "command", "rendering"]
 
-_OURS = "The log and its names"
+_OURS = "Log"
 _LISTEN = "Listening"
-_API = "The API to speak to"
+_API = "API"
 _WHICH = "Which instances"
 
 
 @dataclass(frozen=True, slots=True)
 class Debug:
-    """What every command takes."""
+    """The options of every command."""
 
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Which log, and how this process uses it. None: not given here."""
+    """Which log, and how this process uses it. None: not given on the command line."""
 
     log: Annotated[
         str | None,
@@ -58,7 +58,7 @@ class LogOptions:
     ] = None
     partitions: Annotated[
         int | None,
-        typer.Option(envvar="SAGALINE_PARTITIONS", rich_help_panel=_OURS, help="Of inputs and all others; default 4."),
+        typer.Option(envvar="SAGALINE_PARTITIONS", rich_help_panel=_OURS, help="Partitions per topic; default 4."),
     ] = None
     development: Annotated[
         bool | None,
@@ -66,13 +66,15 @@ class LogOptions:
             "--development",
             envvar="SAGALINE_DEVELOPMENT",
             rich_help_panel=_OURS,
-            help="One replica is enough, topics are created at start, logs are for people.",
+            help="Allow one replica, create topics at start, log for people.",
         ),
     ] = None
     replication_factor: Annotated[
         int | None,
         typer.Option(
-            envvar="SAGALINE_REPLICATION_FACTOR", rich_help_panel=_OURS, help="Of topics created on Kafka; default 3."
+            envvar="SAGALINE_REPLICATION_FACTOR",
+            rich_help_panel=_OURS,
+            help="Replicas of topics created on Kafka; default 3.",
         ),
     ] = None
     read_model: Annotated[
@@ -96,19 +98,21 @@ class LogOptions:
     ] = None
     log_format: Annotated[
         str | None,
-        typer.Option(metavar="console|json", envvar="SAGALINE_LOG_FORMAT", help="How this process's log looks."),
+        typer.Option(metavar="console|json", envvar="SAGALINE_LOG_FORMAT", help="Format of this process's log."),
     ] = None
     log_level: Annotated[
         str | None,
         typer.Option(
-            metavar="debug|info|warning|error", envvar="SAGALINE_LOG_LEVEL", help="What it holds; default info."
+            metavar="debug|info|warning|error",
+            envvar="SAGALINE_LOG_LEVEL",
+            help="Level of this process's log; default info.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListenOptions:
-    """Where the API listens. Tokens come from the environment only: a command line can be seen by everybody."""
+    """Where the API listens. Tokens come from the environment only: a command line is visible to other users."""
 
     host: Annotated[
         str | None,
@@ -116,20 +120,20 @@ class ListenOptions:
     ] = None
     port: Annotated[
         int | None,
-        typer.Option(envvar="SAGALINE_PORT", rich_help_panel=_LISTEN, help="Default 8080; 0 takes any free one."),
+        typer.Option(envvar="SAGALINE_PORT", rich_help_panel=_LISTEN, help="Default 8080; 0: any free port."),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Commands whose output a script may read."""
+    """The options of commands with output for scripts."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Which API to speak to, and as whom."""
+    """Which API to call, and with which token."""
 
     url: Annotated[str, typer.Option(envvar="SAGALINE_URL", rich_help_panel=_API, help="Its address.")] = (
         "http://127.0.0.1:8080"
@@ -139,32 +143,32 @@ class Remote:
         typer.Option(
             envvar="SAGALINE_API_TOKEN",
             rich_help_panel=_API,
-            help="Bearer token; better given by the environment.",
+            help="Bearer token; preferably set in the environment.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """How far `saga verify` looks."""
+    """The limits of `saga verify`."""
 
-    depth: Annotated[int, typer.Option(min=1, help="So many things may happen one after the other.")] = 60
-    faults: Annotated[int, typer.Option(min=0, help="So many of them may be faults.")] = 2
-    states: Annotated[int, typer.Option(min=1, help="At most so many states are looked at.")] = 200_000
+    depth: Annotated[int, typer.Option(min=1, help="Longest sequence of inputs.")] = 60
+    faults: Annotated[int, typer.Option(min=0, help="Most faults in one sequence.")] = 2
+    states: Annotated[int, typer.Option(min=1, help="Most states to visit.")] = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Which instances `saga bulk` is about."""
+    """The instances for `saga bulk`."""
 
     definition: Annotated[str | None, typer.Option(rich_help_panel=_WHICH, help="Only of this definition.")] = None
     status: Annotated[
         Status | None,
-        typer.Option(rich_help_panel=_WHICH, help="Only those that stand there; default all that have not ended."),
+        typer.Option(rich_help_panel=_WHICH, help="Only instances with this status; default all that have not ended."),
     ] = None
     older_than: Annotated[
         str | None,
-        typer.Option(rich_help_panel=_WHICH, metavar="90s|15m|2h|1d", help="Only those unchanged for so long."),
+        typer.Option(rich_help_panel=_WHICH, metavar="90s|15m|2h|1d", help="Only instances unchanged for this long."),
     ] = None
     step: Annotated[
         str, typer.Option(rich_help_panel=_WHICH, help="Only where this step is under way, stuck or needs attention.")
@@ -173,12 +177,12 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What an act brings, and who asks for it."""
+    """The value of an act, and who sends it."""
 
-    on: Annotated[str, typer.Option(help="The step that the act is about; default the one of --step.")] = ""
-    value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="What the act brings.")] = None
-    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = ""
-    by: Annotated[str | None, typer.Option(help="Who; default: your name on this machine.")] = None
+    on: Annotated[str, typer.Option(help="The step that the act is about; default the step of --step.")] = ""
+    value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = ""
+    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
 
 
 _GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote, Looking, Many, Asking)
@@ -204,7 +208,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         plain = [p.replace(annotation=hints[n], kind=p.KEYWORD_ONLY) for n, p in own.items() if n not in groups]
         spread = [option for group in (*groups.values(), Debug) for option in _options(group)]
         parameters = plain + spread
-        setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010 - no attribute that mypy knows
+        setattr(call, "__signature__", inspect.Signature(parameters))  # noqa: B010 - mypy does not know the attribute
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         del call.__wrapped__
         app.command(name)(call)
@@ -224,10 +228,10 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
 
 
 def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Settings:
-    """Settings from what was given; ``more`` are defaults of the command, which anything given overrides.
+    """Settings from the given options; ``more`` are defaults of the command, which given options override.
 
     Raises:
-        Mistake: one is wrong; the sentence names the option and the variable.
+        Mistake: a setting is wrong; the message names the option and the variable.
     """
     given: dict[str, Any] = {
         field.name: getattr(group, field.name)
@@ -243,15 +247,17 @@ def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Setti
         option = "" if name == "api_tokens" else f"--{name.replace('_', '-')} or "
         shown = "" if name == "api_tokens" else f" {first['input']!r}"
         problem = str(first["msg"]).removeprefix("Value error, ")
-        raise Mistake(f"the setting {name}{shown} is wrong: {problem}; mend {option}SAGALINE_{name.upper()}") from None
+        raise Mistake(
+            f"the setting {name}{shown} is wrong: {problem}; correct {option}SAGALINE_{name.upper()}"
+        ) from None
     except SettingsError as error:
-        raise Mistake(f"the environment holds a setting that cannot be read: {error}; give it as JSON") from None
+        raise Mistake(f"a setting in the environment cannot be read: {error}; give it as JSON") from None
     _check_read_model(settings)
     return settings
 
 
 def _check_read_model(settings: Settings) -> None:
-    """A wrong address is found before anything runs, also in a process that does not use it."""
+    """Checks the address before anything runs, also in a process that does not use it."""
     if settings.read_model is None:
         return
     from ..wiring import check_read_model
@@ -263,7 +269,7 @@ def _check_read_model(settings: Settings) -> None:
 
 
 def rendering(settings: Settings, *, terminal: bool) -> Literal["console", "json"]:
-    """How the log of a process looks: as set, else for people in development and on a terminal."""
+    """The log format of a process: as set; by default for people in development and on a terminal."""
     if "log_format" in settings.model_fields_set:
         return settings.log_format
     return "console" if settings.development or terminal else "json"

@@ -1,4 +1,4 @@
-"""What people see: instances, one instance, its history. Text from outside is never read as markup."""
+"""Output for people: instances, one instance, its history. Text from outside is never read as markup."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STYLES = {
 
 
 def grid(*columns: str) -> Table:
-    """An empty table with these columns, none of which is cut off."""
+    """An empty table with these columns; no column is cut off."""
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -53,7 +53,7 @@ def grid(*columns: str) -> Table:
 
 
 def print_out(what: RenderableType) -> None:
-    """Prints to stdout; no line is cut off when that is no terminal."""
+    """Prints to stdout; when that is not a terminal, no line is cut off."""
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console = Console(width=160, no_color=True)
@@ -61,9 +61,9 @@ def print_out(what: RenderableType) -> None:
 
 
 def print_list(table: Table, mark: str | int | None) -> None:
-    """Prints a list; says so below when it was cut."""
+    """Prints a list, with a note when it is incomplete."""
     if mark is not None:
-        table.caption, table.caption_justify = "there are more: give a greater --limit, or filter", "left"
+        table.caption, table.caption_justify = "there are more: give a larger --limit, or filter", "left"
     print_out(table)
 
 
@@ -87,7 +87,7 @@ def instances_table(instances: list[Json]) -> Table:
     table.add_column("version", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("changed", no_wrap=True)
-    table.add_column("what is the matter", overflow="fold")
+    table.add_column("attention", overflow="fold")
     for each in instances:
         table.add_row(
             Text(each["id"]),
@@ -100,7 +100,7 @@ def instances_table(instances: list[Json]) -> Table:
 
 
 def instance_view(document: Json) -> Group:
-    """Everything an operator asks about one instance."""
+    """Everything an operator needs to know about one instance."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("instance", Text(document["id"], style="bold"))
     facts.add_row("version", str(document["version"]))
@@ -111,13 +111,13 @@ def instance_view(document: Json) -> Group:
         facts.add_row("ended", moment(document["finished_at"]))
     facts.add_row("trace", document["trace_id"] or "none")
     if document["pivot_passed"]:
-        facts.add_row("pivot", "passed: it only goes forward")
+        facts.add_row("pivot", "passed: forward only")
     if document["deferred_count"]:
-        facts.add_row("deferred", f"{document['deferred_count']} messages wait until it goes on")
+        facts.add_row("deferred", f"{document['deferred_count']} messages wait until it continues")
     if document["forked_from"]:
         facts.add_row("forked", Text(f"from {document['forked_from']}"))
     if document["restarting"]:
-        facts.add_row("restart", Text(f"from {document['restarting']}: what was done since is being taken back"))
+        facts.add_row("restart", Text(f"from {document['restarting']}: its steps from there on are being undone"))
     for name in ("cause", "attention"):
         if document[name] is not None:
             facts.add_row(name, _cause(document[name]))
@@ -133,7 +133,7 @@ def history_table(instance: str, rows: list[Json]) -> Table:
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("at", no_wrap=True)
     table.add_column("what came", overflow="fold")
-    table.add_column("what it changed, what was sent", overflow="fold")
+    table.add_column("changes, messages sent", overflow="fold")
     table.add_column("status", no_wrap=True)
     for row in rows:
         plain = row["outcome"] == Outcome.APPLIED and not row["reason"]
@@ -151,13 +151,13 @@ def history_table(instance: str, rows: list[Json]) -> Table:
 
 
 def _within(instance: str, command_id: str) -> str:
-    """A command of an instance that is named beside it: ``charge/2``."""
+    """A command's id without its instance: ``charge/2``."""
     label, slash, attempt = command_id.removeprefix(f"{instance}/").partition("/")
     return f"{shown_label(label)}{slash}{attempt}"
 
 
 def _came(message: Json | None, instance: str) -> str:
-    """A message in few words."""
+    """A short description of a message."""
     if message is None:
         return "(too large to be kept)"
     about = _within(instance, str(message.get("command_id", "")))
@@ -217,7 +217,7 @@ def _matter(document: Json) -> str:
 
 def overdue_table(overdue: list[Json]) -> Table:
     """One line per step."""
-    table = grid("instance", "step", "status", "overdue since", "given up at")
+    table = grid("instance", "step", "status", "overdue since", "times out at")
     for each in overdue:
         table.add_row(
             Text(each["instance"]),
@@ -240,25 +240,25 @@ def questions_table(questions: list[Json]) -> Table:
 
 
 def inspection_view(found: Json) -> RenderableType:
-    """What is wrong, what is outstanding, what can be done, and what a cancel would do."""
+    """Why it needs attention, what is outstanding, which acts are possible, and what a cancel would do."""
     attention, cancel = found["attention"], found["cancel"]
     lines = [Text(f"{found['id']} is ").append_text(status_text(found["status"]))]
     if attention:
         lines.append(Text(f"since {moment(attention['at'])}: {attention['message']}"))
     lines.append(Text(f"outstanding: {_named(found['outstanding'])}"))
-    lines.append(Text(f"can be asked now: {', '.join(found['acts']) or 'nothing'}"))
+    lines.append(Text(f"possible acts: {', '.join(found['acts']) or 'nothing'}"))
     on_steps: dict[str, list[str]] = {}
     for each in found["on_steps"]:
         on_steps.setdefault(each["step"], []).append(each["act"])
-    lines += [Text(f"of step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
+    lines += [Text(f"on step {step}: {', '.join(acts)}") for step, acts in on_steps.items()]
     if cancel["code"]:
         lines.append(Text(f"cancel would be denied: {cancel['reason']}"))
     else:
         lines.append(Text(f"cancel would undo, in this order: {_named(cancel['undone'])}"))
         if cancel["awaited"]:
-            lines.append(Text(f"after the answer or the deadline of: {', '.join(cancel['awaited'])}"))
+            lines.append(Text(f"after the reply or the deadline of: {', '.join(cancel['awaited'])}"))
         if cancel["stays"]:
-            lines.append(Text(f"nothing would take back: {_named(cancel['stays'])}"))
+            lines.append(Text(f"nothing would undo: {_named(cancel['stays'])}"))
     return Group(*lines)
 
 

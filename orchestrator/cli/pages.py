@@ -1,4 +1,4 @@
-"""Lists of the REST API, taken page by page."""
+"""Reads lists of the REST API page by page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def gather(
     filters: Mapping[str, str | None] | None = None,
     marks: tuple[str, str] = ("cursor", "cursor"),
 ) -> tuple[list[Json], str | int | None]:
-    """Up to ``limit`` entries of a list, and what leads to those behind them; None: these are all.
+    """Up to ``limit`` entries of a list, and the cursor of the next ones; None: these are all.
 
     Args:
         remote: which API.
         path: of the list.
-        field: of a page, that holds its entries.
-        limit: at most so many entries.
-        filters: which entries, as the list's query takes it.
-        marks: what a query calls the place to go on from, and what a page calls it.
+        field: the field of a page that holds its entries.
+        limit: the largest number of entries.
+        filters: query parameters that select entries.
+        marks: the cursor's name in a query and its name in a page.
 
     Raises:
         Failure, Unreachable: as ``request``.

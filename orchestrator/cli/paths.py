@@ -1,4 +1,4 @@
-"""Where the API has what the command line names. A name is one segment of a path, and never leads to another path."""
+"""API paths of the things that the command line names. A name is one segment and cannot change the path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["instance_path", "segment"]
 
 
 def instance_path(instance: str) -> str:
-    """Where the API has an instance.
+    """The API path of an instance.
 
     Raises:
-        Mistake: it is no instance's id.
+        Mistake: it is not an instance id.
     """
     if (wrong := instance_wrong(instance)) is not None:
         text = f"{instance!r} is not an instance's id: it {wrong}; write definition/key, as `saga list` shows it"
@@ -27,9 +27,9 @@ def segment(text: str) -> str:
     """A text as one segment of a path.
 
     Raises:
-        Mistake: no URL can carry it as one: it is empty, ``.`` or ``..``, or holds what cannot be written down.
+        Mistake: it cannot be a segment: it is empty, ``.`` or ``..``, or cannot be encoded.
     """
-    wrong = "cannot stand in a URL" if text in (".", "..") else id_wrong(text)
+    wrong = "cannot be part of a URL" if text in (".", "..") else id_wrong(text)
     if wrong is not None:
         raise Mistake(f"{text!r} is not a name: it {wrong}; give the name as the API shows it")
     return quote(text, safe="")

@@ -1,11 +1,11 @@
-"""How a long-running command starts, is stopped and ends.
+"""How a long-running command starts, stops and ends.
 
 - The first Ctrl-C or SIGTERM cancels the body; its context managers then stop the parts in the reverse order of their
-  start (API, workers, engine, log). That is a success: exit code 0. The second ends the process at once.
+  start (API, workers, engine, log). That is a success: exit code 0. The second signal ends the process at once.
 - A part that ends by itself ends the process: its error is the process's error.
-- Whatever its parts do, a process that was told to stop is gone after ``STOP_SECONDS`` beyond the grace of its workers,
-  with the default of ten seconds before the thirty that supervisors of processes usually give. What was not finished by
-  then is left as by kill -9, which loses nothing.
+- A process that was told to stop ends at the latest ``STOP_SECONDS`` after the grace of its workers. With the default
+  grace of ten seconds that is before the thirty seconds that supervisors usually allow. Unfinished work is left as by
+  kill -9, which loses nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .errors import Failure
 __all__ = ["STOP_SECONDS", "any_ended", "run_process", "workers_running"]
 
 STOP_SECONDS = 15.0
-"""The one bound on everything that stops, beyond the longest grace of the workers."""
+"""The limit on stopping all parts, after the longest grace of the workers."""
 
 _SPARE_SECONDS = 5.0
 
 
 class Stoppable(Protocol):
-    """A part that ends by itself once it is asked to."""
+    """A part that ends by itself when asked to."""
 
     async def run(self) -> None: ...
 
@@ -42,8 +42,8 @@ def run_process(body: Coroutine[None, None, None], *, grace_seconds: float = 10.
 
     Args:
         body: stops its parts when it is cancelled.
-        grace_seconds: what its workers may take to finish (here a worker's default); the process is gone
-            ``STOP_SECONDS`` later at the latest.
+        grace_seconds: how long its workers may take to finish (default: a worker's default); the process ends at the
+            latest ``STOP_SECONDS`` later.
     """
     return asyncio.run(_under_signals(body, grace_seconds + STOP_SECONDS))
 
@@ -52,7 +52,7 @@ def run_process(body: Coroutine[None, None, None], *, grace_seconds: float = 10.
 async def workers_running(
     workers: Sequence[tuple[str, Stoppable]], *, grace_seconds: float
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Runs workers beside the block; at its end all are asked to stop at once and finish what they have begun.
+    """Runs workers while the block runs; at its end all are asked at once to stop, and finish their current work.
 
     Args:
         workers: each with the name of its task.
@@ -73,10 +73,10 @@ async def workers_running(
 
 
 async def any_ended(parts: Iterable[asyncio.Task[None]]) -> None:
-    """Waits until one of the parts has ended, which none should; for ever when there are none.
+    """Waits until one of the parts has ended, which none should; without parts it waits forever.
 
     Raises:
-        Exception: what that part raised.
+        Exception: the error of that part.
         Failure: it ended without an error.
     """
     for_ever: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -85,26 +85,26 @@ async def any_ended(parts: Iterable[asyncio.Task[None]]) -> None:
         if not part.cancelled() and (error := part.exception()) is not None:
             raise error
     names = ", ".join(part.get_name() for part in done if isinstance(part, asyncio.Task))
-    raise Failure(f"{names} ended without being asked; look at the log above")
+    raise Failure(f"{names} ended unexpectedly; see the log above")
 
 
 async def _under_signals(body: Coroutine[None, None, None], stop_seconds: float) -> bool:
     loop = asyncio.get_running_loop()
     main = loop.create_task(body, name="process")
     asked: list[int] = []
-    # A thread: the loop may be stuck in what has to be stopped.
+    # A thread: the event loop may be stuck in a part that has to be stopped.
     bound = threading.Timer(stop_seconds, _give_up, [stop_seconds])
     bound.daemon = True
 
     def stop(number: int) -> None:
         asked.append(number)
-        if len(asked) > 1:  # both came while the loop was busy
+        if len(asked) > 1:  # both signals arrived while the loop was busy
             _end_at_once(number, None)
-        # From here on without the loop: it may be stuck in what has to be stopped.
+        # From here on without the event loop: it may be stuck in a part that has to be stopped.
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(each)
             signal.signal(each, _end_at_once)
-        print("saga: stopping; again to stop at once", file=sys.stderr, flush=True)
+        print("saga: stopping; press Ctrl-C again to stop at once", file=sys.stderr, flush=True)
         bound.start()
         main.cancel()
 
@@ -131,7 +131,7 @@ def _end_at_once(number: int, _: object) -> None:
 def _give_up(seconds: float) -> None:
     print(
         f"saga: not everything has stopped within {seconds:g} s; the process ends now, which loses nothing: "
-        "others take over what it had",
+        "other processes take over its work",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""``saga list``, ``show`` and ``history``: what the API knows, as tables or as JSON."""
+"""``saga list``, ``show``, ``history`` and more: answers of the API, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: 
     if as_json:
         typer.echo(json.dumps({"instances": found, "cursor": cursor}))
     elif not found:
-        typer.echo("no such instances")
+        typer.echo("no instances match")
     else:
         print_list(instances_table(found), cursor)
 
@@ -54,7 +54,7 @@ def show(remote: Remote, instance: str, *, as_json: bool) -> None:
 
 
 def inspect(remote: Remote, instance: str, *, as_json: bool) -> None:
-    """Prints what an operator must know of an instance.
+    """Prints what an operator must know about an instance.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -67,7 +67,7 @@ def inspect(remote: Remote, instance: str, *, as_json: bool) -> None:
 
 
 def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool) -> None:
-    """Prints the steps that were expected to be done by now.
+    """Prints the overdue steps.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -91,7 +91,7 @@ def questions(remote: Remote, filters: Mapping[str, str | None], *, limit: int, 
     if as_json:
         typer.echo(json.dumps({"questions": found, "cursor": cursor}))
     elif not found:
-        typer.echo("nobody is asked anything")
+        typer.echo("no questions are open")
     else:
         print_list(questions_table(found), cursor)
 

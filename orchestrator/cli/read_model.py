@@ -1,4 +1,4 @@
-"""``saga read-model``: what queries are answered from."""
+"""``saga read-model``: operates the database that answers queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .options import LogOptions, Reading, build_settings, command
 
 __all__ = ["add_read_model"]
 
-read_model_app = typer.Typer(help="Operate the read model, from which queries are answered.", no_args_is_help=True)
+read_model_app = typer.Typer(help="Operate the read model, which answers queries.", no_args_is_help=True)
 
 
 def add_read_model(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def add_read_model(app: typer.Typer) -> None:
 
 @command(read_model_app, "clear")
 def clear_command(*, log: LogOptions, reading: Reading) -> None:
-    """Empty the read model of one namespace. The API builds it again from the log, and is not ready until then."""
+    """Empty the read model of one namespace. The API rebuilds it from the log, and is not ready until then."""
     from .. import wiring
 
     settings = build_settings(log)
@@ -30,6 +30,6 @@ def clear_command(*, log: LogOptions, reading: Reading) -> None:
         typer.echo(json.dumps({"namespace": settings.namespace, "cleared": True}))
     else:
         typer.echo(
-            f"the read model of namespace {settings.namespace} is empty; an API that runs builds it again from the "
+            f"the read model of namespace {settings.namespace} is empty; a running API rebuilds it from the "
             "log, others do so when they start"
         )

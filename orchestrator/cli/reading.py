@@ -1,4 +1,4 @@
-"""A topic of the log from its beginning to where it ends now."""
+"""Reads a topic of the log from its beginning to its current end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POLL_MAX = 1_000
 
 
 async def whole_topic(base: Base, topic: str, *, timeout_seconds: float) -> AsyncIterator[Record]:
-    """Every record that was there when it began.
+    """Every record that was in the topic when reading began.
 
     Raises:
         LogUnavailable: the topic was not read to its end in time.

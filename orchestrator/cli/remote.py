@@ -1,4 +1,4 @@
-"""One request to the REST API: its JSON, or one sentence. Problem documents (RFC 9457) carry their own way out."""
+"""One request to the REST API: its JSON, or one sentence. Problem documents (RFC 9457) say what to do."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def request(
     body: object = None,
     query: Mapping[str, str | int | None] | None = None,
 ) -> tuple[int, Json]:
-    """Status and JSON of an answer below 400.
+    """The status and JSON of a response below 400.
 
     Raises:
-        Mistake: the address is none.
-        Unreachable: nobody answers there in time, or the API itself cannot reach its log.
-        Failure: the API refused; the message is the problem document's detail.
+        Mistake: the address is not valid.
+        Unreachable: nothing answers there in time, or the API cannot reach its log.
+        Failure: the API rejected the request; the message is the problem document's detail.
     """
     headers = {"Accept": "application/json"}
     if remote.token:
@@ -40,21 +40,23 @@ def request(
         with httpx.Client(base_url=remote.url, headers=headers, timeout=_TIMEOUT) as client:
             response = client.request(method, path, params=given, json=body)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise Mistake(f"{remote.url!r} is no address ({error}); give --url http://host:port") from error
+        raise Mistake(f"{remote.url!r} is not an address ({error}); give --url http://host:port") from error
     except UnicodeEncodeError as error:
         if remote.token and not remote.token.isascii():
-            raise Mistake("the token has characters that no header can carry; look at SAGALINE_API_TOKEN") from error
+            raise Mistake(
+                "the token has characters that are not allowed in a header; correct SAGALINE_API_TOKEN"
+            ) from error
         raise Mistake(f"{error.object[:100]!r} is not UTF-8; give it in UTF-8") from error
     except httpx.ConnectError as error:
         raise Unreachable(
-            f"nobody answers at {remote.url}: start one with `saga api` or `saga demo`, or give --url or SAGALINE_URL"
+            f"nothing answers at {remote.url}: run `saga api` or `saga demo`, or give --url or SAGALINE_URL"
         ) from error
     except httpx.TimeoutException as error:
         raise Unreachable(
-            f"{remote.url} did not answer in time; look at its log, then ask again (a repeated start does no harm)"
+            f"{remote.url} did not answer in time; check its log, then try again (a repeated start does no harm)"
         ) from error
     except httpx.HTTPError as error:
-        raise Unreachable(f"{remote.url} broke off: {type(error).__name__}; is that the API?") from error
+        raise Unreachable(f"{remote.url} closed the connection: {type(error).__name__}; is that the API?") from error
     return response.status_code, _json(remote, response)
 
 
@@ -67,7 +69,7 @@ def _json(remote: Remote, response: httpx.Response) -> Json:
         text = _problem(remote, response.status_code, body if isinstance(body, dict) else {})
         raise (Unreachable if response.status_code in (502, 503, 504) else Failure)(text)
     if not isinstance(body, dict):
-        raise Failure(f"{remote.url} answered {response.status_code} and not with JSON; is that the API of Sagaline?")
+        raise Failure(f"{remote.url} answered {response.status_code} without JSON; is that the API of Sagaline?")
     return body
 
 
@@ -77,7 +79,7 @@ def _problem(remote: Remote, status: int, body: Json) -> str:
     if field and str(field) not in detail:
         detail = f"{field}: {detail}"
     if status == httpx.codes.UNAUTHORIZED:
-        wrong = "does not know the given token" if remote.token else "wants a bearer token"
+        wrong = "does not know the given token" if remote.token else "requires a bearer token"
         return f"{remote.url} {wrong}; give one of its SAGALINE_API_TOKENS by SAGALINE_API_TOKEN"
     if not detail:
         return f"{remote.url} answered {status} without a reason; is that the API of Sagaline?"

@@ -1,4 +1,4 @@
-"""``saga rules``: the tables of dynamic routers, shown and changed."""
+"""``saga rules``: shows and changes the tables of dynamic routers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def list_rules(remote: Remote, *, as_json: bool) -> None:
 
 
 def show_rules(remote: Remote, name: str, *, as_json: bool) -> None:
-    """Prints the rules of a table in their order. As JSON they can be changed and set again.
+    """Prints the rules of a table in order. The JSON output can be edited and set again.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -59,18 +59,18 @@ def show_rules(remote: Remote, name: str, *, as_json: bool) -> None:
 def set_rules(
     remote: Remote, name: str, *, file: str, version: int | None, reason: str, by: str | None, as_json: bool
 ) -> None:
-    """Replaces the rules of a table by those of a file: a list of rules, or what ``saga rules show --json`` printed,
-    whose version is then the one that they replace.
+    """Replaces the rules of a table by those of a file: a list of rules, or the output of ``saga rules show --json``,
+    whose version is then the version to replace.
 
     Raises:
-        Mistake: the file holds no rules.
-        Failure: the API refused; the sentence says why.
-        Unreachable: nobody answers.
+        Mistake: the file contains no rules.
+        Failure: the API rejected the rules; the message says why.
+        Unreachable: the API does not answer.
     """
     given, where = read_json(file if file == "-" else f"@{file}", "--file", "a list of rules")
     rules = given.get("rules") if isinstance(given, dict) else given
     if not isinstance(rules, list):
-        raise Mistake(f"{where} holds no rules; give a list such as {_EXAMPLE}")
+        raise Mistake(f"{where} contains no rules; give a list such as {_EXAMPLE}")
     if version is None and isinstance(given, dict) and isinstance(given.get("version"), int):
         version = given["version"]
     body: Json = {"rules": rules, "version": version, "reason": reason, "by": by if by is not None else user()}
@@ -78,9 +78,9 @@ def set_rules(
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:
-        typer.echo(f"{name}: the rules are accepted and not decided yet; look with: saga rules show {name}")
+        typer.echo(f"{name}: the rules are accepted but not decided yet; check with: saga rules show {name}")
     else:
-        news = "has these rules from now on" if answer["changed"] else "stays as it is, the rules stood already"
+        news = "has new rules" if answer["changed"] else "is unchanged: it has these rules already"
         typer.echo(f"{name} {news}: version {answer['version']}")
 
 
@@ -94,7 +94,7 @@ def rules_history(remote: Remote, name: str, *, limit: int, as_json: bool) -> No
     if as_json:
         typer.echo(json.dumps({"name": name, "changes": found, "next": following}))
     elif not found:
-        typer.echo(f"nobody has set the rules of {name}")
+        typer.echo(f"the rules of {name} were never set")
     else:
         print_list(_changes_table(found), following)
 
@@ -105,7 +105,7 @@ def _path(name: str) -> str:
 
 def _rules_view(found: Json) -> RenderableType:
     if not found["version"]:
-        head = f"{found['name']} was never set: every router takes its otherwise"
+        head = f"{found['name']} was never set: every router uses its otherwise branch"
     else:
         changed, by = moment(found["changed_at"]), found["changed_by"] or "somebody"
         why = f": {found['reason']}" if found["reason"] else ""
@@ -127,7 +127,7 @@ def _condition(wanted: object) -> str:
 
 
 def _changes_table(changes: list[Json]) -> Table:
-    table = grid("version", "at", "by", "why", "rules", "what came of it")
+    table = grid("version", "at", "by", "why", "rules", "outcome")
     for each in changes:
         count = "?" if each["rules"] is None else str(len(each["rules"]))
         facts = (str(each["version"]), moment(each["at"]), each["by"], each["reason"], count)

@@ -1,4 +1,4 @@
-"""``saga run``, ``saga worker``, ``saga api``: which parts a process is made of; how they start and stop."""
+"""``saga run``, ``saga worker``, ``saga api``: the parts of a process, and how they start and stop."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def serve(
     """Runs these parts in this process until it is told to stop.
 
     Args:
-        settings: the log and all the rest.
-        name: of the service, in its traces.
-        engine: definitions to decide for; empty: no engine here.
-        workers: to run here.
-        api: definitions that the API can start; empty: no API here.
+        settings: the log and all other settings.
+        name: the service's name in traces.
+        engine: definitions to decide for; empty: no engine.
+        workers: the workers to run.
+        api: definitions that the API can start; empty: no API.
 
     Raises:
-        SagalineError: it could not start, or a part of it broke.
+        SagalineError: the process could not start, or a part of it failed.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     run_process(
@@ -60,7 +60,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
         part = wiring.engine(base, engine) if engine.names else None
-        # Before anything is decided: what is wrong with the read model is said while nobody depends on this process.
+        # First: errors of the read model are reported before anything depends on this process.
         client = await stack.enter_async_context(wiring.client(base, api, part)) if listener is not None else None
         if part is not None:
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
@@ -85,16 +85,16 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
 
 
 def api_settings(settings: Settings) -> ApiSettings:
-    """What the API may be told, from the settings of the process.
+    """The settings of the API, from the settings of the process.
 
     Raises:
-        ConfigurationError: a token that anybody could guess.
+        ConfigurationError: a token that is easy to guess.
     """
     return ApiSettings(tokens=tuple(token.get_secret_value() for token in settings.api_tokens))
 
 
 def longest_grace(workers: Iterable[Worker]) -> float:
-    """Seconds that the slowest of these workers may take to stop."""
+    """The longest time in seconds that one of these workers may take to stop."""
     return max((worker.grace.total_seconds() for worker in workers), default=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The first step of ``saga``: what may happen while everything else is still being loaded."""
+"""The first step of ``saga``: handles what can happen while everything else is being imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point of ``saga``. What a terminal cannot show is written as an escape; Ctrl-C leaves one line."""
+    """Entry point of ``saga``. Characters that the terminal cannot show are escaped; Ctrl-C prints one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -20,5 +20,5 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        print("saga: interrupted before it had begun", file=sys.stderr, flush=True)
+        print("saga: interrupted before it started", file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""``saga start``: reads the input, sends it, says what stands now."""
+"""``saga start``: reads the input, sends it and prints the result."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
     """Starts an instance and prints its id, status and trace id.
 
     Raises:
-        Mistake: the input is no JSON object, or its file cannot be read.
-        Failure: the API refused.
-        Unreachable: nobody answers.
+        Mistake: the input is not a JSON object, or its file cannot be read.
+        Failure: the API rejected the start.
+        Unreachable: the API does not answer.
     """
     body: Json = {"input": read_input(input)}
     body |= {name: value for name, value in (("key", key), ("version", version)) if value is not None}
@@ -33,17 +33,17 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
     elif status == 202:
         instance = answer["id"]
         what = f"waits to begin: {reason}" if (reason := answer.get("reason")) else "not decided yet"
-        typer.echo(f"{instance} is accepted; {what}; look with: saga show {instance}")
+        typer.echo(f"{instance} is accepted; {what}; check with: saga show {instance}")
     else:
-        news = "started" if status == 201 else "was there already, with the same input"
+        news = "started" if status == 201 else "exists already, with the same input"
         typer.echo(f"{answer['id']} {news}: {answer['status']}  (trace {answer.get('trace_id') or 'none'})")
 
 
 def read_input(given: str, option: str = "--input") -> Json:
-    """An object from JSON on the command line, ``@file`` or ``-``.
+    """Reads an object from JSON on the command line, ``@file`` or ``-``.
 
     Raises:
-        Mistake: it cannot be read, or is no JSON object.
+        Mistake: it cannot be read, or is not a JSON object.
     """
     value, where = read_json(given, option, "one object, such as '{\"order\": ...}'")
     if not isinstance(value, dict):
@@ -52,10 +52,10 @@ def read_input(given: str, option: str = "--input") -> Json:
 
 
 def read_patch(given: str) -> list[object]:
-    """A JSON Patch from the command line, ``@file`` or ``-``; its operations are checked where they are carried out.
+    """Reads a JSON Patch from the command line, ``@file`` or ``-``; the engine checks its operations.
 
     Raises:
-        Mistake: it cannot be read, or is no JSON array.
+        Mistake: it cannot be read, or is not a JSON array.
     """
     example = '[{"op": "replace", "path": "/order/total_cents", "value": 4200}]'
     value, where = read_json(given, "--patch", f"a list of operations, such as '{example}'")
@@ -65,10 +65,10 @@ def read_patch(given: str) -> list[object]:
 
 
 def read_json(given: str, option: str, wanted: str) -> tuple[object, str]:
-    """A value from JSON on the command line, ``@file`` or ``-``, and where it came from.
+    """Reads a value from JSON on the command line, ``@file`` or ``-``; also returns where it came from.
 
     Raises:
-        Mistake: it cannot be read, or is no JSON; ``wanted`` says what to give.
+        Mistake: it cannot be read, or is not JSON; ``wanted`` says what to give.
     """
     where = option
     if given == "-":

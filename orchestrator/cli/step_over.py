@@ -1,4 +1,4 @@
-"""``saga topics step-over``: gives up a batch that can never be read; the reason stands in its partition's history."""
+"""``saga topics step-over``: skips a batch that can never be read; the reason is kept in the partition's history."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["step_over"]
 
 
 def step_over(settings: Settings, place: str, *, reason: str, by: str | None) -> None:
-    """Steps over the batch that stands at ``topic/partition/offset``, and says which offsets were given up.
+    """Skips the batch at ``topic/partition/offset``, and prints which offsets were skipped.
 
     Raises:
-        ConfigurationError: the place is malformed, or nothing stands still there.
-        LogUnavailable: not known whether it was done.
+        ConfigurationError: the place is malformed, or no reader is stopped there.
+        LogUnavailable: it is not known whether it was done.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     topic, _, rest = place.partition("/")
@@ -35,7 +35,7 @@ def step_over(settings: Settings, place: str, *, reason: str, by: str | None) ->
         raise ConfigurationError(f"{place!r} is not topic/partition/offset; copy it from the log line")
     who = by or user()
     found = asyncio.run(_step_over(settings, (topic, int(partition), int(offset)), f"{reason} (by {who})"))
-    typer.echo(f"{topic}/{partition}: gave up offsets {found.offset} to {found.following - 1}")
+    typer.echo(f"{topic}/{partition}: skipped offsets {found.offset} to {found.following - 1}")
 
 
 async def _step_over(settings: Settings, place: tuple[str, int, int], reason: str) -> UnreadableBatch:
@@ -43,7 +43,7 @@ async def _step_over(settings: Settings, place: tuple[str, int, int], reason: st
     async with wiring.open_base(settings) as base:
 
         def note(found: UnreadableBatch) -> Outgoing:
-            given_up = f"offsets {found.offset} to {found.following - 1} were given up, as they can never be read"
+            given_up = f"offsets {found.offset} to {found.following - 1} were skipped because they can never be read"
             entry = HistoryRecord(
                 instance=f"~{topic}/{partition}",
                 revision=0,

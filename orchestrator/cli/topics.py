@@ -23,11 +23,11 @@ __all__ = ["topics"]
 
 
 def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: bool, as_json: bool) -> None:
-    """Creates what is missing if asked to, checks everything, and says what there is.
+    """Creates missing topics if asked to, checks all topics, and prints them.
 
     Raises:
-        TopicMismatch: a topic is not as it must be.
-        Mistake: a queue cannot have that name.
+        TopicMismatch: a topic is missing or configured differently.
+        Mistake: not a valid queue name.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     wanted = {*Registry(load_definitions(sagas)).queues, *queues}
@@ -41,7 +41,7 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
         typer.echo(json.dumps({"topics": names, "created": created}))
         return
     for name in names:
-        typer.echo(f"{name}  {'created' if name in created else 'as it must be'}")
+        typer.echo(f"{name}  {'created' if name in created else 'ok'}")
 
 
 async def _topics(settings: Settings, queues: set[str], create: bool) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Who sits at this machine: the name that an act bears when none is given."""
+"""The user's name: the default for acts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["user"]
 
 
 def user() -> str:
-    """The name on this machine; empty when there is none."""
+    """The user name on this machine; empty when there is none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -26,7 +26,7 @@ __all__ = ["VerifyOptions", "run_verify"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """What `saga verify` was given; see its help."""
+    """The options of `saga verify`; see its help."""
 
     definition: str | None
     bounds: Bounds
@@ -37,11 +37,11 @@ class VerifyOptions:
 
 
 def run_verify(references: Sequence[str], options: VerifyOptions) -> None:
-    """Prints what was found; exit code 1 with a finding.
+    """Prints the findings; exit code 1 if there are any.
 
     Raises:
         Mistake: the command line is wrong.
-        NoSampleError: no valid value of a model could be made.
+        NoSampleError: no valid value of a model could be generated.
     """
     found: list[tuple[Verified, str]] = []
     loaded = [(each, reference) for reference in references for each in load([reference], Definition)]
@@ -61,7 +61,7 @@ def run_verify(references: Sequence[str], options: VerifyOptions) -> None:
 
 
 def source(definition: AnyDefinition, reference: str) -> str:
-    """Where a definition is found by itself; in a list by the name that its module has for it, or by its place."""
+    """A reference to one definition; in a list by its name in the module, or by its index."""
     module_name, _, attribute = reference.partition(":")
     module = sys.modules[module_name]
     if getattr(module, attribute, None) is definition:
@@ -83,8 +83,8 @@ def _verify(
         line = bar.add_task(definition.name, total=None)
 
         def progress(visited: int, waiting: int, depth: int) -> None:
-            """Of what is known so far: the bar falls back where more comes into sight than is looked at."""
-            text = f"{definition.name}: {visited:,} states looked at, {waiting:,} to go, {depth} in a row"
+            """Shows progress among the states known so far: the bar falls back when new states are found faster."""
+            text = f"{definition.name}: {visited:,} states visited, {waiting:,} to go, depth {depth}"
             bar.update(line, description=text, completed=visited, total=visited + waiting)
 
         return verify(
@@ -109,14 +109,14 @@ def _inputs(path: str | None, definition: AnyDefinition) -> list[JsonObject]:
     given = value if isinstance(value, list) else [value]
     found: list[JsonObject] = [each for each in given if isinstance(each, dict)]
     if not found or len(found) != len(given):
-        raise Mistake(f"--input {path} holds no inputs; write an object, or a list of objects")
+        raise Mistake(f"--input {path} contains no inputs; write an object, or a list of objects")
     for each in found:
         try:
             read_foreign(definition.state, each)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "input"
-            raise Mistake(f"--input {path} is no input of {definition.name}: {where}: {first['msg']}") from None
+            raise Mistake(f"--input {path} is not an input of {definition.name}: {where}: {first['msg']}") from None
     return found
 
 
@@ -130,6 +130,6 @@ def _print(found: Sequence[tuple[Verified, str]], options: VerifyOptions) -> Non
     for verified, _ in found:
         typer.echo("\n".join(lines(verified)) + "\n")
     if tests and options.pytest is not None:
-        typer.echo(f"tests that fail as long as this is so: {options.pytest}")
+        typer.echo(f"tests that fail until this is fixed: {options.pytest}")
     elif tests:
         typer.echo(tests)

@@ -1,4 +1,4 @@
-"""The client: starts instances, asks about them and acts on them, through the log and the read model."""
+"""The client: starts, queries and operates instances, through the log and the read model."""
 
 from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .client import Client

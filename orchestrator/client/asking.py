@@ -1,7 +1,6 @@
-"""``Asking``: a request goes into the log, and the record of its decision comes back from the feed.
+"""``Asking``: writes a request to the log and waits for the record of its decision on the feed.
 
-What was asked here is remembered until the read model has followed it, so that a client can always read back what it
-has started or changed itself.
+Requests are remembered until the read model has caught up with them, so that a client can always read its own writes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class _OwnWrite(NamedTuple):
 
 
 class Asking:
-    """Safe for concurrent use by tasks of one event loop. ``source`` is who asks, on every record."""
+    """Safe for concurrent use by tasks of one event loop. ``source`` names the caller on every record."""
 
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
@@ -48,17 +47,17 @@ class Asking:
         self._latest: dict[TopicPartition, str] = {}
 
     async def ask(self, request: Requested, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
-        """Sends a request and waits for its decision; the record, and the id of the trace that the decision stands in.
+        """Sends a request and waits for its decision; returns its record, and the id of the trace of the decision.
 
         Args:
-            request: its id is what the decision's record names.
-            wait: for the decision, once the request is in the log.
-            parent: the W3C context to go on from; None: a new trace.
+            request: the record of the decision names its id.
+            wait: how long to wait for the decision, once the request is in the log.
+            parent: the W3C trace context to continue; None: a new trace.
 
         Raises:
             NotYetDecided: the request is in the log and no decision was seen within ``wait``.
             LogUnavailable: it may or may not have been written.
-            ValueTooLarge: it is larger than the log takes.
+            ValueTooLarge: it is larger than the log accepts.
         """
         parts = self._parts
         if trace_id_of(parent) is None:
@@ -77,7 +76,7 @@ class Asking:
         return record, trace_id
 
     async def followed(self, entity: str) -> bool:
-        """Waits until the read model has what was asked about an entity here last. False: it is far behind."""
+        """Waits until the read model has this client's last request about an entity. False: it is far behind."""
         write = self._own.get(entity)
         if write is None:
             return True
@@ -87,30 +86,30 @@ class Asking:
         return there
 
     async def settled(self) -> None:
-        """Waits until the read model has followed the log once: from then on what it does not have is not there.
+        """Waits until the read model has caught up with the log once: after that, what it does not have does not exist.
 
         Raises:
-            TransientError: it does not get there in time, or is that of another log.
+            TransientError: it does not catch up in time, or belongs to another log.
         """
         await self._parts.projector.followed(timeout=_READ_WAIT_SECONDS)
 
     async def caught_up(self) -> None:
-        """Waits until the read model has all that the log holds now: what it does not have then was not decided before.
+        """Waits until the read model has everything that is in the log now.
 
         Raises:
-            TransientError: it does not get there in time, or the log does not answer.
+            TransientError: it does not catch up in time, or the log does not answer.
         """
         await self._parts.projector.caught_up(timeout=_READ_WAIT_SECONDS)
 
     async def all_followed(self) -> None:
-        """Waits until the read model has all that was asked here, or is far behind.
+        """Waits until the read model has all requests of this client, or is far behind.
 
         Raises:
             TransientError: as ``settled``.
         """
         await self.settled()
         if self._latest:
-            # Decisions of a partition become visible in their order: its latest one stands for all before it.
+            # Decisions of a partition become visible in order: waiting for the latest one is enough.
             latest, self._latest = self._latest, {}
             await asyncio.gather(*map(self.followed, latest.values()))
 

@@ -1,7 +1,7 @@
-"""One act on many instances: those that a filter finds, page by page, some at once, each asked at most once.
+"""One act on many instances: those that match a filter, page by page, several at once, each at most once.
 
-The request id of each is made of the bulk's own id, the act and the instance, so a bulk that broke off is gone on with
-by asking for it again: who was asked already is not asked twice.
+Each request id is derived from the bulk's id, the act and the instance. So an interrupted bulk continues when it is
+sent again: no instance gets the act twice.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _EVERYBODY = InstanceFilter()
 
 
 class Fate(StrEnum):
-    """What became of one instance of a bulk; in a dry run what would become of it. ``unsure``: it is in the log, and
-    was not decided within the wait. ``failed``: it could not be asked; the same bulk again asks it.
+    """The result for one instance of a bulk; in a dry run the expected result. ``unsure``: the request is in the log
+    and was not decided within the wait. ``failed``: the request could not be sent; the same bulk again retries it.
     """
 
     DONE = "done"
@@ -48,16 +48,16 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bulk:
-    """What is asked of whom.
+    """An act and the instances it is for.
 
     Attributes:
-        id: of the bulk, at most 128 characters; the same id asks nobody twice.
-        act: any but ``fork``, which needs a key for each.
+        id: of the bulk, at most 128 characters; with the same id no instance gets the act twice.
+        act: any act except ``fork``, which needs a key for each instance.
         where: which instances; without a status only those that have not ended.
-        older_than: only those whose last change is at least so long ago.
-        step: only those in which this step is under way, stuck, or what needs attention. Acts on a step are about it,
-            unless ``on`` names another.
-        by, reason, on: as of ``Client.act``.
+        older_than: only instances whose last change is at least this long ago.
+        step: only instances in which this step is under way, stuck, or needs attention. An act on a step is about this
+            step, unless ``on`` names another.
+        by, reason, on: as for ``Client.act``.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One instance of a bulk and what became of it; ``code`` and ``reason``: why it was denied or has failed."""
+    """One instance of a bulk and its result; ``code`` and ``reason``: why it was denied or failed."""
 
     instance: str
     fate: Fate
@@ -82,9 +82,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkPage:
-    """Some instances of a bulk. ``looked_at`` counts those that the filter found, left out by age or step or not.
+    """Some instances of a bulk. ``looked_at`` counts those that match the filter, before age and step are applied.
 
-    ``cursor`` leads to the next page; None: this was the last.
+    ``cursor`` selects the next page; None: this is the last page.
     """
 
     asked: Sequence[Asked]
@@ -93,7 +93,7 @@ class BulkPage:
 
     @property
     def counts(self) -> dict[Fate, int]:
-        """How many of each."""
+        """The number of instances per result."""
         found = Counter(each.fate for each in self.asked)
         return {fate: found[fate] for fate in Fate}
 
@@ -107,13 +107,13 @@ async def act_on_many(
     cursor: str | None = None,
     concurrency: int = 10,
 ) -> BulkPage:
-    """Looks at up to ``limit`` instances and asks those that match, at most ``concurrency`` at once.
+    """Looks at up to ``limit`` instances and sends the act to those that match, at most ``concurrency`` at once.
 
-    Newest start first: nobody is met twice, and nobody who matches all the time is missed; who comes to match meanwhile
-    may be. In a dry run everything is decided as the engine would decide it now, and nothing is sent.
+    Newest start first: no instance is visited twice, and none that matches all the time is missed; one that begins to
+    match meanwhile may be missed. A dry run decides everything as the engine would now, and sends nothing.
 
     Raises:
-        InvalidRequest: what is asked is malformed for everybody; ``field`` says where.
+        InvalidRequest: the request is malformed for all instances; ``field`` says where.
         TransientError: the read model does not answer.
     """
     _check(bulk)
@@ -132,11 +132,11 @@ async def act_on_many(
 
 def _check(bulk: Bulk) -> None:
     if bulk.act in _ALONE:
-        raise InvalidRequest(f"{bulk.act} needs a key for each instance; ask it of them one by one", field="act")
+        raise InvalidRequest(f"{bulk.act} needs a key for each instance; send it to each instance", field="act")
     if not bulk.id:
-        raise InvalidRequest("a bulk has an id; give one of 1 to 128 characters", field="id")
+        raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
     if bulk.where == _EVERYBODY and bulk.older_than is None and not bulk.step:
-        raise InvalidRequest("it is not said of which instances; give a definition, status, age or step", field="")
+        raise InvalidRequest("the bulk selects no instances; give a definition, status, age or step", field="")
     check_text(bulk.id, "id", _ID_CHARS_MAX)
     check_text(bulk.step, "step", ID_CHARS_MAX)
     check_act("bulk/bulk", bulk.act, id=bulk.id, by=bulk.by, reason=bulk.reason, on=_on(bulk))
@@ -173,7 +173,7 @@ def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
 
 
 def _request_id(bulk: Bulk, instance: str) -> str:
-    """The same for the same act of the same bulk on the same instance, and for nothing else."""
+    """Unique for the bulk, the act and the instance, and always the same for them."""
     on = _on(bulk) or OnStep()
     value = check_json(on.value, "value") if on.value is not None else None
     asked = json.dumps([bulk.act, on.step, value, instance], sort_keys=True)
@@ -197,7 +197,7 @@ async def _asked(client: Client, bulk: Bulk, document: Document) -> Asked:
         return Asked(instance=document.id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
     except UnknownInstance:
         gone = ReasonCode.NO_SUCH_INSTANCE
-        return Asked(instance=document.id, fate=Fate.DENIED, code=gone, reason="there is no such instance any more")
+        return Asked(instance=document.id, fate=Fate.DENIED, code=gone, reason="the instance no longer exists")
     except NotYetDecided as error:
         return Asked(instance=document.id, fate=Fate.UNSURE, reason=str(error))
     except (TransientError, OperatorError) as error:

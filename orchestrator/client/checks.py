@@ -1,4 +1,4 @@
-"""What a request must be before it may enter the log: its key, its texts, and its input by the saga's state model."""
+"""Checks of a request before it enters the log: its key, its texts, and its input by the saga's state model."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ BY_CHARS_MAX = 256
 REASON_CHARS_MAX = 2_000
 ID_CHARS_MAX = 256
 DEPTH_MAX = BODY_DEPTH_MAX - 1
-"""Levels of objects and lists in an input, a body or a value: it stands in the body of its request."""
+"""The deepest nesting of objects and lists in an input, a body or a value; its request nests it further."""
 
 
 def check_key(key: str) -> str:
-    """Returns the key if it can be the business identity of an instance.
+    """Returns the key if it is a valid business key of an instance.
 
     Raises:
-        InvalidRequest: it is empty, longer than 256 characters or 512 bytes, contains control characters or half
-            surrogate pairs, or is ``.`` or ``..`` (which no URL can carry). Field ``key``.
+        InvalidRequest: it is empty, longer than 256 characters or 512 bytes, contains control characters or lone
+            surrogates, or is ``.`` or ``..`` (not possible in a URL). Field ``key``.
     """
     if (wrong := key_wrong(key)) is not None:
         raise InvalidRequest(f"the key {wrong}", field="key")
@@ -52,10 +52,10 @@ def check_key(key: str) -> str:
 
 
 def check_text(value: str, field: str, chars_max: int) -> str:
-    """Returns a text for people (a name, a reason) if it is at most so long and can be written down.
+    """Returns a text for people (a name, a reason) if it is short enough and can be encoded.
 
     Raises:
-        InvalidRequest: it cannot.
+        InvalidRequest: it is too long or cannot be encoded.
     """
     if len(value) > chars_max:
         raise InvalidRequest(f"{field} has {len(value)} characters; give at most {chars_max}", field=field)
@@ -65,10 +65,10 @@ def check_text(value: str, field: str, chars_max: int) -> str:
 
 
 def split_instance(instance: str) -> tuple[str, str]:
-    """Definition and key of an instance's id.
+    """Splits an instance id into definition and key.
 
     Raises:
-        InvalidRequest: it is not ``definition/key`` with a possible name and key. Field ``instance``.
+        InvalidRequest: it is not ``definition/key`` with a valid name and key. Field ``instance``.
     """
     if (wrong := instance_wrong(instance)) is not None:
         raise InvalidRequest(f"{instance[:300]!r} is not an instance's id: it {wrong}", field="instance")
@@ -77,10 +77,10 @@ def split_instance(instance: str) -> tuple[str, str]:
 
 
 def check_act(instance: str, act: ActName, *, id: str, by: str, reason: str, on: OnStep | None) -> Act:
-    """The act as it may enter the log; whether it is legal the engine decides.
+    """The act as a message for the log; whether it is allowed is decided by the engine.
 
     Raises:
-        InvalidRequest: an id, a text or the key of a fork cannot be; ``field`` says which.
+        InvalidRequest: an id, a text or the key of a fork is invalid; ``field`` says which.
     """
     split_instance(instance)
     value = check_json(on.value, "value") if on is not None and on.value is not None else None
@@ -98,18 +98,18 @@ def check_act(instance: str, act: ActName, *, id: str, by: str, reason: str, on:
 
 
 def check_input(saga: AnyDefinition, value: BaseModel | Mapping[str, JsonValue]) -> JsonObject:
-    """The input as plain JSON, after the saga's state model has taken it; see ``check_body``. Field ``input``."""
+    """The input as plain JSON, validated by the saga's state model; see ``check_body``. Field ``input``."""
     return check_body(saga.state, value, "input")
 
 
 def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue], what: str = "body") -> JsonObject:
-    """A value as plain JSON, after its model has taken it. ``what`` is the request's field that holds it.
+    """A value as plain JSON, validated by its model. ``what`` is the request's field that holds it.
 
-    A field that the model does not know is refused, unless the model itself says what to do with such fields
-    (``extra`` in its configuration): a mistyped optional field would else be lost without a word.
+    Unknown fields are rejected, unless the model itself says how to treat them (``extra`` in its configuration):
+    otherwise a mistyped optional field would be lost silently.
 
     Raises:
-        InvalidRequest: it is not JSON, or the model refuses it; ``field`` is the path, such as ``input.order.lines.0``.
+        InvalidRequest: it is not JSON, or the model rejects it; ``field`` is the path, such as ``input.order.lines.0``.
     """
     parsed = check_json(value, what, f" with the fields of {model.__name__}")
     try:
@@ -123,7 +123,7 @@ def check_body(model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue
     except Exception as error:
         raise InvalidRequest(
             f"the check of {model.__name__} itself raised {type(error).__name__} for this {what}; "
-            "send another, and tell whoever wrote it",
+            "send another value, and tell the author of the model",
             field=what,
         ) from error
     return parsed
@@ -133,7 +133,7 @@ def check_json(value: BaseModel | Mapping[str, JsonValue], what: str, fields: st
     """A value as plain JSON.
 
     Raises:
-        InvalidRequest: it is no JSON object; ``what`` is the field.
+        InvalidRequest: it is not a JSON object; ``what`` is the field.
     """
     try:
         encoded = write(value) if isinstance(value, BaseModel) else to_json(value)
@@ -144,6 +144,6 @@ def check_json(value: BaseModel | Mapping[str, JsonValue], what: str, fields: st
         raise InvalidRequest(f"the {what} is not a JSON object; give one object{fields}", field=what)
     if too_deep(encoded, DEPTH_MAX):
         raise InvalidRequest(
-            f"the {what} has more than {DEPTH_MAX} levels of objects and lists; send it flatter", field=what
+            f"the {what} has more than {DEPTH_MAX} levels of objects and lists; send a flatter value", field=what
         )
     return parsed

@@ -1,8 +1,8 @@
 """``Client``: every request goes through the log and is answered by the record of its decision.
 
-A start or an act carries a request id and is appended to ``inputs``; the history record that names the id says what
-became of it. Queries are answered from the read model; what this client itself has started is waited for, so that it
-can always be read back. ``tables``, ``locks`` and ``mailboxes`` are the entities.
+A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
+Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
+``locks`` and ``mailboxes`` are the other entities.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ALL = InstanceFilter()
 
 
 class Client:
-    """Starts instances, asks about them and acts on them. Safe for concurrent use by tasks of one event loop."""
+    """Starts, queries and operates instances. Safe for concurrent use by tasks of one event loop."""
 
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
@@ -63,16 +63,16 @@ class Client:
 
     @property
     def registry(self) -> Registry:
-        """The definitions that it can start."""
+        """The definitions that this client can start."""
         return self._parts.registry
 
     def fresh_id(self) -> str:
-        """An id that nobody else has."""
+        """A new unique id."""
         return self._parts.clock.new_id()
 
     @property
     def now_ms(self) -> int:
-        """The wall clock, milliseconds since epoch."""
+        """The wall-clock time, milliseconds since epoch."""
         return self._parts.clock.now_ms()
 
     async def start(
@@ -85,28 +85,28 @@ class Client:
         wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> Started:
-        """Starts an instance and returns when the decision is committed: from then on it is never lost.
+        """Starts an instance and returns when the decision is committed: after that it is never lost.
 
-        An engine that does not know the definition or the version yet lets it wait, visibly; see ``Started.waits``.
-
-        The same key with the same input again is the same instance (``created`` False), so a start may be repeated.
+        If the engine does not have the definition or the version yet, the instance waits, visibly; see
+        ``Started.waits``. The same key with the same input again returns the same instance (``created`` False), so a
+        start may be repeated.
 
         Args:
             definition: its name, or the definition itself.
             input: the first value of the saga's state, as a model or as JSON.
-            key: the business identity, 1 to 256 characters and at most 512 bytes; None: a fresh one is made.
-            version: None: the newest that this client knows. The instance is of the version whose model has checked its
-                input, also where another one is the newest on the engine.
-            wait: how long the decision is waited for, once the request is in the log.
-            traceparent: the W3C context to go on from; None: a new trace.
+            key: the business key, 1 to 256 characters and at most 512 bytes; None: a new one is generated.
+            version: None: the newest that this client knows. The instance gets this version, whose model has checked
+                the input, even when the engine has a newer one.
+            wait: how long to wait for the decision, once the request is in the log.
+            traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
-            UnknownDefinition: nothing of that name is deployed.
+            UnknownDefinition: no definition of that name is deployed.
             InvalidRequest: key, version or input is wrong; ``field`` says where.
-            StartConflict: the key is taken by an instance with another input.
+            StartConflict: an instance with the same key and another input exists.
             NotYetDecided: the request is in the log and no decision was seen within ``wait``.
             LogUnavailable: it may or may not have been written; repeat it with the same key.
-            ValueTooLarge: the input is larger than the log takes.
+            ValueTooLarge: the input is larger than the log accepts.
         """
         saga = self._definition(definition, version)
         start = Start(
@@ -145,23 +145,23 @@ class Client:
         wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> Acted:
-        """Asks for an operator's act and returns when it is decided.
+        """Sends an operator's act and returns when it is decided.
 
         Args:
             instance: ``definition/key``.
-            act: what is asked for.
-            by: who asks, for the history; at most 256 characters.
-            reason: why, for the history; at most 2,000 characters. Of ``waive`` the evidence of the loss.
-            on: the step that the act is about, and what it brings; see ``OnStep``.
-            request_id: a request that comes twice acts once, as long as it is among the last 20 of the instance; None:
-                a fresh one is made.
-            wait: how long the decision is waited for.
-            traceparent: the W3C context to go on from; None: a new trace.
+            act: the act.
+            by: the caller's name, for the history; at most 256 characters.
+            reason: why, for the history; at most 2,000 characters. For ``waive`` the evidence of the loss.
+            on: the step that the act is about, and the act's value; see ``OnStep``.
+            request_id: a repeated request acts once, while it is among the last 20 of the instance; None: a new id is
+                generated.
+            wait: how long to wait for the decision.
+            traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
-            UnknownInstance: there is none of that id.
-            ActDenied: the act is illegal as the instance stands now; ``code`` and ``reason`` say why.
-            InvalidRequest: id or text is malformed, or the act cannot use the step or the value that it brings.
+            UnknownInstance: there is no instance with that id.
+            ActDenied: the act is not allowed in the instance's current state; ``code`` and ``reason`` say why.
+            InvalidRequest: an id or text is malformed, or the act cannot use the given step or value.
             NotYetDecided, LogUnavailable: as ``start``.
         """
         id = check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id()
@@ -185,11 +185,11 @@ class Client:
     def rehearse(
         self, document: Document, act: ActName, *, by: str = "", reason: str = "", on: OnStep | None = None
     ) -> Decision:
-        """What an act would come to now: decided as the engine would, and nothing is sent or changed.
+        """The result that an act would have now: decided as the engine would; nothing is sent or changed.
 
         Args:
-            document: the instance as ``get`` or ``list`` gives it; it may have moved on when the act is asked for.
-            act: as of ``act``, with all that follows.
+            document: the instance as ``get`` or ``list`` returns it; it may have changed when the act is really sent.
+            act: this and the following arguments as for ``act``.
 
         Raises:
             InvalidRequest: as ``act``.
@@ -199,7 +199,7 @@ class Client:
         return decide(self.registry.deciding(document), document, arrival)
 
     async def cancel(self, instance: str, *, by: str = "", reason: str = "", wait: timedelta = DEFAULT_WAIT) -> Acted:
-        """Asks that an instance is unwound; see ``act``."""
+        """Cancels an instance: what it did is undone; see ``act``."""
         return await self.act(instance, ActName.CANCEL, by=by, reason=reason, wait=wait)
 
     async def publish(
@@ -212,27 +212,28 @@ class Client:
         wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> str:
-        """Publishes an event and returns its id once it is taken or kept: from then on it is never lost.
+        """Publishes an event and returns its id once it is delivered or kept: after that it is never lost.
 
-        It comes to whoever waits for that event and key, now or within its ``keep``, and to the process managers that
-        listen to it. While it is kept, one of the same id changes nothing, so publishing may be repeated with one.
+        It is delivered to the instances that wait for that event and key, now or within its ``keep``, and to the
+        process managers that listen to it. While it is kept, another event with the same id changes nothing, so
+        publishing with an id may be repeated.
 
         Args:
             event: its name, or the event itself.
-            body: as its model or as JSON.
-            key: what it is about, as for ``start``.
-            id: None: a fresh one is made.
-            wait: how long the decision is waited for, once the event is in the log.
-            traceparent: the W3C context to go on from; None: a new trace.
+            body: its body, as a model or as JSON.
+            key: the key that waiting instances match, with the limits of ``start``.
+            id: the event's id; None: a new one is generated.
+            wait: how long to wait for the decision, once the event is in the log.
+            traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
-            UnknownEvent: no deployed definition waits for, listens to or emits one of that name.
+            UnknownEvent: no deployed definition waits for, listens to or emits an event of that name.
             InvalidRequest: key, id or body is wrong; ``field`` says where.
-            EventDenied: nobody takes it, and there is no room to keep it.
-            NotYetDecided: it is in the log and no decision was seen within ``wait``. Should it be denied after all, it
-                goes to the dead letters.
+            EventDenied: nothing waits for it, and there is no room to keep it.
+            NotYetDecided: it is in the log and no decision was seen within ``wait``. If it is denied later, it becomes
+                a dead letter.
             LogUnavailable: it may or may not have been written; repeat it with the same id.
-            ValueTooLarge: the body is larger than the log takes.
+            ValueTooLarge: the body is larger than the log accepts.
         """
         parts = self._parts
         known = {each.name: each for definition in parts.registry for each in definition.events}
@@ -240,7 +241,7 @@ class Client:
         if name not in known:
             raise UnknownEvent(name, tuple(sorted(known)))
         if id is not None and not id:
-            raise InvalidRequest("the id is empty; leave it out, or give one", field="id")
+            raise InvalidRequest("the id is empty; omit it, or give one", field="id")
         published = self._to_subscribers(
             Published(
                 id=check_text(id, "id", ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
@@ -258,17 +259,17 @@ class Client:
         return published.id
 
     def _to_subscribers(self, event: Published) -> Published:
-        """Names those that we know to listen: the engine may be older."""
-        found, _ = self._parts.registry.subscribers(event)  # what is wrong with the others the engine says
+        """Adds the listeners that this client knows: the engine may have an older version."""
+        found, _ = self._parts.registry.subscribers(event)  # the engine reports errors of the others
         return replace(event, to=found)
 
     async def get(self, instance: str) -> Document:
-        """The instance as it stands; at least as new as the last decision this client has asked for.
+        """The current instance; it includes every decision that this client has waited for.
 
         Raises:
-            UnknownInstance: there is none, or its retention is over.
+            UnknownInstance: it does not exist, or its retention is over.
             InvalidRequest: the id is malformed.
-            TransientError: the read model has not followed yet, or does not answer.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         split_instance(instance)
         followed = await self._asking.followed(instance)
@@ -281,13 +282,13 @@ class Client:
         return document
 
     async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Instances by the time of their start, newest first, page by page; with all that this client has started.
+        """Instances by start time, newest first, page by page; includes all that this client has started.
 
-        What matches from the first page to the last is on exactly one of them, also when it changes in between.
+        An instance that matches during the whole query is on exactly one page, even if it changes in between.
 
         Raises:
-            InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model has not followed yet, or does not answer.
+            InvalidRequest: the cursor is not valid.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
         return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
@@ -295,12 +296,12 @@ class Client:
     async def overdue(
         self, definition: str | None = None, *, limit: int = 200, cursor: str | None = None
     ) -> OverduePage:
-        """Steps that were expected to be done by now and are not, those overdue longest first.
+        """Steps that exceed their ``expected_within``, longest overdue first.
 
         Args:
-            definition: only of this one.
-            limit: at most so many on a page.
-            cursor: of the page before.
+            definition: only steps of this definition.
+            limit: the largest number per page.
+            cursor: from the page before.
 
         Raises:
             InvalidRequest, TransientError: as ``list``.
@@ -313,19 +314,19 @@ class Client:
     async def questions(
         self, definition: str | None = None, *, who: str | None = None, limit: int = 200, cursor: str | None = None
     ) -> QuestionsPage:
-        """Questions that wait for a person, those due soonest first.
+        """Questions that wait for a person, due soonest first.
 
         Args:
-            definition: only of this one.
-            who: only those that this one may answer now.
-            limit: at most so many on a page.
-            cursor: of the page before.
+            definition: only questions of this definition.
+            who: only questions that this person or role may answer now.
+            limit: the largest number per page.
+            cursor: from the page before.
 
         Raises:
             InvalidRequest, TransientError: as ``list``.
         """
         if who == "":
-            raise InvalidRequest("who is empty; name somebody, or leave it out", field="who")
+            raise InvalidRequest("who is empty; name a person or role, or omit it", field="who")
         await self._asking.all_followed()
         where = WaitFilter(WaitKind.QUESTION, definition, who)
         page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
@@ -335,7 +336,7 @@ class Client:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.
 
         Raises:
-            UnknownInstance: nothing is known of it.
+            UnknownInstance: there is no decision about it.
             InvalidRequest: the id is malformed.
             TransientError: as ``get``.
         """
@@ -352,8 +353,8 @@ class Client:
         return rows
 
     def stop_waiting(self) -> None:
-        """Ends every wait for a decision, those to come included: each request that is in the log raises
-        ``NotYetDecided`` at once. For a process that is about to end.
+        """Ends all present and future waits for a decision: each request in the log raises ``NotYetDecided`` at once.
+        For a process that is about to end.
         """
         self._parts.feed.stop_waiting()
 
@@ -361,9 +362,9 @@ class Client:
         """Returns if requests can be served: a start can be written, and will be decided.
 
         Raises:
-            TransientError: the log does not answer, a topic is gone, no engine owns a partition or one stands still, or
-                the read model does not answer, has not followed the log yet, is far behind or that of another log; the
-                message says which.
+            TransientError: the log does not answer, a topic is missing, no engine owns a partition or an engine makes
+                no progress, or the read model does not answer, has not caught up yet, is far behind or belongs to
+                another log; the message says which.
         """
         if not self._parts.feed.is_open:
             raise TransientError("the feed of decisions is not open yet")

@@ -1,4 +1,4 @@
-"""``Locks`` and ``Mailboxes``: who holds what, who waits for whom, which events are kept. They only show."""
+"""``Locks`` and ``Mailboxes``: holders and waiters of locks, waiters and kept events of mailboxes. Read-only."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ H = TypeVar("H")
 
 
 class EntitiesPage(NamedTuple, Generic[H]):
-    """``cursor`` leads to the next page; None: this is the last."""
+    """One page of entities. ``cursor`` selects the next page; None: this is the last page."""
 
     entities: Sequence[H]
     cursor: str | None
 
 
 class Locks:
-    """Semantic locks, as of some milliseconds ago. A lock that nobody holds does not exist."""
+    """Semantic locks; the view may be some milliseconds old. A lock without a holder does not exist."""
 
     def __init__(self, read_model: ReadModel, asking: Asking) -> None:
         self._read_model, self._asking = read_model, asking
 
     async def get(self, name: str) -> Lock | None:
-        """Who holds a lock and who waits for it; None: nobody.
+        """A lock with its holder and waiters; None: it is free.
 
         Raises:
-            TransientError: the read model has not followed yet, or does not answer.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.settled()
         found = await self._read_model.entity(lock_id(name))
@@ -44,14 +44,14 @@ class Locks:
         """Locks that are held, by name.
 
         Args:
-            prefix: only those whose name begins so.
-            waiting: only those for which somebody waits.
-            limit: at most so many on a page.
-            cursor: of the page before.
+            prefix: only locks whose name starts with it.
+            waiting: only locks that have waiters.
+            limit: the largest number per page.
+            cursor: from the page before.
 
         Raises:
-            InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model has not followed yet, or does not answer.
+            InvalidRequest: the cursor is not valid.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.settled()
         where = EntityFilter(lock_id(prefix), waiting)
@@ -60,16 +60,16 @@ class Locks:
 
 
 class Mailboxes:
-    """Mailboxes, as of some milliseconds ago. One without a kept event and without anybody who waits does not exist."""
+    """Mailboxes; the view may be some milliseconds old. A mailbox without waiters and kept events does not exist."""
 
     def __init__(self, read_model: ReadModel, asking: Asking) -> None:
         self._read_model, self._asking = read_model, asking
 
     async def get(self, event: str, key: str) -> Mailbox | None:
-        """Who waits for an event of that key, and which ones are kept; None: nobody and none.
+        """The mailbox of an event and key with its waiters and kept events; None: there is neither.
 
         Raises:
-            TransientError: the read model has not followed yet, or does not answer.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.settled()
         found = await self._read_model.entity(mailbox_id(event, key))
@@ -81,14 +81,14 @@ class Mailboxes:
         """Mailboxes by event and key.
 
         Args:
-            event: only of this one.
-            waiting: only those at which somebody waits.
-            limit: at most so many on a page.
-            cursor: of the page before.
+            event: only mailboxes of this event.
+            waiting: only mailboxes that have waiters.
+            limit: the largest number per page.
+            cursor: from the page before.
 
         Raises:
-            InvalidRequest: the cursor is not one of ours.
-            TransientError: the read model has not followed yet, or does not answer.
+            InvalidRequest: the cursor is not valid.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.settled()
         prefix = mailbox_id(event, "") if event is not None else "@mailbox/"

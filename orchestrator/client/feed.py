@@ -1,7 +1,7 @@
-"""The feed: one shared reader of the history topic, from which whoever sent a request learns how it was decided.
+"""The feed: one shared reader of the history topic that delivers the decision to the sender of each request.
 
-Opened at the latest record before the first request is sent, so no answer can be missed. Of a record nobody waits for,
-only the headers are looked at. A waiter leaves at its time-out; how many may wait is bounded.
+Opened at the latest record before the first request is sent, so no answer can be missed. Of records without a waiter
+only the headers are read. A waiter ends at its timeout; the number of waiters is bounded.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 
 class Answer:
-    """What became of one request: ``record`` after ``arrived``; ``place`` and ``offset`` say where it stands."""
+    """The decision about one request: ``record`` is set after ``arrived``, with its ``place`` and ``offset``."""
 
     def __init__(self, request: str) -> None:
         self.request = request
         self._record: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
 
     def resolve(self, record: Record | None) -> None:
-        """None: nobody will wait any longer."""
+        """Sets the answer; None: the wait has ended without one."""
         if not self._record.done():
             self._record.set_result(record)
 
     async def wait(self, seconds: float) -> tuple[HistoryRecord, TopicPartition, int] | None:
-        """The history record that answers the request and its place; None: it did not come in time.
+        """The history record that answers the request and its place; None: it did not arrive in time.
 
         Raises:
-            BadRecord: it came and cannot be read.
+            BadRecord: it arrived and cannot be read.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Feed:
-    """Runs until cancelled. Many requests share it."""
+    """The shared reader; runs until cancelled."""
 
     def __init__(self, log: Log, topics: Topics, *, waiters_max: int = 10_000) -> None:
         self._log, self._topics, self._waiters_max = log, topics, waiters_max
@@ -77,7 +77,7 @@ class Feed:
         return self._waiting
 
     async def run(self) -> None:
-        """Never returns: what fails is logged and tried again, from where it stood, so that no answer is missed."""
+        """Never returns: errors are logged and reading continues at the last position, so that no answer is missed."""
         positions: Mapping[TopicPartition, int] | None = None
         while True:
             try:
@@ -90,14 +90,14 @@ class Feed:
                     positions = dict(tail.positions())
                     await tail.close()
             except SagalineError as error:
-                _log.warning("the feed of decisions is interrupted, trying again", reason=str(error))
+                _log.warning("the feed of decisions was interrupted, retrying", reason=str(error))
             except Exception:
-                _log.exception("the feed of decisions failed, trying again")
+                _log.exception("the feed of decisions failed, retrying")
             await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
             self._failures += 1
 
     def stop_waiting(self) -> None:
-        """Ends every wait, those to come included, as if no decision had been seen. For the end of a process."""
+        """Ends all present and future waits, as if no decision had been seen. For the end of a process."""
         self._stopping = True
         for answer in (each for answers in self._waiters.values() for each in answers):
             answer.resolve(None)
@@ -108,7 +108,7 @@ class Feed:
 
         Raises:
             LogUnavailable: the feed could not be opened within ``timeout`` seconds.
-            TransientError: too many requests wait already.
+            TransientError: too many requests are waiting.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -118,9 +118,9 @@ class Feed:
                 f"the log could not be read within {timeout:g} s; nothing was sent, try again"
             ) from None
         if self._waiting >= self._waiters_max:
-            raise TransientError(f"{self._waiters_max:,} requests wait for their decision already; try again later")
+            raise TransientError(f"{self._waiters_max:,} requests are waiting for their decision; try again later")
         answer = Answer(request)
-        self._waiters.setdefault(request, []).append(answer)  # two may ask with one id
+        self._waiters.setdefault(request, []).append(answer)  # two callers may use the same id
         self._waiting += 1
         if self._stopping:
             answer.resolve(None)

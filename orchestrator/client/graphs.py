@@ -25,7 +25,7 @@ _DRAWN: dict[StepStatus, Drawn] = {
     StepStatus.UNDO_SENT: "done",
     StepStatus.UNDO_BACKOFF: "done",
 }
-"""The step itself; whatever is missing here is under way."""
+"""How the status of a step is drawn; statuses that are not listed are under way."""
 _UNDO: dict[StepStatus, Drawn] = {
     StepStatus.UNDONE: "done",
     StepStatus.UNDO_FAILED: "failed",
@@ -36,7 +36,9 @@ _UNDO: dict[StepStatus, Drawn] = {
 
 
 def drawn(definition: AnyDefinition, document: Document) -> Graph:
-    """What is done, under way, undone, failed, and to come; of a node that began several times the last time."""
+    """The graph with the status of each node: done, running, undone, failed, dropped or to come; for a node that ran
+    several times, of its last run.
+    """
     rounds = Counter(name_of(place) for place in document.steps)
     marks = {}
     for place, record in document.steps.items():

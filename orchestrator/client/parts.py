@@ -1,4 +1,4 @@
-"""What a client stands on; whoever makes it runs the feed and the projector."""
+"""The parts of a client; the code that builds it also runs the feed and the projector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ClientParts", "Projection", "Readiness"]
 
 
 class Projection(Protocol):
-    """What a client needs of the projector."""
+    """The interface of the projector that a client needs."""
 
     async def passed(
         self, instance: str, revision: int, history: tuple[TopicPartition, int], *, timeout: float
@@ -31,14 +31,14 @@ class Projection(Protocol):
 
 
 class Readiness(Protocol):
-    """What a client needs of the watch."""
+    """The interface of the watch that a client needs."""
 
     async def check(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientParts:
-    """What a client stands on. ``feed``, ``projector`` and ``watch`` are run by their maker."""
+    """The parts of a client. ``feed``, ``projector`` and ``watch`` are run by the code that builds them."""
 
     log: Log
     topics: Topics

@@ -1,4 +1,4 @@
-"""What waits for somebody to look: overdue steps, and questions with the form by which they are answered."""
+"""What people must look at: overdue steps, and questions with the form of their answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def overdue_of(rows: Sequence[WaitRow]) -> list[Overdue]:
 
 
 def questions_of(rows: Sequence[WaitRow], registry: Registry) -> list[Question]:
-    """The questions among the rows. Those of the same node share one form: to make its schema costs more than a row."""
+    """The questions among the rows. Questions of one node share the form: building its schema is expensive."""
     forms: dict[tuple[str, int, str], JsonObject | None] = {}
     found = []
     for row in rows:

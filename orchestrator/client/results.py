@@ -1,4 +1,4 @@
-"""What a client gets back when its request has been decided."""
+"""The results of a client's requests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Acted", "OnStep", "Overdue", "OverduePage", "Question", "QuestionsPa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """An instance stands. ``created`` False: it was there already, started with the same input.
+    """The instance exists. ``created`` False: it existed before, started with the same input.
 
-    ``status`` and ``revision`` are those after the decision; ``trace_id`` is the 32 hex digits of the request's trace.
-    ``waits``: why it has not begun yet (its code is not deployed on the engine that owns it, and it begins when that
-    is); None: it has begun.
+    ``status`` and ``revision`` are those after the decision; ``trace_id`` is the request's trace id, 32 hex digits.
+    ``waits``: why it has not begun (its code is not deployed on the engine; it begins once the code is deployed);
+    None: it has begun.
     """
 
     instance: str
@@ -37,12 +37,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class OnStep:
-    """What an act is about: the place of a step (``poll@3`` in a loop), and what the act brings.
+    """The step that an act is about (``poll@3`` in a loop), and the act's value.
 
-    ``step`` is empty for an ``edit`` and a ``revise``. ``value``: the form of an ``answer``, the reply of a ``skip``,
-    of ``assign`` ``{"to": name}``, of ``revise`` ``{"ahead": [stop]}``, of ``edit`` ``{"patch": [...], "retry": bool}``
-    (a JSON Patch, RFC 6902), of ``replace-undo`` ``{"contract": name, "command": {...}}``, of ``restart``
-    ``{"patch": [...]}``, of ``fork`` ``{"key": text, "patch": [...]}``.
+    ``step`` is empty for ``edit`` and ``revise``. ``value`` is for ``answer`` the form, for ``skip`` the reply, for
+    ``assign`` ``{"to": name}``, for ``revise`` ``{"ahead": [stop]}``, for ``edit`` ``{"patch": [...], "retry": bool}``
+    (a JSON Patch, RFC 6902), for ``replace-undo`` ``{"contract": name, "command": {...}}``, for ``restart``
+    ``{"patch": [...]}``, for ``fork`` ``{"key": text, "patch": [...]}``.
     """
 
     step: str = ""
@@ -51,7 +51,7 @@ class OnStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acted:
-    """An act was carried out. ``changed`` False: what it asks for was so already."""
+    """An act was carried out. ``changed`` False: the instance was already as the act asks."""
 
     instance: str
     changed: bool
@@ -62,10 +62,10 @@ class Acted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question that waits for its answer. Milliseconds since epoch.
+    """A question that waits for its answer. Times are milliseconds since epoch.
 
-    ``who`` may answer, or only ``claimed_by``. ``form``: the JSON schema of the answer; None: its code is not deployed
-    here.
+    ``who`` may answer; once it is claimed, only ``claimed_by``. ``form``: the JSON schema of the answer; None: its code
+    is not deployed here.
     """
 
     instance: str
@@ -80,7 +80,7 @@ class Question:
 
 
 class QuestionsPage(NamedTuple):
-    """Those due soonest first. ``cursor`` leads to the next page; None: this is the last."""
+    """Questions, due soonest first. ``cursor`` selects the next page; None: this is the last page."""
 
     questions: Sequence[Question]
     cursor: str | None
@@ -88,10 +88,10 @@ class QuestionsPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overdue:
-    """A step that was expected to be done by now. Milliseconds since epoch.
+    """A step that exceeds its ``expected_within``. Times are milliseconds since epoch.
 
-    ``since_ms``: its last change; ``overdue_ms``: when it was found overdue; ``deadline_ms``: when it is given up,
-    None: nothing gives it up.
+    ``since_ms``: its last change; ``overdue_ms``: when it became overdue; ``deadline_ms``: when it times out, None:
+    never.
     """
 
     instance: str
@@ -103,7 +103,7 @@ class Overdue:
 
 
 class OverduePage(NamedTuple):
-    """Those overdue longest first. ``cursor`` leads to the next page; None: this is the last."""
+    """Overdue steps, longest overdue first. ``cursor`` selects the next page; None: this is the last page."""
 
     overdue: Sequence[Overdue]
     cursor: str | None

@@ -1,4 +1,4 @@
-"""``Tables``: the rules of dynamic routers, shown and changed while flows run."""
+"""``Tables``: reads and changes the rules of dynamic routers while flows run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["RulesSet", "Tables", "TablesPage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RulesSet:
-    """Rules stand. ``version`` is theirs; ``changed`` False: they stood already."""
+    """The rules are in effect. ``version`` is their version; ``changed`` False: they were in effect before."""
 
     table: str
     version: int
@@ -32,22 +32,22 @@ class RulesSet:
 
 
 class TablesPage(NamedTuple):
-    """``cursor`` leads to the next page; None: this is the last."""
+    """One page of tables. ``cursor`` selects the next page; None: this is the last page."""
 
     tables: Sequence[Table]
     cursor: str | None
 
 
 class Tables:
-    """Every table that a deployed definition routes by. A change counts for whoever comes to a router after it; an
-    instance keeps the branch, and the version, by which it was routed.
+    """Every table that a deployed definition routes by. A change applies to instances that reach a router after it; an
+    instance that was routed before keeps its branch and the table's version.
     """
 
     def __init__(self, parts: ClientParts, asking: Asking) -> None:
         self._parts, self._asking = parts, asking
 
     def branches(self, name: str) -> tuple[str, ...]:
-        """What rules of a table may name.
+        """The branches that rules of a table may name.
 
         Raises:
             UnknownTable: no deployed definition routes by it.
@@ -58,14 +58,14 @@ class Tables:
         return known[name]
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> TablesPage:
-        """All of them by name; one that was never set is at version 0.
+        """All tables by name; a table that was never set has version 0.
 
         Args:
-            limit: at most so many on a page.
-            cursor: of the page before.
+            limit: the largest number per page.
+            cursor: from the page before.
 
         Raises:
-            TransientError: the read model has not followed yet, or does not answer.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
         left = [name for name in sorted(self._parts.registry.tables) if cursor is None or name > cursor]
@@ -73,11 +73,11 @@ class Tables:
         return TablesPage(tables, left[limit - 1] if len(left) > limit else None)
 
     async def get(self, name: str) -> Table:
-        """A table as it stands; at least as new as the last change by this client. Never set: at version 0.
+        """The current table; it includes the last change by this client. A table that was never set has version 0.
 
         Raises:
             UnknownTable: no deployed definition routes by it.
-            TransientError: the read model has not followed yet, or does not answer.
+            TransientError: the read model has not caught up yet, or does not answer.
         """
         self.branches(name)
         await self._asking.settled()
@@ -99,22 +99,22 @@ class Tables:
         wait: timedelta = timedelta(seconds=10),
         traceparent: str | None = None,
     ) -> RulesSet:
-        """Replaces the rules of a table and returns when that is decided. The same rules again change nothing.
+        """Replaces the rules of a table and returns when that is decided. Setting the same rules again changes nothing.
 
         Args:
             name: of the table.
-            rules: in their order; the first that holds decides.
-            version: the one that these rules replace, 0: none; None: whichever stands.
-            by: who asks, for the history; at most 256 characters.
+            rules: in order; the first rule that matches decides.
+            version: the version that these rules replace, 0: no rules yet; None: any version.
+            by: the caller's name, for the history; at most 256 characters.
             reason: why, for the history; at most 2,000 characters.
-            request_id: names the request in the history; None: a fresh one is made.
-            wait: how long the decision is waited for.
-            traceparent: the W3C context to go on from; None: a new trace.
+            request_id: the request's id in the history; None: a new one is generated.
+            wait: how long to wait for the decision.
+            traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
             UnknownTable: no deployed definition routes by it.
-            InvalidRequest: a rule can never work; the message says which and why. Or a text is malformed.
-            VersionConflict: the rules are no longer those of ``version``.
+            InvalidRequest: a text is malformed, or a rule can never work; the message says which rule and why.
+            VersionConflict: the table no longer has this ``version``.
             NotYetDecided, LogUnavailable, ValueTooLarge: as ``Client.start``.
         """
         if (wrong := check_rules(rules, self.branches(name))) is not None:

@@ -133,10 +133,10 @@ async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack)
 @pytest.mark.parametrize(
     ("more", "field", "message"),
     [
-        ({"act": ActName.FORK}, "act", "fork needs a key for each instance; ask it of them one by one"),
-        ({"id": ""}, "id", "a bulk has an id; give one of 1 to 128 characters"),
+        ({"act": ActName.FORK}, "act", "fork needs a key for each instance; send it to each instance"),
+        ({"id": ""}, "id", "the bulk's id must have 1 to 128 characters; give such an id"),
         ({"id": "x" * 129}, "id", "id has 129 characters; give at most 128"),
-        ({"where": InstanceFilter()}, "", "it is not said of which instances; give a definition, status, age or step"),
+        ({"where": InstanceFilter()}, "", "the bulk selects no instances; give a definition, status, age or step"),
         ({"by": "x" * 300}, "by", "by has 300 characters; give at most 256"),
     ],
 )

@@ -57,10 +57,10 @@ def test_a_second_charge_is_caught() -> None:
 @pytest.mark.parametrize(
     ("key", "status", "part"),
     [
-        ("r-01-smooth", "compensated", "ended otherwise than planned"),
-        ("r-02-declined", "completed", "ended otherwise than planned"),
-        ("r-03-silent", "running", "ended otherwise than planned"),
-        ("r-04-crash", "attention", "need an operator's attention"),
+        ("r-01-smooth", "compensated", "ended differently than planned"),
+        ("r-02-declined", "completed", "ended differently than planned"),
+        ("r-03-silent", "running", "ended differently than planned"),
+        ("r-04-crash", "attention", "need attention"),
     ],
 )
 def test_an_order_that_ended_otherwise_is_caught(key: str, status: str, part: str) -> None:
@@ -78,7 +78,7 @@ def test_an_order_whose_deadline_passed_while_no_demo_ran_must_be_compensated() 
     late = {"kind": "timeout", "message": "no outcome within 3 s"}
     assert verdict(outcome(order("r-01-smooth", "compensated", late))) == []
     [wrong] = verdict(outcome(order("r-01-smooth", "compensating", late)))
-    assert "ended otherwise than planned" in wrong
+    assert "ended differently than planned" in wrong
 
 
 def test_five_orders_hold_every_trouble_and_ids_tell_which() -> None:
@@ -165,7 +165,7 @@ async def test_a_part_that_ends_by_itself_ends_the_process_with_its_error() -> N
     async def ends() -> None:
         """At once."""
 
-    for part, error in ((breaks, "mend me"), (ends, "engine ended without being asked")):
+    for part, error in ((breaks, "mend me"), (ends, "engine ended unexpectedly")):
         with pytest.raises((ConfigurationError, Failure), match=error):
             await any_ended([asyncio.create_task(part(), name="engine")])
 

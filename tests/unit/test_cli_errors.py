@@ -81,7 +81,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--log", "postgres://x"], ["setting log 'postgres://x' is wrong", "mend --log or SAGALINE_LOG"]),
+        (["--log", "postgres://x"], ["setting log 'postgres://x' is wrong", "correct --log or SAGALINE_LOG"]),
         (["--partitions", "0"], ["setting partitions 0", "--partitions or SAGALINE_PARTITIONS"]),
         (["--namespace", "Shop"], ["setting namespace 'Shop'", "--namespace"]),
         (["--log-format", "xml"], ["setting log_format 'xml'", "--log-format"]),
@@ -155,12 +155,12 @@ def test_nobody_at_the_address_is_exit_code_3() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        refused(saga("list", "--url", url), 3, f"nobody answers at {url}", "saga api", "--url")
+        refused(saga("list", "--url", url), 3, f"nothing answers at {url}", "saga api", "--url")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://[::1"])
 def test_an_address_that_is_none_is_exit_code_2(url: str) -> None:
-    refused(saga("list", "--url", url), 2, "is no address", "--url http://host:port")
+    refused(saga("list", "--url", url), 2, "is not an address", "--url http://host:port")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def foreign() -> Iterator[str]:
 
 
 def test_another_server_at_the_address_is_said(foreign: str) -> None:
-    refused(saga("list", "--url", foreign), 1, "not with JSON; is that the API of Sagaline?")
+    refused(saga("list", "--url", foreign), 1, "without JSON; is that the API of Sagaline?")
     refused(saga("show", "a/b", "--url", foreign), 1, "500 without a reason; is that the API of Sagaline?")
 
 

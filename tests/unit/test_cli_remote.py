@@ -213,8 +213,8 @@ def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
         (["start", "order-checkout"], "input.order: Field required"),
         (["cancel", "order-checkout/none"], "there is no instance"),
         (["list", "--key", "a\nb"], "control character"),
-        (["bulk", "cancel"], "it is not said of which instances; give a definition, status, age or step"),
-        (["bulk", "fork", "--step", "ship"], "fork needs a key for each instance; ask it of them one by one"),
+        (["bulk", "cancel"], "the bulk selects no instances; give a definition, status, age or step"),
+        (["bulk", "fork", "--step", "ship"], "fork needs a key for each instance; send it to each instance"),
         (["fork", "order-checkout/none", "ship", "--key", "a\nb"], "control character"),
     ],
 )
@@ -272,7 +272,7 @@ def test_the_first_signal_stops_every_part_in_order_and_is_a_success(number: int
         process.wait_for(r"(answering at) http")
         process.running.send_signal(number)
         assert process.running.wait(20) == 0
-        assert "saga: stopping; again to stop at once" in process.said
+        assert "saga: stopping; press Ctrl-C again to stop at once" in process.said
         assert process.said.count('"event": "worker.stopped"') == 3
     finally:
         process.end()

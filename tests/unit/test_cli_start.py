@@ -42,7 +42,7 @@ def ran(code: str, **more: str) -> subprocess.CompletedProcess[str]:
 def test_an_interrupt_while_it_loads_leaves_one_line() -> None:
     done = ran(INTERRUPTED)
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "saga: interrupted before it had begun\n"
+    assert done.stderr == "saga: interrupted before it started\n"
 
 
 @pytest.mark.slow

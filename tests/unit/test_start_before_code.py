@@ -115,7 +115,7 @@ async def test_the_command_line_says_that_a_start_waits(tmp_path: Path) -> None:
             result = await asyncio.to_thread(CliRunner().invoke, app, arguments)
             listed = await asyncio.to_thread(CliRunner().invoke, app, ["list", "--status", "attention", "--url", url])
     assert result.exit_code == 0, result.output
-    assert f"shop/A-1 is accepted; waits to begin: {WAITS}; look with: saga show shop/A-1\n" in result.output
+    assert f"shop/A-1 is accepted; waits to begin: {WAITS}; check with: saga show shop/A-1\n" in result.output
     assert "shop/A-1" in listed.output
 
 

@@ -84,11 +84,11 @@ def test_bounds_that_were_used_up_are_said() -> None:
 def test_a_terminal_is_shown_a_bar_and_a_script_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """On stderr: what is printed stays the same."""
     _, printed, errors = saga("shop:order")
-    assert "states looked at" not in errors
+    assert "states visited" not in errors
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     _, also_printed, errors = saga("shop:order")
-    assert "states looked at" in errors
+    assert "states visited" in errors
     assert "━" in errors
     assert also_printed == printed
 
@@ -100,7 +100,7 @@ def test_a_terminal_is_shown_a_bar_and_a_script_is_not(monkeypatch: pytest.Monke
         (("shop:both", "--input", "x.json"), "--input is the input of one definition; say which: --definition NAME"),
         (("shop:order", "--input", "x.json"), "--input x.json: No such file or directory; give a file"),
         (("shop:order", "--input", "shop.py"), "--input shop.py is not JSON"),
-        (("shop:order", "--input", "wrong.json"), "--input wrong.json is no input of order: id: Field required"),
+        (("shop:order", "--input", "wrong.json"), "--input wrong.json is not an input of order: id: Field required"),
     ],
 )
 def test_a_wrong_command_line_is_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

@@ -1,1 +1,1 @@
-"""``saga demo``: the order checkout in one process, with trouble planned in, and a check of what came of it."""
+"""``saga demo``: the order checkout in one process, with planned failures, and a check of the result."""

@@ -1,7 +1,7 @@
-"""``saga demo``: from the first line to the verdict.
+"""``saga demo``: from the first line to the final check.
 
-On a terminal and without ``--orders`` it goes on serving, with a live table, until Ctrl-C; else it ends by itself.
-Exit code 0 only if every order ended as it must and the books agree.
+On a terminal and without ``--orders`` it keeps serving, with a live table, until Ctrl-C; otherwise it ends by itself.
+Exit code 0 only if every order ended as expected and the books agree.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TRAILS_MAX = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What only the demo is told; see ``saga demo --help``."""
+    """The demo's own options; see ``saga demo --help``."""
 
     orders: int | None
     data: str | None
@@ -53,10 +53,10 @@ class DemoOptions:
 
 
 def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
-    """Runs it to its end; exit code 1 if something is not as it must be.
+    """Runs the demo to its end; exit code 1 if a check failed.
 
     Raises:
-        SagalineError: it could not run; the message says what to do.
+        SagalineError: the demo could not run; the message says what to do.
     """
     fresh = SystemClock().new_id()[:8]
     console = Console() if sys.stdout.isatty() else Console(width=150, no_color=True)
@@ -81,7 +81,7 @@ def _count(options: DemoOptions) -> int:
 
 
 class _Demo:
-    """One run. ``wrong`` is what is not as it must be, once it has ended."""
+    """One run. ``wrong`` lists the failed checks, once it has ended."""
 
     def __init__(self, place: Place, options: DemoOptions, console: Console, plans: list[Plan]) -> None:
         self._place, self._options, self._console, self._plans = place, options, console, plans
@@ -95,7 +95,7 @@ class _Demo:
             self._announce(parts)
             left = await orders_on_record(parts.base)
             if left:
-                text = f"{len(left)} orders are on record from earlier runs; what is open of them is finished too"
+                text = f"{len(left)} orders exist from earlier runs; open ones are finished too"
                 self._console.print(text, highlight=False)
             wanted = {plan.instance for plan in self._plans} | left
             if self._interactive:
@@ -124,14 +124,14 @@ class _Demo:
             )
             raise Failure(
                 f"after {self._options.timeout_seconds:g} s {len(open_still)} orders have not ended, "
-                f"for example {', '.join(open_still[:3])}; give more time by --timeout, or see more by --log-level info"
+                f"for example {', '.join(open_still[:3])}; give more time with --timeout, or use --log-level info"
             ) from None
 
     async def _until_interrupted(self, parts: Parts, wanted: set[str]) -> None:
-        """The same with a live table; Ctrl-C ends the serving, and its report follows."""
+        """The same with a live table; Ctrl-C ends it, and the report follows."""
 
         def news() -> str:
-            return f"a worker died {parts.crashes} times and was started again"
+            return f"a worker crashed {parts.crashes} times and was restarted"
 
         try:
             async with live_table(self._console, parts.shop, parts.address, news):
@@ -160,16 +160,18 @@ class _Demo:
         await self._trail(parts, outcome)
         self.wrong = verdict(outcome) if self._complete else []
         if not self._complete:
-            text = "\nInterrupted before all orders had ended: no verdict. With --log a later run finishes them."
+            text = (
+                "\nInterrupted before all orders had ended: nothing was checked. With --log a later run finishes them."
+            )
             self._console.print(Text(text, style="yellow"), soft_wrap=True)
         elif self.wrong:
             self._console.print(Text("\nCHECK FAILED: " + "; ".join(self.wrong), style="bold red"), soft_wrap=True)
         else:
-            checked = "every charge was made once and is shipped or refunded, nothing was done twice"
+            checked = "every charge was made once and shipped or refunded, nothing was done twice"
             self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
 
     async def _trail(self, parts: Parts, outcome: Outcome) -> None:
-        """The undo with the most steps, and of those the one with the fullest trace, of this run if it has any."""
+        """Prints the undo with the most steps, and of those the one with the fullest trace, if possible of this run."""
         own = {plan.instance for plan in self._plans}
         undone = [order for order in outcome.orders.values() if order["status"] == Status.COMPENSATED]
         undone.sort(key=lambda order: order["id"] not in own)

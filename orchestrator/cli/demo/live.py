@@ -1,4 +1,4 @@
-"""What a terminal shows while the demo runs: the newest orders and the address of the API."""
+"""The live view on a terminal: the newest orders and the address of the API."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ async def live_table(console: Console, shop: Shop, address: str, news: Callable[
 
 
 def orders_table(shop: Shop, lines_max: int) -> Table:
-    """Orders by id; of too many, those that changed last."""
+    """Orders by id; if there are too many, those that changed last."""
     newest = sorted(shop.seen.values(), key=lambda order: order["updated_at"], reverse=True)[:lines_max]
     hidden = len(shop.seen) - len(newest)
     table = Table(caption=f"and {hidden} more" if hidden else None, caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("order", no_wrap=True, min_width=_ORDER_CHARS)
     table.add_column("status", no_wrap=True, min_width=_STATUS_CHARS)
-    table.add_column("what happens to it", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("planned", no_wrap=True, overflow="ellipsis", ratio=1)
     for order in sorted(newest, key=lambda order: (order["created_at"], order["id"])):
         table.add_row(
             Text(order["key"]),

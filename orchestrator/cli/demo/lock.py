@@ -1,4 +1,4 @@
-"""One demo at a time on one folder and name: a second one is told so at once. A killed demo leaves no lock."""
+"""One demo at a time per folder and namespace: a second one fails at once. A killed demo leaves no lock."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ def only_demo(path: Path, what: str) -> Iterator[None]:
     """Holds the lock file inside the block.
 
     Args:
-        path: the lock file; made if it is missing and left behind.
+        path: the lock file; created if it is missing, never removed.
         what: what is locked, for the message.
 
     Raises:
-        ConfigurationError: another demo holds it, or the file cannot be made.
+        ConfigurationError: another demo holds it, or the file cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be made ({error.strerror}); give another --log or --data") from error
+        raise ConfigurationError(
+            f"{path} cannot be created ({error.strerror}); give another --log or --data"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

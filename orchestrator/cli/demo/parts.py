@@ -39,7 +39,7 @@ _START_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The running demo. ``address`` is the API's; ``running`` are the tasks, none of which ends by itself."""
+    """The running demo. ``address`` is the API's; ``running`` are the tasks; none of them ends by itself."""
 
     base: Base
     shop: Shop
@@ -54,10 +54,10 @@ class Parts:
 
 
 def bound(settings: Settings) -> socket.socket:
-    """A listening socket: on the port that was set, else on 8080 or the next that is free.
+    """A listening socket: on the given port, or on 8080 or the next free one.
 
     Raises:
-        ConfigurationError: the port that was asked for is taken, or none near 8080 is free.
+        ConfigurationError: the given port is taken, or none near 8080 is free.
     """
     tries = 1 if "port" in settings.model_fields_set else _PORTS_TRIED
     return bind(settings.host, settings.port, api_settings(settings), tries=tries)
@@ -67,7 +67,7 @@ def bound(settings: Settings) -> socket.socket:
 async def demo_parts(
     place: Place, listener: socket.socket, definitions: Sequence[AnyDefinition], workers: Sequence[Worker]
 ) -> AsyncIterator[Parts]:
-    """Runs everything beside the block; at its end the API stops first, then workers, engine and log.
+    """Runs everything while the block runs; at its end the API stops first, then workers, engine and log.
 
     Raises:
         SagalineError: a part could not be started; the message says what to do.
@@ -96,7 +96,7 @@ async def demo_parts(
 
 
 async def orders_on_record(base: Base) -> set[str]:
-    """Every order that the log has ever been asked for inside its retention, decided or not.
+    """Every order whose start is in the log, decided or not.
 
     Raises:
         LogUnavailable: the log was not read to its end in time.
@@ -118,7 +118,7 @@ def _customer(address: str, settings: Settings) -> httpx.AsyncClient:
 
 
 async def _all_started(supervisors: list[Supervisor], running: list[asyncio.Task[None]]) -> None:
-    """Waits until every queue is subscribed to; raises what ended a part before."""
+    """Waits until every queue is subscribed; raises the error of a part that ended before."""
     started = asyncio.gather(*(supervisor.started.wait() for supervisor in supervisors))
     try:
         waited: set[asyncio.Future[Any]] = {started, *running}
@@ -128,13 +128,13 @@ async def _all_started(supervisors: list[Supervisor], running: list[asyncio.Task
         for part in running:
             if part.done() and (error := part.exception()) is not None:
                 raise error
-        raise LogUnavailable(f"the workers did not start within {_START_SECONDS:g} s; look at the log above")
+        raise LogUnavailable(f"the workers did not start within {_START_SECONDS:g} s; see the log above")
     finally:
         started.cancel()
 
 
 async def unless_ended(work: Awaitable[None], parts: Parts) -> None:
-    """Awaits ``work``; raises what ended a part of the demo meanwhile."""
+    """Awaits ``work``; raises the error of a part of the demo that ends meanwhile."""
     async with AsyncExitStack() as stack:
         doing = asyncio.ensure_future(work)
         ended = asyncio.ensure_future(any_ended(parts.running))

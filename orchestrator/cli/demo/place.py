@@ -1,8 +1,8 @@
-"""Where a demo keeps its log and its files, and what of it is removed at the end.
+"""Where a demo keeps its log and its files, and what is removed at the end.
 
-- Without ``--log``: everything in a fresh temporary folder, removed at the end unless it is to be kept.
-- On a SQLite file: the files stand beside it and stay, so that a second run goes on where a killed one stopped.
-- On Kafka: a fresh namespace unless one is given; a given one keeps its files in ``./sagaline-{namespace}``.
+- Without ``--log``: everything is in a new temporary folder, removed at the end unless ``--keep`` is given.
+- On a SQLite file: the files are beside it and are kept, so that a second run continues where a killed one stopped.
+- On Kafka: a new namespace unless one is given; a given one keeps its files in ``./sagaline-{namespace}``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Place", "prepared"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Everything that a run stands on."""
+    """The settings and files of a run."""
 
     settings: Settings
     folder: Path
@@ -35,24 +35,24 @@ class Place:
 
     @property
     def said(self) -> str:
-        """For the report's first line."""
+        """The report's first line."""
         what = f"log {self.settings.log}, namespace {self.settings.namespace}, books {self.ledger}"
         return f"{what} (removed at the end; --keep keeps them)" if self.removed else what
 
 
 @contextmanager
 def prepared(log: LogOptions, listen: ListenOptions, data: str | None, keep: bool, fresh: str) -> Iterator[Place]:
-    """Makes the folder, holds its lock inside the block, and removes afterwards what is not to be kept.
+    """Creates the folder, holds its lock inside the block, and afterwards removes what is not kept.
 
     Args:
         log: as given on the command line.
         listen: as given on the command line.
-        data: the folder; None: as the module's text says.
+        data: the folder; None: as described for the module.
         keep: remove nothing.
-        fresh: a name that no other run has.
+        fresh: a unique name for this run.
 
     Raises:
-        ConfigurationError: the folder cannot be made, or another demo runs there.
+        ConfigurationError: the folder cannot be created, or another demo runs there.
         Mistake: a setting is wrong.
     """
     more: dict[str, Any] = {"development": True, "namespace": "demo", "log_level": "error"}
@@ -87,7 +87,7 @@ def _folder(settings: Settings, data: str | None, temporary: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     except OSError as error:
-        raise ConfigurationError(f"the folder for the demo's files cannot be made: {error}; give --data") from error
+        raise ConfigurationError(f"the folder for the demo's files cannot be created: {error}; give --data") from error
 
 
 def _place(settings: Settings, folder: Path, fresh: str, log: LogOptions, removed: bool) -> Place:
@@ -104,5 +104,5 @@ def _place(settings: Settings, folder: Path, fresh: str, log: LogOptions, remove
         stem = Path(settings.sqlite_path or "").stem
     settings = settings.model_copy(update=update)
     if not folder.is_dir():
-        raise ConfigurationError(f"there is no folder {folder} for {settings.log}; make it, or give another --log")
+        raise ConfigurationError(f"there is no folder {folder} for {settings.log}; create it, or give another --log")
     return Place(settings=settings, folder=folder, ledger=folder / f"{stem}-ledger.db", removed=removed)

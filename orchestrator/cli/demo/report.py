@@ -1,4 +1,4 @@
-"""What came of the orders: a table of outcomes, the undo of one order, its trace, and the check of the books."""
+"""The report: a table of outcomes, the undo of one order with its trace, and the check of the books."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMED_MAX = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What the workers wrote down: by order, and what was done more than once."""
+    """The effects that the workers recorded: by order, and those that were done more than once."""
 
     orders: Mapping[str, OrderBooks]
     open_charges: list[str]
@@ -35,7 +35,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: every order as last seen, the books, and how often a worker died."""
+    """How a run ended: the last known state of every order, the books, and the number of worker crashes."""
 
     orders: Mapping[str, Json]
     books: Books
@@ -43,12 +43,12 @@ class Outcome:
 
     @property
     def attempts_again(self) -> int:
-        """Orders of which a step was sent more than once."""
+        """The number of orders with a step that was sent more than once."""
         return sum(any(step["attempts"] > 1 for step in order["steps"]) for order in self.orders.values())
 
 
 def print_outcomes(console: Console, outcome: Outcome) -> None:
-    """One line per kind of trouble and end, with what the books say of those orders."""
+    """One line per kind of failure and final status, with the entries of those orders in the books."""
     groups: Counter[tuple[str, str]] = Counter()
     sums: dict[tuple[str, str], Counter[str]] = {}
     for order in outcome.orders.values():
@@ -68,8 +68,8 @@ def print_outcomes(console: Console, outcome: Outcome) -> None:
     statuses = Counter(order["status"] for order in outcome.orders.values())
     counted = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     console.print(
-        f"{len(outcome.orders)} orders: {counted or 'none'}; {outcome.attempts_again} with a step sent again; "
-        f"a worker died {outcome.crashes} times and was started again.",
+        f"{len(outcome.orders)} orders: {counted or 'none'}; {outcome.attempts_again} with a repeated step; "
+        f"a worker crashed {outcome.crashes} times and was restarted.",
         highlight=False,
     )
 
@@ -78,7 +78,7 @@ _BOOKS = ("reservations", "releases", "charges", "refunds", "bookings", "cancell
 
 
 def print_trail(console: Console, order: Json, history: list[Json], spans: list[ReadableSpan]) -> None:
-    """One compensated order: its decisions, and its trace as a tree."""
+    """Prints one compensated order: its decisions, and its trace as a tree."""
     console.print(Text(f"\nHow one order was undone: {story_of(order)}", style="bold"))
     console.print(history_table(order["id"], history))
     if order["trace_id"] and spans:
@@ -87,7 +87,7 @@ def print_trail(console: Console, order: Json, history: list[Json], spans: list[
 
 
 def verdict(outcome: Outcome) -> list[str]:
-    """What is wrong with the outcome; empty: every promise was kept."""
+    """The broken promises; empty: everything is as promised."""
     wrong = [
         f"charged and neither shipped nor refunded: {_named(outcome.books.open_charges)}"
         if outcome.books.open_charges
@@ -98,14 +98,14 @@ def verdict(outcome: Outcome) -> list[str]:
     ]
     attention = [order["id"] for order in outcome.orders.values() if order["status"] == Status.ATTENTION]
     if attention:
-        wrong.append(f"need an operator's attention: {_named(attention)}")
+        wrong.append(f"need attention: {_named(attention)}")
     surprising = [
         f"{order['id']} is {order['status']}"
         for order in outcome.orders.values()
         if order["status"] not in (expected_end(order), Status.ATTENTION)
     ]
     if surprising:
-        wrong.append(f"ended otherwise than planned: {_named(surprising)}")
+        wrong.append(f"ended differently than planned: {_named(surprising)}")
     return [text for text in wrong if text]
 
 

@@ -1,6 +1,6 @@
-"""``saga demo --rolling``: version 2 of the checkout takes over while orders of version 1 are open.
+"""``saga demo --rolling``: deploys version 2 of the checkout while orders of version 1 are open.
 
-First without a migration, which the deploy gate refuses; then with one, which it lets pass; then every order ends.
+First without a migration: the deploy check rejects it. Then with one: the check passes, and every order ends.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _ORDERS = 10
 
 
 class CheckoutInCurrency(Checkout):
-    """What a checkout of version 2 knows."""
+    """The state of a checkout of version 2."""
 
     currency: str
 
 
 def second_version(*, migrating: bool) -> Saga[CheckoutInCurrency]:
-    """The checkout whose orders have a currency; ``migrating``: it says how those of version 1 get one."""
+    """The checkout whose orders have a currency; ``migrating``: with a migration of version 1."""
     second = Saga(checkout.name, CheckoutInCurrency, version=2, flow=[reserve, charge, book, pivot, ship])
     if migrating:
 
@@ -48,7 +48,7 @@ def second_version(*, migrating: bool) -> Saga[CheckoutInCurrency]:
 
 
 class Rolling:
-    """One run. ``wrong`` is what is not as it must be, once it has ended."""
+    """One run. ``wrong`` lists the failed checks, once it has ended."""
 
     def __init__(self, place: Place, console: Console, run: str, timeout_seconds: float) -> None:
         self._place, self._console, self._timeout_seconds = place, console, timeout_seconds
@@ -56,19 +56,19 @@ class Rolling:
         self.wrong: list[str] = []
 
     async def run(self, listener: socket.socket) -> None:
-        """Raises Failure when something is refused, or does not end in time."""
+        """Raises Failure when a request is denied, or an order does not end in time."""
         self._say(f"Sagaline demo: {self._place.said}")
         async with demo_parts(self._place, listener.dup(), [checkout], []) as parts:
             await unless_ended(parts.shop.start_all(self._plans), parts)
         self._say(f"Version 1: {len(self._plans)} orders are open, and no worker runs.")
         refused = await self._gate(second_version(migrating=False))
         if len(refused) != len(self._plans):
-            self.wrong.append(f"the gate refused {len(refused)} of {len(self._plans)}")
-        self._say(f"Version 2 without a migration: the gate refuses {len(refused)}: {_first(refused)}.")
+            self.wrong.append(f"the deploy check rejected {len(refused)} of {len(self._plans)}")
+        self._say(f"Version 2 without a migration: the deploy check rejects {len(refused)}: {_first(refused)}.")
         second = second_version(migrating=True)
         refused = await self._gate(second)
         self.wrong += refused
-        self._say(f"Version 2 with a migration: the gate refuses {len(refused)}.")
+        self._say(f"Version 2 with a migration: the deploy check rejects {len(refused)}.")
         await self._take_over(listener, second)
         self._verdict()
 
@@ -85,7 +85,9 @@ class Rolling:
                 async with asyncio.timeout(self._timeout_seconds):
                     await unless_ended(parts.shop.wait_for(wanted), parts)
             except TimeoutError:
-                raise Failure(f"not all have ended after {self._timeout_seconds:g} s; give more by --timeout") from None
+                raise Failure(
+                    f"not all have ended after {self._timeout_seconds:g} s; give more time with --timeout"
+                ) from None
             orders = await parts.shop.details(wanted)
         for id, order in orders.items():
             ended = Status(order["status"])
@@ -101,7 +103,7 @@ class Rolling:
         if self.wrong:
             self._console.print(Text("\nCHECK FAILED: " + "; ".join(self.wrong), style="bold red"), soft_wrap=True)
         else:
-            checked = "refused without a migration, let pass with one, every order ended as version 2"
+            checked = "rejected without a migration, accepted with one, every order ended as version 2"
             self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
 
     def _say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The orders of the demo: what each will run into, and how it must end. Names make the trouble, see the workers."""
+"""The orders of the demo: the failure of each, and how it must end. Names trigger the failures, see the workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Plan", "expected_end", "plan_orders", "story_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """One kind of trouble. ``name`` ends the order's id; it, ``customer`` or ``sku`` makes the workers have it."""
+    """One kind of failure. ``name`` ends the order's id; it, ``customer`` or ``sku`` makes the workers fail."""
 
     name: str
     story: str
@@ -26,12 +26,14 @@ class Fate:
 
 _SMOOTH = Fate(name="smooth", story="nothing goes wrong", ends=Status.COMPLETED)
 _DECLINED = Fate(
-    name="declined", story="the card is refused, the stock released", ends=Status.COMPENSATED, customer="declined-dora"
+    name="declined", story="the card is declined, the stock released", ends=Status.COMPENSATED, customer="declined-dora"
 )
 _SILENT = Fate(name="silent", story="the carrier never answers, all is undone", ends=Status.COMPENSATED)
-_CRASH = Fate(name="crash", story="the payment worker dies in the charge", ends=Status.COMPLETED, customer="crash-carl")
+_CRASH = Fate(
+    name="crash", story="the payment worker crashes in the charge", ends=Status.COMPLETED, customer="crash-carl"
+)
 _FLAKY = Fate(name="flaky", story="the charge fails once and is retried", ends=Status.COMPLETED, customer="flaky-finn")
-_SOLD_OUT = Fate(name="soldout", story="the stock is refused", ends=Status.COMPENSATED, sku="sold-out-lamp")
+_SOLD_OUT = Fate(name="soldout", story="the stock is rejected", ends=Status.COMPENSATED, sku="sold-out-lamp")
 
 _ROUND: Final = (
     _SMOOTH,
@@ -45,7 +47,7 @@ _ROUND: Final = (
     _SOLD_OUT,
     _SMOOTH,
 )
-"""Ten orders; the next ten are like them. Everything that can happen stands in the first five."""
+"""Ten orders; every further ten are like them. The first five contain every kind of failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Plan:
 
 
 def plan_orders(count: int, run: str) -> list[Plan]:
-    """The orders of one run; ``run`` makes their ids differ from those of other runs."""
+    """The orders of one run; ``run`` makes their ids unique among runs."""
     return [_plan(f"{run}-{number:02}", _ROUND[(number - 1) % len(_ROUND)], number) for number in range(1, count + 1)]
 
 
@@ -80,15 +82,15 @@ def _plan(order_id: str, fate: Fate, number: int) -> Plan:
 
 
 def story_of(found: Json) -> str:
-    """What happens to an order, by its key: also to one of an earlier run."""
+    """What is planned for an order, by its key; also for one of an earlier run."""
     fate = _fate_of(found)
     return fate.story if fate else "an order of your own"
 
 
 def expected_end(found: Json) -> Status:
-    """How an order must end. One that is none of ours may end as it has; one cancelled or out of time is compensated.
+    """How an order must end. Unplanned orders may end in any way; cancelled and timed-out ones are compensated.
 
-    A deadline passes also while no demo runs, or on a machine that is too slow for it.
+    A deadline can also pass while no demo runs, or on a slow machine.
     """
     fate = _fate_of(found)
     if fate is None:

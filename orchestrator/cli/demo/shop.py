@@ -1,4 +1,4 @@
-"""The demo's customers: start orders over HTTP and look at them over HTTP, as anybody outside would."""
+"""The demo's customers: start and query orders over HTTP, as any client would."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENDED = frozenset({status.value for status in Status if status.is_final} | {Sta
 
 
 class Wanted(Protocol):
-    """What can be started: an instance's id and its first state."""
+    """An instance to start: its id and its first state."""
 
     @property
     def instance(self) -> str: ...
@@ -38,20 +38,20 @@ class Wanted(Protocol):
 
 
 class Shop:
-    """Speaks to the API of this demo."""
+    """An HTTP client of the demo's API."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._looks = 0
         self.seen: dict[str, Json] = {}
-        """Orders by instance id, as they were when last looked at."""
+        """Orders by instance id, in their last known state."""
 
     async def start_all(self, plans: Sequence[Wanted], *, pause_seconds: float = 0.0) -> None:
         """Starts every order; returns when all are accepted.
 
         Raises:
-            Failure: the API refused one, or did not take it in many tries.
+            Failure: the API rejected one, or did not accept it in many tries.
         """
         async with asyncio.TaskGroup() as group:
             for plan in plans:
@@ -69,9 +69,9 @@ class Shop:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def look(self) -> None:
-        """Refreshes ``seen``: pages of those started last until one brings nobody new, then those that were open.
+        """Refreshes ``seen``: the newest pages until one contains nothing new, then the open orders.
 
-        Now and then it is every page.
+        Now and then it fetches every page.
         """
         self._looks += 1
         was_open = {id for id, order in self.seen.items() if order["status"] not in _ENDED}
@@ -140,7 +140,7 @@ class Shop:
                 if response.status_code < 300:
                     return
                 if response.status_code < 500:
-                    raise Failure(f"{what} was refused: {_detail(response)}")
+                    raise Failure(f"{what} was rejected: {_detail(response)}")
                 last = _detail(response)
         raise Failure(f"{what} was not accepted in {_TRIES} tries; the last answer: {last}")
 
@@ -164,7 +164,7 @@ class Shop:
 
 
 def _detail(response: httpx.Response) -> str:
-    """What a problem says about itself, else the text as it came."""
+    """The detail of a problem document, or the raw text."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):

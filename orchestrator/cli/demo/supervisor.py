@@ -1,4 +1,4 @@
-"""Keeps a worker running, as a process manager would: when an incarnation dies, the next one is started."""
+"""Keeps a worker running, as systemd would: when it crashes, it is started again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESTART_SECONDS = 0.2
 
 
 class Supervisor:
-    """Runs incarnations of one worker, one after the other; ``crashes`` counts those that died."""
+    """Runs incarnations of one worker, one after the other; ``crashes`` counts those that crashed."""
 
     def __init__(self, name: str, incarnate: Callable[[], WorkerRuntime]) -> None:
         self.name, self._incarnate = name, incarnate
@@ -31,7 +31,7 @@ class Supervisor:
         """Returns after ``stop``.
 
         Raises:
-            SagalineError: what ended an incarnation was no crash, and the next one would fare no better.
+            SagalineError: an incarnation failed with an error that the next one would meet too.
         """
         while not self._stopping:
             self._runtime = self._incarnate()
@@ -40,13 +40,13 @@ class Supervisor:
                 await self._runtime.run()
             except WorkerCrashed as error:
                 self.crashes += 1
-                _log.warning("worker died, starting the next", worker=self.name, reason=str(error))
+                _log.warning("worker crashed, restarting", worker=self.name, reason=str(error))
                 await asyncio.sleep(_RESTART_SECONDS)
             finally:
                 watch.cancel()
 
     def stop(self) -> None:
-        """Asks the present incarnation to finish what it has and to end."""
+        """Asks the current incarnation to finish its work and to end."""
         self._stopping = True
         if self._runtime is not None:
             self._runtime.stop()

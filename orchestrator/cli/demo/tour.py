@@ -1,4 +1,4 @@
-"""``saga demo --all``: every shipped example in one process, each with trouble of its own, and a check of it."""
+"""``saga demo --all``: every shipped example in one process, each with its own failures, and a check of the result."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ORDERS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One instance: what begins it, what happens to it and how it must end. ``events`` begin a process manager's."""
+    """One instance: its start, its story and how it must end. ``events`` start an instance of a process manager."""
 
     story: str
     definition: AnyDefinition
@@ -82,7 +82,7 @@ class Visit:
 
 
 def plan_visits(run: str) -> list[Visit]:
-    """One of each kind; ``run`` makes their keys differ from those of other runs. Names make the trouble."""
+    """One of each kind; ``run`` makes their keys unique among runs. Names trigger the failures."""
     orders = map(_order, plan_orders(_ORDERS, run))
     return [*orders, *_trips(run), *_journeys(run), *_files(run), *_parcels(run), *_loans(run)]
 
@@ -99,11 +99,11 @@ def _trips(run: str) -> list[Visit]:
         return Visit(story=story, definition=trip_booking, key=key, ends=ends, start=TripBooking(trip=booked))
 
     return [
-        trip("plain", "three legs beside each other, paid, confirmed", Status.COMPLETED),
+        trip("plain", "three legs in parallel, paid, confirmed", Status.COMPLETED),
         trip("insured", "the same with an insurance", Status.COMPLETED),
         trip("full", "the hotel has no room, the other legs are cancelled", Status.COMPENSATED, to="full-town"),
         trip(
-            "declined", "the payment is refused, all legs are cancelled", Status.COMPENSATED, traveller="declined-dan"
+            "declined", "the payment is declined, all legs are cancelled", Status.COMPENSATED, traveller="declined-dan"
         ),
     ]
 
@@ -116,9 +116,9 @@ def _journeys(run: str) -> list[Visit]:
 
     return [
         journey("cheap", "two of three carriers offer, the cheaper is booked", Status.COMPLETED),
-        journey("silent", "one never answers and is not waited for", Status.COMPLETED),
+        journey("silent", "one carrier never answers and is not waited for", Status.COMPLETED),
         journey("nothing", "nobody has a seat", Status.COMPENSATED),
-        journey("gone", "the seats are gone when they are to be held", Status.COMPENSATED),
+        journey("gone", "the seats are gone before they are held", Status.COMPENSATED),
     ]
 
 
@@ -131,7 +131,7 @@ def _files(run: str) -> list[Visit]:
 
     return [
         file("60-2", "two of sixty rows are bad and tolerated", Status.COMPLETED),
-        file("40-8", "eight of forty are bad, every booked row is taken back", Status.COMPENSATED),
+        file("40-8", "eight of forty are bad, every booked row is undone", Status.COMPENSATED),
     ]
 
 
@@ -163,15 +163,15 @@ def _loans(run: str) -> list[Visit]:
 
     return [
         loan("small", "from desk to desk, and paid out", Status.COMPLETED),
-        loan("large", "the same past the appraiser", Status.COMPLETED, cents=LARGE_CENTS),
+        loan("large", "the same with an appraisal", Status.COMPLETED, cents=LARGE_CENTS),
         loan("grey", "scoring sends the file to a person's desk first", Status.COMPLETED, applicant="grey-gus"),
-        loan("poor", "scoring says no", Status.COMPENSATED, applicant="poor-pia"),
-        loan("blocked", "cannot be paid out: contract and funds are taken back", Status.COMPENSATED),
+        loan("poor", "scoring rejects it", Status.COMPENSATED, applicant="poor-pia"),
+        loan("blocked", "cannot be paid out: contract and funds are undone", Status.COMPENSATED),
     ]
 
 
 class Tour:
-    """One run. ``wrong`` is what is not as it must be, once it has ended."""
+    """One run. ``wrong`` lists the failed checks, once it has ended."""
 
     def __init__(self, place: Place, console: Console, run: str, timeout_seconds: float) -> None:
         self._place, self._console, self._timeout_seconds = place, console, timeout_seconds
@@ -180,7 +180,7 @@ class Tour:
         self.wrong: list[str] = []
 
     async def run(self, listener: socket.socket) -> None:
-        """Raises Failure when something is refused, or does not end in time."""
+        """Raises Failure when a request is denied, or an instance does not end in time."""
         self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
         async with demo_parts(self._place, listener, EXAMPLES, self._workers()) as parts:
             self._console.print(f"API {parts.address}, for example {parts.address}/v1/instances", highlight=False)
@@ -192,7 +192,7 @@ class Tour:
         if self.wrong:
             self._console.print(Text("\nCHECK FAILED: " + "; ".join(self.wrong), style="bold red"), soft_wrap=True)
         else:
-            checked = "every instance ended as planned, nothing was done twice, of what was undone nothing is left"
+            checked = "every instance ended as planned, nothing was done twice, undone steps left no effects"
             self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
 
     def _workers(self) -> list[Worker]:
@@ -218,7 +218,7 @@ class Tour:
             seen = parts.shop.seen
             left = [v.instance for v in self._visits if not Status(seen.get(v.instance, _NEW)["status"]).is_final]
             raise Failure(
-                f"after {self._timeout_seconds:g} s these have not ended: {', '.join(left)}; give more by --timeout"
+                f"after {self._timeout_seconds:g} s not ended: {', '.join(left)}; give more time with --timeout"
             ) from None
 
     def _print(self, found: dict[str, str]) -> None:
@@ -232,7 +232,7 @@ class Tour:
         self._console.print(f"{len(EXAMPLES)} examples, {len(found)} instances: {counted}.", highlight=False)
 
     def _check(self, found: dict[str, str]) -> list[str]:
-        """What is wrong, after a look into the books."""
+        """The failed checks, those of the books included."""
         books, ledger = Books(self._books), Ledger(self._place.ledger)
         wrong = [
             f"{v.instance} is {found[v.instance]}, not {v.ends}" for v in self._visits if found[v.instance] != v.ends
@@ -243,7 +243,7 @@ class Tour:
         for visit in self._visits:
             left = books.standing(_subject(visit))
             if visit.ends is Status.COMPENSATED and left:
-                wrong.append(f"{visit.instance} was undone and there is still: {', '.join(left)}")
+                wrong.append(f"{visit.instance} was undone but still has: {', '.join(left)}")
         return wrong
 
 
@@ -251,5 +251,5 @@ _NEW = {"status": Status.RUNNING.value}
 
 
 def _subject(visit: Visit) -> str:
-    """What the books call it."""
+    """Its name in the books."""
     return visit.start.file if isinstance(visit.start, InvoiceImport) else visit.key

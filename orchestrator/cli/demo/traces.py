@@ -1,4 +1,4 @@
-"""The spans of this process, kept for the report, and one trace of them drawn as a tree."""
+"""Keeps the spans of this process for the report, and draws one trace as a tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SpanMemory(SpanProcessor):
         self._ended: deque[ReadableSpan] = deque(maxlen=_SPANS_MAX)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: a span is of interest when it has ended."""
+        """Does nothing: spans are kept when they end."""
 
     def on_end(self, span: ReadableSpan) -> None:
         self._ended.append(span)
@@ -41,7 +41,7 @@ class SpanMemory(SpanProcessor):
 
 
 def draw(trace_id: str, spans: Iterable[ReadableSpan]) -> Tree:
-    """The spans as a tree by parent; one whose parent is not known here hangs on the root."""
+    """The spans as a tree by parent; a span with an unknown parent is a child of the root."""
     ordered = list(spans)
     known = {_context(span)[1] for span in ordered}
     children: dict[int, list[ReadableSpan]] = defaultdict(list)

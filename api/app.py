@@ -13,6 +13,7 @@ from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
 from .bulk import BulkBody, bulk_router
+from .commands import HeartbeatBody, ReplyBody, commands_router
 from .definitions import definitions_router
 from .edge import Edge
 from .entities import entities_router
@@ -60,6 +61,7 @@ def create_app(
     app.state.stop_waiting = client.stop_waiting
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
+    app.include_router(commands_router(client, settings))
     app.include_router(definitions_router(client.registry))
     app.include_router(inspections_router(client))
     app.include_router(bulk_router(client, settings))
@@ -80,7 +82,10 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    wanted = [(model, "validation") for model in (Problem, StartBody, ActBody, EventBody, RulesBody, BulkBody)]
+    wanted = [
+        (model, "validation")
+        for model in (Problem, StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody)
+    ]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(definitions["$defs"])

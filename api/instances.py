@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..orchestrator.client import Acted, Client, OnStep
+from ..orchestrator.client import Client, OnStep
 from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
-from ..orchestrator.messages.reasons import Reason
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
+from .outcomes import Wait, accepted, acted_view
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
 from .queries import only
@@ -34,9 +34,6 @@ from .waiting import wait_of
 
 __all__ = ["ActBody", "StartBody", "instances_router"]
 
-Wait = Annotated[
-    float | None, Query(description="seconds to wait for the decision, 0 to 60; default 10, or `Prefer: wait=`")
-]
 _KEY = (
     "business identity, at most 256 characters; with it a start may be repeated safely; none: a fresh one is made, and "
     "a repeated start is another instance"
@@ -103,12 +100,6 @@ def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
     return router
 
 
-def _accepted(instance: str, request_id: str, why: Reason | None = None) -> Response:
-    code, text = (None, None) if why is None else why
-    view = AcceptedView(id=instance, request_id=request_id, code=code, reason=text, links=links(instance))
-    return Json(view, 202, {"Location": instance_path(instance), "Retry-After": "1"})
-
-
 def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies: Bodies) -> None:
     @router.post(
         "/sagas/{definition}",
@@ -140,9 +131,9 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
                 traceparent=request.state.traceparent,
             )
         except NotYetDecided as error:
-            return _accepted(error.instance, error.request_id)
+            return accepted(error.instance, error.request_id)
         if started.waits is not None:
-            return _accepted(started.instance, started.request_id, started.waits)
+            return accepted(started.instance, started.request_id, started.waits)
         view = OutcomeView(
             id=started.instance,
             definition=started.definition,
@@ -242,19 +233,5 @@ def _add_act(
                 traceparent=request.state.traceparent,
             )
         except NotYetDecided as error:
-            return _accepted(error.instance, error.request_id)
-        return Json(_acted(acted))
-
-
-def _acted(acted: Acted) -> OutcomeView:
-    definition, _, key = acted.instance.partition("/")
-    return OutcomeView(
-        id=acted.instance,
-        definition=definition,
-        key=key,
-        changed=acted.changed,
-        status=acted.status,
-        revision=acted.revision,
-        trace_id=acted.trace_id,
-        links=links(acted.instance),
-    )
+            return accepted(error.instance, error.request_id)
+        return Json(acted_view(acted))

@@ -20,6 +20,7 @@ from ..orchestrator.errors import (
     CallerError,
     EventDenied,
     InvalidRequest,
+    ReplyNotAwaited,
     SagalineError,
     StartConflict,
     TransientError,
@@ -86,6 +87,9 @@ _KINDS = {
     "act-denied": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was denied: it is ended"),
     "event-denied": _Kind(
         409, "No room for the event", "event 'order-paid' for key 'O-7' was denied: there is no room"
+    ),
+    "reply-not-awaited": _Kind(
+        409, "No answer is awaited", "no answer to 'order-checkout/A-1/ship~k3x9wq2z/1' is awaited: it is late"
     ),
     "version-conflict": _Kind(409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; look at its rules"),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
@@ -179,6 +183,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)
+        case ReplyNotAwaited():
+            return problem("reply-not-awaited", text, code=ReasonCode.STALE, trace_id=trace_id)
         case EventDenied():
             return problem("event-denied", text, code=error.code, trace_id=trace_id)
         case VersionConflict():

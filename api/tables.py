@@ -13,7 +13,7 @@ from ..orchestrator.messages.entities import Table
 from ..orchestrator.messages.entity_messages import Rule, SetRules
 from ..orchestrator.ports.read_model import HistoryRow
 from .bodies import Bodies, Json, described
-from .instances import Wait
+from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
 from .queries import only

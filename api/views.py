@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
 from ..orchestrator.kernel import Registry
-from ..orchestrator.messages.document import Cause, Document, Status, StepRecord
+from ..orchestrator.messages.document import Cause, Document, Status, StepRecord, heard_of
 from ..orchestrator.messages.history import HistoryRecord
 from ..orchestrator.messages.inputs import ActName, JsonObject
 from ..orchestrator.messages.reasons import ReasonCode
@@ -89,6 +89,11 @@ class UndoView(BaseModel):
     attempts: int
 
 
+class HeartbeatView(BaseModel):
+    at: str
+    progress: dict[str, JsonValue] | None = Field(description="how far it has come; null: it was not told")
+
+
 class StepView(BaseModel):
     name: str
     status: str
@@ -97,6 +102,7 @@ class StepView(BaseModel):
     changed_at: str
     error: str | None
     undo: UndoView | None
+    heartbeat: HeartbeatView | None = Field(description="the last one of a worker; null: none came")
 
 
 class TimerView(BaseModel):
@@ -250,7 +256,13 @@ def _step(name: str, record: StepRecord) -> StepView:
         changed_at=iso(record.at_ms),
         error=record.error,
         undo=UndoView(contract=record.undo, attempts=record.undo_attempt) if record.undo is not None else None,
+        heartbeat=_heartbeat(record),
     )
+
+
+def _heartbeat(record: StepRecord) -> HeartbeatView | None:
+    heard = heard_of(record)
+    return None if heard is None else HeartbeatView(at=iso(heard[0]), progress=heard[1])
 
 
 def history_view(rows: Sequence[HistoryRow], limit: int) -> HistoryView:

@@ -9,7 +9,7 @@
     │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
-    │       ├── ActDenied, EventDenied   an act that is illegal in this status; an event that has no room
+    │       ├── ActDenied, EventDenied, ReplyNotAwaited   illegal in this status; no room; no attempt waits for it
     │       └── VersionConflict  the rules of a table have been changed meanwhile
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
@@ -45,6 +45,7 @@ __all__ = [
     "OperatorError",
     "OwnershipLost",
     "ReadModelCleared",
+    "ReplyNotAwaited",
     "SagalineError",
     "StartConflict",
     "TopicGone",
@@ -141,6 +142,14 @@ class EventDenied(Conflict):
         super().__init__(text)
         self.event, self.key = event, key
         self.code, self.reason = reason
+
+
+class ReplyNotAwaited(Conflict):
+    """No attempt waits for an answer to this command: it is answered already, was given up, or never was."""
+
+    def __init__(self, command_id: str, reason: str) -> None:
+        super().__init__(f"no answer to {command_id!r} is awaited: {reason}; look at its instance")
+        self.command_id, self.reason = command_id, reason
 
 
 class VersionConflict(Conflict):

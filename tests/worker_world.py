@@ -89,8 +89,9 @@ class WorkerWorld:
         due_in_ms: int = MINUTE_MS,
         reply_to: ReplyTo | None = None,
         traceparent: str | None = None,
+        **more: Any,
     ) -> Outgoing:
-        """A command as an engine would publish it; a command of ``unpack`` undoes the step."""
+        """A command as an engine would publish it; one of ``unpack`` undoes the step. ``more``: of ``SendCommand``."""
         body = payload if isinstance(payload, bytes) else (payload or contract.command()).model_dump_json().encode()
         command = SendCommand(
             instance=instance,
@@ -102,6 +103,7 @@ class WorkerWorld:
             payload=body,
             deadline_ms=self.clock.now_ms() + due_in_ms,
             incarnation=LIFE,
+            **more,
         )
         return encode_command(
             self.topics.commands(contract.queue),

@@ -1,10 +1,10 @@
 """Workers: handlers of commands, with an inbox that makes an effect happen once although its command comes twice."""
 
-from .context import Context
+from .context import AnswerLater, Context
 from .errors import WorkerCrashed
 from .inbox import Inbox
 from .runtime import WorkerRuntime
 from .sqlite_inbox import SqliteInbox
 from .worker import Worker
 
-__all__ = ["Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"]
+__all__ = ["AnswerLater", "Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"]

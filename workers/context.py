@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pydantic import JsonValue
 from pydantic_core import from_json
 
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject
 from ..orchestrator.messages.outputs import place_of_label
 from .inbox import Found, SqlValue, Statement
+from .pulse import Pulse, as_progress
 
-__all__ = ["Context"]
+__all__ = ["AnswerLater", "Context"]
 
 _CHANGES = ("insert", "update", "delete", "replace", "with")
+
+
+class AnswerLater:
+    """Returned by a handler whose answer comes from elsewhere: by the client or over REST, for ``ctx.command_id``.
+
+    The command counts as handled then. The step waits until it is answered, its attempt times out, or its deadline
+    passes. Nothing that was given to ``ctx.execute`` takes effect, and the inbox does not know the step.
+    """
 
 
 class Context:
     """One delivery of a command. Given to the handler, of no use after it has returned."""
 
-    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent")
+    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent", "has_beaten", "pulse")
 
     def __init__(self, command: Command, found: Found, *, has_inbox: bool, traceparent: str | None) -> None:
         self._command, self._found, self._has_inbox, self._traceparent = command, found, has_inbox, traceparent
         self._statements: list[Statement] = []
+        self.has_beaten = False
+        self.pulse: Pulse | None = None
+        """Of the runtime, while the handler runs."""
 
     @property
     def command_id(self) -> str:
@@ -73,6 +86,31 @@ class Context:
     def traceparent(self) -> str | None:
         """W3C trace context of this handling, for calls to others."""
         return self._traceparent
+
+    @property
+    def progress(self) -> JsonObject | None:
+        """What the last heartbeat of an earlier attempt said, in an undo also that of its step; None: nothing."""
+        return self._command.progress
+
+    def heartbeat(self, progress: Mapping[str, JsonValue] | None = None) -> None:
+        """Says that the handler is at work: the attempt is not given up as silent (``Retry.attempt_timeout``), and
+        ``handler_timeout`` begins anew. The step's timeout stays.
+
+        Call it as often as you like, from any thread; few of them travel: the first one at once, then one per third of
+        the attempt's timeout, at most every 10 s. The last progress goes with the reply of a handler that fails. A
+        process that is killed loses what has not left. It is seen in the instance, and the next attempt, or the undo,
+        finds it as ``ctx.progress``.
+
+        Args:
+            progress: how far it has come, a JSON object of at most 4,096 bytes; None: as said before.
+
+        Raises:
+            ValueError: the progress is no JSON object, or too large.
+        """
+        known = as_progress(progress)
+        self.has_beaten = True
+        if self.pulse is not None:
+            self.pulse.beat(known)
 
     @property
     def forward(self) -> JsonObject | None:

@@ -1,6 +1,7 @@
 """Running one handler: from a command to the reply that it deserves. Never raises for what a handler does wrong.
 
-- A reply of the declared type is Completed, ``Rejected``, returned or raised, is a rejection, all else a failure.
+- A reply of the declared type is Completed, ``Rejected``, returned or raised, is a rejection, ``AnswerLater`` is no
+  reply, all else a failure.
 - After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
   cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
 - How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -27,8 +29,9 @@ from ..orchestrator.ports.clock import Clock
 from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, read
 from ..sagas.policy import to_ms
-from .context import Context
+from .context import AnswerLater, Context
 from .errors import WorkerCrashed
+from .pulse import Pulse
 from .spans import WorkerSpans
 from .work import Work
 from .worker import Handler, Worker
@@ -42,15 +45,19 @@ _logger = structlog.get_logger(__name__)
 
 
 class Execution:
-    """Runs the handlers of one worker."""
+    """Runs the handlers of one worker. ``heartbeat`` sends one, for the command that is at work."""
 
-    def __init__(self, worker: Worker, clock: Clock, spans: WorkerSpans) -> None:
-        self._worker, self._clock, self._spans = worker, clock, spans
+    def __init__(
+        self, worker: Worker, clock: Clock, spans: WorkerSpans, heartbeat: Callable[[Work, JsonObject | None], None]
+    ) -> None:
+        self._worker, self._clock, self._spans, self._heartbeat = worker, clock, spans, heartbeat
         self._timeout_seconds = worker.handler_timeout.total_seconds()
         self._skew_ms = to_ms(worker.clock_skew)
 
-    async def run(self, work: Work) -> Reply:
-        """The reply to a command. ``work.late``: its deadline passed before it was done.
+    async def run(self, work: Work) -> Reply | None:
+        """The reply to a command; None: it is answered later, from elsewhere.
+
+        ``work.late``: its deadline passed before it was done.
 
         Raises:
             WorkerCrashed: the handler ended the process.
@@ -62,7 +69,6 @@ class Execution:
         left = self._seconds_left(work)
         if left <= 0:
             return self._is_late(work, "its deadline passed while it waited for its turn; nothing was done")
-        seconds = min(left, self._timeout_seconds)
         if handler is None:
             return failed(
                 work,
@@ -76,11 +82,13 @@ class Execution:
         except Exception as error:  # the author's validators may raise anything
             return _raised(work, error)
         try:
-            return await self._call(work, handler, model, seconds)
+            return await self._call(work, handler, model, left)
+        except _AtDeadline:
+            return self._is_late(work, f"the handler was cancelled after {left:g} s, at the command's deadline")
         except _TookTooLong:
-            if left <= self._timeout_seconds:
-                return self._is_late(work, f"the handler was cancelled after {seconds:g} s, at the command's deadline")
-            return failed(work, f"the handler was cancelled after {seconds:g} s (handler_timeout of {self._worker!r})")
+            said = f"the handler was cancelled after {self._timeout_seconds:g} s"
+            heard = " without a heartbeat" if work.context is not None and work.context.has_beaten else ""
+            return failed(work, f"{said}{heard} (handler_timeout of {self._worker!r})")
 
     def _too_late(self, command: Command) -> str | None:
         """Why the deadline has passed for certain, although clocks may differ; None: it may not have."""
@@ -104,11 +112,21 @@ class Execution:
         _logger.warning("worker.command.late", contract=work.name, attempt=work.command.attempt, reason=error)
         return failed(work, error)
 
-    async def _call(self, work: Work, handler: Handler, model: BaseModel, seconds: float) -> Reply:
+    async def _call(self, work: Work, handler: Handler, model: BaseModel, left: float) -> Reply | None:
         context = work.context
         assert context is not None
         assert work.span is not None
-        limit = asyncio.timeout(seconds)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + left
+        limit = asyncio.timeout_at(min(end, loop.time() + self._timeout_seconds))
+
+        def prolong() -> None:
+            if not limit.expired():
+                limit.reschedule(min(end, loop.time() + self._timeout_seconds))
+
+        context.pulse = pulse = Pulse(
+            work.command.attempt_timeout_ms, lambda progress: self._heartbeat(work, progress), prolong
+        )
         try:
             async with limit:
                 with work.span.active():
@@ -121,12 +139,14 @@ class Execution:
             raise WorkerCrashed(self._worker.name, work.command.contract, error) from error
         except BaseException as error:
             if isinstance(error, TimeoutError) and limit.expired():
-                raise _TookTooLong from error
+                raise (_AtDeadline if limit.when() == end else _TookTooLong) from error
             task = asyncio.current_task()
             ours = task is None or task.cancelling()
             if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours):
                 raise
             return _raised(work, error)
+        finally:
+            work.unsent = pulse.stop()
 
     def _begin(self, work: Work) -> None:
         """Makes the span, the context, and what every line that the handler logs carries."""
@@ -141,6 +161,10 @@ class Execution:
 
 class _TookTooLong(Exception):
     """The handler was cancelled at its limit."""
+
+
+class _AtDeadline(_TookTooLong):
+    """That was the deadline of its command."""
 
 
 def completed(work: Work, reply: JsonObject) -> Completed:
@@ -175,16 +199,18 @@ def failed(work: Work, error: str, detail: str = "") -> Failed:
     )
 
 
-def _reply(work: Work, handler: Handler, result: object) -> Reply:
+def _reply(work: Work, handler: Handler, result: object) -> Reply | None:
     expected = handler.contract.reply
     if isinstance(result, BaseModel) and isinstance(result, expected):
         return completed(work, as_json(result, expected))
     if isinstance(result, Rejected):
         return rejected(work, result)
+    if isinstance(result, AnswerLater):
+        return None
     return failed(
         work,
         f"the handler of {handler.contract.name!r} returned {type(result).__name__}; "
-        f"it must return {expected.__name__} or Rejected",
+        f"it must return {expected.__name__}, Rejected or AnswerLater",
     )
 
 

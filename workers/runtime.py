@@ -23,7 +23,7 @@ from ..orchestrator.codec.commands import decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
-from ..orchestrator.messages.inputs import Completed, Failed, Rejected, Reply
+from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObject, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
 from ..orchestrator.ports.topics import Topics
@@ -57,6 +57,8 @@ class Counts:
     """How commands ended here since the start."""
 
     completed: int = 0
+    later: int = 0
+    """Their handlers said that the answer comes from elsewhere."""
     rejected: int = 0
     failed: int = 0
     late: int = 0
@@ -93,13 +95,14 @@ class WorkerRuntime:
         self._queues, self._metrics = worker.queues, metrics or Metrics()
         self._source = f"/{topics.namespace}/workers/{worker.name}"
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
-        self._execution = Execution(worker, clock, self._spans)
+        self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle)
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
         self._answers = Answers(log, topics.dead, self._answered)
         self._appends: Stage[Answer] = Stage("append", self._answers.append, _BATCH_MAX)
-        self._stages: list[Stage[Work] | Stage[Wanted] | Stage[Answer]] = [self._appends]
+        self._beats: Stage[Outgoing] = Stage("heartbeat", log.append, _BATCH_MAX)
+        self._stages: list[Stage[Work] | Stage[Wanted] | Stage[Answer] | Stage[Outgoing]] = [self._appends, self._beats]
         self._applies: Stage[Wanted] | None = None
         if worker.inbox is not None:
             self._use(worker.inbox)
@@ -229,7 +232,9 @@ class WorkerRuntime:
         if work.late:
             self.counts.late += 1
             self._metrics.add("commands.late")
-        if isinstance(reply, Completed) and self._applies is not None:
+        if reply is None:
+            self._answered_later(work)
+        elif isinstance(reply, Completed) and self._applies is not None:
             outgoing, sent = self._encode(work, reply)
             if isinstance(sent, Completed):
                 self._applies.put(Wanted(work, sent, outgoing.value or b""))
@@ -252,7 +257,35 @@ class WorkerRuntime:
         self._by_key.release(work)
         answer = Answer(work.record, work.mark, outgoing, reply)
         answer.onward, answer.span = onward, work.sending
+        if isinstance(reply, Failed) and work.unsent is not None:
+            answer.ahead = self._heartbeat(work, work.unsent)
         self._appends.put(answer)
+
+    def _answered_later(self, work: Work) -> None:
+        """The command is handled, and nothing is said about it from here."""
+        if work.unsent is not None:
+            self._beat(work, work.unsent)
+        self._spans.handled(work, None)
+        self.counts.later += 1
+        self._by_key.release(work)
+        work.mark.finish()
+        self._closed()
+
+    def _beat(self, work: Work, progress: JsonObject | None) -> None:
+        if not work.mark.lost:
+            self._beats.put(self._heartbeat(work, progress))
+
+    def _heartbeat(self, work: Work, progress: JsonObject | None) -> Outgoing:
+        command, now_ms = work.command, self._clock.now_ms()
+        beat = Heartbeat(
+            id=f"{command.id}/heartbeat/{now_ms}",
+            instance=command.instance,
+            command_id=command.id,
+            progress=progress,
+            traceparent=command.traceparent,
+        )
+        to = command.reply_to
+        return encode_reply(to.topic, to.partition, beat, source=self._source, now_ms=now_ms)
 
     def _written_ms(self, work: Work) -> int:
         """The time by the clock that the slip's deadlines were set by: when its command was written, and since then."""

@@ -54,11 +54,11 @@ class WorkerSpans:
             work.sending = self._tracing.message("reply", command.contract, parent, to.topic, facts)
         return work.sending.traceparent
 
-    def handled(self, work: Work, reply: Reply) -> None:
-        """The handler's span ends. A business no is an outcome and no error."""
+    def handled(self, work: Work, reply: Reply | None) -> None:
+        """The handler's span ends. A business no is an outcome and no error; None: it is answered later."""
         if work.span is None or not self._tracing.enabled:
             return
-        work.span.set({"sagaline.outcome": reply.kind})
+        work.span.set({"sagaline.outcome": reply.kind if reply is not None else "answer-later"})
         if isinstance(reply, Rejected):
             work.span.set({"sagaline.code": reply.code})
         work.span.end(reply.error if isinstance(reply, Failed) else None)

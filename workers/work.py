@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..orchestrator.codec.commands import Command
-from ..orchestrator.messages.inputs import Reply
+from ..orchestrator.messages.inputs import JsonObject, Reply
 from ..orchestrator.ports.log import Outgoing, Record
 from ..orchestrator.tracing import Span
 from .context import Context
@@ -32,6 +32,7 @@ class Work:
         "reruns",
         "sending",
         "span",
+        "unsent",
     )
 
     def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None, came: float) -> None:
@@ -46,6 +47,8 @@ class Work:
         self.span: Span | None = None
         self.sending: Span | None = None
         """Of its reply, until that is durable."""
+        self.unsent: JsonObject | None = None
+        """Progress that no heartbeat has carried yet; it goes with the reply."""
 
     @property
     def name(self) -> str:
@@ -55,17 +58,19 @@ class Work:
 class Answer:
     """What is appended for a record before it counts as finished; ``reply`` None: a dead letter.
 
-    ``onward``: where a routing slip goes next; it is appended behind the reply. ``span``: ends when it is durable.
+    ``ahead``: a last heartbeat; it is appended before the reply. ``onward``: where a routing slip goes next; behind it.
+    ``span`` ends when all of it is durable.
     """
 
-    __slots__ = ("mark", "onward", "outgoing", "record", "reply", "span")
+    __slots__ = ("ahead", "mark", "onward", "outgoing", "record", "reply", "span")
 
     def __init__(self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None) -> None:
         self.record, self.mark, self.outgoing, self.reply = record, mark, outgoing, reply
+        self.ahead: Outgoing | None = None
         self.onward: Outgoing | None = None
         self.span: Span | None = None
 
     @property
     def records(self) -> list[Outgoing]:
         """All of it, in order."""
-        return [self.outgoing] if self.onward is None else [self.outgoing, self.onward]
+        return [each for each in (self.ahead, self.outgoing, self.onward) if each is not None]

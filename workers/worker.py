@@ -11,20 +11,21 @@ import typing
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from ..sagas import Contract, DefinitionError, Rejected
 from ..sagas.contract import check_name
 from ..sagas.given import check_count, check_span
-from .context import Context
+from .context import AnswerLater, Context
 from .inbox import Inbox
 
 __all__ = ["Handler", "Worker"]
 
 C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
+Answered: TypeAlias = R | Rejected | AnswerLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Handler:
     """A handler and the contract that it serves."""
 
     contract: Contract[Any, Any]
-    function: Callable[[Any, Context], Awaitable[BaseModel | Rejected]]
+    function: Callable[[Any, Context], Awaitable[Answered[BaseModel]]]
 
 
 class Worker:
@@ -75,10 +76,14 @@ class Worker:
 
     def handles(
         self, contract: Contract[C, R]
-    ) -> Callable[[Callable[[C, Context], Awaitable[R | Rejected]]], Callable[[C, Context], Awaitable[R | Rejected]]]:
+    ) -> Callable[
+        [Callable[[C, Context], Awaitable[Answered[R]]]],
+        Callable[[C, Context], Awaitable[Answered[R]]],
+    ]:
         """Declares who serves a contract; decorates ``async def handler(command: C, ctx: Context) -> R | Rejected``.
 
-        The handler returns its reply, or returns or raises ``Rejected`` for a business "no". Any other exception is
+        The handler returns its reply, or returns or raises ``Rejected`` for a business "no", or returns ``AnswerLater``
+        where the answer comes from elsewhere. Any other exception is
         reported to the saga, which retries by its own policy: a handler neither retries nor sleeps. It may be
         cancelled at its deadline.
         The handler of an undo accepts that the step never happened.
@@ -95,8 +100,8 @@ class Worker:
             raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
 
         def declare(
-            function: Callable[[C, Context], Awaitable[R | Rejected]],
-        ) -> Callable[[C, Context], Awaitable[R | Rejected]]:
+            function: Callable[[C, Context], Awaitable[Answered[R]]],
+        ) -> Callable[[C, Context], Awaitable[Answered[R]]]:
             _check(self, contract, function)
             if contract.name in self._handlers:
                 raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
@@ -153,13 +158,13 @@ def _check_annotations(at: str, contract: Contract[Any, Any], function: Callable
                 f"{at} takes {_names(takes)} as {parameter!r}, and {contract.name!r} gives it {given.__name__}; "
                 f"annotate it with {given.__name__}"
             )
-    fits, returned = (contract.reply, Rejected), _classes(hints.get("return"))
+    fits, returned = (contract.reply, Rejected, AnswerLater), _classes(hints.get("return"))
     wrong = [each for each in returned if not issubclass(each, fits) and not issubclass(contract.reply, each)]
     if wrong:
         reply = contract.reply.__name__
         raise DefinitionError(
             f"{at} returns {_names(wrong)}, and {contract.name!r} is answered with {reply}; "
-            f"let it return {reply}, or Rejected"
+            f"let it return {reply}, Rejected or AnswerLater"
         )
 
 

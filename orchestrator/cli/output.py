@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -171,6 +172,8 @@ def _came(message: Json | None, instance: str) -> str:
             return f"reply to {about}"
         case "rejected":
             return f"rejection of {about}: {message['reason']}"
+        case "heartbeat":
+            return f"heartbeat of {about}"
         case "failed":
             return f"failure of {about}: {message['error']}"
         case other:
@@ -197,6 +200,9 @@ def _steps(steps: list[Json]) -> Table:
             moment(step["changed_at"]).partition(" ")[2],
             Text(step["error"] or ""),
         )
+        if step["heartbeat"] is not None:
+            heard, progress = step["heartbeat"], json.dumps(step["heartbeat"]["progress"] or {})
+            table.add_row("", "", "", "", "", moment(heard["at"]).partition(" ")[2], Text(f"heartbeat: {progress}"))
     return table
 
 

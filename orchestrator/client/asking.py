@@ -12,13 +12,13 @@ from datetime import timedelta
 from typing import NamedTuple, assert_never
 
 from ..codec.entities import encode_entity_message
-from ..codec.inputs import encode_request
+from ..codec.inputs import encode_reply, encode_request
 from ..codec.wire import BadRecord, Unsound
 from ..errors import CorruptRecord, InvalidRequest, NotYetDecided
 from ..kernel import names_instance
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
-from ..messages.inputs import Act, Start
+from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
 from ..ports.log import Outgoing, TopicPartition
 from ..tracing import fresh_traceparent, trace_id_of
 from .parts import ClientParts
@@ -29,7 +29,7 @@ _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Requested = Start | Act | SetRules | Published
+Requested = Start | Act | SetRules | Published | Reply | Heartbeat
 
 
 class _OwnWrite(NamedTuple):
@@ -140,6 +140,8 @@ class Asking:
         match request:
             case Start() | Act():
                 return encode_request(topic, request, source=self.source, now_ms=now_ms)
+            case Completed() | Rejected() | Failed() | Heartbeat():
+                return encode_reply(topic, None, request, source=self.source, now_ms=now_ms)
             case SetRules(traceparent=traceparent) | Published(traceparent=traceparent):
                 return encode_entity_message(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
             case _:

@@ -38,6 +38,7 @@ from ..messages.reasons import Reason, ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
+from .commands import Commands
 from .entities import Locks, Mailboxes
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
@@ -57,6 +58,7 @@ class Client:
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._asking = Asking(parts)
+        self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from ..messages.outputs import SendCommand
+from ..messages.parsing import parse_json
 from ..messages.slips import Slip
-from ..messages.values import first_mistake
+from ..messages.values import JsonObject, first_mistake
 from ..ports.log import Outgoing, Record
 from .wire import (
     BadRecord,
@@ -44,7 +46,8 @@ class Command:
     """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given.
 
     ``written_ms``: when it was written, by the clock that ``deadline_ms`` was set by; None: not told. ``slip``: where
-    the worker sends it on to.
+    the worker sends it on to. ``attempt_timeout_ms``: an attempt that says nothing for so long is given up; None:
+    only the deadline counts. ``progress``: what the last heartbeat of an earlier attempt said.
     """
 
     id: str
@@ -58,6 +61,8 @@ class Command:
     written_ms: int | None = None
     deadline_ms: int | None = None
     slip: Slip | None = None
+    attempt_timeout_ms: int | None = None
+    progress: JsonObject | None = None
     traceparent: str | None = None
 
     @property
@@ -92,6 +97,8 @@ def encode_command(
             ("deadline", str(command.deadline_ms)),
             ("replytopic", reply_to.topic),
             ("replypartition", str(reply_to.partition)),
+            *((("attempttimeout", str(command.attempt_timeout_ms)),) if command.attempt_timeout_ms is not None else ()),
+            *((("progress", sound(to_json(command.progress)).decode()),) if command.progress is not None else ()),
             *((("slip", sound(_SLIP.dump_json(command.slip)).decode()),) if command.slip is not None else ()),
         ),
     )
@@ -108,7 +115,7 @@ def decode_command(record: Record) -> Command:
     headers = header_map(record.headers)
     if record.value is None:
         raise BadRecord("the record has no value")
-    deadline = text(headers, "ce_deadline")
+    deadline, silence = text(headers, "ce_deadline"), text(headers, "ce_attempttimeout")
     return Command(
         id=_name(headers, "ce_id"),
         contract=_name(headers, "ce_type"),
@@ -124,6 +131,8 @@ def decode_command(record: Record) -> Command:
         written_ms=written_ms(headers),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
         slip=_slip(headers.get("ce_slip")),
+        attempt_timeout_ms=_number("ce_attempttimeout", silence) if silence is not None else None,
+        progress=_progress(headers.get("ce_progress")),
         traceparent=trace_context(headers),
     )
 
@@ -145,6 +154,18 @@ def _slip(raw: bytes | None) -> Slip | None:
         return _SLIP.validate_json(raw)
     except ValidationError as error:
         raise BadRecord(f"header ce_slip is no routing slip: {': '.join(first_mistake(error))}") from error
+
+
+def _progress(raw: bytes | None) -> JsonObject | None:
+    if raw is None:
+        return None
+    try:
+        found = parse_json(raw)
+    except ValueError as error:
+        raise BadRecord(f"header ce_progress is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadRecord("header ce_progress is not a JSON object")
+    return found
 
 
 def _number(name: str, value: str) -> int:

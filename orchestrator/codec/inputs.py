@@ -10,11 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
-from ..messages.inputs import Act, Completed, Failed, Message, Rejected, Reply, Start
+from ..messages.inputs import Act, Completed, Failed, Heartbeat, Message, Rejected, Reply, Start
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.parsing import parse_json
 from ..messages.texts import end_of, storable
-from ..messages.values import first_mistake
+from ..messages.values import JsonObject, first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
 from .entities import ENTITY, PUBLISHED, decode_entity_message
 from .wire import (
@@ -35,13 +35,26 @@ from .wire import (
     trace_context,
 )
 
-__all__ = ["ACT", "COMPLETED", "FAILED", "REJECTED", "START", "decode_input", "encode_reply", "encode_request"]
+__all__ = [
+    "ACT",
+    "COMPLETED",
+    "FAILED",
+    "HEARTBEAT",
+    "PROGRESS_BYTES_MAX",
+    "REJECTED",
+    "START",
+    "decode_input",
+    "encode_reply",
+    "encode_request",
+    "progress_wrong",
+]
 
 START = "sagaline.start"
 ACT = "sagaline.act"
 COMPLETED = "sagaline.reply.completed"
 REJECTED = "sagaline.reply.rejected"
 FAILED = "sagaline.reply.failed"
+HEARTBEAT = "sagaline.heartbeat"
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     START: TypeAdapter(Start),
@@ -49,13 +62,16 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     COMPLETED: TypeAdapter(Completed),
     REJECTED: TypeAdapter(Rejected),
     FAILED: TypeAdapter(Failed),
+    HEARTBEAT: TypeAdapter(Heartbeat),
 }
-_OUTSIDE = (COMPLETED, REJECTED, FAILED, START, ACT, PUBLISHED)
+_OUTSIDE = (COMPLETED, REJECTED, FAILED, HEARTBEAT, START, ACT, PUBLISHED)
 """What others write; the rest is the engine's own."""
 _REPLIES = (COMPLETED, REJECTED, FAILED)
 _TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
 _ERROR_CHARS = 1_000
 _DETAIL_CHARS = 8_000
+PROGRESS_BYTES_MAX = 4_096
+"""Of the JSON of a heartbeat's progress."""
 
 
 def decode_input(record: Record, bytes_max: int | None = None) -> Message:
@@ -93,7 +109,7 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
         attributes["instance"] = entity
     if adapter is None:
         return decode_entity_message(kind, body, attributes)
-    if kind in _REPLIES:
+    if kind in (*_REPLIES, HEARTBEAT):
         attributes["command_id"] = required(headers, "ce_commandid")
     if kind == COMPLETED:
         attributes["forwarded"] = text(headers, "ce_forwarded") or ""
@@ -102,6 +118,8 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
+    if isinstance(message, Heartbeat) and (wrong := progress_wrong(message.progress)) is not None:
+        raise BadRecord(f"the progress {wrong}")
     _check_key(entity, message)
     return _storable(message)
 
@@ -117,7 +135,7 @@ def _failed(record: Record, why: str) -> Failed | None:
     headers = header_map(record.headers)
     try:
         kind = headers.get("ce_type", b"").decode(errors="replace")
-        if kind in (START, ACT) or kind.startswith(ENTITY):
+        if kind in (START, ACT, HEARTBEAT) or kind.startswith(ENTITY):
             return None
         instance, command_id = entity_of(record.key), required(headers, "ce_commandid")
     except BadRecord:
@@ -125,6 +143,19 @@ def _failed(record: Record, why: str) -> Failed | None:
     error = storable(f"the worker's reply cannot be used: {why}", _ERROR_CHARS)
     trace = trace_context(headers)
     return Failed(id=f"{command_id}/reply", instance=instance, command_id=command_id, error=error, traceparent=trace)
+
+
+def progress_wrong(progress: JsonObject | None) -> str | None:
+    """Why this cannot be a heartbeat's progress, which travels in a header of the next command; None: it can."""
+    if progress is None:
+        return None
+    try:
+        size = len(sound(finite(to_json(progress)), BODY_DEPTH_MAX))
+    except ValueError as error:
+        return f"cannot be written as JSON: {error}"
+    if size > PROGRESS_BYTES_MAX:
+        return f"has {size:,} bytes, the limit is {PROGRESS_BYTES_MAX:,}; keep a reference instead of the content"
+    return None
 
 
 def _storable(message: Message) -> Message:
@@ -192,8 +223,10 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
     return Outgoing(topic, entity_key(request.instance), value, headers)
 
 
-def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_ms: int) -> Outgoing:
-    """A worker's reply as a record for the topic and partition that its command named.
+def encode_reply(topic: str, partition: int | None, reply: Reply | Heartbeat, *, source: str, now_ms: int) -> Outgoing:
+    """A worker's reply, or its heartbeat, as a record for the topic and partition that its command named.
+
+    ``partition`` None: that of the instance.
 
     Raises:
         ValueError: it cannot be written, or nobody could read it.
@@ -210,6 +243,8 @@ def encode_reply(topic: str, partition: int, reply: Reply, *, source: str, now_m
             kind, body = REJECTED, to_json({"reason": reply.reason, "code": reply.code})
         case Failed():
             kind, body = FAILED, to_json({"error": reply.error, "detail": reply.detail})
+        case Heartbeat():
+            kind, body = HEARTBEAT, to_json({"progress": reply.progress})
         case _:
             assert_never(reply)
     headers = envelope(

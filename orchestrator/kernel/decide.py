@@ -37,6 +37,7 @@ from ..messages.inputs import (
     Completed,
     EntityMessage,
     Failed,
+    Heartbeat,
     JsonObject,
     Rejected,
     Reply,
@@ -67,6 +68,7 @@ from .editing import NOTHING_TO_CHANGE
 from .entity_messages import STRAY, on_entity_message, without_code
 from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
+from .heartbeats import on_heartbeat
 from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early
 from .migrating import CannotMigrate, migrated, must_migrate
@@ -121,6 +123,8 @@ def decide(
             return _expire(document, message, arrival.now_ms)
         case Act():
             return _act(definition, document, message, arrival.now_ms, limits)
+        case Heartbeat():
+            return on_heartbeat(definition, document, message, arrival.now_ms)
         case Completed() | Rejected() | Failed() | TimerFired():
             return _coded(definition, document, message, arrival.now_ms, limits)
         case _ if isinstance(message, EntityMessage):
@@ -304,7 +308,7 @@ def _apply(ctx: DecisionContext, message: Deferred) -> Decision:
 def _reply(ctx: DecisionContext, reply: Reply) -> Decision:
     if waits_for_code(ctx.document):
         reopen(ctx)
-    found = open_attempt(ctx.document, ctx.steps, reply)
+    found = open_attempt(ctx.document, ctx.steps, reply.command_id)
     if found is None:
         return ignored(ctx.document, LATE)
     step, undo = found

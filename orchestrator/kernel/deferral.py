@@ -80,7 +80,7 @@ def _kept(document: Document, message: Deferred, why: Reason, now_ms: int, limit
         if timers.pop(message.timer, None) != message.due_ms or message.due_ms > now_ms:
             return ignored(document, NOT_DUE)
     elif isinstance(message, Completed | Rejected | Failed):
-        if open_attempt(document, document.steps, message) is None:
+        if open_attempt(document, document.steps, message.command_id) is None:
             return ignored(document, LATE)
         if _is_kept(document, message):
             text = f"the first reply to this attempt is deferred already: {why.text}"
@@ -146,7 +146,7 @@ def apply_deferred(ctx: DecisionContext) -> None:
                 del ctx.timers[message.timer]
                 on_timer(ctx, message.timer)
         elif isinstance(message, Completed | Rejected | Failed):
-            if (found := open_attempt(ctx.document, ctx.steps, message)) is not None:
+            if (found := open_attempt(ctx.document, ctx.steps, message.command_id)) is not None:
                 on_reply(ctx, *found, message)
         elif on_entity_message(ctx, message) and isinstance(message, Unwind):
             resume(ctx)

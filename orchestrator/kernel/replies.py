@@ -37,15 +37,15 @@ _TIMER_NEEDS: dict[str, tuple[StepStatus, ...]] = {
 }
 
 
-def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply) -> tuple[str, bool] | None:
-    """The step that waits for exactly this reply, and whether its undo does; None: no step does.
+def open_attempt(document: Document, steps: dict[str, StepRecord], sent: str) -> tuple[str, bool] | None:
+    """The step that waits for the answer to exactly this command, and whether its undo does; None: no step does.
 
     Args:
         document: the instance.
         steps: its steps as they are now.
-        reply: to any command.
+        sent: the id of any command.
     """
-    label, _, tail = reply.command_id.removeprefix(f"{document.id}/").partition("/")
+    label, _, tail = sent.removeprefix(f"{document.id}/").partition("/")
     head = place_of_label(label)
     record = steps.get(head)
     if record is None or not tail:
@@ -55,7 +55,7 @@ def open_attempt(document: Document, steps: dict[str, StepRecord], reply: Reply)
     attempt = record.undo_attempt if undo else record.attempt
     known = label_of(head, record.generation, document.incarnation)
     asked = command_id(document.id, known, undo=undo, attempt=attempt)
-    return (head, undo) if waits and reply.command_id == asked else None
+    return (head, undo) if waits and sent == asked else None
 
 
 def on_reply(ctx: DecisionContext, step: str, undo: bool, reply: Reply) -> None:

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from ...sagas import Contract, Retry, Step
 from ...sagas.models import read, write
 from ...sagas.policy import to_ms
-from ..messages.document import CauseKind, StepRecord, StepStatus
+from ..messages.document import CauseKind, StepRecord, StepStatus, progress_of
 from ..messages.outputs import SendCommand, command_id
 from .asking import Fault, Nothing, ask, block
 from .context import DecisionContext
@@ -150,6 +150,8 @@ def send(ctx: DecisionContext, leg: Leg, *, fresh: bool) -> None:
             slip=slip,
             generation=ctx.steps[leg.step].generation,
             incarnation=ctx.document.incarnation,
+            attempt_timeout_ms=leg.attempt_timeout_ms,
+            progress=progress_of(ctx.steps[leg.step]),
         )
     )
 

@@ -17,6 +17,7 @@ from .values import Origin
 
 __all__ = [
     "FORMAT",
+    "HEARTBEAT",
     "Attention",
     "Cause",
     "CauseKind",
@@ -29,6 +30,8 @@ __all__ = [
     "StepEnded",
     "StepRecord",
     "StepStatus",
+    "heard_of",
+    "progress_of",
 ]
 
 FORMAT = 1
@@ -194,6 +197,25 @@ class StepRecord:
     error: str | None = None
     memo: JsonObject | None = None
     generation: int = 0
+
+
+HEARTBEAT = "heartbeat"
+"""Where the memo of a step keeps the last heartbeat: ``{"at_ms": …, "progress": {…} | None}``."""
+
+
+def heard_of(record: StepRecord) -> tuple[int, JsonObject | None] | None:
+    """The time of the last heartbeat of a step, milliseconds since epoch, and the progress; None: none came."""
+    heard = (record.memo or {}).get(HEARTBEAT)
+    if not isinstance(heard, dict) or not isinstance(at_ms := heard.get("at_ms"), int):
+        return None
+    progress = heard.get("progress")
+    return at_ms, progress if isinstance(progress, dict) else None
+
+
+def progress_of(record: StepRecord) -> JsonObject | None:
+    """What the last heartbeat of a step said of its progress; None: nothing."""
+    heard = heard_of(record)
+    return None if heard is None else heard[1]
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | EntityMessage, Field(discriminator="kind")]

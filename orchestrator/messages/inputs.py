@@ -31,6 +31,7 @@ __all__ = [
     "Arrival",
     "Completed",
     "Failed",
+    "Heartbeat",
     "JsonObject",
     "Message",
     "Parent",
@@ -127,6 +128,18 @@ Reply = Completed | Rejected | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A command is still being worked on. ``progress``: how far it has come; None: as said before."""
+
+    id: str
+    instance: str
+    command_id: str
+    progress: JsonObject | None = None
+    traceparent: str | None = None
+    kind: Literal["heartbeat"] = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """An operator's request. ``by`` and ``reason`` are kept in the history.
 
@@ -163,7 +176,8 @@ EntityMessage = (
 """What other entities say to an instance."""
 
 Message: TypeAlias = Annotated[
-    Start | Reply | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable, Field(discriminator="kind")
+    Start | Reply | Heartbeat | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable,
+    Field(discriminator="kind"),
 ]
 
 

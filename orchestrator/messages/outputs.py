@@ -13,6 +13,7 @@ from .entity_messages import Published
 from .inputs import Message
 from .reasons import ReasonCode
 from .slips import Slip
+from .values import JsonObject
 
 __all__ = [
     "OVERDUE",
@@ -28,6 +29,7 @@ __all__ = [
     "command_id",
     "effect_key",
     "incarnation_of",
+    "instance_of_command",
     "label_of",
     "place_of_label",
     "shown_label",
@@ -88,6 +90,13 @@ def command_id(instance: str, label: str, *, undo: bool, attempt: int) -> str:
     return f"{key}/undo/{attempt}" if undo else f"{key}/{attempt}"
 
 
+def instance_of_command(sent: str) -> str | None:
+    """The instance that a command's id names; None: it is no such id."""
+    key, _, attempt = sent.rpartition("/")
+    instance, _, label = key.removesuffix("/undo").rpartition("/")
+    return instance if instance and "~" in label and attempt.isdigit() else None
+
+
 class Outcome(StrEnum):
     """What became of the message."""
 
@@ -102,7 +111,8 @@ class Outcome(StrEnum):
 class SendCommand:
     """A command to a worker. ``payload`` is its JSON; ``deadline_ms``: after it nobody waits for the answer.
 
-    ``slip``: the worker sends it on from there.
+    ``attempt_timeout_ms``: an attempt that says nothing for so long is given up; None: only the deadline counts.
+    ``progress``: what the last heartbeat of an earlier attempt said. ``slip``: the worker sends it on from there.
     """
 
     instance: str
@@ -116,6 +126,8 @@ class SendCommand:
     incarnation: str
     slip: Slip | None = None
     generation: int = 0
+    attempt_timeout_ms: int | None = None
+    progress: JsonObject | None = None
 
     @property
     def label(self) -> str:

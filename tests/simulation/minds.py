@@ -126,7 +126,7 @@ class Minds:
             if mood is Mood.UNWILLING and answer < 0.5 and not (self.healed and ctx.undo):
                 return Rejected("it will not do that", code="unwilling")
             if not self.healed:
-                wrong = await _misbehaves(mood, answer, first=self._calls[key] <= often)
+                wrong = await _misbehaves(mood, answer, ctx, first=self._calls[key] <= often)
                 if wrong is not None:
                     return wrong
             return _reply(contract, drawn)
@@ -134,12 +134,14 @@ class Minds:
         return handle
 
 
-async def _misbehaves(mood: Mood, answer: float, *, first: bool) -> BaseModel | None:
+async def _misbehaves(mood: Mood, answer: float, ctx: Context, *, first: bool) -> BaseModel | None:
     match mood:
         case Mood.FLAKY if first:
             raise RuntimeError("it is not in the mood")
         case Mood.SLOW:
-            await asyncio.sleep(answer * 2)
+            for part in range(4):
+                ctx.heartbeat({"part": part, "before": (ctx.progress or {}).get("part")})
+                await asyncio.sleep(answer / 2)
         case Mood.SILENT if answer < 0.6:
             await asyncio.sleep(3_600)
         case Mood.CRASHING if first and answer < 0.3:

@@ -193,6 +193,8 @@ class TestDocument:
             ("get", f"{item}/graph"),
             ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
+            ("post", "/v1/heartbeats"),
+            ("post", "/v1/replies"),
             ("get", "/v1/overdue"),
             ("post", "/v1/bulk"),
             ("get", "/v1/questions"),

@@ -89,8 +89,8 @@ def declare(contract: Any, function: Any) -> Callable[[], None]:
         (declare(pack, one_parameter), "give it these two parameters"),
         (declare(pack, another_command), "annotate it with Pack$"),
         (declare(pack, another_context), "annotate it with Context$"),
-        (declare(pack, another_reply), "let it return Packed, or Rejected$"),
-        (declare(pack, no_reply), "let it return Packed, or Rejected$"),
+        (declare(pack, another_reply), "let it return Packed, Rejected or AnswerLater$"),
+        (declare(pack, no_reply), "let it return Packed, Rejected or AnswerLater$"),
         (declare(handler, handler), "give the contract that the saga's step names"),
     ],
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...sagas import Step
 from ...sagas.definition import AnyDefinition
 from ..messages.document import HEARTBEAT, Document, progress_of
 from ..messages.inputs import Heartbeat
 from ..messages.outputs import Decision, Outcome
 from ..messages.values import JsonObject
+from .compatibility import missing_code
 from .deferral import LATE, ignored
 from .places import name_of
 from .replies import open_attempt
@@ -21,7 +21,7 @@ __all__ = ["on_heartbeat"]
 def on_heartbeat(definition: AnyDefinition | None, document: Document, beat: Heartbeat, now_ms: int) -> Decision:
     """Keeps the progress and postpones the attempt's own timer. The deadline of the whole step stays.
 
-    It needs no code but for the length of that timer: without it the timer stays as it is.
+    Only the length of that timer is the code's: without the code it stays as it is, and the history says so.
     """
     found = None if document.status.is_final else open_attempt(document, document.steps, beat.command_id)
     if found is None:
@@ -29,9 +29,10 @@ def on_heartbeat(definition: AnyDefinition | None, document: Document, beat: Hea
     place, undo = found
     record = document.steps[place]
     timers, timer = dict(document.timers), f"{place}:attempt"
-    silence_ms = _silence_ms(definition, place, undo=undo)
-    if timer in timers and silence_ms is not None:
-        timers[timer] = now_ms + silence_ms
+    missing = missing_code(definition, document) if timer in timers else None
+    if timer in timers and missing is None and definition is not None:
+        leg = leg_of(definition.steps[name_of(place)], place, undo=undo)
+        timers[timer] = now_ms + leg.attempt_timeout_ms if leg.attempt_timeout_ms is not None else timers[timer]
     progress = beat.progress if beat.progress is not None else progress_of(record)
     heard: JsonObject = {"at_ms": now_ms, "progress": progress}
     after = replace(record, memo={**(record.memo or {}), HEARTBEAT: heard})
@@ -42,11 +43,7 @@ def on_heartbeat(definition: AnyDefinition | None, document: Document, beat: Hea
         steps={**document.steps, place: after},
         timers=timers,
     )
-    return Decision(document=kept, outcome=Outcome.APPLIED)
-
-
-def _silence_ms(definition: AnyDefinition | None, place: str, *, undo: bool) -> int | None:
-    step = definition.steps.get(name_of(place)) if definition is not None else None
-    if not isinstance(step, Step) or (undo and step.compensation is None):
-        return None
-    return leg_of(step, place, undo=undo).attempt_timeout_ms
+    if missing is None:
+        return Decision(document=kept, outcome=Outcome.APPLIED)
+    text = f"the progress is kept, the timeout of the attempt stays: {missing.text}"
+    return Decision(document=kept, outcome=Outcome.APPLIED, code=missing.code, reason=text)

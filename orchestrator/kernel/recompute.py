@@ -73,8 +73,10 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
 
 def _put_off(record: HistoryRecord) -> bool:
-    let_go = record.outcome is Outcome.IGNORED or (record.outcome is Outcome.DENIED and isinstance(record.message, Act))
-    return record.outcome is Outcome.DEFERRED or (let_go and record.code is not None and record.code.wants_code)
+    without_code = record.outcome in (Outcome.IGNORED, Outcome.APPLIED) or (
+        record.outcome is Outcome.DENIED and isinstance(record.message, Act)
+    )
+    return record.outcome is Outcome.DEFERRED or (without_code and record.code is not None and record.code.wants_code)
 
 
 def _compared(record: HistoryRecord, decision: Decision) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 from sagaline.orchestrator.kernel.places import name_of, place_of
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from sagaline.orchestrator.messages.entity_messages import Unwind
-from sagaline.orchestrator.messages.inputs import Act, Completed, Failed, Rejected, Start
+from sagaline.orchestrator.messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
@@ -175,7 +175,11 @@ def paused(found: Evidence) -> Iterator[str]:
             turns = [change.after for change in record.changes if change.what == "paused"]
             if stands and not turns and record.sent:
                 yield f"{instance} is paused and sends {', '.join(sent.id for sent in record.sent)}"
-            if stands and record.outcome is Outcome.APPLIED and not isinstance(record.message, Act | Unwind):
+            if (
+                stands
+                and record.outcome is Outcome.APPLIED
+                and not isinstance(record.message, Act | Unwind | Heartbeat)
+            ):
                 yield f"{instance} is paused and takes {record.message.kind if record.message else 'a message'}"
             ended = any(change.what == "instance" and Status(change.after).is_final for change in record.changes)
             stands = turns[-1] == "paused" if turns else stands and not ended

@@ -107,7 +107,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.COMPLETED: "what is completed was gone through as it is declared",
     Law.TRAVELLED: "a completed slip was at every stop; one that is taken back leaves no effect, its end first (G5)",
     Law.PAST_PIVOT: "past the pivot nothing before it is under way, and nothing is taken back (G5)",
-    Law.PAUSED: "a paused instance does nothing: it takes acts alone, and no timer of it fires",
+    Law.PAUSED: "a paused instance does nothing: it takes acts and heartbeats alone, and no timer of it fires",
     Law.WIDTH: "no more parts of a collection are under way than is declared",
     Law.LATE_REPLY: "only the first reply to the newest attempt is applied (G8)",
     Law.BLAMED: "no code is blamed but that which raised (G6)",

@@ -15,10 +15,11 @@ from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.codec.inputs import decode_input
 from sagaline.orchestrator.errors import InvalidRequest, ReplyNotAwaited, UnknownInstance
-from sagaline.orchestrator.kernel import Registry
+from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import Status, progress_of
-from sagaline.orchestrator.messages.inputs import ActName, Completed, Failed, Heartbeat, JsonObject
+from sagaline.orchestrator.messages.inputs import ActName, Arrival, Completed, Failed, Heartbeat, JsonObject
 from sagaline.orchestrator.messages.outputs import Outcome
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.workers import AnswerLater, Context, Worker
 
@@ -73,6 +74,16 @@ def test_a_heartbeat_in_a_pause_keeps_its_progress_and_the_clocks_stand() -> Non
     heard = beat(paused, {"row": 7})
     assert progress_of(heard.document.steps["a"]) == {"row": 7}
     assert heard.document.held == paused.document.held
+
+
+def test_without_the_code_the_progress_is_kept_and_the_timer_stays() -> None:
+    begun = Scene.start(flow_of(impatient(attempt=MINUTE)))
+    arrival = Arrival(message=Heartbeat(id="h", instance="talk/k", command_id=FIRST, progress={"row": 7}), now_ms=9_000)
+    decision = decide(None, begun.document, arrival)
+    assert decision.document is not None
+    assert progress_of(decision.document.steps["a"]) == {"row": 7}
+    assert decision.document.timers == begun.document.timers
+    assert (decision.outcome, decision.code) == (Outcome.APPLIED, ReasonCode.CODE_NOT_DEPLOYED)
 
 
 # In a worker

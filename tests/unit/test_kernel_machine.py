@@ -89,13 +89,13 @@ def _forget_the_timers_that_stood_in_a_pause(patch: pytest.MonkeyPatch) -> None:
 
 
 def _accept_old_attempts(patch: pytest.MonkeyPatch) -> None:
-    def lenient(document: Document, steps: Any, reply: Any) -> tuple[str, bool] | None:
+    def lenient(document: Document, steps: Any, command: str) -> tuple[str, bool] | None:
         for name, record in steps.items():
             label = label_of(name, record.generation, document.incarnation)
             for undo, sent in ((False, StepStatus.SENT), (True, StepStatus.UNDO_SENT)):
                 prefix = command_id(document.id, label, undo=undo, attempt=1)[:-1]
-                rest = reply.command_id.removeprefix(prefix)
-                if record.status is sent and rest != reply.command_id and rest.isdigit():
+                rest = command.removeprefix(prefix)
+                if record.status is sent and rest != command and rest.isdigit():
                     return name, undo
         return None
 

@@ -80,7 +80,7 @@ KERNEL = (
     slip(
         "take the reply of any attempt",
         "orchestrator/kernel/replies.py",
-        " if waits and reply.command_id == asked else None",
+        " if waits and sent == asked else None",
         " if waits else None",
         "late-reply",
     ),

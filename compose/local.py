@@ -255,8 +255,12 @@ def main() -> int:
         elif not print_status(cluster):
             return 3
     except PartError as error:
-        print(f"local.py: {error}", file=sys.stderr)
+        hint = "\nWhat runs is left running: `status` shows it, `down` ends it." if given.act == "up" else ""
+        print(f"local.py: {error}{hint}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("local.py: interrupted; what runs is left running, and `down` ends it", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,16 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(cluster: Any) -> None:
+    with socket.create_server(("127.0.0.1", cluster.brokers[2].port)):
+        up = run(cluster, "up")
+    assert up.returncode == 1
+    assert f"port {cluster.brokers[2].port} cannot be used" in up.stderr
+    assert "`down` ends it" in up.stderr
+    assert {part.pid for part in (*cluster.servers, *cluster.own)} == {None}
+    assert run(cluster, "down").stdout == "nothing ran\n"
 
 
 def test_every_order_ends_and_every_effect_is_there_once_though_a_node_of_kafka_is_killed(cluster: Any) -> None:

@@ -20,7 +20,8 @@ from tests.repo.tree import ROOT
 COMPOSE = ROOT / "compose"
 FILE = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
-OWN = {name: service for name, service in SERVICES.items() if "build" in service}
+IMAGE = SERVICES["topics"]["image"]
+OWN = {name: service for name, service in SERVICES.items() if service["image"] == IMAGE}
 NODES = [name for name in SERVICES if name.startswith("kafka-")]
 DOCKERFILE = (COMPOSE / "Dockerfile").read_text()
 UNWATCHED = {"topics": "ends by itself", "otel-collector": "its image has no program but the collector's"}
@@ -28,7 +29,7 @@ PINNED = re.compile(r"[a-z0-9/-]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?")
 
 
 def test_every_image_is_pinned_by_its_version() -> None:
-    images = {service["image"] for service in SERVICES.values() if "build" not in service}
+    images = {service["image"] for service in SERVICES.values()} - {IMAGE}
     images |= set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M))
     assert len(images) > 6
     assert [image for image in images if not PINNED.fullmatch(image)] == []
@@ -74,6 +75,13 @@ def test_only_the_api_and_grafana_can_be_reached_and_only_from_this_machine() ->
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
+def test_all_of_ours_wait_until_the_topics_are_made_and_the_image_is_built() -> None:
+    """Two services that build one image can be in each other's way."""
+    waiting = {name for name, service in OWN.items() if "topics" in service["depends_on"]}
+    assert waiting == set(OWN) - {"topics"}
+    assert set(OWN["topics"]["depends_on"]) == set(NODES)
+
+
 def test_our_containers_have_no_rights_and_change_no_file_of_the_image() -> None:
     assert set(OWN) == {"topics", "engine-1", "engine-2", "inventory", "payment", "shipping", "api"}
     for service in OWN.values():
@@ -110,10 +118,9 @@ def test_every_file_that_is_named_is_there() -> None:
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]
             assert (COMPOSE / source).exists() if source.startswith("./") else source in FILE["volumes"], volume
-        if "build" in service:
-            assert (COMPOSE / service["build"]["context"] / service["build"]["dockerfile"]).samefile(
-                COMPOSE / "Dockerfile"
-            )
+    (build,) = (service["build"] for service in SERVICES.values() if "build" in service)
+    assert (COMPOSE / build["context"]).samefile(ROOT)
+    assert (ROOT / build["dockerfile"]).samefile(COMPOSE / "Dockerfile")
     for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M):
         assert all((ROOT / source).exists() for source in sources.split()), sources
     assert (ROOT / "requirements" / "image.txt").is_file()

@@ -32,6 +32,12 @@ def travelled(found: Evidence) -> Iterator[str]:
                 record = document.steps.get(place)
                 if record is None or record.status is not StepStatus.DONE:
                     yield f"{document.id} is completed, and was not at {place}"
+            for key in done:
+                label = key.removeprefix(f"{document.id}/")
+                if label != key and label.partition("~")[2].startswith(document.incarnation):
+                    place = place_of_label(label)
+                    if place not in document.itinerary and key not in undone:
+                        yield f"{document.id} is completed, and the effect of {place}, which is off its way, stands"
         if document.status is Status.COMPENSATED:
             for key in done:
                 label = key.removeprefix(f"{document.id}/")

@@ -98,6 +98,7 @@ KERNEL = (
         "    ctx.timers.setdefault(f'{leg.step}:never', deadline_ms)\n",
         "wakes",
         "blamed",
+        "runs",
     ),
     slip(
         "forget the timer of a retry",

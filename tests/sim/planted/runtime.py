@@ -80,6 +80,7 @@ RUNTIME = (
         "accepted",
         "dead",
         "ends",
+        "runs",
     ),
     slip(
         "forward a record without asking whether it fits",

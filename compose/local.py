@@ -140,7 +140,7 @@ class Cluster:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         }
         self.api = Api(port + 2 * BROKERS + 1, self.data / "api", self.settings)
-        self.servers: list[Part] = [*self.brokers, self.postgres]
+        self.servers: list[Part] = [self.postgres, *self.brokers]
         self.own: list[Part] = [
             *(Saga(name, self.data / name, ["run", CHECKOUT], self.settings) for name in ENGINES),
             *(Saga(name, self.data / name, ["worker", f"checkout_workers:{name}"], self.settings) for name in WORKERS),

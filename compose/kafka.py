@@ -35,6 +35,7 @@ __all__ = ["Broker", "PartError", "answers", "down", "free_port", "status", "up"
 
 HERE = Path(__file__).resolve().parent
 JAVA_MIN = 17
+CLUSTER_ID = "cluster.id"
 JAVA_OPTIONS = [
     *("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"),
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -114,7 +115,7 @@ class Broker(Part):
 
     def _format(self) -> None:
         # The same of every node, and another after the data were removed: no client takes the new cluster for the old.
-        cluster = self.data.parent / "cluster.id" if len(self.nodes) > 1 else self.data / "cluster.id"
+        cluster = (self.data.parent if len(self.nodes) > 1 else self.data) / CLUSTER_ID
         if not cluster.exists():
             cluster.write_text("S" + base64.urlsafe_b64encode(os.urandom(16)).decode()[1:].rstrip("="))
         tool = [*self._run, "kafka.tools.StorageTool", "format", "-t", cluster.read_text(), "-c", str(self._config)]

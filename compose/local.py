@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
@@ -29,7 +30,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from kafka import Broker, cache_folder, fetch_jars, find_java
+from kafka import CLUSTER_ID, Broker, cache_folder, fetch_jars, find_java
 from parts import Part, PartError, start_parts, stop_parts
 
 HERE = Path(__file__).resolve().parent
@@ -163,6 +164,17 @@ class Cluster:
         """Ends what runs: processes of Sagaline first, so that they finish what they have begun."""
         return stop_parts(self.own, wait=30) + stop_parts(self.servers)
 
+    def purge(self) -> None:
+        """Removes what the parts have written, and nothing else that is in the data folder."""
+        if not (self.data / CLUSTER_ID).exists():
+            return
+        for part in (*self.servers, *self.own):
+            shutil.rmtree(part.data, ignore_errors=True)
+        for file in (*self.data.glob("ledger.db*"), self.data / CLUSTER_ID):
+            file.unlink()
+        with contextlib.suppress(OSError):
+            self.data.rmdir()
+
     def part(self, name: str) -> Part:
         parts = {part.name: part for part in (*self.servers, *self.own)}
         if name not in parts:
@@ -220,6 +232,27 @@ def print_log(part: Part, follow: bool) -> None:
         return
 
 
+def act(cluster: Cluster, given: argparse.Namespace) -> int:
+    """What the command line asks for, and its exit code."""
+    if given.act == "up":
+        began = time.monotonic()
+        cluster.up()
+        print_status(cluster)
+        print(f"The cluster stands, after {time.monotonic() - began:.0f} s; data in {cluster.data}. To use it:")
+        print(f"export SAGALINE_URL={cluster.api.url} SAGALINE_LOG={cluster.settings['SAGALINE_LOG']}", end=" ")
+        print(f"SAGALINE_NAMESPACE={cluster.settings['SAGALINE_NAMESPACE']}")
+    elif given.act == "down":
+        ended = cluster.down()
+        print(f"stopped {', '.join(part.name for part in ended)}" if ended else "nothing ran")
+        if given.purge:
+            cluster.purge()
+    elif given.act == "logs":
+        print_log(cluster.part(given.part), given.follow)
+    elif not print_status(cluster):
+        return 3
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Kafka, PostgreSQL and Sagaline with the order checkout, on 127.0.0.1."
@@ -238,30 +271,18 @@ def main() -> int:
     given = parser.parse_args()
     cluster = Cluster(given.port, given.data.resolve() if given.data else None)
     try:
-        if given.act == "up":
-            began = time.monotonic()
-            cluster.up()
-            print_status(cluster)
-            print(f"The cluster stands, after {time.monotonic() - began:.0f} s; data in {cluster.data}. To use it:")
-            print(f"export SAGALINE_URL={cluster.api.url} SAGALINE_LOG={cluster.settings['SAGALINE_LOG']}", end=" ")
-            print(f"SAGALINE_NAMESPACE={cluster.settings['SAGALINE_NAMESPACE']}")
-        elif given.act == "down":
-            ended = cluster.down()
-            print(f"stopped {', '.join(part.name for part in ended)}" if ended else "nothing ran")
-            if given.purge:
-                shutil.rmtree(cluster.data, ignore_errors=True)
-        elif given.act == "logs":
-            print_log(cluster.part(given.part), given.follow)
-        elif not print_status(cluster):
-            return 3
+        code = act(cluster, given)
+        sys.stdout.flush()
+        return code
     except PartError as error:
         hint = "\nWhat runs is left running: `status` shows it, `down` ends it." if given.act == "up" else ""
         print(f"local.py: {error}{hint}", file=sys.stderr)
-        return 1
+    except BrokenPipeError:  # who read this, as `head` does, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("local.py: interrupted; what runs is left running, and `down` ends it", file=sys.stderr)
         return 130
-    return 0
+    return 1
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,8 +107,31 @@ def test_every_part_has_a_port_and_a_folder_of_its_own(tmp_path: Path) -> None:
     ports = [port for part in everything for port in part.ports]
     assert sorted(ports) == list(range(20_000, 20_008))
     assert len({part.data for part in everything}) == len(everything) == 10
-    with pytest.raises(local.PartError, match="no part 'broker'; there are kafka-1"):
+    with pytest.raises(local.PartError, match="no part 'broker'; there are postgres, kafka-1"):
         cluster.part("broker")
+
+
+def test_purge_removes_what_the_cluster_wrote_and_nothing_else(tmp_path: Path) -> None:
+    """Also not when --data names a folder in which no cluster has ever been."""
+    cluster = local.Cluster(20_000, tmp_path / "data")
+    mine = cluster.data / "api" / "mine"
+    mine.mkdir(parents=True)
+    cluster.purge()
+    assert mine.exists()
+    for name in ("cluster.id", "ledger.db", "ledger.db-wal", "notes.txt"):
+        (cluster.data / name).touch()
+    cluster.purge()
+    assert [path.name for path in cluster.data.iterdir()] == ["notes.txt"]
+    (cluster.data / "notes.txt").unlink()
+    (cluster.data / "cluster.id").touch()
+    cluster.purge()
+    assert not cluster.data.exists()
+
+
+def test_a_reader_who_has_read_enough_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    script = shlex.join([sys.executable, str(Path(local.__file__)), "status", "--data", str(tmp_path)])
+    done = subprocess.run(["bash", "-c", f"{script} | :"], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
 
 
 def test_a_folder_that_the_user_of_postgresql_cannot_enter_is_named(

@@ -1,4 +1,4 @@
-"""The HTTP API: REST over a client, problems by RFC 9457, loopback unless a token guards it."""
+"""The HTTP API: REST over a client, errors as RFC 9457 problems; without a token only on loopback."""
 
 from .app import create_app
 from .serving import bind, serve, serving

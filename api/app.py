@@ -1,4 +1,4 @@
-"""The application: routes, layers and the OpenAPI document put together. Serving it is serving.py's affair."""
+"""The application: routes, middleware and the OpenAPI document. ``serving.py`` serves it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from .tables import RulesBody, tables_router
 
 __all__ = ["create_app"]
 
-_ABOUT = """Starts sagas, shows them and acts on them.
+_ABOUT = """Starts, shows and operates sagas.
 
-Every error is `application/problem+json` (RFC 9457) with a stable `type`. An instance stands at
-`/v1/instances/{definition}/{key}`; the key is one path segment, percent-encoded with nothing left out (`/` is `%2F`).
+Every error is `application/problem+json` (RFC 9457) with a stable `type`. An instance has the URL
+`/v1/instances/{definition}/{key}`; the key is one path segment, fully percent-encoded (`/` is `%2F`).
 """
 
 
@@ -43,8 +43,8 @@ def create_app(
     """The ASGI application over a client.
 
     Args:
-        client: its registry is what can be started; its feed and projector are run by whoever made it.
-        clock: makes trace ids for requests that bring none.
+        client: its registry lists what can be started; its feed and projector must be run by the caller.
+        clock: generates trace ids for requests without one.
         tracing: None: no spans, trace ids only.
         settings: tokens and limits; None: the defaults, without a token.
     """
@@ -56,7 +56,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are classes of errors, as FastAPI wants
+        exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
     app.state.stop_waiting = client.stop_waiting
     app.include_router(instances_router(client, settings))
@@ -73,12 +73,12 @@ def create_app(
     app.include_router(health_router(client.check_ready))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
-    app.openapi = lambda: _document(app, secured=bool(settings.tokens))  # type: ignore[method-assign]  # FastAPI's own way
+    app.openapi = lambda: _document(app, secured=bool(settings.tokens))  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 
 def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
-    """The OpenAPI document, with the models that FastAPI cannot know because we read bodies ourselves."""
+    """The OpenAPI document, with the models of request bodies, which FastAPI does not read itself."""
     if app.openapi_schema:
         return app.openapi_schema
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)

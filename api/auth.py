@@ -1,9 +1,9 @@
-"""Who may ask: bearer tokens, compared in constant time; without tokens, only this machine under its own name.
+"""Authentication: bearer tokens, compared in constant time; without tokens only requests from this machine.
 
-Everything needs a token but the paths of ``OPEN``. Without tokens the server listens on loopback only (serving.py), and
-requests that name another host are refused: a web page must not reach it through a name that it made point here.
-A browser that sends a request for a page of another origin says so (``Origin``, ``Sec-Fetch-Site``); such a request may
-read nothing, as no CORS header allows it, and may change nothing, as it is refused here.
+Every path except those in ``OPEN`` needs a token. Without tokens the server listens on loopback only (``serving.py``),
+and requests with another ``Host`` are rejected: this prevents DNS rebinding by a web page. A browser marks requests of
+pages of another origin (``Origin``, ``Sec-Fetch-Site``); such requests cannot read anything, as no CORS header allows
+it, and cannot change anything, as they are rejected here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is certainly this machine."""
+    """True when a host, by name or address, is certainly this machine."""
     if host == "localhost":
         return True
     try:
@@ -36,7 +36,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Lets a request pass, or answers 401 or 403."""
+    """Accepts a request, or answers 401 or 403."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            # None is served yet; what is not guarded is not let in.
+            # No other protocol is served yet; an unguarded one is rejected.
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http" or (scope["path"] in OPEN and self._digests):
@@ -54,16 +54,16 @@ class Guard:
         trace_id = trace_id_of(getattr(request.state, "traceparent", None))
         if self._digests:
             if not self._knows(request):
-                text = "this server asks for a token; send the header: Authorization: Bearer <token>"
+                text = "this server requires a token; send the header: Authorization: Bearer <token>"
                 answer = problem("unauthorized", text, trace_id=trace_id, headers={"WWW-Authenticate": "Bearer"})
                 await answer(scope, receive, send)
                 return
         elif not is_loopback(_host(request)):
-            text = "without a token only this machine is served, as localhost or 127.0.0.1; set an API token"
+            text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
             await problem("forbidden-host", text, trace_id=trace_id)(scope, receive, send)
             return
         if request.method not in _SAFE and _of_another_origin(request):
-            text = "this request was made by a page of another origin; use a page of this server, or a program"
+            text = "requests from pages of another origin are rejected; use a page of this server, or a program"
             await problem("foreign-origin", text, trace_id=trace_id)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -73,7 +73,7 @@ class Guard:
         if scheme.lower() != "bearer":
             return False
         digest = _digest(token.strip().encode("latin-1", errors="replace"))
-        # Every token is compared, so that the time taken does not tell which one was near.
+        # Every token is compared, so that the time taken does not reveal which one was similar.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
@@ -82,7 +82,7 @@ def _digest(token: bytes) -> bytes:
 
 
 def _of_another_origin(request: Request) -> bool:
-    """Whether a browser says so; programs send neither header."""
+    """True when a browser says so; programs send neither header."""
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
         return True

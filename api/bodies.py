@@ -1,8 +1,8 @@
-"""Request bodies: read with limits, parsed strictly, checked against a model. Nothing of a body is guessed or dropped.
+"""Request bodies: read with limits, parsed strictly, validated by a model. No part of a body is guessed or ignored.
 
-Rejected are: another content type (415), more bytes than allowed, counted while they arrive (413), a body that does not
-arrive (408), what is not JSON by RFC 8259 (400: NaN, half surrogate pairs, a name that stands twice in one object), too
-deep a nesting and unknown or wrong fields (422, naming the field).
+Rejected are: another content type (415), too many bytes, counted while they arrive (413), a body that does not arrive
+in time (408), anything that is not JSON by RFC 8259 (400: NaN, lone surrogates, a duplicate name in an object), too
+deep nesting and unknown or wrong fields (422, with the field's name).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Json(Response):
-    """A model as JSON; ``None`` is written, so that every field is always there."""
+    """A model as JSON; ``None`` is written, so that every field is always present."""
 
     media_type = "application/json"
 
@@ -35,7 +35,7 @@ class Json(Response):
 
 
 def described(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
-    """A body in the OpenAPI document, which cannot know it because we read it ourselves."""
+    """A request body in the OpenAPI document; FastAPI does not know it, as bodies are read here."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     examples = model.model_config.get("json_schema_extra")
     example = examples["examples"][0] if isinstance(examples, dict) else None  # type: ignore[index]  # each has one
@@ -51,10 +51,10 @@ class Bodies:
         self._settings = settings
 
     async def read(self, request: Request, model: type[M]) -> M:
-        """The body as a model; one that is left out counts as ``{}`` where the model needs nothing.
+        """The body as a model; a missing body counts as ``{}`` if the model has no required field.
 
         Raises:
-            HttpProblem, InvalidRequest: see the module's text.
+            HttpProblem, InvalidRequest: as described for the module.
         """
         raw = await self._receive(request)
         if not raw and not any(field.is_required() for field in model.model_fields.values()):
@@ -115,5 +115,5 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise InvalidRequest(f"the name {name[:100]!r} stands twice in one object; leave one out", field=name[:100])
+            raise InvalidRequest(f"the name {name[:100]!r} appears twice in one object; remove one", field=name[:100])
         seen.add(name)

@@ -1,4 +1,4 @@
-"""The route that asks one act of many instances, page by page."""
+"""The route that sends one act to many instances, page by page."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _PAGE_MAX = 100
 
 
 class BulkBody(BaseModel):
-    """What is asked of which instances. At least one of ``definition``, ``status``, ``key``, ``older_than_seconds`` and
-    ``step`` says which; without ``status`` those that have ended are left out.
+    """The act and the instances it is for. At least one of ``definition``, ``status``, ``key``, ``older_than_seconds``
+    and ``step`` selects them; without ``status`` only instances that have not ended.
     """
 
     model_config = ConfigDict(
@@ -42,49 +42,51 @@ class BulkBody(BaseModel):
         },
     )
 
-    act: str = Field(description="any act but fork, which needs a key for each")
-    id: str | None = Field(None, description="of the bulk: the same id asks nobody twice; none: a fresh one")
-    definition: str | None = Field(None, description="only of this one")
-    status: str | None = Field(None, description="exactly this status")
-    key: str | None = Field(None, description="exactly this key")
-    older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for so long")
+    act: str = Field(description="any act except fork, which needs a key for each instance")
+    id: str | None = Field(
+        None, description="of the bulk: with the same id no instance gets the act twice; none: a new one"
+    )
+    definition: str | None = Field(None, description="only of this definition")
+    status: str | None = Field(None, description="only with this status")
+    key: str | None = Field(None, description="only with this key")
+    older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for at least this long")
     step: str = Field("", description="only where this step is under way, stuck or needs attention")
-    by: str = Field("", description="who asks, at most 256 characters")
+    by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
-    on_step: str = Field("", description="the step that the act is about; none: the one of step")
-    value: dict[str, JsonValue] | None = Field(None, description="what the act brings, as of one instance")
-    dry_run: bool = Field(True, description="only tell what would become of it")
-    limit: int = Field(50, ge=1, le=_PAGE_MAX, description="at most so many instances are looked at")
-    cursor: str | None = Field(None, description="of the page before")
+    on_step: str = Field("", description="the step that the act is about; none: the same as step")
+    value: dict[str, JsonValue] | None = Field(None, description="the act's value, as for one instance")
+    dry_run: bool = Field(True, description="dry run: only return the expected results")
+    limit: int = Field(50, ge=1, le=_PAGE_MAX, description="the largest number of instances to look at")
+    cursor: str | None = Field(None, description="from the page before")
 
 
 class AskedView(BaseModel):
     instance: str
     fate: Fate
-    code: ReasonCode | None = Field(description="why, for programs; null: it was done, or not decided")
-    reason: str = Field(description="why it was denied or has failed, for people")
+    code: ReasonCode | None = Field(description="reason code; null: it was done, or not decided")
+    reason: str = Field(description="reason why it was denied or failed")
 
 
 class BulkView(BaseModel):
-    """What became of a page of instances; in a dry run what would become of them now."""
+    """The results for a page of instances; in a dry run the expected results."""
 
     id: str
     dry_run: bool
     asked: list[AskedView]
     counts: dict[Fate, int]
-    looked_at: int = Field(description="instances that the filter found, those left out by age or step included")
-    cursor: str | None = Field(description="leads to the next page; null: this was the last")
+    looked_at: int = Field(description="instances that match the filter, before age and step are applied")
+    cursor: str | None = Field(description="selects the next page; null: this is the last page")
 
 
 def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
-    """One route; a whole bulk is asked for page by page, so that no request lasts long and none does much at once."""
+    """One route; a bulk is requested page by page, so that each request is short."""
     router = APIRouter(prefix="/v1", tags=["instances"])
     bodies = Bodies(settings)
 
     @router.post(
         "/bulk",
         response_model=BulkView,
-        summary="Ask an act of many instances, or tell what would become of it",
+        summary="Send an act to many instances, or return the expected results",
         responses=documented(400, 401, 403, 408, 413, 415, 422, 503),
         openapi_extra=described(BulkBody, required=True),
     )

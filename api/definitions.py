@@ -1,4 +1,4 @@
-"""The route that shows what is deployed."""
+"""The route that shows the deployed definitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DefinitionList(BaseModel):
 
 
 def definitions_router(registry: Registry) -> APIRouter:
-    """Definitions do not change while a process runs, so they are described once."""
+    """Definitions do not change while a process runs, so their description is built once."""
     router = APIRouter(prefix="/v1", tags=["definitions"])
     ordered = sorted(registry, key=lambda saga: (saga.name, saga.version))
     views = DefinitionList(definitions=[definition_view(saga, registry) for saga in ordered])
@@ -26,7 +26,7 @@ def definitions_router(registry: Registry) -> APIRouter:
     @router.get(
         "/definitions",
         response_model=DefinitionList,
-        summary="What is deployed here: how to start it and what it does",
+        summary="List the deployed definitions: their inputs and nodes",
         responses=documented(401, 403, 422),
     )
     async def list_definitions(request: Request) -> DefinitionList:

@@ -1,8 +1,8 @@
-"""The outermost layer of every request, plain ASGI: the path as it was sent, one span, one line in the log, no leaks.
+"""The outermost layer of every request, plain ASGI: the raw path, one span, one log line, no internals in errors.
 
-- Routing sees the path before percent-decoding; see paths.py.
-- The server span goes on from the caller's ``traceparent``; ``traceresponse`` tells the caller where to look.
-- What nobody caught becomes a problem without a stack trace, and stands in the log with one.
+- Routing sees the path before percent-decoding; see ``paths.py``.
+- The server span continues the caller's ``traceparent``; ``traceresponse`` returns the trace id.
+- An unexpected error becomes a problem without a stack trace, and is logged with one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Edge:
             )
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: _Answer) -> str | None:
-        """Answers, whatever happens; the name of the error if the server failed."""
+        """Always answers; returns the name of the error if the server failed."""
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
@@ -124,8 +124,9 @@ def _name(method: str) -> str:
 
 
 class _Body:
-    """A ``receive`` that knows whether the whole body has come: an answer given before that closes the connection,
-    or the rest of a body that nobody wants would be read for as long as it is sent."""
+    """A ``receive`` that knows whether the whole body has arrived: an earlier answer closes the connection, as
+    otherwise the server would read the rest of an unwanted body.
+    """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
@@ -140,7 +141,7 @@ class _Body:
 
 
 class _Answer:
-    """A ``send`` that remembers the status and adds the headers that every response has."""
+    """A ``send`` that stores the status and adds the headers of every response."""
 
     def __init__(self, send: Send, traceparent: str | None, body: _Body) -> None:
         self._send, self.traceparent, self._body = send, traceparent, body

@@ -1,4 +1,4 @@
-"""Routes that show locks and mailboxes: who holds what, who waits for whom, which events are kept."""
+"""Routes that show locks and mailboxes: holders, waiters and kept events."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .views import iso
 __all__ = ["entities_router"]
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(description="of the page before")]
-Waiting = Annotated[bool, Query(description="only those at which somebody waits")]
+Cursor = Annotated[str | None, Query(description="from the page before")]
+Waiting = Annotated[bool, Query(description="only those that have waiters")]
 
 
 class GrantView(BaseModel):
-    """Who holds or wants a lock, for which step, since when."""
+    """A holder or waiter of a lock: for which step, since when."""
 
     instance: str
     step: str
@@ -37,14 +37,14 @@ class LockView(BaseModel):
 
     name: str
     holder: GrantView | None
-    waiting: list[GrantView] = Field(description="in the order in which they will get it")
+    waiting: list[GrantView] = Field(description="in the order in which they get it")
 
 
 class LockList(BaseModel):
-    """A page, by name; only locks that are held."""
+    """A page of held locks, by name."""
 
     locks: list[LockView]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 class WatcherView(BaseModel):
@@ -53,23 +53,23 @@ class WatcherView(BaseModel):
 
 
 class KeptEventView(BaseModel):
-    """An event that is kept for those who begin to wait later."""
+    """An event that is kept for instances that wait for it later."""
 
     id: str
     body: dict[str, JsonValue]
     until: str
-    taken_by: list[str] = Field(description="instances that it was brought to")
+    taken_by: list[str] = Field(description="instances that received it")
 
 
 class MailboxSummary(BaseModel):
     event: str
     key: str
-    waiting: int = Field(description="so many wait for an event")
-    kept: int = Field(description="so many events are kept")
+    waiting: int = Field(description="number of waiters")
+    kept: int = Field(description="number of kept events")
 
 
 class MailboxView(BaseModel):
-    """What is at a mailbox; nothing when nobody waits and no event is kept."""
+    """A mailbox; empty when nothing waits and no event is kept."""
 
     event: str
     key: str
@@ -78,14 +78,14 @@ class MailboxView(BaseModel):
 
 
 class MailboxList(BaseModel):
-    """A page, by event and key."""
+    """A page of mailboxes, by event and key."""
 
     mailboxes: list[MailboxSummary]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 def entities_router(client: Client) -> APIRouter:
-    """Reads only."""
+    """Read-only routes."""
     router = APIRouter(prefix="/v1", tags=["entities"])
     _add_locks(router, client)
     _add_mailboxes(router, client)
@@ -96,13 +96,13 @@ def _add_locks(router: APIRouter, client: Client) -> None:
     @router.get(
         "/locks",
         response_model=LockList,
-        summary="List semantic locks that are held, and who waits for them",
+        summary="List held semantic locks and their waiters",
         responses=documented(401, 403, 422, 503),
     )
     async def list_locks(
         request: Request,
         *,
-        prefix: Annotated[str, Query(max_length=512, description="only names that begin so")] = "",
+        prefix: Annotated[str, Query(max_length=512, description="only names that start with this")] = "",
         waiting: Waiting = False,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -114,7 +114,7 @@ def _add_locks(router: APIRouter, client: Client) -> None:
     @router.get(
         "/locks/{name}",
         response_model=LockView,
-        summary="Show who holds a lock and who waits for it",
+        summary="Show the holder and the waiters of a lock",
         responses=documented(401, 403, 422, 503),
     )
     async def get_lock(request: Request, name: str) -> Response:
@@ -127,7 +127,7 @@ def _add_mailboxes(router: APIRouter, client: Client) -> None:
     @router.get(
         "/mailboxes",
         response_model=MailboxList,
-        summary="List mailboxes at which somebody waits or an event is kept",
+        summary="List mailboxes that have waiters or kept events",
         responses=documented(401, 403, 422, 503),
     )
     async def list_mailboxes(
@@ -145,7 +145,7 @@ def _add_mailboxes(router: APIRouter, client: Client) -> None:
     @router.get(
         "/mailboxes/{event}/{key}",
         response_model=MailboxView,
-        summary="Show who waits for an event of a key, and which ones are kept",
+        summary="Show the waiters and the kept events of an event and key",
         responses=documented(401, 403, 422, 503),
     )
     async def get_mailbox(request: Request, event: str, key: str) -> Response:

@@ -1,4 +1,4 @@
-"""The route by which the outside publishes events."""
+"""The route that publishes events from outside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EventBody", "EventView", "events_router"]
 
 
 class EventBody(BaseModel):
-    """An event that has happened."""
+    """An event to publish."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -25,13 +25,15 @@ class EventBody(BaseModel):
         },
     )
 
-    key: str = Field(description="what it is about, at most 256 characters: who waits for this key gets it")
-    id: str | None = Field(default=None, description="its own id: repeated with one it happens once; none: a fresh one")
-    body: dict[str, JsonValue] = Field(description="by the model of the event")
+    key: str = Field(description="the key that waiting instances match, at most 256 characters")
+    id: str | None = Field(
+        default=None, description="the event's id: with the same id it happens once; none: a new one"
+    )
+    body: dict[str, JsonValue] = Field(description="its body, by the model of the event")
 
 
 class EventView(BaseModel):
-    """The event is in the log: it is never lost from here on."""
+    """The event is in the log: after this it is never lost."""
 
     id: str
     event: str
@@ -39,7 +41,7 @@ class EventView(BaseModel):
 
 
 def events_router(client: Client, settings: ApiSettings) -> APIRouter:
-    """Events go to whoever waits for them; that is seen at the instances, not here."""
+    """Events go to the instances that wait for them; the response does not say which."""
     router = APIRouter(prefix="/v1", tags=["events"])
     bodies = Bodies(settings)
 
@@ -48,8 +50,8 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         status_code=202,
         response_model=EventView,
         summary="Publish an event",
-        description="Answers when it is taken or kept. One that comes before it is waited for is kept as long as it "
-        "says; when no more of its kind and key can be kept, one that nobody waits for is denied.",
+        description="Answers when the event is delivered or kept. An event that nothing waits for yet is kept for its "
+        "`keep` time; when no more events of its kind and key can be kept, it is denied.",
         responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra=described(EventBody, required=True),
     )

@@ -1,4 +1,4 @@
-"""Routes that draw: a definition, and a live instance on its definition."""
+"""Routes that draw a definition, or a live instance on its definition."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .queries import only
 __all__ = ["GraphView", "graphs_router"]
 
 
-FormatOf = Annotated[Format, Query(description="how it is written")]
+FormatOf = Annotated[Format, Query(description="output format")]
 
 
 class GraphView(BaseModel):
@@ -32,13 +32,13 @@ class GraphView(BaseModel):
 
 
 def graphs_router(client: Client) -> APIRouter:
-    """Reads only."""
+    """Read-only routes."""
     router = APIRouter(prefix="/v1", tags=["graphs"])
 
     @router.get(
         "/definitions/{definition}/graph",
         response_model=GraphView,
-        summary="Draw a definition, the newest version",
+        summary="Draw the newest version of a definition",
         responses=documented(401, 403, 404, 422),
     )
     async def definition_graph(request: Request, definition: str, format: FormatOf = Format.MERMAID) -> Response:
@@ -51,7 +51,7 @@ def graphs_router(client: Client) -> APIRouter:
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/graph",
         response_model=GraphView,
-        summary="Draw an instance on its definition: what is done, under way, undone, failed, to come",
+        summary="Draw an instance on its definition: done, running, undone, failed and to come",
         responses=documented(401, 403, 404, 422, 503),
     )
     async def instance_graph(

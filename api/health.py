@@ -1,4 +1,4 @@
-"""Is the process alive (``/healthz``), and can it serve requests now (``/readyz``)? Both are open to everybody."""
+"""``/healthz``: the process is alive. ``/readyz``: it can serve requests now. Both need no token."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _REMEMBERED_SECONDS = 1.0
 
 
 class HealthView(BaseModel):
-    """``ok``, or a problem instead."""
+    """``ok``; otherwise the response is a problem."""
 
     status: Literal["ok"] = "ok"
 
 
 class _Readiness:
-    """Asks at most once a second, whoever and however many ask us."""
+    """Checks at most once a second, however many requests come."""
 
     def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
         self._check = check
@@ -50,12 +50,12 @@ class _Readiness:
         except (TransientError, TopicMismatch) as error:
             return str(error)
         except SagalineError as error:
-            return f"{type(error).__name__}: an operator must look at the server's log"
+            return f"{type(error).__name__}: an operator must check the server's log"
         return None
 
 
 def health_router(check_ready: Callable[[], Awaitable[None]]) -> APIRouter:
-    """``check_ready`` raises what stands in the way."""
+    """``check_ready`` raises an error while requests cannot be served."""
     router = APIRouter(tags=["health"])
     readiness = _Readiness(check_ready)
 

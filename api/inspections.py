@@ -1,4 +1,4 @@
-"""The route that tells an operator what is wrong with an instance, and what can be done."""
+"""The route that tells an operator why an instance needs attention, and which acts are possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["InspectionView", "inspections_router"]
 class OutstandingView(BaseModel):
     step: str
     status: str
-    undo: str | None = Field(description="the contract that takes it back; null: nothing does")
+    undo: str | None = Field(description="the contract that undoes it; null: there is none")
     error: str | None
 
 
@@ -30,35 +30,35 @@ class OnStepView(BaseModel):
 
 
 class CancelView(BaseModel):
-    """What a cancel would do now."""
+    """The effect that a cancel would have now."""
 
-    code: ReasonCode | None = Field(description="why it would not be accepted, for programs; null: it would be")
-    reason: str = Field(description="the same for people")
-    awaited: list[str] = Field(description="under way: undone after its answer or its deadline")
-    undone: list[OutstandingView] = Field(description="in this order")
-    stays: list[OutstandingView] = Field(description="done, or may have been, and nothing takes it back")
+    code: ReasonCode | None = Field(description="reason code why it would be denied; null: it would be accepted")
+    reason: str = Field(description="the reason for people")
+    awaited: list[str] = Field(description="under way: undone after its reply or its deadline")
+    undone: list[OutstandingView] = Field(description="undone, in this order")
+    stays: list[OutstandingView] = Field(description="done, or may have been, and nothing undoes it")
 
 
 class InspectionView(BaseModel):
-    """What an operator must know."""
+    """What an operator must know about an instance."""
 
     id: str
     status: str
-    attention: CauseView | None = Field(description="null: nobody has to look")
-    outstanding: list[OutstandingView] = Field(description="took effect or may have, and is not undone")
-    acts: list[str] = Field(description="what can be asked of the instance now")
-    on_steps: list[OnStepView] = Field(description="what can be asked of its steps now")
+    attention: CauseView | None = Field(description="null: it does not need attention")
+    outstanding: list[OutstandingView] = Field(description="steps that took effect or may have, and are not undone")
+    acts: list[str] = Field(description="acts that are possible on the instance now")
+    on_steps: list[OnStepView] = Field(description="acts that are possible on its steps now")
     cancel: CancelView
 
 
 def inspections_router(client: Client) -> APIRouter:
-    """Reads only."""
+    """Read-only route."""
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/inspection",
         response_model=InspectionView,
-        summary="Tell what is wrong, what stays undone, what can be done, and what a cancel would do now",
+        summary="Show why it needs attention, what is outstanding, the possible acts, and what a cancel would do",
         responses=documented(401, 403, 404, 422, 503),
     )
     async def inspect_instance(request: Request, definition: str, key: str) -> Response:

@@ -1,4 +1,4 @@
-"""Routes of sagas and instances: start, look, act."""
+"""Routes of instances: start, show, act."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ _KEY = (
     "a repeated start is another instance"
 )
 _ACTS = {
-    ActName.CANCEL: "Unwinds the instance: every step that took effect or may have is undone",
-    ActName.PAUSE: "Sends nothing more until it is resumed",
-    ActName.RESUME: "Goes on after a pause",
-    ActName.RETRY: "Tries again what put the instance into attention",
-    ActName.ABANDON: "Closes an instance that stands in attention; what stays open is named in the history",
+    ActName.CANCEL: "Cancels the instance: every step that took effect or may have is undone",
+    ActName.PAUSE: "Sends no more commands until it is resumed",
+    ActName.RESUME: "Continues a paused instance",
+    ActName.RETRY: "Retries what put the instance into attention",
+    ActName.ABANDON: "Closes an instance in attention without undoing it; the history lists the outstanding effects",
     ActName.ANSWER: "Answers a question with a filled form",
     ActName.CLAIM: "Claims a question: from then on nobody else may answer it",
-    ActName.ASSIGN: "Gives a question to somebody",
-    ActName.SKIP: "Counts a step as done, with the given reply",
-    ActName.REVISE: "Replaces what lies ahead of a routing slip",
-    ActName.EDIT: "Patches the state (JSON Patch); what does not fit the model is denied and changes nothing",
-    ActName.REPLACE_UNDO: "Tries an undo that failed with another command",
-    ActName.RESTART: "Takes back what lies from a step on, then begins it anew",
-    ActName.FORK: "Begins another instance at a step; what lies before it is taken over",
-    ActName.WAIVE: "Accepts what a failing undo could not take back as a loss; the reason is the evidence",
+    ActName.ASSIGN: "Assigns a question to a person",
+    ActName.SKIP: "Treats a step as done, with the given reply",
+    ActName.REVISE: "Replaces the remaining stops of a routing slip",
+    ActName.EDIT: "Patches the state (JSON Patch); a result that does not fit the model is denied and changes nothing",
+    ActName.REPLACE_UNDO: "Retries a failed undo with another command",
+    ActName.RESTART: "Undoes the steps from a step on, then runs them again",
+    ActName.FORK: "Starts another instance at a step; the steps before it are taken over",
+    ActName.WAIVE: "Accepts the loss of a failing undo; the reason is the evidence",
 }
 
 
 class StartBody(BaseModel):
-    """What to start."""
+    """A start request."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -66,21 +66,23 @@ class StartBody(BaseModel):
     )
 
     key: str | None = Field(default=None, description=_KEY)
-    input: dict[str, JsonValue] = Field(description="first value of the state; its schema stands in /v1/definitions")
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="none: the newest that the API knows")
+    input: dict[str, JsonValue] = Field(description="first value of the state; /v1/definitions has its schema")
+    version: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="none: the newest version that the API knows"
+    )
 
 
 class ActBody(BaseModel):
-    """Who asks for an act and why; kept in the history."""
+    """An act, who sends it and why; kept in the history."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the customer withdrew"}]}
     )
 
-    by: str = Field("", description="who asks, at most 256 characters")
+    by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
-    request_id: str | None = Field(None, description="repeated with one it acts once; none: a fresh one")
-    step: str = Field("", description="of an act on one step: its name, as the instance shows it")
+    request_id: str | None = Field(None, description="with the same id it acts once; none: a new one")
+    step: str = Field("", description="for an act on one step: the step's name, as the instance shows it")
     value: dict[str, JsonValue] | None = Field(
         None,
         description='the form of an answer, the reply of a skip, of assign {"to": name}, of revise {"ahead": [stop]}, '
@@ -90,7 +92,7 @@ class ActBody(BaseModel):
 
 
 def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
-    """All routes that the client answers."""
+    """The routes of instances."""
     router = APIRouter(prefix="/v1", tags=["instances"])
     bodies = Bodies(settings)
     _add_start(router, client, settings, bodies)
@@ -108,7 +110,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
         summary="Start an instance",
         description="Answers when the decision is committed. The same key and input again is the same instance.",
         responses={
-            200: {"model": OutcomeView, "description": "The instance was there already, with the same input"},
+            200: {"model": OutcomeView, "description": "The instance existed already, with the same input"},
             202: {
                 "model": AcceptedView,
                 "description": "Accepted; not decided within the wait, or it begins when its code is deployed",
@@ -153,18 +155,18 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         "/instances",
         response_model=InstanceList,
         summary="List instances, newest start first",
-        description="Pages are in an order that does not change: what matches from the first page to the last is on "
-        "exactly one of them, also when it changes in between. What begins or ceases to match meanwhile may be on one.",
+        description="Pages have a stable order: an instance that matches during the whole query is on exactly one "
+        "page, even if it changes in between. One that begins or ceases to match meanwhile may be on one.",
         responses=documented(401, 403, 422, 503),
     )
     async def list_instances(
         request: Request,
         *,
-        status: Annotated[Status | None, Query(description="exactly this status")] = None,
+        status: Annotated[Status | None, Query(description="only with this status")] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
-        key: Annotated[str | None, Query(description="exactly this key")] = None,
+        key: Annotated[str | None, Query(description="only with this key")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+        cursor: Annotated[str | None, Query(description="from the page before")] = None,
     ) -> Response:
         only(request, "status", "definition", "key", "limit", "cursor")
         where = InstanceFilter(definition, status, check_key(key) if key is not None else None)
@@ -175,7 +177,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}",
         response_model=InstanceView,
         summary="Show an instance",
-        description="The key is one path segment, percent-encoded with nothing left out: `/` is `%2F`.",
+        description="The key is one path segment, fully percent-encoded: `/` is `%2F`.",
         responses=documented(401, 403, 404, 422, 503),
     )
     async def get_instance(request: Request, definition: str, key: str) -> Response:
@@ -185,14 +187,14 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/history",
         response_model=HistoryView,
-        summary="Show what was decided about an instance, oldest first",
+        summary="Show the decisions about an instance, oldest first",
         responses=documented(401, 403, 404, 422, 503),
     )
     async def get_history(
         request: Request,
         definition: str,
         key: str,
-        after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` of the page before")] = -1,
+        after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` from the page before")] = -1,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
         only(request, "after", "limit")

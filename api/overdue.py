@@ -1,4 +1,4 @@
-"""The route that lists what is overdue."""
+"""The route that lists overdue steps."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = ["OverdueList", "OverdueView", "overdue_router"]
 
 
 class OverdueView(BaseModel):
-    """A step that was expected to be done by now."""
+    """A step that exceeds its `expected_within`."""
 
     instance: str
     step: str
     status: str
     since: str = Field(description="its last change")
-    overdue: str = Field(description="when it was found overdue")
-    deadline: str | None = Field(description="when it is given up; null: nothing gives it up")
+    overdue: str = Field(description="when it became overdue")
+    deadline: str | None = Field(description="when it times out; null: never")
 
 
 class OverdueList(BaseModel):
-    """A page, those overdue longest first."""
+    """A page of overdue steps, longest overdue first."""
 
     overdue: list[OverdueView]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 def overdue_router(client: Client) -> APIRouter:
-    """Reads only."""
+    """Read-only route."""
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.get(
         "/overdue",
         response_model=OverdueList,
-        summary="List steps that were expected to be done by now, those overdue longest first",
+        summary="List overdue steps, longest overdue first",
         responses=documented(401, 403, 422, 503),
     )
     async def list_overdue(
@@ -49,7 +49,7 @@ def overdue_router(client: Client) -> APIRouter:
         *,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 200,
-        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+        cursor: Annotated[str | None, Query(description="from the page before")] = None,
     ) -> Response:
         only(request, "definition", "limit", "cursor")
         page = await client.overdue(definition, limit=limit, cursor=cursor)

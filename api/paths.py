@@ -1,8 +1,8 @@
-"""Where an instance stands in the URL space, whatever its key is made of.
+"""The URL path of an instance, for any key.
 
-``/v1/instances/{definition}/{key}``: the key is ONE segment, percent-encoded with nothing left out (``/`` is ``%2F``).
-Routing looks at the path as it was sent, before decoding, so a key ``x/history`` (``x%2Fhistory``) and the history of
-``x`` (``x/history``) never meet. Keys ``.`` and ``..`` do not exist: URLs cannot carry them.
+``/v1/instances/{definition}/{key}``: the key is ONE segment, fully percent-encoded (``/`` is ``%2F``). Routing uses the
+path as it was sent, before decoding, so a key ``x/history`` (``x%2Fhistory``) and the history of ``x`` (``x/history``)
+are never confused. Keys ``.`` and ``..`` do not exist: they are not possible in URLs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def instance_path(instance: str) -> str:
 
 
 def instance_of(definition: str, key: str) -> str:
-    """The id that two segments name, as they were sent.
+    """The instance id of two path segments, as they were sent.
 
     Raises:
-        InvalidRequest: they are not UTF-8, or no possible definition and key.
+        InvalidRequest: they are not UTF-8, or not a valid definition and key.
     """
     try:
         instance = f"{unquote_to_bytes(definition).decode()}/{unquote_to_bytes(key).decode()}"
@@ -40,7 +40,7 @@ def instance_of(definition: str, key: str) -> str:
 
 
 def segment_of(sent: str, field: str) -> str:
-    """The text that one segment names, as it was sent.
+    """The decoded text of one path segment.
 
     Raises:
         InvalidRequest: it is not UTF-8.

@@ -1,7 +1,7 @@
 """Every error as RFC 9457 ``application/problem+json``: what is wrong, where, and what to do; never a stack trace.
 
-``type`` is ``urn:sagaline:problem:<name>``; names stand in ``_KINDS``. ``field`` is the path of the first wrong field,
-``errors`` lists all of them. ``trace_id`` leads to the log.
+``type`` is ``urn:sagaline:problem:<name>``; the names are in ``_KINDS``. ``field`` is the path of the first wrong
+field, ``errors`` lists all wrong fields. ``trace_id`` finds the request in the log.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 has it."""
+    """An error in the format of RFC 9457."""
 
     type: str = Field(description="urn:sagaline:problem:<name>; stable, for programs")
     title: str
     status: int
-    code: ReasonCode | None = Field(default=None, description="why the engine said no; for programs")
-    detail: str = Field(description="what is wrong and what to do, for people")
+    code: ReasonCode | None = Field(default=None, description="reason code of the engine")
+    detail: str = Field(description="what is wrong and what to do")
     field: str | None = Field(default=None, description="path of the first wrong field")
     errors: list[FieldError] | None = Field(default=None, description="every wrong field, at most 20")
     trace_id: str | None = Field(default=None, description="32 hex digits; the server's log has it too")
@@ -71,20 +71,22 @@ class _Kind(NamedTuple):
 _KINDS = {
     "not-json": _Kind(400, "The body is not JSON", "the body is not JSON: expected value at line 1 column 1"),
     "bad-request": _Kind(400, "The request is malformed", "the request cannot be understood"),
-    "unauthorized": _Kind(401, "A token is needed", "send the header: Authorization: Bearer <token>"),
+    "unauthorized": _Kind(401, "A token is required", "send the header: Authorization: Bearer <token>"),
     "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
     "foreign-origin": _Kind(
-        403, "A page of another origin asked", "this request was made by a page of another origin; use a program"
+        403,
+        "Requests from other origins are rejected",
+        "requests from pages of another origin are rejected; use a program",
     ),
     "unknown-path": _Kind(404, "There is nothing at this path", "there is nothing at /v1/saga; see /openapi.json"),
     "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
     "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
-    "method-not-allowed": _Kind(405, "The path knows other methods", "DELETE is not possible here"),
+    "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
-    "start-conflict": _Kind(409, "The key is taken", "'order-checkout/A-1' was started with another input"),
-    "act-denied": _Kind(409, "Not possible in this status", "cancel of 'order-checkout/A-1' was denied: it is ended"),
+    "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
+    "act-denied": _Kind(409, "Not allowed now", "cancel of 'order-checkout/A-1' was denied: it is ended"),
     "event-denied": _Kind(
         409, "No room for the event", "event 'order-paid' for key 'O-7' was denied: there is no room"
     ),
@@ -103,7 +105,7 @@ _KIND_BY_STATUS = {400: "bad-request", 404: "unknown-path", 405: "method-not-all
 
 
 class HttpProblem(CallerError):
-    """A request that HTTP itself makes wrong; ``kind`` is one of the names of problems."""
+    """A request that is wrong at the HTTP level; ``kind`` is the name of a problem."""
 
     def __init__(self, kind: str, detail: str, *, field: str | None = None) -> None:
         super().__init__(detail)

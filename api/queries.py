@@ -1,4 +1,4 @@
-"""Query parameters: one that a route does not know, or that stands twice, is refused; a mistyped filter is none."""
+"""Query parameters: unknown and repeated ones are rejected, so that a mistyped filter is not ignored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["only"]
 
 
 def only(request: Request, *known: str) -> None:
-    """Raises: InvalidRequest: the query names something else, or a name twice; ``field`` is the name."""
+    """Raises InvalidRequest for an unknown or repeated parameter; ``field`` is its name."""
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in known:
             possible = f"possible are: {', '.join(known)}" if known else "none is possible here"
             raise InvalidRequest(f"there is no query parameter {name[:64]!r}; {possible}", field=name[:64])
         if name in seen:
-            raise InvalidRequest(f"the query parameter {name!r} stands twice; leave one out", field=name)
+            raise InvalidRequest(f"the query parameter {name!r} appears twice; remove one", field=name)
         seen.add(name)

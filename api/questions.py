@@ -1,4 +1,4 @@
-"""The route that lists what people are asked; they answer at the instance."""
+"""The route that lists open questions; the answer is an act on the instance."""
 
 from __future__ import annotations
 
@@ -25,38 +25,40 @@ class QuestionView(BaseModel):
     step: str
     question: str
     who: list[str] = Field(description="people or roles who may answer")
-    claimed_by: str | None = Field(description="the only one who may answer; null: nobody has claimed it")
+    claimed_by: str | None = Field(description="the only person who may answer; null: it is not claimed")
     asked: str
-    due: str = Field(description="when it is given up")
-    escalated: bool = Field(description="others have been asked as well")
+    due: str = Field(description="when it times out")
+    escalated: bool = Field(description="it was escalated: more people may answer")
     form: dict[str, Any] | None = Field(description="JSON schema of the answer; null: its code is not deployed here")
     acts: dict[str, str] = Field(description="act -> where to POST it, with `by`, `step` and the `value`")
 
 
 class QuestionList(BaseModel):
-    """A page, those due soonest first."""
+    """A page of questions, due soonest first."""
 
     questions: list[QuestionView]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 def questions_router(client: Client) -> APIRouter:
-    """Reads only."""
+    """Read-only route."""
     router = APIRouter(prefix="/v1", tags=["instances"])
 
     @router.get(
         "/questions",
         response_model=QuestionList,
-        summary="List questions that wait for a person, those due soonest first",
+        summary="List questions that wait for a person, due soonest first",
         responses=documented(401, 403, 422, 503),
     )
     async def list_questions(
         request: Request,
         *,
-        who: Annotated[str | None, Query(max_length=256, description="only those that this one may answer")] = None,
+        who: Annotated[
+            str | None, Query(max_length=256, description="only those that this person or role may answer")
+        ] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 200,
-        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+        cursor: Annotated[str | None, Query(description="from the page before")] = None,
     ) -> Response:
         only(request, "who", "definition", "limit", "cursor")
         page = await client.questions(definition, who=who, limit=limit, cursor=cursor)

@@ -1,4 +1,4 @@
-"""Serving the application with uvicorn, on loopback unless a token guards it."""
+"""Serves the application with uvicorn; without a token only on loopback."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CONNECTIONS_MAX = 2_000
 
 
 def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1) -> socket.socket:
-    """A listening socket; with ``tries`` above 1 also on one of the ports that follow. Port 0: any free one.
+    """A listening socket; with ``tries`` above 1 also on one of the following ports. Port 0: any free port.
 
     Raises:
-        ConfigurationError: the host is not this machine alone and there is no token, the port is taken, or the host
-            is not one of this machine's addresses.
+        ConfigurationError: the host is not loopback and there is no token, the port is in use, or the host is not an
+            address of this machine.
     """
     _refuse_open_door(host, settings)
     last: OSError | None = None
@@ -64,17 +64,17 @@ def _listen(host: str, port: int) -> socket.socket:
 def _refuse_open_door(host: str, settings: ApiSettings) -> None:
     if not settings.tokens and not is_loopback(host):
         raise ConfigurationError(
-            f"refusing to listen on {host or 'every address'} without authentication: whoever reaches it could start "
-            "and cancel everything; set a token (SAGALINE_API_TOKENS='[\"…\"]'), or listen on 127.0.0.1"
+            f"refusing to listen on {host or 'every address'} without authentication: anybody could start and cancel "
+            "everything; set a token (SAGALINE_API_TOKENS='[\"…\"]'), or listen on 127.0.0.1"
         )
 
 
 @contextlib.asynccontextmanager
 async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> AsyncIterator[str]:
-    """Serves on a socket beside the block; yields the base URL once requests are answered.
+    """Serves on a socket while the block runs; yields the base URL once requests are answered.
 
-    At the end of the block requests that wait for a decision are answered at once (202, with the place to look at), and
-    others under way get five seconds to finish. Signals are left to the caller.
+    At the end of the block, requests that wait for a decision are answered at once (202, with a ``Location``), and
+    other running requests get five seconds to finish. Signals are left to the caller.
 
     Raises:
         ConfigurationError: the socket is open to other machines and there is no token.
@@ -111,7 +111,7 @@ async def serving(app: FastAPI, listener: socket.socket, settings: ApiSettings) 
 
 
 def _nobody() -> None:
-    """Of an application that is not ours, or has ours within it: nobody waits that we know of."""
+    """For an application that is not ours, or wraps ours: there are no known waiters."""
 
 
 async def serve(app: FastAPI, listener: socket.socket, settings: ApiSettings) -> None:
@@ -132,13 +132,13 @@ async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
 
 
 def _punctual(seconds: float) -> type[H11Protocol]:
-    """A protocol that closes a new connection whose first request has no whole head by then.
+    """A protocol that closes a new connection whose first request head is not complete by then.
 
-    Afterwards uvicorn's own keep-alive bound holds, and api/bodies.py bounds bodies.
+    After that uvicorn's keep-alive timeout applies, and ``api/bodies.py`` limits bodies.
     """
 
     class Punctual(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
             self.late = self.loop.call_later(seconds, transport.close)
 
@@ -155,7 +155,7 @@ def _punctual(seconds: float) -> type[H11Protocol]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone: the process that runs us has its own order of stopping."""
+    """Does not handle signals: the process that runs it stops its parts in its own order."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

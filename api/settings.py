@@ -1,4 +1,4 @@
-"""What the API may be told. One frozen value; the command line fills it from the process's settings."""
+"""The settings of the API: one frozen value; the command line fills it from the process's settings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ApiSettings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """``tokens``: any of them opens ``/v1``; none: open to this machine only.
+    """``tokens``: each of them gives access to ``/v1``; none: only this machine has access.
 
-    ``body_bytes_max`` and ``depth_max`` bound a request's body; ``body_timeout``: it has arrived within that.
-    ``head_timeout``: a new connection has sent the head of its first request within that, or is closed.
+    ``body_bytes_max`` and ``depth_max`` limit a request's body; ``body_timeout``: it must arrive within this time.
+    ``head_timeout``: a new connection that has not sent the head of its first request within this time is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
 
     Raises:
-        ConfigurationError: a token that anybody could guess.
+        ConfigurationError: a token that is easy to guess.
     """
 
     tokens: tuple[str, ...] = ()

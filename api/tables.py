@@ -1,4 +1,4 @@
-"""Routes of the tables of dynamic routers: their rules, who changed them when and why, and how they are changed."""
+"""Routes of the tables of dynamic routers: show and change their rules, and show their history."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["RulesBody", "tables_router"]
 
 
 class RuleBody(BaseModel):
-    """All of ``when`` must hold; the first rule that does decides."""
+    """A rule matches when all of ``when`` holds; the first matching rule decides."""
 
     model_config = ConfigDict(extra="forbid")
 
-    when: dict[str, JsonValue] = Field(description="per fact a value, or {operator: value}: == != < <= > >= in")
+    when: dict[str, JsonValue] = Field(description="for each fact a value, or {operator: value}: == != < <= > >= in")
     to: str = Field(description="the branch that runs")
 
 
 class RulesBody(BaseModel):
-    """The rules of a table from now on."""
+    """The new rules of a table."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -50,11 +50,13 @@ class RulesBody(BaseModel):
         },
     )
 
-    rules: list[RuleBody] = Field(description="in their order; the first that holds decides")
-    version: int | None = Field(None, ge=0, le=2**31 - 1, description="the one that they replace; none: whichever")
-    by: str = Field("", description="who asks, at most 256 characters")
+    rules: list[RuleBody] = Field(description="in order; the first rule that matches decides")
+    version: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="the version that they replace; none: any version"
+    )
+    by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
-    request_id: str | None = Field(None, description="names the request in the history; none: a fresh one")
+    request_id: str | None = Field(None, description="the request's id in the history; none: a new one")
 
 
 class RuleView(BaseModel):
@@ -63,12 +65,12 @@ class RuleView(BaseModel):
 
 
 class TableView(BaseModel):
-    """A table as it stands."""
+    """The current table."""
 
     name: str
     version: int = Field(description="counts its changes; 0: never set")
     rules: list[RuleView]
-    branches: list[str] = Field(description="what its rules may name")
+    branches: list[str] = Field(description="the branches that its rules may name")
     changed_at: str | None
     changed_by: str
     reason: str
@@ -78,47 +80,47 @@ class TableList(BaseModel):
     """A page of the tables that deployed definitions route by, by name."""
 
     tables: list[TableView]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 class RulesSetView(BaseModel):
-    """What a change of rules has become."""
+    """The result of a change of rules."""
 
     name: str
     version: int
-    changed: bool = Field(description="false when the rules stood already")
+    changed: bool = Field(description="false when the table had these rules already")
     trace_id: str | None
 
 
 class RulesAcceptedView(BaseModel):
-    """The request is in the log and will be decided; look at the table later."""
+    """The request is in the log and will be decided; check the table later."""
 
     name: str
     request_id: str
 
 
 class RulesChangeView(BaseModel):
-    """A request to change a table, and what became of it."""
+    """A request to change a table, and its outcome."""
 
     sequence: int
     at: str
     outcome: str
-    version: int = Field(description="of the table afterwards")
+    version: int = Field(description="version of the table after the request")
     rules: list[RuleView] | None = Field(description="null: they were too large to be kept")
     by: str
-    reason: str = Field(description="why, as it was given")
-    answer: str = Field(description="what the table said to it")
+    reason: str = Field(description="the caller's reason")
+    answer: str = Field(description="the reason of the decision")
 
 
 class TableHistory(BaseModel):
-    """Requests, oldest first."""
+    """A page of requests, oldest first."""
 
     changes: list[RulesChangeView]
-    next: int | None = Field(description="pass it on as ?after= for the next page; null: these were the last")
+    next: int | None = Field(description="pass it on as ?after= for the next page; null: this is the last page")
 
 
 def tables_router(client: Client, settings: ApiSettings) -> APIRouter:
-    """What a change does is decided through the log, as everything is."""
+    """Shows and changes tables; a change is decided through the log, like every request."""
     router = APIRouter(prefix="/v1", tags=["tables"])
     _add_queries(router, client)
     _add_change(router, client, settings)
@@ -135,7 +137,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     async def list_tables(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(description="of the page before")] = None,
+        cursor: Annotated[str | None, Query(description="from the page before")] = None,
     ) -> Response:
         only(request, "limit", "cursor")
         page = await client.tables.list(limit=limit, cursor=cursor)
@@ -154,13 +156,13 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     @router.get(
         "/tables/{name}/history",
         response_model=TableHistory,
-        summary="Show who changed a table when and why, oldest first",
+        summary="Show who changed a table, when and why, oldest first",
         responses=documented(401, 403, 404, 422, 503),
     )
     async def get_table_history(
         request: Request,
         name: str,
-        after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` of the page before")] = -1,
+        after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` from the page before")] = -1,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Response:
         only(request, "after", "limit")
@@ -176,7 +178,7 @@ def _add_change(router: APIRouter, client: Client, settings: ApiSettings) -> Non
         "/tables/{name}",
         response_model=RulesSetView,
         summary="Replace the rules of a table",
-        description="Counts for whoever comes to a router after it; an instance keeps the branch it was routed to.",
+        description="Applies to instances that reach a router after it; instances routed before keep their branch.",
         responses={
             202: {"model": RulesAcceptedView, "description": "Accepted; not decided within the wait"},
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),

@@ -1,4 +1,4 @@
-"""What the API shows: instances, decisions and definitions for people and programs. Times are ISO 8601 in UTC."""
+"""Response models: instances, decisions and definitions. Times are ISO 8601 in UTC."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 
 
 def iso(ms: int) -> str:
-    """Milliseconds since epoch as text; a value beyond the calendar is shown as the calendar's end."""
+    """Milliseconds since epoch as text; a value beyond the calendar is shown as the last possible time."""
     seconds = min(max(ms, 0) / 1000, 253_402_300_799.0)
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Links(BaseModel):
-    """Where to go on; paths relative to the server."""
+    """Related paths, relative to the server."""
 
     self_: str = Field(serialization_alias="self")
     history: str
@@ -55,19 +55,21 @@ class Links(BaseModel):
 
 
 def links(instance: str) -> Links:
-    """Every path of an instance."""
+    """The paths of an instance."""
     base = instance_path(instance)
     return Links(self_=base, history=f"{base}/history", acts={act.value: f"{base}/{act.value}" for act in ActName})
 
 
 class OutcomeView(BaseModel):
-    """What a start or an act has become."""
+    """The result of a start or an act."""
 
     id: str
     definition: str
     key: str
-    created: bool | None = Field(default=None, description="of a start: false when the instance was there already")
-    changed: bool | None = Field(default=None, description="of an act: false when what it asks for was so already")
+    created: bool | None = Field(default=None, description="for a start: false when the instance existed already")
+    changed: bool | None = Field(
+        default=None, description="for an act: false when the instance was already as the act asks"
+    )
     status: Status
     revision: int
     trace_id: str | None
@@ -75,12 +77,14 @@ class OutcomeView(BaseModel):
 
 
 class AcceptedView(BaseModel):
-    """The request is in the log and will be decided, or is decided and has to wait; look at ``links.self`` later."""
+    """The request is in the log and will be decided, or it is decided and the instance waits; check ``links.self``
+    later.
+    """
 
     id: str
     request_id: str
-    code: ReasonCode | None = Field(default=None, description="why it waits, for programs; null: it is not decided yet")
-    reason: str | None = Field(default=None, description="why it waits, for people")
+    code: ReasonCode | None = Field(default=None, description="reason code why it waits; null: it is not decided yet")
+    reason: str | None = Field(default=None, description="reason why it waits")
     links: Links
 
 
@@ -120,7 +124,7 @@ class CauseView(BaseModel):
 
 
 class InstanceSummary(BaseModel):
-    """An instance as a list shows it."""
+    """An instance in a list."""
 
     id: str
     definition: str
@@ -129,8 +133,8 @@ class InstanceSummary(BaseModel):
     status: Status
     paused: bool
     revision: int
-    cause: CauseView | None = Field(description="why it is being, or was, unwound")
-    attention: CauseView | None = Field(description="what an operator must look at")
+    cause: CauseView | None = Field(description="why it is being, or was, compensated")
+    attention: CauseView | None = Field(description="why it needs an operator")
     trace_id: str | None
     created_at: str
     updated_at: str
@@ -139,29 +143,31 @@ class InstanceSummary(BaseModel):
 
 
 class InstanceView(InstanceSummary):
-    """An instance with all it knows."""
+    """An instance in full."""
 
-    backward: bool = Field(description="it is being, or was, unwound")
+    backward: bool = Field(description="it is being, or was, compensated")
     pivot_passed: bool
     state: dict[str, JsonValue]
-    steps: list[StepView] = Field(description="in the order in which they were begun")
+    steps: list[StepView] = Field(description="in the order in which they began")
     timers: list[TimerView] = Field(description="what it waits for, soonest first")
     deferred_count: int = Field(description="messages kept until it is resumed, or its version is deployed")
-    phase: str | None = Field(description="of a process manager: where it is")
-    itinerary: list[str] | None = Field(description="of a routing slip: every stop, those passed and those ahead")
-    restarting: str | None = Field(description="what lies from this step on is being taken back; null: nothing is")
-    forked_from: str | None = Field(description="the instance that it began in the middle of; null: none")
+    phase: str | None = Field(description="of a process manager: its current phase")
+    itinerary: list[str] | None = Field(description="of a routing slip: every stop, passed and remaining")
+    restarting: str | None = Field(
+        description="the steps from this step on are being undone for a restart; null: no restart"
+    )
+    forked_from: str | None = Field(description="the instance that it was forked from; null: none")
 
 
 class InstanceList(BaseModel):
-    """A page, newest start first."""
+    """A page of instances, newest start first."""
 
     instances: list[InstanceSummary]
-    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last")
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
 class DecisionView(BaseModel):
-    """One decision: what came, what changed, what went out."""
+    """One decision: its message, the changes, the messages sent."""
 
     sequence: int
     revision: int
@@ -171,20 +177,20 @@ class DecisionView(BaseModel):
     message: dict[str, JsonValue] | None
     changes: list[dict[str, JsonValue]]
     sent: list[dict[str, JsonValue]]
-    code: ReasonCode | None = Field(description="why, for programs")
-    reason: str = Field(description="why, for people")
+    code: ReasonCode | None = Field(description="reason code")
+    reason: str = Field(description="reason for people")
     trace_id: str | None
 
 
 class HistoryView(BaseModel):
-    """Decisions, oldest first."""
+    """A page of decisions, oldest first."""
 
     decisions: list[DecisionView]
-    next: int | None = Field(description="pass it on as ?after= for the next page; null: these were the last")
+    next: int | None = Field(description="pass it on as ?after= for the next page; null: this is the last page")
 
 
 class DefinitionView(BaseModel):
-    """What is deployed: how to start it, and what it does."""
+    """A deployed definition: its input and its nodes."""
 
     name: str
     version: int
@@ -266,7 +272,7 @@ def _heartbeat(record: StepRecord) -> HeartbeatView | None:
 
 
 def history_view(rows: Sequence[HistoryRow], limit: int) -> HistoryView:
-    """A page of up to ``limit`` rows; one row more tells that there is another page."""
+    """A page of up to ``limit`` rows; one extra row shows that there is another page."""
     decisions = [_decision(row) for row in rows[:limit]]
     return HistoryView(decisions=decisions, next=rows[limit - 1].sequence if len(rows) > limit else None)
 
@@ -303,7 +309,7 @@ def _nodes(nodes: Sequence[Node[Any]]) -> list[dict[str, JsonValue]]:
 
 
 def _other_node(node: Node[Any]) -> dict[str, JsonValue]:
-    """A node that is no step: its kind, and the flows inside it."""
+    """A node that is not a step: its kind, and the flows inside it."""
     found: dict[str, JsonValue] = {"kind": node.kind, "name": node.name}
     if node.branches:
         found["branches"] = [{"label": branch.label, "flow": [*_nodes(branch.nodes)]} for branch in node.branches]

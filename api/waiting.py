@@ -1,4 +1,4 @@
-"""How long a caller wants to wait for a decision: ``?wait=`` in seconds, or ``Prefer: wait=`` (RFC 7240)."""
+"""How long a request waits for its decision: ``?wait=`` in seconds, or ``Prefer: wait=`` (RFC 7240)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 
 
 def wait_of(request: Request, settings: ApiSettings) -> timedelta:
-    """What the query asks for, else what the header prefers (cut to what is allowed), else the default.
+    """The wait of the query, else of the header (limited to the longest wait), else the default.
 
     Raises:
         InvalidRequest: ``?wait=`` is not a number from 0 to the longest wait. Field ``wait``.

@@ -1,4 +1,4 @@
-"""Workers: handlers of commands, with an inbox that makes an effect happen once although its command comes twice."""
+"""Workers: handlers of commands, with an inbox that applies each effect once even if its command arrives twice."""
 
 from .context import AnswerLater, Context
 from .errors import WorkerCrashed

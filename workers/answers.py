@@ -1,7 +1,7 @@
-"""Appending answers: replies where the command asked for them, and dead letters. A record is finished after that.
+"""Appends answers: replies to the topic that the command names, and dead letters. After that the record is finished.
 
-Everything that is ready goes out in one append. When the log refuses a batch for what is in it, each answer is
-appended alone, and one that is refused alone becomes a dead letter: it harms nobody else.
+All ready answers are written in one append. When the log rejects a batch because of its content, each answer is
+appended alone, and an answer that is rejected alone becomes a dead letter: it does not affect the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Answers:
             await self._log.append([record for answer in answers for record in answer.records])
         except TransientError:
             raise
-        except Exception:  # refused for what one of them holds: find out which
+        except Exception:  # rejected because of the content of one answer: find out which
             for answer in answers:
                 await self._append_alone(answer)
             return

@@ -1,4 +1,4 @@
-"""What a handler knows about its command beside the command itself, and how it makes something take effect."""
+"""The context of a command in a handler: its ids, its deadline, and how the handler writes to the inbox's database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AnswerLater:
 
 
 class Context:
-    """One delivery of a command. Given to the handler, of no use after it has returned."""
+    """One delivery of a command. Valid until the handler returns."""
 
     __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent", "has_beaten", "pulse")
 
@@ -45,17 +45,17 @@ class Context:
 
     @property
     def effect_key(self) -> str:
-        """The same for every attempt of a step and of its undo: give it to others as their idempotency key."""
+        """The same for every attempt of a step and of its undo: use it as the idempotency key in calls to others."""
         return self._command.effect_key
 
     @property
     def instance(self) -> str:
-        """The instance that asks."""
+        """The id of the instance that sent the command."""
         return self._command.instance
 
     @property
     def step(self) -> str:
-        """The step that asks, or that is undone; inside a loop with its round, as ``saga show`` names it."""
+        """The step that sent the command, or that is undone; in a loop with its round, as in ``saga show``."""
         return place_of_label(self._command.effect_key.removeprefix(f"{self.instance}/"))
 
     @property
@@ -65,26 +65,25 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """1 for the first command of this step (or undo); a redelivery of one command keeps its number."""
+        """1 for the first command of this step (or undo); a redelivery of a command keeps its number."""
         return self._command.attempt
 
     @property
     def undo(self) -> bool:
-        """Whether the command undoes a step."""
+        """True when the command undoes a step."""
         return self._command.undo
 
     @property
     def deadline_ms(self) -> int | None:
-        """Milliseconds since epoch, by the engine's clock, after which nobody waits for the answer.
+        """Milliseconds since epoch, by the engine's clock, after which the answer is not used any more.
 
-        The handler is cancelled when the span that was written with its command is over, whatever this host's clock
-        says.
+        The handler is cancelled when the span of time in its command has passed, whatever this host's clock says.
         """
         return self._command.deadline_ms
 
     @property
     def traceparent(self) -> str | None:
-        """W3C trace context of this handling, for calls to others."""
+        """W3C trace context of this delivery, for calls to others."""
         return self._traceparent
 
     @property
@@ -114,7 +113,7 @@ class Context:
 
     @property
     def forward(self) -> JsonObject | None:
-        """In an undo: what the step answered when it took effect, None when it never did. Needs an inbox."""
+        """In an undo: the step's reply, or None when the step never took effect. Needs an inbox."""
         if self._found.forward is None:
             return None
         reply: JsonObject = from_json(self._found.forward)
@@ -122,18 +121,18 @@ class Context:
 
     @property
     def statements(self) -> Sequence[Statement]:
-        """What was asked to take effect so far."""
+        """The statements added so far."""
         return self._statements
 
     def execute(self, sql: str, parameters: tuple[SqlValue, ...] = ()) -> None:
-        """Adds one change to what takes effect, in the inbox's database, together with the reply or not at all.
+        """Adds a statement that is executed in the inbox's database, in one transaction with the reply.
 
-        It is carried out after the handler has returned its reply; when it has returned or raised ``Rejected``, or
-        has raised anything else, never. A change that the database refuses (a constraint) fails this attempt alone.
+        It is executed after the handler has returned its reply; never after ``Rejected`` or another exception. A
+        statement that the database rejects (a constraint) fails only this attempt.
 
         Args:
             sql: one INSERT, UPDATE, DELETE or REPLACE, with or without WITH.
-            parameters: for its question marks.
+            parameters: the values of its question marks.
 
         Raises:
             ValueError: another kind of statement.

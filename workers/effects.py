@@ -1,4 +1,4 @@
-"""Between handlers and the inbox: looks commands up before they run, makes effects durable before they are answered."""
+"""Connects handlers to the inbox: looks up commands before they run, makes effects durable before they are answered."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .work import NOTHING_FOUND, Work
 __all__ = ["Effects", "Wanted"]
 
 _RERUNS_MAX: Final = 5
-FENCED: Final = Rejected("the step was undone before this command came; it did nothing", code="fenced")
+FENCED: Final = Rejected("the step was undone before this command arrived; nothing was done", code="fenced")
 
 
 class Wanted(NamedTuple):
-    """A handler's reply that becomes true when its effect is stored; ``reply_json`` is the reply's body."""
+    """A handler's reply that is sent once its effect is stored; ``reply_json`` is the reply's body."""
 
     work: Work
     reply: Completed
@@ -29,11 +29,11 @@ class Wanted(NamedTuple):
 
 
 class Effects:
-    """Both ways between a worker and its inbox.
+    """Lookups and writes of a worker in its inbox.
 
     Args:
-        run: takes a command whose handler must run (again after a verdict STALE, when it is looked up first).
-        answer: takes a command that is settled, and its reply.
+        run: called with a command whose handler must run (again after the verdict STALE and another lookup).
+        answer: called with a finished command and its reply.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Effects:
         self.counts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
 
     async def look_up(self, works: list[Work]) -> None:
-        """Answers what took effect already or is fenced; runs the others."""
+        """Answers commands that already took effect or are fenced; runs the others."""
         found = await self._inbox.find(list({work.command.effect_key: None for work in works}))
         for work in works:
             work.found = found.get(work.command.effect_key, NOTHING_FOUND)
@@ -76,9 +76,9 @@ class Effects:
             case Verdict.FENCED:
                 self._answer(work, rejected(work, FENCED))
             case Verdict.FAILED:
-                self._answer(work, failed(work, f"its changes were refused by the inbox's database: {applied.error}"))
+                self._answer(work, failed(work, f"the inbox's database rejected its statements: {applied.error}"))
             case Verdict.STALE if work.reruns >= _RERUNS_MAX:
-                self._answer(work, failed(work, "the step took effect again and again while its undo ran"))
+                self._answer(work, failed(work, "the step kept taking effect while its undo ran; retry the undo"))
             case Verdict.STALE:
                 work.reruns += 1
                 self.look_up_again(work)

@@ -1,4 +1,4 @@
-"""What can go wrong with a worker as a whole. What goes wrong with one command is a reply, never an exception."""
+"""Errors of a worker as a whole. An error in one command becomes a reply, never an exception."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["InboxUnavailable", "WorkerCrashed"]
 
 
 class InboxUnavailable(TransientError):
-    """The inbox did not answer in time. Whether a write took effect may be unknown; repeating it is safe."""
+    """The inbox did not answer in time. It may be unknown whether a write took effect; repeating it is safe."""
 
 
 class WorkerCrashed(SagalineError):
-    """A handler ended the process (SystemExit, KeyboardInterrupt). Its command is neither answered nor committed.
+    """A handler raised SystemExit or KeyboardInterrupt. Its command is neither answered nor committed.
 
-    Start the worker again: the command is delivered again. The cause is the exception that the handler raised.
+    Restart the worker: the command is delivered again. The cause is the handler's exception.
     """
 
     def __init__(self, worker: str, contract: str, cause: BaseException) -> None:

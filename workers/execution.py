@@ -1,13 +1,13 @@
-"""Running one handler: from a command to the reply that it deserves. Never raises for what a handler does wrong.
+"""Runs one handler: from a command to its reply. Errors of a handler become replies, never exceptions.
 
-- A reply of the declared type is Completed, ``Rejected``, returned or raised, is a rejection, ``AnswerLater`` is no
-  reply, all else a failure.
-- After the command's deadline nobody waits, and the step is undone or retried: the handler is not begun, or is
-  cancelled. That is answered too, and late answers do no harm. ``handler_timeout`` passed earlier is a failure as well.
-- How old a command is, is not measured by two clocks: the span that was written with it has passed since it came here,
-  or its deadline has passed here by more than clocks may differ.
-- SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed; its own
-  cancellation ends it too. Any other BaseException (a panic in an extension, a foreign cancel class) is a failure.
+- A reply of the declared type is Completed; ``Rejected``, returned or raised, is a rejection; ``AnswerLater`` sends no
+  reply; all else is a failure.
+- After the command's deadline its answer is not used, and the step is undone or retried: the handler is not started,
+  or is cancelled. That is answered too; late answers do no harm. Exceeding ``handler_timeout`` is also a failure.
+- A command is late when the span of time in it has passed since it arrived here, or when its deadline has passed here
+  by more than ``clock_skew``; two clocks are never compared more exactly than that.
+- SystemExit and KeyboardInterrupt end the worker (``WorkerCrashed``), as if the process had been killed; cancelling
+  the worker ends it too. Any other BaseException (a panic in an extension, a foreign cancel class) is a failure.
 - No payload is logged; a validation error names fields, not their values.
 """
 
@@ -68,7 +68,7 @@ class Execution:
             return self._is_late(work, f"{why}; nothing was done")
         left = self._seconds_left(work)
         if left <= 0:
-            return self._is_late(work, "its deadline passed while it waited for its turn; nothing was done")
+            return self._is_late(work, "its deadline passed while it waited to be handled; nothing was done")
         if handler is None:
             return failed(
                 work,
@@ -79,7 +79,7 @@ class Execution:
             model = read(handler.contract.command, command.payload)
         except ValidationError as error:
             return failed(work, f"the command is not a {handler.contract.command.__name__}: {_problems(error)}")
-        except Exception as error:  # the author's validators may raise anything
+        except Exception as error:  # validators in the author's model may raise anything
             return _raised(work, error)
         try:
             return await self._call(work, handler, model, left)
@@ -91,19 +91,19 @@ class Execution:
             return failed(work, f"{said}{heard} (handler_timeout of {self._worker!r})")
 
     def _too_late(self, command: Command) -> str | None:
-        """Why the deadline has passed for certain, although clocks may differ; None: it may not have."""
+        """Why the deadline has certainly passed, even if the clocks differ; None: it may not have passed."""
         if command.deadline_ms is None:
             return None
         late_ms = self._clock.now_ms() - command.deadline_ms
         if late_ms <= self._skew_ms:
             return None
         return (
-            f"the command came {late_ms / 1000:g} s after its deadline by the clock of {self._worker!r}, more than "
+            f"the command arrived {late_ms / 1000:g} s after its deadline by the clock of {self._worker!r}, more than "
             f"clocks may differ (clock_skew, {self._skew_ms / 1000:g} s)"
         )
 
     def _seconds_left(self, work: Work) -> float:
-        """How much of the span that was written with a command is left since it came."""
+        """Seconds left of the span of time in the command, counted from its arrival."""
         span_ms = work.command.span_ms
         return math.inf if span_ms is None else span_ms / 1000 - (self._clock.monotonic() - work.came)
 
@@ -149,7 +149,7 @@ class Execution:
             work.unsent = pulse.stop()
 
     def _begin(self, work: Work) -> None:
-        """Makes the span, the context, and what every line that the handler logs carries."""
+        """Creates the trace span, the context, and the fields of every line that the handler logs."""
         command = work.command
         span = work.span = self._spans.handles(work)
         work.context = Context(
@@ -160,7 +160,7 @@ class Execution:
 
 
 class _TookTooLong(Exception):
-    """The handler was cancelled at its limit."""
+    """The handler was cancelled at its time limit."""
 
 
 class _AtDeadline(_TookTooLong):
@@ -228,10 +228,10 @@ def _raised(work: Work, error: BaseException) -> Failed:
 
 def _problems(error: ValidationError) -> str:
     found = error.errors(include_input=False, include_url=False)
-    named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in found[:5])
+    named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg']}" for e in found[:5])
     return named if len(found) <= 5 else f"{named}; and {len(found) - 5} more"
 
 
 def _trace_id(traceparent: str | None) -> str | None:
-    """For the log only, hence without a check: the second field of a traceparent."""
+    """The second field of a traceparent; not validated, as it is only logged."""
     return traceparent[3:35] if traceparent is not None and len(traceparent) == 55 else None

@@ -1,7 +1,7 @@
-"""A routing slip on its way: when a stop is done, its worker sends the slip on to the next one.
+"""Forwarding of routing slips: when a stop is done, its worker sends the slip to the next stop.
 
-The report and the next command go out in one append, the report first. A worker that dies between the two finds the
-command again, and the stored reply with it: then both go out once more, with the same ids.
+The report and the next command are written in one append, the report first. If the worker crashes between the two, the
+command is delivered again, its stored reply is found, and both are written again with the same ids.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _logger = structlog.get_logger(__name__)
 
 
 class Forwarding:
-    """Makes the next command of a slip.
+    """Builds the next command of a slip.
 
     Args:
-        topics: names the queues' topics.
-        source: who writes it, for people.
-        max_bytes: what the log takes; a larger command is left to the orchestrator, which says so to an operator.
+        topics: the names of the queues' topics.
+        source: the writer's name, for people.
+        max_bytes: the log's limit; a larger command is left to the orchestrator, which reports it to an operator.
     """
 
     def __init__(self, topics: Topics, source: str, max_bytes: int) -> None:
         self._topics, self._source, self._max_bytes = topics, source, max_bytes
 
     def next(self, work: Work, report: Completed, now_ms: int) -> tuple[Completed, Outgoing] | None:
-        """The report that says where the slip was sent, and the command; None: it goes home."""
+        """The report that says where the slip was sent, and the next command; None: the slip returns."""
         slip, handler = work.command.slip, work.handler
         if slip is None or handler is None or work.command.undo:
             return None

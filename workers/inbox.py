@@ -1,15 +1,15 @@
-"""The inbox port: what took effect, by effect key, so that a command that comes twice takes effect once.
+"""The inbox port: which effects were applied, by effect key, so that a command that arrives twice is applied once.
 
-What lives here: the port, its values and its laws; tests/contract/inbox_contract.py is their suite. What must not:
-anything of a driver, and anything about records of the log.
+This module holds the port, its values and its rules; tests/contract/inbox_contract.py tests them. It must not depend on
+a driver or on records of the log.
 
 - An *entry* is the reply to one direction (forward or undo) of one effect key, stored in one transaction with the
-  effects of the handler that gave it. Only what took effect is stored: a ``Rejected`` or a failure leaves no entry.
+  effects of its handler. Only applied effects are stored: a ``Rejected`` or a failure leaves no entry.
 - A second forward or undo finds its entry and gets the stored reply; its own effects are dropped.
-- An undo's entry shuts the door on a forward that comes later (the participant fence), whether or not there was one.
-- Entries are kept as long as their effect key can come again: as long as its instance lives, which nobody here knows.
-  Another life of the same key has other effect keys, so an entry is never in the way.
-- Forward and undo that race are settled by the store, not by their times.
+- An undo's entry blocks a later forward (the participant fence), whether or not the forward ever ran.
+- Entries are kept as long as their effect key can be used again: as long as the instance lives, which the inbox cannot
+  know. A new instance with the same business key has other effect keys, so old entries do not affect it.
+- A race between forward and undo is decided by the store, not by timestamps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What a handler wants to take effect: its reply (JSON) and its own statements, together or not at all.
+    """The effect of a handler: its reply (JSON) and its statements, applied together or not at all.
 
-    ``forward_seen``: whether the handler knew the forward's entry when it ran. It matters for an undo only, whose
+    ``forward_seen``: whether the handler saw the forward's entry when it ran. It matters only for an undo, whose
     effects and reply depend on it.
     """
 
@@ -51,18 +51,18 @@ class Effect:
 
 
 class Verdict(StrEnum):
-    """What became of an effect."""
+    """The outcome of applying an effect."""
 
     STORED = "stored"
     """Entry and statements are durable."""
     REPEATED = "repeated"
-    """This direction has an entry already; ``Applied.reply`` is what it says. Nothing was applied."""
+    """This direction already has an entry; ``Applied.reply`` is its reply. Nothing was applied."""
     FENCED = "fenced"
     """A forward after its undo. Nothing was applied."""
     STALE = "stale"
-    """An undo that ran on another knowledge of its forward than is stored now: run it again. Nothing was applied."""
+    """The undo ran on a stale view of its step; run it again. Nothing was applied."""
     FAILED = "failed"
-    """A statement was refused by the store; ``Applied.error`` says why. Nothing of this effect was applied."""
+    """The store rejected a statement; ``Applied.error`` says why. Nothing of this effect was applied."""
 
 
 class Applied(NamedTuple):
@@ -77,7 +77,7 @@ class Inbox(Protocol):
     """Entries by effect key. Safe for concurrent use by tasks of one event loop and by several processes."""
 
     async def find(self, effect_keys: Sequence[str]) -> Mapping[str, Found]:
-        """What is stored for these effect keys; keys without any entry are left out.
+        """The stored entries of these effect keys; keys without an entry are left out.
 
         Raises:
             InboxUnavailable: no answer in time.
@@ -85,7 +85,7 @@ class Inbox(Protocol):
         ...
 
     async def apply(self, effects: Sequence[Effect]) -> Sequence[Applied]:
-        """One verdict per effect, in order, each as if applied alone; what is STORED is durable on return.
+        """One verdict per effect, in order, each as if applied alone; STORED effects are durable on return.
 
         Raises:
             InboxUnavailable: the outcome is unknown; applying the same effects again is safe.
@@ -93,9 +93,9 @@ class Inbox(Protocol):
         ...
 
     async def forget(self, now_ms: int, *, limit: int) -> int:
-        """Drops up to ``limit`` entries that are older than the inbox's retention; how many it dropped.
+        """Drops up to ``limit`` entries that are older than the inbox's retention; returns the number dropped.
 
-        An inbox without a retention keeps everything: an effect key can come again as long as its instance lives.
+        An inbox without a retention keeps everything: an effect key can be used again as long as its instance lives.
 
         Raises:
             InboxUnavailable: no answer in time.

@@ -1,7 +1,7 @@
-"""The intake of one queue: polls its subscription, hands records on, and commits what is finished.
+"""The intake of one queue: polls its subscription, passes records on, and commits finished records.
 
 One task uses the subscription: polls and commits alternate. Commits are made at most every ``COMMIT_EVERY_SECONDS``,
-whatever the load, and once at the end.
+at any load, and once at the end.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Intake"]
 
 COMMIT_EVERY_SECONDS: Final = 0.1
 _IDLE_SECONDS: Final = 600.0
-"""The wait of a poll when nothing is under way: nothing has to be committed meanwhile, and a stop ends it at once."""
+"""The wait of a poll while no record is being handled: there is nothing to commit, and a stop ends it at once."""
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000
-"""Records behind a slow one, finished or not: past so many, the queue waits for the slow one."""
+"""The largest number of records after an unfinished one: beyond it, the queue waits for that record."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -34,8 +34,8 @@ class Intake:
 
     Args:
         queue: for the log.
-        admit: takes each record and its mark; must not raise.
-        room: how many more records the worker can take now.
+        admit: called with each record and its mark; must not raise.
+        room: returns how many more records the worker can accept now.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Intake:
         self._stopping = False
 
     def stop(self) -> None:
-        """Asks ``run`` to end, at once where it waits for nothing but records."""
+        """Asks ``run`` to end; at once if it only waits for records."""
         self._stopping = True
         if self._idling is not None:
             self._idling.cancel()
@@ -74,7 +74,7 @@ class Intake:
                 await self.commit()
 
     async def commit(self) -> None:
-        """Commits what is finished; when the log is away, what was not committed is tried again next time."""
+        """Commits finished records; if the log is not available, the next commit includes them."""
         self._keep_held()
         positions = self._offsets.take_positions()
         if not positions:
@@ -95,7 +95,7 @@ class Intake:
         await self._subscription.close()
 
     async def _poll(self, count: int) -> list[Record]:
-        """What is there; waits no longer than a commit may be late."""
+        """Polls records; waits no longer than a commit may be delayed."""
         try:
             records = list(await self._fetch(count))
         except LogUnavailable as error:
@@ -121,7 +121,7 @@ class Intake:
             own = asyncio.current_task()
             if not self._stopping or (own is not None and own.cancelling()):
                 raise
-            return ()  # what it would have given is not committed, so somebody else gets it
+            return ()  # its records are not committed, so they are delivered to another worker
         finally:
             self._idling = None
             idling.cancel()

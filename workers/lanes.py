@@ -1,7 +1,7 @@
-"""Lanes run handlers: at most so many at a time, one at a time per key, in the order of arrival.
+"""Lanes run handlers: a limited number at a time, one at a time per key, in the order of arrival.
 
-A lane is one long-lived task; a handler is awaited in it, so that a command costs no task. A lane wakes another one
-only when there is more to do, and only one at a time: handlers that never wait are all run by the first.
+A lane is one long-lived task in which handlers are awaited, so that a command needs no task of its own. A lane wakes
+another one only when there is more to do, and only one at a time: handlers that never wait all run in the first lane.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final, Generic, Protocol, TypeVar
 __all__ = ["ByKey", "Keyed", "Lanes"]
 
 _SWITCH_AFTER: Final = 32
-"""A lane whose handlers never wait lets others run after so many."""
+"""After this many handlers that never wait, a lane yields to other tasks."""
 
 
 class Keyed(Protocol):
-    """What has a key; items of equal keys keep their order."""
+    """An item with a key; items of the same key keep their order."""
 
     @property
     def key(self) -> object: ...
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class ByKey(Generic[K]):
-    """Lets through one item of each key at a time; the others of that key wait in order."""
+    """Admits one item per key at a time; the others of that key wait in order."""
 
     def __init__(self, start: Callable[[K], None]) -> None:
         self._start = start
@@ -46,7 +46,7 @@ class ByKey(Generic[K]):
         queue.append(item)
 
     def release(self, item: K) -> None:
-        """The item that was let through is over: the next of its key starts."""
+        """The admitted item is done: the next one of its key starts."""
         queue = self._waiting[item.key]
         if queue:
             self._start(queue.popleft())
@@ -66,7 +66,7 @@ class Lanes(Generic[T]):
         self._group: asyncio.TaskGroup | None = None
 
     def open(self, group: asyncio.TaskGroup) -> None:
-        """Lanes are made as they are needed, as tasks of this group."""
+        """Starts lanes when they are needed, as tasks of this group."""
         self._group = group
 
     def put(self, item: T) -> None:
@@ -74,7 +74,7 @@ class Lanes(Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        """Makes one more lane look at what is ready, unless one is about to."""
+        """Wakes one more lane for the ready items, unless one is being woken."""
         if self._waking or not self._ready:
             return
         if self._idle:

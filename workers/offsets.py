@@ -1,6 +1,6 @@
-"""Which records of a subscription are finished, and up to where each partition may be committed.
+"""Tracks which records of a subscription are finished, and which position of each partition may be committed.
 
-The law: a committed position never passes a record that is not finished, whatever was finished after it.
+The rule: a committed position never passes an unfinished record, even if later records are finished.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Mark:
 
     @property
     def lost(self) -> bool:
-        """Whether the record's partition has left: it is delivered to somebody else."""
+        """True when this worker has lost the record's partition: the record is delivered to another worker."""
         return self._track.lost
 
     def finish(self) -> None:
-        """The record needs nothing any more: its answer is durable, or it gets none. Idempotent."""
+        """The record is finished: its answer is durable, or it gets none. Idempotent."""
         self.finished = True
         if not self._track.lost:
             self._track.offsets._advance(self._track)
@@ -54,7 +54,7 @@ class Offsets:
         """Polled records that a commit does not yet cover."""
 
     def polled(self, record: Record) -> Mark:
-        """Begins to track a record. One that was polled before starts its partition anew: it was delivered again."""
+        """Starts to track a record. If it was polled before, it was redelivered: its partition's tracking is reset."""
         place = TopicPartition(record.topic, record.partition)
         track = self._tracks.get(place)
         if track is not None and record.offset < track.next:
@@ -69,18 +69,18 @@ class Offsets:
         return mark
 
     def keep(self, held: Iterable[TopicPartition]) -> None:
-        """Forgets the partitions that are not held any more."""
+        """Drops the partitions that this worker no longer owns."""
         stays = frozenset(held)
         for place in [place for place in self._tracks if place not in stays]:
             self._drop(self._tracks[place])
 
     def take_positions(self) -> dict[TopicPartition, int]:
-        """The positions that moved since they were taken last."""
+        """The positions that changed since the last call."""
         positions, self._positions = self._positions, {}
         return positions
 
     def put_back(self, positions: dict[TopicPartition, int]) -> None:
-        """Positions that could not be committed, unless they have moved on since."""
+        """Returns positions that could not be committed, unless they have advanced since."""
         self._positions = {**positions, **self._positions}
 
     @property

@@ -2,12 +2,12 @@
 
     intake ─▶ by key ─▶ (inbox: look up) ─▶ lanes: handler ─▶ (inbox: apply) ─▶ answers: append ─▶ offsets: commit
 
-Each arrow hands on what is ready without waiting for more; what comes meanwhile goes in the next batch. What a crash
-leaves behind, by the gap that it falls into:
+Each stage passes on what is ready without waiting for more; later items go into the next batch. The effect of a crash:
 
-1. before the effect is stored: nothing happened; the command comes again.
-2. between effect and reply: the command comes again and finds its entry; the stored reply goes out, no handler runs.
-3. between reply and commit: as 2; the reply goes out twice, and the second one is a no-op for the instance.
+1. before the effect is stored: nothing happened; the command is redelivered.
+2. between effect and reply: the command is redelivered and its entry is found; the stored reply is sent, no handler
+   runs.
+3. between reply and commit: as 2; the reply is sent twice, and the second one is a no-op for the instance.
 Without an inbox, 2 and 3 run the handler again: at least once.
 """
 
@@ -54,7 +54,7 @@ _logger = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Counts:
-    """How commands ended here since the start."""
+    """The number of commands by outcome, since the start."""
 
     completed: int = 0
     later: int = 0
@@ -62,7 +62,7 @@ class Counts:
     rejected: int = 0
     failed: int = 0
     late: int = 0
-    """Of the failed: their deadline passed before they were done."""
+    """The failed commands whose deadline passed before they were done."""
     dead: int = 0
 
 
@@ -71,11 +71,11 @@ class WorkerRuntime:
 
     Args:
         worker: the declared handlers.
-        log: where its queues are, and where replies go.
-        topics: the names of the namespace; its queues and dead letter topic exist.
+        log: the log with its queues and the reply topics.
+        topics: the topic names of the namespace; its queues and dead letter topic must exist.
         clock: for deadlines.
         tracing: one span per handled command.
-        metrics: ``commands.late`` counts what came or was done too late.
+        metrics: ``commands.late`` counts commands that arrived or were finished too late.
 
     Raises:
         DefinitionError: the worker handles nothing.
@@ -110,7 +110,7 @@ class WorkerRuntime:
         self._stopping, self._empty = False, asyncio.Event()
         self._intakes: list[Intake] = []
         self.started = asyncio.Event()
-        """Set once every queue is subscribed to."""
+        """Set once every queue is subscribed."""
         self.counts = Counts()
 
     def _use(self, inbox: Inbox) -> None:
@@ -122,7 +122,9 @@ class WorkerRuntime:
         self._stages += [look_ups, self._applies]
 
     def stop(self) -> None:
-        """Asks ``run`` to end: what runs is finished within the worker's grace, the rest is left for others."""
+        """Asks ``run`` to end: running handlers finish within the worker's grace, other commands are left for other
+        workers.
+        """
         self._stopping = True
         for intake in self._intakes:
             intake.stop()
@@ -131,7 +133,7 @@ class WorkerRuntime:
         """Handles commands until ``stop``. Cancelling it ends the worker at once, as a crash would.
 
         Raises:
-            WorkerCrashed: a handler ended the process; start the worker again.
+            WorkerCrashed: a handler ended the process; restart the worker.
             InboxUnavailable: the inbox could not be opened.
             TopicMismatch: a queue's or the dead letter topic does not exist.
         """
@@ -155,7 +157,7 @@ class WorkerRuntime:
             _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished)
 
     async def _subscribe(self, queue: str) -> Intake:
-        """Joins the queue's group as soon as the log is there.
+        """Joins the queue's group as soon as the log is available.
 
         Raises:
             _Ended: the worker was asked to stop meanwhile.
@@ -191,7 +193,7 @@ class WorkerRuntime:
         raise _Ended
 
     async def _wind_down(self) -> None:
-        """What has begun is given the grace; what has not is dropped by the lanes, and left for others."""
+        """Running handlers get the grace; the lanes drop all other commands, which are left for other workers."""
         try:
             async with asyncio.timeout(self._worker.grace.total_seconds()):
                 while self._unfinished:
@@ -210,13 +212,13 @@ class WorkerRuntime:
                 _logger.warning("worker.inbox.forget", worker=self._worker.name, error=str(error))
             await asyncio.sleep(1.0 if dropped == _FORGET_MAX else _FORGET_EVERY_SECONDS)
 
-    # The way of one record
+    # The path of one record
 
     def _admit(self, record: Record, mark: Mark) -> None:
         self._unfinished += 1
         try:
             command = decode_command(record)
-        except ValueError as error:  # BadRecord, and what the decoder did not foresee
+        except ValueError as error:  # BadRecord, and unexpected errors of the decoder
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
             outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
             self._appends.put(Answer(record, mark, outgoing, None))
@@ -288,13 +290,13 @@ class WorkerRuntime:
         return encode_reply(to.topic, to.partition, beat, source=self._source, now_ms=now_ms)
 
     def _written_ms(self, work: Work) -> int:
-        """The time by the clock that the slip's deadlines were set by: when its command was written, and since then."""
+        """The current time by the clock that set the slip's deadlines: the command's write time plus the time since."""
         if work.command.written_ms is None:
             return self._clock.now_ms()
         return work.command.written_ms + round((self._clock.monotonic() - work.came) * 1000)
 
     def _encode(self, work: Work, reply: Reply) -> tuple[Outgoing, Reply]:
-        """The record of a reply; one that the log would not take becomes a failure that says so."""
+        """The record of a reply; a reply that the log would reject is replaced by a failure that says so."""
         traceparent = self._spans.replies(work)
         reply = replace(reply, traceparent=traceparent)
         try:
@@ -330,7 +332,7 @@ class WorkerRuntime:
         self._closed()
 
     def _drop(self, work: Work) -> None:
-        """Lets go of a command that was let through and has not begun: somebody else gets it."""
+        """Drops an admitted command that has not begun: it is delivered to another worker."""
         self._by_key.release(work)
         self._closed()
 
@@ -341,7 +343,7 @@ class WorkerRuntime:
 
 
 class _Ended(Exception):
-    """The worker was asked to stop and has."""
+    """The worker was asked to stop."""
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,9 +2,9 @@
 
 Rules:
 - One connection writes, in a thread of its own; one reads. WAL, ``synchronous=FULL``: a verdict is given after commit.
-- Many effects share one transaction; each has a savepoint, so that a refused statement undoes its own effect only.
-- A statement that ends the whole transaction (``OR ROLLBACK``, a trigger) makes the batch be applied one by one.
-- Several processes may share the file: ``BEGIN IMMEDIATE`` settles who is first.
+- Many effects share one transaction; each has a savepoint, so that a rejected statement undoes only its own effect.
+- When a statement ends the whole transaction (``OR ROLLBACK``, a trigger), the batch is applied one by one.
+- Several processes may share the file: ``BEGIN IMMEDIATE`` serializes them.
 - Every call has a deadline; when it passes, the connection is interrupted and the call raises.
 """
 
@@ -52,7 +52,7 @@ _STORE_TROUBLE: Final = frozenset(
         sqlite3.SQLITE_NOMEM,
     }
 )
-"""Primary result codes that say something about the store, not about the statement."""
+"""Primary result codes that are about the store, not about the statement."""
 
 
 class _Torn(Exception):
@@ -63,12 +63,12 @@ class SqliteInbox:
     """The ``Inbox`` port on a SQLite file, which may hold the handlers' own tables too.
 
     Args:
-        path: the file; made at first use, like the connection.
-        schema: SQL that makes the handlers' own tables (``CREATE TABLE IF NOT EXISTS``); run when the file is opened.
-        retention: entries are kept at least so long; None: for ever. An effect key comes again as long as its instance
-            lives, and a step done on the first day may be undone on the last: give more than any of them lives,
-            ``attention`` included. An undo whose entry was dropped too early finds that nothing was ever done.
-        deadline: longest wait for one call.
+        path: the file; created at first use, like the connection.
+        schema: SQL that creates the handlers' own tables (``CREATE TABLE IF NOT EXISTS``); run when the file is opened.
+        retention: entries are kept at least this long; None: forever. A step may be undone as long as its instance
+            lives, so give more than the longest life of an instance, ``attention`` included. When an entry was dropped
+            too early, its undo finds that the step never took effect.
+        deadline: the longest wait for one call.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class _Lane:
             if not call.cancel() and self._connection is not None:
                 self._connection.interrupt()
             raise InboxUnavailable(
-                f"the inbox did not answer within {self._deadline_seconds:g} s; look whether another process holds it"
+                f"the inbox did not answer within {self._deadline_seconds:g} s; check whether another process holds it"
             ) from error
         finally:
             if not done.done():
@@ -165,7 +165,7 @@ class _Lane:
         except sqlite3.Error as error:
             self._disconnect()
             raise InboxUnavailable(
-                f"the inbox failed: {error}; look at the file, its disk, its rights and its schema"
+                f"the inbox failed: {error}; check the file, its disk, its permissions and its schema"
             ) from error
 
     def _disconnect(self) -> None:
@@ -176,7 +176,7 @@ class _Lane:
 
 
 def _unheard(done: asyncio.Future[T]) -> None:
-    """Takes the outcome of a call whose caller has gone, so that nobody is warned about it."""
+    """Retrieves the result of a call without a caller, so that asyncio does not warn about it."""
     if not done.cancelled():
         done.exception()
 

@@ -1,4 +1,4 @@
-"""A stage gathers what is put while its last batch is under way: an idle one never waits, a busy one batches."""
+"""A stage collects items while its last batch is being processed: an idle stage never waits, a busy one batches."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _logger = structlog.get_logger(__name__)
 
 
 def pauses(failures: int) -> float:
-    """Seconds to wait after that many failures in a row (1 or more)."""
+    """Seconds to wait after this many consecutive failures (1 or more)."""
     return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16)))
 
 
 class Stage(Generic[T]):
-    """Hands on in one call what was put, in order. Bounded by what the worker has in flight.
+    """Passes collected items on in one call, in order. Its size is bounded by the worker's commands in flight.
 
     Args:
         name: for the log.
-        carry_out: must bear being called again with the same batch after it raised ``TransientError``: that is
-            repeated with growing pauses for as long as the stage runs.
-        batch_max: most items of one call.
+        carry_out: called again with the same batch after it raised ``TransientError``, with growing pauses, for as long
+            as the stage runs; must allow that.
+        batch_max: the largest number of items in one call.
     """
 
     def __init__(self, name: str, carry_out: Callable[[list[T]], Awaitable[None]], batch_max: int) -> None:
@@ -46,7 +46,7 @@ class Stage(Generic[T]):
             self._wakeup.set_result(None)
 
     async def run(self) -> None:
-        """Runs until it is cancelled, or until ``carry_out`` raises what is not transient."""
+        """Runs until it is cancelled, or until ``carry_out`` raises an error that is not transient."""
         while True:
             if not self._items:
                 self._wakeup = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""One command on its way through a worker."""
+"""One command in a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTHING_FOUND = Found()
 
 
 class Work:
-    """A decoded command, its record, and what is known about it so far."""
+    """A decoded command, its record, and its state in the worker."""
 
     __slots__ = (
         "came",
@@ -56,10 +56,10 @@ class Work:
 
 
 class Answer:
-    """What is appended for a record before it counts as finished; ``reply`` None: a dead letter.
+    """What is appended for a record before it is finished; ``reply`` None: a dead letter.
 
-    ``ahead``: a last heartbeat; it is appended before the reply. ``onward``: where a routing slip goes next; behind it.
-    ``span`` ends when all of it is durable.
+    ``ahead``: a last heartbeat, appended before the reply. ``onward``: the next command of a routing slip, appended
+    after it. ``span`` ends when all of it is durable.
     """
 
     __slots__ = ("ahead", "mark", "onward", "outgoing", "record", "reply", "span")
@@ -72,5 +72,5 @@ class Answer:
 
     @property
     def records(self) -> list[Outgoing]:
-        """All of it, in order."""
+        """All records to append, in order."""
         return [each for each in (self.ahead, self.outgoing, self.onward) if each is not None]

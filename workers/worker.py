@@ -1,6 +1,6 @@
-"""The worker as its author declares it: a name and one handler per contract. Nothing runs here.
+"""The declaration of a worker: a name and one handler per contract. Nothing runs here.
 
-Everything that is wrong with a declaration is raised at import, with the way out.
+Every mistake in a declaration is raised at import; the message says what to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Answered: TypeAlias = R | Rejected | AnswerLater
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A handler and the contract that it serves."""
+    """A handler and its contract."""
 
     contract: Contract[Any, Any]
     function: Callable[[Any, Context], Awaitable[Answered[BaseModel]]]
@@ -40,13 +40,13 @@ class Worker:
     """Handlers of commands, by contract.
 
     Args:
-        name: names the consumer group: workers of one name share the commands of their queues.
-        inbox: makes an effect happen once although its command may come twice; None: handlers must see to it.
+        name: the consumer group's name: workers of the same name share the commands of their queues.
+        inbox: applies each effect once although its command may arrive twice; None: handlers must be idempotent.
         concurrency: how many handlers run at a time in one process, 1 or more.
-        handler_timeout: longest run of a handler, also when its command's deadline is later.
+        handler_timeout: the longest run of a handler, also when its command's deadline is later.
         grace: how long a stopping worker waits for running handlers before it cancels them.
-        clock_skew: by how much this host's clock may differ from the engines': a command whose deadline passed longer
-            ago is not begun. Small spans skip more of what nobody waits for after a standstill, and need good clocks.
+        clock_skew: by how much this host's clock may differ from the engine's: a command whose deadline passed longer
+            ago is not started. A small value skips more useless work after an outage, and needs synchronized clocks.
 
     Raises:
         DefinitionError: a name or number out of its range.
@@ -80,13 +80,12 @@ class Worker:
         [Callable[[C, Context], Awaitable[Answered[R]]]],
         Callable[[C, Context], Awaitable[Answered[R]]],
     ]:
-        """Declares who serves a contract; decorates ``async def handler(command: C, ctx: Context) -> R | Rejected``.
+        """Declares the handler of a contract: ``async def handler(command: C, ctx: Context) -> R | Rejected``.
 
         The handler returns its reply, or returns or raises ``Rejected`` for a business "no", or returns ``AnswerLater``
-        where the answer comes from elsewhere. Any other exception is
-        reported to the saga, which retries by its own policy: a handler neither retries nor sleeps. It may be
-        cancelled at its deadline.
-        The handler of an undo accepts that the step never happened.
+        when the answer comes from elsewhere. Any other exception is reported to the saga, which retries by its own
+        policy: a handler must neither retry nor sleep. It may be cancelled at its deadline. The handler of an undo must
+        accept that the step never happened.
 
         Raises:
             DefinitionError: not a contract, a second handler for it, not an ``async def`` of two parameters, or
@@ -97,14 +96,14 @@ class Worker:
                 f"{self!r}.handles({contract!r}): not a Contract; give the contract that the saga's step names"
             )
         if contract.name in self._handlers:
-            raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
+            raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
 
         def declare(
             function: Callable[[C, Context], Awaitable[Answered[R]]],
         ) -> Callable[[C, Context], Awaitable[Answered[R]]]:
             _check(self, contract, function)
             if contract.name in self._handlers:
-                raise DefinitionError(f"{self!r} has a handler for {contract.name!r} already; remove one of the two")
+                raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
             self._handlers[contract.name] = Handler(contract, function)
             return function
 
@@ -122,7 +121,7 @@ class Worker:
         return tuple(sorted({handler.contract.queue for handler in self._handlers.values()}))
 
     def handler(self, contract: str) -> Handler | None:
-        """The handler of the contract of that name; None: nobody declared one."""
+        """The handler of the contract with that name; None: there is none."""
         return self._handlers.get(contract)
 
 
@@ -132,7 +131,7 @@ def _check(worker: Worker, contract: Contract[Any, Any], function: Callable[...,
     if not inspect.iscoroutinefunction(call):
         raise DefinitionError(
             f"{worker!r}: {name} serves {contract.name!r} and is not async; declare it with async def "
-            "(and call what blocks through asyncio.to_thread)"
+            "(and run blocking calls with asyncio.to_thread)"
         )
     try:
         inspect.signature(function).bind(None, None)
@@ -144,18 +143,18 @@ def _check(worker: Worker, contract: Contract[Any, Any], function: Callable[...,
 
 
 def _check_annotations(at: str, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
-    """Raises DefinitionError where an annotation names another class; what is no plain class is not looked at."""
+    """Raises DefinitionError when an annotation names another class; only plain classes are checked."""
     try:
         hints = typing.get_type_hints(function)
         parameters = list(inspect.signature(function).parameters)
-    except Exception:  # names that exist only for type checkers, and whatever else an annotation may hold
+    except Exception:  # annotations may name types that exist only for type checkers, or be anything else
         return
     offered: tuple[type, ...] = (contract.command, Context)
     for parameter, given in zip(parameters, offered, strict=False):
         takes = _classes(hints.get(parameter))
         if takes and not issubclass(given, takes):
             raise DefinitionError(
-                f"{at} takes {_names(takes)} as {parameter!r}, and {contract.name!r} gives it {given.__name__}; "
+                f"{at} takes {_names(takes)} as {parameter!r}, but {contract.name!r} passes {given.__name__}; "
                 f"annotate it with {given.__name__}"
             )
     fits, returned = (contract.reply, Rejected, AnswerLater), _classes(hints.get("return"))
@@ -163,13 +162,13 @@ def _check_annotations(at: str, contract: Contract[Any, Any], function: Callable
     if wrong:
         reply = contract.reply.__name__
         raise DefinitionError(
-            f"{at} returns {_names(wrong)}, and {contract.name!r} is answered with {reply}; "
+            f"{at} returns {_names(wrong)}, but {contract.name!r} must be answered with {reply}; "
             f"let it return {reply}, Rejected or AnswerLater"
         )
 
 
 def _classes(hint: Any) -> tuple[type, ...]:
-    """The classes that an annotation allows; nothing where one of its parts is no plain class."""
+    """The classes that an annotation allows; empty when one of its parts is not a plain class."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     parts = typing.get_args(hint) if union else (hint,)
     return parts if all(isinstance(part, type) and part is not Any for part in parts) else ()

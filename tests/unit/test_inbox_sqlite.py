@@ -116,6 +116,6 @@ async def test_a_locked_file_is_reported_within_the_deadline_and_used_again_late
 
 async def test_a_path_that_cannot_be_opened_is_reported_with_the_remedy(tmp_path: Path) -> None:
     inbox = SqliteInbox(tmp_path / "missing" / "inbox.db")
-    with pytest.raises(InboxUnavailable, match="look at the file"):
+    with pytest.raises(InboxUnavailable, match="check the file"):
         await inbox.find(["a"])
     await inbox.close()

@@ -100,7 +100,7 @@ async def test_an_inbox_that_cannot_be_opened_ends_the_worker_at_its_start(
     async def handle(command: Pack, ctx: Context) -> Packed:
         return Packed(parcel="P")
 
-    with pytest.raises(InboxUnavailable, match="look at the file"):
+    with pytest.raises(InboxUnavailable, match="check the file"):
         await world.until_crash(worker)
     await inbox.close()
 

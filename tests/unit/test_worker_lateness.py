@@ -104,7 +104,7 @@ async def test_what_waits_for_its_turn_past_its_deadline_is_not_begun(world: Wor
     by_instance = {reply.instance: reply for reply in replies}
     late = by_instance["order/late"]
     assert isinstance(late, Failed)
-    assert "while it waited for its turn; nothing was done" in late.error
+    assert "while it waited to be handled; nothing was done" in late.error
     assert sorted(calls) == ["order/0", "order/1"]
     assert runtime.counts.late == 3
 

@@ -1,7 +1,7 @@
-"""The books of the shipped examples: one row for every effect and one for taking it back, in the file of their inbox.
+"""The books of the shipped examples: one row for every effect and one for every undo, in the file of their inbox.
 
-The workers write through ``note`` and ``take_back`` only, so every row stands or falls with the inbox's entry. No
-constraint forbids a second row for an effect: that nothing is done twice is the inbox's work.
+The workers write only through ``note`` and ``take_back``, so every row is stored together with the inbox's entry. No
+constraint prevents a second row for an effect: only the inbox does.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ CREATE INDEX IF NOT EXISTS effects_key ON effects (effect_key);
 
 
 def note(ctx: Context, what: str, subject: str) -> None:
-    """Writes down that something was done for a subject, such as an order."""
+    """Records an effect for a subject, such as an order."""
     ctx.execute("INSERT INTO effects VALUES (?, ?, ?)", (what, subject, ctx.effect_key))
 
 
 def take_back(ctx: Context) -> bool:
-    """Writes down that it was taken back. False: it never happened, and nothing is written."""
+    """Records that the effect was undone. False: it never happened, and nothing is recorded."""
     if ctx.forward is None:
         return False
     ctx.execute("INSERT INTO taken_back VALUES (?)", (ctx.effect_key,))
@@ -36,7 +36,7 @@ def take_back(ctx: Context) -> bool:
 
 
 class Entry(NamedTuple):
-    """One effect: how often it was done and taken back."""
+    """One effect: how often it was done and undone."""
 
     what: str
     subject: str
@@ -63,9 +63,9 @@ class Books:
             return [Entry(*row) for row in rows]
 
     def standing(self, subject: str) -> list[str]:
-        """What was done for a subject and not taken back, in alphabetical order."""
+        """The effects for a subject that were not undone, in alphabetical order."""
         return sorted(e.what for e in self.entries() if e.subject == subject and not e.taken_back)
 
     def wrong(self) -> list[Entry]:
-        """What was done, or taken back, more than once: there must be none, ever."""
+        """Effects that were done or undone more than once: there must never be any."""
         return [entry for entry in self.entries() if entry.done != 1 or entry.taken_back > 1]

@@ -1,8 +1,8 @@
-"""The workers of the flight search: three carriers and one reservation system. Names make trouble on purpose:
+"""The workers of the flight search: three carriers and one reservation system. Some names trigger failures:
 
 - a journey whose id ends in ``-nothing``: no carrier has a seat;
 - a journey whose id ends in ``-silent``: the red carrier never answers;
-- a journey whose id ends in ``-gone``: the seats of the best offer are gone when they are to be held.
+- a journey whose id ends in ``-gone``: the seats of the best offer are gone before they are held.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _carrier(queue: str, inbox: Inbox) -> Worker:
         if command.journey.id.endswith("-nothing") or queue == "carrier-blue":
             return Rejected(f"{queue} has no seat", code="no_seat")
         if command.journey.id.endswith("-silent") and queue == "carrier-red":
-            await asyncio.Event().wait()  # for ever: the runtime cancels it at the command's deadline
+            await asyncio.Event().wait()  # forever: the runtime cancels it at the command's deadline
         return Offer(carrier=queue, flight=f"{queue[8:].upper()}-1", price_cents=_PRICES[queue])
 
     return worker

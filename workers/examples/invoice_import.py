@@ -1,4 +1,4 @@
-"""The workers of the invoice import. A file ``<rows>-<bad>.csv`` has so many rows, the first so many of them bad."""
+"""The workers of the invoice import. A file ``<rows>-<bad>.csv`` has ``<rows>`` rows; the first ``<bad>`` are bad."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The books of the order checkout: what the three workers did, one row per effect, in the file of their inbox.
+"""The books of the order checkout: the effects of the three workers, one row each, in the file of their inbox.
 
-The workers write through ``ctx.execute`` only, so every row stands or falls with the inbox's entry. No table forbids a
-second row for an effect key: that nothing is done twice is the inbox's work, and these books would show it if it were.
+The workers write only through ``ctx.execute``, so every row is stored together with the inbox's entry. No table
+prevents a second row for an effect key: only the inbox does, and the books would show a second effect.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Ledger:
         self._path = str(path)
 
     def orders(self) -> dict[str, OrderBooks]:
-        """What was done, by order."""
+        """The effects, by order."""
         books: dict[str, OrderBooks] = {}
         with self._open() as connection:
             for table in _BOOKS:
@@ -60,11 +60,11 @@ class Ledger:
         return books
 
     def open_charges(self) -> list[str]:
-        """Orders that are charged and neither shipped nor refunded: when every flow has ended there must be none."""
+        """Orders that are charged but neither shipped nor refunded: when every flow has ended there must be none."""
         return [b.order_id for b in self.orders().values() if b.charges > b.refunds and not b.shipments]
 
     def done_twice(self) -> list[tuple[str, str, int]]:
-        """Table, effect key and count of everything that was done more than once: there must be none, ever."""
+        """Table, effect key and count of effects that were applied more than once: there must never be any."""
         with self._open() as connection:
             return [
                 (table, effect_key, count)
@@ -75,7 +75,7 @@ class Ledger:
             ]
 
     def first_crash(self, effect_key: str) -> bool:
-        """True once per effect key, whatever happens to the process afterwards."""
+        """True once per effect key, even if the process is killed afterwards."""
         with self._open() as connection:
             before = connection.total_changes
             connection.execute("INSERT OR IGNORE INTO crashes VALUES (?)", (effect_key,))

@@ -1,8 +1,8 @@
-"""The desks of the loan approval. Names make trouble on purpose:
+"""The desks of the loan approval. Some names trigger failures:
 
-- an applicant whose name begins with ``poor-``: the score is a no;
+- an applicant whose name begins with ``poor-``: scoring rejects the loan;
 - one whose name begins with ``grey-``: the file goes to a person's desk before it is decided;
-- a loan whose id begins with ``blocked-``: it cannot be paid out in the end, and is taken back.
+- a loan whose id begins with ``blocked-``: it cannot be paid out, and is undone.
 """
 
 from __future__ import annotations

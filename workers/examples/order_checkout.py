@@ -1,11 +1,11 @@
 """The three workers of the order checkout: inventory, payment and shipping, with their books in one SQLite file.
 
-Names make trouble on purpose, so that a demo can show what happens then:
+Some names trigger failures, so that a demo can show them:
 
-- a line whose sku begins with ``sold-out``: the stock is refused;
-- a customer whose name begins with ``declined``: the card is refused;
+- a line whose sku begins with ``sold-out``: the reservation is rejected;
+- a customer whose name begins with ``declined``: the card is declined;
 - a customer whose name begins with ``flaky``: the first attempt to charge fails, the retry succeeds;
-- a customer whose name begins with ``crash``: the first time, the worker ends in the middle of the charge;
+- a customer whose name begins with ``crash``: the first time, the worker crashes in the middle of the charge;
 - an order whose id ends in ``-silent``: the carrier never answers.
 """
 
@@ -52,7 +52,7 @@ def order_workers(path: str | Path = "order-ledger.db") -> tuple[Worker, Worker,
 
 
 def inventory_worker(inbox: Inbox) -> Worker:
-    """Reserves stock and gives it back."""
+    """Reserves stock and releases it."""
     worker = Worker("inventory", inbox=inbox)
 
     @worker.handles(reserve_stock)
@@ -81,10 +81,10 @@ def payment_worker(inbox: Inbox, ledger: Ledger) -> Worker:
         if command.customer.startswith("declined"):
             return Rejected("the bank declined the card", code="card_declined")
         if command.customer.startswith("flaky") and ctx.attempt == 1:
-            raise ConnectionError("the bank's line is down")
+            raise ConnectionError("the bank is not reachable")
         ctx.execute("INSERT INTO charges VALUES (?, ?, ?)", (command.order_id, ctx.effect_key, command.amount_cents))
         if command.customer.startswith("crash") and await asyncio.to_thread(ledger.first_crash, ctx.effect_key):
-            raise SystemExit("the payment worker dies in the middle of a charge")
+            raise SystemExit("the payment worker crashes in the middle of a charge")
         return CardCharged(charge_id=f"C-{command.order_id}")
 
     @worker.handles(refund_card)
@@ -105,7 +105,7 @@ def shipping_worker(inbox: Inbox) -> Worker:
     @worker.handles(book_carrier)
     async def book(command: BookCarrier, ctx: Context) -> CarrierBooked:
         if command.order_id.endswith("-silent"):
-            await asyncio.Event().wait()  # for ever: the runtime cancels it at the command's deadline
+            await asyncio.Event().wait()  # forever: the runtime cancels it at the command's deadline
         ctx.execute("INSERT INTO bookings VALUES (?, ?)", (command.order_id, ctx.effect_key))
         return CarrierBooked(carrier="Postbote")
 

@@ -1,4 +1,4 @@
-"""The workers of the order fulfilment. Names make trouble on purpose:
+"""The workers of the order fulfilment. Some names trigger failures:
 
 - a sku that begins with ``sold-out``: it cannot be picked;
 - an order whose id begins with ``lost-``: it is picked and cannot be sent.

@@ -1,7 +1,7 @@
-"""The workers of the trip booking. Names make trouble on purpose:
+"""The workers of the trip booking. Some names trigger failures:
 
 - a trip to a place that begins with ``full-``: the hotel has no room;
-- a traveller whose name begins with ``declined``: the payment is refused.
+- a traveller whose name begins with ``declined``: the payment is declined.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ WORKERS = (
     slip(
         "finish a command whose answer was not acknowledged",
         "workers/answers.py",
-        "        except TransientError:\n            raise\n        except Exception:  # refused",
-        "        except TransientError:\n            pass\n        except Exception:  # refused",
+        "        except TransientError:\n            raise\n        except Exception:  # rejected",
+        "        except TransientError:\n            pass\n        except Exception:  # rejected",
         "handed-on",
     ),
     slip(

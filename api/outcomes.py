@@ -15,7 +15,7 @@ from .views import AcceptedView, OutcomeView, links
 __all__ = ["Wait", "accepted", "acted_view"]
 
 Wait = Annotated[
-    float | None, Query(description="seconds to wait for the decision, 0 to 60; default 10, or `Prefer: wait=`")
+    float | None, Query(description="seconds to wait for the decision, 0 to 60; default: `Prefer: wait=`, or 10")
 ]
 
 

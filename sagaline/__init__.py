@@ -1,9 +1,9 @@
 """Sagaline: sagas and process managers for Python teams on Kafka.
 
-The language of ``sagaline.sagas`` under the shortest name; everything else is imported from its home: the engine from
-``sagaline.orchestrator``, the worker runtime from ``sagaline.workers``, the HTTP surface from ``sagaline.api``.
+This module exports the names of ``sagaline.sagas``. The rest is imported from its own package: the engine from
+``sagaline.orchestrator``, the worker runtime from ``sagaline.workers``, the HTTP API from ``sagaline.api``.
 
-The names are looked up at their first use (PEP 562), so that ``saga`` can be interrupted while it is still loading.
+Names are imported at their first use (PEP 562), so that ``saga`` can be interrupted while it is still loading.
 """
 
 from typing import TYPE_CHECKING

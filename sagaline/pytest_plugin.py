@@ -1,4 +1,4 @@
-"""What pytest finds by itself once Sagaline is installed: the fixture ``saga_world`` and the option ``--saga-seed``."""
+"""The pytest plugin, found once Sagaline is installed: the fixture ``saga_world`` and the option ``--saga-seed``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["MakeWorld", "pytest_addoption", "saga_world"]
 
 
 class MakeWorld(Protocol):
-    """Makes a ``World``; see there for its options. Its seed is ``--saga-seed`` unless it is given."""
+    """Creates a ``World``; see there for its options. The default seed is ``--saga-seed``."""
 
     def __call__(self, *definitions: AnyDefinition, **options: Any) -> World: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option; what a test does under one seed it does again under the same one."""
+    """Adds the option; a test with the same seed always runs the same way."""
     parser.getgroup("sagaline").addoption(
         "--saga-seed", type=int, default=0, metavar="N", help="seed of every world of the fixture saga_world"
     )
@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def saga_world(pytestconfig: pytest.Config) -> Iterator[MakeWorld]:
-    """Makes worlds that are closed when the test ends."""
-    from .orchestrator.testing.world import World  # not before somebody asks: every pytest imports this module
+    """Creates worlds that are closed when the test ends."""
+    from .orchestrator.testing.world import World  # imported on use: every pytest run imports this module
 
     with ExitStack() as stack:
 

@@ -1,1 +1,1 @@
-"""What happens to one instance, played by the real kernel: ground of the test kit and of ``verify``."""
+"""Plays one instance with the real kernel: the basis of the test kit and of ``verify``."""

@@ -1,7 +1,7 @@
-"""Values made from pydantic models: the smallest that are valid, and variants of what the author's code looks at.
+"""Generates values of pydantic models: the smallest valid ones, and variants of fields that the author's code reads.
 
-Made from the model's JSON schema. A text is the name of its field, so that fields of one name agree across models.
-Where no valid value can be made, or a telling one is wanted, the author gives some:
+Generated from the model's JSON schema. A string is the name of its field, so that fields of the same name agree across
+models. Where no valid value can be generated, or a better one is needed, the author gives examples:
 ``json_schema_extra={"examples": […]}``.
 """
 
@@ -37,14 +37,14 @@ _VARIANTS_MAX = 8
 
 
 class NoSampleError(SagalineError):
-    """No valid value could be made from a model; give some in its ``json_schema_extra={"examples": […]}``."""
+    """No valid value of a model could be generated; give some in its ``json_schema_extra={"examples": […]}``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mentions:
-    """What the author's functions look at: fields and constants that decide something, and fields that are only read.
+    """What the author's functions use: fields and constants that decide something, and fields that are only read.
 
-    Of ``names`` every kind of value gets variants, of ``read`` only those of few values: yes or no, one of some, none.
+    Fields in ``names`` always get variants; fields in ``read`` only if they have few values: a bool, an enum, None.
     """
 
     names: frozenset[str] = frozenset()
@@ -53,10 +53,10 @@ class Mentions:
 
 
 def samples(model: type[BaseModel], looks: Mentions = Mentions()) -> tuple[JsonObject, ...]:
-    """Valid values as JSON, one or more: the author's examples, or the smallest value first and its variants.
+    """Valid values as JSON, one or more: the author's examples, or the smallest value first, then its variants.
 
     Raises:
-        NoSampleError: none could be made.
+        NoSampleError: no valid value could be generated.
     """
     hashable: Any = model
     return _samples(hashable, looks)
@@ -80,7 +80,7 @@ def _samples(model: type[BaseModel], looks: Mentions) -> tuple[JsonObject, ...]:
         if len(found) >= _VARIANTS_MAX:
             break
     if not found:
-        problem = first.errors()[0] if first else {"loc": (), "msg": "it is no object"}
+        problem = first.errors()[0] if first else {"loc": (), "msg": "it is not an object"}
         where = ".".join(map(str, problem["loc"])) or model.__name__
         raise NoSampleError(
             f"no valid {model.__name__} could be made ({where}: {problem['msg']}); give one: "
@@ -90,13 +90,13 @@ def _samples(model: type[BaseModel], looks: Mentions) -> tuple[JsonObject, ...]:
 
 
 class _Maker:
-    """Makes values of a schema. ``variants`` gives the smallest first; each other differs from it in one field."""
+    """Generates values of a schema. ``variants`` yields the smallest first; each other differs from it in one field."""
 
     def __init__(self, definitions: dict[str, Any], looks: Mentions) -> None:
         self._definitions, self._looks, self._open = definitions, looks, cast("list[str]", [])
 
     def variants(self, schema: dict[str, Any], name: str, seen: int = 2) -> Iterator[JsonValue]:
-        """Values of a schema; ``seen``: 0 not at all, 1 read, 2 something depends on it."""
+        """Values of a schema; ``seen``: 0 the field is not used, 1 it is read, 2 a decision depends on it."""
         if "examples" in schema:
             yield from schema["examples"]
         elif "$ref" in schema:
@@ -113,7 +113,7 @@ class _Maker:
 
     def _referred(self, reference: str, name: str, seen: int) -> Iterator[JsonValue]:
         target = reference.rpartition("/")[2]
-        if target in self._open:  # a model that holds itself: its optional fields end it
+        if target in self._open:  # a recursive model: its optional fields end the recursion
             return
         self._open.append(target)
         yield from list(self.variants(self._definitions[target], name, seen))

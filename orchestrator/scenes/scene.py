@@ -1,7 +1,7 @@
-"""``Scene``: one instance and all it talks to, in memory, driven by what happens to it. The real ``decide`` decides.
+"""``Scene``: one instance and the entities it uses, in memory, driven by method calls. Decisions are by ``decide``.
 
-A scene never changes: whatever happens gives a new one, so it can be kept, compared and gone on from twice. Time stands
-still until it is told to pass. Messages between entities (children, mailboxes, locks, tables) arrive at once.
+A scene is immutable: each method returns a new one, so scenes can be kept, compared and continued several times. Time
+passes only when told to. Messages between entities (children, mailboxes, locks, tables) arrive at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BACKOFF = {False: StepStatus.BACKOFF, True: StepStatus.UNDO_BACKOFF}
 
 @dataclass(frozen=True, slots=True, order=True)
 class DueTimer:
-    """A timer of an instance, by its time."""
+    """A timer of an instance, ordered by its time."""
 
     due_ms: int
     instance: str
@@ -50,9 +50,9 @@ class DueTimer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What is so now. Made by ``start`` (a saga) or ``of`` (a process manager, which its events start).
+    """The current state of everything. Created by ``start`` (a saga) or ``of`` (a process manager, started by events).
 
-    ``id`` is the instance looked at; ``sent``, ``published`` and ``changes`` (with the instance's id) hold everything
+    ``id`` is the instance under test; ``sent``, ``published`` and ``changes`` (with the instance's id) hold everything
     since the beginning.
     """
 
@@ -71,7 +71,7 @@ class Scene:
 
     @classmethod
     def of(cls, definition: AnyDefinition, *, key: str = "k") -> Scene:
-        """Before anything has happened."""
+        """The scene before anything has happened."""
         return cls(definition=definition, registry=Registry([definition]), id=instance_id(definition.name, key))
 
     @classmethod
@@ -83,9 +83,9 @@ class Scene:
         key: str = "k",
         rules: Mapping[str, str] | None = None,
     ) -> Scene:
-        """A saga has been started; without an input with the smallest that is valid.
+        """Starts a saga; the default input is the smallest valid one.
 
-        ``rules``: what tables say, whatever the facts: table -> branch.
+        ``rules``: table -> branch that the table returns for all facts.
 
         Raises:
             AssertionError: the input is not valid.
@@ -99,14 +99,14 @@ class Scene:
         assert started.id in started.entities, started.last.reason if started.last else "it was not started"
         return started
 
-    # -- what workers say --------------------------------------------------------------------------------------------
+    # -- replies of workers ------------------------------------------------------------------------------------------
 
     def ok(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
-        """The worker has done it; without a reply with the smallest that is valid. ``of``: a child's instance."""
+        """The worker completes the step; the default reply is the smallest valid one. ``of``: a child's instance."""
         return self._completed(self.open(step, of=of), reply)
 
     def rejects(self, step: str, reason: str = "no", *, code: str = "no", of: str | None = None) -> Scene:
-        """The worker's business no."""
+        """The worker rejects the step."""
         return self._rejected(self.open(step, of=of), reason, code)
 
     def crash(self, step: str, *, of: str | None = None) -> Scene:
@@ -114,19 +114,19 @@ class Scene:
         return self._failed(self.open(step, of=of))
 
     def exhaust(self, step: str, *, of: str | None = None) -> Scene:
-        """Every attempt fails, until it is given up."""
+        """Every attempt fails, until the step fails."""
         return self._exhausted(step, of, undo=False)
 
     def time_out(self, step: str, *, of: str | None = None) -> Scene:
-        """Nobody answers until it is given up."""
+        """No reply comes until the step times out."""
         return self._silent(step, of, undo=False)
 
     def undo_ok(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
-        """The worker has undone the step."""
+        """The worker completes the undo."""
         return self._completed(self.open(step, undo=True, of=of), reply)
 
     def undo_rejects(self, step: str, reason: str = "no", *, of: str | None = None) -> Scene:
-        """The worker rejects to undo the step."""
+        """The worker rejects the undo."""
         return self._rejected(self.open(step, undo=True, of=of), reason, "no")
 
     def undo_crash(self, step: str, *, of: str | None = None) -> Scene:
@@ -134,31 +134,31 @@ class Scene:
         return self._failed(self.open(step, undo=True, of=of))
 
     def undo_exhaust(self, step: str, *, of: str | None = None) -> Scene:
-        """Every attempt of the undo fails, until it is given up."""
+        """Every attempt of the undo fails, until the undo fails."""
         return self._exhausted(step, of, undo=True)
 
     def undo_time_out(self, step: str, *, of: str | None = None) -> Scene:
-        """Nobody answers the undo until it is given up."""
+        """No reply to the undo comes until it times out."""
         return self._silent(step, of, undo=True)
 
     def late(self, step: str, reply: Value | None = None, *, of: str | None = None) -> Scene:
-        """A reply to the last command of a step comes, its undo's aside, whether somebody still waits or not."""
+        """A reply to the last (forward) command of a step arrives, even if it is no longer expected."""
         return self._completed(self._newest(step, of), reply)
 
     duplicate = late
 
-    # -- what others do ----------------------------------------------------------------------------------------------
+    # -- people and events -------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str = "", *, of: str | None = None) -> Scene:
-        """Somebody cancels it."""
+        """Cancels the instance."""
         return self.act(ActName.CANCEL, reason, of=of)
 
     def retry(self, *, of: str | None = None) -> Scene:
-        """An operator lets it try again what put it into attention."""
+        """An operator retries what put the instance into attention."""
         return self.act(ActName.RETRY, of=of)
 
     def answer(self, step: str, form: Value, *, by: str | None = None, of: str | None = None) -> Scene:
-        """A person answers a question, by default the first of those asked; a denial stands in ``last``."""
+        """A person answers a question, by default the first who may; ``last`` holds a denial."""
         return self.act(ActName.ANSWER, step=step, value=form, by=by or self._asked(step, of), of=of)
 
     def _asked(self, step: str, of: str | None) -> str:
@@ -177,7 +177,7 @@ class Scene:
         by: str = "somebody",
         of: str | None = None,
     ) -> Scene:
-        """An operator's request, on the instance or on one of its steps."""
+        """An operator's act on the instance or on one of its steps."""
         given = None if value is None else _json(value)
         asked = Act(
             id=f"act-{self.count}", instance=of or self.id, act=act, by=by, reason=reason, step=step, value=given
@@ -185,7 +185,7 @@ class Scene:
         return self.play(asked)
 
     def receives(self, event: Event[Any] | str, body: Value | None = None, *, key: str | None = None) -> Scene:
-        """An event is published; without a key under the one that somebody here waits for."""
+        """Publishes an event; the default key is one that an instance here waits for."""
         name = event if isinstance(event, str) else event.name
         if body is None:
             body = samples(self._event(name).model)[0]
@@ -204,7 +204,7 @@ class Scene:
 
     @property
     def timers(self) -> list[DueTimer]:
-        """What will wake an instance, the earliest first."""
+        """The timers of all instances, earliest first."""
         return sorted(
             DueTimer(due_ms, id, name)
             for id, entity in self.entities.items()
@@ -214,17 +214,17 @@ class Scene:
 
     @property
     def has_timer(self) -> bool:
-        """True when something will wake an instance."""
+        """True when an instance has a timer."""
         return any(name not in _NO_WAKE for entity in self.entities.values() for name in entity.timers)
 
     def tick(self) -> Scene:
-        """Time passes until the next timer, and that one fires."""
+        """Time passes until the next timer, which fires."""
         timers = self.timers
         assert timers, f"{self.id} has no timer\n{self}"
         return self._fire(timers[0])
 
     def advance(self, span: timedelta) -> Scene:
-        """Time passes; whatever is due on the way fires."""
+        """Time passes; timers that are due fire."""
         scene, until_ms = self, self.now_ms + to_ms(span)
         for _ in range(_TURNS_MAX):
             due = [timer for timer in scene.timers if timer.due_ms <= until_ms]
@@ -234,14 +234,14 @@ class Scene:
         return replace(scene, now_ms=until_ms)
 
     def settle(self) -> Scene:
-        """Every worker does what it is asked and time passes, until it has ended, needs attention, or nothing moves."""
+        """Every worker completes its commands and time passes, until the instance ends, needs attention or is idle."""
         scene = self
         for each in self.walk():
             scene = each
         return scene
 
     def walk(self) -> Iterator[Scene]:
-        """This scene, and every one on the way of ``settle``."""
+        """This scene, and every scene on the way of ``settle``."""
         scene = self
         for _ in range(_TURNS_MAX):
             yield scene
@@ -253,44 +253,44 @@ class Scene:
             else:
                 scene = scene.tick()
 
-    # -- what is so now ----------------------------------------------------------------------------------------------
+    # -- the current state -------------------------------------------------------------------------------------------
 
     @property
     def documents(self) -> list[Document]:
-        """Every instance of the scene: the one looked at and its children."""
+        """Every instance of the scene: the one under test and its children."""
         return [entity for entity in self.entities.values() if isinstance(entity, Document)]
 
     @property
     def document(self) -> Document:
-        """The instance looked at."""
+        """The instance under test."""
         found = self.entities.get(self.id)
         assert isinstance(found, Document), f"there is no instance {self.id}; it has not been started"
         return found
 
     @property
     def status(self) -> Status | None:
-        """Where it stands; None: it has not been started."""
+        """Its status; None: it has not been started."""
         found = self.entities.get(self.id)
         return found.status if isinstance(found, Document) else None
 
     @property
     def state(self) -> Any:
-        """What it knows, as the author's model."""
+        """Its state, as the author's model."""
         return read(self.definition.state, self.document.state)
 
     @property
     def attention(self) -> Attention | None:
-        """What an operator must look at; a child's when it is not the instance's own."""
+        """Why an operator must act, for the instance or else for one of its children."""
         return next((each.attention for each in [self.document, *self.documents] if each.attention), None)
 
     @property
     def undone(self) -> tuple[str, ...]:
-        """Everything that has been undone, each as ``{instance}/{step}``, in that order."""
+        """All undone steps, each as ``{instance}/{step}``, in order."""
         return tuple(f"{id}/{each.what}" for id, each in self.changes if each.after == StepStatus.UNDONE)
 
     @property
     def waiting(self) -> list[SendCommand]:
-        """The commands whose answers are waited for, oldest first."""
+        """The commands that wait for their replies, oldest first."""
         found = []
         for command in self.sent:
             document = self.entities.get(command.instance)
@@ -306,15 +306,15 @@ class Scene:
         return found
 
     def step(self, place: str) -> StepStatus | None:
-        """Where a step stands; None: it has not begun."""
+        """The status of a step; None: it has not begun."""
         record = self.document.steps.get(place)
         return record.status if record else None
 
     def open(self, step: str, *, undo: bool = False, of: str | None = None) -> SendCommand:
-        """The command of a step, or of its undo, whose answer is waited for.
+        """The command of a step, or of its undo, that waits for its reply.
 
         Raises:
-            AssertionError: nobody waits for one.
+            AssertionError: there is no such command.
         """
         for document in self.documents:
             record = document.steps.get(step)
@@ -326,7 +326,7 @@ class Scene:
             return next(command for command in reversed(self.sent) if command.id == id)
         there = ", ".join(f"{'the undo of ' if each.undo else ''}{each.step}" for each in self.waiting)
         what = f"the undo of {step!r}" if undo else repr(step)
-        raise AssertionError(f"nobody waits for an answer to {what}; waited for: {there or 'nothing'}\n{self}")
+        raise AssertionError(f"no reply to {what} is expected; expected: {there or 'nothing'}\n{self}")
 
     def __str__(self) -> str:
         document = self.document
@@ -334,10 +334,10 @@ class Scene:
         attention = f"\n  attention: {document.attention.message}" if document.attention else ""
         return f"{self.id} is {document.status}{steps}{attention}"
 
-    # -- how it goes on ----------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------------------------
 
     def play(self, message: Message) -> Scene:
-        """A message arrives, and all that entities say to each other because of it."""
+        """Delivers a message, and all messages between entities that follow from it."""
         entities: dict[str, Document | Entity] = dict(self.entities)
         sent, published, changes = list(self.sent), list(self.published), list(self.changes)
         queue, last = deque([message]), self.last
@@ -405,7 +405,7 @@ class Scene:
         return (self if onward is None else replace(self, sent=(*self.sent, onward))).play(done)
 
     def _forwarded(self, command: SendCommand, slip: Slip, reply: JsonObject) -> SendCommand | None:
-        """Where the worker sends a slip on to."""
+        """The command that the worker forwards for a slip; None: the slip returns."""
         model = read_foreign(self._contract(command).reply, reply)
         return forwarded(slip, command.instance, as_json(model))
 
@@ -435,7 +435,7 @@ class Scene:
         scene = self
         for _ in range(_TURNS_MAX):
             if scene._status_at(instance, step) not in (_SENT[undo], _BACKOFF[undo]) or not scene.timers:
-                break  # in attention a scatter asks until somebody retries, with its time over
+                break  # in attention, a scatter whose time is over still waits until an operator retries
             scene = scene.tick()
         return scene
 
@@ -445,7 +445,7 @@ class Scene:
         return record.status if record else None
 
     def _next_of(self, instance: str, step: str) -> DueTimer:
-        """The next timer of a step; those of others that are due before it fire after it."""
+        """The next timer of a step; timers of other steps that are due earlier fire after it."""
         return next(t for t in self.timers if t.instance == instance and t.name.rpartition(":")[0] == step)
 
     def _fire(self, timer: DueTimer) -> Scene:
@@ -468,7 +468,7 @@ class Scene:
         return found
 
     def _box(self, event: str) -> str:
-        """The mailbox of an event that somebody here waits for."""
+        """The mailbox of an event that an instance here waits for."""
         boxes: Iterable[str] = (id for id in self.entities if id.startswith(f"@mailbox/{event}/"))
         return next(iter(boxes), mailbox_id(event, self.id.partition("/")[2]))
 

@@ -1,4 +1,4 @@
-"""A simulated world: virtual time, a log in memory, and faults, all from one seed. Nothing here is for production."""
+"""A simulated world: virtual time, a log in memory, and faults, all from one seed. Not for production."""
 
 from .broker import Broker
 from .clock import SimClock

@@ -1,9 +1,9 @@
 """The durable side of the log in memory: one object that outlives every process connected to it.
 
-- A transaction is checked, written and decided at one instant; only a fault makes it visible later. Until then it holds
-  back readers of the partitions that it touched, as Kafka's read_committed does.
-- Whoever takes an input partition gets a new epoch (the predecessor is fenced) after what was late has been settled.
-- Nothing here waits. What happens later (a late end, a disk with room again) is a timer of the running event loop.
+- A transaction is checked, written and decided at once; only a fault delays its visibility. Until then it blocks
+  readers of the partitions that it touched, as Kafka's read_committed does.
+- Taking an input partition first settles late transactions, then assigns a new epoch, which fences the predecessor.
+- Nothing here waits. Later events (a late end, a disk with free space) are timers of the running event loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Broker", "Row"]
 
 
 class Row(NamedTuple):
-    """A record on its way into its partition."""
+    """A record to be written to its partition."""
 
     partition: Partition
     key: bytes | None
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class _Late:
-    """A decided transaction that readers do not see yet: where it wrote, and whether it will vanish."""
+    """A decided transaction that readers do not see yet: where it wrote, and whether it will be aborted."""
 
     def __init__(self, *, vanishes: bool) -> None:
         self.written: dict[Partition, list[int]] = {}
@@ -52,9 +52,9 @@ class Broker:
 
     Args:
         clock: for timestamps.
-        faults: the plan of the whole world; None: nothing goes wrong.
-        gaps: offsets are left out at the end of every transaction, as Kafka's are.
-        max_value_bytes: the largest record that is taken.
+        faults: the fault plan of the whole world; None: no faults.
+        gaps: an offset is skipped at the end of every transaction, as in Kafka.
+        max_value_bytes: the largest record that is accepted.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Broker:
         self.faults.at_heal(self, self._heal)
 
     def snapshot(self) -> dict[str, list[list[Record]]]:
-        """Every record that readers may see, by topic and partition."""
+        """Every record that is visible to readers, by topic and partition."""
         return {
             name: [one.read(0, len(one.records)) for one in topic.partitions] for name, topic in self._topics.items()
         }
@@ -155,14 +155,14 @@ class Broker:
             call()
 
     def after_append(self, who: object, call: Callable[[], None] | None) -> None:
-        """Calls once after the next append; None: no longer."""
+        """Calls ``call`` once after the next append; None: removes it."""
         if call is None:
             self._after_append.pop(who, None)
         else:
             self._after_append[who] = call
 
     def poison(self) -> bool:
-        """Appends one record that nobody can read to a topic that engines or workers do read, if there is one."""
+        """Appends one unreadable record to a topic that engines or workers read, if there is one."""
         if not self._poisonable:
             return False
         drawn = self.faults.random
@@ -172,11 +172,11 @@ class Broker:
         return True
 
     def poisons(self, topics: Iterable[str]) -> None:
-        """These topics are read by engines or workers."""
+        """Adds topics that engines or workers read."""
         self._poisonable.update(dict.fromkeys(topics))
 
     def fill_disk(self, seconds: float) -> None:
-        """No write is taken for so long."""
+        """Rejects all writes for this long."""
         self._full = object()
         asyncio.get_running_loop().call_later(seconds, self._make_room, self._full)
 
@@ -204,7 +204,7 @@ class Broker:
     # Owners
 
     def take(self, place: TopicPartition) -> int:
-        """Settles what is late, fences the predecessor; the new epoch."""
+        """Settles late transactions, fences the predecessor and returns the new epoch."""
         self._settle(place)
         epoch = self._epochs[place] = self._epochs.get(place, 0) + 1
         return epoch
@@ -218,10 +218,10 @@ class Broker:
         late_seconds: float = 0.0,
         vanishes: bool = False,
     ) -> None:
-        """Writes a batch at once; with ``late_seconds`` it is seen (or ``vanishes``) then, or at the next take.
+        """Writes a batch; with ``late_seconds`` it becomes visible (or ``vanishes``) later, or at the next take.
 
         Raises:
-            OwnershipLost: the epoch is not the last one; nothing was written.
+            OwnershipLost: the epoch is not the latest; nothing was written.
             LogUnavailable: the disk is full; nothing was written.
         """
         if self._epochs.get(place) != epoch:
@@ -281,4 +281,4 @@ _GARBAGE: Sequence[tuple[bytes | None, bytes | None, Headers]] = (
     (b"poison/9", b"x" * 1_000_000, (("ce_type", b"sagaline.act"), ("ce_id", b"poison"))),
     (b"poison/0", b"{}", (("content-type", b"application/cloudevents+json"), ("ce_id", b"poison"))),
 )
-"""What nobody can read: as other clients write it, also as large as the log takes and larger."""
+"""Unreadable records: as other clients may write them, also of the log's size limit and larger."""

@@ -1,4 +1,4 @@
-"""The clock of a simulated world: virtual time, a wall clock that a test can move, and ids from the seed."""
+"""The clock of a simulated world: virtual time, a wall clock that tests can move, and ids from the seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 __all__ = ["SimClock"]
 
 START_MS = 1_750_000_000_000
-"""2025-06-15T15:06:40Z: the wall clock at the beginning of every simulation, unless told otherwise."""
+"""2025-06-15T15:06:40Z: the default wall clock at the start of every simulation."""
 
 
 class SimClock:
@@ -26,7 +26,7 @@ class SimClock:
         self._moved = asyncio.Event()
 
     def now_ms(self) -> int:
-        # Time is a sum of floats: without the fraction, a wait until a millisecond would end just before it.
+        # Time is a sum of floats: without the fraction, a wait for a millisecond would end slightly too early.
         return self._start_ms + int(self.monotonic() * 1000 + 1e-4)
 
     async def reach(self, at_ms: int) -> None:

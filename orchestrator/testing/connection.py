@@ -1,9 +1,9 @@
-"""The way of one process to the broker: every port call goes through here, and here the fault plan is carried out.
+"""One process's connection to the broker: every port call goes through it, and it applies the fault plan.
 
-- A request that changes something is a *flight*: it arrives by a timer of its own, whatever becomes of its caller.
-  Where the connection breaks meanwhile, a coin of the plan says whether it still arrives.
-- A silent connection (cut, paused, killed) loses its places in all groups after the member time-out.
-- ``kill`` is the end of a process: no goodbye, nothing gets out any more.
+- A request that changes something is a *flight*: it arrives by a timer of its own, even if its caller is gone. If the
+  connection breaks meanwhile, the plan draws whether it still arrives.
+- A silent connection (cut, paused, killed) loses its group memberships after the member timeout.
+- ``kill`` ends a process without leaving its groups; it sends nothing after that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OUTCOME_UNKNOWN = "the log did not answer in time, the outcome is unknown; try 
 
 
 class _Flight(Generic[T]):
-    """A request under way. ``answer``: where its caller waits, if there is one."""
+    """A request in flight. ``answer``: the future of its caller, if there is one."""
 
     def __init__(self, act: Callable[[], T], answer: asyncio.Future[T] | None) -> None:
         self.act, self.answer = act, answer
@@ -34,7 +34,7 @@ class _Flight(Generic[T]):
 
 
 class Connection:
-    """Open from the beginning; see ``MemoryLog`` for the parameters."""
+    """Open when created; see ``MemoryLog`` for the parameters."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Connection:
         self._cut = False
         self._paused: asyncio.Event | None = None
         self._silence: object | None = None
-        """Since when nothing is heard of us; None: we can be heard."""
+        """The time since which the connection is silent; None: it is not silent."""
         self._faults.at_heal(self, self.mend)
 
     # Its states
@@ -64,17 +64,17 @@ class Connection:
 
     @property
     def reachable(self) -> bool:
-        """Whether the broker hears us."""
+        """True when requests reach the broker."""
         return self._silence is None and not self._ended
 
     def cut(self, seconds: float | None = None) -> None:
-        """Nothing gets through, for so long or until ``mend``; calls raise at once."""
+        """Cuts the connection, for this long or until ``mend``: calls raise at once."""
         self._cut = True
         self._fall_silent(seconds)
         self._sever()
 
     def pause(self, seconds: float | None = None) -> None:
-        """Calls wait, for so long or until ``mend``, and raise at their deadline."""
+        """Pauses the connection, for this long or until ``mend``: calls wait, and raise at their deadline."""
         self._paused = self._paused or asyncio.Event()
         self._fall_silent(seconds)
 
@@ -92,7 +92,7 @@ class Connection:
         self.wake()
 
     def kill(self) -> None:
-        """The process is gone: what is under way arrives or does not, and nothing follows."""
+        """Ends the process: requests in flight may or may not arrive, and nothing is sent after that."""
         if not self._ended:
             self._fall_silent(None)
             self._end("killed")
@@ -101,7 +101,7 @@ class Connection:
                 self._on_kill()
 
     def close(self) -> None:
-        """In good order: places in groups are given up at once. Idempotent."""
+        """Closes the connection and leaves its groups at once. Idempotent."""
         if not self._ended:
             if self.reachable:
                 self.broker.groups.expire(self)
@@ -110,14 +110,14 @@ class Connection:
             self._end("closed")
 
     def leave(self, member: Member) -> None:
-        """Gives up a place in a group, now or when we are heard again."""
+        """Leaves a group, now or when the connection works again."""
         if self.reachable:
             self.broker.groups.remove(member)
         elif not self._ended:
             self._leftover.append(member)
 
     def listen(self, who: object, wake: Callable[[], None] | None) -> None:
-        """Calls ``wake`` whenever the connection's state has changed; None: no longer."""
+        """Calls ``wake`` whenever the connection's state changes; None: stops that."""
         if wake is None:
             self._listeners.pop(who, None)
         else:
@@ -132,7 +132,7 @@ class Connection:
         if self._ended:
             raise LogUnavailable(f"this connection to the log is {self._ended}; open another one")
         if self._cut:
-            raise LogUnavailable("the log is gone; it is tried again when it is back")
+            raise LogUnavailable("the log is not reachable; wait until it is back, then try again")
 
     def _end(self, how: str) -> None:
         self._ended = how
@@ -158,7 +158,7 @@ class Connection:
             self.mend()
 
     def _sever(self) -> None:
-        """Of what is under way some still arrives; no answer does."""
+        """Some requests in flight still arrive; no answer does."""
         flights, self._flights = self._flights, {}
         for flight in flights:
             if flight.handle is not None and self._faults.coin():
@@ -169,10 +169,10 @@ class Connection:
     # Calls
 
     async def read(self, operation: Operation) -> Fault | None:
-        """Before a call that changes nothing; a fault that only the caller can carry out is handed to it.
+        """Called before a call that changes nothing; returns a fault that only the caller can apply.
 
         Raises:
-            LogUnavailable: the log cannot be reached, or the plan says so.
+            LogUnavailable: the log is not reachable, or the plan says so.
         """
         fault = await self._enter(operation)
         if fault is Fault.DELAY:
@@ -184,12 +184,12 @@ class Connection:
     async def write(
         self, operation: Operation, act: Callable[[], T], otherwise: Mapping[Fault, Callable[[], T]] | None = None
     ) -> T:
-        """A call that changes something: ``act`` does it, at one instant.
+        """A call that changes something: ``act`` does it, at once.
 
         Args:
-            operation: says which faults it knows.
-            act: what the broker does.
-            otherwise: what it does instead under these faults.
+            operation: the kind of call, which decides its possible faults.
+            act: the broker's action.
+            otherwise: its action under these faults.
 
         Raises:
             LogUnavailable: it was not done, or the outcome is unknown.
@@ -281,7 +281,7 @@ class Connection:
         return await answer
 
     async def _settled(self, act: Callable[[], T]) -> None:
-        """Carries it out and keeps the answer to itself."""
+        """Carries it out and drops the answer."""
         try:
             await self._fly(act)
         except LogUnavailable:
@@ -290,7 +290,7 @@ class Connection:
             return
 
     async def _overtaken(self, act: Callable[[], T]) -> T:
-        """It arrives after the next append of anybody, or after a while."""
+        """Delivers it after the next append of any process, or after a while."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         flight = _Flight(act, answer)
@@ -298,7 +298,7 @@ class Connection:
 
         def arrive(overtaken: bool) -> None:
             self.broker.after_append(flight, None)
-            if handle.cancelled():  # the connection broke and the request with it
+            if handle.cancelled():  # the connection broke and the request was lost
                 return
             if overtaken:
                 handle.cancel()

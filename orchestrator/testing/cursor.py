@@ -1,4 +1,4 @@
-"""Reading in memory: some partitions, each in its order, none starved by another; and the wait for more."""
+"""Reads partitions in memory: each in order, none starved by another; and waits for more records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Cursor"]
 
 
 class Cursor:
-    """Stands somewhere in each of its partitions."""
+    """A read position in each of its partitions."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -24,7 +24,7 @@ class Cursor:
         connection.listen(self, self.wake)
 
     def assign(self, parts: Mapping[TopicPartition, Partition], starts: Mapping[TopicPartition, int]) -> None:
-        """Reads exactly these from now on: from the given offsets, else on from where it stood."""
+        """Reads exactly these partitions: from the given offsets, or else from the current position."""
         for place, part in self._parts.items():
             if place not in parts:
                 part.listen(self, None)
@@ -41,7 +41,7 @@ class Cursor:
         self._news.set()
 
     def read(self, max_records: int) -> list[Record]:
-        """What is at hand now; nothing when nothing gets through.
+        """The available records; none while the connection is silent.
 
         Raises:
             LogUnavailable: the connection is cut or has ended.
@@ -57,7 +57,7 @@ class Cursor:
         for place in ready[turn:] + ready[:turn]:
             part, wanted = self._parts[place], max_records - len(records)
             found = part.read(self._next[place], wanted)
-            # What lies behind the last one may be left out: a marker, a compacted record.
+            # Offsets after the last record may be missing: a marker, a compacted record.
             more = len(found) == wanted and part.read(found[-1].offset + 1, 1)
             self._next[place] = found[-1].offset + 1 if more else part.stable
             records += found
@@ -66,7 +66,7 @@ class Cursor:
         return records
 
     async def wait(self, until: float) -> bool:
-        """Waits for news until that time of the event loop; whether there were any."""
+        """Waits for new records until that time of the event loop; True: there are some."""
         if self._news.is_set():
             return True
         try:

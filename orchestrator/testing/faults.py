@@ -1,8 +1,8 @@
-"""The fault plan: what goes wrong at which call, drawn from one seed; every fault that is injected is counted.
+"""The fault plan: which calls fail and how, drawn from one seed; every injected fault is counted.
 
-- Connections and inboxes ask at every port call; each call suffers at most one fault of those that its operation knows.
-- A fault does only what the port allows its adapters: what a caller was told is done is done, and stays done.
-- ``heal`` ends everything: from then on each call succeeds. A request that is under way arrives in its time.
+- Connections and inboxes ask at every port call; each call gets at most one fault of those possible for its operation.
+- A fault does only what the port allows its adapters to do: an acknowledged write is done, and stays done.
+- ``heal`` ends all faults: after that every call succeeds. Requests in flight still arrive.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ __all__ = ["FAULTS_OF", "Fault", "Faults", "Operation"]
 
 
 class Fault(StrEnum):
-    """What can go wrong with a call, or because of it."""
+    """What can go wrong with a call, or as its consequence."""
 
     DELAY = "delay"
-    """The request, or a read's answer, takes a while. If its caller goes away meanwhile, it may arrive nevertheless."""
+    """The request, or a read's answer, is delayed. If its caller is cancelled meanwhile, it may still arrive."""
     LOSE = "lose"
     """It fails before anything was done."""
     UNANSWERED = "unanswered"
@@ -36,13 +36,13 @@ class Fault(StrEnum):
     REDELIVER = "redeliver"
     """A subscription loses its partitions and gets them again, from the committed positions."""
     MOVE = "move"
-    """A group shares its partitions out anew; some belong to nobody for a while."""
+    """A group rebalances; some partitions are unassigned for a while."""
     CUT = "cut"
-    """The connection is gone for a while."""
+    """The connection is cut for a while."""
     PAUSE = "pause"
     """The connection is silent for a while: calls wait, up to their deadline."""
     FULL = "full"
-    """The log takes no writes for a while."""
+    """The log rejects writes for a while."""
     POISON = "poison"
     """Garbage is appended to a topic that engines or workers read."""
     CRASH_BEFORE = "crash-before"
@@ -52,7 +52,7 @@ class Fault(StrEnum):
 
 
 class Operation(StrEnum):
-    """A kind of port call, by what can go wrong with it."""
+    """A kind of port call; it decides the possible faults."""
 
     APPEND = "append"
     COMMIT = "commit"
@@ -91,7 +91,7 @@ FAULTS_OF: Mapping[Operation, tuple[Fault, ...]] = {
     Operation.FIND: (Fault.DELAY, Fault.LOSE),
     Operation.APPLY: (Fault.DELAY, Fault.LOSE, Fault.UNANSWERED, *_CRASHES),
 }
-"""Which faults each operation knows."""
+"""The possible faults of each operation."""
 
 LONGEST_SECONDS: Mapping[Fault, float] = {
     Fault.DELAY: 0.2,
@@ -102,12 +102,12 @@ LONGEST_SECONDS: Mapping[Fault, float] = {
     Fault.PAUSE: 12.0,
     Fault.FULL: 8.0,
 }
-"""How long the faults that last may last; each time is drawn from zero to this."""
+"""The longest duration of faults that last; each duration is drawn between zero and this."""
 
 
 @dataclass(slots=True, eq=False)
 class _Wish:
-    """A fault that is asked for at one call to come."""
+    """A fault that is requested for one future call."""
 
     fault: Fault
     at: Operation | None
@@ -118,9 +118,9 @@ class Faults:
     """One plan for a whole simulated world.
 
     Args:
-        seed: everything that the plan draws comes from it.
-        rates: how many calls of a kind that knows the fault suffer it, 0 to 1; kinds left out do not occur.
-        longest_seconds: replaces some of ``LONGEST_SECONDS``.
+        seed: of all draws.
+        rates: for each fault the share of calls that get it, 0 to 1; faults left out do not occur.
+        longest_seconds: replaces entries of ``LONGEST_SECONDS``.
     """
 
     def __init__(
@@ -141,38 +141,38 @@ class Faults:
         self._tabulate()
 
     def set_rate(self, fault: Fault, rate: float) -> None:
-        """From now on so many of the calls that know the fault suffer it, 0 to 1."""
+        """Sets the share of calls that get the fault, 0 to 1."""
         self._rates[fault] = rate
         self._tabulate()
 
     def inject(self, fault: Fault, at: Operation | None = None, *, skip: int = 0) -> None:
-        """The next call that knows the fault suffers it, whatever the rates.
+        """Injects the fault into the next matching call, independent of the rates.
 
         Args:
-            fault: what goes wrong.
-            at: the next call of that kind; None: of any that knows the fault.
-            skip: so many of these calls are spared first. With 0, 1, 2 … one run after the other, each call has its
-                turn; in the last run ``counts`` says that there was none left.
+            fault: the fault.
+            at: only calls of this kind; None: any kind for which the fault is possible.
+            skip: the number of matching calls to skip first. Runs with 0, 1, 2 … test each call in turn; in the last
+                run ``counts`` shows that no call was left.
 
         Raises:
-            ValueError: calls of that kind do not know the fault.
+            ValueError: the fault is not possible for calls of that kind.
         """
         if at is not None and fault not in FAULTS_OF[at]:
-            raise ValueError(f"{at} knows no {fault}; it knows {', '.join(FAULTS_OF[at])}")
+            raise ValueError(f"{at} cannot have the fault {fault}; possible are {', '.join(FAULTS_OF[at])}")
         self._next.append(_Wish(fault, at, skip))
 
     def heal(self) -> None:
-        """Switches everything off and ends what lasts: cuts, pauses, a full disk, moves, late commits."""
+        """Switches all faults off and ends lasting ones: cuts, pauses, a full disk, moves, late commits."""
         self._rates.clear()
         self._next.clear()
         self._tabulate()
         for healer in list(self._healers.values()):
             healer()
 
-    # For those who ask
+    # For the callers
 
     def draw(self, operation: Operation) -> Fault | None:
-        """What this call suffers; it is counted, and whoever asked carries it out."""
+        """The fault of this call, if any; it is counted, and the caller applies it."""
         for wish in self._next:
             if wish.at is operation or (wish.at is None and wish.fault in FAULTS_OF[operation]):
                 if wish.skip:
@@ -189,19 +189,19 @@ class Faults:
         return None
 
     def seconds(self, fault: Fault) -> float:
-        """How long it lasts this time."""
+        """Draws how long the fault lasts."""
         return self.random.uniform(0.0, self._longest[fault])
 
     def coin(self) -> bool:
-        """One of two outcomes that are both allowed."""
+        """Draws one of two allowed outcomes."""
         return self.random.random() < 0.5
 
     def not_done(self, fault: Fault) -> None:
-        """It was drawn and nothing came of it: it is not counted."""
+        """The drawn fault was not applied: it is not counted."""
         self.counts[fault] -= 1
 
     def at_heal(self, who: object, healer: Callable[[], None] | None) -> None:
-        """Calls ``healer`` at each ``heal``; None: no longer."""
+        """Calls ``healer`` at each ``heal``; None: stops that."""
         if healer is None:
             self._healers.pop(who, None)
         else:

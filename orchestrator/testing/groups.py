@@ -1,7 +1,7 @@
-"""Groups in memory: who is a member, which partitions are whose now, and the committed positions of workers.
+"""Groups in memory: members, their partitions, and the committed positions of workers.
 
-Partition p of a topic belongs to the member of rank ``(p + turn) % members``; a move changes the turn and leaves some
-partitions to nobody for a while.
+Partition p of a topic belongs to the member of rank ``(p + turn) % members``; a rebalance changes the turn and leaves
+some partitions unassigned for a while.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Groups", "Member"]
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Member:
-    """One place in a group. ``wake`` is called whenever what belongs to it may have changed."""
+    """One member of a group. ``wake`` is called whenever its partitions may have changed."""
 
     group: str
     topics: tuple[str, ...]
@@ -37,7 +37,7 @@ class Groups:
     """All groups of one broker.
 
     Args:
-        partitions: how many a topic has.
+        partitions: returns the number of partitions of a topic.
     """
 
     def __init__(self, partitions: Callable[[str], int]) -> None:
@@ -46,16 +46,16 @@ class Groups:
         self._epochs: dict[tuple[str, TopicPartition], int] = {}
         self.positions: dict[tuple[str, TopicPartition], int] = {}
         self.on_advance: Callable[[TopicPartition, int], None] = _nobody
-        """Called at each position that is committed."""
+        """Called for each committed position."""
         self.generation = 0
-        """Grows whenever an assignment may have changed."""
+        """Increases whenever an assignment may have changed."""
 
     def enter(self, member: Member) -> None:
         self._groups.setdefault(member.group, _Group()).members.append(member)
         self._regroup(member.group)
 
     def remove(self, member: Member) -> None:
-        """Hands over what it had. Idempotent."""
+        """Removes a member; its partitions go to others. Idempotent."""
         group = self._groups.get(member.group)
         if group is not None and member in group.members:
             group.members.remove(member)
@@ -73,7 +73,7 @@ class Groups:
         return group is not None and member in group.members
 
     def assignment(self, member: Member) -> dict[TopicPartition, None]:
-        """What belongs to a member now, in order; nothing when it is none any more."""
+        """The partitions of a member, in order; none when it is no longer a member."""
         group = self._groups.get(member.group)
         if group is None or member not in group.members:
             return {}
@@ -87,12 +87,12 @@ class Groups:
         return found
 
     def owned(self, name: str, place: TopicPartition) -> bool:
-        """Whether some member of a group has a partition now."""
+        """True when a member of the group has the partition now."""
         group = self._groups.get(name)
         return group is not None and any(place in self.assignment(member) for member in group.members)
 
     def move(self, drawn: random.Random, seconds: float) -> None:
-        """Shares one group's partitions out anew; about half of them belong to nobody for so long."""
+        """Rebalances one group; about half of its partitions are unassigned for this long."""
         if not self._groups:
             return
         name = drawn.choice(list(self._groups))
@@ -122,7 +122,9 @@ class Groups:
     # Positions of workers
 
     def claim(self, group: str, place: TopicPartition, held: int | None) -> tuple[int, int | None]:
-        """Takes a partition for its member: its epoch, and where to go on (None: it was held under that epoch)."""
+        """Takes a partition for its member: returns its epoch, and the position to continue from (None: it was already
+        held under that epoch).
+        """
         epoch = self._epochs.get((group, place), 0)
         if held is not None and held == epoch:
             return epoch, None
@@ -130,7 +132,7 @@ class Groups:
         return epoch + 1, self.positions.get((group, place), 0)
 
     def advance(self, group: str, positions: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        """Commits the next offset by partition, each with the epoch it was read under; old epochs are passed over."""
+        """Commits the next offset by partition, each with the epoch it was read under; old epochs are ignored."""
         for place, (epoch, offset) in positions.items():
             if self._epochs.get((group, place)) == epoch:
                 self.positions[group, place] = offset
@@ -138,4 +140,4 @@ class Groups:
 
 
 def _nobody(place: TopicPartition, offset: int) -> None:
-    """Nobody listens."""
+    """Does nothing."""

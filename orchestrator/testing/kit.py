@@ -1,10 +1,10 @@
-"""``given(saga, state).when(what happens).then(what must be so)``: tests of a definition, by the real kernel.
+"""``given(saga, state).when(happenings).then(expectations)``: tests of a definition with the real kernel.
 
-- steps are named by their function or by name. What happens is said by ``ok``, ``no``, ``crash`` …, applied in order;
+- Steps are given by their function or by name. Happenings are ``ok``, ``rejects``, ``crash`` …, applied in order;
   replies that are not given are the smallest that their models allow.
-- expectations look at what came of the last ``when``: ``sent``, ``published``; or at what is so now: ``stands``,
-  ``knows``, ``waits_for``, ``undone``, ``needs``.
-- an expectation that does not hold raises AssertionError, which shows all of them and the instance.
+- Expectations check the effects of the last ``when``: ``sent``, ``published``; or the current state: ``has_status``,
+  ``has_state``, ``waits_for``, ``undone``, ``needs_attention``.
+- A failed expectation raises AssertionError, which shows all expectations and the instance.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Happening: TypeAlias = Callable[[Scene], Scene]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What must be so; ``complaint`` gives the reason when it is not. Takes the scene before ``when``, and after it."""
+    """A condition; ``complaint`` returns why it fails. Takes the scene before ``when``, and after it."""
 
     text: str
     complaint: Callable[[Scene, Scene], str | None]
@@ -71,16 +71,16 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A scene and where its last ``when`` began. Unchanging: each ``when`` gives another, so it can be shared."""
+    """A scene and the start of its last ``when``. Immutable: each ``when`` returns a new one, so it can be shared."""
 
     scene: Scene
     before: Scene
 
     def when(self, *happenings: Happening) -> Given:
-        """All of this happens, in this order.
+        """Applies all happenings, in order.
 
         Raises:
-            AssertionError: it cannot: nobody waits for such a reply, nothing is due.
+            AssertionError: one is not possible: the reply is not expected, or no timer is due.
         """
         scene = self.scene
         for happens in happenings:
@@ -88,10 +88,10 @@ class Given:
         return replace(self, scene=scene, before=self.scene)
 
     def then(self, *expectations: Expectation) -> Given:
-        """All of this holds.
+        """Checks all expectations.
 
         Raises:
-            AssertionError: some of it does not.
+            AssertionError: one of them fails.
         """
         __tracebackhide__ = True
         found = [(each, each.complaint(self.before, self.scene)) for each in expectations]
@@ -102,9 +102,9 @@ class Given:
 
 
 def given(definition: AnyDefinition, state: Value | None = None, *, key: str = "k") -> Given:
-    """A saga that has been started with this state (None: the smallest that is valid); a process manager before it.
+    """A saga that was started with this state (None: the smallest valid one), or a process manager before its start.
 
-    ``then`` straight after ``given`` looks at what the start did.
+    ``then`` directly after ``given`` checks the effects of the start.
 
     Raises:
         AssertionError: the state is not valid.
@@ -115,16 +115,16 @@ def given(definition: AnyDefinition, state: Value | None = None, *, key: str = "
     return Given(Scene.start(definition, state, key=key), before)
 
 
-# -- what happens ----------------------------------------------------------------------------------------------------
+# -- happenings ------------------------------------------------------------------------------------------------------
 
 
 def ok(step: AnyStep, reply: Value | None = None) -> Happening:
-    """The worker has done it."""
+    """The worker completes the step."""
     return lambda scene: scene.ok(_name(step), reply)
 
 
 def rejects(step: AnyStep, reason: str = "rejects", *, code: str = "no") -> Happening:
-    """The worker's business no."""
+    """The worker rejects the step."""
     return lambda scene: scene.rejects(_name(step), reason, code=code)
 
 
@@ -134,22 +134,22 @@ def crash(step: AnyStep) -> Happening:
 
 
 def exhaust(step: AnyStep) -> Happening:
-    """Every attempt fails, until it is given up."""
+    """Every attempt fails, until the step fails."""
     return lambda scene: scene.exhaust(_name(step))
 
 
 def time_out(step: AnyStep) -> Happening:
-    """Nobody answers until it is given up."""
+    """No reply comes until the step times out."""
     return lambda scene: scene.time_out(_name(step))
 
 
 def undo_ok(step: AnyStep, reply: Value | None = None) -> Happening:
-    """The worker has undone the step."""
+    """The worker completes the undo."""
     return lambda scene: scene.undo_ok(_name(step), reply)
 
 
 def undo_rejects(step: AnyStep, reason: str = "no") -> Happening:
-    """The worker rejects to undo the step."""
+    """The worker rejects the undo."""
     return lambda scene: scene.undo_rejects(_name(step), reason)
 
 
@@ -159,15 +159,15 @@ def undo_crash(step: AnyStep) -> Happening:
 
 
 def undo_exhaust(step: AnyStep) -> Happening:
-    """Every attempt of the undo fails, until it is given up."""
+    """Every attempt of the undo fails, until the undo fails."""
     return lambda scene: scene.undo_exhaust(_name(step))
 
 
 def answer(step: str, form: Value, *, by: str | None = None) -> Happening:
-    """A person answers a question, by default the first of those asked.
+    """A person answers a question, by default the first who may.
 
     Raises:
-        AssertionError: it is denied, since nobody asks, the form is wrong or this one may not answer.
+        AssertionError: it is denied: there is no such question, the form is wrong, or the person may not answer.
     """
 
     def happens(scene: Scene) -> Scene:
@@ -179,27 +179,27 @@ def answer(step: str, form: Value, *, by: str | None = None) -> Happening:
 
 
 def receives(event: Event[Any], body: Value | None = None, *, key: str | None = None) -> Happening:
-    """An event is published; without a key under the one that somebody here waits for."""
+    """An event is published; the default key is one that an instance here waits for."""
     return lambda scene: scene.receives(event, body, key=key)
 
 
 def after(span: timedelta) -> Happening:
-    """Time passes, and whatever is due on the way happens."""
+    """Time passes; timers that are due fire."""
     return lambda scene: scene.advance(span)
 
 
 def settle() -> Happening:
-    """Every worker does what it is asked and time passes, until nothing moves any more."""
+    """Every worker completes its commands and time passes, until nothing more happens."""
     return lambda scene: scene.settle()
 
 
 def cancel(reason: str = "") -> Happening:
-    """Somebody cancels it."""
+    """The instance is cancelled."""
     return lambda scene: scene.cancel(reason)
 
 
 def retry() -> Happening:
-    """An operator lets it try again what put it into attention."""
+    """An operator retries what put the instance into attention."""
     return lambda scene: scene.retry()
 
 
@@ -209,15 +209,15 @@ def pause() -> Happening:
 
 
 def resume() -> Happening:
-    """An operator lets it go on."""
+    """An operator resumes it."""
     return lambda scene: scene.act(ActName.RESUME)
 
 
-# -- what must be so -------------------------------------------------------------------------------------------------
+# -- expectations ----------------------------------------------------------------------------------------------------
 
 
 def sent(step: AnyStep, command: BaseModel | None = None, *, undo: bool = False) -> Expectation:
-    """A command of the step, or of its undo, has left; with ``command``: exactly this one."""
+    """A command of the step, or of its undo, was sent; with ``command``: exactly this one."""
     name = _name(step)
 
     def complaint(before: Scene, now: Scene) -> str | None:
@@ -234,7 +234,7 @@ def sent(step: AnyStep, command: BaseModel | None = None, *, undo: bool = False)
 
 
 def published(event: Event[Any], body: BaseModel | None = None) -> Expectation:
-    """The event has been published; with ``body``: exactly this one."""
+    """The event was published; with ``body``: exactly this one."""
 
     def complaint(before: Scene, now: Scene) -> str | None:
         found = [each.body for each in now.published[len(before.published) :] if each.event == event.name]
@@ -274,7 +274,7 @@ def has_state(**fields: object) -> Expectation:
 
 
 def waits_for(*steps: AnyStep) -> Expectation:
-    """Exactly these steps, or their undos, are with workers."""
+    """Exactly these steps, or their undos, wait for a worker's reply."""
     names = sorted(map(_name, steps))
 
     def complaint(_: Scene, now: Scene) -> str | None:
@@ -285,7 +285,7 @@ def waits_for(*steps: AnyStep) -> Expectation:
 
 
 def undone(*steps: AnyStep) -> Expectation:
-    """Exactly these steps have been undone, in this order."""
+    """Exactly these steps were undone, in this order."""
     names = [_name(step) for step in steps]
 
     def complaint(_: Scene, now: Scene) -> str | None:
@@ -296,12 +296,12 @@ def undone(*steps: AnyStep) -> Expectation:
 
 
 def needs_attention(words: str = "", *, code: str | None = None) -> Expectation:
-    """An operator must look, for the reason ``code`` and told something with these words in it."""
+    """The instance needs attention, with this reason code and a message that contains these words."""
 
     def complaint(_: Scene, now: Scene) -> str | None:
         attention = now.attention
         if attention is None:
-            return "no operator is asked for"
+            return "it does not need attention"
         if code is not None and attention.code != code:
             return f"its code is {attention.code!r}"
         return None if words in attention.message else f"it says {attention.message!r}"

@@ -1,12 +1,12 @@
-"""A deterministic event loop: virtual time, no threads, no IO, and every order of things drawn from one seed.
+"""A deterministic event loop: virtual time, no threads, no IO, and all scheduling drawn from one seed.
 
 - When nothing is ready, time jumps to the next scheduled handle; a run of hours takes milliseconds.
 - Steps of different tasks that are ready at the same moment run in an order drawn from the seed. All else keeps
-  asyncio's order. Tasks are numbered as they are made, so that no order comes from an address or a hash.
-- Nothing ready and nothing scheduled is a deadlock, and said so. A run that never ends is stopped by a bound on steps.
-- ``run_in_executor`` (``asyncio.to_thread``) calls the function at once, in this thread.
+  asyncio's order. Tasks are numbered when they are created, so that no order depends on an address or a hash.
+- Nothing ready and nothing scheduled is a deadlock and raises an error. A limit on steps stops endless runs.
+- ``run_in_executor`` (``asyncio.to_thread``) calls the function at once, in the same thread.
 
-It stands on ``asyncio.BaseEventLoop`` and replaces its ``_run_once``; the same on CPython 3.11 and 3.12.
+It derives from ``asyncio.BaseEventLoop`` and replaces its ``_run_once``; this works on CPython 3.11 and 3.12.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _NAMED_MAX = 50
 
 
 class SimulationError(Exception):
-    """The simulated program cannot go on; the message names what it was doing."""
+    """The simulated program cannot continue; the message names what it was doing."""
 
 
 class Deadlock(SimulationError):
-    """Nothing is ready and nothing is scheduled: nobody will ever wake those who wait."""
+    """Nothing is ready and nothing is scheduled: the waiting tasks can never continue."""
 
 
 class EndlessRun(SimulationError):
-    """The bound on steps is reached: something runs round and round, or the bound is too small."""
+    """The limit on steps is reached: the program loops forever, or the limit is too small."""
 
 
 def run(main: Coroutine[Any, Any, T], *, seed: int | str, shuffle: bool = True, steps_max: int = STEPS_MAX) -> T:
-    """Runs a coroutine to its end on a fresh ``SimLoop``; what it left running is cancelled, the oldest first.
+    """Runs a coroutine to its end on a new ``SimLoop``; tasks left running are cancelled, oldest first.
 
     Args:
         main: the whole simulated world.
-        seed: everything random in the loop comes from it.
+        seed: of everything random in the loop.
         shuffle: False: ready steps keep asyncio's own order.
         steps_max: how many callbacks may run.
 
     Raises:
-        Deadlock: everybody waits for ever.
+        Deadlock: all tasks wait forever.
         EndlessRun: more than ``steps_max`` callbacks.
     """
     loop = SimLoop(seed=seed, shuffle=shuffle, steps_max=steps_max)
@@ -68,7 +68,7 @@ def run(main: Coroutine[Any, Any, T], *, seed: int | str, shuffle: bool = True, 
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """See the module's text. Use ``run`` unless several runs must share one loop."""
+    """The deterministic event loop. Use ``run`` unless several runs must share one loop."""
 
     _ready: deque[asyncio.Handle]
     _stopping: bool
@@ -85,12 +85,12 @@ class SimLoop(asyncio.BaseEventLoop):
         self._prune_at = 1_000
         self.set_task_factory(self._make)
         self.steps = 0
-        """Callbacks that have run."""
+        """The number of callbacks that have run."""
 
     # Time
 
     def time(self) -> float:
-        """Seconds of virtual time since the loop was made."""
+        """Seconds of virtual time since the loop was created."""
         return self._now
 
     def call_at(
@@ -105,7 +105,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """asyncio calls this at each ``TimerHandle.cancel``."""
         self._cancelled_count += 1
         if self._cancelled_count > _CANCELLED_MAX and self._cancelled_count * 2 > len(self._timers):
-            # The one that is being cancelled says so only after this call.
+            # The handle being cancelled is marked only after this call.
             self._timers = [entry for entry in self._timers if not entry[2].cancelled() and entry[2] is not handle]
             heapq.heapify(self._timers)
             self._cancelled_count = 0
@@ -113,7 +113,7 @@ class SimLoop(asyncio.BaseEventLoop):
     # What runs
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
-        """asyncio's factory for what ``create_task`` makes: numbered, and named after its coroutine."""
+        """asyncio's task factory: tasks are numbered, and named after their coroutine."""
         number = next(self._order)
         more["name"] = str(more.get("name") or f"{getattr(coro, '__qualname__', 'unknown')}-{number}")
         made: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **more)
@@ -124,7 +124,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return made
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """Calls the function now and here; an executor that is given is not used."""
+        """Calls the function at once in this thread; a given executor is not used."""
         answer: asyncio.Future[T] = self.create_future()
         try:
             answer.set_result(func(*args))
@@ -133,10 +133,10 @@ class SimLoop(asyncio.BaseEventLoop):
         return answer
 
     def clean_up(self) -> None:
-        """Cancels what is left, in the order of its making, and lets it end.
+        """Cancels the remaining tasks in the order of their creation, and runs them to their end.
 
         Raises:
-            SimulationError: something does not end although it was cancelled.
+            SimulationError: a cancelled task does not end.
         """
         self._steps_max = self.steps + _CLEAN_UP_STEPS
         for _ in range(_CLEAN_UP_ROUNDS):
@@ -156,7 +156,7 @@ class SimLoop(asyncio.BaseEventLoop):
             self._cancelled_count -= 1
         if not self._ready and not self._stopping:
             if not timers:
-                raise Deadlock(self._who_waits("nothing is ready and nothing is scheduled; these wait for ever:"))
+                raise Deadlock(self._who_waits("nothing is ready and nothing is scheduled; these tasks wait forever:"))
             self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
             self._ready.append(heapq.heappop(timers)[2])
@@ -174,14 +174,14 @@ class SimLoop(asyncio.BaseEventLoop):
                 raise EndlessRun(self._who_waits(f"{self._steps_max:,} steps are done, at {self._now:g} s there are:"))
             try:
                 handle._run()
-            except BaseException:  # SystemExit and KeyboardInterrupt end the run; what is left may be cleaned up
+            except BaseException:  # SystemExit and KeyboardInterrupt end the run; remaining tasks can be cleaned up
                 self._ready.extendleft(reversed(batch[index + 1 :]))
                 raise
 
     def _in_order(self, batch: list[asyncio.Handle]) -> list[asyncio.Handle]:
-        """Steps of tasks by their number, then shuffled among their places; other callbacks stay where they are.
+        """Sorts steps of tasks by task number, then shuffles them among their places; other callbacks stay in place.
 
-        By number first: whoever cancels a set of tasks makes them ready in the order of their addresses.
+        Sorted first because cancelling a set of tasks makes them ready in the order of their addresses.
         """
         if len(batch) < 2:
             return batch
@@ -203,10 +203,10 @@ class SimLoop(asyncio.BaseEventLoop):
         return batch
 
     def _process_events(self, event_list: object) -> None:
-        """There are none."""
+        """Does nothing: there is no IO."""
 
     def _write_to_self(self) -> None:
-        """Another thread would wake the loop by this; it cannot, and what waits for it is a deadlock."""
+        """Does nothing: no other thread wakes this loop; a task that waits for one is a deadlock."""
 
     def _check_open(self) -> None:
         if self.is_closed():
@@ -217,7 +217,7 @@ class SimLoop(asyncio.BaseEventLoop):
         lines = [f"  {one.get_name()}: {_place(one.get_coro())}" for one in waiting[:_NAMED_MAX]]
         if len(waiting) > _NAMED_MAX:
             lines.append(f"  and {len(waiting) - _NAMED_MAX} more")
-        hint = "(what a thread or a socket should wake is never woken: give the simulation parts that live in memory)"
+        hint = "(threads and sockets do not work in a simulation: use parts that run in memory)"
         return "\n".join([what, *lines, hint])
 
 
@@ -226,7 +226,7 @@ def _number(step: tuple[int, int, asyncio.Handle]) -> tuple[int, int]:
 
 
 def _place(waiting: Any) -> str:
-    """Where a suspended coroutine stands: the innermost one that has a frame."""
+    """Where a coroutine is suspended: its innermost frame."""
     found = "not begun"
     for _ in range(100):
         frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)

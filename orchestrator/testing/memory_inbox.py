@@ -1,7 +1,7 @@
-"""The workers' inbox in memory: the SQLite inbox's own code on a database in memory, without its threads.
+"""The workers' inbox in memory: the code of the SQLite inbox on an in-memory database, without its threads.
 
-``InboxStore`` is the database and outlives processes; ``MemoryInbox`` is one process's way to it, with the faults of a
-plan. It passes the inbox port's contract suite.
+``InboxStore`` is the database and outlives processes; ``MemoryInbox`` is one process's access to it, with the faults of
+a plan. It passes the inbox port's contract suite.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class InboxStore:
     """The database of an inbox and of its handlers' own tables.
 
     Args:
-        schema: SQL that makes the handlers' own tables.
+        schema: SQL that creates the handlers' own tables.
     """
 
     def __init__(self, schema: str = "") -> None:
@@ -34,7 +34,7 @@ class InboxStore:
         self.connection.executescript(_SCHEMA + schema)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """What a query of the handlers' tables finds."""
+        """The rows of a query on the handlers' tables."""
         return self.connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
@@ -45,9 +45,9 @@ class MemoryInbox(SqliteInbox):
     """The ``Inbox`` port on an ``InboxStore``.
 
     Args:
-        faults: the plan; None: nothing goes wrong.
-        retention: entries are kept at least so long; None: for ever.
-        on_kill: called when a fault kills the process: whoever runs its parts ends them.
+        faults: the plan; None: no faults.
+        retention: entries are kept at least this long; None: forever.
+        on_kill: called when a fault kills the process; it must end the process's parts.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MemoryInbox(SqliteInbox):
         self._writing = _Way(self, store, plan, Operation.APPLY)
 
     def kill(self) -> None:
-        """The process is gone: nothing of it reaches the store any more."""
+        """Ends the process: none of its calls reaches the store any more."""
         if not self._killed:
             self._killed = True
             if self._on_kill is not None:
@@ -79,7 +79,7 @@ class MemoryInbox(SqliteInbox):
 
 
 class _Way(_Lane):
-    """Carries a call out at once, in the event loop, as the plan wants it."""
+    """Carries a call out at once, in the event loop, with the plan's fault."""
 
     def __init__(self, inbox: MemoryInbox, store: InboxStore, faults: Faults, operation: Operation) -> None:
         super().__init__(lambda: store.connection, 0.0, operation)
@@ -107,4 +107,4 @@ class _Way(_Lane):
         try:
             return work(self._store.connection)
         except sqlite3.Error as error:
-            raise InboxUnavailable(f"the inbox failed: {error}; look at its schema") from error
+            raise InboxUnavailable(f"the inbox failed: {error}; check its schema") from error

@@ -1,6 +1,6 @@
 """The log in memory: one process's connection to a ``Broker``. It passes the log port's contract suite.
 
-It can be closed in good order, and like a process it can be killed, cut off and paused; the broker outlives all of it.
+It can be closed cleanly, and like a process it can be killed, cut off and paused; the broker outlives it.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class MemoryLog:
     """The ``Log`` port on a ``Broker``; its faults are those of the broker's plan.
 
     Args:
-        broker: what outlives it.
-        member_timeout: after so long a silence its places in groups are given to others.
+        broker: the broker, which outlives the connection.
+        member_timeout: after this time of silence it is removed from its groups.
         deadline: of every call while the connection is paused.
-        on_kill: called when a fault kills the process: whoever runs its parts ends them.
+        on_kill: called when a fault kills the process; it must end the process's parts.
     """
 
     def __init__(
@@ -74,22 +74,22 @@ class MemoryLog:
     ) -> None:
         await self.close()
 
-    # What a test does to it
+    # For tests
 
     @property
     def killed(self) -> bool:
         return self._connection.killed
 
     def kill(self) -> None:
-        """The process is gone without a goodbye: what is under way arrives or does not, every later call raises."""
+        """Kills the process: requests in flight may or may not arrive, every later call raises."""
         self._connection.kill()
 
     def cut(self, duration: timedelta | None = None) -> None:
-        """The log is gone, for so long or until ``mend``: calls raise at once."""
+        """Cuts the connection, for this long or until ``mend``: calls raise at once."""
         self._connection.cut(None if duration is None else duration.total_seconds())
 
     def pause(self, duration: timedelta | None = None) -> None:
-        """The log is silent, for so long or until ``mend``: calls wait, and raise at their deadline."""
+        """Pauses the connection, for this long or until ``mend``: calls wait, and raise at their deadline."""
         self._connection.pause(None if duration is None else duration.total_seconds())
 
     def mend(self) -> None:

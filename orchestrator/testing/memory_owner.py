@@ -1,4 +1,4 @@
-"""Membership and owner in memory: the broker's epoch is the fence, the state partition's records are the memory."""
+"""Membership and owner in memory: the broker's epoch is the fence, the state partition holds the documents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MemoryMembership:
             self._news.clear()
             self._connection.check()
             if self._left or not self._broker.groups.has(self._member):
-                raise LogUnavailable("this member is not in its group any more; leave and join again")
+                raise LogUnavailable("this member is no longer in its group; leave and join again")
             found = self._assigned()
             if self._connection.reachable and found != self._last:
                 self._last = found
@@ -129,7 +129,7 @@ class MemoryOwner:
         except Exception as error:
             self._spent = str(error)
             raise
-        # Spent until the outcome is known: also a caller that is cancelled here must not go on with this owner.
+        # Spent until the outcome is known: a caller that is cancelled here must not use this owner again.
         self._unknown = self._committing = True
         try:
             await self._connection.write(
@@ -158,7 +158,7 @@ class MemoryOwner:
         self._broker.commit(self._owned.inputs.place, self._owned.epoch, rows)
 
     def _commit_late(self, rows: Sequence[Row]) -> None:
-        """Known to be made, not known, or not known and not made."""
+        """The commit succeeds, its outcome is unknown, or its outcome is unknown and it fails."""
         faults = self._broker.faults
         known = faults.coin()
         self._broker.commit(
@@ -169,7 +169,7 @@ class MemoryOwner:
             vanishes=not known and faults.coin(),
         )
         if not known:
-            raise LogUnavailable("the log did not answer in time; release, take again, and look at the position")
+            raise LogUnavailable("the log did not answer in time; release, take again, and check the position")
 
     def _refuse_if_spent(self, *, committing: bool = False) -> None:
         why = self._spent
@@ -183,7 +183,7 @@ class MemoryOwner:
 
 
 def recorded_offset(inputs: Partition, state: Partition) -> int:
-    """Up to where the decisions on record have come."""
+    """The offset up to which inputs have been decided."""
     documents = _restored(state)
     return _position(
         _Owned(inputs, state, 0), {key: documents[key] for key in [POSITION_KEY] if key in documents}

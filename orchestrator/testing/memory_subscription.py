@@ -1,4 +1,4 @@
-"""A worker's subscription in memory: what is assigned is claimed under an epoch, from the committed position on."""
+"""A worker's subscription in memory: assigned partitions are claimed with an epoch, from the committed position on."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MemorySubscription:
             raise LogUnavailable("this subscription is closed; subscribe again")
 
     def _reassign(self) -> None:
-        """Claims what is ours now; what somebody else has held meanwhile goes on at its committed position."""
+        """Claims the assigned partitions; one that another member held continues at its committed position."""
         groups = self._broker.groups
         if self._generation == groups.generation:
             return

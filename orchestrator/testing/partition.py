@@ -1,4 +1,4 @@
-"""One partition in memory: records by offset, how far readers may see, and who waits for more."""
+"""One partition in memory: its records, the visible offset, and its listeners."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _offset = attrgetter("offset")
 
 
 class Partition:
-    """Offsets only grow; a record beyond ``stable`` is there and not yet to be seen (read_committed)."""
+    """Offsets only grow; records at or after ``stable`` are not visible yet (read_committed)."""
 
     def __init__(self, place: TopicPartition, *, compact: bool) -> None:
         self.place, self._compact = place, compact
@@ -28,7 +28,7 @@ class Partition:
 
     @property
     def stable(self) -> int:
-        """One past the last offset that readers may see."""
+        """One past the last visible offset."""
         return min(self._held.values()) if self._held else self.end
 
     def append(self, key: bytes | None, value: bytes | None, headers: Headers, now_ms: int) -> None:
@@ -37,7 +37,7 @@ class Partition:
         self.end += 1
 
     def skip(self) -> None:
-        """Leaves an offset out, as the marker at the end of a transaction does."""
+        """Skips an offset, like the marker at the end of a transaction."""
         self.end += 1
 
     def read(self, start: int, max_records: int) -> list[Record]:
@@ -48,10 +48,10 @@ class Partition:
             found = [record for record in found if record.offset < stable]
         return found
 
-    # What is decided and not yet visible
+    # Decided but not yet visible
 
     def hold(self, who: object) -> None:
-        """What is appended from now on is not seen until ``let_go``."""
+        """Records appended after this are not visible until ``let_go``."""
         self._held.setdefault(who, self.end)
 
     def let_go(self, who: object) -> None:
@@ -62,24 +62,24 @@ class Partition:
         gone = frozenset(offsets)
         self.records = [record for record in self.records if record.offset not in gone]
 
-    # Who waits
+    # Listeners
 
     def listen(self, who: object, wake: Callable[[], None] | None) -> None:
-        """Calls ``wake`` whenever there may be more to see; None: no longer."""
+        """Calls ``wake`` whenever there may be new records; None: stops that."""
         if wake is None:
             self._readers.pop(who, None)
         else:
             self._readers[who] = wake
 
     def grown(self, now_ms: int) -> None:
-        """Wakes readers, and compacts now and then."""
+        """Wakes readers, and compacts from time to time."""
         if self._compact and len(self.records) >= self._compact_at:
             self._shrink(now_ms)
         for wake in list(self._readers.values()):
             wake()
 
     def _shrink(self, now_ms: int) -> None:
-        """Keeps the last record of every key, tombstones for a day, and the last record of all."""
+        """Keeps the last record of every key, tombstones for a day, and the last record."""
         stable = self.stable
         last = {record.key: record.offset for record in self.records if record.offset < stable}
         self.records = [

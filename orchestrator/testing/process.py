@@ -1,6 +1,6 @@
-"""A simulated process: a connection of its own, the parts that run in it, and its sudden end.
+"""A simulated process: its connection, the parts that run in it, and its crash.
 
-What a part raises ends the whole process, as an exception that nobody catches would.
+An error of a part ends the whole process, like an uncaught exception.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["Process"]
 
 
 class Process:
-    """Parts that live and die together. A crash fault of its log or inbox kills all of it.
+    """Parts that run and end together. A crash fault of its log or inbox kills the whole process.
 
     Args:
-        broker: what outlives it; its fault plan is the process's too.
+        broker: the broker, which outlives the process; its fault plan applies to the process too.
         name: for messages.
         member_timeout: as ``MemoryLog``.
         deadline: as ``MemoryLog``.
@@ -40,18 +40,20 @@ class Process:
         self._inboxes: list[MemoryInbox] = []
         self._parts: list[asyncio.Task[None]] = []
         self.error: Exception | None = None
-        """What ended it, where that was one of its own parts."""
+        """The error of the part that ended it, if any."""
 
     def inbox(self, store: InboxStore, *, retention: timedelta = timedelta(days=14)) -> MemoryInbox:
-        """An inbox that dies with this process."""
+        """An inbox that is killed with this process."""
         made = MemoryInbox(store, self._broker.faults, retention=retention, on_kill=self.kill)
         self._inboxes.append(made)
         return made
 
     def run(self, part: Coroutine[Any, Any, None], name: str = "") -> None:
-        """Runs a part until it ends or the process does."""
+        """Runs a part until it or the process ends."""
         task = asyncio.create_task(self._guarded(part), name=f"{self.name} {name}".strip())
-        task.add_done_callback(lambda _: part.close())  # one that is cancelled before its first step was never awaited
+        task.add_done_callback(
+            lambda _: part.close()
+        )  # a part that is cancelled before its first step was never awaited
         self._parts.append(task)
 
     @property
@@ -59,9 +61,9 @@ class Process:
         return self.log.killed
 
     def kill(self) -> None:
-        """Ends the process without a goodbye: from this instant on nothing of it reaches log or inbox.
+        """Kills the process: after this none of its calls reaches log or inbox.
 
-        Its parts are cancelled afterwards, so that they end; what they do then is done by nobody.
+        Its parts are then cancelled, so that they end; their cleanup has no effect outside.
         """
         self.log.kill()
 
@@ -71,7 +73,7 @@ class Process:
             await asyncio.wait(self._parts)
 
     async def stop(self) -> None:
-        """Ends the process in good order: parts are cancelled and waited for, the log is closed."""
+        """Stops the process cleanly: its parts are cancelled and awaited, the log is closed."""
         for part in self._parts:
             part.cancel()
         if self._parts:

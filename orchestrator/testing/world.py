@@ -1,8 +1,8 @@
 """``World``: definitions, the real engine and workers on a log in memory, in virtual time, from one seed.
 
-A test's own code is plain and synchronous: between two calls the world stands still. Workers that are not given are
-faked: every contract is answered by ``answer``'s value, or by the smallest reply that is valid. Processes that crash
-come back after a moment, as a supervisor would have it.
+A test's own code is plain and synchronous: between two calls no time passes. Workers that are not given are faked:
+every contract is answered by ``answer``'s value, or by the smallest valid reply. Processes that crash are restarted
+after a moment, as by a supervisor.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ _SETTLED = (Status.ATTENTION,)
 
 
 class World:
-    """Everything, in memory. Use it as a context manager, or call ``close``.
+    """Engines, workers and log in memory. Use it as a context manager, or call ``close``.
 
     Args:
-        definitions: what is deployed.
-        workers: makes real workers out of an inbox; None: all workers are faked.
-        schema: SQL for the workers' inbox, beside its own tables.
-        seed: of everything random: the same seed, the same world.
+        definitions: the deployed definitions.
+        workers: creates real workers from an inbox; None: all workers are faked.
+        schema: SQL for the handlers' tables in the workers' inbox.
+        seed: of everything random: the same seed gives the same run.
         engines: how many processes share the partitions.
     """
 
@@ -83,7 +83,7 @@ class World:
         self.clock, self.faults = SimClock(seed), Faults(seed)
         self.broker, self.store = Broker(self.clock, self.faults), InboxStore(schema)
         self.calls: list[tuple[str, BaseModel]] = []
-        """What faked workers were asked: the contract's name and the command, in order."""
+        """The commands of faked workers: the contract's name and the command, in order."""
         self._answers: dict[str, Answer] = {}
         self._living: dict[str, Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -106,14 +106,14 @@ class World:
                 self._loop.close()
                 self.store.close()
 
-    # -- what a test does --------------------------------------------------------------------------------------------
+    # -- actions of a test -------------------------------------------------------------------------------------------
 
     def answer(self, contract: Contract[C, R], answer: R | Rejected | Exception | Callable[[C], R | Rejected]) -> None:
-        """What the faked worker of a contract answers from now on; an exception is raised in its handler."""
+        """Sets the answer of the faked worker of a contract; an exception is raised in its handler."""
         self._answers[contract.name] = answer
 
     def start(self, definition: AnyDefinition, key: str, state: BaseModel | JsonObject | None = None) -> str:
-        """Starts an instance, without a state with the smallest that is valid; gives its id once it is durable.
+        """Starts an instance (default state: the smallest valid one); returns its id once it is durable.
 
         Raises:
             AssertionError: it was not accepted.
@@ -125,7 +125,7 @@ class World:
         return start.instance
 
     def act(self, instance: str, act: ActName | str, reason: str = "") -> None:
-        """An operator's request, such as ``cancel``, ``pause``, ``resume`` or ``retry``."""
+        """Sends an operator's act, such as ``cancel``, ``pause``, ``resume`` or ``retry``."""
         asked = Act(id=self._do(self._new_id()), instance=instance, act=ActName(act), by="test", reason=reason)
         self._do(self._append(lambda: encode_request(self.topics.inputs, asked, source="/test", now_ms=self._now())))
         self.advance(seconds=1)
@@ -158,33 +158,33 @@ class World:
         minutes: float = 0,
         seconds: float = 0,
     ) -> None:
-        """Time passes; whatever is to happen in it happens."""
+        """Time passes, and everything due in it happens."""
         span += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         self._do(asyncio.sleep(span.total_seconds()))
 
     @property
     def steps(self) -> int:
-        """Callbacks of the event loop that have run: what a test has cost."""
+        """The number of event loop callbacks that have run: the cost of the test."""
         return self._loop.steps
 
     def settle(self, within: timedelta = timedelta(days=30)) -> None:
-        """Time passes until every instance has ended or stands in attention.
+        """Time passes until every instance has ended or needs attention.
 
         Raises:
-            AssertionError: one does not within this span.
+            AssertionError: one does neither within this span.
         """
         self._until(lambda: all(_settled(each) for each in self.documents().values()), "not all have ended", within)
 
     def crash(self, name: str = "") -> None:
-        """Kills processes without a goodbye, all or those whose name begins so: ``engine``, or a worker's name."""
+        """Kills processes: all, or those whose name starts with ``name``: ``engine``, or a worker's name."""
         for own, process in self._living.items():
             if own.startswith(name):
                 self._do(_called(process.kill))
 
-    # -- what a test looks at ----------------------------------------------------------------------------------------
+    # -- observations of a test --------------------------------------------------------------------------------------
 
     def documents(self) -> dict[str, Document]:
-        """Every instance by id, as the state topic has it."""
+        """Every instance by id, as in the state topic."""
         found: dict[str, Document] = {}
         for records in self.broker.snapshot()[self.topics.state]:
             latest = {record.key: record.value for record in records if record.key != POSITION_KEY}
@@ -195,11 +195,11 @@ class World:
         return found
 
     def status(self, instance: str) -> str:
-        """Where an instance stands."""
+        """The status of an instance."""
         return self._document(instance).status.value
 
     def state(self, instance: str) -> Any:
-        """What an instance knows, as its author's model."""
+        """The state of an instance, as its author's model."""
         document = self._document(instance)
         definition = self.registry.find(document.definition, document.version)
         assert definition is not None
@@ -210,7 +210,7 @@ class World:
         assert instance in found, f"there is no instance {instance!r}; there are {', '.join(sorted(found)) or 'none'}"
         return found[instance]
 
-    # -- what runs ---------------------------------------------------------------------------------------------------
+    # -- running parts -----------------------------------------------------------------------------------------------
 
     async def _open(self, workers: Callable[[Any], Iterable[Worker]], engines: int) -> None:
         queues = sorted(self.registry.queues)
@@ -285,7 +285,7 @@ class World:
                 await asyncio.sleep(_AGAIN_SECONDS)
             finally:
                 await log.close()
-        raise AssertionError("the log takes nothing; heal the faults first: world.faults.heal()")
+        raise AssertionError("the log accepts nothing; heal the faults first: world.faults.heal()")
 
     # -- between a test and the loop ---------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""The bounded model checker of an author's definition: whatever can happen, every law, the shortest way to break it.
+"""A bounded model checker for definitions: it explores every possible run and finds the shortest one that breaks a law.
 
-Above the kernel, which it asks and never imitates; beside it only ``testing.Scene``. Pure: it does no IO.
+It calls the real kernel through ``Scene`` and does not model it again. Pure: it does no IO.
 """
 
 from .explore import Bounds, Found

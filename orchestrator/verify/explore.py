@@ -1,7 +1,7 @@
-"""Breadth first over everything that can happen: the first way found to break a law is a shortest one.
+"""Breadth-first search over all possible runs: the first run found that breaks a law is a shortest one.
 
-Scenes that go on in the same way are one state (``fingerprint``). One that is reached again with fewer faults spent is
-gone on from again. Bounds: depth (things that happen), faults on one path, states.
+Scenes with the same future are one state (``fingerprint``). A state that is reached again with fewer faults is explored
+again. Bounds: depth (moves), faults on one path, number of states.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .successors import Move, Plan, successors
 __all__ = ["Bounds", "Explored", "Found", "Progress", "explore"]
 
 Progress = Callable[[int, int, int], None]
-"""Called now and then with: states visited, states waiting, depth."""
+"""Called from time to time with: states visited, states to visit, depth."""
 
 _REPORT_EVERY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How far is looked: things that happen one after the other, faults among them, different states in all."""
+    """The limits of the search: moves in one run, faults in one run, states in total."""
 
     depth: int = 60
     faults: int = 2
@@ -40,7 +40,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A law that does not hold, and the shortest way there: ``moves`` from the start with ``input`` and ``rules``."""
+    """A broken law, and the shortest run to it: ``moves`` from the start with ``input`` and ``rules``."""
 
     breach: Breach
     input: Any
@@ -63,7 +63,7 @@ class _State:
 
 @dataclass(slots=True)
 class Explored:
-    """What was seen. ``complete``: neither the depth nor the number of states was used up."""
+    """The result of the search. ``complete``: neither the depth nor the number of states reached its bound."""
 
     found: list[Found] = field(default_factory=list)
     reached: set[str] = field(default_factory=set)
@@ -78,12 +78,12 @@ class Explored:
 
 
 def explore(plan: Plan, inputs: tuple[Any, ...], bounds: Bounds, progress: Progress | None = None) -> Explored:
-    """Everything that can happen to a definition, within bounds."""
+    """Explores all runs of a definition within the bounds."""
     return _Search(plan, bounds, progress).run(inputs)
 
 
 class _Search:
-    """One search at work."""
+    """One running search."""
 
     def __init__(self, plan: Plan, bounds: Bounds, progress: Progress | None) -> None:
         self.plan, self.bounds, self.progress = plan, bounds, progress
@@ -127,13 +127,13 @@ class _Search:
             next_ = _State(None, index, move, state.faults + move.fault, state.depth + 1, state.input, state.rules)
             try:
                 after = move.apply(scene)
-            except Exception as error:  # a key function of the author's, or a defect of ours
+            except Exception as error:  # raised by the author's key function, or a defect of Sagaline
                 self._tell(Breach(law=Law.CODE_RAISES, place=str(move.step), message=f"it raised {said(error)}"), next_)
                 continue
             self._enter(next_, after, scene)
         state.open = count > 0 and not ended(scene)
         if count == 0 and not ended(scene) and scene.status is not None:
-            stuck = Breach(law=Law.NEVER_ENDS, place="stuck", message="nothing more can happen, and it has not ended")
+            stuck = Breach(law=Law.NEVER_ENDS, place="stuck", message="nothing more can happen, but it has not ended")
             self._tell(stuck, state)
 
     def _moves(self, scene: Scene, state: _State) -> list[Move]:
@@ -141,12 +141,12 @@ class _Search:
             return list(successors(self.plan, scene, fault=state.faults < self.bounds.faults))
         except NoSampleError:
             raise
-        except Exception as error:  # a key function of the author's
+        except Exception as error:  # raised by the author's key function
             self._tell(Breach(law=Law.CODE_RAISES, place="key", message=f"a key raised {said(error)}"), state)
             return []
 
     def _enter(self, state: _State, scene: Scene, before: Scene | None) -> None:
-        """A scene that was reached: checked, and gone on from unless it is known."""
+        """Checks a scene that was reached, and queues it unless it is known."""
         key = fingerprint(scene)
         index = self.seen.get(key)
         known = index is not None
@@ -156,7 +156,7 @@ class _Search:
             found = list(breaches(scene, before))
             for breach in found:
                 self._tell(breach, state)
-            if not any(breach.law is not Law.NO_UNDO for breach in found):  # what is broken already is not gone on from
+            if not any(breach.law is not Law.NO_UNDO for breach in found):  # a broken scene is not explored further
                 state.scene = scene
             if not known:
                 self._note(scene, state)
@@ -166,7 +166,7 @@ class _Search:
             self.states[state.before].after.append(index)
 
     def _note(self, scene: Scene, state: _State) -> None:
-        """What was reached."""
+        """Records the nodes and phases that were reached."""
         for document in scene.documents:
             definition = scene.registry.find(document.definition, document.version)
             if document.managed is not None and document.managed.phase is not None:
@@ -194,7 +194,7 @@ class _Search:
             self.out.loops_out.setdefault(name, self._found(here, state))
 
     def _late(self, scene: Scene, state: _State) -> None:
-        """G8: a reply to what nobody waits for any more changes nothing."""
+        """G8: a late reply changes nothing."""
         move = state.move
         if move is None or move.kind not in ("ok", "rejects", "exhaust", "time_out") or move.step is None:
             return
@@ -207,7 +207,7 @@ class _Search:
             self._tell(Breach(law=Law.LATE_REPLY, place=move.step, message="a late reply changed something"), state)
 
     def _endless(self) -> None:
-        """From every state on, should nothing more go wrong, an end must be reachable, or a bound of the search."""
+        """From every state an end, or a bound of the search, must be reachable without further faults."""
         backward: list[list[int]] = [[] for _ in self.states]
         for index, state in enumerate(self.states):
             for next_ in state.after:
@@ -221,7 +221,7 @@ class _Search:
                     fine.append(index)
         for index, state in enumerate(self.states):
             if index not in ends and (state.input is not None or state.move is not None):
-                breach = Breach(law=Law.NEVER_ENDS, place="cycle", message="from here on it goes round and never ends")
+                breach = Breach(law=Law.NEVER_ENDS, place="cycle", message="from here on it loops and never ends")
                 self._tell(breach, state)
                 return
 

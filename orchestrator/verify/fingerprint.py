@@ -1,7 +1,7 @@
-"""What two scenes are the same by: everything that decides how they go on, and nothing else.
+"""The fingerprint of a scene: everything that decides its future, and nothing else.
 
-Left out: revisions, times as such (a timer counts by how far off it is), ids of events, texts of errors. Attempts count
-from the round they belong to; the order of completion counts as a rank.
+Left out: revisions, absolute times (a timer counts by its remaining time), event ids, error texts. Attempts count from
+their round; the order of completion counts as a rank.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(scene: Scene) -> int:
-    """The same number for scenes that go on in the same way: a hash of 64 bits."""
+    """The same 64-bit hash for scenes with the same future."""
     now_ms = scene.now_ms
-    managed = isinstance(scene.definition, ProcessManager)  # its events reach it, whatever its mailboxes remember
+    managed = isinstance(
+        scene.definition, ProcessManager
+    )  # it receives its events whether or not its mailboxes have seen them
     parts = [
         _document(entity, now_ms) if isinstance(entity, Document) else _entity(entity, now_ms)
         for _, entity in sorted(scene.entities.items())
@@ -61,7 +63,7 @@ def _document(document: Document, now_ms: int) -> tuple[object, ...]:
 
 
 def _waits(what: Early | Deferred) -> tuple[object, ...]:
-    """What stands in a queue."""
+    """The entry of a queue."""
     match what:
         case EventDelivered():
             return ("event", what.event, to_json(what.body))

@@ -1,4 +1,4 @@
-"""What an author's functions look at, read from their code: values are varied where it matters and only there."""
+"""Finds in the code of the author's functions what they use, so that values are varied only where it matters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEEP = 4
 
 
 def inspect_code(definitions: Iterable[AnyDefinition]) -> Mentions:
-    """What the functions of these definitions look at."""
+    """The fields and constants that the functions of these definitions use."""
     deciding: set[CodeType] = set()
     reading: set[CodeType] = set()
     for definition in definitions:
@@ -39,12 +39,12 @@ def inspect_code(definitions: Iterable[AnyDefinition]) -> Mentions:
 
 
 def _prose(constant: str | int | float) -> bool:
-    """A docstring or a message is nothing that a value is compared with."""
+    """True for a docstring or a message: values are not compared with it."""
     return isinstance(constant, bool) or (isinstance(constant, str) and (" " in constant or not constant))
 
 
 def _codes(function: object, state: type[BaseModel], found: set[CodeType], deep: int) -> None:
-    """The code of a function and of the functions, methods and properties that it names."""
+    """Collects the code of a function and of the functions, methods and properties that it names."""
     plain = inspect.unwrap(function) if callable(function) else function
     if not isinstance(plain, FunctionType) or plain.__code__ in found or deep == 0:
         return
@@ -64,7 +64,7 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _deciding(definition: AnyDefinition) -> Iterator[Function]:
-    """Functions on whose results it depends where the flow goes."""
+    """Functions whose results decide the path of the flow."""
     yield from definition.invariants.values()
     if isinstance(definition, RoutingSlip) and definition.planned is not None:
         yield definition.planned
@@ -92,7 +92,7 @@ def _deciding(definition: AnyDefinition) -> Iterator[Function]:
 
 
 def _reading(definition: AnyDefinition) -> Iterator[Function]:
-    """Functions that only make something of the state."""
+    """Functions that only build something from the state."""
     for spot in definition.tree:
         yield from _reads(spot.node)
 

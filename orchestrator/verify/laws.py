@@ -1,4 +1,4 @@
-"""The laws: what must hold of every scene that can be reached. Each has a name, by which findings and tests call it."""
+"""The laws: conditions on every reachable scene. Findings and tests refer to them by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Breach", "Law", "breaches", "ended", "must"]
 
 
 class Law(StrEnum):
-    """What is checked."""
+    """The names of the checks."""
 
     STEP_RAISES = "step-raises"
     UNDO_RAISES = "undo-raises"
@@ -39,7 +39,7 @@ class Law(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """A law that does not hold; ``place``: of what, so that one mistake is told once."""
+    """A broken law; ``place``: where, so that each mistake is reported once."""
 
     law: Law
     place: str
@@ -51,9 +51,9 @@ _OPEN_UNDO = _EFFECT | {StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF, StepStatu
 
 
 def breaches(scene: Scene, before: Scene | None = None) -> Iterator[Breach]:
-    """The laws that do not hold of a scene.
+    """The laws that a scene breaks.
 
-    ``before``: one in which they held; what is as it was there is not looked at again.
+    ``before``: an earlier scene in which they held; unchanged parts are not checked again.
     """
     for document in scene.documents:
         definition = scene.registry.find(document.definition, document.version)
@@ -71,10 +71,10 @@ def breaches(scene: Scene, before: Scene | None = None) -> Iterator[Breach]:
 
 
 def must(law: str, scene: Scene) -> None:
-    """Raises AssertionError when a law does not hold of a scene; for tests.
+    """Raises AssertionError when a scene breaks a law; for tests.
 
-    ``never-ends`` asks for a scene in which everything has been done: it has ended or needs attention.
-    ``retry-too-long`` asks for one in which every attempt of a step has just failed: none was cut off by its timeout.
+    ``never-ends`` requires a settled scene: the instance must have ended or need attention. ``retry-too-long`` requires
+    a scene in which every attempt of a step has just failed: the timeout must not have prevented any attempt.
     """
     found = [breach.message for breach in breaches(scene) if breach.law == law]
     if law == Law.NEVER_ENDS and not ended(scene):
@@ -85,7 +85,7 @@ def must(law: str, scene: Scene) -> None:
 
 
 def _cut_off(scene: Scene) -> Iterator[str]:
-    """The steps that have failed, and may be undone already, with attempts left."""
+    """The steps that failed with attempts left; they may already be undone."""
     for place, record in scene.document.steps.items():
         step = scene.definition.steps.get(name_of(place))
         failed = record.error is not None and (record.status is StepStatus.FAILED or record.status.is_undoing)
@@ -94,7 +94,7 @@ def _cut_off(scene: Scene) -> Iterator[str]:
 
 
 def ended(scene: Scene) -> bool:
-    """True when nothing more is expected to happen: it has ended, or an operator must look."""
+    """True when it has ended or an operator must act."""
     return scene.status is not None and (
         scene.status.is_final or any(document.status is Status.ATTENTION for document in scene.documents)
     )
@@ -115,7 +115,7 @@ def _raised(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
 
 
 def _left(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
-    """It says that it is compensated: nothing may be left of it."""
+    """A compensated instance must have no effects left."""
     for place, record in document.steps.items():
         spot = definition.tree[name_of(place)]
         where = f"{definition.name}/{name_of(place)}"
@@ -129,8 +129,8 @@ def _left(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
             yield Breach(
                 law=Law.NO_UNDO,
                 place=where,
-                message=f"step {place!r} {happened} and has no undo, yet the flow can fail behind it; "
-                f"give it one, set it behind the pivot, or say read_only=True",
+                message=f"step {place!r} {happened} and has no undo, yet the flow can fail after it; "
+                f"add an undo, move it after the pivot, or set read_only=True",
             )
 
 
@@ -142,14 +142,14 @@ def _invariants(definition: AnyDefinition, document: Document) -> Iterator[Breac
         try:
             state = read(definition.state, document.state)
             broken = "" if holds(state, document.status.value) else f"invariant {name!r} does not hold"
-        except Exception as error:  # the author's function or model
+        except Exception as error:  # raised by the author's function or model
             broken = f"invariant {name!r} raised {said(error)}"
         if broken:
             yield Breach(law=Law.INVARIANT, place=where, message=f"{broken} while it is {document.status}")
 
 
 def _asleep(scene: Scene) -> Iterator[Breach]:
-    """G4: whoever lives has a timer, or waits for somebody who has, or is shown to an operator."""
+    """G4: a live instance has a timer, waits for another one that has, or needs attention."""
     root = scene.entities.get(scene.id)
     if not isinstance(root, Document) or root.status.is_final or root.paused:
         return
@@ -160,5 +160,5 @@ def _asleep(scene: Scene) -> Iterator[Breach]:
     yield Breach(
         law=Law.NO_WAKE_UP,
         place=phase or root.definition,
-        message=f"{where}it waits, and nothing will ever wake it; set a timer, ask for a step, or end it",
+        message=f"{where}it waits, and nothing will ever wake it; set a timer, start a step, or end it",
     )

@@ -1,4 +1,4 @@
-"""Findings for people, for scripts, and as tests that fail as long as the mistake is there."""
+"""Findings for people, for scripts, and as tests that fail until the mistake is fixed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .verify import Verified
 __all__ = ["as_json", "lines", "pytest_file"]
 
 _WHOLE = frozenset({Law.UNREACHABLE, Law.LOOP, Law.WAIT})
-"""Laws that no single way shows."""
-_HEADER = '"""Written by `saga verify`. Each test fails as long as its mistake is there."""'
+"""Laws that no single run can show."""
+_HEADER = '"""Written by `saga verify`. Each test fails until its mistake is fixed."""'
 
 
 def lines(verified: Verified) -> list[str]:
-    """What was found, each with the shortest way there, and how far was looked."""
+    """The findings, each with the shortest run to it, and the size of the search."""
     count = len(verified.found)
     head = "holds" if not count else f"{count} finding{'s' if count > 1 else ''}"
     out = [f"{verified.definition.name} version {verified.definition.version}: {head}"]
@@ -30,10 +30,14 @@ def lines(verified: Verified) -> list[str]:
     bounds = verified.bounds
     out += [
         "" if count else f"  {_laws()}",
-        f"  {verified.states:,} states, {verified.transitions:,} transitions, at most {verified.depth} in a row, "
+        f"  {verified.states:,} states, {verified.transitions:,} transitions, depth at most {verified.depth}, "
         f"from {verified.begins} input{'s' if verified.begins > 1 else ''}",
-        f"  bounds: {bounds.faults} faults on one way, depth {bounds.depth}, {bounds.states:,} states; "
-        + ("all within the faults was seen" if verified.complete else "NOT all was seen: raise --depth or --states"),
+        f"  bounds: {bounds.faults} faults per run, depth {bounds.depth}, {bounds.states:,} states; "
+        + (
+            "every run with that many faults was explored"
+            if verified.complete
+            else "NOT every run was explored: raise --depth or --states"
+        ),
     ]
     return out
 
@@ -43,16 +47,16 @@ def _laws() -> str:
 
 
 def way(verified: Verified, found: Found) -> list[str]:
-    """The way to a finding, one line for each thing that happens; none where no single way shows it."""
+    """The run to a finding, one line per move; empty when no single run shows it."""
     if found.breach.law in _WHOLE and not found.moves:
         return []
     start = [Move(kind="start", step=None, value=found.input).told] if found.input is not None else []
-    tables = [f"table {table!r} says {branch!r}" for table, branch in found.rules.items()]
+    tables = [f"table {table!r} returns {branch!r}" for table, branch in found.rules.items()]
     return tables + start + [move.told for move in found.moves]
 
 
 def as_json(verified: Verified) -> JsonObject:
-    """The same for scripts."""
+    """The findings as JSON."""
     return {
         "definition": verified.definition.name,
         "version": verified.definition.version,
@@ -78,10 +82,10 @@ def as_json(verified: Verified) -> JsonObject:
 
 
 def pytest_file(verified: Sequence[tuple[Verified, str]]) -> str:
-    """A file of tests, one for each finding; "" without any.
+    """A test file with one test per finding; "" without findings.
 
     Args:
-        verified: each with where its definition is found: ``package.module:attribute``.
+        verified: each with the reference of its definition: ``package.module:attribute``.
     """
     tests, imports = [], set[str]()
     for one, source in verified:
@@ -125,7 +129,7 @@ def _test(verified: Verified, found: Found, name: str, number: int) -> str:
 
 
 def _script(scene: Scene, found: Found) -> tuple[Move, ...]:
-    """The shortest beginning of the way after which it is enough that everything else goes well."""
+    """The shortest prefix of the run after which the law breaks even without further faults."""
     if found.breach.law is Law.RETRY:
         return found.moves
     for count in range(len(found.moves)):
@@ -133,13 +137,13 @@ def _script(scene: Scene, found: Found) -> tuple[Move, ...]:
             if _broken(scene, found):
                 return found.moves[:count]
             scene = found.moves[count].apply(scene)
-        except Exception:  # what is looked for may be that it raises
+        except Exception:  # raising may be the finding itself
             break
     return found.moves
 
 
 def _broken(scene: Scene, found: Found) -> bool:
-    """True when the law is broken on the way on which everything else goes well."""
+    """True when the law breaks in the run without further faults."""
     law, place = found.breach.law, found.breach.place
     if law is Law.NEVER_ENDS:
         return scene.status is not None and not ended(scene.settle())

@@ -1,4 +1,4 @@
-"""Laws that no single way shows: they are about everything that was seen, or about the definition as it is written."""
+"""Laws that no single run can show: they are about all explored runs, or about the definition itself."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _TURNS_MAX = 5_000
 
 
 def unreached(definition: AnyDefinition, seen: Explored) -> Iterator[Breach]:
-    """Nodes, and phases that handlers name, to which nothing led."""
+    """Nodes, and phases that handlers name, that no run reached."""
     for spot in definition.tree:
         name = spot.node.name
         if f"{definition.name}/{name}" not in seen.reached:
             yield Breach(
                 law=Law.UNREACHABLE,
                 place=name,
-                message=f"nothing leads to {spot.node.kind} {name!r}; drop it, mend the condition before it, or give "
-                "an example of the value that leads there",
+                message=f"no run reaches {spot.node.kind} {name!r}; remove it, fix the condition before it, or give "
+                "an example of a value that leads there",
             )
     if isinstance(definition, ProcessManager):
         for phase in sorted(_named_phases(definition) - seen.phases):
             yield Breach(
                 law=Law.UNREACHABLE,
                 place=phase,
-                message=f"a handler waits for phase {phase!r}, which no Next(…) ever leads to; mend the name",
+                message=f"a handler waits for phase {phase!r}, but no Next(…) leads to it; correct the name",
             )
 
 
@@ -50,7 +50,7 @@ def _named_phases(manager: ProcessManager[Any]) -> set[str]:
 
 
 def loops(plan: Plan, inputs: Iterable[Any], seen: Explored) -> Iterator[Found]:
-    """Loops that only ever end because their rounds are used up."""
+    """Loops that end only because their rounds are used up."""
     unknown = [spot.node for spot in plan.definition.tree if isinstance(spot.node, Loop)]
     unknown = [node for node in unknown if f"{plan.definition.name}/{node.name}" not in seen.loops_done]
     for node in unknown:
@@ -58,12 +58,12 @@ def loops(plan: Plan, inputs: Iterable[Any], seen: Explored) -> Iterator[Found]:
         found = seen.loops_out.get(name) or _runs_out(plan, inputs, node)
         if found is not None:
             message = f"loop {node.name!r} never ends before its {node.rounds_max} rounds are used up, whatever workers"
-            breach = Breach(law=Law.LOOP, place=node.name, message=f"{message} say; let a reply change what it asks")
+            breach = Breach(law=Law.LOOP, place=node.name, message=f"{message} say; make a reply change its condition")
             yield Found(breach=breach, input=found.input, moves=found.moves, rules=found.rules)
 
 
 def _runs_out(plan: Plan, inputs: Iterable[Any], node: Loop[Any]) -> Found | None:
-    """A happy run in which the loop runs out; None when one of them ends it."""
+    """A run without faults that uses up the loop's rounds; None when some run ends the loop."""
     out: Found | None = None
     for input in inputs:
         for variant in range(8):
@@ -99,14 +99,15 @@ def _happy(plan: Plan, scene: Scene, variant: int) -> Move | None:
 
 
 def retries(definition: AnyDefinition, seen: Explored) -> Iterator[Found]:
-    """Attempts that can never be sent: the waits before them are longer than the time the step has."""
+    """Attempts that can never be sent: the waits before them exceed the step's timeout."""
     for step in definition.steps.values():
         first = seen.steps_first.get(f"{definition.name}/{step.name}")
         number = _beyond(step.options.retry, to_ms(step.options.timeout))
         if first is not None and number is not None:
             message = (
                 f"step {step.name!r} may be tried {step.options.retry.max_attempts} times, but the waits before "
-                f"attempt {number} are longer than its timeout of {step.options.timeout}; shorten them or give it more"
+                f"attempt {number} are longer than its timeout of {step.options.timeout}; shorten the waits, or raise "
+                "the timeout"
             )
             breach = Breach(law=Law.RETRY, place=step.name, message=message)
             move = Move(kind="exhaust", step=step.name, fault=True)
@@ -120,7 +121,7 @@ def retries(definition: AnyDefinition, seen: Explored) -> Iterator[Found]:
 
 
 def _beyond(retry: Retry, timeout_ms: int) -> int | None:
-    """The first attempt that cannot be sent in time, should every one before it fail at once."""
+    """The first attempt that cannot be sent in time even if every earlier one fails at once."""
     waited_ms = 0
     for failed in range(1, min(retry.max_attempts, 10_000)):
         waited_ms += retry.delay_ms(failed)
@@ -132,10 +133,10 @@ def _beyond(retry: Retry, timeout_ms: int) -> int | None:
 def waits(
     definition: AnyDefinition, app: Collection[AnyDefinition], external: Collection[str] | None
 ) -> Iterator[Breach]:
-    """Waits that nobody can satisfy.
+    """Waits that nothing can satisfy.
 
-    An event that the app emits is the app's: if only the waiting flow itself emits it, and only behind the wait, it
-    never comes. An event that nobody in the app emits comes from outside; with ``external`` only those named there do.
+    An event that the app emits does not come from outside: if only the waiting flow itself emits it, and only after the
+    wait, it never comes. An event that the app does not emit comes from outside; with ``external`` only those listed.
     """
     emitters = [(one, spot.node) for one in app for spot in one.tree if isinstance(spot.node, Emit)]
     managed = any(isinstance(one, ProcessManager) for one in app)
@@ -149,7 +150,7 @@ def waits(
             own = [(one, node) for one, node in emitters if node.event.name == event]
             nobody = external is not None and not own and not managed
             if nobody or (own and all(one is definition and _behind(one, node, spot.node) for one, node in own)):
-                why = "nobody emits it" if nobody else "only this flow emits it, behind the wait"
+                why = "nothing emits it" if nobody else "only this flow emits it, after the wait"
                 yield Breach(
                     law=Law.WAIT,
                     place=f"{spot.node.name}/{event}",

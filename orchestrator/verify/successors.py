@@ -1,7 +1,7 @@
-"""What can happen next to a scene, as values: applied, told in a line, and written as a call.
+"""The possible next moves of a scene, as values: they can be applied, described in a line, and written as a call.
 
-A *fault* is whatever a happy run does not have: a no, a crash, exhaustion, silence, a cancel, an undo that fails, an
-event that comes once more. Faults are counted against a budget.
+A *fault* is anything that a run without errors does not have: a rejection, a crash, exhaustion, a timeout, a cancel, a
+failing undo, a duplicate event. Faults are counted against a budget.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _TOLD = {
     "undo_ok": "{step} is undone",
     "undo_rejects": "the undo of {step} is rejected",
     "undo_exhaust": "every attempt to undo {step} fails",
-    "late": "a reply to {step} comes once more",
-    "receives": "event {step} comes",
-    "answer": "somebody answers {step}",
+    "late": "a second reply to {step} arrives",
+    "receives": "event {step} arrives",
+    "answer": "a person answers {step}",
     "cancel": "it is cancelled",
     "retry": "an operator retries",
     "tick": "time passes until the next timer",
@@ -51,7 +51,7 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One thing that happens: ``kind`` is the method of ``Scene``, ``step`` what it happens to."""
+    """One move: ``kind`` is the method of ``Scene``, ``step`` its subject."""
 
     kind: str
     step: str | None = None
@@ -60,27 +60,27 @@ class Move:
     fault: bool = False
 
     def apply(self, scene: Scene) -> Scene:
-        """What is so after it has happened."""
+        """The scene after the move."""
         method: Callable[..., Scene] = getattr(scene, self.kind)
         given = [part for part in (self.step, self.value) if part is not None]
         return method(*given) if self.of is None else method(*given, of=self.of)
 
     @property
     def told(self) -> str:
-        """What happens, for people."""
+        """The move as a sentence."""
         value = f" with {_short(self.value)}" if self.value else ""
         return f"{_TOLD[self.kind].format(step=self.step)}{value}{f' ({self.of})' if self.of else ''}"
 
     @property
     def call(self) -> str:
-        """What happens, as the call of a method."""
+        """The move as a method call."""
         parts = [literal(part) for part in (self.step, self.value) if part is not None]
         parts += [f"of={literal(self.of)}"] if self.of is not None else []
         return f".{self.kind}({', '.join(parts)})"
 
 
 def literal(value: object) -> str:
-    """A JSON value as Python writes it, texts in double quotes."""
+    """A JSON value as Python source, strings in double quotes."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{literal(name)}: {literal(part)}' for name, part in value.items())}}}"
     if isinstance(value, list):
@@ -95,7 +95,7 @@ def _short(value: JsonObject | None) -> str:
 
 @dataclass(kw_only=True)
 class Plan:
-    """From which values a definition is explored: the author's, or those made from its models."""
+    """The values with which a definition is explored: the author's, or generated from its models."""
 
     definition: AnyDefinition
     given: Mapping[type[BaseModel], Sequence[BaseModel | JsonObject]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Plan:
         return self._made[model]
 
     def _revisions(self, model: type[BaseModel], least: JsonObject) -> Iterator[JsonObject]:
-        """The reply of a routing slip's stop that revises what lies ahead: to all that is declared behind it."""
+        """Replies of a routing slip's stop that revise the itinerary: to all stops declared after it."""
         if not isinstance(self.definition, RoutingSlip):
             return
         names = list(self.definition.stops)
@@ -123,7 +123,7 @@ class Plan:
                 yield {**least, stop.revises: [*names[place + 1 :]]}
 
     def inputs(self) -> tuple[JsonObject, ...]:
-        """What instances are started with: fields that the flow fills are left to it."""
+        """The inputs of instances; fields that the flow fills are left empty."""
         definition = self.definition
         if definition.state in self.given:
             return self.values(definition.state)
@@ -132,12 +132,12 @@ class Plan:
         return samples(definition.state, looks)
 
     def rules(self) -> list[dict[str, str]]:
-        """What the tables of its routes say: nothing, or one of them one of its branches."""
+        """The results of the tables of its routes: no rule, or for one table one of its branches."""
         routes = [spot.node for spot in self.definition.tree if isinstance(spot.node, Route)]
         return [{}, *({route.table: branch.label} for route in routes for branch in route.branches)]
 
     def key(self) -> str:
-        """The key of a process manager's instance, as the event that starts it gives it."""
+        """The key of a process manager's instance, from the event that starts it."""
         if isinstance(self.definition, ProcessManager):
             for each in self.definition.subscriptions.values():
                 if each.starts is not None:
@@ -145,7 +145,7 @@ class Plan:
         return "k"
 
     def body(self, event: Event[Any], scene: Scene) -> Iterator[JsonObject]:
-        """Bodies of an event; for a process manager such that they reach its instance."""
+        """Bodies of an event; for a process manager only those with its instance's key."""
         key = scene.id.partition("/")[2]
         for value in self.values(event.model):
             if isinstance(self.definition, ProcessManager) and event.name in self.definition.subscriptions:
@@ -175,7 +175,7 @@ def _renamed(value: Any, before: str, after: str) -> Any:
 
 
 def successors(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
-    """Everything that can happen next; without ``fault`` only what a happy run has."""
+    """All possible next moves; without ``fault`` only moves that are not faults."""
     root = scene.entities.get(scene.id)
     in_flight = sum(r.status.is_in_flight for document in scene.documents for r in document.steps.values())
     if isinstance(root, Document) and root.status.is_final and not in_flight:
@@ -210,10 +210,10 @@ def successors(plan: Plan, scene: Scene, *, fault: bool) -> Iterator[Move]:
 def _replies(
     plan: Plan, step: Step[Any], at: tuple[str, str | None], record: StepRecord, *, fault: bool, alone: bool
 ) -> Iterator[Move]:
-    """What a worker may say or not say.
+    """The possible replies of a worker, and none.
 
-    An undo that is rejected, used up or not answered ends in the same state: it is rejected, and where nothing else is
-    in flight, so that time matters to nobody else, used up as well.
+    An undo that is rejected, exhausted or not answered ends in the same state, so only the rejection is explored, and
+    the exhaustion where nothing else is in flight, so that time affects nothing else.
     """
     place, of = at
     if record.status is StepStatus.UNDO_SENT:
@@ -241,7 +241,7 @@ def _awaited(plan: Plan, scene: Scene, node: Wait[Any], got: Sequence[object]) -
 
 
 def _events(plan: Plan, scene: Scene, fault: bool) -> Iterator[Move]:
-    """A process manager's events: each once, and once more as a fault."""
+    """A process manager's events: each once, and a duplicate as a fault."""
     if not isinstance(plan.definition, ProcessManager):
         return
     root = scene.entities.get(scene.id)
@@ -255,7 +255,7 @@ def _events(plan: Plan, scene: Scene, fault: bool) -> Iterator[Move]:
 
 
 def _time_alone(scene: Scene) -> bool:
-    """True when the next thing that time brings is not the silence of a worker, which is a fault."""
+    """True when the next timer is not the timeout of a worker, which would be a fault."""
     for timer in scene.timers:
         what = timer.name.rpartition(":")
         document = scene.entities[timer.instance]

@@ -1,4 +1,4 @@
-"""``verify``: every law, over everything that can happen to one definition within bounds."""
+"""``verify``: checks every law over all runs of one definition within bounds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BOUNDS = Bounds()
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What came of it. ``complete``: everything within the fault budget was seen; the other bounds were not reached.
+    """The result. ``complete``: every run within the fault budget was explored; the other bounds were not reached.
 
-    ``inputs`` and ``external`` as they were given; ``begins`` counts the inputs, those that were made included.
+    ``inputs`` and ``external`` as given; ``begins`` counts the inputs, generated ones included.
     """
 
     definition: AnyDefinition
@@ -41,7 +41,7 @@ class Verified:
 
     @property
     def laws(self) -> frozenset[str]:
-        """The names of the laws that do not hold."""
+        """The names of the broken laws."""
         return frozenset(found.breach.law.value for found in self.found)
 
 
@@ -55,19 +55,19 @@ def verify(
     bounds: Bounds = _BOUNDS,
     progress: Progress | None = None,
 ) -> Verified:
-    """Mentions for the shortest way to break each law.
+    """Searches for the shortest run that breaks each law.
 
     Args:
         definition: a saga or a process manager.
-        app: what is deployed beside it: who else emits events.
-        inputs: what it is started with; none: made from the model.
-        examples: values of other models, replies and events, instead of made ones.
-        external: events that come from outside the app; None: all that the app does not emit.
-        bounds: how far is looked.
-        progress: called now and then.
+        app: the other deployed definitions, which may emit events.
+        inputs: the inputs of the instance; none: generated from the model.
+        examples: values of replies and events, instead of generated ones.
+        external: events that come from outside the app; None: all events that the app does not emit.
+        bounds: the limits of the search.
+        progress: called from time to time.
 
     Raises:
-        NoSampleError: no valid value of a model could be made; the author gives one.
+        NoSampleError: no valid value of a model could be generated; the author must give one.
         AssertionError: an input is not valid.
     """
     given = {**(examples or {}), **({definition.state: inputs} if inputs else {})}
@@ -80,7 +80,7 @@ def verify(
     others = app if any(each is definition for each in app) else (*app, definition)
     found += [Found(breach=breach, input=None) for breach in waits(definition, others, external)]
     if seen.complete and all(each.breach.law is Law.NO_UNDO for each in found):
-        # What lies behind a mistake was not looked at: nothing is called unreachable for it.
+        # Runs were not explored past a mistake, so unreached nodes are not reported.
         found += [Found(breach=breach, input=None) for breach in unreached(definition, seen)]
     return Verified(
         definition=definition,

@@ -48,7 +48,7 @@ def charging() -> Given:
         (waits_for("ship"), "waits for ship: it waits for charge"),
         (waits_for(), "waits for nothing: it waits for charge"),
         (undone(reserve), "undone reserve: undone: nothing"),
-        (needs_attention("help"), "needs attention: help: no operator is asked for"),
+        (needs_attention("help"), "needs attention: help: it does not need attention"),
         (published(trip_confirmed), "published trip-confirmed: not published"),
     ],
 )
@@ -103,7 +103,7 @@ def test_whatever_can_happen_can_be_told(charging: Given) -> None:
 
 def test_a_reply_that_nobody_waits_for_is_a_mistake_of_the_test() -> None:
     """It says who is waited for."""
-    with pytest.raises(AssertionError, match="nobody waits for an answer to 'charge'; waited for: reserve"):
+    with pytest.raises(AssertionError, match="no reply to 'charge' is expected; expected: reserve"):
         given(checkout).when(ok(charge))
     with pytest.raises(AssertionError, match="the input is not valid: order"):
         given(checkout, {})

@@ -75,9 +75,10 @@ def test_inputs_are_read_from_a_file(tmp_path: Path) -> None:
 def test_bounds_that_were_used_up_are_said() -> None:
     """With the states that were looked at, and the option to raise."""
     _, printed, _ = saga("shop:order", "--depth", "1")
-    assert re.search(r"\d+ states, \d+ transitions, at most 1 in a row, from 1 input", printed)
+    assert re.search(r"\d+ states, \d+ transitions, depth at most 1, from 1 input", printed)
     assert (
-        "bounds: 2 faults on one way, depth 1, 200,000 states; NOT all was seen: raise --depth or --states" in printed
+        "bounds: 2 faults per run, depth 1, 200,000 states; NOT every run was explored: raise --depth or --states"
+        in printed
     )
 
 

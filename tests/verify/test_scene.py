@@ -67,7 +67,7 @@ def test_time_passes_only_when_it_is_told_to() -> None:
 
 def test_an_answer_that_nobody_waits_for_is_a_mistake_of_the_test() -> None:
     """The message says what is waited for."""
-    with pytest.raises(AssertionError, match="nobody waits for an answer to 'charge'; waited for: reserve"):
+    with pytest.raises(AssertionError, match="no reply to 'charge' is expected; expected: reserve"):
         Scene.start(checkout).ok("charge")
 
 

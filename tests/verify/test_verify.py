@@ -116,7 +116,7 @@ def test_a_bound_that_was_reached_is_told() -> None:
     """What was not looked at is not said to hold."""
     verified = verify(checkout, bounds=Bounds(depth=2))
     assert not verified.complete
-    assert "NOT all was seen" in "\n".join(lines(verified))
+    assert "NOT every run was explored" in "\n".join(lines(verified))
 
 
 def test_events_that_nobody_emits_come_from_outside_unless_told_otherwise() -> None:

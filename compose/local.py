@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kafka import CLUSTER_ID, Broker, cache_folder, fetch_jars, find_java
-from parts import Part, PartError, start_parts, stop_parts
+from parts import Part, PartError, latest, start_parts, stop_parts
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
@@ -79,7 +79,7 @@ class Postgres(Part):
         self.spawn([_program("postgres"), "-D", str(self.data / "db"), *named], user=self._user)
 
     def ready(self) -> bool:
-        where = ["-h", "127.0.0.1", "-p", str(self.ports[0]), "-t", "3"]
+        where = ["-h", "127.0.0.1", "-p", str(self.ports[0]), "-U", "sagaline", "-d", "postgres", "-t", "3"]
         return subprocess.run([_program("pg_isready"), *where], capture_output=True, timeout=10).returncode == 0
 
 
@@ -221,8 +221,7 @@ def print_log(part: Part, follow: bool) -> None:
     """What a part wrote since its last start, and with ``follow`` what it goes on to write, until Ctrl-C."""
     try:
         with part.log.open(errors="replace") as log:
-            print("\n".join(part.said().splitlines()[1:]))
-            log.seek(0, os.SEEK_END)
+            print(latest(log.read()), end="")
             while follow:
                 print(log.read(), end="", flush=True)
                 time.sleep(0.2)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Part", "PartError", "check_free", "free_port", "start_parts", "stop_parts"]
+__all__ = ["Part", "PartError", "check_free", "free_port", "latest", "start_parts", "stop_parts"]
 
 _STARTED = "--- started"
 
@@ -140,14 +140,19 @@ class Part:
     def said(self) -> str:
         """What the process wrote since it was last started."""
         try:
-            return self.log.read_text(errors="replace").rpartition(_STARTED)[2]
+            return latest(self.log.read_text(errors="replace"))
         except OSError:
             return ""
 
     def last_lines(self, count: int = 15) -> str:
         """The end of its log, without the frames of Java's stack traces."""
-        telling = [line for line in self.said().splitlines()[1:] if not line.startswith("\tat ")]
+        telling = [line for line in self.said().splitlines() if not line.startswith("\tat ")]
         return "\n".join(f"    {line[:300]}" for line in telling[-count:]) or "    (nothing)"
+
+
+def latest(log: str) -> str:
+    """Of a log, what was written since the last start."""
+    return log.rpartition(_STARTED)[2].partition("\n")[2]
 
 
 def start_parts(parts: Sequence[Part], wait: float = 60.0) -> None:

@@ -111,6 +111,18 @@ def test_every_part_has_a_port_and_a_folder_of_its_own(tmp_path: Path) -> None:
         cluster.part("broker")
 
 
+def test_the_log_of_a_part_is_shown_since_its_last_start(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(local.PartError, match=r"program has written nothing; start it"):
+        local.print_log(program, follow=False)
+    program.start()
+    program.stop()
+    program.code = "print('ready again')\n"
+    program.start(wait=0)
+    program.gone(20)
+    local.print_log(program, follow=False)
+    assert capsys.readouterr().out == "ready again\n"
+
+
 def test_purge_removes_what_the_cluster_wrote_and_nothing_else(tmp_path: Path) -> None:
     """Also not when --data names a folder in which no cluster has ever been."""
     cluster = local.Cluster(20_000, tmp_path / "data")

@@ -93,7 +93,9 @@ _KINDS = {
     "reply-not-awaited": _Kind(
         409, "No answer is awaited", "no answer to 'order-checkout/A-1/ship~k3x9wq2z/1' is awaited: it is late"
     ),
-    "version-conflict": _Kind(409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; look at its rules"),
+    "version-conflict": _Kind(
+        409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; read its rules again"
+    ),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
     "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: Field required"),

@@ -1,5 +1,4 @@
-"""The orchestrator: kernel, runtime, logs and client. Nothing is imported here, so that a part costs only itself.
+"""The orchestrator: kernel, runtime, logs and client. Nothing is imported here, to keep the import of one part small.
 
-Programs take ``wiring`` (from settings to running parts), ``client`` and ``errors``; the rest is for those who build
-on the ports.
+Programs use ``wiring`` (from settings to running parts), ``client`` and ``errors``; the rest is for code on the ports.
 """

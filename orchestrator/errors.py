@@ -4,22 +4,22 @@
 
     SagalineError
     ├── DefinitionError          the author of a saga, at import
-    ├── CallerError              who asked (HTTP 4xx)
+    ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
     │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
-    │       ├── ActDenied, EventDenied, ReplyNotAwaited   illegal in this status; no room; no attempt waits for it
-    │       └── VersionConflict  the rules of a table have been changed meanwhile
+    │       ├── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
+    │       └── VersionConflict  the rules of a table were changed in the meantime
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, InboxUnavailable (workers)
-    ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, goes on
-    └── OperatorError            whoever runs the process
+    ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
+    └── OperatorError            the operator of the process
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe
         ├── ValueTooLarge        one record is over the log's limit
-        └── CorruptRecord        stored bytes cannot be read: stop and look (UnreadableBatch: nor ever will be)
+        └── CorruptRecord        stored bytes cannot be read: stop (UnreadableBatch: they can never be read)
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ __all__ = [
 
 
 class CallerError(SagalineError):
-    """The request cannot be carried out as it stands; the caller changes it."""
+    """The request cannot be carried out; the caller must change it."""
 
 
 class InvalidRequest(CallerError):
@@ -74,7 +74,7 @@ class InvalidRequest(CallerError):
 
 
 class UnknownDefinition(CallerError):
-    """No definition of that name is deployed here."""
+    """No definition with this name is deployed here."""
 
     def __init__(self, definition: str, known: tuple[str, ...] = ()) -> None:
         hint = f"; deployed are: {', '.join(known)}" if known else "; nothing is deployed"
@@ -83,7 +83,7 @@ class UnknownDefinition(CallerError):
 
 
 class UnknownEvent(CallerError):
-    """No definition that is deployed here waits for, listens to or emits an event of that name."""
+    """No deployed definition waits for, listens to or emits an event with this name."""
 
     def __init__(self, event: str, known: tuple[str, ...] = ()) -> None:
         hint = f"; there are: {', '.join(known)}" if known else "; the deployed definitions use none"
@@ -92,7 +92,7 @@ class UnknownEvent(CallerError):
 
 
 class UnknownTable(CallerError):
-    """No definition that is deployed here routes by a table of that name."""
+    """No deployed definition routes by a table with this name."""
 
     def __init__(self, table: str, known: tuple[str, ...] = ()) -> None:
         hint = f"; there are: {', '.join(known)}" if known else "; no deployed definition routes by one"
@@ -101,7 +101,7 @@ class UnknownTable(CallerError):
 
 
 class UnknownInstance(CallerError):
-    """No instance of that id exists, or its retention window is over."""
+    """No instance with this id exists, or its retention window is over."""
 
     def __init__(self, instance: str) -> None:
         super().__init__(f"there is no instance {instance!r}: check the key, or its retention window is over")
@@ -113,18 +113,18 @@ class Conflict(CallerError):
 
 
 class StartConflict(Conflict):
-    """An instance of this key exists and was started with another input."""
+    """An instance with this key exists and was started with another input."""
 
     def __init__(self, instance: str) -> None:
         super().__init__(
-            f"{instance!r} exists already and was started with another input; "
+            f"{instance!r} already exists and was started with another input; "
             "choose another key, or send the same input"
         )
         self.instance = instance
 
 
 class ActDenied(Conflict):
-    """An operator's act is illegal now. ``status`` says where the instance stands, ``code`` and the message say why."""
+    """An operator's act is not allowed now. ``status``: of the instance; ``code`` and the message say why."""
 
     def __init__(self, instance: str, act: str, status: str, reason: Reason) -> None:
         super().__init__(f"{act} of {instance!r} was denied: {reason.text}")
@@ -133,12 +133,12 @@ class ActDenied(Conflict):
 
 
 class EventDenied(Conflict):
-    """Nobody waits for the event, and so many are kept of its kind and key that there is no room for it. It was not
+    """No instance waits for the event, and there is no room to keep another one of its kind and key. It was not
     published.
     """
 
     def __init__(self, event: str, key: str, reason: Reason) -> None:
-        text = f"event {event!r} for key {key!r} was denied: {reason.text}; publish it again when some are taken"
+        text = f"event {event!r} for key {key!r} was denied: {reason.text}; publish it again later"
         super().__init__(text)
         self.event, self.key = event, key
         self.code, self.reason = reason
@@ -153,10 +153,10 @@ class ReplyNotAwaited(Conflict):
 
 
 class VersionConflict(Conflict):
-    """The rules of a table are not those that the request was to replace: somebody has changed them meanwhile."""
+    """The table has another version than the request was to replace: its rules were changed in the meantime."""
 
     def __init__(self, table: str, version: int, actual: int) -> None:
-        super().__init__(f"table {table!r} is at version {actual}, not {version}; look at its rules, then try again")
+        super().__init__(f"table {table!r} is at version {actual}, not {version}; read its rules again, then retry")
         self.table, self.version, self.actual = table, version, actual
 
 
@@ -169,42 +169,44 @@ class LogUnavailable(TransientError):
 
 
 class TopicGone(LogUnavailable):
-    """Topics that were there have been deleted. What needs them is tried again, in case that they are restored."""
+    """Topics were deleted. Whatever needs them is retried, in case they are restored."""
 
     def __init__(self, topics: Sequence[str]) -> None:
         super().__init__(
             f"topic {', '.join(topics)} is gone: restore it from a copy, or use a fresh namespace; "
-            "until then nothing that needs it goes on"
+            "until then nothing that needs it can continue"
         )
         self.topics = tuple(topics)
 
 
 class NotYetDecided(TransientError):
-    """The request is in the log and will be decided; no decision was seen within the asked wait."""
+    """The request is in the log and will be decided; no decision was seen within the requested wait."""
 
     def __init__(self, instance: str, request_id: str) -> None:
-        super().__init__(f"the request for {instance!r} is accepted but not decided yet; look at the instance later")
+        super().__init__(f"the request for {instance!r} is accepted but not decided yet; read the instance later")
         self.instance, self.request_id = instance, request_id
 
 
 class ReadModelCleared(TransientError):
-    """Somebody has cleared the read model of this namespace since it was looked at: go on from where it stands now."""
+    """The read model of this namespace was cleared since it was last read: continue from its current position."""
 
     def __init__(self, namespace: str) -> None:
-        super().__init__(f"the read model of namespace {namespace} was cleared; it goes on from where it stands now")
+        super().__init__(f"the read model of namespace {namespace} was cleared; continue from its current position")
         self.namespace = namespace
 
 
 class OwnershipLost(SagalineError):
-    """Another owner has taken this partition; nothing of this commit is visible. Drop it, wait for an assignment."""
+    """Another owner has taken this partition; nothing of this commit is visible. Release the owner and wait for an
+    assignment.
+    """
 
 
 class OperatorError(SagalineError):
-    """Whoever runs the process must act; the message says how."""
+    """The operator of the process must act; the message says how."""
 
 
 class TopicMismatch(OperatorError):
-    """A topic is not as it must be. The message names each difference and its remedy."""
+    """A topic is missing or has the wrong configuration. The message names each difference and its remedy."""
 
 
 class ConfigurationError(OperatorError):
@@ -212,26 +214,26 @@ class ConfigurationError(OperatorError):
 
 
 class ForeignLog(OperatorError):
-    """The read model was fed from another log. Nothing of it was changed; the message says how to go on."""
+    """The read model was fed from another log. It was not changed; the message says what to do."""
 
     def __init__(self, namespace: str, why: str) -> None:
         super().__init__(
             f"the read model of namespace {namespace} was fed from another log: {why}. Give this log a read model of "
-            "its own (--read-model); or, if this log was made anew or restored from an older copy, let the read model "
-            f"be rebuilt: saga read-model clear --namespace {namespace}, with the same --log and --read-model"
+            "its own (--read-model); or, if this log was recreated or restored from an older copy, rebuild the read "
+            f"model: saga read-model clear --namespace {namespace}, with the same --log and --read-model"
         )
         self.namespace, self.why = namespace, why
 
 
 class InUse(ConfigurationError):
-    """Somebody else has it already: the port, or the place of a demo."""
+    """The port, or the directory of a demo, is already in use."""
 
 
 class ValueTooLarge(OperatorError):
     """One record is over the log's limit. Nothing was written and the owner stays usable."""
 
     def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"{what} has {size_bytes:,} bytes, the log takes {limit_bytes:,}")
+        super().__init__(f"{what} has {size_bytes:,} bytes, the limit of the log is {limit_bytes:,}")
         self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
 
 
@@ -244,18 +246,18 @@ class CorruptRecord(OperatorError):
 
 
 class UnreadableBatch(CorruptRecord):
-    """A batch that can never be decoded. Its partition stands still at ``offset``; behind it comes ``following``."""
+    """A batch that can never be decoded. Its partition is stopped at ``offset``; the next offset is ``following``."""
 
     def __init__(self, topic: str, partition: int, offset: int, following: int, cause: str) -> None:
         super().__init__(
             f"{topic}/{partition}/{offset}",
-            f"this batch can never be read ({cause}), so the partition stands still here: find out who wrote it, then "
-            f"give up offsets {offset} to {following - 1} with "
+            f"this batch can never be read ({cause}), so the partition is stopped here: find out who wrote it, then "
+            f"skip offsets {offset} to {following - 1} with "
             f"`saga topics step-over {topic}/{partition}/{offset} --reason ...`",
         )
         self.topic, self.partition, self.offset = topic, partition, offset
         self.following, self.cause = following, cause
 
     def again(self) -> UnreadableBatch:
-        """The same, to be raised anew: an error that was raised holds the frames that it went through."""
+        """A copy to raise again: an error that was raised keeps its old frames."""
         return UnreadableBatch(self.topic, self.partition, self.offset, self.following, self.cause)

@@ -1,9 +1,9 @@
-"""What processes say about themselves: structlog to stderr, as JSON lines or for people.
+"""Logging of all processes: structlog to stderr, as JSON lines or for people.
 
 Rules:
-- One line per event; the logs of libraries (uvicorn, aiokafka, SQLAlchemy) go the same way, from warnings on.
-- The instance and its trace id stand on every line that is written while something of that instance is handled:
-  whoever handles it binds them (``structlog.contextvars``). Payloads are never logged.
+- One line per event; the logs of libraries (uvicorn, aiokafka, SQLAlchemy) go the same way, from level warning.
+- Code that handles a message binds its instance and trace id (``structlog.contextvars``), so they are on every line.
+  Payloads are never logged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def configure_logs(
     rendering: Literal["console", "json"],
     level: Literal["debug", "info", "warning", "error", "critical"],
 ) -> None:
-    """Sends every log of this process to stderr, rendered one way, from ``level`` on. May be called again."""
+    """Sends all logs of this process from ``level`` to stderr, in one rendering. May be called again."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -55,7 +55,7 @@ def configure_logs(
     root.handlers[:] = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
     logging.getLogger("sagaline").setLevel(_LEVELS[level])
-    # Its errors come fifty a second while a broker is away, and the adapter says it once in its own words.
+    # It logs fifty errors a second while a broker is away; the adapter logs that once itself.
     logging.getLogger("aiokafka").setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
 
 
@@ -69,7 +69,7 @@ def _rendering(rendering: Literal["console", "json"]) -> list[structlog.typing.P
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at that moment: it may be exchanged while the process runs."""
+    """Writes to the current ``sys.stderr``, which may be replaced while the process runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

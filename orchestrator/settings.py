@@ -1,4 +1,4 @@
-"""Settings of every process: from arguments, then ``SAGALINE_*`` of the environment, then the defaults here."""
+"""Settings of every process: from arguments, then ``SAGALINE_*`` environment variables, then the defaults here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Settings"]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. ``log`` is ``sqlite:///path`` or ``kafka://host:port[,host:port]``."""
+    """All settings. ``log`` is ``sqlite:///path`` or ``kafka://host:port[,host:port]``."""
 
     model_config = SettingsConfigDict(env_prefix="SAGALINE_", extra="ignore", frozen=True)
 
@@ -25,7 +25,9 @@ class Settings(BaseSettings):
         None, repr=False, description="sqlite:///path or postgresql://…; default: the log's own SQLite file"
     )
     member_timeout: timedelta = Field(
-        timedelta(seconds=6), ge=timedelta(seconds=1), description="a silent process loses its partitions after it"
+        timedelta(seconds=6),
+        ge=timedelta(seconds=1),
+        description="after this time without a heartbeat a process loses its partitions",
     )
     host: str = Field("127.0.0.1", description="where the API listens")
     port: int = Field(8080, ge=0, le=65535)
@@ -42,17 +44,17 @@ class Settings(BaseSettings):
 
     @property
     def kafka(self) -> str | None:
-        """The bootstrap servers when the log is Kafka."""
+        """The bootstrap servers if the log is Kafka."""
         return self.log.removeprefix("kafka://") if self.log.startswith("kafka://") else None
 
     @property
     def sqlite_path(self) -> str | None:
-        """The file when the log is SQLite."""
+        """The file if the log is SQLite."""
         return self.log.removeprefix("sqlite:///") if self.log.startswith("sqlite:///") else None
 
     @property
     def read_model_url(self) -> str:
-        """Where queries are answered from: what is set, the log's own file, or a file beside the process on Kafka."""
+        """The read model's database: as set, else the log's own file, or on Kafka a file in the working directory."""
         if self.read_model:
             return self.read_model
         return f"sqlite:///{self.sqlite_path or f'{self.namespace}-read-model.db'}"

@@ -1,9 +1,9 @@
 """Spans and W3C trace context: short spans of requests, decisions, messages and handlers, and one span per run.
 
-- All spans of an instance stand in the trace of its start, below the span of its run. The id of that span is made of
-  the instance and its incarnation, so children name it from the first decision on; it is exported when the run ends.
-- Everything else that caused a span is a link: another trace, or the message that came.
-- Without a provider nothing is recorded and contexts are passed on, so that logs and ``saga show`` can be joined.
+- All spans of an instance belong to the trace of its start, below the span of its run. That span's id is derived from
+  the instance and its incarnation, so that its children know it from the first decision; it is exported at the end.
+- Any other cause of a span is a link: another trace, or the message that came.
+- Without a provider nothing is recorded, but contexts are passed on, so that logs and ``saga show`` can be correlated.
 
 Sources: W3C Trace Context, level 1; OpenTelemetry semantic conventions for HTTP and for messaging.
 """
@@ -31,7 +31,7 @@ Attributes = Mapping[str, str | int | bool]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _OPERATIONS = {"handle": "process", "decide": "process"}
-"""The type of an operation in the words of the conventions; what is not here sends."""
+"""The operation types of the conventions; all others are ``send``."""
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -46,7 +46,7 @@ def fresh_traceparent(new_id: str) -> str:
 
 
 class Span:
-    """A span that was begun; end it once. ``traceparent`` is what messages sent from inside it carry."""
+    """A started span; end it once. ``traceparent``: for messages that are sent inside it."""
 
     __slots__ = ("_span", "traceparent")
 
@@ -62,13 +62,13 @@ class Span:
             self._span.update_name(name)
 
     def link(self, traceparent: str | None) -> None:
-        """Links to a span of another trace, when there is one: what belongs to this trace needs no link."""
+        """Links to a span of another trace, if there is one. A span of the same trace needs no link."""
         context = _parse(traceparent)
         if self._span is not None and context is not None and context.trace_id != self._trace_id:
             self._span.add_link(context)
 
     def raised(self, error: BaseException) -> None:
-        """Keeps what was raised, with where it was."""
+        """Records an exception with its traceback."""
         if self._span is not None:
             self._span.record_exception(error)
 
@@ -85,7 +85,7 @@ class Span:
         if self._span is None:
             yield
         else:
-            # Whether what is raised in it is an error, the one who ends it knows.
+            # Only the code that ends the span knows whether an exception is an error.
             with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
                 yield
 
@@ -141,10 +141,10 @@ class Tracing:
 
         Args:
             operation: ``send``, ``publish``, ``request`` or ``reply``; ``handle`` or ``decide``.
-            what: of few values: the contract, the event, the kind of message.
+            what: the contract, the event or the kind of message; of few distinct values.
             parent: as ``start``.
             destination: the topic.
-            attributes: more of them; those that are None are left out.
+            attributes: additional ones; None values are omitted.
             cause: as ``start``.
         """
         if self._tracer is None:
@@ -162,7 +162,7 @@ class Tracing:
     # The span of a whole run
 
     def begins(self, instance: str, incarnation: str) -> str:
-        """The trace of a run whose start brought none: a traceparent of the run's own span."""
+        """The trace of a run whose start had none: a traceparent of the run's own span."""
         trace_id, span_id = _ids_of(instance, incarnation)
         sampled = False
         if isinstance(self._tracer, Tracer):
@@ -171,7 +171,7 @@ class Tracing:
         return f"00-{trace_id:032x}-{span_id:016x}-{int(sampled):02x}"
 
     def run(self, instance: str, incarnation: str, start: str | None) -> str | None:
-        """What the spans of a run stand below: its own span, in the trace and with the sampling of ``start``."""
+        """The parent of a run's spans: the run's own span, in the trace and with the sampling of ``start``."""
         if self._tracer is None or start is None or _parse(start) is None:
             return start
         return f"{start[:36]}{_ids_of(instance, incarnation)[1]:016x}{start[52:]}"
@@ -183,9 +183,9 @@ class Tracing:
 
         Args:
             name: of the span.
-            instance: whose run.
-            incarnation: which of its lives.
-            start: what its document keeps.
+            instance: of the run.
+            incarnation: of the run.
+            start: the traceparent in its document.
             began_ms: milliseconds since epoch.
             attributes: of the span.
         """
@@ -193,7 +193,7 @@ class Tracing:
             return None
         trace_id, span_id = _ids_of(instance, incarnation)
         parent = _parse(start)
-        if parent is not None and parent.span_id == span_id:  # there is nothing above it
+        if parent is not None and parent.span_id == span_id:  # the run's span is the root
             if not parent.trace_flags.sampled:
                 return None
             trace_id, parent = parent.trace_id, None
@@ -205,7 +205,7 @@ class Tracing:
 
 
 class _RunIds(IdGenerator):
-    """Random ids, but inside ``fixed`` those that it names: the SDK has no other way in for ids that are known."""
+    """Random ids, but inside ``fixed`` the given ones: the SDK has no other way to set an id."""
 
     _fixed: ContextVar[tuple[int, int] | None] = ContextVar("sagaline_run_ids", default=None)
 

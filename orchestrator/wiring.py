@@ -1,6 +1,6 @@
 """From settings to running parts. The only importer of adapters: everything else takes ports.
 
-Each part is an async context manager; leaving it stops the part in order and within some seconds.
+Each part is an async context manager; leaving it stops the part within a few seconds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _EXPORT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What every part stands on: the open log, names, time and traces."""
+    """What every part needs: the open log, names, time, traces and metrics."""
 
     settings: Settings
     log: Log
@@ -80,7 +80,7 @@ async def open_base(
 
     Raises:
         ConfigurationError: the file or the address cannot be used; the message says what to do.
-        LogUnavailable: nobody answers there.
+        LogUnavailable: the log does not answer.
     """
     clock = SystemClock()
     log: SqliteLog | KafkaLog
@@ -109,10 +109,10 @@ async def open_base(
 
 
 async def prepare_topics(base: Base, queues: Iterable[str]) -> None:
-    """The namespace as it must be: made in development and on SQLite, else only checked. Call it before anything acts.
+    """Creates the topics of the namespace in development and on SQLite; else only checks them. Call it first.
 
     Raises:
-        TopicMismatch: a topic is missing or differs, or the number of partitions does; the message names the remedy.
+        TopicMismatch: a topic is missing or differs, also in its number of partitions; the message names the remedy.
     """
     create = base.settings.development or base.settings.kafka is None
     await prepare(base.log, base.topics, queues, base.settings.partitions, create=create)
@@ -133,7 +133,7 @@ def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engi
 
 
 def check_read_model(settings: Settings) -> None:
-    """Returns if a read model can be kept where the settings say, as far as that is seen without opening it.
+    """Returns if the settings name a usable read model, as far as that shows without opening it.
 
     Raises:
         ConfigurationError: it cannot; the message says what to do, and shows no password.
@@ -143,11 +143,11 @@ def check_read_model(settings: Settings) -> None:
 
 
 async def clear_read_model(settings: Settings) -> None:
-    """Forgets what the read model holds of the settings' namespace; who follows the log next fills it again.
+    """Clears the read model of the settings' namespace; the next client fills it again from the log.
 
     Raises:
         ConfigurationError: there is none, or it cannot be opened.
-        TransientError: it was not done to its end; do it again.
+        TransientError: it was not completed; call it again.
     """
     check_address(settings.read_model_url)
     if not is_there(settings.read_model_url):
@@ -161,16 +161,16 @@ async def clear_read_model(settings: Settings) -> None:
 
 @asynccontextmanager
 async def client(base: Base, registry: Registry, engine: Engine | None = None) -> AsyncIterator[Client]:
-    """A client with its feed, its read model and the projector that keeps that up to date.
+    """A client with its feed, its read model and the projector that updates the read model.
 
     Args:
         base: the log and what belongs to it.
         registry: what can be started.
-        engine: one that runs in this process too: its ``alarm`` counts against the client's readiness.
+        engine: one that runs in this process too; if it has an ``alarm``, the client is not ready.
 
     Raises:
         ConfigurationError: the read model's database cannot be used; the message says what to do.
-        ForeignLog: the read model was fed from another log; nothing of it is changed.
+        ForeignLog: the read model was fed from another log; it is not changed.
     """
     async with AsyncExitStack() as stack:
         read_model = await SqlReadModel.open(base.settings.read_model_url, namespace=base.settings.namespace)
@@ -197,7 +197,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
 
 @asynccontextmanager
 async def watching(base: Base, engine: Engine | None = None) -> AsyncIterator[Watch]:
-    """Looks beside the block whether starts can be written and decided: metrics, warnings, and the API's readiness."""
+    """Checks during the block whether starts can be written and decided, for metrics, warnings and readiness."""
     watch = Watch(
         base.log,
         base.topics,
@@ -216,7 +216,7 @@ def _engines(base: Base) -> str:
 
 @asynccontextmanager
 async def running(part: Coroutine[Any, Any, None], name: str) -> AsyncIterator[asyncio.Task[None]]:
-    """Runs a part beside the block; at its end the part is cancelled and waited for."""
+    """Runs a part during the block; at the end it is cancelled and awaited."""
     task = asyncio.create_task(part, name=name)
     try:
         yield task
@@ -226,10 +226,10 @@ async def running(part: Coroutine[Any, Any, None], name: str) -> AsyncIterator[a
 
 
 def tune_interpreter() -> None:
-    """Tunes a long-running process; call it when its parts stand.
+    """Tunes the garbage collector of a long-running process; call it when its parts have started.
 
-    The collector leaves alone what start-up made and looks at the rest less often: a batch holds thousands of young
-    objects that reference counting frees by itself, and walking them at each 700th allocation cost a third of the
+    Objects from the start are not collected, and the rest is collected less often: a batch has thousands of young
+    objects that reference counting frees alone, and a collection at every 700th allocation cost a third of the
     throughput (docs/performance.md).
     """
     gc.collect()
@@ -240,7 +240,7 @@ def tune_interpreter() -> None:
 def configure_tracing(
     settings: Settings, service: str, extra: SpanProcessor | None = None
 ) -> tuple[Tracing, TracerProvider | None]:
-    """Tracing by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) is set, else none.
+    """Tracing by OTLP/HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its traces variant) is set, else none.
 
     ``service`` is its name unless ``OTEL_SERVICE_NAME`` or ``OTEL_RESOURCE_ATTRIBUTES`` say another; ``extra`` also
     receives every span. Give the provider to ``export_the_rest`` at the end.
@@ -259,7 +259,7 @@ def configure_tracing(
 
 
 def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
-    """Counters by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, else only counted.
+    """Metrics by OTLP/HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, else not exported.
 
     Give the provider to ``export_the_rest`` at the end.
     """
@@ -273,11 +273,11 @@ def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
 
 
 async def step_over(base: Base, topic: str, partition: int, offset: int, note: Note) -> UnreadableBatch:
-    """Gives up one batch that can never be read; ``note`` goes into the history with it.
+    """Skips one batch that can never be read; ``note`` is recorded in the history.
 
     Raises:
-        ConfigurationError: nothing stands still there, or nothing may be given up there.
-        LogUnavailable: not known whether it was done.
+        ConfigurationError: the partition is not stopped there, or nothing may be skipped there.
+        LogUnavailable: the outcome is unknown.
     """
     log, topics = base.log, base.topics
     if not isinstance(log, KafkaLog):
@@ -291,14 +291,14 @@ async def step_over(base: Base, topic: str, partition: int, offset: int, note: N
         place, group = TopicPartition(topic, partition), f"{topics.namespace}.worker.{queue}"
         return await log.step_over_commands(place, offset, group, note)
     raise ConfigurationError(
-        f"{topic} is not stepped over: only {topics.inputs} and the topics of commands are; restore it from a replica "
-        "or a copy"
+        f"offsets of {topic} cannot be skipped, only those of {topics.inputs} and of command topics; restore it from a "
+        "replica or a copy"
     )
 
 
 async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> None:
-    """Exports what is left and shuts them down; a collector that does not answer costs two seconds, no more."""
-    # Threads of our own that nothing joins: an exporter waits for its collector as long as its own time-outs last.
+    """Exports what is left and shuts the providers down; waits at most two seconds for the collector."""
+    # In daemon threads that are never joined: an exporter waits for its collector for its own, longer timeouts.
     threads = [threading.Thread(target=each.shutdown, daemon=True) for each in providers if each is not None]
     for thread in threads:
         thread.start()
@@ -309,7 +309,7 @@ async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> 
 
 
 def _resource(service: str) -> Resource:
-    """Who exports. What the environment says goes before the name that we give."""
+    """The resource of exported data. The environment's attributes override the given name."""
     return Resource.create({"service.name": service, **OTELResourceDetector().detect().attributes})
 
 

@@ -1,1 +1,1 @@
-"""The codec: the only place where bytes become messages and messages bytes. Knows no driver and no time."""
+"""The codec: the only place that converts between bytes and messages. It uses no driver and no clock."""

@@ -29,13 +29,13 @@ __all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
 
 _MAX_DIGITS = 18
 _NAME_BYTES_MAX = 4_096
-"""Of a command's id and its other names: its reply, whose id is made of it, is to be readable as well."""
+"""Limit of a command's id and its other names. The reply's id is longer and must be readable too."""
 _SLIP: TypeAdapter[Slip] = TypeAdapter(Slip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyTo:
-    """Where the answer goes: named by the command, never computed by the worker."""
+    """Where the reply goes, as the command says; workers never compute it."""
 
     topic: str
     partition: int
@@ -43,11 +43,11 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command as a worker receives it. ``payload`` is JSON, not yet parsed; ``deadline_ms`` None: none was given.
+    """A command as a worker receives it. ``payload``: JSON, not parsed; ``deadline_ms`` None: no deadline.
 
-    ``written_ms``: when it was written, by the clock that ``deadline_ms`` was set by; None: not told. ``slip``: where
-    the worker sends it on to. ``attempt_timeout_ms``: an attempt that says nothing for so long is given up; None:
-    only the deadline counts. ``progress``: what the last heartbeat of an earlier attempt said.
+    ``written_ms``: when it was written, by the same clock as ``deadline_ms``; None: unknown. ``slip``: the routing slip
+    that the worker forwards. ``attempt_timeout_ms``: an attempt without a heartbeat for so long fails; None: only the
+    deadline counts. ``progress``: the progress in the last heartbeat of an earlier attempt.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Command:
 
     @property
     def span_ms(self) -> int | None:
-        """How long after it was written somebody waits for its answer, by one clock; None: not known."""
+        """How long after it was written a reply is accepted, by one clock; None: unknown."""
         if self.deadline_ms is None or self.written_ms is None:
             return None
         return self.deadline_ms - self.written_ms
@@ -153,7 +153,7 @@ def _slip(raw: bytes | None) -> Slip | None:
     try:
         return _SLIP.validate_json(raw)
     except ValidationError as error:
-        raise BadRecord(f"header ce_slip is no routing slip: {': '.join(first_mistake(error))}") from error
+        raise BadRecord(f"header ce_slip is not a routing slip: {': '.join(first_mistake(error))}") from error
 
 
 def _progress(raw: bytes | None) -> JsonObject | None:

@@ -1,7 +1,7 @@
-"""Dead letters: the original bytes and headers, and why and from where they came. A dead letter always fits the log.
+"""Dead letters: the original bytes and headers, with the reason and the origin. A dead letter always fits the log.
 
-What does not fit is cut: of the value the beginning stays, with the length and the digest of the whole; of the headers
-those that fit, in their order. The original itself stays at its place until the topic's retention ends.
+A record that is too large is cut: it has the beginning of the value, with the length and digest of the whole, and the
+headers that fit, in order. The original stays in its topic until the retention ends.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _REASON_CHARS = 1_000
 _KEY_BYTES = 2_048
 _HEADERS_BYTES = 16_384
 _HEAD_BYTES = 65_536
-"""Of a value that does not fit so much is kept: enough to see what it is; nobody can use a part of it."""
+"""How much of a value that does not fit is kept: enough to recognise it."""
 
 
 def dead_letter(topic: str, partition: int | None, record: Record, reason: str, bytes_max: int) -> Outgoing:
-    """The record for the dead letter topic: key, value and headers as they were, ``dead-…`` headers more.
+    """The record for the dead letter topic: the original key, value and headers, plus ``dead-…`` headers.
 
-    ``dead-reason``, ``dead-topic``, ``dead-partition`` and ``dead-offset`` replace those of an earlier death. Of one
-    that was cut ``dead-value-bytes`` and ``dead-value-sha256`` are those of the whole value; ``dead-headers-left-out``
-    and ``dead-key-bytes`` tell what else is missing.
+    ``dead-reason``, ``dead-topic``, ``dead-partition`` and ``dead-offset`` replace earlier ones. If the record is cut,
+    ``dead-value-bytes`` and ``dead-value-sha256`` describe the whole value, ``dead-headers-left-out`` counts missing
+    headers, and ``dead-key-bytes`` is the length of the whole key.
 
     Args:
-        topic: where to.
+        topic: the dead letter topic.
         partition: of that topic; None: by the key.
-        record: what cannot be used.
+        record: the record that cannot be used.
         reason: why, for people.
-        bytes_max: the largest record that the log takes, 2,000 or more.
+        bytes_max: the largest record of the log, 2,000 or more.
     """
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dead-"))
     why: Headers = (

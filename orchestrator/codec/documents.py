@@ -30,10 +30,10 @@ _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
 
 
 def encode_document(document: Document) -> bytes:
-    """The document as the state topic holds it.
+    """The document as a value of the state topic.
 
     Raises:
-        ValueError: it cannot be written, or could not be read back.
+        ValueError: it cannot be written, or not be read back.
     """
     return sound(_DOCUMENT.dump_json(document))
 
@@ -55,10 +55,10 @@ def decode_document(value: bytes) -> Document:
 def encode_history(
     topic: str, partition: int, record: HistoryRecord, *, id: str, request: str, source: str
 ) -> Outgoing:
-    """A history record; its headers alone tell a waiter whether it is the answer to its request.
+    """A history record; its headers alone say which request it answers.
 
     Raises:
-        ValueError: it cannot be written, or could not be read back.
+        ValueError: it cannot be written, or not be read back.
     """
     headers = envelope(
         DECIDED,
@@ -73,7 +73,7 @@ def encode_history(
 
 
 def request_of(record: Record) -> tuple[str, Outcome] | None:
-    """The request that a history record answers and how, from its headers alone; None: not a history record."""
+    """The request that a history record answers, and the outcome, from its headers; None: not a history record."""
     headers = header_map(record.headers)
     try:
         request, outcome = text(headers, "ce_requestid"), text(headers, "ce_outcome")

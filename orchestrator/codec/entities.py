@@ -1,4 +1,4 @@
-"""What entities say to each other, events for the topic of events, and the documents of entities."""
+"""Messages between entities, events for the topic of events, and the documents of mailboxes, locks and tables."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 ENTITY = "sagaline.entity."
-"""Before the kind of a message between entities, in ``ce_type``."""
+"""Prefix of ``ce_type`` for messages between entities; the kind of the message follows."""
 PUBLISHED = f"{ENTITY}published"
 
 _UPCASTS: Upcasts = {}
@@ -102,7 +102,7 @@ def decode_entity_message(kind: str, body: dict[str, Any], attributes: dict[str,
     """The message of a record.
 
     Raises:
-        BadRecord: unknown kind, a body of another shape, or of an event one that is for another mailbox.
+        BadRecord: the kind is unknown, the body does not match it, or an event's body is for another mailbox.
     """
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
@@ -118,7 +118,7 @@ def decode_entity_message(kind: str, body: dict[str, Any], attributes: dict[str,
 
 def _check_event(event: Published) -> None:
     if not is_name(event.event):
-        raise BadRecord(f"event is {event.event!r}, which no event can be called")
+        raise BadRecord(f"event is {event.event!r}, which is not a valid name")
     if (wrong := key_wrong(event.key)) is not None:
         raise BadRecord(f"the event's key {wrong}")
     if event.instance != mailbox_id(event.event, event.key):
@@ -130,7 +130,7 @@ def _check_event(event: Published) -> None:
 
 
 def encode_event(topic: str, event: Published, partition: int, *, source: str, now_ms: int) -> Outgoing:
-    """An event as a record for the topic of events: its type is the event's name, its body the value.
+    """An event as a record for the topic of events: the type is the event's name, the value its body.
 
     Raises:
         ValueError: it cannot be written, or could not be read back.
@@ -147,7 +147,7 @@ def encode_event(topic: str, event: Published, partition: int, *, source: str, n
 
 
 def encode_entity(entity: Entity) -> bytes:
-    """An entity's document as the state topic holds it.
+    """An entity's document as a value of the state topic.
 
     Raises:
         ValueError: it cannot be written, or could not be read back.
@@ -160,7 +160,7 @@ def decode_entity(value: bytes) -> Entity:
 
     Raises:
         NewerFormat: its format number is above ours.
-        BadRecord: it is not one.
+        BadRecord: it is not an entity's document.
     """
     try:
         entity: Entity = _ENTITY.validate_json(upcast(value, ENTITY_FORMAT, _UPCASTS))

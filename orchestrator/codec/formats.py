@@ -1,7 +1,7 @@
-"""Format numbers of stored documents: one of an older format is upcast when it is read, one of a newer is refused.
+"""Format numbers of stored documents: an older format is upcast when it is read, a newer one is rejected.
 
-A change that a reader of the format before could not follow raises the number, and adds to the table of its kind of
-document what makes one of the new format of one of the format before.
+A change that older readers cannot handle increases the number, and adds to the upcasts of that kind of document a
+function from the old format to the new one.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .wire import BadRecord
 __all__ = ["NewerFormat", "Upcasts", "check_format", "upcast"]
 
 Upcasts: TypeAlias = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
-"""By format number, what makes of a body of that format one of the next."""
+"""By format number: a function that converts a body to the next format."""
 
 
 class NewerFormat(BadRecord):
-    """A document was written by a newer release than this one; a node that knows it must decide about it."""
+    """A document was written by a newer release; only a node with that release can decide about it."""
 
 
 def check_format(number: object, newest: int) -> int:
-    """Returns the number of a format that this release reads.
+    """Returns the number if it is a format that this release reads.
 
     Raises:
         NewerFormat: it is above ``newest``.
-        BadRecord: it is none.
+        BadRecord: it is not a format number.
     """
     if type(number) is not int or number < 1:
         raise BadRecord("the document has no format number")
@@ -38,11 +38,11 @@ def check_format(number: object, newest: int) -> int:
 
 
 def upcast(value: bytes, newest: int, upcasts: Upcasts) -> bytes:
-    """The document as the newest format lays it out; one that is of it already as it is.
+    """The document in the newest format, converted if it is older.
 
     Raises:
         NewerFormat: its format number is above ours.
-        BadRecord: it is no JSON object with a format number.
+        BadRecord: it is not a JSON object with a format number.
     """
     if value.startswith(b'{"format":%d,' % newest):
         return value

@@ -1,4 +1,4 @@
-"""What the index of a partition must know of a stored document, without making its values: a third of the cost."""
+"""The data that a partition's index needs of a stored document, at a third of the cost of decoding it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
 
     Raises:
         NewerFormat: it was written by a newer release.
-        BadRecord: it has none, or is no document.
+        BadRecord: it has no format number, or is not a document.
     """
     try:
         found = _GLANCE.validate_json(value)
@@ -41,5 +41,5 @@ def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
 
 
 def may_wait_for_code(value: bytes) -> bool:
-    """False: it does not stand in attention for its version. True: decode it to know."""
+    """False: it does not need attention for its version. True: decode it to find out."""
     return b'"kind":"version"' in value

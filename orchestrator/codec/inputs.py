@@ -65,7 +65,7 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     HEARTBEAT: TypeAdapter(Heartbeat),
 }
 _OUTSIDE = (COMPLETED, REJECTED, FAILED, HEARTBEAT, START, ACT, PUBLISHED)
-"""What others write; the rest is the engine's own."""
+"""Types that clients and workers write; the rest is written by the engine."""
 _REPLIES = (COMPLETED, REJECTED, FAILED)
 _TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; send it flatter"
 _ERROR_CHARS = 1_000
@@ -75,14 +75,14 @@ PROGRESS_BYTES_MAX = 4_096
 
 
 def decode_input(record: Record, bytes_max: int | None = None) -> Message:
-    """The message of a record. What is wrong with a reply makes it a failed attempt, if it says of which command.
+    """The message of a record. An invalid reply becomes a failed attempt, if it names its command.
 
     Args:
         record: of the topic ``inputs``.
-        bytes_max: the largest record that the log takes: one above it could be kept nowhere.
+        bytes_max: the largest record of the log: a larger one could not be stored.
 
     Raises:
-        BadRecord: no key, no type, unknown type, not JSON, too large or too deep, or a body of another shape.
+        BadRecord: no key, no type, unknown type, not JSON, too large or too deep, or a body that does not match.
     """
     try:
         return _decode(record, bytes_max)
@@ -125,13 +125,13 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
 
 
 def _body_depth_max(kind: str, body: Mapping[str, Any]) -> int:
-    """A child or a fork begins with what an instance holds, which may be deeper than what comes from outside."""
+    """The most levels of a body. A child or a fork begins with an instance's state, which may be deeper than input."""
     own = kind not in _OUTSIDE or (kind == START and (body.get("parent") or body.get("fork")))
     return DEPTH_MAX if own else BODY_DEPTH_MAX
 
 
 def _failed(record: Record, why: str) -> Failed | None:
-    """The answer that a reply is which cannot be read; None: it is none, or does not say to which command."""
+    """A failed attempt for a reply that cannot be read; None: it is not a reply, or does not name its command."""
     headers = header_map(record.headers)
     try:
         kind = headers.get("ce_type", b"").decode(errors="replace")
@@ -159,7 +159,7 @@ def progress_wrong(progress: JsonObject | None) -> str | None:
 
 
 def _storable(message: Message) -> Message:
-    """With texts for people that fit beside the others of the instance."""
+    """The message with its texts cut to a size that fits into the instance."""
     match message:
         case Rejected():
             reason, code = storable(message.reason, _ERROR_CHARS), storable(message.code, _ERROR_CHARS)
@@ -172,13 +172,13 @@ def _storable(message: Message) -> Message:
 
 
 def _check_key(entity: str, message: Message) -> None:
-    """The rule of clients' requests, for those who write to ``inputs`` themselves."""
+    """Applies the rules of client requests to records that others write to ``inputs`` directly."""
     if isinstance(message, Act) and not entity.startswith("@") and (wrong := instance_wrong(entity)) is not None:
-        raise BadRecord(f"the record's key is no instance's id: it {wrong}")
+        raise BadRecord(f"the record's key is not an instance's id: it {wrong}")
     if not isinstance(message, Start):
         return
     if not is_name(message.definition):
-        raise BadRecord(f"definition is {message.definition!r}, which no definition can be called")
+        raise BadRecord(f"definition is {message.definition!r}, which is not a valid name")
     engine_made = message.parent is not None or message.fork is not None
     wrong = instance_wrong(message.instance) if engine_made else key_wrong(message.key)
     if wrong is not None:
@@ -229,7 +229,7 @@ def encode_reply(topic: str, partition: int | None, reply: Reply | Heartbeat, *,
     ``partition`` None: that of the instance.
 
     Raises:
-        ValueError: it cannot be written, or nobody could read it.
+        ValueError: it cannot be written, or not be read back.
     """
     extensions: tuple[tuple[str, str], ...] = (("commandid", reply.command_id),)
     if isinstance(reply, Completed) and reply.forwarded:
@@ -262,7 +262,7 @@ def encode_reply(topic: str, partition: int | None, reply: Reply | Heartbeat, *,
 def _body(kind: str, record: Record) -> dict[str, Any]:
     if record.value is None:
         raise BadRecord("the record has no value")
-    if too_deep(record.value, DEPTH_MAX):  # before a parser that has a limit of its own
+    if too_deep(record.value, DEPTH_MAX):  # checked before parsing, since the parser has its own limit
         raise BadRecord(f"the value cannot be kept: {_TOO_DEEP}")
     try:
         body = parse_json(record.value)

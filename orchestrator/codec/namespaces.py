@@ -1,6 +1,6 @@
-"""The record of how a namespace was made: ``{"format": 1, "namespace": name, "partitions": count}``, key ``namespace``.
+"""The record of a namespace: ``{"format": 1, "namespace": name, "partitions": count}``, with the key ``namespace``.
 
-It is written once, when the topics are created, and never changed: which partition owns a key follows from it.
+It is written once, when the topics are created, and never changed: it determines which partition owns a key.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .wire import BadRecord
 __all__ = ["LOG_FORMAT", "MADE_KEY", "Made", "decode_made", "encode_made"]
 
 LOG_FORMAT = 1
-"""Grows when records are laid out in another way, so that an older release does not act on them."""
+"""Increased when the layout of records changes, so that an older release does not act on them."""
 MADE_KEY = b"namespace"
 
 
 class Made(NamedTuple):
-    """How a namespace was made. ``partitions``: of ``inputs`` and of every topic that is partitioned as it is."""
+    """The record of a namespace. ``partitions``: of ``inputs`` and of every topic with the same partitioning."""
 
     format: int
     namespace: str

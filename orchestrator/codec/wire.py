@@ -1,7 +1,7 @@
 """The envelope: CloudEvents 1.0 in binary mode, as headers of a record. docs/wire-format.md is its public page.
 
-Values are JSON bodies; every attribute travels as ``ce_<name>``; ``traceparent`` is W3C's own header. Nothing leaves
-the codec that it could not read back: see ``sound``.
+Values are JSON bodies; every attribute is a header ``ce_<name>``; ``traceparent`` is W3C's header. The codec writes
+nothing that it could not read back: see ``sound``.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 BODY_DEPTH_MAX = 64
-"""Levels of objects and lists in what comes from outside: inputs, replies, events, values of acts."""
+"""Most levels of objects and lists in data from outside: inputs, replies, events, values of acts."""
 DEPTH_MAX = 128
-"""Levels in anything that is written; a document holds bodies a few levels down. What reads them ends at 200."""
+"""Most levels in anything that is written; a document contains bodies a few levels down. The parser's limit is 200."""
 ID_BYTES_MAX = 8_192
-"""Of ``ce_id``, ``ce_commandid`` and the other attributes by which records name each other."""
+"""Limit of ``ce_id``, ``ce_commandid`` and the other attributes by which records refer to each other."""
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
@@ -52,15 +52,15 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
 
 
 class BadRecord(ValueError):
-    """The bytes of a record do not make a message; the message says what is wrong. Goes to the dead letter topic."""
+    """The record is not a valid message; the error says what is wrong. The record goes to the dead letter topic."""
 
 
 class Unsound(ValueError):
-    """A value that could be written and not be read back; the message says what is wrong with it."""
+    """A value that could be written but not read back; the message says what is wrong with it."""
 
 
 def sound(value: bytes, depth_max: int = DEPTH_MAX) -> bytes:
-    """The JSON as it is, if it can be read back.
+    """The unchanged JSON, if it can be read back.
 
     Raises:
         Unsound: it has more than ``depth_max`` levels.
@@ -71,7 +71,7 @@ def sound(value: bytes, depth_max: int = DEPTH_MAX) -> bytes:
 
 
 def finite(value: bytes) -> bytes:
-    """What ``to_json`` made, if it is JSON: Python's floats hold what JSON has not.
+    """The unchanged result of ``to_json``, if it is JSON: Python's floats have values that JSON does not have.
 
     Raises:
         Unsound: a number in it is NaN or infinite.
@@ -85,7 +85,7 @@ def finite(value: bytes) -> bytes:
 
 
 def too_deep(value: bytes, depth_max: int) -> bool:
-    """True when JSON has more levels of objects and lists than ``depth_max``. Of what is not JSON it says nothing."""
+    """True when JSON has more levels of objects and lists than ``depth_max``. Undefined for bytes that are not JSON."""
     if value.count(b"{") + value.count(b"[") <= depth_max:
         return False
     if b"\\" in value:
@@ -93,7 +93,7 @@ def too_deep(value: bytes, depth_max: int) -> bool:
     left = value.translate(_AS_BRACES, _NO_BRACKETS).replace(b'""', b"")
     if b'"' in left:
         left = _STRING.sub(b"", left)
-    for _ in range(depth_max):  # each pass takes away the innermost level
+    for _ in range(depth_max):  # each pass removes the innermost level
         if not left:
             break
         left = left.replace(b"{}", b"")
@@ -141,10 +141,10 @@ def envelope(
     traceparent: str | None = None,
     extensions: tuple[tuple[str, str], ...] = (),
 ) -> Headers:
-    """The headers of a record of ours. ``extensions`` are names without the ``ce_`` prefix.
+    """The headers of a record. ``extensions``: names without the ``ce_`` prefix, and values.
 
     Raises:
-        Unsound: the id is longer than it may be.
+        Unsound: the id is over the limit.
         UnicodeEncodeError: a text cannot be written.
     """
     if len(id) > ID_BYTES_MAX // 4 and len(id.encode()) > ID_BYTES_MAX:
@@ -169,7 +169,7 @@ def _time(now_ms: int) -> bytes:
 
 
 def written_ms(headers: dict[str, bytes]) -> int | None:
-    """When a record was written, by its writer's clock; None: that is missing or no time, which harms nobody."""
+    """When a record was written, by its writer's clock; None: missing or not a time, which is tolerated."""
     try:
         written = datetime.fromisoformat(headers["ce_time"].decode())
         return round((written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp() * 1000)
@@ -183,21 +183,21 @@ def header_map(headers: Headers) -> dict[str, bytes]:
 
 
 def check_envelope(headers: Headers) -> None:
-    """What the page asks of every envelope. ``ce_specversion`` and ``content-type`` may be left out.
+    """Checks the rules of docs/wire-format.md for every envelope. ``ce_specversion`` and ``content-type`` are optional.
 
     Raises:
-        BadRecord: an attribute is there twice, the value is a whole CloudEvent, or the version is another.
+        BadRecord: an attribute is repeated, the value is a whole CloudEvent, or the version is another.
     """
     if len(headers) != len({name for name, _ in headers}):
         names = [name for name, _ in headers if name.startswith("ce_")]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise BadRecord(f"header {twice} is there twice; send each attribute once")
+            raise BadRecord(f"header {twice} is repeated; send each attribute once")
     found = header_map(headers)
     if found.get("content-type", b"").startswith(b"application/cloudevents"):
         raise BadRecord(
-            "the record is a CloudEvent in structured mode; send the binary mode: its attributes as headers "
-            "ce_id, ce_type, …, and as the value its data alone"
+            "the record is a CloudEvent in structured mode; use the binary mode: the attributes as headers "
+            "ce_id, ce_type, …, and only the data as the value"
         )
     if (version := text(found, "ce_specversion") or "1.0") != "1.0":
         raise BadRecord(f"header ce_specversion is {version[:32]!r}; this release reads 1.0")
@@ -215,7 +215,7 @@ def text(headers: dict[str, bytes], name: str) -> str | None:
 
 
 def required(headers: dict[str, bytes], name: str, bytes_max: int = ID_BYTES_MAX) -> str:
-    """A header that must be there, and be no longer than a name may be."""
+    """A header that is required, up to ``bytes_max``."""
     value = text(headers, name)
     if not value:
         raise BadRecord(f"header {name} is missing")
@@ -225,6 +225,6 @@ def required(headers: dict[str, bytes], name: str, bytes_max: int = ID_BYTES_MAX
 
 
 def trace_context(headers: dict[str, bytes]) -> str | None:
-    """The W3C ``traceparent``; None when it is missing or cannot be one: a bad trace must not stop a message."""
+    """The W3C ``traceparent``; None when it is missing or invalid: a bad trace must not stop a message."""
     raw = headers.get("traceparent", b"")
     return raw.decode() if 0 < len(raw) <= _MAX_TRACE_BYTES and raw.isascii() else None

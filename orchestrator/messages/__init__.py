@@ -1,4 +1,4 @@
 """Messages and documents: the frozen values that travel between entities, workers and clients.
 
-Parsed from bytes by the codec and nowhere else; whoever holds one may trust it.
+Only the codec parses them from bytes; all other code may rely on them being valid.
 """

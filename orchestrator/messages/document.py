@@ -1,4 +1,4 @@
-"""The document of a saga instance: everything it is, as one JSON value.
+"""The document of an instance: all of its data, as one JSON value.
 
 Timers live here and nowhere else. A finished instance keeps its document until the ``retention`` timer.
 """
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""Format number of a stored document; older ones are upcast by the codec, newer ones are parked."""
+"""Format number of a stored document. The codec upcasts older ones; an instance with a newer one waits."""
 
 
 class Status(StrEnum):
-    """Where an instance stands; legal transitions stand in ``kernel/transitions.py``."""
+    """The status of an instance; the legal transitions are in ``kernel/transitions.py``."""
 
     RUNNING = "running"
     COMPENSATING = "compensating"
@@ -50,12 +50,12 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """It has ended: nothing changes any more, unless a parent undoes it."""
+        """The instance has ended and no longer changes, unless its parent undoes it."""
         return self in (Status.COMPLETED, Status.COMPENSATED, Status.ABANDONED)
 
     @property
     def is_active(self) -> bool:
-        """It works, forward or backward; commands may leave."""
+        """The instance runs, forward or backward; commands may be sent."""
         return self in (Status.RUNNING, Status.COMPENSATING)
 
     @property
@@ -65,11 +65,11 @@ class Status(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where one node of an instance stands; legal transitions stand in ``kernel/transitions.py``.
+    """The status of one node of an instance; the legal transitions are in ``kernel/transitions.py``.
 
-    ``waiting``: begun, for something other than a worker's reply. ``locking``: waiting for its semantic lock.
-    ``backoff``: waiting for the next attempt.
-    ``dropped``: withdrawn with nothing done, because the flow turned. ``waived``: an operator gave its undo up.
+    ``waiting``: for something other than a worker's reply. ``locking``: for its semantic lock. ``backoff``: for the
+    next attempt. ``dropped``: withdrawn before it had an effect. ``waived``: an operator has accepted that it stays
+    undone.
     """
 
     WAITING = "waiting"
@@ -89,7 +89,7 @@ class StepStatus(StrEnum):
 
     @property
     def is_forward(self) -> bool:
-        """Begun and not over, on the way forward."""
+        """The node is in progress, going forward."""
         return self in (
             StepStatus.SENT,
             StepStatus.BACKOFF,
@@ -100,42 +100,42 @@ class StepStatus(StrEnum):
 
     @property
     def is_live(self) -> bool:
-        """Not over, forward or backward: an instance cannot end with it."""
+        """The node is in progress, forward or backward; the instance cannot end before it."""
         return self.is_forward or self.is_undoing or self is StepStatus.UNDO_FAILED
 
     @property
     def is_attempting(self) -> bool:
-        """A command is out, or the next attempt is planned."""
+        """A command is in flight, or the next attempt is planned."""
         return self in (StepStatus.SENT, StepStatus.BACKOFF)
 
     @property
     def is_undoing(self) -> bool:
-        """A command of its undo is out, or the next attempt of it is planned."""
+        """A command of its undo is in flight, or the next attempt of the undo is planned."""
         return self in (StepStatus.UNDO_SENT, StepStatus.UNDO_BACKOFF)
 
     @property
     def is_in_flight(self) -> bool:
-        """A command is out, its own or its undo's, and its reply is waited for."""
+        """A command of the node or of its undo is in flight."""
         return self in (StepStatus.SENT, StepStatus.UNDO_SENT)
 
     @property
     def is_stuck(self) -> bool:
-        """It did not succeed, and is begun again by an operator's retry only."""
+        """The node did not succeed; only an operator's retry begins it again."""
         return self in (StepStatus.BLOCKED, StepStatus.FAILED, StepStatus.REJECTED)
 
     @property
     def is_to_undo(self) -> bool:
-        """It took effect, or may have: it is undone when the flow turns."""
+        """The node took effect, or may have; compensation undoes it."""
         return self in (StepStatus.DONE, StepStatus.FAILED)
 
     @property
     def is_closed(self) -> bool:
-        """Over with nothing left to undo: it took no effect, is undone, or its effect was accepted as a loss."""
+        """Nothing is left to undo: the node had no effect, is undone, or its loss was accepted (waived)."""
         return self in (StepStatus.REJECTED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED)
 
 
 class CauseKind(StrEnum):
-    """Why a flow does not go on as written."""
+    """Why an instance is compensated, or needs attention."""
 
     REJECTED = "rejected"
     ATTEMPTS = "attempts"
@@ -155,10 +155,9 @@ class CauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Why compensation began, or what an operator must look at. ``detail`` may hold a traceback.
+    """Why compensation began, or why an operator must act. ``detail`` may hold a traceback.
 
-    ``code`` is for programs: the one that a worker's ``Rejected`` gave, else a ``ReasonCode`` where it tells more than
-    ``kind``.
+    ``code`` is for programs: the code of a worker's ``Rejected``, or a ``ReasonCode`` if it says more than ``kind``.
     """
 
     kind: CauseKind
@@ -174,14 +173,14 @@ Attention = Cause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One node of one instance, begun; in a loop one for each round, its place being ``{name}@{round}``.
+    """One node of one instance that has begun; in a loop one record per round, at the place ``{name}@{round}``.
 
-    ``undo`` is the contract that undoes it, on record before the step's command leaves (None: nothing to undo).
-    ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those of rounds that an operator's retry closed.
-    ``order`` is its place in the order of completion. ``at_ms`` is the time of its last change. ``memo`` is what a node
-    of its kind must remember: the branch it chose, who was asked, which parts are under way. ``generation`` is how many
-    restarts came before it. ``kind`` is what the node is called in the language (``wait``), ``about`` what its memory
-    is about (``paid into payment``), so that code which means something else by its name is noticed.
+    ``undo``: the contract that undoes it, on record before the step's command is sent (None: no undo).
+    ``attempt``/``undo_attempt`` count commands sent; ``spent`` counts those before the last operator's retry.
+    ``order``: its number in the order of completion. ``at_ms``: the time of its last change. ``memo``: data of the
+    node, such as the chosen branch or the parts in progress. ``generation``: how many restarts came before it.
+    ``kind``: the kind of node (``wait``). ``about``: what the memo refers to (``paid into payment``), to detect
+    code that uses the name for something else.
     """
 
     status: StepStatus
@@ -219,7 +218,7 @@ def progress_of(record: StepRecord) -> JsonObject | None:
 
 
 Deferred: TypeAlias = Annotated[Reply | TimerFired | EntityMessage, Field(discriminator="kind")]
-"""What is kept while an instance is paused, or its version is not deployed."""
+"""Messages that are deferred while an instance is paused or its version is not deployed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +234,10 @@ Early: TypeAlias = Annotated[EventDelivered | TimerFired | StepEnded, Field(disc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Managed:
-    """What a process manager's instance has beside its steps.
+    """The part of the document that only process managers have.
 
-    ``phase`` None: it has not been started. ``early``: what has happened and no handler has taken yet, in order of
-    arrival. ``seen``: ids of the last events taken. ``ends``: it completes as soon as no step is under way.
+    ``phase`` None: not started. ``early``: events, timers and ended steps that no handler has taken yet, in order of
+    arrival. ``seen``: ids of the last events taken. ``ends``: it completes as soon as no step is in progress.
     """
 
     phase: str | None = None
@@ -249,8 +248,8 @@ class Managed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restarting:
-    """A restart that waits for undos: what lies from ``step`` on is being taken back. ``patch`` is then applied to the
-    state; None: it stays as it is.
+    """A restart in progress: ``step`` and all later ones are being undone. Then ``patch`` is applied to the state;
+    None: the state is unchanged.
     """
 
     step: str
@@ -261,14 +260,14 @@ class Restarting:
 class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
-    ``backward`` tells the direction: False while the flow goes on, True once it is being unwound. ``timers`` maps a
-    timer's name to its due time. While it is ``paused`` its clocks stand, since ``paused_ms``: then ``held`` has its
-    timers, and ``timers`` none. ``deferred`` holds what came in a pause or while the version was not deployed, in order
-    of arrival. ``requests`` are the ids of the last acts that changed something: one that comes twice acts once.
-    ``itinerary``: of a routing slip every place, those passed and those ahead; None: not planned yet, or no slip.
-    ``restarts`` counts those that are over, ``restarting`` is one that is not. ``origin``: it was forked from there.
-    ``unbegun``: its code was never deployed where it is decided; the state is its input as it came, and ``version`` 0
-    stands for the newest. ``incarnation``: which life of its key it is, in every effect key and command id.
+    ``backward``: False while the flow goes forward, True once it is compensating. ``timers`` maps a timer's name to its
+    due time. While ``paused`` (since ``paused_ms``) the timers are stopped and in ``held``, and ``timers`` is empty.
+    ``deferred``: messages that came during a pause or while the version was not deployed, in order of arrival.
+    ``requests``: the ids of the last acts that changed something; a repeated one has no effect.
+    ``itinerary``: all places of a routing slip, passed and ahead; None: not planned yet, or not a slip.
+    ``restarts`` counts finished restarts; ``restarting``: the one in progress. ``origin``: the instance it was forked
+    from. ``unbegun``: it waits for its code to begin; the state is its unchecked input, and ``version`` 0 means the
+    newest. ``incarnation``: identifies this life of the key, in every effect key and command id.
     """
 
     format: int = FORMAT
@@ -306,10 +305,10 @@ class Document:
     unbegun: bool = False
 
     def touched_ms(self, now_ms: int) -> int:
-        """``updated_ms`` of the next revision: never less than this one's, although a clock may have been set back."""
+        """``updated_ms`` of the next revision: never less than this one's, even if a clock was set back."""
         return max(self.updated_ms, now_ms)
 
     @property
     def all_timers(self) -> dict[str, int]:
-        """Its timers, whether they run or stand."""
+        """The timers, running or stopped."""
         return self.held if self.paused else self.timers

@@ -1,6 +1,6 @@
-"""The documents of all entities but the instances: mailboxes, locks and tables. Each is one JSON value.
+"""The documents of mailboxes, locks and tables (all entities except instances). Each is one JSON value.
 
-``timers`` are as in an instance's document. An entity with nothing to remember is no more (a tombstone).
+``timers`` are as in an instance's document. An entity without data is removed (a tombstone).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .values import JsonObject
 __all__ = ["ENTITY_FORMAT", "Grant", "Entity", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
 
 ENTITY_FORMAT = 1
-"""Format number of their stored documents; as of an instance's."""
+"""Format number of their stored documents, as ``FORMAT`` for instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
-    """A place of an instance that waits for the mailbox's event, or that one was brought to.
+    """A place of an instance that waits for the mailbox's event, or has received one.
 
-    ``traceparent`` is of the decision that began to wait; it is no part of who waits.
+    ``traceparent``: of the decision that began to wait; not compared.
     """
 
     by: str
@@ -32,7 +32,7 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptEvent:
-    """An event that is kept until ``until_ms``; ``taken_by``: places that it was brought to."""
+    """An event that is kept until ``until_ms``; ``taken_by``: places that it was delivered to."""
 
     id: str
     body: JsonObject
@@ -43,7 +43,7 @@ class KeptEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
-    """Events of one kind and key, and who waits for them."""
+    """Events of one kind and key, and the places that wait for them."""
 
     format: int = ENTITY_FORMAT
     id: str
@@ -58,7 +58,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Who holds or wants a lock, for which place of his, since when."""
+    """The instance that holds or waits for a lock, for which of its places, and since when."""
 
     by: str
     place: str
@@ -67,7 +67,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A semantic lock: one holder, and those who wait in order of arrival."""
+    """A semantic lock: its holder, and the instances that wait in order of arrival."""
 
     format: int = ENTITY_FORMAT
     id: str
@@ -81,7 +81,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The rules of a dynamic router; ``version`` counts their changes, ``changed_by`` and ``reason`` tell the last."""
+    """The rules of a dynamic router; ``version`` counts changes; ``changed_by`` and ``reason``: of the last one."""
 
     format: int = ENTITY_FORMAT
     id: str

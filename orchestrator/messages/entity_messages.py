@@ -1,4 +1,4 @@
-"""What entities say to each other. Sent in the commit of the decision that says it, so it arrives exactly once.
+"""Messages between entities. Each is sent in the commit of its decision, so it arrives exactly once.
 
 Ids of entities other than instances begin with ``@``: ``@mailbox/{event}/{key}``, ``@lock/{name}``, ``@table/{name}``.
 """
@@ -49,12 +49,12 @@ KEEP_MS_MAX = 100 * 366 * 24 * 3_600_000
 
 
 def mailbox_id(event: str, key: str) -> str:
-    """The entity that brings events of one kind and key to those who wait for them."""
+    """The entity that delivers events of one kind and key to the instances that wait for them."""
     return f"@mailbox/{event}/{key}"
 
 
 def lock_id(name: str) -> str:
-    """The entity that knows who holds a semantic lock."""
+    """The entity of a semantic lock."""
     return f"@lock/{name}"
 
 
@@ -64,13 +64,13 @@ def table_id(name: str) -> str:
 
 
 def table_name(id: str) -> str:
-    """The name of the table of that id."""
+    """The name of the table with this id."""
     return id.partition("/")[2]
 
 
 class ChildEnd(StrEnum):
-    """How a child ended, as its parent sees it. ``not_started``: its start was denied; ``not_undone``: it could not be
-    unwound. The reason says why.
+    """How a child ended, for its parent. ``not_started``: its start was denied; ``not_undone``: it could not be undone.
+    The reason says why.
     """
 
     COMPLETED = "completed"
@@ -82,7 +82,7 @@ class ChildEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnded:
-    """To a parent: a child has ended. ``state``: its last one, when it is completed."""
+    """To a parent: a child has ended. ``state``: its final state, if it completed."""
 
     id: str
     instance: str
@@ -98,7 +98,7 @@ class ChildEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwind:
-    """To a child: leave nothing of yourself, then say so; it is cancelled or, if completed, compensated."""
+    """To a child: undo everything and report the end. It is cancelled or, if completed, compensated."""
 
     id: str
     instance: str
@@ -110,7 +110,7 @@ class Unwind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiryRequested:
-    """To the root of a child whose retention is over: are you done with it? ``incarnation``: the life that is asked."""
+    """To the root of a child whose retention is over: may the child be removed? ``incarnation``: the root's life."""
 
     id: str
     instance: str
@@ -122,7 +122,7 @@ class ExpiryRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """To a child: nobody above can ask anything of it any more."""
+    """To a child: no instance above needs it any more; it can be removed."""
 
     id: str
     instance: str
@@ -132,7 +132,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventDelivered:
-    """To one who waits: the event. ``index`` is which of a wait's events it is."""
+    """To a waiting instance: the event. ``index``: which of a wait's events it is."""
 
     id: str
     instance: str
@@ -147,9 +147,9 @@ class EventDelivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """To one who asked a table: the branch that its rules say, None when none matched, and their version (0: none).
+    """The answer to a ``Lookup``: the branch, None if no rule matched, and the version of the rules (0: no rules).
 
-    ``code``: it cannot answer; ``reason`` says why.
+    ``code``: the table cannot answer; ``reason`` says why.
     """
 
     id: str
@@ -165,7 +165,7 @@ class Routed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """To one who waits for a lock: you hold it."""
+    """To an instance that waits for a lock: it now holds the lock."""
 
     id: str
     instance: str
@@ -177,7 +177,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """To one who asked to wait for an event or a lock: there is no room, you do not wait there."""
+    """To an instance that asked to wait for an event or a lock: the wait was not registered."""
 
     id: str
     instance: str
@@ -190,7 +190,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlocked:
-    """To one who waits for a lock: everybody in ``cycle`` waits for the next, the last for the first."""
+    """To an instance that waits for a lock: each in ``cycle`` waits for the next, and the last for the first."""
 
     id: str
     instance: str
@@ -201,7 +201,7 @@ class Deadlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """To the holder of a lock that others wait for: pass it on to what you wait for.
+    """To the holder of a lock that others wait for: it sends the probe on to the locks that it waits for itself.
 
     ``path``: instance, lock, instance, lock … Source: edge-chasing, Chandy, Misra and Haas 1983.
     """
@@ -215,9 +215,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """To a mailbox: an event. ``id`` is the event's own; a second one of the same id changes nothing.
+    """To a mailbox: an event. ``id``: of the event; a second one with the same id changes nothing.
 
-    ``to``: instances of process managers that its sender knows to listen, beside those that the engine knows.
+    ``to``: instances of process managers that the sender knows to listen, besides those that the engine knows.
     """
 
     id: str
@@ -233,13 +233,13 @@ class Published:
 
     @property
     def is_emitted(self) -> bool:
-        """True when an instance has published it, which is its ``source``; others name themselves by a path."""
+        """True when an instance has published it: then ``source`` is its id. Other sources begin with ``/``."""
         return self.source != "" and not self.source.startswith("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """To a mailbox: bring ``by`` the next event that it has not had."""
+    """To a mailbox: deliver to ``by`` the next event that it has not received."""
 
     id: str
     instance: str
@@ -252,7 +252,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwatch:
-    """To a mailbox: ``by`` does not wait at that place any more, and uses no event that was brought there."""
+    """To a mailbox: ``by`` no longer waits at that place, and does not use an event that was delivered there."""
 
     id: str
     instance: str
@@ -265,7 +265,7 @@ class Unwatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquire:
-    """To a lock: ``by`` wants it. Who holds it already is granted it again."""
+    """To a lock: ``by`` asks for it. The current holder is granted it again."""
 
     id: str
     instance: str
@@ -277,7 +277,7 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """To a lock: ``by`` neither holds nor wants it any more."""
+    """To a lock: ``by`` neither holds it nor waits for it any more."""
 
     id: str
     instance: str
@@ -288,7 +288,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeLock:
-    """To a lock that an instance on a ``Probe``'s path waits for: pass it on to your holder."""
+    """To a lock that an instance on a ``Probe``'s path waits for: it sends the probe on to its holder."""
 
     id: str
     instance: str
@@ -299,7 +299,7 @@ class ProbeLock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """To a table: which branch do your rules say for these facts?"""
+    """To a table: asks for the branch that its rules give for these facts."""
 
     id: str
     instance: str
@@ -320,7 +320,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetRules:
-    """To a table: these are your rules from now on. ``version``: the one they replace; None: whichever."""
+    """To a table: replaces its rules. ``version``: the version they replace; None: any."""
 
     id: str
     instance: str

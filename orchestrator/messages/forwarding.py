@@ -1,4 +1,4 @@
-"""Sending a slip on: what a worker does when a stop is done. Pure, so that simulations do exactly the same."""
+"""Forwarding a routing slip, as a worker does after a stop. Pure, so that simulations use the same code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["forwarded"]
 
 
 def forwarded(slip: Slip, instance: str, reply: JsonObject) -> SendCommand | None:
-    """The command for the next stop; None: the slip goes home, because nothing is ahead or what is ahead is revised.
+    """The command for the next stop; None: the slip goes home, because no stop is ahead or the reply revises them.
 
     Args:
-        slip: as it came with the command.
-        instance: whose it is.
-        reply: of the stop that it is at, by field names.
+        slip: as received with the command.
+        instance: the id of its instance.
+        reply: of the current stop, by field names.
     """
     revised = slip.revises is not None and reply.get(slip.revises) is not None
     if revised or not slip.ahead:

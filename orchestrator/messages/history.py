@@ -14,7 +14,7 @@ __all__ = ["HistoryRecord", "SentCommand"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentCommand:
-    """A command that left with the decision."""
+    """A command that the decision has sent."""
 
     id: str
     contract: str
@@ -23,10 +23,10 @@ class SentCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRecord:
-    """One decision. ``revision`` and ``status`` are those after it; ``status`` None: there is no instance. ``code`` and
-    ``reason`` are the decision's.
+    """One decision. ``revision`` and ``status``: after it; ``status`` None: there is no instance. ``code`` and
+    ``reason``: of the decision.
 
-    ``at_ms`` is the decision's time. ``message`` None: it was too large to be kept, ``reason`` says so.
+    ``at_ms``: the time of the decision. ``message`` None: it was too large to be kept; ``reason`` says so.
     """
 
     instance: str

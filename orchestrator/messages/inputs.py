@@ -45,7 +45,7 @@ __all__ = [
 
 
 class ActName(StrEnum):
-    """What an operator can ask of an instance."""
+    """The acts that an operator can request."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -66,8 +66,8 @@ class ActName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Somebody asks for an instance. ``version`` None: the newest deployed. ``parent``: it is to be a child. ``fork``:
-    it begins in the middle, with the state ``input`` by field names.
+    """A request for a new instance. ``version`` None: the newest deployed. ``parent``: it will be a child. ``fork``: it
+    begins at a later step, with the state ``input`` by field names.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A worker did what the command asked. ``forwarded``: the id of the command with which it sent a slip on."""
+    """A worker has carried out the command. ``forwarded``: the id of the command with which it forwarded a slip."""
 
     id: str
     instance: str
@@ -113,7 +113,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A handler raised; what it did before is unknown."""
+    """A handler raised; it may have had an effect before."""
 
     id: str
     instance: str
@@ -143,8 +143,8 @@ class Heartbeat:
 class Act:
     """An operator's request. ``by`` and ``reason`` are kept in the history.
 
-    ``step`` and ``value`` are of acts on one step: the form of an ``answer``, the reply of a ``skip``, and of
-    ``assign`` ``{"to": name}``. Of ``revise`` the value is ``{"ahead": [stop, …]}``.
+    ``step`` and ``value`` are for acts on one step: the form of an ``answer``, the reply of a ``skip``,
+    ``{"to": name}`` for ``assign``. For ``revise`` the value is ``{"ahead": [stop, …]}``.
     """
 
     id: str
@@ -173,7 +173,7 @@ class TimerFired:
 EntityMessage = (
     ChildEnded | Unwind | EventDelivered | Routed | Granted | Denied | Deadlocked | Probe | Expire | ExpiryRequested
 )
-"""What other entities say to an instance."""
+"""Messages from other entities to an instance."""
 
 Message: TypeAlias = Annotated[
     Start | Reply | Heartbeat | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable,
@@ -183,7 +183,7 @@ Message: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A message and the time of its decision, milliseconds since epoch: never less than the one before it."""
+    """A message and the time of its decision, in milliseconds since epoch; it never goes back."""
 
     message: Message
     now_ms: int

@@ -1,4 +1,4 @@
-"""What a decision asks of the outside world, and what it says about itself."""
+"""A decision: its actions in the outside world, its changes and its outcome."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ __all__ = [
 
 
 OVERDUE = "overdue"
-"""``what`` of a change that tells that a step is overdue; ``after`` is its place."""
+"""``what`` of a change that reports an overdue step; ``after`` is its place."""
 
 
 def incarnation_of(begun_by: str, created_ms: int) -> str:
-    """Which life of its key an instance is, in 8 characters, from what begins it: nothing is left of the life before.
+    """Identifies one life of a key, in 8 characters, from its first message: nothing remains of an earlier life.
 
     Args:
         begun_by: the id of the start, or of the event that begins a process manager's instance.
@@ -53,33 +53,31 @@ def incarnation_of(begun_by: str, created_ms: int) -> str:
 
 
 def label_of(place: str, generation: int, incarnation: str) -> str:
-    """What a place is called outside: ``charge~k3x9wq2z``, after the first restart that takes it in
-    ``charge~k3x9wq2z+1``.
-    """
+    """The name of a place outside its instance: ``charge~k3x9wq2z``, or ``charge~k3x9wq2z+1`` after a restart."""
     return f"{place}~{incarnation}+{generation}" if generation else f"{place}~{incarnation}"
 
 
 def place_of_label(label: str) -> str:
-    """The place that ``label_of`` has given a name."""
+    """The place of a label."""
     return label.partition("~")[0]
 
 
 def shown_label(label: str) -> str:
-    """A label as people read it beside its instance, without the incarnation."""
+    """A label for people, without the incarnation."""
     place, _, life = label.partition("~")
     _, plus, generation = life.partition("+")
     return f"{place}{plus}{generation}"
 
 
 def taker_of(instance: str, label: str) -> str:
-    """What a life of an instance is called where only that counts: ``orders/A-1~k3x9wq2z``."""
+    """The name of one life of an instance: ``orders/A-1~k3x9wq2z``."""
     life = label.partition("~")[2].partition("+")[0]
     return f"{instance}~{life}" if life else instance
 
 
 def effect_key(instance: str, label: str) -> str:
-    """What a participant deduplicates by: the same for every attempt of a step and of its undo, and never again for
-    another life of the same key.
+    """The key by which workers deduplicate: the same for every attempt of a step and of its undo, and different for
+    each life of the instance's key.
     """
     return f"{instance}/{label}"
 
@@ -98,7 +96,7 @@ def instance_of_command(sent: str) -> str | None:
 
 
 class Outcome(StrEnum):
-    """What became of the message."""
+    """What a decision did with the message."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -109,10 +107,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCommand:
-    """A command to a worker. ``payload`` is its JSON; ``deadline_ms``: after it nobody waits for the answer.
+    """A command to a worker. ``payload``: its JSON; ``deadline_ms``: after it a reply is ignored.
 
-    ``attempt_timeout_ms``: an attempt that says nothing for so long is given up; None: only the deadline counts.
-    ``progress``: what the last heartbeat of an earlier attempt said. ``slip``: the worker sends it on from there.
+    ``attempt_timeout_ms``: an attempt without a heartbeat for so long fails; None: only the deadline counts.
+    ``progress``: the progress in the last heartbeat of an earlier attempt. ``slip``: the routing slip that the worker
+    forwards.
     """
 
     instance: str
@@ -158,7 +157,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """An event goes to the topic of events, for whoever reads it there."""
+    """An event that is published to the topic of events."""
 
     event: Published
 
@@ -168,9 +167,9 @@ Action = SendCommand | DeadLetter | Tell | Publish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One transition, as the history shows it: ``what`` is ``instance``, ``paused``, ``phase``, ``version``,
-    ``overdue``, ``itinerary``, ``state`` (edited), ``restart`` (from where, and that all from there on is taken back:
-    over), ``fork`` (into which instance) or the name of a step.
+    """One transition, as the history shows it. ``what``: ``instance``, ``paused``, ``phase``, ``version``, ``overdue``,
+    ``itinerary``, ``state`` (edited), ``restart`` (its step; ``over`` once the undos are done), ``fork`` (the new
+    instance) or the name of a step.
     """
 
     what: str
@@ -180,9 +179,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The whole answer to one message. ``document`` None: there is no instance (any more).
+    """The complete result of one message. ``document`` None: there is no instance, or no longer.
 
-    ``code`` says for programs why, and is there unless the message was applied; ``reason`` says it for people.
+    ``code`` says why, for programs; it is set unless the message was applied. ``reason`` says it for people.
     """
 
     document: Document | None
@@ -195,7 +194,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The whole answer of an entity to one message. ``entity`` None: there is nothing to remember (any more)."""
+    """The complete result of one message to an entity. ``entity`` None: it has no data, or no longer."""
 
     entity: Entity | None
     outcome: Outcome

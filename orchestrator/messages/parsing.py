@@ -1,7 +1,7 @@
-"""Parsing JSON from outside without losing a digit.
+"""Parses JSON from outside without losing digits.
 
-JSON numbers have no bounds, a float has 17 digits and an exponent up to 308. A number that a float cannot hold is given
-as its text, which a ``Decimal`` field takes to the last digit, as it takes those that we write ourselves.
+JSON numbers have no limits, but a float has 17 digits and an exponent up to 308. A number that a float cannot hold is
+returned as a string, which a ``Decimal`` field accepts exactly, as it does for numbers that we write ourselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 __all__ = ["parse_json"]
 
 _MAY_LOSE: Final = re.compile(rb"[0-9.]{17}|[eE][+-]?[0-9]{3}")
-"""Looks for the numbers that a float may not hold; finds texts as well, which costs time and changes nothing."""
+"""Finds numbers that a float may not hold. It also finds strings, which only costs time."""
 
 
 def parse_json(raw: bytes) -> object:

@@ -1,4 +1,4 @@
-"""Why a decision came out as it did: a code for programs, and a text for people. No code looks into the text."""
+"""The reason of a decision: a code for programs and a text for people. No code reads the text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["Reason", "ReasonCode", "invalid", "not_now"]
 class ReasonCode(StrEnum):
     """What happened, for programs: in decisions, their records, ``attention`` and problems of the API.
 
-    Requests: ``invalid``: what it brings cannot be used. ``wrong-status``: it is not possible as the instance or the
-    step stands now; ``past-pivot`` and ``paused`` are cases of it that a caller can act on. ``not-permitted``: whoever
-    asks is not among those who may. ``nothing-to-change``: it is so already.
+    Requests: ``invalid``: its content cannot be used. ``wrong-status``: not possible in the current status of the
+    instance or step; ``past-pivot`` and ``paused`` are cases of it that a caller can act on. ``not-permitted``: the
+    caller is not among those who may. ``nothing-to-change``: the request is already fulfilled.
 
-    Messages: ``duplicate``: it was here before. ``stale``: nothing waits for it, or not any more. ``misdirected``: it
-    is none for this entity. ``answered``: it was answered, and nothing had to change.
+    Messages: ``duplicate``: it came before. ``stale``: nothing waits for it, or no longer. ``misdirected``: it is not
+    for this entity. ``answered``: it was answered without a change.
 
-    The code: ``code-not-deployed``, and ``code-differs``: what is deployed does not fit what is on record.
-    ``function-raised`` and ``wrong-result`` are about the author's functions, ``engine-failed`` is a defect of ours.
+    The code: ``code-not-deployed``; ``code-differs``: the deployed code does not match the record.
+    ``function-raised`` and ``wrong-result``: of the author's functions. ``engine-failed``: a bug in the engine.
     """
 
     CODE_NOT_DEPLOYED = "code-not-deployed"
@@ -46,7 +46,7 @@ class ReasonCode(StrEnum):
 
     @property
     def wants_code(self) -> bool:
-        """The deployed code was missing or did not fit: with other code it may come out otherwise."""
+        """True when the deployed code was missing or did not match: other code may decide otherwise."""
         return self in (ReasonCode.CODE_NOT_DEPLOYED, ReasonCode.CODE_DIFFERS)
 
 
@@ -58,10 +58,10 @@ class Reason(NamedTuple):
 
 
 def invalid(text: str) -> Reason:
-    """What a request brings cannot be used."""
+    """The reason that the content of a request cannot be used."""
     return Reason(ReasonCode.INVALID, text)
 
 
 def not_now(text: str) -> Reason:
-    """What is asked for is not possible as the instance or the step stands now."""
+    """The reason that a request is not possible in the current status of the instance or step."""
     return Reason(ReasonCode.WRONG_STATUS, text)

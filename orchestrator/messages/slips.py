@@ -1,4 +1,4 @@
-"""The routing slip that travels with a command: what is known so far, and the stops that the worker sends it on to.
+"""The routing slip that travels with a command: the variables so far, and the stops that workers forward it to.
 
 Source: Hohpe and Woolf, "Enterprise Integration Patterns" (Routing Slip).
 """
@@ -14,10 +14,10 @@ __all__ = ["Slip", "SlipStop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlipStop:
-    """One stop ahead, with all that a worker needs to send the slip there.
+    """One stop ahead, with everything that a worker needs to forward the slip to it.
 
-    ``takes``: field of its command -> path in the variables (``score.points``). ``into``: the variable that takes its
-    reply. ``revises``: the field of its reply that may name other stops; then the slip comes home.
+    ``takes``: field of its command -> path in the variables (``score.points``). ``into``: the variable for its reply.
+    ``revises``: the field of its reply that may name other stops; then the slip goes home.
     """
 
     place: str
@@ -32,9 +32,7 @@ class SlipStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slip:
-    """What travels beside one command. ``into`` and ``revises`` are those of the stop that it is at; ``incarnation`` is
-    the instance's.
-    """
+    """The slip beside one command. ``into`` and ``revises``: of the current stop; ``incarnation``: of the instance."""
 
     variables: JsonObject
     into: str | None

@@ -1,7 +1,6 @@
-"""Texts from outside, made storable where they enter: exceptions, reasons, details, names that somebody else chose.
+"""Makes texts from outside storable where they enter: exceptions, reasons, details, foreign names.
 
-Every log, file, terminal and database takes what comes out of here. Texts are for people; nothing reads a decision
-out of one.
+Every log, file, terminal and database accepts the result. Texts are for people; no code decides by them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 def storable(text: str, chars_max: int | None = None) -> str:
     """The text without halves of surrogate pairs and control characters, cut in the middle to ``chars_max``.
 
-    What an exception says first (its type, what is wrong) and last (where) stays.
+    The beginning (the type and message of an exception) and the end (its place) remain.
     """
     if chars_max is not None and len(text) > chars_max:
         head = (chars_max - len(_CUT) + 1) // 2
@@ -33,12 +32,12 @@ def storable(text: str, chars_max: int | None = None) -> str:
 
 
 def end_of(text: str, chars_max: int) -> str:
-    """The last ``chars_max`` characters, storable: of a traceback they tell the most."""
+    """The last ``chars_max`` characters, storable: the most useful part of a traceback."""
     return _clean(text[len(text) - chars_max :] if len(text) > chars_max else text)
 
 
 def said(error: BaseException) -> str:
-    """An exception's type and message, storable, also of one whose own ``__str__`` raises."""
+    """An exception's type and message, storable, even if its ``__str__`` raises."""
     try:
         text = "".join(traceback.format_exception_only(error)).strip()
     except Exception:
@@ -49,7 +48,7 @@ def said(error: BaseException) -> str:
 def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None) -> str:
     """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones.
 
-    Files are named as they are imported, not by where this machine keeps them.
+    Files are named as imported, not by their absolute path.
     """
     try:
         limit = None if frames is None else -frames
@@ -63,7 +62,7 @@ def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None)
 
 
 def _and_its_causes(found: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    """All exceptions that are told with one, each once."""
+    """The exception with all its causes and contexts."""
     left = [found]
     while left:
         each = left.pop()

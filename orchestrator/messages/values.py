@@ -26,9 +26,9 @@ def instance_id(definition: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """Whose child an instance is: the parent's ``place`` that runs it, and for a part of an ``each`` its number.
+    """The parent of an instance: the ``place`` that runs it, and for a part of an ``each`` its number (``index``).
 
-    ``root`` is the outermost instance above it, ``root_incarnation`` which life of its key that is.
+    ``root``: the outermost instance above it; ``root_incarnation``: the life of that instance's key.
     """
 
     instance: str
@@ -40,7 +40,7 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a forked instance comes from: the other instance, its revision after the fork, and the step it began at."""
+    """The origin of a fork: the other instance, its revision after the fork, and the first step of the fork."""
 
     instance: str
     revision: int
@@ -49,7 +49,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A place that a fork counts as done: the kind of its node, and what the flow behind it needs of its memory."""
+    """A place that counts as done in a fork: the kind of its node, and the part of its memo that the flow needs."""
 
     kind: str
     memo: JsonObject
@@ -57,7 +57,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """A start in the middle. ``taken``: places that count as done, in their order."""
+    """A start at a later step. ``taken``: the places that count as done, in order of completion."""
 
     origin: Origin
     taken: dict[str, Taken]

@@ -128,7 +128,7 @@ def test_a_completed_child_may_still_be_unwound_by_its_parent() -> None:
         ("ship", {}, SHAPE),
         ("ship", {"key": ""}, "the key has 0 characters; give 1 to 256"),
         ("ship", {"key": "x" * 257}, "the key has 257 characters; give 1 to 256"),
-        ("ship", {"key": "a\nb"}, "the key has a control character (U+000A) at place 1; leave it out"),
+        ("ship", {"key": "a\nb"}, "the key has a control character (U+000A) at position 1; remove it"),
         ("ship", {"key": 7}, SHAPE),
         ("ship", {"key": "k"}, "key 'k' is the key of the instance itself; choose another"),
         ("ship", {"key": "new", "state": {}}, "a fork takes key and patch, not state"),

@@ -128,7 +128,7 @@ async def test_who_has_not_seen_the_last_change_is_told_so(up: Stack, api: httpx
     told = answer.json()
     assert (answer.status_code, told["type"]) == (409, "urn:sagaline:problem:version-conflict")
     assert told["code"] == "version-differs"
-    assert told["detail"] == "table 'ways' is at version 1, not 0; look at its rules, then try again"
+    assert told["detail"] == "table 'ways' is at version 1, not 0; read its rules again, then retry"
     with pytest.raises(VersionConflict) as refused:
         await up.client.tables.set("ways", [FAST], version=7)
     assert (refused.value.version, refused.value.actual) == (7, 1)

@@ -99,7 +99,7 @@ def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_
     as_shown["rules"].reverse()
     file.write_text(json.dumps(as_shown))
     late = saga(up, "rules", "set", "carriers", "--file", str(file), code=1)
-    assert "table 'carriers' is at version 2, not 1; look at its rules, then try again" in late
+    assert "table 'carriers' is at version 2, not 1; read its rules again, then retry" in late
     history = saga(up, "rules", "history", "carriers")
     for part in ("ann", "too heavy", "applied: version 1", "unchanged: these rules are set already", "denied: "):
         assert part in history

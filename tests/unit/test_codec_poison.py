@@ -129,14 +129,14 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "an attribute twice": (
         record(sound(KINDS[0]), headers=(*headers_of(KINDS[0]), ("ce_id", b"j"))),
-        "header ce_id is there twice; send each attribute once",
+        "header ce_id is repeated; send each attribute once",
     ),
     "structured mode": (
         record(
             b'{"specversion":"1.0","type":"sagaline.start"}',
             headers=(("content-type", b"application/cloudevents+json; charset=UTF-8"),),
         ),
-        "the record is a CloudEvent in structured mode; send the binary mode",
+        "the record is a CloudEvent in structured mode; use the binary mode",
     ),
     "another version of the envelope": (
         record(sound(KINDS[0]), headers=headers_of(KINDS[0], ce_specversion=b"0.3")),
@@ -179,20 +179,20 @@ def happened(key: str, *, event: str = "paid", box: str | None = None) -> Record
 HELD = {"instance": "d/p", "place": "run", "root": "d/p", "root_incarnation": "k3x9wq2z"}
 WRONG_KEYS: dict[str, tuple[Record, str]] = {
     "start: empty": (started(""), "the key has 0 characters"),
-    "start: dot": (started("."), "the key '.' cannot stand in a URL"),
-    "start: dots": (started(".."), "the key '..' cannot stand in a URL"),
+    "start: dot": (started("."), "the key '.' cannot be part of a URL"),
+    "start: dots": (started(".."), "the key '..' cannot be part of a URL"),
     "start: long": (started("k" * 2_030), "the key has 2030 characters; give 1 to 256"),
     "start: long in bytes": (started("\U0001f6d2" * 129), "the key has 516 bytes"),
-    "start: line separator": (started("a\u2028b"), "the record's key has a line separator (U+2028) at place 3"),
+    "start: line separator": (started("a\u2028b"), "the record's key has a line separator (U+2028) at position 3"),
     "start: no name": (started("k", definition="D d"), "definition is 'D d'"),
     "start: two slashes": (started("k", definition="d/e"), "definition is 'd/e'"),
     "start: an entity": (started("k", definition="@mailbox"), "definition is '@mailbox'"),
     "start: a child's dots": (started("..", parent=HELD), "the key ends in '..'"),
-    "act: no key": (acted("d"), "the record's key is no instance's id: it is not definition/key"),
-    "act: empty key": (acted("d/"), "the record's key is no instance's id: it is not definition/key"),
-    "act: dots": (acted("d/.."), "the record's key is no instance's id: it ends in '..'"),
+    "act: no key": (acted("d"), "the record's key is not an instance's id: it is not definition/key"),
+    "act: empty key": (acted("d/"), "the record's key is not an instance's id: it is not definition/key"),
+    "act: dots": (acted("d/.."), "the record's key is not an instance's id: it ends in '..'"),
     "event: empty": (happened(""), "the event's key has 0 characters"),
-    "event: dots": (happened(".."), "the event's key '..' cannot stand in a URL"),
+    "event: dots": (happened(".."), "the event's key '..' cannot be part of a URL"),
     "event: long": (happened("k" * 300), "the event's key has 300 characters"),
     "event: no name": (happened("k", event="Paid!"), "event is 'Paid!'"),
     "event: another mailbox": (

@@ -256,7 +256,7 @@ SEEN: dict[str, tuple[str, Callable[[], Any], str]] = {
     "a key with a control character": (
         "emit, its key",
         lambda: "a\nb",
-        "emit 'emit-paid' gave a key that has a control character (U+000A) at place 1; leave it out",
+        "emit 'emit-paid' gave a key that has a control character (U+000A) at position 1; remove it",
     ),
     "a fact that is no fact": (
         "route",

@@ -1,1 +1,1 @@
-"""The runtime: drives the pure kernel with what the ports deliver. One processor per owned partition."""
+"""The runtime: connects the pure kernel to the ports. One processor per owned partition."""

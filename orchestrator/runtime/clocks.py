@@ -1,8 +1,8 @@
-"""The clock of an engine, compared with what others wrote. It decides nothing: it tells people that clocks differ.
+"""Compares an engine's clock with those of other writers. It only warns people that clocks differ.
 
-Two signs are certain: the wall clock moved against the monotonic one, and a partition's last decision is dated later
-than this clock shows. The third is a judgement: the newest records of some polls, none of them an engine's, are all
-dated far from this clock. A single writer with a wrong clock is no such sign, while others write too.
+Two signs are certain: the wall clock has moved against the monotonic one, or a partition's last decision is dated in
+the future. The third is an estimate: the newest records of several polls, none of them an engine's, are all dated far
+from this clock. One writer with a wrong clock does not trigger it while others write too.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from .metrics import Metrics
 __all__ = ["CLOCK_TOLERANCE_MS", "WatchedClock"]
 
 CLOCK_TOLERANCE_MS: Final = 10_000
-"""By how much clocks may differ before somebody is told."""
+"""How far clocks may differ before a warning."""
 _SAMPLES: Final = 5
 _SAMPLE_EVERY_SECONDS: Final = 2.0
-"""Together they span more than a short standstill of the log, after which much that is old comes at once."""
+"""All samples together span more than a short outage of the log, after which many old records come at once."""
 _STANDS_SECONDS: Final = 60.0
-"""So long an alarm stands after the last sign."""
+"""How long an alarm lasts after the last sign."""
 _log = structlog.get_logger("sagaline.engine")
 
 
 class WatchedClock:
-    """The ``Clock`` port on another clock.
+    """The ``Clock`` port, on top of another clock.
 
     Args:
         clock: the clock itself.
-        metrics: ``clock.moved`` and ``clock.differs`` count occasions.
-        source: ``ce_source`` of what engines write.
+        metrics: counts ``clock.moved`` and ``clock.differs``.
+        source: ``ce_source`` of records that engines write.
     """
 
     def __init__(self, clock: Clock, metrics: Metrics, *, source: str) -> None:
@@ -67,20 +67,20 @@ class WatchedClock:
 
     @property
     def alarm(self) -> str | None:
-        """What is wrong with the clocks now, and what to do; None: nothing that is known."""
+        """What is wrong with the clocks now, and what to do; None: nothing known."""
         return self._alarm if self._clock.monotonic() < self._until else None
 
     def taken(self, partition: int, position: Position) -> None:
-        """A partition was taken: its last decision should not lie ahead."""
+        """Checks a taken partition: its last decision should not be in the future."""
         ahead_ms = position.now_ms - self.now_ms()
         if ahead_ms > CLOCK_TOLERANCE_MS:
             self._tell(
                 f"the last decision on partition {partition} is dated {ahead_ms / 1000:g} s later than this host's "
-                "clock: what was set by the clock that was ahead comes late by as much; compare the hosts' clocks"
+                "clock: timers set by the clock that was ahead fire late by as much; compare the hosts' clocks"
             )
 
     def read(self, records: Sequence[Record]) -> None:
-        """Everything that was there has been read: the last record should be a new one."""
+        """Checks records read at the end of the partition: the last one should be new."""
         if not records or self._clock.monotonic() < self._sample_at:
             return
         newest = records[-1]
@@ -93,13 +93,13 @@ class WatchedClock:
         least_ms, most_ms = min(self._ages_ms), max(self._ages_ms)
         if least_ms > CLOCK_TOLERANCE_MS:
             self._tell(
-                f"this host's clock is {least_ms / 1000:g} s ahead of those that write to it: timers fire early by as "
-                "much; compare the hosts' clocks"
+                f"this host's clock is {least_ms / 1000:g} s ahead of the clocks of its writers: timers fire early by "
+                "as much; compare the hosts' clocks"
             )
         elif most_ms < -CLOCK_TOLERANCE_MS:
             self._tell(
-                f"this host's clock is {-most_ms / 1000:g} s behind those that write to it: timers fire late by as "
-                "much; compare the hosts' clocks"
+                f"this host's clock is {-most_ms / 1000:g} s behind the clocks of its writers: timers fire late by "
+                "as much; compare the hosts' clocks"
             )
 
     def _tell(self, alarm: str) -> None:

@@ -1,6 +1,6 @@
-"""One batch at work: records and due timers in, one ``Batch`` for the log out. No IO and no clock in here.
+"""One batch in progress: records and due timers in, one ``Batch`` for the log out. No I/O and no clock in here.
 
-What one message does stays with its own instance: see ``guard.py``. The batch only gathers what is encoded already.
+A message affects only its own instance: see ``guard.py``. The batch only collects records that are already encoded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _log = structlog.get_logger("sagaline.engine")
 
 
 class BatchWork:
-    """The overlay of one batch over the committed documents; thrown away unless its commit is known to be made.
+    """The overlay of one batch over the committed documents; discarded unless its commit is known to have succeeded.
 
     Args:
-        below: the batch whose commit is under way; this one lies on top of it and falls with it.
+        below: the batch whose commit is in progress; this one builds on it and is discarded with it.
     """
 
     def __init__(self, setup: Deciding, owner: Owner, documents: Documents, below: BatchWork | None) -> None:
@@ -46,34 +46,34 @@ class BatchWork:
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
         self._counts: dict[str, int] = {}
-        # Not by a method of ours: batch and guard would know each other, and only the collector would free them.
+        # Not a method of self: batch and guard would reference each other, and only the collector would free them.
         self._entity = partial(_find, self.changed, self._below, documents, owner)
         self._guard = Guard(setup, owner.partition, self._entity)
 
     @property
     def position(self) -> Position:
-        """Where its commit leaves the partition."""
+        """The partition's position after this batch is committed."""
         return Position(self._offset, self._now_ms)
 
     def tell(self, now_ms: int) -> None:
-        """The wall clock for what is decided from here on. It may go back: order never comes from time."""
+        """Sets the time of the following decisions. It may go back: order never depends on time."""
         self._now_ms = now_ms
 
     def records(self, records: Iterable[Record]) -> None:
-        """Decides what has arrived, in order."""
+        """Decides records in order."""
         for record in records:
             self.count += 1
             self._offset = record.offset + 1
             self._merge(self._guard.record(record, self._now_ms))
 
     def messages(self, messages: Iterable[Message]) -> None:
-        """Decides messages that the owner itself has for its instances."""
+        """Decides messages that the owner itself sends to its instances."""
         for message in messages:
             self.count += 1
             self._merge(self._guard.message(message, None, self._now_ms))
 
     def timers(self, timers: Iterable[DueTimer]) -> None:
-        """Decides timers that are due and still set; what was decided since they were indexed may have cleared them."""
+        """Decides timers that are due and still set; a later decision may have cleared them."""
         for due_ms, instance, timer in timers:
             try:
                 entity = self._entity(instance)
@@ -96,14 +96,14 @@ class BatchWork:
         return Batch(self._state, self._appends, self.position)
 
     def committed(self) -> None:
-        """The batch is visible: its spans end, its counts count."""
+        """Ends the spans and counts the metrics of a committed batch."""
         for span in self._spans:
             span.end()
         for name, count in self._counts.items():
             self._setup.metrics.add(name, count)
 
     def _merge(self, writes: Writes) -> None:
-        """Takes over what one message leaves, as a whole."""
+        """Adds all writes of one message."""
         self.changed.update(writes.changed)
         self._state.update(writes.state)
         self._appends += writes.appends
@@ -117,7 +117,7 @@ class BatchWork:
 def _find(
     changed: Mapping[str, Stored], below: Mapping[str, Stored], documents: Documents, owner: Owner, instance: str
 ) -> Stored:
-    """As it stands for the next message of the batch."""
+    """The entity for the next message of the batch: from the overlays, the cache or the store."""
     for overlay in (changed, below):
         if instance in overlay:
             return overlay[instance]

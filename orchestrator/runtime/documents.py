@@ -1,4 +1,4 @@
-"""A bounded cache of parsed documents, so that a busy instance is not parsed at each of its decisions."""
+"""A bounded cache of parsed documents, so that a busy instance is not parsed for each decision."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Documents"]
 
 
 class Documents:
-    """Committed documents by instance id; the longest unused ones are dropped first."""
+    """Committed documents by instance id; the least recently changed are dropped first."""
 
     def __init__(self, max_count: int = 2_000) -> None:
         self._max_count = max_count
         self._items: dict[str, Document | Entity] = {}
 
     def get(self, instance: str) -> Document | Entity | None:
-        """The document if it is at hand; None says nothing about whether it exists."""
+        """The document if it is cached; None does not mean that there is none."""
         return self._items.get(instance)
 
     def merge(self, changed: Mapping[str, Document | Entity | None]) -> None:
-        """Takes over what a known commit has changed; ended instances are not kept."""
+        """Stores the changes of a commit that succeeded; ended instances are not kept."""
         for instance, document in changed.items():
             self._items.pop(instance, None)
             if document is not None and not (isinstance(document, Document) and document.status.is_final):

@@ -1,7 +1,7 @@
-"""The engine: joins the group, runs a processor per assigned partition, hands over and takes over.
+"""The engine: joins the group and runs a processor per assigned partition.
 
-A partition that fails is taken again after a wait; the others go on. Ownership is the log's affair: an engine that has
-lost a partition without knowing it is refused at its next commit.
+A partition that fails is taken again after a wait; the others continue. The log enforces ownership: the next commit of
+an engine that has lost a partition without noticing fails.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
 _LOOKS_MAX = 300
-"""A partition that stands still is tried again after ten minutes, or when somebody has written to its state."""
+"""A stopped partition is retried after ten minutes, or when its state topic has changed."""
 
 
 @dataclass(slots=True)
 class _Seat:
-    """One assigned partition: the task that keeps it processed, and the processor that runs now."""
+    """One assigned partition: its task and its current processor."""
 
     task: asyncio.Task[None] | None = None
     processor: Processor | None = None
 
 
 class Engine:
-    """Runs until cancelled; ``processing`` says which partitions are in its hands."""
+    """Runs until cancelled; ``processing``: the partitions that it processes."""
 
     def __init__(self, log: Log, setup: Deciding, clock: Clock, *, group: str) -> None:
         self._log, self._setup, self._group = log, setup, group
@@ -57,7 +57,7 @@ class Engine:
 
     @property
     def standing(self) -> Mapping[int, str]:
-        """Partitions that are ours and stand still until an operator has looked, and why."""
+        """Assigned partitions that are stopped until an operator acts, with the reason."""
         return {partition: why for partition, why in self._standing.items() if partition in self._seats}
 
     @property
@@ -71,22 +71,22 @@ class Engine:
 
     @property
     def alarm(self) -> str | None:
-        """Why starts are not decided here as they should be; None: nothing is known that stands in the way."""
+        """Why starts are not decided here, or clocks differ; None: no problem is known."""
         return next(iter(self.standing.values()), None) or self.clock_alarm
 
     @property
     def clock_alarm(self) -> str | None:
-        """In what this host's clock and those of others contradict each other now; None: in nothing that is known."""
+        """How this host's clock differs from others; None: no difference is known."""
         return self._clock.alarm
 
     async def processes(self, count: int) -> None:
-        """Returns once at least ``count`` partitions are being processed here; waits for ever otherwise."""
+        """Returns once at least ``count`` partitions are processed here; waits forever otherwise."""
         while len(self.processing) < count:
             self._moved.clear()
             await self._moved.wait()
 
     async def run(self) -> None:
-        """Joins, processes, and on cancellation finishes the batches at work and leaves, within some seconds."""
+        """Joins and processes. When cancelled, finishes the batches in progress and leaves, within some seconds."""
         attempt = 0
         while True:
             membership = await self._join()
@@ -107,7 +107,7 @@ class Engine:
                 return await self._log.join(self._setup.topics.inputs, self._setup.topics.state, self._group)
             except LogUnavailable as error:
                 attempt += 1
-                _log.warning("cannot join, trying again", reason=str(error))
+                _log.warning("cannot join, retrying", reason=str(error))
                 await asyncio.sleep(_wait_seconds(attempt))
 
     async def _follow(self, membership: Membership) -> None:
@@ -121,7 +121,7 @@ class Engine:
                 seat.task = asyncio.create_task(self._occupy(membership, partition, seat), name=f"inputs-{partition}")
 
     def _of_the_namespace(self, assigned: frozenset[int]) -> frozenset[int]:
-        """Those that the namespace was made with: no key belongs to another."""
+        """The assigned partitions that the namespace was created with: no key belongs to any other."""
         count = self._setup.partitions
         if beyond := sorted(partition for partition in assigned if partition >= count):
             topic = self._setup.topics.inputs
@@ -141,9 +141,9 @@ class Engine:
             try:
                 await asyncio.wait_for(seat.processor.idle.wait(), _STOP_SECONDS)
             except TimeoutError:
-                _log.warning("a batch did not end in time and is given up; its commit is settled by the next owner")
+                _log.warning("a batch did not end in time and is abandoned; the next owner settles its commit")
         if seat.task is not None:
-            task, seat.task = seat.task, None  # a cancelled task knows its frames, and those know the seat
+            task, seat.task = seat.task, None  # a cancelled task references its frames, and they the seat
             task.cancel()
             await asyncio.wait([task], timeout=_STOP_SECONDS)
 
@@ -155,7 +155,7 @@ class Engine:
                 await self._process(membership, partition, seat)
             except (LogUnavailable, OwnershipLost) as error:
                 attempt = attempt + 1 if seat.processor is None else 1
-                _log.warning("partition given up, taking it again", partition=partition, reason=str(error))
+                _log.warning("partition lost, taking it again", partition=partition, reason=str(error))
                 _free(error)
                 wait = _wait_seconds(attempt)
             except CorruptRecord as error:
@@ -173,9 +173,9 @@ class Engine:
             await asyncio.sleep(wait)
 
     async def _stand(self, partition: int, reason: str) -> None:
-        """Leaves a partition alone until somebody has written to its state: stepped over what cannot be read, say."""
+        """Stops a partition until its state topic changes, for example when an operator has skipped a batch."""
         if self._told.get(partition) != reason:
-            _log.critical("partition stopped, an operator must look", partition=partition, reason=reason)
+            _log.critical("partition stopped, an operator must act", partition=partition, reason=reason)
             self._setup.metrics.add("partitions.stopped")
         self._standing[partition] = self._told[partition] = reason
         place = TopicPartition(self._setup.topics.state, partition)
@@ -201,7 +201,7 @@ class Engine:
             await owner.release()
 
     async def _refuse_lost_documents(self, owner: Owner) -> None:
-        """Without its documents everything that ``inputs`` still holds would be decided once more."""
+        """Stops if the documents are gone: otherwise everything still in ``inputs`` would be decided again."""
         topics, partition = self._setup.topics, owner.partition
         if owner.position.now_ms or not await decided_before(self._log, topics, partition):
             return
@@ -219,11 +219,11 @@ def _wait_seconds(attempt: int) -> float:
 
 
 def _free(error: BaseException | None) -> None:
-    """Frees what the frames of an error hold, which is all of a partition's documents.
+    """Frees the objects that the frames of an error reference, which include all documents of a partition.
 
-    An awaited future and its error know each other, so that the collector alone would free them, and that hardly runs.
+    An awaited future and its error reference each other; only the collector would free them, and it rarely runs.
     """
-    seen: set[int] = set()  # errors may name each other as their causes
+    seen: set[int] = set()  # causes may form a cycle
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         traceback.clear_frames(error.__traceback__)

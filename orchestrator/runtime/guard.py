@@ -1,12 +1,12 @@
-"""The guard round one message: it is decoded, decided and encoded here, and what fails harms its own instance only.
+"""The guard around one message: decodes, decides and encodes it, so that a failure affects only its own instance.
 
-What comes out is written down as a whole. When that fails, the next of these is tried:
+The result is written as a whole. If a step fails, the next one is tried:
 
 1. The decision.
-2. The instance stands in attention, as it was before the message, with the reason; without a live instance the message
-   is denied, becomes a dead letter, and an entity that waits for its outcome is told.
-3. The same without the instance: denied, the instance as it is.
-4. A dead letter cut to what fits, and a line in the log.
+2. The instance is put into attention in its state before the message, with the reason. Without a live instance the
+   message is denied and becomes a dead letter, and an entity that waits for its outcome is told.
+3. The message is denied, and the instance does not change.
+4. A dead letter, cut to fit, and a line in the log.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Stored = Document | Entity | None
 
 
 class Guard:
-    """Takes one message at a time to what it leaves in the log. Never raises for what a message holds or does.
+    """Turns one message at a time into its writes. Never raises because of a message's content or effect.
 
     Args:
-        setup: what is decided with.
+        setup: what decisions need.
         partition: of the owner.
-        find: an entity as it is now; raises BadRecord when its document cannot be read.
+        find: returns the current entity; raises BadRecord if its document cannot be read.
     """
 
     def __init__(self, setup: Deciding, partition: int, find: Callable[[str], Stored]) -> None:
@@ -54,7 +54,7 @@ class Guard:
         self._writer = Writer(setup, partition, self._spans)
 
     def record(self, record: Record, now_ms: int) -> Writes:
-        """What a record of ``inputs`` leaves."""
+        """The writes of a record of ``inputs``."""
         try:
             if record.key and partition_of(record.key, self._setup.partitions) != self._partition:
                 return self._writer.forward(record)
@@ -66,7 +66,7 @@ class Guard:
         return self.message(message, record, now_ms)
 
     def message(self, message: Message, record: Record | None, now_ms: int) -> Writes:
-        """What a message leaves that was read, or that the owner itself has."""
+        """The writes of a message, from a record or from the owner itself."""
         entity, fault = self._found(message.instance)
         arrival = self._spans.traced(Arrival(message=message, now_ms=now_ms), entity)
         came = Came(arrival, record, self._spans.decision(arrival, record, entity))
@@ -76,7 +76,7 @@ class Guard:
         return writes
 
     def _found(self, instance: str) -> tuple[Stored, Exception | None]:
-        """The entity that is decided about, or why it cannot be read."""
+        """The entity of the message, or the error if it cannot be read."""
         try:
             return self._find(instance), None
         except Exception as error:
@@ -88,13 +88,13 @@ class Guard:
             if fault is not None:
                 raise fault
             return self._decided(entity, came)
-        except BadRecord as error:  # what is stored of it
+        except BadRecord as error:  # of the stored document
             return self._unread(came, str(error))
         except Unstorable as error:
             reason = Reason(ReasonCode.TOO_LARGE, error.reason)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever an author's code throws, it is about this message
+        except BaseException as error:  # anything an author's code raises concerns only this message
             text = _failure(error, message.instance, trace_id=trace_id_of(came.span.traceparent), message_id=message.id)
             reason = Reason(ReasonCode.ENGINE_FAILED, text)
         return self._otherwise(entity, came, reason)
@@ -113,15 +113,15 @@ class Guard:
         subscribers: tuple[str, ...] = ()
         if isinstance(message, Published):
             found, unfit = self._setup.registry.subscribers(message)
-            subscribers = tuple(dict.fromkeys((*found, *message.to)))  # its sender may be newer, and know of others
+            subscribers = tuple(dict.fromkeys((*found, *message.to)))  # a newer sender may know more of them
         branches = self._setup.registry.tables.get(table_name(message.instance), ())
         answer = decide_entity(entity, came.arrival, self._setup.limits, subscribers, branches)
         if unfit:
             answer = replace(
-                answer, actions=(*answer.actions, DeadLetter(reason=f"not every process manager can take it: {unfit}"))
+                answer, actions=(*answer.actions, DeadLetter(reason=f"some process managers cannot take it: {unfit}"))
             )
         if isinstance(entity, Mailbox) and isinstance(answer.entity, Mailbox) and isinstance(message, Published):
-            for watcher in entity.watchers:  # those who were waiting have it, and stand in traces of their own
+            for watcher in entity.watchers:  # watchers that got the event have their own traces
                 if watcher not in answer.entity.watchers:
                     came.span.link(watcher.traceparent)
         return self._writer.answer(answer, entity, came)
@@ -137,7 +137,7 @@ class Guard:
     # When the decision cannot be used
 
     def _otherwise(self, entity: Stored, came: Came, reason: Reason) -> Writes:
-        """Steps 2 to 4; see the module's rules."""
+        """Steps 2 to 4 of the module's docstring."""
         for rung in self._ladder(entity, came, reason):
             try:
                 return self._noted(entity, rung(), came)
@@ -156,7 +156,7 @@ class Guard:
             yield lambda: self._writer.decision(deny(document, message, reason), document, came, most)
 
     def _unread(self, came: Came, reason: str) -> Writes:
-        """The entity's document cannot be read, so nothing is said about the entity itself."""
+        """The entity's document cannot be read, so nothing is written about the entity itself."""
         try:
             unread = Reason(ReasonCode.UNREADABLE, reason)
             return self._writer.sent(deny(None, came.arrival.message, unread).actions, came)
@@ -170,7 +170,7 @@ class Guard:
         return Writes(counts=["decisions.lost"])
 
     def _noted(self, before: Stored, writes: Writes, came: Came) -> Writes:
-        """Says it when an instance begins to stand in attention."""
+        """Logs when an instance begins to need attention."""
         instance = came.arrival.message.instance
         after = writes.changed.get(instance)
         stood = isinstance(before, Document) and before.attention is not None
@@ -181,6 +181,8 @@ class Guard:
 
 
 def _failure(error: BaseException, instance: object, **more: object) -> str:
-    """Logs what the code threw; gives what the instance says about it."""
+    """Logs the error; returns the text for the instance."""
     say("decide failed", instance=instance, error=said(error), detail=trace_of(error, _DETAIL_CHARS), **more)
-    return f"the engine failed on this message: {storable(said(error), _ERROR_CHARS)}; look at its log, then retry"
+    return (
+        f"the engine failed on this message: {storable(said(error), _ERROR_CHARS)}; read the engine's log, then retry"
+    )

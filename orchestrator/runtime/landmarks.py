@@ -1,7 +1,7 @@
-"""Is it the same log? A read model knows by landmarks: the last record it read of each partition of the history.
+"""Detects another log by landmarks: the last record that a read model has read of each partition of the history.
 
-Offsets alone do not tell: a log that was made anew, or restored from an older copy, has the same topics and soon the
-same offsets. The history is never compacted, so a record that is missing although retention still keeps it tells too.
+Offsets alone are not enough: a log that was recreated, or restored from an older copy, has the same topics and soon the
+same offsets. The history is never compacted, so a record missing before its retention ends is a sign too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEADLINE_SECONDS = 20.0
 
 
 def landmark_of(record: Record) -> Landmark:
-    """By which a record is known again."""
+    """The landmark of a record."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (record.key or b"", record.value or b""):
         digest.update(b"%d:" % len(part) + part)
@@ -31,18 +31,18 @@ def landmark_of(record: Record) -> Landmark:
 
 
 async def check_log(log: Log, topics: Topics, standing: Standing, now_ms: int) -> Mapping[TopicPartition, int]:
-    """Where the log ends, of every partition that is followed; returns only if a read model was fed from this log.
+    """Checks that the read model was fed from this log; returns the end offset of every partition that it follows.
 
     Raises:
-        ForeignLog: it was fed from another one; the message says by what that is seen.
+        ForeignLog: it was fed from another one; the message says how that shows.
         TransientError: the log does not answer.
     """
     ends = await log.end_offsets([topics.state, topics.history])
     for at, position in standing.positions.items():
         if at not in ends:
-            raise _foreign(topics, at, "is not there")
+            raise _foreign(topics, at, "does not exist")
         if position > ends[at]:
-            raise _foreign(topics, at, f"was read up to offset {position}, and it ends at {ends[at]}")
+            raise _foreign(topics, at, f"was read up to offset {position}, but ends at {ends[at]}")
     found = await _first_records(log, topics.history, ends, standing.landmarks)
     kept_ms = next(spec.retention_ms for spec in topics.specs([], 1) if spec.name == topics.history) or 0
     for at, mark in standing.landmarks.items():
@@ -51,14 +51,14 @@ async def check_log(log: Log, topics: Topics, standing: Standing, now_ms: int) -
             if landmark_of(record) != mark:
                 raise _foreign(topics, at, f"has another record at offset {mark.offset}")
         elif now_ms - mark.timestamp_ms < kept_ms * 9 // 10:
-            raise _foreign(topics, at, f"has no record at offset {mark.offset} any more")
+            raise _foreign(topics, at, f"no longer has a record at offset {mark.offset}")
     return ends
 
 
 async def _first_records(
     log: Log, topic: str, ends: Mapping[TopicPartition, int], marks: Mapping[TopicPartition, Landmark]
 ) -> Mapping[TopicPartition, Record]:
-    """The first record of each partition at its landmark or after it, as far as there is one."""
+    """The first record of each partition at or after its landmark, if there is one."""
     starts = {at: marks[at].offset if at in marks else end for at, end in ends.items() if at.topic == topic}
     wanted = {at for at in starts if at in marks}
     found: dict[TopicPartition, Record] = {}

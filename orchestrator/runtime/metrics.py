@@ -1,4 +1,4 @@
-"""Counts of what happened, for OpenTelemetry and for tests. Names stand in docs/operations.md."""
+"""Metrics for OpenTelemetry and for tests. Their names are in docs/operations.md."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Counters and gauges under ``sagaline.<name>``; ``counts`` and ``values`` hold the same for this process.
+    """Counters and gauges with the prefix ``sagaline.``; ``counts`` and ``values`` have the same for this process.
 
     Args:
-        provider: where they go; None: to the process's own provider, by default nowhere.
+        provider: exports them; None: the global provider, by default none.
     """
 
     def __init__(self, provider: metrics.MeterProvider | None = None) -> None:
@@ -24,7 +24,7 @@ class Metrics:
         self._gauges: dict[str, metrics._Gauge] = {}
 
     def add(self, name: str, count: int = 1) -> None:
-        """Adds to a counter; made at its first use."""
+        """Adds to a counter; created at its first use."""
         self.counts[name] += count
         counter = self._counters.get(name)
         if counter is None:
@@ -32,7 +32,7 @@ class Metrics:
         counter.add(count)
 
     def set(self, name: str, value: float) -> None:
-        """Sets a gauge; made at its first use."""
+        """Sets a gauge; created at its first use."""
         self.values[name] = value
         gauge = self._gauges.get(name)
         if gauge is None:

@@ -1,8 +1,8 @@
-"""What the promises of a namespace rest on, recorded in the log itself and checked by everybody before acting.
+"""The format and the number of partitions of a namespace: recorded in the log and checked by every process first.
 
-- The record of how the namespace was made stands in a topic of its own. It is written when the topics are created,
-  after they have been checked; two who create at once write the same.
-- A namespace that was made has its topics: one that is missing is gone, and is not made anew in silence.
+- The record of the namespace is in a topic of its own. It is written when the topics are created, after they have been
+  checked; concurrent writers write the same record.
+- A namespace that was created has its topics: a missing one was deleted, and is not silently created again.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ _POLL_RECORDS = 1_000
 _POLL_SECONDS = 1.0
 _POLLS_MAX = 30
 _WITNESSES_MAX = 5_000
-"""Records of the history that are looked at where nobody has written down how the namespace was made."""
+"""How many history records are checked if the record of the namespace is missing."""
 
 
 async def prepare(
     log: Log, topics: Topics, queues: Iterable[str], partitions: int, *, create: bool
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Sees to it that the namespace is as it was made; the names of its topics, and of those created here.
+    """Checks the namespace, and creates it if asked. Returns the names of its topics, and of those created here.
 
     Args:
-        log: where it is.
-        topics: its names.
+        log: the log.
+        topics: the names of its topics.
         queues: of the commands that are sent or handled here.
-        partitions: what this process was told.
-        create: make what is missing; False: only check.
+        partitions: as set for this process.
+        create: create what is missing; False: only check.
 
     Raises:
-        TopicMismatch: a topic is missing, gone or differs, or the number of partitions does; the message names the
-            remedy.
+        TopicMismatch: a topic is missing or differs, or the number of partitions does; the message names the remedy.
         CorruptRecord: the record of the namespace cannot be read.
         LogUnavailable: no answer in time.
     """
@@ -53,8 +52,8 @@ async def prepare(
     if made is None:
         if not create:
             raise TopicMismatch(
-                f"topic {topics.made!r} does not say how the namespace was made: run `saga topics create` "
-                "with the number of partitions that it was made with"
+                f"topic {topics.made!r} has no record of the namespace: run `saga topics create` with the number of "
+                "partitions that it was created with"
             )
         await _refuse_other_places(log, topics, partitions)
         await log.append([encode_made(topics, partitions)])
@@ -62,7 +61,7 @@ async def prepare(
 
 
 async def read_made(log: Log, topics: Topics) -> Made | None:
-    """How the namespace was made; None: nobody has made it.
+    """The record of the namespace; None: it was not created.
 
     Raises:
         CorruptRecord, LogUnavailable: as ``prepare``.
@@ -80,7 +79,7 @@ async def read_made(log: Log, topics: Topics) -> Made | None:
 
 
 async def decided_before(log: Log, topics: Topics, partition: int) -> bool:
-    """Whether a partition has a history: of one without documents and position it says that they are gone.
+    """Whether a partition has a history: then missing documents and position have been deleted.
 
     Raises:
         LogUnavailable: no answer in time.
@@ -91,7 +90,7 @@ async def decided_before(log: Log, topics: Topics, partition: int) -> bool:
         return False
     tail = await log.tail([topics.history], {**ends, place: 0})
     try:
-        for _ in range(_POLLS_MAX):  # what was aborted counts in the end, and is no history
+        for _ in range(_POLLS_MAX):  # the end offset includes aborted records, which are not history
             found = await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS)
             if any(record.partition == partition for record in found):
                 return True
@@ -99,7 +98,7 @@ async def decided_before(log: Log, topics: Topics, partition: int) -> bool:
                 return False
     finally:
         await tail.close()
-    raise LogUnavailable(f"topic {place.topic}/{partition} was not read in time; it is tried again")
+    raise LogUnavailable(f"topic {place.topic}/{partition} was not read in time; it is retried")
 
 
 def _check(made: Made, topics: Topics, partitions: int) -> None:
@@ -110,7 +109,7 @@ def _check(made: Made, topics: Topics, partitions: int) -> None:
         )
     if made.namespace != topics.namespace:
         raise TopicMismatch(
-            f"topic {topics.made!r} holds the record of the namespace {made.namespace!r}: was it copied? "
+            f"topic {topics.made!r} has the record of the namespace {made.namespace!r}: was it copied? "
             "Use that name, or a fresh namespace"
         )
     if made.partitions != partitions:
@@ -118,14 +117,14 @@ def _check(made: Made, topics: Topics, partitions: int) -> None:
 
 
 async def _refuse_gone(log: Log, topics: Topics, made: bool) -> None:
-    """A topic of a namespace that has been at work is not made anew: what it held is decided once more, or lost."""
+    """Rejects a namespace with missing topics: if they were created again, records would be decided again, or lost."""
     gone = [name for name in topics.core if not await log.partitions(name)]
     if not gone or (len(gone) == len(topics.core) and not made):
         return
     if made or await _has_records(log, topics.history):
         raise TopicMismatch(
-            f"topic {', '.join(gone)} is gone, though the namespace {topics.namespace!r} was made with it: restore it "
-            "from a copy, or use a fresh namespace; to give up all that is in this one, delete its other topics too"
+            f"topic {', '.join(gone)} is gone, although the namespace {topics.namespace!r} was created with it: "
+            "restore it from a copy, or use a fresh namespace; to lose what is in this one, delete its other topics too"
         )
 
 
@@ -134,18 +133,18 @@ async def _has_records(log: Log, topic: str) -> bool:
 
 
 async def _refuse_other_places(log: Log, topics: Topics, partitions: int) -> None:
-    """Where decisions stand already, each must stand where this number of partitions puts its key."""
+    """Checks existing decisions: each must be in the partition that this number of partitions gives its key."""
     for record in await _read(log, topics.history, _WITNESSES_MAX):
         if record.key and partition_of(record.key, partitions) != record.partition:
             raise TopicMismatch(
-                f"topic {topics.made!r} is empty and the namespace was not made with {partitions} partitions: "
-                f"{record.topic}/{record.partition}/{record.offset} stands where another number puts it. Say the "
-                "number that it was made with; if the topics have grown since, use a fresh namespace"
+                f"topic {topics.made!r} is empty and the namespace was not created with {partitions} partitions: "
+                f"{record.topic}/{record.partition}/{record.offset} is in the wrong partition for it. Set the number "
+                "that it was created with; if the topics have grown since, use a fresh namespace"
             )
 
 
 async def _read(log: Log, topic: str, records_max: int = _WITNESSES_MAX) -> list[Record]:
-    """The first records of a topic, up to its present end or so many."""
+    """The first records of a topic, up to its current end or ``records_max``."""
     ends = await log.end_offsets([topic])
     tail = await log.tail([topic], "earliest")
     records: list[Record] = []

@@ -1,16 +1,16 @@
-"""The processor of one owned partition: poll, decide, commit, for ever.
+"""The processor of one owned partition: poll, decide, commit, repeat.
 
-Commit order, and what a crash in each gap does:
+Commit order, and the effect of a crash in each gap:
 
 1. Records are read from the committed position on. A crash: the next owner reads them again.
-2. ``decide`` runs over them and over due timers, into an overlay. A crash: the overlay is gone, nothing was visible.
-3. One commit makes documents, history, commands, forwards and position visible. A crash in it: the log settles it as a
-   whole; the next owner restores either before or after, never between.
-4. The overlay is merged into memory, timers are re-indexed, spans end. A crash: the next owner rebuilds all of it from
-   the documents.
+2. ``decide`` runs on them and on due timers, into an overlay. A crash: the overlay is lost; nothing was visible.
+3. One commit makes documents, history, commands, forwards and position visible. A crash: the log settles the commit as
+   a whole; the next owner restores the state before or after it, never between.
+4. The overlay is merged into memory, timers are indexed, spans end. A crash: the next owner rebuilds all of it from the
+   documents.
 
-While a commit is under way the next batch is decided on top of its overlay, and committed after it. A commit that is
-not known to be made ends the owner, and both overlays with it.
+While a commit is in progress the next batch is decided on top of its overlay, and committed after it. A commit with an
+unknown outcome ends the owner and discards both overlays.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ _log = structlog.get_logger("sagaline.engine")
 T = TypeVar("T")
 
 _BATCH_MAX = 500
-"""Records, due timers, and messages that the owner itself has, of one commit."""
+"""Most records, due timers and messages of the owner itself in one commit."""
 _BATCH_BYTES_MAX = 8 << 20
-"""Nothing is added to a batch that would write so much: a commit has a deadline."""
+"""Nothing is added to a batch of this size: a commit has a deadline."""
 _TIMERS_MAX = 50
-"""Due timers that are decided before the size of the batch is looked at again."""
+"""Due timers that are decided between two checks of the batch's size."""
 
 _RESTORE_MAX = 500
-"""Documents that are indexed before the event loop, and with it the heartbeats, gets its turn."""
+"""Documents that are indexed before the event loop, which also runs the heartbeats, gets control."""
 _SAY_SECONDS = 5.0
 _DETAIL_CHARS = 8_000
 
 _EMPTY_SECONDS = 1.0
-"""A poll that gives nothing for so long says that there is nothing."""
+"""A poll without records for this long means that there are none."""
 _IDLE_SECONDS = 3_600.0
-"""The wait for records once that is known: a record or a timer ends it."""
+"""Timeout of a poll after that; a record or a timer ends the wait earlier."""
 
 
 class Processor:
     """Drives one ``Owner`` until it is cancelled or the owner raises.
 
-    ``restored`` is true once its documents are indexed and it decides. To end it: ``stop``, await ``idle``, cancel.
+    ``restored``: its documents are indexed and it decides. To end it: ``stop``, await ``idle``, cancel.
     """
 
     def __init__(self, owner: Owner, setup: Deciding, clock: WatchedClock, *, on_restored: Callable[[], None]) -> None:
@@ -84,7 +84,7 @@ class Processor:
         self.restored = False
 
     def stop(self) -> None:
-        """Nothing new is begun; ``idle`` is set when the commit under way has ended."""
+        """Begins nothing new; ``idle`` is set when the commit in progress has ended."""
         self._stopping.set()
         if self._polling is not None:
             self._polling.cancel()
@@ -94,7 +94,7 @@ class Processor:
 
         Raises:
             OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
-            CorruptRecord: what comes next can never be read; everything before it is committed.
+            CorruptRecord: the next record can never be read; everything before it is committed.
         """
         await self._restore()
         self._clock.taken(self._owner.partition, self._owner.position)
@@ -116,10 +116,10 @@ class Processor:
             raise AssertionError("nobody sets this event")
         finally:
             await self._drop()
-            self.idle.set()  # whoever stops one that has failed waits for nothing
+            self.idle.set()  # a failed processor has nothing to wait for
 
     async def _fill(self, work: BatchWork) -> None:
-        """Decides what there is, until there is something and no commit before it is under way."""
+        """Decides what arrives, until the batch is not empty and no commit is in progress."""
         while not self._stopping.is_set() and self._unreadable is None:
             work.tell(self._clock.now_ms())
             work.messages(_until_full(self._own, work))
@@ -134,9 +134,9 @@ class Processor:
             await self._wait(work)
 
     async def _wait(self, work: BatchWork) -> None:
-        """Until records arrive, the commit under way ends, or a timer is due.
+        """Waits until records arrive, the commit in progress ends, or a timer is due.
 
-        A full batch waits for nothing but the commit.
+        A full batch waits only for the commit.
         """
         waits: set[asyncio.Task[Sequence[Record]] | asyncio.Task[None]] = set()
         full = _full(work)
@@ -165,7 +165,7 @@ class Processor:
                 try:
                     self._take_in(polling.result())
                 except CorruptRecord as error:
-                    self._unreadable = error  # what came before it is committed first
+                    self._unreadable = error  # everything before it is committed first
 
     def _take_in(self, records: Sequence[Record]) -> None:
         if self._caught_up and len(records) < _BATCH_MAX:
@@ -177,7 +177,7 @@ class Processor:
         return None if self._committing is None else self._committing[0]
 
     async def _settle(self) -> None:
-        """Waits for the commit under way; raises what it raised."""
+        """Waits for the commit in progress; raises its error."""
         if self._committing is not None:
             await self._committing[1]
             self._committing = None
@@ -192,7 +192,7 @@ class Processor:
         work.committed()
 
     async def _drop(self) -> None:
-        """Ends what is under way, and forgets it: an error in it knows the frames it went through, and those us."""
+        """Cancels the poll and the commit, and drops them: the frames of their errors would keep this object alive."""
         under_way = self._polling, self._committing and self._committing[1]
         self._polling = self._committing = None
         for task in under_way:
@@ -201,16 +201,16 @@ class Processor:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _due(self) -> asyncio.Task[None] | None:
-        """Ends when the next timer is due; None: no timer fires now, or there is none.
+        """A task that ends when the next timer is due; None: no timer may fire now, or there is none.
 
-        No timer fires before what came ahead of this owner is decided. Otherwise every time-out that passed while
-        nobody owned the partition would win over the answer that was there.
+        No timer fires before the backlog is decided. Otherwise each timeout that passed while the partition had no
+        owner would win over a reply that came in time.
         """
         due_ms = self._timers.next_due_ms() if self._caught_up else None
         return None if due_ms is None else asyncio.create_task(self._clock.reach(due_ms))
 
     async def _restore(self) -> None:
-        """Rebuilds the timer index; instances that waited for a version that is here now are asked to go on."""
+        """Rebuilds the timer index; instances that waited for code that is deployed now get a retry."""
         loop = asyncio.get_running_loop()
         count, say_at = 0, loop.time() + _SAY_SECONDS
         async for key, value in self._owner.documents():
@@ -225,7 +225,7 @@ class Processor:
         self._setup.metrics.add("documents.restored", count % _RESTORE_MAX)
 
     def _index(self, key: bytes, value: bytes) -> None:
-        """What a stored document holds, or makes the code that looks at it do, is about its own instance only."""
+        """Indexes one document. Any error, also of code that reads it, affects only its own instance."""
         try:
             self._timers.replace(key, timers_of(key, value))
             if not may_wait_for_code(value) or key.startswith(b"@"):
@@ -264,7 +264,7 @@ def _full(work: BatchWork) -> bool:
 
 
 def _until_full(waiting: deque[T], work: BatchWork) -> Iterator[T]:
-    """Takes what waits, as far as the batch has room."""
+    """Takes items while the batch has room."""
     while waiting and not _full(work):
         yield waiting.popleft()
 

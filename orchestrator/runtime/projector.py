@@ -1,17 +1,17 @@
 """The projector: follows the state and history topics and keeps the read model up to date.
 
-- One transaction per batch: documents, history and the positions they came from. After a crash it goes on from there.
-- Idle, or when somebody waits to read his own write, what arrives is applied at once; under load it gathers for a tenth
-  of a second, so that few transactions compete with the log's own writer.
-- A record that cannot be read is logged, counted and passed over; nothing else is ever skipped.
-- Whatever fails, of the log or of the read model, it goes on from where the read model stands, and says so once: when
-  the trouble begins and when it is over.
-- Until it has caught up with what the log held at its start, nobody may conclude from what is missing (``followed``).
-- It knows its log again by landmarks: the last record that was read of each partition of the history. Where the log
-  has another record there, or ends before, the read model is that of another log: it stands still, changes nothing,
-  and says so until an operator has acted (``ForeignLog``).
-- It begins anew from the earliest record when it is asked to, and when it stood still for so long that compaction may
-  have removed a tombstone that it never saw.
+- One transaction per batch: documents, history and their positions. After a crash it continues from there.
+- When idle, or when a client waits to read its own write, records are applied at once. Under load it collects them for
+  0.1 s, so that few transactions compete with the log's own writer.
+- A record that cannot be read is logged, counted and skipped; nothing else is ever skipped.
+- After any failure of the log or the read model it continues from the read model's position. It logs once when the
+  failure begins and once when it is over.
+- Until it has applied everything that the log held at its start, a missing row proves nothing (``followed``).
+- It recognises its log by landmarks: the last record that was read of each partition of the history. If the log has
+  another record there, or ends before, the read model belongs to another log: the projector stops, changes nothing, and
+  reports it until an operator acts (``ForeignLog``).
+- It rebuilds from the earliest record when asked to, and when it was away for so long that compaction may have removed
+  a tombstone that it never saw.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _LOOK_SECONDS = 0.01
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 5.0
 _LOOK_ROUND_SECONDS = 5.0
-"""So often an idle one looks whether somebody has cleared the read model."""
+"""How often an idle projector checks whether the read model was cleared."""
 _TOUCH_MS = 600_000
-"""So often an idle one says that it is fed."""
+"""How often an idle projector updates the time of its last update."""
 _STALE_MS = 12 * 3_600_000
 """Half of the shortest time for which Kafka keeps a tombstone by default."""
 
 
 class _Revision(NamedTuple):
-    """A waiter's wish: an instance at this revision or a later one."""
+    """A waiter for an instance at this revision or a later one."""
 
     revision: int
     seen: asyncio.Future[None]
@@ -86,11 +86,11 @@ class Projector:
 
     @property
     def rebuilds(self) -> int:
-        """How often it has begun anew."""
+        """How often it has rebuilt the read model."""
         return self._rebuilds
 
     async def run(self) -> None:
-        """Never returns: whatever fails is logged and tried again; only cancellation ends it."""
+        """Never returns: failures are logged and retried; only cancellation ends it."""
         while True:
             try:
                 tail = await self._open()
@@ -102,11 +102,11 @@ class Projector:
                 await self._stand_still(error)
             except ReadModelCleared as error:
                 self._has_followed = False
-                _log.warning("somebody has cleared the read model", reason=str(error))
+                _log.warning("the read model was cleared", reason=str(error))
             except SagalineError as error:
                 await self._pause(error)
             except Exception as error:
-                _log.exception("the projector failed, trying again")
+                _log.exception("the projector failed, retrying")
                 await self._pause(error)
 
     async def check(self) -> None:
@@ -114,16 +114,16 @@ class Projector:
 
         Raises:
             ForeignLog: it was fed from another one.
-            TransientError: that cannot be told now.
+            TransientError: it cannot be checked now.
         """
         await check_log(self._log, self._topics, await self._read_model.standing(), self._clock.now_ms())
 
     async def followed(self, *, timeout: float) -> None:
-        """Returns once everything has been applied that the log held when the projector began to follow it: from then
-        on what is not in the read model is not there.
+        """Returns once everything that the log held when the projector began is applied. From then on a missing row
+        means that there is no such entity.
 
         Raises:
-            TransientError: not within ``timeout`` seconds, or the read model is that of another log.
+            TransientError: not within ``timeout`` seconds, or the read model belongs to another log.
         """
         if not self._has_followed:
             await self._until(lambda: self._has_followed or self._foreign is not None, timeout)
@@ -131,10 +131,10 @@ class Projector:
             raise TransientError(str(self._foreign))
 
     async def rebuild(self, *, timeout: float = 60.0) -> None:
-        """Clears the read model and returns when it holds again all that the log held at the call.
+        """Clears the read model and returns when everything that the log held at the call is applied again.
 
         Raises:
-            TransientError: not done within ``timeout`` seconds; it goes on.
+            TransientError: not done within ``timeout`` seconds; the rebuild continues.
         """
         wanted = self._rebuilds + 1
         self._rebuild_wanted = True
@@ -144,12 +144,12 @@ class Projector:
     async def passed(
         self, instance: str, revision: int, history: tuple[TopicPartition, int], *, timeout: float
     ) -> bool:
-        """Waits until a decision can be read: its document and its history record. False at the time-out.
+        """Waits until the document and the history record of a decision can be read. False: timed out.
 
         Args:
             instance: the instance, or the entity, decided about.
             revision: of the document after the decision.
-            history: place of the history record.
+            history: partition and offset of the history record.
             timeout: seconds.
         """
         partition, offset = history
@@ -172,10 +172,10 @@ class Projector:
         return True
 
     async def caught_up(self, *, timeout: float) -> None:
-        """Waits until everything that the log holds at the call has been applied, and nobody has cleared it since.
+        """Waits until everything that the log holds at the call is applied, and the read model was not cleared since.
 
         Raises:
-            TransientError: not within ``timeout`` seconds, the read model is that of another log, was cleared, or the
+            TransientError: not within ``timeout`` seconds, the read model belongs to another log, was cleared, or the
                 log is gone.
         """
         await self.followed(timeout=timeout)
@@ -184,7 +184,7 @@ class Projector:
         await self._standing()
 
     async def lag(self) -> int:
-        """About how many records it has still to apply.
+        """About how many records are not applied yet.
 
         Raises:
             LogUnavailable: the log is gone.
@@ -202,12 +202,12 @@ class Projector:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(reached)
         except TimeoutError:
-            raise TransientError("the read model has not followed the log yet; ask again later") from None
+            raise TransientError("the read model has not caught up with the log yet; retry later") from None
         finally:
             self._waiting -= 1
 
     async def _open(self) -> Tail:
-        """A tail that goes on where the read model stands, or from the earliest record, if need be after clearing."""
+        """A tail from the read model's position, or from the earliest record, after clearing if that is necessary."""
         standing = await self._read_model.standing()
         reason = await self._why_clear(standing)
         if self._goal is None or reason is not None or not standing.positions:
@@ -220,7 +220,7 @@ class Projector:
             await self._moved_to(standing.positions, {})
             return tail
         if reason is not None:
-            _log.info("building the read model anew", reason=reason)
+            _log.info("rebuilding the read model", reason=reason)
             await self._read_model.clear()
             standing = await self._read_model.standing()
         self._generation, self._stored = standing.generation, {}
@@ -233,27 +233,27 @@ class Projector:
 
     async def _why_clear(self, standing: Standing) -> str | None:
         if self._rebuild_wanted:
-            return "asked to"
+            return "requested"
         if standing.clearing:
-            return "clearing it was begun and not ended"
+            return "an earlier clearing was not completed"
         if not standing.positions:
             return None
         now_ms = self._clock.now_ms()
         ends = await check_log(self._log, self._topics, standing, now_ms)
         behind = any(end > standing.positions.get(at, 0) for at, end in ends.items())
-        return "it stood still for long" if behind and now_ms - standing.fed_ms > _STALE_MS else None
+        return "it was not updated for a long time" if behind and now_ms - standing.fed_ms > _STALE_MS else None
 
     async def _stand_still(self, error: ForeignLog) -> None:
-        """Until somebody has acted; then it goes on by itself."""
+        """Stops for a while; it continues by itself once an operator has acted."""
         if self._foreign is None:
-            _log.error("the read model stands still, an operator must look", reason=str(error))
+            _log.error("the read model is stopped, an operator must act", reason=str(error))
         self._foreign, self._has_followed = error, False
         async with self._moved:
             self._moved.notify_all()
         await asyncio.sleep(_LONGEST_WAIT_SECONDS)
 
     async def _follow(self, tail: Tail) -> None:
-        """Applies what comes until a rebuild is wanted."""
+        """Applies records until a rebuild is requested."""
         reading = Reading(self._topics, self._metrics)
         while not self._rebuild_wanted:
             records = await self._gather(tail)
@@ -277,7 +277,7 @@ class Projector:
             await self._apply(Update({}, (), positions))
 
     async def _standing(self) -> Standing:
-        """Where the read model stands. Raises ReadModelCleared when that is before where this one has brought it."""
+        """The position of the read model. Raises ReadModelCleared if it is behind what this projector has applied."""
         standing = await self._read_model.standing()
         lost = any(standing.positions.get(at, 0) < following for at, following in self._stored.items())
         if lost or standing.generation != self._generation:
@@ -292,7 +292,7 @@ class Projector:
             try:
                 records += await tail.poll(max_records=_BATCH_MAX - len(records), timeout=0)
             except LogUnavailable:
-                # What is at hand is applied first; the next poll tells again.
+                # The records so far are applied first; the next poll raises again.
                 break
         return records
 
@@ -318,10 +318,10 @@ class Projector:
             self._moved.notify_all()
 
     async def _pause(self, error: Exception) -> None:
-        """Longer from time to time; tells what it has not told already."""
+        """Waits before the next attempt, longer each time; logs each new error once."""
         if isinstance(error, SagalineError) and str(error) != self._said:
             cause = " ".join(str(error.__cause__ or "").split())
-            _log.warning("the read model does not follow the log, trying again", reason=str(error), cause=cause)
+            _log.warning("the read model does not follow the log, retrying", reason=str(error), cause=cause)
         self._said = str(error)
         await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
         self._failures += 1

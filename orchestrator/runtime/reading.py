@@ -1,4 +1,4 @@
-"""From records of the log to one update of the read model."""
+"""Converts records of the log to one update of the read model."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DECODE_CHUNK = 64
 
 
 class Reading:
-    """Turns records into one update: of each entity's documents only the last is parsed.
+    """Converts records to one update: only the last document of each entity is parsed.
 
-    Lets others run in between, because the engine often lives in the same event loop.
+    Yields to the event loop in between, because the engine often runs in it too.
     """
 
     def __init__(self, topics: Topics, metrics: Metrics) -> None:

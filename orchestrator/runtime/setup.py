@@ -1,4 +1,4 @@
-"""What every batch of an engine is decided with."""
+"""What an engine needs to decide any batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Deciding"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deciding:
-    """The same for all partitions. ``partitions``: of ``inputs``; ``max_value_bytes``: as of the log."""
+    """The same for all partitions. ``partitions``: of ``inputs``; ``max_value_bytes``: of the log."""
 
     registry: Registry
     topics: Topics

@@ -1,4 +1,4 @@
-"""``Shared``: one question to the log for all who ask at once."""
+"""``Shared``: one request to the log for all concurrent callers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Calls that come while a question is under way share the next one, so that each answer was asked for after the
-    call: at most two questions are under way for any number of calls. What it raises, all who share it get; one of them
-    that is cancelled harms none of the others.
+    """Calls that come while a request is in progress share the next one, so that each result was requested after the
+    call. At most two requests exist for any number of calls. All callers of a request get its error; cancelling one
+    caller does not affect the others.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
@@ -35,6 +35,6 @@ class Shared(Generic[T]):
 
 
 def _looked_at(task: asyncio.Task[T]) -> None:
-    """Where all who shared it are cancelled, nobody is left to hear of its error."""
+    """Retrieves the error if all callers were cancelled, so that asyncio does not warn about it."""
     if not task.cancelled():
         task.exception()

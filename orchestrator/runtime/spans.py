@@ -1,6 +1,6 @@
-"""The spans of an engine: one per decision, one per message that leaves, one per run.
+"""The spans of an engine: one per decision, one per message sent, one per run.
 
-Nothing in here can fail for what a message holds: a span is told only what the message's own type promises.
+No message content can make it fail: a span gets only values that the message's type guarantees.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Spans:
 
     Args:
         setup: tracing, and the names of topics.
-        partition: whose decisions they are.
+        partition: of the decisions.
     """
 
     def __init__(self, setup: Deciding, partition: int) -> None:
@@ -38,7 +38,7 @@ class Spans:
         return self._tracing.enabled
 
     def traced(self, arrival: Arrival, entity: Document | Entity | None) -> Arrival:
-        """The arrival; what begins an instance and is in no trace begins one."""
+        """The arrival; a message that begins an instance without a trace begins a trace."""
         message = arrival.message
         if entity is None and message.traceparent is None and isinstance(message, Start | EventDelivered):
             begun = self._tracing.begins(message.instance, _incarnation(message, arrival.now_ms))
@@ -46,8 +46,8 @@ class Spans:
         return arrival
 
     def decision(self, arrival: Arrival, record: Record | None, entity: Document | Entity | None) -> Span:
-        """Of a decision about an instance: in its trace, with a link to what caused it. Of another entity: in the trace
-        of the message.
+        """The span of a decision. About an instance: in its trace, with a link to its cause. About another entity: in
+        the trace of the message.
         """
         message, tracing = arrival.message, self._tracing
         if isinstance(entity, Document):
@@ -60,7 +60,7 @@ class Spans:
         if not tracing.enabled:
             return tracing.start("", parent)
         what, facts = type(message).__name__, _facts(message)
-        # What began the run is above it already.
+        # The message that began the run is its parent already.
         cause = (
             None if isinstance(entity, Document) and message.traceparent == entity.traceparent else message.traceparent
         )
@@ -76,7 +76,7 @@ class Spans:
         return tracing.message("decide", what, parent, self._topics.inputs, facts, cause=cause)
 
     def command(self, command: SendCommand, parent: Span) -> Span:
-        """Of a command that leaves."""
+        """The span of a command that is sent."""
         if not self._tracing.enabled:
             return parent
         facts: list[Fact] = [
@@ -94,7 +94,7 @@ class Spans:
         return self._tracing.message("send", command.contract, parent.traceparent, topic, facts)
 
     def event(self, event: Published, parent: Span, *, leaves: bool) -> Span:
-        """Of an event on its way to its mailbox, or when it ``leaves``, to the topic of events."""
+        """The span of an event that is sent to its mailbox, or with ``leaves`` to the topic of events."""
         if not self._tracing.enabled:
             return parent
         facts: list[Fact] = [
@@ -106,7 +106,7 @@ class Spans:
         return self._tracing.message("publish", event.event, parent.traceparent, topic, facts)
 
     def run(self, before: Document | None, after: Document | None) -> Span | None:
-        """Of the whole run, when this decision ends it."""
+        """The span of the whole run, if this decision ends it."""
         if after is None or not after.status.is_final or (before is not None and before.status.is_final):
             return None
         return self._tracing.ran(

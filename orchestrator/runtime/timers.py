@@ -1,8 +1,8 @@
-"""The timer index of one partition: in memory, rebuilt from documents, told the time.
+"""The timer index of one partition: in memory, rebuilt from documents; the caller provides the time.
 
-Documents remember timers; this only finds the due ones. What is due soon lies in a heap with its exact time. What is
-due later is a note of which documents to look at, by the minute in which they have a timer: an instance that waits for
-days costs no more than that. Entries that the document no longer holds are dropped when they come up.
+Timers are stored in documents; the index only finds the due ones. Timers that are due soon are in a heap with their
+exact time. For later ones it only notes, per minute, which documents to read then, so that an instance that waits for
+days costs little. Entries that the document no longer has are dropped when they come up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["DueTimer", "TimerIndex"]
 
 _SPAN_MS = 60_000
 _LOOK_MAX = 1_000
-"""Documents looked at by one call of ``due``: bounds how long it holds the event loop."""
+"""Documents read by one call of ``due``: limits how long it blocks the event loop."""
 
 
 class DueTimer(NamedTuple):
@@ -28,7 +28,7 @@ class TimerIndex:
     """Which timer of which instance is due next.
 
     Args:
-        look: the timers that the committed document of that key has; none when there is no such document.
+        look: returns the timers of the committed document of a key; empty if there is no such document.
     """
 
     def __init__(self, look: Callable[[bytes], Mapping[str, int]]) -> None:
@@ -41,8 +41,8 @@ class TimerIndex:
         self._noted: dict[int, dict[bytes, None]] = {}
 
     def replace(self, key: bytes, timers: Mapping[str, int]) -> None:
-        """Makes these the timers of an instance, whatever it had before."""
-        instance = key.decode()  # first of all: a key that is no text is not noted
+        """Replaces the timers of an instance."""
+        instance = key.decode()  # first, so that an invalid key is not noted
         near: dict[str, int] = {}
         for timer, due_ms in timers.items():
             span = due_ms // _SPAN_MS
@@ -60,7 +60,7 @@ class TimerIndex:
             self._near.pop(instance, None)
 
     def next_due_ms(self) -> int | None:
-        """When to call ``due`` at the latest, to the minute for what is far away; None: there is no timer."""
+        """When to call ``due`` at the latest, rounded down to the minute for later timers; None: there is no timer."""
         self._drop_stale()
         found = [self._heap[0].due_ms] if self._heap else []
         if self._spans:
@@ -68,11 +68,11 @@ class TimerIndex:
         return min(found, default=None)
 
     def due(self, now_ms: int, max_count: int) -> list[DueTimer]:
-        """Up to ``max_count`` timers with ``due_ms <= now_ms``, earliest first; each is handed out once.
+        """Up to ``max_count`` timers with ``due_ms <= now_ms``, earliest first; each is returned once.
 
         The caller commits a decision about each, or drops the whole index with its owner. After a long time
-        without a call it may hand out fewer, and those of one minute out of order: call it until ``next_due_ms`` lies
-        ahead.
+        without a call it may return fewer, and those of one minute out of order: call it until ``next_due_ms`` is in
+        the future.
         """
         self._reach(now_ms // _SPAN_MS + 1)
         found: list[DueTimer] = []
@@ -84,7 +84,7 @@ class TimerIndex:
         return found
 
     def _reach(self, span: int) -> None:
-        """Brings what is noted up to that minute into the heap, a bounded number at a time."""
+        """Moves the noted timers up to that minute into the heap, a limited number at a time."""
         looks = _LOOK_MAX
         while self._spans and self._spans[0] <= span:
             noted = self._noted[self._spans[0]]

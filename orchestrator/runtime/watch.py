@@ -1,9 +1,9 @@
-"""Whether a start can be written and decided now: asked of the log itself, so that it is true in any process.
+"""Checks whether a start can be written and decided now. It asks the log itself, so it is correct in any process.
 
 - Written: a small record without a value is appended to the topic of the namespace's record.
-- Decided: somebody owns each partition of ``inputs``, none stands still with something to decide, what comes next can
-  be read, and an engine in this process raises no alarm.
-- How long the oldest undecided record waits is a metric, and a warning before ``inputs`` would delete it.
+- Decided: each partition of ``inputs`` has an owner, makes progress if it has records, and its next record can be read;
+  and an engine in this process has no alarm.
+- The age of the oldest undecided record is a metric; there is a warning before ``inputs`` would delete it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _POLL_RECORDS, _POLL_SECONDS = 1_000, 0.1
 
 
 class _Seen(NamedTuple):
-    """A partition as it was last read. ``oldest_ms``: when its oldest undecided record was written, if there is one;
-    ``since``: when that was first seen, by the clock of this process.
+    """A partition at the last check. ``oldest_ms``: when its oldest undecided record was written, if there is one;
+    ``since``: when that was first seen, by this process's monotonic clock.
     """
 
     standing: Standing
@@ -45,12 +45,12 @@ class _Seen(NamedTuple):
     oldest_ms: int | None
 
     def stands(self, found: Standing, end: int) -> bool:
-        """Whether reading it again would tell nothing new."""
+        """True when nothing has changed, so that it need not be read again."""
         return self.standing.offset == found.offset and (self.oldest_ms is not None or self.end == end)
 
 
 class Watch:
-    """One per process; ``run`` beside it, so that metrics and warnings come also when nobody asks.
+    """One per process; keep ``run`` running, so that metrics and warnings come without a caller of ``check``.
 
     Args:
         group: of the engines.
@@ -76,7 +76,7 @@ class Watch:
         self._warned_ms: int | None = None
 
     async def run(self) -> NoReturn:
-        """Looks every few seconds, for ever; logs when something begins to stand in the way, and when it is gone."""
+        """Checks every few seconds, forever; logs when starts cannot be decided, and when they can again."""
         said = ""
         while True:
             await asyncio.sleep(_EVERY_SECONDS)
@@ -86,7 +86,7 @@ class Watch:
             except SagalineError as error:
                 reason = str(error)
             except Exception:
-                _log.exception("the watch failed, looking again")
+                _log.exception("the watch failed, retrying")
                 continue
             if reason and not said:
                 _log.warning("no start can be decided", reason=reason)
@@ -95,7 +95,7 @@ class Watch:
             said = reason
 
     async def check(self) -> None:
-        """Returns if a start can be written and decided now; what was fine a few seconds ago counts as fine.
+        """Returns if a start can be written and decided now; a good result is reused for a few seconds.
 
         Raises:
             LogUnavailable: it cannot; the message says why.
@@ -106,7 +106,7 @@ class Watch:
             fine = self._looked_at is not None and self._objection is None
             if fine and self._looked_at is not None and now - self._looked_at < _EVERY_SECONDS:
                 return
-            self._objection = "it was not looked at to the end"  # also for a caller that goes away meanwhile
+            self._objection = "the check was not completed"  # also if the caller is cancelled
             self._objection = await self._look()
             self._looked_at = self._clock.monotonic()
             if self._objection is not None:
@@ -130,11 +130,11 @@ class Watch:
         now = self._clock.monotonic()
         if still := sorted(number for number in ages if now - self._seen[number].since > _STILL_SECONDS):
             places = ", ".join(f"{number} at offset {standing[number].offset}" for number in still)
-            return f"partition {places} of {topics.inputs} stands still: the log of its engine says why"
+            return f"partition {places} of {topics.inputs} is stopped: the log of its engine says why"
         return None
 
     async def _refresh(self, standing: Mapping[int, Standing]) -> None:
-        """What has not moved since the last look is not read again."""
+        """Reads again only partitions that have changed since the last check."""
         inputs = self._topics.inputs
         ends = await self._log.end_offsets([inputs])
         moved = {}
@@ -148,8 +148,8 @@ class Watch:
             self._seen[number] = _Seen(found, ends[TopicPartition(inputs, number)], now, oldest.get(number))
 
     async def _oldest(self, offsets: Mapping[int, int], ends: Mapping[TopicPartition, int]) -> dict[int, int]:
-        """When the first record from these offsets on was written, of partitions that have one: at an end may stand
-        nothing but a transaction's mark.
+        """When the first record from these offsets on was written, for partitions that have one: before the end offset
+        there may be only a transaction marker.
         """
         inputs, found = self._topics.inputs, dict[int, int]()
         wanted = {number for number, offset in offsets.items() if offset < ends[TopicPartition(inputs, number)]}

@@ -1,6 +1,6 @@
-"""From a decision to the records of it, each encoded and of a size that the log takes: the last thing that can fail.
+"""Converts a decision to records, encoded and within the log's size limit: the last step that can fail.
 
-What comes out goes into the batch as it is, so a batch can only fail for reasons that are nobody's message.
+The records go into the batch unchanged, so a batch can only fail for reasons that no message has caused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REASON_CHARS = 4_000
 
 
 class Unstorable(Exception):
-    """A decision of which something is too large to be stored; ``reason`` says what, and what to do."""
+    """A part of a decision is too large to be stored; ``reason`` says which, and what to do."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,7 +46,7 @@ class Unstorable(Exception):
 
 
 class Came(NamedTuple):
-    """A message as it came. ``record`` None: the owner itself had it for the instance."""
+    """A message with its record. ``record`` None: the message is from the owner itself."""
 
     arrival: Arrival
     record: Record | None
@@ -55,7 +55,7 @@ class Came(NamedTuple):
 
 @dataclass(slots=True)
 class Writes:
-    """What one message leaves. ``changed`` and ``state`` hold at most the one entity that it was for.
+    """The writes of one message. ``changed`` and ``state`` have at most the one entity that it was for.
 
     ``spans`` end with the commit.
     """
@@ -68,11 +68,11 @@ class Writes:
 
 
 class Writer:
-    """Writes decisions of one partition down.
+    """Converts the decisions of one partition.
 
     Args:
         setup: names of topics, limits.
-        partition: whose decisions they are.
+        partition: of the decisions.
         spans: of the same partition.
     """
 
@@ -84,7 +84,7 @@ class Writer:
         """A decision about an instance.
 
         Raises:
-            Unstorable: the document or a message to somebody else is too large.
+            Unstorable: the document or a message that it sends is too large.
             ValueError: one of them cannot be encoded.
         """
         writes, after = Writes(), decision.document
@@ -107,7 +107,7 @@ class Writer:
         return writes
 
     def answer(self, answer: Answer, before: Entity | None, came: Came) -> Writes:
-        """A decision about an entity.
+        """A decision about a mailbox, a lock or a table.
 
         Raises:
             Unstorable, ValueError: as ``decision``.
@@ -125,7 +125,7 @@ class Writer:
         return writes
 
     def sent(self, actions: Sequence[Action], came: Came) -> Writes:
-        """What a decision sends, without a word about its entity.
+        """The messages of a decision, without its entity and history.
 
         Raises:
             Unstorable, ValueError: as ``decision``.
@@ -135,7 +135,7 @@ class Writer:
         return writes
 
     def forward(self, record: Record) -> Writes:
-        """A record that another partition owns is sent there, and counted.
+        """Forwards a record to the partition that owns it, and counts it.
 
         Raises:
             Unstorable: it does not fit.
@@ -144,7 +144,7 @@ class Writer:
         return Writes(appends=[self._fitting(forwarded)], counts=["inputs.forwarded"])
 
     def dead(self, record: Record, reason: str) -> Writes:
-        """A record that nobody can use. Never raises."""
+        """Writes a dead letter. Never raises."""
         place = f"{record.topic}/{record.partition}/{record.offset}"
         say("dead letter", instance=(record.key or b"")[:300].decode(errors="replace"), place=place, reason=reason)
         topic, most = self._setup.topics.dead, self._setup.max_value_bytes
@@ -154,13 +154,13 @@ class Writer:
         key, most = instance.encode(), self._setup.max_value_bytes
         if encoded is not None and (size := size_bytes(key, encoded)) > most:
             raise Unstorable(
-                f"{instance} would have {size:,} bytes, the log takes {most:,}; keep less in it, then try again",
+                f"{instance} would have {size:,} bytes, the limit of the log is {most:,}; keep less in it, then retry",
             )
         writes.changed[instance] = after
         writes.state[key] = encoded
 
     def _send(self, writes: Writes, actions: Sequence[Action], came: Came) -> None:
-        """The records of what a decision sends, and the dead letter that its message becomes."""
+        """The records of a decision's messages, and the dead letter if its message becomes one."""
         for action in actions:
             if not isinstance(action, DeadLetter):
                 writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
@@ -203,8 +203,8 @@ class Writer:
         return encoded
 
     def _to_subscribers(self, event: Published) -> Published:
-        """Names those that we know to listen: the owner of the event's mailbox may be older."""
-        found, _ = self._setup.registry.subscribers(event)  # what is wrong with the others its mailbox says
+        """Adds the process managers that listen, as known here: the owner of the event's mailbox may be older."""
+        found, _ = self._setup.registry.subscribers(event)  # the mailbox's decision reports the faults
         return replace(event, to=found)
 
     def _fitting(self, out: Outgoing) -> Outgoing:
@@ -250,18 +250,18 @@ class Writer:
 
 
 def say(event: str, **values: object) -> None:
-    """A warning in the log. What cannot be printed must not stop a partition."""
+    """Logs a warning. A value that cannot be printed must not stop a partition."""
     with suppress(Exception):
         _log.warning(event, **{name: storable(v) if isinstance(v, str) else v for name, v in values.items()})
 
 
 def _too_large(document: Document, size: int, most: int) -> str:
-    """What fills a document, and what to do about it."""
+    """The message for a document that is too large: what fills it, and what to do."""
     state, steps = len(to_json(document.state)), len(document.steps)
     text = f"the document would have {size:,} bytes, the limit is {most:,}: {state:,} of them are the state, and"
     text += f" {steps:,} steps are on record; keep references instead of contents"
     if any("@" in place for place in document.steps):
-        text += ", and run what a long loop repeats as a child saga, of which only its end is kept here"
+        text += ", and run the body of a long loop as a child saga, of which only the end is kept here"
     if document.backward:
         return text
-    return f"{text}; then retry{'' if document.pivot_passed else ', or cancel: there is room to undo all of it'}"
+    return f"{text}; then retry{'' if document.pivot_passed else ', or cancel: there is room for the undos'}"

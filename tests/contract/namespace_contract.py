@@ -63,7 +63,7 @@ class NamespaceLaws(LogHarness):
         await log.append([out(topics.history, key, b"{}", partition_of(key, before)) for key in keys])
         with pytest.raises(TopicMismatch, match="saga topics create"):
             await prepare(log, topics, [], self.partitions, create=False)
-        with pytest.raises(TopicMismatch, match="was not made with"):
+        with pytest.raises(TopicMismatch, match="was not created with"):
             await prepare(log, topics, [], self.partitions, create=True)
         sound = self.unmade()
         await log.create_topics(sound.specs([], self.partitions))

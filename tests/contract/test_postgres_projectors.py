@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 TOPICS = Topics("t")
 PARTITIONS = 3
-FOLLOWED, FAILS, WELL = 30, "does not follow the log, trying again", "follows the log again"
+FOLLOWED, FAILS, WELL = 30, "does not follow the log, retrying", "follows the log again"
 
 
 def decision(n: int, revision: int) -> list[Outgoing]:

@@ -51,8 +51,8 @@ async def test_a_loop_that_fills_its_document_is_undone_to_the_end(log: SqliteLo
         assert rounds > 10
         assert document.attention is not None
         assert document.attention.kind is CauseKind.TOO_LARGE
-        assert "run what a long loop repeats as a child saga" in document.attention.message
-        assert document.attention.message.endswith("; then retry, or cancel: there is room to undo all of it")
+        assert "run the body of a long loop as a child saga" in document.attention.message
+        assert document.attention.message.endswith("; then retry, or cancel: there is room for the undos")
         await w.act(instance, ActName.CANCEL)
         for number in range(rounds, 0, -1):
             await w.reply(await w.command(instance, f"first@{number}", undo=True), Answer(text="u"))

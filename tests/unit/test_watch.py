@@ -93,7 +93,7 @@ async def test_a_partition_that_stands_still_with_something_to_decide_is_named(s
     await scene.append(3, partition=1)
     assert await scene.asked() == ""
     assert await scene.asked(timedelta(seconds=19)) == ""
-    assert await scene.asked() == "partition 1 at offset 0 of t.inputs stands still: the log of its engine says why"
+    assert await scene.asked() == "partition 1 at offset 0 of t.inputs is stopped: the log of its engine says why"
     await decide(membership, 1, 2)
     assert await scene.asked() == "", "it moves"
     assert "partition 1 at offset 2" in await scene.asked(timedelta(seconds=21))

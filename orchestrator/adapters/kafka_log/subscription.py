@@ -180,7 +180,7 @@ class KafkaSubscription:
             found = True
             if unreadable.where not in self._told:
                 self._told.add(unreadable.where)
-                _log.critical("partition stopped, an operator must look", group=self._group, reason=str(unreadable))
+                _log.critical("partition stopped, an operator must act", group=self._group, reason=str(unreadable))
         return found
 
     def _positions(self) -> dict[TopicPartition, int]:

@@ -1,24 +1,24 @@
-# Everything a fresh clone needs. Wanted on the machine: Python 3.11 or newer with venv, make, git.
-# `make help` lists the targets. The environment is .venv; what is installed into it is pinned with hashes
-# in requirements/*.txt. It is made again only when one of those files or pyproject.toml changes.
+# Everything a fresh clone needs. Required: Python 3.11 or newer with venv, make, git.
+# `make help` lists the targets. The environment is .venv; its packages are pinned with hashes
+# in requirements/*.txt. It is rebuilt only when one of those files or pyproject.toml changes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# The locks are complete: --no-deps keeps old releases of pip from looking past a pin at a newer release for its extras.
+# The locks are complete: --no-deps prevents old releases of pip from taking a newer release for the extras of a pin.
 PINNED := --require-hashes --no-deps
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
 LINTS := format-check lint mypy pyright imports
-# Several processes share the tests; JOBS=0 runs them in one, to be stopped in a debugger.
+# Several processes share the tests; JOBS=0 runs them in one process, for a debugger.
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 STATIC := .cache/static.txt
-# A run starts some hundred interpreters, each of which would compile our modules again.
+# A run starts some hundred interpreters; without this each of them would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# GNU make 4 keeps the output of parallel targets apart; the make of macOS (3.81) cannot.
+# GNU make 4 can separate the output of parallel targets; the make of macOS (3.81) cannot.
 SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 
 SEEDS ?= 0..200
@@ -33,7 +33,7 @@ help: ## Lists the targets
 demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
 	@$(BIN)/saga demo $(ARGS)
 
-demo-cluster: $(VENV)/dev.stamp ## Starts 3 Kafka nodes, PostgreSQL, engines, workers and API, runs 20 orders; python compose/local.py down ends it
+demo-cluster: $(VENV)/dev.stamp ## Starts 3 Kafka nodes, PostgreSQL, engines, workers and API, runs 20 orders; stop it with: python compose/local.py down
 	@$(BIN)/python compose/local.py up
 	@$(BIN)/python compose/orders.py $(ARGS)
 
@@ -43,7 +43,7 @@ test: beside ## Checks and tests everything, slow tests and real Kafka included;
 check: tests = $(PYTEST) -m "not slow and not kafka" $(ARGS)
 check: beside ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
 
-# The static checks run beside the tests, what they say is shown afterwards, and neither hides the other's failure.
+# The static checks run in parallel with the tests; their output is shown afterwards, and neither hides the other's failure.
 beside: $(VENV)/dev.stamp
 	@mkdir -p $(dir $(STATIC)); nice $(MAKE) --no-print-directory static >$(STATIC) 2>&1 & checks=$$!; \
 	trap "kill $$checks" INT TERM; \
@@ -69,7 +69,7 @@ pyright: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo
 
-format: $(VENV)/dev.stamp ## Formats the code and mends what ruff can mend
+format: $(VENV)/dev.stamp ## Formats the code and applies ruff's automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -90,7 +90,7 @@ soak: ## The long proofs, up to two hours: many seeds, every planted mistake, ho
 proofs: $(VENV)/dev.stamp
 	SAGALINE_SOAK=1 $(BIN)/python -m pytest -m slow tests/sim tests/kafka/test_hostile.py $(ARGS)
 
-# The floors of pyproject.toml, and the tools that the tests need as they are pinned.
+# The lowest versions that pyproject.toml allows, and the pinned tools of the tests.
 lowest: $(VENV)/dev.stamp
 	@mkdir -p .cache
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct pyproject.toml --all-extras -o .cache/lowest.txt
@@ -99,11 +99,11 @@ lowest: $(VENV)/dev.stamp
 	$(BIN)/uv pip install --quiet --python .cache/lowest/bin/python --no-deps --editable .
 	.cache/lowest/bin/python -m pytest -m "not slow and not kafka" $(ARGS)
 
-planted: $(VENV)/dev.stamp ## Hunts every planted mistake and writes what found it into docs/simulation.md
+planted: $(VENV)/dev.stamp ## Searches for every planted mistake and writes the results into docs/simulation.md
 	@$(BIN)/python -m tests.sim.planted_page
 
-# Two environments: one with the tools of a release, one with nothing but the wheel and its pinned dependencies.
-release-check: $(VENV)/dev.stamp ## Builds into dist/, checks the texts, installs the wheel, imports every module, lists what is in it
+# Two environments: one with the release tools, one with only the wheel and its pinned dependencies.
+release-check: $(VENV)/dev.stamp ## Builds into dist/, checks the metadata, installs the wheel, imports every module, writes an SBOM
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/release-tools
@@ -120,7 +120,7 @@ release-check: $(VENV)/dev.stamp ## Builds into dist/, checks the texts, install
 		-o dist/sbom.cdx.json .cache/release/bin/python
 
 PYTHONS ?= 3.11 3.12 3.13
-pythons: $(VENV)/dev.stamp ## The fast tests on every version of Python in PYTHONS that is found here
+pythons: $(VENV)/dev.stamp ## Runs the fast tests on every version of Python in PYTHONS that is installed
 	@mkdir -p .cache; failed=; ran=; export PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)"; \
 	for version in $(PYTHONS); do \
 		$(BIN)/uv python find --quiet --system $$version >/dev/null 2>&1 || { echo "Python $$version is not here"; continue; }; \
@@ -134,13 +134,13 @@ pythons: $(VENV)/dev.stamp ## The fast tests on every version of Python in PYTHO
 graphs: $(VENV)/dev.stamp ## Draws the shipped examples into docs/graphs.md
 	@$(BIN)/python -m tests.repo.graph_page
 
-nodes: $(VENV)/dev.stamp ## Writes what the docstrings of nodes say into docs/nodes.md
+nodes: $(VENV)/dev.stamp ## Writes the tables of docs/nodes.md from the docstrings of the nodes
 	@$(BIN)/python -m tests.repo.node_page
 
-mutate: $(VENV)/dev.stamp ## Scores the kernel's tests by mutants, about an hour of one core; goes on where it was stopped; options in ARGS
+mutate: $(VENV)/dev.stamp ## Scores the kernel's tests by mutants, about an hour on one core; continues where it was stopped; options in ARGS
 	@nice $(BIN)/python -m tests.mutation.score $(ARGS)
 
-clean: ## Removes the environment and what the tools left
+clean: ## Removes the environment and all generated files
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache/mutation
 
 $(BIN)/python:
@@ -150,13 +150,13 @@ $(BIN)/python:
 		echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Order-only: the environment's python is older than the locks, and must not be made again for that.
+# Order-only: the environment's python is older than the locks, which must not trigger a rebuild.
 $(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(PIP) install $(PINNED) -r requirements/runtime.txt -r requirements/build.txt
 	$(EDITABLE)
 	@touch $@
 
-# uv needs seconds where pip needs a minute; pip finds the index of a machine whose pip alone is told where that is.
+# uv takes seconds where pip takes a minute; pip is used where only pip is configured with the package index.
 $(VENV)/dev.stamp: requirements/dev.txt requirements/installer.txt pyproject.toml | $(BIN)/python
 	$(PIP) install $(PINNED) -r requirements/installer.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINNED) -r requirements/dev.txt || \

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import traceback
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Final
 
 import structlog
@@ -221,9 +223,18 @@ def _raised(work: Work, error: BaseException) -> Failed:
         "worker.handler.failed",
         contract=work.command.contract,
         attempt=work.command.attempt,
-        error=type(error).__name__,
+        error=said(error),
+        at=_place(error),
     )
     return failed(work, said(error), trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
+
+
+def _place(error: BaseException) -> str:
+    """File and line that raised it, for the log: the last ones of the handler's own code, else of what it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and __package__ not in frame.filename]
+    found = own or frames
+    return f"{PurePath(found[-1].filename).name}:{found[-1].lineno}" if found else ""
 
 
 def _problems(error: ValidationError) -> str:

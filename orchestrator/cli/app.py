@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +20,7 @@ from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .queries import history, inspect, list_instances, overdue, questions, show
 from .read_model import add_read_model
-from .starting import read_input, start
+from .starting import publish, read_input, start
 
 __all__ = ["app", "main"]
 
@@ -38,6 +40,22 @@ add_read_model(app)
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"saga {metadata.version('sagaline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """See ``help`` of the app."""
 
 
 def main() -> None:
@@ -258,9 +276,48 @@ def questions_command(
 
 
 @command(app, "show")
-def show_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
+def show_command(
+    *,
+    instance: Instance,
+    remote: Remote,
+    reading: Reading,
+    state: Annotated[bool, typer.Option("--state", help="Print the state too.")] = False,
+) -> None:
     """Show one instance: status, steps, timers, errors, trace id."""
-    show(remote, instance, as_json=reading.as_json)
+    show(remote, instance, state=state, as_json=reading.as_json)
+
+
+@command(app, "publish")
+def publish_command(
+    *,
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="The name of the event.")],
+    key: Annotated[str, typer.Option(help="The key that waiting instances expect.")],
+    remote: Remote,
+    reading: Reading,
+    body: Annotated[str, typer.Option(metavar="JSON", help="JSON, @FILE, or - for standard input.")] = "{}",
+    id: Annotated[str | None, typer.Option("--id", help="Its own id: repeated with it, it happens once.")] = None,
+) -> None:
+    """Publish an event to the instances that wait for it, and to the process managers that listen to it."""
+    publish(remote, event, key=key, body=body, id=id, as_json=reading.as_json)
+
+
+@command(app, "dev")
+def dev_command(
+    *,
+    modules: Annotated[
+        list[str], typer.Argument(metavar="MODULE", help="Modules with sagas and workers, or MODULE:NAME of one.")
+    ],
+    log: LogOptions,
+    listen: ListenOptions,
+    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Start again when a file changes.")] = True,
+) -> None:
+    """Run engine, workers and API in one process, and start again when a Python file below this folder changes."""
+    from .dev import run_once, run_reloading
+
+    if reload:
+        run_reloading(Path.cwd())
+    else:
+        run_once(modules, build_settings(log, listen))
 
 
 @command(app, "history")

@@ -15,6 +15,7 @@ from typing import Final
 import typer
 
 from ..errors import ConfigurationError, InUse, LogUnavailable, SagalineError, TopicGone
+from .terminal import visible
 
 __all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachable", "sentence", "sentences"]
 
@@ -60,7 +61,7 @@ def sentences(*, debug: bool) -> Iterator[None]:
 
 def sentence(error: Exception) -> str:
     """One line about an error; for an unexpected one also its type and how to see more."""
-    text = " ".join(str(error).split())
+    text = visible(" ".join(str(error).split()))
     if isinstance(error, SagalineError):
         return text
     if isinstance(error, OSError) and error.errno in _SURROUNDINGS:

@@ -19,7 +19,7 @@ from ...sagas.definition import AnyDefinition, Definition
 from ..errors import DefinitionError
 from .errors import Mistake
 
-__all__ = ["load", "load_definitions"]
+__all__ = ["load", "load_definitions", "load_module"]
 
 T = TypeVar("T")
 
@@ -40,15 +40,30 @@ def load(references: Sequence[str], kind: type[T]) -> list[T]:
         Mistake: no such module or attribute, or it is of another kind.
         DefinitionError: the module declares something wrongly; its message says what.
     """
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    _see_folder()
     found: list[T] = []
     for reference in references:
         for each in _load_one(reference, kind):
             if not any(each is other for other in found):
                 found.append(each)
     return found
+
+
+def load_module(name: str) -> ModuleType:
+    """A module by its dotted name.
+
+    Raises:
+        Mistake: there is none, or it cannot be imported.
+        DefinitionError: it declares something wrongly.
+    """
+    _see_folder()
+    return _import(name, name)
+
+
+def _see_folder() -> None:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def _load_one(reference: str, kind: type[T]) -> list[T]:

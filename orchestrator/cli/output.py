@@ -7,12 +7,14 @@ from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
 from ..messages.document import Status, StepStatus
 from ..messages.outputs import Outcome, shown_label
 from .remote import Json
+from .terminal import visible_segments
 
 __all__ = [
     "STYLES",
@@ -58,7 +60,7 @@ def print_out(what: RenderableType) -> None:
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console = Console(width=160, no_color=True)
-    console.print(what)
+    console.print(Segments(visible_segments(console.render(what))), end="")
 
 
 def print_list(table: Table, mark: str | int | None) -> None:
@@ -218,7 +220,7 @@ def _timers(timers: list[Json]) -> Table:
 
 def _matter(document: Json) -> str:
     cause = document["attention"] or document["cause"]
-    return f"{cause['kind']}: {cause['message']}" if cause else ""
+    return f"{cause['kind']}: {cause['message'].partition(chr(10))[0]}" if cause else ""
 
 
 def overdue_table(overdue: list[Json]) -> Table:

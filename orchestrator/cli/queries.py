@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import typer
+from rich.text import Text
 
 from .options import Remote
 from .output import (
@@ -40,8 +41,8 @@ def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: 
         print_list(instances_table(found), cursor)
 
 
-def show(remote: Remote, instance: str, *, as_json: bool) -> None:
-    """Prints one instance.
+def show(remote: Remote, instance: str, *, state: bool, as_json: bool) -> None:
+    """Prints one instance, on request with its state.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -51,6 +52,8 @@ def show(remote: Remote, instance: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(document))
     else:
         print_out(instance_view(document))
+        if state:
+            print_out(Text(json.dumps(document["state"], indent=2, ensure_ascii=False)))
 
 
 def inspect(remote: Remote, instance: str, *, as_json: bool) -> None:

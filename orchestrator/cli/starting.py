@@ -14,7 +14,7 @@ from .options import Remote
 from .paths import segment
 from .remote import Json, request
 
-__all__ = ["read_input", "read_json", "read_patch", "start"]
+__all__ = ["publish", "read_input", "read_json", "read_patch", "start"]
 
 
 def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
@@ -37,6 +37,23 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
     else:
         news = "started" if status == 201 else "exists already, with the same input"
         typer.echo(f"{answer['id']} {news}: {answer['status']}  (trace {answer.get('trace_id') or 'none'})")
+
+
+def publish(remote: Remote, event: str, *, key: str, body: str, id: str | None, as_json: bool) -> None:
+    """Publishes an event and prints its id.
+
+    Raises:
+        Mistake: the body is not a JSON object, or its file cannot be read.
+        Failure: the API rejected the event.
+        Unreachable: the API does not answer.
+    """
+    sent: Json = {"key": key, "body": read_input(body, "--body")}
+    sent |= {"id": id} if id is not None else {}
+    _, answer = request(remote, "POST", f"/v1/events/{segment(event)}", body=sent)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        typer.echo(f"{answer['event']} for {answer['key']} is published: id {answer['id']}")
 
 
 def read_input(given: str, option: str = "--input") -> Json:

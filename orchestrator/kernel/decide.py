@@ -28,7 +28,7 @@ from dataclasses import asdict, replace
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import CauseKind, Deferred, Document, Status
+from ..messages.document import CauseKind, Deferred, Document, Requested, Status
 from ..messages.entity_messages import EventDelivered, Expire, ExpiryRequested, Probe, Unwind
 from ..messages.inputs import (
     Act,
@@ -137,6 +137,12 @@ def decide(
 def input_digest(value: JsonObject) -> str:
     """SHA-256 of the JSON with sorted keys; two inputs of the same key are compared by it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def act_digest(act: Act) -> str:
+    """What two acts of one id are compared by: what is asked for, whoever asks and why."""
+    asked = [act.act.value, act.step, act.value]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
@@ -346,7 +352,12 @@ def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
-    if act.id in document.requests:
+    digest = act_digest(act)
+    known = next((each for each in document.requests if each.id == act.id), None)
+    if known is not None and known.digest != digest:
+        text = "another act of this id was done; give this one an id of its own"
+        return _denied(document, Reason(ReasonCode.REQUEST_TAKEN, text))
+    if known is not None:
         return _unchanged(document, ReasonCode.DUPLICATE, "this request was carried out already")
     if (reason := objection(document, act.act)) is not None:
         return _denied(document, reason)
@@ -362,7 +373,7 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if (denied := apply_act(ctx, act)) is not None:
         nothing = denied.code is ReasonCode.NOTHING_TO_CHANGE
         return _unchanged(document, *denied) if nothing else _denied(document, denied)
-    ctx.requests = (*document.requests, act.id)[-_REQUESTS_MAX:]
+    ctx.requests = (*document.requests, Requested(id=act.id, digest=digest))[-_REQUESTS_MAX:]
     return ctx.decision()
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Document",
     "Early",
     "Managed",
+    "Requested",
     "Restarting",
     "Status",
     "StepEnded",
@@ -257,6 +258,14 @@ class Restarting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """An act that has changed something. ``digest`` is of what it asked for, so that its id stands for nothing else."""
+
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One instance. ``revision`` grows by one with every decision that changes it.
 
@@ -296,7 +305,7 @@ class Document:
     finished_ms: int | None = None
     traceparent: str | None = None
     parent: Parent | None = None
-    requests: tuple[str, ...] = ()
+    requests: tuple[Requested, ...] = ()
     managed: Managed | None = None
     itinerary: tuple[str, ...] | None = None
     restarts: int = 0

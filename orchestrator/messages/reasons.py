@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     UNREADABLE = "unreadable"
     NO_SUCH_INSTANCE = "no-such-instance"
     KEY_TAKEN = "key-taken"
+    REQUEST_TAKEN = "request-taken"
     VERSION_DIFFERS = "version-differs"
     NO_ROOM = "no-room"
     INVALID = "invalid"

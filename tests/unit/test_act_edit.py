@@ -46,7 +46,7 @@ def test_an_edit_changes_the_state_and_nothing_else() -> None:
     assert (after.document.steps, after.document.timers) == (RUNNING.document.steps, RUNNING.document.timers)
     assert after.sent == RUNNING.sent
     assert last(after).changes == (Change(what="state", before=None, after="edited"),)
-    assert after.document.requests[-1].startswith("act-")
+    assert after.document.requests[-1].id.startswith("act-")
 
 
 def test_what_is_sent_next_is_built_from_what_was_edited() -> None:

@@ -48,7 +48,7 @@ def test_a_cancel_is_the_cause_with_who_and_why(by: str, reason: str, message: s
     cancelled = decide(scene.definition, scene.document, Arrival(message=act, now_ms=9))
     assert cancelled.document is not None
     assert cancelled.document.cause == Cause(kind=CauseKind.CANCELLED, message=message, at_ms=9)
-    assert cancelled.document.requests == ("r",)
+    assert [each.id for each in cancelled.document.requests] == ["r"]
 
 
 def test_acts_that_are_fulfilled_change_nothing_and_illegal_ones_say_why() -> None:
@@ -100,8 +100,23 @@ def test_the_last_twenty_requests_are_known() -> None:
         scene = scene.act(ActName.PAUSE).act(ActName.RESUME)
     requests = scene.document.requests
     assert len(requests) == 20
-    first = Act(id=requests[0], instance="talk/k", act=ActName.CANCEL)
-    assert outcome_of(scene.play(first)) == (Outcome.UNCHANGED, "this request was carried out already")
+    again = Act(id=requests[0].id, instance="talk/k", act=ActName.RESUME)
+    assert outcome_of(scene.play(again)) == (Outcome.UNCHANGED, "this request was carried out already")
+
+
+def test_the_id_of_a_request_stands_for_no_other_act() -> None:
+    """Also not for the same act with another value; who asks and why may differ."""
+    edit = Act(
+        id="r", instance="talk/k", act=ActName.EDIT, value={"patch": [{"op": "replace", "path": "/n", "value": 7}]}
+    )
+    edited = done_a().play(edit)
+    assert outcome_of(edited.play(replace(edit, by="ann", reason="again")))[0] is Outcome.UNCHANGED
+    other = replace(edit, value={"patch": [{"op": "replace", "path": "/n", "value": 8}]})
+    for act in (other, replace(edit, act=ActName.CANCEL, value=None)):
+        denied = edited.play(act)
+        assert denied.last is not None
+        assert (denied.last.outcome, denied.last.code) == (Outcome.DENIED, ReasonCode.REQUEST_TAKEN)
+        assert denied.document == edited.document
 
 
 def test_a_pause_and_its_end_are_recorded() -> None:

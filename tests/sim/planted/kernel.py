@@ -357,7 +357,7 @@ KERNEL = (
     slip(
         "act twice on an act that was sent twice",
         "orchestrator/kernel/decide.py",
-        "    if act.id in document.requests:",
+        "    if known is not None:",
         "    if False:",
         "act-once",
     ),

@@ -155,8 +155,8 @@ class Client:
             by: the caller's name, for the history; at most 256 characters.
             reason: why, for the history; at most 2,000 characters. For ``waive`` the evidence of the loss.
             on: the step that the act is about, and the act's value; see ``OnStep``.
-            request_id: a repeated request acts once, while it is among the last 20 of the instance, and stands for no other act; None: a new id is
-                generated.
+            request_id: a repeated request acts once while it is among the last 20 of the instance, and its id stands
+                for no other act; None: a new id is made.
             wait: how long to wait for the decision.
             traceparent: the W3C trace context to continue; None: a new trace.
 

@@ -100,7 +100,7 @@ def test_the_last_twenty_requests_are_known() -> None:
         scene = scene.act(ActName.PAUSE).act(ActName.RESUME)
     requests = scene.document.requests
     assert len(requests) == 20
-    again = Act(id=requests[0].id, instance="talk/k", act=ActName.RESUME)
+    again = Act(id=requests[0].id, instance="talk/k", act=ActName.PAUSE)
     assert outcome_of(scene.play(again)) == (Outcome.UNCHANGED, "this request was carried out already")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,7 +20,7 @@ from .edge import Edge
 from .entities import entities_router
 from .events import EventBody, events_router
 from .graphs import graphs_router
-from .health import health_router
+from .health import health_router, metrics_router
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
@@ -38,7 +39,12 @@ Every error is `application/problem+json` (RFC 9457) with a stable `type`. An in
 
 
 def create_app(
-    client: Client, *, clock: Clock, tracing: Tracing | None = None, settings: ApiSettings | None = None
+    client: Client,
+    *,
+    clock: Clock,
+    tracing: Tracing | None = None,
+    settings: ApiSettings | None = None,
+    metrics: Callable[[], str] | None = None,
 ) -> FastAPI:
     """The ASGI application over a client.
 
@@ -47,6 +53,7 @@ def create_app(
         clock: generates trace ids for requests without one.
         tracing: None: no spans, trace ids only.
         settings: tokens and limits; None: the defaults, without a token.
+        metrics: makes the page that Prometheus reads at ``/metrics``; None: there is none.
     """
     settings = settings or ApiSettings()
     app = FastAPI(
@@ -71,6 +78,8 @@ def create_app(
     app.include_router(tables_router(client, settings))
     app.include_router(entities_router(client))
     app.include_router(health_router(client.check_ready))
+    if metrics is not None:
+        app.include_router(metrics_router(metrics))
     app.add_middleware(Guard, tokens=settings.tokens)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
     app.openapi = lambda: _document(app, secured=bool(settings.tokens))  # type: ignore[method-assign]  # as FastAPI documents it

@@ -1,4 +1,7 @@
-"""``/healthz``: the process is alive. ``/readyz``: it can serve requests now. Both need no token."""
+"""``/healthz``: the process is alive. ``/readyz``: it can serve requests now. Both need no token.
+
+``/metrics``: what was measured, for Prometheus. It says how much is going on here, so it needs a token like the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
+from ..orchestrator.runtime.exposition import CONTENT_TYPE
 from .problems import documented, problem
 
-__all__ = ["health_router"]
+__all__ = ["health_router", "metrics_router"]
 
 _SECONDS = 3.0
 _REMEMBERED_SECONDS = 1.0
@@ -71,5 +76,21 @@ def health_router(check_ready: Callable[[], Awaitable[None]]) -> APIRouter:
         if reason is None:
             return Response(HealthView().model_dump_json(), media_type="application/json")
         return problem("unavailable", reason, headers={"Retry-After": "1"})
+
+    return router
+
+
+def metrics_router(page: Callable[[], str]) -> APIRouter:
+    """``page`` makes what Prometheus reads."""
+    router = APIRouter(tags=["health"])
+
+    @router.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        summary="What was measured, for Prometheus",
+        responses=documented(401, 403),
+    )
+    def metrics() -> Response:  # in a thread: the page is made of all that was measured
+        return Response(page(), media_type=CONTENT_TYPE)
 
     return router

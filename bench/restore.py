@@ -166,7 +166,7 @@ async def created(base: Base, count: int) -> dict[str, object]:
 
 
 async def decided(base: Base, count: int) -> None:
-    while base.metrics.counts["decisions.applied"] < count:  # noqa: ASYNC110  # counts tell nobody
+    while base.metrics.counts["decisions"] < count:  # noqa: ASYNC110  # counts tell nobody
         await asyncio.sleep(0.01)
 
 

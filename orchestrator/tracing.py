@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-__all__ = ["SCOPE", "Attributes", "Span", "SpanKind", "Tracing", "fresh_traceparent", "trace_id_of"]
+__all__ = ["SCOPE", "Attributes", "Span", "SpanKind", "Tracing", "fresh_traceparent", "scope_version", "trace_id_of"]
 
 SCOPE = "sagaline"
 Attributes = Mapping[str, str | int | bool]
@@ -32,6 +32,11 @@ Attributes = Mapping[str, str | int | bool]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _OPERATIONS = {"handle": "process", "decide": "process"}
 """The operation types of the conventions; all others are ``send``."""
+
+
+def scope_version() -> str:
+    """Of this library, as spans and metrics say it."""
+    return version(SCOPE)
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -103,7 +108,7 @@ class Tracing:
     """
 
     def __init__(self, provider: trace.TracerProvider | None = None, *, system: str = "sqlite") -> None:
-        self._tracer, self._system = None if provider is None else provider.get_tracer(SCOPE, version(SCOPE)), system
+        self._tracer, self._system = None if provider is None else provider.get_tracer(SCOPE, scope_version()), system
         if isinstance(self._tracer, Tracer):
             self._tracer.id_generator = _RunIds(self._tracer.id_generator)
 

@@ -9,13 +9,13 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -30,8 +30,10 @@ from .kernel import Limits, Registry
 from .ports.clock import Clock
 from .ports.log import Log, TopicPartition
 from .ports.topics import Topics
+from .runtime.census import Census
 from .runtime.deciding import Deciding
 from .runtime.engine import Engine
+from .runtime.exposition import exposition
 from .runtime.metrics import Metrics
 from .runtime.namespace import prepare
 from .runtime.projector import Projector
@@ -181,6 +183,9 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))
         watch = await stack.enter_async_context(watching(base, engine))
+        if base.metrics.exported:
+            census = Census(read_model, base.metrics, registry.names)
+            await stack.enter_async_context(running(census.run(), "census"))
         parts = ClientParts(
             log=base.log,
             topics=base.topics,
@@ -258,18 +263,24 @@ def configure_tracing(
     return Tracing(provider, system="sqlite" if settings.kafka is None else "kafka"), provider
 
 
-def configure_metrics(service: str) -> tuple[Metrics, MeterProvider | None]:
-    """Metrics by OTLP/HTTP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, else not exported.
+def configure_metrics(service: str, *, page: bool = False) -> tuple[Metrics, MeterProvider | None, Callable[[], str]]:
+    """Metrics by OTLP/HTTP when ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or its metrics variant) is set, and with ``page`` for
+    Prometheus: the last of the three makes what it reads. Else they are only counted.
 
-    Give the provider to ``export_the_rest`` at the end.
+    ``service`` as for ``configure_tracing``. Give the provider to ``export_the_rest`` at the end.
     """
-    if not _exports("METRICS"):
-        return Metrics(), None
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    readers: list[MetricReader] = []
+    if _exports("METRICS"):
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    provider = MeterProvider([reader], shutdown_on_exit=False, resource=_resource(service))
-    return Metrics(provider), provider
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+    asked = InMemoryMetricReader()
+    if page:
+        readers.append(asked)
+    if not readers:
+        return Metrics(), None, lambda: ""
+    provider = MeterProvider(readers, shutdown_on_exit=False, resource=_resource(service))
+    return Metrics(provider), provider, lambda: exposition(asked.get_metrics_data())
 
 
 async def step_over(base: Base, topic: str, partition: int, offset: int, note: Note) -> UnreadableBatch:

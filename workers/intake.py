@@ -7,14 +7,14 @@ at any load, and once at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from ..orchestrator.errors import LogUnavailable
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Record, Subscription
+from ..orchestrator.ports.log import Record, Subscription, TopicPartition
 from .offsets import Mark, Offsets
 from .stage import pauses
 
@@ -46,7 +46,7 @@ class Intake:
         room: Callable[[], int],
         clock: Clock,
     ) -> None:
-        self._queue, self._subscription, self._clock = queue, subscription, clock
+        self.queue, self._subscription, self._clock = queue, subscription, clock
         self._admit, self._room = admit, room
         self._offsets = Offsets()
         self._held = subscription.assigned()
@@ -73,6 +73,10 @@ class Intake:
             if self._offsets.moved and self._clock.monotonic() >= self._commit_at:
                 await self.commit()
 
+    def behind(self, ends: Mapping[TopicPartition, int]) -> int:
+        """How many records of the queue's partitions that are held here are not answered."""
+        return self._offsets.behind(ends)
+
     async def commit(self) -> None:
         """Commits finished records; if the log is not available, the next commit includes them."""
         self._keep_held()
@@ -85,7 +89,7 @@ class Intake:
             self._offsets.put_back(positions)
             self._commit_failures += 1
             if self._commit_failures == 1:
-                _logger.warning("worker.commit.unavailable", queue=self._queue, error=str(error))
+                _logger.warning("worker.commit.unavailable", queue=self.queue, error=str(error))
         else:
             self._commit_failures = 0
         self._commit_at = self._clock.monotonic() + COMMIT_EVERY_SECONDS
@@ -101,11 +105,11 @@ class Intake:
         except LogUnavailable as error:
             self._poll_failures += 1
             if self._poll_failures == 1:
-                _logger.warning("worker.poll.unavailable", queue=self._queue, error=str(error))
+                _logger.warning("worker.poll.unavailable", queue=self.queue, error=str(error))
             await asyncio.sleep(pauses(self._poll_failures))
             return []
         if self._poll_failures:
-            _logger.info("worker.poll.recovered", queue=self._queue, failures=self._poll_failures)
+            _logger.info("worker.poll.recovered", queue=self.queue, failures=self._poll_failures)
             self._poll_failures = 0
         self._keep_held()
         return records

@@ -6,7 +6,7 @@ The rule: a committed position never passes an unfinished record, even if later 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..orchestrator.ports.log import Record, TopicPartition
 
@@ -73,6 +73,11 @@ class Offsets:
         stays = frozenset(held)
         for place in [place for place in self._tracks if place not in stays]:
             self._drop(self._tracks[place])
+
+    def behind(self, ends: Mapping[TopicPartition, int]) -> int:
+        """How many records up to these ends are not finished; of a partition that has given none, none are known."""
+        firsts = {at: track.marks[0].offset if track.marks else track.next for at, track in self._tracks.items()}
+        return sum(max(0, ends[at] - first) for at, first in firsts.items() if at in ends)
 
     def take_positions(self) -> dict[TopicPartition, int]:
         """The positions that changed since the last call."""

@@ -14,6 +14,7 @@ Without an inbox, 2 and 3 run the handler again: at least once.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
@@ -27,7 +28,7 @@ from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObj
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
 from ..orchestrator.ports.topics import Topics
-from ..orchestrator.runtime.metrics import Metrics
+from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
 from .effects import Effects, Wanted
@@ -48,6 +49,7 @@ __all__ = ["Counts", "WorkerRuntime"]
 _UNFINISHED_MAX: Final = 2_000
 _BATCH_MAX: Final = 500
 _FORGET_EVERY_SECONDS: Final = 600.0
+_LAG_EVERY_SECONDS: Final = 10.0
 _FORGET_MAX: Final = 1_000
 _logger = structlog.get_logger(__name__)
 
@@ -75,7 +77,7 @@ class WorkerRuntime:
         topics: the topic names of the namespace; its queues and dead letter topic must exist.
         clock: for deadlines.
         tracing: one span per handled command.
-        metrics: ``commands.late`` counts commands that arrived or were finished too late.
+        metrics: commands answered, their durations, those in flight, and the lag of the queues.
 
     Raises:
         DefinitionError: the worker handles nothing.
@@ -182,6 +184,8 @@ class WorkerRuntime:
             group.create_task(stage.run())
         if self._worker.inbox is not None:
             group.create_task(self._tend(self._worker.inbox))
+        if self._metrics.exported:
+            group.create_task(self._measure_lag())
         async with asyncio.TaskGroup() as polling:
             for intake in self._intakes:
                 if self._stopping:
@@ -212,10 +216,18 @@ class WorkerRuntime:
                 _logger.warning("worker.inbox.forget", worker=self._worker.name, error=str(error))
             await asyncio.sleep(1.0 if dropped == _FORGET_MAX else _FORGET_EVERY_SECONDS)
 
+    async def _measure_lag(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(_LAG_EVERY_SECONDS)
+            with suppress(LogUnavailable):
+                ends = await self._log.end_offsets([self._topics.commands(queue) for queue in self._queues])
+                for intake in self._intakes:
+                    self._metrics.set("queues.lag", intake.behind(ends), intake.queue)
+
     # The path of one record
 
     def _admit(self, record: Record, mark: Mark) -> None:
-        self._unfinished += 1
+        self._count_unfinished(1)
         try:
             command = decode_command(record)
         except ValueError as error:  # BadRecord, and unexpected errors of the decoder
@@ -230,7 +242,9 @@ class WorkerRuntime:
         if work.mark.lost or self._stopping:
             self._drop(work)
             return
+        began = self._clock.monotonic()
         reply = await self._execution.run(work)
+        self._metrics.record("workers.duration", self._clock.monotonic() - began, *_declared(work))
         if work.late:
             self.counts.late += 1
             self._metrics.add("commands.late")
@@ -257,6 +271,7 @@ class WorkerRuntime:
                 outgoing, _ = self._encode(work, reply)
         self._spans.handled(work, reply)
         self._by_key.release(work)
+        self._metrics.add("workers.commands", 1, *_declared(work), reply.kind)
         answer = Answer(work.record, work.mark, outgoing, reply)
         answer.onward, answer.span = onward, work.sending
         if isinstance(reply, Failed) and work.unsent is not None:
@@ -269,6 +284,7 @@ class WorkerRuntime:
             self._beat(work, work.unsent)
         self._spans.handled(work, None)
         self.counts.later += 1
+        self._metrics.add("workers.commands", 1, *_declared(work), "later")
         self._by_key.release(work)
         work.mark.finish()
         self._closed()
@@ -329,6 +345,7 @@ class WorkerRuntime:
                 self.counts.failed += 1
             case None:
                 self.counts.dead += 1
+                self._metrics.add("dead_letters", 1, "commands")
         self._closed()
 
     def _drop(self, work: Work) -> None:
@@ -337,9 +354,20 @@ class WorkerRuntime:
         self._closed()
 
     def _closed(self) -> None:
-        self._unfinished -= 1
+        self._count_unfinished(-1)
         if not self._unfinished:
             self._empty.set()
+
+    def _count_unfinished(self, change: int) -> None:
+        self._unfinished += change
+        self._metrics.set("workers.in_flight", self._unfinished, self._worker.name)
+
+
+def _declared(work: Work) -> tuple[str, str]:
+    """Queue and contract, if a handler here names them: others come from outside and are without end."""
+    if work.handler is None:
+        return OTHER, OTHER
+    return work.handler.contract.queue, work.handler.contract.name
 
 
 class _Ended(Exception):

@@ -53,7 +53,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
     async with AsyncExitStack() as stack:
         parts: list[asyncio.Task[None]] = []
         tracing, provider = wiring.configure_tracing(settings, name)
-        metrics, meters = wiring.configure_metrics(name)
+        metrics, meters, page = wiring.configure_metrics(name, page=bool(api.names))
         stack.push_async_callback(wiring.export_the_rest, provider, meters)
         doors = api_settings(settings)
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
@@ -76,7 +76,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         if part is not None and listener is None:
             await stack.enter_async_context(wiring.watching(base, part))
         if listener is not None and client is not None:
-            app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
+            app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page)
             address = await stack.enter_async_context(serving(app, listener, doors))
         said = _said(settings, engine, workers, address)
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)

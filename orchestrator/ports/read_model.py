@@ -34,6 +34,7 @@ __all__ = [
     "Page",
     "ReadModel",
     "Standing",
+    "Tally",
     "Update",
     "WaitFilter",
     "WaitKind",
@@ -164,6 +165,14 @@ class EntityPage(NamedTuple):
     cursor: str | None
 
 
+class Tally(NamedTuple):
+    """How many instances of one definition have not ended; of those how many stand in attention, or are overdue."""
+
+    open: int
+    attention: int
+    overdue: int
+
+
 class ReadModel(Protocol):
     """Safe for concurrent use by tasks of one event loop. Every call has a deadline of its own."""
 
@@ -211,6 +220,14 @@ class ReadModel(Protocol):
 
         Raises:
             InvalidRequest: the cursor is not one of this list.
+        """
+        ...
+
+    async def tally(self) -> Mapping[str, Tally]:
+        """Instances that have not ended, by definition; one that has none is left out.
+
+        Raises:
+            TransientError: no answer in time.
         """
         ...
 

@@ -5,6 +5,7 @@ A message affects only its own instance: see ``guard.py``. The batch only collec
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -21,7 +22,7 @@ from .documents import Documents
 from .guard import Guard, Stored
 from .setup import Deciding
 from .timers import DueTimer
-from .writes import Writes
+from .writes import Measured, Writes
 
 __all__ = ["BatchWork", "Deciding"]
 
@@ -45,7 +46,8 @@ class BatchWork:
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[Measured] = Counter()
+        self._durations: list[tuple[Measured, float]] = []
         # Not a method of self: batch and guard would reference each other, and only the collector would free them.
         self._entity = partial(_find, self.changed, self._below, documents, owner)
         self._guard = Guard(setup, owner.partition, self._entity)
@@ -89,6 +91,7 @@ class BatchWork:
                 timer=timer,
                 due_ms=due_ms,
             )
+            self._durations.append((("timers.lateness",), (self._now_ms - due_ms) / 1000))
             self._merge(self._guard.message(message, None, self._now_ms))
 
     def batch(self) -> Batch:
@@ -99,8 +102,12 @@ class BatchWork:
         """Ends the spans and counts the metrics of a committed batch."""
         for span in self._spans:
             span.end()
-        for name, count in self._counts.items():
-            self._setup.metrics.add(name, count)
+        metrics = self._setup.metrics
+        for (name, *labels), count in self._counts.items():
+            metrics.add(name, count, *labels)
+        for (name, *labels), seconds in self._durations:
+            metrics.record(name, seconds, *labels)
+        metrics.record("batches.size", self.count)
 
     def _merge(self, writes: Writes) -> None:
         """Adds all writes of one message."""
@@ -110,8 +117,8 @@ class BatchWork:
         self.size_bytes += sum([len(each.value or b"") for each in writes.appends])
         self.size_bytes += sum([len(value or b"") for value in writes.state.values()])
         self._spans += writes.spans
-        for name in writes.counts:
-            self._counts[name] = self._counts.get(name, 0) + 1
+        self._counts.update(writes.counts)
+        self._durations += writes.durations
 
 
 def _find(

@@ -170,6 +170,7 @@ class Engine:
                 wait = _wait_seconds(attempt)
             finally:
                 seat.processor = None
+                self._gauge()
             await asyncio.sleep(wait)
 
     async def _stand(self, partition: int, reason: str) -> None:
@@ -194,11 +195,22 @@ class Engine:
         try:
             await self._refuse_lost_documents(owner)
             _log.info("partition taken", partition=partition, offset=owner.position.offset)
-            seat.processor = Processor(owner, self._setup, self._clock, on_restored=self._moved.set)
+            seat.processor = Processor(owner, self._setup, self._clock, on_restored=self._restored)
             self._standing.pop(partition, None)
+            self._gauge()
             await seat.processor.run()
         finally:
             await owner.release()
+
+    def _restored(self) -> None:
+        self._moved.set()
+        self._gauge()
+
+    def _gauge(self) -> None:
+        processing, metrics = len(self.processing), self._setup.metrics
+        restoring = sum(seat.processor is not None for seat in self._seats.values()) - processing
+        metrics.set("partitions.processing", processing)
+        metrics.set("partitions.restoring", restoring)
 
     async def _refuse_lost_documents(self, owner: Owner) -> None:
         """Stops if the documents are gone: otherwise everything still in ``inputs`` would be decided again."""

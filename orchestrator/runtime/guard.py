@@ -167,7 +167,7 @@ class Guard:
     def _last(self, came: Came, reason: str) -> Writes:
         if came.record is not None:
             return self._writer.dead(came.record, reason)
-        return Writes(counts=["decisions.lost"])
+        return Writes(counts=[("decisions.lost",)])
 
     def _noted(self, before: Stored, writes: Writes, came: Came) -> Writes:
         """Logs when an instance begins to need attention."""

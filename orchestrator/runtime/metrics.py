@@ -1,40 +1,143 @@
-"""Metrics for OpenTelemetry and for tests. Their names are in docs/operations.md."""
+"""What is measured: one table of instruments, for OpenTelemetry and for tests. docs/operations.md lists the same table.
+
+Labels are definitions, steps, queues, contracts, outcomes and partitions: what the code of a deployment bounds. Never
+an instance, a key, or a name from outside that nobody here has declared.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from opentelemetry import metrics
 
-__all__ = ["Metrics"]
+from ..tracing import SCOPE, scope_version
+
+__all__ = ["INSTRUMENTS", "OTHER", "Instrument", "Kind", "Metrics"]
+
+OTHER = "other"
+"""The label of what is not declared here."""
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Instrument(NamedTuple):
+    """``labels`` are attributes without the prefix ``sagaline.``; ``bounds``: upper bounds of a histogram's buckets."""
+
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    about: str
+    bounds: tuple[float, ...] = ()
+
+
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1_800, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 30 * 86_400)
+_COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "decisions": Instrument(Kind.COUNTER, "{decision}", ("definition", "outcome"), "Decisions that were committed"),
+    "decisions.lost": Instrument(
+        Kind.COUNTER, "{decision}", (), "Timers whose failure could not be stored either: look at the log"
+    ),
+    "steps.overdue": Instrument(Kind.COUNTER, "{step}", ("definition",), "Steps that became overdue"),
+    "steps.duration": Instrument(
+        Kind.HISTOGRAM,
+        "s",
+        ("definition", "step", "status"),
+        "From a step's last attempt, or the beginning of its wait, to its end",
+        _LONG,
+    ),
+    "runs.duration": Instrument(Kind.HISTOGRAM, "s", ("definition", "status"), "From a run's start to its end", _LONG),
+    "timers.lateness": Instrument(Kind.HISTOGRAM, "s", (), "From when a timer was due to its decision", _SHORT),
+    "batches.size": Instrument(Kind.HISTOGRAM, "{message}", (), "Messages and timers of one commit", _COUNTS),
+    "batches.commit": Instrument(Kind.HISTOGRAM, "s", (), "What a commit took", _SHORT),
+    "instances": Instrument(
+        Kind.GAUGE, "{instance}", ("definition", "state"), "Instances that are open, in attention, or overdue"
+    ),
+    "inputs.oldest_undecided": Instrument(Kind.GAUGE, "s", (), "How long the oldest undecided record of inputs waits"),
+    "inputs.lag": Instrument(Kind.GAUGE, "{record}", ("partition",), "Records of inputs that are not decided"),
+    "inputs.forwarded": Instrument(Kind.COUNTER, "{record}", (), "Records that came on the wrong partition"),
+    "dead_letters": Instrument(Kind.COUNTER, "{record}", ("source",), "Records that can never be processed"),
+    "documents.restored": Instrument(Kind.COUNTER, "{document}", (), "Documents read when a partition is taken"),
+    "partitions.restoring": Instrument(Kind.GAUGE, "{partition}", (), "Partitions whose documents are being read here"),
+    "partitions.processing": Instrument(Kind.GAUGE, "{partition}", (), "Partitions that are decided here"),
+    "partitions.stopped": Instrument(Kind.COUNTER, "{partition}", (), "Stops until an operator has looked"),
+    "queues.lag": Instrument(
+        Kind.GAUGE, "{record}", ("queue",), "Commands on the partitions of this worker that it has not answered"
+    ),
+    "workers.in_flight": Instrument(Kind.GAUGE, "{command}", ("worker",), "Commands polled and not yet answered"),
+    "workers.commands": Instrument(Kind.COUNTER, "{command}", ("queue", "contract", "outcome"), "Commands answered"),
+    "workers.duration": Instrument(Kind.HISTOGRAM, "s", ("queue", "contract"), "What a handler took", _LONG),
+    "commands.late": Instrument(
+        Kind.COUNTER, "{command}", (), "Commands that came, or were done, after their deadline"
+    ),
+    "clock.differs": Instrument(Kind.COUNTER, "1", (), "Clocks of two hosts that differ too much"),
+    "clock.moved": Instrument(Kind.COUNTER, "1", (), "Jumps of this host's clock"),
+    "projector.skipped": Instrument(Kind.COUNTER, "{record}", (), "Records that the read model could not read"),
+}
 
 
 class Metrics:
-    """Counters and gauges with the prefix ``sagaline.``; ``counts`` and ``values`` have the same for this process.
+    """The instruments under ``sagaline.<name>``; ``counts`` and ``values`` hold the same for this process.
 
     Args:
         provider: exports them; None: the global provider, by default none.
     """
 
     def __init__(self, provider: metrics.MeterProvider | None = None) -> None:
+        meter = metrics.get_meter(SCOPE, scope_version(), meter_provider=provider)
+        self.exported = provider is not None
+        """Whether somebody takes them: what costs a question to others is asked only then."""
         self.counts: Counter[str] = Counter()
-        self._meter = metrics.get_meter("sagaline", meter_provider=provider)
-        self._counters: dict[str, metrics.Counter] = {}
+        """Of counters, over all labels; behind a name with labels in brackets, of those."""
         self.values: dict[str, float] = {}
+        """Of gauges and histograms the last, named as in ``counts``."""
+        self._counters: dict[str, metrics.Counter] = {}
         self._gauges: dict[str, metrics._Gauge] = {}
+        self._histograms: dict[str, metrics.Histogram] = {}
+        for name, (kind, unit, _, about, bounds) in INSTRUMENTS.items():
+            full = f"{SCOPE}.{name}"
+            match kind:
+                case Kind.COUNTER:
+                    self._counters[name] = meter.create_counter(full, unit, about)
+                case Kind.GAUGE:
+                    self._gauges[name] = meter.create_gauge(full, unit, about)
+                case Kind.HISTOGRAM:
+                    self._histograms[name] = meter.create_histogram(
+                        full, unit, about, explicit_bucket_boundaries_advisory=bounds
+                    )
 
-    def add(self, name: str, count: int = 1) -> None:
-        """Adds to a counter; created at its first use."""
+    def add(self, name: str, count: int = 1, *labels: str) -> None:
+        """Adds to a counter; ``labels`` in the order of the table."""
         self.counts[name] += count
-        counter = self._counters.get(name)
-        if counter is None:
-            counter = self._counters[name] = self._meter.create_counter(f"sagaline.{name}")
-        counter.add(count)
+        if labels:
+            self.counts[_named(name, labels)] += count
+        self._counters[name].add(count, _attributes(name, labels))
 
-    def set(self, name: str, value: float) -> None:
-        """Sets a gauge; created at its first use."""
-        self.values[name] = value
-        gauge = self._gauges.get(name)
-        if gauge is None:
-            gauge = self._gauges[name] = self._meter.create_gauge(f"sagaline.{name}")
-        gauge.set(value)
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Sets a gauge."""
+        self.values[_named(name, labels)] = value
+        self._gauges[name].set(value, _attributes(name, labels))
+
+    def record(self, name: str, value: float, *labels: str) -> None:
+        """Adds a value to a histogram. One below zero, by a clock that was set back, counts as zero."""
+        self.values[_named(name, labels)] = value
+        self._histograms[name].record(max(0.0, value), _attributes(name, labels))
+
+
+@lru_cache(maxsize=4_096)
+def _named(name: str, labels: tuple[str, ...]) -> str:
+    return f"{name}[{','.join(labels)}]" if labels else name
+
+
+@lru_cache(maxsize=4_096)
+def _attributes(name: str, labels: tuple[str, ...]) -> dict[str, str]:
+    """Given to the SDK, which copies it."""
+    return {f"{SCOPE}.{label}": value for label, value in zip(INSTRUMENTS[name].labels, labels, strict=True)}

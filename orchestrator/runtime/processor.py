@@ -184,7 +184,9 @@ class Processor:
 
     async def _commit(self, work: BatchWork) -> None:
         batch = work.batch()
+        began = asyncio.get_running_loop().time()
         await self._owner.commit(batch)
+        self._setup.metrics.record("batches.commit", asyncio.get_running_loop().time() - began)
         self._documents.merge(work.changed)
         for key in batch.state:
             document = work.changed[key.decode()]

@@ -24,7 +24,7 @@ __all__ = ["OLDEST", "Watch"]
 
 _log = structlog.get_logger("sagaline.watch")
 
-OLDEST = "inputs.oldest_undecided_ms"
+OLDEST = "inputs.oldest_undecided"
 _EVERY_SECONDS = 5.0
 _STILL_SECONDS = 20.0
 _WARNING_MS = INPUTS_RETENTION_MS // 4
@@ -139,6 +139,8 @@ class Watch:
         ends = await self._log.end_offsets([inputs])
         moved = {}
         for number, found in standing.items():
+            lag = max(0, ends[TopicPartition(inputs, number)] - found.offset)
+            self._metrics.set("inputs.lag", lag, str(number))
             before = self._seen.get(number)
             if before is None or not before.stands(found, ends[TopicPartition(inputs, number)]):
                 moved[number] = found
@@ -171,7 +173,7 @@ class Watch:
         return found
 
     def _tell_age(self, age_ms: int, now_ms: int) -> None:
-        self._metrics.set(OLDEST, age_ms)
+        self._metrics.set(OLDEST, age_ms / 1000)
         due = self._warned_ms is None or now_ms - self._warned_ms >= _WARN_AGAIN_MS
         if age_ms >= _WARNING_MS and due:
             self._warned_ms = now_ms

@@ -18,6 +18,7 @@ from ..codec.dead_letters import dead_letter
 from ..codec.documents import encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
+from ..kernel.places import name_of
 from ..messages.document import Document
 from ..messages.entities import Entity
 from ..messages.entity_messages import Published, SetRules
@@ -27,13 +28,16 @@ from ..messages.outputs import OVERDUE, Action, Answer, DeadLetter, Decision, Ou
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
+from .metrics import OTHER
 from .setup import Deciding
 from .spans import Spans
 
 __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
 _log = structlog.get_logger("sagaline.engine")
-_DECIDED = {outcome: f"decisions.{outcome.value}" for outcome in Outcome}
+_KINDS = frozenset({"@mailbox", "@lock", "@table"})
+_ENDS = frozenset({"done", "rejected", "failed", "dropped", "undone", "undo_failed"})
+"""Of a step, forward or backward: statuses that a duration is measured up to."""
 _REASON_CHARS = 4_000
 
 
@@ -53,6 +57,10 @@ class Came(NamedTuple):
     span: Span
 
 
+Measured = tuple[str, ...]
+"""An instrument and its labels."""
+
+
 @dataclass(slots=True)
 class Writes:
     """The writes of one message. ``changed`` and ``state`` have at most the one entity that it was for.
@@ -63,7 +71,8 @@ class Writes:
     changed: dict[str, Document | Entity | None] = field(default_factory=dict)
     state: dict[bytes, bytes | None] = field(default_factory=dict)
     appends: list[Outgoing] = field(default_factory=list)
-    counts: list[str] = field(default_factory=list)
+    counts: list[Measured] = field(default_factory=list)
+    durations: list[tuple[Measured, float]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
 
 
@@ -97,8 +106,7 @@ class Writer:
         self._send(writes, decision.actions, came)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._tell_history(writes, decision, came)
-        writes.counts.append(_DECIDED[decision.outcome])
-        writes.counts += ["steps.overdue" for change in decision.changes if change.what == OVERDUE]
+        self._measure(writes, decision, before, instance, came.arrival.now_ms)
         if self._spans.enabled:
             status = after.status.value if after else ""
             came.span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
@@ -119,7 +127,8 @@ class Writer:
         self._send(writes, answer.actions, came)
         if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(message, Published | SetRules):
             self._tell_history(writes, answer, came)
-        writes.counts.append(_DECIDED[answer.outcome])
+        kind = message.instance.partition("/")[0]
+        writes.counts.append(("decisions", kind if kind in _KINDS else OTHER, answer.outcome.value))
         if self._spans.enabled:
             came.span.set({"sagaline.outcome": answer.outcome.value})
         return writes
@@ -141,14 +150,33 @@ class Writer:
             Unstorable: it does not fit.
         """
         forwarded = Outgoing(record.topic, record.key, record.value, record.headers)
-        return Writes(appends=[self._fitting(forwarded)], counts=["inputs.forwarded"])
+        return Writes(appends=[self._fitting(forwarded)], counts=[("inputs.forwarded",)])
 
     def dead(self, record: Record, reason: str) -> Writes:
         """Writes a dead letter. Never raises."""
         place = f"{record.topic}/{record.partition}/{record.offset}"
         say("dead letter", instance=(record.key or b"")[:300].decode(errors="replace"), place=place, reason=reason)
         topic, most = self._setup.topics.dead, self._setup.max_value_bytes
-        return Writes(appends=[dead_letter(topic, self._partition, record, reason, most)], counts=["inputs.dead"])
+        return Writes(
+            appends=[dead_letter(topic, self._partition, record, reason, most)], counts=[("dead_letters", "inputs")]
+        )
+
+    def _measure(self, writes: Writes, decision: Decision, before: Document | None, instance: str, now_ms: int) -> None:
+        """What a decision counts as, and how long what it ends has taken."""
+        definition, after = instance.partition("/")[0], decision.document
+        if self._setup.registry.find(definition) is None:
+            definition = OTHER
+        writes.counts.append(("decisions", definition, decision.outcome.value))
+        steps = before.steps if before is not None else {}
+        for change in decision.changes:
+            if change.what == OVERDUE:
+                writes.counts.append(("steps.overdue", definition))
+            elif change.after in _ENDS and (begun := steps.get(change.what)) is not None:
+                labels = ("steps.duration", definition, name_of(change.what), change.after)
+                writes.durations.append((labels, (now_ms - begun.at_ms) / 1000))
+        if after is not None and after.status.is_final and not (before is not None and before.status.is_final):
+            seconds = (now_ms - after.created_ms) / 1000
+            writes.durations.append((("runs.duration", definition, after.status.value), seconds))
 
     def _keep(self, writes: Writes, instance: str, after: Document | Entity | None, encoded: bytes | None) -> None:
         key, most = instance.encode(), self._setup.max_value_bytes

@@ -218,6 +218,22 @@ class ReadModelContract:
         of_one = await read_model.waits(WaitFilter(WaitKind.OVERDUE, "refund"), limit=9)
         assert [row.instance for row in of_one.rows] == [other.id]
 
+    async def test_what_has_not_ended_is_counted_by_definition(self, read_model: ReadModel) -> None:
+        """An instance with two overdue steps is overdue once; one in attention is open as well."""
+        assert await read_model.tally() == {}
+        late = StepRecord(status=StepStatus.SENT, at_ms=900, kind="step", attempt=1, memo={"overdue_ms": 5})
+        cause = Cause(kind=CauseKind.CODE, message="m", at_ms=1)
+        await read_model.apply(
+            update(
+                document("A-1", steps={"reserve": late, "charge": late}),
+                document("A-2", status=Status.ATTENTION, attention=cause),
+                document("A-3", status=Status.COMPENSATING),
+                document("A-4", status=Status.COMPLETED),
+                replace(document("R-1", status=Status.COMPLETED), id="refund/R-1", definition="refund"),
+            )
+        )
+        assert await read_model.tally() == {"order-checkout": (3, 1, 1)}
+
     async def test_what_waits_comes_back_with_all_that_a_list_shows(self, read_model: ReadModel) -> None:
         """As the newest document of the instance says it, also to one person who may answer; hostile texts as well."""
         given_up = overdue("A-1", 40, timers={"reserve:deadline": 77}, version=3)

@@ -78,7 +78,7 @@ def below_nothing(spans: list[Span]) -> None:
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[Span], dict[str, int]]]:
-    """An OTLP/HTTP endpoint on the loopback, the spans that it has received, and the last total of each counter."""
+    """An OTLP/HTTP endpoint on the loopback, the spans that it has received, and the last totals by name and labels."""
     spans: list[Span] = []
     totals: dict[str, int] = {}
 
@@ -88,7 +88,11 @@ def collector() -> Iterator[tuple[str, list[Span], dict[str, int]]]:
             if self.path == "/v1/metrics":
                 for measured in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                     for group in measured.scope_metrics:
-                        totals.update((m.name, m.sum.data_points[0].as_int) for m in group.metrics)
+                        totals.update(
+                            (" ".join([m.name, *sorted(a.value.string_value for a in point.attributes)]), point.as_int)
+                            for m in group.metrics
+                            for point in m.sum.data_points
+                        )
             else:
                 for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                     for scope in resource.scope_spans:
@@ -126,7 +130,7 @@ def test_a_checkout_arrives_at_the_collector_as_one_trace(tmp_path: Path) -> Non
             while (seen := httpx.get(instance).json())["status"] != "completed":
                 assert time.monotonic() < deadline, seen
         ours = [span for span in spans if span.trace_id.hex() == TRACE]
-    assert totals["sagaline.decisions.applied"] == 5
+    assert totals["sagaline.decisions applied order-checkout"] == 5
     assert seen["trace_id"] == TRACE
     names = [span.name for span in ours]
     assert names.count("decide Start") == 1

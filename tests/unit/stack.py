@@ -69,6 +69,7 @@ async def stack(
     deployed: Registry | None = None,
     tracing: Tracing | None = None,
     limits: Limits | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Stack]:
     """``deployed``: what the engine knows, where that is not what the client knows."""
     clock, topics = SystemClock(), Topics("t")
@@ -98,7 +99,7 @@ async def stack(
                 partitions=PARTITIONS,
                 limits=limits or Limits(),
                 tracing=tracing,
-                metrics=Metrics(),
+                metrics=metrics or Metrics(),
                 max_value_bytes=log.max_value_bytes,
             )
             engines = [Engine(log, setup, clock, group="engine").run()] if engine else []

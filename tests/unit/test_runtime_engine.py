@@ -125,7 +125,7 @@ async def test_a_reply_for_nobody_is_counted_and_leaves_no_trace(log: SqliteLog)
         await w.raw(b"pair/none", b'{"text":"1"}', stray, partition_of(b"pair/none", PARTITIONS))
         for key in "abcd":
             await w.command(await w.start(key), "first")
-        assert w.metrics.counts["decisions.ignored"] == 1
+        assert w.metrics.counts["decisions[pair,ignored]"] == 1
         assert b"pair/none" not in [record.key for record in await w.everything(w.topics.history)]
         assert await w.everything(w.topics.dead) == []
 

@@ -114,6 +114,7 @@ async def test_a_mark_of_a_transaction_at_the_end_is_nothing_to_decide(scene: Sc
     for _ in range(6):
         assert await scene.asked() == ""
     assert scene.metrics.values[OLDEST] == 0
+    assert scene.metrics.values["inputs.lag[1]"] == 1, "a mark counts: alarm on what grows, or on the age"
 
 
 async def test_a_log_that_cannot_be_written_is_said_with_its_reason(scene: Scene) -> None:
@@ -173,7 +174,7 @@ async def test_records_that_wait_undecided_are_warned_about_before_retention_tak
         for _ in range(3):
             await scene.asked(timedelta(minutes=1))
     assert [line["event"].startswith("records of inputs wait undecided") for line in lines] == [True] * warned
-    age_ms = scene.metrics.values[OLDEST]
+    age_ms = scene.metrics.values[OLDEST] * 1000
     assert INPUTS_RETENTION_MS * share < age_ms < INPUTS_RETENTION_MS * share + 600_000
     with capture_logs() as lines:
         await scene.asked(timedelta(hours=2))

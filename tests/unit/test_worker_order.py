@@ -181,6 +181,21 @@ def test_everything_finished_is_committed_up_to_its_end() -> None:
     assert not offsets.moved
 
 
+def test_what_is_behind_is_counted_from_the_first_that_is_not_finished() -> None:
+    """Of a partition that gave no record nothing is known; one that is not ours any more does not count."""
+    offsets = Offsets()
+    marks = [offsets.polled(record(place)) for place in range(3)]
+    ends = {TopicPartition("t", 0): 10, TopicPartition("t", 1): 5}
+    marks[1].finish()
+    assert offsets.behind(ends) == 10
+    marks[0].finish()
+    assert offsets.behind(ends) == 8
+    marks[2].finish()
+    assert offsets.behind(ends) == 7
+    offsets.keep([])
+    assert offsets.behind(ends) == 0
+
+
 def test_a_position_that_could_not_be_committed_comes_again_unless_it_moved_on() -> None:
     offsets = Offsets()
     first, second, other = offsets.polled(record(0)), offsets.polled(record(1)), offsets.polled(record(7, 1))

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -36,6 +37,7 @@ from ...ports.read_model import (
     Landmark,
     Page,
     Standing,
+    Tally,
     Update,
     WaitFilter,
     WaitPage,
@@ -193,6 +195,14 @@ class SqlReadModel:
         found = await self._rows(query, lambda row: decode_entity(row.document.encode()))
         cursor = encode_cursor(_BY_ID, (found[limit - 1][0].id,)) if len(found) > limit else None
         return EntityPage([entity for _, entity in found[:limit]], cursor)
+
+    async def tally(self) -> Mapping[str, Tally]:
+        """See the port. Raises: TransientError."""
+        query = statements.tally(self._number)
+        found: dict[str, Counter[str]] = {}
+        for definition, status, count in await self._read(lambda connection: connection.execute(query).all()):
+            found.setdefault(definition, Counter())[status] = count
+        return {name: Tally(of.total() - of["overdue"], of["attention"], of["overdue"]) for name, of in found.items()}
 
     async def clear(self) -> None:
         """See the port. In small transactions, so that the log's writer, which may share the file, never waits long;

@@ -29,7 +29,8 @@ from sqlalchemy import (
     update,
 )
 
-from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter
+from ...messages.document import Status
+from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKind
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
@@ -50,6 +51,7 @@ __all__ = [
     "positions",
     "prune",
     "standing",
+    "tally",
     "waits",
 ]
 
@@ -222,6 +224,23 @@ def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> 
         query = query.where(table.waiting == 1)
     first = table.id >= where.prefix if after is None else table.id > max(str(after[0]), where.prefix)
     return query.where(first).order_by(table.id).limit(limit)
+
+
+def tally(log: int) -> Rows:
+    """Instances that have not ended: (definition, status, count); overdue ones under the status ``overdue``."""
+    table, waits = INSTANCES.c, WAITS.c
+    open_ = [status.value for status in Status if not status.is_final]
+    standing = (
+        select(table.definition, table.status, func.count().label("count"))
+        .where(table.log == log, table.status.in_(open_))
+        .group_by(table.definition, table.status)
+    )
+    late = (
+        select(waits.definition, literal("overdue"), func.count(waits.instance.distinct()))
+        .where(waits.log == log, waits.kind == WaitKind.OVERDUE.value, waits.who == "")
+        .group_by(waits.definition)
+    )
+    return standing.union_all(late)  # type: ignore[return-value]  # a union is read like a query
 
 
 def prune(log: int, before_ms: int, limit: int) -> Delete:

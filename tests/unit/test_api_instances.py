@@ -63,6 +63,7 @@ async def test_a_start_is_201_with_its_place_and_can_be_read_there(api: httpx.As
         "changed_at": "",
         "error": None,
         "undo": {"contract": "release-stock", "attempts": 0},
+        "heartbeat": None,
     }
     assert [timer["name"] for timer in shown["timers"]] == ["reserve:deadline"]
     assert shown["timers"][0]["due_at"].endswith("Z")

@@ -243,7 +243,7 @@ async def test_acts_are_answered_by_their_decision(client: Client) -> None:
 
 async def test_an_illegal_act_is_refused_with_the_reason(client: Client) -> None:
     await client.start(checkout, order(), key="A-1")
-    with pytest.raises(ActDenied, match="not in attention") as refused:
+    with pytest.raises(ActDenied, match="does not need attention") as refused:
         await client.act(ID, ActName.RETRY)
     assert (refused.value.instance, refused.value.act, refused.value.status) == (ID, "retry", "running")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.sdk.metrics.export import Histogram, Metric, MetricsData, Sum
 
-__all__ = ["CONTENT_TYPE", "exposition"]
+__all__ = ["CONTENT_TYPE", "exposition", "prometheus_name"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,13 +30,15 @@ def exposition(data: MetricsData | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def prometheus_name(name: str, unit: str, *, counter: bool) -> str:
+    """What an instrument is called in Prometheus."""
+    return _NOT_NAME.sub("_", name) + _UNITS.get(unit, "") + ("_total" if counter else "")
+
+
 def _family(metric: Metric) -> Iterator[str]:
-    name = _NOT_NAME.sub("_", metric.name) + _UNITS.get(metric.unit or "", "")
-    kind = "gauge"
-    if isinstance(metric.data, Histogram):
-        kind = "histogram"
-    elif isinstance(metric.data, Sum) and metric.data.is_monotonic:
-        kind, name = "counter", f"{name}_total"
+    counter = isinstance(metric.data, Sum) and metric.data.is_monotonic
+    kind = "counter" if counter else "histogram" if isinstance(metric.data, Histogram) else "gauge"
+    name = prometheus_name(metric.name, metric.unit or "", counter=counter)
     about = (metric.description or "").replace("\\", r"\\").replace("\n", r"\n")
     yield f"# HELP {name} {about}"
     yield f"# TYPE {name} {kind}"

@@ -78,8 +78,8 @@ INSTRUMENTS: dict[str, Instrument] = {
     "commands.late": Instrument(
         Kind.COUNTER, "{command}", (), "Commands that came, or were done, after their deadline"
     ),
-    "clock.differs": Instrument(Kind.COUNTER, "1", (), "Clocks of two hosts that differ too much"),
-    "clock.moved": Instrument(Kind.COUNTER, "1", (), "Jumps of this host's clock"),
+    "clock.differs": Instrument(Kind.COUNTER, "{difference}", (), "Clocks of two hosts that differ too much"),
+    "clock.moved": Instrument(Kind.COUNTER, "{jump}", (), "Jumps of this host's clock"),
     "projector.skipped": Instrument(Kind.COUNTER, "{record}", (), "Records that the read model could not read"),
 }
 

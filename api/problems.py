@@ -1,6 +1,6 @@
 """Every error as RFC 9457 ``application/problem+json``: what is wrong, where, and what to do; never a stack trace.
 
-``type`` is ``urn:sagaline:problem:<name>``; the names are in ``_KINDS``. ``field`` is the path of the first wrong
+``type`` is ``urn:sagaline:problem:<name>``; the names are in ``KINDS``. ``field`` is the path of the first wrong
 field, ``errors`` lists all wrong fields. ``trace_id`` finds the request in the log.
 """
 
@@ -35,7 +35,7 @@ from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.tracing import trace_id_of
 from .paths import instance_path
 
-__all__ = ["FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem"]
+__all__ = ["KINDS", "FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem"]
 
 _log = structlog.get_logger("sagaline.api")
 
@@ -68,7 +68,7 @@ class _Kind(NamedTuple):
     example: str
 
 
-_KINDS = {
+KINDS = {
     "not-json": _Kind(400, "The body is not JSON", "the body is not JSON: expected value at line 1 column 1"),
     "bad-request": _Kind(400, "The request is malformed", "the request cannot be understood"),
     "unauthorized": _Kind(401, "A token is required", "send the header: Authorization: Bearer <token>"),
@@ -86,7 +86,22 @@ _KINDS = {
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
-    "act-denied": _Kind(409, "Not allowed now", "cancel of 'order-checkout/A-1' was denied: it is ended"),
+    "not-permitted": _Kind(403, "Not permitted", "answer of 'loan/L-1' was denied: eve may not answer; ann may"),
+    "wrong-status": _Kind(409, "Not allowed in this status", "cancel of 'order-checkout/A-1' was denied: it has ended"),
+    "past-pivot": _Kind(409, "Past its pivot", "cancel of 'order-checkout/A-1' was denied: it can only go forward"),
+    "paused": _Kind(
+        409, "It is paused", "retry of 'order-checkout/A-1' was denied: it is paused; resume it, then retry"
+    ),
+    "request-taken": _Kind(
+        409, "The request id is in use", "cancel of 'order-checkout/A-1' was denied: another act of this id was done"
+    ),
+    "code-not-deployed": _Kind(
+        409, "The code is not deployed", "retry of 'order-checkout/A-1' was denied: version 3 is not deployed here"
+    ),
+    "code-differs": _Kind(
+        409, "The deployed code differs", "retry of 'order-checkout/A-1' was denied: the code has no step 'ship'"
+    ),
+    "act-denied": _Kind(409, "Not allowed now", "fork of 'order-checkout/A-1' was denied: there is nothing to fork"),
     "event-denied": _Kind(
         409, "No room for the event", "event 'order-paid' for key 'O-7' was denied: there is no room"
     ),
@@ -125,7 +140,7 @@ def problem(
     status: int | None = None,
 ) -> Response:
     """A problem as a response."""
-    found = _KINDS[kind]
+    found = KINDS[kind]
     body = Problem(
         type=f"urn:sagaline:problem:{kind}",
         title=found.title,
@@ -148,7 +163,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Problem responses for a route's ``responses``, each with an example per kind."""
     described: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*statuses, 500}):
-        kinds = {name: kind for name, kind in _KINDS.items() if kind.status == status}
+        kinds = {name: kind for name, kind in KINDS.items() if kind.status == status}
         examples = {
             name: {
                 "value": {
@@ -194,14 +209,15 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
         case VersionConflict():
             return problem("version-conflict", text, code=ReasonCode.VERSION_DIFFERS, trace_id=trace_id)
         case ActDenied():
-            return problem("act-denied", text, code=error.code, trace_id=trace_id)
+            kind = error.code.value if error.code.value in KINDS else "act-denied"
+            return problem(kind, text, code=error.code, trace_id=trace_id)
         case TransientError():
             return problem("unavailable", text, trace_id=trace_id, headers=retry)
         case ValueTooLarge():
             return problem("too-large", text, trace_id=trace_id)
         case _:
             _log.error("request failed", reason=text, kind=type(error).__name__)
-            return problem("internal", _KINDS["internal"].example, trace_id=trace_id)
+            return problem("internal", KINDS["internal"].example, trace_id=trace_id)
 
 
 def _headers_of(kind: str) -> dict[str, str]:

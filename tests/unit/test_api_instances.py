@@ -110,7 +110,7 @@ async def test_acts_change_the_instance(api: httpx.AsyncClient) -> None:
     assert (await api.post(f"{ITEM}/pause")).json()["changed"] is False
     assert (await api.post(f"{ITEM}/resume", json={})).json()["changed"] is True
     refused = await api.post(f"{ITEM}/retry")
-    assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:act-denied")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:sagaline:problem:wrong-status")
     assert refused.json()["code"] == "wrong-status"
     assert (await api.post(f"{ITEM}/abandon")).status_code == 409
     cancelled = await api.post(f"{ITEM}/cancel", json={"by": "ann", "reason": "changed her mind"})

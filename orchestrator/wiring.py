@@ -50,6 +50,7 @@ __all__ = [
     "configure_tracing",
     "engine",
     "export_the_rest",
+    "now_ms",
     "open_base",
     "prepare_topics",
     "running",
@@ -305,6 +306,11 @@ async def step_over(base: Base, topic: str, partition: int, offset: int, note: N
         f"offsets of {topic} cannot be skipped, only those of {topics.inputs} and of command topics; restore it from a "
         "replica or a copy"
     )
+
+
+def now_ms() -> int:
+    """The wall clock, milliseconds since epoch, for what is only shown."""
+    return SystemClock().now_ms()
 
 
 async def export_the_rest(*providers: TracerProvider | MeterProvider | None) -> None:

@@ -21,6 +21,7 @@ from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_
 from .queries import history, inspect, list_instances, overdue, questions, show
 from .read_model import add_read_model
 from .starting import publish, read_input, start
+from .trace import trace
 
 __all__ = ["app", "main"]
 
@@ -332,6 +333,12 @@ def history_command(
 ) -> None:
     """Show every decision about one instance."""
     history(remote, instance, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "trace")
+def trace_command(*, instance: Instance, remote: Remote, reading: Reading) -> None:
+    """Draw one run over time: how long each step worked and waited."""
+    trace(remote, instance, as_json=reading.as_json)
 
 
 def _add_act(name: ActName, text: str) -> None:

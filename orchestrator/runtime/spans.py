@@ -11,7 +11,7 @@ from ..kernel import names_instance
 from ..messages.document import Document
 from ..messages.entities import Entity
 from ..messages.entity_messages import EventDelivered, Published
-from ..messages.inputs import Act, Arrival, Completed, Failed, Message, Rejected, Start, TimerFired
+from ..messages.inputs import Act, Arrival, Completed, Failed, Heartbeat, Message, Rejected, Start, TimerFired
 from ..messages.outputs import SendCommand, incarnation_of, place_of_label
 from ..ports.log import Record
 from ..tracing import Span
@@ -136,7 +136,7 @@ def _about(instance: str) -> list[Fact]:
 def _facts(message: Message) -> list[Fact]:
     facts = _about(message.instance)
     match message:
-        case Completed() | Rejected() | Failed():
+        case Completed() | Rejected() | Failed() | Heartbeat():
             label = message.command_id.removeprefix(f"{message.instance}/").partition("/")[0]
             facts += [("sagaline.step", place_of_label(label)), ("sagaline.reply", message.kind)]
         case TimerFired():

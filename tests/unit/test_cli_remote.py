@@ -108,6 +108,10 @@ def test_an_order_is_started_shown_and_listed(shop: Process) -> None:
     shown = saga(shop, "show", "order-checkout/A-1")
     for part in ("completed", document["trace_id"], "reserve", "release-stock", "end of retention", "pivot"):
         assert part in shown
+    drawn = saga(shop, "trace", "order-checkout/A-1")
+    assert drawn.startswith("order-checkout/A-1  completed  ")
+    for part in (document["trace_id"], "reserve", "charge", "at workers"):
+        assert part in drawn
     listed = json.loads(saga(shop, "list", "--key", "A-1", "--json"))["instances"]
     assert [each["id"] for each in listed] == ["order-checkout/A-1"]
     assert "order-checkout/A-1" in saga(shop, "list", "--status", "completed")

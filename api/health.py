@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
 from ..orchestrator.runtime.exposition import CONTENT_TYPE
@@ -27,6 +27,12 @@ class HealthView(BaseModel):
     """``ok``; otherwise the response is a problem."""
 
     status: Literal["ok"] = "ok"
+
+
+class ReadyView(HealthView):
+    """Ready. ``warnings``: what does not prevent that."""
+
+    warnings: list[str] = Field(default=[], description="queues that no worker reads")
 
 
 class _Readiness:
@@ -59,8 +65,8 @@ class _Readiness:
         return None
 
 
-def health_router(check_ready: Callable[[], Awaitable[None]]) -> APIRouter:
-    """``check_ready`` raises an error while requests cannot be served."""
+def health_router(check_ready: Callable[[], Awaitable[None]], notices: Callable[[], Sequence[str]] = list) -> APIRouter:
+    """``check_ready`` raises an error while requests cannot be served; ``notices``: what does not prevent that."""
     router = APIRouter(tags=["health"])
     readiness = _Readiness(check_ready)
 
@@ -69,12 +75,12 @@ def health_router(check_ready: Callable[[], Awaitable[None]]) -> APIRouter:
         return HealthView()
 
     @router.get(
-        "/readyz", response_model=HealthView, summary="Can it serve requests now?", responses=documented(403, 503)
+        "/readyz", response_model=ReadyView, summary="Can it serve requests now?", responses=documented(403, 503)
     )
     async def readyz() -> Response:
         reason = await readiness.reason()
         if reason is None:
-            return Response(HealthView().model_dump_json(), media_type="application/json")
+            return Response(ReadyView(warnings=list(notices())).model_dump_json(), media_type="application/json")
         return problem("unavailable", reason, headers={"Retry-After": "1"})
 
     return router

@@ -49,6 +49,7 @@ class InspectionView(BaseModel):
     acts: list[str] = Field(description="acts that are possible on the instance now")
     on_steps: list[OnStepView] = Field(description="acts that are possible on its steps now")
     cancel: CancelView
+    warnings: list[str] = Field(description="why it may not go on now: no engine, or nobody reads a queue")
 
 
 def inspections_router(client: Client) -> APIRouter:
@@ -79,6 +80,7 @@ def inspections_router(client: Client) -> APIRouter:
                 undone=[_step(each) for each in found.cancel.undone],
                 stays=[_step(each) for each in found.cancel.stays],
             ),
+            warnings=list(client.notices(document)),
         )
         return Json(view)
 

@@ -133,7 +133,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
                 traceparent=request.state.traceparent,
             )
         except NotYetDecided as error:
-            return accepted(error.instance, error.request_id)
+            return accepted(error.instance, error.request_id, warnings=list(client.notices(definition)))
         if started.waits is not None:
             return accepted(started.instance, started.request_id, started.waits)
         view = OutcomeView(
@@ -145,6 +145,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
             revision=started.revision,
             trace_id=started.trace_id,
             links=links(started.instance),
+            warnings=list(client.notices(definition)),
         )
         where = {"Location": instance_path(started.instance)}
         return Json(view, 201 if started.created else 200, where)
@@ -182,7 +183,8 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     )
     async def get_instance(request: Request, definition: str, key: str) -> Response:
         only(request)
-        return Json(instance_view(await client.get(instance_of(definition, key))))
+        document = await client.get(instance_of(definition, key))
+        return Json(instance_view(document, client.notices(document)))
 
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/history",

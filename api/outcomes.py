@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -19,10 +20,12 @@ Wait = Annotated[
 ]
 
 
-def accepted(instance: str, request_id: str, why: Reason | None = None) -> Response:
+def accepted(instance: str, request_id: str, why: Reason | None = None, warnings: Sequence[str] = ()) -> Response:
     """The request is in the log, and its decision was not seen yet; or why what it begins has to wait."""
     code, text = (None, None) if why is None else why
-    view = AcceptedView(id=instance, request_id=request_id, code=code, reason=text, links=links(instance))
+    view = AcceptedView(
+        id=instance, request_id=request_id, code=code, reason=text, links=links(instance), warnings=list(warnings)
+    )
     return Json(view, 202, {"Location": instance_path(instance), "Retry-After": "1"})
 
 

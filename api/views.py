@@ -74,6 +74,7 @@ class OutcomeView(BaseModel):
     revision: int
     trace_id: str | None
     links: Links
+    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
 
 
 class AcceptedView(BaseModel):
@@ -86,6 +87,7 @@ class AcceptedView(BaseModel):
     code: ReasonCode | None = Field(default=None, description="reason code why it waits; null: it is not decided yet")
     reason: str | None = Field(default=None, description="reason why it waits")
     links: Links
+    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
 
 
 class UndoView(BaseModel):
@@ -157,6 +159,7 @@ class InstanceView(InstanceSummary):
         description="the steps from this step on are being undone for a restart; null: no restart"
     )
     forked_from: str | None = Field(description="the instance that it was forked from; null: none")
+    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
 
 
 class InstanceList(BaseModel):
@@ -204,7 +207,7 @@ def instance_summary(document: Document) -> InstanceSummary:
     return InstanceSummary(**_summary(document))
 
 
-def instance_view(document: Document) -> InstanceView:
+def instance_view(document: Document, warnings: Sequence[str] = ()) -> InstanceView:
     timers = sorted(document.all_timers.items(), key=lambda timer: (timer[1], timer[0]))
     return InstanceView(
         **_summary(document),
@@ -218,6 +221,7 @@ def instance_view(document: Document) -> InstanceView:
         itinerary=list(document.itinerary) if document.itinerary is not None else None,
         restarting=document.restarting.step if document.restarting is not None else None,
         forked_from=document.origin.instance if document.origin is not None else None,
+        warnings=list(warnings),
     )
 
 

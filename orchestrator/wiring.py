@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -183,7 +183,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
         feed = Feed(base.log, base.topics)
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))
-        watch = await stack.enter_async_context(watching(base, engine))
+        watch = await stack.enter_async_context(watching(base, registry.queues, engine))
         if base.metrics.exported:
             census = Census(read_model, base.metrics, registry.names)
             await stack.enter_async_context(running(census.run(), "census"))
@@ -202,7 +202,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
 
 
 @asynccontextmanager
-async def watching(base: Base, engine: Engine | None = None) -> AsyncIterator[Watch]:
+async def watching(base: Base, queues: Collection[str], engine: Engine | None = None) -> AsyncIterator[Watch]:
     """Checks during the block whether starts can be written and decided, for metrics, warnings and readiness."""
     watch = Watch(
         base.log,
@@ -210,6 +210,7 @@ async def watching(base: Base, engine: Engine | None = None) -> AsyncIterator[Wa
         base.clock,
         base.metrics,
         group=_engines(base),
+        queues=queues,
         alarm=lambda: engine.alarm if engine is not None else None,
     )
     async with running(watch.run(), "watch"):

@@ -121,6 +121,8 @@ def instance_view(document: Json) -> Group:
         facts.add_row("forked", Text(f"from {document['forked_from']}"))
     if document["restarting"]:
         facts.add_row("restart", Text(f"from {document['restarting']}: its steps from there on are being undone"))
+    for warning in document["warnings"]:
+        facts.add_row("warning", Text(warning, style="yellow"))
     for name in ("cause", "attention"):
         if document[name] is not None:
             facts.add_row(name, _cause(document[name]))
@@ -253,6 +255,7 @@ def inspection_view(found: Json) -> RenderableType:
     lines = [Text(f"{found['id']} is ").append_text(status_text(found["status"]))]
     if attention:
         lines.append(Text(f"since {moment(attention['at'])}: {attention['message']}"))
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in found["warnings"]]
     lines.append(Text(f"outstanding: {_named(found['outstanding'])}"))
     lines.append(Text(f"possible acts: {', '.join(found['acts']) or 'nothing'}"))
     on_steps: dict[str, list[str]] = {}

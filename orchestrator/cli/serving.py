@@ -74,7 +74,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         parts += await stack.enter_async_context(working)
         address = None
         if part is not None and listener is None:
-            await stack.enter_async_context(wiring.watching(base, part))
+            await stack.enter_async_context(wiring.watching(base, engine.queues, part))
         if listener is not None and client is not None:
             app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page)
             address = await stack.enter_async_context(serving(app, listener, doors))

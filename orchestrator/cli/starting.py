@@ -28,6 +28,8 @@ def start(remote: Remote, definition: str, *, input: str, key: str | None, versi
     body: Json = {"input": read_input(input)}
     body |= {name: value for name, value in (("key", key), ("version", version)) if value is not None}
     status, answer = request(remote, "POST", f"/v1/sagas/{segment(definition)}", body=body)
+    for warning in () if as_json else answer.get("warnings", ()):
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:

@@ -29,6 +29,7 @@ from ..errors import (
     UnknownInstance,
 )
 from ..kernel import Registry, decide
+from ..kernel.inspection import awaited_queues
 from ..messages.document import Document, Status
 from ..messages.entity_messages import Published, mailbox_id
 from ..messages.history import HistoryRecord
@@ -353,6 +354,24 @@ class Client:
             if not rows and await self._nothing_known(instance):
                 raise UnknownInstance(instance)
         return rows
+
+    def notices(self, about: Document | str) -> Sequence[str]:
+        """What keeps an instance from going on although nothing is wrong with it: no engine decides, or no worker reads
+        a queue on which it waits. As seen some seconds ago; empty: nothing is known to.
+
+        Args:
+            about: an instance, or the name of a definition whose instances are about to start.
+        """
+        if isinstance(about, str):
+            definition = self._parts.registry.find(about)
+            queues = definition.queues if definition is not None else frozenset[str]()
+        else:
+            queues = awaited_queues(self.registry.deciding(about), about)
+        return self._parts.watch.notices(queues)
+
+    def all_notices(self) -> Sequence[str]:
+        """The same about every queue of the definitions that are known here."""
+        return self._parts.watch.notices(self.registry.queues)
 
     def stop_waiting(self) -> None:
         """Ends all present and future waits for a decision: each request in the log raises ``NotYetDecided`` at once.

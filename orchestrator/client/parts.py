@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class Readiness(Protocol):
     """The interface of the watch that a client needs."""
 
     async def check(self) -> None: ...
+
+    def notices(self, queues: Collection[str]) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from .places import name_of
 from .restarting import restart_objection
 from .slip import at_home, carried
 
-__all__ = ["Cancelling", "Inspection", "Outstanding", "inspect"]
+__all__ = ["awaited_queues", "Cancelling", "Inspection", "Outstanding", "inspect"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,20 @@ def inspect(definition: AnyDefinition | None, document: Document) -> Inspection:
         on_steps=() if definition is None or lacking else _on_steps(definition, document),
         cancel=_cancelling(definition, document),
     )
+
+
+def awaited_queues(definition: AnyDefinition | None, document: Document) -> frozenset[str]:
+    """The queues of the workers whose replies an instance waits for now."""
+    if definition is None:
+        return frozenset()
+    found = set()
+    for place, record in document.steps.items():
+        step = definition.steps.get(name_of(place))
+        if step is None or not record.status.is_in_flight:
+            continue
+        undo = step.compensation if record.status.is_undoing else None
+        found.add(undo.contract.queue if undo is not None else step.contract.queue)
+    return frozenset(found)
 
 
 def _may(definition: AnyDefinition | None, document: Document, act: ActName) -> bool:

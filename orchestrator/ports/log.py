@@ -306,6 +306,15 @@ class Log(Protocol):
         """
         ...
 
+    async def is_read(self, topic: str, group: str) -> bool:
+        """Whether live members of a group of workers have every partition of a topic, or are sharing them out.
+
+        Raises:
+            LogUnavailable: no answer in time.
+            TopicMismatch: the topic does not exist.
+        """
+        ...
+
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         """Joins a group of workers; a group without a committed position starts at the earliest record."""
         ...

@@ -72,6 +72,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "queues.lag": Instrument(
         Kind.GAUGE, "{record}", ("queue",), "Commands on the partitions of this worker that it has not answered"
     ),
+    "queues.unread": Instrument(Kind.GAUGE, "{queue}", ("queue",), "1 while no worker reads the queue, else 0"),
     "workers.in_flight": Instrument(Kind.GAUGE, "{command}", ("worker",), "Commands polled and not yet answered"),
     "workers.commands": Instrument(Kind.COUNTER, "{command}", ("queue", "contract", "outcome"), "Commands answered"),
     "workers.duration": Instrument(Kind.HISTOGRAM, "s", ("queue", "contract"), "What a handler took", _LONG),

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, NoReturn
 
 import structlog
@@ -54,6 +54,7 @@ class Watch:
 
     Args:
         group: of the engines.
+        queues: those whose workers are looked for.
         alarm: what is wrong with an engine of this process; None: nothing.
     """
 
@@ -65,10 +66,13 @@ class Watch:
         metrics: Metrics,
         *,
         group: str,
+        queues: Collection[str] = (),
         alarm: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._log, self._topics, self._clock, self._metrics, self._group = log, topics, clock, metrics, group
-        self._alarm = alarm
+        self._alarm, self._queues = alarm, sorted(queues)
+        self._unread: frozenset[str] = frozenset()
+        self._reason = ""
         self._looking = asyncio.Lock()
         self._seen: dict[int, _Seen] = {}
         self._looked_at: float | None = None
@@ -77,7 +81,6 @@ class Watch:
 
     async def run(self) -> NoReturn:
         """Checks every few seconds, forever; logs when starts cannot be decided, and when they can again."""
-        said = ""
         while True:
             await asyncio.sleep(_EVERY_SECONDS)
             reason = ""
@@ -88,11 +91,33 @@ class Watch:
             except Exception:
                 _log.exception("the watch failed, retrying")
                 continue
-            if reason and not said:
+            await self.look_for_workers()
+            if reason and not self._reason:
                 _log.warning("no start can be decided", reason=reason)
-            elif said and not reason:
+            elif self._reason and not reason:
                 _log.info("starts are decided again")
-            said = reason
+            self._reason = reason
+
+    def notices(self, queues: Collection[str]) -> list[str]:
+        """What keeps starts from being decided, and commands on these queues from being handled, as last looked at."""
+        found = [self._reason] if self._reason else []
+        return found + [
+            f"no worker reads queue {queue!r}: start one (saga worker MODULE:WORKER)"
+            for queue in sorted(self._unread.intersection(queues))
+        ]
+
+    async def look_for_workers(self) -> None:
+        """Asks about each queue in turn; one that cannot be asked about stays as it was."""
+        for queue in self._queues:
+            try:
+                read = await self._log.is_read(self._topics.commands(queue), f"{self._topics.namespace}.worker.{queue}")
+            except SagalineError:
+                continue
+            if read == (queue in self._unread):
+                self._unread ^= {queue}
+                say = _log.info if read else _log.warning
+                say("workers read the queue again" if read else "no worker reads the queue", queue=queue)
+            self._metrics.set("queues.unread", int(not read), queue)
 
     async def check(self) -> None:
         """Returns if a start can be written and decided now; a good result is reused for a few seconds.

@@ -135,6 +135,10 @@ class MemoryLog:
             for part, kept in zip(owned, documents, strict=True)
         }
 
+    async def is_read(self, topic: str, group: str) -> bool:
+        await self._connection.read(Operation.READ)
+        return all(self._broker.groups.owned(group, part.place) for part in self._broker.topic(topic))
+
     async def subscribe(self, topics: Sequence[str], group: str) -> MemorySubscription:
         for topic in topics:
             self._broker.topic(topic)

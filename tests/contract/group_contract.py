@@ -98,6 +98,25 @@ class GroupContract(LogHarness):
                 assert not any(polled), "nothing is appended before the group has settled"
         return [s.assigned() for s in subscriptions]
 
+    async def test_it_is_seen_from_outside_whether_a_queue_is_read(
+        self, log: Log, second_log: Log, topics: Topics
+    ) -> None:
+        queue = topics.commands(QUEUE)
+
+        async def becomes(read: bool) -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await second_log.is_read(queue, "readers") is not read:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+        await becomes(read=False)
+        subscription = await log.subscribe([queue], "readers")
+        await self.subscribers(subscription)
+        await becomes(read=True)
+        await subscription.close()
+        await becomes(read=False)
+        with pytest.raises(TopicMismatch):
+            await log.is_read("nothing.commands", "readers")
+
     async def test_a_new_group_starts_at_the_earliest_record(self, log: Log, topics: Topics) -> None:
         queue = topics.commands(QUEUE)
         await log.append([out(queue, b"k", str(i).encode(), i % 2) for i in range(10)])

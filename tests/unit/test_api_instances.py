@@ -196,7 +196,7 @@ async def test_definitions_say_how_to_start_and_what_happens(api: httpx.AsyncCli
 async def test_alive_and_ready(api: httpx.AsyncClient, up: Stack) -> None:
     await start(api)
     assert (await api.get("/healthz")).json() == {"status": "ok"}
-    assert (await api.get("/readyz")).json() == {"status": "ok"}
+    assert (await api.get("/readyz")).json() == {"status": "ok", "warnings": []}
 
 
 async def test_without_the_log_alive_but_not_ready_and_starts_are_503(api: httpx.AsyncClient, up: Stack) -> None:

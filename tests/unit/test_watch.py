@@ -73,6 +73,24 @@ async def scene() -> AsyncIterator[Scene]:
     await found.engines.close()
 
 
+async def test_a_queue_that_no_worker_reads_is_named_until_one_does(scene: Scene) -> None:
+    await scene.log.create_topics(scene.topics.specs(["packing", "paying"], PARTITIONS))
+    watch = Watch(scene.log, scene.topics, scene.clock, scene.metrics, group=GROUP, queues=["packing", "paying"])
+    packer = await scene.engines.subscribe([scene.topics.commands("packing")], "t.worker.packing")
+    while not packer.assigned():
+        await packer.poll(max_records=1, timeout=0.01)
+    await watch.look_for_workers()
+    said = "no worker reads queue 'paying': start one (saga worker MODULE:WORKER)"
+    assert watch.notices(["packing", "paying", "unknown"]) == [said]
+    assert watch.notices(["packing"]) == []
+    assert (scene.metrics.values["queues.unread[paying]"], scene.metrics.values["queues.unread[packing]"]) == (1, 0)
+    payer = await scene.engines.subscribe([scene.topics.commands("paying")], "t.worker.paying")
+    while not payer.assigned():
+        await payer.poll(max_records=1, timeout=0.01)
+    await watch.look_for_workers()
+    assert watch.notices(["packing", "paying"]) == []
+
+
 async def decide(membership: Membership, partition: int, offset: int) -> None:
     owner = await membership.take(partition)
     await owner.commit(Batch({}, [], Position(offset, 1)))
@@ -122,7 +140,7 @@ async def test_a_log_that_cannot_be_written_is_said_with_its_reason(scene: Scene
     scene.broker.fill_disk(60)
     assert "full" in await scene.asked()
     scene.log.cut()
-    assert "gone" in await scene.asked()
+    assert "not reachable" in await scene.asked()
     scene.log.mend()
 
 

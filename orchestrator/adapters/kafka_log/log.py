@@ -139,6 +139,12 @@ class KafkaLog:
             for place in places
         }
 
+    async def is_read(self, topic: str, group: str) -> bool:
+        wire, catalog, _ = self._require_open()
+        places = await catalog.places([topic])
+        assigned = await wire.assigned(group)
+        return assigned is None or assigned.issuperset(places)
+
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         wire, catalog, _ = self._require_open()
         await catalog.places(topics)

@@ -161,6 +161,10 @@ class SqliteLog:
             for partition in range(owned.partitions)
         }
 
+    async def is_read(self, topic: str, group: str) -> bool:
+        feed, _ = self._open().feed, self._topic(topic)
+        return has_members(feed, group, topic, self._clock.now_ms())
+
     async def subscribe(self, topics: Sequence[str], group: str) -> SqliteSubscription:
         opened = self._open()
         member = self._clock.new_id()

@@ -297,7 +297,7 @@ def test_the_page_names_every_field_of_a_decision() -> None:
 
 def test_the_page_names_every_code() -> None:
     """In the table; a code that is not known any more is none."""
-    table = PAGE[PAGE.index("| `code` | is said of |") : PAGE.index("### The position")]
+    table = PAGE[PAGE.index("| `code` | used for |") : PAGE.index("### The position")]
     first = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
     assert sorted(re.findall(r"`([a-z-]+)`", "".join(first))) == sorted(ReasonCode)
 

@@ -1,10 +1,9 @@
-"""The simulation: engines, workers, clients and the log in one deterministic thread, everything out of one seed.
+"""The simulation: engines, workers, clients and the log in one deterministic thread, all from one seed.
 
-``invent`` draws definitions from the whole language, ``play`` lives through a storm with them, heals and demands
-liveness, ``laws`` says what must hold of what is on record afterwards. ``make simulate SEEDS=0..100`` runs it; see
-docs/simulation.md.
+``invent`` generates definitions from the whole language, ``play`` runs them under faults, heals and waits for their
+end, ``laws`` checks the log afterwards. ``make simulate SEEDS=0..100`` runs it; see docs/simulation.md.
 
-A new kind of definition is added in ``invent`` (or a module beside ``managers``), and how it is started in ``agenda``.
+Add a new kind of definition in ``invent`` (or a module like ``managers``), and its start in ``agenda``.
 """
 
 from .laws import Breach, Law

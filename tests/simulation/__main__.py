@@ -1,4 +1,4 @@
-"""``python -m tests.simulation 0..100``: plays seeds, and says how to see again what broke."""
+"""``python -m tests.simulation 0..100``: runs seeds, and prints how to repeat those that broke a law."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TOLD_EVERY = 1_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: every law holds in every run."""
-    parser = argparse.ArgumentParser(prog="make simulate", description="Plays seeds of the simulation.")
+    """The exit code; 0: every law holds in every run."""
+    parser = argparse.ArgumentParser(prog="make simulate", description="Runs seeds of the simulation.")
     parser.add_argument("seeds", help="0..100: from 0 up to and without 100; or one seed")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="by default one for each core")
-    parser.add_argument("--twice", action="store_true", help="plays each seed a second time and compares the bytes")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each core")
+    parser.add_argument("--twice", action="store_true", help="runs each seed twice and compares the bytes")
     options = parser.parse_args(arguments)
     seeds = _seeds(options.seeds)
     begun, outcomes = time.perf_counter(), []
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = time.perf_counter() - begun
     differ = [outcome.seed for outcome in outcomes if options.twice and simulate(outcome.seed) != outcome]
     for seed in differ:
-        print(f"seed {seed} played twice is not the same: make simulate SEEDS={seed} ARGS=--twice")
+        print(f"seed {seed} gave two different runs: make simulate SEEDS={seed} ARGS=--twice")
     print(_summary(outcomes, seconds))
     return int(bool(differ) or any(outcome.breaches for outcome in outcomes))
 
@@ -62,10 +62,10 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     broken = sum(bool(outcome.breaches) for outcome in outcomes)
     return "\n".join(
         [
-            f"{len(outcomes):,} seeds, {broken} of them break a law, {sum(o.counted for o in outcomes):,} counted",
+            f"{len(outcomes):,} seeds, {broken} break a law, {sum(o.counted for o in outcomes):,} counted",
             f"in {seconds:.1f} s: {len(outcomes) / seconds:.1f} seeds/s",
             f"{sum(o.decisions for o in outcomes):,} decisions, {sum(o.calls for o in outcomes):,} calls of handlers, "
-            f"{sum(o.kills for o in outcomes):,} processes ended by force or in order",
+            f"{sum(o.kills for o in outcomes):,} processes killed or stopped",
             f"instances: {', '.join(f'{count:,} {status}' for status, count in ended.most_common())}",
             f"faults: {', '.join(f'{count:,} {fault}' for fault, count in faults.most_common())}",
         ]

@@ -1,4 +1,4 @@
-"""What clients, operators and the surroundings do in the storm: drawn beforehand, carried out at its time."""
+"""The requests of clients and operators during the storm: drawn beforehand, sent at their times."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["BAD", "Errand", "agenda", "as_record", "good_rules"]
 Request: TypeAlias = Start | Act | Published | SetRules
 
 BAD: Final = "bad"
-"""Before the id of a request that must end as a dead letter."""
+"""Prefix of the id of a request that must become a dead letter."""
 
 _SOON: Final = timedelta(minutes=1)
-"""A shorter retention may be over before the run is."""
+"""A shorter retention may end before the run."""
 _ACTS: Final = (
     *(ActName.CANCEL, ActName.CANCEL, ActName.PAUSE, ActName.PAUSE, ActName.RESUME, ActName.RETRY),
     *(ActName.ABANDON, ActName.SKIP, ActName.WAIVE, ActName.REVISE),
@@ -49,7 +49,7 @@ _BRINGS: Final[dict[ActName, JsonObject]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errand:
-    """A request and when it is sent, seconds after the beginning."""
+    """A request and its time, in seconds after the start."""
 
     at: float
     request: Request
@@ -58,7 +58,7 @@ class Errand:
 def agenda(
     drawn: random.Random, definitions: Sequence[AnyDefinition], new_id: Callable[[], str], seconds: float
 ) -> list[Errand]:
-    """Everything that is asked of the engines in so many seconds, in order."""
+    """All requests within this many seconds, in order."""
     maker = _Maker(drawn, new_id, seconds)
     roots = list({each.name: each for each in definitions}.values())
     for number in range(drawn.randint(2, 6)):
@@ -76,7 +76,7 @@ def agenda(
 
 
 def as_record(topic: str, request: Request, now_ms: int, partition: int | None = None) -> Outgoing:
-    """The request as it travels; ``partition``: where a client with a partitioner of its own sends it."""
+    """The request as a record; ``partition``: where a client with another partitioner sends it."""
     if isinstance(request, Start | Act):
         record = encode_request(topic, request, source="/client", now_ms=now_ms)
     else:
@@ -85,7 +85,7 @@ def as_record(topic: str, request: Request, now_ms: int, partition: int | None =
 
 
 def good_rules(table: str, new_id: Callable[[], str]) -> SetRules:
-    """Rules that every route of that table can follow."""
+    """Rules that are valid for every route of that table."""
     rules = (Rule(when={}, to=TABLES[table][0]),)
     return SetRules(id=new_id(), instance=table_id(table), rules=rules, by="operator", reason="mended")
 
@@ -97,7 +97,7 @@ class _Maker:
         self._instances: list[str] = []
 
     def start(self, definition: AnyDefinition, number: int) -> None:
-        """A start, at times twice, at times with another input or one that is not valid; and events for it."""
+        """A start, sometimes twice, sometimes with another input or an invalid one; and events for it."""
         drawn, key = self._drawn, f"k{number}"
         if isinstance(definition, ProcessManager):
             self._manage(definition, key)
@@ -120,18 +120,18 @@ class _Maker:
                 self.publish(event, key)
 
     def _live_again(self, start: Start, definition: AnyDefinition, at: float) -> None:
-        """The key is used again, once its first instance may be gone."""
+        """Uses the key again, once its first instance may be removed."""
         for _ in range(3):
             at += definition.retention.total_seconds() + self._drawn.uniform(0.0, 2.0)
             self._ask(at, replace(start, id=self._new_id(), input=self._input(definition, start.key)))
 
     def publish(self, event: Event[Happened], key: str) -> None:
-        """An event, at times twice."""
+        """An event, sometimes twice."""
         number = self._drawn.randint(0, 9)
         self._publish(event, key, {"key": key, "number": number}, twice=self._drawn.random() < 0.2)
 
     def act(self) -> None:
-        """An operator's act on any instance, at times twice."""
+        """An operator's act on any instance, sometimes twice."""
         drawn = self._drawn
         if not self._instances:
             return
@@ -151,14 +151,14 @@ class _Maker:
             self._ask(self._at(1.0, at), asked)
 
     def rules(self, table: str, labels: Sequence[str]) -> None:
-        """New rules for a router; now and then one that leads nowhere."""
+        """New rules for a router; sometimes one for an unknown branch."""
         drawn = self._drawn
         to = "nowhere" if drawn.random() < 0.1 else drawn.choice(labels)
         rules = (Rule(when={"size": {"<": drawn.randint(0, 9)}}, to=to), Rule(when={"group": 1}, to=labels[0]))
         self._ask(self._at(1.0), SetRules(id=self._new_id(), instance=table_id(table), rules=rules, by="operator"))
 
     def _manage(self, manager: ProcessManager[Known], key: str) -> None:
-        """The events of one process, in whatever order."""
+        """The events of one process, in any order."""
         drawn = self._drawn
         self._instances.append(f"{manager.name}/{key}")
         for name, subscription in manager.subscriptions.items():

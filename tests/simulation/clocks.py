@@ -1,4 +1,4 @@
-"""The clocks of the hosts of a run: ahead of the log's clock or behind it, and jumping, until all is healed."""
+"""The clocks of the hosts of a run: ahead of the log's clock or behind it, and jumping, until faults are healed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sagaline.orchestrator.testing.clock import SimClock
 __all__ = ["HostClock", "HostClocks"]
 
 _AHEAD_MS: Final = (0, 0, 0, 1_500, -1_500, 40_000, -40_000, 120_000, -120_000)
-"""Two hosts are never further apart than what a worker allows for."""
+"""The largest difference between two hosts, within a worker's ``clock_skew``."""
 _HOUR_MS: Final = 3_600_000
 
 
@@ -42,14 +42,14 @@ class HostClocks:
     Args:
         clock: the log's.
         names: of the hosts.
-        drawn: decides which go wrong; in half of all runs none does.
+        drawn: decides which clocks are wrong; in half of all runs none is.
     """
 
     def __init__(self, clock: SimClock, names: Iterable[str], drawn: random.Random) -> None:
         self._hosts = {name: HostClock(clock) for name in names}
         self._drawn = drawn
         self.are_wrong = drawn.random() < 0.5
-        """Whether one of them ever differs from the log's."""
+        """True when one of them ever differs from the log's clock."""
         self._jumps = drawn.choice((0, 1, 3)) if self.are_wrong else 0
         for host in self._hosts.values() if self.are_wrong else ():
             host.ahead_ms = drawn.choice(_AHEAD_MS)
@@ -58,7 +58,7 @@ class HostClocks:
         return self._hosts[name]
 
     async def jump(self, seconds: float) -> None:
-        """In the course of so many seconds some jump ahead by an hour, and are set back."""
+        """Within this many seconds some clocks jump ahead by an hour, and are set back."""
         for _ in range(self._jumps):
             await asyncio.sleep(self._drawn.uniform(0, seconds / self._jumps))
             host = self._drawn.choice(list(self._hosts.values()))
@@ -67,6 +67,6 @@ class HostClocks:
             host.ahead_ms -= _HOUR_MS
 
     def set_right(self) -> None:
-        """All show the log's time from now on."""
+        """Sets all clocks to the log's time."""
         for host in self._hosts.values():
             host.ahead_ms = 0

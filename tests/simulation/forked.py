@@ -1,6 +1,6 @@
-"""The law of forks: one new instance for each, which begins with what was taken over and never touches it.
+"""The law of forks: each fork starts one new instance, which never does or undoes the steps it has taken over.
 
-A model of its own: what lies before a step is read off the flow, what was done there off the changes on record.
+It uses its own model: the steps before a step come from the flow, their results from the recorded changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BEGAN = frozenset({Outcome.APPLIED, Outcome.DEFERRED})
 
 
 def is_taken_over(definition: AnyDefinition, document: Document, place: str) -> bool:
-    """Whether a place of an instance lies before the step that it began at."""
+    """True when a place of an instance is before the step at which the fork began."""
     origin = document.origin
     if origin is None or name_of(place) not in definition.tree:
         return False
@@ -50,8 +50,8 @@ class _Fork:
 
 
 def forked(found: Evidence) -> Iterator[str]:
-    """A fork begins one instance, with the steps before taken over, and nobody undoes these. Rounds of a loop that are
-    over may be forgotten, but for what they did outside.
+    """A fork starts one instance with the earlier steps taken over, and no instance undoes these. Finished rounds of a
+    loop may be dropped, except those with effects outside.
     """
     forks: dict[tuple[str, int], _Fork] = {}
     first: set[str] = set()
@@ -72,7 +72,7 @@ def forked(found: Evidence) -> Iterator[str]:
 
 
 def _forks(document: Document, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[_Fork]:
-    """Follows an instance, and yields the forks of it."""
+    """Follows an instance and yields its forks."""
     restarts = Restarts(definition)
     status: dict[str, str] = {}
     for number, record in enumerate(decided.record for decided in history):
@@ -112,7 +112,7 @@ def _forgotten(definition: AnyDefinition, places: Collection[str]) -> frozenset[
 
 
 def _rounds(definition: AnyDefinition, place: str) -> Iterator[tuple[tuple[str, tuple[int, ...]], int]]:
-    """The loops around a place, each with the rounds around it, and which round of it the place lies in."""
+    """The loops around a place, each with its outer rounds and the round of the place."""
     rounds = rounds_of(place)
     loops = (node.name for node, _ in definition.tree[name_of(place)].path if isinstance(node, Loop))
     for depth, (name, number) in enumerate(zip(loops, rounds, strict=True)):
@@ -120,7 +120,7 @@ def _rounds(definition: AnyDefinition, place: str) -> Iterator[tuple[tuple[str, 
 
 
 def _lender(instance: str, history: Sequence[Decided], fork: _Fork) -> Iterator[str]:
-    """The origin takes nothing back of what another stands on."""
+    """The origin undoes nothing that a fork has taken over."""
     for record in (decided.record for decided in history[fork.number + 1 :]):
         for change in record.changes:
             if change.what in fork.lent and change.after == StepStatus.UNDO_SENT:
@@ -155,15 +155,15 @@ def _is_of(start: Start, instance: str, revision: int) -> bool:
 
 
 def _state_of(versions: Mapping[int, Document], fork: _Fork) -> Mapping[str, object] | None:
-    """What the new instance must begin with; None: that of the origin is not stored any more."""
+    """The first state of the new instance; None: the origin's state is no longer stored."""
     origin = versions.get(fork.revision)
     return patched(fork.definition, origin.state, fork.act.value) if origin is not None else None
 
 
 def _untouched(found: Evidence, fork: _Fork, history: Sequence[Decided]) -> Iterator[str]:
-    """It does nothing and undoes nothing of what it has taken over, but for asking again what leaves nothing behind.
+    """A fork does and undoes nothing that it has taken over, except read-only steps.
 
-    What the origin has not done before the step, the fork does only where a restart goes back to: another branch.
+    Earlier steps that the origin has not done run in the fork only after a restart that goes back to another branch.
     """
     definition, restarts = fork.definition, Restarts(fork.definition)
     goes_back = False
@@ -185,7 +185,7 @@ def _untouched(found: Evidence, fork: _Fork, history: Sequence[Decided]) -> Iter
 
 
 def _acts(definition: AnyDefinition, place: str) -> bool:
-    """Whether a place does something outside."""
+    """True when a place has an effect outside."""
     name = name_of(place)
     if name not in definition.tree or leaves_nothing(definition, place):
         return False

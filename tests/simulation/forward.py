@@ -1,6 +1,7 @@
-"""The laws of going forward: what is completed was gone through, and nothing happens that the definition forbids.
+"""The laws of forward execution: completed instances ran all their nodes, and nothing happened that the definition
+forbids.
 
-A model of its own: it reads definitions and documents, and of the kernel calls only what names places.
+They use their own model: they read definitions and documents, and call the kernel only for the names of places.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _LIVE = frozenset(
 
 
 def completed(found: Evidence) -> Iterator[str]:
-    """What is completed was gone through as it is declared."""
+    """A completed instance has run all nodes that its definition requires."""
     for document in found.documents.values():
         definition = found.registry.find(document.definition, document.version)
         if document.status is not Status.COMPLETED or definition is None:
@@ -48,7 +49,7 @@ def completed(found: Evidence) -> Iterator[str]:
 
 
 def _is_taken(definition: AnyDefinition, document: Document, node: Node[Any]) -> bool:
-    """Whether a fork counts a node as done without having gone through it."""
+    """True when a fork counts a node as done without running it."""
     record = document.steps.get(node.name)
     done = record is not None and record.status is StepStatus.DONE and record.generation == 0
     return done and is_taken_over(definition, document, node.name)
@@ -94,14 +95,14 @@ def _count(value: object) -> int:
 
 
 def past_pivot(found: Evidence) -> Iterator[str]:
-    """Past the pivot nothing before it is under way, and nothing is taken back."""
+    """Past the pivot nothing before it is under way, and nothing is undone."""
     for versions in found.versions.values():
         for document in versions:
             definition = found.registry.find(document.definition, document.version)
             if not document.pivot_passed or definition is None:
                 continue
             if document.backward:
-                yield f"{document.id} is past its pivot and taken back at revision {document.revision}"
+                yield f"{document.id} is past its pivot and compensating at revision {document.revision}"
             for place, record in document.steps.items():
                 before = name_of(place) in definition.tree and not definition.tree[name_of(place)].past_pivot
                 if before and record.status in _LIVE:
@@ -109,7 +110,7 @@ def past_pivot(found: Evidence) -> Iterator[str]:
 
 
 def width(found: Evidence) -> Iterator[str]:
-    """No more parts of a collection are under way than is declared."""
+    """No more parts of a collection run at once than declared."""
     for versions in found.versions.values():
         for document in versions:
             definition = found.registry.find(document.definition, document.version)
@@ -131,10 +132,10 @@ def _node(definition: AnyDefinition | None, place: str) -> Node[Any] | None:
 
 
 def slept(found: Evidence) -> Iterator[str]:
-    """A sleep lasts as long as it says."""
+    """A sleep lasts as long as declared."""
     for document, definition, history in found.lives():
         sizes = {number: int(str(each.state.get("size", 0))) for number, each in found.seen(document).items()}
-        least = min(_sizes(history), default=0)  # for where the state of a revision is not stored any more
+        least = min(_sizes(history), default=0)  # if the state of a revision is no longer stored
         began: dict[str, int] = {}
         wakes: dict[str, int] = {}
         for record in (decided.record for decided in history):
@@ -157,7 +158,7 @@ def _span_ms(node: Sleep[Any], size: int) -> int:
 
 
 def _sizes(history: Sequence[Decided]) -> Iterator[int]:
-    """The size that it began with, and those that operators gave it."""
+    """The first size, and those set by operators."""
     for message in (decided.record.message for decided in history):
         if isinstance(message, Start):
             yield int(str(message.input.get("size", 0)))
@@ -168,7 +169,7 @@ def _sizes(history: Sequence[Decided]) -> Iterator[int]:
 
 
 def paused(found: Evidence) -> Iterator[str]:
-    """A paused instance does nothing: what comes waits, but for acts and a parent that unwinds it; no timer fires."""
+    """A paused instance does nothing: messages wait, except acts and its parent's compensation; no timer fires."""
     for instance, history in found.history.items():
         stands = False
         for record in (decided.record for decided in history):
@@ -208,13 +209,13 @@ def _late(instance: str, history: Sequence[Decided], sent_on: Collection[str]) -
 
 
 def _leg(instance: str, command_id: str) -> tuple[str, bool]:
-    """The place that a command is for, whatever its generation, and whether it is the undo."""
+    """The place of a command, in any generation, and whether it is the undo."""
     label, _, attempt = command_id.removeprefix(f"{instance}/").partition("/")
     return label.partition("~")[0], attempt.startswith("undo/")
 
 
 def blamed(found: Evidence) -> Iterator[str]:
-    """Nobody's code is blamed but that which raised, and a collection that an edit has made another."""
+    """Only code that raised is blamed, or a collection that an edit has changed."""
     for instance, versions in found.versions.items():
         for document in versions:
             attention = document.attention
@@ -226,6 +227,6 @@ def blamed(found: Evidence) -> Iterator[str]:
 
 
 def _edited(found: Evidence, instance: str) -> bool:
-    """Whether an operator has changed its state by hand."""
+    """True when an operator has edited its state."""
     changes = (change for decided in found.history.get(instance, ()) for change in decided.record.changes)
     return any(change.what == "state" for change in changes)

@@ -1,7 +1,7 @@
-"""The law of restarts: what was begun before is undone once before it is begun anew, under keys of its own.
+"""The law of restarts: repeated steps were undone once before, and get new effect keys.
 
-A model of its own: which places lie from a step on is read off the flow, and which generation they are of off the
-acts and changes on record. ``Restarts`` is it, for other laws as well.
+It uses its own model: the places from a step on come from the flow, their generation from the recorded acts and
+changes. ``Restarts`` is that model, also for other laws.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from .witness import Decided, Evidence
 __all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
 
 _BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REJECTED, StepStatus.DROPPED})
-"""What a place that had sent a command ends as, before it is begun anew."""
+"""The final statuses of a place that had sent a command, before it is repeated."""
 _TURNED = frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.ABANDONED})
 
 
 def key_at(instance: str, incarnation: str, place: str, generation: int) -> str:
-    """The effect key of a place in one life of an instance, begun after so many restarts."""
+    """The effect key of a place in one incarnation of an instance, after this many restarts."""
     key = f"{instance}/{place}~{incarnation}"
     return f"{key}+{generation}" if generation else key
 
 
 def record_key(document: Document, place: str, record: StepRecord) -> str:
-    """The effect key of a place that is on record."""
+    """The effect key of a recorded place."""
     return key_at(document.id, document.incarnation, place, record.generation)
 
 
 def has_undo(definition: AnyDefinition, place: str) -> bool:
-    """Whether what a place does is taken back by something."""
+    """True when a place has an undo."""
     spot = definition.tree[name_of(place)]
     if name_of(place) in definition.steps:
         return definition.steps[name_of(place)].compensation is not None
@@ -48,7 +48,7 @@ def has_undo(definition: AnyDefinition, place: str) -> bool:
 
 
 def leaves_nothing(definition: AnyDefinition, place: str) -> bool:
-    """Whether a place that sends a command only asks: the leg of a scatter, or a step that is declared to read."""
+    """True when a place that sends a command has no effect: the leg of a scatter, or a read-only step."""
     step = definition.steps.get(name_of(place))
     return step is not None and step.options.read_only
 
@@ -61,17 +61,17 @@ class Restarts:
         flow = definition.flow if isinstance(definition, Saga) else ()
         self._order = {node.name: number for number, node in enumerate(flow)}
         self.under_way: str | None = None
-        """The step that a restart goes back to, as long as it is not over."""
+        """The step of the running restart, if any."""
         self.over = 0
 
     def decided(self, record: HistoryRecord) -> None:
-        """Hears of a decision, before its changes."""
+        """Called with a decision, before its changes."""
         act = record.message
         if isinstance(act, Act) and act.act is ActName.RESTART and record.outcome is Outcome.APPLIED:
             self.under_way = name_of(act.step)
 
     def ends_with(self, change: Change) -> str | None:
-        """The step that a restart is over of with this change: what lies from it on is forgotten; None: none is."""
+        """The step of the restart that ends with this change, whose records from there on are dropped; None: none."""
         if change.what == "instance" and change.after in _TURNED:
             self.under_way = None
         if change.what != "restart" or change.before is None:
@@ -81,11 +81,11 @@ class Restarts:
         return change.before
 
     def takes_back(self, place: str) -> bool:
-        """Whether the restart under way takes this place back."""
+        """True when the running restart undoes this place."""
         return self.under_way is not None and self.lies_from(self.under_way, place)
 
     def lies_from(self, step: str, place: str) -> bool:
-        """Whether a place lies at this step or behind it."""
+        """True when a place is this step or after it."""
         return self._at(place) >= self._at(step)
 
     def _at(self, place: str) -> int:
@@ -95,7 +95,7 @@ class Restarts:
 
 @dataclass(slots=True)
 class _Life:
-    """What is known of one instance at one point of its history."""
+    """One instance at one point of its history."""
 
     instance: str
     definition: AnyDefinition
@@ -104,15 +104,15 @@ class _Life:
     status: dict[str, str] = field(default_factory=dict)
     generation: dict[str, int] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
-    """Places that have sent a command or begun a child, or that an operator says are done."""
+    """Places that have sent a command or started a child, or that an operator has set to done."""
 
     def key(self, place: str, generation: int) -> str:
-        """The effect key of a place, begun after so many restarts."""
+        """The effect key of a place after this many restarts."""
         return key_at(self.instance, self.incarnation, place, generation)
 
 
 def restarted(found: Evidence) -> Iterator[str]:
-    """What a restart begins anew was undone before, once, and has keys of its own."""
+    """Steps that a restart repeats were undone once before, and have new effect keys."""
     at: dict[tuple[str, bool], int] = {}
     for number, effect in enumerate(found.effects):
         if not effect.undo or effect.had:
@@ -162,20 +162,20 @@ def _followed(
 
 
 def _begun_by(record: HistoryRecord) -> str:
-    """The id of what began an instance: its start, or the event that came first for a process manager's."""
+    """The id of the message that started an instance: its start, or the first event of a process manager's instance."""
     begun = record.message
     return begun.event_id if isinstance(begun, EventDelivered) else begun.id if begun is not None else ""
 
 
 def _is_named(life: _Life, command_id: str) -> bool:
-    """Whether a command is called after the generation of its place."""
+    """True when a command's id contains the generation of its place."""
     label = command_id.removeprefix(f"{life.instance}/").partition("/")[0]
     place = label.partition("~")[0]
     return life.key(place, life.generation.get(place, 0)) == f"{life.instance}/{label}"
 
 
 def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool], int]) -> Iterator[str]:
-    """A restart is over: all that lies from its step on was taken back, and nothing of it took effect anew before."""
+    """At the end of a restart everything from its step on was undone, and nothing of it took effect again before."""
     instance, definition = life.instance, life.definition
     gone = [place for place in life.status if life.restarts.lies_from(step, place)]
     first = min(
@@ -190,7 +190,7 @@ def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool],
         if did is None or status == StepStatus.WAIVED or leaves_nothing(definition, place):
             continue
         if undid is None:
-            yield f"{instance} begins {step} anew, and the effect of {key} stands"
+            yield f"{instance} begins {step} anew, and the effect of {key} is outstanding"
         elif undid > first:
             yield f"{instance} begins {step} anew before {key} is undone"
     for place in gone:
@@ -200,7 +200,7 @@ def _anew(found: Evidence, life: _Life, step: str, at: Mapping[tuple[str, bool],
 
 
 def _is_of(life: _Life, key: str) -> bool:
-    """Whether an effect key is one that this life gives after its last restart, or a later one."""
+    """True when an effect key belongs to this incarnation after its last restart, or to a later one."""
     label = key.removeprefix(f"{life.instance}/")
     incarnation, _, number = label.partition("~")[2].partition("+")
     ours = label != key and "/" not in label and incarnation == life.incarnation
@@ -208,7 +208,7 @@ def _is_of(life: _Life, key: str) -> bool:
 
 
 def _children(found: Evidence, life: _Life, place: str, step: str) -> Iterator[str]:
-    """What was taken back as a unit leaves no completed child."""
+    """A child that was undone as a unit is not completed."""
     if life.status[place] != StepStatus.UNDONE:
         return
     label = life.key(place, life.generation[place]).removeprefix(f"{life.instance}/")

@@ -1,6 +1,6 @@
-"""Sagas out of a seed: every node of the language, nested, with options that make trouble likely and runs short.
+"""Generates sagas from a seed: every node of the language, nested, with options that make faults likely and runs short.
 
-What is drawn is valid by construction; a draw that the language refuses is a defect of this module.
+Generated definitions are valid by construction; one that the language rejects is a defect of this module.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = ["PEOPLE", "TABLES", "Invented", "invent"]
 
 PEOPLE: Final = ("ann", "bob")
 TABLES: Final = {"table-a": ("left", "right"), "table-b": ("up", "down")}
-"""Dynamic routers and the branches that invented routes have for them."""
+"""Dynamic routers and the branches of generated routes."""
 
 AnyNode: TypeAlias = Node[Any]
 
@@ -71,7 +71,7 @@ _IN_CHILD: Final = {"sleep": 1, "emit": 1, "parallel": 1, "choose": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Invented:
-    """What is deployed. ``older``: what nodes have that were not yet updated; the same where nothing changes."""
+    """The deployed definitions. ``older``: those of nodes that are not yet updated; the same if nothing changes."""
 
     definitions: tuple[AnyDefinition, ...]
     older: tuple[AnyDefinition, ...]
@@ -79,8 +79,8 @@ class Invented:
 
 @dataclass(frozen=True, slots=True)
 class _Taste:
-    """What one seed's definitions are like. Each seed leaves some kinds of nodes out and has more of others, so that
-    those that are there meet; source: Groce et al., "Swarm testing", 2012.
+    """The style of one seed's definitions. Each seed omits some kinds of nodes and uses others more often, so that
+    these interact; source: Groce et al., "Swarm testing", 2012.
     """
 
     leaves: tuple[str, ...]
@@ -111,9 +111,9 @@ class _Taste:
 
 
 def invent(drawn: random.Random) -> Invented:
-    """Up to two sagas, now and then a process manager or a routing slip, now and then a second version.
+    """Up to two sagas, sometimes a process manager or a routing slip, sometimes a second version.
 
-    Nodes that are not yet updated may lack the last of them altogether.
+    Nodes that are not yet updated may lack the last definition.
     """
     taste = _Taste.drawn(drawn)
     sagas: list[AnyDefinition] = [_saga(drawn, taste, f"flow-{n}", 1) for n in range(drawn.choice((1, 1, 2)))]
@@ -140,7 +140,7 @@ def _span(drawn: random.Random, low: float, high: float) -> timedelta:
 
 
 class _Hand:
-    """Draws the nodes of one saga: names count on, and no field of the state is filled twice."""
+    """Draws the nodes of one saga: names are numbered, and no field of the state is filled twice."""
 
     def __init__(self, drawn: random.Random, taste: _Taste, saga: str, state: type[Known | Part]) -> None:
         self._drawn, self._taste, self._saga, self._state = drawn, taste, saga, state
@@ -150,7 +150,7 @@ class _Hand:
         self._count = self._sagas = 0
 
     def flow(self, count: int, *, past_pivot: bool, depth: int = 0) -> list[AnyNode]:
-        """So many nodes that follow each other."""
+        """This many nodes in sequence."""
         return [self._node(past_pivot, depth) for _ in range(count)]
 
     def _node(self, past_pivot: bool, depth: int) -> AnyNode:
@@ -210,7 +210,7 @@ class _Hand:
                 return self._loop(name, branches[0], past_pivot)
 
     def _loop(self, name: str, nodes: list[AnyNode], past_pivot: bool) -> AnyNode:
-        """It goes round until the reply of its last step is large enough."""
+        """A loop that repeats until the reply of its last step is large enough."""
         if not self._fields:
             return nodes[0]
         field = self._fields[0]
@@ -329,7 +329,7 @@ class _Hand:
         )
 
     def _take(self, *fields: str) -> str | None:
-        """A field that nobody fills yet."""
+        """A field that no node fills yet."""
         for field in fields:
             if field in self._free:
                 self._free.remove(field)

@@ -1,4 +1,4 @@
-"""The laws: what must hold of everything that is on record when a run has ended. Each has a name and a sentence."""
+"""The laws: conditions on the records of a finished run. Each has a name and a sentence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["LAWS", "SENTENCES", "Breach", "Law", "breaches"]
 
 
 class Law(StrEnum):
-    """What is checked."""
+    """The names of the checks."""
 
     ENDS = "ends"
     ACCEPTED = "accepted"
@@ -85,50 +85,50 @@ class Law(StrEnum):
 
 
 SENTENCES: Final[Mapping[Law, str]] = {
-    Law.ENDS: "when all is healed, every instance ends or stands in attention with a case (G4)",
-    Law.ACCEPTED: "what the log has acknowledged is answered in the history (G1)",
-    Law.ONE_INSTANCE: "an instance begins once (G1)",
-    Law.DECIDED_ONCE: "an input or a timer is decided about once (G2)",
-    Law.AT_HOME: "an instance is decided about only on its own partition (G2)",
+    Law.ENDS: "after healing, every instance ends or needs attention for a reason that no act resolves (G4)",
+    Law.ACCEPTED: "every acknowledged request is answered in the history (G1)",
+    Law.ONE_INSTANCE: "an instance is started once (G1)",
+    Law.DECIDED_ONCE: "an input or a timer is decided once (G2)",
+    Law.AT_HOME: "an instance is decided only on its own partition (G2)",
     Law.REVISIONS: "in history and state topic revisions grow by one, without a gap (G2)",
-    Law.RECOMPUTED: "the history recomputed is the document that is stored (G2, G9)",
-    Law.COMMAND_ONCE: "the engine publishes a command once, and exactly those that the history names (G2, G3)",
-    Law.TOLD_ONCE: "what one entity says to another arrives once (G2)",
-    Law.EVENT_ONCE: "an event that a saga publishes goes out once (G2)",
-    Law.ACT_ONCE: "an operator's act is applied once, however often it is sent",
-    Law.EDITED: "the state is patched as an edit or a restart says; what does not fit changes nothing",
-    Law.REPLACED: "an undo that an operator has replaced goes out as he gave it",
-    Law.RESTARTED: "what a restart begins anew was undone before, once, and has effect keys of its own (G3, G5)",
-    Law.FORKED: "a fork begins one instance; what it has taken over stands, and nobody does or undoes it (G1, G5)",
+    Law.RECOMPUTED: "recomputing the history gives the stored document (G2, G9)",
+    Law.COMMAND_ONCE: "the engine publishes each command once, and exactly the commands in the history (G2, G3)",
+    Law.TOLD_ONCE: "a message between entities arrives once (G2)",
+    Law.EVENT_ONCE: "an event of a saga is published once (G2)",
+    Law.ACT_ONCE: "an operator's act is applied once, even if it is sent several times",
+    Law.EDITED: "an edit or a restart patches the state as given; a patch that does not fit changes nothing",
+    Law.REPLACED: "a replaced undo is sent as the operator gave it",
+    Law.RESTARTED: "steps that a restart repeats were undone once before, and get new effect keys (G3, G5)",
+    Law.FORKED: "a fork starts one instance; the steps it has taken over are never repeated or undone (G1, G5)",
     Law.EFFECT_ONCE: "an effect key takes effect at most once, is undone at most once, and never after its undo (G3)",
     Law.DONE: "a step that is done took effect; one that was rejected did not (G3)",
-    Law.COMPENSATED: "of a compensated instance, or a lost branch, every effect is undone, once (G5)",
+    Law.COMPENSATED: "every effect of a compensated instance, or of a dropped branch, is undone once (G5)",
     Law.IN_ORDER: "undos run in reverse order of completion, unless declared otherwise (G5)",
-    Law.COMPLETED: "what is completed was gone through as it is declared",
-    Law.TRAVELLED: "a completed slip was at every stop; one that is taken back leaves no effect, its end first (G5)",
-    Law.PAST_PIVOT: "past the pivot nothing before it is under way, and nothing is taken back (G5)",
-    Law.PAUSED: "a paused instance does nothing: it takes acts and heartbeats alone, and no timer of it fires",
-    Law.WIDTH: "no more parts of a collection are under way than is declared",
+    Law.COMPLETED: "a completed instance has run all nodes that its definition requires",
+    Law.TRAVELLED: "a completed slip was at every stop; a compensated one is undone from its end completely (G5)",
+    Law.PAST_PIVOT: "past the pivot nothing before it is under way, and nothing is undone (G5)",
+    Law.PAUSED: "a paused instance does nothing: it accepts only acts and heartbeats, and none of its timers fires",
+    Law.WIDTH: "no more parts of a collection run at once than declared",
     Law.LATE_REPLY: "only the first reply to the newest attempt is applied (G8)",
-    Law.BLAMED: "no code is blamed but that which raised (G6)",
-    Law.LOCKED: "a lock has one holder, an instance with all its places, and is handed on in order of arrival",
-    Law.MAILED: "within its keep an event reaches one place of each instance that waits for it: the first to wait",
-    Law.ROUTED: "an instance goes where the rules say, of the version that it names",
-    Law.HANDED_ON: "a worker's position passes a command only when its answer is durable (G3)",
-    Law.TIME: "a decision is dated by its owner's clock, whatever was written before it; a last change never goes back",
-    Law.SLEPT: "a sleep lasts as long as it says (G7)",
-    Law.NOT_EARLY: "no timer fires before its owner's clock says that it is due (G7)",
-    Law.NOT_LATE: "when all is healed, timers fire when they are due, and none is left behind (G7)",
-    Law.WAKES: "whatever lives has a timer, waits for another entity that has, or stands in attention (G4)",
-    Law.LETS_GO: "nobody who has ended holds a lock or waits in a mailbox (G4)",
-    Law.DEAD: "only what cannot be read, or can never be carried out, is a dead letter (G6)",
-    Law.RUNS: "no process fails for another reason than its surroundings (G6)",
+    Law.BLAMED: "only code that raised is blamed (G6)",
+    Law.LOCKED: "a lock has one holder, an instance with all its places; others get it in order of arrival",
+    Law.MAILED: "within its keep an event reaches each instance that waits for it, at its longest waiting place",
+    Law.ROUTED: "an instance takes the branch that the rules of its table version select",
+    Law.HANDED_ON: "a worker commits a position only after the answers to all earlier commands are durable (G3)",
+    Law.TIME: "a decision is dated by its owner's clock; the time of an instance's last change never decreases",
+    Law.SLEPT: "a sleep lasts as long as declared (G7)",
+    Law.NOT_EARLY: "no timer fires before it is due by its owner's clock (G7)",
+    Law.NOT_LATE: "after healing, timers fire when they are due, and none is missed (G7)",
+    Law.WAKES: "a live instance has a timer, waits for another entity that has one, or needs attention (G4)",
+    Law.LETS_GO: "no ended instance holds a lock or waits in a mailbox (G4)",
+    Law.DEAD: "only messages that cannot be read or can never be carried out become dead letters (G6)",
+    Law.RUNS: "processes fail only because of injected faults (G6)",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breach:
-    """A law that does not hold, and of what."""
+    """A broken law, and where."""
 
     law: Law
     message: str
@@ -138,7 +138,7 @@ class Breach:
 
 
 def breaches(found: Evidence) -> Iterator[Breach]:
-    """The laws that do not hold of a run."""
+    """The laws that a run breaks."""
     for law, check in LAWS.items():
         for message in check(found):
             yield Breach(law=law, message=message)
@@ -183,4 +183,4 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.DEAD: dead,
     Law.ENDS: ends,
 }
-"""Every law that is read off the record, what tells most first; ``runs`` is seen by who plays."""
+"""Every law that is checked on the records, the most telling first; ``runs`` is checked while playing."""

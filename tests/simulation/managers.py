@@ -1,4 +1,4 @@
-"""A process manager out of a seed: three phases, each of which something ends, whatever comes."""
+"""Generates a process manager from a seed: three phases, each of which always ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .parts import EVENTS, FORWARD, UNDO, EventKey, Happened, Happens, Known, Lo
 __all__ = ["STARTS_ON", "invent_manager"]
 
 STARTS_ON = EVENTS[2]
-"""The event that begins an instance."""
+"""The event that starts an instance."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _Key:
 
 @dataclass(frozen=True)
 class _Goes:
-    """What a handler asks for, whatever it is told."""
+    """A handler's fixed result."""
 
     phase: str
     do: tuple[Step[Known], ...] = ()
@@ -69,7 +69,7 @@ class _Acts:
 
 
 def invent_manager(drawn: random.Random, name: str) -> ProcessManager[Known]:
-    """Started by ``STARTS_ON``, moved on by another event, a step or a timer."""
+    """Started by ``STARTS_ON``, continued by another event, a step or a timer."""
     steps = [_step(drawn, number) for number in range(3)]
     manager = ProcessManager(name, Known, steps=steps)
     first: tuple[Step[Known], ...] = (steps[0],) if drawn.random() < 0.5 else ()

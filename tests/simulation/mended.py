@@ -1,6 +1,6 @@
-"""The laws of what operators mend by hand: the state that they edit, and the undos that they replace.
+"""The laws of fixes by operators: edited states and replaced undos.
 
-A model of its own: patches are carried out here by the library and the author's model, on the documents on record.
+They use their own model: patches are applied here by the library and the author's model to the recorded documents.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["edited", "patched", "replaced"]
 
 
 def edited(found: Evidence) -> Iterator[str]:
-    """The state is patched as an edit says, or a restart when it is over; what does not fit changes nothing."""
+    """The state is patched by an edit, or at the end of a restart; a patch that does not fit changes nothing."""
     for document, definition, history in found.lives():
         instance, versions = document.id, found.seen(document)
         yield from _twofold(found, instance)
@@ -49,8 +49,8 @@ def edited(found: Evidence) -> Iterator[str]:
 
 
 def _patches(definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[tuple[HistoryRecord, Sequence[Act]]]:
-    """The decisions with which patches are carried out, each with its acts: that of a restart when it is over. An edit
-    with a retry may bring a restart to its end.
+    """The decisions that apply patches, each with its acts; that of a restart at its end. An edit with a retry may end
+    a restart.
     """
     restarts = Restarts(definition)
     restart: Act | None = None
@@ -69,13 +69,13 @@ def _patches(definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[
 
 
 def _changes_no_state_else(record: HistoryRecord) -> bool:
-    """Of the decisions with which restarts end: the act itself, or the last reply to an undo."""
+    """True for decisions that end restarts: the act itself, or the last reply to an undo."""
     message = record.message
     return isinstance(message, Act) or (isinstance(message, Completed) and "/undo/" in message.command_id)
 
 
 def _filled(definition: AnyDefinition, record: HistoryRecord) -> set[str]:
-    """The fields that nodes have filled which are done with the same decision: after a retry a scatter has enough."""
+    """The fields filled by nodes that end in the same decision: after a retry a scatter has enough answers."""
     done = (name_of(each.what) for each in record.changes if each.after == StepStatus.DONE)
     options = (getattr(definition.tree[name].node, "options", None) for name in done if name in definition.tree)
     return {str(getattr(each, "into", None)) for each in options}
@@ -86,7 +86,7 @@ def _without(state: JsonObject, fields: Collection[str]) -> JsonObject:
 
 
 def _twofold(found: Evidence, instance: str) -> Iterator[str]:
-    """What was denied has changed nothing, so no revision is there in two versions."""
+    """Denied acts change nothing, so no revision has two versions."""
     seen: dict[tuple[int, int], Document] = {}
     for document in found.versions.get(instance, ()):
         if seen.setdefault((document.created_ms, document.revision), document) != document:
@@ -94,7 +94,7 @@ def _twofold(found: Evidence, instance: str) -> Iterator[str]:
 
 
 def patched(definition: AnyDefinition, state: JsonObject, value: JsonObject | None) -> JsonObject | None:
-    """The state after the patch that an act brings, if any; None: the patch or what it leads to does not fit."""
+    """The state after the act's patch, if any; None: the patch or its result does not fit."""
     model: Any = definition.state
     patch: Any = (value or {}).get("patch")
     try:
@@ -105,7 +105,7 @@ def patched(definition: AnyDefinition, state: JsonObject, value: JsonObject | No
 
 
 def replaced(found: Evidence) -> Iterator[str]:
-    """An undo that an operator has replaced goes out as he gave it, under the same effect key."""
+    """A replaced undo is sent as the operator gave it, under the same effect key."""
     published = dict(found.commands)
     for document, definition, history in found.lives():
         yield from _replaced(document.id, definition, history, published)
@@ -126,7 +126,7 @@ def _replaced(
             given[act.step] = str(contract), value.get("command")
         for change in record.changes:
             status[change.what] = change.after
-            if change.before is None:  # begun anew, with its declared undo
+            if change.before is None:  # repeated, with its declared undo
                 given.pop(change.what, None)
         for sent in record.sent:
             label, _, tail = sent.id.removeprefix(f"{instance}/").partition("/")

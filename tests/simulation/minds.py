@@ -1,7 +1,7 @@
-"""Workers out of a seed: how each contract's handler behaves, and the ledger of what took effect.
+"""Generates workers from a seed: the behaviour of each contract's handler, and the ledger of effects.
 
-A business no is settled by the effect key, so that a command that comes twice is answered alike; everything else may
-be otherwise the next time. When all is healed, handlers do what they are asked, those that say no excepted.
+A rejection depends on the effect key, so that a command that arrives twice is answered the same; all else may differ
+the next time. After healing, all handlers succeed, except those that reject.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["LEDGER", "Effect", "Minds"]
 LEDGER: Final = """
 CREATE TABLE effects (seq INTEGER PRIMARY KEY, effect_key TEXT NOT NULL, undo INTEGER NOT NULL, had INTEGER NOT NULL);
 """
-"""One row per effect, in the inbox's database. No constraint forbids a second one: the laws look for it."""
+"""One row per effect, in the inbox's database. No constraint prevents a second one: the laws check for it."""
 
 _INSERT: Final = "INSERT INTO effects (effect_key, undo, had) VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """A row of the ledger. ``had``: of an undo, whether there was anything to undo."""
+    """A row of the ledger. ``had``: for an undo, whether there was anything to undo."""
 
     effect_key: str
     undo: bool
@@ -71,8 +71,8 @@ class Minds:
     """All handlers of one world.
 
     Args:
-        seed: every draw comes from it.
-        patient: False: no handler stays silent; for definitions whose timeouts are an hour.
+        seed: of all draws.
+        patient: False: no handler is silent; for definitions with timeouts of an hour.
     """
 
     def __init__(self, seed: int, definitions: Iterable[AnyDefinition], *, patient: bool = True) -> None:
@@ -96,7 +96,7 @@ class Minds:
 
     @property
     def calls(self) -> int:
-        """How often handlers were called."""
+        """The number of handler calls."""
         return self._calls.total()
 
     def worker(self, queue: str, inbox: Inbox) -> Worker:
@@ -164,4 +164,4 @@ def _reply(contract: Contract[Any, Any], drawn: random.Random) -> BaseModel:
 
 
 class _Wrong(BaseModel):
-    """No contract's reply."""
+    """Not the reply of any contract."""

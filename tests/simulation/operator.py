@@ -1,8 +1,8 @@
-"""An operator who settles what stands in attention, and a person who answers questions; both by looking at documents.
+"""An operator who resolves attention, and a person who answers questions; both read documents.
 
-In the storm they do now and then what they can. When all is healed they go on until nothing is left to do: first the
-instance is tried again, then what does not succeed is skipped or accepted as a loss, and what is beyond help abandoned.
-Now and then something is mended by hand in between (``repairs.py``).
+During the storm they act sometimes. After healing they continue until nothing is left to do: first they retry an
+instance, then skip steps or waive undos that do not succeed, and finally abandon it. Sometimes they fix something by
+hand in between (``repairs.py``).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from .witness import Window
 __all__ = ["Operator"]
 
 _TRIES: Final = 2
-"""So often an instance is simply tried again before anything is given up."""
+"""The number of retries of an instance before anything is skipped."""
 _ACTS_MAX: Final = 30
-"""After so many acts an instance may stay where it is, with its case."""
+"""After this many acts an instance may stay in attention."""
 
 
 class Operator:
-    """Looks through a window and sends acts.
+    """Reads documents through a window and sends acts.
 
     Args:
-        send: sends a request until the log has taken it.
-        repairs: draws what he mends by hand.
+        send: sends a request until the log has accepted it.
+        repairs: draws fixes by hand.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Operator:
 
     @property
     def settled(self) -> bool:
-        """Whether every instance has ended, or stands in attention with a case after all that could be tried."""
+        """True when every instance has ended, or is in attention after all possible acts."""
         return all(
             Status(status).is_final or (status == Status.ATTENTION and self._acts[id] >= _ACTS_MAX)
             for id, status in self._window.statuses().items()
@@ -70,7 +70,7 @@ class Operator:
         """One round."""
         for id, status in self._window.statuses().items():
             if not self._window.knows(id):
-                continue  # its time was over while another was looked at
+                continue  # it was removed while another one was processed
             if self._repairs.wants(id, Status(status)):
                 asked = self._repairs.act(self._window.document(id))
                 if asked is not None:
@@ -89,7 +89,7 @@ class Operator:
                 await self._answer(self._window.document(id))
 
     def _goes_on_by_itself(self, document: Document) -> bool:
-        """Whether nothing is wrong but that its code is away; no code that comes takes an input that is not valid."""
+        """True when it waits only for its code, which will accept its input."""
         return waits_for_code(document) and not (self.healed and document.key.startswith(BAD))
 
     async def _settle(self, document: Document, drawn: random.Random) -> None:

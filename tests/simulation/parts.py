@@ -1,7 +1,7 @@
-"""What invented definitions are made of: models, contracts and events that are the same in every run, and the author's
+"""The parts of generated definitions: models, contracts and events that are the same in every run, and the author's
 functions as values.
 
-The functions are objects, not lambdas: two of the same options are equal, and no source has to be read to check them.
+The functions are objects, not lambdas: two with the same options are equal, and no source has to be read to check them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TRIPS = "cannot bear the size"
 
 
 class Seed(BaseModel):
-    """What every state begins with. ``group`` is shared by several instances: locks and events are named after it."""
+    """The first value of every state. Several instances share a ``group``, which names locks and events."""
 
     key: str
     size: int = 0
@@ -71,7 +71,7 @@ class Told(BaseModel):
 
 
 class Form(BaseModel):
-    """What people fill."""
+    """The form of a question."""
 
     yes: bool
 
@@ -84,7 +84,7 @@ class Happened(BaseModel):
 
 
 class Part(Seed):
-    """What a child knows."""
+    """The state of a child."""
 
     r0: Told | None = None
     r1: Told | None = None
@@ -94,7 +94,7 @@ class Part(Seed):
 
 
 class Known(Seed):
-    """What an instance knows."""
+    """The state of an instance."""
 
     r0: Told | None = None
     r1: Told | None = None
@@ -121,7 +121,7 @@ EVENTS = tuple(Event(f"event-{n}", Happened, keep=timedelta(seconds=span)) for n
 
 @dataclass(frozen=True)
 class Looks:
-    """Builds a command. ``trips_at``: of a state of that size it raises, as an author's mistake does."""
+    """Builds a command. ``trips_at``: raises for a state of that size, like a mistake of an author."""
 
     note: str
     trips_at: int = -1
@@ -134,7 +134,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Even:
-    """A case: true of every other size; inside a flow it may look at a reply instead."""
+    """A predicate: true for every other size; inside a flow it may use a reply instead."""
 
     field: str = ""
 
@@ -177,7 +177,7 @@ class Happens:
 
 @dataclass(frozen=True)
 class Naps:
-    """A span that the size decides; of some sizes none at all."""
+    """A span that depends on the size; for some sizes none."""
 
     step_ms: int
 
@@ -187,7 +187,7 @@ class Naps:
 
 @dataclass(frozen=True)
 class Sees:
-    """The facts that a route goes by."""
+    """The facts of a route."""
 
     def __call__(self, s: Seed) -> Facts:
         return {"size": s.size, "group": s.group}
@@ -195,7 +195,7 @@ class Sees:
 
 @dataclass(frozen=True)
 class Question:
-    """What people read."""
+    """The text of a question."""
 
     text: str
 
@@ -240,5 +240,5 @@ class Gathers:
 
 
 def cost(told: Told) -> float:
-    """What an answer costs."""
+    """The cost of an answer."""
     return told.number

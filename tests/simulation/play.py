@@ -1,4 +1,4 @@
-"""One run: a world from one seed lives through a storm, is healed, and has to come to an end.
+"""One run: a world from one seed runs under faults, is healed, and must come to an end.
 
 Two engines and two processes of workers, clients, an operator and a person who answers, on one log in memory. Spans
 are short (the storm takes seconds), so that a run is some hundred decisions and a core plays dozens in a second.
@@ -43,10 +43,10 @@ __all__ = ["PARTITIONS", "Play"]
 PARTITIONS: Final = 2
 _HOSTS: Final = ("engine-0", "engine-1", "workers-0", "workers-1")
 HEALED_SECONDS: Final = 300.0
-"""Of virtual time: within it everything has come to its end, once nothing goes wrong any more."""
+"""The virtual time within which everything must end after healing."""
 _QUIET_SECONDS: Final = 1.5
 _PATIENT_SECONDS: Final = 6.0
-"""So long nobody waits for an answer any more; and longer than any timer takes that is due."""
+"""Longer than any wait for an answer, and longer than any due timer needs."""
 _LOOK_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 120.0
 
@@ -77,7 +77,7 @@ _LONGEST: Final[Mapping[Fault, float]] = {
 
 
 class Play:
-    """One world. ``live`` runs all of it; afterwards look at what is on record."""
+    """One world. ``live`` runs all of it; after that its records can be checked."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -97,7 +97,7 @@ class Play:
         self._jumps = [drawn.uniform(0, self.storm_seconds) for _ in range(drawn.choice((0, 0, 1, 2)))]
         self.errands: list[Errand] = []
         self.accepted: dict[str, Request] = {}
-        """Requests that the log has acknowledged, by id."""
+        """The requests that the log has acknowledged, by id."""
         self._advances: list[tuple[int, TopicPartition, int]] = []
         self.broker.groups.on_advance = self._advanced
         self.healed_ms = self.ended_ms = self.restless_ms = 0
@@ -158,12 +158,12 @@ class Play:
                     process.kill()  # the last old node is updated
 
     async def _end(self) -> bool:
-        """Waits until all that was accepted has come to its end, and a little more; whether it has."""
+        """Waits until everything accepted has ended, and a little longer; True when it has."""
         until = self.clock.monotonic() + HEALED_SECONDS
         quiet = 0.0
         while self.clock.monotonic() < until:
             settled = self._settled()
-            patient = self.restless_ms or not self.window.answered  # what a jump made due takes its time
+            patient = self.restless_ms or not self.window.answered  # timers that a jump made due take some time
             if not settled:
                 quiet = 0.0
             elif quiet >= (_PATIENT_SECONDS if patient else _QUIET_SECONDS):
@@ -182,10 +182,10 @@ class Play:
         starts = (each for each in self.accepted.values() if isinstance(each, Start) and not each.id.startswith(BAD))
         return all(start.instance in self.window.seen for start in starts)
 
-    # -- what goes wrong -------------------------------------------------------------------------------------------
+    # -- faults ----------------------------------------------------------------------------------------------------
 
     async def _trouble(self) -> None:
-        """Kills, restarts in good order, and jumps of the clock."""
+        """Kills, clean restarts, and jumps of the clock."""
         drawn = self._random
         jumps = asyncio.create_task(self._jump())
         hosts = asyncio.create_task(self.clocks.jump(self.storm_seconds))
@@ -212,10 +212,10 @@ class Play:
     def _advanced(self, place: TopicPartition, offset: int) -> None:
         self._advances.append((self.clock.now_ms(), place, offset))
 
-    # -- who takes part --------------------------------------------------------------------------------------------
+    # -- participants ----------------------------------------------------------------------------------------------
 
     async def _keep(self, name: str, start: Callable[[Process], None]) -> None:
-        """Starts a process again whenever it has ended."""
+        """Restarts a process whenever it has ended."""
         while True:
             process = self._living[name] = Process(
                 self.broker, name, member_timeout=timedelta(seconds=1), deadline=timedelta(seconds=2)
@@ -248,7 +248,7 @@ class Play:
             process.run(WorkerRuntime(worker, process.log, self.topics, self.clocks[process.name]).run(), queue)
 
     async def _people(self) -> None:
-        """The operator and the person who answers look around, again and again."""
+        """The operator and the answering person act repeatedly."""
         while True:
             await asyncio.sleep(1.0)
             self.window.look()
@@ -259,7 +259,7 @@ class Play:
         await self.send(errand.request)
 
     async def send(self, request: Request) -> None:
-        """Sends a request until the log has taken it; a client whose process dies may leave it at that."""
+        """Sends a request until the log has accepted it; a client whose process is killed may stop trying."""
         astray = self._random.randrange(PARTITIONS) if self._random.random() < 0.1 else None
         record = as_record(self.topics.inputs, request, self.clock.now_ms(), astray)
         log = MemoryLog(self.broker, member_timeout=timedelta(seconds=1), deadline=timedelta(seconds=2))
@@ -279,7 +279,7 @@ class Play:
         await log.close()
 
     def evidence(self) -> Evidence:
-        """What is on record, after ``live``."""
+        """The records, after ``live``."""
         around = Around(
             registry=self.registry,
             partitions=PARTITIONS,

@@ -1,4 +1,4 @@
-"""The laws of what is on record: topics, documents and the ledger must agree, and nothing is there twice or missing."""
+"""The laws of records: topics, documents and the ledger must agree, and nothing is missing or duplicated."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ __all__ = [
 ]
 
 PROMPT_MS: Final = 5_000
-"""How late a timer may fire when nothing goes wrong: an idle engine looks once a second."""
+"""How late a timer may fire without faults: an idle engine checks once a second."""
 UNSURE_MS: Final = 10_000
-"""How long a decision may be under way to the log, and be dated before what it was written with."""
+"""How long a decision may take to reach the log, so that it is dated before its record."""
 _LIVE: Final = frozenset({Status.RUNNING, Status.COMPENSATING})
 
 
@@ -64,9 +64,9 @@ def ends(found: Evidence) -> Iterator[str]:
         if document.status is not Status.ATTENTION:
             yield f"{document.id} is {document.status} still"
         elif not inspect(definition, document).acts:
-            yield f"{document.id} stands in attention, and nothing can be done about it"
+            yield f"{document.id} is in attention, and no act can resolve it"
     if not found.came_to_an_end and all(each.status.is_final for each in found.documents.values()):
-        yield "it does not come to rest"
+        yield "it does not settle"
 
 
 def accepted(found: Evidence) -> Iterator[str]:
@@ -167,13 +167,15 @@ def command_once(found: Evidence) -> Iterator[str]:
 
 def told_once(found: Evidence) -> Iterator[str]:
     for id, count in Counter(found.told).items():
-        if count > 1 and id.partition("/")[0] not in found.accepted:  # a client's event, sent again after its keep
+        if (
+            count > 1 and id.partition("/")[0] not in found.accepted
+        ):  # a client's event, sent again after its keep has ended
             yield f"{id} was told {count} times"
 
 
 def event_once(found: Evidence) -> Iterator[str]:
     for id, count in Counter(found.events).items():
-        if count > 1 and "/" in id:  # what a client sends again after its keep is another event
+        if count > 1 and "/" in id:  # a client's event sent again after its keep has ended is another event
             yield f"{id} was published {count} times"
 
 
@@ -182,7 +184,7 @@ def act_once(found: Evidence) -> Iterator[str]:
         applied: set[str] = set()
         for record in (decided.record for decided in history):
             if record.status is None:
-                applied.clear()  # what begins after it is another instance
+                applied.clear()  # a later start creates another instance
             if isinstance(record.message, Act) and record.outcome is Outcome.APPLIED:
                 if record.message.id in applied:
                     yield f"{instance}: act {record.message.id} was applied twice"
@@ -196,7 +198,7 @@ def effect_once(found: Evidence) -> Iterator[str]:
     for effect in found.effects:
         key = effect.effect_key
         if key not in asked:
-            yield f"{key} took effect, and nobody had asked for it"
+            yield f"{key} took effect, although it was not requested"
         if effect.undo:
             if key in undone:
                 yield f"{key} was undone twice"
@@ -251,7 +253,7 @@ def done(found: Evidence) -> Iterator[str]:
             if name_of(place) not in definition.steps or "skipped_by" in (record.memo or {}):
                 continue
             if record.attempt == 0 and is_taken_over(definition, document, place):
-                continue  # it took effect elsewhere
+                continue  # it took effect in another instance
             if record.status is StepStatus.DONE and key not in done:
                 yield f"{key} is done and never took effect"
             if record.status is StepStatus.REJECTED and key in done:
@@ -299,7 +301,7 @@ def wakes(found: Evidence) -> Iterator[str]:
 
 
 def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
-    """Steps without a timer of their own."""
+    """Steps without their own timer."""
     definition = found.registry.find(document.definition, document.version)
     for place, record in document.steps.items():
         if definition is None or not isinstance(definition.steps.get(name_of(place)), Step):
@@ -321,7 +323,7 @@ def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
 
 
 def _awaits(found: Evidence, document: Document) -> bool:
-    """Whether it waits for an entity that has timers of its own, or answers at once."""
+    """True when it waits for an entity that has timers, or answers at once."""
     definition = found.registry.find(document.definition, document.version)
     if definition is None:
         return True

@@ -1,7 +1,7 @@
-"""What an operator mends by hand: he edits the state, gives a failing undo another command, goes back to a step or
-forks there; and now and then asks for what makes no sense, or at the wrong time.
+"""Fixes by an operator: edits of the state, replaced undos, restarts and forks; sometimes senseless ones, or at the
+wrong time.
 
-Only what is asked is drawn here. Whether it is legal the kernel decides, and what follows from it the laws.
+Only the requests are drawn here. The kernel decides whether they are allowed, and the laws check the results.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .parts import Request
 __all__ = ["Repairs"]
 
 _STUCK_MAX: Final = 4
-"""So often an instance that stands in attention is mended by hand."""
+"""The number of fixes by hand for an instance in attention."""
 _OTHER_MAX: Final = 10
-"""So many such acts are asked of any other instance, all taken together."""
+"""The total number of such acts on other instances."""
 _FORK: Final = "fork-"
-"""How the keys of forks begin."""
+"""Prefix of the keys of forks."""
 _FORKS_MAX: Final = 4
-"""So many forks a run has: each is one more instance to end."""
+"""The number of forks in a run: each is one more instance that must end."""
 _KINDS: Final = (ActName.EDIT, ActName.REPLACE_UNDO, ActName.RESTART, ActName.FORK)
 _MISFITS: Final[tuple[JsonObject, ...]] = (
     {"op": "remove", "path": "/nowhere"},
@@ -43,7 +43,7 @@ _MISFITS: Final[tuple[JsonObject, ...]] = (
 
 
 class Repairs:
-    """Draws acts, for each instance a few, so that an end can be come to."""
+    """Draws acts, a few for each instance, so that it can end."""
 
     def __init__(self, seed: int, registry: Registry, new_id: Callable[[], str]) -> None:
         self._drawn = random.Random(f"{seed}/repairs")
@@ -52,7 +52,7 @@ class Repairs:
         self._others = self._forks = 0
 
     def wants(self, instance: str, status: Status) -> bool:
-        """Whether this instance is looked at now."""
+        """True when this instance gets an act now."""
         if status is Status.ATTENTION:
             return self._asked[instance] < _STUCK_MAX and self._drawn.random() < 0.4
         if status.is_final:
@@ -62,7 +62,7 @@ class Repairs:
         return self._others < _OTHER_MAX and self._drawn.random() < often
 
     def act(self, document: Document) -> Act | None:
-        """What is asked of it; None: nothing can be."""
+        """The act; None: no act is possible."""
         definition = self._registry.find(document.definition, document.version)
         if definition is None or not document.steps:
             return None
@@ -87,21 +87,21 @@ class Repairs:
         )
 
     def _turning(self, document: Document) -> tuple[ActName, str]:
-        """What would harm most if a fork took what it has taken over for its own."""
+        """The act that would do the most harm if a fork undid steps that it has taken over."""
         if document.status is Status.ATTENTION:
             return ActName.RESTART, next(iter(document.steps))
         return ActName.CANCEL, ""
 
     def again(self) -> bool:
-        """Whether it is sent twice."""
+        """True when it is sent twice."""
         return self._drawn.random() < 0.1
 
     def _astray(self, document: Document) -> tuple[ActName, str]:
-        """Any act, on any step, whatever it is doing."""
+        """Any act on any step, in any status."""
         return self._drawn.choice(_KINDS), self._drawn.choice([*document.steps, "nowhere"])
 
     def _legal(self, definition: AnyDefinition, document: Document) -> tuple[ActName, str]:
-        """One of the acts that are legal now, however many steps take it; a restart more often, which seldom is."""
+        """One of the acts that are allowed now, each equally often; a restart, which is rarely allowed, more often."""
         places: dict[ActName, list[str]] = {} if document.status.is_final else {ActName.EDIT: [""]}
         for place, act in inspect(definition, document).on_steps:
             if act in _KINDS and (act is not ActName.FORK or self._forks < _FORKS_MAX):
@@ -111,7 +111,7 @@ class Repairs:
         kind = ActName.RESTART if ActName.RESTART in places and self._drawn.random() < 0.3 else None
         kind = kind or self._drawn.choice(list(places))
         if kind in (ActName.RESTART, ActName.FORK) and self._drawn.random() < 0.6:
-            return kind, places[kind][0 if kind is ActName.RESTART else -1]  # much is undone, or taken over
+            return kind, places[kind][0 if kind is ActName.RESTART else -1]  # many steps are undone, or taken over
         return kind, self._drawn.choice(places[kind])
 
     def _value(self, definition: AnyDefinition, document: Document, kind: ActName) -> JsonObject | None:
@@ -125,17 +125,17 @@ class Repairs:
         return self._instead(definition, document) if kind is ActName.REPLACE_UNDO else None
 
     def _fork(self, document: Document) -> JsonObject:
-        """Under a key that nobody has, but for one that is its own."""
+        """A fork under an unused key, sometimes its own key."""
         self._forks += 1
         key = f"{_FORK}{self._forks}" if self._drawn.random() < 0.95 else document.key
         patch = [*self._patch(document, tests=True)] if self._drawn.random() < 0.3 else []
         if "size" in document.state and self._drawn.random() < 0.3:
-            patch = [{"op": "replace", "path": "/size", "value": 9}]  # of which functions raise, where any does
+            patch = [{"op": "replace", "path": "/size", "value": 9}]  # for this size functions raise, if any does
         return {"key": key, **({"patch": [*patch]} if patch else {})}
 
     def _patch(self, document: Document, *, tests: bool) -> list[JsonObject]:
-        """Operations on the state, now and then such as do not fit; ``tests``: that it is still what it was may be
-        asked first.
+        """Operations on the state, sometimes ones that do not fit; ``tests``: a test that the state is unchanged may
+        come first.
         """
         drawn, state = self._drawn, document.state
         changes = self._changes(state)
@@ -148,7 +148,7 @@ class Repairs:
         return patch
 
     def _changes(self, state: JsonObject) -> list[JsonObject]:
-        """Operations that fit. Of a state that is not of our making: one that changes nothing."""
+        """Operations that fit. For the state of a shipped example: one that changes nothing."""
         drawn = self._drawn
         if not {"key", "size", "group"} <= state.keys():
             field = next(iter(state))
@@ -161,7 +161,7 @@ class Repairs:
         ]
 
     def _instead(self, definition: AnyDefinition, document: Document) -> JsonObject:
-        """Another command for an undo, of a contract that workers have; or of its own, when none is named."""
+        """Another command for an undo, of a contract that workers handle; or of its own contract."""
         served = _served(definition)
         if not served:
             return {}
@@ -175,7 +175,7 @@ class Repairs:
 
 
 def _served(definition: AnyDefinition) -> list[Contract[BaseModel, BaseModel]]:
-    """The contracts that a worker waits for: of a scatter's question not the declared one, but its legs'."""
+    """The contracts that workers handle: for a scatter those of its legs, not the declared one."""
     found: dict[str, Contract[BaseModel, BaseModel]] = {}
     for step in definition.steps.values():
         if not step.is_query:

@@ -1,4 +1,4 @@
-"""Runs: one seed played and judged, and many of them on all cores."""
+"""Runs: plays and checks one seed, or many seeds on all cores."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["Outcome", "simulate", "simulate_all"]
 _CHUNK = 8
 _BREACHES_MAX = 10
 _STEPS_MAX = 100_000
-"""Of the event loop: a run takes some thousand, and one that waits for days some ten thousand."""
+"""Limit on event loop steps: a run takes some thousand, and one that waits for days some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one seed.
+    """The result of one seed.
 
-    ``breaches``: the laws that did not hold. ``counted``: enough succeeded for the run to say something. ``digest``: of
-    every record that was written. ``decisions``: records of the history. ``calls``: of workers' handlers.
+    ``breaches``: the broken laws. ``counted``: enough succeeded for the run to be meaningful. ``digest``: of every
+    record that was written. ``decisions``: records of the history. ``calls``: of workers' handlers.
     """
 
     seed: int
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def simulate(seed: int) -> Outcome:
-    """Plays a seed and holds it to the laws. Whatever it raises is a breach of ``runs``."""
+    """Plays a seed and checks the laws. Any exception breaks the law ``runs``."""
     with _quiet():
         return _simulated(seed)
 
@@ -80,7 +80,7 @@ def _simulated(seed: int) -> Outcome:
 
 
 def simulate_all(seeds: Iterable[int], processes: int) -> Iterator[Outcome]:
-    """Plays all seeds in so many processes; outcomes come in the order of the seeds."""
+    """Plays all seeds in this many processes; outcomes come in the order of the seeds."""
     if processes <= 1:
         yield from map(simulate, seeds)
         return
@@ -89,20 +89,20 @@ def simulate_all(seeds: Iterable[int], processes: int) -> Iterator[Outcome]:
 
 
 def _counts(found: Evidence) -> bool:
-    """Half of all instances came to an end of their own, and something took effect."""
+    """True when half of all instances ended without an operator, and something took effect."""
     ended = [each.status in (Status.COMPLETED, Status.COMPENSATED) for each in found.documents.values()]
     return bool(found.effects) and sum(ended) * 2 >= len(ended) > 0
 
 
 def _begin() -> None:
-    """What is imported stays: the collector need not look at it again and again."""
+    """Freezes imported objects, so that the garbage collector skips them."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets only what is critical be logged meanwhile; then logging is as it was."""
+    """Logs only critical lines inside the block."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:

@@ -1,4 +1,4 @@
-"""Routing slips out of a seed."""
+"""Generates routing slips from a seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Turned", "invent_slip"]
 
 
 class Turned(Told):
-    """A reply that may send the slip elsewhere."""
+    """A reply that may revise the slip."""
 
     onward: list[str] | None = None
 
@@ -28,7 +28,7 @@ _TURNING: Final = Contract("turn", Request, Turned, queue=QUEUES[1])
 
 @dataclass(frozen=True)
 class _Plans:
-    """Fewer stops where the size is odd."""
+    """Fewer stops for an odd size."""
 
     stops: tuple[AnyStop, ...]
 
@@ -47,7 +47,7 @@ class _Unmakes:
 
 
 def invent_slip(drawn: random.Random, name: str) -> AnyDefinition:
-    """Two to five stops, handed out for some of them at once; now and then one that sends the slip elsewhere."""
+    """Two to five stops, several hops at once; sometimes a stop that revises the slip."""
     stops = [_stop(drawn, number) for number in range(1, drawn.randint(2, 5) + 1)]
     slip = RoutingSlip(name, Known, stops=stops, hops=drawn.randint(1, 4))
     if drawn.random() < 0.4:

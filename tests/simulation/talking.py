@@ -1,6 +1,6 @@
-"""The laws of what entities say to each other: locks, mailboxes and tables, followed message by message.
+"""The laws of messages between entities: locks, mailboxes and tables, followed message by message.
 
-Each follows the history of an entity with a small model of its own, and looks whether what had to be told was told.
+Each law follows the history of an entity with its own small model, and checks that every required message was sent.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .witness import Decided, Evidence
 __all__ = ["locked", "mailed", "routed"]
 
 _Who: TypeAlias = tuple[str, str, int]
-"""Who waits: the instance, its place, and which of the place's events it is."""
+"""A waiter: the instance, its place, and the number of the event at that place."""
 
 
 def locked(found: Evidence) -> Iterator[str]:
-    """A lock has one holder, an instance with all of its places; others get it in order of arrival."""
+    """A lock has one holder, an instance with all its places; others get it in order of arrival."""
     told = set(found.told)
     for id, history in found.history.items():
         if id.startswith("@lock/"):
@@ -69,8 +69,8 @@ def _follow_lock(id: str, history: Sequence[Decided], told: set[str]) -> Iterato
 
 
 def mailed(found: Evidence) -> Iterator[str]:
-    """An event reaches every instance that waits for it or begins to within its ``keep``: the place of it that waits
-    longest, and that one alone unless it ends without using it.
+    """An event reaches every instance that waits for it within its ``keep``: only the place that has waited longest,
+    unless that one ends without using it.
     """
     came: Counter[tuple[_Who, str]] = Counter()
     for instance, history in found.history.items():
@@ -94,7 +94,7 @@ def mailed(found: Evidence) -> Iterator[str]:
 
 
 def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
-    """What a mailbox must bring: the first event that an instance has not had, to the place that waits longest."""
+    """The required deliveries of a mailbox: the first event that an instance has not used, to the longest waiter."""
     until: dict[str, int] = {}
     taken: dict[tuple[str, str], _Who] = {}
     watching: list[_Who] = []
@@ -102,7 +102,9 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
         message, now_ms = decided.record.message, decided.record.at_ms
         if decided.record.outcome is not Outcome.APPLIED:
             continue
-        if isinstance(message, Published | TimerFired):  # what is over is forgotten, by whichever clock it is over
+        if isinstance(
+            message, Published | TimerFired
+        ):  # expired events are removed, by whichever clock they are expired
             until = {event: until_ms for event, until_ms in until.items() if until_ms > now_ms}
         if isinstance(message, Published):
             until.pop(message.id, None)
@@ -113,7 +115,7 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
             watching.append(who)
             had = [event for event in until if taken.get((taker_of(*who[:2]), event)) == who and until[event] > now_ms]
             fresh = [event for event in until if (taker_of(*who[:2]), event) not in taken and until[event] > now_ms]
-            if had and not fresh:  # it begins anew: what was brought there before was not used
+            if had and not fresh:  # it starts again: the events delivered there before were not used
                 watching.remove(who)
                 yield who, had[-1]
         elif isinstance(message, Unwatch):
@@ -134,7 +136,7 @@ def _follow_box(history: Sequence[Decided]) -> Iterator[tuple[_Who, str]]:
 
 
 def routed(found: Evidence) -> Iterator[str]:
-    """An instance goes where the table said, by the rules of the version that it names."""
+    """An instance takes the branch that the table returned, by the rules of the version that it names."""
     for instance, history in found.history.items():
         document = found.documents.get(instance)
         if document is None:
@@ -154,7 +156,7 @@ def routed(found: Evidence) -> Iterator[str]:
 
 
 def _last_routed(history: Sequence[Decided]) -> Sequence[Routed]:
-    """Of each place the last answer that was applied: whoever asks again may have other facts."""
+    """The last applied answer for each place: a later question may have other facts."""
     last: dict[str, Routed] = {}
     for decided in history:
         if isinstance(decided.record.message, Routed) and decided.record.outcome is Outcome.APPLIED:
@@ -176,7 +178,7 @@ def _rules(found: Evidence, instance: str, place: str, version: int) -> Sequence
 
 
 def _holds(when: JsonObject, facts: JsonObject) -> bool:
-    """The only conditions that the agenda gives: equal, and less than."""
+    """The only conditions in the agenda: equal, and less than."""
     for fact, wanted in when.items():
         has = facts[fact]
         if isinstance(wanted, dict):

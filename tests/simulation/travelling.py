@@ -1,4 +1,4 @@
-"""The law of routing slips' ways. Read off the ledger and the recorded changes, never off the kernel's own order."""
+"""The law of routing slips' paths, checked on the ledger and the recorded changes, not on the kernel's own order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STANDS: Final = frozenset({StepStatus.DONE, StepStatus.FAILED})
 
 
 def travelled(found: Evidence) -> Iterator[str]:
-    """A completed slip was at every stop; one that is taken back is taken back from its end, and leaves no effect."""
+    """A completed slip was at every stop; a compensated one is undone from its end, and leaves no effect."""
     done = [effect.effect_key for effect in found.effects if not effect.undo]
     undone = {effect.effect_key for effect in found.effects if effect.undo and effect.had}
     for document in found.documents.values():
@@ -43,7 +43,7 @@ def travelled(found: Evidence) -> Iterator[str]:
                 label = key.removeprefix(f"{document.id}/")
                 place = place_of_label(label)
                 if label != key and _undoable(definition, document, place) and key not in undone:
-                    yield f"{document.id} is compensated, and the effect of {place} stands"
+                    yield f"{document.id} is compensated, and the effect of {place} is outstanding"
         yield from _backwards(document, definition, found.history.get(document.id, ()))
 
 

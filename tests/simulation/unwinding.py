@@ -1,6 +1,6 @@
-"""The laws of undo: every effect that must not stay is taken back, once, in reverse order of completion.
+"""The laws of undo: every effect that must not stay is undone once, in reverse order of completion.
 
-Read off the ledger and the recorded changes, never off the kernel's own order of undos.
+They are checked on the ledger and the recorded changes, not on the kernel's own order of undos.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .witness import Decided, Evidence
 __all__ = ["compensated", "in_order"]
 
 _NOTHING = frozenset({StepStatus.UNDONE, StepStatus.REJECTED, StepStatus.DROPPED, StepStatus.WAIVED})
-"""What a place that is taken back ends as."""
+"""The final statuses of an undone place."""
 _OVER = frozenset({StepStatus.UNDONE, StepStatus.WAIVED})
 _STANDS = frozenset({StepStatus.DONE, StepStatus.FAILED})
 
 
 def compensated(found: Evidence) -> Iterator[str]:
-    """Of a compensated instance, or a lost branch, every effect is undone, once."""
+    """Every effect of a compensated instance, or of a dropped branch, is undone once."""
     done = {effect.effect_key for effect in found.effects if not effect.undo}
     undone = {effect.effect_key for effect in found.effects if effect.undo and effect.had}
     for document in found.documents.values():
@@ -39,7 +39,7 @@ def compensated(found: Evidence) -> Iterator[str]:
             if record.status not in _NOTHING:
                 yield f"{document.id} is {document.status}, and {place} is {record.status}"
             elif record.status is not StepStatus.WAIVED and key in done and key not in undone:
-                yield f"{document.id} is {document.status}, and the effect of {place} stands"
+                yield f"{document.id} is {document.status}, and the effect of {place} is outstanding"
             yield from _children(found, definition, document, place, record)
 
 
@@ -52,7 +52,7 @@ def _taken_back(definition: AnyDefinition, document: Document, place: str) -> bo
 
 
 def _branches(definition: AnyDefinition, place: str) -> list[tuple[str, str]]:
-    """The parallels around a place, outermost first, and in which branch of each it lies."""
+    """The parallels around a place, outermost first, and its branch in each."""
     rounds, depth, found = rounds_of(place), 0, []
     for node, label in definition.tree[name_of(place)].path:
         if isinstance(node, Parallel):
@@ -70,7 +70,7 @@ def _lost(document: Document, place: str) -> Sequence[str]:
 def _children(
     found: Evidence, definition: AnyDefinition, document: Document, place: str, record: StepRecord
 ) -> Iterator[str]:
-    """What was taken back as a unit leaves no completed child."""
+    """A child that was undone as a unit is not completed."""
     if record.status is not StepStatus.UNDONE or not isinstance(definition.tree[name_of(place)].node, Child | Each):
         return
     label = record_key(document, place, record).removeprefix(f"{document.id}/")
@@ -88,7 +88,7 @@ def in_order(found: Evidence) -> Iterator[str]:
 
 
 def _ordered(instance: str, definition: AnyDefinition, history: Sequence[Decided]) -> Iterator[str]:
-    """Follows the recorded changes: who is done after whom, and what stands when an undo begins."""
+    """Follows the recorded changes: the order of completion, and what is outstanding when an undo starts."""
     status: dict[str, str] = {}
     completed: dict[str, int] = {}
     undoable: set[str] = set()
@@ -126,6 +126,6 @@ def _same_branch(definition: AnyDefinition, one: str, other: str) -> bool:
 
 
 def _apart(definition: AnyDefinition, one: str, other: str) -> bool:
-    """Whether they lie in different branches of a parallel whose branches are undone beside each other."""
+    """True when they are in different branches of a parallel with ``undo="parallel"``."""
     met = definition.tree.meeting(name_of(one), name_of(other))
     return met is not None and isinstance(met[0], Parallel) and met[0].options.undo == "parallel"

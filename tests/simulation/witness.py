@@ -1,4 +1,4 @@
-"""What is on record: a window on the newest documents while a world runs, and everything once it has ended."""
+"""The records: a window on the newest documents while a world runs, and everything after its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS = b'"status":"'
 
 
 class Window:
-    """The newest version of every document, as readers of the state topic see it; parsed only when it is asked for."""
+    """The newest version of every document, as readers of the state topic see it; parsed on demand."""
 
     def __init__(self, broker: Broker, topics: Topics, queues: Sequence[str]) -> None:
         self._broker, self._topic, self._inputs = broker, topics.state, topics.inputs
@@ -38,10 +38,10 @@ class Window:
         self._next: dict[int, int] = {}
         self._values: dict[str, bytes] = {}
         self.seen: set[str] = set()
-        """Every entity that there ever was."""
+        """Every entity that ever existed."""
 
     def look(self) -> None:
-        """Reads what is new."""
+        """Reads new records."""
         for number, part in enumerate(self._broker.topic(self._topic)):
             records = part.read(self._next.get(number, 0), len(part.records))
             for record in records:
@@ -62,28 +62,28 @@ class Window:
 
     @property
     def decided(self) -> bool:
-        """Whether everything in ``inputs`` has been decided about."""
+        """True when everything in ``inputs`` has been decided."""
         inputs = enumerate(self._broker.topic(self._inputs))
         return all(not part.records or part.records[-1].offset < self._positions.get(n, 0) for n, part in inputs)
 
     @property
     def answered(self) -> bool:
-        """Whether every command has been answered or dropped, as far as committed positions tell: a worker that lost
-        a partition and has it again may have set them back.
+        """True when every command has been answered or dropped, according to the committed positions: a worker that
+        lost a partition and has it again may have set them back.
         """
         reached = {place: offset for (_, place), offset in self._broker.groups.positions.items()}
         ends = {part.place: part.records[-1].offset for topic in self._queues for part in topic if part.records}
         return all(reached.get(place, 0) > end for place, end in ends.items())
 
     def statuses(self) -> dict[str, str]:
-        """Where every instance stands."""
+        """The status of every instance."""
         return {id: _status(value) for id, value in self._values.items() if not id.startswith("@")}
 
     def knows(self, id: str) -> bool:
         return id in self._values
 
     def holds(self, id: str, text: bytes) -> bool:
-        """Whether a document has this in it somewhere."""
+        """True when a document contains this text."""
         return text in self._values.get(id, b"")
 
     def document(self, id: str) -> Document:
@@ -97,7 +97,7 @@ def _status(value: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """A record of the history and where it stands."""
+    """A record of the history and its position."""
 
     record: HistoryRecord
     partition: int
@@ -108,7 +108,7 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
-    """What a world knows beside its log."""
+    """Data of a world beside its log."""
 
     registry: Registry
     partitions: int
@@ -128,7 +128,7 @@ class Around:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(Around):
-    """Everything on record when a run has ended."""
+    """All records of a finished run."""
 
     documents: Mapping[str, Document]
     versions: Mapping[str, Sequence[Document]]
@@ -148,22 +148,20 @@ class Evidence(Around):
     effects: Sequence[Effect]
 
     def lives(self) -> Iterator[tuple[Document, AnyDefinition, Sequence[Decided]]]:
-        """Every instance that is there and whose code is known, with the history of it alone: others may have used its
-        key before.
-        """
+        """Every existing instance with known code, with its own history only: earlier ones may have used its key."""
         for id, document in self.documents.items():
             definition = self.registry.find(document.definition, document.version)
             if definition is not None:
                 yield document, definition, _last_life(self.history.get(id, ()))
 
     def seen(self, document: Document) -> Mapping[int, Document]:
-        """What readers have seen of an instance that is there, by revision."""
+        """The versions of an existing instance that readers have seen, by revision."""
         versions = self.versions.get(document.id, ())
         return {each.revision: each for each in versions if each.incarnation == document.incarnation}
 
 
 def _last_life(history: Sequence[Decided]) -> Sequence[Decided]:
-    """What was decided after the last removal."""
+    """The decisions after the last removal."""
     removed = (number for number, decided in enumerate(history, start=1) if decided.record.status is None)
     return history[max(removed, default=0) :]
 
@@ -217,12 +215,12 @@ def _replies(backwards: Iterable[Record]) -> dict[str, int]:
 
 
 def is_sent_on(record: Record) -> bool:
-    """True for a command of a routing slip that a worker has written."""
+    """True for a routing slip's command that a worker has written."""
     return b"/workers/" in header_map(record.headers).get("ce_source", b"")
 
 
 def is_garbage(record: Record) -> bool:
-    """True for what ``Fault.POISON`` has written."""
+    """True for a record written by ``Fault.POISON``."""
     headers = header_map(record.headers)
     return headers.get("ce_id") in (b"poison", None)
 

@@ -15,7 +15,7 @@ ACTS = (
         "edited",
     ),
     slip(
-        "forget what an operator gave for an undo",
+        "forget the command that an operator gave for an undo",
         "orchestrator/kernel/sending.py",
         "ctx.memo(place).get(INSTEAD) if undo else None",
         "None",
@@ -37,7 +37,7 @@ ACTS = (
         "command-once",
     ),
     slip(
-        "restart what nothing takes back",
+        "restart steps that have no undo",
         "orchestrator/kernel/restarting.py",
         "    if standing:\n",
         "    if False:\n",
@@ -51,14 +51,14 @@ ACTS = (
         "edited",
     ),
     slip(
-        "restart what a fork has taken over",
+        "restart steps that a fork has taken over",
         "orchestrator/kernel/restarting.py",
         "    if (origin := done_by(definition, place, record)) is not None:\n",
         '    if (origin := done_by(definition, place, record)) == "":\n',
         "forked",
     ),
     Planted(
-        "undo what a fork has taken over",
+        "undo steps that a fork has taken over",
         (
             Edit(
                 "orchestrator/kernel/forking.py",
@@ -74,14 +74,14 @@ ACTS = (
         ("forked",),
     ),
     slip(
-        "fork what may still be unwound",
+        "fork an instance that may still be compensated",
         "orchestrator/kernel/forking.py",
         "    if undoable and _may_turn(document):\n",
         "    if False:\n",
         "forked",
     ),
     slip(
-        "begin a fork at the beginning of the flow",
+        "start a fork at the beginning of the flow",
         "orchestrator/kernel/forking.py",
         "taken={place: Taken(kind=record.kind, memo=_memory(record)) for place, record in before}",
         "taken={}",

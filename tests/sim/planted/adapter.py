@@ -42,7 +42,7 @@ ADAPTER = (
         "one-instance",
     ),
     slip(
-        "read what is not decided yet",
+        "read uncommitted records",
         "orchestrator/testing/partition.py",
         "        return min(self._held.values()) if self._held else self.end\n",
         "        return self.end\n",

@@ -8,7 +8,7 @@ __all__ = ["RUNTIME"]
 
 RUNTIME = (
     slip(
-        "drop what one entity tells another",
+        "drop messages between entities",
         "orchestrator/runtime/writes.py",
         "            if not isinstance(action, DeadLetter):\n",
         '            if isinstance(action, Tell) and action.message.kind == "granted":\n'
@@ -19,7 +19,7 @@ RUNTIME = (
         "lets-go",
     ),
     slip(
-        "decide about a record of another partition",
+        "decide a record of another partition",
         "orchestrator/runtime/guard.py",
         "            if record.key and partition_of(record.key, self._setup.partitions) != self._partition:",
         "            if False:",
@@ -35,7 +35,7 @@ RUNTIME = (
         "ends",
     ),
     slip(
-        "stand still at a record that was decided about",
+        "stop at a record that was decided",
         "orchestrator/runtime/deciding.py",
         "            self._offset = record.offset + 1\n",
         "            self._offset = record.offset\n",
@@ -43,7 +43,7 @@ RUNTIME = (
         "runs",
     ),
     slip(
-        "decide without the batch whose commit is under way",
+        "decide without the batch that is being committed",
         "orchestrator/runtime/deciding.py",
         "    for overlay in (changed, below):\n",
         "    for overlay in (changed,):\n",
@@ -51,7 +51,7 @@ RUNTIME = (
         "decided-once",
     ),
     slip(
-        "decide without what the same batch has decided",
+        "decide without earlier decisions of the same batch",
         "orchestrator/runtime/deciding.py",
         "    for overlay in (changed, below):\n",
         "    for overlay in (below,):\n",
@@ -59,21 +59,21 @@ RUNTIME = (
         "one-instance",
     ),
     slip(
-        "commit a decision without what it sends",
+        "commit a decision without its outgoing messages",
         "orchestrator/runtime/deciding.py",
         "        self._appends += writes.appends\n",
         '        self._appends += [out for out in writes.appends if ".commands." not in out.topic]\n',
         "command-once",
     ),
     slip(
-        "swallow what cannot be read",
+        "drop unreadable records",
         "orchestrator/runtime/guard.py",
         "            return self._writer.dead(record, str(error))\n",
         "            return Writes()\n",
         "dead",
     ),
     slip(
-        "bury what cannot be read without cutting it to what fits",
+        "write a dead letter without cutting it to the limit",
         "orchestrator/codec/dead_letters.py",
         "    if size_bytes(record.key, record.value, kept + why) <= bytes_max:\n",
         "    if True:\n",
@@ -83,7 +83,7 @@ RUNTIME = (
         "runs",
     ),
     slip(
-        "forward a record without asking whether it fits",
+        "forward a record without checking its size",
         "orchestrator/runtime/writes.py",
         "        return Writes(appends=[self._fitting(forwarded)], counts",
         "        return Writes(appends=[forwarded], counts",
@@ -92,7 +92,7 @@ RUNTIME = (
         "ends",
     ),
     slip(
-        "forget the timers of what was just decided",
+        "forget the timers of the last decision",
         "orchestrator/runtime/processor.py",
         "            self._timers.replace(key, document.timers if document else {})\n",
         "            pass\n",
@@ -108,14 +108,14 @@ RUNTIME = (
         "not-late",
     ),
     slip(
-        "leave what waited for code that is here now",
+        "do not continue instances whose code is deployed now",
         "orchestrator/runtime/processor.py",
         "            waited = self._waited_for_us(document)\n",
         "            waited = False\n",
         "ends",
     ),
     slip(
-        "hand timers out half a second early",
+        "fire timers half a second early",
         "orchestrator/runtime/timers.py",
         "self._heap[0].due_ms > now_ms:",
         "self._heap[0].due_ms > now_ms + 500:",
@@ -155,7 +155,7 @@ RUNTIME = (
         "recomputed",
     ),
     slip(
-        "store documents without the acts that are done",
+        "store documents without the ids of applied acts",
         "orchestrator/codec/documents.py",
         "    return sound(_DOCUMENT.dump_json(document))\n",
         '    return _DOCUMENT.dump_json(document, exclude={"requests"})\n',

@@ -15,7 +15,7 @@ SLIPS = (
         "travelled",
     ),
     slip(
-        "believe that a failed stop sent nothing on",
+        "assume that a failed stop forwarded nothing",
         "orchestrator/kernel/slip.py",
         "    if ctx.steps[place].status is StepStatus.REJECTED:",
         "    if True:",
@@ -23,7 +23,7 @@ SLIPS = (
         "effect-once",
     ),
     slip(
-        "forget to go on when a slip comes home",
+        "do not continue when a slip returns",
         "orchestrator/kernel/travelling.py",
         "        if record is None or record.status.is_stuck or record.status is StepStatus.DROPPED:",
         "        if record is None:",
@@ -31,7 +31,7 @@ SLIPS = (
         "wakes",
     ),
     slip(
-        "take every stop as done",
+        "count every stop as done",
         "orchestrator/kernel/travelling.py",
         "            begin_step(ctx, place)\n        return",
         "            begin_step(ctx, place)\n            return",
@@ -39,7 +39,7 @@ SLIPS = (
         "blamed",
     ),
     slip(
-        "send a slip on after a revision",
+        "forward a slip after a revision",
         "orchestrator/messages/forwarding.py",
         "    if revised or not slip.ahead:",
         "    if not slip.ahead:",

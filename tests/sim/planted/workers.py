@@ -8,7 +8,7 @@ __all__ = ["WORKERS"]
 
 WORKERS = (
     Planted(
-        "forget in the inbox what took effect",
+        "forget effects in the inbox",
         (
             Edit(
                 "workers/sqlite_inbox.py",
@@ -40,7 +40,7 @@ WORKERS = (
         ("effect-once",),
     ),
     slip(
-        "undo on an old knowledge of what was done",
+        "undo on a stale view of the step",
         "workers/sqlite_inbox.py",
         "        if (found.forward is not None) is not effect.forward_seen:\n",
         "        if False:\n",
@@ -75,7 +75,7 @@ WORKERS = (
         "handed-on",
     ),
     slip(
-        "take an undo for a command",
+        "treat an undo as a command",
         "orchestrator/codec/commands.py",
         '    return direction == "undo"',
         "    return False",

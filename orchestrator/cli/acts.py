@@ -17,7 +17,7 @@ __all__ = ["act"]
 _PAST = {
     ActName.CANCEL: "is being undone",
     ActName.PAUSE: "is paused",
-    ActName.RESUME: "goes on",
+    ActName.RESUME: "continues",
     ActName.RETRY: "is retried",
     ActName.ABANDON: "is closed as it is",
     ActName.ANSWER: "is answered",

@@ -368,7 +368,7 @@ _add_act(
 def _add_step_act(name: ActName, text: str) -> None:
     """An act on one step."""
 
-    def mend_command(
+    def act_command(
         *,
         instance: Instance,
         step: Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")],
@@ -381,8 +381,8 @@ def _add_step_act(name: ActName, text: str) -> None:
         more = {"step": step, "value": read_input(value, "--value") if value is not None else None}
         act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json, more=more)
 
-    mend_command.__doc__ = text
-    command(app, name.value)(mend_command)
+    act_command.__doc__ = text
+    command(app, name.value)(act_command)
 
 
 @command(app, "revise")

@@ -107,7 +107,7 @@ def _rules_view(found: Json) -> RenderableType:
     if not found["version"]:
         head = f"{found['name']} was never set: every router uses its otherwise branch"
     else:
-        changed, by = moment(found["changed_at"]), found["changed_by"] or "somebody"
+        changed, by = moment(found["changed_at"]), found["changed_by"] or "unknown"
         why = f": {found['reason']}" if found["reason"] else ""
         head = f"{found['name']} version {found['version']}, changed {changed} by {by}{why}"
     return Group(Text(head), Text(f"branches: {', '.join(found['branches'])}"), _rules_table(found["rules"]))

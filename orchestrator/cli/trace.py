@@ -48,7 +48,7 @@ class Bar:
         return self.changes[-1][1]
 
     def end_ms(self, now_ms: float) -> float:
-        """When it ended; what is still live goes on until now."""
+        """When it ended; for a live one, now."""
         return now_ms if self.status in _LIVE else self.changes[-1][0]
 
     def spans(self, now_ms: float) -> Iterable[tuple[float, float, str]]:

@@ -317,7 +317,7 @@ def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
         }.get(record.status)
         granted = record.status is StepStatus.LOCKING and (record.memo or {}).get("granted")
         if granted and document.restarting is not None:
-            continue  # the restart's own undos end, and then it goes on or is withdrawn
+            continue  # the restart's own undos end, and then it continues or is withdrawn
         if waits is not None and f"{place}:{waits}" not in document.timers:
             yield place
 

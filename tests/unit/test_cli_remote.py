@@ -142,7 +142,7 @@ def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
     start(shop, "A-4", id="A-4-silent")
     assert "is paused" in saga(shop, "pause", "order-checkout/A-4")
     assert "stays as it is" in saga(shop, "pause", "order-checkout/A-4")
-    assert "goes on" in saga(shop, "resume", "order-checkout/A-4")
+    assert "continues" in saga(shop, "resume", "order-checkout/A-4")
     assert "retry of 'order-checkout/A-4' was denied" in saga(shop, "retry", "order-checkout/A-4", code=1)
     changed = json.loads(saga(shop, "cancel", "order-checkout/A-4", "--reason", "withdrawn", "--by", "ann", "--json"))
     assert changed["changed"] is True

@@ -1,1 +1,1 @@
-"""Adapters: the ports on real drivers. Imported by ``wiring`` only."""
+"""Adapters: implementations of the ports on real drivers. Only ``wiring`` imports them."""

@@ -1,4 +1,4 @@
-"""The one place that reads the clock and makes ids."""
+"""The only place that reads the clock and creates ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     async def reach(self, at_ms: int) -> None:
-        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  # nobody tells when the clock is moved
+        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110  # there is no event for a moved clock
             await asyncio.sleep(min(_LOOK_SECONDS, left_ms / 1000))
 
     def monotonic(self) -> float:

@@ -1,1 +1,1 @@
-"""Ports: what the core asks of the outside world, each with its guarantees and errors; adapters implement them."""
+"""Ports: what the core needs from the outside world, with guarantees and errors; adapters implement them."""

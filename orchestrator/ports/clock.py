@@ -8,14 +8,14 @@ __all__ = ["Clock"]
 
 
 class Clock(Protocol):
-    """What the outside world gives to a decision."""
+    """Time and ids for decisions."""
 
     def now_ms(self) -> int:
-        """Wall clock in milliseconds since epoch; may jump. Users of it keep their own "never back"."""
+        """Wall clock in milliseconds since epoch. It may jump, also back; callers must handle that."""
         ...
 
     async def reach(self, at_ms: int) -> None:
-        """Returns once the wall clock shows ``at_ms`` or later; where a jump takes it there, within a second."""
+        """Returns once the wall clock shows ``at_ms`` or later; after a jump of the clock within a second."""
         ...
 
     def monotonic(self) -> float:

@@ -1,15 +1,15 @@
 """The log port: partitioned topics of records, and atomic commits by the one owner of an input partition.
 
-What lives here: the guarantees the engine, the workers and the clients stand on. What must not: anything of a driver.
+What lives here: the guarantees for the engine, the workers and the clients. What must not: anything of a driver.
 Every adapter passes the same suite (tests/contract/log_contract.py).
 
 - A *topic* has partitions; a partition is an ordered list of records with growing offsets (gaps are allowed).
 - ``append`` is for clients and workers: at least once, ordered per call and partition.
 - An ``Owner`` is the only writer of decisions for one partition of ``inputs``: ``commit`` makes state, appends and
-  position visible together or not at all, and is refused once somebody else has taken the partition.
+  position visible together or not at all, and fails once another owner has taken the partition.
 - Sizes are those of whole records: key, value and headers, as ``size_bytes`` counts them.
 - Readers (``Tail``, ``Subscription``, ``Owner.poll``) see committed records only, in offset order.
-- Every call has a deadline of its own: when the other side is gone it raises ``LogUnavailable``, it never hangs.
+- Every call has its own deadline: if the other side is gone it raises ``LogUnavailable``; it never hangs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HEADER_BYTES = 8
-"""What a header costs beside its name and value, at most: Kafka writes both lengths."""
+"""Most bytes that a header needs besides its name and value: Kafka writes both lengths."""
 
 Headers = tuple[tuple[str, bytes], ...]
 """Kafka's form of headers: ordered (name, value) pairs; names may repeat, ours never do."""
@@ -79,14 +79,14 @@ def size_bytes(key: bytes | None, value: bytes | None, headers: Headers = ()) ->
 
 
 class Position(NamedTuple):
-    """How far a partition is decided: ``offset`` is the next to read, ``now_ms`` the time of the last decision."""
+    """How far a partition is decided. ``offset``: the next one to read; ``now_ms``: the time of the last decision."""
 
     offset: int
     now_ms: int
 
 
 class Batch(NamedTuple):
-    """What one commit makes visible: documents by entity id (None: tombstone), records to append, the new position."""
+    """The contents of one commit: documents by entity id (None: tombstone), records to append, the new position."""
 
     state: Mapping[bytes, bytes | None]
     appends: Sequence[Outgoing]
@@ -94,7 +94,7 @@ class Batch(NamedTuple):
 
 
 class TopicSpec(NamedTuple):
-    """A topic as it must be. ``retention_ms`` None leaves the log's default."""
+    """The required properties of a topic. ``retention_ms`` None: the log's default."""
 
     name: str
     partitions: int
@@ -103,10 +103,10 @@ class TopicSpec(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How one partition of ``inputs`` stands, seen from outside.
+    """The progress of one partition of ``inputs``, seen from outside.
 
-    ``owned``: a live member of the group of engines has it, or the group is sharing it out. ``offset``: the next record
-    to decide; never ahead of the truth, and some seconds behind it at most.
+    ``owned``: a live member of the group of engines has it, or the group is rebalancing. ``offset``: the next record to
+    decide; it may lag by some seconds, but is never ahead.
     """
 
     owned: bool
@@ -116,8 +116,8 @@ class Standing(NamedTuple):
 class Owner(Protocol):
     """The one processor of an input partition. One poll and one commit at a time, by one user.
 
-    After ``commit`` or ``poll`` raised anything but ``ValueTooLarge`` the owner is spent: ``release`` it and ``take``
-    the partition again; what the new owner restores is the truth, also about a commit whose outcome was unknown.
+    After ``commit`` or ``poll`` raised anything but ``ValueTooLarge`` the owner cannot be used: ``release`` it and
+    ``take`` the partition again. The new owner restores the true state, also after a commit with an unknown outcome.
     """
 
     @property
@@ -130,9 +130,9 @@ class Owner(Protocol):
 
     @property
     def backlog_end(self) -> int:
-        """The end of the input partition when it was taken: what lies before it had come before this owner did.
+        """The end of the input partition when it was taken: the records before it are the backlog.
 
-        Offsets have gaps, so the position may never reach it: an empty poll of some time says as much.
+        Offsets have gaps, so the position may never reach it; an empty poll then shows that the backlog is read.
         """
         ...
 
@@ -145,10 +145,10 @@ class Owner(Protocol):
         ...
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
-        """What has arrived after the last record returned; waits up to ``timeout`` seconds for the first.
+        """The records after the last one returned; waits up to ``timeout`` seconds for the first.
 
-        Returns at most ``max_records``, fewer as soon as nothing more is at hand; empty at the timeout. May be awaited
-        while a ``commit`` is under way.
+        Returns at most ``max_records``, or the fewer that are available; empty at the timeout. May be awaited while a
+        ``commit`` is in progress.
 
         Raises:
             LogUnavailable: the log is gone for longer than its deadline; release and take again.
@@ -159,23 +159,23 @@ class Owner(Protocol):
         """Makes the whole batch visible at once; on return it is durable.
 
         Raises:
-            OwnershipLost: somebody else owns the partition; nothing of the batch is visible.
-            LogUnavailable: the outcome is unknown; release, take again, and look at the restored position.
+            OwnershipLost: another owner has the partition; nothing of the batch is visible.
+            LogUnavailable: the outcome is unknown; release, take again, and use the restored position.
             ValueTooLarge: one record is over ``Log.max_value_bytes``; nothing was written, the owner stays usable.
             TopicMismatch: a topic of the batch does not exist; nothing was written.
         """
         ...
 
     async def release(self) -> None:
-        """Gives everything back within two seconds, also when the log is gone. Never raises. Idempotent."""
+        """Releases everything within two seconds, even if the log is gone. Never raises. Idempotent."""
         ...
 
 
 class Membership(Protocol):
-    """One engine's place in the group that shares out the partitions of ``inputs``."""
+    """One engine's membership in the group that shares the partitions of ``inputs``."""
 
     async def changed(self) -> frozenset[int]:
-        """Waits until the assignment differs from the one returned last (at first: from none); the whole new set.
+        """Waits until the assignment differs from the last one returned (at first: none); returns the whole new set.
 
         Raises:
             LogUnavailable: membership broke and could not be renewed; ``leave`` and join again.
@@ -183,12 +183,12 @@ class Membership(Protocol):
         ...
 
     async def take(self, partition: int) -> Owner:
-        """Fences the predecessor, settles what it left, restores the documents and the position.
+        """Fences the predecessor, settles its open transaction, restores the documents and the position.
 
         Raises:
             OwnershipLost: the partition is no longer assigned to this member.
             LogUnavailable: the log did not answer in time; try again.
-            CorruptRecord: the state topic and the position contradict each other; an operator must look.
+            CorruptRecord: the state topic and the position contradict each other; an operator must act.
         """
         ...
 
@@ -198,12 +198,12 @@ class Membership(Protocol):
 
 
 class Subscription(Protocol):
-    """One consumer in a group: each record goes to one member; again from the committed position after a crash."""
+    """One consumer in a group: each record goes to one member; after a crash again, from the committed position."""
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         """As ``Owner.poll``, over all partitions assigned to this member; in order per partition.
 
-        Once cancelled, only ``commit`` and ``close`` may follow; what it would have given comes to somebody else.
+        After a cancellation only ``commit`` and ``close`` may follow; the records are redelivered to another member.
 
         Raises:
             LogUnavailable: the log is gone for longer than its deadline; poll again or close.
@@ -211,14 +211,14 @@ class Subscription(Protocol):
         ...
 
     def assigned(self) -> frozenset[TopicPartition]:
-        """What this member holds now; a partition that left it is redelivered to another member."""
+        """The partitions of this member; records of a lost partition are redelivered to another member."""
         ...
 
     async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Records the next offset to read per partition; partitions no longer assigned are passed over silently.
+        """Records the next offset to read per partition; partitions no longer assigned are ignored.
 
         Raises:
-            LogUnavailable: not known whether it was recorded; the records may be delivered again.
+            LogUnavailable: the outcome is unknown; the records may be delivered again.
         """
         ...
 
@@ -239,7 +239,7 @@ class Tail(Protocol):
         ...
 
     def positions(self) -> Mapping[TopicPartition, int]:
-        """The next offset to read of every partition: what ``Log.tail`` takes to go on from here."""
+        """The next offset to read of every partition; ``Log.tail`` continues from there."""
         ...
 
     async def close(self) -> None:
@@ -254,12 +254,12 @@ class Log(Protocol):
     def max_value_bytes(self) -> int:
         """The largest record that ``append`` and ``commit`` take: key, value and headers, by ``size_bytes``.
 
-        A document in the state topic has no headers, its key is the entity's id.
+        A document in the state topic has no headers; its key is the entity's id.
         """
         ...
 
     async def create_topics(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
-        """Creates those that are missing, waits until they can be used; the names it created. Changes no existing one.
+        """Creates the missing topics and waits until they are usable; returns their names. Changes no existing topic.
 
         Raises:
             TopicMismatch: an existing topic differs; the message names each difference and the remedy.
@@ -291,14 +291,14 @@ class Log(Protocol):
         ...
 
     async def join(self, inputs: str, state: str, group: str) -> Membership:
-        """Joins the group of engines that share out the partitions of ``inputs``; documents stand in ``state``.
+        """Joins the group of engines that share the partitions of ``inputs``; documents are in ``state``.
 
-        Both topics have the same number of partitions (``check_topics`` has seen to it).
+        Both topics must have the same number of partitions (see ``check_topics``).
         """
         ...
 
     async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
-        """How every partition of ``inputs`` stands, in whatever process its owner runs. Takes nothing from anybody.
+        """The progress of every partition of ``inputs``, whichever process owns it. Does not affect ownership.
 
         Raises:
             LogUnavailable: no answer in time.
@@ -322,17 +322,17 @@ class Log(Protocol):
     async def tail(
         self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
     ) -> Tail:
-        """Opens a reader. On return its start is fixed: what is appended from now on will be seen.
+        """Opens a reader. On return its start is fixed: it will see everything appended from now on.
 
-        A mapping may leave partitions out (read from the earliest). A position whose record has been deleted by
-        retention goes on at the earliest one.
+        Partitions that a mapping does not contain are read from the earliest record, as are those whose position was
+        deleted by retention.
         """
         ...
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
-        """For each partition the offset after the last committed record: a tail whose position is >= it has all."""
+        """For each partition the offset after the last committed record: a tail at or past it has read everything."""
         ...
 
     async def close(self) -> None:
-        """Closes the connection and everything opened from it. Never raises, ends within ten seconds. Idempotent."""
+        """Closes the connection and everything opened by it. Never raises, ends within ten seconds. Idempotent."""
         ...

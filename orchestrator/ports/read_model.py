@@ -1,13 +1,13 @@
-"""The read model port: what queries are answered from. Fed from one log, and rebuilt from it when it has to be.
+"""The read model port: the store that answers queries. It is fed from one log, and can be rebuilt from it.
 
-It holds nothing of its own: losing it costs a rebuild. It follows the log by some milliseconds; who needs to read
-his own write waits until ``Projector`` has passed the write's position.
+It has no data of its own: losing it costs a rebuild. It lags behind the log by some milliseconds; to read its own
+write a client waits until ``Projector`` has passed the write's position.
 
 One database may hold the read models of several namespaces. An adapter is opened for one of them and never reads or
-changes anything of another.
+changes data of another.
 
-What a cursor promises: lists are in an order that does not change, so whatever matches from the first page to the
-last is on exactly one page, also when it changes in between. What begins to match, or ceases to, may be on a page.
+What a cursor promises: the order of a list does not change. An entry that matches from the first page to the last is
+on exactly one page, even if it changes in between; one that begins or stops to match may be on a page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class DocumentRow(NamedTuple):
-    """A document and the place of its record, which grows within an instance. None: its retention is over."""
+    """A document and the place of its record; ``sequence`` grows within an instance. None: its retention is over."""
 
     sequence: int
     document: Document | None
@@ -58,14 +58,14 @@ class HistoryRow(NamedTuple):
 
 
 class EntityRow(NamedTuple):
-    """An entity and its place: ``sequence`` grows within an entity. None: it has nothing to remember any more."""
+    """An entity and its place: ``sequence`` grows within an entity. None: it has no data any more."""
 
     sequence: int
     entity: Entity | None
 
 
 class Landmark(NamedTuple):
-    """The last record that was read of a partition: by ``digest`` the log is known again."""
+    """The last record that was read of a partition; its ``digest`` identifies the log."""
 
     offset: int
     digest: str
@@ -77,10 +77,10 @@ _NO_LANDMARKS: Mapping[TopicPartition, Landmark] = MappingProxyType({})
 
 
 class Update(NamedTuple):
-    """What one batch of the log changes. ``documents`` and ``entities``: by entity id.
+    """The changes of one batch of the log. ``documents`` and ``entities``: by entity id.
 
     ``positions`` are stored with it: the next offset to read of every partition. ``landmarks``: of the partitions of
-    the history. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that it goes on from.
+    the history. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that it continues.
     """
 
     documents: Mapping[str, DocumentRow]
@@ -93,9 +93,9 @@ class Update(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How far the read model has been fed: where to go on reading (empty: it was never fed), and when it was fed last.
+    """How far the read model has been fed: the next offsets to read (empty: never fed), and the time of that.
 
-    ``generation`` counts how often it was cleared. ``clearing``: that was begun and has not come to its end.
+    ``generation`` counts how often it was cleared. ``clearing``: a clearing has begun and is not completed.
     """
 
     positions: Mapping[TopicPartition, int]
@@ -114,21 +114,21 @@ class InstanceFilter(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Those started last come first. ``cursor`` is opaque and leads to the next page; None: this is the last."""
+    """Newest start first. ``cursor`` is opaque and leads to the next page; None: this is the last page."""
 
     documents: Sequence[Document]
     cursor: str | None
 
 
 class WaitKind(StrEnum):
-    """What waits for somebody to look."""
+    """What waits for a person."""
 
     OVERDUE = "overdue"
     QUESTION = "question"
 
 
 class WaitFilter(NamedTuple):
-    """All given conditions hold. ``who``: only questions that this one may answer now."""
+    """All given conditions hold. ``who``: only questions that this person or role may answer now."""
 
     kind: WaitKind
     definition: str | None = None
@@ -136,7 +136,7 @@ class WaitFilter(NamedTuple):
 
 
 class WaitRow(NamedTuple):
-    """What waits, an ``OverdueStep`` or an ``OpenQuestion`` as the filter asks, and the instance that it belongs to."""
+    """An ``OverdueStep`` or an ``OpenQuestion``, as the filter asks, and its instance."""
 
     instance: str
     definition: str
@@ -145,14 +145,14 @@ class WaitRow(NamedTuple):
 
 
 class WaitPage(NamedTuple):
-    """Overdue longest first, questions that are due soonest first. ``cursor`` as in ``Page``."""
+    """The longest overdue step first; the question due soonest first. ``cursor`` as in ``Page``."""
 
     rows: Sequence[WaitRow]
     cursor: str | None
 
 
 class EntityFilter(NamedTuple):
-    """Entities whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those at which somebody waits."""
+    """Entities whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those with waiting instances."""
 
     prefix: str
     waiting: bool = False
@@ -174,14 +174,14 @@ class Tally(NamedTuple):
 
 
 class ReadModel(Protocol):
-    """Safe for concurrent use by tasks of one event loop. Every call has a deadline of its own."""
+    """Safe for concurrent use by tasks of one event loop. Every call has its own deadline."""
 
     async def apply(self, update: Update) -> None:
         """Makes the update and its positions visible together. Applying the same update again changes nothing.
 
         Raises:
-            ReadModelCleared: it was cleared since; ask for its ``standing`` and go on from there.
-            TransientError: it was not taken; the same update may be repeated.
+            ReadModelCleared: it was cleared since; call ``standing`` and continue from there.
+            TransientError: it was not applied; the same update may be repeated.
         """
         ...
 
@@ -200,7 +200,7 @@ class ReadModel(Protocol):
         ...
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:
-        """Up to ``limit`` steps that are overdue, or at which a question waits.
+        """Up to ``limit`` overdue steps or open questions.
 
         Raises:
             InvalidRequest: the cursor is not one of this list.
@@ -212,7 +212,7 @@ class ReadModel(Protocol):
         ...
 
     async def entity(self, entity: str) -> Entity | None:
-        """A mailbox, a lock or a table by its id; None: it has nothing to remember."""
+        """A mailbox, a lock or a table by its id; None: it does not exist."""
         ...
 
     async def entities(self, where: EntityFilter, *, limit: int, cursor: str | None = None) -> EntityPage:
@@ -232,7 +232,7 @@ class ReadModel(Protocol):
         ...
 
     async def clear(self) -> None:
-        """Forgets everything of its namespace, positions included, so that it is rebuilt from the log."""
+        """Deletes everything of its namespace, including positions, so that it is rebuilt from the log."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The names of a namespace's topics and how each must be."""
+"""The names of a namespace's topics and their required properties."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ POSITION_KEY = b"~position"
 
 _DAY_MS = 86_400_000
 INPUTS_RETENTION_MS = 7 * _DAY_MS
-"""How long ``inputs`` keeps a record at least: engines that are away for longer lose starts."""
+"""How long ``inputs`` must keep a record: if no engine runs for longer, starts are lost."""
 
 GROWN = (
-    "the number that a namespace was made with stays, because its keys cannot move to other partitions. Say that "
-    "number; for another one make a fresh namespace with it, start there, and let what is open here end first "
-    "(processes that run already keep to the number they started with)"
+    "the number of partitions of a namespace cannot change, because its keys cannot move to other partitions. Set the "
+    "number that it was created with; to use another one, create a fresh namespace with it, start new instances there, "
+    "and let the open ones here end first (running processes keep the number that they started with)"
 )
-"""What to do about a topic whose number of partitions is not as it must be."""
+"""What to do about a topic with the wrong number of partitions."""
 
 
 def no_more_partitions(what: str, made_with: int, asked_for: int) -> str:
-    """What a person reads when a number of partitions is not that of the namespace."""
+    """The message when a number of partitions is not that of the namespace."""
     return (
-        f"{what} was made with {made_with} partitions and this process is told {asked_for}: keys would move away from "
-        f"their instances, and could start twice. Set --partitions {made_with} (SAGALINE_PARTITIONS={made_with}). For "
-        "another number make a fresh namespace with it, start there, and let what is open here end first"
+        f"{what} was created with {made_with} partitions and this process has {asked_for}: keys would no longer match "
+        f"their instances, and could start twice. Set --partitions {made_with} (SAGALINE_PARTITIONS={made_with}). To "
+        "use another number create a fresh namespace with it, start new instances there, and let the open ones here end"
     )
 
 
 def state_of(topic: str) -> str | None:
-    """The topic that says how far the records of this one are decided; None: it is no ``inputs``."""
+    """The state topic of an ``inputs`` topic, which says how far its records are decided; None: another topic."""
     namespace, _, last = topic.rpartition(".")
     return Topics(namespace).state if namespace and last == "inputs" else None
 
@@ -46,12 +46,12 @@ class Topics(NamedTuple):
 
     @property
     def made(self) -> str:
-        """Where it is recorded how the namespace was made: one partition, for everybody to read before acting."""
+        """The topic of the namespace's record: one partition; every process reads it first."""
         return f"{self.namespace}.namespace"
 
     @property
     def core(self) -> tuple[str, ...]:
-        """What every namespace has, whatever its queues."""
+        """The topics that every namespace has, whatever its queues."""
         return self.inputs, self.state, self.history, self.events, self.dead
 
     @property

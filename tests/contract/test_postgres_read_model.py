@@ -66,7 +66,7 @@ async def test_of_a_row_that_no_index_can_hold_only_the_row_is_missing(url: str)
     with capture_logs() as said:
         await model.apply(update(document("A-1"), asked))
     assert [(line["event"], line["id"]) for line in said] == [
-        ("what the database does not take is not shown", asked.id)
+        ("an entry that the database rejects is not shown", asked.id)
     ]
     assert "maximum" in said[0]["reason"]
     assert [await model.get(each.id) for each in (document("A-1"), asked)] == [document("A-1"), asked]

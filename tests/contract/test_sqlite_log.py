@@ -157,7 +157,7 @@ async def test_a_folder_instead_of_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_sqlite_is_refused_untouched(path: Path) -> None:
     path.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(ConfigurationError, match="name another path"):
+    with pytest.raises(ConfigurationError, match="give another path"):
         asyncio.run(SqliteLog(path, clock=SystemClock()).open())
     assert path.read_bytes() == b"something else entirely" * 100
 

@@ -115,7 +115,7 @@ async def test_an_owner_stands_at_the_batch_and_goes_on_behind_it(breakable_brok
             return out(topics.history, b"~", given_up.where.encode())
 
         here = KafkaTopics(topics.inputs, topics.state)
-        with pytest.raises(ConfigurationError, match="stands still at offset 1"):
+        with pytest.raises(ConfigurationError, match="is stopped at offset 1"):
             await log.step_over_inputs(here, 0, 2, note)
         await log.step_over_inputs(here, 0, 1, note)
         with pytest.raises(ConfigurationError, match="can be read"):

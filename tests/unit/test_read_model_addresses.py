@@ -27,12 +27,12 @@ REFUSED = {
     "mysql://ann:s3cret-word@db/x?password=s3cret-word": "cannot be kept in 'mysql'; write sqlite:///path",
     "postgresql+asyncpg://ann:s3cret-word@db/x": r"cannot be kept in 'postgresql\+asyncpg'.*or postgresql://user",
     "sqlite+other://ann:s3cret-word@/x": "cannot be kept in 'sqlite",
-    "sqlite://": "needs a file",
-    "sqlite:///:memory:": "needs a file",
+    "sqlite://": "needs its own file",
+    "sqlite:///:memory:": "needs its own file",
     "postgresql://ann:s3cret-word@db": "names no database",
     "postgresql://ann:odd@s3cret-word@db/x": "more than one '@'; write one in a password as %40",
     "postgresql://ann:odd@s3cret/s3cret-word@db/x": "more than one '@'",
-    "postgresql://ann@db/x?password=s3cret-word": "behind the '\\?'; write user:password@host",
+    "postgresql://ann@db/x?password=s3cret-word": "after the '\\?'; write user:password@host",
 }
 
 

@@ -1,8 +1,8 @@
-"""Appends of clients and workers: one idempotent producer, and one batch per partition under way at a time.
+"""Appends of clients and workers: one idempotent producer, and one batch per partition in flight at a time.
 
-While a batch is under way, everything else for its partition gathers and goes together in the next one (group commit):
-concurrent callers share round trips, and order per partition is the order of the calls. After any error the producer is
-replaced: a batch that failed has used its sequence numbers.
+While a batch is in flight, further records for its partition are collected for the next one (group commit): concurrent
+callers share round trips, and the order per partition is the order of the calls. After any error the producer is
+replaced, because a failed batch has used its sequence numbers.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Appender"]
 
 _WAITING_ENTRIES_MAX = 20_000
 _GATHER_ENTRIES_MAX = 2_000
-_CLOSED = "the log was closed while a record was on its way: it may or may not have been written"
+_CLOSED = "the log was closed while a record was in flight: it may or may not have been written"
 
 
 class _Parcel:
-    """What one call has for one partition, and the future that its caller waits for."""
+    """The records of one call for one partition, and the future that its caller awaits."""
 
     __slots__ = ("done", "entries")
 
@@ -67,7 +67,7 @@ class Appender:
             raise LogUnavailable("the log has been closed: open another")
         partitions = await self._catalog.partitions({record.topic for record in records})
         placed = place(records, partitions)
-        limit = self._connection.limits.append_s  # why it failed is told inside it
+        limit = self._connection.limits.append_s  # includes the time to explain a failure
         parcels: list[_Parcel] = []
         try:
             async with asyncio.timeout(max(limit - EXPLAIN_S, limit / 2)):
@@ -107,12 +107,12 @@ class Appender:
             while waiting:
                 await self._send_some(where, self._gather(waiting))
         finally:
-            # No await between the last look at the queue and here: nothing can have come in between.
+            # No await between the last check of the queue and here: nothing can have been added in between.
             del self._senders[where]
             _fail(self._gather(waiting, everything=True), LogUnavailable(_CLOSED))
 
     def _gather(self, waiting: deque[_Parcel], *, everything: bool = False) -> list[_Parcel]:
-        """Takes what goes together next; parcels whose caller has given up are dropped."""
+        """Takes the parcels for the next batch; those whose caller has given up are dropped."""
         gathered: list[_Parcel] = []
         count = 0
         while waiting and (everything or count < _GATHER_ENTRIES_MAX):
@@ -136,7 +136,7 @@ class Appender:
                     await self._replace(producer)
                     raise
         except ValueTooLarge as error:
-            # Nothing was sent: only the call whose record is too large hears of it.
+            # Nothing was sent: only the call with the oversized record fails.
             if len(parcels) == 1:
                 parcels[0].done.set_exception(error)
                 return
@@ -174,7 +174,7 @@ class Appender:
             return self._producer
 
     async def _replace(self, producer: Any) -> None:
-        """The next append starts a new producer. What was under way on this one fails by its deadline or at once."""
+        """Makes the next append start a new producer. Records in flight on this one fail by their deadline."""
         if producer is None or self._producer is not producer:
             return
         self._producer = None

@@ -1,6 +1,6 @@
-"""Records into aiokafka's batches: one per partition, a second one only where the first is full.
+"""Puts records into aiokafka's batches: one per partition, and another only when the first is full.
 
-Sizes are checked here, before anything is sent: a value that the broker refuses in a transaction costs the producer.
+Sizes are checked here, before anything is sent: if the broker rejects a value in a transaction, the producer is lost.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["BATCH_BYTES_MAX", "VALUE_BYTES_MAX", "Entry", "Partitions", "Placed"
 
 BATCH_BYTES_MAX = 900_000
 VALUE_BYTES_MAX = 1_000_000
-"""A record of this size, as ``size_bytes`` counts it, is a batch that a broker takes: the rest is the batch's own."""
+"""A record of this size, as ``size_bytes`` counts it, fits a batch that a broker accepts, with the batch's overhead."""
 _SENDABLE_BYTES_MAX = 1_048_588
-"""The broker's default ``message.max.bytes``: the limit of one batch, a single large record with its key included."""
+"""The broker's default ``message.max.bytes``: the limit of one batch, including one with a single large record."""
 
 Entry = tuple[bytes | None, bytes | None, Headers]
 Placed = dict[TopicPartition, list[Entry]]
@@ -26,7 +26,7 @@ Partitions = Mapping[str, int]
 
 
 def place(records: Iterable[Outgoing], partitions: Partitions) -> Placed:
-    """Groups records by the partition they go to, in order.
+    """Groups records by their partition, in order.
 
     Raises:
         ValueTooLarge: a record is over the limit.
@@ -50,7 +50,7 @@ def place(records: Iterable[Outgoing], partitions: Partitions) -> Placed:
 
 
 def build(create: Callable[[], Any], where: TopicPartition, entries: Sequence[Entry], now_ms: int) -> list[Any]:
-    """Closed batches that hold the entries in order.
+    """Closed batches with the entries in order.
 
     Raises:
         ValueTooLarge: a record with its key and headers is over the broker's limit.
@@ -78,4 +78,4 @@ def too_large(topic: str, key: bytes | None, size_bytes: int, limit_bytes: int) 
 def _missing(topic: str, partition: int, count: int) -> str:
     if not count:
         return f"topic {topic!r} does not exist: create it (saga topics create)"
-    return f"topic {topic!r} has no partition {partition}, it has {count}: address one that exists"
+    return f"topic {topic!r} has no partition {partition}, it has {count}: use an existing one"

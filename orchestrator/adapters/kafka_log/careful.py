@@ -1,8 +1,8 @@
-"""Tells a batch that can never be read from a broker that is away, and finds its exact place.
+"""Distinguishes a batch that can never be read from a broker that is away, and finds its exact offset.
 
-aiokafka raises in the middle of what it had fetched: the records before the bad batch are lost with it, and what it
-raises is whatever the codec did. So the place is read once more, from a new fetch and one record at a time: what comes
-before is handed out, and an error that comes again, and is no error of the connection, will always come.
+aiokafka raises in the middle of a fetch: the records before the bad batch are lost with it, and the error is whatever
+the codec raised. So the partition is read again, from a new fetch and one record at a time: the records before the
+batch are returned, and an error that comes again and is not from the connection is permanent.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _UNREADABLE = (errors.CorruptRecordException, errors.UnsupportedCodecError)
 
 
 class Careful(NamedTuple):
-    """What can be read from a place on, as aiokafka's records, and what stands behind it."""
+    """The readable records from an offset on, as aiokafka's records, and the unreadable batch after them."""
 
     records: list[Any]
     unreadable: UnreadableBatch | None
 
 
 def of_the_records(error: BaseException) -> bool:
-    """Whether an error may come from what was fetched; False: from the connection, the broker or a rebalance."""
+    """True when an error may come from fetched data; False: from the connection, the broker or a rebalance."""
     away = isinstance(error, (errors.KafkaError, TimeoutError, ConnectionError, AssertionError))
     return isinstance(error, Exception) and (not away or isinstance(error, _UNREADABLE))
 
 
 async def read_carefully(connection: Connection, place: TopicPartition, offset: int, isolation: str) -> Careful:
-    """Reads on, one record at a time: up to the bad batch, to the end, or to a bound on what is held in memory.
+    """Reads one record at a time, up to the bad batch, the end, or a limit on the memory used.
 
     Raises:
         LogUnavailable: the broker is away.
-        errors.OffsetOutOfRangeError: the offset is not there.
+        errors.OffsetOutOfRangeError: the offset does not exist.
     """
     limits, where = connection.limits, Partition(*place)
     consumer = Consumer(
@@ -83,7 +83,7 @@ async def read_carefully(connection: Connection, place: TopicPartition, offset: 
 
 
 async def _following(consumer: Any, place: TopicPartition, offset: int, limit: float) -> int:
-    """The first offset behind the batch that holds this one, by its header; that is never compressed."""
+    """The first offset after the batch with this offset, from the batch header, which is never compressed."""
     client = consumer._client
     leader = client.cluster.leader_for_partition(Partition(*place))
     request = FetchRequest(100, 1, _BATCH_BYTES_MAX, 0, [(place.topic, [(place.partition, offset, _BATCH_BYTES_MAX)])])
@@ -91,7 +91,7 @@ async def _following(consumer: Any, place: TopicPartition, offset: int, limit: f
         answer = await within(client.send(leader, request), limit)
         data = answer.topics[0][1][0][-1] or b""
         base, _length, _epoch, magic, _crc, _attributes, delta = _HEADER.unpack_from(data)
-    except (*BROKEN, IndexError, struct.error):  # its leader is just changing, say
+    except (*BROKEN, IndexError, struct.error):  # for example while the leader changes
         return offset + 1
     following = int(base + delta + 1)
     return following if magic == 2 and base <= offset < following <= base + _BATCH_BYTES_MAX else offset + 1

@@ -1,4 +1,4 @@
-"""DescribeTransactions (KIP-664), version 0, on aiokafka's own wire classes: what the coordinator decided for an id."""
+"""DescribeTransactions (KIP-664), version 0, on aiokafka's wire classes: the coordinator's decision for an id."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Question(_RequestStruct):  # type: ignore[misc]
 
 
 class DescribeTransactions(_Request[_Question]):  # type: ignore[misc]
-    """Asks about one transactional id; the first element of ``states`` is its answer: (error_code, id, state, ...)."""
+    """Requests one transactional id; the first element of ``states`` is the answer: (error_code, id, state, ...)."""
 
     API_KEY = 65
 

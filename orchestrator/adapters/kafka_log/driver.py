@@ -1,4 +1,4 @@
-"""The names of aiokafka that we use, and the checks that it is fit for use.
+"""The names of aiokafka that we use, and the checks that it can be used.
 
 aiokafka carries few type hints: its objects are ``Any`` here and in the private functions that call it, and never
 leave this package.
@@ -53,7 +53,7 @@ Producer: Any = AIOKafkaProducer
 RebalanceListener: Any = ConsumerRebalanceListener
 
 BROKEN = (aiokafka.errors.KafkaError, OSError, TimeoutError, AssertionError)
-"""What aiokafka raises when the broker is gone, slow, or has fenced us; its state machine is made of asserts."""
+"""What aiokafka raises when the broker is gone, slow, or has fenced us; its state machine uses asserts."""
 
 _CONFLICT_WAIT_S = 0.002
 _PRIVATE: dict[Any, tuple[str, ...]] = {
@@ -70,14 +70,14 @@ _PRIVATE: dict[Any, tuple[str, ...]] = {
     TopicPartitionState: ("has_valid_position", "position"),
     TransactionManager: ("_transaction_waiter",),
 }
-"""What we use of it that it does not promise to keep."""
+"""The private attributes of aiokafka that we use."""
 
 
 async def start_subscribed(consumer: Any, topics: Sequence[str], listener: Any) -> None:
     """Starts a group consumer and lets it join; its assignment comes later, to the listener.
 
-    Metadata first: a leader that shares out a topic whose partitions it does not know yet gives nobody anything, and
-    nothing makes it look again. (aiokafka waits for metadata by itself only where it also waits for the assignment.)
+    Metadata first: a group leader that does not know a topic's partitions yet assigns none of them, and never retries.
+    (aiokafka itself waits for metadata only where it also waits for the assignment.)
     """
     await consumer.start()
     for topic in topics:
@@ -94,19 +94,19 @@ def topic_resource(name: str) -> Any:
 
 
 def require_sound_driver() -> None:
-    """Returns only if this aiokafka can be trusted, and sets its wait between two transactions from 20 ms to 2 ms.
+    """Returns only if this aiokafka can be used, and sets its wait between two transactions from 20 ms to 2 ms.
 
     Raises:
-        ConfigurationError: asserts are switched off, the C extension is missing, or this aiokafka lacks what we use.
+        ConfigurationError: asserts are disabled, the C extension is missing, or an attribute that we use is missing.
     """
     if not __debug__:
         raise ConfigurationError(
-            "Python runs with -O, which removes the asserts that aiokafka's transactions consist of: run it without -O"
+            "Python runs with -O, which removes the asserts that aiokafka's transactions rely on: run it without -O"
         )
     builder: Any = default_records.DefaultRecordBatchBuilder
     if builder.__module__ == default_records.__name__:
         raise ConfigurationError(
-            "aiokafka's C extension is not loaded (records would cost a hundred times as much): install a wheel for "
+            "aiokafka's C extension is not loaded (it would be about 100 times slower): install a wheel for "
             "this Python and platform (pip install --force-reinstall --only-binary aiokafka aiokafka), "
             "and unset AIOKAFKA_NO_EXTENSIONS"
         )
@@ -114,8 +114,8 @@ def require_sound_driver() -> None:
         f"{kind.__name__}.{name}" for kind, names in _PRIVATE.items() for name in names if _lacks(kind, name)
     ]:
         raise ConfigurationError(
-            f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: install a release that this one was tested "
-            "with (pip install 'aiokafka==0.14.*')"
+            f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: install a tested release "
+            "(pip install 'aiokafka==0.14.*')"
         )
     sender: Any = aiokafka.producer.sender
     if isinstance(getattr(sender, "BACKOFF_OVERRIDE", None), float):

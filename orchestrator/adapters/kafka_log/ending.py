@@ -1,7 +1,7 @@
-"""Deadlines for what has none, and stops that always end.
+"""Deadlines for calls that have none, and stops that always end.
 
-aiokafka's own ``stop()`` can wait for ever on a broker that is gone, raise a CancelledError of its own, or be
-swallowed by a cancelled caller. So everything runs in a task of ours, which is waited for with a limit.
+aiokafka's ``stop()`` can wait forever for a broker that is gone, raise its own CancelledError, or be lost when its
+caller is cancelled. So everything runs in a task of ours, which is awaited with a limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def within(work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The result of ``work``, or TimeoutError after ``seconds``; the work is then cancelled and not waited for long."""
+    """The result of ``work``, or TimeoutError after ``seconds``; then the work is cancelled and abandoned."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
@@ -33,7 +33,7 @@ async def within(work: Coroutine[Any, Any, T], seconds: float) -> T:
 
 
 async def abandon(task: asyncio.Future[Any], seconds: float = 0.5) -> None:
-    """Cancels a task and waits for its end for a moment; what it still raises is nobody's business."""
+    """Cancels a task and waits for its end for a moment; later errors of it are ignored."""
     task.add_done_callback(_forget)
     task.cancel()
     with contextlib.suppress(RuntimeError):
@@ -47,7 +47,7 @@ def _forget(task: asyncio.Future[Any]) -> None:
 
 @contextlib.contextmanager
 def translated(message: str) -> Iterator[None]:
-    """Turns what aiokafka raises when the broker is gone into LogUnavailable."""
+    """Converts what aiokafka raises when the broker is gone to LogUnavailable."""
     try:
         yield
     except BROKEN as error:
@@ -56,7 +56,7 @@ def translated(message: str) -> Iterator[None]:
 
 
 async def stop_producer(producer: Any) -> None:
-    """Ends a producer within about two seconds, whatever it was doing; its successor ends its open transaction."""
+    """Stops a producer within about two seconds, whatever it was doing; its successor ends its open transaction."""
     producer._closed = True
     sender = producer._sender.sender_task
     for _ in range(10):
@@ -77,7 +77,7 @@ async def stop_producer(producer: Any) -> None:
 
 
 async def stop_consumer(consumer: Any, seconds: float = 1.0) -> None:
-    """Ends a consumer (and leaves its group, if the broker answers within ``seconds``)."""
+    """Stops a consumer (and leaves its group, if the broker answers within ``seconds``)."""
     with contextlib.suppress(*BROKEN):
         await within(consumer.stop(), seconds)
     coordinator, fetcher = consumer._coordinator, consumer._fetcher

@@ -1,10 +1,10 @@
-"""A member of the group of engines: assignment, and the judgement whether a partition is still ours.
+"""A member of the group of engines: its assignment, and the check whether a partition is still its own.
 
-Its consumer is subscribed to ``inputs`` and reads nothing, all its partitions are paused for ever: the group shares out
-partitions and knows its members, nothing more. Owners stay warm across a rebalance.
+Its consumer is subscribed to ``inputs`` but reads nothing: all its partitions stay paused. The group only assigns
+partitions and knows its members. Owners stay warm across a rebalance.
 
-- In ``on_partitions_assigned`` heartbeats stop and exceptions vanish: note the assignment, wake who waits, return.
-- ProducerFenced does not say whether we were replaced or only late. A group commit that succeeds says ours.
+- In ``on_partitions_assigned`` heartbeats stop and exceptions are lost: store the assignment, wake waiters, return.
+- ProducerFenced does not tell whether we were replaced or only late. If a group commit succeeds, the partition is ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _JUDGE_S = 3.0
 
 
 class Group:
-    """The consumer and what it was last assigned."""
+    """The consumer and its last assignment."""
 
     def __init__(self, connection: Connection, topic: str, group: str) -> None:
         self._connection = connection
@@ -72,12 +72,12 @@ class Group:
 
     @property
     def running(self) -> bool:
-        """False once aiokafka's coordination has ended by an error; it does not come back by itself."""
+        """False once aiokafka's coordination has ended with an error; it does not restart by itself."""
         coordinator = self._consumer._coordinator if self._consumer is not None else None
         return coordinator is not None and not coordinator._coordination_task.done()
 
     async def differs(self, from_this: frozenset[int]) -> frozenset[int]:
-        """Waits until the assignment differs from the given one, or names again a partition that was judged lost."""
+        """Waits until the assignment differs from the given one, or contains again a partition that was lost."""
         while self.running and self.assigned == from_this and not self._again:
             self._wake.clear()
             try:
@@ -90,7 +90,7 @@ class Group:
         return self.assigned
 
     async def ours(self, partition: int, offset: int | None = None) -> bool:
-        """Whether the group counts the partition as this member's at this moment.
+        """True when the group assigns the partition to this member now.
 
         Raises:
             LogUnavailable: the group did not answer.
@@ -115,7 +115,7 @@ class Group:
         return True
 
     async def record(self, positions: Mapping[int, int]) -> bool:
-        """Best effort: group offsets, which lag tools and ``Log.standing`` read. False: they were not recorded."""
+        """Best effort: records group offsets for lag tools and ``Log.standing``. False: they were not recorded."""
         mine = {Partition(self._topic, p): offset for p, offset in positions.items() if p in self.assigned}
         if self._consumer is None or not mine:
             return False
@@ -137,7 +137,7 @@ class Group:
 def _listener(group: Group) -> Any:
     class Listener(RebalanceListener):  # type: ignore[misc]  # aiokafka's base class carries no types
         def on_partitions_revoked(self, revoked: Any) -> None:
-            """Owners stay warm: what another member takes is fenced by its producer."""
+            """Owners stay warm: another member that takes a partition fences them by its producer."""
 
         def on_partitions_assigned(self, assigned: Any) -> None:
             group._on_assigned(assigned)

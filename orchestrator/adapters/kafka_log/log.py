@@ -1,6 +1,6 @@
 """The log port on Apache Kafka: opens and closes everything, and delegates.
 
-One wire for questions, one idempotent producer for appends; each owner, tail and subscription has clients of its own.
+One client for metadata requests, one idempotent producer for appends; each owner, tail and subscription has its own.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class KafkaLog:
 
     Args:
         bootstrap: host:port of one or more brokers, separated by commas; or a ``Connection``, for other deadlines.
-        clock: stamps records.
+        clock: for the timestamps of records.
         development: accepts topics with replication factor 1, which lose records when their broker dies.
-        replication_factor: of topics that ``create_topics`` makes; None: 3, or 1 in development.
-        member_timeout: a member that is silent for so long loses its partitions; brokers take no less than 6 s.
+        replication_factor: of topics that ``create_topics`` creates; None: 3, or 1 in development.
+        member_timeout: a member without heartbeats for this long loses its partitions; brokers accept at least 6 s.
 
     Raises:
         ConfigurationError: the address is malformed, or replication factor 1 is asked for outside development.
@@ -84,7 +84,7 @@ class KafkaLog:
         """Returns when a broker has answered.
 
         Raises:
-            ConfigurationError: aiokafka is not fit for use; the message says what to install.
+            ConfigurationError: this aiokafka cannot be used; the message says what to install.
             LogUnavailable: no broker answers at the address within ``limits.answer_s``.
         """
         if self._parts is not None:
@@ -214,10 +214,10 @@ class KafkaLog:
 
 
 async def _committed_ends(wire: Wire, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """Where committed records end, those of every commit acknowledged before this call included.
+    """The end of the committed records, including every commit acknowledged before this call.
 
-    A commit is acknowledged a moment before its markers are everywhere: what was under way at the call is waited for.
-    A transaction that stays open (its producer died) is not.
+    A commit is acknowledged a moment before its markers are written everywhere, so this waits for transactions that
+    are being completed, but not for one that stays open (its producer died).
     """
     written = await wire.offsets(places, "high")
     found = await wire.offsets(places, "stable")

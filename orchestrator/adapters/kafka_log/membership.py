@@ -1,4 +1,4 @@
-"""One engine's membership: assignment from the group, owners by taking, group offsets for lag tools."""
+"""One engine's membership: the group's assignment, the owners of taken partitions, and group offsets for lag tools."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class KafkaMembership:
             return
         if self._recorder is not None:
             await abandon(self._recorder)
-        # Owners end first: whoever is assigned their partitions finds no transaction of ours open.
+        # Owners end first, so that the next owners of their partitions find no open transaction.
         await asyncio.gather(*(owner.release() for owner in list(self._owners.values())))
         await group.stop()
 

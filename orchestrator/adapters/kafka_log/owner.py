@@ -1,10 +1,10 @@
 """The owner of one input partition: documents in memory, one transactional producer, one reader of its inputs.
 
-The order of a commit, and what a crash in each gap does:
+The order of a commit, and the effect of a crash in each gap:
 
 1. Compute all batches and check every size. Crash: nothing has happened.
 2. Begin, send everything at once, await every send. Crash: the successor's start aborts it.
-3. Commit. Crash: the coordinator decides it whole; the successor restores whichever it is.
+3. Commit. Crash: the coordinator decides it as a whole; the successor restores the result.
 4. Merge into the documents in memory. Crash: the successor restores the same from the log.
 """
 
@@ -35,7 +35,7 @@ __all__ = ["Circumstances", "KafkaOwner"]
 
 
 class Circumstances(NamedTuple):
-    """What every owner of one membership shares."""
+    """What all owners of one membership share."""
 
     connection: Connection
     catalog: Catalog
@@ -139,7 +139,7 @@ class KafkaOwner:
         if self._lost is not None:
             raise self._lost
         if self._transactor.spent:
-            # The last commit is true, but one of its requests was sent twice: the copy could end the next transaction.
+            # The last commit succeeded, but one request was sent twice: the copy could end the next transaction.
             raise LogUnavailable(self._connection.gone("committing; release this owner and take the partition again"))
 
     async def _placed(self, batch: Batch) -> Placed:
@@ -161,7 +161,7 @@ class KafkaOwner:
         self._position = batch.position
 
     async def _skip_deleted(self) -> bool:
-        """Moves on to the earliest input kept, if the position lies before it."""
+        """Moves to the earliest input kept, if the position is before it."""
         inputs = TopicPartition(self._topics.inputs, self._partition)
         earliest = await self._catalog.earliest(inputs)
         if self._reader.positions()[inputs] >= earliest:
@@ -170,7 +170,7 @@ class KafkaOwner:
         return True
 
     async def _verdict(self, error: BaseException) -> OwnershipLost | LogUnavailable:
-        """Fenced, or only late? Both look the same from here; the group knows."""
+        """The error to raise: fenced or only late look the same here; the group knows."""
         if isinstance(error, TimeoutError):
             return LogUnavailable(self._connection.gone("committing", self._connection.limits.commit_s))
         try:

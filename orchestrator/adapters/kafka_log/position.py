@@ -1,8 +1,8 @@
-"""The ``~position`` record of the state topic: what it says and how it is read.
+"""The ``~position`` record of the state topic: its content and how it is read.
 
 ``{"offset": next input to read, "now_ms": time of the last decision, "touched": [[topic, partition], ...]}``. It is
-the last state record of every commit; ``touched`` names every partition of that transaction, so that a successor knows
-where to look for one that a dying broker left half marked.
+the last state record of every commit; ``touched`` names every partition of that transaction, so that a successor can
+find one where a dying broker has not written the transaction marker.
 """
 
 from __future__ import annotations

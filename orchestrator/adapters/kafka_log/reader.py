@@ -1,9 +1,9 @@
 """A groupless read_committed reader over given partitions, from given positions.
 
-- What a fetch brought is drained at once into a buffer of ours and refilled only when that is empty: one fetch per
-  broker is in flight, and a partition left undrained would hold back the others.
-- aiokafka reconnects by itself; a reader that hears nothing from one of its partitions for ``silence_s`` is thrown away
-  and made anew at the next poll (a consumer can stop without a sign after broker restarts).
+- A fetch is drained at once into a buffer, which is refilled only when it is empty: there is one fetch per broker in
+  flight, and a partition that is not drained would hold back the others.
+- aiokafka reconnects by itself. If a consumer gets no response for one of its partitions for ``silence_s``, the reader
+  drops it and creates a new one at the next poll (after broker restarts a consumer can stop silently).
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class Reader:
         """As the port says.
 
         Raises:
-            LogUnavailable: silence, or an error of the broker; the next poll connects anew.
-            UnreadableBatch: what comes next can never be read; ``move`` past it. Raised again until then.
-            errors.OffsetOutOfRangeError: a position that the broker no longer, or not yet, has; ``move`` it.
+            LogUnavailable: no response, or an error of the broker; the next poll connects again.
+            UnreadableBatch: the next batch can never be read; ``move`` past it. Raised again until then.
+            errors.OffsetOutOfRangeError: the broker no longer, or not yet, has the position; ``move`` it.
         """
         if not self._buffer:
             if self._unreadable is not None:
@@ -109,7 +109,7 @@ class Reader:
         return positions
 
     def move(self, where: TopicPartition, offset: int) -> None:
-        """Goes on at ``offset``."""
+        """Continues at ``offset``."""
         self._positions[where] = offset
         self._unreadable = None
         if self._consumer is not None:
@@ -136,7 +136,7 @@ class Reader:
                 raise
             except Exception as error:
                 await self.stop()
-                self._positions = before  # what was drained from other partitions was lost with the error
+                self._positions = before  # records drained from other partitions were lost with the error
                 if not of_the_records(error):
                     raise LogUnavailable(self._connection.gone(f"reading ({error})")) from error
                 await self._read_carefully(error)
@@ -150,9 +150,9 @@ class Reader:
             await asyncio.sleep(0)
 
     async def _read_carefully(self, error: Exception) -> None:
-        """After an error: takes what can be read, and notes what never can."""
+        """After an error: reads what can be read, and stores the first batch that never can."""
         places = list(self._positions)
-        # All at once: each waits half a second at the end of its partition.
+        # Concurrently: each waits half a second at the end of its partition.
         readings = [read_carefully(self._connection, at, self._positions[at], self._isolation) for at in places]
         for where, found in zip(places, await asyncio.gather(*readings, return_exceptions=True), strict=True):
             if isinstance(found, BaseException):
@@ -174,7 +174,7 @@ class Reader:
             raise LogUnavailable(self._connection.gone("reading", self._connection.limits.silence_s))
 
     def _remember(self) -> None:
-        """Buffered records are behind us for the consumer, so its positions are where a new one goes on."""
+        """Stores the consumer's positions, which are past the buffered records: a new consumer continues there."""
         if self._consumer is None:
             return
         assignment = self._consumer._subscription.subscription.assignment

@@ -1,7 +1,7 @@
-"""Reading the state partition: the documents and the position of an owner, and what the last transaction touched.
+"""Reads the state partition: an owner's documents and position, and the partitions of the last transaction.
 
-Restore ends when the consumer's position has reached the end offset taken after fencing; never by counting records,
-because markers, aborted records and compaction leave gaps.
+Restore ends when the consumer's position has reached the end offset read after fencing. Records are not counted:
+markers, aborted records and compaction leave gaps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Restored(NamedTuple):
 
 
 async def restore(connection: Connection, wire: Wire, state: TopicPartition) -> Restored:
-    """Every live document and the position, as of now.
+    """All live documents and the position.
 
     Raises:
         LogUnavailable: no progress for ``silence_s``.
@@ -63,7 +63,7 @@ async def restore(connection: Connection, wire: Wire, state: TopicPartition) -> 
 
 
 async def last_touched(connection: Connection, wire: Wire, state: TopicPartition) -> frozenset[TopicPartition]:
-    """The partitions of the last transaction that wrote here, whatever became of it; empty if there was none."""
+    """The partitions of the last transaction that wrote here, whatever its outcome; empty if there was none."""
     start = (await wire.offsets([state], "earliest"))[state]
     end = (await wire.offsets([state], "high"))[state]
     window = _TAIL_RECORDS
@@ -111,7 +111,7 @@ async def _records(
                 for message in fetched.get(where, ()):
                     if message.offset < end:
                         yield message
-                # What is at hand comes without a wait: heartbeats and other partitions need their turn.
+                # Fetched records come without a wait: heartbeats and other partitions need the event loop.
                 await asyncio.sleep(0)
                 if loop.time() >= say_at:
                     say_at = loop.time() + _SAY_EVERY_S
@@ -128,6 +128,6 @@ async def _records(
 
 
 def _all_read(consumer: Any, where: Any, end: int, isolation: str) -> bool:
-    """The watchdog: fetches come back, they reach the end, and nothing is in them."""
+    """The watchdog: fetches are answered, they reach the end, and contain nothing."""
     reached = consumer.last_stable_offset(where) if isolation == "read_committed" else consumer.highwater(where)
     return reached is not None and reached >= end

@@ -1,4 +1,4 @@
-"""Where the broker is and how long we wait for it: values only, checked when they are made."""
+"""The broker's address and our deadlines for it: values only, checked at creation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Connection", "Limits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Deadlines in seconds. Every await on the broker ends by one of them.
+    """Deadlines in seconds. Every await on the broker has one of them.
 
-    ``commit_s`` must stay below ``request_s``: a commit that aiokafka would send a second time on its own is given up
-    and its producer thrown away before that (a late EndTxn would otherwise end the next transaction, KIP-890).
+    ``commit_s`` must be below ``request_s``: a commit is abandoned, and its producer dropped, before aiokafka would
+    send it again by itself (a late EndTxn could end the next transaction, KIP-890).
     """
 
     answer_s: float = 5.0
@@ -40,7 +40,7 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s:,/]+):\d{1,5}")
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """The broker's address and everything that its clients share."""
+    """The broker's address and the settings that all clients share."""
 
     bootstrap: str
     limits: Limits = field(default_factory=Limits)
@@ -53,7 +53,7 @@ class Connection:
             )
 
     def options(self, request_s: float) -> dict[str, object]:
-        """Keyword arguments that every aiokafka client takes."""
+        """Keyword arguments for every aiokafka client."""
         return {"bootstrap_servers": self.bootstrap.split(","), "request_timeout_ms": int(request_s * 1000)}
 
     def gone(self, doing: str, seconds: float | None = None) -> str:

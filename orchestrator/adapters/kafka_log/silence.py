@@ -1,4 +1,4 @@
-"""How long a consumer has heard nothing, judged by its partitions' poll timestamps."""
+"""How long a consumer has had no response, by its partitions' poll timestamps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LOOK_EVERY_S = 0.25
 
 
 class Silence:
-    """Time counts only while somebody polls: an idle owner of a reader is no silence of the broker."""
+    """Time counts only between polls that follow each other: an idle caller does not make the broker silent."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -28,7 +28,7 @@ class Silence:
             self.heard()
 
     def too_long(self, stamps: Iterable[int]) -> bool:
-        """Whether the quietest partition has been quiet for longer than the limit."""
+        """True when a partition has had no response for longer than the limit."""
         now = self._loop.time()
         if now - self._looked_at < _LOOK_EVERY_S:
             return False

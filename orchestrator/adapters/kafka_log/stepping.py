@@ -1,7 +1,7 @@
-"""Steps over a batch that can never be read, where an operator has given it up. Never more than the one that is named.
+"""Skips a batch that can never be read, at an operator's request. Never more than the named batch.
 
-- ``inputs``: as its owner, with the epoch as the fence. The engine that stands there is fenced, and takes it again.
-- A command topic: the offset of the workers' group, which Kafka lets nobody move while a worker is in the group.
+- ``inputs``: as the owner, fenced by the epoch. The engine that is stopped there is fenced, and takes it again.
+- A command topic: moves the offset of the workers' group, which Kafka allows only while the group has no members.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .wire import Wire
 __all__ = ["Note", "step_over_commands", "step_over_inputs"]
 
 Note = Callable[[UnreadableBatch], Outgoing]
-"""The history record of what was given up."""
+"""Makes the history record of the skipped batch."""
 
 
 async def step_over_inputs(
     connection: Connection, wire: Wire, catalog: Catalog, clock: Clock, at: tuple[Topics, int, int, Note]
 ) -> UnreadableBatch:
-    """Moves the position of a partition of ``inputs`` behind the batch, in one commit with the note.
+    """Moves the position of a partition of ``inputs`` past the batch, in one commit with the note.
 
     Raises:
-        ConfigurationError: the partition does not stand still at that offset.
-        LogUnavailable: not known whether it was done; look, then try again.
+        ConfigurationError: the partition is not stopped at that offset.
+        LogUnavailable: the outcome is unknown; check, then retry.
     """
     topics, partition, offset, note = at
 
@@ -59,11 +59,11 @@ async def step_over_inputs(
 
 
 async def step_over_commands(connection: Connection, place: TopicPartition, offset: int, group: str) -> UnreadableBatch:
-    """Moves the offset of a group of workers behind the batch.
+    """Moves the offset of a group of workers past the batch.
 
     Raises:
-        ConfigurationError: the group does not stand still at that offset, or a worker is in it.
-        LogUnavailable: not known whether it was done; look, then try again.
+        ConfigurationError: the group is not stopped at that offset, or has members.
+        LogUnavailable: the outcome is unknown; check, then retry.
     """
     where, limit = Partition(*place), connection.limits.answer_s
     consumer = Consumer(**connection.options(limit), group_id=group, enable_auto_commit=False, auto_offset_reset="none")
@@ -97,10 +97,10 @@ async def step_over_commands(connection: Connection, place: TopicPartition, offs
 def _named(found: UnreadableBatch | None, place: TopicPartition, offset: int) -> UnreadableBatch:
     if found is None:
         raise ConfigurationError(
-            f"{place.topic}/{place.partition} does not stand still at offset {offset}: what comes next can be read"
+            f"{place.topic}/{place.partition} is not stopped at offset {offset}: the next record can be read"
         )
     if found.offset != offset:
         raise ConfigurationError(
-            f"{place.topic}/{place.partition} stands still at offset {found.offset}: name that one"
+            f"{place.topic}/{place.partition} is stopped at offset {found.offset}: give that offset"
         )
     return found

@@ -1,7 +1,7 @@
 """One consumer of a group of workers; see ``ports.log.Subscription``.
 
-What was fetched before a rebalance is thrown away: the next owner of the partition, or we ourselves, get it again from
-the committed position. A fetch is marked with the generation in which it was drained, not in which it was asked for.
+Records fetched before a rebalance are dropped: the next owner of the partition, or this one, gets them again from the
+committed position. A fetch is marked with the generation in which it was drained, not requested.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class KafkaSubscription:
         try:
             await asyncio.wait_for(self._assigned.wait(), _FIRST_ASSIGNMENT_S)
         except TimeoutError:
-            return  # others have to rejoin first; polls wait for it
+            return  # other members have to rejoin first; polls wait for it
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if self._closed:
@@ -112,7 +112,7 @@ class KafkaSubscription:
             try:
                 await within(self._consumer.commit(mine), limit)
             except (errors.CommitFailedError, errors.IllegalStateError):
-                return  # no longer assigned, or being shared out anew: delivered again to whoever gets them
+                return  # no longer assigned, or a rebalance: the records are redelivered
 
     async def close(self) -> None:
         if self._closed:
@@ -140,7 +140,7 @@ class KafkaSubscription:
     async def _fetch(self) -> tuple[int, list[Record]]:
         with contextlib.suppress(errors.IllegalStateError):  # a rebalance came in between
             for where in self._consumer.assignment():
-                await self._consumer.position(where)  # known only when the group has been asked
+                await self._consumer.position(where)  # fetches the committed position if it is not known
         self._before = self._positions()
         fetched = await self._consumer.getmany(timeout_ms=int(_CHUNK_S * 1000))
         return self._generation, [as_record(message) for messages in fetched.values() for message in messages]
@@ -148,7 +148,7 @@ class KafkaSubscription:
     async def _keep(self, fetching: asyncio.Task[tuple[int, list[Record]]]) -> None:
         try:
             generation, records = fetching.result()
-        except Exception as error:  # whatever a codec raises
+        except Exception as error:  # a codec may raise anything
             if of_the_records(error) and await self._stands_still(self._generation):
                 return
             await self._drop(1.0)
@@ -157,13 +157,13 @@ class KafkaSubscription:
             self._buffer.extend(records)
 
     async def _stands_still(self, generation: int) -> bool:
-        """Reads on carefully, and pauses partitions whose next batch can never be read. False: nothing came of it."""
+        """Reads carefully, and pauses partitions whose next batch can never be read. False: it found nothing."""
         before, found = self._before, False
         for place, offset in before.items():
             try:
                 records, unreadable = await read_carefully(self._connection, place, offset, "read_committed")
             except errors.OffsetOutOfRangeError:
-                records, unreadable = [], None  # deleted by retention: the consumer goes to the earliest by itself
+                records, unreadable = [], None  # deleted by retention: the consumer moves to the earliest itself
             if generation != self._generation:
                 return True  # a rebalance came in between: the next owner finds the batch again
             where = Partition(*place)
@@ -184,7 +184,7 @@ class KafkaSubscription:
         return found
 
     def _positions(self) -> dict[TopicPartition, int]:
-        """Where the next fetch begins, of each partition that does not stand still."""
+        """The next offset to fetch of each partition that is not stopped."""
         assignment = self._consumer._subscription.subscription.assignment
         found: dict[TopicPartition, int] = {}
         if assignment is None:
@@ -199,7 +199,7 @@ class KafkaSubscription:
         consumer = self._consumer
         cluster = consumer._client.cluster
         if any(not cluster.partitions_for_topic(topic) for topic in self._topics):
-            # A group goes on without a topic that its metadata does not have any more, and says nothing.
+            # A group silently continues without a topic that is gone from its metadata.
             known = await self._wire.topics()
             if missing := [topic for topic in self._topics if topic not in known]:
                 await self._drop(1.0)
@@ -210,7 +210,7 @@ class KafkaSubscription:
         if not ended and not self._silence.too_long(stamps):
             return
         if not ended and (not held or consumer._subscription.reassignment_in_progress):
-            # More members than partitions, or a rebalance: nothing to read is no silence, if the broker is there.
+            # More members than partitions, or a rebalance: nothing to read is no failure, if the broker answers.
             await self._wire.topics()
             self._silence.heard()
             return
@@ -218,7 +218,7 @@ class KafkaSubscription:
         raise LogUnavailable(self._connection.gone("reading", self._connection.limits.silence_s))
 
     async def _drop(self, seconds: float) -> None:
-        """Gives up the consumer; the next poll joins anew, from the committed positions."""
+        """Drops the consumer; the next poll joins again, from the committed positions."""
         fetching, self._fetching = self._fetching, None
         if fetching is not None:
             await abandon(fetching)

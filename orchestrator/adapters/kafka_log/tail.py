@@ -30,7 +30,7 @@ class KafkaTail:
             topics = {place.topic for place in self._reader.positions()}
             raise await self._catalog.explained(error, topics) from error
         except errors.OffsetOutOfRangeError as error:
-            # Deleted by retention, or the topic was made anew: either way the earliest record is where to go on.
+            # Deleted by retention, or the topic was created again: either way continue at the earliest record.
             for where in error.args[0]:
                 place = TopicPartition(where.topic, where.partition)
                 self._reader.move(place, await self._catalog.earliest(place))

@@ -1,14 +1,14 @@
-"""Taking a partition: the order of steps that makes an owner's view the truth.
+"""Taking a partition: the order of steps that gives an owner the true state.
 
-1. Ask the coordinator what became of the id's last transaction. It must be asked before step 2 changes the answer.
+1. Ask the coordinator for the outcome of the id's last transaction, before step 2 changes the answer.
 2. Start the producer: fences the predecessor, ends its open transaction.
-3. Compare the end of what is committed with the high watermark on every partition that the last transaction touched.
-   A broker that was killed may have called it complete and dropped its markers there (seen with replication factor 1).
-4. Where they differ, decide it by one transaction without records and with the coordinator's outcome.
+3. Compare the end of the committed records with the high watermark on every partition of the last transaction. A killed
+   broker may have completed it without its markers there (seen with replication factor 1).
+4. If they differ, decide it by one transaction without records and with the coordinator's outcome.
 5. Only now is the state partition's end offset final: restore up to it.
 
-A crash in any gap leaves nothing behind that a repetition from step 1 does not find; step 4 is the only one that
-writes, and what it writes is the outcome that a repetition would choose as well.
+After a crash in any gap the steps are repeated from step 1 with the same result; only step 4 writes, and it writes the
+outcome that a repetition would also choose.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Topics(NamedTuple):
-    """Which topics the group of engines works on."""
+    """The topics of the group of engines."""
 
     inputs: str
     state: str
 
 
 class Taken(NamedTuple):
-    """A partition that is ours: its producer, its documents, and where to go on."""
+    """A taken partition: its producer, its documents, its position and the end of its backlog."""
 
     transactor: Transactor
     documents: dict[bytes, bytes]
@@ -75,7 +75,7 @@ async def _settle(
         if await _undecided(wire, {state}):
             raise CorruptRecord(
                 f"{state.topic}/{state.partition}",
-                "records of a transaction that the coordinator has forgotten lie open here: end it by hand "
+                "there is an open transaction that the coordinator does not know any more: end it by hand "
                 "(kafka-transactions.sh find-hanging, then abort), then start again",
             )
         return
@@ -85,7 +85,7 @@ async def _settle(
         return
     commit = outcome in ("CompleteCommit", "PrepareCommit")
     _log.warning(
-        "settling a transaction that the broker left half marked",
+        "settling a transaction that the broker has not marked on all partitions",
         transactional_id=transactor.transactional_id,
         outcome="commit" if commit else "abort",
         partitions=[f"{topic}/{partition}" for topic, partition in sorted(undecided)],
@@ -97,10 +97,10 @@ async def _settle(
 
 
 async def _undecided(wire: Wire, places: frozenset[TopicPartition] | set[TopicPartition]) -> set[TopicPartition]:
-    """Where something lies between the committed end and the high watermark.
+    """The partitions with records between the committed end and the high watermark.
 
-    A partition can be shared with other owners, whose open transactions look the same from outside: a settling
-    transaction there writes one marker of ours that changes nothing of theirs.
+    A partition can be shared with other owners, whose open transactions look the same: a settling transaction writes
+    one marker of ours there, which does not affect theirs.
     """
     known = await wire.topics()
     there = [place for place in places if place.topic in known and place.partition < known[place.topic].partitions]
@@ -110,7 +110,7 @@ async def _undecided(wire: Wire, places: frozenset[TopicPartition] | set[TopicPa
 
 
 async def _range(wire: Wire, inputs: TopicPartition, position: Position | None) -> tuple[int, int]:
-    """The first input to read and the end of the partition; checks that the position lies within."""
+    """The first input to read and the end of the partition; checks that the position is between them."""
     end = (await wire.offsets([inputs], "high"))[inputs]
     earliest = (await wire.offsets([inputs], "earliest"))[inputs]
     if position is None:
@@ -119,10 +119,10 @@ async def _range(wire: Wire, inputs: TopicPartition, position: Position | None) 
     if position.offset > end:
         raise CorruptRecord(
             where,
-            f"the position {position.offset} lies past the end {end}: the topic was truncated or created anew while "
+            f"the position {position.offset} is past the end {end}: the topic was truncated or created again while "
             "its state was kept; restore it, or remove the state topic as well",
         )
     if position.offset < earliest:
-        # Retention also deletes transaction markers that nobody has to read, so this alone is no loss.
+        # Retention also deletes transaction markers, so this alone does not mean that records are lost.
         _log.warning("inputs before the earliest kept record are gone", place=where, position=position.offset)
     return position.offset, end

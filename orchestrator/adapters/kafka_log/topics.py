@@ -1,4 +1,4 @@
-"""Topics as the port wants them: created with their policies, compared with their specification, never altered."""
+"""Topics: created with their policies, compared with their specification, never altered."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TOO_FEW_BROKERS = 38
 _STATE_SEGMENT_BYTES = 64 << 20
 _BATCH_BYTES_MIN = 1_048_588
 _COMPRESSIONS = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
-"""What may stand in ``compression.type``: all that is read here."""
+"""Allowed values of ``compression.type``: those that we can read."""
 
 
 class Catalog:
-    """What topics there are. Partition counts are remembered as they were first seen: who routes by them must not begin
-    to put keys elsewhere because a topic has grown.
+    """The existing topics. Partition counts are kept as first seen: if a topic grows, keys must not move to other
+    partitions.
     """
 
     def __init__(self, connection: Connection, wire: Wire, replication_factor: int, *, development: bool) -> None:
@@ -35,7 +35,7 @@ class Catalog:
         self._counts: dict[str, int] = {}
 
     async def partitions(self, topics: Collection[str]) -> Mapping[str, int]:
-        """Partition counts; a topic that does not exist is left out."""
+        """Partition counts, without topics that do not exist."""
         if any(topic not in self._counts for topic in topics):
             known = await self._wire.topics()
             for name, state in known.items():
@@ -56,12 +56,12 @@ class Catalog:
         return [TopicPartition(name, partition) for name in names for partition in range(counts[name])]
 
     async def require(self, topic: str, partition: int) -> None:
-        """Returns if there is such a partition. Raises ConfigurationError, TopicMismatch, LogUnavailable."""
+        """Returns if the partition exists. Raises ConfigurationError, TopicMismatch, LogUnavailable."""
         if TopicPartition(topic, partition) not in (places := await self.places([topic])):
             raise ConfigurationError(f"{topic} has no partition {partition}: give 0 to {len(places) - 1}")
 
     async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
-        """The same error, or that topics are gone where that is why."""
+        """The same error, or TopicGone if missing topics are the cause."""
         return await self._wire.explained(error, topics)
 
     async def earliest(self, place: TopicPartition) -> int:
@@ -102,7 +102,7 @@ class Catalog:
             found.append(f"topic {name!r} has {state.partitions} partitions and must have {spec.partitions}: {GROWN}")
         if state.replicas < 2 and not self._development:
             found.append(
-                f"topic {name!r} has replication factor {state.replicas}: a broker's death loses acknowledged records; "
+                f"topic {name!r} has replication factor {state.replicas}: if a broker dies, records are lost; "
                 "use at least 2 (better 3), or declare development"
             )
         config = configs[name]
@@ -114,10 +114,10 @@ class Catalog:
             found.append(self._alter(name, "compression.type", config["compression.type"], "producer"))
         in_sync = int(config["min.insync.replicas"])
         if in_sync > state.replicas:
-            # Nothing could be written at all.
+            # Nothing could be written.
             found.append(self._alter(name, "min.insync.replicas", str(in_sync), str(max(1, state.replicas - 1))))
         elif in_sync < 2 and state.replicas >= 3 and not self._development:
-            # What one broker alone acknowledged dies with it.
+            # Records that only one broker has acknowledged are lost if it dies.
             found.append(self._alter(name, "min.insync.replicas", str(in_sync), "2"))
         kept_ms = int(config["retention.ms"])
         if spec.retention_ms is not None and spec.policy == "delete" and 0 <= kept_ms < spec.retention_ms:
@@ -138,7 +138,7 @@ class Catalog:
         if spec.retention_ms is not None:
             configs["retention.ms"] = str(spec.retention_ms)
         if spec.policy == "compact":
-            # Kafka compacts closed segments only: small ones keep the restore short.
+            # Kafka compacts only closed segments: small segments keep the restore short.
             configs |= {"segment.bytes": str(_STATE_SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.2"}
         if self._replication_factor >= 3:
             configs["min.insync.replicas"] = "2"
@@ -150,7 +150,7 @@ class Catalog:
         if code == _TOO_FEW_BROKERS:
             return (
                 f"topic {name!r} cannot have replication factor {self._replication_factor} ({why.strip()}): start more "
-                "brokers, or declare development, which takes replication factor 1"
+                "brokers, or declare development, which allows replication factor 1"
             )
         return f"topic {name!r} was not created (Kafka's error {code}: {why.strip() or 'no reason given'})"
 
@@ -158,7 +158,7 @@ class Catalog:
         limit = self._connection.limits.take_s
         try:
             async with asyncio.timeout(limit):
-                while not _usable(await self._wire.topics(), specs):  # noqa: ASYNC110  # Kafka tells nobody
+                while not _usable(await self._wire.topics(), specs):  # noqa: ASYNC110  # Kafka has no event for it
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise LogUnavailable(self._connection.gone("waiting for new topics to have leaders", limit)) from None

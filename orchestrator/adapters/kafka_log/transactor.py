@@ -1,9 +1,9 @@
-"""One transactional producer: the epoch of its id is the only fence there is.
+"""One transactional producer: the epoch of its id is the only fence.
 
-- It is *spent* by any error, deadline or cancellation inside a transaction, and by a request that aiokafka sent again
-  on its own: the copy still under way could end the next transaction (a late EndTxn, KIP-890). Never abort and go on.
-- All batches of a transaction are handed over without an await between, so that they share one AddPartitionsToTxn and
-  one Produce per broker; every send is awaited before commit, because aiokafka commits around a failed batch.
+- It is *spent* after any error, deadline or cancellation inside a transaction, and after a request that aiokafka has
+  sent again by itself: the first copy could end the next transaction (a late EndTxn, KIP-890). Never reuse it.
+- All batches of a transaction are sent without an await in between, so that they share one AddPartitionsToTxn and one
+  Produce per broker. Every send is awaited before the commit, because aiokafka commits despite a failed batch.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Transactor:
 
     @property
     def spent(self) -> bool:
-        """True: begin nothing more, stop this one and start its successor."""
+        """True: stop this producer and start a successor."""
         return self._spent or self._resent
 
     def create_batch(self) -> Any:
         return self._producer.create_batch()
 
     async def start(self) -> None:
-        """Fences whoever held the id before; on return its open transaction, if any, has been ended."""
+        """Fences the previous producer of the id; on return its open transaction, if any, has ended."""
         doing = f"taking the transactional id {self.transactional_id}"
         limit = self._connection.limits.take_s
         with translated(self._connection.gone(doing, limit)):
@@ -62,7 +62,7 @@ class Transactor:
         self._watch_requests()
 
     async def commit(self, batches: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """One transaction of everything in ``batches``. Returns when it is committed; raises what aiokafka raises.
+        """Sends ``batches`` in one transaction. Returns when it is committed; raises what aiokafka raises.
 
         A cancelled caller leaves the transaction to its own task, which ``stop`` joins.
 
@@ -76,11 +76,11 @@ class Transactor:
         await self._bounded(self._transaction(batches))
 
     async def settle(self, places: Iterable[TopicPartition], *, commit: bool) -> None:
-        """One transaction without records on exactly these partitions: its markers decide what was left open there."""
+        """Runs one transaction without records on exactly these partitions: its markers decide the open one there."""
         await self._bounded(self._markers(list(places), commit))
 
     async def stop(self) -> None:
-        """Ends within two seconds, also in the middle of a commit. Idempotent."""
+        """Ends within two seconds, also during a commit. Idempotent."""
         self._spent = True
         await stop_producer(self._producer)
         if self._running is not None and not self._running.done():
@@ -122,7 +122,7 @@ class Transactor:
         await (producer.commit_transaction() if commit else producer.abort_transaction())
 
     def _watch_requests(self) -> None:
-        """From now on a request that raises inside aiokafka (which sends it again) marks this producer as spent."""
+        """Marks this producer as spent when a request raises inside aiokafka, which then sends it again."""
         send = self._producer.client.send
 
         async def watched(node_id: Any, request: Any, **options: Any) -> Any:

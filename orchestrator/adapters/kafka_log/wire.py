@@ -1,7 +1,7 @@
-"""Questions to the broker that belong to no producer or consumer: topics, offsets, transactions, creation.
+"""Requests to the broker outside any producer or consumer: topics, offsets, transactions, topic creation.
 
-One client per log, shared; every question is asked again until its deadline, and the client is made anew when the
-brokers it knows have all gone.
+One shared client per log. Every request is retried until its deadline, and the client is replaced when all brokers that
+it knows are gone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _RETRY_S = 0.1
 _GONE_AFTER_S = 1.0
 """A broker that has just started may not know its topics yet."""
 EXPLAIN_S = 1.0
-"""So long it may take to tell why something failed; a deadline that is promised has it inside."""
+"""Most time to find out why a call failed; it is part of the call's deadline."""
 _Place = Literal["earliest", "stable", "high"]
 
 
 class TopicState(NamedTuple):
-    """A topic as the cluster has it: partition ids with a leader, and the smallest number of replicas of any."""
+    """A topic in the cluster: partitions, partitions with a leader, and the smallest number of replicas of any."""
 
     partitions: int
     led: int
@@ -44,7 +44,7 @@ class TopicState(NamedTuple):
 
 
 class Wire:
-    """See the module's rules. Safe for concurrent use by tasks of one loop."""
+    """See the module's docstring. Safe for concurrent use by tasks of one loop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Wire:
         await self._drop()
 
     async def topics(self) -> Mapping[str, TopicState]:
-        """Every topic of the cluster. Asks for all of them: asking for one by name could create it."""
+        """Every topic of the cluster. It requests all, because a request by name could create a topic."""
 
         async def ask(admin: Any) -> Mapping[str, TopicState]:
             found = await admin.describe_topics(None)
@@ -89,7 +89,7 @@ class Wire:
         return await self._asked("creating topics", ask)
 
     async def offsets(self, places: Iterable[TopicPartition], place: _Place) -> dict[TopicPartition, int]:
-        """Per partition: the first record kept, the end of what is committed (LSO), or the high watermark."""
+        """Per partition: the first record kept, the end of the committed records (LSO), or the high watermark."""
         wanted = list(places)
         timestamp, isolation = (-2, 0) if place == "earliest" else (-1, int(place == "stable"))
 
@@ -118,7 +118,7 @@ class Wire:
         return await self._asked("asking for offsets", ask, topics) if wanted else {}
 
     async def explained(self, error: LogUnavailable, topics: Iterable[str]) -> LogUnavailable:
-        """The same error, or that topics are gone where that is why."""
+        """The same error, or TopicGone if missing topics are the cause."""
         try:
             async with asyncio.timeout(EXPLAIN_S):
                 known = await self.topics()
@@ -144,7 +144,7 @@ class Wire:
         return await self._asked(f"asking about the transaction of {transactional_id}", ask)
 
     async def assigned(self, group: str) -> frozenset[TopicPartition] | None:
-        """The partitions that live members of a group have; None: a rebalance is under way."""
+        """The partitions of a group's live members; None: a rebalance is in progress."""
 
         async def ask(admin: Any) -> frozenset[TopicPartition] | None:
             ((code, _name, state, _kind, _protocol, members, *_),) = (await admin.describe_consumer_groups([group]))[
@@ -185,7 +185,7 @@ class Wire:
             try:
                 admin = await self._started()
                 return await ask(admin)
-            # AttributeError: aiokafka reads the controller's id of a cluster that has none at the moment.
+            # AttributeError: aiokafka reads the controller's id while the cluster has none.
             except (*BROKEN, AttributeError) as error:
                 last[:] = [f"{type(error).__name__}: {error}"]
                 await asyncio.sleep(wait)

@@ -1,4 +1,4 @@
-"""Addresses of read models, as SQLAlchemy writes them. One may hold a password: show it only by ``shown``."""
+"""Addresses of read models, in SQLAlchemy's form. They may contain a password: show them only with ``shown``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORM = "write sqlite:///path/to/file.db or postgresql://user:password@host:port
 
 
 def shown(url: str) -> str:
-    """An address as people may see it: without its password and without what stands behind a ``?``."""
+    """An address for people: without its password and its query (after ``?``)."""
     try:
         return _parsed(url).set(query={}).render_as_string(hide_password=True)
     except ConfigurationError:
@@ -29,14 +29,13 @@ def check_address(url: str) -> None:
     """Returns if a read model can be kept there, without opening anything.
 
     Raises:
-        ConfigurationError: the address is not understood, of a database that is not supported, or in a folder that
-            is not there.
+        ConfigurationError: the address is malformed, of an unsupported database, or in a folder that does not exist.
     """
     dialect_of(url)
 
 
 def is_there(url: str) -> bool:
-    """Whether anything is kept at an address that ``check_address`` has passed, as far as that is seen from outside."""
+    """True when a read model may exist at a valid address, as far as that shows without opening it."""
     return dialect_of(url).is_there()
 
 
@@ -60,7 +59,7 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # Neither the address nor what the parser says of it: a password may stand in both.
+        # Neither the address nor the parser's message: both may contain a password.
         raise ConfigurationError(f"the read model's address is not understood; {_FORM}") from None
     if parsed.get_backend_name() == "sqlite":
         return parsed
@@ -71,12 +70,12 @@ def _parsed(url: str) -> URL:
 
 def _file(parsed: URL) -> URL:
     if parsed.database in (None, "", ":memory:"):
-        raise ConfigurationError(f"the read model needs a file of its own or the log's; {_FORM}")
+        raise ConfigurationError(f"the read model needs its own file or the log's; {_FORM}")
     folder = Path(str(parsed.database)).parent
     if not folder.is_dir():
         where = parsed.set(query={}).render_as_string(hide_password=True)
         raise ConfigurationError(
-            f"the read model cannot be kept at {where}: there is no folder {folder}; create it, or name another"
+            f"the read model cannot be kept at {where}: there is no folder {folder}; create it, or give another"
         )
     return parsed
 
@@ -85,5 +84,5 @@ def _server(parsed: URL) -> URL:
     if not parsed.database:
         raise ConfigurationError(f"the read model's address names no database; {_FORM}")
     if "password" in parsed.query:
-        raise ConfigurationError("the read model's address has its password behind the '?'; write user:password@host")
+        raise ConfigurationError("the read model's address has its password after the '?'; write user:password@host")
     return parsed.set(drivername="postgresql+psycopg")

@@ -1,5 +1,5 @@
-"""Types of columns that take whatever a record of the log holds, on every database. What is shown comes from the
-documents; these are what it is searched and ordered by.
+"""Column types that accept every value of a log record, on every database. They are for searching and ordering; the
+values that are shown come from the documents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ESCAPED = re.compile(f"{_MARK}([0-9a-f]{{4}})")
 
 
 class Words(TypeDecorator[str]):
-    """Any text, compared by its bytes. What databases do not hold, NUL and halves of surrogate pairs, is escaped."""
+    """Any text, compared by its bytes. NUL and halves of surrogate pairs, which databases reject, are escaped."""
 
     impl = Text
     cache_ok = True
@@ -40,7 +40,7 @@ class Words(TypeDecorator[str]):
 
 
 class Whole(TypeDecorator[int]):
-    """Any whole number; one beyond ``WHOLE_MAX`` is kept as that."""
+    """Any integer; one beyond ``WHOLE_MAX`` is stored as ``WHOLE_MAX``."""
 
     impl = BigInteger
     cache_ok = True

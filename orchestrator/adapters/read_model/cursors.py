@@ -1,4 +1,4 @@
-"""Cursors of a list: where the last page ended, as text that callers pass back and do not read."""
+"""Cursors of a list: the end of the last page, as opaque text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Place = tuple[int | str, ...]
 
 
 def encode_cursor(order: str, place: Place) -> str:
-    """The cursor of a place in the order of that name."""
+    """The cursor of a place in the named order."""
     return base64.urlsafe_b64encode(to_json([order, *place])).decode().rstrip("=")
 
 
@@ -26,7 +26,7 @@ def decode_cursor(cursor: str, order: str, *types: type[int] | type[str]) -> Pla
     """The place of a cursor; ``types`` are those of the order's columns.
 
     Raises:
-        InvalidRequest: it is not one of ours, or of another list (field ``cursor``).
+        InvalidRequest: it is malformed, or of another list (field ``cursor``).
     """
     try:
         if len(cursor) > _CHARS_MAX:
@@ -38,6 +38,6 @@ def decode_cursor(cursor: str, order: str, *types: type[int] | type[str]) -> Pla
             raise ValueError("other values")
     except (ValueError, TypeError, binascii.Error) as error:
         raise InvalidRequest(
-            "the cursor is not one of this list; pass on what its last page gave, or leave it out", field="cursor"
+            "the cursor is not one of this list; pass the cursor of its last page, or omit it", field="cursor"
         ) from error
     return tuple(place)

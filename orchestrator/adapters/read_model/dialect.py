@@ -1,4 +1,4 @@
-"""``Dialect``: all that differs between the databases that can keep a read model. Nothing else asks which it is."""
+"""``Dialect``: all differences between the databases that can keep a read model. No other code depends on them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Upsert = sqlite.Insert | postgresql.Insert
 
 READERS_MAX: Final = 4
 CONNECTIONS_MAX: Final = READERS_MAX + 1
-"""Of one read model: the readers, and one that writes."""
+"""Most connections of one read model: the readers, and one writer."""
 WAIT_SECONDS: Final = 5.0
-"""For a connection, and on SQLite for whoever writes to the same file."""
+"""Wait for a free connection, and on SQLite for another writer of the same file."""
 FRESH_MAX: Final = 2_147_483_646
 
 
 class Dialect(ABC):
-    """One database at one address, of which nothing is opened before ``engine``."""
+    """One database at one address; nothing is opened before ``engine``."""
 
     remedy: str
-    """What to look at when it cannot be opened."""
+    """What to check when it cannot be opened."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
 
     @abstractmethod
     def is_there(self) -> bool:
-        """Whether anything can be kept there already, as far as that is seen without opening it."""
+        """True when a read model may exist there, as far as that shows without opening it."""
 
     @abstractmethod
     def engine(self, seconds: float) -> Engine:
-        """Its connections, at most ``CONNECTIONS_MAX``, on which each statement is a transaction of its own, and on a
-        snapshot, unless there was a ``begin``. Where the database can, it ends such a statement soon after ``seconds``.
+        """Its connections, at most ``CONNECTIONS_MAX``. Each statement is its own transaction on a snapshot, unless
+        there was a ``begin``. If the database can, it ends a statement soon after ``seconds``.
 
         Raises:
             ConfigurationError: the driver is not installed.
@@ -47,22 +47,22 @@ class Dialect(ABC):
 
     @abstractmethod
     def begin(self, seconds: float) -> str:
-        """The SQL that begins a transaction which writes, so that it is not refused in its middle; ``seconds`` as of
+        """The SQL that begins a writing transaction, so that it cannot fail on a lock later; ``seconds`` as in
         ``engine``.
         """
 
     @abstractmethod
     def interrupt(self, connection: Any) -> None:
-        """Makes the statement fail that this driver's connection carries out now, if any. From another thread; never
+        """Makes the current statement of a driver connection fail, if there is one. Called from another thread; never
         raises.
         """
 
     @abstractmethod
     def hold_tables(self, connection: Connection) -> None:
-        """Returns when nobody else makes or drops tables until the transaction ends.
+        """Returns when no other process can create or drop tables until the transaction ends.
 
         Raises:
-            ConfigurationError: tables in this database could not hold every text.
+            ConfigurationError: tables in this database cannot store every text.
         """
 
     @abstractmethod
@@ -71,10 +71,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def fresh(self) -> ColumnElement[int]:
-        """A number from 1 to 2,147,483,647 at random, drawn by the database."""
+        """A random number from 1 to 2,147,483,647, drawn by the database."""
 
     def is_about_a_row(self, error: Exception) -> bool:
-        """Whether a statement failed because of a value in its rows, so that others may pass."""
+        """True when a statement failed because of a value in its rows, so that other rows may succeed."""
         if isinstance(error, DBAPIError):
             return isinstance(error, DataError | IntegrityError)
         return isinstance(error, StatementError | ValueError | OverflowError)

@@ -1,8 +1,8 @@
 """PostgreSQL through psycopg 3: a database that several API nodes share.
 
-- The server knows how long a statement may take, and that a transaction is to be ended when this process falls silent
-  in its middle: a frozen node does not keep what it has locked.
-- A query is one round trip: nothing is begun, ended or tested around it.
+- The server limits the time of a statement, and ends a transaction when this process stops responding during it: a
+  frozen node does not keep its locks.
+- A query is one round trip: there is no BEGIN, COMMIT or connection test around it.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _DEFAULTS: Final = {
     "client_encoding": "UTF8",
     "application_name": "sagaline",
 }
-"""Of libpq, unless the address says otherwise: a server that falls silent is noticed within half a minute."""
+"""libpq parameters, unless the address sets them: a server that stops responding is noticed within 30 s."""
 _CANCEL_SECONDS: Final = 2.0
 _LATER_SECONDS: Final = 1.0
-"""The server's own time-out comes after ours: it is there for a process that cannot interrupt any more."""
+"""The server's timeout comes this much after ours: it is for a process that can no longer interrupt."""
 _IDLE_SECONDS: Final = 30
 _TABLES_LOCK: Final = 5_344_782_419_846_373_746
-"""Ours among the advisory locks of a database."""
+"""The key of our advisory lock."""
 _LIMIT_EXCEEDED: Final = "54"
-"""The class of SQLSTATEs that a value gets which no index can hold."""
+"""The class of SQLSTATEs for a value that is too large for an index."""
 
 
 class Postgresql(Dialect):
     """See the module."""
 
     remedy = (
-        "look at host, port, user, password, database and sslmode of its address, and whether that user may create "
-        "tables there"
+        "check host, port, user, password, database and sslmode of its address, and that the user may create tables "
+        "there"
     )
 
     def is_there(self) -> bool:
@@ -90,8 +90,8 @@ class Postgresql(Dialect):
         encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
             raise ConfigurationError(
-                f"the read model's database {self._url.database} has the encoding {encoding}, in which not every text "
-                "can be kept; create one with ENCODING 'UTF8'"
+                f"the read model's database {self._url.database} has the encoding {encoding}, which cannot store every "
+                "text; create one with ENCODING 'UTF8'"
             )
 
     def insert(self, table: Table) -> postgresql.Insert:

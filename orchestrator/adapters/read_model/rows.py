@@ -1,4 +1,4 @@
-"""What an update comes to in the tables: rows for each statement, without a connection."""
+"""Converts an update to rows for each statement, without a connection."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ WAIT_JSON: dict[WaitKind, TypeAdapter[Any]] = {
     WaitKind.OVERDUE: TypeAdapter(tuple[str, int, OverdueStep]),
     WaitKind.QUESTION: TypeAdapter(tuple[str, int, OpenQuestion]),
 }
-"""Definition, version and what waits."""
+"""Definition, version and the wait."""
 
 _WHO_CHARS_MAX = 256
-"""Nobody with a longer name can be asked for."""
+"""Longer names cannot be searched for."""
 
 
 def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, Rows]]:
-    """The statements of an update with their rows, in their order. What cannot be written is logged and left out."""
+    """The statements of an update with their rows, in order. Rows that cannot be written are logged and omitted."""
     documents, entities = update.documents.items(), update.entities.items()
     live = _each(documents, lambda id, row: _instance(log, id, row))
     written = {row["id"] for row in live}
@@ -59,13 +59,13 @@ def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, 
 
 
 def _each(found: Iterable[tuple[str, R]], rows_of: Callable[[str, R], Iterable[dict[str, Any]]]) -> Rows:
-    """The rows of each; one that has none because it cannot be written harms no other."""
+    """The rows of all; one that cannot be written does not affect the others."""
     rows: Rows = []
     for id, row in found:
         try:
             rows += list(rows_of(id, row))
         except Exception as error:
-            _log.error("what cannot be written is not shown", id=id, reason=str(error))
+            _log.error("an entry that cannot be written is not shown", id=id, reason=str(error))
     return rows
 
 

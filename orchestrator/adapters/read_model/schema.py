@@ -1,19 +1,18 @@
-"""The tables of the read model. All names begin with ``read_``: in the embedded default they stand in the log's file.
+"""The tables of the read model. All names begin with ``read_``, because by default they are in the embedded log's file.
 
-- ``read_logs`` gives each namespace a number, ``log``, which is the first column of every key and index: what belongs
-  to one namespace is one range of each table, and nothing of another is ever met. ``generation`` counts how often it
-  was cleared; ``clearing`` is 1 while that is under way; ``fed_ms`` is when it was fed last. The number is drawn at
-  random: who has worked with tables that were dropped since does not take those made anew for his.
-- **One order of locks**: who writes in a namespace begins by changing its row in ``read_logs``, so writers of one
-  namespace come one after the other and those of two never meet; who drops tables begins with this one.
-- A document is one JSON text beside the columns that queries look at; nothing is taken from it in SQL.
-- ``read_waits`` holds what waits for somebody to look, one row for each way of asking: an overdue step and a question
-  once with an empty ``who``, and a question once more for everybody who may answer it. The first has all that a list
-  shows, as JSON in ``wait``: no document is decoded for it. The others leave it out, however many may answer.
-- Mailboxes, locks and tables stand in ``read_entities``. ``sequence`` is the place of the record that was applied last.
-- ``read_meta`` holds the schema version. Tables of another version are dropped and made anew: the log has everything.
-- Every documented filter is one range of one index, in the order of the list (statements.py, held by a test that
-  reads the plans of both databases). Texts compare by their bytes: on SQLite they do, on PostgreSQL by collation "C".
+- ``read_logs`` gives each namespace a number, ``log``, the first column of every key and index: a namespace is one
+  range of each table. ``generation`` counts how often it was cleared; ``clearing`` is 1 during that; ``fed_ms``
+  is the time of the last update. The number is random, so that a process that knew dropped tables notices new ones.
+- **One order of locks**: a writer begins by updating its namespace's row in ``read_logs``, so writers of one namespace
+  run one after the other and do not block those of another; dropping tables begins with ``read_logs`` too.
+- A document is one JSON text beside the columns for queries; SQL never reads inside it.
+- ``read_waits`` has overdue steps and open questions, one row per way to query them: each once with an empty ``who``,
+  and a question once more for each person who may answer. The first row has the JSON for lists in ``wait``, so that no
+  document is decoded; the others do not repeat it.
+- Mailboxes, locks and tables are in ``read_entities``. ``sequence`` is the place of the last applied record.
+- ``read_meta`` has the schema version. Tables of another version are dropped and created again: the log has all data.
+- Every documented filter is one range of one index, in the order of the list (statements.py, checked by a test of the
+  query plans of both databases). Texts compare by their bytes: by default on SQLite, by collation "C" on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -137,9 +136,9 @@ POSITIONS = Table(
 
 
 def prepare(dialect: Dialect, connection: Connection) -> None:
-    """Makes the tables, and makes all of them anew where one is missing or another version of them stands.
+    """Creates the tables; creates all of them again if one is missing or they have another version.
 
-    Idempotent, in one transaction; of several who do it at once one does it.
+    Idempotent, in one transaction; of several concurrent callers one does it.
     """
     dialect.hold_tables(connection)
     present = set(inspect(connection).get_table_names())
@@ -148,7 +147,7 @@ def prepare(dialect: Dialect, connection: Connection) -> None:
         return
     if present & TABLES.tables.keys():
         _log.warning(
-            "the read model is rebuilt from the log: its tables are not complete or another release made them",
+            "the read model is rebuilt from the log: its tables are incomplete or from another release",
             found=version,
             known=SCHEMA_VERSION,
         )

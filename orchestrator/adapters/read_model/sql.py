@@ -1,15 +1,15 @@
 """``SqlReadModel``: SQLAlchemy Core in threads, one transaction per update.
 
-- Writes go one at a time through one thread; reads run beside them, each on a snapshot of its own.
-- An update never goes backwards: a document gives way only to one whose record came later in the log, a position only
-  to a greater one. So several processes may feed the same tables, from different places too: one writes at a time, and
-  what the positions have passed is not written again. No clock is asked.
-- Who has been overtaken by a ``clear`` of somebody else is refused (``generation``), so that what is rebuilt has no
-  holes. Several who clear at once share one clearing, and nobody writes until it has ended.
-- A row that the database does not take is logged and left out; it harms no other.
-- After a failure the next ``standing`` looks whether the tables are there, and makes them again.
-- History outlives its instance and is kept as long as the log keeps it: each update drops some of the oldest rows, more
-  than it brings, measured by the newest record or by our clock, whichever is earlier.
+- Writes run one at a time in one thread; reads run concurrently, each on its own snapshot.
+- An update never goes backwards: a document is replaced only by one whose record is later in the log, a position only
+  by a greater one. So several processes may feed the same tables, from any position: one writes at a time, and
+  records before the stored positions are not written again. No clock is involved.
+- An update from before another process's ``clear`` is rejected (``generation``), so that a rebuild has no gaps.
+  Concurrent clears share one clearing, and nothing is written until it has ended.
+- A row that the database rejects is logged and omitted; it does not affect others.
+- After a failure the next ``standing`` checks the tables, and creates them again if necessary.
+- History outlives its instance and is kept as long as in the log: each update deletes some of the oldest rows, more
+  than it adds. Their age is measured from the newest record or our clock, whichever is earlier.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _log = structlog.get_logger("sagaline.read_model")
 
 _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
-"""More than a query has: what is given up here is done again from its beginning."""
+"""More than for a query: an interrupted write is repeated from the beginning."""
 _CLEAR_ROWS = 2_000
 _BY_START, _BY_ID = "start", "id"
 
 
 class SqlReadModel:
-    """The read model port on a SQL database; made by ``open``."""
+    """The read model port on a SQL database; create it with ``open``."""
 
     def __init__(self, dialect: Dialect, namespace: str, history_retention: timedelta, deadline: timedelta) -> None:
         self._dialect, self._namespace = dialect, namespace
@@ -84,18 +84,18 @@ class SqlReadModel:
         history_retention: timedelta = timedelta(days=90),
         deadline: timedelta = timedelta(seconds=10),
     ) -> SqlReadModel:
-        """Opens it and makes its tables; tables of another schema version are cleared, to be rebuilt from the log.
+        """Opens it and creates its tables; those of another schema version are dropped, to be rebuilt from the log.
 
         Args:
             url: SQLAlchemy's form: ``sqlite:////var/lib/shop/sagaline.db`` or ``postgresql://user:password@host/db``.
-                Where it is the embedded log's file, open the log first: it makes the file.
-            namespace: whose read model it is; that of another namespace in the same database is left alone.
+                For the embedded log's file, open the log first: it creates the file.
+            namespace: of this read model; other namespaces in the same database are not touched.
             history_retention: history older than this is dropped.
-            deadline: of every query; what takes longer is interrupted.
+            deadline: of every query; a longer one is interrupted.
 
         Raises:
-            ConfigurationError: the address is not understood, its driver is not installed, or the database cannot be
-                opened or written.
+            ConfigurationError: the address is malformed, its driver is not installed, or the database cannot be opened
+                or written.
         """
         dialect = dialect_of(url)
         model = cls(dialect, namespace, history_retention, deadline)
@@ -113,7 +113,7 @@ class SqlReadModel:
 
     async def apply(self, update: Update) -> None:
         """See the port."""
-        # Made ready in the thread, before the transaction: neither the event loop nor the log's writer waits for it.
+        # Prepared in the thread, before the transaction: neither the event loop nor the log's writer waits for it.
         number = self._number
         prepared = await self._threads.prepared(partial(changes, self._writes, number, update))
         prune = self._prune(number, update)
@@ -142,7 +142,7 @@ class SqlReadModel:
         rows = await self._read(lambda connection: connection.execute(query).all())
         if not rows:
             self._suspect = True
-            raise TransientError("the read model has lost its tables; they are made again at the next look")
+            raise TransientError("the read model has lost its tables; retry, which creates them again")
         self._number, first = rows[0].log, rows[0]
         places = [(TopicPartition(row.topic, row.part), row) for row in rows if row.topic is not None]
         marks = {
@@ -205,11 +205,11 @@ class SqlReadModel:
         return {name: Tally(of.total() - of["overdue"], of["attention"], of["overdue"]) for name, of in found.items()}
 
     async def clear(self) -> None:
-        """See the port. In small transactions, so that the log's writer, which may share the file, never waits long;
-        what is interrupted is found by the next (``Standing.clearing``).
+        """See the port. In small transactions, so that the log's writer, which may share the file, never waits long.
+        The next call continues an interrupted clearing (``Standing.clearing``).
 
         Raises:
-            TransientError: it was not done to its end; begin again.
+            TransientError: it was not completed; call it again.
         """
         log = self._number
 
@@ -219,7 +219,7 @@ class SqlReadModel:
 
         def is_empty(connection: Connection, table: Table) -> bool:
             if connection.execute(statements.clearing(log, was=True, now=True)).rowcount == 0:
-                return True  # somebody has ended it
+                return True  # another process has ended it
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
         await self._write(begin)
@@ -233,7 +233,7 @@ class SqlReadModel:
         await self._threads.close()
 
     async def _rows(self, query: Select[*tuple[Any, ...]], decode: Callable[[Any], T]) -> Sequence[tuple[Any, T]]:
-        """The rows of a query with what they hold, decoded in the thread: the event loop has others to serve."""
+        """The rows of a query with their decoded values; decoding runs in the thread, not in the event loop."""
         return await self._read(lambda connection: [(row, decode(row)) for row in connection.execute(query)])
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
@@ -251,7 +251,7 @@ class SqlReadModel:
             raise
 
     def _carry_out(self, connection: Connection, statement: Executable, rows: Rows) -> None:
-        """All rows at once, or one after the other where the database does not take one of them."""
+        """Runs a statement for all rows at once, or one by one if the database rejects one of them."""
         try:
             with connection.begin_nested():
                 connection.execute(statement, rows)
@@ -260,7 +260,7 @@ class SqlReadModel:
                 raise
             if len(rows) == 1:
                 id = next((rows[0][name] for name in ("id", "entity", "instance") if name in rows[0]), "")
-                _log.error("what the database does not take is not shown", id=id, reason=_said(error))
+                _log.error("an entry that the database rejects is not shown", id=id, reason=_said(error))
                 return
             for row in rows:
                 self._carry_out(connection, statement, [row])
@@ -273,13 +273,13 @@ class SqlReadModel:
 
 
 def _has_passed(connection: Connection, log: int, positions: Mapping[TopicPartition, int]) -> bool:
-    """Whether somebody has written all of it already."""
+    """True when another process has already written all of it."""
     stand = {TopicPartition(row.topic, row.part): row.next for row in connection.execute(statements.positions(log))}
     return bool(positions) and all(stand.get(at, -1) >= following for at, following in positions.items())
 
 
 def _said(error: BaseException) -> str:
-    """What the driver says, in one line and without the statement."""
+    """The driver's message, in one line and without the statement."""
     return " ".join(str(error.__cause__ or error).split()).rstrip(".;")
 
 

@@ -1,4 +1,4 @@
-"""SQLite: a file of its own, or the embedded log's."""
+"""SQLite: its own file, or the embedded log's."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PRAGMAS = (
     "PRAGMA cache_size = -8000",
     "PRAGMA temp_store = MEMORY",
 )
-"""Durability is relaxed on purpose: what a power cut takes away is read from the log again."""
+"""Durability is relaxed on purpose: data lost in a power cut is read from the log again."""
 
 
 class Sqlite(Dialect):
     """See the module. WAL gives each reader its own snapshot."""
 
-    remedy = "look at its folder and rights"
+    remedy = "check its folder and permissions"
 
     def is_there(self) -> bool:
         return Path(str(self._url.database)).is_file()
@@ -51,7 +51,7 @@ class Sqlite(Dialect):
         connection.interrupt()
 
     def hold_tables(self, connection: Connection) -> None:
-        """Every transaction that writes is alone."""
+        """Nothing to do: writing transactions are exclusive."""
 
     def insert(self, table: Table) -> sqlite.Insert:
         return sqlite.insert(table)

@@ -1,8 +1,8 @@
-"""Every statement of the read model, as a pure function of what is asked.
+"""Every statement of the read model, as pure functions.
 
-A list is one range of one index, read in the index's order; a test reads the plan of each on both databases. Where a
-second condition could lead a planner to another index, it is written so that no index can serve it (``_unindexed``):
-that is done only where the first condition leaves few rows.
+A list is one range of one index, read in the index's order; a test checks the plan of each on both databases. If a
+second condition could make a planner choose another index, it is written so that it cannot use one (``_unindexed``);
+only where the first condition leaves few rows.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 Rows: TypeAlias = "Select[*tuple[Any, ...]]"
-"""A query; each row has the columns that its docstring names."""
+"""A query; its docstring names the columns."""
 
 _LAST_CHARACTER = "\U0010ffff"
 """No id has a greater one."""
@@ -84,18 +84,18 @@ _IS_OURS = _STANDS.where(INSTANCES.c.sequence == bindparam("at", type_=Whole))
 DROP_WAITS = delete(WAITS).where(
     WAITS.c.log == bindparam("of_log"), WAITS.c.instance == bindparam("entity"), _IS_OURS | ~_STANDS
 )
-"""What waited in an instance, unless a later document of it stands: then that one has said what waits."""
+"""Deletes the waits of an instance, unless a later document is stored: its waits are current."""
 
 
 class Writes:
-    """The statements that insert, or else update, as one database writes them."""
+    """The statements that insert or update, in the dialect of one database."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self.upsert = self._newer(INSTANCES)
         self.upsert_entity = self._newer(ENTITIES)
         self.move = self._move()
-        """A batch without a record of a partition moves its position and keeps its landmark."""
+        """Moves positions; a batch without records of a partition keeps its landmark."""
         self.remember = dialect.insert(HISTORY).on_conflict_do_nothing(
             index_elements=[HISTORY.c.log, HISTORY.c.instance, HISTORY.c.sequence]
         )
@@ -114,7 +114,7 @@ class Writes:
         )
 
     def _newer(self, table: Table) -> Upsert:
-        """Insert, or else update when the place in the log, ``sequence``, has not shrunk."""
+        """Inserts, or updates if the place in the log, ``sequence``, is not smaller."""
         statement = self._dialect.insert(table)
         return statement.on_conflict_do_update(
             index_elements=[table.c.log, table.c.id],
@@ -142,37 +142,37 @@ _WAIT = (
     .scalar_subquery()
     .label("wait")
 )
-"""What the row with an empty ``who`` says, found by its key: the range is read from the index alone."""
+"""The ``wait`` of the row with an empty ``who``, found by its key: the range is read from the index alone."""
 
 
 def standing(namespace: str) -> Rows:
-    """The row of a namespace with each of its positions; with empty ones when there is none."""
+    """The row of a namespace with each of its positions; with NULLs if there are none."""
     positions = [column for column in POSITIONS.c if column.name != "log"]
     joined = LOGS.outerjoin(POSITIONS, POSITIONS.c.log == LOGS.c.log)
     return select(LOGS, *positions).select_from(joined).where(LOGS.c.namespace == namespace)
 
 
 def positions(log: int) -> Rows:
-    """Where a log was read to."""
+    """The positions of a log."""
     return select(POSITIONS.c.topic, POSITIONS.c.part, POSITIONS.c.next).where(POSITIONS.c.log == log)
 
 
 def fed(log: int, generation: int, now_ms: int) -> Update:
-    """Locks the namespace. Touches no row when the read model has been cleared since, or is being cleared."""
+    """Locks the namespace. Updates no row if the read model was cleared since, or is being cleared."""
     ours = (LOGS.c.log == log, LOGS.c.generation == generation, LOGS.c.clearing == 0)
     return update(LOGS).where(*ours).values(fed_ms=now_ms)
 
 
 def clearing(log: int, *, was: bool, now: bool) -> Update:
-    """Locks the namespace. Begins a clearing (and a generation), goes on with it, or ends it; touches no row when it
-    is not as it ``was``.
+    """Locks the namespace. Begins a clearing (and a generation), continues it, or ends it; updates no row if the
+    current value is not ``was``.
     """
     begun = {"generation": LOGS.c.generation + 1, "fed_ms": 0} if now and not was else {}
     return update(LOGS).where(LOGS.c.log == log, LOGS.c.clearing == int(was)).values(clearing=int(now), **begun)
 
 
 def forget_positions(log: int) -> Delete:
-    """Whoever goes on begins at the earliest record."""
+    """Deletes the positions: the next projector begins at the earliest record."""
     return delete(POSITIONS).where(POSITIONS.c.log == log)
 
 
@@ -181,7 +181,7 @@ def instances(log: int, where: InstanceFilter, after: Place | None, limit: int) 
     table = INSTANCES.c
     status = where.status.value if where.status is not None else None
     query = select(table.id, table.created_ms, table.document).where(table.log == log)
-    # Of one key there is at most one instance per definition.
+    # There is at most one instance per key and definition.
     narrow = _unindexed if where.key is not None else _plain
     if where.key is not None:
         query = query.where(table.key == where.key)
@@ -244,7 +244,7 @@ def tally(log: int) -> Rows:
 
 
 def prune(log: int, before_ms: int, limit: int) -> Delete:
-    """Removes the oldest rows of the history, a bounded number."""
+    """Removes a limited number of the oldest rows of the history."""
     old = (
         select(HISTORY.c.instance, HISTORY.c.sequence)
         .where(HISTORY.c.log == log, HISTORY.c.at_ms < before_ms)
@@ -255,7 +255,7 @@ def prune(log: int, before_ms: int, limit: int) -> Delete:
 
 
 def delete_some(table: Table, log: int, limit: int) -> Delete:
-    """Removes rows of one log, a bounded number."""
+    """Removes a limited number of rows of one log."""
     keys = [column for column in table.primary_key if column.name != "log"]
     some = select(*keys).where(table.c.log == log).limit(limit)
     chosen: ColumnElement[Any] = tuple_(*keys) if len(keys) > 1 else keys[0]

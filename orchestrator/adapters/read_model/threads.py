@@ -1,11 +1,11 @@
-"""Work on the database in threads: one for writing, some for reading, each call with a deadline.
+"""Database work in threads: one for writing, several for reading, each call with a deadline.
 
-A call that is given up, by its deadline or because nobody waits for it any more, is interrupted in the database: its
-statement fails within milliseconds, its transaction is rolled back, and its thread is free for the next. An interrupt
-may come a moment before the statement that it is meant for, so it is repeated until the work has ended.
+A call that has passed its deadline or was cancelled is interrupted in the database: its statement fails within
+milliseconds, its transaction is rolled back, and its thread is free again. An interrupt may come just before its
+statement, so it is repeated until the work has ended.
 
-Work whose connection is lost is done once more, on another: all of it may be repeated, and a database that was started
-again in between costs nobody an error.
+Work that loses its connection is repeated once, on another one: all work may be repeated, and a restart of the database
+then causes no error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AGAIN_SECONDS = 0.05
 
 
 class Threads:
-    """See the module. ``close`` it at the end.
+    """See the module's docstring. ``close`` it at the end.
 
     Raises:
         ConfigurationError: the database's driver is not installed.
@@ -47,20 +47,20 @@ class Threads:
         self._closed = False
 
     async def write(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
-        """What ``work`` gives, in a transaction of its own; one at a time.
+        """The result of ``work``, in its own transaction; one at a time.
 
         Raises:
-            TransientError: not done within ``seconds`` (default the deadline), or the database refused.
+            TransientError: not done within ``seconds`` (default: the deadline), or the database failed.
         """
         limit = self._deadline_seconds if seconds is None else seconds
         return await self._call(self._writer, work, limit, self._dialect.begin(limit))
 
     async def read(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
-        """What ``work`` gives, which carries out one statement: beside what is written, and beside each other."""
+        """The result of ``work``, which runs one statement; concurrently with writes and other reads."""
         return await self._call(self._readers, work, self._deadline_seconds if seconds is None else seconds)
 
     async def prepared(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives that needs no connection, in the writing thread."""
+        """The result of ``work``, which needs no connection, in the writing thread."""
         self._require_open()
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
@@ -75,7 +75,7 @@ class Threads:
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.to_thread(self._end)
         except TimeoutError:
-            # A statement hangs; its connection is dropped with the process, and nothing of it can be lost.
+            # A statement hangs; its connection ends with the process, and no data can be lost.
             return
 
     def _end(self) -> None:
@@ -93,18 +93,18 @@ class Threads:
                 return await asyncio.get_running_loop().run_in_executor(threads, job.run)
         except TimeoutError:
             self._give_up(job)
-            raise TransientError(f"the read model did not answer within {limit:g} s; try again") from None
+            raise TransientError(f"the read model did not answer within {limit:g} s; retry") from None
         except asyncio.CancelledError:
             self._give_up(job)
             raise
         except SQLAlchemyError as error:
             raise TransientError(
-                "the read model's database cannot be used now: start it, or see in this server's log what it says; "
-                "then try again"
+                "the read model's database cannot be used now: start it, or read its error in this server's log; "
+                "then retry"
             ) from (getattr(error, "orig", None) or error)
 
     def _give_up(self, job: _Job[Any]) -> None:
-        with suppress(RuntimeError):  # closed meanwhile: then all work has ended
+        with suppress(RuntimeError):  # closed in the meantime: all work has ended
             self._interrupts.submit(job.give_up)
 
     def _require_open(self) -> None:
@@ -113,8 +113,8 @@ class Threads:
 
 
 class _Job(Generic[T]):
-    """Work in a thread, in a transaction if there is a ``begin``. ``give_up`` may be called from another thread, also
-    before it begins.
+    """Work in a thread, in a transaction if there is a ``begin``. ``give_up`` may be called from another thread, even
+    before the work begins.
     """
 
     def __init__(
@@ -150,13 +150,13 @@ class _Job(Generic[T]):
                 with self._turn:
                     self._at_work = None
                 if self._given_up:
-                    # An interrupt may still be on its way to it.
+                    # An interrupt may still be in flight.
                     connection.invalidate()
             connection.commit()
             return done
 
     def give_up(self) -> None:
-        """Returns when the work has ended, or at once when it has not begun: then it never does."""
+        """Returns when the work has ended; at once if it has not begun, and then it never begins."""
         self._given_up = True
         while True:
             with self._turn:
@@ -167,4 +167,4 @@ class _Job(Generic[T]):
 
 
 class _GivenUp(Exception):
-    """Nobody waits for it any more."""
+    """The caller has given up."""

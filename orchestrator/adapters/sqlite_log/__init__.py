@@ -1,4 +1,4 @@
-"""The log port on one SQLite file: no server, one writer per process, every acknowledgement on disk."""
+"""The log port on one SQLite file: no server, one writer per process; acknowledged writes are on disk."""
 
 from .log import SqliteLog
 

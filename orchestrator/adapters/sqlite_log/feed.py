@@ -1,7 +1,7 @@
-"""Reading in the event loop: one reading connection, what is known of the ends of partitions, and who waits for more.
+"""Reads in the event loop: one reading connection, the known ends of partitions, and the cursors that wait for more.
 
-Readers never wait for the writer: WAL gives each statement its own snapshot. A read is bounded by count and bytes, so
-it may run in the event loop; what is large (a restore) runs in a thread on a connection of its own.
+Readers never wait for the writer: WAL gives each statement its own snapshot. A read is limited by count and bytes, so
+that it may run in the event loop; a restore, which is large, runs in a thread on its own connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BUSY_MS = 100
 
 
 class Topic(NamedTuple):
-    """A topic as the file has it; its partitions have consecutive numbers from ``first_part``."""
+    """A topic in the file; its partitions have consecutive numbers from ``first_part``."""
 
     name: str
     partitions: int
@@ -35,7 +35,7 @@ class Topic(NamedTuple):
 
 
 class Feed:
-    """What the event loop knows of the file."""
+    """The event loop's view of the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,7 +43,7 @@ class Feed:
         self._topics: dict[str, Topic] = {}
         self._cursors: dict[int, set[Cursor]] = {}
         self.ends: dict[int, int] = {}
-        """The next id of every partition that somebody reads."""
+        """The next id of every partition that has a reader."""
         self.closed = False
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -56,7 +56,7 @@ class Feed:
             raise translate(error, self._path) from error
 
     def topic(self, name: str) -> Topic | None:
-        """A topic never changes once it is there, so what was found is remembered."""
+        """A topic by name. Topics never change, so it is cached."""
         found = self._topics.get(name)
         if found is None:
             rows = self.rows(
@@ -76,7 +76,7 @@ class Feed:
         return {int(str(part)): first_id(int(str(part))) if last is None else int(str(last)) + 1 for part, last in rows}
 
     def read(self, part: TopicPartition, start: int, end: int, max_records: int) -> list[Record]:
-        """Records of one partition from an id on; fewer than asked where they are large."""
+        """Records of one partition from an id on; fewer than requested if they are large."""
         topic, partition = part
         records: list[Record] = []
         size = 0
@@ -94,7 +94,7 @@ class Feed:
             raise translate(error, self._path) from error
         return records
 
-    # Who waits for what
+    # Cursors
 
     def add(self, cursor: Cursor, parts: Iterable[int]) -> None:
         if new := [part for part in parts if part not in self._cursors]:
@@ -111,7 +111,7 @@ class Feed:
                 self.ends.pop(part, None)
 
     def advance(self, ends: Mapping[int, int]) -> None:
-        """Wakes whoever reads a partition that has grown."""
+        """Wakes the readers of partitions that have grown."""
         for part, end in ends.items():
             readers = self._cursors.get(part)
             if readers and end > self.ends[part]:
@@ -120,7 +120,7 @@ class Feed:
                     cursor.wake()
 
     def refresh(self) -> None:
-        """Looks at the file: another process has written it."""
+        """Reads the ends from the file, after another process has written it."""
         if self._cursors and not self.closed:
             self.advance(self.read_ends(self._cursors))
 
@@ -133,7 +133,7 @@ class Feed:
 
 
 class Cursor:
-    """Reads some partitions, each in its order; none is starved by another."""
+    """Reads some partitions, each in order and all fairly."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -143,7 +143,7 @@ class Cursor:
         self._turn = 0
 
     def assign(self, parts: Mapping[int, TopicPartition], next_ids: Mapping[int, int]) -> None:
-        """Reads exactly these partitions from now on: from the given ids, else on from where it stood."""
+        """Reads exactly these partitions from now on: from the given ids, else from the current position."""
         self._feed.add(self, parts.keys() - self._parts.keys())
         self._feed.remove(self, self._parts.keys() - parts.keys())
         self._next = {part: next_ids.get(part, self._next.get(part, first_id(part))) for part in parts}
@@ -164,7 +164,7 @@ class Cursor:
         self._news.set()
 
     def read(self, max_records: int) -> list[Record]:
-        """What is at hand now."""
+        """The records that are available now."""
         self._news.clear()
         if self._feed.closed:
             raise LogUnavailable("the log is closed; open it again")
@@ -182,7 +182,7 @@ class Cursor:
         return records
 
     async def wait(self, until: float) -> bool:
-        """Waits for news until that time of the event loop; whether there were any."""
+        """Waits for new records until a time of the event loop. True: there may be some."""
         if self._news.is_set():
             return True
         try:

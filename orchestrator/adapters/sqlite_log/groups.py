@@ -1,8 +1,9 @@
-"""Groups: who is a member, which partitions are whose, and the two kinds of member.
+"""Groups: members, the assignment of partitions, and the two kinds of member.
 
-One table holds every member of every group with the time it was last seen; partition p of a topic belongs to the member
-of rank ``p % members`` in the order of joining. A change moves the generation, and everybody looks again. The rank only
-says who should take a partition; that nobody else writes for it is the epoch's doing (see operations.py).
+One table has all members of all groups with the time when each was last seen. Partition p of a topic belongs to the
+member of rank ``p % members`` in the order of joining. A change increases the generation, and all members read the
+assignment again. The rank only says who should take a partition; the epoch ensures that no other member writes for it
+(see operations.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LEAVE_SECONDS = 2.0
 
 
 def has_members(feed: Feed, group: str, topic: str, now_ms: int) -> bool:
-    """Whether somebody alive shares out a topic's partitions; then each of them is somebody's.
+    """True when the group has a live member for the topic; then each partition has an owner.
 
     Raises:
         LogUnavailable: the file cannot be read.
@@ -38,7 +39,7 @@ def has_members(feed: Feed, group: str, topic: str, now_ms: int) -> bool:
 
 
 class Groups:
-    """What the event loop knows of all groups, and the seats that are held from here."""
+    """The event loop's view of all groups, and the seats of this process."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -48,7 +49,7 @@ class Groups:
         self.seats: list[Seat] = []
         self.generation = -1
         self.broken: LogUnavailable | None = None
-        """Why our seats could not be kept; None while they are."""
+        """Why the seats could not be renewed; None while they are."""
 
     def refresh(self) -> None:
         """Raises: LogUnavailable."""
@@ -81,7 +82,7 @@ class Groups:
         self._listeners[who] = listener
 
     def exit(self, who: object, seats: Sequence[Seat]) -> bool:
-        """Whether it was still in."""
+        """Removes it. True: it was still in."""
         self.seats = [seat for seat in self.seats if seat not in seats]
         return self._listeners.pop(who, None) is not None
 
@@ -91,7 +92,7 @@ class Groups:
         await self._give_up(seats, writer)
 
     async def leave(self, who: object, seats: Sequence[Seat], writer: Writer) -> None:
-        """Never raises; where it cannot be written the seats expire."""
+        """Never raises; if it cannot be written, the seats expire."""
         if self.exit(who, seats):
             await self._give_up(seats, writer)
 
@@ -105,7 +106,7 @@ class Groups:
             self._leftover += seats
 
     async def clear_leftover(self, writer: Writer) -> None:
-        """Gives up seats that could not be given up before: others need not wait until they expire."""
+        """Gives up seats that could not be given up before, so that others need not wait until they expire."""
         seats, self._leftover = self._leftover, []
         await self._give_up(seats, writer)
 
@@ -195,7 +196,9 @@ class SqliteSubscription:
         }
 
     async def _reassign(self) -> None:
-        """Claims what is ours by rank now; what somebody else has held meanwhile goes on at its committed position."""
+        """Claims the partitions of this member's rank; those that others have held meanwhile continue at their
+        committed position.
+        """
         generation, wanted = self._groups.generation, self._wanted()
         claimed: dict[int, Claim] = {}
         for topic, seat in self._seats.items():
@@ -205,7 +208,7 @@ class SqliteSubscription:
         if self._closed:
             return
         starts = {p: first_id(p) + found.next_offset for p, found in claimed.items() if found.next_offset is not None}
-        # First the cursor: where that fails nothing is held yet, and the next claim gives the positions once more.
+        # First the cursor: if that fails nothing is held yet, and the next claim returns the positions again.
         self._cursor.assign({part: wanted[part] for part in claimed}, starts)
         self._held = {part: found.epoch for part, found in claimed.items()}
         self._generation = generation

@@ -1,7 +1,7 @@
-"""How headers stand in the file: one blob per record, cheap to write and to read.
+"""The stored form of headers: one blob per record, cheap to write and to read.
 
-The first byte names the form. Plain: names and values joined by a separator, which none of them contains. Escaped: a
-JSON list of [name, base64 of value], for headers that do. No headers: NULL.
+The first byte is the form. Plain: names and values joined by a separator that none of them contains. Escaped: a JSON
+list of [name, base64 of value], for headers that contain it. No headers: NULL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _raw(name: str) -> bytes:
 
 
 def encode_headers(headers: Headers) -> bytes | None:
-    """The stored form; ``decode_headers`` gives back exactly what went in."""
+    """The stored form; ``decode_headers`` returns exactly the same headers."""
     if not headers:
         return None
     parts = [_PLAIN]

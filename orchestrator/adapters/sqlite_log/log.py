@@ -1,8 +1,8 @@
-"""The log on one SQLite file: what is opened when, who is told what, and how it all ends.
+"""The log on one SQLite file: opening, housekeeping and closing.
 
-Writing goes through the writer's thread, reading happens in the event loop; see writer.py and feed.py. Several
-connections of a process, and several processes of one machine, may use the same file; machines may not share it over a
-network file system, because SQLite's WAL needs shared memory.
+The writer's thread writes, the event loop reads; see writer.py and feed.py. Several connections of a process, and
+several processes on one machine, may use the same file. Machines may not share it over a network file system, because
+SQLite's WAL needs shared memory.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class SqliteLog:
     """The ``Log`` port on one file: ``open`` it (or enter it as a context manager) before, ``close`` it after.
 
     Args:
-        path: the file; made if it is missing, its folder is not. Beside it SQLite keeps ``-wal`` and ``-shm``.
-        clock: for timestamps, and for telling which members of a group are alive.
-        member_timeout: after this long without a sign of life another process may take a member's partitions.
+        path: the file; created if it is missing, but not its folder. SQLite keeps ``-wal`` and ``-shm`` beside it.
+        clock: for timestamps, and for the liveness of a group's members.
+        member_timeout: after this long without a heartbeat another process may take a member's partitions.
         deadline: of every call.
-        max_value_bytes: the largest record that is taken.
+        max_value_bytes: the largest record that is accepted.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class SqliteLog:
         self._house: asyncio.Task[None] | None = None
 
     async def open(self) -> SqliteLog:
-        """Opens the file, makes it if it is missing.
+        """Opens the file; creates it if it is missing.
 
         Raises:
-            ConfigurationError: the path cannot be used, or the file is another program's or a newer version's.
+            ConfigurationError: the path cannot be used, or another program or a newer version made the file.
             LogUnavailable: another process held the file's lock for the whole deadline.
         """
         if self._opened is None:
@@ -192,13 +192,13 @@ class SqliteLog:
         parts = self._all_parts(topics)
         return {parts[part]: end & OFFSET_MASK for part, end in self._open().feed.read_ends(parts).items()}
 
-    # Keeping house
+    # Housekeeping
 
     async def sweep(self) -> int:
-        """Removes records that are past their topic's retention, a bounded number; how many. Runs by itself too.
+        """Removes a limited number of records past their topic's retention; returns how many. Also runs by itself.
 
         Raises:
-            LogUnavailable: it was not done; it will be tried again.
+            LogUnavailable: it was not done; it will be retried.
         """
         return await self._open().writer.submit(Call(sweep))
 
@@ -215,7 +215,7 @@ class SqliteLog:
         await writer.close()
 
     async def _keep_house(self) -> None:
-        """Shows that our members are alive, and removes what retention no longer keeps."""
+        """Renews the seats of our members, and removes records past their retention."""
         groups = self._open().groups
         loop = asyncio.get_running_loop()
         next_sweep = loop.time() + _SWEEP_SECONDS
@@ -225,7 +225,7 @@ class SqliteLog:
                 if groups.seats:
                     await self._sit(groups.seats)
                 await groups.clear_leftover(self._open().writer)
-                # What a failing read may have made us miss.
+                # For changes that a failed read may have missed.
                 self._open().feed.refresh()
                 groups.refresh()
                 if loop.time() >= next_sweep:
@@ -237,7 +237,7 @@ class SqliteLog:
                 groups.set_broken(error)
 
     def _hear(self, news: News) -> None:
-        """After every transaction: wakes those who wait for what it brought."""
+        """After every transaction: wakes the readers of its records."""
         feed, groups, _, _ = self._open()
         try:
             feed.advance(news.ends)
@@ -246,7 +246,7 @@ class SqliteLog:
             if news.foreign or news.groups_changed:
                 groups.refresh()
         except LogUnavailable as error:
-            # Whoever reads next gets the same error from its own call.
+            # The next reader gets the same error from its own call.
             groups.set_broken(error)
 
     # Entities
@@ -276,7 +276,7 @@ class SqliteLog:
                     _log.info("reading", place=f"{state.name}/{partition}", documents=len(documents.ids))
         except TimeoutError:
             raise LogUnavailable(
-                f"nothing more of {state.name}/{partition} was read within {self._deadline:g} s; take it again, "
+                f"reading {state.name}/{partition} made no progress within {self._deadline:g} s; take it again, "
                 "or give the log a longer deadline"
             ) from None
         return SqliteOwner(owned, documents, opened.feed, opened.router, opened.writer)

@@ -1,4 +1,4 @@
-"""What callers ask of the writer, one small class each; every one is checked before it changes anything."""
+"""The writer's operations, one small class each; each checks its preconditions before it changes anything."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 T = TypeVar("T")
 
 OWNERS = ""
-"""The group under which the epochs of input partitions stand: one owner, whatever the group of engines is called."""
+"""The group of the epochs of input partitions: they have one owner, whatever the name of the engines' group."""
 
 
 class Append(NamedTuple):
@@ -41,7 +41,7 @@ class Append(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A decision batch. The first ``kept`` rows are documents whose new ids the owner wants to know."""
+    """A decision batch. The first ``kept`` rows are documents; the owner gets their new ids."""
 
     part: int
     epoch: int
@@ -61,7 +61,7 @@ class Commit(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """Positions of a group by partition, each with the epoch it was read under; old epochs are passed over."""
+    """Positions of a group by partition, each with the epoch of its reader; old epochs are ignored."""
 
     group: str
     positions: Mapping[int, tuple[int, int]]
@@ -74,7 +74,7 @@ class Advance(NamedTuple):
 
 
 class Call(Generic[T]):
-    """Anything rarer: a function in a SAVEPOINT of its own."""
+    """Any other operation: a function in its own SAVEPOINT."""
 
     isolated = True
 
@@ -89,7 +89,7 @@ class Call(Generic[T]):
 
 
 def differences(spec: TopicSpec, found: Topic | None) -> str:
-    """In words what is wrong with a topic and what to do; empty: nothing."""
+    """What is wrong with a topic and what to do; empty: nothing."""
     if found is None:
         return f"{spec.name} does not exist: create it with `saga topics create`"
     wrong = []
@@ -128,7 +128,7 @@ def create(specs: Sequence[TopicSpec], transaction: Transaction) -> list[str]:
 
 
 class Seat(NamedTuple):
-    """One member's place among those of its group that read a topic."""
+    """One member of a group, for one topic."""
 
     group: str
     topic: str
@@ -136,14 +136,14 @@ class Seat(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An epoch, and the committed position to go on from; None: it was held already, go on where you are."""
+    """An epoch, and the committed position to continue from; None: it was held already, continue where you are."""
 
     epoch: int
     next_offset: int | None
 
 
 def sit(seats: Sequence[Seat], timeout_ms: int, transaction: Transaction) -> None:
-    """Joins, or shows that the member is alive; clears away who has not done so for its time-out."""
+    """Joins, or renews the members; removes members whose timeout has passed."""
     now_ms = transaction.now_ms
     expired = transaction.execute(
         "DELETE FROM members WHERE ? NOT BETWEEN seen_ms - timeout_ms AND seen_ms + timeout_ms", (now_ms,)
@@ -169,9 +169,9 @@ def leave(seats: Sequence[Seat], transaction: Transaction) -> None:
 def claim(
     group: str, seat: Seat, parts: Mapping[int, int], held: Mapping[int, int], transaction: Transaction
 ) -> dict[int, Claim]:
-    """Takes partitions (number by part) that are this seat's now; those that are ``held`` under a valid epoch stay.
+    """Takes the partitions (number by part) that are this seat's now; those ``held`` under a valid epoch are kept.
 
-    Those that are not its own any more are left out: the caller sees the same change soon.
+    Partitions that it no longer owns are not in the result: the caller will see that change soon.
     """
     rows = transaction.execute("SELECT member FROM members WHERE grp = ? AND topic = ? ORDER BY seq", seat[:2])
     members = [member for (member,) in rows.fetchall()]

@@ -1,7 +1,7 @@
-"""The owner of an input partition: its epoch is the fence, the state partition's records are its memory.
+"""The owner of an input partition: its epoch is the fence; the state partition's records are its documents.
 
-Every document's place in the file is kept in memory, its content as far as a cache of bounded size goes; what is not in
-the cache is one read by record id away. A commit removes the records that it replaces, in the same transaction.
+The record id of every document is kept in memory, and the content in a cache of limited size; other content is one read
+by record id. A commit removes the records that it replaces, in the same transaction.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ROWS = "SELECT id, key, value FROM records WHERE id >= ? AND id < ? ORDER BY id
 
 
 class Documents:
-    """Where each document of a state partition stands, and the content of those used last."""
+    """The record id of each document of a state partition, and the content of the last used."""
 
     def __init__(self) -> None:
         self.ids: dict[bytes, int] = {}
         self.duplicates: list[int] = []
-        """Records that a later one of the same key has replaced without removing them."""
+        """Records that a later one with the same key has replaced without removing them."""
         self._cached: dict[bytes, bytes] = {}
         self._cached_bytes = 0
 
@@ -65,7 +65,7 @@ class Documents:
 
 
 class OwnedPartition(NamedTuple):
-    """Which partition of which topics, under which epoch."""
+    """A partition of two topics, with its epoch."""
 
     inputs: Topic
     state: Topic
@@ -82,10 +82,10 @@ class OwnedPartition(NamedTuple):
 
 
 def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: int) -> int | None:
-    """Reads a bounded number of a state partition's records, from one on, on a connection of its own; in a thread.
+    """Reads a limited number of a state partition's records, from ``start``, on its own connection; runs in a thread.
 
     Returns:
-        The record to go on with; None: that was the end.
+        The record to continue with; None: that was the end.
 
     Raises:
         LogUnavailable: the file cannot be read.
@@ -110,10 +110,10 @@ def restore(path: Path, part: int, busy_ms: int, documents: Documents, start: in
 
 
 def recorded_offset(rows: Callable[[str, Sequence[object]], Sequence[Sequence[object]]], part: int, where: str) -> int:
-    """Up to where the decisions on record in a state partition have come: its position is the last of each commit.
+    """The position in a state partition: the next offset of ``inputs`` to decide. Each commit writes it last.
 
     Args:
-        rows: what a query gives.
+        rows: runs a query.
         part: of the state topic.
         where: its topic and partition, for people.
 
@@ -179,7 +179,7 @@ class SqliteOwner:
         start, end = first_id(part), past_last_id(part)
         rows: Sequence[Any] = [()]
         while rows:
-            # Past the cache, which is for documents in use.
+            # Not through the cache, which is for documents in use.
             rows = self._feed.rows(_ROWS, (start, end, _ROWS_PER_READ))
             for record_id, key, value in rows:
                 start = record_id + 1
@@ -211,7 +211,7 @@ class SqliteOwner:
             self._spent = str(error)
             raise
         superseded = [documents.ids[key] for key in state if key in documents.ids] + documents.duplicates
-        # Spent until the outcome is known: also a caller that is cancelled here must not go on with this owner.
+        # Spent until the outcome is known: a caller that is cancelled here must not continue with this owner.
         self._spent = "the outcome of its last commit is unknown"
         self._committing = True
         try:

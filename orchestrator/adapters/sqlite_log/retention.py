@@ -1,8 +1,8 @@
-"""What may go: records older than their topic keeps them, and tombstones that every reader has had time to see.
+"""Removes records past their topic's retention, and tombstones that every reader has had time to see.
 
-Each run is bounded, so that a large backlog is cleared between the work of others and not before it. The last record of
-a partition always stays: the next offset is read from it. A record of ``inputs`` that is not decided stays as well,
-however old it is; a command goes, as on Kafka: its step has a time-out.
+Each run is limited, so that a large backlog does not hold up other work. The last record of a partition always stays,
+because the next offset is read from it. An undecided record of ``inputs`` stays too, whatever its age; an old command
+is removed, as on Kafka: its step has a timeout.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .transaction import Transaction
 __all__ = ["SWEEP_MAX", "TOMBSTONE_AGE_MS", "sweep"]
 
 SWEEP_MAX = 2000
-"""Records removed by one run."""
+"""Most records removed by one run."""
 TOMBSTONE_AGE_MS = 86_400_000
 """As Kafka's ``delete.retention.ms``."""
 _PER_PARTITION = 500
 
 
 def sweep(transaction: Transaction) -> int:
-    """Removes what is due, at most ``SWEEP_MAX`` records; how many."""
+    """Removes up to ``SWEEP_MAX`` records that are due; returns how many."""
     removed = 0
     topics = transaction.execute("SELECT name, first_part, partitions, policy, retention_ms FROM topics").fetchall()
     states = {name: first_part for name, first_part, _, policy, _ in topics if policy == "compact"}
@@ -61,7 +61,7 @@ def _decided(transaction: Transaction, part: int) -> int:
     try:
         return recorded_offset(lambda sql, given: transaction.execute(sql, given).fetchall(), part, "")
     except CorruptRecord:
-        return 0  # its owner says what is wrong with it; until then nothing goes
+        return 0  # its owner reports what is wrong; until then nothing is removed
 
 
 def _sweep_tombstones(transaction: Transaction, part: int) -> int:

@@ -1,4 +1,4 @@
-"""From a record to the row that is written: size, topic and partition are checked here, before anything is written."""
+"""Converts records to rows; size, topic and partition are checked here, before anything is written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Router:
                 )
             elif not 0 <= partition < partitions:
                 raise TopicMismatch(
-                    f"{name} has no partition {partition}: it has {partitions}; name one below that, or none"
+                    f"{name} has no partition {partition}: it has {partitions}; give a lower number, or none"
                 )
             rows.append(Row(first_part + partition, record.key, record.value, encode_headers(record.headers)))
         return rows

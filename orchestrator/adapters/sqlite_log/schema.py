@@ -1,13 +1,13 @@
-"""The tables of the file, how a connection is opened, and what an error of SQLite means to the caller.
+"""The tables of the file, opening connections, and translating SQLite's errors.
 
-- A record's id is its partition's number and its offset in one integer: one b-tree holds the whole log, a partition is
-  a range of it, and reading on from an offset is a range scan. The last record of a partition is never removed, so
-  the next offset can always be read from the table itself.
+- A record's id is its partition's number and its offset in one integer. One b-tree has the whole log, a partition is a
+  range of it, and reading from an offset is a range scan. The last record of a partition is never removed, so the next
+  offset can always be read from the table.
 - A document is a record of a compacted topic. Its owner removes the record that a new one replaces, in the same
-  transaction; so a range scan of a state partition is the restore, and there is no second index to keep.
-- An epoch belongs to (group, partition) and is bumped by whoever takes it; engines use the empty group, because an
-  input partition has one owner whatever its group is called.
-- The version of the schema stands in ``user_version``; a newer one is refused, nothing is guessed.
+  transaction. So a restore is a range scan of a state partition, and needs no second index.
+- An epoch belongs to (group, partition); taking the partition increases it. Engines use the empty group, because an
+  input partition has one owner whatever the name of their group.
+- The schema version is in ``user_version``; another version is rejected.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ INSERT INTO generation VALUES (1, 0);
 _PASSING = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 _REMEDIES = {
     "SQLITE_FULL": "the disk is full: free space on the disk that holds it",
-    "SQLITE_IOERR": "the disk failed: look at the system's messages about it",
-    "SQLITE_READONLY": "it may not be written: give this user the right to write the file and its folder",
-    "SQLITE_CANTOPEN": "it cannot be opened: look whether the file and its folder are still there",
+    "SQLITE_IOERR": "the disk failed: check the system's log about it",
+    "SQLITE_READONLY": "it is not writable: give this user write permission for the file and its folder",
+    "SQLITE_CANTOPEN": "it cannot be opened: check that the file and its folder still exist",
     "SQLITE_BUSY": "another process holds its lock: end that process or let it finish",
     "SQLITE_LOCKED": "another connection holds its lock: end its user or let it finish",
     "SQLITE_CORRUPT": "it is damaged: stop, keep a copy, and restore it from a backup",
-    "SQLITE_NOTADB": "it is not a SQLite file: name another path",
+    "SQLITE_NOTADB": "it is not a SQLite file: give another path",
 }
 
 
@@ -74,7 +74,7 @@ def past_last_id(part: int) -> int:
 
 
 def connect(path: Path, *, read_only: bool = False, busy_ms: int = 0) -> sqlite3.Connection:
-    """A connection in autocommit mode that may be handed from thread to thread, one at a time."""
+    """A connection in autocommit mode that several threads may use, one at a time."""
     connection = sqlite3.connect(
         path, timeout=busy_ms / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
     )
@@ -94,11 +94,11 @@ def connect(path: Path, *, read_only: bool = False, busy_ms: int = 0) -> sqlite3
 
 
 def prepare(path: Path, busy_ms: int) -> sqlite3.Connection:
-    """Opens the file for writing and makes it ours if it is new.
+    """Opens the file for writing and creates the tables if it is new.
 
     Raises:
-        ConfigurationError: the path is not usable, or the file is not ours or newer than this program.
-        LogUnavailable: another process held its lock all the time.
+        ConfigurationError: the path cannot be used, or the file is another program's or another version's.
+        LogUnavailable: another process held its lock for the whole time.
     """
     if not path.parent.is_dir():
         raise ConfigurationError(f"{path} cannot be used as a log: its folder does not exist; create {path.parent}")
@@ -139,11 +139,11 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     if application == 0 and version == 0 and tables == 0:
         return False
     if application != APPLICATION_ID:
-        raise ConfigurationError(f"{path} is a SQLite file of another program; name another path for the log")
+        raise ConfigurationError(f"{path} is a SQLite file of another program; give another path for the log")
     if version != SCHEMA_VERSION:
         raise ConfigurationError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}: "
-            "run the version of sagaline that wrote it, or name another path"
+            "run the version of sagaline that wrote it, or give another path"
         )
     return True
 
@@ -155,16 +155,16 @@ def _name(error: sqlite3.Error) -> str:
 
 
 def is_passing(error: sqlite3.Error) -> bool:
-    """Whether the same statement may succeed a moment later, because only a lock stood in its way."""
+    """True when the same statement may succeed a moment later, because it only failed on a lock."""
     return _name(error) in _PASSING
 
 
 def harms_all(error: sqlite3.Error) -> bool:
-    """Whether the file or the disk is at fault, so that no other operation would do better."""
+    """True when the file or the disk is at fault, so that other operations would fail too."""
     return _name(error) in _REMEDIES
 
 
 def translate(error: sqlite3.Error, path: Path) -> SagalineError:
-    """The same as an error of the log port, with the way out."""
-    remedy = _REMEDIES.get(_name(error), "repeat the call; if it stays, look at the cause named here")
-    return LogUnavailable(f"the log {path} did not take the call ({error}); {remedy}")
+    """The error as an error of the log port, with a remedy."""
+    remedy = _REMEDIES.get(_name(error), "retry; if it fails again, resolve the cause named here")
+    return LogUnavailable(f"the log {path} failed ({error}); {remedy}")

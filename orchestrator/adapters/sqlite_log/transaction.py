@@ -1,10 +1,10 @@
-"""One SQLite transaction that carries the work of many callers, and what the writer remembers between two of them.
+"""One SQLite transaction for the work of many callers, and the writer's cache between transactions.
 
-Records, removals and positions are gathered and written by few statements of many rows each: a statement gives up the
-interpreter's lock once per row that it steps, and every time it has to win it back from the event loop.
+Records, removals and positions are collected and written by a few statements with many rows each: a statement releases
+the interpreter's lock once per row, and must get it back from the event loop each time.
 
-``Memory`` (next offsets, epochs) is true as long as nobody else has written the file; the writer forgets it when
-SQLite's ``data_version`` says that somebody has, and after every rollback.
+``Memory`` (next offsets, epochs) is valid as long as no other process writes the file; the writer clears it when
+SQLite's ``data_version`` shows such a write, and after every rollback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROWS_PER_STATEMENT = 64
 
 
 class Row(NamedTuple):
-    """A record that waits for its offset."""
+    """A record without its offset."""
 
     part: int
     key: bytes | None
@@ -70,7 +70,7 @@ class Transaction:
         self._positions: dict[tuple[str, int], int] = {}
 
     def append(self, rows: Iterable[Row]) -> list[int]:
-        """Gives each row the next offset of its partition; the ids in the same order."""
+        """Gives each row the next offset of its partition; returns the ids in the same order."""
         next_ids, now_ms, add, ids = self._memory.next_ids, self.now_ms, self._inserts.extend, []
         for part, key, value, headers in rows:
             record_id = next_ids.get(part)
@@ -88,7 +88,7 @@ class Transaction:
         self._positions[group, part] = next_offset
 
     def epoch(self, group: str, part: int) -> int:
-        """The epoch that is valid now; 0 before the first take."""
+        """The current epoch; 0 before the first take."""
         found = self._memory.epochs.get((group, part))
         if found is None:
             row = self.connection.execute(
@@ -98,19 +98,19 @@ class Transaction:
         return found
 
     def bump(self, group: str, part: int) -> int:
-        """Fences everybody who holds an earlier epoch."""
+        """Increases the epoch: fences all holders of an earlier one."""
         epoch = self.epoch(group, part) + 1
         self.connection.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (group, part, epoch))
         self._memory.epochs[group, part] = epoch
         return epoch
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """One statement, after everything that was gathered before it."""
+        """Runs one statement, after everything collected before it."""
         self.flush()
         return self.connection.execute(sql, parameters)
 
     def regroup(self) -> None:
-        """Tells every member of every group, here and in other processes, to look again."""
+        """Makes every member of every group, here and in other processes, read the assignment again."""
         if not self.groups_changed:
             self.execute("UPDATE generation SET value = value + 1")
             self.groups_changed = True

@@ -1,13 +1,13 @@
-"""The one writer of this process: a thread that gathers what all callers have ready into one SQLite transaction.
+"""The only writer of this process: a thread that collects the operations of all callers into one SQLite transaction.
 
-- Callers hand in operations and await a future; it is resolved after COMMIT, so an acknowledgement is on disk.
-- While one transaction is being synced the next batch gathers by itself: nobody waits for a batch to fill.
-- An operation that is refused harms only itself: it is checked before it writes anything, or runs in its own SAVEPOINT.
-  Should SQLite refuse a statement for another cause than the disk or a lock, the batch is rolled back and its
-  operations are repeated one by one, so that only the culprit fails.
-- When nothing is to be written the thread looks every 10 ms whether another process has written the file.
+- Callers submit operations and await a future, which is resolved after COMMIT: an acknowledged write is on disk.
+- While one transaction is synced the next batch collects: no caller waits for a batch to fill.
+- An operation that fails affects only itself: it is checked before it writes anything, or runs in its own SAVEPOINT. If
+  a statement fails for another reason than the disk or a lock, the batch is rolled back and its operations are repeated
+  one by one, so that only the faulty one fails.
+- When idle, the thread checks every 10 ms whether another process has written the file.
 
-A crash before COMMIT leaves nothing of the batch; after COMMIT everything is on disk, acknowledged or not.
+A crash before COMMIT loses the whole batch; after COMMIT everything is on disk, acknowledged or not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FOREIGN_POLL_SECONDS = 0.010
 
 
 class Operation(Protocol[T_co]):
-    """What one caller wants done. ``isolated`` False: it raises before it has changed anything, or not at all."""
+    """The operation of one caller. ``isolated`` False: if it raises, it has changed nothing."""
 
     @property
     def isolated(self) -> bool: ...
@@ -47,12 +47,12 @@ class Operation(Protocol[T_co]):
 
 
 class News(NamedTuple):
-    """What the event loop learns after a transaction: new ends of partitions, and what else changed."""
+    """The changes of a transaction, for the event loop: new ends of partitions, and whether groups changed."""
 
     ends: dict[int, int]
     groups_changed: bool
     foreign: bool
-    """Another process has written the file; what it changed is not known."""
+    """Another process has written the file; its changes are unknown."""
 
 
 _Waiting = tuple[Operation[Any], "asyncio.Future[Any]"]
@@ -73,20 +73,22 @@ class Writer:
         self._foreign = False
         self._closing = False
         self.watched = False
-        """Whether somebody here wants to learn of other processes' writes."""
+        """True while other processes' writes must be noticed."""
         self._thread = threading.Thread(target=self._run, name=f"sqlite-log {path.name}", daemon=True)
         self._thread.start()
 
     async def submit(self, operation: Operation[T]) -> T:
-        """What ``operation`` returns, once it is durable.
+        """The result of ``operation``, once it is durable.
 
         Raises:
-            LogUnavailable: the disk, a lock or the deadline stood in the way; it may still have been done.
+            LogUnavailable: the disk, a lock or the deadline prevented it; it may still take effect.
         """
         if self._closing:
             raise LogUnavailable(f"the log {self._path} is closed; open it again")
         if self._queue.qsize() >= _WAITING_MAX:
-            raise LogUnavailable(f"{_WAITING_MAX:,} calls wait for the log {self._path}; call again more slowly")
+            raise LogUnavailable(
+                f"{_WAITING_MAX:,} calls wait for the log {self._path}; retry later, with fewer calls at once"
+            )
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((operation, future))
         try:
@@ -94,17 +96,17 @@ class Writer:
                 return await future
         except TimeoutError:
             raise LogUnavailable(
-                f"the log {self._path} did not write within {self._deadline:g} s; look at its disk and at who locks it"
+                f"the log {self._path} did not write within {self._deadline:g} s; check its disk and its lock"
             ) from None
 
     def watch(self, wanted: bool) -> None:
-        """Starts or stops looking for other processes' writes while there is nothing to write."""
+        """Starts or stops checking for other processes' writes when idle."""
         if wanted and not self.watched:
             self._queue.put(None)
         self.watched = wanted
 
     async def close(self) -> None:
-        """Ends the thread after what is queued, or when it hangs after five seconds without it."""
+        """Ends the thread after the queued operations; waits at most five seconds for it."""
         self._closing = self.watched = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, 5)
@@ -119,7 +121,7 @@ class Writer:
             self._connection.close()
 
     def _gather(self) -> list[_Waiting]:
-        """Waits for the first operation and takes what else is at hand; empty: the writer is closed."""
+        """Waits for the first operation and takes the others that are queued; empty: the writer is closed."""
         while True:
             try:
                 first = self._queue.get(timeout=_FOREIGN_POLL_SECONDS if self.watched else None)
@@ -198,7 +200,7 @@ class Writer:
         return result, None
 
     def _begin(self) -> None:
-        """Takes SQLite's write lock, asking often: the built-in waiting would let a busy neighbour starve us."""
+        """Takes SQLite's write lock, trying often: with the built-in waiting a busy process could starve this one."""
         until = time.monotonic() + self._deadline * 0.8
         while True:
             try:
@@ -216,7 +218,7 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            # The next BEGIN reports it to callers that are there to hear it.
+            # The next BEGIN reports it to its callers.
             return
 
     def _post(self, outcomes: list[_Outcome], ends: dict[int, int], groups_changed: bool) -> None:
@@ -225,7 +227,7 @@ class Writer:
         try:
             self._loop.call_soon_threadsafe(self._deliver, outcomes, news)
         except RuntimeError:
-            # The event loop is closed: nobody waits any more.
+            # The event loop is closed: no caller waits any more.
             self._closing = self.watched = True
 
     # In the event loop

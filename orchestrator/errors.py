@@ -145,7 +145,7 @@ class EventDenied(Conflict):
 
 
 class ReplyNotAwaited(Conflict):
-    """No attempt waits for an answer to this command: it is answered already, was given up, or never was."""
+    """No attempt waits for an answer to this command: it was answered, has timed out, or was never sent."""
 
     def __init__(self, command_id: str, reason: str) -> None:
         super().__init__(f"no answer to {command_id!r} is awaited: {reason}; look at its instance")

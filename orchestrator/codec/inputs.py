@@ -71,7 +71,7 @@ _TOO_DEEP = f"it has more than {BODY_DEPTH_MAX} levels of objects and lists; sen
 _ERROR_CHARS = 1_000
 _DETAIL_CHARS = 8_000
 PROGRESS_BYTES_MAX = 4_096
-"""Of the JSON of a heartbeat's progress."""
+"""Limit of the JSON of a heartbeat's progress."""
 
 
 def decode_input(record: Record, bytes_max: int | None = None) -> Message:

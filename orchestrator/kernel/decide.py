@@ -140,7 +140,7 @@ def input_digest(value: JsonObject) -> str:
 
 
 def act_digest(act: Act) -> str:
-    """What two acts of one id are compared by: what is asked for, whoever asks and why."""
+    """SHA-256 of an act, its step and its value; two acts with one id are compared by it."""
     asked = [act.act.value, act.step, act.value]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 

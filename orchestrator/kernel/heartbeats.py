@@ -1,4 +1,4 @@
-"""Heartbeats: an attempt that is still at work is not given up as silent, and its progress is kept for the next one."""
+"""Heartbeats: they keep an attempt from timing out, and store its progress for the next attempt."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["on_heartbeat"]
 
 
 def on_heartbeat(definition: AnyDefinition | None, document: Document, beat: Heartbeat, now_ms: int) -> Decision:
-    """Keeps the progress and postpones the attempt's own timer. The deadline of the whole step stays.
+    """Stores the progress and restarts the attempt's timer. The deadline of the whole step does not change.
 
-    Only the length of that timer is the code's: without the code it stays as it is, and the history says so.
+    The length of that timer is in the author's code: without the code it does not change, and the history says so.
     """
     found = None if document.status.is_final else open_attempt(document, document.steps, beat.command_id)
     if found is None:

@@ -200,11 +200,11 @@ class StepRecord:
 
 
 HEARTBEAT = "heartbeat"
-"""Where the memo of a step keeps the last heartbeat: ``{"at_ms": …, "progress": {…} | None}``."""
+"""Field of a step's memo: the last heartbeat, ``{"at_ms": …, "progress": {…} | None}``."""
 
 
 def heard_of(record: StepRecord) -> tuple[int, JsonObject | None] | None:
-    """The time of the last heartbeat of a step, milliseconds since epoch, and the progress; None: none came."""
+    """The time of a step's last heartbeat, in milliseconds since epoch, and its progress; None: no heartbeat."""
     heard = (record.memo or {}).get(HEARTBEAT)
     if not isinstance(heard, dict) or not isinstance(at_ms := heard.get("at_ms"), int):
         return None
@@ -213,7 +213,7 @@ def heard_of(record: StepRecord) -> tuple[int, JsonObject | None] | None:
 
 
 def progress_of(record: StepRecord) -> JsonObject | None:
-    """What the last heartbeat of a step said of its progress; None: nothing."""
+    """The progress in a step's last heartbeat; None: there is none."""
     heard = heard_of(record)
     return None if heard is None else heard[1]
 

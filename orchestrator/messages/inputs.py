@@ -129,7 +129,7 @@ Reply = Completed | Rejected | Failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A command is still being worked on. ``progress``: how far it has come; None: as said before."""
+    """A worker is still working on a command. ``progress``: its progress; None: unchanged."""
 
     id: str
     instance: str

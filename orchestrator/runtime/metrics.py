@@ -1,7 +1,7 @@
-"""What is measured: one table of instruments, for OpenTelemetry and for tests. docs/operations.md lists the same table.
+"""Metrics: one table of instruments, for OpenTelemetry and for tests. docs/operations.md lists the same table.
 
-Labels are definitions, steps, queues, contracts, outcomes and partitions: what the code of a deployment bounds. Never
-an instance, a key, or a name from outside that nobody here has declared.
+Labels are definitions, steps, queues, contracts, outcomes and partitions: their number is limited by the deployed code.
+Never an instance, a key, or a name from outside that is not declared here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..tracing import SCOPE, scope_version
 __all__ = ["INSTRUMENTS", "OTHER", "Instrument", "Kind", "Metrics"]
 
 OTHER = "other"
-"""The label of what is not declared here."""
+"""The label for names that are not declared here."""
 
 
 class Kind(StrEnum):
@@ -95,11 +95,11 @@ class Metrics:
     def __init__(self, provider: metrics.MeterProvider | None = None) -> None:
         meter = metrics.get_meter(SCOPE, scope_version(), meter_provider=provider)
         self.exported = provider is not None
-        """Whether somebody takes them: what costs a question to others is asked only then."""
+        """True when metrics are exported; values that cost a request are only measured then."""
         self.counts: Counter[str] = Counter()
-        """Of counters, over all labels; behind a name with labels in brackets, of those."""
+        """Values of counters: by name over all labels, and by name with labels in brackets."""
         self.values: dict[str, float] = {}
-        """Of gauges and histograms the last, named as in ``counts``."""
+        """Last values of gauges and histograms, named as in ``counts``."""
         self._counters: dict[str, metrics.Counter] = {}
         self._gauges: dict[str, metrics._Gauge] = {}
         self._histograms: dict[str, metrics.Histogram] = {}
@@ -128,7 +128,7 @@ class Metrics:
         self._gauges[name].set(value, _attributes(name, labels))
 
     def record(self, name: str, value: float, *labels: str) -> None:
-        """Adds a value to a histogram. One below zero, by a clock that was set back, counts as zero."""
+        """Adds a value to a histogram. A value below zero (a clock was set back) counts as zero."""
         self.values[_named(name, labels)] = value
         self._histograms[name].record(max(0.0, value), _attributes(name, labels))
 
@@ -140,5 +140,5 @@ def _named(name: str, labels: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=4_096)
 def _attributes(name: str, labels: tuple[str, ...]) -> dict[str, str]:
-    """Given to the SDK, which copies it."""
+    """Attributes for the SDK, which copies them."""
     return {f"{SCOPE}.{label}": value for label, value in zip(INSTRUMENTS[name].labels, labels, strict=True)}

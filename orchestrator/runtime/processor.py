@@ -113,7 +113,7 @@ class Processor:
             await self._settle()
             self.idle.set()
             await asyncio.Event().wait()
-            raise AssertionError("nobody sets this event")
+            raise AssertionError("this event is never set")
         finally:
             await self._drop()
             self.idle.set()  # a failed processor has nothing to wait for

@@ -232,7 +232,8 @@ def _raised(work: Work, error: BaseException) -> Failed:
 def _place(error: BaseException) -> str:
     """File and line that raised it, for the log: the last ones of the handler's own code, else of what it called."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and __package__ not in frame.filename]
+    here = str(PurePath(__file__).parent)
+    own = [each for each in frames if "site-packages" not in each.filename and not each.filename.startswith(here)]
     found = own or frames
     return f"{PurePath(found[-1].filename).name}:{found[-1].lineno}" if found else ""
 

@@ -71,7 +71,7 @@ def run_reloading(folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     while not stopping:
-        seen = _stamps(folder)
+        seen = now = _stamps(folder)
         child = subprocess.Popen(command, start_new_session=True)
         said = False
         while not stopping and (now := _stamps(folder)) == seen:

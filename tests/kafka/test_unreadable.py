@@ -233,4 +233,4 @@ async def test_an_engine_stands_by_name_until_an_operator_steps_over(
             assert not w.engine.standing
             entries = [decode_history(r) for r in await w.everything(topics.history) if r.key == b"~test.inputs/0"]
             assert "written by a test (by ann)" in entries[0].reason
-    assert "gave up offsets 0 to 0" in capfd.readouterr().out
+    assert "skipped offsets 0 to 0" in capfd.readouterr().out

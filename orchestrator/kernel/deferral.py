@@ -17,6 +17,7 @@ from .context import DecisionContext
 from .entity_messages import on_entity_message
 from .flow import resume
 from .limits import Limits
+from .managing import EARLY
 from .replies import on_reply, on_timer, open_attempt
 from .unusable import deny
 
@@ -142,7 +143,7 @@ def apply_deferred(ctx: DecisionContext) -> None:
         if ctx.status.is_final:
             return
         if isinstance(message, TimerFired):
-            if ctx.timers.get(message.timer) == message.due_ms:
+            if ctx.timers.get(message.timer) == message.due_ms and message.timer != EARLY:  # that one fires on its own
                 del ctx.timers[message.timer]
                 on_timer(ctx, message.timer)
         elif isinstance(message, Completed | Rejected | Failed):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.document import CauseKind, Status, StepStatus
 from sagaline.orchestrator.messages.entity_messages import EventDelivered, Published
-from sagaline.orchestrator.messages.inputs import ActName, Arrival, Start, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Outcome, SendCommand
 from sagaline.orchestrator.scenes.scene import Scene
 from sagaline.sagas import Contract, Event, step
@@ -129,6 +129,20 @@ def test_an_event_that_comes_before_the_start_is_kept_for_it_in_order() -> None:
     )
     moved = TimerFired(id="t", instance="pm/k", timer="~early", due_ms=1)
     assert decide(two.definition, two.document, Arrival(message=moved, now_ms=24 * HOUR_MS)).outcome is Outcome.IGNORED
+
+
+def test_a_pause_after_the_time_of_an_early_event_does_not_keep_it_for_ever() -> None:
+    """Its timer was due when the pause came; after the pause it fires."""
+    early = Scene.of(manager()).play(came("paid"))
+    pause = Act(id="p", instance="pm/k", act=ActName.PAUSE)
+    paused = decide(early.definition, early.document, Arrival(message=pause, now_ms=24 * HOUR_MS + 1)).document
+    assert paused is not None
+    resume = Act(id="r", instance="pm/k", act=ActName.RESUME)
+    resumed = decide(early.definition, paused, Arrival(message=resume, now_ms=25 * HOUR_MS)).document
+    assert resumed is not None
+    (due_ms,) = resumed.timers.values()
+    fired = TimerFired(id="t", instance="pm/k", timer="~early", due_ms=due_ms)
+    assert decide(early.definition, resumed, Arrival(message=fired, now_ms=25 * HOUR_MS)).document is None
 
 
 def test_an_event_that_nobody_knows_is_forgotten_at_once() -> None:

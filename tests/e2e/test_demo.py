@@ -76,7 +76,7 @@ def test_the_demo_shows_every_trouble_and_passes_its_own_check(tmp_path: Path) -
     tree = printed[printed.index("Its trace") :]
     for span in ("decide Start", "handle reserve-stock", "decide TimerFired", "handle refund-card", "→ compensated"):
         assert span in tree, "the trace of the same order"
-    assert tree.index("HTTP POST") < tree.index("decide Start") < tree.index("handle reserve-stock")
+    assert tree.index("POST /v1/sagas/{definition}") < tree.index("decide Start") < tree.index("handle reserve-stock")
     assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == [], "nothing is left in the current folder"
 

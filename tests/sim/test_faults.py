@@ -85,5 +85,5 @@ def test_a_commit_that_is_late_is_settled_by_the_next_take() -> None:
 
 
 def test_a_call_cannot_be_given_a_fault_that_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="read knows no double"):
+    with pytest.raises(ValueError, match="read cannot have the fault double"):
         Faults(0).inject(Fault.DOUBLE, Operation.READ)

@@ -82,13 +82,13 @@ def told(up: Process, *arguments: str) -> Any:
 
 
 def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_path: Path) -> None:
-    assert "carriers was never set: every router takes its otherwise" in saga(up, "rules", "show", "carriers")
-    assert saga(up, "rules", "history", "carriers") == "nobody has set the rules of carriers\n"
+    assert "carriers was never set: every router uses its otherwise branch" in saga(up, "rules", "show", "carriers")
+    assert saga(up, "rules", "history", "carriers") == "the rules of carriers were never set\n"
     file = tmp_path / "rules.json"
     file.write_text(json.dumps(RULES))
     given = ("--file", str(file), "--by", "ann", "--reason", "too heavy")
-    assert saga(up, "rules", "set", "carriers", *given) == "carriers has these rules from now on: version 1\n"
-    assert saga(up, "rules", "set", "carriers", *given).endswith("the rules stood already: version 1\n")
+    assert saga(up, "rules", "set", "carriers", *given) == "carriers has new rules: version 1\n"
+    assert saga(up, "rules", "set", "carriers", *given).endswith("it has these rules already: version 1\n")
     shown = saga(up, "rules", "show", "carriers")
     for part in ("carriers version 1, changed ", " by ann: too heavy", "weight_kg > 30", "always", "freight"):
         assert part in shown
@@ -110,7 +110,7 @@ def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_
     ("content", "code", "part"),
     [
         ("[", 2, "rules.json is not JSON"),
-        ("{}", 2, 'rules.json holds no rules; give a list such as [{"when": {"total": {">": 100}}, "to": "fast"}'),
+        ("{}", 2, 'rules.json contains no rules; give a list such as [{"when": {"total": {">": 100}}, "to": "fast"}'),
         ('[{"when": {}, "to": "drone"}]', 1, "rule 1: no deployed definition has a branch 'drone'; there are: freight"),
         ('[{"when": {}}]', 1, "rules.0.to: Field required"),
     ],
@@ -137,20 +137,20 @@ def shown(up: Process, part: str, *arguments: str) -> str:
 
 def test_locks_are_listed_and_shown(up: Process) -> None:
     assert saga(up, "locks") == "no lock is held\n"
-    assert saga(up, "locks", "--waiting") == "nobody waits for a lock\n"
+    assert saga(up, "locks", "--waiting") == "no lock has waiters\n"
     for key in ("1", "2"):
         saga(up, "start", "dock", "--key", key, "--input", '{"weight_kg": 5}')
     found = shown(up, "waits", "locks")
     for part in ("dock:5", "holds", "dock/1", "dock/2"):
         assert part in found
     assert "dock/2" in saga(up, "locks", "dock:5")
-    assert saga(up, "locks", "dock:6") == "nobody holds dock:6\n"
+    assert saga(up, "locks", "dock:6") == "nothing holds dock:6\n"
     assert [each["name"] for each in told(up, "locks", "--waiting")["locks"]] == ["dock:5"]
     assert told(up, "locks", "--prefix", "other")["locks"] == []
 
 
 def test_a_question_is_found_claimed_given_away_and_answered(up: Process) -> None:
-    assert saga(up, "questions", "--who", "ann") == "nobody is asked anything\n"
+    assert saga(up, "questions", "--who", "ann") == "no questions are open\n"
     saga(up, "start", "loan", "--key", "L-1", "--input", '{"cents": 900}')
     found = shown(up, "loan/L-1", "questions", "--who", "ann")
     for part in ("approval", "Shall we lend 900?", "ann, bob", "cents"):
@@ -158,20 +158,20 @@ def test_a_question_is_found_claimed_given_away_and_answered(up: Process) -> Non
     step = ("loan/L-1", "approval")
     assert "has its question claimed" in saga(up, "claim", *step, "--by", "ann")
     assert "ann (claimed)" in saga(up, "questions")
-    assert saga(up, "questions", "--who", "bob") == "nobody is asked anything\n"
+    assert saga(up, "questions", "--who", "bob") == "no questions are open\n"
     assert "ann has claimed" in saga(up, "answer", *step, "--by", "bob", "--value", '{"cents": 1}', code=1)
     assert "has its question assigned" in saga(up, "assign", *step, "--by", "ann", "--value", '{"to": "eve"}')
     assert "the answer is not a Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
-    assert "has its answer: completed" in saga(up, "answer", *step, "--by", "eve", "--value", '{"cents": 1}')
+    assert "is answered: completed" in saga(up, "answer", *step, "--by", "eve", "--value", '{"cents": 1}')
     assert told(up, "questions")["questions"] == []
 
 
 def test_mailboxes_are_listed_and_shown(up: Process) -> None:
-    assert saga(up, "mailboxes") == "nobody waits for an event, and none is kept\n"
+    assert saga(up, "mailboxes") == "nothing waits for an event, and none is kept\n"
     saga(up, "start", "prepaid", "--key", "1", "--input", '{"weight_kg": 5}')
     assert "paid" in shown(up, "paid", "mailboxes", "--waiting")
     found = saga(up, "mailboxes", "paid", "5")
     assert "prepaid/1" in found
     assert "payment" in found
-    assert saga(up, "mailboxes", "paid", "6") == "nobody waits for paid of 6, and none is kept\n"
+    assert saga(up, "mailboxes", "paid", "6") == "nothing waits for paid of 6, and none is kept\n"
     assert [each["key"] for each in told(up, "mailboxes", "paid")["mailboxes"]] == ["5"]

@@ -135,7 +135,7 @@ def test_missing_topics_are_named_and_created_on_request() -> None:
     assert created.exit_code == 0
     assert '"sagaline.commands.payment"' in created.stdout
     assert saga("topics", "check", CHECKOUT, "--queue", "stock").exit_code == 0
-    refused(saga("topics", "check", "--partitions", "5"), 1, "made with 4 partitions", "--partitions 4")
+    refused(saga("topics", "check", "--partitions", "5"), 1, "created with 4 partitions", "--partitions 4")
     refused(saga("topics", "create", "--queue", "St ock"), 2, "queue 'St ock'")
 
 
@@ -270,7 +270,7 @@ PROCESSES = [["run", CHECKOUT], ["run", CHECKOUT, "--api"], ["api", CHECKOUT], [
         ("postgres//ann:s3cret-word@db/x", "not understood"),
         ("mysql://ann:s3cret-word@db/x?password=s3cret-word", "cannot be kept in 'mysql'"),
         ("sqlite:///missing/x.db?key=s3cret-word", "there is no folder missing; create it"),
-        ("sqlite://", "needs a file"),
+        ("sqlite://", "needs its own file"),
     ],
 )
 def test_a_bad_address_of_the_read_model_is_refused_by_everybody_and_never_shown(

@@ -115,12 +115,12 @@ def test_an_order_is_started_shown_and_listed(shop: Process) -> None:
     listed = json.loads(saga(shop, "list", "--key", "A-1", "--json"))["instances"]
     assert [each["id"] for each in listed] == ["order-checkout/A-1"]
     assert "order-checkout/A-1" in saga(shop, "list", "--status", "completed")
-    assert saga(shop, "list", "--status", "attention") == "no such instances\n"
+    assert saga(shop, "list", "--status", "attention") == "no instances match\n"
 
 
 def test_the_same_start_again_changes_nothing_and_another_input_is_refused(shop: Process) -> None:
     start(shop, "A-2")
-    assert "was there already, with the same input" in start(shop, "A-2")
+    assert "exists already, with the same input" in start(shop, "A-2")
     other = json.dumps({"order": {**ORDER, "id": "A-2", "total_cents": 1}})
     refusal = saga(shop, "start", "order-checkout", "--key", "A-2", "--input", other, code=1)
     assert refusal.count("\n") == 1
@@ -141,7 +141,7 @@ def test_history_tells_why_an_order_was_undone(shop: Process) -> None:
 def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
     start(shop, "A-4", id="A-4-silent")
     assert "is paused" in saga(shop, "pause", "order-checkout/A-4")
-    assert "stays as it is" in saga(shop, "pause", "order-checkout/A-4")
+    assert "is unchanged: that was done before" in saga(shop, "pause", "order-checkout/A-4")
     assert "continues" in saga(shop, "resume", "order-checkout/A-4")
     assert "retry of 'order-checkout/A-4' was denied" in saga(shop, "retry", "order-checkout/A-4", code=1)
     changed = json.loads(saga(shop, "cancel", "order-checkout/A-4", "--reason", "withdrawn", "--by", "ann", "--json"))
@@ -155,7 +155,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     start(shop, "A-5", id="A-5-silent")
     patch = json.dumps([{"op": "replace", "path": "/order/total_cents", "value": 7}])
     assert "has its state edited: running" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
-    assert "stays as it is" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
+    assert "is unchanged: that was done before" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
     wrong = json.dumps([{"op": "remove", "path": "/order"}])
     refusal = saga(shop, "edit", "order-checkout/A-5", "--patch", wrong, code=1)
     assert "the state would not be a valid Checkout: order: Field required" in refusal
@@ -165,7 +165,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     start(shop, "A-6")
     settled(shop, "order-checkout/A-6")
     forked = saga(shop, "fork", "order-checkout/A-6", "ship", "--key", "A-6b", "--patch", patch)
-    assert forked == "order-checkout/A-6 is forked; the new instance is told to start: completed\n"
+    assert forked == "order-checkout/A-6 is forked; the new instance was requested: completed\n"
     for _ in range(100):  # the origin's decision is told, the fork's own comes after it
         if json.loads(saga(shop, "list", "--key", "A-6b", "--json"))["instances"]:
             break
@@ -176,7 +176,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     assert "from order-checkout/A-6" in saga(shop, "show", "order-checkout/A-6b")
     assert "fork: new → order-checkout/A-6b" in saga(shop, "history", "order-checkout/A-6")
     case = saga(shop, "inspect", "order-checkout/A-6")
-    assert "of step ship: fork" in case
+    assert "on step ship: fork" in case
     for command in (["restart", "order-checkout/A-6", "ship"], ["replace-undo", "order-checkout/A-6", "ship"]):
         more = ["--command", "{}"] if command[0] == "replace-undo" else []
         assert "is completed and can no longer change" in saga(shop, *command, *more, code=1)
@@ -189,7 +189,7 @@ def test_many_orders_are_paused_at_once(shop: Process) -> None:
     which = ("--definition", "order-checkout", "--status", "running")
     told = saga(shop, "bulk", "pause", *which)
     assert "would be done" in told
-    assert "nobody was asked; do it with --apply" in told
+    assert "dry run: nothing was sent; send it with --apply" in told
     assert not json.loads(saga(shop, "show", "order-checkout/C-1", "--json"))["paused"]
     done = json.loads(saga(shop, "bulk", "pause", *which, "--id", "night-1", "--apply", "--json"))
     assert (done["id"], done["dry_run"]) == ("night-1", False)
@@ -201,7 +201,7 @@ def test_many_orders_are_paused_at_once(shop: Process) -> None:
     assert "resume of" in saga(shop, "bulk", "resume", *which, "--apply")
     refused = saga(shop, "bulk", "retry", *which, "--apply", code=1)
     assert "were denied or have failed; resolve the cause, then continue with --id" in refused
-    assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no such instances\n"
+    assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no instances match\n"
 
 
 def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
@@ -229,7 +229,7 @@ def test_a_refusal_of_the_api_is_one_sentence(shop: Process, arguments: list[str
 
 
 def test_a_token_is_asked_for_by_the_name_of_its_variable(shop: Process) -> None:
-    assert "wants a bearer token" in saga(shop, "list", code=1, token="")
+    assert "requires a bearer token" in saga(shop, "list", code=1, token="")
     assert "does not know the given token" in saga(shop, "list", code=1, token="wrong")
     assert "SAGALINE_API_TOKEN" in saga(shop, "list", code=1, token="")
 

@@ -89,9 +89,9 @@ async def start_eight(folder: Path) -> None:
 def test_the_gate_refuses_until_a_migration_makes_it_pass(folder: Path) -> None:
     """With open instances in the log; the proposed migration is the one that was missing."""
     asyncio.run(start_eight(folder))
-    assert "8 open instances looked at: 8 go on, 0 would not." in check("code_old:talk", code=0)
+    assert "8 open instances checked: 8 continue, 0 could not." in check("code_old:talk", code=0)
     told = check("code_new:talk", code=1)
-    assert "8 would not go on: version 1 of 'talk' is not in the code, and no other version migrates from it" in told
+    assert "8 could not continue: version 1 of 'talk' is not in the code, and no other version migrates from it" in told
     assert "@talk.migrate(from_version=1)" in told
     assert " and 3 more" in told
     changed = check("code_changed:talk", code=1)

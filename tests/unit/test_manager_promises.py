@@ -55,7 +55,7 @@ def test_a_process_goes_from_phase_to_phase_and_completes_when_no_step_is_under_
     assert (done.status, done.state.n) == ("completed", 6)
 
 
-@shows("ProcessManager", "an event that no handler takes in the present phase")
+@shows("ProcessManager", "an event without a handler in the current phase")
 def test_an_event_waits_for_the_phase_that_takes_it() -> None:
     early = managing().receives(other, Paid(amount=1), key="k").ok("a")
     assert early.status == "running"
@@ -88,7 +88,7 @@ def test_a_cancelled_process_calls_no_handler_and_undoes_in_reverse_order() -> N
     assert cancelled.state.n == 5
 
 
-@shows("ProcessManager", "events, ends of steps and timers that are due are offered in order of arrival")
+@shows("ProcessManager", "events, ends of steps and due timers are handled in order of arrival")
 def test_what_had_to_wait_for_an_operator_is_offered_in_order_of_arrival() -> None:
     """The end of a step whose handler raises, then a timer: the step's handler still begins the next step."""
     waited = managing(broken=True).ok("a").advance(HOUR)
@@ -97,7 +97,7 @@ def test_what_had_to_wait_for_an_operator_is_offered_in_order_of_arrival() -> No
     assert (mended.document.cause.message, waiting(mended)) == ("too late", ["b"])
 
 
-@shows("ProcessManager", "an event of the same id is taken once")
+@shows("ProcessManager", "an event is handled once per event id")
 def test_an_event_that_comes_twice_is_taken_once() -> None:
     box = mailbox_id("other", "k")
     event = Published(id="e", instance=box, event="other", key="k", body={"amount": 1}, keep_ms=1_000)

@@ -70,7 +70,7 @@ def test_an_event_that_came_early_counts_once() -> None:
     assert early.step("again") is StepStatus.WAITING
 
 
-@shows("wait", "an event is used by one place of an instance")
+@shows("wait", "an event is used by one wait of an instance")
 @pytest.mark.parametrize("early", [0, 1, 2])
 def test_two_branches_that_wait_for_one_event_need_two_whenever_they_come(early: int) -> None:
     """None, one or both of them before the waits begin."""
@@ -85,7 +85,7 @@ def test_two_branches_that_wait_for_one_event_need_two_whenever_they_come(early:
     assert (scene.status, scene.state.paid, scene.state.late) == ("completed", Paid(amount=0), Paid(amount=1))
 
 
-@shows("wait", "a wait that ends otherwise has not used what it got")
+@shows("wait", "a wait that fails or is cancelled uses none")
 @pytest.mark.parametrize("early", [(), (paid,), (other,), (paid, other), (other, paid)])
 def test_a_wait_for_any_uses_the_event_that_ends_it_and_leaves_the_other_to_the_next_wait(
     early: Sequence[Event[Paid]],
@@ -181,7 +181,7 @@ def test_an_event_that_is_out_is_not_taken_back() -> None:
         assert (ended.status, names(ended), len(ended.published)) == ("compensated", undone, 1)
 
 
-@shows("emit", "an event that nobody waits for")
+@shows("emit", "when nothing waits for the event and there is no room")
 def test_an_event_that_cannot_be_kept_is_published_all_the_same() -> None:
     box, limits = mailbox_id("paid", "k"), Limits()
     kept = tuple(KeptEvent(id=f"e{n}", body={"amount": n}, until_ms=HOUR_MS) for n in range(limits.events_max))
@@ -252,7 +252,7 @@ def test_a_question_that_cannot_be_asked_stands_in_attention() -> None:
     assert (raised.status, kind_of(raised)) == ("attention", CauseKind.CODE)
 
 
-@shows("ask", "the question claimed by somebody", "the escalation")
+@shows("ask", "a claimed question", "the escalation")
 def test_who_claims_a_question_is_the_only_one_who_may_answer_until_it_is_given_away() -> None:
     escalation = Escalation(after=HOUR / 2, to=["carl"])
     asked = awaiting(question(who=lambda s: ["ann", "bob"], escalation=escalation))

@@ -97,5 +97,5 @@ async def test_what_a_handler_logs_names_instance_and_trace_and_no_payload(world
     mine = [line for line in lines if line["event"] == "packing"]
     assert [(line["instance"], line["trace_id"]) for line in mine] == [("order/A", TRACE), ("order/C", None)]
     (failure,) = [line for line in lines if line["event"] == "worker.handler.failed"]
-    assert (failure["instance"], failure["error"]) == ("order/C", "LookupError")
+    assert (failure["instance"], failure["error"]) == ("order/C", "LookupError: no box")
     assert "book" not in str(lines)

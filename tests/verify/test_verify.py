@@ -92,7 +92,7 @@ def test_a_shipped_example_holds(definition: AnyDefinition) -> None:
     assert verified.complete
     assert not verified.found, "\n".join(lines(verified))
     if definition is trip_booking:
-        assert f"beside each other: {verified.states:,} states" in page()
+        assert f"three parallel legs: {verified.states:,} states" in page()
 
 
 def test_the_way_to_a_mistake_is_a_shortest_one() -> None:

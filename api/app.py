@@ -77,7 +77,7 @@ def create_app(
     app.include_router(questions_router(client))
     app.include_router(tables_router(client, settings))
     app.include_router(entities_router(client))
-    app.include_router(health_router(client.check_ready, client.all_notices))
+    app.include_router(health_router(client.check_ready, client.notices))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.add_middleware(Guard, tokens=settings.tokens)

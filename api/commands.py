@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client
-from ..orchestrator.errors import InvalidRequest, NotYetDecided
-from .bodies import Bodies, Json, described
-from .outcomes import Wait, accepted, acted_view
+from ..orchestrator.errors import InvalidRequest
+from .bodies import Bodies, described
+from .outcomes import Wait, answered
 from .problems import documented
 from .queries import only
 from .settings import ApiSettings
@@ -95,18 +95,11 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         if sum(each is not None for each in (body.completed, body.rejected, body.failed)) != 1:
             raise InvalidRequest("give exactly one of completed, rejected and failed", field="completed")
         id, traced = body.command_id, request.state.traceparent
-        try:
-            if body.completed is not None:
-                acted = await client.commands.complete(id, body.completed, wait=seconds, traceparent=traced)
-            elif body.rejected is not None:
-                no = body.rejected
-                acted = await client.commands.reject(id, no.reason, code=no.code, wait=seconds, traceparent=traced)
-            else:
-                assert body.failed is not None
-                acted = await client.commands.fail(id, body.failed.error, wait=seconds, traceparent=traced)
-        except NotYetDecided as error:
-            return accepted(error.instance, error.request_id)
-        return Json(acted_view(acted))
+        if (no := body.rejected) is not None:
+            return await answered(client.commands.reject(id, no.reason, code=no.code, wait=seconds, traceparent=traced))
+        if body.failed is not None:
+            return await answered(client.commands.fail(id, body.failed.error, wait=seconds, traceparent=traced))
+        return await answered(client.commands.complete(id, body.completed or {}, wait=seconds, traceparent=traced))
 
     @router.post(
         "/heartbeats",
@@ -121,12 +114,9 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         only(request, "wait")
         seconds = wait_of(request, settings)
         body = await bodies.read(request, HeartbeatBody)
-        try:
-            acted = await client.commands.heartbeat(
-                body.command_id, body.progress, wait=seconds, traceparent=request.state.traceparent
-            )
-        except NotYetDecided as error:
-            return accepted(error.instance, error.request_id)
-        return Json(acted_view(acted))
+        asked = client.commands.heartbeat(
+            body.command_id, body.progress, wait=seconds, traceparent=request.state.traceparent
+        )
+        return await answered(asked)
 
     return router

@@ -12,7 +12,7 @@ from .bodies import Json
 from .paths import INSTANCES, instance_of
 from .problems import documented
 from .queries import only
-from .views import CauseView, cause_view
+from .views import CauseView, Warnings, cause_view
 
 __all__ = ["InspectionView", "inspections_router"]
 
@@ -49,7 +49,7 @@ class InspectionView(BaseModel):
     acts: list[str] = Field(description="acts that are possible on the instance now")
     on_steps: list[OnStepView] = Field(description="acts that are possible on its steps now")
     cancel: CancelView
-    warnings: list[str] = Field(description="why it may not go on now: no engine, or nobody reads a queue")
+    warnings: Warnings
 
 
 def inspections_router(client: Client) -> APIRouter:

@@ -14,7 +14,7 @@ from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
-from .outcomes import Wait, accepted, acted_view
+from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
 from .queries import only
@@ -225,17 +225,14 @@ def _add_act(
         seconds = wait_of(request, settings)
         instance = instance_of(definition, key)
         body = await bodies.read(request, ActBody)
-        try:
-            acted = await client.act(
-                instance,
-                act,
-                by=body.by,
-                reason=body.reason,
-                on=OnStep(body.step, body.value) if body.step or body.value is not None else None,
-                request_id=body.request_id,
-                wait=seconds,
-                traceparent=request.state.traceparent,
-            )
-        except NotYetDecided as error:
-            return accepted(error.instance, error.request_id)
-        return Json(acted_view(acted))
+        asked = client.act(
+            instance,
+            act,
+            by=body.by,
+            reason=body.reason,
+            on=OnStep(body.step, body.value) if body.step or body.value is not None else None,
+            request_id=body.request_id,
+            wait=seconds,
+            traceparent=request.state.traceparent,
+        )
+        return await answered(asked)

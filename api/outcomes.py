@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated
 
 from fastapi import Query, Response
 
 from ..orchestrator.client import Acted
+from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.reasons import Reason
 from .bodies import Json
 from .paths import instance_path
@@ -27,6 +28,14 @@ def accepted(instance: str, request_id: str, why: Reason | None = None, warnings
         id=instance, request_id=request_id, code=code, reason=text, links=links(instance), warnings=list(warnings)
     )
     return Json(view, 202, {"Location": instance_path(instance), "Retry-After": "1"})
+
+
+async def answered(asked: Awaitable[Acted]) -> Response:
+    """The response to a request about an instance: its outcome, or that it is not decided yet."""
+    try:
+        return Json(acted_view(await asked))
+    except NotYetDecided as error:
+        return accepted(error.instance, error.request_id)
 
 
 def acted_view(acted: Acted) -> OutcomeView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
@@ -46,6 +46,11 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+Warnings = Annotated[
+    list[str], Field(description="why it may not go on now: no engine decides, or no worker reads a queue")
+]
+
+
 class Links(BaseModel):
     """Related paths, relative to the server."""
 
@@ -74,7 +79,7 @@ class OutcomeView(BaseModel):
     revision: int
     trace_id: str | None
     links: Links
-    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
+    warnings: Warnings = []
 
 
 class AcceptedView(BaseModel):
@@ -87,7 +92,7 @@ class AcceptedView(BaseModel):
     code: ReasonCode | None = Field(default=None, description="reason code why it waits; null: it is not decided yet")
     reason: str | None = Field(default=None, description="reason why it waits")
     links: Links
-    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
+    warnings: Warnings = []
 
 
 class UndoView(BaseModel):
@@ -159,7 +164,7 @@ class InstanceView(InstanceSummary):
         description="the steps from this step on are being undone for a restart; null: no restart"
     )
     forked_from: str | None = Field(description="the instance that it was forked from; null: none")
-    warnings: list[str] = Field(default=[], description="why it may not go on now: no engine, or nobody reads a queue")
+    warnings: Warnings = []
 
 
 class InstanceList(BaseModel):

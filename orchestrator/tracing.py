@@ -24,10 +24,22 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-__all__ = ["SCOPE", "Attributes", "Span", "SpanKind", "Tracing", "fresh_traceparent", "scope_version", "trace_id_of"]
+__all__ = [
+    "SCOPE",
+    "Attributes",
+    "Fact",
+    "Span",
+    "SpanKind",
+    "Tracing",
+    "fresh_traceparent",
+    "scope_version",
+    "trace_id_of",
+]
 
 SCOPE = "sagaline"
 Attributes = Mapping[str, str | int | bool]
+Fact = tuple[str, str | int | bool | None]
+"""An attribute that is left out where it is None."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _OPERATIONS = {"handle": "process", "decide": "process"}
@@ -138,7 +150,7 @@ class Tracing:
         what: str,
         parent: str | None,
         destination: str,
-        attributes: Iterable[tuple[str, str | int | bool | None]],
+        attributes: Iterable[Fact],
         *,
         cause: str | None = None,
     ) -> Span:

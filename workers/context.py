@@ -8,10 +8,11 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from ..orchestrator.codec.commands import Command
+from ..orchestrator.codec.inputs import progress_json
 from ..orchestrator.messages.inputs import JsonObject
-from ..orchestrator.messages.outputs import place_of_label
+from ..orchestrator.messages.outputs import place_named
 from .inbox import Found, SqlValue, Statement
-from .pulse import Pulse, as_progress
+from .pulse import Pulse
 
 __all__ = ["AnswerLater", "Context"]
 
@@ -29,12 +30,11 @@ class AnswerLater:
 class Context:
     """One delivery of a command. Valid until the handler returns."""
 
-    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent", "has_beaten", "pulse")
+    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent", "pulse")
 
     def __init__(self, command: Command, found: Found, *, has_inbox: bool, traceparent: str | None) -> None:
         self._command, self._found, self._has_inbox, self._traceparent = command, found, has_inbox, traceparent
         self._statements: list[Statement] = []
-        self.has_beaten = False
         self.pulse: Pulse | None = None
         """Of the runtime, while the handler runs."""
 
@@ -56,7 +56,7 @@ class Context:
     @property
     def step(self) -> str:
         """The step that sent the command, or that is undone; in a loop with its round, as in ``saga show``."""
-        return place_of_label(self._command.effect_key.removeprefix(f"{self.instance}/"))
+        return place_named(self.instance, self._command.effect_key)
 
     @property
     def contract(self) -> str:
@@ -106,8 +106,7 @@ class Context:
         Raises:
             ValueError: the progress is no JSON object, or too large.
         """
-        known = as_progress(progress)
-        self.has_beaten = True
+        known = progress_json(progress) if progress is not None else None
         if self.pulse is not None:
             self.pulse.beat(known)
 

@@ -89,7 +89,8 @@ class Execution:
             return self._is_late(work, f"the handler was cancelled after {left:g} s, at the command's deadline")
         except _TookTooLong:
             said = f"the handler was cancelled after {self._timeout_seconds:g} s"
-            heard = " without a heartbeat" if work.context is not None and work.context.has_beaten else ""
+            pulse = work.context.pulse if work.context is not None else None
+            heard = " without a heartbeat" if pulse is not None and pulse.has_beaten else ""
             return failed(work, f"{said}{heard} (handler_timeout of {self._worker!r})")
 
     def _too_late(self, command: Command) -> str | None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from pydantic import JsonValue
-from pydantic_core import PydanticSerializationError, from_json, to_json
-
-from ..orchestrator.codec.inputs import progress_wrong
 from ..orchestrator.messages.inputs import JsonObject
 
-__all__ = ["Pulse", "as_progress"]
+__all__ = ["Pulse"]
 
 _LONGEST_SECONDS = 10.0
 _PER_SILENCE = 3
@@ -39,12 +35,13 @@ class Pulse:
         self._loop = asyncio.get_running_loop()
         self._progress: JsonObject | None = None
         self._unsent = self._stopped = False
+        self.has_beaten = False
         self._next: asyncio.TimerHandle | None = None
 
     def beat(self, progress: JsonObject | None) -> None:
         if progress is not None:
             self._progress = progress
-        self._unsent = True
+        self._unsent = self.has_beaten = True
         self._loop.call_soon_threadsafe(self._heard)
 
     def stop(self) -> JsonObject | None:
@@ -68,22 +65,3 @@ class Pulse:
         self._unsent = False
         self._next = self._loop.call_later(self._interval, self._leave)
         self._send(self._progress)
-
-
-def as_progress(progress: Mapping[str, JsonValue] | None) -> JsonObject | None:
-    """A copy of it as JSON.
-
-    Raises:
-        ValueError: it is no JSON object, or too large.
-    """
-    if progress is None:
-        return None
-    if not isinstance(progress, Mapping):
-        raise ValueError(f"the progress is {type(progress).__name__}; give a dict that JSON can hold")
-    try:
-        found: JsonObject = from_json(to_json(progress))
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise ValueError(f"the progress cannot be written as JSON: {error}") from error
-    if (wrong := progress_wrong(found)) is not None:
-        raise ValueError(f"the progress {wrong}")
-    return found

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ..orchestrator.messages.inputs import Failed, Rejected, Reply
-from ..orchestrator.messages.outputs import place_of_label
-from ..orchestrator.tracing import Span, Tracing
+from ..orchestrator.messages.outputs import place_named
+from ..orchestrator.tracing import Fact, Span, Tracing
 from .work import Work
 
 __all__ = ["WorkerSpans"]
-
-Fact = tuple[str, str | int | bool | None]
 
 
 class WorkerSpans:
@@ -66,11 +64,10 @@ class WorkerSpans:
 
 def _about(work: Work) -> list[Fact]:
     command = work.command
-    label = command.effect_key.removeprefix(f"{command.instance}/")
     return [
         ("sagaline.instance", command.instance),
         ("sagaline.definition", command.instance.partition("/")[0]),
-        ("sagaline.step", place_of_label(label)),
+        ("sagaline.step", place_named(command.instance, command.effect_key)),
         ("sagaline.contract", command.contract),
         ("sagaline.queue", work.handler.contract.queue if work.handler is not None else None),
         ("sagaline.attempt", command.attempt),

@@ -6,11 +6,13 @@ the next change starts it again.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,20 +39,16 @@ def run_once(references: Sequence[str], settings: Settings) -> None:
     """
     from .serving import serve
 
-    definitions: list[AnyDefinition] = []
-    workers: list[Worker] = []
+    found: list[object] = []
     for reference in references:
         if ":" in reference:
-            found: list[object] = load([reference], object)
+            found += load([reference], object)
         else:
-            named = {name: value for name, value in vars(load_module(reference)).items() if not name.startswith("_")}
-            lists = [value for value in named.values() if isinstance(value, list | tuple)]
-            found = [*named.values(), *(each for several in lists for each in several)]
-        for each in found:
-            if isinstance(each, Definition) and not any(each is other for other in definitions):
-                definitions.append(each)
-            elif isinstance(each, Worker) and not any(each is other for other in workers):
-                workers.append(each)
+            named = [value for name, value in vars(load_module(reference)).items() if not name.startswith("_")]
+            found += named + [each for several in named if isinstance(several, list | tuple) for each in several]
+    once = {id(each): each for each in found}.values()
+    definitions: list[AnyDefinition] = [each for each in once if isinstance(each, Definition)]
+    workers = [each for each in once if isinstance(each, Worker)]
     if not definitions:
         raise Mistake(f"there is no saga in {', '.join(references)}; name a module that has one, or MODULE:SAGA")
     serve(settings, "sagaline-dev", engine=definitions, workers=workers, api=definitions)
@@ -97,22 +95,14 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _stamps(folder: Path) -> Stamps:
     """When each Python file below the folder was changed, and its size; hidden and installed ones are left out."""
     found: Stamps = {}
-    left = [folder]
-    while left:
-        try:
-            entries = list(left.pop().iterdir())
-        except OSError:
+    for root, folders, files in os.walk(folder):
+        if "pyvenv.cfg" in files:
+            folders.clear()
             continue
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in _SKIPPED:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                if not (entry / "pyvenv.cfg").exists():
-                    left.append(entry)
-            elif entry.suffix == ".py":
-                try:
-                    stat = entry.stat()
-                except OSError:
-                    continue
-                found[entry] = stat.st_mtime_ns, stat.st_size
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED]
+        for name in files:
+            if name.endswith(".py") and not name.startswith("."):
+                with suppress(OSError):  # it was removed meanwhile
+                    stat = (path := Path(root, name)).stat()
+                    found[path] = stat.st_mtime_ns, stat.st_size
     return found

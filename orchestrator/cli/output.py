@@ -222,7 +222,10 @@ def _timers(timers: list[Json]) -> Table:
 
 def _matter(document: Json) -> str:
     cause = document["attention"] or document["cause"]
-    return f"{cause['kind']}: {cause['message'].partition(chr(10))[0]}" if cause else ""
+    if not cause:
+        return ""
+    first, _, _ = cause["message"].partition("\n")
+    return f"{cause['kind']}: {first}"
 
 
 def overdue_table(overdue: list[Json]) -> Table:

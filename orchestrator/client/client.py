@@ -355,23 +355,22 @@ class Client:
                 raise UnknownInstance(instance)
         return rows
 
-    def notices(self, about: Document | str) -> Sequence[str]:
+    def notices(self, about: Document | str | None = None) -> Sequence[str]:
         """What keeps an instance from going on although nothing is wrong with it: no engine decides, or no worker reads
         a queue on which it waits. As seen some seconds ago; empty: nothing is known to.
 
         Args:
-            about: an instance, or the name of a definition whose instances are about to start.
+            about: an instance, or the name of a definition whose instances are about to start; None: all queues of the
+                definitions that are known here.
         """
-        if isinstance(about, str):
-            definition = self._parts.registry.find(about)
-            queues = definition.queues if definition is not None else frozenset[str]()
+        if about is None:
+            queues = self.registry.queues
+        elif isinstance(about, str):
+            definition = self.registry.find(about)
+            queues = definition.queues if definition is not None else frozenset()
         else:
             queues = awaited_queues(self.registry.deciding(about), about)
         return self._parts.watch.notices(queues)
-
-    def all_notices(self) -> Sequence[str]:
-        """The same about every queue of the definitions that are known here."""
-        return self._parts.watch.notices(self.registry.queues)
 
     def stop_waiting(self) -> None:
         """Ends all present and future waits for a decision: each request in the log raises ``NotYetDecided`` at once.

@@ -8,10 +8,11 @@ from datetime import timedelta
 from pydantic import BaseModel, JsonValue
 
 from ...sagas import Step
-from ..codec.inputs import progress_wrong
+from ..codec.inputs import progress_json
 from ..errors import InvalidRequest, ReplyNotAwaited, UnknownInstance
+from ..kernel.places import name_of
 from ..messages.inputs import Completed, Failed, Heartbeat, Rejected, Reply
-from ..messages.outputs import Outcome, instance_of_command, place_of_label
+from ..messages.outputs import Outcome, instance_of_command, place_named
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_body, check_json, check_text, split_instance
 from .parts import ClientParts
@@ -94,9 +95,10 @@ class Commands:
     ) -> Acted:
         """The command is still being worked on; see ``Context.heartbeat``. Each one is a record in the history."""
         instance, _, _ = _parts_of(command_id)
-        body = check_json(progress, "progress") if progress is not None else None
-        if (wrong := progress_wrong(body)) is not None:
-            raise InvalidRequest(f"the progress {wrong}", field="progress")
+        try:
+            body = progress_json(progress) if progress is not None else None
+        except ValueError as error:
+            raise InvalidRequest(str(error), field="progress") from error
         id = self._parts.clock.new_id()
         message = Heartbeat(id=id, instance=instance, command_id=command_id, progress=body)
         return await self._ask(message, wait, traceparent)
@@ -119,7 +121,7 @@ class Commands:
 
     def _step(self, instance: str, place: str) -> Step[BaseModel] | None:
         definition = self._parts.registry.find(instance.partition("/")[0])
-        found = definition.steps.get(place.partition("@")[0]) if definition is not None else None
+        found = definition.steps.get(name_of(place)) if definition is not None else None
         return found if isinstance(found, Step) else None
 
 
@@ -133,5 +135,4 @@ def _parts_of(command_id: str) -> tuple[str, str, bool]:
             field="command_id",
         )
     split_instance(instance)
-    label = command_id.removeprefix(f"{instance}/").partition("/")[0]
-    return instance, place_of_label(label), "/undo/" in command_id.removeprefix(instance)
+    return instance, place_named(instance, command_id), command_id.rpartition("/")[0].endswith("/undo")

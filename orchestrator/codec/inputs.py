@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, assert_never
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ...sagas.contract import is_name
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Message, Rejected, Reply, Start
@@ -46,7 +46,7 @@ __all__ = [
     "decode_input",
     "encode_reply",
     "encode_request",
-    "progress_wrong",
+    "progress_json",
 ]
 
 START = "sagaline.start"
@@ -118,8 +118,11 @@ def _decode(record: Record, bytes_max: int | None) -> Message:
         message: Message = adapter.validate_python(body | attributes)
     except ValidationError as error:
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
-    if isinstance(message, Heartbeat) and (wrong := progress_wrong(message.progress)) is not None:
-        raise BadRecord(f"the progress {wrong}")
+    if isinstance(message, Heartbeat) and message.progress is not None:
+        try:
+            progress_json(message.progress)
+        except ValueError as error:
+            raise BadRecord(str(error)) from error
     _check_key(entity, message)
     return _storable(message)
 
@@ -145,17 +148,25 @@ def _failed(record: Record, why: str) -> Failed | None:
     return Failed(id=f"{command_id}/reply", instance=instance, command_id=command_id, error=error, traceparent=trace)
 
 
-def progress_wrong(progress: JsonObject | None) -> str | None:
-    """Why this cannot be a heartbeat's progress, which travels in a header of the next command; None: it can."""
-    if progress is None:
-        return None
+def progress_json(progress: object) -> JsonObject:
+    """A copy of a heartbeat's progress as JSON. It travels in a header of the next command, so it is small.
+
+    Raises:
+        ValueError: it is no JSON object, too deep or too large.
+    """
+    if not isinstance(progress, Mapping):
+        raise ValueError(f"the progress is {type(progress).__name__}; give a dict that JSON can hold")
     try:
-        size = len(sound(finite(to_json(progress)), BODY_DEPTH_MAX))
-    except ValueError as error:
-        return f"cannot be written as JSON: {error}"
-    if size > PROGRESS_BYTES_MAX:
-        return f"has {size:,} bytes, the limit is {PROGRESS_BYTES_MAX:,}; keep a reference instead of the content"
-    return None
+        value = sound(finite(to_json(progress)), BODY_DEPTH_MAX)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the progress cannot be written as JSON: {error}") from error
+    if len(value) > PROGRESS_BYTES_MAX:
+        raise ValueError(
+            f"the progress has {len(value):,} bytes, the limit is {PROGRESS_BYTES_MAX:,}; "
+            "keep a reference instead of the content"
+        )
+    found: JsonObject = from_json(value)
+    return found
 
 
 def _storable(message: Message) -> Message:

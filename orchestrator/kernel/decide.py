@@ -25,6 +25,8 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 
+from pydantic import JsonValue
+
 from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
@@ -78,6 +80,7 @@ from .unusable import child_not_started, deny
 __all__ = ["decide"]
 
 _DEFAULT = Limits()
+_DIGEST_CHARS = 16
 _REQUESTS_MAX = 20
 """An instance remembers the ids of its last acts, so that a repeated request is recognised: this many."""
 
@@ -134,15 +137,9 @@ def decide(
             return ignored(document, Reason(ReasonCode.MISDIRECTED, text))
 
 
-def input_digest(value: JsonObject) -> str:
-    """SHA-256 of the JSON with sorted keys; two inputs of the same key are compared by it."""
+def digest_of(value: JsonValue) -> str:
+    """SHA-256 of the JSON with sorted keys; two inputs of one key, and two acts of one id, are compared by it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def act_digest(act: Act) -> str:
-    """SHA-256 of an act, its step and its value; two acts with one id are compared by it."""
-    asked = [act.act.value, act.step, act.value]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, limits: Limits) -> Decision:
@@ -208,7 +205,7 @@ def _start(
     definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
     try:
-        digest = input_digest(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
+        digest = digest_of(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
         if document is not None:
             return _started_again(document, start, digest)
         if definition is None:
@@ -352,7 +349,7 @@ def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:
-    digest = act_digest(act)
+    digest = digest_of([act.act, act.step, act.value])[:_DIGEST_CHARS]
     known = next((each for each in document.requests if each.id == act.id), None)
     if known is not None and known.digest != digest:
         text = "another act of this id was done; give this one an id of its own"

@@ -31,8 +31,9 @@ def on_heartbeat(definition: AnyDefinition | None, document: Document, beat: Hea
     timers, timer = dict(document.timers), f"{place}:attempt"
     missing = missing_code(definition, document) if timer in timers else None
     if timer in timers and missing is None and definition is not None:
-        leg = leg_of(definition.steps[name_of(place)], place, undo=undo)
-        timers[timer] = now_ms + leg.attempt_timeout_ms if leg.attempt_timeout_ms is not None else timers[timer]
+        silence_ms = leg_of(definition.steps[name_of(place)], place, undo=undo).attempt_timeout_ms
+        if silence_ms is not None:
+            timers[timer] = now_ms + silence_ms
     progress = beat.progress if beat.progress is not None else progress_of(record)
     heard: JsonObject = {"at_ms": now_ms, "progress": progress}
     after = replace(record, memo={**(record.memo or {}), HEARTBEAT: heard})

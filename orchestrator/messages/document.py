@@ -130,6 +130,18 @@ class StepStatus(StrEnum):
         return self in (StepStatus.DONE, StepStatus.FAILED)
 
     @property
+    def ends_attempts(self) -> bool:
+        """The last attempt, forward or backward, or the wait, has ended: durations are measured up to it."""
+        return self in (
+            StepStatus.DONE,
+            StepStatus.REJECTED,
+            StepStatus.FAILED,
+            StepStatus.DROPPED,
+            StepStatus.UNDONE,
+            StepStatus.UNDO_FAILED,
+        )
+
+    @property
     def is_closed(self) -> bool:
         """Nothing is left to undo: the node had no effect, is undone, or its loss was accepted (waived)."""
         return self in (StepStatus.REJECTED, StepStatus.DROPPED, StepStatus.UNDONE, StepStatus.WAIVED)

@@ -31,6 +31,7 @@ __all__ = [
     "incarnation_of",
     "instance_of_command",
     "label_of",
+    "place_named",
     "place_of_label",
     "shown_label",
     "taker_of",
@@ -86,6 +87,11 @@ def command_id(instance: str, label: str, *, undo: bool, attempt: int) -> str:
     """The id of one attempt; each is published once."""
     key = effect_key(instance, label)
     return f"{key}/undo/{attempt}" if undo else f"{key}/{attempt}"
+
+
+def place_named(instance: str, name: str) -> str:
+    """The place that an effect key or a command's id of this instance names."""
+    return place_of_label(name.removeprefix(f"{instance}/").partition("/")[0])
 
 
 def instance_of_command(sent: str) -> str | None:

@@ -12,14 +12,12 @@ from ..messages.document import Document
 from ..messages.entities import Entity
 from ..messages.entity_messages import EventDelivered, Published
 from ..messages.inputs import Act, Arrival, Completed, Failed, Heartbeat, Message, Rejected, Start, TimerFired
-from ..messages.outputs import SendCommand, incarnation_of, place_of_label
+from ..messages.outputs import SendCommand, incarnation_of, place_named
 from ..ports.log import Record
-from ..tracing import Span
+from ..tracing import Fact, Span
 from .setup import Deciding
 
 __all__ = ["Spans"]
-
-Fact = tuple[str, str | int | bool | None]
 
 
 class Spans:
@@ -105,10 +103,8 @@ class Spans:
         topic = self._topics.events if leaves else self._topics.inputs
         return self._tracing.message("publish", event.event, parent.traceparent, topic, facts)
 
-    def run(self, before: Document | None, after: Document | None) -> Span | None:
-        """The span of the whole run, if this decision ends it."""
-        if after is None or not after.status.is_final or (before is not None and before.status.is_final):
-            return None
+    def run(self, after: Document) -> Span | None:
+        """The span of the whole run, which a decision has ended."""
         return self._tracing.ran(
             f"run {after.definition}",
             after.id,
@@ -137,8 +133,8 @@ def _facts(message: Message) -> list[Fact]:
     facts = _about(message.instance)
     match message:
         case Completed() | Rejected() | Failed() | Heartbeat():
-            label = message.command_id.removeprefix(f"{message.instance}/").partition("/")[0]
-            facts += [("sagaline.step", place_of_label(label)), ("sagaline.reply", message.kind)]
+            step = place_named(message.instance, message.command_id)
+            facts += [("sagaline.step", step), ("sagaline.reply", message.kind)]
         case TimerFired():
             facts.append(("sagaline.timer", message.timer))
         case Act():

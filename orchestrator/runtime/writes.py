@@ -19,7 +19,7 @@ from ..codec.documents import encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
 from ..kernel.places import name_of
-from ..messages.document import Document
+from ..messages.document import Document, StepStatus
 from ..messages.entities import Entity
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord, SentCommand
@@ -36,7 +36,7 @@ __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
 _log = structlog.get_logger("sagaline.engine")
 _KINDS = frozenset({"@mailbox", "@lock", "@table"})
-_ENDS = frozenset({"done", "rejected", "failed", "dropped", "undone", "undo_failed"})
+_ENDS = frozenset(status.value for status in StepStatus if status.ends_attempts)
 """Of a step, forward or backward: statuses that a duration is measured up to."""
 _REASON_CHARS = 4_000
 
@@ -106,12 +106,14 @@ class Writer:
         self._send(writes, decision.actions, came)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._tell_history(writes, decision, came)
-        self._measure(writes, decision, before, instance, came.arrival.now_ms)
+        was_open = before is None or not before.status.is_final
+        ended = after if after is not None and after.status.is_final and was_open else None
+        self._measure(writes, decision, before, ended, came.arrival)
         if self._spans.enabled:
             status = after.status.value if after else ""
             came.span.set({"sagaline.outcome": decision.outcome.value, "sagaline.status": status})
-            if (ended := self._spans.run(before, after)) is not None:
-                writes.spans.append(ended)
+            if ended is not None and (span := self._spans.run(ended)) is not None:
+                writes.spans.append(span)
         return writes
 
     def answer(self, answer: Answer, before: Entity | None, came: Came) -> Writes:
@@ -161,9 +163,11 @@ class Writer:
             appends=[dead_letter(topic, self._partition, record, reason, most)], counts=[("dead_letters", "inputs")]
         )
 
-    def _measure(self, writes: Writes, decision: Decision, before: Document | None, instance: str, now_ms: int) -> None:
+    def _measure(
+        self, writes: Writes, decision: Decision, before: Document | None, ended: Document | None, arrival: Arrival
+    ) -> None:
         """What a decision counts as, and how long what it ends has taken."""
-        definition, after = instance.partition("/")[0], decision.document
+        definition, now_ms = arrival.message.instance.partition("/")[0], arrival.now_ms
         if self._setup.registry.find(definition) is None:
             definition = OTHER
         writes.counts.append(("decisions", definition, decision.outcome.value))
@@ -174,9 +178,9 @@ class Writer:
             elif change.after in _ENDS and (begun := steps.get(change.what)) is not None:
                 labels = ("steps.duration", definition, name_of(change.what), change.after)
                 writes.durations.append((labels, (now_ms - begun.at_ms) / 1000))
-        if after is not None and after.status.is_final and not (before is not None and before.status.is_final):
-            seconds = (now_ms - after.created_ms) / 1000
-            writes.durations.append((("runs.duration", definition, after.status.value), seconds))
+        if ended is not None:
+            seconds = (now_ms - ended.created_ms) / 1000
+            writes.durations.append((("runs.duration", definition, ended.status.value), seconds))
 
     def _keep(self, writes: Writes, instance: str, after: Document | Entity | None, encoded: bytes | None) -> None:
         key, most = instance.encode(), self._setup.max_value_bytes

@@ -23,7 +23,7 @@ CommandId = Annotated[str, Field(description="as the handler's `ctx.command_id` 
 
 
 class RejectedBody(BaseModel):
-    """A business no."""
+    """A business rejection."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -118,8 +118,8 @@ class ProcessManager(Definition[S]):
 
     - success: a step's reply is put into the state, then its ``on_done`` handler decides, in the first phase that has
       one. After ``Next.complete`` the process ends as soon as no step is under way.
-    - business no: of a step: its ``on_failed`` handler decides; without one for the current phase the process fails.
-    - exhaustion: of a step: as business no; if the process fails later, the step is undone with the others.
+    - rejection: of a step: its ``on_failed`` handler decides; without one for the current phase the process fails.
+    - exhaustion: of a step: as a rejection; if the process fails later, the step is undone with the others.
     - timeout: of a step: as exhaustion. A timer of ``Next`` calls its ``on_timer`` handler.
     - cancel: no handler is called any more; a step in flight is undone after its reply or its timeout.
     - undo: after ``Next.fail``, a failure without a handler, or a cancel: every step that took effect, or may have, in

@@ -146,7 +146,7 @@ def stop(
     """Declares a stop of a routing slip.
 
     - success: the reply is put into the state, and the worker forwards the slip to the next stop.
-    - business no: compensation starts at once; the stop itself is not undone, and later stops are not reached.
+    - rejection: compensation starts at once; the stop itself is not undone, and later stops are not reached.
     - exhaustion: the stop, and the stops that the slip may have been forwarded to, may have happened or may still
       happen: all of them are undone, the last one first.
     - timeout: as exhaustion.

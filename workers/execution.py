@@ -181,7 +181,7 @@ def completed(work: Work, reply: JsonObject) -> Completed:
 
 
 def rejected(work: Work, no: Rejected) -> RejectedReply:
-    """The reply to ``work``: a business no."""
+    """The reply to ``work``: a business rejection."""
     return RejectedReply(
         id=f"{work.command.id}/reply",
         instance=work.command.instance,

@@ -53,7 +53,7 @@ class WorkerSpans:
         return work.sending.traceparent
 
     def handled(self, work: Work, reply: Reply | None) -> None:
-        """The handler's span ends. A business no is an outcome and no error; None: it is answered later."""
+        """The handler's span ends. A business rejection is an outcome and no error; None: it is answered later."""
         if work.span is None or not self._tracing.enabled:
             return
         work.span.set({"sagaline.outcome": reply.kind if reply is not None else "answer-later"})

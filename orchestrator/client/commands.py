@@ -63,7 +63,7 @@ class Commands:
     async def reject(
         self, command_id: str, reason: str, *, code: str, wait: timedelta = _WAIT, traceparent: str | None = None
     ) -> Acted:
-        """A business no, as ``Rejected`` of a handler. ``code``: a short word for programs."""
+        """A business rejection, as ``Rejected`` of a handler. ``code``: a short word for programs."""
         instance, _, _ = _parts_of(command_id)
         if not reason or not code:
             raise InvalidRequest("a rejection needs a reason and a code", field="reason" if not reason else "code")

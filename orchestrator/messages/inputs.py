@@ -100,7 +100,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A worker answered with a business no."""
+    """A worker answered with a business rejection."""
 
     id: str
     instance: str

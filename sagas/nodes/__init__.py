@@ -1,4 +1,4 @@
-"""The nodes of a flow. Each docstring says what happens on success, a business no (``Rejected``), exhaustion (all
+"""The nodes of a flow. Each docstring says what happens on success, rejection (``Rejected``), exhaustion (all
 attempts used up), timeout, cancel and undo; docs/nodes.md has the whole table.
 """
 

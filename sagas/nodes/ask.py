@@ -64,7 +64,7 @@ def ask(
     """Asks a person and waits for the filled form; answered through the API and the command line.
 
     - success: a person who may answer has given a valid form; it is put into the state.
-    - business no: cannot happen: an answer is data; handle a "no" in the form by a ``choose`` after the ask.
+    - rejection: cannot happen: an answer is data; handle a "no" in the form by a ``choose`` after the ask.
     - exhaustion: cannot happen: an invalid answer, or one from a person who may not answer, is denied with the reason
       and changes nothing.
     - timeout: without an answer when it is ``due``, it fails like a step that timed out (compensation, past the pivot

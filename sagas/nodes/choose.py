@@ -62,7 +62,7 @@ def choose(*cases: When[S], otherwise: Node[S] | Sequence[Node[S]] | None, name:
     """Runs the first case whose predicate is true; the choice is stored and does not change with the state.
 
     - success: the nodes of the case are done. With no case true and ``otherwise=None`` the flow continues at once.
-    - business no: as for the nodes of the case.
+    - rejection: as for the nodes of the case.
     - exhaustion: as for the nodes of the case.
     - timeout: as for the nodes of the case.
     - cancel: as for the nodes of the case.

@@ -58,10 +58,10 @@ def each(
     being started are read.
 
     - success: every part has ended and at most ``tolerate`` of them failed. An empty collection is done at once.
-    - business no: inside a part: the part compensates itself and counts as failed. With more than ``tolerate`` failed,
+    - rejection: inside a part: the part compensates itself and counts as failed. With more than ``tolerate`` failed,
       no further part is started, running parts are cancelled, and the each fails like a step that may have happened.
-    - exhaustion: inside a part: as business no.
-    - timeout: inside a part: as business no; an each has no timeout of its own.
+    - exhaustion: inside a part: as a rejection.
+    - timeout: inside a part: as a rejection; an each has no timeout of its own.
     - cancel: no further part is started and running parts are cancelled; when all have ended, the completed ones are
       compensated.
     - undo: every completed part is compensated, ``concurrency`` at once, from the last to the first. If one cannot be

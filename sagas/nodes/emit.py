@@ -30,7 +30,7 @@ def emit(event: Event[E], build: Callable[[S], E], *, key: Callable[[S], str], n
     """Publishes an event in the same transaction as the decision that reached the node, so exactly once.
 
     - success: at once; there is no answer.
-    - business no: cannot happen.
+    - rejection: cannot happen.
     - exhaustion: cannot happen.
     - timeout: cannot happen.
     - cancel: an event that was published stays published.

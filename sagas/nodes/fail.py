@@ -1,4 +1,4 @@
-"""``fail``: the flow itself ends with a business no."""
+"""``fail``: the flow itself ends with a business rejection."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Fail(Node[S_contra]):
-    """A business no of the flow itself; made by ``fail``."""
+    """A business rejection of the flow itself; made by ``fail``."""
 
     def __init__(self, name: str, code: str, reason: str | Callable[[S_contra], str]) -> None:
         self.name, self.code, self.reason = name, code, reason
 
 
 def fail(code: str, *, reason: str | Callable[[S], str], name: str | None = None) -> Node[S]:
-    """Fails the flow with a business no, as if a step had been rejected: for a decision by a person or by the state.
+    """Fails the flow with a business rejection, as if a step had been rejected: when a person or the state decides so.
 
     - success: cannot happen.
-    - business no: compensation starts at once, with the code and the reason as its cause; in a branch that its
+    - rejection: compensation starts at once, with the code and the reason as its cause; in a branch that its
       ``parallel`` can spare, only the branch is dropped.
     - exhaustion: cannot happen.
     - timeout: cannot happen.

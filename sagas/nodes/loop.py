@@ -34,7 +34,7 @@ def loop(*nodes: Node[S], while_: Callable[[S], bool], rounds_max: int = 100, na
     The steps of each round are separate steps: ``poll`` of the third round is ``poll@3``, with its own effect key.
 
     - success: the predicate is false.
-    - business no: as for its nodes.
+    - rejection: as for its nodes.
     - exhaustion: as for its nodes. With ``rounds_max`` rounds done and the predicate still true, the loop fails like a
       step whose attempts are used up (compensation, past the pivot ``attention``; ``retry`` allows as many rounds
       again).

@@ -51,10 +51,10 @@ def parallel(
     """Runs branches in parallel and continues when enough of them are done.
 
     - success: with ``need`` branches done the flow continues. ``rest`` declares what happens to the other branches.
-    - business no: in a branch: the branch is dropped and undone at once. The flow fails only when too few branches are
+    - rejection: in a branch: the branch is dropped and undone at once. The flow fails only when too few branches are
       left; then it fails as the branch did.
-    - exhaustion: in a branch: as business no.
-    - timeout: in a branch: as business no; a parallel has no timeout of its own.
+    - exhaustion: in a branch: as a rejection.
+    - timeout: in a branch: as a rejection; a parallel has no timeout of its own.
     - cancel: a step in flight in any branch is undone after its reply or its timeout.
     - undo: in reverse order of completion over all branches; with ``undo="parallel"`` the branches do not wait for each
       other.

@@ -16,9 +16,9 @@ class Pivot(Node[BaseModel]):
 
     - success: it is passed as soon as everything before it is done and nothing before it is under way; it sends nothing
       and takes no time.
-    - business no: before it, compensation; after it the step needs attention, and ``retry`` sends it again.
-    - exhaustion: as business no.
-    - timeout: as business no.
+    - rejection: before it, compensation; after it the step needs attention, and ``retry`` sends it again.
+    - exhaustion: as a rejection.
+    - timeout: as a rejection.
     - cancel: past it, denied with the reason.
     - undo: steps after it are never undone, so they have no undo; steps before it are not undone any more once it is
       passed.

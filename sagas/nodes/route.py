@@ -58,7 +58,7 @@ def route(
 
     - success: the nodes of the branch are done. When no rule matches, or the table does not exist yet, ``otherwise``
       runs; with None the flow continues at once.
-    - business no: as for the nodes of the branch.
+    - rejection: as for the nodes of the branch.
     - exhaustion: as for the nodes of the branch.
     - timeout: as for the nodes of the branch; the lookup itself always gets an answer.
     - cancel: as for the nodes of the branch; before the table has answered it ends at once.

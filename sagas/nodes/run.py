@@ -53,10 +53,10 @@ def run(
     """Starts an instance of another saga and waits for its end.
 
     - success: the child is ``completed``; its last state is put into the parent's state.
-    - business no: inside the child: the child compensates itself, and the run then counts as a business no; nothing of
+    - rejection: inside the child: the child compensates itself, and the run then counts as rejected; nothing of
       it is left to undo.
-    - exhaustion: inside the child: as business no.
-    - timeout: inside the child: as business no. Of the run itself: the child is cancelled, and when it has ended the
+    - exhaustion: inside the child: as a rejection.
+    - timeout: inside the child: as a rejection. Of the run itself: the child is cancelled, and when it has ended the
       run fails like a step that timed out.
     - cancel: the child and its own children are cancelled, and the parent waits for their end.
     - undo: a completed child is compensated as a unit. A child with a pivot cannot be compensated, so it may only run

@@ -89,9 +89,9 @@ def scatter(
 
     - success: ``need`` answers have arrived, or ``at_least`` as many at the deadline. ``into`` takes the list of
       answers in order of arrival, or with ``best`` the one answer with the lowest value.
-    - business no: that queue no longer counts. When every queue has answered or dropped out and there are fewer than
+    - rejection: that queue no longer counts. When every queue has answered or dropped out and there are fewer than
       ``at_least`` answers, the scatter fails like a step that was rejected.
-    - exhaustion: when a worker raises, its queue drops out as with a business no; no queue is asked twice.
+    - exhaustion: when a worker raises, its queue drops out as with a business rejection; no queue is asked twice.
     - timeout: with fewer than ``at_least`` answers at the deadline it fails like a step that timed out.
     - cancel: it ends at once and does not wait for answers.
     - undo: there is nothing to undo.

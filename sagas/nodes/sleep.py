@@ -27,7 +27,7 @@ def sleep(name: str, duration: timedelta | Callable[[S], timedelta]) -> Node[S]:
     """Waits for a span of time. The timer is in the instance's document: it uses no resources and survives any crash.
 
     - success: the time has passed; never early.
-    - business no: cannot happen.
+    - rejection: cannot happen.
     - exhaustion: cannot happen.
     - timeout: cannot happen.
     - cancel: it ends at once.

@@ -175,7 +175,7 @@ def step(
     """Declares a step; decorates a pure function from the state to the command.
 
     - success: the reply is put into the state and the flow continues.
-    - business no: the worker's ``Rejected`` starts compensation at once. The step itself is not undone, unless an
+    - rejection: the worker's ``Rejected`` starts compensation at once. The step itself is not undone, unless an
       earlier attempt failed or got no answer and so may have happened.
     - exhaustion: the last attempt has failed: the step may have happened, so compensation starts and undoes it too.
     - timeout: as exhaustion.
@@ -183,7 +183,7 @@ def step(
       a step that waits for its lock or for its next attempt.
     - undo: its own command, see ``Step.undo``, with its own attempts and timeout; an undo that does not succeed ends in
       ``attention``. A step without an undo is not undone.
-    - past the pivot business no, exhaustion and timeout end in ``attention``; ``retry`` sends the step again.
+    - past the pivot, rejection, exhaustion and timeout end in ``attention``; ``retry`` sends the step again.
     - a function that raises, or does not return the command, puts the instance into ``attention``; fix it, redeploy,
       then ``retry`` calls it again.
 

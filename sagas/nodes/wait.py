@@ -82,7 +82,7 @@ def wait(
     """Waits for events. An event that came earlier, within its ``keep``, counts too.
 
     - success: all (or any) of the events have arrived; their bodies are put into the state.
-    - business no: cannot happen.
+    - rejection: cannot happen.
     - exhaustion: cannot happen.
     - timeout: it fails like a step that timed out (compensation, past the pivot ``attention``), or with
       ``on_timeout="go_on"`` the flow continues without the events.

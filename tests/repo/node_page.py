@@ -12,7 +12,7 @@ from sagaline.sagas.routing_slip import stop
 from tests.repo.tree import ROOT
 
 PAGE = ROOT / "docs" / "nodes.md"
-ROWS = ("success", "business no", "exhaustion", "timeout", "cancel", "undo")
+ROWS = ("success", "rejection", "exhaustion", "timeout", "cancel", "undo")
 """What every docstring says of its node, in this order."""
 PARTS = {"when", "expect"}
 """Functions of the language that make no node."""

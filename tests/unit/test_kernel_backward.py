@@ -22,7 +22,7 @@ def _undo_all(run: Play) -> None:
 
 
 def test_a_rejected_step_starts_compensation_in_reverse_order_of_completion() -> None:
-    """A business no: at once, one undo after the other, the rejected step itself not."""
+    """A business rejection: at once, one undo after the other, the rejected step itself not."""
     run = play()
     run.ok("a")
     run.ok("b")

@@ -105,7 +105,7 @@ def test_what_a_child_knows_at_its_end_is_kept_by_its_parent() -> None:
 
 
 def test_a_child_that_compensated_left_nothing_and_one_that_was_abandoned_may_have() -> None:
-    """The first counts as a business no, the other is unwound with the parent."""
+    """The first counts as a business rejection, the other is unwound with the parent."""
     refused = above().rejects("inner", "sold out", of=CHILD)
     cause = refused.document.cause
     assert cause is not None

@@ -19,7 +19,7 @@ def unless(least: int) -> Any:
     return choose(when(lambda s: s.n < least, fail("too_few", reason=lambda s: f"only {s.n}")), otherwise=None)
 
 
-@shows("fail", "business no", "success", "exhaustion", "timeout", "undo")
+@shows("fail", "rejection", "success", "exhaustion", "timeout", "undo")
 def test_a_fail_undoes_what_was_done_and_is_the_cause() -> None:
     told = given(flow_of(leg("a"), unless(2), leg("b")), {"n": 1}).when(ok("a"))
     document = told.scene.document

@@ -81,7 +81,7 @@ def test_an_end_frees_every_lock_once() -> None:
 
 
 def test_a_lock_that_is_not_free_in_time_is_given_up() -> None:
-    """A business no: nothing has happened."""
+    """A business rejection: nothing has happened."""
     scene = two().act(ActName.PAUSE, of="talk/holder")
     late = scene.advance(timedelta(minutes=1))
     cause = late.document.cause

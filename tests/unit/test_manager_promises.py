@@ -62,7 +62,7 @@ def test_an_event_waits_for_the_phase_that_takes_it() -> None:
     assert early.ok("b").status == "completed"
 
 
-@shows("ProcessManager", "business no", "exhaustion", "timeout")
+@shows("ProcessManager", "rejection", "exhaustion", "timeout")
 @FAILURES
 def test_a_step_that_fails_is_for_its_handler_and_without_one_the_process_fails(how: str) -> None:
     handled = failing(managing(with_failed=True).ok("a"), "b", how)

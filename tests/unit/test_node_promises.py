@@ -52,7 +52,7 @@ def test_the_reply_of_a_step_is_put_into_the_state_and_the_flow_goes_on() -> Non
     assert waiting(done) == ["two"]
 
 
-@shows("step", "business no")
+@shows("step", "rejection")
 def test_a_refused_step_is_not_undone_but_what_was_done_is() -> None:
     refused = Scene.start(flow_of(leg("a"), leg("b"))).ok("a").rejects("b", "sold out", code="none-left")
     assert (refused.status, kind_of(refused)) == ("compensating", CauseKind.REJECTED)
@@ -61,7 +61,7 @@ def test_a_refused_step_is_not_undone_but_what_was_done_is() -> None:
     assert names(refused.settle()) == ["a"]
 
 
-@shows("step", "business no")
+@shows("step", "rejection")
 def test_a_step_refused_after_an_attempt_that_may_have_happened_is_undone_too() -> None:
     refused = Scene.start(flow_of(leg("a"))).crash("a").tick().rejects("a")
     assert names(refused.settle()) == ["a"]
@@ -146,7 +146,7 @@ def test_a_parallel_goes_on_when_enough_branches_are_done(need: int, rest: str, 
     assert names(ended) == (["b"] if rest == "undo" and need == "any" else [])
 
 
-@shows("parallel", "business no", "exhaustion", "timeout")
+@shows("parallel", "rejection", "exhaustion", "timeout")
 @FAILURES
 def test_a_lost_branch_is_undone_at_once_and_the_flow_goes_on_without_it(how: str) -> None:
     scene = Scene.start(flow_of(parallel([leg("a"), leg("b")], leg("c"), need="any"), leg("next"))).ok("a")
@@ -158,7 +158,7 @@ def test_a_lost_branch_is_undone_at_once_and_the_flow_goes_on_without_it(how: st
     assert names(done) == (["a"] if how == "rejects" else ["b", "a"])
 
 
-@shows("parallel", "business no", "exhaustion", "timeout")
+@shows("parallel", "rejection", "exhaustion", "timeout")
 @FAILURES
 def test_with_too_few_branches_left_the_flow_fails_as_the_branch_did(how: str) -> None:
     failed = failing(Scene.start(flow_of(parallel(leg("a"), leg("b")))).ok("a"), "b", how)
@@ -206,7 +206,7 @@ def test_the_first_case_that_is_true_runs_else_otherwise_else_nothing() -> None:
     assert chosen(1).ok("one").status == "completed"
 
 
-@shows("choose", "business no", "exhaustion", "timeout", "undo")
+@shows("choose", "rejection", "exhaustion", "timeout", "undo")
 @FAILURES
 def test_a_case_fails_and_is_undone_as_its_nodes_are(how: str) -> None:
     failed = failing(chosen(1), "one", how)
@@ -252,7 +252,7 @@ def test_the_table_says_which_branch_runs_else_otherwise_else_nothing() -> None:
     assert routed({"ways": "fast"}).ok("fast").status == "completed"
 
 
-@shows("route", "business no", "exhaustion", "timeout", "undo")
+@shows("route", "rejection", "exhaustion", "timeout", "undo")
 @FAILURES
 def test_a_branch_of_a_route_fails_and_is_undone_as_its_nodes_are(how: str) -> None:
     failed = failing(routed({"ways": "fast"}), "fast", how)
@@ -304,7 +304,7 @@ def test_a_loop_ends_when_its_predicate_is_false_which_is_asked_before_the_first
     assert waiting(Scene.start(counting(), {"did": {"ok": False}})) == ["next"]
 
 
-@shows("loop", "business no", "exhaustion", "timeout", "undo")
+@shows("loop", "rejection", "exhaustion", "timeout", "undo")
 @FAILURES
 def test_a_loop_fails_as_its_nodes_do_and_every_round_is_undone_in_reverse(how: str) -> None:
     scene = Scene.start(counting()).ok("poll@1", Did(ok=True)).ok("poll@2", Did(ok=True))
@@ -372,7 +372,7 @@ def test_with_best_the_answer_of_the_lowest_value_counts() -> None:
     assert scene.state.offer == Offer(price=3)
 
 
-@shows("scatter", "business no", "exhaustion")
+@shows("scatter", "rejection", "exhaustion")
 @pytest.mark.parametrize("how", ["rejects", "crash"])
 def test_who_refuses_or_fails_is_out_and_with_too_few_left_the_scatter_was_refused(how: str) -> None:
     scene = failing(asking(at_least=2), "ask.a", how)
@@ -430,7 +430,7 @@ def test_the_pivot_is_passed_as_soon_as_nothing_before_it_is_under_way() -> None
     assert scene.ok("b").document.pivot_passed
 
 
-@shows("pivot", "business no", "exhaustion", "timeout", "undo")
+@shows("pivot", "rejection", "exhaustion", "timeout", "undo")
 @FAILURES
 def test_before_the_pivot_what_fails_is_compensated_and_behind_it_shown_and_never_undone(how: str) -> None:
     scene = Scene.start(flow_of(leg("a"), leg("b"), pivot, leg("c", undo=False))).ok("a")

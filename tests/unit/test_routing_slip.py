@@ -135,7 +135,7 @@ def test_a_worker_that_knows_no_slips_sends_it_home() -> None:
     assert home.step("b") == "sent"
 
 
-@shows("stop", "business no")
+@shows("stop", "rejection")
 def test_a_refused_stop_takes_back_what_stands_and_drops_what_was_carried() -> None:
     """The slip has not left the desk that refused."""
     refused = given(slip()).when(ok("a"), rejects("b"))

@@ -105,7 +105,7 @@ def test_a_wait_for_any_uses_the_event_that_ends_it_and_leaves_the_other_to_the_
     assert scene.receives(used, Paid(amount=2), key="k").status == "completed"
 
 
-@shows("wait", "timeout", "undo", "business no", "exhaustion")
+@shows("wait", "timeout", "undo", "rejection", "exhaustion")
 def test_a_wait_that_is_over_fails_or_goes_on_without() -> None:
     """Nothing but time can make it fail, and it leaves nothing to undo."""
     failed = awaiting(wait(expect(paid, key=key), timeout=HOUR)).advance(HOUR)
@@ -137,7 +137,7 @@ def test_a_key_that_raises_or_a_body_that_does_not_fit_stands_in_attention() -> 
 # -- sleep -----------------------------------------------------------------------------------------------------------
 
 
-@shows("sleep", "success", "business no", "exhaustion", "timeout")
+@shows("sleep", "success", "rejection", "exhaustion", "timeout")
 @pytest.mark.parametrize("node", [sleep("nap", HOUR), sleep("nap", lambda s: HOUR)])
 def test_a_sleep_ends_when_its_time_is_over_and_never_before(node: Node[Talk]) -> None:
     """Nothing else can happen to it."""
@@ -164,7 +164,7 @@ def test_a_sleep_of_a_span_that_is_none_stands_in_attention(span: object) -> Non
 # -- emit ------------------------------------------------------------------------------------------------------------
 
 
-@shows("emit", "success", "business no", "exhaustion", "timeout")
+@shows("emit", "success", "rejection", "exhaustion", "timeout")
 def test_an_event_is_published_once_and_nobody_answers() -> None:
     """The flow goes on at once: nothing can go wrong with it after that."""
     done = awaiting(emit(paid, lambda s: Paid(amount=9), key=lambda s: "k"))
@@ -215,9 +215,9 @@ def test_a_valid_answer_of_somebody_who_may_is_in_the_state() -> None:
     assert (done.status, done.state.paid) == ("completed", Paid(amount=3))
 
 
-@shows("ask", "business no", "exhaustion")
+@shows("ask", "rejection", "exhaustion")
 def test_an_answer_that_cannot_be_taken_is_refused_and_changes_nothing() -> None:
-    """Neither can end it: there is no business no and no number of attempts."""
+    """Neither can end it: there is no business rejection and no number of attempts."""
     asked = awaiting(question())
     for _ in range(5):
         for by, form in (("bob", {"amount": 3}), ("ann", {"amount": "much"})):
@@ -298,7 +298,7 @@ def test_the_last_state_of_a_completed_child_is_in_ours() -> None:
     assert (done.status, done.state.below.n) == ("completed", 5)
 
 
-@shows("run", "business no", "exhaustion", "timeout")
+@shows("run", "rejection", "exhaustion", "timeout")
 @FAILURES
 def test_a_child_that_fails_compensates_itself_and_is_a_business_no(how: str) -> None:
     failed = failing(parent().ok("c1"), "c2", how)
@@ -405,7 +405,7 @@ def test_as_many_parts_may_fail_as_are_tolerated() -> None:
     assert (done.status, done.state.n) == ("completed", 23)
 
 
-@shows("each", "business no", "exhaustion", "timeout")
+@shows("each", "rejection", "exhaustion", "timeout")
 @FAILURES
 def test_with_too_many_failed_no_part_is_begun_those_under_way_are_cancelled_and_it_may_have_happened(how: str) -> None:
     scene = parts(4)

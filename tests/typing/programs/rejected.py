@@ -19,7 +19,7 @@ def no_command(s: Checkout) -> None:
     return None
 
 
-@step(reserve_stock)  # expect: error (a business no is the worker's to say)
+@step(reserve_stock)  # expect: error (a business rejection is the worker's to say)
 def rejects(s: Checkout) -> Rejected:
     return Rejected("no")
 

@@ -115,19 +115,12 @@ def demo(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder for its files; kept afterwards.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that the demo would remove.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Run every shipped example, not only orders.")] = False,
-    rolling: Annotated[bool, typer.Option("--rolling", help="Deploy a second version while orders are open.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
 ) -> None:
     """Run the order checkout in one process with planned failures, and check the result."""
     from .demo.command import DemoOptions, run_demo
 
-    if (orders is not None) + everything + rolling > 1:
-        raise Mistake("--orders, --all and --rolling exclude each other; give one of them")
-    options = DemoOptions(
-        orders=orders, data=data, keep=keep, timeout_seconds=timeout, everything=everything, rolling=rolling
-    )
-    run_demo(log, listen, options)
+    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout))
 
 
 @command(app, "verify")

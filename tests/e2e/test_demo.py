@@ -90,40 +90,6 @@ def test_its_books_stay_beside_a_named_file_and_agree_with_the_report(tmp_path: 
     assert charged == once == shipped + refunded == 7
 
 
-TOURED = "every instance ended as planned, nothing was done twice, undone steps left no effects."
-
-
-def test_all_examples_run_beside_each_other_and_pass_their_check(tmp_path: Path) -> None:
-    printed = demo(tmp_path, "--all", "--port", "0").stdout
-    assert "6 examples, 25 instances: 12 compensated, 13 completed." in printed
-    assert TOURED in printed
-    assert list(tmp_path.iterdir()) == [], "nothing is left in the current folder"
-
-
-ROLLED = "Check passed: rejected without a migration, accepted with one, every order ended as version 2."
-
-
-def test_a_second_version_takes_over_while_orders_are_open(tmp_path: Path) -> None:
-    printed = demo(tmp_path, "--rolling", "--port", "0").stdout
-    assert (
-        "Version 2 without a migration: the deploy check rejects 10: version 1 of 'order-checkout' is not in" in printed
-    )
-    assert "Version 2 took over: 6 completed, 4 compensated, all as version 2." in printed
-    assert ROLLED in printed
-
-
-@pytest.mark.kafka
-def test_a_second_version_takes_over_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
-    printed = demo(tmp_path, "--rolling", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
-    assert ROLLED in printed
-
-
-@pytest.mark.kafka
-def test_all_examples_run_on_kafka(kafka_bootstrap: str, tmp_path: Path) -> None:
-    printed = demo(tmp_path, "--all", "--port", "0", "--log", f"kafka://{kafka_bootstrap}").stdout
-    assert TOURED in printed
-
-
 def refused(*arguments: str, code: int) -> str:
     """What a demo says that does not even begin."""
     ours = {name: None for name in os.environ if name not in environment()}
@@ -131,11 +97,6 @@ def refused(*arguments: str, code: int) -> str:
         done = CliRunner().invoke(app, ["demo", *arguments], env=ours)
     assert done.exit_code == code, done.output
     return done.stderr
-
-
-def test_orders_and_all_exclude_each_other() -> None:
-    said = refused("--all", "--orders", "3", code=2)
-    assert "--orders, --all and --rolling exclude each other; give one of them" in said
 
 
 @pytest.mark.kafka

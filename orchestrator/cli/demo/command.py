@@ -28,9 +28,7 @@ from .live import live_table
 from .parts import Parts, bound, demo_parts, orders_on_record, unless_ended
 from .place import Place, prepared
 from .report import Books, Outcome, print_outcomes, print_trail, verdict
-from .rolling import Rolling
 from .scenario import Plan, plan_orders
-from .tour import Tour
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -48,8 +46,6 @@ class DemoOptions:
     data: str | None
     keep: bool
     timeout_seconds: float
-    everything: bool = False
-    rolling: bool = False
 
 
 def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
@@ -64,20 +60,11 @@ def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> No
         configure_logs(rendering(place.settings, terminal=True), place.settings.log_level)
         listener = bound(place.settings)
         with listener:
-            demo: _Demo | Tour | Rolling
-            if options.everything:
-                demo = Tour(place, console, fresh[:4], options.timeout_seconds)
-            elif options.rolling:
-                demo = Rolling(place, console, fresh[:4], options.timeout_seconds)
-            else:
-                demo = _Demo(place, options, console, plan_orders(_count(options), fresh[:4]))
+            orders = _ORDERS if options.orders is None else options.orders
+            demo = _Demo(place, options, console, plan_orders(orders, fresh[:4]))
             run_process(demo.run(listener))
     if demo.wrong:
         raise typer.Exit(1)
-
-
-def _count(options: DemoOptions) -> int:
-    return _ORDERS if options.orders is None else options.orders
 
 
 class _Demo:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Protocol
 
 import httpx
-from pydantic import BaseModel
 
+from ....sagas.examples.order_checkout import checkout
 from ....sagas.models import as_json
-from ...client.checks import split_instance
 from ...messages.document import Status
 from ..errors import Failure
 from ..paths import instance_path
 from ..remote import Json
+from .scenario import Plan
 
 __all__ = ["Shop"]
 
@@ -27,16 +26,6 @@ _SAID_MAX = 500
 _ENDED = frozenset({status.value for status in Status if status.is_final} | {Status.ATTENTION.value})
 
 
-class Wanted(Protocol):
-    """An instance to start: its id and its first state."""
-
-    @property
-    def instance(self) -> str: ...
-
-    @property
-    def input(self) -> BaseModel: ...
-
-
 class Shop:
     """An HTTP client of the demo's API."""
 
@@ -47,7 +36,7 @@ class Shop:
         self.seen: dict[str, Json] = {}
         """Orders by instance id, in their last known state."""
 
-    async def start_all(self, plans: Sequence[Wanted], *, pause_seconds: float = 0.0) -> None:
+    async def start_all(self, plans: Sequence[Plan], *, pause_seconds: float = 0.0) -> None:
         """Starts every order; returns when all are accepted.
 
         Raises:
@@ -113,18 +102,9 @@ class Shop:
         rows: list[Json] = page["decisions"]
         return rows
 
-    async def _start(self, plan: Wanted) -> None:
-        definition, key = split_instance(plan.instance)
-        body = {"key": key, "input": as_json(plan.input)}
-        await self._post(f"/v1/sagas/{definition}", body, f"{definition} {key}")
-
-    async def publish(self, event: str, key: str, body: BaseModel) -> None:
-        """Publishes an event.
-
-        Raises:
-            Failure: as for ``start_all``.
-        """
-        await self._post(f"/v1/events/{event}", {"key": key, "id": f"{event}-{key}", "body": as_json(body)}, event)
+    async def _start(self, plan: Plan) -> None:
+        body = {"key": plan.order.id, "input": as_json(plan.input)}
+        await self._post(f"/v1/sagas/{checkout.name}", body, f"order {plan.order.id}")
 
     async def _post(self, path: str, body: Json, what: str) -> None:
         last = ""

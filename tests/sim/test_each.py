@@ -104,7 +104,7 @@ def most_at_once(world: World, instance: str, crashes: int) -> int:
         if killed < crashes and done > (killed + 1) * PARTS // (crashes + 1):
             world.crash("engine")
             killed += 1
-        world.advance(seconds=1)
+        world.advance(seconds=4)
     raise AssertionError(f"{instance} does not end")
 
 

@@ -181,6 +181,7 @@ def test_an_order_ends(saga_world):
 """
 
 
+@pytest.mark.slow
 def test_an_author_has_the_fixture_without_an_import_and_chooses_the_seed(pytester: pytest.Pytester) -> None:
     """The same seed gives the same world, ids and all."""
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")

@@ -5,8 +5,9 @@ Every adapter passes the same suite (tests/contract/log_contract.py).
 
 - A *topic* has partitions; a partition is an ordered list of records with growing offsets (gaps are allowed).
 - ``append`` is for clients and workers: at least once, ordered per call and partition.
-- An ``Owner`` is the only writer of decisions for one partition of ``inputs``: ``commit`` makes state, appends and
-  position visible together or not at all, and fails once another owner has taken the partition.
+- An ``Owner`` is the only writer of one partition of a *state topic*, and reads the same partition of ``inputs``:
+  ``commit`` makes state, appends and position visible together or not at all, and fails once another owner has taken
+  that partition. Several groups may read one ``inputs`` topic, each with a state topic of its own.
 - Sizes are those of whole records: key, value and headers, as ``size_bytes`` counts them.
 - Readers (``Tail``, ``Subscription``, ``Owner.poll``) see committed records only, in offset order.
 - Every call has its own deadline: if the other side is gone it raises ``LogUnavailable``; it never hangs.
@@ -14,8 +15,8 @@ Every adapter passes the same suite (tests/contract/log_contract.py).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 __all__ = [
     "Batch",
@@ -27,6 +28,7 @@ __all__ = [
     "Position",
     "Record",
     "Standing",
+    "Start",
     "Subscription",
     "Tail",
     "TopicPartition",
@@ -39,6 +41,12 @@ _HEADER_BYTES = 8
 
 Headers = tuple[tuple[str, bytes], ...]
 """Kafka's form of headers: ordered (name, value) pairs; names may repeat, ours never do."""
+
+
+Start: TypeAlias = Literal["earliest", "latest"] | int
+"""Where a partition without a position begins: at its first record, its end, or the first record of that time or later
+(milliseconds since epoch, by the log's timestamps).
+"""
 
 
 class TopicPartition(NamedTuple):
@@ -290,10 +298,17 @@ class Log(Protocol):
         """
         ...
 
-    async def join(self, inputs: str, state: str, group: str) -> Membership:
-        """Joins the group of engines that share the partitions of ``inputs``; documents are in ``state``.
+    async def join(self, inputs: str, state: str, group: str, *, start: Start = "earliest") -> Membership:
+        """Joins the group that shares the partitions of ``inputs``; documents and positions are in ``state``.
 
         Both topics must have the same number of partitions (see ``check_topics``).
+
+        Args:
+            inputs: the topic to read.
+            state: the topic that the group's owners write, and no other group.
+            group: the group's name.
+            start: where a partition begins that no owner has committed a position for. It is looked up at each take,
+                so an owner that must not move it commits at once.
         """
         ...
 
@@ -320,9 +335,15 @@ class Log(Protocol):
         ...
 
     async def tail(
-        self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
+        self,
+        topics: Sequence[str],
+        start: Mapping[TopicPartition, int] | Literal["earliest", "latest"],
+        *,
+        partitions: Collection[int] | None = None,
     ) -> Tail:
         """Opens a reader. On return its start is fixed: it will see everything appended from now on.
+
+        Only the given ``partitions`` of each topic are read; None: all.
 
         Partitions that a mapping does not contain are read from the earliest record, as are those whose position was
         deleted by retention.

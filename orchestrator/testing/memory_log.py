@@ -6,18 +6,18 @@ It can be closed cleanly, and like a process it can be killed, cut off and pause
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Literal
 
 from ..errors import LogUnavailable
-from ..ports.log import Outgoing, Record, Standing, TopicPartition, TopicSpec
+from ..ports.log import Outgoing, Record, Standing, Start, TopicPartition, TopicSpec
 from .broker import Broker, Row
 from .connection import Connection
 from .cursor import Cursor
 from .faults import Fault, Operation
-from .memory_owner import MemoryMembership, recorded_offset
+from .memory_owner import MemoryMembership, Share, recorded_offset
 from .memory_subscription import MemorySubscription
 
 __all__ = ["MemoryLog", "MemoryTail"]
@@ -120,12 +120,12 @@ class MemoryLog:
             otherwise = {Fault.DOUBLE: lambda: self._append_twice(rows), Fault.TORN: lambda: self._append_torn(rows)}
             await self._connection.write(Operation.APPEND, lambda: self._broker.append(rows), otherwise)
 
-    async def join(self, inputs: str, state: str, group: str) -> MemoryMembership:
+    async def join(self, inputs: str, state: str, group: str, *, start: Start = "earliest") -> MemoryMembership:
         self._broker.topic(inputs)
         self._broker.topic(state)
         self._broker.poisons([inputs])
         await self._connection.read(Operation.JOIN)
-        return MemoryMembership(self._broker, self._connection, inputs, state, group)
+        return MemoryMembership(self._broker, self._connection, Share(inputs, state, group, start))
 
     async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
         await self._connection.read(Operation.READ)
@@ -147,10 +147,19 @@ class MemoryLog:
         return MemorySubscription(self._broker, self._connection, tuple(topics), group)
 
     async def tail(
-        self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
+        self,
+        topics: Sequence[str],
+        start: Mapping[TopicPartition, int] | Literal["earliest", "latest"],
+        *,
+        partitions: Collection[int] | None = None,
     ) -> MemoryTail:
         await self._connection.read(Operation.READ)
-        parts = {part.place: part for topic in topics for part in self._broker.topic(topic)}
+        parts = {
+            part.place: part
+            for topic in topics
+            for part in self._broker.topic(topic)
+            if partitions is None or part.place.partition in partitions
+        }
         starts: Mapping[TopicPartition, int] = {}
         if start == "latest":
             starts = self._broker.ends(topics)

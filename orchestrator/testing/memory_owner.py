@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from ..errors import CorruptRecord, LogUnavailable, OwnershipLost, ValueTooLarge
-from ..ports.log import Batch, Outgoing, Position, Record, TopicPartition
+from ..ports.log import Batch, Outgoing, Position, Record, Start, TopicPartition
 from ..ports.topics import POSITION_KEY
 from .broker import Broker, Row
 from .connection import Connection
@@ -17,24 +17,34 @@ from .faults import Fault, Operation
 from .groups import Member
 from .partition import Partition
 
-__all__ = ["MemoryMembership", "MemoryOwner", "recorded_offset"]
+__all__ = ["MemoryMembership", "MemoryOwner", "Share", "recorded_offset"]
+
+
+class Share(NamedTuple):
+    """What a member has joined, and where it begins."""
+
+    inputs: str
+    state: str
+    group: str
+    start: Start
 
 
 class _Owned(NamedTuple):
     inputs: Partition
     state: Partition
     epoch: int
+    start: Start = "earliest"
 
 
 class MemoryMembership:
     """See ``Membership``."""
 
-    def __init__(self, broker: Broker, connection: Connection, inputs: str, state: str, group: str) -> None:
-        self._broker, self._connection, self._inputs, self._state = broker, connection, inputs, state
+    def __init__(self, broker: Broker, connection: Connection, share: Share) -> None:
+        self._broker, self._connection, self._share = broker, connection, share
         self._news = asyncio.Event()
         self._last: frozenset[int] = frozenset()
         self._left = False
-        self._member = Member(group=group, topics=(inputs,), connection=connection, wake=self._news.set)
+        self._member = Member(group=share.group, topics=(share.inputs,), connection=connection, wake=self._news.set)
         connection.listen(self, self._news.set)
         broker.groups.enter(self._member)
 
@@ -66,11 +76,12 @@ class MemoryMembership:
     def _take(self, partition: int) -> MemoryOwner:
         if self._left or partition not in self._assigned():
             raise OwnershipLost(
-                f"{self._inputs}/{partition} is not assigned to this member; wait for the next assignment"
+                f"{self._share.inputs}/{partition} is not assigned to this member; wait for the next assignment"
             )
-        epoch = self._broker.take(TopicPartition(self._inputs, partition))
-        inputs, state = self._broker.topic(self._inputs)[partition], self._broker.topic(self._state)[partition]
-        return MemoryOwner(self._broker, self._connection, _Owned(inputs, state, epoch))
+        inputs, state, _, start = self._share
+        epoch = self._broker.take(TopicPartition(state, partition))
+        parts = self._broker.topic(inputs)[partition], self._broker.topic(state)[partition]
+        return MemoryOwner(self._broker, self._connection, _Owned(*parts, epoch, start))
 
 
 class MemoryOwner:
@@ -155,14 +166,14 @@ class MemoryOwner:
         return [*rows, Row(self._owned.state, POSITION_KEY, position, ()), *self._broker.route(batch.appends)]
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        self._broker.commit(self._owned.inputs.place, self._owned.epoch, rows)
+        self._broker.commit(self._owned.state.place, self._owned.epoch, rows)
 
     def _commit_late(self, rows: Sequence[Row]) -> None:
         """The commit succeeds, its outcome is unknown, or its outcome is unknown and it fails."""
         faults = self._broker.faults
         known = faults.coin()
         self._broker.commit(
-            self._owned.inputs.place,
+            self._owned.state.place,
             self._owned.epoch,
             rows,
             late_seconds=faults.seconds(Fault.LATE),
@@ -206,7 +217,7 @@ def _position(owned: _Owned, documents: dict[bytes, bytes]) -> Position:
     if stored is None:
         if documents:
             raise CorruptRecord(where, "there are documents but no position record")
-        return Position(0, 0)
+        return Position(owned.inputs.first(owned.start), 0)
     try:
         value = json.loads(stored)
         position = Position(int(value["offset"]), int(value["now_ms"]))

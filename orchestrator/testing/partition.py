@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
-from ..ports.log import Headers, Record, TopicPartition
+from ..ports.log import Headers, Record, Start, TopicPartition
 
 __all__ = ["Partition"]
 
@@ -30,6 +30,13 @@ class Partition:
     def stable(self) -> int:
         """One past the last visible offset."""
         return min(self._held.values()) if self._held else self.end
+
+    def first(self, start: Start) -> int:
+        """The visible offset at which a reader begins."""
+        if start == "earliest":
+            return 0
+        later = (r.offset for r in self.records if start != "latest" and r.timestamp_ms >= start)
+        return min(next(later, self.stable), self.stable)
 
     def append(self, key: bytes | None, value: bytes | None, headers: Headers, now_ms: int) -> None:
         topic, partition = self.place

@@ -27,6 +27,8 @@ from sagaline.orchestrator.ports.log import (
     Owner,
     Position,
     Record,
+    Start,
+    TopicSpec,
     size_bytes,
 )
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
@@ -106,6 +108,15 @@ class LogHarness:
         except LogUnavailable:
             await membership.leave()  # or whoever tries again never gets every partition
             raise
+
+    async def other_owner(self, log: Log, topics: Topics, name: str, start: Start = "earliest") -> Owner:
+        """The owner of partition 0 of a group of that name beside the engines, with a state topic of its own."""
+        state = f"{topics.namespace}.parked.{name}"
+        await log.create_topics([TopicSpec(state, self.partitions, "compact")])
+        group = f"{topics.namespace}.{name}.{uuid.uuid4().hex[:6]}"
+        membership = await log.join(topics.inputs, state, group, start=start)
+        await self.assigned(membership, lambda found: 0 in found)
+        return await membership.take(0)
 
     async def successor(self, second_log: Log, topics: Topics) -> Owner:
         """Joins beside a first member and takes one of the partitions that are the second one's now."""

@@ -211,6 +211,13 @@ class TailLaws(LogHarness):
         tail = await log.tail([topics.inputs], {zero: ends[zero]})
         assert [r.value for r in await read(tail, 1)] == [b"1"]
 
+    async def test_a_tail_of_one_partition_reads_no_other(self, log: Log, topics: Topics) -> None:
+        await log.append([out(topics.inputs, b"k", str(p).encode(), p) for p in (0, 1, 0, 1)])
+        tail = await log.tail([topics.inputs], "earliest", partitions=[1])
+        assert [r.value for r in await read(tail, 2)] == [b"1", b"1"]
+        assert list(tail.positions()) == [TopicPartition(topics.inputs, 1)]
+        assert await tail.poll(max_records=10, timeout=0.05) == []
+
     async def test_a_waiting_poll_wakes_when_something_is_appended(
         self, log: Log, second_log: Log, topics: Topics
     ) -> None:

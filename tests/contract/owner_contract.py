@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sagaline.orchestrator.errors import LogUnavailable, OwnershipLost, SagalineError, ValueTooLarge
-from sagaline.orchestrator.ports.log import Log, Owner, Position, Record
+from sagaline.orchestrator.ports.log import Log, Owner, Position, Record, Start
 from sagaline.orchestrator.ports.topics import POSITION_KEY, Topics
 
 from .harness import PATIENCE_SECONDS, QUEUE, LogHarness, batch, contents, of_size, out, position_in, read, read_all
@@ -58,6 +58,47 @@ class OwnerContract(LogHarness):
             await writer.append([out(topics.inputs, b"k", b"now", 0)])
             async with asyncio.timeout(PATIENCE_SECONDS / 2):
                 assert [r.value for r in await waiting] == [b"now"]
+
+    # Where a partition without a position begins
+
+    async def test_a_group_begins_at_the_end_or_at_a_time_if_asked(self, log: Log, topics: Topics) -> None:
+        await log.append([out(topics.inputs, b"k", b"early", 0)])
+        await asyncio.sleep(0.01)
+        await log.append([out(topics.inputs, b"k", b"late", 0)])
+        early, late = sorted(await read_all(log, topics.inputs), key=lambda record: record.offset)
+        assert early.timestamp_ms < late.timestamp_ms
+        begins: list[tuple[Start, int]] = [
+            ("earliest", early.offset),
+            (late.timestamp_ms, late.offset),
+            ("latest", late.offset + 1),
+            (late.timestamp_ms + 86_400_000, late.offset + 1),
+        ]
+        owners = [await self.other_owner(log, topics, f"since-{start}", start) for start, _ in begins]
+        assert [owner.position.offset for owner in owners] == [offset for _, offset in begins]
+        await log.append([out(topics.inputs, b"k", b"new", 0)])
+        for owner, found in zip(
+            owners, ([b"early", b"late", b"new"], [b"late", b"new"], [b"new"], [b"new"]), strict=True
+        ):
+            assert [r.value for r in await read(owner, len(found))] == found
+
+    # Several groups on one topic
+
+    async def test_groups_with_state_topics_of_their_own_do_not_fence_each_other(
+        self, log: Log, second_log: Log, topics: Topics
+    ) -> None:
+        await self.fill(log, topics)
+        engine = await self.owner(log, topics)
+        other = await self.other_owner(second_log, topics, "audit")
+        assert [r.value for r in await read(other, 10)] == [r.value for r in await read(engine, 10)]
+        await other.commit(batch({b"seen": b"10"}, [out(topics.history, b"k", b"by audit")], offset=10))
+        await engine.commit(batch({b"a": b"{}"}, offset=3))
+        assert await contents(engine) == {b"a": b"{}"}
+        assert await contents(other) == {b"seen": b"10"}
+        successor = await self.other_owner(log, topics, "audit")
+        assert (successor.position.offset, await contents(successor)) == (10, {b"seen": b"10"})
+        with pytest.raises(SagalineError):
+            await other.commit(batch({b"seen": b"11"}, offset=10))
+        await engine.commit(batch({b"a": b"2"}, offset=4))
 
     # What a commit makes visible
 

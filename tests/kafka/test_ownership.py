@@ -32,7 +32,7 @@ async def test_a_fenced_owner_whose_group_still_counts_it_in_takes_again(kafka_b
         membership = await member(log, topics)
         owner = await membership.take(0)
         await owner.commit(batch({b"a": b"1"}, [], 1))
-        other = _zombie(kafka_bootstrap, f"{topics.inputs}-0")
+        other = _zombie(kafka_bootstrap, f"{topics.state}-0")
         await other.start()
         with pytest.raises(LogUnavailable):
             await owner.commit(batch({b"a": b"2"}, [out(topics.history, b"a", b"fenced")], 2))
@@ -56,7 +56,7 @@ async def test_an_owner_that_the_group_has_expelled_loses_its_partition_and_gets
         await log.append([out(topics.inputs, b"k") for _ in range(5)])
         membership = await member(log, topics)
         owner = await membership.take(0)
-        other = _zombie(kafka_bootstrap, f"{topics.inputs}-0")
+        other = _zombie(kafka_bootstrap, f"{topics.state}-0")
         await other.start()
         coordinator = cast(Any, membership)._group._consumer._coordinator
         await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))

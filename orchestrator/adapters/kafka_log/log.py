@@ -6,14 +6,14 @@ One client for metadata requests, one idempotent producer for appends; each owne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 from ...errors import ConfigurationError, LogUnavailable, UnreadableBatch
 from ...ports.clock import Clock
-from ...ports.log import Membership, Outgoing, Standing, Subscription, Tail, TopicPartition, TopicSpec
+from ...ports.log import Membership, Outgoing, Standing, Start, Subscription, Tail, TopicPartition, TopicSpec
 from .appender import Appender
 from .batches import VALUE_BYTES_MAX
 from .driver import require_sound_driver
@@ -120,10 +120,10 @@ class KafkaLog:
         _, _, appender = self._require_open()
         await appender.append(records)
 
-    async def join(self, inputs: str, state: str, group: str) -> Membership:
+    async def join(self, inputs: str, state: str, group: str, *, start: Start = "earliest") -> Membership:
         wire, catalog, _ = self._require_open()
         await catalog.places([inputs, state])
-        membership = KafkaMembership(self._connection, wire, catalog, self._clock, Topics(inputs, state))
+        membership = KafkaMembership(self._connection, wire, catalog, self._clock, Topics(inputs, state, start))
         await membership.join(group)
         self._opened -= {one for one in self._opened if isinstance(one, KafkaMembership) and one.left}
         self._opened.add(membership)
@@ -154,10 +154,14 @@ class KafkaLog:
         return subscription
 
     async def tail(
-        self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
+        self,
+        topics: Sequence[str],
+        start: Mapping[TopicPartition, int] | Literal["earliest", "latest"],
+        *,
+        partitions: Collection[int] | None = None,
     ) -> Tail:
         wire, catalog, _ = self._require_open()
-        places = await catalog.places(topics)
+        places = [each for each in await catalog.places(topics) if partitions is None or each.partition in partitions]
         if start == "latest":
             positions = await _committed_ends(wire, places)
         else:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import structlog
 
 from ...errors import CorruptRecord, LogUnavailable
-from ...ports.log import Position, TopicPartition
+from ...ports.log import Position, Start, TopicPartition
 from .ending import translated
 from .restore import last_touched, restore
 from .settings import Connection
@@ -31,10 +31,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Topics(NamedTuple):
-    """The topics of the group of engines."""
+    """The topics of a group of owners, and where a partition without a position begins."""
 
     inputs: str
     state: str
+    start: Start = "earliest"
 
 
 class Taken(NamedTuple):
@@ -54,14 +55,14 @@ async def take(connection: Connection, wire: Wire, topics: Topics, partition: in
         CorruptRecord: state and position contradict each other.
     """
     state, inputs = TopicPartition(topics.state, partition), TopicPartition(topics.inputs, partition)
-    transactional_id = f"{topics.inputs}-{partition}"
+    transactional_id = f"{topics.state}-{partition}"
     outcome = await wire.transaction(transactional_id)
     transactor = Transactor(connection, transactional_id)
     try:
         await transactor.start()
         await _settle(connection, wire, state, transactor, outcome)
         documents, position = await restore(connection, wire, state)
-        start, end = await _range(wire, inputs, position)
+        start, end = await _range(wire, inputs, position, topics.start)
     except BaseException:
         await transactor.stop()
         raise
@@ -109,12 +110,15 @@ async def _undecided(wire: Wire, places: frozenset[TopicPartition] | set[TopicPa
     return {place for place in there if stable[place] < high[place]}
 
 
-async def _range(wire: Wire, inputs: TopicPartition, position: Position | None) -> tuple[int, int]:
+async def _range(wire: Wire, inputs: TopicPartition, position: Position | None, start: Start) -> tuple[int, int]:
     """The first input to read and the end of the partition; checks that the position is between them."""
     end = (await wire.offsets([inputs], "high"))[inputs]
     earliest = (await wire.offsets([inputs], "earliest"))[inputs]
     if position is None:
-        return earliest, end
+        if start == "earliest":
+            return earliest, end
+        found = (await wire.offsets([inputs], "stable" if start == "latest" else start))[inputs]
+        return (found if found >= 0 else end), end
     where = f"{inputs.topic}/{inputs.partition}"
     if position.offset > end:
         raise CorruptRecord(

@@ -33,6 +33,8 @@ _GONE_AFTER_S = 1.0
 EXPLAIN_S = 1.0
 """Most time to find out why a call failed; it is part of the call's deadline."""
 _Place = Literal["earliest", "stable", "high"]
+_ASKED = {"earliest": (-2, 0), "stable": (-1, 1), "high": (-1, 0)}
+"""Timestamp and isolation level of a ListOffsets request."""
 
 
 class TopicState(NamedTuple):
@@ -88,10 +90,12 @@ class Wire:
 
         return await self._asked("creating topics", ask)
 
-    async def offsets(self, places: Iterable[TopicPartition], place: _Place) -> dict[TopicPartition, int]:
-        """Per partition: the first record kept, the end of the committed records (LSO), or the high watermark."""
+    async def offsets(self, places: Iterable[TopicPartition], place: _Place | int) -> dict[TopicPartition, int]:
+        """Per partition: the first record kept, the end of the committed records (LSO), the high watermark, or the
+        first record of a time (milliseconds since epoch) or later; -1: there is none.
+        """
         wanted = list(places)
-        timestamp, isolation = (-2, 0) if place == "earliest" else (-1, int(place == "stable"))
+        timestamp, isolation = _ASKED[place] if isinstance(place, str) else (place, 1)
 
         async def ask(admin: Any) -> dict[TopicPartition, int]:
             client = admin._client

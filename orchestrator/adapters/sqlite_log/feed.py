@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import LogUnavailable
-from ...ports.log import Record, TopicPartition
+from ...ports.log import Record, Start, TopicPartition
 from .headers import decode_headers
 from .schema import OFFSET_MASK, connect, first_id, past_last_id, translate
 
@@ -74,6 +74,19 @@ class Feed:
             (json.dumps(list(parts)),),
         )
         return {int(str(part)): first_id(int(str(part))) if last is None else int(str(last)) + 1 for part, last in rows}
+
+    def offset_at(self, part: int, start: Start) -> int:
+        """The offset at which a reader of a partition begins. A time is searched for record by record."""
+        if start == "earliest":
+            return 0
+        if start != "latest":
+            found = self.rows(
+                "SELECT id FROM records WHERE id >= ? AND id < ? AND timestamp_ms >= ? ORDER BY id LIMIT 1",
+                (first_id(part), past_last_id(part), start),
+            )
+            if found:
+                return int(str(found[0][0])) & OFFSET_MASK
+        return self.read_ends([part])[part] & OFFSET_MASK
 
     def read(self, part: TopicPartition, start: int, end: int, max_records: int) -> list[Record]:
         """Records of one partition from an id on; fewer than requested if they are large."""

@@ -115,9 +115,15 @@ class SqliteMembership:
     """See ``Membership``."""
 
     def __init__(
-        self, seat: Seat, inputs: Topic, groups: Groups, writer: Writer, own: Callable[[int, int], Awaitable[Owner]]
+        self,
+        seat: Seat,
+        topics: tuple[Topic, Topic],
+        groups: Groups,
+        writer: Writer,
+        own: Callable[[int, int], Awaitable[Owner]],
     ) -> None:
-        self._seat, self._inputs, self._groups, self._writer, self._own = seat, inputs, groups, writer, own
+        self._seat, self._groups, self._writer, self._own = seat, groups, writer, own
+        self._inputs, self._state = topics
         self._news = asyncio.Event()
         self._last: frozenset[int] = frozenset()
         self._left = False
@@ -137,7 +143,7 @@ class SqliteMembership:
             await self._news.wait()
 
     async def take(self, partition: int) -> Owner:
-        part = self._inputs.first_part + partition
+        part = self._state.first_part + partition
         claimed = await self._writer.submit(Call(partial(claim, OWNERS, self._seat, {part: partition}, {})))
         if self._left or part not in claimed:
             raise OwnershipLost(

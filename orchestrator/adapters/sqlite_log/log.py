@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import structlog
 
 from ...errors import LogUnavailable, TopicMismatch
 from ...ports.clock import Clock
-from ...ports.log import Outgoing, Owner, Record, Standing, TopicPartition, TopicSpec
+from ...ports.log import Outgoing, Owner, Record, Standing, Start, TopicPartition, TopicSpec
 from .feed import Cursor, Feed, Topic
 from .groups import Groups, SqliteMembership, SqliteSubscription, has_members
 from .operations import Append, Call, Seat, create, differences, sit
@@ -146,12 +146,12 @@ class SqliteLog:
 
     # Groups
 
-    async def join(self, inputs: str, state: str, group: str) -> SqliteMembership:
+    async def join(self, inputs: str, state: str, group: str, *, start: Start = "earliest") -> SqliteMembership:
         opened = self._open()
         topics = self._topic(inputs), self._topic(state)
         seat = Seat(group, inputs, self._clock.new_id())
         await self._sit([seat])
-        return SqliteMembership(seat, topics[0], opened.groups, opened.writer, partial(self._own, *topics))
+        return SqliteMembership(seat, topics, opened.groups, opened.writer, partial(self._own, *topics, start))
 
     async def standing(self, inputs: str, state: str, group: str) -> Mapping[int, Standing]:
         feed, owned, kept = self._open().feed, self._topic(inputs), self._topic(state)
@@ -175,10 +175,16 @@ class SqliteLog:
     # Reading
 
     async def tail(
-        self, topics: Sequence[str], start: Mapping[TopicPartition, int] | Literal["earliest", "latest"]
+        self,
+        topics: Sequence[str],
+        start: Mapping[TopicPartition, int] | Literal["earliest", "latest"],
+        *,
+        partitions: Collection[int] | None = None,
     ) -> SqliteTail:
         feed = self._open().feed
         parts = self._all_parts(topics)
+        if partitions is not None:
+            parts = {part: place for part, place in parts.items() if place.partition in partitions}
         starts: dict[int, int] = {}
         if start == "latest":
             starts = feed.read_ends(parts)
@@ -256,9 +262,9 @@ class SqliteLog:
         await self._open().writer.submit(Call(partial(sit, list(seats), timeout_ms)))
         self._open().groups.set_broken(None)
 
-    async def _own(self, inputs: Topic, state: Topic, partition: int, epoch: int) -> Owner:
+    async def _own(self, inputs: Topic, state: Topic, begin: Start, partition: int, epoch: int) -> Owner:
         opened = self._open()
-        owned = OwnedPartition(inputs, state, partition, epoch)
+        owned = OwnedPartition(inputs, state, partition, epoch, begin)
         busy_ms = int(self._deadline * 1000)
         documents, start = Documents(), first_id(owned.state_part)
         loop = asyncio.get_running_loop()

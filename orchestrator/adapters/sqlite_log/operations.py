@@ -29,7 +29,7 @@ __all__ = [
 T = TypeVar("T")
 
 OWNERS = ""
-"""The group of the epochs of input partitions: they have one owner, whatever the name of the engines' group."""
+"""The group of the epochs of state partitions: they have one owner, whatever the name of its group."""
 
 
 class Append(NamedTuple):
@@ -53,7 +53,7 @@ class Commit(NamedTuple):
     def apply(self, transaction: Transaction) -> list[int]:
         if transaction.epoch(OWNERS, self.part) != self.epoch:
             raise OwnershipLost(
-                "another owner has taken this input partition; nothing of the commit is visible: "
+                "another owner has taken this partition; nothing of the commit is visible: "
                 "release this owner and wait for an assignment"
             )
         transaction.remove(self.superseded)

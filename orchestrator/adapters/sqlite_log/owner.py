@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import CorruptRecord, LogUnavailable, OwnershipLost, ValueTooLarge
-from ...ports.log import Batch, Position, Record, TopicPartition
+from ...ports.log import Batch, Position, Record, Start, TopicPartition
 from ...ports.topics import POSITION_KEY
 from .feed import Cursor, Feed, Topic
 from .operations import Commit
@@ -65,12 +65,13 @@ class Documents:
 
 
 class OwnedPartition(NamedTuple):
-    """A partition of two topics, with its epoch."""
+    """A partition of two topics, with the epoch of the state's, and where it begins without a position."""
 
     inputs: Topic
     state: Topic
     partition: int
     epoch: int
+    start: Start = "earliest"
 
     @property
     def input_part(self) -> int:
@@ -216,7 +217,7 @@ class SqliteOwner:
         self._committing = True
         try:
             ids = await self._writer.submit(
-                Commit(self._owned.input_part, self._owned.epoch, rows, superseded, kept=len(state))
+                Commit(self._owned.state_part, self._owned.epoch, rows, superseded, kept=len(state))
             )
         finally:
             self._committing = False
@@ -245,7 +246,7 @@ class SqliteOwner:
                 raise CorruptRecord(
                     f"{self._owned.state.name}/{self._owned.partition}", "there are documents but no position record"
                 )
-            return Position(0, 0)
+            return Position(self._feed.offset_at(self._owned.input_part, self._owned.start), 0)
         where = f"{self._owned.state.name}/{self._owned.partition}/{record_id & OFFSET_MASK}"
         cached = self._documents.cached(POSITION_KEY)
         raw = (

@@ -15,7 +15,7 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.documents import encode_document
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch
-from sagaline.orchestrator.runtime import engine as engine_module
+from sagaline.orchestrator.runtime import ownership as ownership_module
 from sagaline.orchestrator.runtime import processor as processing
 from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.processor import Processor
@@ -42,11 +42,9 @@ def _no_collector() -> Iterator[None]:
 def _held(engine: Engine) -> list[weakref.ref[Any]]:
     """All that lives and dies with the partitions that are processed now."""
     found: list[weakref.ref[Any]] = []
-    for seat in engine._seats.values():
-        processor = seat.processor
-        if processor is not None:
-            parts = (processor, processor._timers, processor._documents, processor._owner)
-            found += [weakref.ref(each) for each in parts]
+    for _, processor in engine._ownership.drivers():
+        parts = (processor, processor._timers, processor._documents, processor._owner)
+        found += [weakref.ref(each) for each in parts]
     return found
 
 
@@ -136,4 +134,4 @@ def test_errors_that_name_each_other_as_their_causes_are_freed_too() -> None:
     """As aiokafka's do when a broker goes away; walking them for ever would hold the event loop."""
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
-    engine_module._free(first)
+    ownership_module._free(first)

@@ -6,6 +6,7 @@ units in braces are not, and counters end in ``_total``. Why this is ours: docs/
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -72,4 +73,8 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     return repr(float(value)) if value != int(value) else str(int(value))

@@ -7,8 +7,9 @@ Never an instance, a key, or a name from outside that is not declared here.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from opentelemetry import metrics
@@ -101,7 +102,8 @@ class Metrics:
         self.values: dict[str, float] = {}
         """Last values of gauges and histograms, named as in ``counts``."""
         self._counters: dict[str, metrics.Counter] = {}
-        self._gauges: dict[str, metrics._Gauge] = {}
+        # Observed, not set: older SDKs export a gauge that is set only once per set, and then it is missing.
+        self._gauges: dict[str, dict[tuple[str, ...], float]] = {}
         self._histograms: dict[str, metrics.Histogram] = {}
         for name, (kind, unit, _, about, bounds) in INSTRUMENTS.items():
             full = f"{SCOPE}.{name}"
@@ -109,7 +111,8 @@ class Metrics:
                 case Kind.COUNTER:
                     self._counters[name] = meter.create_counter(full, unit, about)
                 case Kind.GAUGE:
-                    self._gauges[name] = meter.create_gauge(full, unit, about)
+                    self._gauges[name] = {}
+                    meter.create_observable_gauge(full, [partial(self._observed, name)], unit, about)
                 case Kind.HISTOGRAM:
                     self._histograms[name] = meter.create_histogram(
                         full, unit, about, explicit_bucket_boundaries_advisory=bounds
@@ -125,12 +128,17 @@ class Metrics:
     def set(self, name: str, value: float, *labels: str) -> None:
         """Sets a gauge."""
         self.values[_named(name, labels)] = value
-        self._gauges[name].set(value, _attributes(name, labels))
+        self._gauges[name][labels] = value
 
     def record(self, name: str, value: float, *labels: str) -> None:
         """Adds a value to a histogram. A value below zero (a clock was set back) counts as zero."""
         self.values[_named(name, labels)] = value
         self._histograms[name].record(max(0.0, value), _attributes(name, labels))
+
+    def _observed(self, name: str, _: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
+        # In the exporter's thread: a copy, as labels may be added meanwhile.
+        for labels, value in list(self._gauges[name].items()):
+            yield metrics.Observation(value, _attributes(name, labels))
 
 
 @lru_cache(maxsize=4_096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,17 @@ from pathlib import Path
 import httpx
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    Gauge,
+    InMemoryMetricReader,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from sagaline.api import create_app
 from sagaline.api.settings import ApiSettings
@@ -151,6 +162,26 @@ async def test_the_page_asks_for_a_token_as_the_api_does(tmp_path: Path, tokens:
     assert 'sagaline_batches_commit_seconds_bucket{le="0.0025"} 0' in lines
     assert 'sagaline_batches_commit_seconds_bucket{le="+Inf"} 1' in lines
     assert "sagaline_batches_commit_seconds_sum 0.003" in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(math.inf, "+Inf"), (-math.inf, "-Inf"), (math.nan, "NaN"), (0.5, "0.5"), (3.0, "3")]
+)
+def test_a_gauge_of_any_value_is_written_as_prometheus_reads_it(value: float, written: str) -> None:
+    """Older SDKs pass on what is not finite."""
+    gauge = Metric("a.gauge", None, "s", Gauge([NumberDataPoint({}, None, 0, value)]))
+    scope = ScopeMetrics(InstrumentationScope("a"), [gauge], "")
+    page = exposition(MetricsData([ResourceMetrics(Resource({}), [scope], "")]))
+    assert page.splitlines()[-1] == f"a_gauge_seconds {written}"
+
+
+def test_a_gauge_stays_on_the_page_until_it_is_set_again() -> None:
+    reader = InMemoryMetricReader()
+    metrics = Metrics(MeterProvider([reader], shutdown_on_exit=False))
+    metrics.set("inputs.lag", 2, "0")
+    assert [exposition(reader.get_metrics_data()).splitlines()[-1] for _ in range(2)] == [
+        'sagaline_inputs_lag{sagaline_partition="0"} 2'
+    ] * 2
 
 
 @pytest.mark.parametrize(

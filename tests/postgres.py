@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from .broker import kafka
 
 __all__ = ["PASSWORD", "PROGRAMS", "Postgres", "postgres_server"]
 
@@ -38,7 +39,7 @@ class Postgres:
         if self._user is not None:
             entry = pwd.getpwnam(self._user)
             os.chown(folder, entry.pw_uid, entry.pw_gid)
-        self.port = _free_port()
+        self.port: int = kafka.free_port(1)
         self._server: subprocess.Popen[bytes] | None = None
         self._made = 0
 
@@ -119,12 +120,6 @@ def _runs(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from ..broker import kafka
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -33,22 +34,7 @@ def commands(holding: str) -> list[list[str]]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def free_ports() -> int:
-    """A port that is free with the one above it, as Kafka takes both."""
-    for _ in range(100):
-        port = free_port()
-        with socket.socket() as above:
-            try:
-                above.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise AssertionError("no two free ports beside each other")
+    return int(kafka.free_port())
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -98,7 +84,7 @@ def test_the_first_screen_runs_as_it_is_shown(tmp_path: Path) -> None:
 def test_the_demo_runs_on_the_broker_that_the_readme_starts(kafka_bootstrap: str, tmp_path: Path) -> None:
     up, demo, down = commands("kafka.py up")
     assert kafka_bootstrap, "the machine can run a broker"
-    port = str(free_ports())
+    port = str(free_port())
     where = ["--port", port, "--data", str(tmp_path / "broker")]
     env = environment(SAGALINE_PORT=str(free_port()))
     here = [sys.executable, str(ROOT / up[1])]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ..orchestrator.codec.wire import too_deep
 from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.parsing import parse_json
+from ..orchestrator.messages.values import first_mistake
 from .problems import HttpProblem
 from .settings import ApiSettings
 
@@ -66,9 +67,8 @@ class Bodies:
         try:
             return model.model_validate(value, strict=True)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(map(str, first["loc"]))
-            raise InvalidRequest(f"{field}: {first['msg']}", field=field) from error
+            field, wrong = first_mistake(error)
+            raise InvalidRequest(f"{field}: {wrong}", field=field) from error
 
     async def _receive(self, request: Request) -> bytes:
         limit = self._settings.body_bytes_max

@@ -113,7 +113,7 @@ KINDS = {
     ),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
-    "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: Field required"),
+    "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: the field is missing, add it"),
     "unavailable": _Kind(503, "Not available at the moment", "the log did not answer in time; repeat the request"),
     "internal": _Kind(500, "The server failed", "the server failed; its log has the cause under the trace id"),
 }

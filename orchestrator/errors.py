@@ -101,10 +101,16 @@ class UnknownTable(CallerError):
 
 
 class UnknownInstance(CallerError):
-    """No instance with this id exists, or its retention window is over."""
+    """No instance with this id exists: its start is not decided yet, its retention window is over, or the key is wrong.
 
-    def __init__(self, instance: str) -> None:
-        super().__init__(f"there is no instance {instance!r}: check the key, or its retention window is over")
+    ``undecided``: why no start is decided now, which may be the reason; empty: starts are decided.
+    """
+
+    def __init__(self, instance: str, undecided: str = "") -> None:
+        why = "check the key, or its retention window is over"
+        if undecided:
+            why = f"if it was just started, it is not decided yet, because {undecided}; otherwise {why}"
+        super().__init__(f"there is no instance {instance!r}: {why}")
         self.instance = instance
 
 
@@ -115,12 +121,12 @@ class Conflict(CallerError):
 class StartConflict(Conflict):
     """An instance with this key exists and was started with another input."""
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, trace_id: str | None = None) -> None:
         super().__init__(
-            f"{instance!r} already exists and was started with another input; "
+            f"{instance!r} already exists (trace {trace_id or 'none'}) and was started with another input; "
             "choose another key, or send the same input"
         )
-        self.instance = instance
+        self.instance, self.trace_id = instance, trace_id
 
 
 class ActDenied(Conflict):

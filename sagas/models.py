@@ -18,7 +18,17 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from .schemas import holds_floats
 
-__all__ = ["JsonObject", "Unwritable", "as_json", "first_mistake", "read", "read_foreign", "unknown_fields", "write"]
+__all__ = [
+    "JsonObject",
+    "Unwritable",
+    "as_json",
+    "first_mistake",
+    "mistakes",
+    "read",
+    "read_foreign",
+    "unknown_fields",
+    "write",
+]
 
 M = TypeVar("M", bound=BaseModel)
 Extra: TypeAlias = Literal["allow", "ignore", "forbid"] | None
@@ -32,6 +42,12 @@ else:
 _NO_NUMBERS = (b"null", b"NaN", b"Infinity")
 """What NaN and infinity may be written as."""
 _NO_NUMBER = "JSON has no NaN and no infinity; give a finite number or None, or a model with ser_json_inf_nan='strings'"
+
+_TO_DO = {
+    "missing": "the field is missing, add it",
+    "extra_forbidden": "there is no such field, remove it or correct its name",
+}
+"""Messages for pydantic's types of mistakes whose own message does not say what to do."""
 
 
 class Unwritable(ValueError):
@@ -110,9 +126,22 @@ def unknown_fields(model: type[BaseModel]) -> Literal["forbid"] | None:
 
 def first_mistake(error: ValidationError) -> tuple[str, str]:
     """The path of the first mistake (empty: the whole value) and its message; further mistakes are only counted."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where, wrong = _worded(error)[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return ".".join(map(str, first["loc"])), f"{first['msg']}{more}"
+    return where, f"{wrong}{more}"
+
+
+def mistakes(error: ValidationError, whole: str) -> str:
+    """The first five mistakes with their paths; further ones are only counted. ``whole`` names the value itself."""
+    found = _worded(error)
+    more = [f"and {len(found) - 5} more"] if len(found) > 5 else []
+    return "; ".join([f"{where or whole}: {wrong}" for where, wrong in found[:5]] + more)
+
+
+def _worded(error: ValidationError) -> list[tuple[str, str]]:
+    """Path and message of every mistake; where pydantic says only what is wrong, also what to do."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [(".".join(map(str, each["loc"])), _TO_DO.get(each["type"], each["msg"])) for each in found]
 
 
 @lru_cache(maxsize=1024)

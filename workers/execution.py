@@ -29,7 +29,7 @@ from ..orchestrator.messages.inputs import Rejected as RejectedReply
 from ..orchestrator.messages.texts import end_of, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..sagas import Rejected
-from ..sagas.models import JsonObject, as_json, read
+from ..sagas.models import JsonObject, as_json, mistakes, read
 from ..sagas.policy import to_ms
 from .context import AnswerLater, Context
 from .errors import WorkerCrashed
@@ -80,7 +80,9 @@ class Execution:
         try:
             model = read(handler.contract.command, command.payload)
         except ValidationError as error:
-            return failed(work, f"the command is not a {handler.contract.command.__name__}: {_problems(error)}")
+            return failed(
+                work, f"the command does not fit {handler.contract.command.__name__}: {mistakes(error, 'body')}"
+            )
         except Exception as error:  # validators in the author's model may raise anything
             return _raised(work, error)
         try:
@@ -237,12 +239,6 @@ def _place(error: BaseException) -> str:
     own = [each for each in frames if "site-packages" not in each.filename and not each.filename.startswith(here)]
     found = own or frames
     return f"{PurePath(found[-1].filename).name}:{found[-1].lineno}" if found else ""
-
-
-def _problems(error: ValidationError) -> str:
-    found = error.errors(include_input=False, include_url=False)
-    named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg']}" for e in found[:5])
-    return named if len(found) <= 5 else f"{named}; and {len(found) - 5} more"
 
 
 def _trace_id(traceparent: str | None) -> str | None:

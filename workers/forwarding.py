@@ -16,7 +16,7 @@ from ..orchestrator.messages.forwarding import forwarded
 from ..orchestrator.messages.inputs import Completed
 from ..orchestrator.ports.log import Outgoing, size_bytes
 from ..orchestrator.ports.topics import Topics
-from ..sagas.models import as_json, read_foreign
+from ..sagas.models import as_json, mistakes, read_foreign
 from .work import Work
 
 __all__ = ["Forwarding"]
@@ -44,7 +44,7 @@ class Forwarding:
         try:
             model = read_foreign(handler.contract.reply, report.reply)
         except ValidationError as error:
-            _logger.warning("worker.slip.home", contract=work.name, error=str(error.errors()[0]["msg"]))
+            _logger.warning("worker.slip.home", contract=work.name, error=mistakes(error, "reply"))
             return None
         command = forwarded(slip, work.command.instance, as_json(model, handler.contract.reply))
         if command is None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...sagas.definition import AnyDefinition, Definition
-from ...sagas.models import read_foreign
+from ...sagas.models import first_mistake, read_foreign
 from ..messages.parsing import parse_json
 from ..messages.values import JsonObject
 from ..verify import Bounds, Verified, as_json, lines, pytest_file, verify
@@ -114,9 +114,8 @@ def _inputs(path: str | None, definition: AnyDefinition) -> list[JsonObject]:
         try:
             read_foreign(definition.state, each)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "input"
-            raise Mistake(f"--input {path} is not an input of {definition.name}: {where}: {first['msg']}") from None
+            where, wrong = first_mistake(error)
+            raise Mistake(f"--input {path} is not an input of {definition.name}: {where or 'input'}: {wrong}") from None
     return found
 
 

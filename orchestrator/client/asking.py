@@ -14,7 +14,7 @@ from typing import NamedTuple, assert_never
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_reply, encode_request
 from ..codec.wire import BadRecord, Unsound
-from ..errors import CorruptRecord, InvalidRequest, NotYetDecided
+from ..errors import CorruptRecord, InvalidRequest, NotYetDecided, UnknownInstance
 from ..kernel import names_instance
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
@@ -84,6 +84,10 @@ class Asking:
         if there and self._own.get(entity) is write:
             del self._own[entity]
         return there
+
+    def unknown(self, instance: str) -> UnknownInstance:
+        """The error about an instance that the read model does not have, with why its start may not be decided yet."""
+        return UnknownInstance(instance, "; ".join(self._parts.watch.notices(())))
 
     async def settled(self) -> None:
         """Waits until the read model has caught up with the log once: after that, what it does not have does not exist.

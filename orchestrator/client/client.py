@@ -122,7 +122,7 @@ class Client:
         record, trace = await self._asking.ask(start, wait, traceparent)
         if record.outcome is Outcome.DENIED:
             if record.code is ReasonCode.KEY_TAKEN:
-                raise StartConflict(start.instance)
+                raise StartConflict(start.instance, trace)
             raise InvalidRequest(f"the engine denied the start: {record.reason}", field="input")
         return Started(
             instance=start.instance,
@@ -281,7 +281,7 @@ class Client:
             await self._asking.caught_up()
             document = await self._parts.read_model.get(instance)
         if document is None:
-            raise UnknownInstance(instance) if followed else _lagging(instance)
+            raise self._asking.unknown(instance) if followed else _lagging(instance)
         return document
 
     async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
@@ -352,7 +352,7 @@ class Client:
             await self._asking.caught_up()
             rows = await self._parts.read_model.history(instance, after=after, limit=limit)
             if not rows and await self._nothing_known(instance):
-                raise UnknownInstance(instance)
+                raise self._asking.unknown(instance)
         return rows
 
     def notices(self, about: Document | str | None = None) -> Sequence[str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, JsonValue
 
 from ...sagas import Step
 from ..codec.inputs import progress_json
-from ..errors import InvalidRequest, ReplyNotAwaited, UnknownInstance
+from ..errors import InvalidRequest, ReplyNotAwaited
 from ..kernel.places import name_of
 from ..messages.inputs import Completed, Failed, Heartbeat, Rejected, Reply
 from ..messages.outputs import Outcome, instance_of_command, place_named
@@ -107,7 +107,7 @@ class Commands:
         if await self._parts.read_model.get(message.instance) is None:  # no decision would tell
             await self._asking.caught_up()
             if await self._parts.read_model.get(message.instance) is None:
-                raise UnknownInstance(message.instance)
+                raise self._asking.unknown(message.instance)
         record, trace = await self._asking.ask(message, wait, traceparent)
         if record.status is None or record.outcome is Outcome.IGNORED:
             raise ReplyNotAwaited(message.command_id, record.reason)

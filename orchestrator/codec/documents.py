@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import TypeAdapter, ValidationError
 
 from ..messages.document import FORMAT, Document
 from ..messages.history import HistoryRecord
 from ..messages.outputs import Outcome
+from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
 from .formats import Upcasts, upcast
 from .wire import BadRecord, envelope, header_map, sound, text
@@ -48,8 +47,7 @@ def decode_document(value: bytes) -> Document:
     try:
         return _DOCUMENT.validate_json(upcast(value, FORMAT, _UPCASTS))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"not a document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRecord(f"not a document: {': '.join(first_mistake(error))}") from error
 
 
 def encode_history(
@@ -93,5 +91,4 @@ def decode_history(record: Record) -> HistoryRecord:
     try:
         return _HISTORY.validate_json(record.value)
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        raise BadRecord(f"not a history record: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRecord(f"not a history record: {': '.join(first_mistake(error))}") from error

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..messages.document import FORMAT
 from ..messages.entities import ENTITY_FORMAT
+from ..messages.values import first_mistake
 from .formats import check_format
 from .wire import BadRecord
 
@@ -34,8 +35,7 @@ def timers_of(key: bytes, value: bytes) -> Mapping[str, int]:
     try:
         found = _GLANCE.validate_json(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadRecord(f"not a document: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRecord(f"not a document: {': '.join(first_mistake(error))}") from error
     check_format(found.format, ENTITY_FORMAT if key.startswith(b"@") else FORMAT)
     return found.timers
 

@@ -119,6 +119,6 @@ def _fitting(ctx: DecisionContext, state: object) -> JsonObject | Reason:
         return as_json(read(model, state, extra=unknown_fields(model)), model)
     except ValidationError as error:
         where, wrong = first_mistake(error)
-        return invalid(f"the state would not be a valid {model.__name__}: {where or 'the state'}: {wrong}")
+        return invalid(f"the state would not fit {model.__name__}: {where or 'the state'}: {wrong}")
     except Exception as error:
         return invalid(f"the check of {model.__name__} raised {ctx.shortened(said(error))}")

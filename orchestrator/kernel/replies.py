@@ -6,7 +6,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
-from ...sagas.models import read_foreign
+from ...sagas.models import mistakes, read_foreign
 from ...sagas.nodes import Scatter
 from ..messages.document import CauseKind, Document, StepRecord, StepStatus
 from ..messages.entity_messages import Published, mailbox_id
@@ -143,8 +143,8 @@ def _completed(ctx: DecisionContext, leg: Leg, reply: Completed) -> None:
         value = read_foreign(leg.contract.reply, reply.reply)
         kept = as_json(value, leg.contract.reply) if leg.into is not None or asked or is_slip(ctx) else None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'reply'}: {e['msg']}" for e in error.errors()[:5])
-        _attempt_failed(ctx, leg, f"the worker's reply is not a {leg.contract.reply.__name__}: {problems}")
+        problems = mistakes(error, "reply")
+        _attempt_failed(ctx, leg, f"the worker's reply does not fit {leg.contract.reply.__name__}: {problems}")
         return
     except Exception as error:
         what = f"{leg.contract.reply.__name__}, the reply of step {leg.step!r},"

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from ...sagas import Step
-from ...sagas.models import read_foreign
+from ...sagas.models import mistakes, read_foreign
 from ...sagas.nodes import Ask
 from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
@@ -40,7 +40,7 @@ def _answer(ctx: DecisionContext, act: Act) -> Reason | None:
         return reason
     form = _valid(node.options.form, act.value)
     if isinstance(form, str):
-        return invalid(f"the answer is not a {node.options.form.__name__}: {form}")
+        return invalid(f"the answer does not fit {node.options.form.__name__}: {form}")
     ctx.clear_timers(act.step)
     ctx.put(node.options.into, form)
     ctx.mark(act.step, StepStatus.DONE, memo=ctx.memo(act.step) | {"answered_by": act.by})
@@ -115,7 +115,7 @@ def _skip(ctx: DecisionContext, act: Act) -> Reason | None:
     into = node.options.into
     reply = _valid(node.contract.reply, act.value) if into is not None or act.value is not None else None
     if isinstance(reply, str):
-        return invalid(f"the reply is not a {node.contract.reply.__name__}: {reply}")
+        return invalid(f"the reply does not fit {node.contract.reply.__name__}: {reply}")
     ctx.clear_timers(act.step)
     memo: JsonObject = {**ctx.memo(act.step), SKIPPED_BY: act.by}
     if node.is_query:  # the scatter gathers the answer from here
@@ -160,7 +160,7 @@ def _replace_undo(ctx: DecisionContext, act: Act) -> Reason | None:
         return invalid('the command is missing; give {"command": {…}}, and "contract" if it is another one')
     payload = _valid(contract.command, command)
     if isinstance(payload, str):
-        return invalid(f"the command is not a {contract.command.__name__}: {payload}")
+        return invalid(f"the command does not fit {contract.command.__name__}: {payload}")
     instead: JsonObject = {"contract": contract.name, "command": payload, "by": act.by}
     ctx.steps[act.step] = replace(record, undo=contract.name)
     ctx.remember(act.step, ctx.memo(act.step) | {INSTEAD: instead})
@@ -172,8 +172,7 @@ def _valid(model: type[BaseModel], value: JsonObject | None) -> JsonObject | str
     try:
         return as_json(read_foreign(model, value or {}), model)
     except ValidationError as error:
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"
+        return mistakes(error, "value")
     except Exception as error:
         return f"it raised {said(error)}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...sagas.models import read_foreign
+from ...sagas.models import mistakes, read_foreign
 from ...sagas.nodes import Ask, Expected, Route, Sleep, Wait
 from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
@@ -85,8 +85,8 @@ def on_event(ctx: DecisionContext, message: EventDelivered) -> bool:
             kept = as_json(body, expected.event.model)
         except Exception as error:  # the author's validators may raise anything
             drop_wait(ctx, message.place, used=[index])  # else the mailbox would deliver it again
-            wrong = error.errors()[0]["msg"] if isinstance(error, ValidationError) else said(error)
-            why = f"event {message.event_id!r} is not a {expected.event.model.__name__}: {wrong}"
+            wrong = mistakes(error, "body") if isinstance(error, ValidationError) else said(error)
+            why = f"event {message.event_id!r} does not fit {expected.event.model.__name__}: {wrong}"
             block(
                 ctx, message.place, CauseKind.CODE, Fault(f"{why}; publish a valid one, then retry", ReasonCode.INVALID)
             )

@@ -15,7 +15,7 @@ from typing import Any, cast
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from ...sagas import SagalineError
-from ...sagas.models import read_foreign
+from ...sagas.models import first_mistake, read_foreign
 from ..messages.values import JsonObject
 
 __all__ = ["Mentions", "NoSampleError", "samples"]
@@ -80,10 +80,9 @@ def _samples(model: type[BaseModel], looks: Mentions) -> tuple[JsonObject, ...]:
         if len(found) >= _VARIANTS_MAX:
             break
     if not found:
-        problem = first.errors()[0] if first else {"loc": (), "msg": "it is not an object"}
-        where = ".".join(map(str, problem["loc"])) or model.__name__
+        where, wrong = first_mistake(first) if first else ("", "it is not an object")
         raise NoSampleError(
-            f"no valid {model.__name__} could be made ({where}: {problem['msg']}); give one: "
+            f"no valid {model.__name__} could be made ({where or model.__name__}: {wrong}); give one: "
             f'model_config = ConfigDict(json_schema_extra={{"examples": [{{…}}]}})'
         )
     return tuple(found)

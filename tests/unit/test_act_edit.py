@@ -83,20 +83,20 @@ def test_a_patch_that_changes_nothing_is_no_decision() -> None:
     [
         (
             [op("replace", "/order/total_cents", value="much")],
-            "the state would not be a valid Checkout: order.total_cents: Input",
+            "the state would not fit Checkout: order.total_cents: Input",
         ),
-        ([DEARER, op("remove", "/order")], "the state would not be a valid Checkout: order: Field required"),
+        ([DEARER, op("remove", "/order")], "the state would not fit Checkout: order: the field is missing, add it"),
         (
             [op("add", "/oder", value=1)],
-            "the state would not be a valid Checkout: oder: Extra inputs are not permitted",
+            "the state would not fit Checkout: oder: there is no such field, remove it or correct its name",
         ),
         (
             [op("add", "/order/totl", value=1)],
-            "the state would not be a valid Checkout: order.totl: Extra inputs are not",
+            "the state would not fit Checkout: order.totl: there is no such field",
         ),
         (
             [op("replace", "", value=[])],
-            "the state would not be a valid Checkout: the state: Input should be an object",
+            "the state would not fit Checkout: the state: Input should be an object",
         ),
         ([op("replace", "/nowhere", value=1)], "operation 1 (replace /nowhere): "),
         (

@@ -93,7 +93,7 @@ def test_the_state_of_a_fork_can_be_patched() -> None:
     forked = fork(ENDED, "ship", {"key": "new", "patch": [patch]})
     assert (at(forked, NEW).state.order.customer, forked.state) == ("ben", ENDED.state)
     wrong: JsonObject = {"key": "new", "patch": [{"op": "remove", "path": "/order"}]}
-    assert refused(ENDED, "ship", wrong) == "the state would not be a valid Checkout: order: Field required"
+    assert refused(ENDED, "ship", wrong) == "the state would not fit Checkout: order: the field is missing, add it"
     whole: JsonObject = {"op": "replace", "path": "", "value": {**ENDED.document.state, "stock": None}}
     assert at(fork(ENDED, "ship", {"key": "new", "patch": [whole]}), NEW).state.stock is None
 

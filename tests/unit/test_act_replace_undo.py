@@ -82,7 +82,7 @@ def test_further_attempts_send_the_given_command_again() -> None:
         ({}, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it is another one'),
         (None, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it is another one'),
         ({"command": 7}, "charge", 'the command is missing; give {"command": {…}}, and "contract" if it'),
-        ({"command": {}}, "charge", "the command is not a RefundCard: order_id: Field required"),
+        ({"command": {}}, "charge", "the command does not fit RefundCard: order_id: the field is missing, add it"),
         ({"payload": {}}, "charge", "an undo takes contract and command, not payload"),
     ],
 )

@@ -66,7 +66,7 @@ def test_an_answer_of_who_may_not_or_of_another_form_changes_nothing(asked: Scen
     """The refusal says who may, or what is wrong with the form."""
     assert refused(asked.answer("approve", Did(), by="eve")) == "eve may not answer 'approve'; it is for ann, ben"
     wrong = asked.answer("approve", {"ok": "perhaps"}, by="ann")
-    assert refused(wrong).startswith("the answer is not a Did: ok: Input should be a valid boolean")
+    assert refused(wrong).startswith("the answer does not fit Did: ok: Input should be a valid boolean")
     assert wrong.document == asked.document
     assert refused(asked.answer("a", Did(), by="ann")) == "step 'a' is not a question"
     assert refused(asked.answer("c", Did(), by="ann")) == "it has no step 'c' on record; there are a, approve"
@@ -132,7 +132,9 @@ def test_a_stuck_step_is_skipped_with_a_reply(asked: Scene) -> None:
 def test_a_skip_that_makes_no_sense_is_refused(asked: Scene) -> None:
     """It says why."""
     paid = Scene.start(checkout).ok("reserve")
-    assert refused(paid.act(ActName.SKIP, step="charge")).startswith("the reply is not a CardCharged: charge_id: Field")
+    assert refused(paid.act(ActName.SKIP, step="charge")).startswith(
+        "the reply does not fit CardCharged: charge_id: the field"
+    )
     assert "is done; only a step in progress" in refused(paid.act(ActName.SKIP, step="reserve"))
     assert "is being undone" in refused(paid.cancel().act(ActName.SKIP, step="charge"))
     assert "is not a step with a command" in refused(asked.act(ActName.SKIP, step="approve"))
@@ -200,7 +202,7 @@ async def test_a_person_answers_by_the_client_and_over_http(up: Stack) -> None:
         body = {"by": "ann", "step": "approve", "request_id": "r-7"}
         path = "/v1/instances/approval/1/answer"
         wrong = await api.post(path, json={**body, "value": {"ok": 7}})
-        assert (wrong.status_code, "the answer is not a Did" in wrong.json()["detail"]) == (422, True)
+        assert (wrong.status_code, "the answer does not fit Did" in wrong.json()["detail"]) == (422, True)
         done = await api.post(path, json={**body, "value": {"ok": True}})
         assert (done.status_code, done.json()["status"], done.json()["changed"]) == (200, "completed", True)
         again = await api.post(path, json={**body, "value": {"ok": True}})

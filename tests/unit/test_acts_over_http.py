@@ -71,7 +71,7 @@ async def test_a_state_is_edited_over_http(api: httpx.AsyncClient) -> None:
     assert (await api.get(ITEM)).json()["state"]["n"] == 7
     wrong = {"patch": [{"op": "replace", "path": "/n", "value": "x"}]}
     refused = await post(api, "edit", 422, value=wrong)
-    assert "the state would not be a valid Talk: n: Input should be a valid integer" in refused["detail"]
+    assert "the state would not fit Talk: n: Input should be a valid integer" in refused["detail"]
 
 
 async def test_an_undo_that_failed_is_replaced_over_http(up: Stack, api: httpx.AsyncClient) -> None:

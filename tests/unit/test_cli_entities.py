@@ -112,7 +112,7 @@ def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_
         ("[", 2, "rules.json is not JSON"),
         ("{}", 2, 'rules.json contains no rules; give a list such as [{"when": {"total": {">": 100}}, "to": "fast"}'),
         ('[{"when": {}, "to": "drone"}]', 1, "rule 1: no deployed definition has a branch 'drone'; there are: freight"),
-        ('[{"when": {}}]', 1, "rules.0.to: Field required"),
+        ('[{"when": {}}]', 1, "rules.0.to: the field is missing, add it"),
     ],
 )
 def test_wrong_rules_are_one_sentence(up: Process, tmp_path: Path, content: str, code: int, part: str) -> None:
@@ -161,7 +161,7 @@ def test_a_question_is_found_claimed_given_away_and_answered(up: Process) -> Non
     assert saga(up, "questions", "--who", "bob") == "no questions are open\n"
     assert "ann has claimed" in saga(up, "answer", *step, "--by", "bob", "--value", '{"cents": 1}', code=1)
     assert "has its question assigned" in saga(up, "assign", *step, "--by", "ann", "--value", '{"to": "eve"}')
-    assert "the answer is not a Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
+    assert "the answer does not fit Paid" in saga(up, "answer", *step, "--by", "eve", "--value", "{}", code=1)
     assert "is answered: completed" in saga(up, "answer", *step, "--by", "eve", "--value", '{"cents": 1}')
     assert told(up, "questions")["questions"] == []
 

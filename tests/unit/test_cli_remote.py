@@ -158,7 +158,7 @@ def test_an_order_is_edited_and_forked(shop: Process) -> None:
     assert "is unchanged: that was done before" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch)
     wrong = json.dumps([{"op": "remove", "path": "/order"}])
     refusal = saga(shop, "edit", "order-checkout/A-5", "--patch", wrong, code=1)
-    assert "the state would not be a valid Checkout: order: Field required" in refusal
+    assert "the state would not fit Checkout: order: the field is missing, add it" in refusal
     assert "does not need attention" in saga(shop, "edit", "order-checkout/A-5", "--patch", patch, "--retry", code=1)
     document = json.loads(saga(shop, "show", "order-checkout/A-5", "--json"))
     assert document["state"]["order"]["total_cents"] == 7
@@ -214,7 +214,7 @@ def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:
     [
         (["show", "order-checkout/none"], "there is no instance 'order-checkout/none'"),
         (["start", "nothing"], "there is no definition 'nothing'; deployed are: order-checkout"),
-        (["start", "order-checkout"], "input.order: Field required"),
+        (["start", "order-checkout"], "input.order: the field is missing, add it"),
         (["cancel", "order-checkout/none"], "there is no instance"),
         (["list", "--key", "a\nb"], "control character"),
         (["bulk", "cancel"], "the bulk selects no instances; give a definition, status, age or step"),

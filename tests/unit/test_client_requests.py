@@ -111,10 +111,10 @@ async def test_many_starts_of_one_key_at_once_make_one_instance(client: Client) 
 
 
 async def test_the_same_key_with_another_input_is_a_conflict(client: Client) -> None:
-    await client.start(checkout, order(), key="A-1")
-    with pytest.raises(StartConflict) as conflict:
+    first = await client.start(checkout, order(), key="A-1")
+    with pytest.raises(StartConflict, match=f"trace {first.trace_id}") as conflict:
         await client.start(checkout, order(total_cents=1), key="A-1")
-    assert conflict.value.instance == ID
+    assert (conflict.value.instance, conflict.value.trace_id) == (ID, first.trace_id)
 
 
 async def test_a_model_is_as_good_an_input_as_json(client: Client) -> None:

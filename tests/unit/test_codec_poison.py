@@ -104,7 +104,10 @@ POISON: dict[str, tuple[Record, str]] = {
     "type not UTF-8": (record(b"{}", headers=headers_of("", ce_type=b"\xff")), "header ce_type is not UTF-8"),
     "no id": (record(b"{}", headers=headers_of(KINDS[2], ce_id=None)), "header ce_id is missing"),
     "no command id": (record(b"{}", headers=headers_of(KINDS[2], ce_commandid=None)), "header ce_commandid is missing"),
-    "no definition": (record(b"{}", headers=headers_of(KINDS[0])), "sagaline.start: definition: Field required"),
+    "no definition": (
+        record(b"{}", headers=headers_of(KINDS[0])),
+        "sagaline.start: definition: the field is missing, add it",
+    ),
     "input is a list": (
         record(b'{"definition":"d","key":"k","input":[]}', headers=headers_of(KINDS[0])),
         "sagaline.start: input: Input should be a valid dictionary",
@@ -120,9 +123,12 @@ POISON: dict[str, tuple[Record, str]] = {
     ),
     "no reason": (
         record(b'{"code":"x"}', headers=headers_of(KINDS[3])),
-        "sagaline.reply.rejected: reason: Field required",
+        "sagaline.reply.rejected: reason: the field is missing, add it",
     ),
-    "no error": (record(b"{}", headers=headers_of(KINDS[4])), "sagaline.reply.failed: error: Field required"),
+    "no error": (
+        record(b"{}", headers=headers_of(KINDS[4])),
+        "sagaline.reply.failed: error: the field is missing, add it",
+    ),
     "id too long": (
         record(sound(KINDS[0]), headers=headers_of(KINDS[0], ce_id=b"i" * 8_193)),
         "header ce_id has 8,193 bytes, the limit is 8,192",

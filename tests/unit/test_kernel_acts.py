@@ -295,7 +295,7 @@ def test_an_answer_that_does_not_fit_says_where(value: Any, said: str) -> None:
     form = ask("okay", Strict, question=lambda s: "?", who=lambda s: ["ann"], into="form", due=HOUR)
     saga = Saga("formed", Formed, flow=[form])
     refused = Scene.start(saga, {}).answer("okay", value)
-    assert outcome_of(refused) == (Outcome.DENIED, f"the answer is not a Strict: {said}")
+    assert outcome_of(refused) == (Outcome.DENIED, f"the answer does not fit Strict: {said}")
 
 
 def test_a_skipped_question_of_a_scatter_is_an_answer() -> None:
@@ -382,6 +382,12 @@ def test_a_step_whose_reply_nobody_keeps_is_skipped_without_one() -> None:
     given = scene.act(ActName.SKIP, step="accept", value={"by": "ann"})
     assert (given.step("accept"), given.document.state) == (StepStatus.DONE, {"named": None})
     refused = scene.act(ActName.SKIP, step="accept", value={"x": 1})
-    assert outcome_of(refused) == (Outcome.DENIED, "the reply is not a Named: acceptedBy: Field required")
+    assert outcome_of(refused) == (
+        Outcome.DENIED,
+        "the reply does not fit Named: acceptedBy: the field is missing, add it",
+    )
     needed = Scene.start(accepts("named"), {}).act(ActName.SKIP, step="accept")
-    assert outcome_of(needed) == (Outcome.DENIED, "the reply is not a Named: acceptedBy: Field required")
+    assert outcome_of(needed) == (
+        Outcome.DENIED,
+        "the reply does not fit Named: acceptedBy: the field is missing, add it",
+    )

@@ -201,7 +201,9 @@ def test_a_reply_of_another_kind_is_an_attempt_that_failed() -> None:
     scene = Scene.start(flow_of(wide))
     wrong = scene.ok("wide", {})
     assert wrong.document.steps["wide"].error == (
-        "the worker's reply is not a Wide: " + "; ".join(f"{name}: Field required" for name in "abcde")
+        "the worker's reply does not fit Wide: "
+        + "; ".join(f"{name}: the field is missing, add it" for name in "abcde")
+        + "; and 1 more"
     )
 
 
@@ -217,7 +219,7 @@ def test_a_name_of_a_nested_field_is_its_path() -> None:
     wrong = Scene.start(flow_of(nested)).ok("nested", {"inner": {"n": "x"}})
     error = wrong.document.steps["nested"].error
     assert error is not None
-    assert error.startswith("the worker's reply is not a Outer: inner.n: Input should be a valid integer")
+    assert error.startswith("the worker's reply does not fit Outer: inner.n: Input should be a valid integer")
 
     class Known(BaseModel):
         inner: Inner
@@ -225,7 +227,7 @@ def test_a_name_of_a_nested_field_is_its_path() -> None:
     saga = Saga("known", Known, flow=[step(Contract("k", Do, Did, queue="q"), name="k")(lambda s: Do())])
     start = Start(id="s", definition="known", key="k", input={"inner": {}})
     assert decide(saga, None, Arrival(message=start, now_ms=0)).reason == (
-        "the input is not valid: inner.n: Field required"
+        "the input is not valid: inner.n: the field is missing, add it"
     )
 
 
@@ -327,7 +329,7 @@ def test_a_reply_whose_model_raises_stops_the_direction_that_it_is_of(undo: bool
     )
     assert "in check" in stuck.attention.detail
     wrong = scene.undo_ok("a", {"n": 1}) if undo else scene.ok("a", {"n": 1})
-    error = "the worker's reply is not a Picky: reply: Value error, one is none"
+    error = "the worker's reply does not fit Picky: reply: Value error, one is none"
     assert wrong.document.steps["a"].error == error
 
 

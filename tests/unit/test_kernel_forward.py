@@ -189,7 +189,7 @@ def test_a_reply_of_the_wrong_type_is_a_failed_attempt() -> None:
     assert run.statuses["a"] == "backoff"
     error = run.document.steps["a"].error
     assert error is not None
-    assert error.startswith("the worker's reply is not a Did: ok: Input should be a valid boolean")
+    assert error.startswith("the worker's reply does not fit Did: ok: Input should be a valid boolean")
 
 
 class Touchy(BaseModel):

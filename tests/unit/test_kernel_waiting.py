@@ -150,8 +150,8 @@ def test_an_event_of_another_form_stops_the_wait_until_a_retry() -> None:
     assert wrong.attention is not None
     event_id = wrong.count - 1
     assert wrong.attention.message == (
-        f"event 'event-{event_id}' is not a Paid: Input should be a valid integer, unable to parse string as an integer"
-        "; publish a valid one, then retry"
+        f"event 'event-{event_id}' does not fit Paid: amount: Input should be a valid integer, unable to parse "
+        "string as an integer; publish a valid one, then retry"
     )
     assert (wrong.attention.kind, wrong.attention.step) == (CauseKind.CODE, "wait")
     assert timers_of(wrong) == {}

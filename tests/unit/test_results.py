@@ -350,5 +350,5 @@ def test_a_body_whose_check_raises_stops_the_wait_and_a_right_one_goes_on() -> N
     scene = Scene.start(Saga("heard", Heard, flow=[node, step(do, name="last")(lambda s: Do())]))
     stuck = scene.receives(fussed, {"n": 1}, key="k")
     assert stuck.attention is not None
-    assert stuck.attention.message.endswith("is not a Fussy: KeyError: 1; publish a valid one, then retry")
+    assert stuck.attention.message.endswith("does not fit Fussy: KeyError: 1; publish a valid one, then retry")
     assert stuck.receives(fussed, {"n": 0}, key="k").retry().state.fussy == Fussy(n=0)

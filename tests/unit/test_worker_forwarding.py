@@ -151,5 +151,7 @@ def test_a_slip_that_is_none_is_a_bad_record(tmp_path: Path) -> None:
             "slip": b"{}",
         }.items()
     )
-    with pytest.raises(BadRecord, match="header ce_slip is not a routing slip: variables: Field required"):
+    with pytest.raises(
+        BadRecord, match="header ce_slip is not a routing slip: variables: the field is missing, add it"
+    ):
         decode_command(Record("q", 0, 0, b"k", b"{}", headers, 0))

@@ -145,7 +145,7 @@ async def test_whatever_a_handler_gives_back_is_answered(world: WorkerWorld, ite
 @pytest.mark.parametrize("payload", [b'{"item": 7, "count": "secret"}', b"not JSON", b"[]"])
 async def test_a_command_of_another_shape_fails_and_names_fields_not_values(world: WorkerWorld, payload: bytes) -> None:
     reply = await failure(world, world.command(payload=payload))
-    assert reply.error.startswith("the command is not a Pack: ")
+    assert reply.error.startswith("the command does not fit Pack: ")
     assert "secret" not in reply.error
     if payload.startswith(b"{"):
         assert "item: " in reply.error

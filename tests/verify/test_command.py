@@ -101,7 +101,10 @@ def test_a_terminal_is_shown_a_bar_and_a_script_is_not(monkeypatch: pytest.Monke
         (("shop:both", "--input", "x.json"), "--input is the input of one definition; say which: --definition NAME"),
         (("shop:order", "--input", "x.json"), "--input x.json: No such file or directory; give a file"),
         (("shop:order", "--input", "shop.py"), "--input shop.py is not JSON"),
-        (("shop:order", "--input", "wrong.json"), "--input wrong.json is not an input of order: id: Field required"),
+        (
+            ("shop:order", "--input", "wrong.json"),
+            "--input wrong.json is not an input of order: id: the field is missing, add it",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

@@ -1,8 +1,8 @@
-"""Messages between entities, events for the topic of events, and the documents of mailboxes, locks and tables."""
+"""Messages between entities, events for the topic of events, and documents of entities other than instances."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -33,6 +33,8 @@ from ..messages.entity_messages import (
 )
 from ..messages.inputs import Message
 from ..messages.keys import instance_wrong, key_wrong
+from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip, is_delayed
+from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
 from .formats import Upcasts, upcast
@@ -59,17 +61,24 @@ _CLASSES: tuple[type[Any], ...] = (
     ChildEnded,
     Deadlocked,
     Denied,
+    Discard,
+    Edit,
     EventDelivered,
     Granted,
     Expire,
+    Handled,
     Lookup,
     ExpiryRequested,
+    Posted,
     Probe,
     ProbeLock,
     Published,
+    Redrive,
     Release,
+    Reschedule,
     Routed,
     SetRules,
+    Skip,
     Unwatch,
     Unwind,
     Watch,
@@ -78,6 +87,8 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     f"{ENTITY}{next(field.default for field in fields(each) if field.name == 'kind')}": TypeAdapter(each)
     for each in _CLASSES
 }
+_ERROR_CHARS = 1_000
+_DETAIL_CHARS = 8_000
 _IN_HEADERS = {"id", "instance", "traceparent", "kind"}
 
 
@@ -113,7 +124,28 @@ def decode_entity_message(kind: str, body: dict[str, Any], attributes: dict[str,
         raise BadRecord(f"{kind}: {': '.join(first_mistake(error))}") from error
     if isinstance(message, Published):
         _check_event(message)
-    return message
+    if isinstance(message, Posted):
+        _check_posted(message)
+    return _storable(message) if isinstance(message, Posted | Handled) else message
+
+
+def _storable(message: Posted | Handled) -> Message:
+    """The message with its texts cut to a size that fits into the parcel."""
+    message = replace(message, detail=end_of(message.detail, _DETAIL_CHARS))
+    return replace(message, error=storable(message.error, _ERROR_CHARS)) if message.error else message
+
+
+def _check_posted(posted: Posted) -> None:
+    if not posted.instance.startswith("@parcel/"):
+        raise BadRecord(f"the record's key is {posted.instance[:300]!r}, which is not a parcel's id")
+    if is_delayed(posted.instance):
+        if posted.due_ms is None or posted.group:
+            raise BadRecord("a delayed message needs due_ms, and has no group")
+        return
+    if posted.letter.source is None or posted.retry is None or not posted.redeliver_to or posted.due_ms is not None:
+        raise BadRecord("a letter of a key needs its source, retry and redeliver_to, and has no due_ms")
+    if "/" in posted.group or not posted.instance.startswith(f"@parcel/{posted.group}/"):
+        raise BadRecord(f"the record's key is {posted.instance[:300]!r}, its body is of group {posted.group[:80]!r}")
 
 
 def _check_event(event: Published) -> None:

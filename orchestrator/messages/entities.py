@@ -1,4 +1,4 @@
-"""The documents of mailboxes, locks and tables (all entities except instances). Each is one JSON value.
+"""The documents of mailboxes, locks, tables and parcels (all entities except instances). Each is one JSON value.
 
 ``timers`` are as in an instance's document. An entity without data is removed (a tombstone).
 """
@@ -6,12 +6,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from .entity_messages import Rule
+from .parcels import Letter, RetryPolicy
 from .values import JsonObject
 
-__all__ = ["ENTITY_FORMAT", "Grant", "Entity", "KeptEvent", "Lock", "Mailbox", "Table", "Watcher"]
+__all__ = [
+    "ENTITY_FORMAT",
+    "Grant",
+    "Entity",
+    "KeptEvent",
+    "Lock",
+    "Mailbox",
+    "Parcel",
+    "ParcelStatus",
+    "Route",
+    "Table",
+    "Watcher",
+]
 
 ENTITY_FORMAT = 1
 """Format number of their stored documents, as ``FORMAT`` for instances."""
@@ -96,4 +110,55 @@ class Table:
     kind: Literal["table"] = "table"
 
 
-Entity = Mailbox | Lock | Table
+class ParcelStatus(StrEnum):
+    """``delayed``: a message that waits for its time. Of a key: ``retrying``, ``parked`` (waits for an operator) or
+    ``released`` (empty; it is kept for a while, to recognise letters that it has had).
+    """
+
+    DELAYED = "delayed"
+    RETRYING = "retrying"
+    PARKED = "parked"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A partition from which letters have come: where it reads its redeliveries, and the last offset it has posted."""
+
+    topic: str
+    partition: int
+    redeliver_to: str
+    redeliver_partition: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A delayed message, or the letters of a key of a ``group`` in their order.
+
+    Of the first letter: ``attempts``: deliveries so far, the current one included; ``spent``: those before the last
+    redrive; ``outstanding``: it is delivered and its outcome awaited; ``error``, ``detail`` and ``failed_ms``: of its
+    last failure. ``requests``: the last ids of requests of people.
+    """
+
+    format: int = ENTITY_FORMAT
+    id: str
+    group: str = ""
+    revision: int = 0
+    status: ParcelStatus
+    letters: tuple[Letter, ...] = ()
+    routes: tuple[Route, ...] = ()
+    retry: RetryPolicy | None = None
+    attempts: int = 0
+    spent: int = 0
+    outstanding: bool = False
+    error: str = ""
+    detail: str = ""
+    failed_ms: int | None = None
+    since_ms: int = 0
+    requests: tuple[str, ...] = ()
+    timers: dict[str, int] = field(default_factory=dict)
+    kind: Literal["parcel"] = "parcel"
+
+
+Entity = Mailbox | Lock | Table | Parcel

@@ -23,6 +23,7 @@ from .entity_messages import (
     ToTable,
     Unwind,
 )
+from .parcels import ToParcel
 from .values import Fork, JsonObject, Parent, instance_id
 
 __all__ = [
@@ -176,7 +177,7 @@ EntityMessage = (
 """Messages from other entities to an instance."""
 
 Message: TypeAlias = Annotated[
-    Start | Reply | Heartbeat | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable,
+    Start | Reply | Heartbeat | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable | ToParcel,
     Field(discriminator="kind"),
 ]
 

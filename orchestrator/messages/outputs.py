@@ -11,6 +11,7 @@ from .document import Document
 from .entities import Entity
 from .entity_messages import Published
 from .inputs import Message
+from .parcels import Letter
 from .reasons import ReasonCode
 from .slips import Slip
 from .values import JsonObject
@@ -22,6 +23,7 @@ __all__ = [
     "Change",
     "DeadLetter",
     "Decision",
+    "Forward",
     "Outcome",
     "Publish",
     "SendCommand",
@@ -149,9 +151,13 @@ class SendCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """The message can never be carried out: its original bytes go to the dead letter topic."""
+    """The message can never be carried out: its original bytes go to the dead letter topic.
+
+    ``letter``: not the message, but this letter of a parcel.
+    """
 
     reason: str
+    letter: Letter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +174,18 @@ class Publish:
     event: Published
 
 
-Action = SendCommand | DeadLetter | Tell | Publish
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """A record that is written as it is, in the commit that changes its parcel. ``partition`` None: by the key."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+Action = SendCommand | DeadLetter | Tell | Publish | Forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

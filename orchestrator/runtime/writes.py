@@ -24,7 +24,19 @@ from ..messages.entities import Entity
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord, SentCommand
 from ..messages.inputs import Arrival, Start
-from ..messages.outputs import OVERDUE, Action, Answer, DeadLetter, Decision, Outcome, Publish, SendCommand, Tell
+from ..messages.outputs import (
+    OVERDUE,
+    Action,
+    Answer,
+    DeadLetter,
+    Decision,
+    Forward,
+    Outcome,
+    Publish,
+    SendCommand,
+    Tell,
+)
+from ..messages.parcels import ParcelRequest
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
@@ -35,7 +47,7 @@ from .spans import Spans
 __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
 _log = structlog.get_logger("sagaline.engine")
-_KINDS = frozenset({"@mailbox", "@lock", "@table"})
+_KINDS = frozenset({"@mailbox", "@lock", "@table", "@parcel"})
 _ENDS = frozenset(status.value for status in StepStatus if status.ends_attempts)
 """Of a step, forward or backward: statuses that a duration is measured up to."""
 _REASON_CHARS = 4_000
@@ -127,7 +139,9 @@ class Writer:
             encoded = encode_entity(answer.entity) if answer.entity is not None else None
             self._keep(writes, message.instance, answer.entity, encoded)
         self._send(writes, answer.actions, came)
-        if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(message, Published | SetRules):
+        if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(
+            message, Published | SetRules | ParcelRequest
+        ):
             self._tell_history(writes, answer, came)
         kind = message.instance.partition("/")[0]
         writes.counts.append(("decisions", kind if kind in _KINDS else OTHER, answer.outcome.value))
@@ -201,7 +215,7 @@ class Writer:
                 writes.appends += dead.appends
                 writes.counts += dead.counts
 
-    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came, spans: list[Span]) -> Outgoing:
+    def _outgoing(self, action: SendCommand | Tell | Publish | Forward, came: Came, spans: list[Span]) -> Outgoing:
         topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
         traceparent = came.span.traceparent
         match action:
@@ -228,6 +242,8 @@ class Writer:
             case Tell(message=message):
                 cause = message.traceparent or traceparent
                 return encode_entity_message(topics.inputs, message, source=source, now_ms=now_ms, traceparent=cause)
+            case Forward():
+                return Outgoing(action.topic, action.key, action.value, action.headers, action.partition)
             case _:
                 assert_never(action)
         if self._spans.enabled:

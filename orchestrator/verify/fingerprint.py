@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Deferred, Document, Early, StepEnded, StepRecord
-from ..messages.entities import Entity, Lock, Mailbox
+from ..messages.entities import Entity, Lock, Mailbox, Table
 from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
 from ..scenes.scene import Scene
@@ -96,4 +96,4 @@ def _entity(entity: Entity, now_ms: int) -> tuple[object, ...]:
         return (entity.id, kept, entity.watchers)
     if isinstance(entity, Lock):
         return (entity.id, entity.holder and entity.holder.by, tuple(each.by for each in entity.waiting))
-    return (entity.id, entity.version)
+    return (entity.id, entity.version if isinstance(entity, Table) else entity.revision)

@@ -25,10 +25,22 @@ from sagaline.orchestrator.messages.document import (
     StepRecord,
     StepStatus,
 )
-from sagaline.orchestrator.messages.entities import Grant, KeptEvent, Lock, Mailbox, Table, Watcher
+from sagaline.orchestrator.messages.entities import (
+    Entity,
+    Grant,
+    KeptEvent,
+    Lock,
+    Mailbox,
+    Parcel,
+    ParcelStatus,
+    Route,
+    Table,
+    Watcher,
+)
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import SendCommand
+from sagaline.orchestrator.messages.parcels import RetryPolicy, Source, parked_letter
 from sagaline.orchestrator.ports.log import Outgoing, Record
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -174,11 +186,32 @@ TABLE = Table(
     changed_by="ann",
     reason="é",
 )
-DOCUMENTS: dict[str, tuple[bytes, Document | Mailbox | Lock | Table]] = {
+PARCEL = Parcel(
+    id="@parcel/billing/A-1",
+    group="billing",
+    revision=4,
+    status=ParcelStatus.RETRYING,
+    letters=(
+        parked_letter(
+            "billing", Source(topic="shop", partition=1, offset=17), b"A-1", b"\xff", (("type", "é".encode()),)
+        ),
+    ),
+    routes=(Route(topic="shop", partition=1, redeliver_to="s.redelivered.billing", redeliver_partition=1, last=19),),
+    retry=RetryPolicy(max_attempts=5, first_ms=1_000, factor=2.0, most_ms=60_000),
+    attempts=2,
+    error="Boom",
+    detail="line 7",
+    failed_ms=NOW_MS,
+    since_ms=NOW_MS,
+    requests=("r1",),
+    timers={"retry": NOW_MS + 2_000},
+)
+DOCUMENTS: dict[str, tuple[bytes, Document | Entity]] = {
     "document": (encode_document(DOCUMENT), DOCUMENT),
     "mailbox": (encode_entity(MAILBOX), MAILBOX),
     "lock": (encode_entity(LOCK), LOCK),
     "table": (encode_entity(TABLE), TABLE),
+    "parcel": (encode_entity(PARCEL), PARCEL),
 }
 
 

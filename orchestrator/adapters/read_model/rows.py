@@ -14,7 +14,7 @@ from ...codec.documents import encode_document
 from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.entities import Entity, Lock, Mailbox, Table
+from ...messages.entities import Entity, Lock, Mailbox, Parcel, ParcelStatus, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
@@ -131,6 +131,8 @@ def _is_waited(entity: Entity) -> bool:
             return bool(entity.waiting)
         case Table():
             return False
+        case Parcel():
+            return entity.status is ParcelStatus.PARKED
         case _:
             assert_never(entity)
 

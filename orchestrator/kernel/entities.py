@@ -1,17 +1,19 @@
-"""``decide_entity``: one message, one mailbox, lock or table, one answer. Total, as ``decide`` is for instances."""
+"""``decide_entity``: one message, one entity other than an instance, one answer. Total, as ``decide`` is."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..messages.entities import Entity, Lock, Mailbox, Table
+from ..messages.entities import Entity, Lock, Mailbox, Parcel, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
+from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip
 from ..messages.reasons import ReasonCode
 from .limits import Limits
 from .lock import decide_lock
 from .mailbox import decide_mailbox, forget
+from .parcel import decide_parcel, on_due
 from .table import decide_table
 
 __all__ = ["decide_entity", "names_instance"]
@@ -20,7 +22,7 @@ _DEFAULT = Limits()
 
 
 def names_instance(id: str) -> bool:
-    """True for the id of an instance; those of mailboxes, locks and tables begin with ``@``."""
+    """True for the id of an instance; those of other entities begin with ``@``."""
     return not id.startswith("@")
 
 
@@ -31,7 +33,7 @@ def decide_entity(
     subscribers: Sequence[str] = (),
     branches: Collection[str] = (),
 ) -> Answer:
-    """Decides what happens to a mailbox, a lock or a table when a message arrives.
+    """Decides what happens to an entity other than an instance when a message arrives.
 
     Args:
         entity: the current one; None: there is none.
@@ -47,11 +49,18 @@ def decide_entity(
             return decide_lock(lock, message, arrival.now_ms)
         case (Lookup() | SetRules()) as message, (Table() | None) as table:
             return decide_table(table, message, arrival.now_ms, branches)
-        case TimerFired() as timer, Mailbox() as box:
-            if box.timers.get(timer.timer) == timer.due_ms and timer.due_ms <= arrival.now_ms:
-                return forget(box, arrival.now_ms)
-            text = "the timer is not set, or not due yet"
-            return Answer(entity=box, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
+        case (
+            (Posted() | Handled() | Redrive() | Reschedule() | Edit() | Skip() | Discard()) as message,
+            (Parcel() | None) as parcel,
+        ):
+            return decide_parcel(parcel, message, arrival.now_ms, limits)
+        case TimerFired() as timer, (Mailbox() | Parcel()) as waits:
+            if waits.timers.get(timer.timer) != timer.due_ms or timer.due_ms > arrival.now_ms:
+                text = "the timer is not set, or not due yet"
+                return Answer(entity=waits, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
+            if isinstance(waits, Mailbox):
+                return forget(waits, arrival.now_ms)
+            return on_due(waits, timer.timer)
         case message, _:
             text = f"a message of kind {message.kind!r} is not for {message.instance!r}"
             return Answer(entity=entity, outcome=Outcome.IGNORED, code=ReasonCode.MISDIRECTED, reason=text)

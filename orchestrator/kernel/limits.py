@@ -22,6 +22,8 @@ class Limits:
     full, events that were delivered make room, oldest first; if none was delivered, a new one is denied.
     ``watchers_max``: places that wait for one kind and key; one more is denied at once.
     ``stops_max``: stops of one routing slip, including those passed; more are denied.
+    ``letters_max``: letters of one key that a parcel keeps, together with it at most ``document_bytes``; more become
+    dead letters. ``released_retention_ms``: how long a parcel is kept after its key was released.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
 
@@ -33,6 +35,8 @@ class Limits:
     watchers_max: int = 5_000
     stops_max: int = 200
     detail_chars: int = 4_000
+    letters_max: int = 1_000
+    released_retention_ms: int = 7 * 24 * 3_600_000
     orphan_retention_ms: int = 7 * 24 * 3_600_000
 
     def document_bytes_of(self, document: Document) -> int:

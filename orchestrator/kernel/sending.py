@@ -6,7 +6,6 @@ Timers of a place: ``{place}:deadline`` ends all attempts, ``{place}:attempt`` o
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,7 +17,7 @@ from pydantic_core import from_json
 
 from ...sagas import Contract, Retry, Step
 from ...sagas.models import read, write
-from ...sagas.policy import to_ms
+from ...sagas.policy import spread_ms, to_ms
 from ..messages.document import CauseKind, StepRecord, StepStatus, progress_of
 from ..messages.outputs import SendCommand, command_id
 from .asking import Fault, Nothing, ask, block
@@ -180,8 +179,7 @@ def plan_retry(ctx: DecisionContext, leg: Leg, error: str) -> bool:
     ctx.timers.pop(f"{leg.step}:attempt", None)
     delay_ms = leg.retry.delay_ms(failed)
     sent = command_id(ctx.id, ctx.label(leg.step), undo=leg.undo, attempt=leg.attempts(record))
-    spread_ms = delay_ms * (zlib.crc32(sent.encode()) % 1000) // 10_000
-    ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + delay_ms - spread_ms
+    ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + delay_ms - spread_ms(delay_ms, sent)
     return True
 
 

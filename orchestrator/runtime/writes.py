@@ -36,7 +36,7 @@ from ..messages.outputs import (
     SendCommand,
     Tell,
 )
-from ..messages.parcels import ParcelRequest
+from ..messages.parcels import Letter, ParcelRequest, from_base64
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
@@ -129,7 +129,7 @@ class Writer:
         return writes
 
     def answer(self, answer: Answer, before: Entity | None, came: Came) -> Writes:
-        """A decision about a mailbox, a lock or a table.
+        """A decision about an entity other than an instance.
 
         Raises:
             Unstorable, ValueError: as ``decision``.
@@ -210,8 +210,10 @@ class Writer:
         for action in actions:
             if not isinstance(action, DeadLetter):
                 writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
-            elif came.record is not None:
-                dead = self.dead(came.record, action.reason)
+                continue
+            record = came.record if action.letter is None else _record_of(action.letter, came.arrival.now_ms)
+            if record is not None:
+                dead = self.dead(record, action.reason)
                 writes.appends += dead.appends
                 writes.counts += dead.counts
 
@@ -295,6 +297,14 @@ class Writer:
     def _history(self, entry: HistoryRecord, place: str, request: str) -> Outgoing:
         topic, source = self._setup.topics.history, self._source
         return self._fitting(encode_history(topic, self._partition, entry, id=place, request=request, source=source))
+
+
+def _record_of(letter: Letter, now_ms: int) -> Record | None:
+    """The record that a group has read; None: a delayed message, whose record the topic of inputs has."""
+    if (source := letter.source) is None:
+        return None
+    key, value = from_base64(letter.key), from_base64(letter.value)
+    return Record(source.topic, source.partition, source.offset, key, value, letter.raw_headers, now_ms)
 
 
 def say(event: str, **values: object) -> None:

@@ -103,7 +103,7 @@ KERNEL = (
     slip(
         "forget the timer of a retry",
         "orchestrator/kernel/sending.py",
-        '    ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + delay_ms - spread_ms\n',
+        '    ctx.timers[f"{leg.step}:retry"] = ctx.now_ms + delay_ms - spread_ms(delay_ms, sent)\n',
         "",
         "wakes",
     ),

@@ -126,7 +126,7 @@ def read_committed(address: str, topic: str, partition: int = 0, seconds: float 
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            for message in reader.consume(1000, 0.5):
+            for message in reader.consume(1000, 0.05):
                 error = message.error()
                 if error is None:
                     offset = message.offset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import uuid
 from collections import Counter
@@ -28,8 +29,8 @@ from .support import read_committed
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PARTITIONS = 2
-ROUNDS = 5
-ORDERS = 12
+ROUNDS = 8 if "SAGALINE_SOAK" in os.environ else 3
+ORDERS = 20
 SEED = 20_261_123
 
 

@@ -24,8 +24,8 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check beside static $(LINTS) format lock graphs nodes mutate simulate planted soak proofs lowest \
-	release-check pythons clean
+.PHONY: help demo demo-cluster test check beside static $(LINTS) coverage format lock graphs nodes mutate simulate planted soak proofs \
+	lowest release-check pythons clean
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ test: tests = $(PYTEST) $(ARGS)
 test: beside ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
 
 check: tests = $(PYTEST) -m "not slow and not kafka" $(ARGS)
-check: beside ## Formatting, lint, types, layers, sizes and the fast tests: under a minute
+check: beside ## Formatting, lint, types, layers, sizes and the fast tests: about 90 seconds on two free cores
 
 # The static checks run in parallel with the tests; their output is shown afterwards, and neither hides the other's failure.
 beside: $(VENV)/dev.stamp
@@ -69,6 +69,13 @@ pyright: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo
 
+coverage: $(VENV)/dev.stamp ## Runs the fast tests, processes that they start included, and fails where they cover less than pyproject.toml asks
+	@mkdir -p .cache
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist worksteal -m "not slow and not kafka" $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 format: $(VENV)/dev.stamp ## Formats the code and applies ruff's automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -84,11 +91,12 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17
 	@$(BIN)/python -m tests.simulation $(SEEDS) $(ARGS)
 
-soak: ## The long proofs, up to two hours: many seeds, every planted mistake, hostile records, the lowest versions
-	@$(MAKE) --no-print-directory --keep-going proofs lowest
+soak: ## The long proofs, up to two hours: many seeds, every planted mistake, hostile records, the lowest versions, every Python
+	@$(MAKE) --no-print-directory --keep-going proofs lowest pythons
 
 proofs: $(VENV)/dev.stamp
-	SAGALINE_SOAK=1 $(BIN)/python -m pytest -m slow tests/sim tests/kafka/test_hostile.py $(ARGS)
+	SAGALINE_SOAK=1 $(BIN)/python -m pytest -m slow tests/sim tests/kafka/test_hostile.py tests/kafka/test_engine_killed.py \
+		tests/kafka/test_local_cluster.py $(ARGS)
 
 # The lowest versions that pyproject.toml allows, and the pinned tools of the tests.
 lowest: $(VENV)/dev.stamp

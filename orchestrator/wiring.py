@@ -25,7 +25,7 @@ from .adapters.kafka_log import KafkaLog, KafkaTopics, Note
 from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
-from .errors import ConfigurationError, UnreadableBatch
+from .errors import ConfigurationError, TopicMismatch, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
 from .ports.log import Log, TopicPartition
@@ -52,6 +52,7 @@ __all__ = [
     "export_the_rest",
     "now_ms",
     "open_base",
+    "prepare_subscriptions",
     "prepare_topics",
     "running",
     "step_over",
@@ -119,6 +120,28 @@ async def prepare_topics(base: Base, queues: Iterable[str]) -> None:
     """
     create = base.settings.development or base.settings.kafka is None
     await prepare(base.log, base.topics, queues, base.settings.partitions, create=create)
+
+
+async def prepare_subscriptions(base: Base, groups: Iterable[tuple[str, str | None]]) -> None:
+    """Creates the topics of groups of subscribers in development and on SQLite; else only checks them.
+
+    Args:
+        base: after ``prepare_topics``.
+        groups: each with the foreign topic that it reads; None: the namespace's events.
+
+    Raises:
+        TopicMismatch: a topic is missing or differs; the message names the remedy.
+    """
+    specs = []
+    for group, topic in groups:
+        if not (partitions := await base.log.partitions(topic or base.topics.events)):
+            raise TopicMismatch(
+                f"group {group!r} reads topic {topic!r}, which does not exist: create it, or correct its name"
+            )
+        specs += base.topics.subscribed(group, topic, partitions)
+    if base.settings.development or base.settings.kafka is None:
+        await base.log.create_topics(specs)
+    await base.log.check_topics(specs)
 
 
 def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engine:

@@ -3,8 +3,9 @@
 from .context import AnswerLater, Context
 from .errors import WorkerCrashed
 from .inbox import Inbox
+from .message import Message
 from .runtime import WorkerRuntime
 from .sqlite_inbox import SqliteInbox
 from .worker import Worker
 
-__all__ = ["AnswerLater", "Context", "Inbox", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"]
+__all__ = ["AnswerLater", "Context", "Inbox", "Message", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"]

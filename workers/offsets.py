@@ -33,6 +33,10 @@ class Mark:
         self._track, self.offset, self.finished = track, offset, False
 
     @property
+    def place(self) -> TopicPartition:
+        return self._track.place
+
+    @property
     def lost(self) -> bool:
         """True when this worker has lost the record's partition: the record is delivered to another worker."""
         return self._track.lost

@@ -31,6 +31,7 @@ from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
+from .consumer import Parts, consumers_of
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
 from .execution import Execution, failed
@@ -111,6 +112,16 @@ class WorkerRuntime:
         self._unfinished = 0
         self._stopping, self._empty = False, asyncio.Event()
         self._intakes: list[Intake] = []
+        parts = Parts(
+            log=log,
+            topics=topics,
+            clock=clock,
+            tracing=tracing or Tracing(),
+            metrics=self._metrics,
+            alone=asyncio.Lock(),
+        )
+        self.consumers = consumers_of(worker, parts)
+        """One for each group and topic that the worker subscribes to."""
         self.started = asyncio.Event()
         """Set once every queue is subscribed."""
         self.counts = Counts()
@@ -130,9 +141,11 @@ class WorkerRuntime:
         self._stopping = True
         for intake in self._intakes:
             intake.stop()
+        for consumer in self.consumers:
+            consumer.stop()
 
     async def run(self) -> None:
-        """Handles commands until ``stop``. Cancelling it ends the worker at once, as a crash would.
+        """Handles commands and subscriptions until ``stop``. Cancelling it ends the worker at once, as a crash would.
 
         Raises:
             WorkerCrashed: a handler ended the process; restart the worker.
@@ -187,6 +200,10 @@ class WorkerRuntime:
         if self._metrics.exported:
             group.create_task(self._measure_lag())
         async with asyncio.TaskGroup() as polling:
+            for consumer in self.consumers:
+                if self._stopping:
+                    consumer.stop()
+                polling.create_task(consumer.run())
             for intake in self._intakes:
                 if self._stopping:
                     intake.stop()

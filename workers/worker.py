@@ -11,21 +11,25 @@ import typing
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from ..sagas import Contract, DefinitionError, Rejected
+from ..sagas import Contract, DefinitionError, Event, Rejected
 from ..sagas.contract import check_name
-from ..sagas.given import check_count, check_span
+from ..sagas.given import check_count, check_span, check_text
 from .context import AnswerLater, Context
 from .inbox import Inbox
+from .message import Message
+from .subscription import Given, Middleware, Options, Subscription, Where, declare
 
 __all__ = ["Handler", "Worker"]
 
 C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
+E = TypeVar("E", bound=BaseModel)
 Answered: TypeAlias = R | Rejected | AnswerLater
+Subscriber: TypeAlias = Callable[[E], object] | Callable[[E, Message], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Worker:
         self.name, self.inbox, self.concurrency = name, inbox, concurrency
         self.handler_timeout, self.grace, self.clock_skew = handler_timeout, grace, clock_skew
         self._handlers: dict[str, Handler] = {}
+        self._subscriptions: list[Subscription] = []
+        self._middlewares: list[Middleware] = []
 
     def __repr__(self) -> str:
         return f"Worker({self.name!r})"
@@ -109,15 +115,103 @@ class Worker:
 
         return declare
 
+    def subscribes(
+        self,
+        event: Event[E],
+        *,
+        where: Callable[[E], bool] | None = None,
+        **options: Unpack[Given],
+    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+        """Declares a handler of an event: ``async def handler(body: E)``, or ``(body: E, message: Message)``.
+
+        Every group gets every event; the processes of a group share them. A handler that raises is called again
+        later, by ``retry``; until then the later events of the key wait, and other keys pass. A ``Rejected`` makes the
+        event a dead letter at once. A handler that is not ``async`` runs in a thread.
+
+        Args:
+            event: its kind.
+            where: only events for which it returns True are handled.
+            options: ``group`` (default: the worker's name), ``delivery``, ``order``, ``retry``, ``expires_after``,
+                ``start``: see ``Options``.
+
+        Raises:
+            DefinitionError: not an event, a second handler for it in the group, a function of other parameters, or an
+                option out of its range.
+        """
+        if not isinstance(event, Event):
+            raise DefinitionError(f"{self!r}.subscribes({event!r}): not an Event; to read a topic use consumes()")
+        return self._subscribe(event, event.model, where, options)
+
+    def consumes(
+        self,
+        topic: str,
+        *,
+        model: type[E],
+        where: Callable[[E], bool] | None = None,
+        **options: Unpack[Given],
+    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+        """Declares a handler of a foreign topic's records, as ``subscribes`` does of events. Their values are JSON.
+
+        Args:
+            topic: its full name; it must exist.
+            model: of the values.
+            where, options: as ``subscribes``.
+
+        Raises:
+            DefinitionError: as ``subscribes``.
+        """
+        check_text(f"{self!r}.consumes: topic", topic)
+        return self._subscribe(topic, model, where, options)
+
+    def use(self, middleware: Middleware) -> Middleware:
+        """Adds ``async def middleware(message, call_next)`` round each handler of a subscription, first outermost.
+
+        What it raises counts as raised by the handler; without ``await call_next()`` the handler is not called.
+        """
+        self._middlewares.append(middleware)
+        return middleware
+
+    def _subscribe(
+        self, of: Event[Any] | str, model: type[BaseModel], where: Where | None, given: Given
+    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+        given.setdefault("group", self.name)
+        options = Options(where=where, **given)
+
+        def declared(function: Subscriber[E]) -> Subscriber[E]:
+            found = declare(f"{self!r}", of, model, function, options)
+            for each in self._subscriptions:
+                if (each.options.group, each.topic, each.event) == (options.group, found.topic, found.event):
+                    raise DefinitionError(
+                        f"{self!r} already has a handler for {found.name!r} in group {options.group!r}; remove one of "
+                        "the two, or give one another group"
+                    )
+            self._subscriptions.append(found)
+            return function
+
+        return declared
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Its subscriptions, in the order of declaration."""
+        return tuple(self._subscriptions)
+
+    @property
+    def middlewares(self) -> tuple[Middleware, ...]:
+        """Outermost first."""
+        return tuple(self._middlewares)
+
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues of its contracts, sorted.
+        """The queues of its contracts, sorted; empty if it only subscribes.
 
         Raises:
             DefinitionError: it handles nothing.
         """
-        if not self._handlers:
-            raise DefinitionError(f"{self!r} handles nothing; decorate a function with @worker.handles(contract)")
+        if not self._handlers and not self._subscriptions:
+            raise DefinitionError(
+                f"{self!r} handles nothing; decorate a function with @worker.handles(contract) or "
+                "@worker.subscribes(event)"
+            )
         return tuple(sorted({handler.contract.queue for handler in self._handlers.values()}))
 
     def handler(self, contract: str) -> Handler | None:

@@ -59,6 +59,8 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
+        groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
+        await wiring.prepare_subscriptions(base, groups)
         part = wiring.engine(base, engine) if engine.names else None
         # First: errors of the read model are reported before anything depends on this process.
         client = await stack.enter_async_context(wiring.client(base, api, part)) if listener is not None else None
@@ -98,11 +100,16 @@ def longest_grace(workers: Iterable[Worker]) -> float:
     return max((worker.grace.total_seconds() for worker in workers), default=0.0)
 
 
+def _read_by(worker: Worker) -> list[str]:
+    """What a worker reads: its queues, and what it subscribes to."""
+    return [*worker.queues, *dict.fromkeys(each.name for each in worker.subscriptions)]
+
+
 def _said(settings: Settings, engine: Registry, workers: Iterable[Worker], address: str | None) -> str:
     parts = []
     if engine.names:
         parts.append(f"deciding for {', '.join(engine.names)}")
-    parts += [f"working as {worker.name} on {', '.join(worker.queues)}" for worker in workers]
+    parts += [f"working as {worker.name} on {', '.join(_read_by(worker))}" for worker in workers]
     if address is not None:
         parts.append(f"answering at {address}")
     return f"{'; '.join(parts)}; log {settings.log}, namespace {settings.namespace}"

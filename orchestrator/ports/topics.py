@@ -77,6 +77,24 @@ class Topics(NamedTuple):
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 
+    def parked(self, group: str, topic: str | None = None) -> str:
+        """The state topic of a group of subscribers: its position, and the keys that wait for a retry.
+
+        ``topic``: a foreign one that it reads; None: the namespace's events.
+        """
+        return f"{self.namespace}.parked.{group}{'' if topic is None else f'.{topic}'}"
+
+    def redelivered(self, group: str, topic: str | None = None) -> str:
+        """The topic by which parcels give messages back to a group."""
+        return f"{self.namespace}.redelivered.{group}{'' if topic is None else f'.{topic}'}"
+
+    def subscribed(self, group: str, topic: str | None, partitions: int) -> list[TopicSpec]:
+        """The topics of a group of subscribers; ``partitions``: of the topic that it reads."""
+        return [
+            TopicSpec(self.parked(group, topic), partitions, "compact"),
+            TopicSpec(self.redelivered(group, topic), partitions, "delete", 7 * _DAY_MS),
+        ]
+
     def specs(self, queues: Sequence[str], partitions: int) -> list[TopicSpec]:
         """Every topic that an engine with these queues needs, all but the first with the same number of partitions."""
         return [

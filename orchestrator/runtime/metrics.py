@@ -77,6 +77,12 @@ INSTRUMENTS: dict[str, Instrument] = {
     "workers.in_flight": Instrument(Kind.GAUGE, "{command}", ("worker",), "Commands polled and not yet answered"),
     "workers.commands": Instrument(Kind.COUNTER, "{command}", ("queue", "contract", "outcome"), "Commands answered"),
     "workers.duration": Instrument(Kind.HISTOGRAM, "s", ("queue", "contract"), "What a handler took", _LONG),
+    "subscriptions.messages": Instrument(
+        Kind.COUNTER, "{message}", ("group", "subscription", "outcome"), "Messages that a subscription was given"
+    ),
+    "subscriptions.duration": Instrument(
+        Kind.HISTOGRAM, "s", ("group", "subscription"), "What a subscription's handler took", _LONG
+    ),
     "commands.late": Instrument(
         Kind.COUNTER, "{command}", (), "Commands that came, or were done, after their deadline"
     ),

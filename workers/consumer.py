@@ -1,0 +1,432 @@
+"""Runs the subscriptions of one group on one topic: decides which handler gets a message, and what follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from ..orchestrator.codec.dead_letters import dead_letter
+from ..orchestrator.codec.entities import encode_entity_message
+from ..orchestrator.codec.wire import header_map
+from ..orchestrator.errors import ValueTooLarge
+from ..orchestrator.messages.entity_messages import Published, mailbox_id
+from ..orchestrator.messages.texts import said, storable, trace_of
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
+from ..orchestrator.ports.topics import Topics
+from ..orchestrator.runtime.metrics import Metrics
+from ..orchestrator.runtime.ownership import Ownership, Source
+from ..orchestrator.tracing import Tracing
+from ..sagas import DefinitionError, Rejected
+from ..sagas.models import read_foreign
+from ..sagas.policy import to_ms
+from .errors import WorkerCrashed
+from .lanes import ByKey, Lanes
+from .letters import Letters
+from .message import Message
+from .source import Arrived, Reading, SourcePartition
+from .subscription import Middleware, Subscription
+from .worker import Worker
+
+__all__ = ["Consumer", "Parts", "consumers_of"]
+
+_UNFINISHED_MAX: Final = 2_000
+_GRACE_SECONDS_MAX: Final = 8.0
+"""An ownership gives up after ten."""
+_ERROR_CHARS: Final = 1_000
+_DETAIL_CHARS: Final = 8_000
+_FRAMES: Final = 20
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What every consumer of a process needs."""
+
+    log: Log
+    topics: Topics
+    clock: Clock
+    tracing: Tracing
+    metrics: Metrics
+    alone: asyncio.Lock
+    """Held while one message is at work alone: see the careful mode of ``source``."""
+
+
+class Consumer:
+    """Subscriptions that share a group and a topic.
+
+    Args:
+        worker: the name of the worker that declares them.
+        subscriptions: one or more; each event of ``topic`` has at most one handler.
+        middlewares: outermost first.
+        concurrency: how many handlers run at a time.
+        grace_seconds: how long ``stop`` waits for running handlers.
+
+    Raises:
+        DefinitionError: two handlers for one event, or different starts or deliveries in one group.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        parts: Parts,
+        subscriptions: Sequence[Subscription],
+        *,
+        middlewares: Sequence[Middleware] = (),
+        concurrency: int = 64,
+        grace_seconds: float = _GRACE_SECONDS_MAX,
+    ) -> None:
+        self._worker, self._parts, self._middlewares = worker, parts, middlewares
+        self._by_event: dict[str | None, Subscription] = {}
+        for each in subscriptions:
+            self._by_event[each.event] = each
+        options = subscriptions[0].options
+        self._group = options.group
+        _check_alike(worker, subscriptions)
+        topics = parts.topics
+        self._topic = subscriptions[0].topic or topics.events
+        self._redeliveries = topics.redelivered(self._group, subscriptions[0].topic)
+        source = Source(
+            inputs=self._topic,
+            state=topics.parked(self._group, subscriptions[0].topic),
+            group=f"{topics.namespace}.subscriber.{self._group}",
+            start=options.begin,
+        )
+        self._origin = f"/{topics.namespace}/workers/{worker}"
+        self._letters = Letters(
+            topics.inputs, self._group, self._redeliveries, source=self._origin, log=parts.log, clock=parts.clock
+        )
+        self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
+        self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
+        self._unfinished = 0
+        self._delivery = options.delivery
+        self._reading = Reading(
+            log=parts.log,
+            clock=parts.clock,
+            redeliveries=self._redeliveries,
+            alone=parts.alone,
+            grace_seconds=grace_seconds,
+            delivery=options.delivery,
+            room=lambda: _UNFINISHED_MAX - self._unfinished,
+            arrived=self._arrived,
+            poison=self._poison,
+        )
+        self._ownership: Ownership[SourcePartition] = Ownership(parts.log, source, self._drive, _logger)
+        self._stop = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return f"{self._group} of {self._topic}"
+
+    @property
+    def processing(self) -> int:
+        """How many partitions are read here."""
+        return sum(source.reading for _, source in self._ownership.drivers())
+
+    def stop(self) -> None:
+        """Asks ``run`` to end: running handlers finish, other messages are left for other processes."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Consumes until ``stop``. Cancelling it ends it within some seconds; nothing is lost.
+
+        Raises:
+            WorkerCrashed: a handler ended the process.
+        """
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                self._lanes.open(lanes)
+                owning = lanes.create_task(self._ownership.run())
+                await self._stop.wait()
+                owning.cancel()
+                await asyncio.wait([owning])
+                raise _Ended
+        except* _Ended:
+            pass
+        except* WorkerCrashed as crashed:
+            raise crashed.exceptions[0] from None
+
+    async def _drive(self, owner: Owner) -> SourcePartition:
+        return SourcePartition(owner, self._reading)
+
+    # One message
+
+    def _arrived(self, arrived: Arrived) -> None:
+        """Sorts out what needs no handler; the rest waits for its turn."""
+        subscription = self._subscription(arrived.record)
+        if subscription is None:
+            arrived.source.done(arrived)
+            return
+        self._unfinished += 1
+        if subscription.options.order == "none" and arrived.redelivered is None:
+            self._lanes.put(arrived)
+        else:
+            self._by_key.admit(arrived)
+
+    def _subscription(self, record: Record) -> Subscription | None:
+        if None in self._by_event:
+            return self._by_event[None]
+        for name, value in record.headers:
+            if name == "ce_type":
+                return self._by_event.get(value.decode(errors="replace"))
+        return None
+
+    async def _handle(self, arrived: Arrived) -> None:
+        """Runs in a lane."""
+        subscription = self._subscription(arrived.record)
+        assert subscription is not None
+        try:
+            await self._deliver(arrived, subscription)
+        finally:
+            self._unfinished -= 1
+            if subscription.options.order == "key" or arrived.redelivered is not None:
+                self._by_key.release(arrived)
+
+    async def _deliver(self, arrived: Arrived, subscription: Subscription) -> None:
+        source = arrived.source
+        if arrived.mark.lost or source.stopping:
+            source.give_up(arrived)
+        elif source.is_parked(arrived):
+            self._post(arrived, subscription, error=None)
+        elif (expired := self._expired(arrived, subscription)) is not None:
+            self._dead(arrived, expired)
+        else:
+            await self._call(arrived, subscription)
+
+    def _expired(self, arrived: Arrived, subscription: Subscription) -> str | None:
+        most = subscription.options.expires_ms
+        age_ms = self._parts.clock.now_ms() - arrived.record.timestamp_ms
+        if most is None or age_ms <= most or arrived.redelivered is not None:
+            return None
+        return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
+
+    async def _call(self, arrived: Arrived, subscription: Subscription) -> None:
+        record, began = arrived.record, time.monotonic()
+        headers = header_map(record.headers)
+        span = self._parts.tracing.message(
+            "handle",
+            subscription.name,
+            _text(headers.get("traceparent")),
+            record.topic,
+            [
+                ("sagaline.worker", self._worker),
+                ("messaging.consumer.group.name", self._group),
+                ("messaging.kafka.offset", record.offset),
+                ("messaging.destination.partition.id", str(record.partition)),
+            ],
+        )
+        message = Message(
+            record,
+            arrived.place,
+            group=self._group,
+            id=_text(headers.get("ce_id")) or str(arrived.place),
+            attempt=arrived.attempt,
+            traceparent=span.traceparent,
+        )
+        error: str | None = None
+        outcome = "handled"
+        try:
+            body = _read(subscription, record)
+            if subscription.options.where is not None and not subscription.options.where(body):
+                outcome = "filtered"
+            else:
+                with span.active():
+                    await self._through(subscription, body, message)
+            self._done(arrived, self._published(message))
+        except _Unreadable as unreadable:
+            outcome, error = "dead", str(unreadable)
+            self._dead(arrived, error)
+        except Rejected as no:
+            outcome = "rejected"
+            self._dead(arrived, f"rejected ({no.code}): {no.reason}")
+        except (SystemExit, KeyboardInterrupt) as ended:
+            for _, source in self._ownership.drivers():
+                source.abandon()
+            raise WorkerCrashed(self._worker, subscription.name, ended) from ended
+        except asyncio.CancelledError:
+            arrived.source.give_up(arrived)
+            raise
+        except BaseException as failure:
+            outcome, error = "failed", said(failure)
+            span.raised(failure)
+            _logger.warning("subscription.handler.failed", group=self._group, message=message.id, error=error)
+            self._failed(arrived, subscription, failure)
+        finally:
+            span.end(error)
+            self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, outcome)
+            self._parts.metrics.record(
+                "subscriptions.duration", time.monotonic() - began, self._group, subscription.name
+            )
+
+    async def _through(self, subscription: Subscription, body: Any, message: Message) -> None:
+        def handler() -> Awaitable[object]:
+            return _called(subscription, body, message)
+
+        call: Callable[[], Awaitable[object]] = handler
+        for middleware in reversed(self._middlewares):
+            call = _around(middleware, message, call)
+        await call()
+
+    def _published(self, message: Message) -> list[Outgoing]:
+        """The records of what the handler published; their ids are the same at a second delivery.
+
+        Raises:
+            ValueError, ValueTooLarge: one of them cannot be written; the attempt has failed.
+        """
+        found = []
+        for number, (event, key, body) in enumerate(message.publications, start=1):
+            published = Published(
+                id=f"{self._group}/{message.place}/{number}",
+                instance=mailbox_id(event.name, key),
+                event=event.name,
+                key=key,
+                body=body,
+                keep_ms=to_ms(event.keep),
+                source=self._origin,
+            )
+            found.append(
+                encode_entity_message(
+                    self._parts.topics.inputs,
+                    published,
+                    source=self._origin,
+                    now_ms=self._parts.clock.now_ms(),
+                    traceparent=message.traceparent,
+                )
+            )
+        return found
+
+    # What follows
+
+    def _done(self, arrived: Arrived, appends: list[Outgoing]) -> None:
+        if arrived.redelivered is not None:
+            appends = [*appends, self._letters.handled(arrived)]
+        arrived.source.done(arrived, appends)
+
+    def _dead(self, arrived: Arrived, reason: str) -> None:
+        """The message can never be handled: it becomes a dead letter, and the next one of its key follows."""
+        _logger.warning("subscription.message.dead", group=self._group, place=str(arrived.place), reason=reason)
+        original = arrived.record._replace(
+            topic=arrived.place.topic, partition=arrived.place.partition, offset=arrived.place.offset
+        )
+        text = f"group {self._group!r}: {storable(reason, _ERROR_CHARS)}"
+        letter = dead_letter(self._parts.topics.dead, None, original, text, self._parts.log.max_value_bytes)
+        self._parts.metrics.add("dead_letters", 1, "subscriptions")
+        self._done(arrived, [letter])
+
+    def _failed(self, arrived: Arrived, subscription: Subscription, error: BaseException) -> None:
+        if arrived.redelivered is not None:
+            detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES)
+            arrived.source.done(arrived, [self._letters.handled(arrived, said(error), detail)])
+        elif self._delivery == "at_most_once":
+            self._dead(arrived, said(error))
+        else:
+            self._post(arrived, subscription, error=error)
+
+    def _post(self, arrived: Arrived, subscription: Subscription, *, error: BaseException | None) -> None:
+        """The message goes to the parcel of its key."""
+        text = said(error) if error is not None else None
+        detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES) if error is not None else ""
+        try:
+            letter = self._letters.posted(arrived, subscription.options, text, detail)
+        except ValueTooLarge as large:
+            self._dead(arrived, f"{text or 'an earlier message of its key waits'}; it cannot wait for a retry: {large}")
+            return
+        arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
+
+    def _poison(self, arrived: Arrived) -> None:
+        """Its consumer was killed again and again while it was at work: it is parked unhandled."""
+        subscription = self._subscription(arrived.record)
+        if subscription is None:
+            arrived.source.done(arrived)
+            return
+        text = f"its consumer ended {arrived.seen} times while handling it, so it was not delivered again"
+        _logger.error("subscription.message.poison", group=self._group, place=str(arrived.place), reason=text)
+        if arrived.redelivered is not None:
+            arrived.source.done(arrived, [self._letters.handled(arrived, text, poison=True)])
+            return
+        try:
+            letter = self._letters.posted(arrived, subscription.options, text, park=True)
+        except ValueTooLarge:
+            self._dead(arrived, text)
+        else:
+            arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
+
+
+class _Ended(Exception):
+    """The consumer was asked to stop."""
+
+
+class _Unreadable(Exception):
+    """The record's value does not fit the model."""
+
+
+def _read(subscription: Subscription, record: Record) -> Any:
+    if record.value is None:
+        raise _Unreadable("it has no value (a tombstone)")
+    try:
+        return read_foreign(subscription.model, record.value)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg']}" for e in found[:5])
+        raise _Unreadable(f"it does not fit {subscription.model.__name__}: {named}") from error
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode(errors="replace") if value is not None else None
+
+
+async def _called(subscription: Subscription, body: Any, message: Message) -> object:
+    arguments = (body, message) if subscription.takes_message else (body,)
+    if asyncio.iscoroutinefunction(subscription.function):
+        return await subscription.function(*arguments)
+    result = await asyncio.to_thread(subscription.function, *arguments)
+    return await result if isinstance(result, Awaitable) else result
+
+
+def _around(
+    middleware: Middleware, message: Message, call: Callable[[], Awaitable[object]]
+) -> Callable[[], Awaitable[object]]:
+    async def called() -> object:
+        return await middleware(message, call)
+
+    return called
+
+
+def consumers_of(worker: Worker, parts: Parts) -> list[Consumer]:
+    """One for each group and topic that the worker reads.
+
+    Raises:
+        DefinitionError: as ``Consumer``.
+    """
+    found: dict[tuple[str, str | None], list[Subscription]] = {}
+    for each in worker.subscriptions:
+        found.setdefault((each.options.group, each.topic), []).append(each)
+    grace = min(worker.grace.total_seconds(), _GRACE_SECONDS_MAX)
+    return [
+        Consumer(
+            worker.name,
+            parts,
+            subscriptions,
+            middlewares=worker.middlewares,
+            concurrency=worker.concurrency,
+            grace_seconds=grace,
+        )
+        for subscriptions in found.values()
+    ]
+
+
+def _check_alike(worker: str, subscriptions: Sequence[Subscription]) -> None:
+    first = subscriptions[0].options
+    for each in subscriptions[1:]:
+        for what in ("start", "delivery"):
+            if getattr(each.options, what) != getattr(first, what):
+                raise DefinitionError(
+                    f"worker {worker!r}: {subscriptions[0].name!r} and {each.name!r} are read by one group "
+                    f"({first.group!r}) with different values of {what}; give one of them a group of its own"
+                )

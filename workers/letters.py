@@ -1,0 +1,132 @@
+"""What a subscription and its parcels say to each other; see ``orchestrator.messages.parcels``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..orchestrator.codec.entities import encode_entity_message
+from ..orchestrator.codec.wire import header_map
+from ..orchestrator.errors import ValueTooLarge
+from ..orchestrator.messages.parcels import (
+    ATTEMPT,
+    PARCEL,
+    RELEASE,
+    SOURCE,
+    Handled,
+    Posted,
+    RetryPolicy,
+    Source,
+    parcel_id,
+    parked_letter,
+    single_id,
+)
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
+from ..sagas.policy import to_ms
+from .message import Place
+from .subscription import Options
+
+if TYPE_CHECKING:
+    from .source import Arrived
+
+__all__ = ["Letters", "Redelivered", "redelivered"]
+
+
+class Redelivered(NamedTuple):
+    """What a record of the topic of redeliveries says. ``release``: no message: the key is free up to that offset."""
+
+    parcel: str
+    place: Place
+    attempt: int
+    release: int | None
+
+
+def redelivered(record: Record) -> Redelivered | None:
+    """None: it cannot be read."""
+    headers = header_map(record.headers)
+    try:
+        parcel = headers[PARCEL].decode()
+        if (release := headers.get(RELEASE)) is not None:
+            return Redelivered(parcel, Place(record.topic, record.partition, record.offset), 0, int(release))
+        topic, partition, offset = headers[SOURCE].decode().rsplit("/", 2)
+        return Redelivered(parcel, Place(topic, int(partition), int(offset)), int(headers[ATTEMPT]), None)
+    except (KeyError, ValueError):
+        return None
+
+
+class Letters:
+    """Encodes them for one group on one topic.
+
+    Args:
+        inputs: where parcels are.
+        group: of the subscription.
+        redeliveries: the topic by which its parcels answer.
+        source: for the envelope.
+    """
+
+    def __init__(self, inputs: str, group: str, redeliveries: str, *, source: str, log: Log, clock: Clock) -> None:
+        self._inputs, self._group, self._redeliveries, self._source = inputs, group, redeliveries, source
+        self._log, self._clock = log, clock
+
+    def posted(
+        self, arrived: Arrived, options: Options, error: str | None, detail: str = "", *, park: bool = False
+    ) -> Outgoing:
+        """The message of the source goes to its parcel. ``error`` None: it follows one that has failed.
+
+        Raises:
+            ValueTooLarge: it does not fit into a letter.
+        """
+        record, retry, place = arrived.record, options.retry, Source(**arrived.place._asdict())
+        letter = parked_letter(self._group, place, record.key, record.value, record.headers)
+        in_order = options.order == "key" and record.key is not None
+        message = Posted(
+            id=f"{letter.id}/posted",
+            instance=parcel_id(self._group, record.key) if in_order else single_id(self._group, place),
+            letter=letter,
+            group=self._group,
+            redeliver_to=self._redeliveries,
+            redeliver_partition=arrived.source.partition,
+            retry=RetryPolicy(
+                max_attempts=retry.max_attempts,
+                first_ms=to_ms(retry.first_delay),
+                factor=retry.factor,
+                most_ms=to_ms(retry.max_delay),
+            ),
+            error=error,
+            detail=detail,
+            attempts=0 if error is None or park else 1,
+            park=park,
+        )
+        outgoing = self._encoded(message, record)
+        size, most = size_bytes(outgoing.key, outgoing.value, outgoing.headers), self._log.max_value_bytes
+        if size > most:
+            raise ValueTooLarge("its letter", size, most)
+        return outgoing
+
+    def handled(
+        self, arrived: Arrived, error: str | None = None, detail: str = "", *, poison: bool = False
+    ) -> Outgoing:
+        """The outcome of a redelivery; ``error`` None: it was handled."""
+        assert arrived.redelivered is not None
+        parcel, place, attempt, _ = arrived.redelivered
+        message = Handled(
+            id=f"{self._group}/{place}/handled/{attempt}",
+            instance=parcel,
+            offset=place.offset,
+            attempt=attempt,
+            ok=error is None,
+            error=error or "",
+            detail=detail,
+            poison=poison,
+        )
+        return self._encoded(message, arrived.record)
+
+    def _encoded(self, message: Posted | Handled, record: Record) -> Outgoing:
+        traceparent = header_map(record.headers).get("traceparent")
+        return encode_entity_message(
+            self._inputs,
+            message,
+            source=self._source,
+            now_ms=self._clock.now_ms(),
+            traceparent=traceparent.decode(errors="replace") if traceparent is not None else None,
+        )

@@ -1,0 +1,501 @@
+"""One owned partition of a subscription: messages in, and one commit out with their position and all that follows.
+
+    owner ─▶ parked? ─▶ filter ─▶ by key ─▶ lanes: handler ─▶ finished | published | posted to a parcel ─▶ commit
+
+The effect of a crash:
+
+1. before the commit: nothing was visible; the next owner reads from the last position, and handles again what was at
+   work. What was finished ahead of an unfinished message is remembered with ``exactly_once``, and repeated otherwise.
+2. after it: position, markers, letters and publications stand together.
+
+A message that fails is posted to the parcel of its group and key, and so is every later one of that key: the marker of
+the key says up to which offset. The parcel gives them back one at a time through the topic of redeliveries, and then
+releases the key (docs/decisions/0015).
+
+**Careful mode.** Who takes a partition and finds ``~open`` knows that its predecessor crashed, perhaps because of a
+message that was at work. Those messages are counted before each delivery: first together, then one at a time. A message
+at whose third delivery the process is still not there is parked without being handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+import structlog
+from pydantic_core import from_json, to_json
+
+from ..orchestrator.errors import CorruptRecord, LogUnavailable
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Batch, Log, Outgoing, Owner, Position, Record, Tail, TopicPartition
+from .letters import Redelivered, redelivered
+from .message import Place
+from .offsets import Mark, Offsets
+from .stage import pauses
+from .subscription import Delivery
+
+__all__ = ["Arrived", "Effect", "Reading", "SourcePartition"]
+
+_AHEAD: Final = b"~ahead"
+_OPEN: Final = b"~open"
+_REDELIVERED: Final = b"~redelivered"
+_SEEN: Final = b"~seen/"
+_OF_SOURCE: Final = _SEEN + b"s/"
+_OF_REDELIVERIES: Final = _SEEN + b"r/"
+_KEY: Final = b"key/"
+_POLL_MAX: Final = 500
+_UNFINISHED_MAX: Final = 2_000
+"""Messages of a partition after the first unfinished one; then the partition waits for that one."""
+_COMMIT_SECONDS: Final = 0.1
+"""How long a position alone waits for its commit; letters and publications leave at once."""
+_COMMIT_BYTES_MAX: Final = 8 << 20
+_IDLE_SECONDS: Final = 600.0
+_CAREFUL_MAX: Final = 2_000
+_KILLS_MAX: Final = 3
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Arrived:
+    """One record on its way: read from the source, or given back by its parcel."""
+
+    record: Record
+    place: Place
+    mark: Mark
+    source: SourcePartition
+    redelivered: Redelivered | None = None
+    seen: int = 0
+    """Deliveries that were counted because a predecessor crashed."""
+    ended: asyncio.Event | None = None
+    """Set when it has left the handler, for who waits to deliver the next one alone."""
+
+    @property
+    def key(self) -> object:
+        """Records of one key are handled one after the other; without a key, in any order."""
+        return self.record.key if self.record.key is not None else self.place
+
+    @property
+    def attempt(self) -> int:
+        return self.redelivered.attempt if self.redelivered is not None else 1
+
+
+@dataclass(slots=True, eq=False)
+class Effect:
+    """What a message has caused, for one commit. ``durable`` is set when that has succeeded."""
+
+    mark: Mark | None = None
+    state: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    appends: Sequence[Outgoing] = ()
+    durable: asyncio.Event | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(len(each.value or b"") for each in self.appends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the partitions of a group are read.
+
+    Args:
+        log: for the topic of redeliveries.
+        clock: for the time of a commit.
+        redeliveries: that topic.
+        alone: held while one message is suspected, by all partitions of the process: else it would also be another.
+        grace_seconds: how long ``stop`` waits for handlers.
+        delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
+        room: how many more messages the process can accept now.
+        arrived: called with each record; must not raise. It ends in ``done``, in ``post`` or in ``give_up``.
+        poison: called instead with one at which its consumer was killed too often.
+    """
+
+    log: Log
+    clock: Clock
+    redeliveries: str
+    alone: asyncio.Lock
+    grace_seconds: float
+    delivery: Delivery
+    room: Callable[[], int]
+    arrived: Callable[[Arrived], None]
+    poison: Callable[[Arrived], None]
+
+
+class SourcePartition:
+    """Drives one owner that was just taken; see ``ownership.Driver``."""
+
+    def __init__(self, owner: Owner, reading: Reading) -> None:
+        self._owner, self._how = owner, reading
+        self._redeliveries = TopicPartition(reading.redeliveries, owner.partition)
+        self._keeps_ahead = reading.delivery == "exactly_once"
+        self._offsets = Offsets()
+        self._markers: dict[bytes, int] = {}
+        self._seen: dict[bytes, int] = {}
+        self._ahead: frozenset[int] = frozenset()
+        self._finished_ahead: set[int] = set()
+        self._ahead_written = self._ahead
+        self._redelivered_offset, self._position_now = 0, -1
+        self._careful_until = self._careful_redelivered_until = -1
+        self._effects: deque[Effect] = deque()
+        self._pending = asyncio.Event()
+        self._at_work = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._polls: list[asyncio.Task[Sequence[Record]]] = []
+        self._stopping = self._abandoned = False
+        self.reading = False
+        """Its position is restored and committed; it reads from there."""
+        self.idle = asyncio.Event()
+
+    @property
+    def partition(self) -> int:
+        return self._owner.partition
+
+    @property
+    def stopping(self) -> bool:
+        """Nothing new is begun here."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Reads nothing more; ``idle`` is set when what is at work has ended and is committed."""
+        self._stopping = True
+        for poll in self._polls:
+            poll.cancel()
+        self._pending.set()
+
+    def abandon(self) -> None:
+        """The process crashes: nothing more is committed, and the next owner is to know it."""
+        self._stopping = self._abandoned = True
+        self._offsets.keep(())
+        self.idle.set()
+        self._quiet.set()
+        self._pending.set()
+
+    async def run(self) -> NoReturn:
+        """Never returns.
+
+        Raises:
+            OwnershipLost, LogUnavailable: as ``Owner``; the owner is spent.
+            CorruptRecord: the next record, or a document, can never be read.
+        """
+        try:
+            await self._restore()
+            tail = await self._how.log.tail(
+                [self._redeliveries.topic],
+                {self._redeliveries: self._redelivered_offset},
+                partitions=[self.partition],
+            )
+            self.reading = True
+            try:
+                await self._all(self._commit_all(), self._read(), self._read_redelivered(tail))
+            finally:
+                await tail.close()
+        finally:
+            self._stopping = True
+            self._offsets.keep(())  # every mark of it is lost: handlers still at work finish nothing here
+            self.idle.set()
+        raise AssertionError("only an error ends it")
+
+    async def _all(self, *parts: Awaitable[None]) -> None:
+        """Runs the parts until one raises; its error is raised alone."""
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            self.idle.set()
+            await asyncio.Event().wait()
+        finally:
+            ending: list[asyncio.Future[Any]] = [*tasks, *self._polls]
+            for each in ending:
+                each.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    # What handlers report
+
+    def done(self, arrived: Arrived, appends: Sequence[Outgoing] = ()) -> None:
+        """The message is handled (or needs no handling); ``appends`` leave with its position."""
+        self._leave(arrived)
+        state = self._forget(arrived)
+        if appends or state or self._is_ahead(arrived):
+            self._put(Effect(arrived.mark, state, appends))
+        else:
+            arrived.mark.finish()
+            self._pending.set()
+
+    def post(self, arrived: Arrived, letter: Outgoing, *, in_order: bool) -> None:
+        """The message of the source goes to a parcel; ``in_order``: so do all that follow it with its key."""
+        self._leave(arrived)
+        state = self._forget(arrived)
+        if in_order and (key := arrived.record.key) is not None:
+            self._markers[key] = arrived.place.offset
+            state[_KEY + key] = str(arrived.place.offset).encode()
+        self._put(Effect(arrived.mark, state, [letter]))
+
+    def give_up(self, arrived: Arrived) -> None:
+        """The message was not handled: the process ends, or has lost the partition."""
+        self._leave(arrived)
+
+    def is_parked(self, arrived: Arrived) -> bool:
+        """True when earlier messages of its key are at their parcel: it must follow them."""
+        return arrived.redelivered is None and arrived.record.key in self._markers
+
+    def _leave(self, arrived: Arrived) -> None:
+        self._at_work -= 1
+        if not self._at_work:
+            self._quiet.set()
+        if arrived.ended is not None:
+            arrived.ended.set()
+
+    def _is_ahead(self, arrived: Arrived) -> bool:
+        return self._keeps_ahead and arrived.redelivered is None
+
+    def _forget(self, arrived: Arrived) -> dict[bytes, bytes | None]:
+        counted = _counted(arrived)
+        return {counted: None} if self._seen.pop(counted, None) is not None else {}
+
+    def _put(self, effect: Effect) -> None:
+        self._effects.append(effect)
+        self._pending.set()
+
+    # Taking the partition
+
+    async def _restore(self) -> None:
+        position, crashed, number = self._owner.position.offset, False, 0
+        async for name, value in self._owner.documents():
+            number += 1
+            if name.startswith(_KEY):
+                self._markers[name[len(_KEY) :]] = self._number(name, value)
+            elif name.startswith(_SEEN):
+                self._seen[name] = self._number(name, value)
+            elif name == _REDELIVERED:
+                self._redelivered_offset = self._number(name, value)
+            elif name == _AHEAD:
+                self._ahead = frozenset(self._numbers(name, value))
+            elif name == _OPEN:
+                crashed = True
+        if crashed:
+            self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
+            ends = await self._how.log.end_offsets([self._redeliveries.topic])
+            self._careful_redelivered_until = ends[self._redeliveries]
+        self._finished_ahead, self._ahead_written = set(self._ahead), self._ahead
+        old = [name for name in self._seen if name.startswith(_OF_SOURCE) and int(name[len(_OF_SOURCE) :]) < position]
+        for name in old:
+            del self._seen[name]
+        # At once: so that the start of a new group does not move, and a crash from here on is seen.
+        state = {_OPEN: b"1", **dict.fromkeys(old)}
+        await self._owner.commit(Batch(state, (), Position(position, self._how.clock.now_ms())))
+
+    def _number(self, name: bytes, value: bytes) -> int:
+        return self._numbers(name, b"[%s]" % value)[0]
+
+    def _numbers(self, name: bytes, value: bytes) -> list[int]:
+        try:
+            found = from_json(value)
+            if isinstance(found, list) and all(isinstance(each, int) for each in found):
+                return found
+        except ValueError:
+            pass
+        raise CorruptRecord(f"{self._owner.partition}", f"the document {name!r} cannot be read; an operator must act")
+
+    # Reading
+
+    async def _read(self) -> None:
+        while not self._stopping:
+            count = min(self._how.room(), _POLL_MAX, _UNFINISHED_MAX - self._offsets.pending)
+            if count <= 0:
+                await asyncio.sleep(0.005)
+                continue
+            records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
+            found = [self._came(record) for record in records]
+            if self._how.delivery == "at_most_once" and found:
+                await self._durable(Effect(state={}), found)
+            for arrived in await self._counted_if_careful(found, self._careful_until):
+                self._hand_over(arrived)
+
+    async def _read_redelivered(self, tail: Tail) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                records = await self._poll(tail.poll(max_records=_POLL_MAX, timeout=_IDLE_SECONDS))
+            except LogUnavailable as error:
+                failures += 1
+                if failures == 1:
+                    _logger.warning("subscription.redeliveries.unavailable", error=str(error))
+                await asyncio.sleep(pauses(failures))
+                continue
+            failures = 0
+            for record in records:
+                await self._given_back(record)
+
+    async def _given_back(self, record: Record) -> None:
+        mark, found = self._offsets.polled(record), redelivered(record)
+        if found is None:
+            _logger.warning("subscription.redelivery.unreadable", topic=record.topic, offset=record.offset)
+            self._put(Effect(mark))
+        elif found.release is not None:
+            self._put(Effect(mark, self._released(record.key, found.release)))
+        else:
+            arrived = Arrived(record, found.place, mark, self, found)
+            for each in await self._counted_if_careful([arrived], self._careful_redelivered_until):
+                self._hand_over(each)
+
+    def _released(self, key: bytes | None, up_to: int) -> dict[bytes, bytes | None]:
+        """The parcel of a key has become empty: it is handled directly again, unless more is on the way there."""
+        if key is None or self._markers.get(key, up_to + 1) > up_to:
+            return {}
+        del self._markers[key]
+        return {_KEY + key: None}
+
+    def _came(self, record: Record) -> Arrived:
+        place = Place(record.topic, record.partition, record.offset)
+        return Arrived(record, place, self._offsets.polled(record), self)
+
+    def _hand_over(self, arrived: Arrived) -> None:
+        self._at_work += 1
+        self._quiet.clear()
+        if arrived.redelivered is None and arrived.place.offset in self._ahead:
+            self._leave(arrived)  # it was finished before the crash
+            arrived.mark.finish()
+            self._pending.set()
+        elif arrived.seen >= _KILLS_MAX:
+            self._how.poison(arrived)
+        else:
+            self._how.arrived(arrived)
+
+    async def _poll(self, poll: Awaitable[Sequence[Record]]) -> Sequence[Record]:
+        polling = asyncio.ensure_future(poll)
+        self._polls.append(polling)
+        try:
+            await asyncio.wait([polling])
+            return () if polling.cancelled() else polling.result()
+        finally:
+            self._polls.remove(polling)
+            polling.cancel()
+
+    # Careful mode
+
+    async def _counted_if_careful(self, found: Sequence[Arrived], until: int) -> Sequence[Arrived]:
+        """Counts deliveries before them, while a message may be the one that killed the predecessor.
+
+        Those that were counted before are delivered here, one at a time; returns those that may be delivered at once.
+        """
+        if not any(arrived.record.offset < until for arrived in found):
+            return found
+        together: list[Arrived] = []
+        for arrived in found:
+            if arrived.record.offset >= until or not (before := self._seen.get(_counted(arrived), 0)):
+                together.append(arrived)
+                continue
+            await self._count(together, 1)
+            for each in together:
+                self._hand_over(each)
+            together.clear()
+            arrived.seen, arrived.ended = before + 1, asyncio.Event()
+            async with self._how.alone:
+                if arrived.seen < _KILLS_MAX:
+                    await self._count([arrived], arrived.seen)
+                self._hand_over(arrived)
+                await arrived.ended.wait()
+        await self._count(together, 1)
+        return together
+
+    async def _count(self, found: Sequence[Arrived], count: int) -> None:
+        state: dict[bytes, bytes | None] = {}
+        for name in map(_counted, found):
+            self._seen[name] = count
+            state[name] = str(count).encode()
+        if state:
+            await self._durable(Effect(state=state))
+
+    async def _durable(self, effect: Effect, finished: Sequence[Arrived] = ()) -> None:
+        for arrived in finished:
+            arrived.mark.finish()
+        effect.durable = asyncio.Event()
+        self._put(effect)
+        await effect.durable.wait()
+
+    # Committing
+
+    async def _commit_all(self) -> None:
+        """Commits what has come together, until ``stop`` and everything at work has ended."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while not (self._stopping and self._quiet.is_set() and not self._effects and not self._offsets.moved):
+            await self._something(loop.time() - last)
+            if self._abandoned:
+                return
+            batch, effects = self._batch()
+            if batch is None:
+                continue
+            await self._owner.commit(batch)
+            last = loop.time()
+            for effect in effects:
+                if effect.durable is not None:
+                    effect.durable.set()
+        if not self._abandoned:
+            await self._owner.commit(Batch({_OPEN: None}, (), Position(self._position, self._how.clock.now_ms())))
+
+    async def _something(self, since: float) -> None:
+        """Waits until there is something to commit; a position alone is collected for a while."""
+        if self._stopping:
+            try:
+                await asyncio.wait_for(self._quiet.wait(), self._how.grace_seconds)
+            except TimeoutError:
+                self._offsets.keep(())  # what is still at work is delivered again elsewhere
+                self._quiet.set()
+            return
+        if not self._effects and not self._offsets.moved:
+            self._pending.clear()
+            await self._pending.wait()
+        elif not self._effects and since < _COMMIT_SECONDS:
+            self._pending.clear()
+            try:
+                await asyncio.wait_for(self._pending.wait(), _COMMIT_SECONDS - since)
+            except TimeoutError:
+                return
+
+    def _batch(self) -> tuple[Batch | None, list[Effect]]:
+        effects: list[Effect] = []
+        state: dict[bytes, bytes | None] = {}
+        appends: list[Outgoing] = []
+        size = 0
+        while self._effects and size < _COMMIT_BYTES_MAX:
+            effect = self._effects.popleft()
+            effects.append(effect)
+            size += effect.size
+            state.update(effect.state)
+            appends += effect.appends
+            if effect.mark is not None:
+                if not effect.mark.lost and effect.mark.place.topic != self._redeliveries.topic:
+                    self._finished_ahead.add(effect.mark.offset)
+                effect.mark.finish()
+        moved = self._offsets.take_positions()
+        if not effects and not moved:
+            return None, effects
+        for place, offset in moved.items():
+            if place == self._redeliveries:
+                state[_REDELIVERED] = str(offset).encode()
+            else:
+                self._position_now = offset
+        if self._keeps_ahead:
+            self._keep_ahead(state)
+        return Batch(state, appends, Position(self._position, self._how.clock.now_ms())), effects
+
+    def _keep_ahead(self, state: dict[bytes, bytes | None]) -> None:
+        ahead = frozenset(offset for offset in self._finished_ahead if offset >= self._position)
+        if ahead != self._ahead_written:
+            state[_AHEAD] = to_json(sorted(ahead)) if ahead else None
+        self._finished_ahead, self._ahead_written = set(ahead), ahead
+
+    @property
+    def _position(self) -> int:
+        return max(self._position_now, self._owner.position.offset)
+
+
+def _counted(arrived: Arrived) -> bytes:
+    """The document that counts its deliveries."""
+    kind = _OF_SOURCE if arrived.redelivered is None else _OF_REDELIVERIES
+    return kind + str(arrived.record.offset).encode()

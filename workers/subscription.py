@@ -1,0 +1,154 @@
+"""The declaration of a subscription: what a group reads, and with which guarantees its handler is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeAlias, TypedDict
+
+from pydantic import BaseModel
+
+from ..orchestrator.ports.log import Start
+from ..sagas import DefinitionError, Event, Retry
+from ..sagas.contract import check_name
+from ..sagas.given import check_call, check_choice, check_is, check_span
+from ..sagas.policy import to_ms
+from .message import Message
+
+__all__ = ["Begin", "Delivery", "Given", "Middleware", "Options", "Order", "Subscription", "Where", "declare"]
+
+Delivery: TypeAlias = Literal["at_most_once", "at_least_once", "exactly_once"]
+Order: TypeAlias = Literal["key", "none"]
+Begin: TypeAlias = Literal["earliest", "latest"] | datetime
+Middleware: TypeAlias = Callable[[Message, Callable[[], Awaitable[object]]], Awaitable[object]]
+"""``async def middleware(message, call_next)``: runs round a handler; ``await call_next()`` goes on."""
+Where: TypeAlias = Callable[[Any], bool]
+_DELIVERIES: Final = ("at_least_once", "at_most_once", "exactly_once")
+
+
+_RETRY: Final = Retry()
+
+
+class Given(TypedDict, total=False):
+    """What may be given to ``subscribes`` and ``consumes``; see ``Options``."""
+
+    group: str
+    delivery: Delivery
+    order: Order
+    retry: Retry
+    expires_after: timedelta | None
+    start: Begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a subscription's messages are delivered.
+
+    Args:
+        group: every group gets every message; processes of one group share them.
+        delivery: ``at_least_once``: nothing is lost, and a crash repeats what was not committed. ``at_most_once``: the
+            position is committed first; a crash loses what was at work, a failure is not retried. ``exactly_once``:
+            what the handler publishes and its position are one commit, so its events appear once; its other effects
+            may repeat, as with ``at_least_once``.
+        order: ``key``: messages of one key one after the other, in order, also through retries: while one is retried,
+            the later ones of its key wait behind it and other keys pass. ``none``: no order.
+        where: only messages for which it returns True are handled.
+        retry: when a failed message is delivered again. When its attempts are used up, its key is parked.
+        expires_after: a message older than this, by the log's timestamps, is not handled but becomes a dead letter.
+        start: where a new group begins; a group that has read before continues.
+
+    Raises:
+        DefinitionError: a value out of its range.
+    """
+
+    group: str
+    delivery: Delivery = "at_least_once"
+    order: Order = "key"
+    where: Where | None = None
+    retry: Retry = _RETRY
+    expires_after: timedelta | None = None
+    start: Begin = "earliest"
+
+    def __post_init__(self) -> None:
+        check_name("group", self.group)
+        at = f"subscription of group {self.group!r}"
+        check_choice(f"{at}: delivery", self.delivery, _DELIVERIES)
+        check_choice(f"{at}: order", self.order, ("key", "none"))
+        check_is(f"{at}: retry", self.retry, Retry, "give a Retry")
+        if self.where is not None:
+            check_call(f"{at}: where", self.where)
+        if self.expires_after is not None:
+            check_span(f"{at}: expires_after", self.expires_after)
+        if isinstance(self.start, datetime):
+            if self.start.tzinfo is None:
+                raise DefinitionError(f"{at}: start {self.start} has no time zone; give one, as in tzinfo=UTC")
+        else:
+            check_choice(f"{at}: start", self.start, ("earliest", "latest"))
+
+    @property
+    def begin(self) -> Start:
+        """``start`` for the log."""
+        return round(self.start.timestamp() * 1000) if isinstance(self.start, datetime) else self.start
+
+    @property
+    def expires_ms(self) -> int | None:
+        return None if self.expires_after is None else to_ms(self.expires_after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A handler, and what it gets.
+
+    Args:
+        topic: a foreign topic; None: the namespace's events.
+        event: the event's name; None: every record of the topic.
+        model: of the body.
+        function: the handler; async, or called in a thread.
+        options: see ``Options``.
+    """
+
+    topic: str | None
+    event: str | None
+    model: type[BaseModel]
+    function: Callable[..., object]
+    options: Options
+    takes_message: bool
+
+    @property
+    def name(self) -> str:
+        """For people and metrics."""
+        return self.event or self.topic or ""
+
+
+def declare(
+    at: str, of: Event[Any] | str, model: type[BaseModel], function: Callable[..., object], options: Options
+) -> Subscription:
+    """The subscription of a handler.
+
+    Raises:
+        DefinitionError: the handler cannot be called with (body) or (body, message).
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{at}: {name} cannot be called: {error}; give a function") from error
+    takes = [count for count in (1, 2) if _accepts(signature, count)]
+    if not takes:
+        raise DefinitionError(
+            f"{at}: {name}{signature} cannot be called with (body) or (body, message); give it one or two parameters"
+        )
+    topic, event = (of, None) if isinstance(of, str) else (None, of.name)
+    return Subscription(
+        topic=topic, event=event, model=model, function=function, options=options, takes_message=2 in takes
+    )
+
+
+def _accepts(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

@@ -24,6 +24,7 @@ from .health import health_router, metrics_router
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .overdue import overdue_router
+from .parcels import AskBody, EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .settings import ApiSettings
@@ -77,6 +78,7 @@ def create_app(
     app.include_router(questions_router(client))
     app.include_router(tables_router(client, settings))
     app.include_router(entities_router(client))
+    app.include_router(parcels_router(client, settings))
     app.include_router(health_router(client.check_ready, client.notices))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
@@ -93,7 +95,11 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     wanted = [
         (model, "validation")
-        for model in (Problem, StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody)
+        for model in (
+            Problem,
+            *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
+            *(AskBody, SkipBody, RescheduleBody, EditBody),
+        )
     ]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     components = document.setdefault("components", {})

@@ -27,6 +27,7 @@ from ..orchestrator.errors import (
     UnknownDefinition,
     UnknownEvent,
     UnknownInstance,
+    UnknownParcel,
     UnknownTable,
     ValueTooLarge,
     VersionConflict,
@@ -83,6 +84,7 @@ KINDS = {
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
     "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
+    "unknown-parcel": _Kind(404, "Nothing waits there", "nothing waits in '@parcel/billing/A-1': list what is parked"),
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
@@ -199,6 +201,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("unknown-table", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
+        case UnknownParcel():
+            return problem("unknown-parcel", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)

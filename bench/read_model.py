@@ -29,6 +29,7 @@ from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
+    WAITED,
     DocumentRow,
     EntityFilter,
     EntityRow,
@@ -182,9 +183,7 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         "questions of one person": waits(WaitKind.QUESTION, who=True),
         "questions of one person by definition": waits(WaitKind.QUESTION, who=True, definition=True),
         "mailboxes": lambda _: model.entities(EntityFilter("@mailbox/"), limit=50),
-        "mailboxes at which somebody waits": lambda _: model.entities(
-            EntityFilter("@mailbox/", waiting=True), limit=50
-        ),
+        "mailboxes at which somebody waits": lambda _: model.entities(EntityFilter("@mailbox/", WAITED), limit=50),
     }
 
 

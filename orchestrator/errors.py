@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance   no such thing here
+    │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance, UnknownParcel   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict    same key, other input
     │       ├── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -54,6 +54,7 @@ __all__ = [
     "UnknownDefinition",
     "UnknownEvent",
     "UnknownInstance",
+    "UnknownParcel",
     "UnknownTable",
     "UnreadableBatch",
     "ValueTooLarge",
@@ -112,6 +113,14 @@ class UnknownInstance(CallerError):
             why = f"if it was just started, it is not decided yet, because {undecided}; otherwise {why}"
         super().__init__(f"there is no instance {instance!r}: {why}")
         self.instance = instance
+
+
+class UnknownParcel(CallerError):
+    """Nothing waits under this id: it was delivered, released or discarded, or never was."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"nothing waits in {id!r}: list what is parked and delayed now")
+        self.id = id
 
 
 class Conflict(CallerError):

@@ -4,6 +4,7 @@ from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .client import Client
 from .entities import EntitiesPage
 from .feed import Feed
+from .parcels import ParcelChanged, Parcels, RequestOptions
 from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
 from .tables import RulesSet, TablesPage
@@ -21,8 +22,11 @@ __all__ = [
     "OnStep",
     "Overdue",
     "OverduePage",
+    "ParcelChanged",
+    "Parcels",
     "Question",
     "QuestionsPage",
+    "RequestOptions",
     "RulesSet",
     "Started",
     "TablesPage",

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import replace
 from datetime import timedelta
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_reply, encode_request
@@ -19,6 +19,7 @@ from ..kernel import names_instance
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
+from ..messages.parcels import ParcelRequest
 from ..ports.log import Outgoing, TopicPartition
 from ..tracing import fresh_traceparent, trace_id_of
 from .parts import ClientParts
@@ -29,7 +30,7 @@ _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Requested = Start | Act | SetRules | Published | Reply | Heartbeat
+Requested = Start | Act | SetRules | ParcelRequest | Published | Reply | Heartbeat
 
 
 class _OwnWrite(NamedTuple):
@@ -128,7 +129,7 @@ class Asking:
         if found is None:
             raise NotYetDecided(request.instance, request.id)
         record, partition, offset = found
-        if record.status is not None or (not names_instance(request.instance) and record.revision):
+        if record.status is not None or not names_instance(request.instance):
             self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
             self._latest[partition] = request.instance
         return record
@@ -146,10 +147,10 @@ class Asking:
                 return encode_request(topic, request, source=self.source, now_ms=now_ms)
             case Completed() | Rejected() | Failed() | Heartbeat():
                 return encode_reply(topic, None, request, source=self.source, now_ms=now_ms)
-            case SetRules(traceparent=traceparent) | Published(traceparent=traceparent):
-                return encode_entity_message(topic, request, source=self.source, now_ms=now_ms, traceparent=traceparent)
             case _:
-                assert_never(request)
+                return encode_entity_message(
+                    topic, request, source=self.source, now_ms=now_ms, traceparent=request.traceparent
+                )
 
     def _remember(self, entity: str, write: _OwnWrite) -> None:
         self._own[entity] = write

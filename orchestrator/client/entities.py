@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..messages.entities import Lock, Mailbox
 from ..messages.entity_messages import lock_id, mailbox_id
-from ..ports.read_model import EntityFilter, ReadModel
+from ..ports.read_model import WAITED, EntityFilter, ReadModel
 from .asking import Asking
 
 __all__ = ["EntitiesPage", "Locks", "Mailboxes"]
@@ -54,7 +54,7 @@ class Locks:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.settled()
-        where = EntityFilter(lock_id(prefix), waiting)
+        where = EntityFilter(lock_id(prefix), WAITED if waiting else None)
         page = await self._read_model.entities(where, limit=limit, cursor=cursor)
         return EntitiesPage([each for each in page.entities if isinstance(each, Lock)], page.cursor)
 
@@ -92,5 +92,7 @@ class Mailboxes:
         """
         await self._asking.settled()
         prefix = mailbox_id(event, "") if event is not None else "@mailbox/"
-        page = await self._read_model.entities(EntityFilter(prefix, waiting), limit=limit, cursor=cursor)
+        page = await self._read_model.entities(
+            EntityFilter(prefix, WAITED if waiting else None), limit=limit, cursor=cursor
+        )
         return EntitiesPage([each for each in page.entities if isinstance(each, Mailbox)], page.cursor)

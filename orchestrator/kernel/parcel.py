@@ -120,7 +120,7 @@ def _post(parcel: Parcel | None, message: Posted, source: Source, now_ms: int, l
     known = replace(before, routes=(*others, route), retry=message.retry)
     after = replace(known, letters=(*before.letters, message.letter))
     if (wrong := _no_room(after, limits)) is not None:
-        return _left_out(parcel, known, route, message.letter, wrong, now_ms, limits)
+        return _left_out(known, message.letter, wrong, now_ms, limits)
     if before.letters:
         return _changed(parcel, after)
     first = replace(after, since_ms=now_ms, requests=())
@@ -131,16 +131,14 @@ def _post(parcel: Parcel | None, message: Posted, source: Source, now_ms: int, l
     return _changed(parcel, _after_failure(first, message.park, now_ms))
 
 
-def _left_out(
-    parcel: Parcel | None, known: Parcel, route: Route, letter: Letter, wrong: str, now_ms: int, limits: Limits
-) -> Answer:
+def _left_out(parcel: Parcel, letter: Letter, wrong: str, now_ms: int, limits: Limits) -> Answer:
     """The letter becomes a dead letter. A parcel without others releases the key at once."""
-    dead = DeadLetter(reason=wrong, letter=letter)
-    if known.letters:
-        answer = _changed(parcel, known, (dead,))
+    dead, route = DeadLetter(reason=wrong, letter=letter), parcel.routes[-1]
+    if parcel.letters:
+        answer = _changed(parcel, parcel, (dead,))
     else:
-        kept = known if _too_large(known, limits) is None else replace(known, routes=(route,))
-        answer = _changed(parcel, _released(kept, now_ms, limits), (dead, _release(known, route, letter)))
+        kept = parcel if _too_large(parcel, limits) is None else replace(parcel, routes=(route,))
+        answer = _changed(parcel, _released(kept, now_ms, limits), (dead, _release(parcel, route, letter)))
     return replace(answer, outcome=Outcome.DENIED, code=ReasonCode.NO_ROOM, reason=wrong)
 
 

@@ -18,6 +18,7 @@ from .keys import key_wrong
 
 __all__ = [
     "ATTEMPT",
+    "DUE_MS_MAX",
     "PARCEL",
     "RELEASE",
     "SOURCE",

@@ -24,6 +24,7 @@ from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
 __all__ = [
+    "WAITED",
     "DocumentRow",
     "EntityFilter",
     "EntityPage",
@@ -151,11 +152,17 @@ class WaitPage(NamedTuple):
     cursor: str | None
 
 
+WAITED = "waited"
+"""Status of a lock or mailbox at which instances wait."""
+
+
 class EntityFilter(NamedTuple):
-    """Entities whose id begins with ``prefix``, such as ``@lock/``; ``waiting``: only those with waiting instances."""
+    """Entities whose id begins with ``prefix``, such as ``@lock/``. ``status``: of locks and mailboxes ``WAITED``, or a
+    ``ParcelStatus``; None: any.
+    """
 
     prefix: str
-    waiting: bool = False
+    status: str | None = None
 
 
 class EntityPage(NamedTuple):
@@ -212,7 +219,7 @@ class ReadModel(Protocol):
         ...
 
     async def entity(self, entity: str) -> Entity | None:
-        """A mailbox, a lock or a table by its id; None: it does not exist."""
+        """An entity other than an instance by its id; None: it does not exist."""
         ...
 
     async def entities(self, where: EntityFilter, *, limit: int, cursor: str | None = None) -> EntityPage:

@@ -148,7 +148,7 @@ class Projector:
 
         Args:
             instance: the instance, or the entity, decided about.
-            revision: of the document after the decision.
+            revision: of the document after the decision; 0: there is none.
             history: partition and offset of the history record.
             timeout: seconds.
         """
@@ -162,7 +162,8 @@ class Projector:
                     await self._moved.wait_for(lambda: self._applied.get(partition, 0) > offset)
                 read = self._read_model.entity if not names_instance(instance) else self._read_model.get
                 entity = await read(instance)
-                if entity is None or entity.revision < revision:
+                behind = entity is not None if not revision else entity is None or entity.revision < revision
+                if behind:
                     await waiter.seen
         except TimeoutError:
             return False

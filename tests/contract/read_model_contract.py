@@ -12,7 +12,17 @@ import pytest
 from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
-from sagaline.orchestrator.messages.entities import Entity, Grant, KeptEvent, Lock, Mailbox, Table, Watcher
+from sagaline.orchestrator.messages.entities import (
+    Entity,
+    Grant,
+    KeptEvent,
+    Lock,
+    Mailbox,
+    Parcel,
+    ParcelStatus,
+    Table,
+    Watcher,
+)
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import Start
@@ -20,6 +30,7 @@ from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.messages.values import JsonObject
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
+    WAITED,
     DocumentRow,
     EntityFilter,
     EntityRow,
@@ -361,9 +372,19 @@ class ReadModelContract:
         idle, busy = lock("idle"), lock("busy", "a/2", "a/3")
         watched = Mailbox(id="@mailbox/e/k", event="e", key="k", watchers=(Watcher(by="a/1", place="w", index=0),))
         await read_model.apply(helping(idle, busy, watched, Table(id="@table/t", name="t")))
-        assert (await read_model.entities(EntityFilter("@", waiting=True), limit=9)).entities == [busy, watched]
+        assert (await read_model.entities(EntityFilter("@", WAITED), limit=9)).entities == [busy, watched]
         await read_model.apply(helping(lock("busy"), sequence=2))
-        assert (await read_model.entities(EntityFilter("@lock/", waiting=True), limit=9)).entities == []
+        assert (await read_model.entities(EntityFilter("@lock/", WAITED), limit=9)).entities == []
+
+    async def test_parcels_are_found_by_their_status(self, read_model: ReadModel) -> None:
+        parcels = {
+            status: Parcel(id=f"@parcel/{name}", status=status)
+            for name, status in zip(("m-1", "g/a", "g/b", "h/c"), ParcelStatus, strict=True)
+        }
+        await read_model.apply(helping(*parcels.values()))
+        for status, parcel in parcels.items():
+            assert (await read_model.entities(EntityFilter("@parcel/", status), limit=9)).entities == [parcel]
+        assert (await read_model.entities(EntityFilter("@parcel/h/", ParcelStatus.PARKED), limit=9)).entities == []
 
     async def test_a_foreign_cursor_of_entities_is_refused(self, read_model: ReadModel) -> None:
         with pytest.raises(InvalidRequest) as refused:

@@ -10,7 +10,7 @@ from sqlalchemy import Select
 
 from sagaline.orchestrator.adapters.read_model import statements
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKind
+from sagaline.orchestrator.ports.read_model import WAITED, EntityFilter, InstanceFilter, WaitFilter, WaitKind
 
 __all__ = ["LOG", "QUERIES"]
 
@@ -45,11 +45,11 @@ def waits() -> Iterator[tuple[str, Query]]:
 
 def others() -> Iterator[tuple[str, Query]]:
     yield "history", (statements.history(LOG, "order-3/A-7", -1, 101), ("log", "instance", "sequence"))
-    for prefix, waiting, cursor in product(("@lock/", "@mailbox/paid/"), (False, True), (0, 1)):
+    for prefix, status, cursor in product(("@lock/", "@mailbox/paid/"), (None, WAITED), (0, 1)):
         after = (f"{prefix}9",) if cursor else None
-        statement = statements.entities(LOG, EntityFilter(prefix, waiting), after, 51)
-        served = ("log", "waiting", "id") if waiting else ("log", "id")
-        name = f"{prefix}{' waiting' if waiting else ''}{' behind a cursor' if cursor else ''}"
+        statement = statements.entities(LOG, EntityFilter(prefix, status), after, 51)
+        served = ("log", "status", "id") if status else ("log", "id")
+        name = f"{prefix}{' waited' if status else ''}{' behind a cursor' if cursor else ''}"
         yield name, (statement, served)
 
 

@@ -14,9 +14,9 @@ from ...codec.documents import encode_document
 from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.entities import Entity, Lock, Mailbox, Parcel, ParcelStatus, Table
+from ...messages.entities import Entity, Lock, Mailbox, Parcel, Table
 from ...messages.history import HistoryRecord
-from ...ports.read_model import DocumentRow, EntityRow, HistoryRow, Update, WaitKind
+from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
@@ -120,19 +120,20 @@ def _entity(log: int, row: EntityRow) -> Iterator[dict[str, Any]]:
     if entity is None:
         return
     text = encode_entity(entity).decode()
-    yield {"log": log, "id": entity.id, "sequence": row.sequence, "waiting": int(_is_waited(entity)), "document": text}
+    yield {"log": log, "id": entity.id, "sequence": row.sequence, "status": _status(entity), "document": text}
 
 
-def _is_waited(entity: Entity) -> bool:
+def _status(entity: Entity) -> str:
+    """The status by which it can be found; empty: it has none."""
     match entity:
         case Mailbox():
-            return bool(entity.watchers)
+            return WAITED if entity.watchers else ""
         case Lock():
-            return bool(entity.waiting)
+            return WAITED if entity.waiting else ""
         case Table():
-            return False
+            return ""
         case Parcel():
-            return entity.status is ParcelStatus.PARKED
+            return entity.status.value
         case _:
             assert_never(entity)
 

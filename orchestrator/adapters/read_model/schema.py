@@ -29,7 +29,7 @@ __all__ = ["ENTITIES", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERS
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 TABLES = MetaData()
 
@@ -117,10 +117,10 @@ ENTITIES = Table(
     _key("log", Integer),
     _key("id"),
     _whole("sequence"),
-    _whole("waiting"),
+    _words("status"),
     _json("document"),
 )
-Index("read_entities_by_waiting", ENTITIES.c.log, ENTITIES.c.waiting, ENTITIES.c.id)
+Index("read_entities_by_status", ENTITIES.c.log, ENTITIES.c.status, ENTITIES.c.id)
 
 POSITIONS = Table(
     "read_positions",

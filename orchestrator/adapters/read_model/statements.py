@@ -220,8 +220,8 @@ def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> 
     """By id: (id, document)."""
     table = ENTITIES.c
     query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + _LAST_CHARACTER)
-    if where.waiting:
-        query = query.where(table.waiting == 1)
+    if where.status is not None:
+        query = query.where(table.status == where.status)
     first = table.id >= where.prefix if after is None else table.id > max(str(after[0]), where.prefix)
     return query.where(first).order_by(table.id).limit(limit)
 

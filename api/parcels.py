@@ -1,0 +1,445 @@
+"""Routes of parcels: keys of groups that are parked or retried, and delayed messages; what people do with them."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..orchestrator.client import Client, ParcelChanged, RequestOptions
+from ..orchestrator.client.parcels import delayed_named, parked_named
+from ..orchestrator.errors import InvalidRequest, NotYetDecided
+from ..orchestrator.messages.entities import Parcel, ParcelStatus
+from ..orchestrator.messages.parcels import Letter, from_base64
+from .bodies import Bodies, Json, described
+from .outcomes import Wait
+from .paths import segment_of
+from .problems import documented
+from .queries import only
+from .settings import ApiSettings
+from .views import iso
+from .waiting import wait_of
+
+__all__ = ["AskBody", "EditBody", "RescheduleBody", "SkipBody", "parcels_router"]
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(description="from the page before")]
+_STRICT = ConfigDict(extra="forbid")
+
+
+class AskBody(BaseModel):
+    """Who asks, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the service is back"}]}
+    )
+
+    by: str = Field("", description="the caller's name, at most 256 characters")
+    reason: str = Field("", description="why, at most 2,000 characters")
+    request_id: str | None = Field(None, description="the same again changes nothing; none: a new one")
+
+
+class SkipBody(AskBody):
+    """The first letter becomes a dead letter."""
+
+    letter: str = Field("", description="denied unless this is the first letter; empty: whichever it is")
+
+
+class RescheduleBody(AskBody):
+    """The new time of a delayed message."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"at": "2027-01-01T08:00:00Z", "by": "ann@shop"}]}
+    )
+
+    at: str = Field(description="ISO 8601 with a time zone; in the past: it is sent at once")
+
+
+class BytesBody(BaseModel):
+    """Exactly one of the two."""
+
+    model_config = _STRICT
+
+    text: str | None = None
+    base64: str | None = None
+
+
+class HeaderBody(BytesBody):
+    """A header: its name and exactly one of `text` and `base64`."""
+
+    name: str
+
+
+class EditBody(AskBody):
+    """Replaces the value of a letter, its headers, or both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"letter": "billing/shop.orders/3/17", "value": {"text": '{"total": 9}'}, "by": "ann@shop"}]
+        },
+    )
+
+    letter: str = Field(description="id of the letter")
+    value: BytesBody | None = Field(None, description="none: unchanged")
+    headers: list[HeaderBody] | None = Field(None, description="all headers of the letter; none: unchanged")
+
+
+class BytesView(BaseModel):
+    """Bytes as base64, and as text if they are UTF-8."""
+
+    base64: str
+    text: str | None
+
+
+class HeaderView(BytesView):
+    name: str
+
+
+class LetterView(BaseModel):
+    """A record as it will be delivered. ``source`` null: a delayed message."""
+
+    id: str
+    topic: str
+    partition: int | None = Field(description="null: by the key")
+    source: str | None = Field(description="topic/partition/offset that the group has read")
+    key: BytesView | None
+    value: BytesView | None
+    headers: list[HeaderView]
+
+
+class ParkedSummary(BaseModel):
+    """A key of a group. ``error`` and the two after it: of the first letter's last failure."""
+
+    group: str
+    key: str = Field(description="its name in paths: the text of the key, or ~ and a digest")
+    status: Literal["parked", "retrying", "released"]
+    letters: int = Field(description="how many messages of the key wait")
+    first: str = Field(description="id of the letter that is retried; the others follow it")
+    attempts: int = Field(description="deliveries of the first letter, the current one included")
+    error: str
+    failed_at: str | None
+    next_at: str | None = Field(description="next attempt; null: it is delivered now, or parked")
+    since: str
+
+
+class ParkedView(ParkedSummary):
+    """A key of a group with its letters, in order."""
+
+    detail: str = Field(description="end of the traceback of the last failure")
+    contents: list[LetterView]
+
+
+class ParkedList(BaseModel):
+    """A page of keys, by group and key."""
+
+    parked: list[ParkedSummary]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
+
+
+class DelayedSummary(BaseModel):
+    """A delayed message."""
+
+    id: str = Field(description="its name in paths: the id of the message, or ~ and a digest")
+    message: str = Field(description="id of the message")
+    topic: str
+    due_at: str | None
+    since: str
+
+
+class DelayedView(DelayedSummary):
+    """A delayed message with its content."""
+
+    content: LetterView
+
+
+class DelayedList(BaseModel):
+    """A page of delayed messages, by id."""
+
+    delayed: list[DelayedSummary]
+    cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
+
+
+class ParcelChangedView(BaseModel):
+    """The request was carried out."""
+
+    id: str
+    changed: bool = Field(description="false: it was carried out before, or there was nothing to change")
+    trace_id: str | None
+
+
+class ParcelAcceptedView(BaseModel):
+    """The request is in the log and will be decided; look again later."""
+
+    id: str
+    request_id: str
+
+
+_RESPONSES = {
+    202: {"model": ParcelAcceptedView, "description": "Accepted; not decided within the wait"},
+    **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+}
+
+
+def parcels_router(client: Client, settings: ApiSettings) -> APIRouter:
+    """Shows parcels and acts on them; an act is decided through the log, like every request."""
+    router = APIRouter(prefix="/v1", tags=["parcels"])
+    _add_parked(router, client)
+    _add_parked_acts(router, client, settings)
+    _add_delayed(router, client)
+    _add_delayed_acts(router, client, settings)
+    return router
+
+
+def _add_parked(router: APIRouter, client: Client) -> None:
+    @router.get(
+        "/parked",
+        response_model=ParkedList,
+        summary="List keys of groups that are parked, or retried",
+        responses=documented(401, 403, 422, 503),
+    )
+    async def list_parked(
+        request: Request,
+        *,
+        group: Annotated[str | None, Query(max_length=512, description="only of this group")] = None,
+        status: Annotated[Literal["parked", "retrying"], Query(description="which keys")] = "parked",
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        only(request, "group", "status", "limit", "cursor")
+        page = await client.parcels.list(ParcelStatus(status), group=group, limit=limit, cursor=cursor)
+        return Json(ParkedList(parked=[ParkedSummary(**_key(each)) for each in page.entities], cursor=page.cursor))
+
+    @router.get(
+        "/parked/{group}/{key}",
+        response_model=ParkedView,
+        summary="Show the messages of a key that wait, and why",
+        responses=documented(401, 403, 404, 422, 503),
+    )
+    async def get_parked(request: Request, group: str, key: str) -> Response:
+        only(request)
+        found = await client.parcels.get(_parked(group, key))
+        contents = [_letter(each) for each in found.letters]
+        return Json(ParkedView(**_key(found), detail=found.detail, contents=contents))
+
+
+def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
+    bodies = Bodies(settings)
+
+    @router.post(
+        "/parked/{group}/{key}/redrive",
+        response_model=ParcelChangedView,
+        summary="Deliver the first message of a key again, then those that follow it",
+        responses=_RESPONSES,
+        openapi_extra=described(AskBody, required=False),
+    )
+    async def redrive(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, AskBody)
+        return await _answer(client.parcels.redrive(_parked(group, key), _options(request, settings, body)))
+
+    @router.post(
+        "/parked/{group}/{key}/skip",
+        response_model=ParcelChangedView,
+        summary="Make the first message of a key a dead letter and go on with the next",
+        responses=_RESPONSES,
+        openapi_extra=described(SkipBody, required=False),
+    )
+    async def skip(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, SkipBody)
+        options = _options(request, settings, body)
+        return await _answer(client.parcels.skip(_parked(group, key), body.letter, options))
+
+    @router.post(
+        "/parked/{group}/{key}/edit",
+        response_model=ParcelChangedView,
+        summary="Replace the value or the headers of a message of a parked key",
+        responses=_RESPONSES,
+        openapi_extra=described(EditBody, required=True),
+    )
+    async def edit(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, EditBody)
+        return await _edited(client, _parked(group, key), body, _options(request, settings, body))
+
+    @router.post(
+        "/parked/{group}/{key}/discard",
+        response_model=ParcelChangedView,
+        summary="Make all messages of a key dead letters and release it",
+        responses=_RESPONSES,
+        openapi_extra=described(AskBody, required=False),
+    )
+    async def discard(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, AskBody)
+        return await _answer(client.parcels.discard(_parked(group, key), _options(request, settings, body)))
+
+
+def _add_delayed(router: APIRouter, client: Client) -> None:
+    @router.get(
+        "/delayed",
+        response_model=DelayedList,
+        summary="List delayed messages",
+        responses=documented(401, 403, 422, 503),
+    )
+    async def list_delayed(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
+        only(request, "limit", "cursor")
+        page = await client.parcels.list(ParcelStatus.DELAYED, limit=limit, cursor=cursor)
+        delayed = [DelayedSummary(**_message(each)) for each in page.entities]
+        return Json(DelayedList(delayed=delayed, cursor=page.cursor))
+
+    @router.get(
+        "/delayed/{id}",
+        response_model=DelayedView,
+        summary="Show a delayed message",
+        responses=documented(401, 403, 404, 422, 503),
+    )
+    async def get_delayed(request: Request, id: str) -> Response:
+        only(request)
+        found = await client.parcels.get(_delayed(id))
+        return Json(DelayedView(**_message(found), content=_letter(found.letters[0])))
+
+
+def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
+    bodies = Bodies(settings)
+
+    @router.post(
+        "/delayed/{id}/reschedule",
+        response_model=ParcelChangedView,
+        summary="Give a delayed message another time",
+        responses=_RESPONSES,
+        openapi_extra=described(RescheduleBody, required=True),
+    )
+    async def reschedule(request: Request, id: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, RescheduleBody)
+        options = _options(request, settings, body)
+        return await _answer(client.parcels.reschedule(_delayed(id), _time(body.at), options))
+
+    @router.post(
+        "/delayed/{id}/edit",
+        response_model=ParcelChangedView,
+        summary="Replace the value or the headers of a delayed message",
+        responses=_RESPONSES,
+        openapi_extra=described(EditBody, required=True),
+    )
+    async def edit_delayed(request: Request, id: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, EditBody)
+        return await _edited(client, _delayed(id), body, _options(request, settings, body))
+
+    @router.post(
+        "/delayed/{id}/cancel",
+        response_model=ParcelChangedView,
+        summary="Cancel a delayed message",
+        description="It is not sent and becomes no dead letter; the history keeps it.",
+        responses=_RESPONSES,
+        openapi_extra=described(AskBody, required=False),
+    )
+    async def cancel(request: Request, id: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, AskBody)
+        return await _answer(client.parcels.discard(_delayed(id), _options(request, settings, body)))
+
+
+def _options(request: Request, settings: ApiSettings, body: AskBody) -> RequestOptions:
+    only(request, "wait")
+    return RequestOptions(
+        by=body.by,
+        reason=body.reason,
+        request_id=body.request_id,
+        wait=wait_of(request, settings),
+        traceparent=request.state.traceparent,
+    )
+
+
+async def _answer(asked: Awaitable[ParcelChanged]) -> Response:
+    try:
+        done = await asked
+    except NotYetDecided as error:
+        accepted = ParcelAcceptedView(id=error.instance, request_id=error.request_id)
+        return Json(accepted, 202, {"Retry-After": "1"})
+    return Json(ParcelChangedView(id=done.id, changed=done.changed, trace_id=done.trace_id))
+
+
+async def _edited(client: Client, id: str, body: EditBody, options: RequestOptions) -> Response:
+    value = _bytes(body.value, "value") if body.value is not None else None
+    headers = None if body.headers is None else [(each.name, _bytes(each, "headers")) for each in body.headers]
+    return await _answer(client.parcels.edit(id, body.letter, value=value, headers=headers, options=options))
+
+
+def _parked(group: str, key: str) -> str:
+    return parked_named(segment_of(group, "group"), segment_of(key, "key"))
+
+
+def _delayed(id: str) -> str:
+    return delayed_named(segment_of(id, "id"))
+
+
+def _bytes(body: BytesBody, field: str) -> bytes:
+    if (body.text is None) == (body.base64 is None):
+        raise InvalidRequest(f"{field}: give exactly one of text and base64", field=field)
+    try:
+        return body.text.encode() if body.text is not None else b64decode(body.base64 or "", validate=True)
+    except ValueError as error:
+        raise InvalidRequest(f"{field} is not base64, or not valid text: {error}", field=field) from error
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{text[:80]!r} is not a time; give ISO 8601, such as 2027-01-01T08:00:00Z", field="at"
+        ) from error
+
+
+def _key(parcel: Parcel) -> dict[str, Any]:
+    return {
+        "group": parcel.group,
+        "key": parcel.id.split("/", 2)[2],
+        "status": parcel.status.value,
+        "letters": len(parcel.letters),
+        "first": parcel.letters[0].id,
+        "attempts": parcel.attempts,
+        "error": parcel.error,
+        "failed_at": iso(parcel.failed_ms) if parcel.failed_ms is not None else None,
+        "next_at": _next(parcel),
+        "since": iso(parcel.since_ms),
+    }
+
+
+def _message(parcel: Parcel) -> dict[str, Any]:
+    letter = parcel.letters[0]
+    return {
+        "id": parcel.id.split("/", 1)[1],
+        "message": letter.id,
+        "topic": letter.topic,
+        "due_at": _next(parcel),
+        "since": iso(parcel.since_ms),
+    }
+
+
+def _next(parcel: Parcel) -> str | None:
+    return iso(min(parcel.timers.values())) if parcel.timers else None
+
+
+def _letter(letter: Letter) -> LetterView:
+    return LetterView(
+        id=letter.id,
+        topic=letter.topic,
+        partition=letter.partition,
+        source=str(letter.source) if letter.source is not None else None,
+        key=_shown(letter.key),
+        value=_shown(letter.value),
+        headers=[HeaderView(name=name, base64=value, text=_text(value)) for name, value in letter.headers],
+    )
+
+
+def _shown(coded: str | None) -> BytesView | None:
+    return None if coded is None else BytesView(base64=coded, text=_text(coded))
+
+
+def _text(coded: str) -> str | None:
+    with suppress(UnicodeDecodeError):
+        return (from_base64(coded) or b"").decode()
+    return None

@@ -1,0 +1,229 @@
+"""``Parcels``: delayed messages and the keys of groups whose messages are retried: list, show and act on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from ..errors import ActDenied, InvalidRequest, TransientError, UnknownParcel
+from ..messages.entities import Parcel, ParcelStatus
+from ..messages.keys import id_wrong
+from ..messages.outputs import Outcome
+from ..messages.parcels import (
+    DUE_MS_MAX,
+    Discard,
+    Edit,
+    ParcelRequest,
+    Redrive,
+    Reschedule,
+    Skip,
+    delayed_id,
+    parcel_id,
+    to_base64,
+)
+from ..messages.reasons import Reason, ReasonCode
+from ..ports.read_model import EntityFilter
+from .asking import Asking
+from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .entities import EntitiesPage
+from .parts import ClientParts
+
+__all__ = ["ParcelChanged", "Parcels", "RequestOptions", "delayed_named", "parked_named"]
+
+_PREFIX = "@parcel/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """Who asks and how long to wait.
+
+    Args:
+        by: the caller's name, for the history; at most 256 characters.
+        reason: why, for the history and for dead letters; at most 2,000 characters.
+        request_id: the request's id; the same again changes nothing. None: a new one is generated.
+        wait: how long to wait for the decision.
+        traceparent: the W3C trace context to continue; None: a new trace.
+    """
+
+    by: str = ""
+    reason: str = ""
+    request_id: str | None = None
+    wait: timedelta = timedelta(seconds=10)
+    traceparent: str | None = None
+
+
+_PLAIN = RequestOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParcelChanged:
+    """A request was carried out. ``changed`` False: it was before, or there was nothing to change."""
+
+    id: str
+    changed: bool
+    trace_id: str | None
+
+
+def parked_named(group: str, name: str) -> str:
+    """The parcel of a key of a group, by the key's text, or by the name that a list shows (``~…``)."""
+    return f"{_PREFIX}{group}/{name}" if name.startswith("~") else parcel_id(group, name.encode())
+
+
+def delayed_named(name: str) -> str:
+    """The parcel of a delayed message, by the message's id, or by the name that a list shows (``~…``)."""
+    return f"{_PREFIX}{name}" if name.startswith("~") else delayed_id(name)
+
+
+class Parcels:
+    """Delayed messages and parked keys; what is shown includes the last request by this client.
+
+    A request is decided through the log and answered when it is. It may be repeated with the same ``request_id``. Each
+    raises ``UnknownParcel`` (nothing waits there), ``ActDenied`` (not possible in the parcel's status), and
+    ``InvalidRequest``, ``NotYetDecided``, ``LogUnavailable``, ``ValueTooLarge`` as ``Client.start``.
+    """
+
+    def __init__(self, parts: ClientParts, asking: Asking) -> None:
+        self._parts, self._asking = parts, asking
+
+    async def get(self, id: str) -> Parcel:
+        """A parcel with its letters.
+
+        Raises:
+            UnknownParcel: nothing waits there.
+            TransientError: the read model has not caught up yet, or does not answer.
+        """
+        await self._asking.settled()
+        if not await self._asking.followed(_checked(id)):
+            raise TransientError(f"{id!r} was changed but cannot be read yet: the read model is behind")
+        found = await self._parts.read_model.entity(id)
+        if not isinstance(found, Parcel) or not found.letters:
+            raise UnknownParcel(id)
+        return found
+
+    async def list(
+        self, status: ParcelStatus, *, group: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> EntitiesPage[Parcel]:
+        """Parcels of a status, by their ids.
+
+        Args:
+            status: ``delayed``, ``parked``, ``retrying`` or ``released``.
+            group: only keys of this group.
+            limit: the largest number per page.
+            cursor: from the page before.
+
+        Raises:
+            InvalidRequest: the cursor is not valid.
+            TransientError: the read model has not caught up yet, or does not answer.
+        """
+        await self._asking.all_followed()
+        where = EntityFilter(_PREFIX if group is None else f"{_PREFIX}{group}/", status.value)
+        page = await self._parts.read_model.entities(where, limit=limit, cursor=cursor)
+        return EntitiesPage([each for each in page.entities if isinstance(each, Parcel)], page.cursor)
+
+    async def redrive(self, id: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+        """Delivers the first letter of a key now, with all attempts of its policy; then those that follow it."""
+        told = self._said(options)
+        return await self._ask(Redrive(id=told.id, instance=_checked(id), by=told.by, reason=told.reason), options)
+
+    async def reschedule(self, id: str, at: datetime, options: RequestOptions = _PLAIN) -> ParcelChanged:
+        """Gives a delayed message another time; a time in the past sends it at once.
+
+        Args:
+            id: of the parcel.
+            at: the time, with a time zone.
+            options: see ``RequestOptions``.
+        """
+        told = self._said(options)
+        due_ms = _due_ms(at)
+        request = Reschedule(id=told.id, instance=_checked(id), due_ms=due_ms, by=told.by, reason=told.reason)
+        return await self._ask(request, options)
+
+    async def edit(
+        self,
+        id: str,
+        letter: str,
+        *,
+        value: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+        options: RequestOptions = _PLAIN,
+    ) -> ParcelChanged:
+        """Replaces the value of a letter, all its headers, or both; only while it is delayed or parked.
+
+        Args:
+            id: of the parcel.
+            letter: the id of the letter.
+            value: None: unchanged.
+            headers: None: unchanged.
+            options: see ``RequestOptions``.
+        """
+        told = self._said(options)
+        coded = None if headers is None else tuple((name, to_base64(each) or "") for name, each in headers)
+        request = Edit(
+            id=told.id,
+            instance=_checked(id),
+            letter=letter,
+            value=to_base64(value),
+            headers=coded,
+            by=told.by,
+            reason=told.reason,
+        )
+        return await self._ask(request, options)
+
+    async def skip(self, id: str, letter: str = "", options: RequestOptions = _PLAIN) -> ParcelChanged:
+        """Makes the first letter of a key a dead letter and goes on with the next.
+
+        Args:
+            id: of the parcel.
+            letter: denied unless this is the first letter; empty: whichever it is.
+            options: see ``RequestOptions``.
+        """
+        told = self._said(options)
+        request = Skip(id=told.id, instance=_checked(id), letter=letter, by=told.by, reason=told.reason)
+        return await self._ask(request, options)
+
+    async def discard(self, id: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+        """Ends a parcel. The letters of a key become dead letters; a delayed message is cancelled without one: its
+        history keeps it.
+        """
+        told = self._said(options)
+        return await self._ask(Discard(id=told.id, instance=_checked(id), by=told.by, reason=told.reason), options)
+
+    def _said(self, options: RequestOptions) -> _Told:
+        given = options.request_id
+        return _Told(
+            check_text(given, "request_id", ID_CHARS_MAX) if given else self._parts.clock.new_id(),
+            check_text(options.by, "by", BY_CHARS_MAX),
+            check_text(options.reason, "reason", REASON_CHARS_MAX),
+        )
+
+    async def _ask(self, request: ParcelRequest, options: RequestOptions) -> ParcelChanged:
+        record, trace = await self._asking.ask(request, options.wait, options.traceparent)
+        if record.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
+            return ParcelChanged(id=request.instance, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
+        code = record.code or ReasonCode.STALE
+        if code is ReasonCode.NO_SUCH_INSTANCE:
+            raise UnknownParcel(request.instance)
+        if code in (ReasonCode.INVALID, ReasonCode.TOO_LARGE):
+            raise InvalidRequest(f"the engine denied this: {record.reason}", field="value")
+        raise ActDenied(request.instance, request.kind, "", Reason(code, record.reason))
+
+
+class _Told(NamedTuple):
+    id: str
+    by: str
+    reason: str
+
+
+def _checked(id: str) -> str:
+    wrong = id_wrong(id) if id.startswith(_PREFIX) else f"does not begin with {_PREFIX}"
+    if wrong is not None:
+        raise InvalidRequest(f"{id[:300]!r} is not a parcel's id: it {wrong}", field="id")
+    return id
+
+
+def _due_ms(at: datetime) -> int:
+    if at.tzinfo is None:
+        raise InvalidRequest(f"the time {at.isoformat()} has no time zone; add one, such as Z", field="at")
+    return min(DUE_MS_MAX, max(0, round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import JsonValue
 from pydantic_core import from_json
@@ -11,10 +12,12 @@ from ..orchestrator.codec.commands import Command
 from ..orchestrator.codec.inputs import progress_json
 from ..orchestrator.messages.inputs import JsonObject
 from ..orchestrator.messages.outputs import place_named
-from .inbox import Found, SqlValue, Statement
+from .inbox import Found, Inbox, OpensUnits, SqlValue, Statement, Unit
 from .pulse import Pulse
 
 __all__ = ["AnswerLater", "Context"]
+
+S = TypeVar("S")
 
 _CHANGES = ("insert", "update", "delete", "replace", "with")
 
@@ -30,13 +33,15 @@ class AnswerLater:
 class Context:
     """One delivery of a command. Valid until the handler returns."""
 
-    __slots__ = ("_command", "_found", "_has_inbox", "_statements", "_traceparent", "pulse")
+    __slots__ = ("_command", "_found", "_inbox", "_statements", "_traceparent", "pulse", "unit")
 
-    def __init__(self, command: Command, found: Found, *, has_inbox: bool, traceparent: str | None) -> None:
-        self._command, self._found, self._has_inbox, self._traceparent = command, found, has_inbox, traceparent
+    def __init__(self, command: Command, found: Found, *, inbox: Inbox | None, traceparent: str | None) -> None:
+        self._command, self._found, self._inbox, self._traceparent = command, found, inbox, traceparent
         self._statements: list[Statement] = []
         self.pulse: Pulse | None = None
         """Of the runtime, while the handler runs."""
+        self.unit: Unit | None = None
+        """Of the inbox, once the handler has asked for its session."""
 
     @property
     def command_id(self) -> str:
@@ -137,7 +142,7 @@ class Context:
             ValueError: another kind of statement.
             RuntimeError: the worker has no inbox.
         """
-        if not self._has_inbox:
+        if self._inbox is None:
             raise RuntimeError(
                 "ctx.execute needs an inbox: give the worker one, as in Worker(name, inbox=SqliteInbox(path))"
             )
@@ -146,3 +151,28 @@ class Context:
                 f"ctx.execute takes {', '.join(w.upper() for w in _CHANGES)}; this is {sql.strip()[:40]!r}"
             )
         self._statements.append((sql, parameters))
+
+    def session(self, kind: type[S]) -> S:
+        """The handler's session in the inbox's database: ``ctx.session(AsyncSession)``, or ``Session`` when the inbox
+        has a synchronous engine (use it from ``asyncio.to_thread``, it blocks). One per delivery.
+
+        What is done with it is committed in one transaction with the reply, after the handler has returned it, and
+        together with what was given to ``execute``. It is rolled back after ``Rejected``, ``AnswerLater`` or an
+        exception. Do not commit or close it. It holds its locks until then; on SQLite from its first change the lock
+        of the whole file, so call others before.
+
+        Raises:
+            RuntimeError: the worker's inbox has no sessions.
+            TypeError: its sessions are of another kind.
+        """
+        if self.unit is None:
+            if not isinstance(self._inbox, OpensUnits):
+                raise RuntimeError(
+                    "ctx.session needs an inbox on SQLAlchemy: Worker(name, inbox=SqlInbox(engine)), "
+                    "from sagaline.workers.sql"
+                )
+            self.unit = self._inbox.unit(kind)
+        session = self.unit.session
+        if not isinstance(session, kind):
+            raise TypeError(f"the session of this delivery is a {type(session).__name__}, not a {kind.__name__}")
+        return session

@@ -78,7 +78,10 @@ class Effects:
             case Verdict.FAILED:
                 self._answer(work, failed(work, f"the inbox's database rejected its statements: {applied.error}"))
             case Verdict.STALE if work.reruns >= _RERUNS_MAX:
-                self._answer(work, failed(work, "the step kept taking effect while its undo ran; retry the undo"))
+                self._answer(
+                    work,
+                    failed(work, "its transaction kept being lost, or the step kept taking effect while its undo ran"),
+                )
             case Verdict.STALE:
                 work.reruns += 1
                 self.look_up_again(work)
@@ -95,5 +98,6 @@ def _effect(wanted: Wanted, now_ms: int) -> Effect:
         reply=wanted.reply_json,
         statements=tuple(context.statements) if context is not None else (),
         forward_seen=wanted.work.found.forward is not None,
+        unit=context.unit if context is not None else None,
         at_ms=now_ms,
     )

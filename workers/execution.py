@@ -59,11 +59,21 @@ class Execution:
     async def run(self, work: Work) -> Reply | None:
         """The reply to a command; None: it is answered later, from elsewhere.
 
-        ``work.late``: its deadline passed before it was done.
+        ``work.late``: its deadline passed before it was done. The handler's own transaction stays open only after
+        ``Completed``.
 
         Raises:
             WorkerCrashed: the handler ended the process.
         """
+        reply = None
+        try:
+            reply = await self._run(work)
+        finally:
+            if not isinstance(reply, Completed):
+                await work.discard()
+        return reply
+
+    async def _run(self, work: Work) -> Reply | None:
         command, handler = work.command, work.handler
         self._begin(work)
         if (why := self._too_late(command)) is not None:
@@ -157,9 +167,7 @@ class Execution:
         """Creates the trace span, the context, and the fields of every line that the handler logs."""
         command = work.command
         span = work.span = self._spans.handles(work)
-        work.context = Context(
-            command, work.found, has_inbox=self._worker.inbox is not None, traceparent=span.traceparent
-        )
+        work.context = Context(command, work.found, inbox=self._worker.inbox, traceparent=span.traceparent)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(instance=command.instance, trace_id=_trace_id(span.traceparent))
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["Applied", "Effect", "Found", "Inbox", "SqlValue", "Statement", "Verdict"]
+__all__ = ["Applied", "Effect", "Found", "Inbox", "OpensUnits", "SqlValue", "Statement", "Unit", "Verdict"]
 
 SqlValue = str | int | float | bytes | None
 Statement = tuple[str, tuple[SqlValue, ...]]
@@ -33,12 +33,23 @@ class Found(NamedTuple):
     undo: bytes | None = None
 
 
+class Unit(Protocol):
+    """The handler's own transaction in the inbox's database, open since ``ctx.session``."""
+
+    @property
+    def session(self) -> object: ...
+
+    async def discard(self) -> None:
+        """Rolls it back unless it was committed, and closes it. Never raises for the database. Idempotent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
     """The effect of a handler: its reply (JSON) and its statements, applied together or not at all.
 
     ``forward_seen``: whether the handler saw the forward's entry when it ran. It matters only for an undo, whose
-    effects and reply depend on it.
+    effects and reply depend on it. ``unit``: the handler's own transaction, which ``apply`` commits or discards.
     """
 
     effect_key: str
@@ -47,6 +58,7 @@ class Effect:
     reply: bytes
     statements: tuple[Statement, ...] = ()
     forward_seen: bool = False
+    unit: Unit | None = None
     at_ms: int
 
 
@@ -60,7 +72,9 @@ class Verdict(StrEnum):
     FENCED = "fenced"
     """A forward after its undo. Nothing was applied."""
     STALE = "stale"
-    """The undo ran on a stale view of its step; run it again. Nothing was applied."""
+    """The undo ran on a stale view of its step, or the handler's own transaction was lost; run it again. Nothing was
+    applied.
+    """
     FAILED = "failed"
     """The store rejected a statement; ``Applied.error`` says why. Nothing of this effect was applied."""
 
@@ -104,4 +118,17 @@ class Inbox(Protocol):
 
     async def close(self) -> None:
         """Never raises. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class OpensUnits(Protocol):
+    """An inbox whose handlers may work in transactions of their own."""
+
+    def unit(self, kind: type[object]) -> Unit:
+        """A fresh one. It needs no connection before its session is used.
+
+        Raises:
+            TypeError: its sessions are not of this kind; the handler's author must ask for another.
+        """
         ...

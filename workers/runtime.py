@@ -41,7 +41,7 @@ from .intake import Intake
 from .lanes import ByKey, Lanes
 from .offsets import Mark
 from .spans import WorkerSpans
-from .stage import Stage, pauses
+from .stage import Stage, pauses, until_done
 from .work import Answer, Work
 from .worker import Worker
 
@@ -107,6 +107,7 @@ class WorkerRuntime:
         self._beats: Stage[Outgoing] = Stage("heartbeat", log.append, _BATCH_MAX)
         self._stages: list[Stage[Work] | Stage[Wanted] | Stage[Answer] | Stage[Outgoing]] = [self._appends, self._beats]
         self._applies: Stage[Wanted] | None = None
+        self._effects: Effects | None = None
         if worker.inbox is not None:
             self._use(worker.inbox)
         self._unfinished = 0
@@ -127,7 +128,7 @@ class WorkerRuntime:
         self.counts = Counts()
 
     def _use(self, inbox: Inbox) -> None:
-        effects = Effects(inbox, self._clock, self._lanes.put, self._answer)
+        self._effects = effects = Effects(inbox, self._clock, self._lanes.put, self._answer)
         look_ups: Stage[Work] = Stage("inbox.find", effects.look_up, _BATCH_MAX)
         effects.look_up_again = look_ups.put
         self._by_key = ByKey(look_ups.put)
@@ -270,11 +271,22 @@ class WorkerRuntime:
         elif isinstance(reply, Completed) and self._applies is not None:
             outgoing, sent = self._encode(work, reply)
             if isinstance(sent, Completed):
-                self._applies.put(Wanted(work, sent, outgoing.value or b""))
+                await self._apply(Wanted(work, sent, outgoing.value or b""))
             else:
+                await work.discard()
                 self._append(work, outgoing, sent)
         else:
             self._answer(work, reply)
+
+    async def _apply(self, wanted: Wanted) -> None:
+        """A handler's own transaction is committed here, in its lane: a batch could wait for its locks in vain."""
+        assert self._applies is not None
+        assert self._effects is not None
+        context = wanted.work.context
+        if context is None or context.unit is None:
+            self._applies.put(wanted)
+        else:
+            await until_done("inbox.commit", self._effects.apply, [wanted])
 
     def _answer(self, work: Work, reply: Reply) -> None:
         self._append(work, *self._encode(work, reply))

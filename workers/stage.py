@@ -11,7 +11,7 @@ import structlog
 
 from ..orchestrator.errors import TransientError
 
-__all__ = ["Stage", "pauses"]
+__all__ = ["Stage", "pauses", "until_done"]
 
 T = TypeVar("T")
 
@@ -53,19 +53,21 @@ class Stage(Generic[T]):
                 await self._wakeup
                 self._wakeup = None
             batch = [self._items.popleft() for _ in range(min(self._batch_max, len(self._items)))]
-            await self._until_done(batch)
+            await until_done(self._name, self._carry_out, batch)
 
-    async def _until_done(self, batch: list[T]) -> None:
-        failures = 0
-        while True:
-            try:
-                await self._carry_out(batch)
-            except TransientError as error:
-                failures += 1
-                if failures == 1:
-                    _logger.warning("worker.stage.waiting", stage=self._name, count=len(batch), error=str(error))
-                await asyncio.sleep(pauses(failures))
-            else:
-                if failures:
-                    _logger.info("worker.stage.recovered", stage=self._name, failures=failures)
-                return
+
+async def until_done(name: str, carry_out: Callable[[list[T]], Awaitable[None]], batch: list[T]) -> None:
+    """Calls it again with the same batch after ``TransientError``, with growing pauses."""
+    failures = 0
+    while True:
+        try:
+            await carry_out(batch)
+        except TransientError as error:
+            failures += 1
+            if failures == 1:
+                _logger.warning("worker.stage.waiting", stage=name, count=len(batch), error=str(error))
+            await asyncio.sleep(pauses(failures))
+        else:
+            if failures:
+                _logger.info("worker.stage.recovered", stage=name, failures=failures)
+            return

@@ -54,6 +54,11 @@ class Work:
     def name(self) -> str:
         return self.command.contract
 
+    async def discard(self) -> None:
+        """Rolls back the handler's own transaction, if it has one."""
+        if self.context is not None and self.context.unit is not None:
+            await self.context.unit.discard()
+
 
 class Answer:
     """What is appended for a record before it is finished; ``reply`` None: a dead letter.

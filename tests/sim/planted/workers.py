@@ -49,7 +49,7 @@ WORKERS = (
     slip(
         "answer before anything took effect",
         "workers/runtime.py",
-        '                self._applies.put(Wanted(work, sent, outgoing.value or b""))\n',
+        '                await self._apply(Wanted(work, sent, outgoing.value or b""))\n',
         "                self._append(work, outgoing, sent)\n",
         "done",
     ),

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from floor import floor
 from flows import QUEUE, flow
-from parts import run_engine, run_worker
+from parts import environment, run_engine, run_worker
 
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.messages.inputs import JsonObject, Start
@@ -120,16 +120,10 @@ async def sagaline(base: Base, options: argparse.Namespace) -> AsyncIterator[Beg
 @asynccontextmanager
 async def process(role: str, settings: Settings, inbox: bool) -> AsyncIterator[None]:
     """``bench/parts.py`` as a process; ready when it has subscribed, or taken its partitions."""
-    environment = dict(os.environ) | {
-        "SAGALINE_LOG": settings.log,
-        "SAGALINE_NAMESPACE": settings.namespace,
-        "SAGALINE_PARTITIONS": str(settings.partitions),
-        "SAGALINE_DEVELOPMENT": "1",
-        "BENCH_INBOX": "1" if inbox else "",
-    }
+    env = environment(settings, BENCH_INBOX="1" if inbox else "")
     script = str(Path(__file__).parent / "parts.py")
     child = await asyncio.create_subprocess_exec(
-        sys.executable, script, role, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        sys.executable, script, role, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     assert child.stdout is not None
     try:

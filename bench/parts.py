@@ -25,6 +25,18 @@ from sagaline.workers.runtime import WorkerRuntime
 ANSWER = Done(reference="done")
 
 
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """Of a process that uses these settings; ``saga`` finds the modules of this folder."""
+    return dict(os.environ) | {
+        "PYTHONPATH": str(Path(__file__).parent),
+        "SAGALINE_LOG": settings.log,
+        "SAGALINE_NAMESPACE": settings.namespace,
+        "SAGALINE_PARTITIONS": str(settings.partitions),
+        "SAGALINE_DEVELOPMENT": "1",
+        **more,
+    }
+
+
 def declare(inbox: Path | None) -> Worker:
     worker = Worker(QUEUE, inbox=SqliteInbox(inbox) if inbox else None)
     for contract in CONTRACTS:

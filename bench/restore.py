@@ -26,12 +26,14 @@ from time import perf_counter, process_time
 sys.path.insert(0, str(Path(__file__).parent))
 
 from flows import QUEUE, Done
+from parts import environment
 from pydantic import BaseModel, JsonValue
 
 from sagaline.orchestrator.codec.documents import encode_document
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.kernel import Registry, decide
 from sagaline.orchestrator.messages.inputs import Arrival, JsonObject, Start
+from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch, Owner, Position
 from sagaline.orchestrator.settings import Settings
 from sagaline.orchestrator.wiring import Base, engine, open_base, prepare_topics, running, tune_interpreter
@@ -108,19 +110,23 @@ def document(number: int, now_ms: int) -> tuple[bytes, bytes]:
 
 
 async def fill(base: Base, count: int) -> dict[str, object]:
-    """Writes the documents through the log port; tells their bytes."""
+    """Writes the documents through the log port, each on its partition; tells their bytes."""
     membership = await base.log.join(base.topics.inputs, base.topics.state, f"{base.settings.namespace}.engine")
     while not await membership.changed():
         pass
-    owner: Owner = await membership.take(0)
-    size, now_ms = 0, base.clock.now_ms()
+    partitions, size, now_ms = base.settings.partitions, 0, base.clock.now_ms()
+    owners: list[Owner] = [await membership.take(partition) for partition in range(partitions)]
     for begin in range(0, count, BATCH):
-        state: dict[bytes, bytes | None] = dict(
-            document(number, now_ms) for number in range(begin, min(count, begin + BATCH))
-        )
-        size += sum(len(value or b"") for value in state.values())
-        await owner.commit(Batch(state, [], Position(0, now_ms)))
-    await owner.release()
+        shares: list[dict[bytes, bytes | None]] = [{} for _ in owners]
+        for number in range(begin, min(count, begin + BATCH)):
+            key, value = document(number, now_ms)
+            shares[partition_of(key, partitions)][key] = value
+            size += len(value)
+        for owner, share in zip(owners, shares, strict=True):
+            if share:
+                await owner.commit(Batch(share, [], Position(0, now_ms)))
+    for owner in owners:
+        await owner.release()
     await membership.leave()
     return {"documents": count, "json_bytes": size // count}
 
@@ -202,14 +208,8 @@ async def phase(name: str, settings: Settings, count: int) -> None:
 
 async def in_process(name: str, settings: Settings, count: int) -> dict[str, object]:
     """A phase in a process of its own, so that none sees the memory of another."""
-    environment = dict(os.environ) | {
-        "SAGALINE_LOG": settings.log,
-        "SAGALINE_NAMESPACE": settings.namespace,
-        "SAGALINE_PARTITIONS": "1",
-        "SAGALINE_DEVELOPMENT": "1",
-    }
     command = [sys.executable, str(Path(__file__)), "--phase", name, "--documents", str(count)]
-    child = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(*command, env=environment(settings), stdout=asyncio.subprocess.PIPE)
     said, _ = await child.communicate()
     assert child.returncode == 0, f"{name} failed, see above"
     found: dict[str, object] = json.loads(said.splitlines()[-1])

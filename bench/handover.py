@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -34,6 +35,7 @@ from restore import fill, start
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.partitioning import partition_of
+from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.settings import Settings
 from sagaline.orchestrator.wiring import Base, open_base, prepare_topics, running
 from sagaline.workers import Context, Worker
@@ -57,31 +59,46 @@ def _worker(number: int) -> Worker:
 workers = [_worker(number) for number in range(WORKERS)]
 
 
+@dataclass(frozen=True)
+class Part:
+    child: asyncio.subprocess.Process
+    output: Path
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def owned(self) -> list[int]:
+        """The partitions last assigned to this engine."""
+        lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+        found: list[list[int]] = [line["partitions"] for line in lines if line["event"] == "partitions assigned"]
+        return found[-1] if found else []
+
+    async def stopped(self) -> float:
+        """Seconds from SIGTERM to its exit."""
+        begin = perf_counter()
+        self.child.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.child.wait(), PATIENCE_SECONDS) == 0, self.said()
+        return round(perf_counter() - begin, 2)
+
+
 @asynccontextmanager
-async def process(command: tuple[str, ...], env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A ``saga`` process that has said that it runs; whatever happens, it is gone at the end."""
+async def process(command: tuple[str, ...], env: dict[str, str]) -> AsyncIterator[Part]:
+    """A running ``saga`` process; killed at the end if it still runs."""
     with tempfile.NamedTemporaryFile() as output:
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sagaline.orchestrator.cli", *command), env=env, stdout=output, stderr=output
         )
+        part = Part(child, Path(output.name))
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while "Ctrl-C stops it" not in (said := Path(output.name).read_text()):
-                    assert child.returncode is None, said
+                while "Ctrl-C stops it" not in part.said():
+                    assert child.returncode is None, part.said()
                     await asyncio.sleep(0.05)
-            yield child
+            yield part
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-
-
-async def stopped(child: asyncio.subprocess.Process) -> float:
-    """Seconds from SIGTERM to its exit."""
-    begin = perf_counter()
-    child.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(child.wait(), PATIENCE_SECONDS) == 0
-    return round(perf_counter() - begin, 2)
 
 
 @asynccontextmanager
@@ -111,17 +128,27 @@ async def stop(settings: Settings, kind: str, under_way: int) -> dict[str, objec
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         env = environment(settings, SAGALINE_PORT="0", SAGALINE_READ_MODEL=f"sqlite:///{folder}/read.db", **more)
         children = {role: await stack.enter_async_context(process(command, env)) for role, command in ROLES.items()}
+        begun: list[str] = []
+
+        def begin(key: str) -> Outgoing:
+            begun.append(key)
+            return request(base, key)
+
         if under_way:
-            load = measure(base, lambda key: request(base, key), under_way, PATIENCE_SECONDS)
+            load = measure(base, begin, under_way, 2 * PATIENCE_SECONDS)
             await stack.enter_async_context(running(load, "load"))  # type: ignore[arg-type]  # its result is not used
         for role, command in ROLES.items():
+            before = len(begun)
             await asyncio.sleep(CALM_SECONDS)
-            row[f"{role}_s"] = await stopped(children[role])
+            # A client starts its next flow when its last one has ended: all of them are under way, and they end.
+            assert not under_way or len(begun) > before + under_way, f"{len(begun) - before} flows before {role} stops"
+            row[f"{role}_flows_before"] = len(begun) - before
+            row[f"{role}_s"] = await children[role].stopped()
             await stack.enter_async_context(process(command, env))
     return row
 
 
-def request(base: Base, key: str):  # type: ignore[no-untyped-def]
+def request(base: Base, key: str) -> Outgoing:
     begun = Start(id=key, definition=flow.name, key=key, input=INPUT)
     return encode_request(base.topics.inputs, begun, source="/bench", now_ms=base.clock.now_ms())
 
@@ -170,7 +197,7 @@ async def takeover(settings: Settings, count: int, how: signal.Signals) -> dict[
     async with open_base(settings) as base:
         await prepare_topics(base, [QUEUE])
         await fill(base, count)
-        env = environment(settings)
+        env = environment(settings, SAGALINE_LOG_FORMAT="json")
         command = ("run", "restore:saga")
         starts = Starts(base, count)
         async with process(command, env) as first, process(command, env), running(starts.run(), "starts"):
@@ -179,11 +206,14 @@ async def takeover(settings: Settings, count: int, how: signal.Signals) -> dict[
                 await asyncio.sleep(2 * CALM_SECONDS)
                 while await starts.longest(perf_counter()) > 1.0:
                     pass
+            owned = first.owned()
+            assert owned, f"the engine that ends owns no partition: {first.said()}"
             settled, begin = round(perf_counter() - begin, 2), perf_counter()
-            first.send_signal(how)
+            first.child.send_signal(how)
             longest = await starts.longest(begin)
-            await first.wait()
-    return {"documents": count, "signal": how.name, "settled_s": settled, "longest_wait_s": round(longest, 2)}
+            await first.child.wait()
+    row = {"documents": count, "signal": how.name, "owned": owned, "settled_s": settled}
+    return row | {"longest_wait_s": round(longest, 2)}
 
 
 async def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -207,7 +206,7 @@ class Consumer:
         return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
 
     async def _call(self, arrived: Arrived, subscription: Subscription) -> None:
-        record, began = arrived.record, time.monotonic()
+        record, began = arrived.record, self._parts.clock.monotonic()
         headers = header_map(record.headers)
         span = self._parts.tracing.message(
             "handle",
@@ -261,7 +260,7 @@ class Consumer:
             span.end(error)
             self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, outcome)
             self._parts.metrics.record(
-                "subscriptions.duration", time.monotonic() - began, self._group, subscription.name
+                "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
             )
 
     async def _through(self, subscription: Subscription, body: Any, message: Message) -> None:

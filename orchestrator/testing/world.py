@@ -30,7 +30,7 @@ from ..messages.document import Document, Status
 from ..messages.entity_messages import Published, mailbox_id
 from ..messages.inputs import Act, ActName, Start
 from ..messages.values import JsonObject
-from ..ports.log import Outgoing
+from ..ports.log import Outgoing, TopicSpec
 from ..ports.topics import POSITION_KEY, Topics
 from ..runtime.deciding import Deciding
 from ..runtime.engine import Engine
@@ -214,12 +214,17 @@ class World:
 
     async def _open(self, workers: Callable[[Any], Iterable[Worker]], engines: int) -> None:
         queues = sorted(self.registry.queues)
-        await MemoryLog(self.broker).create_topics(self.topics.specs(queues, _PARTITIONS))
-        names = [worker.name for worker in workers(Process(self.broker, "names").inbox(self.store))]
+        log, declared = MemoryLog(self.broker), list(workers(Process(self.broker, "names").inbox(self.store)))
+        queues = sorted({*queues, *(queue for worker in declared for queue in worker.queues)})
+        await log.create_topics(self.topics.specs(queues, _PARTITIONS))
+        for each in (subscription for worker in declared for subscription in worker.subscriptions):
+            if each.topic is not None:
+                await log.create_topics([TopicSpec(each.topic, _PARTITIONS, "delete")])
+            await log.create_topics(self.topics.subscribed(each.options.group, each.topic, _PARTITIONS))
         for number in range(engines):
             self._keep(f"engine-{number}", self._start_engine)
-        for index, name in enumerate(names):
-            self._keep(name, self._starts_worker(workers, index))
+        for index, worker in enumerate(declared):
+            self._keep(worker.name, self._starts_worker(workers, index))
 
     def _keep(self, name: str, start: Callable[[Process], None]) -> None:
         self._keepers.append(asyncio.get_running_loop().create_task(self._kept(name, start)))

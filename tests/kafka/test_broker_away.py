@@ -20,7 +20,7 @@ from .test_engine_killed import all_ended, check_with_another_client, decisions,
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
-AWAY_SECONDS = 12
+AWAY_SECONDS = 30
 """Longer than any client of the log is silent (ten seconds) and than a member keeps its partitions (six)."""
 ORDERS = 40
 

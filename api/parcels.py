@@ -404,7 +404,7 @@ def _key(parcel: Parcel) -> dict[str, Any]:
         "error": parcel.error,
         "failed_at": iso(parcel.failed_ms) if parcel.failed_ms is not None else None,
         "next_at": _next(parcel),
-        "since": iso(parcel.since_ms),
+        "since": iso(parcel.begun_ms),
     }
 
 
@@ -415,7 +415,7 @@ def _message(parcel: Parcel) -> dict[str, Any]:
         "message": letter.id,
         "topic": letter.topic,
         "due_at": _next(parcel),
-        "since": iso(parcel.since_ms),
+        "since": iso(parcel.begun_ms),
     }
 
 

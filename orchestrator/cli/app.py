@@ -18,6 +18,7 @@ from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
+from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, show
 from .read_model import add_read_model
 from .starting import publish, read_input, start
@@ -36,6 +37,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
+add_parcel_commands(app)
 add_read_model(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]

@@ -86,7 +86,7 @@ def _delay(parcel: Parcel | None, message: Posted, due_ms: int, now_ms: int, lim
         id=message.instance,
         status=ParcelStatus.DELAYED,
         letters=(letter,),
-        since_ms=now_ms,
+        begun_ms=now_ms,
         timers={_DUE: due_ms},
     )
     if (wrong := _too_large(after, limits)) is None:
@@ -123,7 +123,7 @@ def _post(parcel: Parcel | None, message: Posted, source: Source, now_ms: int, l
         return _left_out(known, message.letter, wrong, now_ms, limits)
     if before.letters:
         return _changed(parcel, after)
-    first = replace(after, since_ms=now_ms, requests=())
+    first = replace(after, begun_ms=now_ms, requests=())
     if not failed:
         return _deliver(parcel, first)
     made = max(1, message.attempts)

@@ -155,7 +155,7 @@ class Parcel:
     error: str = ""
     detail: str = ""
     failed_ms: int | None = None
-    since_ms: int = 0
+    begun_ms: int = 0
     requests: tuple[str, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
     kind: Literal["parcel"] = "parcel"

@@ -202,7 +202,7 @@ PARCEL = Parcel(
     error="Boom",
     detail="line 7",
     failed_ms=NOW_MS,
-    since_ms=NOW_MS,
+    begun_ms=NOW_MS,
     requests=("r1",),
     timers={"retry": NOW_MS + 2_000},
 )

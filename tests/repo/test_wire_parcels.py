@@ -1,0 +1,63 @@
+"""What docs/wire-format.md tells about parcels, held against the code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from sagaline.orchestrator.kernel import Limits
+from sagaline.orchestrator.messages.entities import Parcel, ParcelStatus, Route
+from sagaline.orchestrator.messages.parcels import (
+    ATTEMPT,
+    PARCEL,
+    RELEASE,
+    SOURCE,
+    Handled,
+    Letter,
+    Posted,
+    RetryPolicy,
+    Source,
+)
+from tests.repo.test_wire_format import PAGE
+
+SECTION = PAGE[PAGE.index("\n## Parcels\n") : PAGE.index("\n## Starting a flow\n")]
+DOCUMENT = PAGE[PAGE.index("### The document of a parcel") : PAGE.index("### A decision")]
+IN_HEADERS = {"id", "instance", "traceparent", "kind"}
+
+
+def field_names(kind: type[Any]) -> set[str]:
+    return {each.name for each in fields(kind)}
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"`([a-z_-]+)`", text)) | set(re.findall(r'"(\w+)": ', text))
+
+
+def row(kind: str) -> str:
+    return next(line for line in SECTION.splitlines() if line.startswith(f"| `{kind}`"))
+
+
+def test_the_page_names_every_field_of_a_letter_and_of_the_messages_of_its_group() -> None:
+    assert field_names(Posted) - IN_HEADERS <= named(row("sagaline.entity.posted"))
+    assert field_names(Handled) - IN_HEADERS <= named(row("sagaline.entity.handled"))
+    text = SECTION[SECTION.index("\nA letter: ") :].split("\n\n")[0]
+    assert field_names(Letter) | field_names(Source) | field_names(RetryPolicy) <= named(text)
+
+
+def test_the_page_lists_every_header_of_a_redelivery_and_of_a_release() -> None:
+    table = SECTION[SECTION.index("| header |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == [PARCEL, SOURCE, ATTEMPT, RELEASE]
+
+
+def test_the_page_states_the_limits_of_a_parcel() -> None:
+    limits = Limits()
+    assert f"at most {limits.letters_max:,} letters, and a parcel {limits.document_bytes:,} bytes" in SECTION
+    assert f"is kept for {limits.released_retention_ms // 86_400_000} days" in SECTION
+
+
+def test_the_page_names_every_field_of_a_parcels_document() -> None:
+    first = [line.split("|")[1] for line in DOCUMENT.splitlines() if line.startswith("| `")]
+    assert named(" ".join(first)) == field_names(Parcel)
+    assert field_names(Route) <= named(DOCUMENT)
+    assert set(ParcelStatus) <= named(DOCUMENT)

@@ -25,11 +25,12 @@ from ..orchestrator.tracing import Tracing
 from ..sagas import DefinitionError, Rejected
 from ..sagas.models import read_foreign
 from ..sagas.policy import to_ms
+from .arrived import Arrived, Reading
 from .errors import WorkerCrashed
 from .lanes import ByKey, Lanes
 from .letters import Letters
 from .message import Message
-from .source import Arrived, Reading, SourcePartition
+from .source import SourcePartition
 from .subscription import Middleware, Subscription
 from .worker import Worker
 

@@ -27,7 +27,7 @@ from .message import Place
 from .subscription import Options
 
 if TYPE_CHECKING:
-    from .source import Arrived
+    from .arrived import Arrived
 
 __all__ = ["Letters", "Redelivered", "redelivered"]
 

@@ -13,7 +13,8 @@ from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.messages.parcels import PARCEL, RELEASE
 from sagaline.orchestrator.ports.log import Batch, Outgoing, Position
 from sagaline.orchestrator.ports.topics import Topics
-from sagaline.workers.source import Reading, SourcePartition
+from sagaline.workers.arrived import Reading
+from sagaline.workers.source import SourcePartition
 
 TOPICS = Topics("t")
 

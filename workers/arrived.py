@@ -1,0 +1,85 @@
+"""One record of a subscription on its way, what it has caused, and how the partitions of a group are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..orchestrator.ports.clock import Clock
+from ..orchestrator.ports.log import Log, Outgoing, Record
+from .letters import Redelivered
+from .message import Place
+from .offsets import Mark
+from .subscription import Delivery
+
+if TYPE_CHECKING:
+    from .source import SourcePartition
+
+__all__ = ["Arrived", "Effect", "Reading"]
+
+
+@dataclass(slots=True, eq=False)
+class Arrived:
+    """One record on its way: read from the source, or given back by its parcel."""
+
+    record: Record
+    place: Place
+    mark: Mark
+    source: SourcePartition
+    redelivered: Redelivered | None = None
+    seen: int = 0
+    """Deliveries that were counted because a predecessor crashed."""
+    ended: asyncio.Event | None = None
+    """Set when it has left the handler, for who waits to deliver the next one alone."""
+
+    @property
+    def key(self) -> object:
+        """Records of one key are handled one after the other; without a key, in any order."""
+        return self.record.key if self.record.key is not None else self.place
+
+    @property
+    def attempt(self) -> int:
+        return self.redelivered.attempt if self.redelivered is not None else 1
+
+
+@dataclass(slots=True, eq=False)
+class Effect:
+    """What a message has caused, for one commit. ``durable`` is set when that has succeeded."""
+
+    mark: Mark | None = None
+    state: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    appends: Sequence[Outgoing] = ()
+    durable: asyncio.Event | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(len(each.value or b"") for each in self.appends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the partitions of a group are read.
+
+    Args:
+        log: for the topic of redeliveries.
+        clock: for the time of a commit.
+        redeliveries: that topic.
+        alone: held while one message is suspected, by all partitions of the process: else it would also be another.
+        grace_seconds: how long ``stop`` waits for handlers.
+        delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
+        room: how many more messages the process can accept now.
+        arrived: called with each record; must not raise. It ends in ``done``, in ``post`` or in ``give_up``.
+        poison: called instead with one at which its consumer was killed too often.
+    """
+
+    log: Log
+    clock: Clock
+    redeliveries: str
+    alone: asyncio.Lock
+    grace_seconds: float
+    delivery: Delivery
+    room: Callable[[], int]
+    arrived: Callable[[Arrived], None]
+    poison: Callable[[Arrived], None]

@@ -21,7 +21,18 @@ from ..messages.document import Status
 from ..settings import Settings
 from .errors import Mistake, sentences
 
-__all__ = ["ListenOptions", "LogOptions", "Looking", "Reading", "Remote", "build_settings", "command", "rendering"]
+__all__ = [
+    "Edited",
+    "ListenOptions",
+    "LogOptions",
+    "Looking",
+    "Reading",
+    "Remote",
+    "Signed",
+    "build_settings",
+    "command",
+    "rendering",
+]
 
 _OURS = "Log"
 _LISTEN = "Listening"
@@ -185,7 +196,29 @@ class Asking:
     by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
 
 
-_GROUPS: tuple[type[Any], ...] = (Debug, LogOptions, ListenOptions, Reading, Remote, Looking, Many, Asking)
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Who asks something of a parcel, and why."""
+
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")] = ""
+    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """The new content of a letter."""
+
+    value: Annotated[str | None, typer.Option(metavar="TEXT|@FILE", help="The new value; default: unchanged.")] = None
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="The new headers; default: unchanged.")
+    ] = None
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Remove all headers.")] = False
+
+
+_GROUPS: tuple[type[Any], ...] = (
+    *(Debug, LogOptions, ListenOptions, Reading, Remote, Looking, Many, Asking),
+    *(Signed, Edited),
+)
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Reading, Remote, command
+from .options import Edited, Reading, Remote, Signed, command
 
 __all__ = ["add_parcel_commands"]
 
@@ -17,12 +17,7 @@ InGroup = Annotated[str, typer.Argument(metavar="GROUP", help="The group that ha
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key, or its name as `list` shows it.")]
 Message = Annotated[str, typer.Argument(metavar="MESSAGE", help="Id of the message, or its name as `list` shows it.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")]
-Reason = Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")]
-By = Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")]
 Letter = Annotated[str, typer.Option(help="Id of the letter, as `show` prints it.")]
-Value = Annotated[str | None, typer.Option(metavar="TEXT|@FILE", help="The new value; default: unchanged.")]
-Header = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="The new headers; default: unchanged.")]
-NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Remove all headers.")]
 
 
 @command(parked_app, "list")
@@ -49,13 +44,11 @@ def parked_show(*, group: InGroup, key: Key, remote: Remote, reading: Reading) -
 
 
 @command(parked_app, "redrive")
-def parked_redrive(
-    *, group: InGroup, key: Key, remote: Remote, reading: Reading, reason: Reason = "", by: By = None
-) -> None:
+def parked_redrive(*, group: InGroup, key: Key, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Deliver the first message of a key now, with all its attempts; then those that follow it."""
     from .parcels import ask, parked_path
 
-    ask(remote, parked_path(group, key), "redrive", reason=reason, by=by, as_json=reading.as_json)
+    ask(remote, parked_path(group, key), "redrive", signed=signed, as_json=reading.as_json)
 
 
 @command(parked_app, "skip")
@@ -65,15 +58,14 @@ def parked_skip(
     key: Key,
     remote: Remote,
     reading: Reading,
+    signed: Signed,
     letter: Annotated[str, typer.Option(help="Denied unless this is the first; default: whichever it is.")] = "",
-    reason: Reason = "",
-    by: By = None,
 ) -> None:
     """Make the first message of a key a dead letter and go on with the next."""
     from .parcels import ask, parked_path
 
     path, more = parked_path(group, key), {"letter": letter}
-    ask(remote, path, "skip", reason=reason, by=by, as_json=reading.as_json, more=more)
+    ask(remote, path, "skip", signed=signed, as_json=reading.as_json, more=more)
 
 
 @command(parked_app, "edit")
@@ -84,27 +76,22 @@ def parked_edit(
     letter: Letter,
     remote: Remote,
     reading: Reading,
-    value: Value = None,
-    header: Header = None,
-    no_headers: NoHeaders = False,
-    reason: Reason = "",
-    by: By = None,
+    edited: Edited,
+    signed: Signed,
 ) -> None:
     """Replace the value or the headers of a message of a parked key."""
     from .parcels import ask, edit, parked_path
 
-    more = {"letter": letter, **edit(value, header or (), keep_headers=not no_headers)}
-    ask(remote, parked_path(group, key), "edit", reason=reason, by=by, as_json=reading.as_json, more=more)
+    more = {"letter": letter, **edit(edited)}
+    ask(remote, parked_path(group, key), "edit", signed=signed, as_json=reading.as_json, more=more)
 
 
 @command(parked_app, "discard")
-def parked_discard(
-    *, group: InGroup, key: Key, remote: Remote, reading: Reading, reason: Reason = "", by: By = None
-) -> None:
+def parked_discard(*, group: InGroup, key: Key, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Make all messages of a key dead letters and release it."""
     from .parcels import ask, parked_path
 
-    ask(remote, parked_path(group, key), "discard", reason=reason, by=by, as_json=reading.as_json)
+    ask(remote, parked_path(group, key), "discard", signed=signed, as_json=reading.as_json)
 
 
 @command(delayed_app, "list")
@@ -130,14 +117,13 @@ def delayed_reschedule(
     at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601 with a time zone; in the past: now.")],
     remote: Remote,
     reading: Reading,
-    reason: Reason = "",
-    by: By = None,
+    signed: Signed,
 ) -> None:
     """Give a delayed message another time."""
     from .parcels import ask, delayed_path
 
     path, more = delayed_path(message), {"at": at}
-    ask(remote, path, "reschedule", reason=reason, by=by, as_json=reading.as_json, more=more)
+    ask(remote, path, "reschedule", signed=signed, as_json=reading.as_json, more=more)
 
 
 @command(delayed_app, "edit")
@@ -147,25 +133,22 @@ def delayed_edit(
     letter: Letter,
     remote: Remote,
     reading: Reading,
-    value: Value = None,
-    header: Header = None,
-    no_headers: NoHeaders = False,
-    reason: Reason = "",
-    by: By = None,
+    edited: Edited,
+    signed: Signed,
 ) -> None:
     """Replace the value or the headers of a delayed message."""
     from .parcels import ask, delayed_path, edit
 
-    more = {"letter": letter, **edit(value, header or (), keep_headers=not no_headers)}
-    ask(remote, delayed_path(message), "edit", reason=reason, by=by, as_json=reading.as_json, more=more)
+    more = {"letter": letter, **edit(edited)}
+    ask(remote, delayed_path(message), "edit", signed=signed, as_json=reading.as_json, more=more)
 
 
 @command(delayed_app, "cancel")
-def delayed_cancel(*, message: Message, remote: Remote, reading: Reading, reason: Reason = "", by: By = None) -> None:
+def delayed_cancel(*, message: Message, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Cancel a delayed message: it is not sent; the history keeps it."""
     from .parcels import ask, delayed_path
 
-    ask(remote, delayed_path(message), "cancel", reason=reason, by=by, as_json=reading.as_json)
+    ask(remote, delayed_path(message), "cancel", signed=signed, as_json=reading.as_json)
 
 
 def add_parcel_commands(app: typer.Typer) -> None:

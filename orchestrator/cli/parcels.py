@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -12,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from .errors import Mistake
-from .options import Remote
+from .options import Edited, Remote, Signed
 from .output import grid, moment, print_list, print_out
 from .pages import gather
 from .paths import segment
@@ -86,16 +85,14 @@ def show(remote: Remote, path: str, *, as_json: bool) -> None:
         print_out(_delayed_view(found) if "content" in found else _parked_view(found))
 
 
-def ask(
-    remote: Remote, path: str, act: str, *, reason: str, by: str | None, as_json: bool, more: Json | None = None
-) -> None:
+def ask(remote: Remote, path: str, act: str, *, signed: Signed, as_json: bool, more: Json | None = None) -> None:
     """Sends a request and prints its result.
 
     Raises:
         Failure: the API rejected the request; the message says why.
         Unreachable: the API does not answer.
     """
-    body: Json = {"reason": reason, "by": by if by is not None else user(), **(more or {})}
+    body: Json = {"reason": signed.reason, "by": signed.by if signed.by is not None else user(), **(more or {})}
     status, answer = request(remote, "POST", f"{path}/{act}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))
@@ -106,17 +103,17 @@ def ask(
     typer.echo(f"{act}: {news}")
 
 
-def edit(value: str | None, headers: Sequence[str], *, keep_headers: bool) -> Json:
-    """The body of an edit. ``value``: a text, or ``@file``; ``headers``: ``name=value``.
+def edit(edited: Edited) -> Json:
+    """The body of an edit.
 
     Raises:
         Mistake: the file cannot be read, a header has no ``=``, or nothing is to be changed.
     """
     body: Json = {}
-    if value is not None:
-        body["value"] = {"base64": b64encode(_read(value)).decode()}
-    if headers or not keep_headers:
-        body["headers"] = [_header(each) for each in headers]
+    if edited.value is not None:
+        body["value"] = {"base64": b64encode(_read(edited.value)).decode()}
+    if edited.header or edited.no_headers:
+        body["headers"] = [_header(each) for each in edited.header or ()]
     if not body:
         raise Mistake("nothing would change: give --value, --header or --no-headers")
     return body

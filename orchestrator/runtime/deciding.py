@@ -18,6 +18,7 @@ from ..kernel import names_instance
 from ..messages.inputs import Message, TimerFired
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..tracing import Span
+from .destinations import Destination
 from .documents import Documents
 from .guard import Guard, Stored
 from .setup import Deciding
@@ -46,6 +47,8 @@ class BatchWork:
         self._state: dict[bytes, bytes | None] = {}
         self._appends: list[Outgoing] = []
         self._spans: list[Span] = []
+        self.forwards: set[Destination] = set()
+        self.missing: set[str] = set()
         self._counts: Counter[Measured] = Counter()
         self._durations: list[tuple[Measured, float]] = []
         # Not a method of self: batch and guard would reference each other, and only the collector would free them.
@@ -117,6 +120,8 @@ class BatchWork:
         self.size_bytes += sum([len(each.value or b"") for each in writes.appends])
         self.size_bytes += sum([len(value or b"") for value in writes.state.values()])
         self._spans += writes.spans
+        self.forwards.update(writes.forwards)
+        self.missing.update(writes.missing)
         self._counts.update(writes.counts)
         self._durations += writes.durations
 

@@ -71,7 +71,7 @@ class Engine:
 
     async def _processor(self, owner: Owner) -> Processor:
         await self._refuse_lost_documents(owner)
-        return Processor(owner, self._setup, self._clock, on_restored=self._restored)
+        return Processor(owner, self._setup, self._clock, partitions=self._log.partitions, on_restored=self._restored)
 
     def _of_the_namespace(self, assigned: frozenset[int]) -> frozenset[int]:
         """The assigned partitions that the namespace was created with: no key belongs to any other."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NoReturn, TypeVar
 
@@ -26,14 +26,14 @@ import structlog
 from ..codec.documents import decode_document
 from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
-from ..errors import CorruptRecord
+from ..errors import CorruptRecord, TopicMismatch
 from ..kernel.compatibility import missing_code
 from ..kernel.deferral import waits_for_code
 from ..kernel.migrating import must_migrate
 from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..messages.texts import said, trace_of
-from ..ports.log import Owner, Record
+from ..ports.log import Batch, Owner, Record
 from .clocks import WatchedClock
 from .deciding import BatchWork, Deciding
 from .documents import Documents
@@ -65,10 +65,20 @@ _IDLE_SECONDS = 3_600.0
 class Processor:
     """Drives one ``Owner`` until it is cancelled or the owner raises.
 
-    ``restored``: its documents are indexed and it decides. To end it: ``stop``, await ``idle``, cancel.
+    ``partitions``: how many a topic has, 0: there is none. ``restored``: its documents are indexed and it decides. To end
+    it: ``stop``, await ``idle``, cancel.
     """
 
-    def __init__(self, owner: Owner, setup: Deciding, clock: WatchedClock, *, on_restored: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        setup: Deciding,
+        clock: WatchedClock,
+        *,
+        partitions: Callable[[str], Awaitable[int]],
+        on_restored: Callable[[], None],
+    ) -> None:
+        self._partitions = partitions
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._documents = Documents()
         self._timers = TimerIndex(partial(_timers_of, owner, self._documents))
@@ -185,13 +195,25 @@ class Processor:
     async def _commit(self, work: BatchWork) -> None:
         batch = work.batch()
         began = asyncio.get_running_loop().time()
-        await self._owner.commit(batch)
+        await self._written(work, batch)
         self._setup.metrics.record("batches.commit", asyncio.get_running_loop().time() - began)
         self._documents.merge(work.changed)
         for key in batch.state:
             document = work.changed[key.decode()]
             self._timers.replace(key, document.timers if document else {})
         work.committed()
+
+    async def _written(self, work: BatchWork, batch: Batch) -> None:
+        """Commits, if everything that is forwarded has a place."""
+        destinations, topics = self._setup.destinations, self._setup.topics
+        await destinations.look(work.forwards, topics, self._partitions)
+        try:
+            await self._owner.commit(batch)
+        except TopicMismatch as error:
+            if not work.forwards:
+                raise
+            raise destinations.forget(error) from error
+        await destinations.look_again(work.missing, self._partitions)
 
     async def _drop(self) -> None:
         """Cancels the poll and the commit, and drops them: the frames of their errors would keep this object alive."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..kernel import Limits, Registry
 from ..ports.topics import Topics
 from ..tracing import Tracing
+from .destinations import Destinations
 from .metrics import Metrics
 
 __all__ = ["Deciding"]
@@ -23,3 +24,4 @@ class Deciding:
     tracing: Tracing
     metrics: Metrics
     max_value_bytes: int
+    destinations: Destinations = field(default_factory=Destinations)

@@ -40,6 +40,7 @@ from ..messages.parcels import Letter, ParcelRequest, from_base64
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
+from .destinations import Destination
 from .metrics import OTHER
 from .setup import Deciding
 from .spans import Spans
@@ -77,7 +78,7 @@ Measured = tuple[str, ...]
 class Writes:
     """The writes of one message. ``changed`` and ``state`` have at most the one entity that it was for.
 
-    ``spans`` end with the commit.
+    ``spans`` end with the commit. ``forwards``: where records are forwarded to; ``missing``: topics where they cannot.
     """
 
     changed: dict[str, Document | Entity | None] = field(default_factory=dict)
@@ -86,6 +87,8 @@ class Writes:
     counts: list[Measured] = field(default_factory=list)
     durations: list[tuple[Measured, float]] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+    forwards: list[Destination] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 class Writer:
@@ -208,16 +211,36 @@ class Writer:
     def _send(self, writes: Writes, actions: Sequence[Action], came: Came) -> None:
         """The records of a decision's messages, and the dead letter if its message becomes one."""
         for action in actions:
-            if not isinstance(action, DeadLetter):
+            if isinstance(action, Forward):
+                self._forward(writes, action, came)
+            elif not isinstance(action, DeadLetter):
                 writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
-                continue
-            record = came.record if action.letter is None else _record_of(action.letter, came.arrival.now_ms)
-            if record is not None:
-                dead = self.dead(record, action.reason)
-                writes.appends += dead.appends
-                writes.counts += dead.counts
+            else:
+                record = came.record if action.letter is None else _record_of(action.letter, came.arrival.now_ms)
+                if record is not None:
+                    self._bury(writes, record, action.reason)
 
-    def _outgoing(self, action: SendCommand | Tell | Publish | Forward, came: Came, spans: list[Span]) -> Outgoing:
+    def _forward(self, writes: Writes, action: Forward, came: Came) -> None:
+        """The record as it is; a dead letter if its topic is known to be missing."""
+        to = Destination(action.topic, action.partition)
+        wrong = self._setup.destinations.wrong(to, self._setup.topics)
+        if wrong is None:
+            out = Outgoing(action.topic, action.key, action.value, action.headers, action.partition)
+            writes.appends.append(self._fitting(out))
+            writes.forwards.append(to)
+            return
+        partition = -1 if action.partition is None else action.partition
+        now_ms = came.arrival.now_ms
+        never = Record(action.topic, partition, -1, action.key, action.value, action.headers, now_ms)
+        self._bury(writes, never, wrong)
+        writes.missing.append(action.topic)
+
+    def _bury(self, writes: Writes, record: Record, reason: str) -> None:
+        dead = self.dead(record, reason)
+        writes.appends += dead.appends
+        writes.counts += dead.counts
+
+    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came, spans: list[Span]) -> Outgoing:
         topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
         traceparent = came.span.traceparent
         match action:
@@ -244,8 +267,6 @@ class Writer:
             case Tell(message=message):
                 cause = message.traceparent or traceparent
                 return encode_entity_message(topics.inputs, message, source=source, now_ms=now_ms, traceparent=cause)
-            case Forward():
-                return Outgoing(action.topic, action.key, action.value, action.headers, action.partition)
             case _:
                 assert_never(action)
         if self._spans.enabled:

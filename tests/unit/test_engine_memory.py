@@ -110,7 +110,7 @@ async def test_restore_gives_the_event_loop_its_turns_and_says_how_far_it_is(log
     owner = await membership.take(partition)
     encoded, count = encode_document(document), 8 * processing._RESTORE_MAX
     await owner.commit(Batch({b"pair/%d" % n: encoded for n in range(count)}, [], owner.position))
-    processor = Processor(owner, w.engine._setup, w.clock, on_restored=lambda: None)
+    processor = Processor(owner, w.engine._setup, w.clock, partitions=w.log.partitions, on_restored=lambda: None)
     turns = 0
 
     async def tick() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,38 @@ async def test_a_request_that_changes_nothing_is_answered_in_the_history(log: Sq
         assert await asked(w, delay(w, 1 << 45)) is Outcome.APPLIED
         same = Reschedule(id="r", instance=delayed_id("m-1"), due_ms=1 << 45)
         assert await asked(w, same) is Outcome.UNCHANGED
+
+
+async def test_a_topic_that_is_missing_makes_a_dead_letter_and_harms_nothing_else(log: SqliteLog) -> None:
+    """Once it was created it is used."""
+    async with world(log, []) as w:
+        lost = Letter(id="m-9", topic="none", key=to_base64(b"k"), value=to_base64(b"v"))
+        messages = [Posted(id=f"p{n}", instance=delayed_id(f"m-{n}"), letter=lost, due_ms=0) for n in range(3)]
+        for message in messages[:2]:
+            assert await asked(w, message) is Outcome.APPLIED
+        assert await asked(w, delay(w, 0)) is Outcome.APPLIED
+        await w.wait("mail", lambda _: True)
+        for dead in await w.wait(w.topics.dead, lambda _: True):
+            assert dict(dead.headers)["dead-reason"] == b"topic none does not exist; create it, then redrive this"
+            assert (dead.key, dead.value) == (b"k", b"v")
+        await log.create_topics([TopicSpec("none", 1, "delete")])
+        await asked(w, replace(messages[2], id="look"))  # looks again
+        await asked(w, replace(messages[2], id="sent"))
+        await w.wait("none", lambda _: True)
+
+
+@pytest.mark.parametrize("topic", ["test.state", "test.history", "test.parked.billing"])
+async def test_no_letter_is_written_to_a_topic_that_has_owners(log: SqliteLog, topic: str) -> None:
+    async with world(log, []) as w:
+        letter = Letter(id="m-9", topic=topic, key=to_base64(b"orders/1"), value=to_base64(b"v"))
+        await asked(w, Posted(id="p", instance=delayed_id("m-9"), letter=letter, due_ms=0))
+        (dead,) = await w.everything(w.topics.dead)
+        assert b"is written only by its owners" in dict(dead.headers)["dead-reason"]
+
+
+async def test_a_partition_that_is_missing_makes_a_dead_letter(log: SqliteLog) -> None:
+    async with world(log, []) as w:
+        letter = Letter(id="m-9", topic="mail", partition=3)
+        await asked(w, Posted(id="p", instance=delayed_id("m-9"), letter=letter, due_ms=0))
+        (dead,) = await w.everything(w.topics.dead)
+        assert dict(dead.headers)["dead-reason"].startswith(b"topic mail has 3 partitions, not 4")

@@ -19,6 +19,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader,
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from sqlalchemy import Engine as SqlEngine
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from .adapters.clock import SystemClock
 from .adapters.kafka_log import KafkaLog, KafkaTopics, Note
@@ -49,6 +52,7 @@ __all__ = [
     "configure_metrics",
     "configure_tracing",
     "engine",
+    "engine_at",
     "export_the_rest",
     "now_ms",
     "open_base",
@@ -166,6 +170,28 @@ def check_read_model(settings: Settings) -> None:
     """
     if settings.read_model is not None:
         check_address(settings.read_model)
+
+
+def engine_at(url: str) -> SqlEngine:
+    """An engine for an application's own database, with a test of each connection before its use.
+
+    Raises:
+        ConfigurationError: the address cannot be used; the message says what to do, and shows no password.
+    """
+    form = "write sqlite:///path/to/file.db or postgresql://user:password@host:port/database"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Neither the address nor the parser's message: both may contain a password.
+        raise ConfigurationError(f"the database's address is not understood; {form}") from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise ConfigurationError(f"an outbox cannot be read from {parsed.drivername!r}; {form}")
+    try:
+        return create_engine(parsed, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("PostgreSQL needs a driver: pip install 'sagaline[postgresql]'") from error
 
 
 async def clear_read_model(settings: Settings) -> None:

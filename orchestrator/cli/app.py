@@ -18,6 +18,7 @@ from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
+from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, show
 from .read_model import add_read_model
@@ -39,6 +40,7 @@ app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
 add_parcel_commands(app)
 add_read_model(app)
+add_outbox(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]

@@ -83,6 +83,10 @@ INSTRUMENTS: dict[str, Instrument] = {
     "subscriptions.duration": Instrument(
         Kind.HISTOGRAM, "s", ("group", "subscription"), "What a subscription's handler took", _LONG
     ),
+    "outbox.published": Instrument(Kind.COUNTER, "{record}", (), "Rows of the outbox that this relay has published"),
+    "outbox.backlog": Instrument(Kind.GAUGE, "{record}", (), "Rows of the outbox that wait, counted up to 100,000"),
+    "outbox.oldest": Instrument(Kind.GAUGE, "s", (), "How long the oldest row of the outbox waits"),
+    "outbox.refused": Instrument(Kind.GAUGE, "{record}", (), "Rows of the outbox that the log can never take"),
     "commands.late": Instrument(
         Kind.COUNTER, "{command}", (), "Commands that came, or were done, after their deadline"
     ),

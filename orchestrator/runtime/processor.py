@@ -65,8 +65,8 @@ _IDLE_SECONDS = 3_600.0
 class Processor:
     """Drives one ``Owner`` until it is cancelled or the owner raises.
 
-    ``partitions``: how many a topic has, 0: there is none. ``restored``: its documents are indexed and it decides. To end
-    it: ``stop``, await ``idle``, cancel.
+    ``partitions``: how many a topic has, 0: there is none. ``restored``: its documents are indexed and it decides. To
+    end it: ``stop``, await ``idle``, cancel.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
 from sagaline.orchestrator.messages.inputs import Act, ActName, Start
+from sagaline.orchestrator.messages.parcels import Discard, Letter, Posted, Reschedule, delayed_id, to_base64
 from sagaline.orchestrator.messages.values import JsonObject
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.scenes.sample import samples
@@ -26,12 +27,15 @@ from .invent import TABLES
 from .managers import STARTS_ON
 from .parts import EVENTS, Happened, Known
 
-__all__ = ["BAD", "Errand", "agenda", "as_record", "good_rules"]
+__all__ = ["BAD", "LATER", "Errand", "agenda", "as_record", "good_rules"]
 
-Request: TypeAlias = Start | Act | Published | SetRules
+Request: TypeAlias = Start | Act | Published | SetRules | Posted | Reschedule | Discard
 
 BAD: Final = "bad"
 """Prefix of the id of a request that must become a dead letter."""
+
+LATER: Final = "later"
+"""The topic of delayed messages."""
 
 _SOON: Final = timedelta(minutes=1)
 """A shorter retention may end before the run."""
@@ -56,10 +60,14 @@ class Errand:
 
 
 def agenda(
-    drawn: random.Random, definitions: Sequence[AnyDefinition], new_id: Callable[[], str], seconds: float
+    drawn: random.Random,
+    definitions: Sequence[AnyDefinition],
+    new_id: Callable[[], str],
+    seconds: float,
+    now_ms: int = 0,
 ) -> list[Errand]:
-    """All requests within this many seconds, in order."""
-    maker = _Maker(drawn, new_id, seconds)
+    """All requests within this many seconds from ``now_ms`` on, in order."""
+    maker = _Maker(drawn, new_id, seconds, now_ms)
     roots = list({each.name: each for each in definitions}.values())
     for number in range(drawn.randint(2, 6)):
         maker.start(drawn.choice(roots), number)
@@ -72,6 +80,8 @@ def agenda(
         for event in EVENTS:
             if drawn.random() < 0.4:
                 maker.publish(event, f"group-{group}")
+    for number in range(drawn.choice((0, 1, 2))):
+        maker.delay(number)
     return sorted(maker.errands, key=lambda errand: errand.at)
 
 
@@ -91,8 +101,8 @@ def good_rules(table: str, new_id: Callable[[], str]) -> SetRules:
 
 
 class _Maker:
-    def __init__(self, drawn: random.Random, new_id: Callable[[], str], seconds: float) -> None:
-        self._drawn, self._new_id, self._seconds = drawn, new_id, seconds
+    def __init__(self, drawn: random.Random, new_id: Callable[[], str], seconds: float, now_ms: int) -> None:
+        self._drawn, self._new_id, self._seconds, self._now_ms = drawn, new_id, seconds, now_ms
         self.errands: list[Errand] = []
         self._instances: list[str] = []
 
@@ -156,6 +166,26 @@ class _Maker:
         to = "nowhere" if drawn.random() < 0.1 else drawn.choice(labels)
         rules = (Rule(when={"size": {"<": drawn.randint(0, 9)}}, to=to), Rule(when={"group": 1}, to=labels[0]))
         self._ask(self._at(1.0), SetRules(id=self._new_id(), instance=table_id(table), rules=rules, by="operator"))
+
+    def delay(self, number: int) -> None:
+        """A delayed message, sometimes twice, sometimes due already; it may be rescheduled or cancelled."""
+        drawn, message = self._drawn, f"later-{number}"
+        at = self._at(1.0)
+        content = to_base64(message.encode())
+        letter = Letter(id=message, topic=LATER, key=content, value=content)
+        id, due_ms = delayed_id(message), self._due_ms(at)
+        posted = Posted(id=self._new_id(), instance=id, letter=letter, due_ms=due_ms)
+        self._ask(at, posted)
+        if drawn.random() < 0.3:
+            self._ask(self._at(1.0, at), posted)
+        if drawn.random() < 0.4:
+            asked = self._at(1.0, at)
+            self._ask(asked, Reschedule(id=self._new_id(), instance=id, due_ms=self._due_ms(asked), by="operator"))
+        if drawn.random() < 0.2:
+            self._ask(self._at(1.0, at), Discard(id=self._new_id(), instance=id, by="operator"))
+
+    def _due_ms(self, at: float) -> int:
+        return self._now_ms + round(1_000 * (at + self._drawn.uniform(-1.0, self._seconds)))
 
     def _manage(self, manager: ProcessManager[Known], key: str) -> None:
         """The events of one process, in any order."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from .delays import delayed
 from .forked import forked
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
 from .generations import restarted
@@ -73,6 +74,7 @@ class Law(StrEnum):
     LOCKED = "locked"
     MAILED = "mailed"
     ROUTED = "routed"
+    DELAYED = "delayed"
     HANDED_ON = "handed-on"
     TIME = "time"
     SLEPT = "slept"
@@ -114,6 +116,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.LOCKED: "a lock has one holder, an instance with all its places; others get it in order of arrival",
     Law.MAILED: "within its keep an event reaches each instance that waits for it, at its longest waiting place",
     Law.ROUTED: "an instance takes the branch that the rules of its table version select",
+    Law.DELAYED: "a delayed message is forwarded once, as it was given, and not before its time (G7)",
     Law.HANDED_ON: "a worker commits a position only after the answers to all earlier commands are durable (G3)",
     Law.TIME: "a decision is dated by its owner's clock; the time of an instance's last change never decreases",
     Law.SLEPT: "a sleep lasts as long as declared (G7)",
@@ -173,6 +176,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.LOCKED: locked,
     Law.MAILED: mailed,
     Law.ROUTED: routed,
+    Law.DELAYED: delayed,
     Law.HANDED_ON: handed_on,
     Law.TIME: time,
     Law.SLEPT: slept,

@@ -15,7 +15,7 @@ from typing import Final
 from sagaline.orchestrator.errors import LogUnavailable, TransientError
 from sagaline.orchestrator.kernel import Limits, Registry
 from sagaline.orchestrator.messages.inputs import Start
-from sagaline.orchestrator.ports.log import TopicPartition
+from sagaline.orchestrator.ports.log import TopicPartition, TopicSpec
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.runtime.deciding import Deciding
 from sagaline.orchestrator.runtime.engine import Engine
@@ -29,7 +29,7 @@ from sagaline.orchestrator.testing.process import Process
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.workers import WorkerCrashed, WorkerRuntime
 
-from .agenda import BAD, Errand, Request, agenda, as_record
+from .agenda import BAD, LATER, Errand, Request, agenda, as_record
 from .clocks import HostClocks
 from .invent import Invented, invent
 from .minds import LEDGER, Minds
@@ -112,10 +112,15 @@ class Play:
 
     async def live(self) -> None:
         """Everything from the creation of the topics to the end of the last process."""
-        await MemoryLog(self.broker).create_topics(self.topics.specs(self.minds.queues, PARTITIONS))
+        specs = [*self.topics.specs(self.minds.queues, PARTITIONS), TopicSpec(LATER, PARTITIONS, "delete")]
+        await MemoryLog(self.broker).create_topics(specs)
         self._begin_storm()
         self.errands = agenda(
-            random.Random(f"{self.seed}/agenda"), self.invented.definitions, self.clock.new_id, self.storm_seconds
+            random.Random(f"{self.seed}/agenda"),
+            self.invented.definitions,
+            self.clock.new_id,
+            self.storm_seconds,
+            self.clock.now_ms(),
         )
         parts = [
             asyncio.create_task(self._keep(name, self._start_engine if "engine" in name else self._start_workers))

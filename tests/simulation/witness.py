@@ -20,7 +20,7 @@ from sagaline.orchestrator.testing.memory_inbox import InboxStore
 from sagaline.orchestrator.testing.partition import Partition
 from sagaline.sagas.definition import AnyDefinition
 
-from .agenda import Request
+from .agenda import LATER, Request
 from .minds import Effect
 
 __all__ = ["Decided", "Evidence", "Window", "evidence"]
@@ -144,6 +144,8 @@ class Evidence(Around):
     told: Sequence[str]
     """Ids of messages between entities, each as often as it stands in ``inputs``."""
     events: Sequence[str]
+    later: Sequence[Record]
+    """Delayed messages that were forwarded."""
     dead: Sequence[Record]
     effects: Sequence[Effect]
 
@@ -197,6 +199,7 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
         ],
         events=[_id(record) for records in topic[topics.events] for record in records],
+        later=[record for records in topic[LATER] for record in records],
         dead=[record for records in topic[topics.dead] for record in records],
         effects=[
             Effect(effect_key=str(key), undo=bool(undo), had=bool(had))

@@ -8,6 +8,20 @@ __all__ = ["KERNEL"]
 
 KERNEL = (
     slip(
+        "forward a delayed message at once",
+        "orchestrator/kernel/parcel.py",
+        "    if due_ms <= now_ms:\n",
+        "    if due_ms <= now_ms + 60_000:\n",
+        "delayed",
+    ),
+    slip(
+        "drop a delayed message that is due",
+        "orchestrator/kernel/parcel.py",
+        "    actions = (_original(parcel.letters[0]),) if timer == _DUE else ()\n",
+        "    actions = ()\n",
+        "delayed",
+    ),
+    slip(
         "undo in order of completion",
         "orchestrator/kernel/compensation.py",
         "in sorted(ranked, reverse=True)]",

@@ -10,8 +10,8 @@ RUNTIME = (
     slip(
         "drop messages between entities",
         "orchestrator/runtime/writes.py",
-        "            if not isinstance(action, DeadLetter):\n",
-        '            if isinstance(action, Tell) and action.message.kind == "granted":\n'
+        "            elif not isinstance(action, DeadLetter):\n",
+        '            elif isinstance(action, Tell) and action.message.kind == "granted":\n'
         "                pass\n"
         "            elif not isinstance(action, DeadLetter):\n",
         "mailed",

@@ -1,4 +1,4 @@
-"""Subscriptions under crashes and faults of the log: each group gets each event, in order per key, and ends unparked."""
+"""Subscriptions under crashes and faults of the log: each group gets each event in order per key, and ends unparked."""
 
 from __future__ import annotations
 

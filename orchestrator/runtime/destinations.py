@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from ..errors import LogUnavailable, TopicMismatch
+from ..errors import LogUnavailable, TopicGone, TopicMismatch
 from ..ports.topics import Topics
 
 __all__ = ["Destination", "Destinations"]
@@ -65,7 +65,10 @@ class Destinations:
         for topic in missing:
             self._partitions[topic] = await partitions(topic)
 
-    def forget(self, error: TopicMismatch) -> LogUnavailable:
-        """A topic is gone that was there: all are looked up again. Returns the error to raise."""
+    def lost(self, error: TopicMismatch | TopicGone) -> LogUnavailable:
+        """A topic is gone that was there; which one may have to be looked up. Returns the error to raise."""
+        if isinstance(error, TopicGone):
+            self._partitions |= dict.fromkeys(error.topics, 0)
+            return error
         self._partitions.clear()
         return LogUnavailable(f"a topic that is written to is missing: {error}")

@@ -26,7 +26,7 @@ import structlog
 from ..codec.documents import decode_document
 from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
-from ..errors import CorruptRecord, TopicMismatch
+from ..errors import CorruptRecord, TopicGone, TopicMismatch
 from ..kernel.compatibility import missing_code
 from ..kernel.deferral import waits_for_code
 from ..kernel.migrating import must_migrate
@@ -209,10 +209,10 @@ class Processor:
         await destinations.look(work.forwards, topics, self._partitions)
         try:
             await self._owner.commit(batch)
-        except TopicMismatch as error:
+        except (TopicMismatch, TopicGone) as error:
             if not work.forwards:
                 raise
-            raise destinations.forget(error) from error
+            raise destinations.lost(error) from error
         await destinations.look_again(work.missing, self._partitions)
 
     async def _drop(self) -> None:

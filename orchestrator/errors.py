@@ -15,6 +15,7 @@
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, InboxUnavailable (workers)
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
+    ├── Unreadable (workers)     who sent the message, or the author of its handler
     └── OperatorError            the operator of the process
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe

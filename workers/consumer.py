@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
@@ -23,10 +23,9 @@ from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Tracing
 from ..sagas import DefinitionError, Rejected
-from ..sagas.models import read_foreign
 from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
-from .errors import WorkerCrashed
+from .errors import Unreadable, WorkerCrashed
 from .lanes import ByKey, Lanes
 from .letters import Letters
 from .message import Message
@@ -232,14 +231,14 @@ class Consumer:
         error: str | None = None
         outcome = "handled"
         try:
-            body = _read(subscription, record)
+            body = _read(subscription, record, headers)
             if subscription.options.where is not None and not subscription.options.where(body):
                 outcome = "filtered"
             else:
                 with span.active():
                     await self._through(subscription, body, message)
             self._done(arrived, self._published(message))
-        except _Unreadable as unreadable:
+        except Unreadable as unreadable:
             outcome, error = "dead", str(unreadable)
             self._dead(arrived, error)
         except Rejected as no:
@@ -362,19 +361,10 @@ class _Ended(Exception):
     """The consumer was asked to stop."""
 
 
-class _Unreadable(Exception):
-    """The record's value does not fit the model."""
-
-
-def _read(subscription: Subscription, record: Record) -> Any:
+def _read(subscription: Subscription, record: Record, headers: Mapping[str, bytes]) -> BaseModel:
     if record.value is None:
-        raise _Unreadable("it has no value (a tombstone)")
-    try:
-        return read_foreign(subscription.model, record.value)
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        named = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg']}" for e in found[:5])
-        raise _Unreadable(f"it does not fit {subscription.model.__name__}: {named}") from error
+        raise Unreadable("it has no value (a tombstone)")
+    return subscription.reads.read(record.value, headers)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from ..orchestrator.errors import SagalineError, TransientError
 
-__all__ = ["InboxUnavailable", "WorkerCrashed"]
+__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed"]
 
 
 class InboxUnavailable(TransientError):
     """The inbox did not answer in time. It may be unknown whether a write took effect; repeating it is safe."""
+
+
+class Unreadable(SagalineError):
+    """A message's value can never be read; trying again does not help. Who sent it must correct it, or the author of
+    the handler must learn to read it; then the dead letter is sent again.
+    """
 
 
 class WorkerCrashed(SagalineError):

@@ -16,6 +16,7 @@ from ..sagas.contract import check_name
 from ..sagas.given import check_call, check_choice, check_is, check_span
 from ..sagas.policy import to_ms
 from .message import Message
+from .reads import Reads
 
 __all__ = ["Begin", "Delivery", "Given", "Middleware", "Options", "Order", "Subscription", "Where", "declare"]
 
@@ -104,14 +105,14 @@ class Subscription:
     Args:
         topic: a foreign topic; None: the namespace's events.
         event: the event's name; None: every record of the topic.
-        model: of the body.
+        reads: makes the body.
         function: the handler; async, or called in a thread.
         options: see ``Options``.
     """
 
     topic: str | None
     event: str | None
-    model: type[BaseModel]
+    reads: Reads[BaseModel]
     function: Callable[..., object]
     options: Options
     takes_message: bool
@@ -123,7 +124,7 @@ class Subscription:
 
 
 def declare(
-    at: str, of: Event[Any] | str, model: type[BaseModel], function: Callable[..., object], options: Options
+    at: str, of: Event[Any] | str, reads: Reads[BaseModel], function: Callable[..., object], options: Options
 ) -> Subscription:
     """The subscription of a handler.
 
@@ -142,7 +143,7 @@ def declare(
         )
     topic, event = (of, None) if isinstance(of, str) else (None, of.name)
     return Subscription(
-        topic=topic, event=event, model=model, function=function, options=options, takes_message=2 in takes
+        topic=topic, event=event, reads=reads, function=function, options=options, takes_message=2 in takes
     )
 
 

@@ -21,6 +21,7 @@ from ..sagas.given import check_count, check_span, check_text
 from .context import AnswerLater, Context
 from .inbox import Inbox
 from .message import Message
+from .reads import JsonOf, Reads, reads_of
 from .subscription import Given, Middleware, Options, Subscription, Where, declare
 
 __all__ = ["Handler", "Worker"]
@@ -140,28 +141,29 @@ class Worker:
         """
         if not isinstance(event, Event):
             raise DefinitionError(f"{self!r}.subscribes({event!r}): not an Event; to read a topic use consumes()")
-        return self._subscribe(event, event.model, where, options)
+        return self._subscribe(event, JsonOf(event.model), where, options)
 
     def consumes(
         self,
         topic: str,
         *,
-        model: type[E],
+        model: type[E] | Reads[E],
         where: Callable[[E], bool] | None = None,
         **options: Unpack[Given],
     ) -> Callable[[Subscriber[E]], Subscriber[E]]:
-        """Declares a handler of a foreign topic's records, as ``subscribes`` does of events. Their values are JSON.
+        """Declares a handler of a foreign topic's records, as ``subscribes`` does of events.
 
         Args:
             topic: its full name; it must exist.
-            model: of the values.
+            model: of the values, which are JSON; or what reads them, as ``shapes.Normalizer`` reads several formats. A
+                value that it cannot read becomes a dead letter.
             where, options: as ``subscribes``.
 
         Raises:
             DefinitionError: as ``subscribes``.
         """
         check_text(f"{self!r}.consumes: topic", topic)
-        return self._subscribe(topic, model, where, options)
+        return self._subscribe(topic, reads_of(f"{self!r}.consumes({topic!r})", model), where, options)
 
     def use(self, middleware: Middleware) -> Middleware:
         """Adds ``async def middleware(message, call_next)`` round each handler of a subscription, first outermost.
@@ -172,13 +174,13 @@ class Worker:
         return middleware
 
     def _subscribe(
-        self, of: Event[Any] | str, model: type[BaseModel], where: Where | None, given: Given
+        self, of: Event[Any] | str, reads: Reads[BaseModel], where: Where | None, given: Given
     ) -> Callable[[Subscriber[E]], Subscriber[E]]:
         given.setdefault("group", self.name)
         options = Options(where=where, **given)
 
         def declared(function: Subscriber[E]) -> Subscriber[E]:
-            found = declare(f"{self!r}", of, model, function, options)
+            found = declare(f"{self!r}", of, reads, function, options)
             for each in self._subscriptions:
                 if (each.options.group, each.topic, each.event) == (options.group, found.topic, found.event):
                     raise DefinitionError(

@@ -25,6 +25,7 @@ from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas import Event
 from sagaline.workers import Message, Worker, WorkerCrashed, WorkerRuntime
+from sagaline.workers.shapes import Normalizer
 
 __all__ = ["PARTITIONS", "SubscriptionContract", "SubscriptionWorld"]
 
@@ -344,6 +345,30 @@ class SubscriptionContract:
         await world.log.append([Outgoing(topic, b"k", b'{"number": %d}' % number, ()) for number in range(5)])
         async with world.running(worker):
             await until(lambda: seen == list(range(5)))
+
+    async def test_several_formats_are_read_as_one_model_and_an_unknown_one_is_a_dead_letter(
+        self, world: SubscriptionWorld
+    ) -> None:
+        topic = f"orders-{uuid.uuid4().hex[:8]}"
+        await self.make_topic(world, topic)
+        shapes = Normalizer(Shipped)
+        shapes.translates("application/json", when="no")(lambda body: {"number": body["no"]})
+        shapes.translates("text/csv", when="number")(lambda rows: {"number": rows[0]["number"]})
+        seen: list[int] = []
+        worker = Worker("w")
+
+        @worker.consumes(topic, model=shapes)
+        async def handle(order: Shipped) -> None:
+            seen.append(order.number)
+
+        sent = {b'{"no": 1}': b"application/json", b"%PDF": b"application/pdf", b"number\n2\n": b"text/csv"}
+        headers = {value: (("content-type", kind),) for value, kind in sent.items()}
+        await world.log.append([Outgoing(topic, b"k", value, each) for value, each in headers.items()])
+        async with world.running(worker):
+            await until(lambda: seen == [1, 2])
+        dead = await world.all_of(world.topics.dead)
+        assert [letter.value for letter in dead] == [b"%PDF"]
+        assert any(b"'application/pdf' is unknown here" in (value or b"") for _, value in dead[0].headers)
 
     async def make_topic(self, world: SubscriptionWorld, topic: str) -> None:
         await world.log.create_topics([TopicSpec(topic, 3, "delete")])

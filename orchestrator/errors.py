@@ -13,7 +13,7 @@
     │       └── VersionConflict  the rules of a table were changed in the meantime
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
-    │   └── NotYetDecided, ReadModelCleared, InboxUnavailable (workers)
+    │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable (workers)
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
     ├── Unreadable (workers)     who sent the message, or the author of its handler
     └── OperatorError            the operator of the process
@@ -47,6 +47,8 @@ __all__ = [
     "OwnershipLost",
     "ReadModelCleared",
     "ReplyNotAwaited",
+    "RequestFailed",
+    "RequestTimedOut",
     "SagalineError",
     "StartConflict",
     "TopicGone",
@@ -201,6 +203,42 @@ class NotYetDecided(TransientError):
     def __init__(self, instance: str, request_id: str) -> None:
         super().__init__(f"the request for {instance!r} is accepted but not decided yet; read the instance later")
         self.instance, self.request_id = instance, request_id
+
+
+class RequestTimedOut(TransientError):
+    """No answer to a request came in time. ``sent`` False: it was not sent. ``id``: to ask again with.
+
+    If it was sent, it may have been carried out or not; a worker with an inbox carries out one id once.
+    """
+
+    def __init__(self, contract: str, queue: str, id: str, seconds: float, *, sent: bool) -> None:
+        if sent:
+            text = (
+                f"no answer to {contract!r} came within {seconds:g} s. It may have been carried out: ask again with "
+                f"id={id!r}, which a worker with an inbox carries out once; if none answers, check that a worker reads "
+                f"queue {queue!r}"
+            )
+        else:
+            text = (
+                f"{contract!r} was not sent within {seconds:g} s: too many requests are under way, or the log does not "
+                "answer; ask again later, or fewer at a time"
+            )
+        super().__init__(text)
+        self.contract, self.queue, self.id, self.sent = contract, queue, id, sent
+
+
+class RequestFailed(TransientError):
+    """The worker failed at a request, or its answer cannot be used: it is not known whether it had an effect.
+
+    ``detail``: the end of the worker's traceback, if there was one. ``id``: to ask again with, as ``RequestTimedOut``.
+    """
+
+    def __init__(self, contract: str, id: str, error: str, detail: str = "") -> None:
+        super().__init__(
+            f"{contract!r} failed: {error}; correct the cause, or ask again with id={id!r}, which a worker with an "
+            "inbox carries out once"
+        )
+        self.contract, self.id, self.error, self.detail = contract, id, error, detail
 
 
 class ReadModelCleared(TransientError):

@@ -16,22 +16,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SAGALINE_", extra="ignore", frozen=True)
 
-    log: str = Field("sqlite:///sagaline.db", description="the log: sqlite:///path or kafka://host:port[,host:port]")
-    namespace: str = Field("sagaline", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="prefix of every topic")
-    partitions: int = Field(4, ge=1, le=1024, description="of inputs, state, history and every command topic")
-    development: bool = Field(False, description="allows one replica, creates topics at start, plain-text logs")
-    replication_factor: int = Field(3, ge=1, le=9, description="of topics that are created on Kafka")
+    log: str = Field(
+        default="sqlite:///sagaline.db", description="the log: sqlite:///path or kafka://host:port[,host:port]"
+    )
+    namespace: str = Field(default="sagaline", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="prefix of every topic")
+    partitions: int = Field(default=4, ge=1, le=1024, description="of inputs, state, history and every command topic")
+    development: bool = Field(default=False, description="allows one replica, creates topics at start, plain-text logs")
+    replication_factor: int = Field(default=3, ge=1, le=9, description="of topics that are created on Kafka")
     read_model: str | None = Field(
-        None, repr=False, description="sqlite:///path or postgresql://…; default: the log's own SQLite file"
+        default=None, repr=False, description="sqlite:///path or postgresql://…; default: the log's own SQLite file"
     )
     member_timeout: timedelta = Field(
-        timedelta(seconds=6),
+        default=timedelta(seconds=6),
         ge=timedelta(seconds=1),
         description="after this time without a heartbeat a process loses its partitions",
     )
-    host: str = Field("127.0.0.1", description="where the API listens")
-    port: int = Field(8080, ge=0, le=65535)
-    api_tokens: tuple[SecretStr, ...] = Field((), description="bearer tokens; needed to listen beyond loopback")
+    host: str = Field(default="127.0.0.1", description="where the API listens")
+    port: int = Field(default=8080, ge=0, le=65535)
+    api_tokens: tuple[SecretStr, ...] = Field(default=(), description="bearer tokens; needed to listen beyond loopback")
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

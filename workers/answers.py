@@ -52,7 +52,8 @@ class Answers:
             if answer.reply is None:
                 raise
             reason = f"its reply could not be appended: {error}"
-            _logger.warning("worker.reply.refused", topic=answer.outgoing.topic, error=str(error))
+            topics = [each.topic for each in answer.records]
+            _logger.warning("worker.reply.refused", topics=topics, error=str(error))
             letter = dead_letter(self._dead_topic, None, answer.record, reason, self._log.max_value_bytes)
             await self._log.append([letter])
             answer.reply = None

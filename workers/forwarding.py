@@ -38,8 +38,8 @@ class Forwarding:
 
     def next(self, work: Work, report: Completed, now_ms: int) -> tuple[Completed, Outgoing] | None:
         """The report that says where the slip was sent, and the next command; None: the slip returns."""
-        slip, handler = work.command.slip, work.handler
-        if slip is None or handler is None or work.command.undo:
+        slip, handler, reply_to = work.command.slip, work.handler, work.command.reply_to
+        if slip is None or handler is None or reply_to is None or work.command.undo:
             return None
         try:
             model = read_foreign(handler.contract.reply, report.reply)
@@ -54,7 +54,7 @@ class Forwarding:
             outgoing = encode_command(
                 topic,
                 command,
-                work.command.reply_to,
+                reply_to,
                 source=self._source,
                 now_ms=now_ms,
                 traceparent=report.traceparent,

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 
 import structlog
 
-from ..orchestrator.codec.commands import decode_command
+from ..orchestrator.codec.commands import ReplyTo, decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
@@ -52,6 +52,8 @@ _BATCH_MAX: Final = 500
 _FORGET_EVERY_SECONDS: Final = 600.0
 _LAG_EVERY_SECONDS: Final = 10.0
 _FORGET_MAX: Final = 1_000
+_NOBODY: Final = ReplyTo(topic="", partition=0)
+"""In place of the topic of a reply that is checked and not written."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -292,6 +294,9 @@ class WorkerRuntime:
         self._append(work, *self._encode(work, reply))
 
     def _append(self, work: Work, outgoing: Outgoing, reply: Reply) -> None:
+        if work.command.reply_to is None:
+            self._appends.put(self._unanswered(work, reply))
+            return
         onward = None
         if work.command.slip is not None and isinstance(reply, Completed):
             found = self._forwarding.next(work, reply, self._written_ms(work))
@@ -304,8 +309,24 @@ class WorkerRuntime:
         answer = Answer(work.record, work.mark, outgoing, reply)
         answer.onward, answer.span = onward, work.sending
         if isinstance(reply, Failed) and work.unsent is not None:
-            answer.ahead = self._heartbeat(work, work.unsent)
+            answer.ahead = self._heartbeat(work, work.unsent, work.command.reply_to)
         self._appends.put(answer)
+
+    def _unanswered(self, work: Work, reply: Reply) -> Answer:
+        """What is written about a command that nobody waits for: nothing, or a dead letter if it had no effect."""
+        self._spans.handled(work, reply)
+        self._by_key.release(work)
+        self._metrics.add("workers.commands", 1, *_declared(work), reply.kind)
+        match reply:
+            case Completed():
+                return Answer(work.record, work.mark, None, reply)
+            case Rejected():
+                why = f"it was rejected: {reply.reason} ({reply.code})"
+            case Failed():
+                why = f"it failed: {reply.error}"
+        _logger.warning("worker.record.dead", topic=work.record.topic, offset=work.record.offset, error=why)
+        letter = dead_letter(self._topics.dead, None, work.record, why, self._log.max_value_bytes)
+        return Answer(work.record, work.mark, letter, None)
 
     def _answered_later(self, work: Work) -> None:
         """The command is handled, and nothing is said about it from here."""
@@ -319,10 +340,10 @@ class WorkerRuntime:
         self._closed()
 
     def _beat(self, work: Work, progress: JsonObject | None) -> None:
-        if not work.mark.lost:
-            self._beats.put(self._heartbeat(work, progress))
+        if not work.mark.lost and work.command.reply_to is not None:
+            self._beats.put(self._heartbeat(work, progress, work.command.reply_to))
 
-    def _heartbeat(self, work: Work, progress: JsonObject | None) -> Outgoing:
+    def _heartbeat(self, work: Work, progress: JsonObject | None, to: ReplyTo) -> Outgoing:
         command, now_ms = work.command, self._clock.now_ms()
         beat = Heartbeat(
             id=f"{command.id}/heartbeat/{now_ms}",
@@ -331,7 +352,6 @@ class WorkerRuntime:
             progress=progress,
             traceparent=command.traceparent,
         )
-        to = command.reply_to
         return encode_reply(to.topic, to.partition, beat, source=self._source, now_ms=now_ms)
 
     def _written_ms(self, work: Work) -> int:
@@ -358,7 +378,7 @@ class WorkerRuntime:
 
     def _written(self, work: Work, reply: Reply) -> Outgoing:
         """Raises: ValueTooLarge, ValueError."""
-        to, most = work.command.reply_to, self._log.max_value_bytes
+        to, most = work.command.reply_to or _NOBODY, self._log.max_value_bytes
         outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=self._clock.now_ms())
         if (size := size_bytes(outgoing.key, outgoing.value, outgoing.headers)) > most:
             raise ValueTooLarge("the reply", size, most)

@@ -38,10 +38,10 @@ class WorkerSpans:
 
     def replies(self, work: Work) -> str | None:
         """The context that the reply to ``work`` carries: of a span below the handler's, begun at the first call."""
-        if not self._tracing.enabled:
-            return work.command.traceparent
+        command, to = work.command, work.command.reply_to
+        if to is None or not self._tracing.enabled:
+            return command.traceparent
         if work.sending is None:
-            to, command = work.command.reply_to, work.command
             facts: list[Fact] = [
                 *_about(work),
                 ("messaging.message.id", f"{command.id}/reply"),

@@ -61,7 +61,8 @@ class Work:
 
 
 class Answer:
-    """What is appended for a record before it is finished; ``reply`` None: a dead letter.
+    """What is appended for a record before it is finished; ``reply`` None: a dead letter. ``outgoing`` None: nothing,
+    since nobody waits for the answer.
 
     ``ahead``: a last heartbeat, appended before the reply. ``onward``: the next command of a routing slip, appended
     after it. ``span`` ends when all of it is durable.
@@ -69,7 +70,7 @@ class Answer:
 
     __slots__ = ("ahead", "mark", "onward", "outgoing", "record", "reply", "span")
 
-    def __init__(self, record: Record, mark: Mark, outgoing: Outgoing, reply: Reply | None) -> None:
+    def __init__(self, record: Record, mark: Mark, outgoing: Outgoing | None, reply: Reply | None) -> None:
         self.record, self.mark, self.outgoing, self.reply = record, mark, outgoing, reply
         self.ahead: Outgoing | None = None
         self.onward: Outgoing | None = None

@@ -11,7 +11,7 @@ from ..messages.outputs import SendCommand
 from ..messages.parsing import parse_json
 from ..messages.slips import Slip
 from ..messages.values import JsonObject, first_mistake
-from ..ports.log import Outgoing, Record
+from ..ports.log import Headers, Outgoing, Record
 from .wire import (
     BadRecord,
     Unsound,
@@ -25,7 +25,7 @@ from .wire import (
     written_ms,
 )
 
-__all__ = ["Command", "ReplyTo", "decode_command", "encode_command"]
+__all__ = ["Command", "ReplyTo", "decode_command", "encode_command", "encode_sent"]
 
 _MAX_DIGITS = 18
 _NAME_BYTES_MAX = 4_096
@@ -45,6 +45,7 @@ class ReplyTo:
 class Command:
     """A command as a worker receives it. ``payload``: JSON, not parsed; ``deadline_ms`` None: no deadline.
 
+    ``reply_to`` None: nobody waits for an answer, so none is written.
     ``written_ms``: when it was written, by the same clock as ``deadline_ms``; None: unknown. ``slip``: the routing slip
     that the worker forwards. ``attempt_timeout_ms``: an attempt without a heartbeat for so long fails; None: only the
     deadline counts. ``progress``: the progress in the last heartbeat of an earlier attempt.
@@ -57,7 +58,7 @@ class Command:
     undo: bool
     attempt: int
     payload: bytes
-    reply_to: ReplyTo
+    reply_to: ReplyTo | None
     written_ms: int | None = None
     deadline_ms: int | None = None
     slip: Slip | None = None
@@ -81,9 +82,27 @@ def encode_command(
     Raises:
         ValueError: it cannot be written, or no worker could read it.
     """
+    headers = _headers(command, reply_to, source=source, now_ms=now_ms, traceparent=traceparent)
+    return Outgoing(topic, command.instance.encode(), sound(command.payload), headers, reply_to.partition)
+
+
+def encode_sent(topic: str, command: Command, key: str, *, source: str, now_ms: int) -> Outgoing:
+    """A command that no saga sends, as a record for its queue's topic, on the partition of ``key``.
+
+    Raises:
+        ValueError: it cannot be written, or no worker could read it.
+    """
+    headers = _headers(command, command.reply_to, source=source, now_ms=now_ms, traceparent=command.traceparent)
+    return Outgoing(topic, key.encode(), sound(command.payload), headers)
+
+
+def _headers(
+    command: SendCommand | Command, reply_to: ReplyTo | None, *, source: str, now_ms: int, traceparent: str | None
+) -> Headers:
     if len(command.id.encode()) > _NAME_BYTES_MAX:
         raise Unsound(f"the command's id {command.id[:80]}… has more than {_NAME_BYTES_MAX:,} bytes; use shorter keys")
-    headers = envelope(
+    answered = () if reply_to is None else (("replytopic", reply_to.topic), ("replypartition", str(reply_to.partition)))
+    return envelope(
         command.contract,
         id=command.id,
         source=source,
@@ -94,15 +113,13 @@ def encode_command(
             ("effectkey", command.effect_key),
             ("direction", "undo" if command.undo else "do"),
             ("attempt", str(command.attempt)),
-            ("deadline", str(command.deadline_ms)),
-            ("replytopic", reply_to.topic),
-            ("replypartition", str(reply_to.partition)),
+            *((("deadline", str(command.deadline_ms)),) if command.deadline_ms is not None else ()),
+            *answered,
             *((("attempttimeout", str(command.attempt_timeout_ms)),) if command.attempt_timeout_ms is not None else ()),
             *((("progress", sound(to_json(command.progress)).decode()),) if command.progress is not None else ()),
             *((("slip", sound(_SLIP.dump_json(command.slip)).decode()),) if command.slip is not None else ()),
         ),
     )
-    return Outgoing(topic, command.instance.encode(), sound(command.payload), headers, reply_to.partition)
 
 
 def decode_command(record: Record) -> Command:
@@ -124,10 +141,7 @@ def decode_command(record: Record) -> Command:
         undo=_is_undo(_name(headers, "ce_direction")),
         attempt=_number("ce_attempt", _name(headers, "ce_attempt")),
         payload=record.value,
-        reply_to=ReplyTo(
-            topic=_name(headers, "ce_replytopic"),
-            partition=_number("ce_replypartition", _name(headers, "ce_replypartition")),
-        ),
+        reply_to=_reply_to(headers),
         written_ms=written_ms(headers),
         deadline_ms=_number("ce_deadline", deadline) if deadline is not None else None,
         slip=_slip(headers.get("ce_slip")),
@@ -139,6 +153,13 @@ def decode_command(record: Record) -> Command:
 
 def _name(headers: dict[str, bytes], name: str) -> str:
     return required(headers, name, _NAME_BYTES_MAX)
+
+
+def _reply_to(headers: dict[str, bytes]) -> ReplyTo | None:
+    if "ce_replytopic" not in headers and "ce_replypartition" not in headers:
+        return None
+    topic, partition = _name(headers, "ce_replytopic"), _name(headers, "ce_replypartition")
+    return ReplyTo(topic=topic, partition=_number("ce_replypartition", partition))
 
 
 def _is_undo(direction: str) -> bool:

@@ -12,7 +12,8 @@ __all__ = ["GROWN", "INPUTS_RETENTION_MS", "POSITION_KEY", "Topics", "no_more_pa
 POSITION_KEY = b"~position"
 """Key of the record in the state topic that holds the consumed offset; no entity id begins with ``~``."""
 
-_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 INPUTS_RETENTION_MS = 7 * _DAY_MS
 """How long ``inputs`` must keep a record: if no engine runs for longer, starts are lost."""
 
@@ -74,6 +75,11 @@ class Topics(NamedTuple):
     def events(self) -> str:
         return f"{self.namespace}.events"
 
+    @property
+    def replies(self) -> str:
+        """Answers to requests of programs that are no saga; each reads one partition of it."""
+        return f"{self.namespace}.replies"
+
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 
@@ -104,5 +110,6 @@ class Topics(NamedTuple):
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.dead, partitions, "delete", 90 * _DAY_MS),
+            TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

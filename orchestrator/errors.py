@@ -8,9 +8,8 @@
     │   ├── InvalidRequest       the request itself is wrong: names the field
     │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance, UnknownParcel   no such thing here
     │   └── Conflict             the request contradicts what is on record
-    │       ├── StartConflict    same key, other input
-    │       ├── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
-    │       └── VersionConflict  the rules of a table were changed in the meantime
+    │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
+    │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable (workers)

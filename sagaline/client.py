@@ -1,5 +1,6 @@
 """What other programs send with: events, commands and requests, without an engine or a read model."""
 
 from .orchestrator.producer import Producer
+from .orchestrator.sync_producer import SyncProducer
 
-__all__ = ["Producer"]
+__all__ = ["Producer", "SyncProducer"]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 from sagaline import Contract, Rejected
-from sagaline.client import Producer
+from sagaline.client import Producer, SyncProducer
 from sagaline.orchestrator import wiring
-from sagaline.orchestrator.errors import InvalidRequest, RequestFailed, RequestTimedOut
+from sagaline.orchestrator.errors import ConfigurationError, InvalidRequest, RequestFailed, RequestTimedOut
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.ports.log import Record
 from sagaline.orchestrator.settings import Settings
 from sagaline.sagas import Event
-from sagaline.workers import Context, Worker, WorkerRuntime
+from sagaline.workers import Context, SqliteInbox, Worker, WorkerRuntime
 
 __all__ = ["ProducerContract", "ProducerWorld"]
 
@@ -266,6 +268,40 @@ class ProducerContract:
         headers = dict(record.headers)
         written = datetime.fromisoformat(headers["ce_time"].decode())
         assert int(headers["ce_deadline"]) == round(written.timestamp() * 1000) + 20_000
+
+    async def test_one_id_is_carried_out_once_by_a_worker_with_an_inbox_and_answered_again(
+        self, world: ProducerWorld, tmp_path: Path
+    ) -> None:
+        seen: list[Quote] = []
+        worker = pricing(seen)
+        worker.inbox = SqliteInbox(tmp_path / "inbox.db")
+        async with world.working(worker) as runtime, Producer(world.settings) as producer:
+            for _ in range(2):
+                assert (await producer.request(quote, Quote(item="x"), id="q-1", timeout=SOON)).cents == 100
+                await producer.tell(quote, Quote(item="y"), id="t-1")
+            await until(lambda: runtime.counts.completed == 4)
+        await worker.inbox.close()
+        assert sorted(each.item for each in seen) == ["x", "y"]
+
+    async def test_a_program_without_an_event_loop_has_the_same(self, world: ProducerWorld) -> None:
+        seen: list[Quote] = []
+
+        def program() -> list[int]:
+            with SyncProducer(world.settings) as producer:
+                producer.tell(quote, Quote(item="told"), key="k")
+                with ThreadPoolExecutor(8) as threads:
+                    asked = (Quote(item="x", count=n) for n in range(20))
+                    answers = list(threads.map(lambda each: producer.request(quote, each, timeout=SOON), asked))
+                with pytest.raises(Rejected):
+                    producer.request(quote, Quote(item="no"), timeout=SOON)
+            with pytest.raises(ConfigurationError, match=r"call open\(\) first"):
+                producer.tell(quote, Quote(item="x"))
+            producer.close()
+            return [each.cents for each in answers]
+
+        async with world.working(pricing(seen)):
+            assert await asyncio.to_thread(program) == [100 * n for n in range(20)]
+            await until(lambda: any(each.item == "told" for each in seen))
 
     async def test_wrong_arguments_are_named(self, world: ProducerWorld) -> None:
         async with Producer(world.settings) as producer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from pydantic import BaseModel
@@ -21,7 +21,7 @@ from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
-from ..orchestrator.tracing import Tracing
+from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
 from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
@@ -65,6 +65,7 @@ class Consumer:
         subscriptions: one or more; each event of ``topic`` has at most one handler.
         middlewares: outermost first.
         concurrency: how many handlers run at a time.
+        timeout_seconds: the longest run of a handler; a thread cannot be cancelled and runs on.
         grace_seconds: how long ``stop`` waits for running handlers.
 
     Raises:
@@ -79,6 +80,7 @@ class Consumer:
         *,
         middlewares: Sequence[Middleware] = (),
         concurrency: int = 64,
+        timeout_seconds: float = 300.0,
         grace_seconds: float = _GRACE_SECONDS_MAX,
     ) -> None:
         self._worker, self._parts, self._middlewares = worker, parts, middlewares
@@ -103,7 +105,7 @@ class Consumer:
         )
         self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
-        self._unfinished = 0
+        self._unfinished, self._timeout_seconds = 0, timeout_seconds
         self._delivery = options.delivery
         self._reading = Reading(
             log=parts.log,
@@ -200,26 +202,17 @@ class Consumer:
 
     def _expired(self, arrived: Arrived, subscription: Subscription) -> str | None:
         most = subscription.options.expires_ms
+        if most is None or arrived.redelivered is not None:
+            return None
         age_ms = self._parts.clock.now_ms() - arrived.record.timestamp_ms
-        if most is None or age_ms <= most or arrived.redelivered is not None:
+        if age_ms <= most:
             return None
         return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
 
     async def _call(self, arrived: Arrived, subscription: Subscription) -> None:
         record, began = arrived.record, self._parts.clock.monotonic()
         headers = header_map(record.headers)
-        span = self._parts.tracing.message(
-            "handle",
-            subscription.name,
-            _text(headers.get("traceparent")),
-            record.topic,
-            [
-                ("sagaline.worker", self._worker),
-                ("messaging.consumer.group.name", self._group),
-                ("messaging.kafka.offset", record.offset),
-                ("messaging.destination.partition.id", str(record.partition)),
-            ],
-        )
+        span = self._span(subscription, record, _text(headers.get("traceparent")))
         message = Message(
             record,
             arrived.place,
@@ -263,14 +256,39 @@ class Consumer:
                 "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
             )
 
+    def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
+        tracing = self._parts.tracing
+        if not tracing.enabled:
+            return tracing.start("", traceparent)
+        facts: list[Fact] = [
+            ("sagaline.worker", self._worker),
+            ("messaging.consumer.group.name", self._group),
+            ("messaging.kafka.offset", record.offset),
+            ("messaging.destination.partition.id", str(record.partition)),
+        ]
+        return tracing.message("handle", subscription.name, traceparent, record.topic, facts)
+
     async def _through(self, subscription: Subscription, body: Any, message: Message) -> None:
+        """The handler and what stands round it.
+
+        Raises:
+            TimeoutError: it took longer than the worker's ``handler_timeout``.
+        """
+
         def handler() -> Awaitable[object]:
             return _called(subscription, body, message)
 
         call: Callable[[], Awaitable[object]] = handler
         for middleware in reversed(self._middlewares):
             call = _around(middleware, message, call)
-        await call()
+        limit = asyncio.timeout(self._timeout_seconds)
+        try:
+            async with limit:
+                await call()
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"it was cancelled after {self._timeout_seconds:g} s (handler_timeout)") from error
+            raise
 
     def _published(self, message: Message) -> list[Outgoing]:
         """The records of what the handler published; their ids are the same at a second delivery.
@@ -278,7 +296,7 @@ class Consumer:
         Raises:
             ValueError, ValueTooLarge: one of them cannot be written; the attempt has failed.
         """
-        found = []
+        found: list[Outgoing] = []
         for number, (event, key, body) in enumerate(message.publications, start=1):
             published = Published(
                 id=f"{self._group}/{message.place}/{number}",
@@ -373,8 +391,8 @@ def _text(value: bytes | None) -> str | None:
 
 async def _called(subscription: Subscription, body: Any, message: Message) -> object:
     arguments = (body, message) if subscription.takes_message else (body,)
-    if asyncio.iscoroutinefunction(subscription.function):
-        return await subscription.function(*arguments)
+    if subscription.is_async:
+        return await cast("Awaitable[object]", subscription.function(*arguments))
     result = await asyncio.to_thread(subscription.function, *arguments)
     return await result if isinstance(result, Awaitable) else result
 
@@ -405,6 +423,7 @@ def consumers_of(worker: Worker, parts: Parts) -> list[Consumer]:
             subscriptions,
             middlewares=worker.middlewares,
             concurrency=worker.concurrency,
+            timeout_seconds=worker.handler_timeout.total_seconds(),
             grace_seconds=grace,
         )
         for subscriptions in found.values()

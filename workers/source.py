@@ -186,6 +186,8 @@ class SourcePartition:
         return self._keeps_ahead and arrived.redelivered is None
 
     def _forget(self, arrived: Arrived) -> dict[bytes, bytes | None]:
+        if not self._seen:
+            return {}
         counted = _counted(arrived)
         return {counted: None} if self._seen.pop(counted, None) is not None else {}
 

@@ -116,6 +116,7 @@ class Subscription:
     function: Callable[..., object]
     options: Options
     takes_message: bool
+    is_async: bool
 
     @property
     def name(self) -> str:
@@ -143,7 +144,13 @@ def declare(
         )
     topic, event = (of, None) if isinstance(of, str) else (None, of.name)
     return Subscription(
-        topic=topic, event=event, reads=reads, function=function, options=options, takes_message=2 in takes
+        topic=topic,
+        event=event,
+        reads=reads,
+        function=function,
+        options=options,
+        takes_message=2 in takes,
+        is_async=inspect.iscoroutinefunction(function),
     )
 
 

@@ -3,8 +3,8 @@
     python bench/consume.py --bootstrap 127.0.0.1:9092
 
 One topic of one partition on Kafka is read from its beginning: by aiokafka's consumer in a loop that commits ten times
-a second, by the same loop with the message validated by pydantic, and by ``@worker.consumes`` with each guarantee. Rounds
-take turns. One JSON line per case and round on stdout.
+a second, by the same loop with the message validated by pydantic, and by ``@worker.consumes`` with each guarantee.
+Rounds take turns. One JSON line per case and round on stdout.
 """
 
 from __future__ import annotations

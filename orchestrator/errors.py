@@ -12,9 +12,9 @@
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
-    │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable (workers)
+    │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable, BlobsUnavailable
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
-    ├── Unreadable (workers)     who sent the message, or the author of its handler
+    ├── Unreadable, BlobMissing, BlobAltered (workers)   who sent the message; the author; who can restore the object
     └── OperatorError            the operator of the process
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe

@@ -6,6 +6,7 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import Self
 
+from .client.feed import Feed
 from .client.requests import Requests
 from .client.sender import Sender, SenderParts
 from .codec.commands import ReplyTo
@@ -56,6 +57,7 @@ class Producer(Sender):
             reply_to = ReplyTo(topic=base.topics.replies, partition=secrets.randbelow(self._settings.partitions))
             requests = Requests(base.log, reply_to, base.clock.new_id())
             stack.push_async_callback(requests.close)
+            stack.push_async_callback(self._stop_feeding)
             self._stack = stack.pop_all()
         self._opened = SenderParts(
             log=base.log,
@@ -64,6 +66,7 @@ class Producer(Sender):
             tracing=base.tracing,
             prepare=lambda queue: prepare_topics(base, (queue,)),
             requests=requests,
+            feed=Feed(base.log, base.topics),
         )
         return self
 

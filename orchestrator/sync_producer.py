@@ -60,6 +60,7 @@ class SyncProducer:
     publish = _waiting(Sender.publish)
     tell = _waiting(Sender.tell)
     request = _waiting(Sender.request)
+    start = _waiting(Sender.start)
     cancel = _waiting(Sender.cancel)
     reschedule = _waiting(Sender.reschedule)
 

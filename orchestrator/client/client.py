@@ -19,10 +19,8 @@ from ...sagas.definition import AnyDefinition
 from ...sagas.policy import to_ms
 from ..errors import (
     ActDenied,
-    CorruptRecord,
     EventDenied,
     InvalidRequest,
-    StartConflict,
     TransientError,
     UnknownDefinition,
     UnknownEvent,
@@ -30,12 +28,11 @@ from ..errors import (
 )
 from ..kernel import Registry, decide
 from ..kernel.inspection import awaited_queues
-from ..messages.document import Document, Status
+from ..messages.document import Document
 from ..messages.entity_messages import Published, mailbox_id
-from ..messages.history import HistoryRecord
 from ..messages.inputs import ActName, Arrival, Start
 from ..messages.outputs import Decision, Outcome
-from ..messages.reasons import Reason, ReasonCode
+from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
@@ -45,6 +42,7 @@ from .parcels import Parcels
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
+from .starting import reason_of, started
 from .tables import Tables
 
 __all__ = ["Client"]
@@ -122,21 +120,7 @@ class Client:
             version=saga.version,
         )
         record, trace = await self._asking.ask(start, wait, traceparent)
-        if record.outcome is Outcome.DENIED:
-            if record.code is ReasonCode.KEY_TAKEN:
-                raise StartConflict(start.instance, trace)
-            raise InvalidRequest(f"the engine denied the start: {record.reason}", field="input")
-        return Started(
-            instance=start.instance,
-            definition=saga.name,
-            key=start.key,
-            created=record.outcome in (Outcome.APPLIED, Outcome.DEFERRED),
-            status=_status(record),
-            revision=record.revision,
-            trace_id=trace,
-            request_id=start.id,
-            waits=_reason(record) if record.outcome is Outcome.DEFERRED else None,
-        )
+        return started(start, record, trace)
 
     async def act(
         self,
@@ -175,7 +159,7 @@ class Client:
         if record.status is None:
             raise UnknownInstance(instance)
         if record.outcome is Outcome.DENIED:
-            why = _reason(record)
+            why = reason_of(record)
             if why.code is ReasonCode.INVALID:
                 raise InvalidRequest(f"{act} of {instance!r}: {why.text}")
             raise ActDenied(instance, act.value, record.status.value, why)
@@ -260,7 +244,7 @@ class Client:
         )
         record, _ = await self._asking.ask(published, wait, traceparent)
         if record.outcome is Outcome.DENIED:
-            raise EventDenied(name, key, _reason(record))
+            raise EventDenied(name, key, reason_of(record))
         return published.id
 
     def _to_subscribers(self, event: Published) -> Published:
@@ -416,18 +400,6 @@ class Client:
         if await self._parts.read_model.get(instance) is not None:
             return False
         return not await self._parts.read_model.history(instance, limit=1)
-
-
-def _status(record: HistoryRecord) -> Status:
-    if record.status is None:
-        raise CorruptRecord(record.instance, "a start was applied and has no status")
-    return record.status
-
-
-def _reason(record: HistoryRecord) -> Reason:
-    if record.code is None:
-        raise CorruptRecord(record.instance, f"its decision about {record.outcome} has no code")
-    return Reason(record.code, record.reason)
 
 
 def _lagging(instance: str) -> TransientError:

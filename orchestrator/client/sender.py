@@ -11,27 +11,32 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from ...sagas import Contract, Event
 from ...sagas import Rejected as RejectedError
+from ...sagas.definition import AnyDefinition
 from ...sagas.models import mistakes, read_foreign, write
 from ...sagas.policy import to_ms
 from ..codec.commands import Command, ReplyTo, encode_sent
 from ..codec.entities import encode_entity_message
-from ..errors import InvalidRequest, RequestFailed, RequestTimedOut
+from ..codec.inputs import encode_request
+from ..errors import InvalidRequest, NotYetDecided, RequestFailed, RequestTimedOut
 from ..messages.entity_messages import Published, mailbox_id
-from ..messages.inputs import Completed, Failed, Rejected, Reply
+from ..messages.inputs import Completed, Failed, Rejected, Reply, Start
 from ..messages.parcels import DUE_MS_MAX, Discard, Letter, Posted, Reschedule, delayed_id, to_base64
 from ..messages.texts import said
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
 from ..ports.topics import Topics
 from ..tracing import Tracing, fresh_traceparent, trace_id_of
-from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_body, check_key, check_text
+from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_body, check_input, check_key, check_text
+from .feed import Feed
 from .requests import Requests
+from .results import Started
+from .starting import started
 
 __all__ = ["Sender", "SenderParts"]
 
@@ -39,6 +44,7 @@ C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
 
+_OPEN_SECONDS = 10.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +58,7 @@ class SenderParts:
     tracing: Tracing
     prepare: Callable[[str], Awaitable[None]]
     requests: Requests
+    feed: Feed
 
 
 class Sender:
@@ -69,6 +76,7 @@ class Sender:
         self._asks = asyncio.Semaphore(in_flight_max)
         self._prepared: set[str] = set()
         self._preparing = asyncio.Lock()
+        self._feeding: asyncio.Task[None] | None = None
 
     @property
     def _parts(self) -> SenderParts:
@@ -211,6 +219,54 @@ class Sender:
                 raise RequestTimedOut(contract.name, contract.queue, id, seconds, sent=sent) from None
             return _read(contract, id, reply)
 
+    async def start(
+        self,
+        definition: AnyDefinition,
+        key: str,
+        input: BaseModel | Mapping[str, JsonValue],
+        *,
+        conflict: Literal["reject", "attach"] = "reject",
+        wait: timedelta = timedelta(seconds=10),
+        traceparent: str | None = None,
+    ) -> Started:
+        """Starts an instance and returns when the decision is committed, as ``Client.start`` does.
+
+        The first start opens a reader of the history, of which it reads the headers of every record: a program that
+        starts much and follows it uses ``Client``.
+
+        Args:
+            definition: it must be deployed in an engine, or the instance waits for it (``Started.waits``).
+            key: the business key.
+            input: the first value of the state, as a model or as JSON.
+            conflict: what to do if an instance of this key was started with another input: ``reject`` raises,
+                ``attach`` returns that one, with ``created`` False. With the same input that is always so.
+            wait: how long to wait for the decision, once the request is in the log.
+            traceparent: the W3C trace context to continue; None: a new trace.
+
+        Raises:
+            StartConflict: see ``conflict``.
+            NotYetDecided: the request is in the log and no decision was seen within ``wait``; the same again is safe.
+        """
+        if conflict not in ("reject", "attach"):
+            raise InvalidRequest(f"conflict is {conflict!r}; give 'reject' or 'attach'", field="conflict")
+        parts, body = self._parts, check_input(definition, input)
+        name, version = definition.name, definition.version
+        start = Start(id=self._id(None), definition=name, key=check_key(key), input=body, version=version)
+        if self._feeding is None:
+            self._feeding = asyncio.create_task(parts.feed.run(), name="feed")
+        with self._span("request", start.kind, traceparent, parts.topics.inputs) as trace:
+            start = replace(start, traceparent=trace)
+            with _checked("input"):
+                topic, now_ms = parts.topics.inputs, parts.clock.now_ms()
+                record = encode_request(topic, start, source=self._source, now_ms=now_ms)
+            async with parts.feed.expect(start.id, timeout=_OPEN_SECONDS) as answer:
+                await parts.log.append([record])
+                found = await answer.wait(wait.total_seconds())
+        if found is None:
+            raise NotYetDecided(start.instance, start.id)
+        trace_id = trace_id_of(found[0].traceparent) or trace_id_of(trace)
+        return started(start, found[0], trace_id, attach=conflict == "attach")
+
     async def cancel(self, id: str, *, by: str = "", reason: str = "") -> None:
         """Asks to cancel a delayed message by its id; nothing happens if it was delivered already.
 
@@ -231,6 +287,12 @@ class Sender:
         due_ms = _at_ms(deliver_at)
         request = Reschedule(id=self._id(None), instance=_delayed(id), due_ms=due_ms, by=by, reason=reason)
         await self._ask_parcel(request)
+
+    async def _stop_feeding(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+            self._feeding = None
 
     # How a message is written
 

@@ -15,11 +15,18 @@ from pydantic import BaseModel
 from sagaline import Contract, Rejected
 from sagaline.client import Producer, SyncProducer
 from sagaline.orchestrator import wiring
-from sagaline.orchestrator.errors import ConfigurationError, InvalidRequest, RequestFailed, RequestTimedOut
+from sagaline.orchestrator.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    NotYetDecided,
+    RequestFailed,
+    RequestTimedOut,
+    StartConflict,
+)
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.ports.log import Record
 from sagaline.orchestrator.settings import Settings
-from sagaline.sagas import Event
+from sagaline.sagas import Event, Saga, step
 from sagaline.workers import Context, SqliteInbox, Worker, WorkerRuntime
 
 __all__ = ["ProducerContract", "ProducerWorld"]
@@ -45,6 +52,19 @@ quote = Contract("quote", Quote, Price, queue="pricing")
 shipped = Event("shipped", Shipped)
 
 
+class Wanted(BaseModel):
+    item: str
+    price: Price | None = None
+
+
+@step(quote, into="price")
+def ask(s: Wanted) -> Quote:
+    return Quote(item=s.item)
+
+
+buying = Saga("buying", Wanted, flow=[ask])
+
+
 class ProducerWorld:
     """A namespace; engines, workers and producers come and go, each on a connection of its own."""
 
@@ -52,10 +72,10 @@ class ProducerWorld:
         self.settings, self.base = settings, base
 
     @asynccontextmanager
-    async def engine(self) -> AsyncIterator[None]:
+    async def engine(self, *definitions: Saga[Wanted]) -> AsyncIterator[None]:
         async with wiring.open_base(self.settings) as base:
-            await wiring.prepare_topics(base, ())
-            async with wiring.running(wiring.engine(base, Registry([])).run(), "engine"):
+            await wiring.prepare_topics(base, (quote.queue,))
+            async with wiring.running(wiring.engine(base, Registry(definitions)).run(), "engine"):
                 yield
 
     @asynccontextmanager
@@ -282,6 +302,20 @@ class ProducerContract:
             await until(lambda: runtime.counts.completed == 4)
         await worker.inbox.close()
         assert sorted(each.item for each in seen) == ["x", "y"]
+
+    async def test_a_start_whose_key_is_taken_is_rejected_or_attached(self, world: ProducerWorld) -> None:
+        async with world.engine(buying), Producer(world.settings) as producer:
+            first = await producer.start(buying, "A-1", Wanted(item="x"))
+            assert (first.instance, first.created) == ("buying/A-1", True)
+            again = await producer.start(buying, "A-1", Wanted(item="x"))
+            assert (again.instance, again.created) == ("buying/A-1", False)
+            with pytest.raises(StartConflict, match="another input"):
+                await producer.start(buying, "A-1", Wanted(item="y"))
+            other = await producer.start(buying, "A-1", Wanted(item="y"), conflict="attach")
+            assert (other.instance, other.created, other.status) == ("buying/A-1", False, first.status)
+        async with Producer(world.settings) as producer:
+            with pytest.raises(NotYetDecided):
+                await producer.start(buying, "A-2", Wanted(item="x"), wait=timedelta(milliseconds=10))
 
     async def test_a_program_without_an_event_loop_has_the_same(self, world: ProducerWorld) -> None:
         seen: list[Quote] = []

@@ -26,7 +26,7 @@ class AnswerLater:
     """Returned by a handler whose answer comes from elsewhere: by the client or over REST, for ``ctx.command_id``.
 
     The command counts as handled then. The step waits until it is answered, its attempt times out, or its deadline
-    passes. Nothing that was given to ``ctx.execute`` takes effect, and the inbox does not know the step.
+    passes. A producer's request cannot be answered so: it times out. Nothing that was given to ``ctx.execute`` takes effect, and the inbox does not know the step.
     """
 
 
@@ -55,12 +55,15 @@ class Context:
 
     @property
     def instance(self) -> str:
-        """The id of the instance that sent the command."""
+        """The id of the instance that sent the command; of a producer's, ``@tell/{id}`` or ``@request/{id}``."""
         return self._command.instance
 
     @property
     def step(self) -> str:
-        """The step that sent the command, or that is undone; in a loop with its round, as in ``saga show``."""
+        """The step that sent the command, or that is undone; in a loop with its round, as in ``saga show``.
+
+        Of a producer's command the name of its contract.
+        """
         return place_named(self.instance, self._command.effect_key)
 
     @property

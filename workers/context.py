@@ -26,7 +26,8 @@ class AnswerLater:
     """Returned by a handler whose answer comes from elsewhere: by the client or over REST, for ``ctx.command_id``.
 
     The command counts as handled then. The step waits until it is answered, its attempt times out, or its deadline
-    passes. A producer's request cannot be answered so: it times out. Nothing that was given to ``ctx.execute`` takes effect, and the inbox does not know the step.
+    passes. A producer's request cannot be answered so: it times out. Nothing that was given to ``ctx.execute`` takes
+    effect, and the inbox does not know the step.
     """
 
 

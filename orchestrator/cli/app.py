@@ -71,7 +71,10 @@ def main() -> None:
 @command(app, "run")
 def run(
     *,
-    sagas: Sagas,
+    sagas: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas; none: only events and parcels."),
+    ] = None,
     log: LogOptions,
     listen: ListenOptions,
     worker: Annotated[
@@ -84,9 +87,11 @@ def run(
     from .loading import load, load_definitions
     from .serving import serve
 
-    definitions = load_definitions(sagas)
+    definitions = load_definitions(sagas or [])
     workers = load(worker or [], Worker)
-    serve(build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else ())
+    serve(
+        build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else None
+    )
 
 
 @command(app, "worker")

@@ -34,7 +34,7 @@ def run_once(references: Sequence[str], settings: Settings) -> None:
     """Runs engine, workers and API for what the references name; of a module all that it has.
 
     Raises:
-        Mistake: there is no such module or attribute, or no saga in what was named.
+        Mistake: there is no such module or attribute, or neither saga nor worker in what was named.
         SagalineError: the process could not start, or a part of it failed.
     """
     from .serving import serve
@@ -49,8 +49,9 @@ def run_once(references: Sequence[str], settings: Settings) -> None:
     once = {id(each): each for each in found}.values()
     definitions: list[AnyDefinition] = [each for each in once if isinstance(each, Definition)]
     workers = [each for each in once if isinstance(each, Worker)]
-    if not definitions:
-        raise Mistake(f"there is no saga in {', '.join(references)}; name a module that has one, or MODULE:SAGA")
+    if not definitions and not workers:
+        where = ", ".join(references)
+        raise Mistake(f"there is no saga and no worker in {where}; name a module that has one, or MODULE:NAME")
     serve(settings, "sagaline-dev", engine=definitions, workers=workers, api=definitions)
 
 

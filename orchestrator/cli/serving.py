@@ -27,43 +27,45 @@ def serve(
     settings: Settings,
     name: str,
     *,
-    engine: Sequence[AnyDefinition] = (),
+    engine: Sequence[AnyDefinition] | None = None,
     workers: Sequence[Worker] = (),
-    api: Sequence[AnyDefinition] = (),
+    api: Sequence[AnyDefinition] | None = None,
 ) -> None:
     """Runs these parts in this process until it is told to stop.
 
     Args:
         settings: the log and all other settings.
         name: the service's name in traces.
-        engine: definitions to decide for; empty: no engine.
+        engine: definitions to decide for, besides events, parcels and tables; None: no engine.
         workers: the workers to run.
-        api: definitions that the API can start; empty: no API.
+        api: definitions that the API can start; None: no API.
 
     Raises:
         SagalineError: the process could not start, or a part of it failed.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
-    run_process(
-        _serve(settings, name, Registry(engine), list(workers), Registry(api)), grace_seconds=longest_grace(workers)
-    )
+    deciding, serving = (None if each is None else Registry(each) for each in (engine, api))
+    run_process(_serve(settings, name, deciding, list(workers), serving), grace_seconds=longest_grace(workers))
 
 
-async def _serve(settings: Settings, name: str, engine: Registry, workers: list[Worker], api: Registry) -> None:
+async def _serve(
+    settings: Settings, name: str, engine: Registry | None, workers: list[Worker], api: Registry | None
+) -> None:
+    queues = {queue for each in (engine, api) if each is not None for queue in each.queues}
     async with AsyncExitStack() as stack:
         parts: list[asyncio.Task[None]] = []
         tracing, provider = wiring.configure_tracing(settings, name)
-        metrics, meters, page = wiring.configure_metrics(name, page=bool(api.names))
+        metrics, meters, page = wiring.configure_metrics(name, page=api is not None)
         stack.push_async_callback(wiring.export_the_rest, provider, meters)
         doors = api_settings(settings)
-        listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api.names else None
+        listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api is not None else None
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
-        await wiring.prepare_topics(base, {*engine.queues, *api.queues, *(q for w in workers for q in w.queues)})
+        await wiring.prepare_topics(base, {*queues, *(q for w in workers for q in w.queues)})
         groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
         await wiring.prepare_subscriptions(base, groups)
-        part = wiring.engine(base, engine) if engine.names else None
+        part = wiring.engine(base, engine) if engine is not None else None
         # First: errors of the read model are reported before anything depends on this process.
-        client = await stack.enter_async_context(wiring.client(base, api, part)) if listener is not None else None
+        client = await stack.enter_async_context(wiring.client(base, api, part)) if api is not None else None
         if part is not None:
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
@@ -76,7 +78,7 @@ async def _serve(settings: Settings, name: str, engine: Registry, workers: list[
         parts += await stack.enter_async_context(working)
         address = None
         if part is not None and listener is None:
-            await stack.enter_async_context(wiring.watching(base, engine.queues, part))
+            await stack.enter_async_context(wiring.watching(base, queues, part))
         if listener is not None and client is not None:
             app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page)
             address = await stack.enter_async_context(serving(app, listener, doors))
@@ -105,10 +107,10 @@ def _read_by(worker: Worker) -> list[str]:
     return [*worker.queues, *dict.fromkeys(each.name for each in worker.subscriptions)]
 
 
-def _said(settings: Settings, engine: Registry, workers: Iterable[Worker], address: str | None) -> str:
+def _said(settings: Settings, engine: Registry | None, workers: Iterable[Worker], address: str | None) -> str:
     parts = []
-    if engine.names:
-        parts.append(f"deciding for {', '.join(engine.names)}")
+    if engine is not None:
+        parts.append(f"deciding for {', '.join(engine.names) or 'events and parcels, no saga'}")
     parts += [f"working as {worker.name} on {', '.join(_read_by(worker))}" for worker in workers]
     if address is not None:
         parts.append(f"answering at {address}")

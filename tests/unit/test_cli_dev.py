@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -113,13 +114,55 @@ def test_a_changed_file_starts_everything_again_and_a_broken_one_waits_for_its_r
     assert httpx.get(f"{second}/healthz").status_code == 200
 
 
-def test_without_a_saga_it_says_what_to_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+MAILER = """
+import sys
+
+from pydantic import BaseModel
+from sagaline.sagas import Event
+from sagaline.workers import Worker
+
+class Shipped(BaseModel):
+    order: str
+
+mailer = Worker("mailer")
+
+@mailer.subscribes(Event("shipped", Shipped))
+async def mail(event: Shipped) -> None:
+    print("mailed", event.order, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_module_with_only_a_worker_gets_an_engine_for_events(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(MAILER)
+    (tmp_path / "go.py").write_text(
+        "import asyncio\n"
+        "from shop import Shipped\n"
+        "from sagaline.client import Producer\n"
+        "from sagaline.orchestrator.settings import Settings\n"
+        "from sagaline.sagas import Event\n"
+        "async def main():\n"
+        "    async with Producer(Settings()) as producer:\n"
+        "        await producer.publish(Event('shipped', Shipped), key='k', body=Shipped(order='A-1'))\n"
+        "asyncio.run(main())\n"
+    )
+    process = Process(tmp_path, [*SAGA, "dev", "shop", "--port", "0", "--no-reload"])
+    try:
+        process.wait_for(r"(deciding for events and parcels, no saga); working as mailer on shipped")
+        subprocess.run([sys.executable, "go.py"], cwd=tmp_path, check=True, timeout=60)
+        process.wait_for(r"(mailed A-1)")
+    finally:
+        process.running.send_signal(signal.SIGTERM)
+        process.running.wait(60)
+
+
+def test_without_a_saga_or_worker_it_says_what_to_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cli_dev_empty.py").write_text("number = 7\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     said = CliRunner().invoke(app, ["dev", "cli_dev_empty", "--no-reload"])
     assert said.exit_code == 2
-    assert "there is no saga in cli_dev_empty; name a module that has one, or MODULE:SAGA" in said.output
+    assert "there is no saga and no worker in cli_dev_empty; name a module that has one, or MODULE:NAME" in said.output
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -33,6 +33,10 @@ PINNED = {
         *("AnswerLater", "Context", "Inbox", "Message", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"),
     },
     "sagaline.client": {"Producer", "SyncProducer"},
+    "sagaline.workers.shapes": {
+        *("Blob", "BlobAltered", "BlobMissing", "BlobStore", "BlobsUnavailable", "Normalizer", "Unreadable"),
+    },
+    "sagaline.workers.sql": {"Outbox", "Relay", "SqlInbox", "create_tables", "metadata"},
     "sagaline": {"Contract", "DefinitionError", "Rejected", "Retry", "Saga", "SagalineError", "pivot", "step"},
 }
 """What users may rely on: a name added or taken away here is a line in CHANGELOG.md."""

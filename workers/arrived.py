@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .source import SourcePartition
 
 __all__ = ["Arrived", "Effect", "Reading"]
+
+_KILLS_MAX: Final = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -40,18 +42,28 @@ class Arrived:
         return self.record.key if self.record.key is not None else self.place
 
     @property
+    def is_poison(self) -> bool:
+        """Its consumer was killed too often while it was at work."""
+        return self.seen >= _KILLS_MAX
+
+    @property
     def attempt(self) -> int:
         return self.redelivered.attempt if self.redelivered is not None else 1
 
 
 @dataclass(slots=True, eq=False)
 class Effect:
-    """What a message has caused, for one commit. ``durable`` is set when that has succeeded."""
+    """What a message has caused, for one commit. ``durable``: True when that has succeeded, False: it never will."""
 
     mark: Mark | None = None
     state: Mapping[bytes, bytes | None] = field(default_factory=dict)
     appends: Sequence[Outgoing] = ()
-    durable: asyncio.Event | None = None
+    durable: asyncio.Future[bool] | None = None
+
+    @property
+    def is_urgent(self) -> bool:
+        """It does not wait to be collected with others."""
+        return bool(self.state or self.appends or self.durable is not None)
 
     @property
     def size(self) -> int:
@@ -66,20 +78,20 @@ class Reading:
         log: for the topic of redeliveries.
         clock: for the time of a commit.
         redeliveries: that topic.
+        group: whose parcels release its keys.
         alone: held while one message is suspected, by all partitions of the process: else it would also be another.
         grace_seconds: how long ``stop`` waits for handlers.
         delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
         room: how many more messages the process can accept now.
         arrived: called with each record; must not raise. It ends in ``done``, in ``post`` or in ``give_up``.
-        poison: called instead with one at which its consumer was killed too often.
     """
 
     log: Log
     clock: Clock
     redeliveries: str
+    group: str
     alone: asyncio.Lock
     grace_seconds: float
     delivery: Delivery
     room: Callable[[], int]
     arrived: Callable[[Arrived], None]
-    poison: Callable[[Arrived], None]

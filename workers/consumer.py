@@ -17,7 +17,7 @@ from ..orchestrator.errors import ValueTooLarge
 from ..orchestrator.messages.entity_messages import Published, mailbox_id
 from ..orchestrator.messages.texts import said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
+from ..orchestrator.ports.log import Log, Outgoing, Owner, Record, size_bytes
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
@@ -111,12 +111,12 @@ class Consumer:
             log=parts.log,
             clock=parts.clock,
             redeliveries=self._redeliveries,
+            group=self._group,
             alone=parts.alone,
             grace_seconds=grace_seconds,
             delivery=options.delivery,
             room=lambda: _UNFINISHED_MAX - self._unfinished,
             arrived=self._arrived,
-            poison=self._poison,
         )
         self._ownership: Ownership[SourcePartition] = Ownership(parts.log, source, self._drive, _logger)
         self._stop = asyncio.Event()
@@ -162,7 +162,7 @@ class Consumer:
         """Sorts out what needs no handler; the rest waits for its turn."""
         subscription = self._subscription(arrived.record)
         if subscription is None:
-            arrived.source.done(arrived)
+            self._done(arrived, [])
             return
         self._unfinished += 1
         if subscription.options.order == "none" and arrived.redelivered is None:
@@ -191,8 +191,11 @@ class Consumer:
 
     async def _deliver(self, arrived: Arrived, subscription: Subscription) -> None:
         source = arrived.source
-        if arrived.mark.lost or source.stopping:
+        # A position that is committed first gives nobody else the message.
+        if source.abandoned or (self._delivery != "at_most_once" and (arrived.mark.lost or source.stopping)):
             source.give_up(arrived)
+        elif arrived.is_poison:
+            self._poison(arrived, subscription)
         elif source.is_parked(arrived):
             self._post(arrived, subscription, error=None)
         elif (expired := self._expired(arrived, subscription)) is not None:
@@ -241,10 +244,11 @@ class Consumer:
             for _, source in self._ownership.drivers():
                 source.abandon()
             raise WorkerCrashed(self._worker, subscription.name, ended) from ended
-        except asyncio.CancelledError:
-            arrived.source.give_up(arrived)
-            raise
         except BaseException as failure:
+            own = asyncio.current_task()
+            if isinstance(failure, asyncio.CancelledError) and own is not None and own.cancelling():
+                arrived.source.give_up(arrived)
+                raise
             outcome, error = "failed", said(failure)
             span.raised(failure)
             _logger.warning("subscription.handler.failed", group=self._group, message=message.id, error=error)
@@ -307,15 +311,17 @@ class Consumer:
                 keep_ms=to_ms(event.keep),
                 source=self._origin,
             )
-            found.append(
-                encode_entity_message(
-                    self._parts.topics.inputs,
-                    published,
-                    source=self._origin,
-                    now_ms=self._parts.clock.now_ms(),
-                    traceparent=message.traceparent,
-                )
+            outgoing = encode_entity_message(
+                self._parts.topics.inputs,
+                published,
+                source=self._origin,
+                now_ms=self._parts.clock.now_ms(),
+                traceparent=message.traceparent,
             )
+            size, most = size_bytes(outgoing.key, outgoing.value, outgoing.headers), self._parts.log.max_value_bytes
+            if size > most:
+                raise ValueTooLarge(f"the event {event.name!r} that the handler published", size, most)
+            found.append(outgoing)
         return found
 
     # What follows
@@ -356,12 +362,8 @@ class Consumer:
             return
         arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
 
-    def _poison(self, arrived: Arrived) -> None:
+    def _poison(self, arrived: Arrived, subscription: Subscription) -> None:
         """Its consumer was killed again and again while it was at work: it is parked unhandled."""
-        subscription = self._subscription(arrived.record)
-        if subscription is None:
-            arrived.source.done(arrived)
-            return
         text = f"its consumer ended {arrived.seen} times while handling it, so it was not delivered again"
         _logger.error("subscription.message.poison", group=self._group, place=str(arrived.place), reason=text)
         if arrived.redelivered is not None:

@@ -22,15 +22,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import structlog
 from pydantic_core import from_json, to_json
 
 from ..orchestrator.errors import CorruptRecord, LogUnavailable
+from ..orchestrator.messages.parcels import parcel_id
 from ..orchestrator.ports.log import Batch, Outgoing, Owner, Position, Record, Tail, TopicPartition
 from .arrived import Arrived, Effect, Reading
-from .letters import redelivered
+from .letters import Redelivered, redelivered
 from .message import Place
 from .offsets import Offsets
 from .stage import pauses
@@ -52,7 +54,6 @@ _COMMIT_SECONDS: Final = 0.1
 _COMMIT_BYTES_MAX: Final = 8 << 20
 _IDLE_SECONDS: Final = 600.0
 _CAREFUL_MAX: Final = 2_000
-_KILLS_MAX: Final = 3
 _logger = structlog.get_logger(__name__)
 
 
@@ -77,7 +78,8 @@ class SourcePartition:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._polls: list[asyncio.Task[Sequence[Record]]] = []
-        self._stopping = self._abandoned = False
+        self._stopping = self._abandoned = self._closed = self._urgent = False
+        self._end_at = 0.0
         self.reading = False
         """Its position is restored and committed; it reads from there."""
         self.idle = asyncio.Event()
@@ -91,9 +93,15 @@ class SourcePartition:
         """Nothing new is begun here."""
         return self._stopping
 
+    @property
+    def abandoned(self) -> bool:
+        """The process crashes."""
+        return self._abandoned
+
     def stop(self) -> None:
         """Reads nothing more; ``idle`` is set when what is at work has ended and is committed."""
         self._stopping = True
+        self._end_at = asyncio.get_running_loop().time() + self._how.grace_seconds
         for poll in self._polls:
             poll.cancel()
         self._pending.set()
@@ -163,8 +171,9 @@ class SourcePartition:
         self._leave(arrived)
         state = self._forget(arrived)
         if in_order and (key := arrived.record.key) is not None:
-            self._markers[key] = arrived.place.offset
-            state[_KEY + key] = str(arrived.place.offset).encode()
+            # Never backwards: after a crash an earlier message may be posted again.
+            marker = self._markers[key] = max(arrived.place.offset, self._markers.get(key, -1))
+            state[_KEY + key] = str(marker).encode()
         self._put(Effect(arrived.mark, state, [letter]))
 
     def give_up(self, arrived: Arrived) -> None:
@@ -179,6 +188,7 @@ class SourcePartition:
         self._at_work -= 1
         if not self._at_work:
             self._quiet.set()
+            self._pending.set()
         if arrived.ended is not None:
             arrived.ended.set()
 
@@ -193,7 +203,10 @@ class SourcePartition:
 
     def _put(self, effect: Effect) -> None:
         self._effects.append(effect)
+        self._urgent = self._urgent or effect.is_urgent
         self._pending.set()
+        if self._closed and effect.durable is not None:
+            effect.durable.set_result(False)
 
     # Taking the partition
 
@@ -244,9 +257,14 @@ class SourcePartition:
                 await asyncio.sleep(0.005)
                 continue
             records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
+            if self._stopping:
+                return
             found = [self._came(record) for record in records]
             if self._how.delivery == "at_most_once" and found:
-                await self._durable(Effect(state={}), found)
+                for arrived in found:
+                    arrived.mark.finish()
+                if not await self._durable(Effect()):
+                    return
             for arrived in await self._counted_if_careful(found, self._careful_until):
                 self._hand_over(arrived)
 
@@ -271,15 +289,20 @@ class SourcePartition:
             _logger.warning("subscription.redelivery.unreadable", topic=record.topic, offset=record.offset)
             self._put(Effect(mark))
         elif found.release is not None:
-            self._put(Effect(mark, self._released(record.key, found.release)))
+            self._put(Effect(mark, self._released(record.key, found)))
         else:
             arrived = Arrived(record, found.place, mark, self, found)
             for each in await self._counted_if_careful([arrived], self._careful_redelivered_until):
                 self._hand_over(each)
 
-    def _released(self, key: bytes | None, up_to: int) -> dict[bytes, bytes | None]:
-        """The parcel of a key has become empty: it is handled directly again, unless more is on the way there."""
-        if key is None or self._markers.get(key, up_to + 1) > up_to:
+    def _released(self, key: bytes | None, found: Redelivered) -> dict[bytes, bytes | None]:
+        """The parcel of a key has become empty: it is handled directly again, unless more is on the way there.
+
+        The parcel of a single message releases nothing.
+        """
+        up_to = found.release if found.release is not None else -1
+        of_key = found.parcel == parcel_id(self._how.group, key)
+        if key is None or not of_key or self._markers.get(key, up_to + 1) > up_to:
             return {}
         del self._markers[key]
         return {_KEY + key: None}
@@ -295,8 +318,6 @@ class SourcePartition:
             self._leave(arrived)  # it was finished before the crash
             arrived.mark.finish()
             self._pending.set()
-        elif arrived.seen >= _KILLS_MAX:
-            self._how.poison(arrived)
         else:
             self._how.arrived(arrived)
 
@@ -330,7 +351,9 @@ class SourcePartition:
             together.clear()
             arrived.seen, arrived.ended = before + 1, asyncio.Event()
             async with self._how.alone:
-                if arrived.seen < _KILLS_MAX:
+                if self._stopping:
+                    return ()
+                if not arrived.is_poison:
                     await self._count([arrived], arrived.seen)
                 self._hand_over(arrived)
                 await arrived.ended.wait()
@@ -345,12 +368,11 @@ class SourcePartition:
         if state:
             await self._durable(Effect(state=state))
 
-    async def _durable(self, effect: Effect, finished: Sequence[Arrived] = ()) -> None:
-        for arrived in finished:
-            arrived.mark.finish()
-        effect.durable = asyncio.Event()
+    async def _durable(self, effect: Effect) -> bool:
+        """False: it is not committed any more."""
+        effect.durable = asyncio.get_running_loop().create_future()
         self._put(effect)
-        await effect.durable.wait()
+        return await effect.durable
 
     # Committing
 
@@ -361,36 +383,39 @@ class SourcePartition:
         while not (self._stopping and self._quiet.is_set() and not self._effects and not self._offsets.moved):
             await self._something(loop.time() - last)
             if self._abandoned:
-                return
+                break
             batch, effects = self._batch()
             if batch is None:
                 continue
             await self._owner.commit(batch)
             last = loop.time()
             for effect in effects:
-                if effect.durable is not None:
-                    effect.durable.set()
+                if effect.durable is not None and not effect.durable.done():
+                    effect.durable.set_result(True)
+        self._closed = True
         if not self._abandoned:
             await self._owner.commit(Batch({_OPEN: None}, (), Position(self._position, self._how.clock.now_ms())))
 
     async def _something(self, since: float) -> None:
-        """Waits until there is something to commit; a position alone is collected for a while."""
-        if self._stopping:
-            try:
-                await asyncio.wait_for(self._quiet.wait(), self._how.grace_seconds)
-            except TimeoutError:
+        """Waits until there is something to commit. What is not urgent is collected for a while."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _COMMIT_SECONDS - since
+        while not self._stopping and not self._urgent:
+            waits = self._effects or self._offsets.moved
+            if waits and loop.time() >= due:
+                return
+            await self._woken(due - loop.time() if waits else None)
+        if self._stopping and not self._effects and not self._offsets.moved and not self._quiet.is_set():
+            if loop.time() < self._end_at:
+                await self._woken(self._end_at - loop.time())
+            else:
                 self._offsets.keep(())  # what is still at work is delivered again elsewhere
                 self._quiet.set()
-            return
-        if not self._effects and not self._offsets.moved:
-            self._pending.clear()
-            await self._pending.wait()
-        elif not self._effects and since < _COMMIT_SECONDS:
-            self._pending.clear()
-            try:
-                await asyncio.wait_for(self._pending.wait(), _COMMIT_SECONDS - since)
-            except TimeoutError:
-                return
+
+    async def _woken(self, seconds: float | None) -> None:
+        self._pending.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pending.wait(), seconds)
 
     def _batch(self) -> tuple[Batch | None, list[Effect]]:
         effects: list[Effect] = []
@@ -404,9 +429,10 @@ class SourcePartition:
             state.update(effect.state)
             appends += effect.appends
             if effect.mark is not None:
-                if not effect.mark.lost and effect.mark.place.topic != self._redeliveries.topic:
+                if effect.mark.place.topic != self._redeliveries.topic:
                     self._finished_ahead.add(effect.mark.offset)
                 effect.mark.finish()
+        self._urgent = any(effect.is_urgent for effect in self._effects)
         moved = self._offsets.take_positions()
         if not effects and not moved:
             return None, effects

@@ -38,7 +38,13 @@ class Shipped(BaseModel):
     number: int
 
 
+class Blobbed(BaseModel):
+    number: int
+    text: str = ""
+
+
 shipped = Event("shipped", Shipped)
+blobbed = Event("blobbed", Blobbed)
 counted = Event("counted", Shipped)
 
 
@@ -83,20 +89,20 @@ class SubscriptionWorld:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
 
-    async def publish(self, *events: tuple[str, int]) -> None:
+    async def publish(self, *events: tuple[str, int], event: str = "shipped") -> None:
         """Events of a key as the engine writes them."""
         records = []
         for key, number in events:
-            event = Published(
+            published = Published(
                 id=f"{key}-{number}",
-                instance=mailbox_id("shipped", key),
-                event="shipped",
+                instance=mailbox_id(event, key),
+                event=event,
                 key=key,
                 body={"number": number},
                 keep_ms=1_000,
             )
             partition = sum(key.encode()) % PARTITIONS
-            records.append(encode_event(self.topics.events, event, partition, source="/test", now_ms=1))
+            records.append(encode_event(self.topics.events, published, partition, source="/test", now_ms=1))
         await self.log.append(records)
 
     async def all_of(self, topic: str) -> list[Record]:
@@ -312,6 +318,42 @@ class SubscriptionContract:
                 await until(lambda: {0, 1, 2} <= set(seen["fine"]) and {0, 1, 2} <= set(seen["good"]))
                 await asyncio.sleep(0.2)
         assert kills == 3
+
+    async def test_a_handler_that_ends_by_a_foreign_cancel_or_publishes_too_much_fails_alone(
+        self, world: SubscriptionWorld
+    ) -> None:
+        seen: list[int] = []
+        tried: dict[int, int] = defaultdict(int)
+        worker = Worker("w", concurrency=1)
+
+        @worker.subscribes(blobbed, retry=QUICK)
+        async def handle(event: Blobbed, message: Message) -> None:
+            tried[event.number] += 1
+            if event.number == 0:
+                raise asyncio.CancelledError
+            if event.number == 1:
+                message.publish(blobbed, "k", Blobbed(number=2, text="x" * (world.log.max_value_bytes + 1)))
+            seen.append(event.number)
+
+        await world.publish(*((f"k{number}", number) for number in range(5)), event="blobbed")
+        async with world.engine(), world.running(worker):
+            await until(lambda: tried[0] == 3 and tried[1] == 3 and set(seen) >= {2, 3, 4})
+
+    async def test_at_most_once_loses_nothing_at_a_stop(self, world: SubscriptionWorld) -> None:
+        handled: list[int] = []
+        worker = Worker("w", concurrency=2)
+
+        @worker.subscribes(shipped, delivery="at_most_once")
+        async def handle(event: Shipped) -> None:
+            await asyncio.sleep(0.005)
+            handled.append(event.number)
+
+        await world.publish(*((f"k{number}", number) for number in range(60)))
+        while len(set(handled)) < 60:
+            before = len(handled)
+            async with world.running(worker):
+                await until(lambda: len(handled) > before)  # noqa: B023  # it is awaited here
+        assert sorted(handled) == list(range(60))
 
     async def test_at_most_once_repeats_nothing_after_a_crash(self, world: SubscriptionWorld) -> None:
         handled: list[int] = []

@@ -31,12 +31,12 @@ async def test_a_release_that_is_older_than_the_marker_is_ignored(tmp_path: Path
             log=log,
             clock=SystemClock(),
             redeliveries=TOPICS.redelivered("g"),
+            group="g",
             alone=asyncio.Lock(),
             grace_seconds=1.0,
             delivery="at_least_once",
             room=lambda: 10,
             arrived=lambda arrived: None,
-            poison=lambda arrived: None,
         )
         source = SourcePartition(owner, reading)
         run = asyncio.create_task(source.run())

@@ -155,7 +155,7 @@ async def test_a_reply_of_the_wrong_type_is_a_failed_attempt(log: SqliteLog) -> 
         second = await w.command(instance, "first", 2)
         await w.reply(second, {"unexpected": 1})
         document_at_end = await w.decided(instance, lambda r: r.status is Status.COMPENSATING)
-        assert "not a Answer" in (document_at_end.changes[0].after + str((await w.document(instance)).cause))  # type: ignore[union-attr]  # it exists
+        assert "does not fit Answer" in (document_at_end.changes[0].after + str((await w.document(instance)).cause))  # type: ignore[union-attr]  # it exists
 
 
 async def test_a_start_of_an_unknown_definition_waits_and_begins_when_its_code_is_deployed(log: SqliteLog) -> None:

@@ -111,7 +111,7 @@ async def test_an_answer_from_elsewhere_keeps_nothing_of_a_session(world: Worker
         await world.send(world.command(payload=Pack(item="later")))
         (after,) = await world.ask(world.command("order/B"))
         assert isinstance(after, Completed)
-        assert runtime.counts.later == 1
+    assert runtime.counts.later == 1
     assert await store.items() == ["book"]
 
 

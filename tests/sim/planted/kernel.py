@@ -318,6 +318,7 @@ KERNEL = (
         "    if any(event.id == message.id for event in box.kept):",
         "    if False:",
         "mailed",
+        "decided-once",
     ),
     slip(
         "deliver an event only to the first waiter",

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,12 +126,16 @@ async def prepare_topics(base: Base, queues: Iterable[str]) -> None:
     await prepare(base.log, base.topics, queues, base.settings.partitions, create=create)
 
 
-async def prepare_subscriptions(base: Base, groups: Iterable[tuple[str, str | None]]) -> None:
-    """Creates the topics of groups of subscribers in development and on SQLite; else only checks them.
+async def prepare_subscriptions(
+    base: Base, groups: Iterable[tuple[str, str | None]], *, create: bool | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Checks the topics of groups of subscribers, and creates them if asked. Returns their names, and of those created
+    here.
 
     Args:
         base: after ``prepare_topics``.
         groups: each with the foreign topic that it reads; None: the namespace's events.
+        create: create what is missing; None: in development and on SQLite.
 
     Raises:
         TopicMismatch: a topic is missing or differs; the message names the remedy.
@@ -143,9 +147,10 @@ async def prepare_subscriptions(base: Base, groups: Iterable[tuple[str, str | No
                 f"group {group!r} reads topic {topic!r}, which does not exist: create it, or correct its name"
             )
         specs += base.topics.subscribed(group, topic, partitions)
-    if base.settings.development or base.settings.kafka is None:
-        await base.log.create_topics(specs)
+    wanted = base.settings.development or base.settings.kafka is None if create is None else create
+    created = await base.log.create_topics(specs) if wanted else ()
     await base.log.check_topics(specs)
+    return [spec.name for spec in specs], created
 
 
 def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engine:

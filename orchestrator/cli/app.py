@@ -418,7 +418,9 @@ add_operating(app)
 def topics_create(
     *,
     log: LogOptions,
-    sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
+    sagas: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
+    ] = None,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
     reading: Reading,
 ) -> None:
@@ -432,7 +434,9 @@ def topics_create(
 def topics_check(
     *,
     log: LogOptions,
-    sagas: Annotated[list[str] | None, typer.Argument(metavar="MODULE:SAGA", help="Their queues.")] = None,
+    sagas: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
+    ] = None,
     queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
     reading: Reading,
 ) -> None:

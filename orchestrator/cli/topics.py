@@ -9,6 +9,8 @@ import sys
 import typer
 
 from ...sagas.contract import check_name
+from ...sagas.definition import AnyDefinition, Definition
+from ...workers.worker import Worker
 from .. import wiring
 from ..errors import DefinitionError
 from ..kernel import Registry
@@ -16,13 +18,13 @@ from ..logs import configure_logs
 from ..runtime.namespace import prepare
 from ..settings import Settings
 from .errors import Mistake
-from .loading import load_definitions
+from .loading import load
 from .options import rendering
 
 __all__ = ["topics"]
 
 
-def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: bool, as_json: bool) -> None:
+def topics(settings: Settings, references: list[str], queues: list[str], *, create: bool, as_json: bool) -> None:
     """Creates missing topics if asked to, checks all topics, and prints them.
 
     Raises:
@@ -30,13 +32,15 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
         Mistake: not a valid queue name.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
-    wanted = {*Registry(load_definitions(sagas)).queues, *queues}
+    definitions, workers = _split(references)
+    wanted = {*Registry(definitions).queues, *queues, *(queue for worker in workers for queue in worker.queues)}
+    groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
     for queue in queues:
         try:
             check_name("queue", queue)
         except DefinitionError as error:
             raise Mistake(str(error)) from error
-    names, created = asyncio.run(_topics(settings, wanted, create))
+    names, created = asyncio.run(_topics(settings, wanted, groups, create))
     if as_json:
         typer.echo(json.dumps({"topics": names, "created": created}))
         return
@@ -44,7 +48,24 @@ def topics(settings: Settings, sagas: list[str], queues: list[str], *, create: b
         typer.echo(f"{name}  {'created' if name in created else 'ok'}")
 
 
-async def _topics(settings: Settings, queues: set[str], create: bool) -> tuple[list[str], list[str]]:
+def _split(references: list[str]) -> tuple[list[AnyDefinition], list[Worker]]:
+    """Raises: Mistake: one is neither a definition nor a worker."""
+    definitions: list[AnyDefinition] = []
+    workers: list[Worker] = []
+    for each in load(references, object):
+        if isinstance(each, Definition):
+            definitions.append(each)
+        elif isinstance(each, Worker):
+            workers.append(each)
+        else:
+            raise Mistake(f"{each!r} is neither a saga nor a worker; name one as MODULE:NAME")
+    return definitions, workers
+
+
+async def _topics(
+    settings: Settings, queues: set[str], groups: set[tuple[str, str | None]], create: bool
+) -> tuple[list[str], list[str]]:
     async with wiring.open_base(settings) as base:
         names, created = await prepare(base.log, base.topics, queues, settings.partitions, create=create)
-        return list(names), list(created)
+        more, made = await wiring.prepare_subscriptions(base, sorted(groups, key=str), create=create)
+        return [*names, *more], [*created, *made]

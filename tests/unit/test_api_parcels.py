@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from sagaline.orchestrator.codec.entities import encode_entity_message
-from sagaline.orchestrator.errors import InvalidRequest, UnknownParcel
+from sagaline.orchestrator.errors import InvalidRequest, TransientError, UnknownParcel
 from sagaline.orchestrator.messages.entities import Parcel, ParcelStatus
 from sagaline.orchestrator.messages.parcels import (
     Letter,
@@ -78,7 +79,8 @@ async def told(up: Stack, *messages: Posted) -> None:
     async with asyncio.timeout(10):
         for message in messages:
             while not await is_there(up, message):
-                await up.projector.caught_up(timeout=5)
+                with suppress(TransientError):  # the projector may not have begun yet
+                    await up.projector.caught_up(timeout=5)
 
 
 async def is_there(up: Stack, message: Posted) -> bool:

@@ -71,7 +71,9 @@ def test_the_page_about_the_command_line_names_every_command_and_setting() -> No
     assert missing == []
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], ["list", "--nosuch"], ["show"], ["list", "--limit", "0"], ["worker"]])
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["list", "--nosuch"], ["show"], ["list", "--limit", "0"], ["worker"]]
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
     result = saga(*arguments)
     assert result.exit_code == 2

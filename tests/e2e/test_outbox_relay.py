@@ -66,6 +66,7 @@ async def test_killed_relays_lose_nothing_and_keep_the_order_of_each_key(
         # As if the lease of the killed was over.
         home.run("UPDATE sagaline_outbox_lanes SET until_ms = 0")
     async with saga(arguments, settings, tmp_path) as last:
+        await last.ready()  # before that a signal ends it at once
         async with asyncio.timeout(60):
             while await asyncio.to_thread(waiting, home):  # noqa: ASYNC110  # another process works
                 await asyncio.sleep(0.05)

@@ -14,7 +14,7 @@ from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
 from ..orchestrator.codec.wire import header_map
 from ..orchestrator.errors import ValueTooLarge
-from ..orchestrator.messages.entity_messages import Published, mailbox_id
+from ..orchestrator.messages.entity_messages import publication
 from ..orchestrator.messages.texts import said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Owner, Record, size_bytes
@@ -23,7 +23,6 @@ from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
-from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
 from .errors import Unreadable, WorkerCrashed
 from .lanes import ByKey, Lanes
@@ -302,15 +301,8 @@ class Consumer:
         """
         found: list[Outgoing] = []
         for number, (event, key, body) in enumerate(message.publications, start=1):
-            published = Published(
-                id=f"{self._group}/{message.place}/{number}",
-                instance=mailbox_id(event.name, key),
-                event=event.name,
-                key=key,
-                body=body,
-                keep_ms=to_ms(event.keep),
-                source=self._origin,
-            )
+            id = f"{self._group}/{message.place}/{number}"
+            published = publication(event, key, body, id=id, source=self._origin)
             outgoing = encode_entity_message(
                 self._parts.topics.inputs,
                 published,

@@ -25,6 +25,7 @@ __all__ = [
     "KEY_CHARS_MAX",
     "check_act",
     "check_body",
+    "check_id",
     "check_input",
     "check_json",
     "check_key",
@@ -62,6 +63,17 @@ def check_text(value: str, field: str, chars_max: int) -> str:
     if (wrong := character_wrong(value, allowed="\n\t")) is not None:
         raise InvalidRequest(f"{field} {wrong}", field=field)
     return value
+
+
+def check_id(value: str) -> str:
+    """Returns an id that a caller has given.
+
+    Raises:
+        InvalidRequest: it is empty, too long or cannot be encoded. Field ``id``.
+    """
+    if not value:
+        raise InvalidRequest("the id is empty; omit it, or give one", field="id")
+    return check_text(value, "id", ID_CHARS_MAX)
 
 
 def split_instance(instance: str) -> tuple[str, str]:

@@ -16,7 +16,6 @@ from pydantic import BaseModel, JsonValue
 
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
-from ...sagas.policy import to_ms
 from ..errors import (
     ActDenied,
     EventDenied,
@@ -29,13 +28,13 @@ from ..errors import (
 from ..kernel import Registry, decide
 from ..kernel.inspection import awaited_queues
 from ..messages.document import Document
-from ..messages.entity_messages import Published, mailbox_id
+from ..messages.entity_messages import Published, publication
 from ..messages.inputs import ActName, Arrival, Start
 from ..messages.outputs import Decision, Outcome
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from .asking import Asking
-from .checks import ID_CHARS_MAX, check_act, check_body, check_input, check_key, check_text, split_instance
+from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
 from .commands import Commands
 from .entities import Locks, Mailboxes
 from .parcels import Parcels
@@ -229,19 +228,9 @@ class Client:
         name = event if isinstance(event, str) else event.name
         if name not in known:
             raise UnknownEvent(name, tuple(sorted(known)))
-        if id is not None and not id:
-            raise InvalidRequest("the id is empty; omit it, or give one", field="id")
-        published = self._to_subscribers(
-            Published(
-                id=check_text(id, "id", ID_CHARS_MAX) if id is not None else parts.clock.new_id(),
-                instance=mailbox_id(name, check_key(key)),
-                event=name,
-                key=key,
-                body=check_body(known[name].model, body),
-                keep_ms=to_ms(known[name].keep),
-                source=self._asking.source,
-            )
-        )
+        id = parts.clock.new_id() if id is None else check_id(id)
+        checked = check_key(key), check_body(known[name].model, body)
+        published = self._to_subscribers(publication(known[name], *checked, id=id, source=self._asking.source))
         record, _ = await self._asking.ask(published, wait, traceparent)
         if record.outcome is Outcome.DENIED:
             raise EventDenied(name, key, reason_of(record))

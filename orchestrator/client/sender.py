@@ -24,7 +24,7 @@ from ..codec.commands import Command, ReplyTo, encode_sent
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..errors import InvalidRequest, NotYetDecided, RequestFailed, RequestTimedOut
-from ..messages.entity_messages import Published, mailbox_id
+from ..messages.entity_messages import Published, publication
 from ..messages.inputs import Completed, Failed, Rejected, Reply, Start
 from ..messages.parcels import DUE_MS_MAX, Discard, Letter, Posted, Reschedule, delayed_id, to_base64
 from ..messages.texts import said
@@ -32,7 +32,7 @@ from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
 from ..ports.topics import Topics
 from ..tracing import Tracing, fresh_traceparent, trace_id_of
-from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_body, check_input, check_key, check_text
+from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_body, check_id, check_input, check_key, check_text
 from .feed import Feed
 from .requests import Requests
 from .results import Started
@@ -118,15 +118,7 @@ class Sender:
             traceparent: the W3C trace context to continue; None: a new trace.
         """
         parts, id, due_ms = self._parts, self._id(id), self._due_ms(deliver_at, deliver_after)
-        published = Published(
-            id=id,
-            instance=mailbox_id(event.name, check_key(key)),
-            event=event.name,
-            key=key,
-            body=check_body(event.model, body),
-            keep_ms=to_ms(event.keep),
-            source=self._source,
-        )
+        published = publication(event, check_key(key), check_body(event.model, body), id=id, source=self._source)
         with self._span("publish", event.name, traceparent, parts.topics.inputs) as trace:
             record = self._entity_message(published, trace, due_ms)
             await self._send(id, record, due_ms, trace)
@@ -301,7 +293,7 @@ class Sender:
         return f"/{self._parts.topics.namespace}/client"
 
     def _id(self, id: str | None) -> str:
-        return self._parts.clock.new_id() if id is None else _checked_id(id)
+        return self._parts.clock.new_id() if id is None else check_id(id)
 
     def _due_ms(self, at: datetime | None, after: timedelta | None) -> int | None:
         if at is not None and after is not None:
@@ -416,14 +408,8 @@ def _checked(field: str) -> Iterator[None]:
         raise InvalidRequest(f"the {field} cannot be written: {error}", field=field) from error
 
 
-def _checked_id(id: str) -> str:
-    if not id:
-        raise InvalidRequest("the id is empty; omit it, or give one", field="id")
-    return check_text(id, "id", ID_CHARS_MAX)
-
-
 def _delayed(id: str) -> str:
-    return delayed_id(_checked_id(id))
+    return delayed_id(check_id(id))
 
 
 def _at_ms(at: datetime) -> int:

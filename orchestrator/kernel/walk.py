@@ -27,9 +27,8 @@ from ...sagas.nodes import (
     Step,
     Wait,
 )
-from ...sagas.policy import to_ms
 from ..messages.document import CauseKind, StepStatus
-from ..messages.entity_messages import Published, mailbox_id
+from ..messages.entity_messages import Published, publication
 from .asking import Fault, Nothing, ask, block
 from .branching import begin_choose, begin_loop, begin_parallel, begin_scatter, gather_scatter, next_round
 from .children import begin_child, begin_each
@@ -198,12 +197,4 @@ def emitted(ctx: DecisionContext, node: Emit[Any]) -> Published:
     model = ctx.model()
     body = a_model(node.build(model), node.event.model, f"event {node.event.name!r} is")
     key = a_key(node.key(model))
-    return Published(
-        id="",
-        instance=mailbox_id(node.event.name, key),
-        event=node.event.name,
-        key=key,
-        body=as_json(body, node.event.model),
-        keep_ms=to_ms(node.event.keep),
-        source=ctx.id,
-    )
+    return publication(node.event, key, as_json(body, node.event.model), id="", source=ctx.id)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ...sagas import Event
+from ...sagas.policy import to_ms
 from .reasons import ReasonCode
 from .values import JsonObject, Parent
 
@@ -40,6 +42,7 @@ __all__ = [
     "Watch",
     "lock_id",
     "mailbox_id",
+    "publication",
     "table_id",
     "table_name",
 ]
@@ -235,6 +238,19 @@ class Published:
     def is_emitted(self) -> bool:
         """True when an instance has published it: then ``source`` is its id. Other sources begin with ``/``."""
         return self.source != "" and not self.source.startswith("/")
+
+
+def publication(event: Event[Any], key: str, body: JsonObject, *, id: str, source: str = "") -> Published:
+    """An event for its mailbox. ``body``: checked by the event's model already."""
+    return Published(
+        id=id,
+        instance=mailbox_id(event.name, key),
+        event=event.name,
+        key=key,
+        body=body,
+        keep_ms=to_ms(event.keep),
+        source=source,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from ...sagas import Contract, Event, Rejected
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import as_json, read, read_foreign
-from ...sagas.policy import to_ms
 from ...workers import Worker, WorkerCrashed, WorkerRuntime
 from ...workers.context import Context
 from ..codec.documents import decode_document
@@ -27,7 +26,7 @@ from ..codec.inputs import encode_request
 from ..errors import LogUnavailable, TransientError
 from ..kernel import Limits, Registry
 from ..messages.document import Document, Status
-from ..messages.entity_messages import Published, mailbox_id
+from ..messages.entity_messages import publication
 from ..messages.inputs import Act, ActName, Start
 from ..messages.values import JsonObject
 from ..ports.log import Outgoing, TopicSpec
@@ -132,14 +131,7 @@ class World:
 
     def publish(self, event: Event[Any], body: BaseModel, *, key: str) -> None:
         """Publishes an event."""
-        published = Published(
-            id=self._do(self._new_id()),
-            instance=mailbox_id(event.name, key),
-            event=event.name,
-            key=key,
-            body=_json(body),
-            keep_ms=to_ms(event.keep),
-        )
+        published = publication(event, key, _json(body), id=self._do(self._new_id()))
         self._do(
             self._append(
                 lambda: encode_entity_message(

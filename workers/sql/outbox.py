@@ -14,18 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, registry
 
 from ...orchestrator.adapters.clock import SystemClock
-from ...orchestrator.client.checks import ID_CHARS_MAX, check_body, check_input, check_key, check_text
+from ...orchestrator.client.checks import check_body, check_id, check_input, check_key
 from ...orchestrator.codec.entities import encode_entity_message
 from ...orchestrator.codec.inputs import encode_request
-from ...orchestrator.errors import InvalidRequest
-from ...orchestrator.messages.entity_messages import Published, mailbox_id
+from ...orchestrator.messages.entity_messages import publication
 from ...orchestrator.messages.inputs import Start
 from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Headers, Outgoing
 from ...orchestrator.ports.topics import Topics
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
-from ...sagas.policy import to_ms
 from .tables import LANE_COUNT, OUTBOX
 
 __all__ = ["Outbox", "Row", "headers_of", "lane_of"]
@@ -86,15 +84,8 @@ class Outbox:
         Raises:
             InvalidRequest: key, id or body is wrong; ``field`` says where.
         """
-        published = Published(
-            id=self._id(id),
-            instance=mailbox_id(event.name, check_key(key)),
-            event=event.name,
-            key=key,
-            body=check_body(event.model, body),
-            keep_ms=to_ms(event.keep),
-            source=self._source,
-        )
+        id = self._id(id)
+        published = publication(event, check_key(key), check_body(event.model, body), id=id, source=self._source)
         now_ms = self._clock.now_ms()
         outgoing = encode_entity_message(
             self._topics.inputs, published, source=self._source, now_ms=now_ms, traceparent=traceparent
@@ -170,11 +161,7 @@ class Outbox:
         return self._add(session, Outgoing(topic, key, value, headers), message_id, self._clock.now_ms())
 
     def _id(self, id: str | None) -> str:
-        if id is None:
-            return self._clock.new_id()
-        if not id:
-            raise InvalidRequest("the id is empty; omit it, or give one", field="id")
-        return check_text(id, "id", ID_CHARS_MAX)
+        return self._clock.new_id() if id is None else check_id(id)
 
     def _add(self, session: Session | AsyncSession, outgoing: Outgoing, message_id: str, now_ms: int) -> str:
         session.add(Row(outgoing, message_id, now_ms))

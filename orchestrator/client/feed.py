@@ -7,26 +7,18 @@ only the headers are read. A waiter ends at its timeout; the number of waiters i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-
-import structlog
 
 from ..codec.documents import decode_history, request_of
 from ..codec.wire import BadRecord
-from ..errors import LogUnavailable, SagalineError, TransientError
+from ..errors import LogUnavailable, TransientError
 from ..messages.history import HistoryRecord
-from ..ports.log import Log, Record, Tail, TopicPartition
+from ..ports.log import Log, Record, TopicPartition
 from ..ports.topics import Topics
+from .following import follow
 
 __all__ = ["Answer", "Feed"]
-
-_log = structlog.get_logger("sagaline.client")
-
-_POLL_RECORDS = 1_000
-_POLL_SECONDS = 1.0
-_FIRST_WAIT_SECONDS = 0.05
-_LONGEST_WAIT_SECONDS = 5.0
 
 
 class Answer:
@@ -65,7 +57,6 @@ class Feed:
         self._waiters: dict[str, list[Answer]] = {}
         self._waiting = 0
         self._open = asyncio.Event()
-        self._failures = 0
         self._stopping = False
 
     @property
@@ -77,24 +68,8 @@ class Feed:
         return self._waiting
 
     async def run(self) -> None:
-        """Never returns: errors are logged and reading continues at the last position, so that no answer is missed."""
-        positions: Mapping[TopicPartition, int] | None = None
-        while True:
-            try:
-                tail = await self._log.tail([self._topics.history], "latest" if positions is None else positions)
-                positions = dict(tail.positions())
-                self._open.set()
-                try:
-                    await self._follow(tail)
-                finally:
-                    positions = dict(tail.positions())
-                    await tail.close()
-            except SagalineError as error:
-                _log.warning("the feed of decisions was interrupted, retrying", reason=str(error))
-            except Exception:
-                _log.exception("the feed of decisions failed, retrying")
-            await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)))
-            self._failures += 1
+        """Never returns: see ``follow``."""
+        await follow(self._log, self._topics.history, self._deliver, self._open, name="the feed of decisions")
 
     def stop_waiting(self) -> None:
         """Ends all present and future waits, as if no decision had been seen. For the end of a process."""
@@ -132,18 +107,11 @@ class Feed:
             if not self._waiters[request]:
                 del self._waiters[request]
 
-    async def _follow(self, tail: Tail) -> None:
-        while True:
-            records = await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS)
-            self._failures = 0
-            if self._waiters:
-                for record in records:
-                    self._deliver(record)
-
-    def _deliver(self, record: Record) -> None:
-        try:
-            found = request_of(record)
-        except BadRecord:
-            return
-        for answer in self._waiters.get(found[0], ()) if found else ():
-            answer.resolve(record)
+    def _deliver(self, records: Sequence[Record]) -> None:
+        for record in records if self._waiters else ():
+            try:
+                found = request_of(record)
+            except BadRecord:
+                continue
+            for answer in self._waiters.get(found[0], ()) if found else ():
+                answer.resolve(record)

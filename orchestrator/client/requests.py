@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -17,16 +17,13 @@ import structlog
 from ..codec.commands import ReplyTo
 from ..codec.inputs import HEARTBEAT, decode_input
 from ..codec.wire import BadRecord, header_map
-from ..errors import LogUnavailable, SagalineError
+from ..errors import LogUnavailable
 from ..messages.inputs import Completed, Failed, Rejected, Reply
-from ..ports.log import Log, Record, Tail, TopicPartition
+from ..ports.log import Log, Record
+from .following import follow
 
 __all__ = ["Requests"]
 
-_POLL_RECORDS = 1_000
-_POLL_SECONDS = 1.0
-_FIRST_WAIT_SECONDS = 0.05
-_LONGEST_WAIT_SECONDS = 5.0
 _CLOSED = "the producer was closed"
 _log = structlog.get_logger("sagaline.client")
 
@@ -68,7 +65,7 @@ class Requests:
         await self._open.wait()
 
     async def close(self) -> None:
-        """Stops reading; whoever still waits is told."""
+        """Stops reading; requests that still wait end with an error."""
         self._closed = True
         if self._reading is not None:
             self._reading.cancel()
@@ -88,31 +85,11 @@ class Requests:
             self._waiting.pop(command_id, None)
 
     async def _read(self) -> None:
-        """Never returns: errors are logged and reading continues at the last position, so that no answer is missed."""
-        positions: Mapping[TopicPartition, int] | None = None
-        failures = 0
-        while True:
-            try:
-                topic, own = [self.reply_to.topic], [self.reply_to.partition]
-                tail = await self._log.tail(topic, "latest" if positions is None else positions, partitions=own)
-                positions = dict(tail.positions())
-                self._open.set()
-                try:
-                    while True:
-                        await self._poll(tail)
-                        failures = 0
-                finally:
-                    positions = dict(tail.positions())
-                    await tail.close()
-            except SagalineError as error:
-                _log.warning("the reader of replies was interrupted, retrying", reason=str(error))
-            except Exception:
-                _log.exception("the reader of replies failed, retrying")
-            await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(failures, 10)))
-            failures += 1
+        topic, own = self.reply_to.topic, [self.reply_to.partition]
+        await follow(self._log, topic, self._deliver_all, self._open, name="the reader of replies", partitions=own)
 
-    async def _poll(self, tail: Tail) -> None:
-        for record in await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS):
+    def _deliver_all(self, records: Sequence[Record]) -> None:
+        for record in records:
             self._deliver(record)
 
     def _deliver(self, record: Record) -> None:

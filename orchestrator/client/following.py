@@ -1,0 +1,61 @@
+"""Follows topics from their end, for what waits for records: decisions of requests, replies of workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NoReturn
+
+import structlog
+
+from ..errors import SagalineError
+from ..ports.log import Log, Record, TopicPartition
+
+__all__ = ["follow"]
+
+_POLL_RECORDS = 1_000
+_POLL_SECONDS = 1.0
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 5.0
+_log = structlog.get_logger("sagaline.client")
+
+
+async def follow(
+    log: Log,
+    topic: str,
+    deliver: Callable[[Sequence[Record]], None],
+    opened: asyncio.Event,
+    *,
+    name: str,
+    partitions: Collection[int] | None = None,
+) -> NoReturn:
+    """Never returns: errors are logged and reading continues at the last position, so that no record is missed.
+
+    Args:
+        log: the log.
+        topic: read from its end.
+        deliver: called with the records of each poll.
+        opened: set once everything that is appended from then on will be read.
+        name: what it is, for the log.
+        partitions: only these; None: all.
+    """
+    positions: Mapping[TopicPartition, int] | None = None
+    failures = 0
+    while True:
+        try:
+            tail = await log.tail([topic], "latest" if positions is None else positions, partitions=partitions)
+            positions = dict(tail.positions())
+            opened.set()
+            try:
+                while True:
+                    deliver(await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))
+                    failures = 0
+            finally:
+                positions = dict(tail.positions())
+                await tail.close()
+        except SagalineError as error:
+            _log.warning(f"{name} was interrupted, retrying", reason=str(error))
+        except Exception:
+            _log.exception(f"{name} failed, retrying")
+        await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(failures, 10)))
+        failures += 1

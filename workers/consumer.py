@@ -17,7 +17,7 @@ from ..orchestrator.errors import ValueTooLarge
 from ..orchestrator.messages.entity_messages import publication
 from ..orchestrator.messages.texts import said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Owner, Record, size_bytes
+from ..orchestrator.ports.log import Log, Outgoing, Owner, Record, check_size
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
@@ -310,9 +310,8 @@ class Consumer:
                 now_ms=self._parts.clock.now_ms(),
                 traceparent=message.traceparent,
             )
-            size, most = size_bytes(outgoing.key, outgoing.value, outgoing.headers), self._parts.log.max_value_bytes
-            if size > most:
-                raise ValueTooLarge(f"the event {event.name!r} that the handler published", size, most)
+            what = f"the event {event.name!r} that the handler published"
+            check_size(outgoing, what, self._parts.log.max_value_bytes)
             found.append(outgoing)
         return found
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..orchestrator.codec.entities import encode_entity_message
 from ..orchestrator.codec.wire import header_map
-from ..orchestrator.errors import ValueTooLarge
 from ..orchestrator.messages.parcels import (
     ATTEMPT,
     PARCEL,
@@ -21,7 +20,7 @@ from ..orchestrator.messages.parcels import (
     single_id,
 )
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
+from ..orchestrator.ports.log import Log, Outgoing, Record, check_size
 from ..sagas.policy import to_ms
 from .message import Place
 from .subscription import Options
@@ -98,9 +97,7 @@ class Letters:
             park=park,
         )
         outgoing = self._encoded(message, record)
-        size, most = size_bytes(outgoing.key, outgoing.value, outgoing.headers), self._log.max_value_bytes
-        if size > most:
-            raise ValueTooLarge("its letter", size, most)
+        check_size(outgoing, "its letter", self._log.max_value_bytes)
         return outgoing
 
     def handled(

@@ -26,7 +26,7 @@ from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
 from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObject, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Record, size_bytes
+from ..orchestrator.ports.log import Log, Outgoing, Record, check_size
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
@@ -378,10 +378,9 @@ class WorkerRuntime:
 
     def _written(self, work: Work, reply: Reply) -> Outgoing:
         """Raises: ValueTooLarge, ValueError."""
-        to, most = work.command.reply_to or _NOBODY, self._log.max_value_bytes
+        to = work.command.reply_to or _NOBODY
         outgoing = encode_reply(to.topic, to.partition, reply, source=self._source, now_ms=self._clock.now_ms())
-        if (size := size_bytes(outgoing.key, outgoing.value, outgoing.headers)) > most:
-            raise ValueTooLarge("the reply", size, most)
+        check_size(outgoing, "the reply", self._log.max_value_bytes)
         return outgoing
 
     def _answered(self, answer: Answer) -> None:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from ..errors import ValueTooLarge
+
 __all__ = [
     "Batch",
     "Headers",
@@ -33,6 +35,7 @@ __all__ = [
     "Tail",
     "TopicPartition",
     "TopicSpec",
+    "check_size",
     "size_bytes",
 ]
 
@@ -84,6 +87,16 @@ def size_bytes(key: bytes | None, value: bytes | None, headers: Headers = ()) ->
     for name, text in headers:
         size += (len(name) if name.isascii() else len(name.encode(errors="replace"))) + len(text)
     return size
+
+
+def check_size(record: Outgoing, what: str, bytes_max: int) -> None:
+    """Returns if a record fits the log.
+
+    Raises:
+        ValueTooLarge: it does not; ``what`` names it.
+    """
+    if (size := size_bytes(record.key, record.value, record.headers)) > bytes_max:
+        raise ValueTooLarge(what, size, bytes_max)
 
 
 class Position(NamedTuple):

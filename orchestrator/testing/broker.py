@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from ..errors import LogUnavailable, OwnershipLost, TopicMismatch, ValueTooLarge
+from ..errors import LogUnavailable, OwnershipLost, TopicMismatch
 from ..messages.partitioning import partition_of
 from ..ports.clock import Clock
-from ..ports.log import Headers, Outgoing, Record, TopicPartition, TopicSpec, size_bytes
+from ..ports.log import Headers, Outgoing, Record, TopicPartition, TopicSpec, check_size
 from ..ports.topics import GROWN
 from .faults import Faults
 from .groups import Groups
@@ -143,8 +143,7 @@ class Broker:
 
     def check_size(self, record: Outgoing, what: str) -> None:
         """Raises: ValueTooLarge."""
-        if (size := size_bytes(record.key, record.value, record.headers)) > self.max_value_bytes:
-            raise ValueTooLarge(what, size, self.max_value_bytes)
+        check_size(record, what, self.max_value_bytes)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Raises: LogUnavailable."""

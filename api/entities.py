@@ -14,13 +14,11 @@ from ..orchestrator.messages.outputs import shown_label
 from .bodies import Json
 from .paths import segment_of
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .views import iso
 
 __all__ = ["entities_router"]
 
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(description="from the page before")]
 Waiting = Annotated[bool, Query(description="only those that have waiters")]
 
 

@@ -17,7 +17,7 @@ from .bodies import Bodies, Json, described
 from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .settings import ApiSettings
 from .views import (
     AcceptedView,
@@ -166,8 +166,8 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         status: Annotated[Status | None, Query(description="only with this status")] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
         key: Annotated[str | None, Query(description="only with this key")] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(description="from the page before")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
     ) -> Response:
         only(request, "status", "definition", "key", "limit", "cursor")
         where = InstanceFilter(definition, status, check_key(key) if key is not None else None)

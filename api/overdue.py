@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from ..orchestrator.client import Client
 from .bodies import Json
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .views import iso
 
 __all__ = ["OverdueList", "OverdueView", "overdue_router"]
@@ -48,8 +48,8 @@ def overdue_router(client: Client) -> APIRouter:
         request: Request,
         *,
         definition: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 200,
-        cursor: Annotated[str | None, Query(description="from the page before")] = None,
+        limit: Limit = 200,
+        cursor: Cursor = None,
     ) -> Response:
         only(request, "definition", "limit", "cursor")
         page = await client.overdue(definition, limit=limit, cursor=cursor)

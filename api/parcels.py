@@ -20,15 +20,13 @@ from .bodies import Bodies, Json, described
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .settings import ApiSettings
 from .views import iso
 from .waiting import wait_of
 
 __all__ = ["AskBody", "EditBody", "RescheduleBody", "SkipBody", "parcels_router"]
 
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(description="from the page before")]
 _STRICT = ConfigDict(extra="forbid")
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from typing import Annotated
+
+from fastapi import Query, Request
 
 from ..orchestrator.errors import InvalidRequest
 
-__all__ = ["only"]
+__all__ = ["Cursor", "Limit", "only"]
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+"""The largest number of rows of a page."""
+Cursor = Annotated[str | None, Query(description="from the page before")]
 
 
 def only(request: Request, *known: str) -> None:

@@ -12,7 +12,7 @@ from ..orchestrator.messages.inputs import ActName
 from .bodies import Json
 from .paths import instance_path
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .views import iso
 
 __all__ = ["QuestionList", "QuestionView", "questions_router"]
@@ -57,8 +57,8 @@ def questions_router(client: Client) -> APIRouter:
             str | None, Query(max_length=256, description="only those that this person or role may answer")
         ] = None,
         definition: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 200,
-        cursor: Annotated[str | None, Query(description="from the page before")] = None,
+        limit: Limit = 200,
+        cursor: Cursor = None,
     ) -> Response:
         only(request, "who", "definition", "limit", "cursor")
         page = await client.questions(definition, who=who, limit=limit, cursor=cursor)

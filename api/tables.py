@@ -16,7 +16,7 @@ from .bodies import Bodies, Json, described
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
-from .queries import only
+from .queries import Cursor, Limit, only
 from .settings import ApiSettings
 from .views import iso
 from .waiting import wait_of
@@ -136,8 +136,8 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     )
     async def list_tables(
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(description="from the page before")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
     ) -> Response:
         only(request, "limit", "cursor")
         page = await client.tables.list(limit=limit, cursor=cursor)

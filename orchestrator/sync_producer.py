@@ -102,7 +102,7 @@ class SyncProducer:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # whoever waits was interrupted; otherwise it does nothing
+            future.cancel()  # the waiting thread was interrupted; otherwise it does nothing
             raise
 
     def _stop(self) -> None:

@@ -3,7 +3,7 @@
     claim lanes ─▶ append to the log ─▶ delete the rows and give the lanes back
 
 A crash before the append publishes nothing; between append and delete the rows are published again, with the same ids,
-by whoever claims their lanes when the lease is over. A row is claimed only when every older transaction has ended.
+by the relay that claims their lanes after the lease. A row is claimed only when every older transaction has ended.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ WAKE: Final = (
     FOR EACH STATEMENT EXECUTE FUNCTION sagaline_outbox_wake()
     """,
 )
-"""PostgreSQL tells relays of new rows by itself, whoever inserts them."""
+"""PostgreSQL itself tells relays of new rows, from any writer."""
 
 
 def _after_create(target: Table, connection: Connection, **_: Any) -> None:

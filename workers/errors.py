@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ..orchestrator.errors import SagalineError, TransientError
 
-__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed"]
+__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed", "ends_the_lane"]
 
 
 class InboxUnavailable(TransientError):
@@ -29,3 +31,10 @@ class WorkerCrashed(SagalineError):
             "start it again: what was not finished is delivered again"
         )
         self.worker, self.contract = worker, contract
+
+
+def ends_the_lane(error: BaseException) -> bool:
+    """True when the lane in which a handler runs is being ended. A cancellation of the handler's own is its failure."""
+    lane = asyncio.current_task()
+    ours = lane is None or lane.cancelling() > 0
+    return isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours)

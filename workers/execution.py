@@ -32,7 +32,7 @@ from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, mistakes, read
 from ..sagas.policy import to_ms
 from .context import AnswerLater, Context
-from .errors import WorkerCrashed
+from .errors import WorkerCrashed, ends_the_lane
 from .pulse import Pulse
 from .spans import WorkerSpans
 from .work import Work
@@ -155,9 +155,7 @@ class Execution:
         except BaseException as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise (_AtDeadline if limit.when() == end else _TookTooLong) from error
-            task = asyncio.current_task()
-            ours = task is None or task.cancelling()
-            if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours):
+            if ends_the_lane(error):
                 raise
             return _raised(work, error)
         finally:

@@ -12,7 +12,7 @@ from ..orchestrator.ports.log import Log, Outgoing, Record
 from .letters import Redelivered
 from .message import Place
 from .offsets import Mark
-from .subscription import Delivery
+from .subscription import Delivery, Subscription
 
 if TYPE_CHECKING:
     from .source import SourcePartition
@@ -31,6 +31,8 @@ class Arrived:
     mark: Mark
     source: SourcePartition
     redelivered: Redelivered | None = None
+    subscription: Subscription | None = None
+    """Whose handler gets it."""
     seen: int = 0
     """Deliveries that were counted because a predecessor crashed."""
     ended: asyncio.Event | None = None

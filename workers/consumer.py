@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
-from ..orchestrator.codec.wire import header_map
+from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.errors import ValueTooLarge
 from ..orchestrator.messages.entity_messages import publication
 from ..orchestrator.messages.texts import said, storable, trace_of
@@ -24,7 +24,7 @@ from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
 from .arrived import Arrived, Reading
-from .errors import Unreadable, WorkerCrashed
+from .errors import Unreadable, WorkerCrashed, ends_the_lane
 from .lanes import ByKey, Lanes
 from .letters import Letters
 from .message import Message
@@ -90,17 +90,17 @@ class Consumer:
         self._group = options.group
         _check_alike(worker, subscriptions)
         topics = parts.topics
-        self._topic = subscriptions[0].topic or topics.events
-        self._redeliveries = topics.redelivered(self._group, subscriptions[0].topic)
+        topic = subscriptions[0].topic
+        redeliveries = topics.redelivered(self._group, topic)
         source = Source(
-            inputs=self._topic,
-            state=topics.parked(self._group, subscriptions[0].topic),
+            inputs=topic or topics.events,
+            state=topics.parked(self._group, topic),
             group=f"{topics.namespace}.subscriber.{self._group}",
             start=options.begin,
         )
         self._origin = f"/{topics.namespace}/workers/{worker}"
         self._letters = Letters(
-            topics.inputs, self._group, self._redeliveries, source=self._origin, log=parts.log, clock=parts.clock
+            topics.inputs, self._group, redeliveries, source=self._origin, log=parts.log, clock=parts.clock
         )
         self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
@@ -109,7 +109,7 @@ class Consumer:
         self._reading = Reading(
             log=parts.log,
             clock=parts.clock,
-            redeliveries=self._redeliveries,
+            redeliveries=redeliveries,
             group=self._group,
             alone=parts.alone,
             grace_seconds=grace_seconds,
@@ -119,10 +119,6 @@ class Consumer:
         )
         self._ownership: Ownership[SourcePartition] = Ownership(parts.log, source, self._drive, _logger)
         self._stop = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return f"{self._group} of {self._topic}"
 
     @property
     def processing(self) -> int:
@@ -159,7 +155,7 @@ class Consumer:
 
     def _arrived(self, arrived: Arrived) -> None:
         """Sorts out what needs no handler; the rest waits for its turn."""
-        subscription = self._subscription(arrived.record)
+        subscription = arrived.subscription = self._subscription(arrived.record)
         if subscription is None:
             self._done(arrived, [])
             return
@@ -179,7 +175,7 @@ class Consumer:
 
     async def _handle(self, arrived: Arrived) -> None:
         """Runs in a lane."""
-        subscription = self._subscription(arrived.record)
+        subscription = arrived.subscription
         assert subscription is not None
         try:
             await self._deliver(arrived, subscription)
@@ -196,7 +192,7 @@ class Consumer:
         elif arrived.is_poison:
             self._poison(arrived, subscription)
         elif source.is_parked(arrived):
-            self._post(arrived, subscription, error=None)
+            self._post(arrived, subscription, None)
         elif (expired := self._expired(arrived, subscription)) is not None:
             self._dead(arrived, expired)
         else:
@@ -214,12 +210,12 @@ class Consumer:
     async def _call(self, arrived: Arrived, subscription: Subscription) -> None:
         record, began = arrived.record, self._parts.clock.monotonic()
         headers = header_map(record.headers)
-        span = self._span(subscription, record, _text(headers.get("traceparent")))
+        span = self._span(subscription, record, trace_context(headers))
         message = Message(
             record,
             arrived.place,
             group=self._group,
-            id=_text(headers.get("ce_id")) or str(arrived.place),
+            id=headers.get("ce_id", b"").decode(errors="replace") or str(arrived.place),
             attempt=arrived.attempt,
             traceparent=span.traceparent,
         )
@@ -244,8 +240,7 @@ class Consumer:
                 source.abandon()
             raise WorkerCrashed(self._worker, subscription.name, ended) from ended
         except BaseException as failure:
-            own = asyncio.current_task()
-            if isinstance(failure, asyncio.CancelledError) and own is not None and own.cancelling():
+            if ends_the_lane(failure):
                 arrived.source.give_up(arrived)
                 raise
             outcome, error = "failed", said(failure)
@@ -334,36 +329,32 @@ class Consumer:
         self._done(arrived, [letter])
 
     def _failed(self, arrived: Arrived, subscription: Subscription, error: BaseException) -> None:
-        if arrived.redelivered is not None:
-            detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES)
-            arrived.source.done(arrived, [self._letters.handled(arrived, said(error), detail)])
-        elif self._delivery == "at_most_once":
-            self._dead(arrived, said(error))
+        text = said(error)
+        if self._delivery == "at_most_once" and arrived.redelivered is None:
+            self._dead(arrived, text)
         else:
-            self._post(arrived, subscription, error=error)
-
-    def _post(self, arrived: Arrived, subscription: Subscription, *, error: BaseException | None) -> None:
-        """The message goes to the parcel of its key."""
-        text = said(error) if error is not None else None
-        detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES) if error is not None else ""
-        try:
-            letter = self._letters.posted(arrived, subscription.options, text, detail)
-        except ValueTooLarge as large:
-            self._dead(arrived, f"{text or 'an earlier message of its key waits'}; it cannot wait for a retry: {large}")
-            return
-        arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
+            self._post(arrived, subscription, text, trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
 
     def _poison(self, arrived: Arrived, subscription: Subscription) -> None:
         """Its consumer was killed again and again while it was at work: it is parked unhandled."""
         text = f"its consumer ended {arrived.seen} times while handling it, so it was not delivered again"
         _logger.error("subscription.message.poison", group=self._group, place=str(arrived.place), reason=text)
+        self._post(arrived, subscription, text)
+
+    def _post(self, arrived: Arrived, subscription: Subscription, error: str | None, detail: str = "") -> None:
+        """The message goes to the parcel of its key, or the parcel is told the outcome of its redelivery.
+
+        ``error`` None: it only follows one that has failed.
+        """
+        poison = arrived.is_poison
         if arrived.redelivered is not None:
-            arrived.source.done(arrived, [self._letters.handled(arrived, text, poison=True)])
+            arrived.source.done(arrived, [self._letters.handled(arrived, error, detail, poison=poison)])
             return
         try:
-            letter = self._letters.posted(arrived, subscription.options, text, park=True)
-        except ValueTooLarge:
-            self._dead(arrived, text)
+            letter = self._letters.posted(arrived, subscription.options, error, detail, park=poison)
+        except ValueTooLarge as large:
+            why = error or "an earlier message of its key waits"
+            self._dead(arrived, f"{why}; it cannot wait for a retry: {large}")
         else:
             arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
 
@@ -376,10 +367,6 @@ def _read(subscription: Subscription, record: Record, headers: Mapping[str, byte
     if record.value is None:
         raise Unreadable("it has no value (a tombstone)")
     return subscription.reads.read(record.value, headers)
-
-
-def _text(value: bytes | None) -> str | None:
-    return value.decode(errors="replace") if value is not None else None
 
 
 async def _called(subscription: Subscription, body: Any, message: Message) -> object:

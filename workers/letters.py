@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..orchestrator.codec.entities import encode_entity_message
-from ..orchestrator.codec.wire import header_map
+from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.messages.parcels import (
     ATTEMPT,
     PARCEL,
@@ -119,11 +119,6 @@ class Letters:
         return self._encoded(message, arrived.record)
 
     def _encoded(self, message: Posted | Handled, record: Record) -> Outgoing:
-        traceparent = header_map(record.headers).get("traceparent")
-        return encode_entity_message(
-            self._inputs,
-            message,
-            source=self._source,
-            now_ms=self._clock.now_ms(),
-            traceparent=traceparent.decode(errors="replace") if traceparent is not None else None,
-        )
+        trace = trace_context(header_map(record.headers))
+        now_ms = self._clock.now_ms()
+        return encode_entity_message(self._inputs, message, source=self._source, now_ms=now_ms, traceparent=trace)

@@ -211,9 +211,8 @@ class SourcePartition:
     # Taking the partition
 
     async def _restore(self) -> None:
-        position, crashed, number = self._owner.position.offset, False, 0
+        position, crashed = self._owner.position.offset, False
         async for name, value in self._owner.documents():
-            number += 1
             if name.startswith(_KEY):
                 self._markers[name[len(_KEY) :]] = self._number(name, value)
             elif name.startswith(_SEEN):

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.tracing import Span, SpanKind, Tracing, fresh_traceparent, trace_id_of
+from ..orchestrator.tracing import Span, SpanKind, Tracing, trace_id_of
 from .paths import sent_path
 from .problems import problem
 
@@ -86,9 +86,7 @@ class Edge:
 
     def _span(self, scope: Scope) -> Span:
         incoming = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
-        parent: str | None = incoming
-        if trace_id_of(incoming) is None:
-            parent = None if self._tracing.enabled else fresh_traceparent(self._clock.new_id())
+        parent = self._tracing.parent(incoming, self._clock.new_id)
         method = _method(scope)
         attributes: dict[str, str | int | bool] = {
             "http.request.method": method,

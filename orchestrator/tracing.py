@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -127,6 +127,14 @@ class Tracing:
     @property
     def enabled(self) -> bool:
         return self._tracer is not None
+
+    def parent(self, given: str | None, new_id: Callable[[], str]) -> str | None:
+        """The parent of a caller's request: what it has given if that is valid, else a new trace for the message. None:
+        the request's own span begins the trace.
+        """
+        if trace_id_of(given) is not None:
+            return given
+        return None if self.enabled else fresh_traceparent(new_id())
 
     def start(
         self,

@@ -21,7 +21,7 @@ from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
 from ..messages.parcels import ParcelRequest
 from ..ports.log import Outgoing, TopicPartition
-from ..tracing import fresh_traceparent, trace_id_of
+from ..tracing import trace_id_of
 from .parts import ClientParts
 
 __all__ = ["Asking", "Requested"]
@@ -61,8 +61,7 @@ class Asking:
             ValueTooLarge: it is larger than the log accepts.
         """
         parts = self._parts
-        if trace_id_of(parent) is None:
-            parent = None if parts.tracing.enabled else fresh_traceparent(parts.clock.new_id())
+        parent = parts.tracing.parent(parent, parts.clock.new_id)
         what = request.act.value if isinstance(request, Act) else request.kind
         span = parts.tracing.message("request", what, parent, parts.topics.inputs, _facts(request))
         try:

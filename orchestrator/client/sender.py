@@ -31,7 +31,7 @@ from ..messages.texts import said
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
 from ..ports.topics import Topics
-from ..tracing import Tracing, fresh_traceparent, trace_id_of
+from ..tracing import Tracing, trace_id_of
 from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_body, check_id, check_input, check_key, check_text
 from .feed import Feed
 from .requests import Requests
@@ -367,9 +367,7 @@ class Sender:
     def _span(self, operation: str, what: str, parent: str | None, topic: str) -> Iterator[str | None]:
         """A span until the end of the block; its trace context is for the message."""
         tracing = self._parts.tracing
-        if trace_id_of(parent) is None:
-            parent = None if tracing.enabled else fresh_traceparent(self._parts.clock.new_id())
-        span = tracing.message(operation, what, parent, topic, ())
+        span = tracing.message(operation, what, tracing.parent(parent, self._parts.clock.new_id), topic, ())
         try:
             yield span.traceparent
         except BaseException as error:

@@ -287,6 +287,7 @@ class SubscriptionContract:
             found: list[Record] = []
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while len(found) < 20:
+                    await asyncio.sleep(0.02)  # the embedded log is read without giving the engine its turn
                     every = await world.all_of(world.topics.events)
                     found = [record for record in every if dict(record.headers)["ce_type"] == b"counted"]
         assert sorted(int(dict(r.headers)["ce_id"].split(b"/")[-2]) >= 0 for r in found) == [True] * 20

@@ -146,6 +146,9 @@ class SourcePartition:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
+            # A message whose position was committed first may have been handed over after the last commit.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), max(0.0, self._end_at - asyncio.get_running_loop().time()))
             self.idle.set()
             await asyncio.Event().wait()
         finally:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 import structlog
-from pydantic import BaseModel
 
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
@@ -24,6 +23,7 @@ from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
 from .arrived import Arrived, Reading
+from .calling import Calling
 from .errors import Unreadable, WorkerCrashed, ends_the_lane
 from .lanes import ByKey, Lanes
 from .letters import Letters
@@ -82,7 +82,8 @@ class Consumer:
         timeout_seconds: float = 300.0,
         grace_seconds: float = _GRACE_SECONDS_MAX,
     ) -> None:
-        self._worker, self._parts, self._middlewares = worker, parts, middlewares
+        self._worker, self._parts = worker, parts
+        self._calling = Calling(middlewares, timeout_seconds)
         self._by_event: dict[str | None, Subscription] = {}
         for each in subscriptions:
             self._by_event[each.event] = each
@@ -104,7 +105,7 @@ class Consumer:
         )
         self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
-        self._unfinished, self._timeout_seconds = 0, timeout_seconds
+        self._unfinished = 0
         self._delivery = options.delivery
         self._reading = Reading(
             log=parts.log,
@@ -222,12 +223,9 @@ class Consumer:
         error: str | None = None
         outcome = "handled"
         try:
-            body = _read(subscription, record, headers)
-            if subscription.options.where is not None and not subscription.options.where(body):
-                outcome = "filtered"
-            else:
-                with span.active():
-                    await self._through(subscription, body, message)
+            with span.active():
+                if not await self._calling.call(subscription, record, headers, message):
+                    outcome = "filtered"
             self._done(arrived, self._published(message))
         except Unreadable as unreadable:
             outcome, error = "dead", str(unreadable)
@@ -265,28 +263,6 @@ class Consumer:
             ("messaging.destination.partition.id", str(record.partition)),
         ]
         return tracing.message("handle", subscription.name, traceparent, record.topic, facts)
-
-    async def _through(self, subscription: Subscription, body: Any, message: Message) -> None:
-        """The handler and what stands round it.
-
-        Raises:
-            TimeoutError: it took longer than the worker's ``handler_timeout``.
-        """
-
-        def handler() -> Awaitable[object]:
-            return _called(subscription, body, message)
-
-        call: Callable[[], Awaitable[object]] = handler
-        for middleware in reversed(self._middlewares):
-            call = _around(middleware, message, call)
-        limit = asyncio.timeout(self._timeout_seconds)
-        try:
-            async with limit:
-                await call()
-        except TimeoutError as error:
-            if limit.expired():
-                raise TimeoutError(f"it was cancelled after {self._timeout_seconds:g} s (handler_timeout)") from error
-            raise
 
     def _published(self, message: Message) -> list[Outgoing]:
         """The records of what the handler published; their ids are the same at a second delivery.
@@ -361,29 +337,6 @@ class Consumer:
 
 class _Ended(Exception):
     """The consumer was asked to stop."""
-
-
-def _read(subscription: Subscription, record: Record, headers: Mapping[str, bytes]) -> BaseModel:
-    if record.value is None:
-        raise Unreadable("it has no value (a tombstone)")
-    return subscription.reads.read(record.value, headers)
-
-
-async def _called(subscription: Subscription, body: Any, message: Message) -> object:
-    arguments = (body, message) if subscription.takes_message else (body,)
-    if subscription.is_async:
-        return await cast("Awaitable[object]", subscription.function(*arguments))
-    result = await asyncio.to_thread(subscription.function, *arguments)
-    return await result if isinstance(result, Awaitable) else result
-
-
-def _around(
-    middleware: Middleware, message: Message, call: Callable[[], Awaitable[object]]
-) -> Callable[[], Awaitable[object]]:
-    async def called() -> object:
-        return await middleware(message, call)
-
-    return called
 
 
 def consumers_of(worker: Worker, parts: Parts) -> list[Consumer]:

@@ -26,25 +26,26 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import structlog
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from ..orchestrator.errors import CorruptRecord, LogUnavailable
 from ..orchestrator.messages.parcels import parcel_id
 from ..orchestrator.ports.log import Batch, Outgoing, Owner, Position, Record, Tail, TopicPartition
+from .ahead import Ahead
 from .arrived import Arrived, Effect, Reading
 from .letters import Redelivered, redelivered
 from .message import Place
-from .offsets import Offsets
+from .offsets import Mark, Offsets
 from .stage import pauses
 
 __all__ = ["SourcePartition"]
 
-_AHEAD: Final = b"~ahead"
+_AHEAD: Final = b"~ahead/"
 _OPEN: Final = b"~open"
 _REDELIVERED: Final = b"~redelivered"
 _SEEN: Final = b"~seen/"
-_OF_SOURCE: Final = _SEEN + b"s/"
-_OF_REDELIVERIES: Final = _SEEN + b"r/"
+_OF_SOURCE: Final = b"s/"
+_OF_REDELIVERIES: Final = b"r/"
 _KEY: Final = b"key/"
 _POLL_MAX: Final = 500
 _UNFINISHED_MAX: Final = 2_000
@@ -64,12 +65,10 @@ class SourcePartition:
         self._owner, self._how = owner, reading
         self._redeliveries = TopicPartition(reading.redeliveries, owner.partition)
         self._keeps_ahead = reading.delivery == "exactly_once"
+        self._ahead, self._redelivered_ahead = Ahead(_AHEAD + _OF_SOURCE), Ahead(_AHEAD + _OF_REDELIVERIES)
         self._offsets = Offsets()
         self._markers: dict[bytes, int] = {}
         self._seen: dict[bytes, int] = {}
-        self._ahead: frozenset[int] = frozenset()
-        self._finished_ahead: set[int] = set()
-        self._ahead_written = self._ahead
         self._redelivered_offset, self._position_now = 0, -1
         self._careful_until = self._careful_redelivered_until = -1
         self._effects: deque[Effect] = deque()
@@ -163,7 +162,7 @@ class SourcePartition:
         """The message is handled (or needs no handling); ``appends`` leave with its position."""
         self._leave(arrived)
         state = self._forget(arrived)
-        if appends or state or self._is_ahead(arrived):
+        if appends or state or self._keeps_ahead:
             self._put(Effect(arrived.mark, state, appends))
         else:
             arrived.mark.finish()
@@ -195,9 +194,6 @@ class SourcePartition:
         if arrived.ended is not None:
             arrived.ended.set()
 
-    def _is_ahead(self, arrived: Arrived) -> bool:
-        return self._keeps_ahead and arrived.redelivered is None
-
     def _forget(self, arrived: Arrived) -> dict[bytes, bytes | None]:
         if not self._seen:
             return {}
@@ -222,16 +218,18 @@ class SourcePartition:
                 self._seen[name] = self._number(name, value)
             elif name == _REDELIVERED:
                 self._redelivered_offset = self._number(name, value)
-            elif name == _AHEAD:
-                self._ahead = frozenset(self._numbers(name, value))
+            elif name == self._ahead.name:
+                self._ahead.restore(self._numbers(name, value))
+            elif name == self._redelivered_ahead.name:
+                self._redelivered_ahead.restore(self._numbers(name, value))
             elif name == _OPEN:
                 crashed = True
         if crashed:
             self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
             ends = await self._how.log.end_offsets([self._redeliveries.topic])
             self._careful_redelivered_until = ends[self._redeliveries]
-        self._finished_ahead, self._ahead_written = set(self._ahead), self._ahead
-        old = [name for name in self._seen if name.startswith(_OF_SOURCE) and int(name[len(_OF_SOURCE) :]) < position]
+        counts = _SEEN + _OF_SOURCE
+        old = [name for name in self._seen if name.startswith(counts) and int(name[len(counts) :]) < position]
         for name in old:
             del self._seen[name]
         # At once: so that the start of a new group does not move, and a crash from here on is seen.
@@ -316,7 +314,7 @@ class SourcePartition:
     def _hand_over(self, arrived: Arrived) -> None:
         self._at_work += 1
         self._quiet.clear()
-        if arrived.redelivered is None and arrived.place.offset in self._ahead:
+        if arrived.record.offset in self._ahead_of(arrived.mark):
             self._leave(arrived)  # it was finished before the crash
             arrived.mark.finish()
             self._pending.set()
@@ -431,8 +429,8 @@ class SourcePartition:
             state.update(effect.state)
             appends += effect.appends
             if effect.mark is not None:
-                if effect.mark.place.topic != self._redeliveries.topic:
-                    self._finished_ahead.add(effect.mark.offset)
+                if self._keeps_ahead:
+                    self._ahead_of(effect.mark).finish(effect.mark.offset)
                 effect.mark.finish()
         self._urgent = any(effect.is_urgent for effect in self._effects)
         moved = self._offsets.take_positions()
@@ -440,18 +438,16 @@ class SourcePartition:
             return None, effects
         for place, offset in moved.items():
             if place == self._redeliveries:
+                self._redelivered_offset = offset
                 state[_REDELIVERED] = str(offset).encode()
             else:
                 self._position_now = offset
-        if self._keeps_ahead:
-            self._keep_ahead(state)
+        state.update(self._ahead.changes(self._position))
+        state.update(self._redelivered_ahead.changes(self._redelivered_offset))
         return Batch(state, appends, Position(self._position, self._how.clock.now_ms())), effects
 
-    def _keep_ahead(self, state: dict[bytes, bytes | None]) -> None:
-        ahead = frozenset(offset for offset in self._finished_ahead if offset >= self._position)
-        if ahead != self._ahead_written:
-            state[_AHEAD] = to_json(sorted(ahead)) if ahead else None
-        self._finished_ahead, self._ahead_written = set(ahead), ahead
+    def _ahead_of(self, mark: Mark) -> Ahead:
+        return self._redelivered_ahead if mark.place == self._redeliveries else self._ahead
 
     @property
     def _position(self) -> int:
@@ -461,4 +457,4 @@ class SourcePartition:
 def _counted(arrived: Arrived) -> bytes:
     """The document that counts its deliveries."""
     kind = _OF_SOURCE if arrived.redelivered is None else _OF_REDELIVERIES
-    return kind + str(arrived.record.offset).encode()
+    return _SEEN + kind + str(arrived.record.offset).encode()

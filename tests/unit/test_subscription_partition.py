@@ -1,8 +1,10 @@
-"""One partition of a subscription alone: what a release of a parcel frees, and what a stop waits for."""
+"""One partition of a subscription alone: what a release frees, what a stop waits for, what a crash repeats."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,69 +12,99 @@ import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
-from sagaline.orchestrator.messages.parcels import PARCEL, RELEASE
-from sagaline.orchestrator.ports.log import Batch, Outgoing, Position
+from sagaline.orchestrator.messages.parcels import ATTEMPT, PARCEL, RELEASE, SOURCE
+from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Owner, Position
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.workers.arrived import Arrived, Reading
 from sagaline.workers.source import SourcePartition
+from sagaline.workers.subscription import Delivery
 
 TOPICS = Topics("t")
+REDELIVERED = TOPICS.redelivered("g")
 
 
-@pytest.mark.parametrize(("up_to", "left"), [(8, 9), (9, None), (12, None)])
-async def test_a_release_that_is_older_than_the_marker_is_ignored(tmp_path: Path, up_to: int, left: int | None) -> None:
-    async with SqliteLog(tmp_path / "log.db", clock=SystemClock(), member_timeout=timedelta(seconds=2)) as log:
-        await log.create_topics([*TOPICS.specs([], 1), *TOPICS.subscribed("g", None, 1)])
-        membership = await log.join(TOPICS.events, TOPICS.parked("g"), "g")
-        await membership.changed()
-        owner = await membership.take(0)
-        await owner.commit(Batch({b"key/k": b"9"}, (), Position(0, 1)))
+class Place:
+    """The partition, and the processes that own it one after the other."""
+
+    def __init__(self, log: SqliteLog, membership: Membership) -> None:
+        self.log, self.membership = log, membership
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[Owner]:
+        owner = await self.membership.take(0)
+        try:
+            yield owner
+        finally:
+            await owner.release()
+
+    @asynccontextmanager
+    async def driven(
+        self, owner: Owner, arrived: Callable[[Arrived], None], *, delivery: Delivery = "at_least_once"
+    ) -> AsyncIterator[SourcePartition]:
+        """Ends as by a crash, unless ``stop`` was called."""
         reading = Reading(
-            log=log,
+            log=self.log,
             clock=SystemClock(),
-            redeliveries=TOPICS.redelivered("g"),
-            group="g",
-            alone=asyncio.Lock(),
-            grace_seconds=1.0,
-            delivery="at_least_once",
-            room=lambda: 10,
-            arrived=lambda arrived: None,
-        )
-        source = SourcePartition(owner, reading)
-        run = asyncio.create_task(source.run())
-        headers = ((PARCEL, b"@parcel/g/k"), (RELEASE, str(up_to).encode()))
-        await log.append([Outgoing(TOPICS.redelivered("g"), b"k", None, headers, 0)])
-        async with asyncio.timeout(10):
-            while owner.get(b"~redelivered") is None:  # noqa: ASYNC110  # a commit tells no loop
-                await asyncio.sleep(0.01)
-        assert owner.get(b"key/k") == (None if left is None else str(left).encode())
-        source.stop()
-        await source.idle.wait()
-        assert owner.get(b"~open") is None
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
-
-
-async def test_a_stop_waits_for_messages_whose_position_was_committed_first(tmp_path: Path) -> None:
-    """The stop comes with that very commit: nobody else would ever get them."""
-    async with SqliteLog(tmp_path / "log.db", clock=SystemClock(), member_timeout=timedelta(seconds=2)) as log:
-        await log.create_topics([*TOPICS.specs([], 1), *TOPICS.subscribed("g", None, 1)])
-        membership = await log.join(TOPICS.events, TOPICS.parked("g"), "g")
-        await membership.changed()
-        owner = await membership.take(0)
-        handed: list[Arrived] = []
-        reading = Reading(
-            log=log,
-            clock=SystemClock(),
-            redeliveries=TOPICS.redelivered("g"),
+            redeliveries=REDELIVERED,
             group="g",
             alone=asyncio.Lock(),
             grace_seconds=10.0,
-            delivery="at_most_once",
+            delivery=delivery,
             room=lambda: 10,
-            arrived=handed.append,
+            arrived=arrived,
         )
         source = SourcePartition(owner, reading)
+        run = asyncio.create_task(source.run())
+        try:
+            async with asyncio.timeout(10):
+                yield source
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with SqliteLog(tmp_path / "log.db", clock=SystemClock(), member_timeout=timedelta(seconds=2)) as log:
+        await log.create_topics([*TOPICS.specs([], 1), *TOPICS.subscribed("g", None, 1)])
+        membership = await log.join(TOPICS.events, TOPICS.parked("g"), "g")
+        await membership.changed()
+        yield Place(log, membership)
+
+
+def nothing(arrived: Arrived) -> None:
+    raise AssertionError(f"{arrived} came")
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110  # neither a commit nor what is handed over tells a loop
+        await asyncio.sleep(0.01)
+
+
+def redelivery(key: bytes, offset: int) -> Outgoing:
+    source = f"{TOPICS.events}/0/{offset}".encode()
+    headers = ((PARCEL, b"@parcel/g/" + key), (SOURCE, source), (ATTEMPT, b"2"))
+    return Outgoing(REDELIVERED, key, b"{}", headers, 0)
+
+
+@pytest.mark.parametrize(("up_to", "left"), [(8, 9), (9, None), (12, None)])
+async def test_a_release_that_is_older_than_the_marker_is_ignored(place: Place, up_to: int, left: int | None) -> None:
+    async with place.owner() as owner:
+        await owner.commit(Batch({b"key/k": b"9"}, (), Position(0, 1)))
+        async with place.driven(owner, nothing) as source:
+            headers = ((PARCEL, b"@parcel/g/k"), (RELEASE, str(up_to).encode()))
+            await place.log.append([Outgoing(REDELIVERED, b"k", None, headers, 0)])
+            await until(lambda: owner.get(b"~redelivered") is not None)
+            assert owner.get(b"key/k") == (None if left is None else str(left).encode())
+            source.stop()
+            await source.idle.wait()
+            assert owner.get(b"~open") is None
+
+
+async def test_a_stop_waits_for_messages_whose_position_was_committed_first(place: Place) -> None:
+    """The stop comes with that very commit: nobody else would ever get them."""
+    handed: list[Arrived] = []
+    async with place.owner() as owner, place.driven(owner, handed.append, delivery="at_most_once") as source:
         commit = owner.commit
 
         async def stopping(batch: Batch) -> None:
@@ -81,14 +113,29 @@ async def test_a_stop_waits_for_messages_whose_position_was_committed_first(tmp_
                 source.stop()
 
         owner.commit = stopping  # type: ignore[method-assign]
-        run = asyncio.create_task(source.run())
-        await log.append([Outgoing(TOPICS.events, b"k", b"{}", (), 0)])
-        async with asyncio.timeout(10):
-            while not handed:  # noqa: ASYNC110  # what is handed over tells no loop
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
-            assert not source.idle.is_set()
-            source.done(handed[0])
-            await source.idle.wait()
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        await place.log.append([Outgoing(TOPICS.events, b"k", b"{}", (), 0)])
+        await until(lambda: handed)
+        await asyncio.sleep(0.1)
+        assert not source.idle.is_set()
+        source.done(handed[0])
+        await source.idle.wait()
+
+
+@pytest.mark.parametrize("topic", ["source", "redeliveries"])
+async def test_what_was_finished_ahead_of_an_unfinished_message_does_not_come_again_with_exactly_once(
+    place: Place, topic: str
+) -> None:
+    again = [redelivery(key, offset) for key, offset in ((b"slow", 3), (b"quick", 4))]
+    first = [Outgoing(TOPICS.events, key, b"{}", (), 0) for key in (b"slow", b"quick")]
+    await place.log.append(first if topic == "source" else again)
+    handed: list[Arrived] = []
+    async with place.owner() as owner, place.driven(owner, handed.append, delivery="exactly_once") as source:
+        await until(lambda: len(handed) == 2)
+        before = owner.position
+        source.done(handed[1], [Outgoing(TOPICS.inputs, b"x", b"{}", (), 0)])
+        await until(lambda: owner.position is not before)
+    handed.clear()
+    async with place.owner() as owner, place.driven(owner, handed.append, delivery="exactly_once") as source:
+        await place.log.append([Outgoing(TOPICS.events, b"last", b"{}", (), 0), redelivery(b"last", 5)])
+        await until(lambda: [each.record.key for each in handed].count(b"last") == 2)
+        assert sorted(each.record.key or b"" for each in handed) == [b"last", b"last", b"slow"]

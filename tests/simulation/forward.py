@@ -13,7 +13,7 @@ from typing import Any
 from sagaline.orchestrator.kernel.places import name_of, place_of
 from sagaline.orchestrator.messages.document import CauseKind, Document, Status, StepRecord, StepStatus
 from sagaline.orchestrator.messages.entity_messages import Unwind
-from sagaline.orchestrator.messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Start
+from sagaline.orchestrator.messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.sagas import Node, Saga
 from sagaline.sagas.definition import AnyDefinition
@@ -138,16 +138,22 @@ def slept(found: Evidence) -> Iterator[str]:
         least = min(_sizes(history), default=0)  # if the state of a revision is no longer stored
         began: dict[str, int] = {}
         wakes: dict[str, int] = {}
+        deferred_ms: dict[str, int] = {}  # its timer fired then, and waited for code, while the clock may be set back
         for record in (decided.record for decided in history):
+            if record.outcome is Outcome.DEFERRED and isinstance(record.message, TimerFired):
+                deferred_ms[record.message.timer.rpartition(":")[0]] = record.at_ms
             for change in record.changes:
                 node = _node(definition, change.what)
                 if not isinstance(node, Sleep):
                     continue
                 if change.after == StepStatus.WAITING:
+                    deferred_ms.pop(change.what, None)
                     began[change.what] = record.at_ms
                     wakes[change.what] = record.at_ms + _span_ms(node, sizes.get(record.revision, least))
-                elif change.after == StepStatus.DONE and record.at_ms < wakes[change.what]:
-                    yield f"{document.id}: {change.what} slept {record.at_ms - began[change.what]} ms"
+                elif change.after == StepStatus.DONE:
+                    woke_ms = deferred_ms.get(change.what, record.at_ms)
+                    if woke_ms < wakes[change.what]:
+                        yield f"{document.id}: {change.what} slept {woke_ms - began[change.what]} ms"
 
 
 def _span_ms(node: Sleep[Any], size: int) -> int:

@@ -98,8 +98,13 @@ def one_instance(found: Evidence) -> Iterator[str]:
 
 
 def decided_once(found: Evidence) -> Iterator[str]:
-    places = Counter((decided.partition, decided.place) for all in found.history.values() for decided in all)
-    for (_, place), count in places.items():
+    places: Counter[tuple[int, str, int]] = Counter()
+    for instance, history in found.history.items():
+        life = 0  # a delayed message that was forwarded is forgotten: if it is sent again, it has a new timer
+        for decided in history:
+            places[decided.partition, decided.place, life] += 1
+            life += instance.startswith("@parcel/") and decided.record.revision == 0
+    for (_, place, _), count in places.items():
         if count > 1 and not place.startswith("deployed/"):
             yield f"{place} was decided about {count} times"
 

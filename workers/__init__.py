@@ -1,5 +1,6 @@
 """Workers: handlers of commands, with an inbox that applies each effect once even if its command arrives twice."""
 
+from .bus import CommandBus, EventBus
 from .context import AnswerLater, Context
 from .errors import WorkerCrashed
 from .inbox import Inbox
@@ -8,4 +9,15 @@ from .runtime import WorkerRuntime
 from .sqlite_inbox import SqliteInbox
 from .worker import Worker
 
-__all__ = ["AnswerLater", "Context", "Inbox", "Message", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"]
+__all__ = [
+    "AnswerLater",
+    "CommandBus",
+    "Context",
+    "EventBus",
+    "Inbox",
+    "Message",
+    "SqliteInbox",
+    "Worker",
+    "WorkerCrashed",
+    "WorkerRuntime",
+]

@@ -11,29 +11,26 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue
 
 from ...sagas import Contract, Event
-from ...sagas import Rejected as RejectedError
 from ...sagas.definition import AnyDefinition
-from ...sagas.models import mistakes, read_foreign, write
-from ...sagas.policy import to_ms
-from ..codec.commands import Command, ReplyTo, encode_sent
+from ..codec.commands import Command, encode_sent
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
-from ..errors import InvalidRequest, NotYetDecided, RequestFailed, RequestTimedOut
+from ..errors import InvalidRequest, NotYetDecided, RequestTimedOut
 from ..messages.entity_messages import Published, publication
-from ..messages.inputs import Completed, Failed, Rejected, Reply, Start
+from ..messages.inputs import Start
 from ..messages.parcels import DUE_MS_MAX, Discard, Letter, Posted, Reschedule, delayed_id, to_base64
-from ..messages.texts import said
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
 from ..ports.topics import Topics
 from ..tracing import Tracing, trace_id_of
 from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_body, check_id, check_input, check_key, check_text
 from .feed import Feed
+from .requested import answer_of, command_of, positive_ms, writable
 from .requests import Requests
 from .results import Started
 from .starting import started
@@ -153,11 +150,11 @@ class Sender:
             traceparent: the W3C trace context to continue; None: a new trace.
         """
         id, due_ms = self._id(id), self._due_ms(deliver_at, deliver_after)
-        sent = self._command(contract, command, f"@tell/{id}", None)
+        sent = command_of(contract, command, f"@tell/{id}", None)
         sent = replace(sent, id=f"{sent.effect_key}/1")
         if expires_after is not None:
             begins_ms = due_ms if due_ms is not None else self._parts.clock.now_ms()
-            sent = replace(sent, deadline_ms=begins_ms + _span_ms(expires_after, "expires_after"))
+            sent = replace(sent, deadline_ms=begins_ms + positive_ms(expires_after, "expires_after"))
         record_key = id if key is None else check_key(key)
         await self._prepare(contract.queue)
         with self._span("send", contract.name, traceparent, self._parts.topics.commands(contract.queue)) as trace:
@@ -192,8 +189,8 @@ class Sender:
             RequestTimedOut: no reply within ``timeout``; it may have been carried out if ``sent`` is True.
         """
         parts, id, sent = self._parts, self._id(id), False
-        asked = self._command(contract, command, f"@request/{id}", parts.requests.reply_to)
-        deadline_ms = parts.clock.now_ms() + _span_ms(timeout, "timeout")
+        asked = command_of(contract, command, f"@request/{id}", parts.requests.reply_to)
+        deadline_ms = parts.clock.now_ms() + positive_ms(timeout, "timeout")
         asked = replace(asked, id=parts.requests.command_id(asked.effect_key), deadline_ms=deadline_ms)
         record_key = id if key is None else check_key(key)
         with self._span("request", contract.name, traceparent, parts.topics.commands(contract.queue)) as trace:
@@ -209,7 +206,7 @@ class Sender:
             except TimeoutError:
                 seconds = timeout.total_seconds()
                 raise RequestTimedOut(contract.name, contract.queue, id, seconds, sent=sent) from None
-            return _read(contract, id, reply)
+            return answer_of(contract, id, reply)
 
     async def start(
         self,
@@ -248,7 +245,7 @@ class Sender:
             self._feeding = asyncio.create_task(parts.feed.run(), name="feed")
         with self._span("request", start.kind, traceparent, parts.topics.inputs) as trace:
             start = replace(start, traceparent=trace)
-            with _checked("input"):
+            with writable("input"):
                 topic, now_ms = parts.topics.inputs, parts.clock.now_ms()
                 record = encode_request(topic, start, source=self._source, now_ms=now_ms)
             async with parts.feed.expect(start.id, timeout=_OPEN_SECONDS) as answer:
@@ -299,31 +296,13 @@ class Sender:
         if at is not None and after is not None:
             raise InvalidRequest("deliver_at and deliver_after are both given; give one", field="deliver_after")
         if after is not None:
-            return min(DUE_MS_MAX, self._parts.clock.now_ms() + _span_ms(after, "deliver_after"))
+            return min(DUE_MS_MAX, self._parts.clock.now_ms() + positive_ms(after, "deliver_after"))
         return None if at is None else _at_ms(at)
-
-    def _command(self, contract: Contract[C, Any], command: C, instance: str, reply_to: ReplyTo | None) -> Command:
-        """Without an id. Its effect key names the contract: one id may be sent to several."""
-        if not isinstance(command, contract.command):
-            wanted, given = contract.command.__name__, type(command).__name__
-            raise InvalidRequest(f"{contract.name!r} takes {wanted}, not {given}; give that model", field="command")
-        with _checked("command"):
-            payload = write(command, contract.command)
-        return Command(
-            id="",
-            contract=contract.name,
-            instance=instance,
-            effect_key=f"{instance}/{contract.name}",
-            undo=False,
-            attempt=1,
-            payload=payload,
-            reply_to=reply_to,
-        )
 
     def _command_record(self, contract: Contract[C, Any], sent: Command, key: str, due_ms: int | None) -> Outgoing:
         """``ce_time`` is that of its delivery: workers count the span to the deadline from it."""
         now_ms = self._parts.clock.now_ms() if due_ms is None else due_ms
-        with _checked("command"):
+        with writable("command"):
             topic = self._parts.topics.commands(contract.queue)
             return encode_sent(topic, sent, key, source=self._source, now_ms=now_ms)
 
@@ -331,7 +310,7 @@ class Sender:
         self, message: Published | Posted | Discard | Reschedule, trace: str | None, at_ms: int | None = None
     ) -> Outgoing:
         now_ms = self._parts.clock.now_ms() if at_ms is None else at_ms
-        with _checked("body"):
+        with writable("body"):
             topic = self._parts.topics.inputs
             return encode_entity_message(topic, message, source=self._source, now_ms=now_ms, traceparent=trace)
 
@@ -376,36 +355,6 @@ class Sender:
         span.end()
 
 
-def _read(contract: Contract[C, R], id: str, reply: Reply) -> R:
-    """The reply as its model; raises what the worker answered instead."""
-    match reply:
-        case Rejected():
-            raise RejectedError(reply.reason, code=reply.code)
-        case Failed():
-            raise RequestFailed(contract.name, id, reply.error, reply.detail)
-        case Completed():
-            pass
-        case _:
-            assert_never(reply)
-    name = contract.reply.__name__
-    try:
-        return read_foreign(contract.reply, reply.reply)
-    except ValidationError as error:
-        why = f"its reply does not fit {name}: {mistakes(error, 'reply')}"
-        raise RequestFailed(contract.name, id, f"{why}; deploy the same contract here and in the worker") from error
-    except Exception as error:  # validators in the author's model may raise anything
-        raise RequestFailed(contract.name, id, f"the check of {name} itself raised {said(error)}") from error
-
-
-@contextmanager
-def _checked(field: str) -> Iterator[None]:
-    """What cannot be written is the caller's mistake."""
-    try:
-        yield
-    except ValueError as error:
-        raise InvalidRequest(f"the {field} cannot be written: {error}", field=field) from error
-
-
 def _delayed(id: str) -> str:
     return delayed_id(check_id(id))
 
@@ -415,9 +364,3 @@ def _at_ms(at: datetime) -> int:
         text = f"the time {at.isoformat()} has no time zone; add one, such as datetime.now(UTC) has"
         raise InvalidRequest(text, field="deliver_at")
     return min(DUE_MS_MAX, max(0, round((at - _EPOCH).total_seconds() * 1000)))
-
-
-def _span_ms(span: timedelta, field: str) -> int:
-    if span <= timedelta(0):
-        raise InvalidRequest(f"{field} is {span}; give a positive span of time", field=field)
-    return to_ms(span)

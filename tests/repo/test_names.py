@@ -30,7 +30,8 @@ PINNED = {
         *("fail", "step", "wait", "when"),
     },
     "sagaline.workers": {
-        *("AnswerLater", "Context", "Inbox", "Message", "SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"),
+        *("AnswerLater", "CommandBus", "Context", "EventBus", "Inbox", "Message", "SqliteInbox", "Worker"),
+        *("WorkerCrashed", "WorkerRuntime"),
     },
     "sagaline.client": {"Producer", "SyncProducer"},
     "sagaline.workers.shapes": {

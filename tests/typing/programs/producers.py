@@ -7,6 +7,7 @@ from typing import assert_type
 
 from sagaline.client import Producer, SyncProducer
 from sagaline.sagas import Event
+from sagaline.workers import CommandBus, EventBus
 
 from .shared import Release, Released, Reserve, Reserved, release_stock, reserve_stock
 
@@ -20,6 +21,14 @@ async def asks(producer: Producer, reserve: Reserve, release: Release) -> None:
     assert_type(await producer.tell(reserve_stock, reserve, key="k", deliver_after=SOON), str)
     assert_type(await producer.publish(released, "k", Released(was_reserved=True)), str)
     assert_type(await producer.publish(released, "k", {"was_reserved": True}), str)
+
+
+async def asks_in_process(commands: CommandBus, events: EventBus, reserve: Reserve, release: Release) -> None:
+    assert_type(await commands.request(reserve_stock, reserve), Reserved)
+    assert_type(await commands.request(release_stock, release, timeout=SOON, id="r-1"), Released)
+    assert_type(await events.publish(released, "k", Released(was_reserved=True)), str)
+    await commands.request(reserve_stock, release)  # expect: error (another contract's command)
+    await events.publish(released, "k", reserve)  # expect: error (another body)
 
 
 def asks_and_waits(producer: SyncProducer, reserve: Reserve, release: Release) -> None:

@@ -192,7 +192,7 @@ class Consumer:
             source.give_up(arrived)
         elif arrived.is_poison:
             self._poison(arrived, subscription)
-        elif source.is_parked(arrived):
+        elif subscription.options.order == "key" and source.is_parked(arrived):
             self._post(arrived, subscription, None)
         elif (expired := self._expired(arrived, subscription)) is not None:
             self._dead(arrived, expired)

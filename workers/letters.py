@@ -109,7 +109,7 @@ class Letters:
         message = Handled(
             id=f"{self._group}/{place}/handled/{attempt}",
             instance=parcel,
-            offset=place.offset,
+            source=Source(**place._asdict()),
             attempt=attempt,
             ok=error is None,
             error=error or "",

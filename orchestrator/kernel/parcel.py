@@ -144,9 +144,9 @@ def _left_out(parcel: Parcel, letter: Letter, wrong: str, now_ms: int, limits: L
 
 def _handled(parcel: Parcel | None, message: Handled, now_ms: int, limits: Limits) -> Answer:
     awaited = None
-    if parcel is not None and parcel.outstanding and (source := parcel.letters[0].source) is not None:
-        awaited = (source.offset, parcel.attempts)
-    if parcel is None or awaited != (message.offset, message.attempt):
+    if parcel is not None and parcel.outstanding:
+        awaited = (parcel.letters[0].source, parcel.attempts)
+    if parcel is None or awaited != (message.source, message.attempt):
         return _same(parcel, ReasonCode.STALE, "no delivery waits for this outcome", Outcome.IGNORED)
     if message.ok:
         return _go_on(parcel, now_ms, limits)

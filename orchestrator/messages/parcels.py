@@ -199,14 +199,16 @@ class Posted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled:
-    """To a parcel: the outcome of a redelivery. ``offset``: of the letter's source; ``attempt``: of the redelivery.
+    """To a parcel: the outcome of a redelivery. ``source``: of the letter; ``attempt``: of the redelivery.
+
+    A group that reads several topics has one parcel for a key of all of them, so an offset alone names no letter.
 
     ``poison``: no retry, the key waits for an operator.
     """
 
     id: str
     instance: str
-    offset: Offset
+    source: Source
     attempt: Count
     ok: bool
     error: str = ""

@@ -220,6 +220,31 @@ class SubscriptionContract:
         assert seen == {key: list(range(11)) for key in keys}
         assert len(failed) == 2 * 4 * 2
 
+    async def test_a_key_that_waits_holds_up_no_message_of_a_subscription_without_order(
+        self, world: SubscriptionWorld
+    ) -> None:
+        """No engine runs: what waits at a parcel stays there."""
+        tried: list[int] = []
+        seen: list[int] = []
+        worker = Worker("w")
+
+        @worker.subscribes(shipped)
+        async def fails(event: Shipped) -> None:
+            tried.append(event.number)
+            raise ConnectionError("not now")
+
+        @worker.subscribes(blobbed, order="none")
+        async def passes(event: Blobbed) -> None:
+            seen.append(event.number)
+
+        await world.publish(("k", 1))
+        async with world.running(worker):
+            await until(lambda: tried == [1])
+            await world.publish(("k", 2))
+            await world.publish(("k", 3), event="blobbed")
+            await until(lambda: seen == [3])
+        assert tried == [1]
+
     async def test_a_key_whose_attempts_are_used_up_is_parked_with_its_successors(
         self, world: SubscriptionWorld
     ) -> None:

@@ -54,7 +54,7 @@ FAILED = Posted(
 MESSAGES: dict[str, ToParcel] = {
     "delayed": Posted(id="p0", instance=delayed_id("m-1"), letter=LATER, due_ms=90_000),
     "failed": FAILED,
-    "handled": Handled(id="h", instance=KEY, offset=17, attempt=2, ok=False, error="Boom", detail="d", poison=True),
+    "handled": Handled(id="h", instance=KEY, source=SOURCE, attempt=2, ok=False, error="Boom", detail="d", poison=True),
     "redrive": Redrive(id="r", instance=KEY, by="ann", reason="fixed"),
     "reschedule": Reschedule(id="r", instance=delayed_id("m-1"), due_ms=5, by="ann", reason="later"),
     "edit": Edit(id="r", instance=KEY, letter=PARKED.id, value="e30=", headers=(("a", "Yg=="),), by="ann"),
@@ -106,7 +106,7 @@ def test_a_letter_keeps_the_bytes_of_its_record() -> None:
         (changed(MESSAGES["delayed"], due_ms=None), "needs due_ms"),
         (changed(MESSAGES["delayed"], group="billing"), "has no group"),
         (changed(MESSAGES["delayed"], due_ms=10**18), "due_ms"),
-        (changed(MESSAGES["handled"], offset="17"), "offset"),
+        (changed(MESSAGES["handled"], source={"offset": "17"}), "source.offset"),
         (changed(MESSAGES["edit"], value="?"), "value"),
         (changed(MESSAGES["reschedule"], due_ms=-1), "due_ms"),
         (written(FAILED)._replace(key=b"@table/billing"), "is not a parcel's id"),

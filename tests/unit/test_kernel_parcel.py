@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,9 @@ def post(offset: int, *, error: str | None = None, partition: int = 0, value: by
     return replace(posted, **fields)  # type: ignore[arg-type]  # names of fields, as the caller writes them
 
 
-def outcome(offset: int, attempt: int, *, ok: bool = True, poison: bool = False) -> Handled:
-    return Handled(id="h", instance=KEY, offset=offset, attempt=attempt, ok=ok, error="" if ok else "x", poison=poison)
+def outcome(offset: int, attempt: int, *, ok: bool = True, poison: bool = False, **at: Any) -> Handled:
+    source = replace(Source(topic="shop", partition=0, offset=offset), **at)
+    return Handled(id="h", instance=KEY, source=source, attempt=attempt, ok=ok, error="" if ok else "x", poison=poison)
 
 
 class Line:
@@ -225,7 +227,9 @@ def test_poison_is_parked_at_once() -> None:
     assert line.parcel.status is ParcelStatus.PARKED
 
 
-@pytest.mark.parametrize("stale", [outcome(5, 1), outcome(5, 3), outcome(6, 2)])
+@pytest.mark.parametrize(
+    "stale", [outcome(5, 1), outcome(5, 3), outcome(6, 2), outcome(5, 2, topic="returns"), outcome(5, 2, partition=1)]
+)
 def test_an_outcome_of_another_delivery_changes_nothing(stale: Handled) -> None:
     line = Line(post(5, error="boom"))
     line.due()
@@ -290,7 +294,7 @@ def test_each_partition_that_has_posted_is_released_up_to_its_own_offset() -> No
     line = Line(post(50, error="boom"), post(3, partition=4))
     line.due()
     assert line.take(outcome(50, 2)) == (redelivered(3, 1, partition=4),)
-    assert line.take(outcome(3, 1)) == (release(50), release(3, 4))
+    assert line.take(outcome(3, 1, partition=4)) == (release(50), release(3, 4))
     assert [route.last for route in line.parcel.routes] == [50, 3]
 
 

@@ -42,12 +42,15 @@ NOW_MS = 1_000
 Micro = tuple[str, object]
 
 
+def place_of(offset: int) -> Source:
+    return Source(topic="t", partition=0, offset=offset)
+
+
 def letter(offset: int, *, failed: bool) -> Posted:
-    source = Source(topic="t", partition=0, offset=offset)
     return Posted(
         id=f"p{offset}",
         instance=ID,
-        letter=parked_letter("g", source, b"k", b"%d" % offset, ()),
+        letter=parked_letter("g", place_of(offset), b"k", b"%d" % offset, ()),
         group="g",
         redeliver_to="again",
         redeliver_partition=0,
@@ -158,7 +161,7 @@ class Explorer:
                 marker: tuple[Micro, ...] = (("marker", None),) if released else ()
                 yield after._replace(parked=after.parked and not released, micro=(*marker, done))
             case "letter", (int() as offset, int() as attempt):
-                handled = Handled(id="h", instance=ID, offset=offset, attempt=attempt, ok=True)
+                handled = Handled(id="h", instance=ID, source=place_of(offset), attempt=attempt, ok=True)
                 yield after._replace(micro=(("tell", handled), done), effects=(*after.effects, offset))
                 if world.failures:
                     failed = replace(handled, ok=False, error="boom")

@@ -51,12 +51,15 @@ async def asked(w: World, message: Message) -> Outcome:
     return found.outcome
 
 
+def place(offset: int) -> Source:
+    return Source(topic="shop", partition=1, offset=offset)
+
+
 def post(offset: int, *, error: str | None = None, value: bytes = b"v") -> Posted:
-    source = Source(topic="shop", partition=1, offset=offset)
     return Posted(
         id=f"p{offset}",
         instance=KEY,
-        letter=parked_letter("billing", source, b"\xff", value, (("ce_type", b"paid"),)),
+        letter=parked_letter("billing", place(offset), b"\xff", value, (("ce_type", b"paid"),)),
         group="billing",
         redeliver_to=AGAIN,
         redeliver_partition=1,
@@ -102,7 +105,7 @@ async def test_a_key_is_retried_parked_skipped_and_released(log: SqliteLog) -> N
             ("sagaline-source", b"shop/1/5"),
             ("sagaline-attempt", b"2"),
         )
-        failed = Handled(id="h1", instance=KEY, offset=5, attempt=2, ok=False, error="boom")
+        failed = Handled(id="h1", instance=KEY, source=place(5), attempt=2, ok=False, error="boom")
         assert await asked(w, failed) is Outcome.APPLIED
         assert await asked(w, Redrive(id="r", instance=KEY, by="ann")) is Outcome.APPLIED
         assert await asked(w, Skip(id="s", instance=KEY, by="ann", reason="known")) is Outcome.APPLIED
@@ -112,7 +115,7 @@ async def test_a_key_is_retried_parked_skipped_and_released(log: SqliteLog) -> N
         assert headers["dead-reason"] == b"skipped by ann: known"
         assert [headers[f"dead-{each}"] for each in ("topic", "partition", "offset")] == [b"shop", b"1", b"5"]
         await redelivered(w, "sagaline-source", b"shop/1/6")
-        await tell(w, Handled(id="h2", instance=KEY, offset=6, attempt=1, ok=True))
+        await tell(w, Handled(id="h2", instance=KEY, source=place(6), attempt=1, ok=True))
         release = await redelivered(w, "sagaline-release", b"6")
         assert (release.partition, release.key, release.value) == (1, b"\xff", None)
 

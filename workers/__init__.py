@@ -2,8 +2,10 @@
 
 from .bus import CommandBus, EventBus
 from .context import AnswerLater, Context
+from .delivery import Delivery
 from .errors import WorkerCrashed
 from .inbox import Inbox
+from .injection import Depends
 from .message import Message
 from .runtime import WorkerRuntime
 from .sqlite_inbox import SqliteInbox
@@ -13,6 +15,8 @@ __all__ = [
     "AnswerLater",
     "CommandBus",
     "Context",
+    "Delivery",
+    "Depends",
     "EventBus",
     "Inbox",
     "Message",

@@ -12,7 +12,7 @@ from ..orchestrator.ports.log import Log, Outgoing, Record
 from .letters import Redelivered
 from .message import Place
 from .offsets import Mark
-from .subscription import Delivery, Subscription
+from .subscription import Guarantee, Subscription
 
 if TYPE_CHECKING:
     from .source import SourcePartition
@@ -94,6 +94,6 @@ class Reading:
     group: str
     alone: asyncio.Lock
     grace_seconds: float
-    delivery: Delivery
+    delivery: Guarantee
     room: Callable[[], int]
     arrived: Callable[[Arrived], None]

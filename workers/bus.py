@@ -196,6 +196,7 @@ class EventBus(_Bus):
             record,
             Place(record.topic, record.partition, record.offset),
             group=group,
+            name=subscription.name,
             id=id,
             attempt=1,
             traceparent=span.traceparent,
@@ -203,7 +204,7 @@ class EventBus(_Bus):
         error: str | None = None
         try:
             with span.active():
-                calling = Calling(worker.middlewares, worker.handler_timeout.total_seconds())
+                calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
                 await calling.call(subscription, record, headers, message)
         except BaseException as raised:
             error = said(raised)

@@ -6,15 +6,15 @@ What follows from the outcome is decided by the caller: the consumer of a log, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 
 from ..orchestrator.ports.log import Record
+from .calls import Calls
 from .errors import Unreadable
 from .message import Message
-from .subscription import Middleware, Subscription
+from .subscription import Subscription
 
 __all__ = ["Calling"]
 
@@ -23,12 +23,12 @@ class Calling:
     """How the handlers of a worker's subscriptions are called.
 
     Args:
-        middlewares: outermost first.
+        calls: calls them.
         timeout_seconds: the longest run of a handler; a thread cannot be cancelled and runs on.
     """
 
-    def __init__(self, middlewares: Sequence[Middleware], timeout_seconds: float) -> None:
-        self._middlewares, self._timeout_seconds = middlewares, timeout_seconds
+    def __init__(self, calls: Calls, timeout_seconds: float) -> None:
+        self._calls, self._timeout_seconds = calls, timeout_seconds
 
     async def call(
         self, subscription: Subscription, record: Record, headers: Mapping[str, bytes], message: Message
@@ -46,19 +46,12 @@ class Calling:
         await self._through(subscription, body, message)
         return True
 
-    async def _through(self, subscription: Subscription, body: Any, message: Message) -> None:
+    async def _through(self, subscription: Subscription, body: BaseModel, message: Message) -> None:
         """The handler and what stands round it."""
-
-        def handler() -> Awaitable[object]:
-            return _called(subscription, body, message)
-
-        call: Callable[[], Awaitable[object]] = handler
-        for middleware in reversed(self._middlewares):
-            call = _around(middleware, message, call)
         limit = asyncio.timeout(self._timeout_seconds)
         try:
             async with limit:
-                await call()
+                await self._calls.call(subscription.callee, body, message)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"it was cancelled after {self._timeout_seconds:g} s (handler_timeout)") from error
@@ -69,20 +62,3 @@ def _read(subscription: Subscription, record: Record, headers: Mapping[str, byte
     if record.value is None:
         raise Unreadable("it has no value (a tombstone)")
     return subscription.reads.read(record.value, headers)
-
-
-async def _called(subscription: Subscription, body: Any, message: Message) -> object:
-    arguments = (body, message) if subscription.takes_message else (body,)
-    if subscription.is_async:
-        return await cast("Awaitable[object]", subscription.function(*arguments))
-    result = await asyncio.to_thread(subscription.function, *arguments)
-    return await result if isinstance(result, Awaitable) else result
-
-
-def _around(
-    middleware: Middleware, message: Message, call: Callable[[], Awaitable[object]]
-) -> Callable[[], Awaitable[object]]:
-    async def called() -> object:
-        return await middleware(message, call)
-
-    return called

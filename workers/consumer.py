@@ -24,12 +24,13 @@ from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
 from .arrived import Arrived, Reading
 from .calling import Calling
+from .calls import Calls
 from .errors import Unreadable, WorkerCrashed, ends_the_lane
 from .lanes import ByKey, Lanes
 from .letters import Letters
 from .message import Message
 from .source import SourcePartition
-from .subscription import Middleware, Subscription
+from .subscription import Subscription
 from .worker import Worker
 
 __all__ = ["Consumer", "Parts", "consumers_of"]
@@ -62,7 +63,7 @@ class Consumer:
     Args:
         worker: the name of the worker that declares them.
         subscriptions: one or more; each event of ``topic`` has at most one handler.
-        middlewares: outermost first.
+        calls: calls the handlers.
         concurrency: how many handlers run at a time.
         timeout_seconds: the longest run of a handler; a thread cannot be cancelled and runs on.
         grace_seconds: how long ``stop`` waits for running handlers.
@@ -77,13 +78,13 @@ class Consumer:
         parts: Parts,
         subscriptions: Sequence[Subscription],
         *,
-        middlewares: Sequence[Middleware] = (),
+        calls: Calls,
         concurrency: int = 64,
         timeout_seconds: float = 300.0,
         grace_seconds: float = _GRACE_SECONDS_MAX,
     ) -> None:
         self._worker, self._parts = worker, parts
-        self._calling = Calling(middlewares, timeout_seconds)
+        self._calling = Calling(calls, timeout_seconds)
         self._by_event: dict[str | None, Subscription] = {}
         for each in subscriptions:
             self._by_event[each.event] = each
@@ -216,6 +217,7 @@ class Consumer:
             record,
             arrived.place,
             group=self._group,
+            name=subscription.name,
             id=headers.get("ce_id", b"").decode(errors="replace") or str(arrived.place),
             attempt=arrived.attempt,
             traceparent=span.traceparent,
@@ -354,7 +356,7 @@ def consumers_of(worker: Worker, parts: Parts) -> list[Consumer]:
             worker.name,
             parts,
             subscriptions,
-            middlewares=worker.middlewares,
+            calls=worker.calls,
             concurrency=worker.concurrency,
             timeout_seconds=worker.handler_timeout.total_seconds(),
             grace_seconds=grace,

@@ -12,6 +12,8 @@ from ..orchestrator.codec.commands import Command
 from ..orchestrator.codec.inputs import progress_json
 from ..orchestrator.messages.inputs import JsonObject
 from ..orchestrator.messages.outputs import place_named
+from ..orchestrator.ports.log import Record
+from .delivery import Delivery
 from .inbox import Found, Inbox, OpensUnits, SqlValue, Statement, Unit
 from .pulse import Pulse
 
@@ -31,13 +33,23 @@ class AnswerLater:
     """
 
 
-class Context:
+class Context(Delivery):
     """One delivery of a command. Valid until the handler returns."""
 
-    __slots__ = ("_command", "_found", "_inbox", "_statements", "_traceparent", "pulse", "unit")
+    __slots__ = ("_command", "_found", "_inbox", "_statements", "pulse", "unit")
 
-    def __init__(self, command: Command, found: Found, *, inbox: Inbox | None, traceparent: str | None) -> None:
-        self._command, self._found, self._inbox, self._traceparent = command, found, inbox, traceparent
+    def __init__(
+        self, record: Record, command: Command, found: Found, *, inbox: Inbox | None, traceparent: str | None
+    ) -> None:
+        super().__init__(
+            record,
+            id=command.id,
+            name=command.contract,
+            attempt=command.attempt,
+            topic=record.topic,
+            traceparent=traceparent,
+        )
+        self._command, self._found, self._inbox = command, found, inbox
         self._statements: list[Statement] = []
         self.pulse: Pulse | None = None
         """Of the runtime, while the handler runs."""
@@ -73,11 +85,6 @@ class Context:
         return self._command.contract
 
     @property
-    def attempt(self) -> int:
-        """1 for the first command of this step (or undo); a redelivery of a command keeps its number."""
-        return self._command.attempt
-
-    @property
     def undo(self) -> bool:
         """True when the command undoes a step."""
         return self._command.undo
@@ -89,11 +96,6 @@ class Context:
         The handler is cancelled when the span of time in its command has passed, whatever this host's clock says.
         """
         return self._command.deadline_ms
-
-    @property
-    def traceparent(self) -> str | None:
-        """W3C trace context of this delivery, for calls to others."""
-        return self._traceparent
 
     @property
     def progress(self) -> JsonObject | None:

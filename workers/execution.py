@@ -53,6 +53,7 @@ class Execution:
         self, worker: Worker, clock: Clock, spans: WorkerSpans, heartbeat: Callable[[Work, JsonObject | None], None]
     ) -> None:
         self._worker, self._clock, self._spans, self._heartbeat = worker, clock, spans, heartbeat
+        self._calls = worker.calls
         self._timeout_seconds = worker.handler_timeout.total_seconds()
         self._skew_ms = to_ms(worker.clock_skew)
 
@@ -145,7 +146,7 @@ class Execution:
         try:
             async with limit:
                 with work.span.active():
-                    result = await handler.function(model, context)
+                    result = await self._calls.call(handler.callee, model, context)
             return _reply(work, handler, result)
         except Rejected as no:
             return rejected(work, no)
@@ -165,7 +166,7 @@ class Execution:
         """Creates the trace span, the context, and the fields of every line that the handler logs."""
         command = work.command
         span = work.span = self._spans.handles(work)
-        work.context = Context(command, work.found, inbox=self._worker.inbox, traceparent=span.traceparent)
+        work.context = Context(work.record, command, work.found, inbox=self._worker.inbox, traceparent=span.traceparent)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(instance=command.instance, trace_id=_trace_id(span.traceparent))
 
@@ -221,7 +222,8 @@ def _reply(work: Work, handler: Handler, result: object) -> Reply | None:
     return failed(
         work,
         f"the handler of {handler.contract.name!r} returned {type(result).__name__}; "
-        f"it must return {expected.__name__}, Rejected or AnswerLater",
+        f"it must return {expected.__name__}, Rejected or AnswerLater, and a middleware must return what "
+        "call_next() gave",
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from ..orchestrator.ports.log import Headers, Record
+from ..orchestrator.ports.log import Record
 from ..sagas import Event
 from ..sagas.models import JsonObject, as_json
+from .delivery import Delivery
 
 __all__ = ["Message", "Place", "Publication"]
 
@@ -35,33 +35,18 @@ class Publication(NamedTuple):
     body: JsonObject
 
 
-class Message:
-    """One delivery. Valid until the handler returns."""
+class Message(Delivery):
+    """One delivery of a subscription's message. Valid until the handler returns."""
 
-    __slots__ = ("_headers", "_publications", "attempt", "group", "id", "key", "place", "timestamp_ms", "traceparent")
+    __slots__ = ("_publications", "group", "place")
 
     def __init__(
-        self, record: Record, place: Place, *, group: str, id: str, attempt: int, traceparent: str | None
+        self, record: Record, place: Place, *, group: str, name: str, id: str, attempt: int, traceparent: str | None
     ) -> None:
-        self.id = id
-        """The id that its sender gave it (``ce_id``); of a record without one its place. The same at a redelivery."""
-        self.key = record.key
-        """The record's key; messages of one key are delivered in order."""
+        super().__init__(record, id=id, name=name, attempt=attempt, topic=place.topic, traceparent=traceparent)
         self.group, self.place = group, place
         """The group that it is delivered to, and where it was read first: topic, partition, offset."""
-        self.attempt = attempt
-        """1 at the first delivery; one more for each that failed. A redelivery after a crash is not counted."""
-        self.timestamp_ms = record.timestamp_ms
-        """When the record was written, by the log, milliseconds since epoch."""
-        self.traceparent = traceparent
-        """W3C trace context of this delivery, for calls to others."""
-        self._headers: Headers = record.headers
         self._publications: list[Publication] = []
-
-    @property
-    def headers(self) -> Mapping[str, bytes]:
-        """The record's headers; of a repeated one the last value."""
-        return dict(self._headers)
 
     def publish(self, event: Event[E], key: str, body: E) -> None:
         """Publishes an event when the handler has returned; never if it raises.

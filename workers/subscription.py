@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -15,16 +14,15 @@ from ..sagas import DefinitionError, Event, Retry
 from ..sagas.contract import check_name
 from ..sagas.given import check_call, check_choice, check_is, check_span
 from ..sagas.policy import to_ms
+from .injection import Callee, callee_of
 from .message import Message
 from .reads import Reads
 
-__all__ = ["Begin", "Delivery", "Given", "Middleware", "Options", "Order", "Subscription", "Where", "declare"]
+__all__ = ["Begin", "Given", "Guarantee", "Options", "Order", "Subscription", "Where", "declare"]
 
-Delivery: TypeAlias = Literal["at_most_once", "at_least_once", "exactly_once"]
+Guarantee: TypeAlias = Literal["at_most_once", "at_least_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
 Begin: TypeAlias = Literal["earliest", "latest"] | datetime
-Middleware: TypeAlias = Callable[[Message, Callable[[], Awaitable[object]]], Awaitable[object]]
-"""``async def middleware(message, call_next)``: runs round a handler; ``await call_next()`` goes on."""
 Where: TypeAlias = Callable[[Any], bool]
 _DELIVERIES: Final = ("at_least_once", "at_most_once", "exactly_once")
 
@@ -36,7 +34,7 @@ class Given(TypedDict, total=False):
     """What may be given to ``subscribes`` and ``consumes``; see ``Options``."""
 
     group: str
-    delivery: Delivery
+    delivery: Guarantee
     order: Order
     retry: Retry
     expires_after: timedelta | None
@@ -65,7 +63,7 @@ class Options:
     """
 
     group: str
-    delivery: Delivery = "at_least_once"
+    delivery: Guarantee = "at_least_once"
     order: Order = "key"
     where: Where | None = None
     retry: Retry = _RETRY
@@ -106,17 +104,15 @@ class Subscription:
         topic: a foreign topic; None: the namespace's events.
         event: the event's name; None: every record of the topic.
         reads: makes the body.
-        function: the handler; async, or called in a thread.
+        callee: the handler; async, or called in a thread.
         options: see ``Options``.
     """
 
     topic: str | None
     event: str | None
     reads: Reads[BaseModel]
-    function: Callable[..., object]
+    callee: Callee
     options: Options
-    takes_message: bool
-    is_async: bool
 
     @property
     def name(self) -> str:
@@ -130,33 +126,8 @@ def declare(
     """The subscription of a handler.
 
     Raises:
-        DefinitionError: the handler cannot be called with (body) or (body, message).
+        DefinitionError: as ``callee_of``.
     """
-    name = getattr(function, "__qualname__", repr(function))
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError) as error:
-        raise DefinitionError(f"{at}: {name} cannot be called: {error}; give a function") from error
-    takes = [count for count in (1, 2) if _accepts(signature, count)]
-    if not takes:
-        raise DefinitionError(
-            f"{at}: {name}{signature} cannot be called with (body) or (body, message); give it one or two parameters"
-        )
     topic, event = (of, None) if isinstance(of, str) else (None, of.name)
-    return Subscription(
-        topic=topic,
-        event=event,
-        reads=reads,
-        function=function,
-        options=options,
-        takes_message=2 in takes,
-        is_async=inspect.iscoroutinefunction(function),
-    )
-
-
-def _accepts(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*[None] * count)
-    except TypeError:
-        return False
-    return True
+    callee = callee_of(at, function, reads.model, Message)
+    return Subscription(topic=topic, event=event, reads=reads, callee=callee, options=options)

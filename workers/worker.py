@@ -5,32 +5,32 @@ Every mistake in a declaration is raised at import; the message says what to do.
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
 from ..sagas import Contract, DefinitionError, Event, Rejected
 from ..sagas.contract import check_name
 from ..sagas.given import check_count, check_span, check_text
+from .calls import Calls, Middleware
 from .context import AnswerLater, Context
 from .inbox import Inbox
-from .message import Message
+from .injection import Callee, callee_of, classes, hints_of, named
 from .reads import JsonOf, Reads, reads_of
-from .subscription import Given, Middleware, Options, Subscription, Where, declare
+from .subscription import Given, Options, Subscription, Where, declare
 
-__all__ = ["Handler", "Worker"]
+__all__ = ["Declares", "Handler", "Worker"]
 
 C = TypeVar("C", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
+T = TypeVar("T")
+P = ParamSpec("P")
 Answered: TypeAlias = R | Rejected | AnswerLater
-Subscriber: TypeAlias = Callable[[E], object] | Callable[[E, Message], object]
+Subscriber: TypeAlias = Callable[Concatenate[E, P], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,21 @@ class Handler:
     """A handler and its contract."""
 
     contract: Contract[Any, Any]
-    function: Callable[[Any, Context], Awaitable[Answered[BaseModel]]]
+    callee: Callee
+
+
+class Declares(Protocol, Generic[C, R]):
+    """Declares a function as the handler of a contract, and returns it."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[C, P], Awaitable[Answered[R]]], /
+    ) -> Callable[Concatenate[C, P], Awaitable[Answered[R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[C, P], Answered[R]], /
+    ) -> Callable[Concatenate[C, P], Answered[R]]: ...
 
 
 class Worker:
@@ -77,17 +91,17 @@ class Worker:
         self._handlers: dict[str, Handler] = {}
         self._subscriptions: list[Subscription] = []
         self._middlewares: list[Middleware] = []
+        self.dependency_overrides: dict[Callable[..., object], Callable[..., object]] = {}
+        """For tests: what is called in place of a dependency, as ``worker.dependency_overrides[get_db] = fake_db``."""
 
     def __repr__(self) -> str:
         return f"Worker({self.name!r})"
 
-    def handles(
-        self, contract: Contract[C, R]
-    ) -> Callable[
-        [Callable[[C, Context], Awaitable[Answered[R]]]],
-        Callable[[C, Context], Awaitable[Answered[R]]],
-    ]:
+    def handles(self, contract: Contract[C, R]) -> Declares[C, R]:
         """Declares the handler of a contract: ``async def handler(command: C, ctx: Context) -> R | Rejected``.
+
+        ``ctx`` may be left out, and more parameters may be declared with ``Depends``. A handler that is not ``async``
+        runs in a thread, which nothing can cancel.
 
         The handler returns its reply, or returns or raises ``Rejected`` for a business "no", or returns ``AnswerLater``
         when the answer comes from elsewhere. Any other exception is reported to the saga, which retries by its own
@@ -95,8 +109,8 @@ class Worker:
         accept that the step never happened.
 
         Raises:
-            DefinitionError: not a contract, a second handler for it, not an ``async def`` of two parameters, or
-                annotated with another command, reply or context than the contract's.
+            DefinitionError: not a contract, a second handler for it, a parameter that nothing fills, or annotated with
+                another command, reply or context than the contract's.
         """
         if not isinstance(contract, Contract):
             raise DefinitionError(
@@ -105,13 +119,12 @@ class Worker:
         if contract.name in self._handlers:
             raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
 
-        def declare(
-            function: Callable[[C, Context], Awaitable[Answered[R]]],
-        ) -> Callable[[C, Context], Awaitable[Answered[R]]]:
-            _check(self, contract, function)
+        def declare(function: Any, /) -> Any:
+            callee = callee_of(f"{self!r}", function, contract.command, Context)
+            _check_reply(f"{self!r}", contract, function)
             if contract.name in self._handlers:
                 raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
-            self._handlers[contract.name] = Handler(contract, function)
+            self._handlers[contract.name] = Handler(contract, callee)
             return function
 
         return declare
@@ -122,9 +135,10 @@ class Worker:
         *,
         where: Callable[[E], bool] | None = None,
         **options: Unpack[Given],
-    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+    ) -> Callable[[Subscriber[E, P, T]], Subscriber[E, P, T]]:
         """Declares a handler of an event: ``async def handler(body: E)``, or ``(body: E, message: Message)``.
 
+        More parameters may be declared with ``Depends``.
         Every group gets every event; the processes of a group share them. A handler that raises is called again
         later, by ``retry``; until then the later events of the key wait, and other keys pass. A ``Rejected`` makes the
         event a dead letter at once. A handler that is not ``async`` runs in a thread.
@@ -150,7 +164,7 @@ class Worker:
         model: type[E] | Reads[E],
         where: Callable[[E], bool] | None = None,
         **options: Unpack[Given],
-    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+    ) -> Callable[[Subscriber[E, P, T]], Subscriber[E, P, T]]:
         """Declares a handler of a foreign topic's records, as ``subscribes`` does of events.
 
         Args:
@@ -166,20 +180,23 @@ class Worker:
         return self._subscribe(topic, reads_of(f"{self!r}.consumes({topic!r})", model), where, options)
 
     def use(self, middleware: Middleware) -> Middleware:
-        """Adds ``async def middleware(message, call_next)`` round each handler of a subscription, first outermost.
+        """Adds ``async def middleware(message: Delivery, call_next)`` round each handler, the first outermost.
 
-        What it raises counts as raised by the handler; without ``await call_next()`` the handler is not called.
+        It stands round handlers of commands, undos included, and of subscriptions; ``message`` is a ``Context`` or a
+        ``Message``. It runs when the handler would: not for a command that the inbox answers, or a message that a
+        filter drops. What it raises counts as raised by the handler. It returns what ``await call_next()`` gave, or
+        for a command another reply of the contract's type in its place; without that call the handler is not called.
         """
         self._middlewares.append(middleware)
         return middleware
 
     def _subscribe(
         self, of: Event[Any] | str, reads: Reads[BaseModel], where: Where | None, given: Given
-    ) -> Callable[[Subscriber[E]], Subscriber[E]]:
+    ) -> Callable[[Subscriber[E, P, T]], Subscriber[E, P, T]]:
         given.setdefault("group", self.name)
         options = Options(where=where, **given)
 
-        def declared(function: Subscriber[E]) -> Subscriber[E]:
+        def declared(function: Subscriber[E, P, T]) -> Subscriber[E, P, T]:
             found = declare(f"{self!r}", of, reads, function, options)
             for each in self._subscriptions:
                 if (each.options.group, each.topic, each.event) == (options.group, found.topic, found.event):
@@ -198,9 +215,9 @@ class Worker:
         return tuple(self._subscriptions)
 
     @property
-    def middlewares(self) -> tuple[Middleware, ...]:
-        """Outermost first."""
-        return tuple(self._middlewares)
+    def calls(self) -> Calls:
+        """Calls its handlers, with the middlewares that it has now."""
+        return Calls(self._middlewares, self.dependency_overrides)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -221,54 +238,13 @@ class Worker:
         return self._handlers.get(contract)
 
 
-def _check(worker: Worker, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
-    name = getattr(function, "__qualname__", repr(function))
-    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if not inspect.iscoroutinefunction(call):
-        raise DefinitionError(
-            f"{worker!r}: {name} serves {contract.name!r} and is not async; declare it with async def "
-            "(and run blocking calls with asyncio.to_thread)"
-        )
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError as error:
-        raise DefinitionError(
-            f"{worker!r}: {name} cannot be called with (command, ctx): {error}; give it these two parameters"
-        ) from error
-    _check_annotations(f"{worker!r}: {name}", contract, function if inspect.isroutine(function) else call)
-
-
-def _check_annotations(at: str, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
-    """Raises DefinitionError when an annotation names another class; only plain classes are checked."""
-    try:
-        hints = typing.get_type_hints(function)
-        parameters = list(inspect.signature(function).parameters)
-    except Exception:  # annotations may name types that exist only for type checkers, or be anything else
-        return
-    offered: tuple[type, ...] = (contract.command, Context)
-    for parameter, given in zip(parameters, offered, strict=False):
-        takes = _classes(hints.get(parameter))
-        if takes and not issubclass(given, takes):
-            raise DefinitionError(
-                f"{at} takes {_names(takes)} as {parameter!r}, but {contract.name!r} passes {given.__name__}; "
-                f"annotate it with {given.__name__}"
-            )
-    fits, returned = (contract.reply, Rejected, AnswerLater), _classes(hints.get("return"))
+def _check_reply(at: str, contract: Contract[Any, Any], function: Callable[..., object]) -> None:
+    """Raises DefinitionError when a handler says that it returns another class; only plain classes are checked."""
+    fits, returned = (contract.reply, Rejected, AnswerLater), classes(hints_of(function)["return"])
     wrong = [each for each in returned if not issubclass(each, fits) and not issubclass(contract.reply, each)]
     if wrong:
-        reply = contract.reply.__name__
+        name, reply = getattr(function, "__qualname__", repr(function)), contract.reply.__name__
         raise DefinitionError(
-            f"{at} returns {_names(wrong)}, but {contract.name!r} must be answered with {reply}; "
+            f"{at}: {name} returns {named(wrong)}, but {contract.name!r} must be answered with {reply}; "
             f"let it return {reply}, Rejected or AnswerLater"
         )
-
-
-def _classes(hint: Any) -> tuple[type, ...]:
-    """The classes that an annotation allows; empty when one of its parts is not a plain class."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    parts = typing.get_args(hint) if union else (hint,)
-    return parts if all(isinstance(part, type) and part is not Any for part in parts) else ()
-
-
-def _names(classes: Iterable[type]) -> str:
-    return " or ".join(each.__name__ for each in classes)

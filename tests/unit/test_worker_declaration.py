@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ async def handler(command: Pack, ctx: Context) -> Packed:
     return Packed(parcel="P")
 
 
-def not_async(command: Pack, ctx: Context) -> Packed:
+async def no_parameter() -> Packed:
     return Packed(parcel="P")
 
 
-async def one_parameter(command: Pack) -> Packed:
+async def unfilled(command: Pack, ctx: Context, db: str) -> Packed:
     return Packed(parcel="P")
+
+
+async def generating(command: Pack, ctx: Context) -> AsyncIterator[Packed]:
+    yield Packed(parcel="P")
 
 
 async def another_command(command: Packed, ctx: Context) -> Packed:
@@ -85,10 +89,11 @@ def declare(contract: Any, function: Any) -> Callable[[], None]:
         (twice, "remove one of the two"),
         (twice_by_one_decorator, "remove one of the two"),
         (namesake, "remove one of the two"),
-        (declare(pack, not_async), "declare it with async def"),
-        (declare(pack, one_parameter), "give it these two parameters"),
+        (declare(pack, no_parameter), "let its first parameter be the Pack$"),
+        (declare(pack, unfilled), "nothing fills 'db'; annotate it as Annotated"),
+        (declare(pack, generating), "a handler returns"),
         (declare(pack, another_command), "annotate it with Pack$"),
-        (declare(pack, another_context), "annotate it with Context$"),
+        (declare(pack, another_context), "annotate it with Context, or annotate it as Annotated"),
         (declare(pack, another_reply), "let it return Packed, Rejected or AnswerLater$"),
         (declare(pack, no_reply), "let it return Packed, Rejected or AnswerLater$"),
         (declare(handler, handler), "give the contract that the saga's step names"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
 from sagaline.sagas import Rejected
-from sagaline.workers import Context, Worker
+from sagaline.workers import Context, Delivery, Depends, Worker
 
 from .shared import Release, Released, Reserve, Reserved, reserve_stock
 
 worker = Worker("warehouse")
+
+
+def one() -> int:
+    return 1
 
 
 @worker.handles(reserve_stock)
@@ -41,14 +48,49 @@ async def no_reply(command: Reserve, ctx: Context) -> Reserved | None:
     return None
 
 
-@worker.handles(reserve_stock)  # expect: error (not async)
-def not_async(command: Reserve, ctx: Context) -> Reserved:
+@worker.handles(reserve_stock)
+def in_a_thread(command: Reserve, ctx: Context) -> Reserved | Rejected:
     return Reserved(reservation_id="r")
 
 
-@worker.handles(reserve_stock)  # expect: error (no context)
+@worker.handles(reserve_stock)
 async def no_context(command: Reserve) -> Reserved:
     return Reserved(reservation_id="r")
+
+
+@worker.handles(reserve_stock)
+async def injected(command: Reserve, number: Annotated[int, Depends(one)], text: str = Depends(str)) -> Reserved:
+    return Reserved(reservation_id=f"{number}{text}")
+
+
+@worker.handles(reserve_stock)  # expect: error (another reply, in a thread)
+def wrong_reply_in_a_thread(command: Reserve) -> Released:
+    return Released(was_reserved=True)
+
+
+@worker.handles(reserve_stock)  # expect: error (takes no command)
+async def no_command() -> Reserved:
+    return Reserved(reservation_id="r")
+
+
+@worker.use
+async def around(message: Delivery, call_next: Callable[[], Awaitable[object]]) -> object:
+    assert message.attempt > 0
+    return await call_next()
+
+
+@worker.use  # expect: error (takes no call_next)
+async def alone(message: Delivery) -> object:
+    return None
+
+
+worker.dependency_overrides[one] = lambda: 2
+
+
+async def calls_them(ctx: Context) -> None:
+    await both(Reserve(order_id="o"), ctx)
+    await injected(Reserve(order_id="o"), 1)
+    await injected(Reserve(order_id="o"), "1")  # expect: error (a number)
 
 
 @worker.handles(reserve_stock)

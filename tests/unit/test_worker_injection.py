@@ -188,7 +188,7 @@ async def test_a_test_replaces_dependencies_with_ones_that_have_their_own(world:
     worker = Worker("packer")
     worker.handles(pack)(at_table)
 
-    async def fake_table(ctx: Context, desk: Desk = Depends(Desk)) -> str:
+    async def fake_table(ctx: Context, desk: Desk = Depends(Desk)) -> str:  # noqa: B008  # local: not in annotations
         return f"fake table {desk.number} of {ctx.name}"
 
     worker.dependency_overrides[table] = fake_table
@@ -213,7 +213,7 @@ def unfilled(db: Annotated[sqlite3.Connection, Depends(sqlite3.connect)]) -> int
     return 1
 
 
-def two(it: Annotated[int, Depends(fresh)] = Depends(fresh)) -> int:  # noqa: B008  # what the test is about
+def two(it: Annotated[int, Depends(fresh)] = Depends(fresh)) -> int:
     return it
 
 

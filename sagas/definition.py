@@ -55,11 +55,10 @@ class Definition(Generic[S]):
 
     @property
     def queues(self) -> frozenset[str]:
-        """Every queue to which it sends commands, those of undos included."""
-        found = {step.contract.queue for step in self.steps.values()}
-        return frozenset(
-            found | {step.compensation.contract.queue for step in self.steps.values() if step.compensation}
-        )
+        """Every queue to which it sends commands, with their lanes, those of undos included."""
+        sent = [step.contract for step in self.steps.values()]
+        sent += [step.compensation.contract for step in self.steps.values() if step.compensation]
+        return frozenset(lane for contract in sent for lane in contract.lanes)
 
     @property
     def contracts(self) -> tuple[Contract[BaseModel, BaseModel], ...]:

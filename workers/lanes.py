@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["ByKey", "Keyed", "Lanes"]
+__all__ = ["ByKey", "Keyed", "Lanes", "Ready"]
 
 _SWITCH_AFTER: Final = 32
 """After this many handlers that never wait, a lane yields to other tasks."""
@@ -54,12 +54,43 @@ class ByKey(Generic[K]):
             del self._waiting[item.key]
 
 
-class Lanes(Generic[T]):
-    """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group."""
+class Ready(Protocol[T]):
+    """Items that wait for a lane, and which of them is next."""
 
-    def __init__(self, count: int, handle: Callable[[T], Awaitable[None]]) -> None:
+    def put(self, item: T) -> None: ...
+
+    def take(self) -> T | None:
+        """The next item; None: none may begin now."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class _InOrder(Generic[T]):
+    """Items in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+
+    def put(self, item: T) -> None:
+        self._items.append(item)
+
+    def take(self) -> T | None:
+        return self._items.popleft() if self._items else None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Lanes(Generic[T]):
+    """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group.
+
+    ``ready`` says which of the waiting items is next; None: the one that came first.
+    """
+
+    def __init__(self, count: int, handle: Callable[[T], Awaitable[None]], ready: Ready[T] | None = None) -> None:
         self._count, self._handle = count, handle
-        self._ready: deque[T] = deque()
+        self._ready: Ready[T] = _InOrder() if ready is None else ready
         self._idle: list[asyncio.Future[None]] = []
         self._made = 0
         self._waking = False
@@ -70,10 +101,10 @@ class Lanes(Generic[T]):
         self._group = group
 
     def put(self, item: T) -> None:
-        self._ready.append(item)
-        self._wake()
+        self._ready.put(item)
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Wakes one more lane for the ready items, unless one is being woken."""
         if self._waking or not self._ready:
             return
@@ -91,10 +122,9 @@ class Lanes(Generic[T]):
         while True:
             self._waking = False
             for _ in range(_SWITCH_AFTER):
-                if not self._ready:
+                if (item := self._ready.take()) is None:
                     break
-                item = self._ready.popleft()
-                self._wake()
+                self.wake()
                 await self._handle(item)
             else:
                 await asyncio.sleep(0)

@@ -14,6 +14,7 @@ Without an inbox, 2 and 3 run the handler again: at least once.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
@@ -31,6 +32,7 @@ from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
+from .backlog import Backlog
 from .consumer import Parts, consumers_of
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
@@ -102,7 +104,7 @@ class WorkerRuntime:
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
-        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle)
+        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle, Backlog[Work](lambda work: work.priority))
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
         self._answers = Answers(log, topics.dead, self._answered)
         self._appends: Stage[Answer] = Stage("append", self._answers.append, _BATCH_MAX)
@@ -112,7 +114,8 @@ class WorkerRuntime:
         self._effects: Effects | None = None
         if worker.inbox is not None:
             self._use(worker.inbox)
-        self._unfinished = 0
+        self._unfinished: Counter[str] = Counter()
+        """By topic: no lane takes the room of another one."""
         self._stopping, self._empty = False, asyncio.Event()
         self._intakes: list[Intake] = []
         parts = Parts(
@@ -136,6 +139,10 @@ class WorkerRuntime:
         self._by_key = ByKey(look_ups.put)
         self._applies = Stage("inbox.apply", effects.apply, _BATCH_MAX)
         self._stages += [look_ups, self._applies]
+
+    def unfinished(self, queue: str) -> int:
+        """How many commands of a queue, or of a lane, are here: they wait for a handler, or are in one."""
+        return self._unfinished[self._topics.commands(queue)]
 
     def stop(self) -> None:
         """Asks ``run`` to end: running handlers finish within the worker's grace, other commands are left for other
@@ -172,7 +179,7 @@ class WorkerRuntime:
                 raise first from first.__cause__
         finally:
             await asyncio.gather(*(intake.close() for intake in self._intakes))
-            _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished)
+            _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished.total())
 
     async def _subscribe(self, queue: str) -> Intake:
         """Joins the queue's group as soon as the log is available.
@@ -180,10 +187,10 @@ class WorkerRuntime:
         Raises:
             _Ended: the worker was asked to stop meanwhile.
         """
-        group, failures = f"{self._topics.namespace}.worker.{queue}", 0
+        group, topic, failures = f"{self._topics.namespace}.worker.{queue}", self._topics.commands(queue), 0
         while True:
             try:
-                subscription = await self._log.subscribe([self._topics.commands(queue)], group)
+                subscription = await self._log.subscribe([topic], group)
                 break
             except LogUnavailable as error:
                 failures += 1
@@ -192,7 +199,7 @@ class WorkerRuntime:
                 if self._stopping:
                     raise _Ended from error
             await asyncio.sleep(pauses(failures))
-        return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished, self._clock)
+        return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished[topic], self._clock)
 
     async def _serve(self, group: asyncio.TaskGroup) -> NoReturn:
         self._lanes.open(group)
@@ -220,11 +227,11 @@ class WorkerRuntime:
         """Running handlers get the grace; the lanes drop all other commands, which are left for other workers."""
         try:
             async with asyncio.timeout(self._worker.grace.total_seconds()):
-                while self._unfinished:
+                while self._unfinished.total():
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            _logger.warning("worker.grace.over", worker=self._worker.name, unfinished=self._unfinished)
+            _logger.warning("worker.grace.over", worker=self._worker.name, unfinished=self._unfinished.total())
 
     async def _tend(self, inbox: Inbox) -> None:
         """Drops old entries of the inbox, a bounded number at a time."""
@@ -247,7 +254,7 @@ class WorkerRuntime:
     # The path of one record
 
     def _admit(self, record: Record, mark: Mark) -> None:
-        self._count_unfinished(1)
+        self._count_unfinished(record, 1)
         try:
             command = decode_command(record)
         except ValueError as error:  # BadRecord, and unexpected errors of the decoder
@@ -337,7 +344,7 @@ class WorkerRuntime:
         self._metrics.add("workers.commands", 1, *_declared(work), "later")
         self._by_key.release(work)
         work.mark.finish()
-        self._closed()
+        self._closed(work.record)
 
     def _beat(self, work: Work, progress: JsonObject | None) -> None:
         if not work.mark.lost and work.command.reply_to is not None:
@@ -394,21 +401,21 @@ class WorkerRuntime:
             case None:
                 self.counts.dead += 1
                 self._metrics.add("dead_letters", 1, "commands")
-        self._closed()
+        self._closed(answer.record)
 
     def _drop(self, work: Work) -> None:
         """Drops an admitted command that has not begun: it is delivered to another worker."""
         self._by_key.release(work)
-        self._closed()
+        self._closed(work.record)
 
-    def _closed(self) -> None:
-        self._count_unfinished(-1)
-        if not self._unfinished:
+    def _closed(self, record: Record) -> None:
+        self._count_unfinished(record, -1)
+        if not self._unfinished.total():
             self._empty.set()
 
-    def _count_unfinished(self, change: int) -> None:
-        self._unfinished += change
-        self._metrics.set("workers.in_flight", self._unfinished, self._worker.name)
+    def _count_unfinished(self, record: Record, change: int) -> None:
+        self._unfinished[record.topic] += change
+        self._metrics.set("workers.in_flight", self._unfinished.total(), self._worker.name)
 
 
 def _declared(work: Work) -> tuple[str, str]:

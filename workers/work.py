@@ -6,6 +6,7 @@ from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject, Reply
 from ..orchestrator.ports.log import Outgoing, Record
 from ..orchestrator.tracing import Span
+from ..sagas.contract import Priority, priority_of
 from .context import Context
 from .inbox import Found
 from .offsets import Mark
@@ -28,6 +29,7 @@ class Work:
         "key",
         "late",
         "mark",
+        "priority",
         "record",
         "reruns",
         "sending",
@@ -39,8 +41,10 @@ class Work:
         self.record, self.mark, self.command, self.handler = record, mark, command, handler
         self.came, self.late = came, False
         """When it was polled, by the monotonic clock; whether its deadline passed before its handler was done."""
-        self.key: object = record.key if record.key is not None else (record.topic, record.partition)
-        """Commands of one key are handled one after the other, in order of arrival."""
+        self.priority: Priority = priority_of(record.topic)
+        key = record.key if record.key is not None else (record.topic, record.partition)
+        self.key: object = (self.priority, key)
+        """Commands of one key and priority are handled one after the other, in order of arrival."""
         self.found = NOTHING_FOUND
         self.reruns = 0
         self.context: Context | None = None

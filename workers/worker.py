@@ -221,7 +221,7 @@ class Worker:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues of its contracts, sorted; empty if it only subscribes.
+        """The queues of its contracts with their lanes, sorted; empty if it only subscribes.
 
         Raises:
             DefinitionError: it handles nothing.
@@ -231,7 +231,7 @@ class Worker:
                 f"{self!r} handles nothing; decorate a function with @worker.handles(contract) or "
                 "@worker.subscribes(event)"
             )
-        return tuple(sorted({handler.contract.queue for handler in self._handlers.values()}))
+        return tuple(sorted({lane for handler in self._handlers.values() for lane in handler.contract.lanes}))
 
     def handler(self, contract: str) -> Handler | None:
         """The handler of the contract with that name; None: there is none."""

@@ -156,8 +156,8 @@ class Sender:
             begins_ms = due_ms if due_ms is not None else self._parts.clock.now_ms()
             sent = replace(sent, deadline_ms=begins_ms + positive_ms(expires_after, "expires_after"))
         record_key = id if key is None else check_key(key)
-        await self._prepare(contract.queue)
-        with self._span("send", contract.name, traceparent, self._parts.topics.commands(contract.queue)) as trace:
+        await self._prepare(contract.lane)
+        with self._span("send", contract.name, traceparent, self._parts.topics.commands(contract.lane)) as trace:
             record = self._command_record(contract, replace(sent, traceparent=trace), record_key, due_ms)
             await self._send(id, record, due_ms, trace)
         return id
@@ -193,10 +193,10 @@ class Sender:
         deadline_ms = parts.clock.now_ms() + positive_ms(timeout, "timeout")
         asked = replace(asked, id=parts.requests.command_id(asked.effect_key), deadline_ms=deadline_ms)
         record_key = id if key is None else check_key(key)
-        with self._span("request", contract.name, traceparent, parts.topics.commands(contract.queue)) as trace:
+        with self._span("request", contract.name, traceparent, parts.topics.commands(contract.lane)) as trace:
             try:
                 async with asyncio.timeout(timeout.total_seconds()), self._asks:
-                    await self._prepare(contract.queue)
+                    await self._prepare(contract.lane)
                     await parts.requests.opened()
                     record = self._command_record(contract, replace(asked, traceparent=trace), record_key, None)
                     with parts.requests.expect(asked.id) as answer:
@@ -205,7 +205,7 @@ class Sender:
                         reply = await answer
             except TimeoutError:
                 seconds = timeout.total_seconds()
-                raise RequestTimedOut(contract.name, contract.queue, id, seconds, sent=sent) from None
+                raise RequestTimedOut(contract.name, contract.lane, id, seconds, sent=sent) from None
             return answer_of(contract, id, reply)
 
     async def start(
@@ -303,7 +303,7 @@ class Sender:
         """``ce_time`` is that of its delivery: workers count the span to the deadline from it."""
         now_ms = self._parts.clock.now_ms() if due_ms is None else due_ms
         with writable("command"):
-            topic = self._parts.topics.commands(contract.queue)
+            topic = self._parts.topics.commands(contract.lane)
             return encode_sent(topic, sent, key, source=self._source, now_ms=now_ms)
 
     def _entity_message(

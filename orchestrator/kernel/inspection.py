@@ -92,7 +92,7 @@ def awaited_queues(definition: AnyDefinition | None, document: Document) -> froz
         if step is None or not record.status.is_in_flight:
             continue
         undo = step.compensation if record.status.is_undoing else None
-        found.add(undo.contract.queue if undo is not None else step.contract.queue)
+        found.add(undo.contract.lane if undo is not None else step.contract.lane)
     return frozenset(found)
 
 

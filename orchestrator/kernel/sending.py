@@ -141,7 +141,7 @@ def send(ctx: DecisionContext, leg: Leg, *, fresh: bool) -> None:
             instance=ctx.id,
             step=leg.step,
             contract=leg.contract.name,
-            queue=leg.contract.queue,
+            queue=leg.contract.lane,
             undo=leg.undo,
             attempt=attempt,
             payload=payload,

@@ -206,7 +206,7 @@ def _stop(ctx: DecisionContext, slip: RoutingSlip[BaseModel], place: str, deadli
     return SlipStop(
         place=place,
         contract=stop.contract.name,
-        queue=stop.contract.queue,
+        queue=stop.contract.lane,
         attempt=ctx.steps[place].attempt,
         deadline_ms=deadline_ms,
         takes=slip.takes[stop.name],

@@ -27,6 +27,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.ports.log import Record
 from sagaline.orchestrator.settings import Settings
 from sagaline.sagas import Event, Saga, step
+from sagaline.sagas.contract import PRIORITIES, lane_of
 from sagaline.workers import Context, SqliteInbox, Worker, WorkerRuntime
 
 __all__ = ["ProducerContract", "ProducerWorld"]
@@ -150,6 +151,28 @@ class ProducerContract:
             with pytest.raises(RequestFailed, match=r"the list is gone.*id='q-1'") as failed:
                 await producer.request(quote, Quote(item="broken"), id="q-1", timeout=SOON)
             assert "LookupError" in failed.value.detail
+
+    async def test_a_command_goes_to_the_lane_of_its_priority(self, world: ProducerWorld) -> None:
+        lanes = Contract("quote", Quote, Price, queue="laned", priority="normal")
+        worker, seen = Worker("laned"), list[tuple[str, int]]()
+
+        @worker.handles(lanes)
+        async def handle(command: Quote, ctx: Context) -> Price:
+            seen.append((command.item, command.count))
+            return Price(cents=command.count)
+
+        async with Producer(world.settings) as producer:
+            for each in PRIORITIES:
+                for count in range(2):
+                    await producer.tell(lanes.at(each), Quote(item=each, count=count), key="k")
+            for each in PRIORITIES:
+                assert len(await world.all_of(world.base.topics.commands(lane_of("laned", each)))) == 2
+            async with world.working(worker):
+                answer = await producer.request(lanes.at("low"), Quote(item="last"), key="k", timeout=SOON)
+                assert answer.cents == 1
+                await until(lambda: len(seen) == 7)
+        for each in PRIORITIES:
+            assert [count for item, count in seen if item == each] == [0, 1], "in order within a lane"
 
     async def test_a_late_reply_is_counted_and_not_kept(self, world: ProducerWorld) -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()

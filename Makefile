@@ -30,7 +30,7 @@ SEEDS ?= 0..200
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20"
+demo: $(VENV)/runtime.stamp ## Runs the order checkout demo; options in ARGS, e.g. ARGS="--orders 20" or ARGS=--all
 	@$(BIN)/saga demo $(ARGS)
 
 demo-cluster: $(VENV)/dev.stamp ## Starts 3 Kafka nodes, PostgreSQL, engines, workers and API, runs 20 orders; stop it with: python compose/local.py down

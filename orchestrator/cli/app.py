@@ -125,11 +125,15 @@ def demo(
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder for its files; kept afterwards.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that the demo would remove.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Then also a choreography, a delayed message and a parked key; ends by itself."),
+    ] = False,
 ) -> None:
     """Run the order checkout in one process with planned failures, and check the result."""
     from .demo.command import DemoOptions, run_demo
 
-    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout))
+    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout, all=all))
 
 
 @command(app, "verify")

@@ -90,6 +90,20 @@ def test_its_books_stay_beside_a_named_file_and_agree_with_the_report(tmp_path: 
     assert charged == once == shipped + refunded == 7
 
 
+def test_all_of_it_shows_the_patterns_beyond_the_checkout(tmp_path: Path) -> None:
+    printed = demo(tmp_path, "--all", "--orders", "0", "--port", "0").stdout
+    assert "order of ann: reserved, charged, shipped" in printed
+    assert "order of declined-dora: reserved, released" in printed
+    tree = printed[printed.index("\ntrace ") :]
+    assert tree.index("handle order-placed") < tree.index("handle goods-reserved") < tree.index("handle card-charged")
+    assert re.search(r"-tea was delivered \d+ ms after its time", printed)
+    assert re.search(
+        r"-lamp is parked with 3 messages \(ConnectionError: the price list is locked\); \S+ has passed", printed
+    )
+    assert "-lamp was delivered in order: 100, 200, 300" in printed
+    assert "Check passed: every pattern did what it promises." in printed
+
+
 def refused(*arguments: str, code: int) -> str:
     """What a demo says that does not even begin."""
     ours = {name: None for name in os.environ if name not in environment()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,21 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 
+from sagaline.client import Producer
+from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.cli.demo.lock import only_demo
+from sagaline.orchestrator.cli.demo.patterns import Stage, play_all
 from sagaline.orchestrator.cli.demo.place import prepared
 from sagaline.orchestrator.cli.demo.report import Books, Outcome, verdict
 from sagaline.orchestrator.cli.demo.scenario import expected_end, plan_orders, story_of
 from sagaline.orchestrator.cli.demo.shop import Shop
 from sagaline.orchestrator.cli.demo.traces import SpanMemory, draw
-from sagaline.orchestrator.cli.errors import Mistake
+from sagaline.orchestrator.cli.errors import Failure, Mistake
 from sagaline.orchestrator.cli.options import ListenOptions, LogOptions
 from sagaline.orchestrator.errors import ConfigurationError
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.tracing import Tracing
+from sagaline.workers import Worker
 from sagaline.workers.examples.ledger import OrderBooks
 
 
@@ -156,7 +162,6 @@ def test_a_trace_is_drawn_below_its_request_and_orphans_below_the_root() -> None
 
 
 async def test_a_part_that_ends_by_itself_ends_the_process_with_its_error() -> None:
-    from sagaline.orchestrator.cli.errors import Failure
     from sagaline.orchestrator.cli.processes import any_ended
 
     async def breaks() -> None:
@@ -179,3 +184,36 @@ async def test_a_demo_that_cannot_start_its_orders_says_why(monkeypatch: pytest.
         with pytest.raises(ExceptionGroup) as caught:
             await Shop(client).start_all(plan_orders(1, "r"))
     assert "was not accepted in 20 tries; the last answer: the disk is full" in str(caught.value.exceptions[0])
+
+
+async def test_what_a_pattern_did_not_keep_is_told_and_the_others_are_played() -> None:
+    class Played:
+        workers: Sequence[Worker] = ()
+
+        def __init__(self, title: str, *wrong: str) -> None:
+            self.title, self._wrong = title, list(wrong)
+
+        async def play(self, stage: Stage) -> list[str]:
+            stage.say(f"{self.title} is played")
+            return self._wrong
+
+    console = Console(record=True, file=StringIO())
+    async with httpx.AsyncClient() as http:
+        stage = Stage(
+            producer=Producer(),
+            shop=Shop(http),
+            spans=SpanMemory(),
+            console=console,
+            run="r",
+            clock=SystemClock(),
+            timeout_seconds=0.01,
+        )
+        wrong = await play_all([Played("first", "it came twice"), Played("second"), Played("third", "lost")], stage)
+        with pytest.raises(Failure, match=r"after 0\.01 s it never came; give more time"):
+            await stage.until("it never came", lambda: False)
+    assert wrong == ["it came twice", "lost"]
+    assert [line for line in console.export_text().splitlines() if "played" in line] == [
+        "  first is played",
+        "  second is played",
+        "  third is played",
+    ]

@@ -21,11 +21,13 @@ from ....workers.examples.order_checkout import order_workers
 from ...adapters.clock import SystemClock
 from ...logs import configure_logs
 from ...messages.document import Status
+from ...producer import Producer
 from ..errors import Failure
 from ..options import ListenOptions, LogOptions, rendering
 from ..processes import run_process
 from .live import live_table
 from .parts import Parts, bound, demo_parts, orders_on_record, unless_ended
+from .patterns import Stage, every_pattern, play_all
 from .place import Place, prepared
 from .report import Books, Outcome, print_outcomes, print_trail, verdict
 from .scenario import Plan, plan_orders
@@ -46,6 +48,7 @@ class DemoOptions:
     data: str | None
     keep: bool
     timeout_seconds: float
+    all: bool = False
 
 
 def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
@@ -61,7 +64,7 @@ def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> No
         listener = bound(place.settings)
         with listener:
             orders = _ORDERS if options.orders is None else options.orders
-            demo = _Demo(place, options, console, plan_orders(orders, fresh[:4]))
+            demo = _Demo(place, options, console, fresh[:4], plan_orders(orders, fresh[:4]))
             run_process(demo.run(listener))
     if demo.wrong:
         raise typer.Exit(1)
@@ -70,15 +73,17 @@ def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> No
 class _Demo:
     """One run. ``wrong`` lists the failed checks, once it has ended."""
 
-    def __init__(self, place: Place, options: DemoOptions, console: Console, plans: list[Plan]) -> None:
-        self._place, self._options, self._console, self._plans = place, options, console, plans
-        self._interactive = console.is_terminal and options.orders is None
+    def __init__(self, place: Place, options: DemoOptions, console: Console, run: str, plans: list[Plan]) -> None:
+        self._place, self._options, self._console, self._run, self._plans = place, options, console, run, plans
+        self._interactive = console.is_terminal and options.orders is None and not options.all
+        self._patterns = every_pattern(place.folder) if options.all else []
         self._complete = False
         self.wrong: list[str] = []
 
     async def run(self, listener: socket.socket) -> None:
         self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
-        async with demo_parts(self._place, listener, [checkout], order_workers(self._place.ledger)) as parts:
+        workers = [*order_workers(self._place.ledger), *(each for one in self._patterns for each in one.workers)]
+        async with demo_parts(self._place, listener, [checkout], workers) as parts:
             self._announce(parts)
             left = await orders_on_record(parts.base)
             if left:
@@ -91,6 +96,8 @@ class _Demo:
                 await unless_ended(self._work(parts, wanted, 0.0), parts)
                 self._complete = True
             await self._report(parts, wanted)
+            if self._patterns:
+                await unless_ended(self._play(parts), parts)
 
     def _announce(self, parts: Parts) -> None:
         settings = self._place.settings
@@ -156,6 +163,26 @@ class _Demo:
         else:
             checked = "every charge was made once and shipped or refunded, nothing was done twice"
             self._console.print(Text(f"\nCheck passed: {checked}.", style="bold green"), soft_wrap=True)
+
+    async def _play(self, parts: Parts) -> None:
+        """Shows the patterns beyond the checkout, each with its own check."""
+        base = parts.base
+        async with Producer(self._place.settings, tracing=base.tracing) as producer:
+            stage = Stage(
+                producer=producer,
+                shop=parts.shop,
+                spans=parts.spans,
+                console=self._console,
+                run=self._run,
+                clock=base.clock,
+                timeout_seconds=self._options.timeout_seconds,
+            )
+            wrong = await play_all(self._patterns, stage)
+        self.wrong += wrong
+        if wrong:
+            self._console.print(Text("\nCHECK FAILED: " + "; ".join(wrong), style="bold red"), soft_wrap=True)
+        else:
+            self._console.print(Text("\nCheck passed: every pattern did what it promises.", style="bold green"))
 
     async def _trail(self, parts: Parts, outcome: Outcome) -> None:
         """Prints the undo with the most steps, and of those the one with the fullest trace, if possible of this run."""

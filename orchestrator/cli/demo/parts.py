@@ -79,6 +79,8 @@ async def demo_parts(
         stack.push_async_callback(wiring.export_the_rest, provider)
         base = await stack.enter_async_context(wiring.open_base(place.settings, tracing))
         await wiring.prepare_topics(base, registry.queues)
+        groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
+        await wiring.prepare_subscriptions(base, groups)
         client = await stack.enter_async_context(wiring.client(base, registry))
         engine = wiring.engine(base, registry)
         running.append(await stack.enter_async_context(wiring.running(engine.run(), "engine")))

@@ -80,7 +80,7 @@ class Shop:
         cursor: str | None = None
         while True:
             query = {**filters, "limit": _PAGE} | ({"cursor": cursor} if cursor else {})
-            page = await self._get("/v1/instances", query)
+            page = await self.get("/v1/instances", query)
             yield page["instances"]
             cursor = page["cursor"]
             if cursor is None:
@@ -91,22 +91,27 @@ class Shop:
 
         async def one(instance: str) -> Json:
             async with self._at_once:
-                return await self._get(instance_path(instance), {})
+                return await self.get(instance_path(instance), {})
 
         found = await asyncio.gather(*(one(instance) for instance in instances))
         return {order["id"]: order for order in found}
 
     async def history(self, instance: str) -> list[Json]:
         """Its decisions, oldest first."""
-        page = await self._get(f"{instance_path(instance)}/history", {"limit": _PAGE})
+        page = await self.get(f"{instance_path(instance)}/history", {"limit": _PAGE})
         rows: list[Json] = page["decisions"]
         return rows
 
     async def _start(self, plan: Plan) -> None:
         body = {"key": plan.order.id, "input": as_json(plan.input)}
-        await self._post(f"/v1/sagas/{checkout.name}", body, f"order {plan.order.id}")
+        await self.post(f"/v1/sagas/{checkout.name}", body, f"order {plan.order.id}")
 
-    async def _post(self, path: str, body: Json, what: str) -> None:
+    async def post(self, path: str, body: Json, what: str) -> None:
+        """Posts until it is accepted; ``what`` names it in the error.
+
+        Raises:
+            Failure: the API rejected it, or did not accept it in many tries.
+        """
         last = ""
         async with self._at_once:
             for attempt in range(_TRIES):
@@ -124,7 +129,12 @@ class Shop:
                 last = _detail(response)
         raise Failure(f"{what} was not accepted in {_TRIES} tries; the last answer: {last}")
 
-    async def _get(self, path: str, query: Json) -> Json:
+    async def get(self, path: str, query: Json) -> Json:
+        """What the API answers.
+
+        Raises:
+            Failure: it was not answered in many tries.
+        """
         last = ""
         for attempt in range(_TRIES):
             if attempt:

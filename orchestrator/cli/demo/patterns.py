@@ -1,0 +1,225 @@
+"""``saga demo --all``: what the order checkout does not show, one pattern after the other. Each checks itself.
+
+A pattern brings its workers, which run beside those of the checkout, and plays when all orders have ended: it acts as a
+program outside would (a producer, the API), says what happens, and returns what is not as promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.text import Text
+
+from ....sagas import Event, Retry
+from ....sagas.examples.checkout_by_events import Placed, order_placed
+from ....sagas.examples.order_checkout import Order, OrderLine
+from ....workers.examples.checkout_by_events import ServiceBooks, checkout_services
+from ....workers.message import Message
+from ....workers.worker import Worker
+from ...ports.clock import Clock
+from ...producer import Producer
+from ..errors import Failure
+from ..remote import Json
+from .shop import Shop
+from .traces import SpanMemory, draw
+
+__all__ = ["Pattern", "Stage", "every_pattern", "play_all"]
+
+_DELAY: Final = timedelta(seconds=1)
+_LATE_MS_MAX: Final = 5_000
+_LOOK_SECONDS: Final = 0.05
+_HANDLED: Final = {"handle order-placed", "handle goods-reserved", "handle card-charged"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a pattern plays with. ``run`` is part of every key: several runs may share a log."""
+
+    producer: Producer
+    shop: Shop
+    spans: SpanMemory
+    console: Console
+    run: str
+    clock: Clock
+    timeout_seconds: float
+
+    def say(self, text: str) -> None:
+        self.console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+    async def until(self, what: str, reached: Callable[[], bool | Awaitable[bool]]) -> None:
+        """Waits for it.
+
+        Raises:
+            Failure: it did not come in time.
+        """
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                while not await _holds(reached):  # noqa: ASYNC110  # files and HTTP have no event
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise Failure(
+                f"after {self.timeout_seconds:g} s {what}; give more time with --timeout, or use --log-level info"
+            ) from None
+
+
+async def _holds(reached: Callable[[], bool | Awaitable[bool]]) -> bool:
+    answer = reached()
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+class Pattern(Protocol):
+    """One pattern. ``workers`` run during the whole demo."""
+
+    title: str
+    workers: Sequence[Worker]
+
+    async def play(self, stage: Stage) -> list[str]:
+        """Shows it; returns what is not as promised.
+
+        Raises:
+            Failure: something did not happen in time.
+        """
+        ...
+
+
+def every_pattern(folder: Path) -> list[Pattern]:
+    """In the order in which they are shown. ``folder``: for their files."""
+    return [Choreography(ServiceBooks(folder / "services.db")), DelayedMessage(), ParkedKey()]
+
+
+class Choreography:
+    """The checkout without an orchestrator."""
+
+    title = "Choreography: three services that only subscribe and publish, and no saga"
+
+    def __init__(self, books: ServiceBooks) -> None:
+        self._books = books
+        self.workers: Sequence[Worker] = checkout_services(books)
+
+    async def play(self, stage: Stage) -> list[str]:
+        planned = {"ann": ["reserved", "charged", "shipped"], "declined-dora": ["reserved", "released"]}
+        wrong, trace = list[str](), ""
+        for customer, effects in planned.items():
+            id, trace_id = f"{stage.run}-{customer}", stage.clock.new_id()
+            order = Order(id=id, customer=customer, lines=[OrderLine(sku="teapot", quantity=1)], total_cents=900)
+            traceparent = f"00-{trace_id}-{trace_id[16:]}-01"
+            await stage.producer.publish(order_placed, id, Placed(order=order), traceparent=traceparent)
+            done = await self._effects(stage, id, len(effects))
+            stage.say(f"order of {customer}: {', '.join(done)}")
+            wrong += [] if done == effects else [f"the services did {done} for {customer}, not {effects}"]
+            trace = trace or trace_id
+
+        def is_complete() -> bool:
+            return {span.name for span in stage.spans.of_trace(trace)} >= _HANDLED
+
+        await stage.until(f"trace {trace} was not complete", is_complete)
+        stage.console.print(draw(trace, stage.spans.of_trace(trace)))
+        return wrong
+
+    async def _effects(self, stage: Stage, id: str, count: int) -> list[str]:
+        await stage.until(f"order {id} was not finished", lambda: len(self._books.of(id)) >= count)
+        return self._books.of(id)
+
+
+class Reminder(BaseModel):
+    text: str
+
+
+reminder = Event("demo-reminder", Reminder)
+
+
+class DelayedMessage:
+    """A message with a time."""
+
+    title = "Delayed message: published now, delivered later, by a timer in the log"
+
+    def __init__(self) -> None:
+        worker, self._came = Worker("demo-reminders"), dict[str, int]()
+
+        @worker.subscribes(reminder)
+        async def remind(body: Reminder, message: Message) -> None:
+            self._came[message.id] = message.timestamp_ms
+
+        self.workers: Sequence[Worker] = [worker]
+
+    async def play(self, stage: Stage) -> list[str]:
+        kept, cancelled = f"{stage.run}-tea", f"{stage.run}-coffee"
+        due_ms = stage.clock.now_ms() + round(_DELAY.total_seconds() * 1000)
+        for id in (cancelled, kept):
+            await stage.producer.publish(reminder, id, Reminder(text=id), id=id, deliver_after=_DELAY)
+        await stage.producer.cancel(cancelled, by="demo", reason="to show it")
+        stage.say(f"{kept} is due in {_DELAY.total_seconds():g} s; so is {cancelled}, until it is cancelled")
+        await stage.until(f"{kept} was not delivered", lambda: kept in self._came)
+        late_ms = self._came[kept] - due_ms
+        stage.say(f"{kept} was delivered {late_ms} ms after its time")
+        wrong = [f"{cancelled} was delivered though it was cancelled"] if cancelled in self._came else []
+        if not 0 <= late_ms <= _LATE_MS_MAX:
+            wrong.append(f"{kept} was delivered {late_ms} ms after its time")
+        return wrong
+
+
+class Price(BaseModel):
+    cents: int
+
+
+price_changed = Event("demo-price-changed", Price)
+
+
+class ParkedKey:
+    """A key that no retry helps, and an operator."""
+
+    title = "Parked key: what fails waits with what follows it, other keys pass, an operator lets it go on"
+
+    def __init__(self) -> None:
+        worker = Worker("demo-prices")
+        self._broken, self._seen = True, defaultdict[str, list[int]](list)
+
+        @worker.subscribes(price_changed, retry=Retry(max_attempts=2, first_delay=timedelta(milliseconds=50)))
+        async def note(body: Price, message: Message) -> None:
+            key = (message.key or b"").decode()
+            if key.endswith("-lamp") and self._broken:
+                raise ConnectionError("the price list is locked")
+            self._seen[key].append(body.cents)
+
+        self.workers: Sequence[Worker] = [worker]
+
+    async def play(self, stage: Stage) -> list[str]:
+        lamp, vase, group = f"{stage.run}-lamp", f"{stage.run}-vase", self.workers[0].name
+        prices, found = [100, 200, 300], dict[str, Json]()
+        self._broken = True
+        for cents in prices:
+            await stage.producer.publish(price_changed, lamp, Price(cents=cents))
+        await stage.producer.publish(price_changed, vase, Price(cents=100))
+
+        async def is_parked() -> bool:
+            page = await stage.shop.get("/v1/parked", {"group": group})
+            found.update((each["key"], each) for each in page["parked"])
+            return found.get(lamp, {}).get("letters") == len(prices)
+
+        await stage.until(f"{vase} had not passed", lambda: self._seen[vase] == [100])
+        await stage.until(f"{lamp} was not parked with its {len(prices)} messages", is_parked)
+        stage.say(f"{lamp} is parked with {len(prices)} messages ({found[lamp]['error']}); {vase} has passed")
+        early = list(self._seen[lamp])
+        self._broken = False
+        stage.say(f"the cause is corrected; an operator does what `saga parked redrive {group} {lamp}` does")
+        await stage.shop.post(f"/v1/parked/{group}/{lamp}/redrive", {"by": "demo"}, f"the redrive of {lamp}")
+        await stage.until(f"{lamp} was not delivered again", lambda: len(self._seen[lamp]) >= len(prices))
+        stage.say(f"{lamp} was delivered in order: {', '.join(map(str, self._seen[lamp]))}")
+        return [] if not early and self._seen[lamp] == prices else [f"{lamp}: {early}, then {self._seen[lamp]}"]
+
+
+async def play_all(patterns: Sequence[Pattern], stage: Stage) -> list[str]:
+    """Shows them one after the other; returns what is not as promised."""
+    wrong: list[str] = []
+    for each in patterns:
+        stage.console.print(Text(f"\n{each.title}", style="bold"), soft_wrap=True)
+        wrong += await each.play(stage)
+    return wrong

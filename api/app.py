@@ -27,6 +27,7 @@ from .overdue import overdue_router
 from .parcels import AskBody, EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
+from .queues import queues_router
 from .settings import ApiSettings
 from .tables import RulesBody, tables_router
 
@@ -76,6 +77,7 @@ def create_app(
     app.include_router(graphs_router(client))
     app.include_router(overdue_router(client))
     app.include_router(questions_router(client))
+    app.include_router(queues_router(client))
     app.include_router(tables_router(client, settings))
     app.include_router(entities_router(client))
     app.include_router(parcels_router(client, settings))

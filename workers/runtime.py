@@ -24,6 +24,7 @@ import structlog
 from ..orchestrator.codec.commands import ReplyTo, decode_command
 from ..orchestrator.codec.dead_letters import dead_letter
 from ..orchestrator.codec.inputs import encode_reply
+from ..orchestrator.codec.presences import QueueWork
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
 from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObject, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
@@ -139,6 +140,15 @@ class WorkerRuntime:
         self._by_key = ByKey(look_ups.put)
         self._applies = Stage("inbox.apply", effects.apply, _BATCH_MAX)
         self._stages += [look_ups, self._applies]
+
+    @property
+    def name(self) -> str:
+        """The worker's name."""
+        return self._worker.name
+
+    def doing(self) -> tuple[QueueWork, ...]:
+        """What is in work here, for each queue and lane."""
+        return tuple(QueueWork(queue=queue, unfinished=self.unfinished(queue)) for queue in self._queues)
 
     def unfinished(self, queue: str) -> int:
         """How many commands of a queue, or of a lane, are here: they wait for a handler, or are in one."""

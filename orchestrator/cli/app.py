@@ -20,7 +20,7 @@ from .operating import add_operating
 from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
-from .queries import history, inspect, list_instances, overdue, questions, show
+from .queries import history, inspect, list_instances, overdue, questions, queues, show
 from .read_model import add_read_model
 from .starting import publish, read_input, start
 from .trace import trace
@@ -266,6 +266,12 @@ def overdue_command(
 ) -> None:
     """List steps that take longer than expected, longest overdue first."""
     overdue(remote, definition, limit=limit, as_json=reading.as_json)
+
+
+@command(app, "queues")
+def queues_command(*, remote: Remote, reading: Reading) -> None:
+    """List queues with their lanes: what waits, who reads it, and why it waits."""
+    queues(remote, as_json=reading.as_json)
 
 
 @command(app, "questions")

@@ -28,6 +28,7 @@ __all__ = [
     "print_list",
     "print_out",
     "questions_table",
+    "queues_table",
     "status_text",
 ]
 
@@ -238,6 +239,22 @@ def overdue_table(overdue: list[Json]) -> Table:
             status_text(each["status"]),
             moment(each["overdue"]),
             moment(each["deadline"]),
+        )
+    return table
+
+
+def queues_table(queues: list[Json]) -> Table:
+    """One line per lane."""
+    table = grid("queue", "lane", "waiting", "in work", "oldest", "workers", "why")
+    for each in queues:
+        table.add_row(
+            Text(each["queue"]),
+            Text(each["lane"]),
+            Text(f"{each['waiting']:,}"),
+            Text(f"{each['in_work']:,}"),
+            moment(each["oldest"]),
+            Text(str(len(each["workers"]))),
+            Text(each["reason"] or each["why"]),
         )
     return table
 

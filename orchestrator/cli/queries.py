@@ -18,12 +18,13 @@ from .output import (
     print_list,
     print_out,
     questions_table,
+    queues_table,
 )
 from .pages import gather
 from .paths import instance_path
 from .remote import request
 
-__all__ = ["history", "inspect", "list_instances", "overdue", "questions", "show"]
+__all__ = ["history", "inspect", "list_instances", "overdue", "questions", "queues", "show"]
 
 
 def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
@@ -82,6 +83,21 @@ def overdue(remote: Remote, definition: str | None, *, limit: int, as_json: bool
         typer.echo("nothing is overdue")
     else:
         print_list(overdue_table(found), cursor)
+
+
+def queues(remote: Remote, *, as_json: bool) -> None:
+    """Prints all queues: what waits, who reads, and why.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, found = request(remote, "GET", "/v1/queues")
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif not found["queues"]:
+        typer.echo("there are no queues: no deployed definition sends commands, and no worker runs")
+    else:
+        print_out(queues_table(found["queues"]))
 
 
 def questions(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:

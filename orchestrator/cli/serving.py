@@ -11,6 +11,7 @@ from ...api.app import create_app
 from ...api.serving import bind, serving
 from ...api.settings import ApiSettings
 from ...sagas.definition import AnyDefinition
+from ...workers.presence import tell_presence
 from ...workers.runtime import WorkerRuntime
 from ...workers.worker import Worker
 from .. import wiring
@@ -74,6 +75,9 @@ async def _serve(
             (w.name, WorkerRuntime(w, base.log, base.topics, base.clock, base.tracing, metrics=base.metrics))
             for w in workers
         ]
+        for _, runtime in runtimes:
+            telling = tell_presence(runtime, base.log, base.topics, base.clock)
+            await stack.enter_async_context(wiring.running(telling, "presence"))
         working = workers_running(runtimes, grace_seconds=longest_grace(workers))
         parts += await stack.enter_async_context(working)
         address = None

@@ -40,6 +40,7 @@ from .entities import Locks, Mailboxes
 from .parcels import Parcels
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
+from .queues import Queues
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
 from .starting import reason_of, started
 from .tables import Tables
@@ -61,6 +62,7 @@ class Client:
         self.tables = Tables(parts, self._asking)
         self.parcels = Parcels(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
+        self.queues = Queues(parts)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)
 
     @property

@@ -343,6 +343,15 @@ class Log(Protocol):
         """
         ...
 
+    async def consumed(self, topic: str, group: str) -> Mapping[TopicPartition, int]:
+        """The next offset that a group of workers has to handle, by partition; 0 where it has committed none.
+
+        Raises:
+            LogUnavailable: no answer in time.
+            TopicMismatch: the topic does not exist.
+        """
+        ...
+
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         """Joins a group of workers; a group without a committed position starts at the earliest record."""
         ...

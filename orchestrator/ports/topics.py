@@ -80,6 +80,11 @@ class Topics(NamedTuple):
         """Answers to requests of programs that are no saga; each reads one partition of it."""
         return f"{self.namespace}.replies"
 
+    @property
+    def workers(self) -> str:
+        """What running workers tell about themselves, every few seconds; one partition."""
+        return f"{self.namespace}.workers"
+
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 
@@ -102,7 +107,7 @@ class Topics(NamedTuple):
         ]
 
     def specs(self, queues: Sequence[str], partitions: int) -> list[TopicSpec]:
-        """Every topic that an engine with these queues needs, all but the first with the same number of partitions."""
+        """Every topic that an engine with these queues needs, all but two with the same number of partitions."""
         return [
             TopicSpec(self.made, 1, "compact"),
             TopicSpec(self.inputs, partitions, "delete", INPUTS_RETENTION_MS),
@@ -111,5 +116,6 @@ class Topics(NamedTuple):
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.dead, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
+            TopicSpec(self.workers, 1, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

@@ -18,6 +18,7 @@ from ..errors import CorruptRecord, LogUnavailable, SagalineError
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing, Standing, TopicPartition
 from ..ports.topics import INPUTS_RETENTION_MS, Topics
+from ..ports.waiting import first_records
 from .metrics import Metrics
 
 __all__ = ["OLDEST", "Watch"]
@@ -30,8 +31,6 @@ _STILL_SECONDS = 20.0
 _WARNING_MS = INPUTS_RETENTION_MS // 4
 _WARN_AGAIN_MS = 3_600_000
 _PROBE_KEY = b"probe"
-_POLLS_MAX = 20
-_POLL_RECORDS, _POLL_SECONDS = 1_000, 0.1
 
 
 class _Seen(NamedTuple):
@@ -175,27 +174,10 @@ class Watch:
             self._seen[number] = _Seen(found, ends[TopicPartition(inputs, number)], now, oldest.get(number))
 
     async def _oldest(self, offsets: Mapping[int, int], ends: Mapping[TopicPartition, int]) -> dict[int, int]:
-        """When the first record from these offsets on was written, for partitions that have one: before the end offset
-        there may be only a transaction marker.
-        """
-        inputs, found = self._topics.inputs, dict[int, int]()
-        wanted = {number for number, offset in offsets.items() if offset < ends[TopicPartition(inputs, number)]}
-        if not wanted:
-            return found
-        start = dict(ends) | {TopicPartition(inputs, number): offsets[number] for number in wanted}
-        tail = await self._log.tail([inputs], start)
-        try:
-            for _ in range(_POLLS_MAX):
-                for record in await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS):
-                    if record.partition in wanted:
-                        found.setdefault(record.partition, record.timestamp_ms)
-                positions = tail.positions()
-                places = {number: TopicPartition(inputs, number) for number in wanted - found.keys()}
-                if all(positions[place] >= ends[place] for place in places.values()):
-                    break
-        finally:
-            await tail.close()
-        return found
+        """When the first record from these offsets on was written, for partitions that have one."""
+        starts = {TopicPartition(self._topics.inputs, number): offset for number, offset in offsets.items()}
+        found = await first_records(self._log, starts, ends)
+        return {place.partition: record.timestamp_ms for place, record in found.items()}
 
     def _tell_age(self, age_ms: int, now_ms: int) -> None:
         self._metrics.set(OLDEST, age_ms / 1000)

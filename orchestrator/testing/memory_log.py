@@ -139,6 +139,11 @@ class MemoryLog:
         await self._connection.read(Operation.READ)
         return all(self._broker.groups.owned(group, part.place) for part in self._broker.topic(topic))
 
+    async def consumed(self, topic: str, group: str) -> Mapping[TopicPartition, int]:
+        await self._connection.read(Operation.READ)
+        kept = self._broker.groups.positions
+        return {part.place: kept.get((group, part.place), 0) for part in self._broker.topic(topic)}
+
     async def subscribe(self, topics: Sequence[str], group: str) -> MemorySubscription:
         for topic in topics:
             self._broker.topic(topic)

@@ -117,6 +117,21 @@ class GroupContract(LogHarness):
         with pytest.raises(TopicMismatch):
             await log.is_read("nothing.commands", "readers")
 
+    async def test_it_is_seen_from_outside_how_far_a_group_is(self, log: Log, second_log: Log, topics: Topics) -> None:
+        queue = topics.commands(QUEUE)
+        places = [TopicPartition(queue, partition) for partition in range(self.partitions)]
+        assert await second_log.consumed(queue, "readers") == dict.fromkeys(places, 0)
+        await log.append([out(queue, b"k", b"v", 1) for _ in range(3)])
+        subscription = await log.subscribe([queue], "readers")
+        await read(subscription, 3)
+        await subscription.commit({places[1]: 2})
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await second_log.consumed(queue, "readers"))[places[1]] != 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await second_log.consumed(queue, "readers"))[places[0]] == 0
+        with pytest.raises(TopicMismatch):
+            await log.consumed("nothing.commands", "readers")
+
     async def test_a_new_group_starts_at_the_earliest_record(self, log: Log, topics: Topics) -> None:
         queue = topics.commands(QUEUE)
         await log.append([out(queue, b"k", str(i).encode(), i % 2) for i in range(10)])

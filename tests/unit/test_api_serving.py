@@ -198,6 +198,7 @@ class TestDocument:
             ("get", "/v1/overdue"),
             ("post", "/v1/bulk"),
             ("get", "/v1/questions"),
+            ("get", "/v1/queues"),
             ("get", "/v1/tables"),
             ("get", "/v1/tables/{name}"),
             ("put", "/v1/tables/{name}"),

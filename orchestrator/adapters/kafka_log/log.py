@@ -145,6 +145,11 @@ class KafkaLog:
         assigned = await wire.assigned(group)
         return assigned is None or assigned.issuperset(places)
 
+    async def consumed(self, topic: str, group: str) -> Mapping[TopicPartition, int]:
+        wire, catalog, _ = self._require_open()
+        places, recorded = await catalog.places([topic]), await wire.recorded(group)
+        return {place: recorded.get(place, 0) for place in places}
+
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
         wire, catalog, _ = self._require_open()
         await catalog.places(topics)

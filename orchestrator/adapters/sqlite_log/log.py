@@ -165,6 +165,14 @@ class SqliteLog:
         feed, _ = self._open().feed, self._topic(topic)
         return has_members(feed, group, topic, self._clock.now_ms())
 
+    async def consumed(self, topic: str, group: str) -> Mapping[TopicPartition, int]:
+        feed, found = self._open().feed, self._topic(topic)
+        kept = dict(feed.rows("SELECT part, next FROM positions WHERE grp = ?", (group,)))
+        return {
+            TopicPartition(topic, partition): int(str(kept.get(found.first_part + partition, 0)))
+            for partition in range(found.partitions)
+        }
+
     async def subscribe(self, topics: Sequence[str], group: str) -> SqliteSubscription:
         opened = self._open()
         member = self._clock.new_id()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pydantic_core import to_json
 
 __all__ = ["Ahead"]
@@ -22,7 +20,7 @@ class Ahead:
         self._finished: set[int] = set()
         self._written: frozenset[int] = frozenset()
 
-    def restore(self, offsets: Iterable[int]) -> None:
+    def restore(self, offsets: list[int]) -> None:
         """Takes over what the document says."""
         self._restored = self._written = frozenset(offsets)
         self._finished = set(self._restored)

@@ -34,7 +34,7 @@ class Arrived:
     subscription: Subscription | None = None
     """Whose handler gets it."""
     seen: int = 0
-    """Deliveries that were counted because a predecessor crashed."""
+    """How many processes had it at work before, and were not seen since."""
     ended: asyncio.Event | None = None
     """Set when it has left the handler, for who waits to deliver the next one alone."""
 
@@ -81,6 +81,7 @@ class Reading:
         clock: for the time of a commit.
         redeliveries: that topic.
         group: whose parcels release its keys.
+        process: a unique id of this process.
         alone: held while one message is suspected, by all partitions of the process: else it would also be another.
         grace_seconds: how long ``stop`` waits for handlers.
         delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
@@ -92,6 +93,7 @@ class Reading:
     clock: Clock
     redeliveries: str
     group: str
+    process: str
     alone: asyncio.Lock
     grace_seconds: float
     delivery: Guarantee

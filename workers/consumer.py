@@ -113,6 +113,7 @@ class Consumer:
             clock=parts.clock,
             redeliveries=redeliveries,
             group=self._group,
+            process=parts.clock.new_id(),
             alone=parts.alone,
             grace_seconds=grace_seconds,
             delivery=options.delivery,
@@ -315,7 +316,7 @@ class Consumer:
 
     def _poison(self, arrived: Arrived, subscription: Subscription) -> None:
         """Its consumer was killed again and again while it was at work: it is parked unhandled."""
-        text = f"its consumer ended {arrived.seen} times while handling it, so it was not delivered again"
+        text = f"{arrived.seen} processes ended or lost the partition while handling it, so it was not delivered again"
         _logger.error("subscription.message.poison", group=self._group, place=str(arrived.place), reason=text)
         self._post(arrived, subscription, text)
 

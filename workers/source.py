@@ -12,9 +12,9 @@ A message that fails is posted to the parcel of its group and key, and so is eve
 the key says up to which offset. The parcel gives them back one at a time through the topic of redeliveries, and then
 releases the key (docs/decisions/0015).
 
-**Careful mode.** Who takes a partition and finds ``~open`` knows that its predecessor crashed, perhaps because of a
-message that was at work. Those messages are counted before each delivery: first together, then one at a time. A message
-at whose third delivery the process is still not there is parked without being handled.
+**Careful mode.** Who takes a partition that another process left open suspects the messages that may have been at work:
+they are counted before each delivery, first together, then one at a time. A message that three processes had, none of
+which came back, is parked without being handled (``suspects``).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 from ..orchestrator.errors import CorruptRecord, LogUnavailable
 from ..orchestrator.messages.parcels import parcel_id
@@ -37,15 +37,13 @@ from .letters import Redelivered, redelivered
 from .message import Place
 from .offsets import Mark, Offsets
 from .stage import pauses
+from .suspects import OPEN, SEEN, Suspects
 
 __all__ = ["SourcePartition"]
 
-_AHEAD: Final = b"~ahead/"
-_OPEN: Final = b"~open"
+_AHEAD: Final = b"~ahead/s"
+_REDELIVERED_AHEAD: Final = b"~ahead/r"
 _REDELIVERED: Final = b"~redelivered"
-_SEEN: Final = b"~seen/"
-_OF_SOURCE: Final = b"s/"
-_OF_REDELIVERIES: Final = b"r/"
 _KEY: Final = b"key/"
 _POLL_MAX: Final = 500
 _UNFINISHED_MAX: Final = 2_000
@@ -55,6 +53,11 @@ _COMMIT_SECONDS: Final = 0.1
 _COMMIT_BYTES_MAX: Final = 8 << 20
 _IDLE_SECONDS: Final = 600.0
 _CAREFUL_MAX: Final = 2_000
+_OFFSET: Final = TypeAdapter(int)
+_OFFSETS: Final = TypeAdapter(list[int])
+_NAME: Final = TypeAdapter(str)
+_NAMES: Final = TypeAdapter(list[str])
+T = TypeVar("T")
 _logger = structlog.get_logger(__name__)
 
 
@@ -65,10 +68,10 @@ class SourcePartition:
         self._owner, self._how = owner, reading
         self._redeliveries = TopicPartition(reading.redeliveries, owner.partition)
         self._keeps_ahead = reading.delivery == "exactly_once"
-        self._ahead, self._redelivered_ahead = Ahead(_AHEAD + _OF_SOURCE), Ahead(_AHEAD + _OF_REDELIVERIES)
+        self._ahead, self._redelivered_ahead = Ahead(_AHEAD), Ahead(_REDELIVERED_AHEAD)
         self._offsets = Offsets()
         self._markers: dict[bytes, int] = {}
-        self._seen: dict[bytes, int] = {}
+        self._suspects = Suspects(reading.process)
         self._redelivered_offset, self._position_now = 0, -1
         self._careful_until = self._careful_redelivered_until = -1
         self._effects: deque[Effect] = deque()
@@ -129,7 +132,7 @@ class SourcePartition:
             )
             self.reading = True
             try:
-                await self._all(self._commit_all(), self._read(), self._read_redelivered(tail))
+                await self._all(self._commit_all(), self._read_source(), self._read_redelivered(tail))
             finally:
                 await tail.close()
         finally:
@@ -161,7 +164,7 @@ class SourcePartition:
     def done(self, arrived: Arrived, appends: Sequence[Outgoing] = ()) -> None:
         """The message is handled (or needs no handling); ``appends`` leave with its position."""
         self._leave(arrived)
-        state = self._forget(arrived)
+        state = self._suspects.forget(arrived)
         if appends or state or self._keeps_ahead:
             self._put(Effect(arrived.mark, state, appends))
         else:
@@ -171,7 +174,7 @@ class SourcePartition:
     def post(self, arrived: Arrived, letter: Outgoing, *, in_order: bool) -> None:
         """The message of the source goes to a parcel; ``in_order``: so do all that follow it with its key."""
         self._leave(arrived)
-        state = self._forget(arrived)
+        state = self._suspects.forget(arrived)
         if in_order and (key := arrived.record.key) is not None:
             # Never backwards: after a crash an earlier message may be posted again.
             marker = self._markers[key] = max(arrived.place.offset, self._markers.get(key, -1))
@@ -194,12 +197,6 @@ class SourcePartition:
         if arrived.ended is not None:
             arrived.ended.set()
 
-    def _forget(self, arrived: Arrived) -> dict[bytes, bytes | None]:
-        if not self._seen:
-            return {}
-        counted = _counted(arrived)
-        return {counted: None} if self._seen.pop(counted, None) is not None else {}
-
     def _put(self, effect: Effect) -> None:
         self._effects.append(effect)
         self._urgent = self._urgent or effect.is_urgent
@@ -210,47 +207,38 @@ class SourcePartition:
     # Taking the partition
 
     async def _restore(self) -> None:
-        position, crashed = self._owner.position.offset, False
+        position, opened_by = self._owner.position.offset, None
         async for name, value in self._owner.documents():
             if name.startswith(_KEY):
-                self._markers[name[len(_KEY) :]] = self._number(name, value)
-            elif name.startswith(_SEEN):
-                self._seen[name] = self._number(name, value)
+                self._markers[name[len(_KEY) :]] = self._read(name, value, _OFFSET)
+            elif name.startswith(SEEN):
+                self._suspects.restore(name, self._read(name, value, _NAMES))
             elif name == _REDELIVERED:
-                self._redelivered_offset = self._number(name, value)
+                self._redelivered_offset = self._read(name, value, _OFFSET)
             elif name == self._ahead.name:
-                self._ahead.restore(self._numbers(name, value))
+                self._ahead.restore(self._read(name, value, _OFFSETS))
             elif name == self._redelivered_ahead.name:
-                self._redelivered_ahead.restore(self._numbers(name, value))
-            elif name == _OPEN:
-                crashed = True
-        if crashed:
+                self._redelivered_ahead.restore(self._read(name, value, _OFFSETS))
+            elif name == OPEN:
+                opened_by = self._read(name, value, _NAME)
+        # At once: so that the start of a new group does not move, and a crash from here on is seen.
+        state = self._suspects.taken(opened_by, position)
+        if self._suspects.found:
             self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
             ends = await self._how.log.end_offsets([self._redeliveries.topic])
             self._careful_redelivered_until = ends[self._redeliveries]
-        counts = _SEEN + _OF_SOURCE
-        old = [name for name in self._seen if name.startswith(counts) and int(name[len(counts) :]) < position]
-        for name in old:
-            del self._seen[name]
-        # At once: so that the start of a new group does not move, and a crash from here on is seen.
-        state = {_OPEN: b"1", **dict.fromkeys(old)}
         await self._owner.commit(Batch(state, (), Position(position, self._how.clock.now_ms())))
 
-    def _number(self, name: bytes, value: bytes) -> int:
-        return self._numbers(name, b"[%s]" % value)[0]
-
-    def _numbers(self, name: bytes, value: bytes) -> list[int]:
+    def _read(self, name: bytes, value: bytes, what: TypeAdapter[T]) -> T:
         try:
-            found = from_json(value)
-            if isinstance(found, list) and all(isinstance(each, int) for each in found):
-                return found
-        except ValueError:
-            pass
-        raise CorruptRecord(f"{self._owner.partition}", f"the document {name!r} cannot be read; an operator must act")
+            return what.validate_json(value, strict=True)
+        except ValueError as error:
+            why = f"the document {name!r} cannot be read; an operator must act"
+            raise CorruptRecord(f"{self._owner.partition}", why) from error
 
     # Reading
 
-    async def _read(self) -> None:
+    async def _read_source(self) -> None:
         while not self._stopping:
             count = min(self._how.room(), _POLL_MAX, _UNFINISHED_MAX - self._offsets.pending)
             if count <= 0:
@@ -342,31 +330,27 @@ class SourcePartition:
             return found
         together: list[Arrived] = []
         for arrived in found:
-            if arrived.record.offset >= until or not (before := self._seen.get(_counted(arrived), 0)):
+            if arrived.record.offset >= until or not (had := self._suspects.count(arrived)):
                 together.append(arrived)
                 continue
-            await self._count(together, 1)
+            await self._count(together)
             for each in together:
                 self._hand_over(each)
             together.clear()
-            arrived.seen, arrived.ended = before + 1, asyncio.Event()
+            arrived.seen, arrived.ended = had, asyncio.Event()
             async with self._how.alone:
                 if self._stopping:
                     return ()
                 if not arrived.is_poison:
-                    await self._count([arrived], arrived.seen)
+                    await self._count([arrived])
                 self._hand_over(arrived)
                 await arrived.ended.wait()
-        await self._count(together, 1)
+        await self._count(together)
         return together
 
-    async def _count(self, found: Sequence[Arrived], count: int) -> None:
-        state: dict[bytes, bytes | None] = {}
-        for name in map(_counted, found):
-            self._seen[name] = count
-            state[name] = str(count).encode()
-        if state:
-            await self._durable(Effect(state=state))
+    async def _count(self, found: Sequence[Arrived]) -> None:
+        if found:
+            await self._durable(Effect(state=self._suspects.delivered(found)))
 
     async def _durable(self, effect: Effect) -> bool:
         """False: it is not committed any more."""
@@ -394,7 +378,7 @@ class SourcePartition:
                     effect.durable.set_result(True)
         self._closed = True
         if not self._abandoned:
-            await self._owner.commit(Batch({_OPEN: None}, (), Position(self._position, self._how.clock.now_ms())))
+            await self._owner.commit(Batch({OPEN: None}, (), Position(self._position, self._how.clock.now_ms())))
 
     async def _something(self, since: float) -> None:
         """Waits until there is something to commit. What is not urgent is collected for a while."""
@@ -452,9 +436,3 @@ class SourcePartition:
     @property
     def _position(self) -> int:
         return max(self._position_now, self._owner.position.offset)
-
-
-def _counted(arrived: Arrived) -> bytes:
-    """The document that counts its deliveries."""
-    kind = _OF_SOURCE if arrived.redelivered is None else _OF_REDELIVERIES
-    return _SEEN + kind + str(arrived.record.offset).encode()

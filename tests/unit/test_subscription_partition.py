@@ -39,7 +39,12 @@ class Place:
 
     @asynccontextmanager
     async def driven(
-        self, owner: Owner, arrived: Callable[[Arrived], None], *, delivery: Delivery = "at_least_once"
+        self,
+        owner: Owner,
+        arrived: Callable[[Arrived], None],
+        *,
+        delivery: Delivery = "at_least_once",
+        process: str = "p",
     ) -> AsyncIterator[SourcePartition]:
         """Ends as by a crash, unless ``stop`` was called."""
         reading = Reading(
@@ -47,6 +52,7 @@ class Place:
             clock=SystemClock(),
             redeliveries=REDELIVERED,
             group="g",
+            process=process,
             alone=asyncio.Lock(),
             grace_seconds=10.0,
             delivery=delivery,
@@ -139,3 +145,20 @@ async def test_what_was_finished_ahead_of_an_unfinished_message_does_not_come_ag
         await place.log.append([Outgoing(TOPICS.events, b"last", b"{}", (), 0), redelivery(b"last", 5)])
         await until(lambda: [each.record.key for each in handed].count(b"last") == 2)
         assert sorted(each.record.key or b"" for each in handed) == [b"last", b"last", b"slow"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "poison"), [("aaaaa", False), ("abababab", False), ("abcabc", False), ("abcd", True), ("abbcd", True)]
+)
+async def test_a_message_is_poison_when_three_processes_had_it_and_none_of_them_came_back(
+    place: Place, processes: str, poison: bool
+) -> None:
+    """A process that has lost its connection, or its partition for a while, takes it again under the same name."""
+    await place.log.append([Outgoing(TOPICS.events, b"k", b"{}", (), 0)])
+    found: list[bool] = []
+    for process in processes:
+        handed: list[Arrived] = []
+        async with place.owner() as owner, place.driven(owner, handed.append, process=process):
+            await until(lambda: handed)  # noqa: B023  # it is awaited here
+            found.append(handed[0].is_poison)
+    assert found == [False] * (len(processes) - 1) + [poison]

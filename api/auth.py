@@ -21,7 +21,7 @@ from .problems import problem
 
 __all__ = ["OPEN", "Guard", "is_loopback"]
 
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+OPEN = frozenset({"/livez", "/readyz", "/openapi.json"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -38,8 +38,9 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Accepts a request, or answers 401 or 403."""
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, tokens: Sequence[str], *, anywhere: bool = False) -> None:
+        """``anywhere``: the paths of ``OPEN`` are for other machines also without tokens."""
+        self._app, self._opens = app, anywhere or bool(tokens)
         self._digests = [_digest(token.encode()) for token in tokens]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +48,7 @@ class Guard:
             # No other protocol is served yet; an unguarded one is rejected.
             await send({"type": "websocket.close", "code": 1008})
             return
-        if scope["type"] != "http" or (scope["path"] in OPEN and self._digests):
+        if scope["type"] != "http" or (scope["path"] in OPEN and self._opens):
             await self._app(scope, receive, send)
             return
         request = Request(scope)

@@ -1,4 +1,4 @@
-"""``/healthz``: the process is alive. ``/readyz``: it can serve requests now. Both need no token.
+"""``/livez``: the process is alive. ``/readyz``: it can serve requests now. Both need no token.
 
 ``/metrics``: what was measured, for Prometheus. It says how much is going on here, so it needs a token like the rest.
 """
@@ -9,15 +9,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
 from ..orchestrator.runtime.exposition import CONTENT_TYPE
-from .problems import documented, problem
+from .auth import Guard
+from .problems import documented, handlers, problem
+from .settings import ApiSettings
 
-__all__ = ["health_router", "metrics_router"]
+__all__ = ["create_health_app", "health_router", "metrics_router"]
 
 _SECONDS = 3.0
 _REMEMBERED_SECONDS = 1.0
@@ -65,20 +67,28 @@ class _Readiness:
         return None
 
 
-def health_router(check_ready: Callable[[], Awaitable[None]], notices: Callable[[], Sequence[str]] = list) -> APIRouter:
-    """``check_ready`` raises an error while requests cannot be served; ``notices``: what does not prevent that."""
+def health_router(
+    check_ready: Callable[[], Awaitable[None]],
+    notices: Callable[[], Sequence[str]] = list,
+    objections: Callable[[], Sequence[str]] = list,
+) -> APIRouter:
+    """The routes.
+
+    Args:
+        check_ready: raises an error while requests cannot be served; its result is used for a second.
+        notices: what does not prevent that.
+        objections: what prevents it; asked at every request, before ``check_ready``.
+    """
     router = APIRouter(tags=["health"])
     readiness = _Readiness(check_ready)
 
-    @router.get("/healthz", response_model=HealthView, summary="Is the process alive?", responses=documented(403))
-    async def healthz() -> HealthView:
+    @router.get("/livez", response_model=HealthView, summary="Is the process alive?", responses=documented(403))
+    async def livez() -> HealthView:
         return HealthView()
 
-    @router.get(
-        "/readyz", response_model=ReadyView, summary="Can it serve requests now?", responses=documented(403, 503)
-    )
+    @router.get("/readyz", response_model=ReadyView, summary="Can it do its work now?", responses=documented(403, 503))
     async def readyz() -> Response:
-        reason = await readiness.reason()
+        reason = "; ".join(objections()) or await readiness.reason()
         if reason is None:
             return Response(ReadyView(warnings=list(notices())).model_dump_json(), media_type="application/json")
         return problem("unavailable", reason, headers={"Retry-After": "1"})
@@ -100,3 +110,27 @@ def metrics_router(page: Callable[[], str]) -> APIRouter:
         return Response(page(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def create_health_app(
+    check_ready: Callable[[], Awaitable[None]],
+    objections: Callable[[], Sequence[str]],
+    metrics: Callable[[], str],
+    settings: ApiSettings,
+) -> FastAPI:
+    """The application of a process that may have no API: ``/livez``, ``/readyz``, ``/metrics``, and nothing else.
+
+    Other machines may read the first two, and with a token of ``settings`` the last one. Requests leave no span and no
+    line in the log.
+    """
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
+    )
+    app.include_router(health_router(check_ready, objections=objections))
+    app.include_router(metrics_router(metrics))
+    app.add_middleware(Guard, tokens=settings.tokens, anywhere=True)
+    return app

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="where the API listens")
     port: int = Field(default=8080, ge=0, le=65535)
+    health_host: str = Field(default="127.0.0.1", description="where /livez, /readyz and /metrics of a process listen")
+    health_port: int | None = Field(default=None, ge=0, le=65535, description="their port; default: they do not")
     api_tokens: tuple[SecretStr, ...] = Field(default=(), description="bearer tokens; needed to listen beyond loopback")
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -128,6 +128,12 @@ class Consumer:
         """How many partitions are read here."""
         return sum(source.reading for _, source in self._ownership.drivers())
 
+    @property
+    def objection(self) -> str | None:
+        """Why it does not read everything that is assigned here; None: it does, or waits for partitions."""
+        found = self._ownership.objection(lambda source: source.reading)
+        return f"group {self._group!r}: {found}" if found is not None else None
+
     def stop(self) -> None:
         """Asks ``run`` to end: running handlers finish, other messages are left for other processes."""
         self._stop.set()

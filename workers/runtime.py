@@ -154,6 +154,15 @@ class WorkerRuntime:
         """How many commands of a queue, or of a lane, are here: they wait for a handler, or are in one."""
         return self._unfinished[self._topics.commands(queue)]
 
+    @property
+    def objection(self) -> str | None:
+        """Why it does not handle what arrives here; None: it does, or waits for work."""
+        found = "it is stopping" if self._stopping else None
+        if found is None and not self.started.is_set():
+            found = "it has not joined its queues"
+        found = found or next((why for each in self.consumers if (why := each.objection) is not None), None)
+        return f"worker {self._worker.name!r}: {found}" if found is not None else None
+
     def stop(self) -> None:
         """Asks ``run`` to end: running handlers finish within the worker's grace, other commands are left for other
         workers.

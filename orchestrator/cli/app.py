@@ -17,7 +17,7 @@ from .acts import act
 from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
-from .options import ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
+from .options import HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, queues, show
@@ -77,6 +77,7 @@ def run(
     ] = None,
     log: LogOptions,
     listen: ListenOptions,
+    health: HealthOptions,
     worker: Annotated[
         list[str] | None, typer.Option("--worker", metavar="MODULE:WORKER", help="Run this worker in the same process.")
     ] = None,
@@ -89,28 +90,27 @@ def run(
 
     definitions = load_definitions(sagas or [])
     workers = load(worker or [], Worker)
-    serve(
-        build_settings(log, listen), "sagaline", engine=definitions, workers=workers, api=definitions if api else None
-    )
+    settings = build_settings(log, listen, health)
+    serve(settings, "sagaline", engine=definitions, workers=workers, api=definitions if api else None)
 
 
 @command(app, "worker")
-def run_workers(*, workers: Workers, log: LogOptions) -> None:
+def run_workers(*, workers: Workers, log: LogOptions, health: HealthOptions) -> None:
     """Run one or more workers. Start any number of these processes: they share the commands."""
     from ...workers.worker import Worker
     from .loading import load
     from .serving import serve
 
-    serve(build_settings(log), "sagaline-worker", workers=load(workers, Worker))
+    serve(build_settings(log, health), "sagaline-worker", workers=load(workers, Worker))
 
 
 @command(app, "api")
-def run_api(*, sagas: Sagas, log: LogOptions, listen: ListenOptions) -> None:
+def run_api(*, sagas: Sagas, log: LogOptions, listen: ListenOptions, health: HealthOptions) -> None:
     """Serve the REST API for some sagas. Bearer tokens: SAGALINE_API_TOKENS='["..."]'."""
     from .loading import load_definitions
     from .serving import serve
 
-    serve(build_settings(log, listen), "sagaline-api", api=load_definitions(sagas))
+    serve(build_settings(log, listen, health), "sagaline-api", api=load_definitions(sagas))
 
 
 @command(app, "demo")

@@ -23,6 +23,7 @@ from .errors import Mistake, sentences
 
 __all__ = [
     "Edited",
+    "HealthOptions",
     "ListenOptions",
     "LogOptions",
     "Looking",
@@ -36,6 +37,7 @@ __all__ = [
 
 _OURS = "Log"
 _LISTEN = "Listening"
+_HEALTH = "Health"
 _API = "API"
 _WHICH = "Which instances"
 
@@ -136,6 +138,24 @@ class ListenOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthOptions:
+    """Where a process says whether it is alive and ready, with or without an API."""
+
+    health_host: Annotated[
+        str | None,
+        typer.Option(envvar="SAGALINE_HEALTH_HOST", rich_help_panel=_HEALTH, help="Default 127.0.0.1."),
+    ] = None
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="SAGALINE_HEALTH_PORT",
+            rich_help_panel=_HEALTH,
+            help="Serve /livez, /readyz and /metrics there; 0: any free port. Default: not at all.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The options of commands with output for scripts."""
 
@@ -216,7 +236,7 @@ class Edited:
 
 
 _GROUPS: tuple[type[Any], ...] = (
-    *(Debug, LogOptions, ListenOptions, Reading, Remote, Looking, Many, Asking),
+    *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Many, Asking),
     *(Signed, Edited),
 )
 
@@ -260,7 +280,7 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
-def build_settings(*groups: LogOptions | ListenOptions, **more: object) -> Settings:
+def build_settings(*groups: LogOptions | ListenOptions | HealthOptions, **more: object) -> Settings:
     """Settings from the given options; ``more`` are defaults of the command, which given options override.
 
     Raises:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from ...api.app import create_app
+from ...api.health import create_health_app
 from ...api.serving import bind, serving
 from ...api.settings import ApiSettings
 from ...sagas.definition import AnyDefinition
@@ -20,6 +22,7 @@ from ..logs import configure_logs
 from ..settings import Settings
 from .options import rendering
 from .processes import any_ended, run_process, workers_running
+from .readiness import Readiness
 
 __all__ = ["api_settings", "longest_grace", "serve"]
 
@@ -56,18 +59,25 @@ async def _serve(
     async with AsyncExitStack() as stack:
         parts: list[asyncio.Task[None]] = []
         tracing, provider = wiring.configure_tracing(settings, name)
-        metrics, meters, page = wiring.configure_metrics(name, page=api is not None)
+        metrics, meters, page = wiring.configure_metrics(name, page=api is not None or settings.health_port is not None)
         stack.push_async_callback(wiring.export_the_rest, provider, meters)
         doors = api_settings(settings)
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api is not None else None
+        readiness = Readiness()
+        health = await stack.enter_async_context(_health(settings, doors, readiness, page))
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*queues, *(q for w in workers for q in w.queues)})
         groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
         await wiring.prepare_subscriptions(base, groups)
+        readiness.add_check(lambda: _answers(base))
         part = wiring.engine(base, engine) if engine is not None else None
         # First: errors of the read model are reported before anything depends on this process.
         client = await stack.enter_async_context(wiring.client(base, api, part)) if api is not None else None
+        if client is not None:
+            readiness.add_check(client.check_ready)
         if part is not None:
+            for objection in (lambda: part.objection, lambda: part.clock_alarm):
+                readiness.add(objection)
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
@@ -78,6 +88,7 @@ async def _serve(
         for _, runtime in runtimes:
             telling = tell_presence(runtime, base.log, base.topics, base.clock)
             await stack.enter_async_context(wiring.running(telling, "presence"))
+            readiness.add(partial(getattr, runtime, "objection"))
         working = workers_running(runtimes, grace_seconds=longest_grace(workers))
         parts += await stack.enter_async_context(working)
         address = None
@@ -86,10 +97,11 @@ async def _serve(
         if listener is not None and client is not None:
             app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page)
             address = await stack.enter_async_context(serving(app, listener, doors))
-        said = _said(settings, engine, workers, address)
+        said = _said(settings, engine, workers, [address, health])
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)
         wiring.tune_interpreter()
-        await any_ended(parts)
+        with readiness.open():
+            await any_ended(parts)
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -111,11 +123,35 @@ def _read_by(worker: Worker) -> list[str]:
     return [*worker.queues, *dict.fromkeys(each.name for each in worker.subscriptions)]
 
 
-def _said(settings: Settings, engine: Registry | None, workers: Iterable[Worker], address: str | None) -> str:
+@asynccontextmanager
+async def _health(
+    settings: Settings, doors: ApiSettings, readiness: Readiness, page: Callable[[], str]
+) -> AsyncIterator[str | None]:
+    """Says during the block whether the process is alive and ready; yields where, or None: it was not asked to."""
+    if settings.health_port is None:
+        yield None
+        return
+    app = create_health_app(readiness.check, readiness.objections, page, doors)
+    listener = bind(settings.health_host, settings.health_port, doors, guarded=False)
+    async with serving(app, listener, doors, guarded=False) as address:
+        yield address
+
+
+async def _answers(base: wiring.Base) -> None:
+    """Raises: LogUnavailable: the log does not answer."""
+    await base.log.end_offsets([base.topics.inputs])
+
+
+def _said(
+    settings: Settings, engine: Registry | None, workers: Iterable[Worker], addresses: Sequence[str | None]
+) -> str:
     parts = []
     if engine is not None:
         parts.append(f"deciding for {', '.join(engine.names) or 'events and parcels, no saga'}")
     parts += [f"working as {worker.name} on {', '.join(_read_by(worker))}" for worker in workers]
-    if address is not None:
-        parts.append(f"answering at {address}")
+    api, health = addresses
+    if api is not None:
+        parts.append(f"answering at {api}")
+    if health is not None:
+        parts.append(f"its health at {health}/readyz")
     return f"{'; '.join(parts)}; log {settings.log}, namespace {settings.namespace}"

@@ -50,6 +50,12 @@ class Engine:
         return frozenset(partition for partition, processor in self._ownership.drivers() if processor.restored)
 
     @property
+    def objection(self) -> str | None:
+        """Why it does not decide everything that is assigned here; None: it does, or waits for partitions."""
+        found = self._ownership.objection(lambda processor: processor.restored)
+        return f"the engine: {found}" if found is not None else None
+
+    @property
     def alarm(self) -> str | None:
         """Why starts are not decided here, or clocks differ; None: no problem is known."""
         return next(iter(self.standing.values()), None) or self.clock_alarm

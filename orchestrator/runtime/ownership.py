@@ -87,6 +87,22 @@ class Ownership(Generic[D]):
         self._seats: dict[int, _Seat[D]] = {}
         self._standing: dict[int, str] = {}
         self._told: dict[int, str] = {}
+        self._joined = False
+
+    def objection(self, reads: Callable[[D], bool]) -> str | None:
+        """Why not everything is read that is assigned here, if anything is; None: it is.
+
+        Args:
+            reads: whether a driver has begun.
+        """
+        if not self._joined:
+            return f"it has not joined the readers of {self._source.inputs}"
+        if standing := next(iter(self.standing.items()), None):
+            return f"partition {standing[0]} of {self._source.inputs} is stopped: {standing[1]}"
+        waits = [number for number, seat in self._seats.items() if seat.driver is None or not reads(seat.driver)]
+        if waits:
+            return f"partition {', '.join(map(str, sorted(waits)))} of {self._source.inputs} is being taken"
+        return None
 
     @property
     def standing(self) -> Mapping[int, str]:
@@ -108,6 +124,7 @@ class Ownership(Generic[D]):
                 attempt += 1
                 self._logger.warning("membership lost, joining again", reason=str(error))
             finally:
+                self._joined = False
                 await self._vacate(frozenset(self._seats))
                 await membership.leave()
             await asyncio.sleep(_wait_seconds(attempt))
@@ -126,6 +143,7 @@ class Ownership(Generic[D]):
     async def _follow(self, membership: Membership) -> None:
         while True:
             assigned = await membership.changed()
+            self._joined = True
             self._logger.info("partitions assigned", topic=self._source.inputs, partitions=sorted(assigned))
             assigned = self._admit(assigned)
             await self._vacate(frozenset(self._seats) - assigned)

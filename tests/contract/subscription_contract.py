@@ -173,7 +173,9 @@ class SubscriptionContract:
         async with world.running(worker("g", again)):
             await until(lambda: again == [3])
         async with world.running(worker("late", late, start="latest")) as (runtime, _):
+            assert (runtime.objection or "").startswith("worker 'w': ")
             await until(lambda: all(each.processing == PARTITIONS for each in runtime.consumers))
+            assert runtime.objection is None
             await world.publish(("a", 4))
             await until(lambda: late == [4])
         assert again == [3]

@@ -78,7 +78,7 @@ def test_the_leak_check_catches_what_is_planted(text: str) -> None:
         "GET /v1/instances/{id}",
         "docs/home/page.md",
         "${TMPDIR:-/tmp}",
-        "http://127.0.0.1:8080/healthz",
+        "http://127.0.0.1:8080/livez",
         "https://pypi.org/",
     ],
 )

@@ -47,7 +47,7 @@ async def test_until_it_has_followed_it_is_503_and_then_as_it_is(tmp_path: Path)
         for answer in answers:
             assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.url
             assert "not caught up with the log yet" in answer.json()["detail"]
-        assert (await api.get("/healthz")).status_code == 200
+        assert (await api.get("/livez")).status_code == 200
         async with running(projector.run()):
             await projector.followed(timeout=10)
             assert (await api.get(ITEM)).json()["key"] == "A-1"

@@ -195,14 +195,14 @@ async def test_definitions_say_how_to_start_and_what_happens(api: httpx.AsyncCli
 
 async def test_alive_and_ready(api: httpx.AsyncClient, up: Stack) -> None:
     await start(api)
-    assert (await api.get("/healthz")).json() == {"status": "ok"}
+    assert (await api.get("/livez")).json() == {"status": "ok"}
     assert (await api.get("/readyz")).json() == {"status": "ok", "warnings": []}
 
 
 async def test_without_the_log_alive_but_not_ready_and_starts_are_503(api: httpx.AsyncClient, up: Stack) -> None:
     await start(api)
     await up.log.close()
-    assert (await api.get("/healthz")).status_code == 200
+    assert (await api.get("/livez")).status_code == 200
     ready = await api.get("/readyz")
     assert (ready.status_code, ready.headers["content-type"]) == (503, "application/problem+json")
     assert "closed" in ready.json()["detail"]

@@ -310,7 +310,7 @@ async def test_with_tokens_everything_but_health_and_the_document_asks_for_one(u
                 answer = await api.get(path, headers=headers)
                 told(answer, 401, "unauthorized")
                 assert answer.headers["www-authenticate"] == "Bearer"
-        for path in ("/healthz", "/readyz", "/openapi.json"):
+        for path in ("/livez", "/readyz", "/openapi.json"):
             assert (await api.get(path, headers={"host": "shop.example"})).status_code == 200
         for scheme in ("Bearer", "bearer"):
             headers = {"authorization": f"{scheme} {TOKEN}", "host": "shop.example"}

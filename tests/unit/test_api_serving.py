@@ -64,27 +64,27 @@ async def test_a_real_server_starts_answers_and_stops(tmp_path: Path) -> None:
                 head = await exchange(port, body)
                 assert head.startswith(b"HTTP/1.1 413 ")
                 assert b"connection: close" in head.lower()
-            assert (await api.get("/healthz")).status_code == 200
+            assert (await api.get("/livez")).status_code == 200
         with pytest.raises(httpx.ConnectError):
             async with httpx.AsyncClient() as late:
-                await late.get(f"{url}/healthz")
+                await late.get(f"{url}/livez")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nhost: local"])
+@pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nhost: local"])
 async def test_a_head_that_does_not_come_closes_its_connection(tmp_path: Path, head: bytes) -> None:
     settings = ApiSettings(head_timeout=timedelta(milliseconds=100))
     async with stack(tmp_path, engine=False) as up:
         app = create_app(up.client, clock=SystemClock(), settings=settings)
         listener = bind("127.0.0.1", 0, settings)
         async with serving(app, listener, settings) as url, httpx.AsyncClient(base_url=url) as api:
-            assert (await api.get("/healthz")).status_code == 200
+            assert (await api.get("/livez")).status_code == 200
             async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
                 writer.write(head)
                 assert await reader.read() == b""
                 writer.close()
-            assert (await api.get("/healthz")).status_code == 200
+            assert (await api.get("/livez")).status_code == 200
 
 
 @pytest.mark.parametrize("host", OPEN_TO_ALL)
@@ -215,7 +215,7 @@ class TestDocument:
             *(("post", f"/v1/delayed/{{id}}/{verb}") for verb in ("reschedule", "edit", "cancel")),
             ("get", "/v1/definitions"),
             ("get", "/v1/definitions/{definition}/graph"),
-            ("get", "/healthz"),
+            ("get", "/livez"),
             ("get", "/readyz"),
         }
 

@@ -111,7 +111,7 @@ def test_a_changed_file_starts_everything_again_and_a_broken_one_waits_for_its_r
     order(second, "b")
     assert '"parcel": "second"' in state_of(second, "b")
     assert '"parcel": "first"' in state_of(second, "a")
-    assert httpx.get(f"{second}/healthz").status_code == 200
+    assert httpx.get(f"{second}/livez").status_code == 200
 
 
 MAILER = """

@@ -3,6 +3,7 @@
 All nodes other than ``step`` and ``pivot`` are in ``sagaline.sagas.nodes``.
 """
 
+from .aggregator import Aggregator, Gathered
 from .contract import Contract, Rejected
 from .errors import DefinitionError, SagalineError
 from .event import Event
@@ -11,9 +12,11 @@ from .policy import Retry
 from .saga import Saga
 
 __all__ = [
+    "Aggregator",
     "Contract",
     "DefinitionError",
     "Event",
+    "Gathered",
     "Node",
     "Rejected",
     "Retry",

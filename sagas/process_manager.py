@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,17 +19,19 @@ from .errors import DefinitionError
 from .event import Event
 from .fields import check_fields
 from .functions import check_function
-from .given import check_is, check_list
+from .given import check_choice, check_is, check_list
 from .nodes import Emit, Step
 from .tree import Tree
 
-__all__ = ["AnyManager", "Next", "ProcessManager", "Subscription"]
+__all__ = ["AnyManager", "Late", "Next", "ProcessManager", "Subscription"]
 
 S = TypeVar("S", bound=BaseModel)
 T = TypeVar("T", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
 
 Phases: TypeAlias = str | Sequence[str]
+Late: TypeAlias = Literal["ignore", "dead_letter", "restart"]
+"""What happens to an event for an instance that has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Asked(Generic[S]):
     clear: Sequence[str] = ()
     ends: bool = False
     fails: str | None = None
+    denies: str | None = None
 
 
 class Next(Generic[S]):
@@ -52,7 +55,7 @@ class Next(Generic[S]):
         phase: the new phase of the process; the ``when`` of handlers refers to it.
         state: the new state; None: unchanged.
         do: steps to start, in parallel; a step may run again later (``pick@2``), with an effect key of its own.
-        emit: events to publish, made by ``emit``.
+        emit: events to publish, made by ``emit``; they are built from the new state.
         timers: timer name to span; setting a timer again reschedules it.
         clear: names of timers to cancel.
     """
@@ -91,6 +94,15 @@ class Next(Generic[S]):
         found.phase, found.asked = None, Asked(state=state, fails=reason)
         return found
 
+    @staticmethod
+    def deny(reason: str) -> Next[Any]:
+        """Of an event's handler: the event becomes a dead letter with this reason, and nothing else changes. A redrive
+        offers it again.
+        """
+        found: Next[Any] = Next("denied")
+        found.asked = Asked(denies=reason)
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
@@ -127,7 +139,8 @@ class ProcessManager(Definition[S]):
     - an event without a handler in the current phase is kept, and offered again after each change of phase; so events
       may come in any order. An event that comes before the start is kept for its ``keep``.
     - events, ends of steps and due timers are handled in order of arrival, also when they had to wait.
-    - an event is handled once per event id.
+    - an event is handled once per event id, as far as the last 200 events of the instance tell.
+    - an event that comes after the end, while the instance is kept: see ``late``.
     - a handler that raises, or asks for something that does not exist, puts the instance into ``attention``; fix it,
       redeploy, then ``retry`` calls it again.
 
@@ -137,12 +150,16 @@ class ProcessManager(Definition[S]):
         version: counts from 1. Instances stay with the version they were started with.
         steps: every step that a handler may start.
         retention: how long a finished instance is kept.
+        late: what happens to an event for an instance that has ended. ``"ignore"``: it is counted and changes nothing;
+            ``"dead_letter"``: it becomes a dead letter; ``"restart"``: it begins the next life of the key, as after
+            the retention.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.
     """
 
     has_phases = True
+    kind = "process manager"
 
     def __init__(
         self,
@@ -152,9 +169,12 @@ class ProcessManager(Definition[S]):
         version: int = 1,
         steps: Sequence[Step[S]] = (),
         retention: timedelta = timedelta(days=7),
+        late: Late = "ignore",
     ) -> None:
-        super().__init__("process manager", name, state, version, retention)
-        self.where = check_header("process manager", name, version, state)
+        super().__init__(self.kind, name, state, version, retention)
+        self.where = check_header(self.kind, name, version, state)
+        check_choice(f"{self.where}: late", late, ("ignore", "dead_letter", "restart"))
+        self.late: Late = late
         check_list(f"{self.where}: steps", steps, "steps")
         for step in steps:
             if not isinstance(step, Step):
@@ -175,6 +195,11 @@ class ProcessManager(Definition[S]):
         self.done: dict[str, list[Handler]] = {}
         self.failed: dict[str, list[Handler]] = {}
         self.timers: dict[str, list[Handler]] = {}
+
+    @property
+    def takes_late(self) -> bool:
+        """True when an event after the end has an effect."""
+        return self.late != "ignore"
 
     def starts_on(
         self, event: Event[E], *, key: Callable[[E], str]

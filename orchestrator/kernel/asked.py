@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The contents of a ``Next``. ``state`` None: unchanged. ``phase``: the phase afterwards."""
+    """The contents of a ``Next``. ``state`` None: unchanged. ``phase``: the phase afterwards. ``denies``: why the event
+    is not taken; then nothing else counts.
+    """
 
     phase: str
     state: JsonObject | None
@@ -31,6 +33,7 @@ class Asked:
     clear: Sequence[str]
     ends: bool
     fails: str | None
+    denies: str | None
 
 
 def asked_for(ctx: DecisionContext, found: object) -> Asked:
@@ -43,7 +46,7 @@ def asked_for(ctx: DecisionContext, found: object) -> Asked:
         raise WrongResult(f"{what(found)}; a handler returns Next(…)")
     manager, asked = ctx.definition, found.asked
     assert isinstance(manager, ProcessManager)
-    if asked.state is None and ctx.managed.phase is None:
+    if asked.state is None and ctx.managed.phase is None and asked.denies is None:
         raise WrongResult("Next without a state; a start must return Next(phase, state)")
     state = None
     if asked.state is not None:
@@ -57,6 +60,7 @@ def asked_for(ctx: DecisionContext, found: object) -> Asked:
         clear=_in("clear", _texts, asked.clear),
         ends=asked.ends,
         fails=None if asked.fails is None else _in("reason", a_text, asked.fails),
+        denies=None if asked.denies is None else _in("reason", a_text, asked.denies),
     )
 
 

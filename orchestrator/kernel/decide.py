@@ -72,7 +72,7 @@ from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
 from .heartbeats import on_heartbeat
 from .limits import Limits
-from .managing import EARLY, begin_manager, forget_early
+from .managing import EARLY, begin_manager, forget_early, on_event_after_end
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
 from .unusable import child_not_started, deny
@@ -101,9 +101,11 @@ def decide(
         if not needs_no_code(arrival.message):
             return _begin(definition, document, arrival, limits)
         definition = None
+    message = arrival.message
+    if (late := _late(definition, document, arrival, limits)) is not None:
+        return late
     if document is not None and definition is not None and must_migrate(definition, document):
         return _migrate(definition, document, arrival, limits)
-    message = arrival.message
     if isinstance(message, Start):
         return _start(definition, document, message, arrival.now_ms, limits)
     if (
@@ -346,6 +348,18 @@ def _timer(ctx: DecisionContext, timer: TimerFired) -> Decision:
         del ctx.timers[timer.timer]
         on_timer(ctx, timer.timer)
     return ctx.decision()
+
+
+def _late(
+    definition: AnyDefinition | None, document: Document | None, arrival: Arrival, limits: Limits
+) -> Decision | None:
+    """The answer to an event for a process that has ended; None: it is no such event, or it is ignored."""
+    message = arrival.message
+    if document is None or not document.status.is_final or not isinstance(message, EventDelivered):
+        return None
+    if not isinstance(definition, ProcessManager):
+        return None
+    return on_event_after_end(definition, document, message, arrival.now_ms, limits)
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:

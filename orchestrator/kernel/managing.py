@@ -19,7 +19,8 @@ from ...sagas.process_manager import Handler, ProcessManager
 from ..messages.document import CauseKind, Document, Early, Managed, Status, StepEnded, StepRecord, StepStatus
 from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
-from ..messages.outputs import Change, Decision, Outcome, incarnation_of
+from ..messages.outputs import Change, DeadLetter, Decision, Outcome, incarnation_of
+from ..messages.reasons import Reason, ReasonCode
 from .asked import Asked, asked_for
 from .asking import fault_of
 from .context import DecisionContext
@@ -27,6 +28,8 @@ from .failure import compensate
 from .limits import Limits
 from .locking import begin_step
 from .places import name_of, place_of
+from .results import WrongResult
+from .unusable import deny
 from .walk import emitted
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "begin_manager",
     "forget_early",
     "note_ended",
+    "on_event_after_end",
     "on_managed_event",
     "on_managed_timer",
     "process_of",
@@ -55,9 +59,19 @@ _ATTENTION_MS = 24 * 3_600_000
 """How long an instance without a start that needs attention is kept before the next check."""
 
 
-def begin_manager(manager: ProcessManager[Any], message: EventDelivered, now_ms: int, limits: Limits) -> Decision:
-    """Applies the first event of an instance: it starts the instance, or is kept until the starting event comes."""
+def begin_manager(
+    manager: ProcessManager[Any],
+    message: EventDelivered,
+    now_ms: int,
+    limits: Limits,
+    before: Document | None = None,
+) -> Decision:
+    """Applies the first event of an instance: it starts the instance, or is kept until the starting event comes.
+    ``before``: the earlier life of its key that it replaces; what was taken then is not taken again.
+    """
     fresh = process_of(message, manager.version, now_ms)
+    if before is not None and before.managed is not None:
+        fresh = replace(fresh, revision=before.revision, managed=Managed(seen=before.managed.seen))
     ctx = DecisionContext(manager, fresh, now_ms, limits)
     ctx.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
     keep_ms = to_ms(manager.subscriptions[message.event].event.keep) if message.event in manager.subscriptions else 0
@@ -65,6 +79,24 @@ def begin_manager(manager: ProcessManager[Any], message: EventDelivered, now_ms:
     on_managed_event(ctx, message)
     advance_manager(ctx)
     return ctx.decision()
+
+
+def on_event_after_end(
+    manager: ProcessManager[Any], document: Document, message: EventDelivered, now_ms: int, limits: Limits
+) -> Decision | None:
+    """What ``late`` says of an event for an ended instance; None: it is ignored."""
+    if document.managed is None or message.event_id in document.managed.seen:
+        return None
+    match manager.late:
+        case "ignore":
+            return None
+        case "dead_letter":
+            text = f"it came after the end: {document.id} is {document.status}; handle it by hand, or discard it"
+            return deny(document, message, Reason(ReasonCode.STALE, text))
+        case "restart":
+            return begin_manager(manager, message, now_ms, limits, document)
+        case _:
+            assert_never(manager.late)
 
 
 def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:
@@ -227,8 +259,14 @@ def _offer_event(ctx: DecisionContext, message: EventDelivered) -> bool | None:
     if handler is None:
         return None
     model = subscription.event.model
-    if not _called(ctx, f"event {message.event!r}", partial(_hand, ctx, model, handler, message, starting)):
+    asked = _ask(ctx, f"event {message.event!r}", partial(_hand, ctx, model, handler, message, starting), event=True)
+    if asked is None:
         return False
+    if asked.denies is not None:
+        _unqueue(ctx, message)  # not as taken: a redrive offers it again
+        ctx.actions.append(DeadLetter(reason=asked.denies, message=message))
+        return True
+    _do(ctx, asked)
     _take(ctx, message)
     return True
 
@@ -247,19 +285,30 @@ def _take(ctx: DecisionContext, message: EventDelivered) -> None:
 
 def _called(ctx: DecisionContext, what: str, call: Callable[[], Any]) -> bool:
     """Calls a handler and carries out what it asks for. False: it raised, and an operator must act."""
+    asked = _ask(ctx, what, call)
+    if asked is not None:
+        _do(ctx, asked)
+    return asked is not None
+
+
+def _ask(ctx: DecisionContext, what: str, call: Callable[[], Any], *, event: bool = False) -> Asked | None:
+    """Calls a handler, sets the state and builds its events. None: it raised, and an operator must act."""
+    before = ctx.state
     try:
         asked = asked_for(ctx, call())
+        if asked.denies is not None and not event:
+            raise WrongResult("Next.deny(…), which only the handler of an event can return")
+        if asked.state is not None:
+            ctx.replace_json(asked.state)
         sent = [emitted(ctx, each) for each in asked.emit]
     except Exception as error:
+        ctx.replace_json(before)
         fault = fault_of(ctx, f"the handler of {what}", error)
         ctx.stop(CauseKind.CODE, fault.message, code=fault.code, detail=fault.detail)
-        return False
-    if asked.state is not None:
-        ctx.replace_json(asked.state)
+        return None
     for published in sent:
         ctx.tell(published)
-    _do(ctx, asked)
-    return True
+    return asked
 
 
 def _do(ctx: DecisionContext, asked: Asked) -> None:

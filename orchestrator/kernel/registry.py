@@ -11,7 +11,7 @@ from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import Document, Status
-from ..messages.entity_messages import Published, Unwind
+from ..messages.entity_messages import EventDelivered, Published, Unwind
 from ..messages.inputs import Message
 from ..messages.texts import said
 from ..messages.values import instance_id
@@ -56,9 +56,13 @@ class Registry:
     def deciding(self, document: Document, message: Message | None = None) -> AnyDefinition | None:
         """The definition that decides about an instance: its own version, else the newest if it migrates from it.
 
-        An ended instance keeps its own version, unless its parent asks to undo it. Version 0 means the newest.
+        An ended instance keeps its own version, unless its parent asks to undo it. Version 0 means the newest. An event
+        for an ended process may begin the next life of its key, with the newest version.
         """
-        stays = document.status.is_final and not (document.status is Status.COMPLETED and isinstance(message, Unwind))
+        newest, ended = self.find(document.definition), document.status.is_final
+        if ended and isinstance(message, EventDelivered) and isinstance(newest, ProcessManager) and newest.takes_late:
+            return newest
+        stays = ended and not (document.status is Status.COMPLETED and isinstance(message, Unwind))
         return (self.find if stays else self.starting)(document.definition, document.version or None)
 
     def __iter__(self) -> Iterator[AnyDefinition]:

@@ -153,11 +153,13 @@ class SendCommand:
 class DeadLetter:
     """The message can never be carried out: its original bytes go to the dead letter topic.
 
-    ``letter``: not the message, but this letter of a parcel.
+    ``letter``: not the message, but this letter of a parcel. ``message``: not the message that has arrived, but this
+    one, which an instance has kept.
     """
 
     reason: str
     letter: Letter | None = None
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

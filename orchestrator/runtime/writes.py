@@ -216,9 +216,20 @@ class Writer:
             elif not isinstance(action, DeadLetter):
                 writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
             else:
-                record = came.record if action.letter is None else _record_of(action.letter, came.arrival.now_ms)
+                record = self._buried(action, came)
                 if record is not None:
                     self._bury(writes, record, action.reason)
+
+    def _buried(self, action: DeadLetter, came: Came) -> Record | None:
+        """The record that becomes a dead letter; None: the message is from the owner itself."""
+        if action.letter is not None:
+            return _record_of(action.letter, came.arrival.now_ms)
+        kept = action.message
+        if kept is None or kept.id == came.arrival.message.id:
+            return came.record
+        now_ms, topic = came.arrival.now_ms, self._setup.topics.inputs
+        out = encode_entity_message(topic, kept, source=self._source, now_ms=now_ms, traceparent=kept.traceparent)
+        return Record(topic, self._partition, -1, out.key, out.value, out.headers, now_ms)
 
     def _forward(self, writes: Writes, action: Forward, came: Came) -> None:
         """The record as it is; a dead letter if its topic is known to be missing."""

@@ -20,8 +20,8 @@ DOORS = {
 
 PINNED = {
     "sagaline.sagas": {
-        *("Contract", "DefinitionError", "Event", "Node", "Rejected", "Retry", "Saga", "SagalineError", "Step"),
-        *("pivot", "step"),
+        *("Aggregator", "Contract", "DefinitionError", "Event", "Gathered", "Node", "Rejected", "Retry", "Saga"),
+        *("SagalineError", "Step", "pivot", "step"),
     },
     "sagaline.sagas.nodes": {
         *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Fail"),

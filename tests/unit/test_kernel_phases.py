@@ -295,8 +295,8 @@ def test_a_timer_of_another_phase_does_nothing() -> None:
     assert (nobody.status, timers_of(nobody)) == (Status.RUNNING, {})
 
 
-def test_what_is_emitted_is_published_with_the_state_from_before() -> None:
-    """To the mailbox of its key."""
+def test_what_is_emitted_is_built_from_the_new_state() -> None:
+    """And published to the mailbox of its key."""
     scene = begun(on_paid=lambda s, e: Next("picking", Order(n=7), emit=[says], do=[pick])).play(came("paid"))
     assert told_by(scene) == [
         Published(
@@ -304,7 +304,7 @@ def test_what_is_emitted_is_published_with_the_state_from_before() -> None:
             instance="@mailbox/said/k",
             event="said",
             key="k",
-            body={"id": "k", "n": 5},
+            body={"id": "k", "n": 7},
             keep_ms=24 * HOUR_MS,
             source="pm/k",
         )

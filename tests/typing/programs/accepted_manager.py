@@ -62,7 +62,7 @@ def pay(s: Checkout, e: Paid) -> Next[Checkout]:
 
 @orders.on(paid, key=lambda e: e.order_id, when="paid")
 def again(s: Checkout, e: Paid) -> Next[Checkout]:
-    return Next("paid")
+    return Next.deny("it is paid") if e.cents else Next("paid")
 
 
 @orders.on_done(reserve, when="paid")

@@ -1,4 +1,4 @@
-"""Calls the handler of a subscription: reads the body, applies the filter, and runs the middlewares round it.
+"""Calls the handler of a subscription: applies the filter, reads the body, and runs the middlewares round it.
 
 What follows from the outcome is decided by the caller: the consumer of a log, or a bus.
 """
@@ -40,8 +40,10 @@ class Calling:
             TimeoutError: it took longer than the worker's ``handler_timeout``.
             BaseException: what the filter, a middleware or the handler raised.
         """
+        if not subscription.takes(headers):
+            return False
         body = _read(subscription, record, headers)
-        if subscription.options.where is not None and not subscription.options.where(body):
+        if not subscription.likes(body):
             return False
         await self._through(subscription, body, message)
         return True

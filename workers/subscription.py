@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from ..orchestrator.ports.log import Start
 from ..sagas import DefinitionError, Event, Retry
 from ..sagas.contract import check_name
-from ..sagas.given import check_call, check_choice, check_is, check_span
+from ..sagas.given import check_choice, check_is, check_span
 from ..sagas.policy import to_ms
+from .filters import Filter, Takes, takes_of
 from .injection import Callee, callee_of
 from .message import Message
 from .reads import Reads
@@ -23,7 +24,7 @@ __all__ = ["Begin", "Given", "Guarantee", "Options", "Order", "Subscription", "W
 Guarantee: TypeAlias = Literal["at_most_once", "at_least_once", "exactly_once"]
 Order: TypeAlias = Literal["key", "none"]
 Begin: TypeAlias = Literal["earliest", "latest"] | datetime
-Where: TypeAlias = Callable[[Any], bool]
+Where: TypeAlias = Callable[[Any], bool] | Filter
 _DELIVERIES: Final = ("at_least_once", "at_most_once", "exactly_once")
 
 
@@ -53,7 +54,8 @@ class Options:
             may repeat, as with ``at_least_once``.
         order: ``key``: messages of one key one after the other, in order, also through retries: while one is retried,
             the later ones of its key wait behind it and other keys pass. ``none``: no order.
-        where: only messages for which it returns True are handled.
+        where: only these messages are handled: a function of the body that returns True, or a filter on headers in the
+            dialects of CloudEvents, as ``{"prefix": {"subject": "order-"}}``, for which no body is read.
         retry: when a failed message is delivered again. When its attempts are used up, its key is parked.
         expires_after: a message older than this, by the log's timestamps, is not handled but becomes a dead letter.
         start: where a new group begins; a group that has read before continues.
@@ -76,8 +78,8 @@ class Options:
         check_choice(f"{at}: delivery", self.delivery, _DELIVERIES)
         check_choice(f"{at}: order", self.order, ("key", "none"))
         check_is(f"{at}: retry", self.retry, Retry, "give a Retry")
-        if self.where is not None:
-            check_call(f"{at}: where", self.where)
+        if self.where is not None and not callable(self.where):
+            takes_of(f"{at}: where", self.where)
         if self.expires_after is not None:
             check_span(f"{at}: expires_after", self.expires_after)
         if isinstance(self.start, datetime):
@@ -106,6 +108,8 @@ class Subscription:
         reads: makes the body.
         callee: the handler; async, or called in a thread.
         options: see ``Options``.
+        takes: whether its filter takes a record with these headers; of a filter on bodies always.
+        likes: whether its filter takes a body; of a filter on headers always.
     """
 
     topic: str | None
@@ -113,6 +117,8 @@ class Subscription:
     reads: Reads[BaseModel]
     callee: Callee
     options: Options
+    takes: Takes
+    likes: Callable[[Any], bool]
 
     @property
     def name(self) -> str:
@@ -130,4 +136,11 @@ def declare(
     """
     topic, event = (of, None) if isinstance(of, str) else (None, of.name)
     callee = callee_of(at, function, reads.model, Message)
-    return Subscription(topic=topic, event=event, reads=reads, callee=callee, options=options)
+    where = options.where
+    takes = _always if where is None or callable(where) else takes_of(f"{at}: where", where)
+    likes = where if callable(where) else _always
+    return Subscription(topic=topic, event=event, reads=reads, callee=callee, options=options, takes=takes, likes=likes)
+
+
+def _always(_: object) -> bool:
+    return True

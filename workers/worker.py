@@ -17,6 +17,7 @@ from ..sagas.contract import check_name
 from ..sagas.given import check_count, check_span, check_text
 from .calls import Calls, Middleware
 from .context import AnswerLater, Context
+from .filters import Filter
 from .inbox import Inbox
 from .injection import Callee, callee_of, classes, hints_of, named
 from .reads import JsonOf, Reads, reads_of
@@ -133,7 +134,7 @@ class Worker:
         self,
         event: Event[E],
         *,
-        where: Callable[[E], bool] | None = None,
+        where: Callable[[E], bool] | Filter | None = None,
         **options: Unpack[Given],
     ) -> Callable[[Subscriber[E, P, T]], Subscriber[E, P, T]]:
         """Declares a handler of an event: ``async def handler(body: E)``, or ``(body: E, message: Message)``.
@@ -145,7 +146,8 @@ class Worker:
 
         Args:
             event: its kind.
-            where: only events for which it returns True are handled.
+            where: only these events are handled: a function of the body that returns True, or a filter on headers in
+                the dialects of CloudEvents, for which no body is read; see ``Options``.
             options: ``group`` (default: the worker's name), ``delivery``, ``order``, ``retry``, ``expires_after``,
                 ``start``: see ``Options``.
 
@@ -162,7 +164,7 @@ class Worker:
         topic: str,
         *,
         model: type[E] | Reads[E],
-        where: Callable[[E], bool] | None = None,
+        where: Callable[[E], bool] | Filter | None = None,
         **options: Unpack[Given],
     ) -> Callable[[Subscriber[E, P, T]], Subscriber[E, P, T]]:
         """Declares a handler of a foreign topic's records, as ``subscribes`` does of events.

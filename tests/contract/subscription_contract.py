@@ -200,6 +200,21 @@ class SubscriptionContract:
             await until(lambda: len(seen) == 6)
         assert seen == ["before", 0, "after", "before", 2, "after"]
 
+    async def test_a_filter_on_headers_reads_no_body(self, world: SubscriptionWorld) -> None:
+        seen: list[int] = []
+        worker = Worker("w")
+
+        @worker.subscribes(shipped, where={"all": [{"prefix": {"subject": "a"}}, {"not": {"suffix": {"id": "-1"}}}]})
+        async def handle(event: Shipped) -> None:
+            seen.append(event.number)
+
+        unreadable = Outgoing(world.topics.events, b"b", b"{", (("ce_type", b"shipped"), ("ce_subject", b"b")))
+        await world.log.append([unreadable])
+        await world.publish(("a", 0), ("b", 0), ("a", 1), ("a", 2))
+        async with world.running(worker):
+            await until(lambda: seen == [0, 2])
+        assert await world.dead() == []
+
     async def test_a_failing_key_waits_in_order_while_others_pass(self, world: SubscriptionWorld) -> None:
         seen: dict[str, list[int]] = defaultdict(list)
         failed: list[tuple[int, int]] = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from sagaline.sagas import Rejected
+from sagaline.sagas import Event, Rejected
 from sagaline.workers import Context, Delivery, Depends, Worker
 
 from .shared import Release, Released, Reserve, Reserved, reserve_stock
 
 worker = Worker("warehouse")
+reserved = Event("reserved", Reserved)
 
 
 def one() -> int:
@@ -97,3 +98,15 @@ async def calls_them(ctx: Context) -> None:
 async def no_parameter(command: Reserve, ctx: Context) -> Reserved:
     ctx.execute("INSERT INTO answers VALUES (?)", (command,))  # expect: error (a model is no SQL value)
     return Reserved(reservation_id="r")
+
+
+@worker.subscribes(reserved, where={"all": [{"prefix": {"subject": "a"}}, {"not": {"exact": {"type": "b"}}}]})
+async def by_headers(body: Reserved) -> None: ...
+
+
+@worker.subscribes(reserved, where=lambda body: body.reservation_id == "r")
+async def by_body(body: Reserved) -> None: ...
+
+
+worker.subscribes(reserved, where={"sql": "a"})  # expect: error (no such dialect)
+worker.subscribes(reserved, where={"exact": {"type": 3}})  # expect: error (a text)

@@ -15,6 +15,7 @@ from ..orchestrator.tracing import Tracing
 from .auth import OPEN, Guard
 from .bulk import BulkBody, bulk_router
 from .commands import HeartbeatBody, ReplyBody, commands_router
+from .dead import DeadBulkBody, DeadEditBody, dead_router
 from .definitions import definitions_router
 from .edge import Edge
 from .entities import entities_router
@@ -23,8 +24,9 @@ from .graphs import graphs_router
 from .health import health_router, metrics_router
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
+from .letters import AskBody
 from .overdue import overdue_router
-from .parcels import AskBody, EditBody, RescheduleBody, SkipBody, parcels_router
+from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
@@ -81,6 +83,7 @@ def create_app(
     app.include_router(tables_router(client, settings))
     app.include_router(entities_router(client))
     app.include_router(parcels_router(client, settings))
+    app.include_router(dead_router(client, settings))
     app.include_router(health_router(client.check_ready, client.notices))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
@@ -100,7 +103,7 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
         for model in (
             Problem,
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
-            *(AskBody, SkipBody, RescheduleBody, EditBody),
+            *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
         )
     ]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]

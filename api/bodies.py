@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -21,9 +22,10 @@ from ..orchestrator.messages.values import first_mistake
 from .problems import HttpProblem
 from .settings import ApiSettings
 
-__all__ = ["Bodies", "Json", "described"]
+__all__ = ["Bodies", "Json", "described", "one_of"]
 
 M = TypeVar("M", bound=BaseModel)
+E = TypeVar("E", bound=StrEnum)
 
 
 class Json(Response):
@@ -43,6 +45,14 @@ def described(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
     return {
         "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
     }
+
+
+def one_of(kind: type[E], value: str, field: str) -> E:
+    """The member of this name. Raises InvalidRequest: there is none; the message names them."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidRequest(f"there is no {field} {value[:64]!r}; there are {', '.join(kind)}", field=field) from None
 
 
 class Bodies:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from enum import StrEnum
-from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Bulk, BulkPage, Client, Fate, OnStep, act_on_many
 from ..orchestrator.client.checks import check_key
-from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
 from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.ports.read_model import InstanceFilter
-from .bodies import Bodies, Json, described
+from .bodies import Bodies, Json, described, one_of
 from .problems import documented
 from .queries import only
 from .settings import ApiSettings
 
 __all__ = ["BulkBody", "BulkView", "bulk_router"]
-
-E = TypeVar("E", bound=StrEnum)
 
 _PAGE_MAX = 100
 
@@ -101,10 +96,10 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
 
 
 def _bulk(body: BulkBody, id: str) -> Bulk:
-    status = _one_of(Status, body.status, "status") if body.status is not None else None
+    status = one_of(Status, body.status, "status") if body.status is not None else None
     return Bulk(
         id=id,
-        act=_one_of(ActName, body.act, "act"),
+        act=one_of(ActName, body.act, "act"),
         where=InstanceFilter(body.definition, status, check_key(body.key) if body.key is not None else None),
         older_than=timedelta(seconds=body.older_than_seconds) if body.older_than_seconds is not None else None,
         step=body.step,
@@ -112,13 +107,6 @@ def _bulk(body: BulkBody, id: str) -> Bulk:
         reason=body.reason,
         on=OnStep(body.on_step, body.value) if body.on_step or body.value is not None else None,
     )
-
-
-def _one_of(kind: type[E], value: str, field: str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise InvalidRequest(f"there is no {field} {value[:64]!r}; there are {', '.join(kind)}", field=field) from None
 
 
 def _view(id: str, dry_run: bool, page: BulkPage) -> BulkView:

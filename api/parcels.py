@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import Awaitable
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..orchestrator.client import Client, ParcelChanged, RequestOptions
+from ..orchestrator.client import Client, RequestOptions
 from ..orchestrator.client.parcels import delayed_named, parked_named
-from ..orchestrator.errors import InvalidRequest, NotYetDecided
+from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.entities import Parcel, ParcelStatus
-from ..orchestrator.messages.parcels import Letter, from_base64
+from ..orchestrator.messages.parcels import Letter
 from .bodies import Bodies, Json, described
+from .letters import (
+    RESPONSES,
+    AskBody,
+    BytesBody,
+    BytesView,
+    ChangedView,
+    HeaderBody,
+    HeaderView,
+    answered,
+    bytes_of,
+    header_views,
+    options_of,
+    shown,
+)
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
 from .queries import Cursor, Limit, only
 from .settings import ApiSettings
 from .views import iso
-from .waiting import wait_of
 
-__all__ = ["AskBody", "EditBody", "RescheduleBody", "SkipBody", "parcels_router"]
-
-_STRICT = ConfigDict(extra="forbid")
-
-
-class AskBody(BaseModel):
-    """Who asks, and why."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the service is back"}]}
-    )
-
-    by: str = Field("", description="the caller's name, at most 256 characters")
-    reason: str = Field("", description="why, at most 2,000 characters")
-    request_id: str | None = Field(None, description="the same again changes nothing; none: a new one")
+__all__ = ["EditBody", "RescheduleBody", "SkipBody", "parcels_router"]
 
 
 class SkipBody(AskBody):
@@ -58,21 +54,6 @@ class RescheduleBody(AskBody):
     at: str = Field(description="ISO 8601 with a time zone; in the past: it is sent at once")
 
 
-class BytesBody(BaseModel):
-    """Exactly one of the two."""
-
-    model_config = _STRICT
-
-    text: str | None = None
-    base64: str | None = None
-
-
-class HeaderBody(BytesBody):
-    """A header: its name and exactly one of `text` and `base64`."""
-
-    name: str
-
-
 class EditBody(AskBody):
     """Replaces the value of a letter, its headers, or both."""
 
@@ -86,17 +67,6 @@ class EditBody(AskBody):
     letter: str = Field(description="id of the letter")
     value: BytesBody | None = Field(None, description="none: unchanged")
     headers: list[HeaderBody] | None = Field(None, description="all headers of the letter; none: unchanged")
-
-
-class BytesView(BaseModel):
-    """Bytes as base64, and as text if they are UTF-8."""
-
-    base64: str
-    text: str | None
-
-
-class HeaderView(BytesView):
-    name: str
 
 
 class LetterView(BaseModel):
@@ -163,27 +133,6 @@ class DelayedList(BaseModel):
     cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
-class ParcelChangedView(BaseModel):
-    """The request was carried out."""
-
-    id: str
-    changed: bool = Field(description="false: it was carried out before, or there was nothing to change")
-    trace_id: str | None
-
-
-class ParcelAcceptedView(BaseModel):
-    """The request is in the log and will be decided; look again later."""
-
-    id: str
-    request_id: str
-
-
-_RESPONSES = {
-    202: {"model": ParcelAcceptedView, "description": "Accepted; not decided within the wait"},
-    **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-}
-
-
 def parcels_router(client: Client, settings: ApiSettings) -> APIRouter:
     """Shows parcels and acts on them; an act is decided through the log, like every request."""
     router = APIRouter(prefix="/v1", tags=["parcels"])
@@ -231,48 +180,48 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
 
     @router.post(
         "/parked/{group}/{key}/redrive",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Deliver the first message of a key again, then those that follow it",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
     async def redrive(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await _answer(client.parcels.redrive(_parked(group, key), _options(request, settings, body)))
+        return await answered(client.parcels.redrive(_parked(group, key), options_of(request, settings, body)))
 
     @router.post(
         "/parked/{group}/{key}/skip",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Make the first message of a key a dead letter and go on with the next",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(SkipBody, required=False),
     )
     async def skip(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, SkipBody)
-        options = _options(request, settings, body)
-        return await _answer(client.parcels.skip(_parked(group, key), body.letter, options))
+        options = options_of(request, settings, body)
+        return await answered(client.parcels.skip(_parked(group, key), body.letter, options))
 
     @router.post(
         "/parked/{group}/{key}/edit",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Replace the value or the headers of a message of a parked key",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(EditBody, required=True),
     )
     async def edit(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, EditBody)
-        return await _edited(client, _parked(group, key), body, _options(request, settings, body))
+        return await _edited(client, _parked(group, key), body, options_of(request, settings, body))
 
     @router.post(
         "/parked/{group}/{key}/discard",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Make all messages of a key dead letters and release it",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
     async def discard(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await _answer(client.parcels.discard(_parked(group, key), _options(request, settings, body)))
+        return await answered(client.parcels.discard(_parked(group, key), options_of(request, settings, body)))
 
 
 def _add_delayed(router: APIRouter, client: Client) -> None:
@@ -305,64 +254,44 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
 
     @router.post(
         "/delayed/{id}/reschedule",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Give a delayed message another time",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(RescheduleBody, required=True),
     )
     async def reschedule(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, RescheduleBody)
-        options = _options(request, settings, body)
-        return await _answer(client.parcels.reschedule(_delayed(id), _time(body.at), options))
+        options = options_of(request, settings, body)
+        return await answered(client.parcels.reschedule(_delayed(id), _time(body.at), options))
 
     @router.post(
         "/delayed/{id}/edit",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Replace the value or the headers of a delayed message",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(EditBody, required=True),
     )
     async def edit_delayed(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, EditBody)
-        return await _edited(client, _delayed(id), body, _options(request, settings, body))
+        return await _edited(client, _delayed(id), body, options_of(request, settings, body))
 
     @router.post(
         "/delayed/{id}/cancel",
-        response_model=ParcelChangedView,
+        response_model=ChangedView,
         summary="Cancel a delayed message",
         description="It is not sent and becomes no dead letter; the history keeps it.",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
     async def cancel(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await _answer(client.parcels.discard(_delayed(id), _options(request, settings, body)))
-
-
-def _options(request: Request, settings: ApiSettings, body: AskBody) -> RequestOptions:
-    only(request, "wait")
-    return RequestOptions(
-        by=body.by,
-        reason=body.reason,
-        request_id=body.request_id,
-        wait=wait_of(request, settings),
-        traceparent=request.state.traceparent,
-    )
-
-
-async def _answer(asked: Awaitable[ParcelChanged]) -> Response:
-    try:
-        done = await asked
-    except NotYetDecided as error:
-        accepted = ParcelAcceptedView(id=error.instance, request_id=error.request_id)
-        return Json(accepted, 202, {"Retry-After": "1"})
-    return Json(ParcelChangedView(id=done.id, changed=done.changed, trace_id=done.trace_id))
+        return await answered(client.parcels.discard(_delayed(id), options_of(request, settings, body)))
 
 
 async def _edited(client: Client, id: str, body: EditBody, options: RequestOptions) -> Response:
-    value = _bytes(body.value, "value") if body.value is not None else None
-    headers = None if body.headers is None else [(each.name, _bytes(each, "headers")) for each in body.headers]
-    return await _answer(client.parcels.edit(id, body.letter, value=value, headers=headers, options=options))
+    value = bytes_of(body.value, "value") if body.value is not None else None
+    headers = None if body.headers is None else [(each.name, bytes_of(each, "headers")) for each in body.headers]
+    return await answered(client.parcels.edit(id, body.letter, value=value, headers=headers, options=options))
 
 
 def _parked(group: str, key: str) -> str:
@@ -371,15 +300,6 @@ def _parked(group: str, key: str) -> str:
 
 def _delayed(id: str) -> str:
     return delayed_named(segment_of(id, "id"))
-
-
-def _bytes(body: BytesBody, field: str) -> bytes:
-    if (body.text is None) == (body.base64 is None):
-        raise InvalidRequest(f"{field}: give exactly one of text and base64", field=field)
-    try:
-        return body.text.encode() if body.text is not None else b64decode(body.base64 or "", validate=True)
-    except ValueError as error:
-        raise InvalidRequest(f"{field} is not base64, or not valid text: {error}", field=field) from error
 
 
 def _time(text: str) -> datetime:
@@ -427,17 +347,7 @@ def _letter(letter: Letter) -> LetterView:
         topic=letter.topic,
         partition=letter.partition,
         source=str(letter.source) if letter.source is not None else None,
-        key=_shown(letter.key),
-        value=_shown(letter.value),
-        headers=[HeaderView(name=name, base64=value, text=_text(value)) for name, value in letter.headers],
+        key=shown(letter.key),
+        value=shown(letter.value),
+        headers=header_views(letter.headers),
     )
-
-
-def _shown(coded: str | None) -> BytesView | None:
-    return None if coded is None else BytesView(base64=coded, text=_text(coded))
-
-
-def _text(coded: str) -> str | None:
-    with suppress(UnicodeDecodeError):
-        return (from_base64(coded) or b"").decode()
-    return None

@@ -24,6 +24,7 @@ from ..orchestrator.errors import (
     SagalineError,
     StartConflict,
     TransientError,
+    UnknownDeadLetter,
     UnknownDefinition,
     UnknownEvent,
     UnknownInstance,
@@ -85,6 +86,7 @@ KINDS = {
     "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
     "unknown-parcel": _Kind(404, "Nothing waits there", "nothing waits in '@parcel/billing/A-1': list what is parked"),
+    "unknown-dead-letter": _Kind(404, "No such dead letter", "there is no dead letter '0-17': list the dead letters"),
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
@@ -201,6 +203,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("unknown-table", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
+        case UnknownDeadLetter():
+            return problem("unknown-dead-letter", text, trace_id=trace_id)
         case UnknownParcel():
             return problem("unknown-parcel", text, trace_id=trace_id)
         case StartConflict():

@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, UnknownEvent, UnknownTable, UnknownInstance, UnknownParcel   no such thing here
+    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -53,6 +53,7 @@ __all__ = [
     "TopicGone",
     "TopicMismatch",
     "TransientError",
+    "UnknownDeadLetter",
     "UnknownDefinition",
     "UnknownEvent",
     "UnknownInstance",
@@ -123,6 +124,14 @@ class UnknownParcel(CallerError):
     def __init__(self, id: str) -> None:
         super().__init__(f"nothing waits in {id!r}: list what is parked and delayed now")
         self.id = id
+
+
+class UnknownDeadLetter(CallerError):
+    """There is no dead letter of this name: its retention is over, or there never was one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no dead letter {name!r}: list the dead letters for their names")
+        self.name = name
 
 
 class Conflict(CallerError):

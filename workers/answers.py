@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from ..orchestrator.codec.dead_letters import dead_letter
+from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.errors import TransientError
 from ..orchestrator.ports.log import Log
 from .work import Answer
@@ -54,7 +54,9 @@ class Answers:
             reason = f"its reply could not be appended: {error}"
             topics = [each.topic for each in answer.records]
             _logger.warning("worker.reply.refused", topics=topics, error=str(error))
-            letter = dead_letter(self._dead_topic, None, answer.record, reason, self._log.max_value_bytes)
+            letter = dead_letter(
+                self._dead_topic, None, answer.record, Why(reason, "not-appended"), self._log.max_value_bytes
+            )
             await self._log.append([letter])
             answer.reply = None
         self._finish(answer)

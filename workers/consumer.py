@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from ..orchestrator.codec.dead_letters import dead_letter
+from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
 from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.errors import ValueTooLarge
@@ -203,7 +203,7 @@ class Consumer:
         elif subscription.options.order == "key" and source.is_parked(arrived):
             self._post(arrived, subscription, None)
         elif (expired := self._expired(arrived, subscription)) is not None:
-            self._dead(arrived, expired)
+            self._dead(arrived, expired, "expired")
         else:
             await self._call(arrived, subscription)
 
@@ -238,10 +238,10 @@ class Consumer:
             self._done(arrived, self._published(message))
         except Unreadable as unreadable:
             outcome, error = "dead", str(unreadable)
-            self._dead(arrived, error)
+            self._dead(arrived, error, "unreadable")
         except Rejected as no:
             outcome = "rejected"
-            self._dead(arrived, f"rejected ({no.code}): {no.reason}")
+            self._dead(arrived, f"rejected ({no.code}): {no.reason}", "rejected")
         except (SystemExit, KeyboardInterrupt) as ended:
             for _, source in self._ownership.drivers():
                 source.abandon()
@@ -302,21 +302,21 @@ class Consumer:
             appends = [*appends, self._letters.handled(arrived)]
         arrived.source.done(arrived, appends)
 
-    def _dead(self, arrived: Arrived, reason: str) -> None:
+    def _dead(self, arrived: Arrived, reason: str, code: str, detail: str = "") -> None:
         """The message can never be handled: it becomes a dead letter, and the next one of its key follows."""
         _logger.warning("subscription.message.dead", group=self._group, place=str(arrived.place), reason=reason)
         original = arrived.record._replace(
             topic=arrived.place.topic, partition=arrived.place.partition, offset=arrived.place.offset
         )
-        text = f"group {self._group!r}: {storable(reason, _ERROR_CHARS)}"
-        letter = dead_letter(self._parts.topics.dead, None, original, text, self._parts.log.max_value_bytes)
+        why = Why(f"group {self._group!r}: {storable(reason, _ERROR_CHARS)}", code, self._group, detail)
+        letter = dead_letter(self._parts.topics.dead, None, original, why, self._parts.log.max_value_bytes)
         self._parts.metrics.add("dead_letters", 1, "subscriptions")
         self._done(arrived, [letter])
 
     def _failed(self, arrived: Arrived, subscription: Subscription, error: BaseException) -> None:
         text = said(error)
         if self._delivery == "at_most_once" and arrived.redelivered is None:
-            self._dead(arrived, text)
+            self._dead(arrived, text, "failed", trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
         else:
             self._post(arrived, subscription, text, trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
 
@@ -339,7 +339,7 @@ class Consumer:
             letter = self._letters.posted(arrived, subscription.options, error, detail, park=poison)
         except ValueTooLarge as large:
             why = error or "an earlier message of its key waits"
-            self._dead(arrived, f"{why}; it cannot wait for a retry: {large}")
+            self._dead(arrived, f"{why}; it cannot wait for a retry: {large}", "too-large")
         else:
             arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
 

@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 import structlog
 
 from ..orchestrator.codec.commands import ReplyTo, decode_command
-from ..orchestrator.codec.dead_letters import dead_letter
+from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.codec.presences import QueueWork
 from ..orchestrator.errors import LogUnavailable, ValueTooLarge
@@ -278,7 +278,9 @@ class WorkerRuntime:
             command = decode_command(record)
         except ValueError as error:  # BadRecord, and unexpected errors of the decoder
             _logger.warning("worker.record.dead", topic=record.topic, offset=record.offset, error=str(error))
-            outgoing = dead_letter(self._topics.dead, None, record, str(error), self._log.max_value_bytes)
+            outgoing = dead_letter(
+                self._topics.dead, None, record, Why(str(error), "unreadable"), self._log.max_value_bytes
+            )
             self._appends.put(Answer(record, mark, outgoing, None))
             return
         self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract), self._clock.monotonic()))
@@ -351,7 +353,7 @@ class WorkerRuntime:
             case Failed():
                 why = f"it failed: {reply.error}"
         _logger.warning("worker.record.dead", topic=work.record.topic, offset=work.record.offset, error=why)
-        letter = dead_letter(self._topics.dead, None, work.record, why, self._log.max_value_bytes)
+        letter = dead_letter(self._topics.dead, None, work.record, Why(why, reply.kind), self._log.max_value_bytes)
         return Answer(work.record, work.mark, letter, None)
 
     def _answered_later(self, work: Work) -> None:

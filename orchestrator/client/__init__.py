@@ -2,6 +2,7 @@
 
 from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .client import Client
+from .dead import DeadLetters, Edits
 from .entities import EntitiesPage
 from .feed import Feed
 from .parcels import ParcelChanged, Parcels, RequestOptions
@@ -16,6 +17,8 @@ __all__ = [
     "BulkPage",
     "Client",
     "ClientParts",
+    "DeadLetters",
+    "Edits",
     "Fate",
     "Feed",
     "EntitiesPage",

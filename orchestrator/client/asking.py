@@ -16,6 +16,7 @@ from ..codec.inputs import encode_reply, encode_request
 from ..codec.wire import BadRecord, Unsound
 from ..errors import CorruptRecord, InvalidRequest, NotYetDecided, UnknownInstance
 from ..kernel import names_instance
+from ..messages.dead import DeadRequest
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
@@ -30,7 +31,7 @@ _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Requested = Start | Act | SetRules | ParcelRequest | Published | Reply | Heartbeat
+Requested = Start | Act | SetRules | ParcelRequest | DeadRequest | Published | Reply | Heartbeat
 
 
 class _OwnWrite(NamedTuple):

@@ -10,13 +10,21 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Protocol, assert_never
 
-from ..errors import ActDenied, InvalidRequest, NotYetDecided, OperatorError, TransientError, UnknownInstance
+from ..errors import (
+    ActDenied,
+    InvalidRequest,
+    NotYetDecided,
+    OperatorError,
+    TransientError,
+    UnknownInstance,
+    ValueTooLarge,
+)
 from ..messages.document import Document
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
@@ -26,11 +34,11 @@ from .checks import ID_CHARS_MAX, check_act, check_json, check_text
 from .client import Client
 from .results import OnStep
 
-__all__ = ["Asked", "Bulk", "BulkPage", "Fate", "act_on_many"]
+__all__ = ["BULK_ID_CHARS_MAX", "BULK_WAIT", "Asked", "Bulk", "BulkPage", "Fate", "act_on_many", "asked_of"]
 
-_ID_CHARS_MAX = 128
+BULK_ID_CHARS_MAX = 128
 _ALONE = frozenset({ActName.FORK})
-_WAIT = timedelta(seconds=3)
+BULK_WAIT = timedelta(seconds=3)
 _EVERYBODY = InstanceFilter()
 
 
@@ -72,7 +80,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One instance of a bulk and its result; ``code`` and ``reason``: why it was denied or failed."""
+    """One instance (or dead letter) of a bulk and its result; ``code`` and ``reason``: why it was denied or failed."""
 
     instance: str
     fate: Fate
@@ -137,7 +145,7 @@ def _check(bulk: Bulk) -> None:
         raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
     if bulk.where == _EVERYBODY and bulk.older_than is None and not bulk.step:
         raise InvalidRequest("the bulk selects no instances; give a definition, status, age or step", field="")
-    check_text(bulk.id, "id", _ID_CHARS_MAX)
+    check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
     check_text(bulk.step, "step", ID_CHARS_MAX)
     check_act("bulk/bulk", bulk.act, id=bulk.id, by=bulk.by, reason=bulk.reason, on=_on(bulk))
 
@@ -181,25 +189,38 @@ def _request_id(bulk: Bulk, instance: str) -> str:
 
 
 async def _asked(client: Client, bulk: Bulk, document: Document) -> Asked:
-    try:
-        acted = await client.act(
+    return await asked_of(
+        document.id,
+        client.act(
             document.id,
             bulk.act,
             by=bulk.by,
             reason=bulk.reason,
             on=_on(bulk),
             request_id=_request_id(bulk, document.id),
-            wait=_WAIT,
-        )
+            wait=BULK_WAIT,
+        ),
+    )
+
+
+class _Acted(Protocol):
+    @property
+    def changed(self) -> bool: ...
+
+
+async def asked_of(id: str, acting: Awaitable[_Acted]) -> Asked:
+    """The result of one act of a bulk. Raises nothing that concerns only this one."""
+    try:
+        acted = await acting
     except ActDenied as error:
-        return Asked(instance=document.id, fate=Fate.DENIED, code=error.code, reason=error.reason)
-    except InvalidRequest as error:
-        return Asked(instance=document.id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
+        return Asked(instance=id, fate=Fate.DENIED, code=error.code, reason=error.reason)
+    except (InvalidRequest, ValueTooLarge) as error:
+        return Asked(instance=id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
     except UnknownInstance:
         gone = ReasonCode.NO_SUCH_INSTANCE
-        return Asked(instance=document.id, fate=Fate.DENIED, code=gone, reason="the instance no longer exists")
+        return Asked(instance=id, fate=Fate.DENIED, code=gone, reason="the instance no longer exists")
     except NotYetDecided as error:
-        return Asked(instance=document.id, fate=Fate.UNSURE, reason=str(error))
+        return Asked(instance=id, fate=Fate.UNSURE, reason=str(error))
     except (TransientError, OperatorError) as error:
-        return Asked(instance=document.id, fate=Fate.FAILED, reason=str(error))
-    return Asked(instance=document.id, fate=Fate.DONE if acted.changed else Fate.UNCHANGED)
+        return Asked(instance=id, fate=Fate.FAILED, reason=str(error))
+    return Asked(instance=id, fate=Fate.DONE if acted.changed else Fate.UNCHANGED)

@@ -2,7 +2,7 @@
 
 A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
-``locks``, ``mailboxes`` and ``parcels`` are the other entities.
+``locks``, ``mailboxes`` and ``parcels`` are the other entities; ``dead`` are the dead letters.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, Wai
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
 from .commands import Commands
+from .dead import DeadLetters
 from .entities import Locks, Mailboxes
 from .parcels import Parcels
 from .parts import ClientParts
@@ -61,6 +62,7 @@ class Client:
         self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
         self.parcels = Parcels(parts, self._asking)
+        self.dead = DeadLetters(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
         self.queues = Queues(parts)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)

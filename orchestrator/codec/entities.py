@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
+from ..messages.dead import DeadRequest
 from ..messages.entities import ENTITY_FORMAT, Entity
 from ..messages.entity_messages import (
     Acquire,
@@ -59,6 +60,7 @@ _ENTITY: TypeAdapter[Entity] = TypeAdapter(Annotated[Entity, Field(discriminator
 _CLASSES: tuple[type[Any], ...] = (
     Acquire,
     ChildEnded,
+    DeadRequest,
     Deadlocked,
     Denied,
     Discard,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..messages.entities import Entity, Lock, Mailbox, Parcel, Table
+from ..messages.dead import DeadRequest
+from ..messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
 from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip
 from ..messages.reasons import ReasonCode
+from .dead import decide_dead
 from .limits import Limits
 from .lock import decide_lock
 from .mailbox import decide_mailbox, forget
@@ -54,12 +56,16 @@ def decide_entity(
             (Parcel() | None) as parcel,
         ):
             return decide_parcel(parcel, message, arrival.now_ms, limits)
-        case TimerFired() as timer, (Mailbox() | Parcel()) as waits:
+        case DeadRequest() as request, (DeadMark() | None) as mark:
+            return decide_dead(mark, request, arrival.now_ms, limits)
+        case TimerFired() as timer, (Mailbox() | Parcel() | DeadMark()) as waits:
             if waits.timers.get(timer.timer) != timer.due_ms or timer.due_ms > arrival.now_ms:
                 text = "the timer is not set, or not due yet"
                 return Answer(entity=waits, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
             if isinstance(waits, Mailbox):
                 return forget(waits, arrival.now_ms)
+            if isinstance(waits, DeadMark):
+                return Answer(entity=None, outcome=Outcome.APPLIED)
             return on_due(waits, timer.timer)
         case message, _:
             text = f"a message of kind {message.kind!r} is not for {message.instance!r}"

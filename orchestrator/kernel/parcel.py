@@ -103,7 +103,7 @@ def _post(parcel: Parcel | None, message: Posted, source: Source, now_ms: int, l
     before = parcel or Parcel(id=message.instance, group=message.group, status=ParcelStatus.RELEASED)
     failed = message.error is not None or message.park
     old = _route(before, source)
-    if old is not None and source.offset <= old.last and (before.letters or not failed):
+    if old is not None and source.offset <= old.last and (before.letters or not failed) and not message.again:
         released = () if before.letters else (_release(before, old, message.letter),)
         text = "the parcel has had this letter"
         return Answer(
@@ -114,10 +114,10 @@ def _post(parcel: Parcel | None, message: Posted, source: Source, now_ms: int, l
         partition=source.partition,
         redeliver_to=message.redeliver_to,
         redeliver_partition=message.redeliver_partition,
-        last=source.offset,
+        last=source.offset if old is None or not message.again else max(source.offset, old.last),
     )
     others = tuple(each for each in before.routes if each is not old)
-    known = replace(before, routes=(*others, route), retry=message.retry)
+    known = replace(before, routes=(*others, route), retry=(message.again and before.retry) or message.retry)
     after = replace(known, letters=(*before.letters, message.letter))
     if (wrong := _no_room(after, limits)) is not None:
         return _left_out(known, message.letter, wrong, now_ms, limits)
@@ -232,7 +232,7 @@ def _ask(parcel: Parcel | None, message: ParcelRequest, now_ms: int, limits: Lim
         case Edit():
             return _edit(parcel, asked, message, limits)
         case Skip():
-            dead = DeadLetter(reason=_said("skipped", message), letter=parcel.letters[0])
+            dead = DeadLetter(reason=_said("skipped", message), letter=parcel.letters[0], detail=parcel.detail)
             return _go_on(asked, now_ms, limits, (dead,))
         case Discard() if parcel.status is ParcelStatus.DELAYED:
             return Answer(entity=None, outcome=Outcome.APPLIED, reason="the message is cancelled")

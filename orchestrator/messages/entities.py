@@ -1,4 +1,5 @@
-"""The documents of mailboxes, locks, tables and parcels (all entities except instances). Each is one JSON value.
+"""The documents of all entities except instances: mailboxes, locks, tables, parcels, marks of dead letters. Each is one
+JSON value.
 
 ``timers`` are as in an instance's document. An entity without data is removed (a tombstone).
 """
@@ -15,6 +16,8 @@ from .values import JsonObject
 
 __all__ = [
     "ENTITY_FORMAT",
+    "DeadMark",
+    "DeadStatus",
     "Grant",
     "Entity",
     "KeptEvent",
@@ -161,4 +164,31 @@ class Parcel:
     kind: Literal["parcel"] = "parcel"
 
 
-Entity = Mailbox | Lock | Table | Parcel
+class DeadStatus(StrEnum):
+    """What was done with a dead letter. ``open``: it waits for an operator, perhaps edited."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadMark:
+    """What people did with a dead letter. ``by``, ``reason``, ``at_ms``: of the last act; ``edited``: the letter as it
+    is redriven, None: as it was. ``requests``: the last ids of requests.
+    """
+
+    format: int = ENTITY_FORMAT
+    id: str
+    revision: int = 0
+    status: DeadStatus = DeadStatus.OPEN
+    edited: Letter | None = None
+    by: str = ""
+    reason: str = ""
+    at_ms: int = 0
+    requests: tuple[str, ...] = ()
+    timers: dict[str, int] = field(default_factory=dict)
+    kind: Literal["dead"] = "dead"
+
+
+Entity = Mailbox | Lock | Table | Parcel | DeadMark

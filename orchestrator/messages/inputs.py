@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from .dead import DeadRequest
 from .entity_messages import (
     ChildEnded,
     Deadlocked,
@@ -177,7 +178,17 @@ EntityMessage = (
 """Messages from other entities to an instance."""
 
 Message: TypeAlias = Annotated[
-    Start | Reply | Heartbeat | Act | TimerFired | EntityMessage | ToMailbox | ToLock | ToTable | ToParcel,
+    Start
+    | Reply
+    | Heartbeat
+    | Act
+    | TimerFired
+    | EntityMessage
+    | ToMailbox
+    | ToLock
+    | ToTable
+    | ToParcel
+    | DeadRequest,
     Field(discriminator="kind"),
 ]
 

@@ -154,12 +154,13 @@ class DeadLetter:
     """The message can never be carried out: its original bytes go to the dead letter topic.
 
     ``letter``: not the message, but this letter of a parcel. ``message``: not the message that has arrived, but this
-    one, which an instance has kept.
+    one, which an instance has kept. ``detail``: the traceback of its failure.
     """
 
     reason: str
     letter: Letter | None = None
     message: Message | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,8 @@ class Posted:
 
     ``redeliver_to``, ``redeliver_partition``: the topic and partition on which the group's owner reads redeliveries.
     ``error``, ``detail``: why this letter failed; None: it follows one that failed. ``attempts``: made with it already.
-    ``park``: no retry, it waits for an operator.
+    ``park``: no retry, it waits for an operator. ``again``: a dead letter of the key that is redriven: it is appended
+    although the parcel has had it, and the parcel keeps its policy.
     """
 
     id: str
@@ -193,6 +194,7 @@ class Posted:
     detail: str = ""
     attempts: Count = 0
     park: bool = False
+    again: bool = False
     traceparent: str | None = None
     kind: Literal["posted"] = "posted"
 

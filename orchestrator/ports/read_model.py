@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from ..kernel.waits import OpenQuestion, OverdueStep
+from ..messages.dead import DeadRecord
 from ..messages.document import Document, Status
-from ..messages.entities import Entity
+from ..messages.entities import DeadMark, DeadStatus, Entity
 from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
@@ -32,6 +33,11 @@ __all__ = [
     "HistoryRow",
     "InstanceFilter",
     "Landmark",
+    "LetterFilter",
+    "LetterGroup",
+    "LetterGroups",
+    "LetterPage",
+    "LetterRow",
     "Page",
     "ReadModel",
     "Standing",
@@ -81,7 +87,8 @@ class Update(NamedTuple):
     """The changes of one batch of the log. ``documents`` and ``entities``: by entity id.
 
     ``positions`` are stored with it: the next offset to read of every partition. ``landmarks``: of the partitions of
-    the history. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that it continues.
+    the history. ``letters``: new dead letters. ``now_ms``: when it was read. ``generation``: of the ``Standing`` that
+    it continues.
     """
 
     documents: Mapping[str, DocumentRow]
@@ -89,6 +96,7 @@ class Update(NamedTuple):
     positions: Mapping[TopicPartition, int]
     entities: Mapping[str, EntityRow] = _NO_ENTITIES
     landmarks: Mapping[TopicPartition, Landmark] = _NO_LANDMARKS
+    letters: Sequence[DeadRecord] = ()
     now_ms: int = 0
     generation: int = 0
 
@@ -172,6 +180,59 @@ class EntityPage(NamedTuple):
     cursor: str | None
 
 
+class LetterFilter(NamedTuple):
+    """Dead letters. All given conditions hold.
+
+    ``topic``, ``key``: of the original; the text of the key, or base64 of bytes that are not UTF-8. ``reason``: is part
+    of its reason, in any case. ``since_ms``, ``until_ms``: dead since that time or later, and before that time.
+    ``state``: what was done with it.
+    """
+
+    topic: str | None = None
+    key: str | None = None
+    fingerprint: str | None = None
+    reason: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    state: DeadStatus | None = None
+
+
+class LetterRow(NamedTuple):
+    """A dead letter and its mark; None: nothing was done with it."""
+
+    record: DeadRecord
+    mark: DeadMark | None
+
+    @property
+    def state(self) -> DeadStatus:
+        return self.mark.status if self.mark is not None else DeadStatus.OPEN
+
+
+class LetterPage(NamedTuple):
+    """``cursor`` as in ``Page``."""
+
+    letters: Sequence[LetterRow]
+    cursor: str | None
+
+
+class LetterGroup(NamedTuple):
+    """The letters of one fingerprint that match a filter. ``reason``: of one of them."""
+
+    fingerprint: str
+    letters: int
+    open_letters: int
+    first_ms: int
+    last_ms: int
+    reason: str
+
+
+class LetterGroups(NamedTuple):
+    """The group whose first letter is newest first. ``cursor`` as in ``Page``."""
+
+    groups: Sequence[LetterGroup]
+    cursor: str | None
+
+
 class Tally(NamedTuple):
     """How many instances of one definition have not ended; of those how many stand in attention, or are overdue."""
 
@@ -235,6 +296,32 @@ class ReadModel(Protocol):
 
         Raises:
             TransientError: no answer in time.
+        """
+        ...
+
+    async def letter(self, partition: int, offset: int) -> LetterRow | None:
+        """The dead letter at this place; None: there is none."""
+        ...
+
+    async def letters(
+        self, where: LetterFilter, *, limit: int, cursor: str | None = None, oldest_first: bool = False
+    ) -> LetterPage:
+        """Up to ``limit`` dead letters, newest first; or in the order of their topic, partition by partition.
+
+        Raises:
+            InvalidRequest: the cursor is not one of this list.
+        """
+        ...
+
+    async def letter_count(self, where: LetterFilter) -> int:
+        """How many dead letters match."""
+        ...
+
+    async def letter_groups(self, where: LetterFilter, *, limit: int, cursor: str | None = None) -> LetterGroups:
+        """Up to ``limit`` groups of the dead letters that match.
+
+        Raises:
+            InvalidRequest: the cursor is not one of this list.
         """
         ...
 

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from .log import TopicSpec
 
-__all__ = ["GROWN", "INPUTS_RETENTION_MS", "POSITION_KEY", "Topics", "no_more_partitions", "state_of"]
+__all__ = [
+    "DEAD_RETENTION_MS",
+    "GROWN",
+    "INPUTS_RETENTION_MS",
+    "POSITION_KEY",
+    "Topics",
+    "no_more_partitions",
+    "state_of",
+]
 
 POSITION_KEY = b"~position"
 """Key of the record in the state topic that holds the consumed offset; no entity id begins with ``~``."""
@@ -16,6 +24,9 @@ _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 INPUTS_RETENTION_MS = 7 * _DAY_MS
 """How long ``inputs`` must keep a record: if no engine runs for longer, starts are lost."""
+
+DEAD_RETENTION_MS = 90 * _DAY_MS
+"""How long a dead letter can be redriven; ``Limits.dead_retention_ms`` is the same."""
 
 GROWN = (
     "the number of partitions of a namespace cannot change, because its keys cannot move to other partitions. Set the "
@@ -54,6 +65,11 @@ class Topics(NamedTuple):
     def core(self) -> tuple[str, ...]:
         """The topics that every namespace has, whatever its queues."""
         return self.inputs, self.state, self.history, self.events, self.dead
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The topics that feed a read model."""
+        return self.state, self.history, self.dead
 
     @property
     def inputs(self) -> str:
@@ -114,7 +130,7 @@ class Topics(NamedTuple):
             TopicSpec(self.state, partitions, "compact"),
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
-            TopicSpec(self.dead, partitions, "delete", 90 * _DAY_MS),
+            TopicSpec(self.dead, partitions, "delete", DEAD_RETENTION_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
             TopicSpec(self.workers, 1, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ...sagas.definition import AnyDefinition
+from ..codec.dead_letters import Why
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
 from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance
@@ -60,9 +61,9 @@ class Guard:
                 return self._writer.forward(record)
             message = decode_input(record, self._setup.max_value_bytes)
         except (BadRecord, Unstorable) as error:
-            return self._writer.dead(record, str(error))
+            return self._writer.dead(record, Why(str(error), ReasonCode.UNREADABLE))
         except Exception as error:
-            return self._writer.dead(record, _failure(error, record.key))
+            return self._writer.dead(record, Why(_failure(error, record.key), ReasonCode.ENGINE_FAILED))
         return self.message(message, record, now_ms)
 
     def message(self, message: Message, record: Record | None, now_ms: int) -> Writes:
@@ -143,7 +144,7 @@ class Guard:
                 return self._noted(entity, rung(), came)
             except Exception as error:
                 _failure(error, came.arrival.message.instance)
-        return self._last(came, reason.text)
+        return self._last(came, reason)
 
     def _ladder(self, entity: Stored, came: Came, reason: Reason) -> Iterator[Callable[[], Writes]]:
         message, most = came.arrival.message, self._setup.max_value_bytes
@@ -157,16 +158,16 @@ class Guard:
 
     def _unread(self, came: Came, reason: str) -> Writes:
         """The entity's document cannot be read, so nothing is written about the entity itself."""
+        unread = Reason(ReasonCode.UNREADABLE, reason)
         try:
-            unread = Reason(ReasonCode.UNREADABLE, reason)
             return self._writer.sent(deny(None, came.arrival.message, unread).actions, came)
         except Exception as error:
             _failure(error, came.arrival.message.instance)
-        return self._last(came, reason)
+        return self._last(came, unread)
 
-    def _last(self, came: Came, reason: str) -> Writes:
+    def _last(self, came: Came, reason: Reason) -> Writes:
         if came.record is not None:
-            return self._writer.dead(came.record, reason)
+            return self._writer.dead(came.record, Why(reason.text, reason.code))
         return Writes(counts=[("decisions.lost",)])
 
     def _noted(self, before: Stored, writes: Writes, came: Came) -> Writes:

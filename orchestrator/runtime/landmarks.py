@@ -37,7 +37,7 @@ async def check_log(log: Log, topics: Topics, standing: Standing, now_ms: int) -
         ForeignLog: it was fed from another one; the message says how that shows.
         TransientError: the log does not answer.
     """
-    ends = await log.end_offsets([topics.state, topics.history])
+    ends = await log.end_offsets(topics.shown)
     for at, position in standing.positions.items():
         if at not in ends:
             raise _foreign(topics, at, "does not exist")

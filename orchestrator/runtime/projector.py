@@ -1,6 +1,6 @@
-"""The projector: follows the state and history topics and keeps the read model up to date.
+"""The projector: follows the topics of states, histories and dead letters, and keeps the read model up to date.
 
-- One transaction per batch: documents, history and their positions. After a crash it continues from there.
+- One transaction per batch: documents, history, dead letters, positions. After a crash it continues from there.
 - When idle, or when a client waits to read its own write, records are applied at once. Under load it collects them for
   0.1 s, so that few transactions compete with the log's own writer.
 - A record that cannot be read is logged, counted and skipped; nothing else is ever skipped.
@@ -70,7 +70,7 @@ class Projector:
         self._metrics = metrics or Metrics()
         self._applied: dict[TopicPartition, int] = {}
         self._stored: Mapping[TopicPartition, int] = {}
-        self._ends = Shared(lambda: self._log.end_offsets(self._followed))
+        self._ends = Shared(lambda: self._log.end_offsets(self._topics.shown))
         self._goal: Mapping[TopicPartition, int] | None = None
         self._has_followed = False
         self._foreign: ForeignLog | None = None
@@ -193,10 +193,6 @@ class Projector:
         ends = await self._ends()
         return sum(max(0, end - self._applied.get(at, 0)) for at, end in ends.items())
 
-    @property
-    def _followed(self) -> tuple[str, str]:
-        return (self._topics.state, self._topics.history)
-
     async def _until(self, reached: Callable[[], bool], timeout: float) -> None:
         self._waiting += 1
         try:
@@ -214,10 +210,10 @@ class Projector:
         if self._goal is None or reason is not None or not standing.positions:
             self._has_followed = False
         self._foreign = None
-        self._goal = await self._log.end_offsets(self._followed)
+        self._goal = await self._log.end_offsets(self._topics.shown)
         if reason is None and standing.positions:
             self._generation, self._stored = standing.generation, standing.positions
-            tail = await self._log.tail(self._followed, standing.positions)
+            tail = await self._log.tail(self._topics.shown, standing.positions)
             await self._moved_to(standing.positions, {})
             return tail
         if reason is not None:
@@ -228,7 +224,7 @@ class Projector:
         self._rebuild_wanted = False
         self._rebuilds += 1
         self._applied = {}
-        tail = await self._log.tail(self._followed, "earliest")
+        tail = await self._log.tail(self._topics.shown, "earliest")
         await self._moved_to({}, {})
         return tail
 

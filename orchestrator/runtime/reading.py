@@ -8,10 +8,12 @@ from typing import TypeVar
 
 import structlog
 
+from ..codec.dead_letters import read_dead_letter
 from ..codec.documents import decode_document, decode_history
 from ..codec.entities import decode_entity
 from ..codec.wire import BadRecord
 from ..kernel import names_instance
+from ..messages.dead import DeadRecord
 from ..messages.document import Document
 from ..messages.entities import Entity
 from ..ports.log import Record, TopicPartition
@@ -42,6 +44,7 @@ class Reading:
         """The update, still without its time and its generation."""
         last: dict[bytes, Record] = {}
         history: list[HistoryRow] = []
+        letters: list[DeadRecord] = []
         latest: dict[TopicPartition, Record] = {}
         for number, record in enumerate(records):
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
@@ -49,6 +52,9 @@ class Reading:
             if record.topic == self._topics.state:
                 if record.key is not None and record.key != POSITION_KEY:
                     last[record.key] = record
+                continue
+            if record.topic == self._topics.dead:
+                letters.append(read_dead_letter(record))
                 continue
             latest[TopicPartition(record.topic, record.partition)] = record
             try:
@@ -69,7 +75,7 @@ class Reading:
             except (BadRecord, UnicodeDecodeError) as error:
                 self._skip(record, error)
         landmarks = {at: landmark_of(record) for at, record in latest.items()}
-        return Update(documents, history, positions, entities, landmarks)
+        return Update(documents, history, positions, entities, landmarks, letters)
 
     def _skip(self, record: Record, error: Exception) -> None:
         place = f"{record.topic}/{record.partition}/{record.offset}"

@@ -14,11 +14,12 @@ import structlog
 from pydantic_core import to_json
 
 from ..codec.commands import ReplyTo, encode_command
-from ..codec.dead_letters import dead_letter
+from ..codec.dead_letters import Why, dead_letter
 from ..codec.documents import encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
 from ..kernel.places import name_of
+from ..messages.dead import DeadRequest
 from ..messages.document import Document, StepStatus
 from ..messages.entities import Entity
 from ..messages.entity_messages import Published, SetRules
@@ -37,6 +38,7 @@ from ..messages.outputs import (
     Tell,
 )
 from ..messages.parcels import Letter, ParcelRequest, from_base64
+from ..messages.reasons import ReasonCode
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
@@ -48,7 +50,7 @@ from .spans import Spans
 __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
 _log = structlog.get_logger("sagaline.engine")
-_KINDS = frozenset({"@mailbox", "@lock", "@table", "@parcel"})
+_KINDS = frozenset({"@mailbox", "@lock", "@table", "@parcel", "@dead"})
 _ENDS = frozenset(status.value for status in StepStatus if status.ends_attempts)
 """Of a step, forward or backward: statuses that a duration is measured up to."""
 _REASON_CHARS = 4_000
@@ -118,7 +120,7 @@ class Writer:
             if encoded is not None and after is not None and len(encoded) > document_bytes_max:
                 raise Unstorable(_too_large(after, len(encoded), document_bytes_max))
             self._keep(writes, instance, after, encoded)
-        self._send(writes, decision.actions, came)
+        self._send(writes, decision.actions, came, decision.code)
         if before is not None or after is not None or decision.outcome is not Outcome.IGNORED:
             self._tell_history(writes, decision, came)
         was_open = before is None or not before.status.is_final
@@ -141,9 +143,9 @@ class Writer:
         if answer.entity is not before:
             encoded = encode_entity(answer.entity) if answer.entity is not None else None
             self._keep(writes, message.instance, answer.entity, encoded)
-        self._send(writes, answer.actions, came)
+        self._send(writes, answer.actions, came, answer.code)
         if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(
-            message, Published | SetRules | ParcelRequest
+            message, Published | SetRules | ParcelRequest | DeadRequest
         ):
             self._tell_history(writes, answer, came)
         kind = message.instance.partition("/")[0]
@@ -171,13 +173,13 @@ class Writer:
         forwarded = Outgoing(record.topic, record.key, record.value, record.headers)
         return Writes(appends=[self._fitting(forwarded)], counts=[("inputs.forwarded",)])
 
-    def dead(self, record: Record, reason: str) -> Writes:
+    def dead(self, record: Record, why: Why) -> Writes:
         """Writes a dead letter. Never raises."""
         place = f"{record.topic}/{record.partition}/{record.offset}"
-        say("dead letter", instance=(record.key or b"")[:300].decode(errors="replace"), place=place, reason=reason)
+        say("dead letter", instance=(record.key or b"")[:300].decode(errors="replace"), place=place, reason=why.reason)
         topic, most = self._setup.topics.dead, self._setup.max_value_bytes
         return Writes(
-            appends=[dead_letter(topic, self._partition, record, reason, most)], counts=[("dead_letters", "inputs")]
+            appends=[dead_letter(topic, self._partition, record, why, most)], counts=[("dead_letters", "inputs")]
         )
 
     def _measure(
@@ -208,7 +210,7 @@ class Writer:
         writes.changed[instance] = after
         writes.state[key] = encoded
 
-    def _send(self, writes: Writes, actions: Sequence[Action], came: Came) -> None:
+    def _send(self, writes: Writes, actions: Sequence[Action], came: Came, code: ReasonCode | None = None) -> None:
         """The records of a decision's messages, and the dead letter if its message becomes one."""
         for action in actions:
             if isinstance(action, Forward):
@@ -216,9 +218,10 @@ class Writer:
             elif not isinstance(action, DeadLetter):
                 writes.appends.append(self._fitting(self._outgoing(action, came, writes.spans)))
             else:
+                letter, why = action.letter, Why(action.reason, code or "", detail=action.detail)
                 record = self._buried(action, came)
                 if record is not None:
-                    self._bury(writes, record, action.reason)
+                    self._bury(writes, record, why if letter is None else why._replace(group=_group_of(letter)))
 
     def _buried(self, action: DeadLetter, came: Came) -> Record | None:
         """The record that becomes a dead letter; None: the message is from the owner itself."""
@@ -243,11 +246,11 @@ class Writer:
         partition = -1 if action.partition is None else action.partition
         now_ms = came.arrival.now_ms
         never = Record(action.topic, partition, -1, action.key, action.value, action.headers, now_ms)
-        self._bury(writes, never, wrong)
+        self._bury(writes, never, Why(wrong, "no-topic"))
         writes.missing.append(action.topic)
 
-    def _bury(self, writes: Writes, record: Record, reason: str) -> None:
-        dead = self.dead(record, reason)
+    def _bury(self, writes: Writes, record: Record, why: Why) -> None:
+        dead = self.dead(record, why)
         writes.appends += dead.appends
         writes.counts += dead.counts
 
@@ -337,6 +340,11 @@ def _record_of(letter: Letter, now_ms: int) -> Record | None:
         return None
     key, value = from_base64(letter.key), from_base64(letter.value)
     return Record(source.topic, source.partition, source.offset, key, value, letter.raw_headers, now_ms)
+
+
+def _group_of(letter: Letter) -> str:
+    """The group whose message it is, by the letter's id."""
+    return letter.id.removesuffix(f"/{letter.source}") if letter.source is not None else ""
 
 
 def say(event: str, **values: object) -> None:

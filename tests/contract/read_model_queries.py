@@ -8,9 +8,16 @@ from typing import Any
 
 from sqlalchemy import Select
 
-from sagaline.orchestrator.adapters.read_model import statements
+from sagaline.orchestrator.adapters.read_model import letters, statements
 from sagaline.orchestrator.messages.document import Status
-from sagaline.orchestrator.ports.read_model import WAITED, EntityFilter, InstanceFilter, WaitFilter, WaitKind
+from sagaline.orchestrator.ports.read_model import (
+    WAITED,
+    EntityFilter,
+    InstanceFilter,
+    LetterFilter,
+    WaitFilter,
+    WaitKind,
+)
 
 __all__ = ["LOG", "QUERIES"]
 
@@ -53,4 +60,16 @@ def others() -> Iterator[tuple[str, Query]]:
         yield name, (statement, served)
 
 
-QUERIES = dict((*instances(), *waits(), *others()))
+def dead_letters() -> Iterator[tuple[str, Query]]:
+    for column, cursor in product(("", "topic", "fingerprint", "key"), (0, 1)):
+        where = LetterFilter(**{column: "A-7"}) if column else LetterFilter()  # type: ignore[arg-type]  # all are texts
+        after = (5_000, 1, 9) if cursor else None
+        statement = letters.letters(LOG, where, after, 51, oldest_first=False)
+        name = f"dead letters{f' by {column}' if column else ''}{' behind a cursor' if cursor else ''}"
+        yield name, (statement, ("log", *([column] if column else [])))
+    statement = letters.letters(LOG, LetterFilter(), (1, 9), 51, oldest_first=True)
+    yield "dead letters in the order of their topic", (statement, ("log",))
+    yield "a dead letter", (letters.letter(LOG, 1, 9), ("log", "part", "place"))
+
+
+QUERIES = dict((*instances(), *waits(), *others(), *dead_letters()))

@@ -41,15 +41,16 @@ def sqlite_plan(engine: Engine, query: Select[Any]) -> list[str]:
 KEY = re.escape("(log=? AND instance=? AND kind=? AND step=? AND who=?)")
 
 
+BELOW = rf"^SEARCH of_all USING INDEX \w+ {KEY}$|^SEARCH read_entities USING INDEX \w+ \(log=\? AND id=\?\) LEFT-JOIN$"
+
+
 def sqlite_range(plan: list[str]) -> list[str]:
     """The columns by which the outer table is searched; nothing but look-ups by primary key may stand below it."""
     first, *rest = plan
     found = re.search(r"^SEARCH read_\w+ USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((.*)\)$", first)
     assert found is not None, plan
     for line in rest:
-        assert line == "CORRELATED SCALAR SUBQUERY 1" or re.search(rf"^SEARCH of_all USING INDEX \w+ {KEY}$", line), (
-            plan
-        )
+        assert line == "CORRELATED SCALAR SUBQUERY 1" or re.search(BELOW, line), plan
     return re.findall(r"(\w+)[=<>]", found[1])
 
 
@@ -79,6 +80,8 @@ INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
 INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n, '{}' FROM generate_series(1, 20000) n;
 INSERT INTO read_entities SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
     CASE WHEN n % 50 = 0 THEN 1 ELSE 0 END, '{}' FROM generate_series(1, 20000) n;
+INSERT INTO read_letters SELECT 1, n % 4, n, '@dead/' || n % 4 || '-' || n, n, 't.topic-' || n % 50, 'A-' || n % 900,
+    'print-' || n % 50, 'boom', '{}' FROM generate_series(1, 20000) n;
 ANALYZE
 """
 
@@ -108,7 +111,7 @@ def test_each_documented_filter_is_one_range_on_postgresql(filled: Engine, name:
         (found,) = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
     nodes = list(postgres_nodes(found["Plan"]))
     kinds = {node["Node Type"] for node in nodes}
-    assert kinds <= {"Limit", "Index Scan", "Index Only Scan"}, found
+    assert kinds <= {"Limit", "Index Scan", "Index Only Scan", "Nested Loop"}, found
     outer = next(node for node in nodes if "Index Cond" in node)
     for column in served:
         assert re.search(rf"\b{column}\b", outer["Index Cond"]), (column, outer)

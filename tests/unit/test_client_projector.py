@@ -73,9 +73,7 @@ async def test_documents_and_history_are_followed_to_the_end(tmp_path: Path) -> 
             rows = await read_model.history(ID, limit=9)
             assert [each.record.revision for each in rows] == [1, 2]
             assert rows[0].sequence < rows[1].sequence
-            assert dict((await read_model.standing()).positions) == dict(
-                await log.end_offsets([TOPICS.state, TOPICS.history])
-            )
+            assert dict((await read_model.standing()).positions) == dict(await log.end_offsets(TOPICS.shown))
 
 
 async def test_a_tombstone_takes_the_instance_and_leaves_its_history(tmp_path: Path) -> None:
@@ -327,4 +325,4 @@ async def test_two_processes_may_feed_the_same_read_model(tmp_path: Path) -> Non
             found = (await model.list(InstanceFilter(), limit=99)).documents
             assert sorted(each.revision for each in found) == [35, 36, 37, 38, 39]
             assert len(await model.history("order-checkout/A-0", limit=99)) == 8
-        assert dict((await other.standing()).positions) == dict(await log.end_offsets([TOPICS.state, TOPICS.history]))
+        assert dict((await other.standing()).positions) == dict(await log.end_offsets(TOPICS.shown))

@@ -26,6 +26,8 @@ from sagaline.orchestrator.messages.document import (
     StepStatus,
 )
 from sagaline.orchestrator.messages.entities import (
+    DeadMark,
+    DeadStatus,
     Entity,
     Grant,
     KeptEvent,
@@ -206,12 +208,24 @@ PARCEL = Parcel(
     requests=("r1",),
     timers={"retry": NOW_MS + 2_000},
 )
+DEAD = DeadMark(
+    id="@dead/1-17",
+    revision=2,
+    status=DeadStatus.REDRIVEN,
+    edited=PARCEL.letters[0],
+    by="ann",
+    reason="é",
+    at_ms=NOW_MS,
+    requests=("r1", "r2"),
+    timers={"expiry": NOW_MS + 60_000},
+)
 DOCUMENTS: dict[str, tuple[bytes, Document | Entity]] = {
     "document": (encode_document(DOCUMENT), DOCUMENT),
     "mailbox": (encode_entity(MAILBOX), MAILBOX),
     "lock": (encode_entity(LOCK), LOCK),
     "table": (encode_entity(TABLE), TABLE),
     "parcel": (encode_entity(PARCEL), PARCEL),
+    "dead": (encode_entity(DEAD), DEAD),
 }
 
 

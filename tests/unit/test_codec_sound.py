@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
-from sagaline.orchestrator.codec.dead_letters import dead_letter
+from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
 from sagaline.orchestrator.codec.documents import decode_document, encode_document, encode_history
 from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import decode_input, encode_reply, encode_request
@@ -167,7 +167,7 @@ def test_a_dead_letter_always_fits_and_says_what_is_missing(
     key: bytes | None, value: bytes | None, headers: Headers, reason: str, bytes_max: int
 ) -> None:
     record = Record("t.inputs", 1, 7, key, value, headers, 1)
-    letter = dead_letter("t.dead", 0, record, reason * 100, bytes_max)
+    letter = dead_letter("t.dead", 0, record, Why(reason * 100, "rejected", "billing", reason * 900), bytes_max)
     assert size_bytes(letter.key, letter.value, letter.headers) <= bytes_max
     found = dict(letter.headers)
     assert (found["dead-topic"], found["dead-partition"], found["dead-offset"]) == (b"t.inputs", b"1", b"7")

@@ -14,9 +14,10 @@ from ...codec.documents import encode_document
 from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.entities import Entity, Lock, Mailbox, Parcel, Table
+from ...messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
+from . import letters
 from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
@@ -54,6 +55,7 @@ def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, 
             writes.remember,
             _each(((row.record.instance, row) for row in update.history), lambda _, row: _history(log, row)),
         ),
+        (writes.bury, _each(((each.id, each) for each in update.letters), lambda _, each: letters.row(log, each))),
         (writes.move, _positions(log, update)),
     ]
 
@@ -132,7 +134,7 @@ def _status(entity: Entity) -> str:
             return WAITED if entity.waiting else ""
         case Table():
             return ""
-        case Parcel():
+        case Parcel() | DeadMark():
             return entity.status.value
         case _:
             assert_never(entity)

@@ -9,7 +9,9 @@
 - ``read_waits`` has overdue steps and open questions, one row per way to query them: each once with an empty ``who``,
   and a question once more for each person who may answer. The first row has the JSON for lists in ``wait``, so that no
   document is decoded; the others do not repeat it.
-- Mailboxes, locks and tables are in ``read_entities``. ``sequence`` is the place of the last applied record.
+- ``read_letters`` has the dead letters. What was done with one is its mark in ``read_entities``, joined by ``id``: the
+  two arrive in any order.
+- All entities but instances are in ``read_entities``. ``sequence`` is the place of the last applied record.
 - ``read_meta`` has the schema version. Tables of another version are dropped and created again: the log has all data.
 - Every documented filter is one range of one index, in the order of the list (statements.py, checked by a test of the
   query plans of both databases). Texts compare by their bytes: by default on SQLite, by collation "C" on PostgreSQL.
@@ -25,11 +27,22 @@ from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text
 from .columns import Whole, Words
 from .dialect import Dialect
 
-__all__ = ["ENTITIES", "HISTORY", "INSTANCES", "LOGS", "POSITIONS", "SCHEMA_VERSION", "TABLES", "WAITS", "prepare"]
+__all__ = [
+    "ENTITIES",
+    "HISTORY",
+    "INSTANCES",
+    "LETTERS",
+    "LOGS",
+    "POSITIONS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "WAITS",
+    "prepare",
+]
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 TABLES = MetaData()
 
@@ -121,6 +134,26 @@ ENTITIES = Table(
     _json("document"),
 )
 Index("read_entities_by_status", ENTITIES.c.log, ENTITIES.c.status, ENTITIES.c.id)
+
+LETTERS = Table(
+    "read_letters",
+    TABLES,
+    _key("log", Integer),
+    _key("part", Integer),
+    _key("place", Whole),
+    _words("id"),
+    _whole("at_ms"),
+    _words("topic"),
+    _words("key"),
+    _words("fingerprint"),
+    _words("reason"),
+    _json("letter"),
+)
+_L = LETTERS.c
+Index("read_letters_by_time", _L.log, _L.at_ms, _L.part, _L.place)
+Index("read_letters_by_fingerprint", _L.log, _L.fingerprint, _L.at_ms, _L.part, _L.place)
+Index("read_letters_by_topic", _L.log, _L.topic, _L.at_ms, _L.part, _L.place)
+Index("read_letters_by_key", _L.log, _L.key, _L.at_ms, _L.part, _L.place)
 
 POSITIONS = Table(
     "read_positions",

@@ -27,7 +27,7 @@ from ...codec.documents import decode_document
 from ...codec.entities import decode_entity
 from ...errors import ConfigurationError, InvalidRequest, ReadModelCleared, TransientError
 from ...messages.document import Document
-from ...messages.entities import Entity
+from ...messages.entities import DeadMark, Entity
 from ...ports.log import TopicPartition
 from ...ports.read_model import (
     EntityFilter,
@@ -35,6 +35,11 @@ from ...ports.read_model import (
     HistoryRow,
     InstanceFilter,
     Landmark,
+    LetterFilter,
+    LetterGroup,
+    LetterGroups,
+    LetterPage,
+    LetterRow,
     Page,
     Standing,
     Tally,
@@ -43,12 +48,13 @@ from ...ports.read_model import (
     WaitPage,
     WaitRow,
 )
-from . import statements
+from ...ports.topics import DEAD_RETENTION_MS
+from . import letters, statements
 from .addresses import dialect_of, shown
 from .cursors import decode_cursor, encode_cursor
 from .dialect import Dialect
 from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
-from .schema import ENTITIES, HISTORY, INSTANCES, WAITS, prepare
+from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, WAITS, prepare
 from .threads import Threads
 
 __all__ = ["SqlReadModel"]
@@ -61,7 +67,7 @@ _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
 """More than for a query: an interrupted write is repeated from the beginning."""
 _CLEAR_ROWS = 2_000
-_BY_START, _BY_ID = "start", "id"
+_BY_START, _BY_ID, _BY_TIME, _BY_PLACE, _BY_FIRST = "start", "id", "time", "place", "first"
 
 
 class SqlReadModel:
@@ -126,8 +132,8 @@ class SqlReadModel:
             for statement, rows in prepared:
                 if rows:
                     self._carry_out(connection, statement, rows)
-            if prune is not None:
-                connection.execute(prune)
+            for statement in prune:
+                connection.execute(statement)
 
         await self._write(run)
 
@@ -196,6 +202,37 @@ class SqlReadModel:
         cursor = encode_cursor(_BY_ID, (found[limit - 1][0].id,)) if len(found) > limit else None
         return EntityPage([entity for _, entity in found[:limit]], cursor)
 
+    async def letter(self, partition: int, offset: int) -> LetterRow | None:
+        """See the port. Raises: TransientError."""
+        found = await self._rows(letters.letter(self._number, partition, offset), _letter)
+        return found[0][1] if found else None
+
+    async def letters(
+        self, where: LetterFilter, *, limit: int, cursor: str | None = None, oldest_first: bool = False
+    ) -> LetterPage:
+        """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
+        order, *types = (_BY_PLACE, int, int) if oldest_first else (_BY_TIME, int, int, int)
+        after = decode_cursor(cursor, order, *types) if cursor is not None else None
+        query = letters.letters(self._number, where, after, _one_more(limit), oldest_first=oldest_first)
+        found = await self._rows(query, _letter)
+        last = found[limit - 1][0] if len(found) > limit else None
+        place = () if last is None else (last.part, last.place) if oldest_first else (last.at_ms, last.part, last.place)
+        return LetterPage([each for _, each in found[:limit]], encode_cursor(order, place) if place else None)
+
+    async def letter_count(self, where: LetterFilter) -> int:
+        """See the port. Raises: TransientError."""
+        query = letters.count(self._number, where)
+        return await self._read(lambda connection: connection.execute(query).scalar_one())
+
+    async def letter_groups(self, where: LetterFilter, *, limit: int, cursor: str | None = None) -> LetterGroups:
+        """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
+        after = decode_cursor(cursor, _BY_FIRST, int, str) if cursor is not None else None
+        query = letters.groups(self._number, where, after, _one_more(limit))
+        found = [each for _, each in await self._rows(query, lambda row: LetterGroup(*row))]
+        last = found[limit - 1] if len(found) > limit else None
+        cursor = encode_cursor(_BY_FIRST, (last.first_ms, last.fingerprint)) if last is not None else None
+        return LetterGroups(found[:limit], cursor)
+
     async def tally(self) -> Mapping[str, Tally]:
         """See the port. Raises: TransientError."""
         query = statements.tally(self._number)
@@ -223,7 +260,7 @@ class SqlReadModel:
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
         await self._write(begin)
-        for table in (WAITS, INSTANCES, HISTORY, ENTITIES):
+        for table in (WAITS, INSTANCES, HISTORY, ENTITIES, LETTERS):
             while not await self._write(partial(is_empty, table=table)):
                 pass
         await self._write(lambda connection: connection.execute(statements.clearing(log, was=True, now=False)))
@@ -265,11 +302,20 @@ class SqlReadModel:
             for row in rows:
                 self._carry_out(connection, statement, [row])
 
-    def _prune(self, log: int, update: Update) -> Executable | None:
-        if not update.history:
-            return None
-        newest_ms = min(max(row.record.at_ms for row in update.history), update.now_ms)
-        return statements.prune(log, newest_ms - self._history_retention_ms, 2 * len(update.history))
+    def _prune(self, log: int, update: Update) -> Sequence[Executable]:
+        found: list[Executable] = []
+        if update.history:
+            newest_ms = min(max(row.record.at_ms for row in update.history), update.now_ms)
+            found.append(statements.prune(log, newest_ms - self._history_retention_ms, 2 * len(update.history)))
+        if update.letters:
+            newest_ms = min(max(each.at_ms for each in update.letters), update.now_ms)
+            found.append(letters.prune_letters(log, newest_ms - DEAD_RETENTION_MS, 2 * len(update.letters)))
+        return found
+
+
+def _letter(row: Any) -> LetterRow:
+    mark = decode_entity(row.document.encode()) if row.document is not None else None
+    return LetterRow(letters.LETTER_JSON.validate_json(row.letter), mark if isinstance(mark, DeadMark) else None)
 
 
 def _has_passed(connection: Connection, log: int, positions: Mapping[TopicPartition, int]) -> bool:

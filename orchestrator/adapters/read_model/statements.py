@@ -34,7 +34,7 @@ from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKi
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
-from .schema import ENTITIES, HISTORY, INSTANCES, LOGS, POSITIONS, WAITS
+from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, LOGS, POSITIONS, WAITS
 
 __all__ = [
     "DROP_WAITS",
@@ -98,6 +98,9 @@ class Writes:
         """Moves positions; a batch without records of a partition keeps its landmark."""
         self.remember = dialect.insert(HISTORY).on_conflict_do_nothing(
             index_elements=[HISTORY.c.log, HISTORY.c.instance, HISTORY.c.sequence]
+        )
+        self.bury = dialect.insert(LETTERS).on_conflict_do_nothing(
+            index_elements=[LETTERS.c.log, LETTERS.c.part, LETTERS.c.place]
         )
         bound = (bindparam(name, type_=WAITS.c[name].type) for name in _WAIT_COLUMNS)
         wait = select(bindparam("of_log", type_=Integer), bindparam("entity", type_=Words), *bound).where(_IS_OURS)

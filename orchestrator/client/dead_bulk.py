@@ -1,0 +1,118 @@
+"""One act on many dead letters: those that match a filter, in the order of their topic, page by page, at a given rate.
+
+Letters of one key of one topic are acted upon one after the other, each decided before the next; different keys at
+once. The mark of each letter decides whether it was redriven: a bulk that was interrupted is simply sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..errors import InvalidRequest
+from ..messages.dead import DeadAct
+from ..messages.entities import DeadStatus
+from ..ports.read_model import LetterFilter, LetterRow
+from .bulk import BULK_ID_CHARS_MAX, BULK_WAIT, Asked, BulkPage, Fate, asked_of
+from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .client import Client
+from .parcels import RequestOptions
+
+__all__ = ["DeadBulk", "act_on_letters"]
+
+_AT_ONCE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadBulk:
+    """An act and the dead letters it is for.
+
+    Attributes:
+        id: of the bulk, at most 128 characters.
+        act: ``redrive`` or ``discard``.
+        where: which letters; without a state only those that are open.
+        by, reason: as in ``RequestOptions``.
+        per_second: the most letters per second; None: as fast as they are decided.
+    """
+
+    id: str
+    act: DeadAct
+    where: LetterFilter = field(default_factory=LetterFilter)
+    by: str = ""
+    reason: str = ""
+    per_second: float | None = None
+
+
+async def act_on_letters(
+    client: Client, bulk: DeadBulk, *, dry_run: bool, limit: int = 50, cursor: str | None = None
+) -> BulkPage:
+    """Looks at up to ``limit`` letters and sends the act to each. A dry run says what would be done and sends nothing.
+
+    Raises:
+        InvalidRequest: the request is malformed for all letters; ``field`` says where.
+        TransientError: the read model does not answer.
+    """
+    _check(bulk)
+    where = bulk.where if bulk.where.state is not None else bulk.where._replace(state=DeadStatus.OPEN)
+    page = await client.dead.list(where, limit=limit, cursor=cursor, oldest_first=True)
+    if dry_run:
+        asked = [_expected(client, bulk, row) for row in page.letters]
+        return BulkPage(asked=asked, looked_at=len(asked), cursor=page.cursor)
+    pace = _Pace(bulk.per_second)
+    lanes: dict[tuple[str, str | None], list[LetterRow]] = {}
+    for row in page.letters:
+        lanes.setdefault((row.record.topic, row.record.key), []).append(row)
+    done: dict[str, Asked] = {}
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def lane(rows: Sequence[LetterRow]) -> None:
+        async with at_once:
+            for row in rows:
+                await pace.turn()
+                done[row.record.name] = await _asked(client, bulk, row)
+
+    async with asyncio.TaskGroup() as group:
+        for rows in lanes.values():
+            group.create_task(lane(rows))
+    asked = [done[row.record.name] for row in page.letters]
+    return BulkPage(asked=asked, looked_at=len(asked), cursor=page.cursor)
+
+
+class _Pace:
+    """Spaces letters evenly."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._seconds = 0.0 if per_second is None else 1 / per_second
+        self._one = asyncio.Lock()
+
+    async def turn(self) -> None:
+        if self._seconds:
+            async with self._one:
+                await asyncio.sleep(self._seconds)
+
+
+def _check(bulk: DeadBulk) -> None:
+    if not bulk.id:
+        raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
+    if bulk.act is DeadAct.EDIT:
+        raise InvalidRequest("letters are edited one by one; redrive or discard many", field="act")
+    if bulk.per_second is not None and not bulk.per_second > 0:
+        raise InvalidRequest("the rate must be above 0; give letters per second", field="per_second")
+    check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
+    check_text(bulk.by, "by", BY_CHARS_MAX)
+    check_text(bulk.reason, "reason", REASON_CHARS_MAX)
+
+
+def _expected(client: Client, bulk: DeadBulk, row: LetterRow) -> Asked:
+    if (reason := client.dead.why_not(row, bulk.act)) is not None:
+        return Asked(instance=row.record.name, fate=Fate.DENIED, code=reason.code, reason=reason.text)
+    goal = DeadStatus.REDRIVEN if bulk.act is DeadAct.REDRIVE else DeadStatus.DISCARDED
+    return Asked(instance=row.record.name, fate=Fate.UNCHANGED if row.state is goal else Fate.DONE)
+
+
+async def _asked(client: Client, bulk: DeadBulk, row: LetterRow) -> Asked:
+    digest = hashlib.sha256(f"{bulk.act}/{row.record.id}".encode()).hexdigest()[:32]
+    options = RequestOptions(by=bulk.by, reason=bulk.reason, request_id=f"{bulk.id}/{digest}", wait=BULK_WAIT)
+    return await asked_of(row.record.name, client.dead.act(row, bulk.act, options))

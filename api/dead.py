@@ -105,7 +105,7 @@ class DeadBulkBody(BaseModel):
 
     act: str = Field(description="redrive or discard")
     id: str | None = Field(None, description="of the bulk; none: a new one")
-    where: DeadWhere = Field(default_factory=lambda: DeadWhere())
+    where: DeadWhere | None = Field(None, description="none: all that are open")
     by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
     per_second: float | None = Field(None, gt=0, le=10_000, description="the most letters per second; none: no limit")
@@ -330,19 +330,12 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
 
 
 def _bulk(body: DeadBulkBody, id: str) -> DeadBulk:
-    given = body.where
-    since, until = _time(given.since, "where.since"), _time(given.until, "where.until")
-    state = one_of(DeadStatus, given.state, "where.state") if given.state is not None else None
-    where = LetterFilter(given.topic, given.key, given.fingerprint, given.reason, since, until, state)
-    act = one_of(DeadAct, body.act, "act")
-    return DeadBulk(
-        id=id,
-        act=act,
-        where=where,
-        by=body.by,
-        reason=body.reason,
-        per_second=body.per_second,
-    )
+    where, act = LetterFilter(), one_of(DeadAct, body.act, "act")
+    if (given := body.where) is not None:
+        state = one_of(DeadStatus, given.state, "where.state") if given.state is not None else None
+        since, until = _time(given.since, "where.since"), _time(given.until, "where.until")
+        where = LetterFilter(given.topic, given.key, given.fingerprint, given.reason, since, until, state)
+    return DeadBulk(id=id, act=act, where=where, by=body.by, reason=body.reason, per_second=body.per_second)
 
 
 def _bulk_view(id: str, dry_run: bool, page: BulkPage) -> DeadBulkView:

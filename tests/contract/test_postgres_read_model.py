@@ -23,6 +23,7 @@ from sagaline.orchestrator.errors import ConfigurationError, TransientError
 from sagaline.orchestrator.ports.read_model import InstanceFilter, WaitFilter, WaitKind
 from tests.postgres import Postgres
 
+from .letters_contract import LettersContract
 from .read_model_contract import ReadModelContract, asking, document, overdue, update
 from .stored_read_model_contract import StoredReadModelContract, opened
 
@@ -39,7 +40,7 @@ def shared(postgres: Postgres) -> str:
     return postgres.schema()
 
 
-class TestPostgresReadModel(ReadModelContract):
+class TestPostgresReadModel(ReadModelContract, LettersContract):
     @pytest.fixture
     async def read_model(self, shared: str, request: pytest.FixtureRequest) -> AsyncIterator[SqlReadModel]:
         """In one database, of a namespace of its own."""

@@ -10,11 +10,12 @@ import pytest
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.errors import ConfigurationError
 
+from .letters_contract import LettersContract
 from .read_model_contract import ReadModelContract
 from .stored_read_model_contract import StoredReadModelContract
 
 
-class TestSqliteReadModel(ReadModelContract):
+class TestSqliteReadModel(ReadModelContract, LettersContract):
     @pytest.fixture
     async def read_model(self, tmp_path: Path) -> AsyncIterator[SqlReadModel]:
         model = await SqlReadModel.open(f"sqlite:///{tmp_path / 'sagaline.db'}", namespace="t")

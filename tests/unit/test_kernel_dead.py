@@ -165,7 +165,7 @@ def parked(offset: int, *, handled: bool = False) -> Parcel:
     )
     found = decided(None, post).entity
     if handled:
-        found = decided(found, Handled(id="h", instance=post.instance, offset=offset, attempt=1, ok=True)).entity
+        found = decided(found, Handled(id="h", instance=post.instance, source=source, attempt=1, ok=True)).entity
     assert isinstance(found, Parcel)
     return found
 

@@ -17,7 +17,7 @@ from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Owner, 
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.workers.arrived import Arrived, Reading
 from sagaline.workers.source import SourcePartition
-from sagaline.workers.subscription import Delivery
+from sagaline.workers.subscription import Guarantee
 
 TOPICS = Topics("t")
 REDELIVERED = TOPICS.redelivered("g")
@@ -43,7 +43,7 @@ class Place:
         owner: Owner,
         arrived: Callable[[Arrived], None],
         *,
-        delivery: Delivery = "at_least_once",
+        delivery: Guarantee = "at_least_once",
         process: str = "p",
     ) -> AsyncIterator[SourcePartition]:
         """Ends as by a crash, unless ``stop`` was called."""

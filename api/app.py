@@ -30,6 +30,7 @@ from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
+from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
 from .tables import RulesBody, tables_router
 
@@ -84,6 +85,7 @@ def create_app(
     app.include_router(entities_router(client))
     app.include_router(parcels_router(client, settings))
     app.include_router(dead_router(client, settings))
+    app.include_router(schedules_router(client, settings))
     app.include_router(health_router(client.check_ready, client.notices))
     if metrics is not None:
         app.include_router(metrics_router(metrics))
@@ -104,6 +106,7 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
             Problem,
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
+            *(ScheduleBody, BackfillBody),
         )
     ]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]

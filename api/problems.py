@@ -29,6 +29,7 @@ from ..orchestrator.errors import (
     UnknownEvent,
     UnknownInstance,
     UnknownParcel,
+    UnknownSchedule,
     UnknownTable,
     ValueTooLarge,
     VersionConflict,
@@ -87,6 +88,7 @@ KINDS = {
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
     "unknown-parcel": _Kind(404, "Nothing waits there", "nothing waits in '@parcel/billing/A-1': list what is parked"),
     "unknown-dead-letter": _Kind(404, "No such dead letter", "there is no dead letter '0-17': list the dead letters"),
+    "unknown-schedule": _Kind(404, "No such schedule", "there is no schedule 'nightly'; list the schedules, or put it"),
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
@@ -207,6 +209,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
             return problem("unknown-dead-letter", text, trace_id=trace_id)
         case UnknownParcel():
             return problem("unknown-parcel", text, trace_id=trace_id)
+        case UnknownSchedule():
+            return problem("unknown-schedule", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)

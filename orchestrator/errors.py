@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter   no such thing here
+    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter, -Schedule   no such thing here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -58,6 +58,7 @@ __all__ = [
     "UnknownEvent",
     "UnknownInstance",
     "UnknownParcel",
+    "UnknownSchedule",
     "UnknownTable",
     "UnreadableBatch",
     "ValueTooLarge",
@@ -131,6 +132,14 @@ class UnknownDeadLetter(CallerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no dead letter {name!r}: list the dead letters for their names")
+        self.name = name
+
+
+class UnknownSchedule(CallerError):
+    """There is no schedule with this name: it was never put, or is deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r}; list the schedules, or put it")
         self.name = name
 
 

@@ -10,6 +10,7 @@ from .event import Event
 from .nodes import Node, Step, pivot, step
 from .policy import Retry
 from .saga import Saga
+from .schedule import Schedule
 
 __all__ = [
     "Aggregator",
@@ -22,6 +23,7 @@ __all__ = [
     "Retry",
     "Saga",
     "SagalineError",
+    "Schedule",
     "Step",
     "pivot",
     "step",

@@ -22,6 +22,7 @@ from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, queues, show
 from .read_model import add_read_model
+from .schedule_commands import add_schedule_commands
 from .starting import publish, read_input, start
 from .trace import trace
 
@@ -39,6 +40,7 @@ topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_a
 app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
 add_parcel_commands(app)
+add_schedule_commands(app)
 add_read_model(app)
 add_outbox(app)
 
@@ -318,7 +320,8 @@ def publish_command(
 def dev_command(
     *,
     modules: Annotated[
-        list[str], typer.Argument(metavar="MODULE", help="Modules with sagas and workers, or MODULE:NAME of one.")
+        list[str],
+        typer.Argument(metavar="MODULE", help="Modules with sagas, workers and schedules, or MODULE:NAME of one."),
     ],
     log: LogOptions,
     listen: ListenOptions,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..messages.inputs import ActName
-from .errors import Failure, Mistake
+from .errors import Failure
 from .options import Asking, Many, Remote
 from .output import print_out
 from .remote import Json, request
+from .spans import seconds
 from .starting import read_input
 from .users import user
 
@@ -27,8 +27,6 @@ __all__ = ["bulk_body", "run_bulk"]
 _PAGE = 50
 _PAGES_MAX = 1_000_000
 _REASONS_MAX = 20
-_SPAN = re.compile(r"(\d{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _FELL_SHORT = ("denied", "unsure", "failed")
 
 
@@ -42,7 +40,7 @@ def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
         "act": act.value,
         "definition": many.definition,
         "status": many.status.value if many.status is not None else None,
-        "older_than_seconds": _seconds(many.older_than) if many.older_than is not None else None,
+        "older_than_seconds": seconds(many.older_than, "--older-than") if many.older_than is not None else None,
         "step": many.step,
         "on_step": asking.on,
         "value": read_input(asking.value, "--value") if asking.value is not None else None,
@@ -123,13 +121,6 @@ class _Report:
         print_out(table)
         if dry_run:
             typer.echo("dry run: nothing was sent; send it with --apply")
-
-
-def _seconds(span: str) -> int:
-    found = _SPAN.fullmatch(span)
-    if found is None:
-        raise Mistake(f"--older-than {span!r} is not a span; give a number and s, m, h or d, such as 15m")
-    return int(found[1]) * _SECONDS[found[2]]
 
 
 def _pages(remote: Remote, body: Json) -> Iterator[Json]:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ...sagas.definition import AnyDefinition, Definition
+from ...sagas.schedule import Schedule
 from ...workers.worker import Worker
 from ..settings import Settings
 from .errors import Mistake
@@ -31,7 +32,7 @@ Stamps = dict[Path, tuple[int, int]]
 
 
 def run_once(references: Sequence[str], settings: Settings) -> None:
-    """Runs engine, workers and API for what the references name; of a module all that it has.
+    """Runs engine, workers and API for what the references name, and puts their schedules; of a module all that it has.
 
     Raises:
         Mistake: there is no such module or attribute, or neither saga nor worker in what was named.
@@ -52,7 +53,8 @@ def run_once(references: Sequence[str], settings: Settings) -> None:
     if not definitions and not workers:
         where = ", ".join(references)
         raise Mistake(f"there is no saga and no worker in {where}; name a module that has one, or MODULE:NAME")
-    serve(settings, "sagaline-dev", engine=definitions, workers=workers, api=definitions)
+    schedules: list[Schedule[Any]] = [each for each in once if isinstance(each, Schedule)]
+    serve(settings, "sagaline-dev", engine=definitions, workers=workers, api=definitions, schedules=schedules)
 
 
 def run_reloading(folder: Path) -> None:

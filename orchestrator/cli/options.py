@@ -16,10 +16,12 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from ...sagas.schedule import KEY
 from ..errors import ConfigurationError
 from ..messages.document import Status
 from ..settings import Settings
 from .errors import Mistake, sentences
+from .spans import SPAN
 
 __all__ = [
     "Edited",
@@ -27,6 +29,7 @@ __all__ = [
     "ListenOptions",
     "LogOptions",
     "Looking",
+    "Planned",
     "Reading",
     "Remote",
     "Signed",
@@ -199,7 +202,7 @@ class Many:
     ] = None
     older_than: Annotated[
         str | None,
-        typer.Option(rich_help_panel=_WHICH, metavar="90s|15m|2h|1d", help="Only instances unchanged for this long."),
+        typer.Option(rich_help_panel=_WHICH, metavar=SPAN, help="Only instances unchanged for this long."),
     ] = None
     step: Annotated[
         str, typer.Option(rich_help_panel=_WHICH, help="Only where this step is under way, stuck or needs attention.")
@@ -218,7 +221,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Who asks something of a parcel, and why."""
+    """Who asks something of a parcel or a schedule, and why."""
 
     reason: Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")] = ""
     by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
@@ -235,9 +238,32 @@ class Edited:
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Remove all headers.")] = False
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `saga schedules put` starts, and when."""
+
+    definition: Annotated[str | None, typer.Option(help="The definition to start.")] = None
+    event: Annotated[str | None, typer.Option(help="The event to publish; it starts process managers.")] = None
+    input: Annotated[
+        str, typer.Option(metavar="JSON|@FILE|-", help="First value of the state, or the event's body.")
+    ] = "{}"
+    cron: Annotated[str | None, typer.Option(metavar="'M H DAY MONTH WEEKDAY'", help="Such as '30 2 * * MON-FRI'.")] = (
+        None
+    )
+    every: Annotated[str | None, typer.Option(metavar=SPAN, help="An interval, counted from 1970 in UTC.")] = None
+    zone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC"
+    key: Annotated[str, typer.Option(help="Key of the instance; without {due} one instance at a time.")] = KEY
+    due_into: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="The field of the input that is set to the due time.")
+    ] = None
+    catch_up: Annotated[str, typer.Option(metavar="skip|once|all", help="What is started of late due times.")] = "once"
+    grace: Annotated[str, typer.Option(metavar=SPAN, help="A due time is late after this.")] = "60s"
+    jitter: Annotated[str, typer.Option(metavar=SPAN, help="Each start is delayed by up to this.")] = "0s"
+
+
 _GROUPS: tuple[type[Any], ...] = (
     *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Many, Asking),
-    *(Signed, Edited),
+    *(Signed, Edited, Planned),
 )
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from ...api.app import create_app
 from ...api.health import create_health_app
 from ...api.serving import bind, serving
 from ...api.settings import ApiSettings
 from ...sagas.definition import AnyDefinition
+from ...sagas.schedule import Schedule
 from ...workers.presence import tell_presence
 from ...workers.runtime import WorkerRuntime
 from ...workers.worker import Worker
 from .. import wiring
+from ..client import RequestOptions
+from ..errors import NotYetDecided
 from ..kernel import Registry
 from ..logs import configure_logs
 from ..settings import Settings
@@ -34,6 +38,7 @@ def serve(
     engine: Sequence[AnyDefinition] | None = None,
     workers: Sequence[Worker] = (),
     api: Sequence[AnyDefinition] | None = None,
+    schedules: Sequence[Schedule[Any]] = (),
 ) -> None:
     """Runs these parts in this process until it is told to stop.
 
@@ -43,17 +48,25 @@ def serve(
         engine: definitions to decide for, besides events, parcels and tables; None: no engine.
         workers: the workers to run.
         api: definitions that the API can start; None: no API.
+        schedules: put when the API answers.
 
     Raises:
         SagalineError: the process could not start, or a part of it failed.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     deciding, serving = (None if each is None else Registry(each) for each in (engine, api))
-    run_process(_serve(settings, name, deciding, list(workers), serving), grace_seconds=longest_grace(workers))
+    body = _serve(settings, name, deciding, list(workers), serving, schedules=schedules)
+    run_process(body, grace_seconds=longest_grace(workers))
 
 
 async def _serve(
-    settings: Settings, name: str, engine: Registry | None, workers: list[Worker], api: Registry | None
+    settings: Settings,
+    name: str,
+    engine: Registry | None,
+    workers: list[Worker],
+    api: Registry | None,
+    *,
+    schedules: Sequence[Schedule[Any]],
 ) -> None:
     queues = {queue for each in (engine, api) if each is not None for queue in each.queues}
     async with AsyncExitStack() as stack:
@@ -99,6 +112,10 @@ async def _serve(
             address = await stack.enter_async_context(serving(app, listener, doors))
         said = _said(settings, engine, workers, [address, health])
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        if client is not None:
+            for each in schedules:
+                with suppress(NotYetDecided):  # it is in the log
+                    await client.schedules.put(each, RequestOptions(by=name))
         wiring.tune_interpreter()
         with readiness.open():
             await any_ended(parts)

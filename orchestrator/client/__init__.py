@@ -5,9 +5,11 @@ from .client import Client
 from .dead import DeadLetters, Edits
 from .entities import EntitiesPage
 from .feed import Feed
-from .parcels import ParcelChanged, Parcels, RequestOptions
+from .options import RequestOptions
+from .parcels import ParcelChanged, Parcels
 from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
+from .schedules import ScheduleChanged, Schedules
 from .tables import RulesSet, TablesPage
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "QuestionsPage",
     "RequestOptions",
     "RulesSet",
+    "ScheduleChanged",
+    "Schedules",
     "Started",
     "TablesPage",
     "act_on_many",

@@ -21,6 +21,7 @@ from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
 from ..messages.parcels import ParcelRequest
+from ..messages.schedules import ScheduleRequest
 from ..ports.log import Outgoing, TopicPartition
 from ..tracing import trace_id_of
 from .parts import ClientParts
@@ -31,7 +32,7 @@ _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
-Requested = Start | Act | SetRules | ParcelRequest | DeadRequest | Published | Reply | Heartbeat
+Requested = Start | Act | SetRules | ParcelRequest | DeadRequest | ScheduleRequest | Published | Reply | Heartbeat
 
 
 class _OwnWrite(NamedTuple):

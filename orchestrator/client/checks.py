@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -13,6 +14,7 @@ from ..codec.wire import BODY_DEPTH_MAX, too_deep
 from ..errors import InvalidRequest
 from ..messages.inputs import Act, ActName
 from ..messages.keys import KEY_BYTES_MAX, KEY_CHARS_MAX, character_wrong, instance_wrong, key_wrong
+from ..messages.parcels import DUE_MS_MAX
 from ..messages.values import JsonObject, first_mistake, unknown_fields
 from .results import OnStep
 
@@ -30,6 +32,7 @@ __all__ = [
     "check_json",
     "check_key",
     "check_text",
+    "check_time",
     "split_instance",
 ]
 
@@ -63,6 +66,17 @@ def check_text(value: str, field: str, chars_max: int) -> str:
     if (wrong := character_wrong(value, allowed="\n\t")) is not None:
         raise InvalidRequest(f"{field} {wrong}", field=field)
     return value
+
+
+def check_time(at: datetime, field: str) -> int:
+    """Returns a time as milliseconds since epoch, within 1970 to 9999.
+
+    Raises:
+        InvalidRequest: it has no time zone.
+    """
+    if at.tzinfo is None:
+        raise InvalidRequest(f"the time {at.isoformat()} has no time zone; add one, such as Z", field=field)
+    return min(DUE_MS_MAX, max(0, round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)))
 
 
 def check_id(value: str) -> str:

@@ -2,7 +2,7 @@
 
 A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
-``locks``, ``mailboxes`` and ``parcels`` are the other entities; ``dead`` are the dead letters.
+``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from .parts import ClientParts
 from .questions import overdue_of, questions_of
 from .queues import Queues
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
+from .schedules import Schedules
 from .starting import reason_of, started
 from .tables import Tables
 
@@ -63,6 +64,7 @@ class Client:
         self.tables = Tables(parts, self._asking)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)
+        self.schedules = Schedules(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
         self.queues = Queues(parts)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)

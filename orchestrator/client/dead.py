@@ -21,12 +21,12 @@ from ..ports.read_model import HistoryRow, LetterFilter, LetterGroups, LetterPag
 from ..ports.topics import Topics
 from .asking import Asking
 from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
-from .parcels import ParcelChanged, RequestOptions
+from .options import PLAIN, RequestOptions
+from .parcels import ParcelChanged
 from .parts import ClientParts
 
 __all__ = ["DeadLetters", "Edits"]
 
-_PLAIN = RequestOptions()
 _ALL = LetterFilter()
 _ACTS_MAX = 100
 _LIMITS = Limits()
@@ -106,17 +106,17 @@ class DeadLetters:
         acts = await self._parts.read_model.history(row.record.id, limit=_ACTS_MAX)
         return LetterShown(row, acts, self.why_not(row, DeadAct.REDRIVE))
 
-    async def redrive(self, name: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def redrive(self, name: str, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Puts the original record, or what it was edited to, back where it was: on its topic, or for a message of a
         group into the parcel of its key, for that group only. ``changed`` False: it was redriven before.
         """
         return await self.act(await self._row(name), DeadAct.REDRIVE, options)
 
-    async def discard(self, name: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def discard(self, name: str, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Closes a letter without a redrive. It can still be redriven by name."""
         return await self.act(await self._row(name), DeadAct.DISCARD, options)
 
-    async def edit(self, name: str, edits: Edits, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def edit(self, name: str, edits: Edits, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Sets what is redriven instead of the original; the history keeps both."""
         return await self.act(await self._row(name), DeadAct.EDIT, options, edits)
 
@@ -126,7 +126,7 @@ class DeadLetters:
         return reason or why_not(row.mark, act, row.record.at_ms, self._parts.clock.now_ms(), _LIMITS)
 
     async def act(
-        self, row: LetterRow, act: DeadAct, options: RequestOptions = _PLAIN, edits: Edits | None = None
+        self, row: LetterRow, act: DeadAct, options: RequestOptions = PLAIN, edits: Edits | None = None
     ) -> ParcelChanged:
         """One act on a letter as a list shows it; what is newer in the log is decided upon, not ``row``."""
         record, topics = row.record, self._parts.topics

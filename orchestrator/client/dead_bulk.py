@@ -18,7 +18,7 @@ from ..ports.read_model import LetterFilter, LetterRow
 from .bulk import BULK_ID_CHARS_MAX, BULK_WAIT, Asked, BulkPage, Fate, asked_of
 from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_text
 from .client import Client
-from .parcels import RequestOptions
+from .options import RequestOptions
 
 __all__ = ["DeadBulk", "act_on_letters"]
 

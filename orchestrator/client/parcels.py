@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 
 from ..errors import ActDenied, InvalidRequest, TransientError, UnknownParcel
 from ..messages.entities import Parcel, ParcelStatus
 from ..messages.keys import id_wrong
 from ..messages.outputs import Outcome
 from ..messages.parcels import (
-    DUE_MS_MAX,
     Discard,
     Edit,
     ParcelRequest,
@@ -26,35 +24,14 @@ from ..messages.parcels import (
 from ..messages.reasons import Reason, ReasonCode
 from ..ports.read_model import EntityFilter
 from .asking import Asking
-from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .checks import check_time
 from .entities import EntitiesPage
+from .options import PLAIN, RequestOptions, told
 from .parts import ClientParts
 
-__all__ = ["ParcelChanged", "Parcels", "RequestOptions", "delayed_named", "parked_named"]
+__all__ = ["ParcelChanged", "Parcels", "delayed_named", "parked_named"]
 
 _PREFIX = "@parcel/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestOptions:
-    """Who asks and how long to wait.
-
-    Args:
-        by: the caller's name, for the history; at most 256 characters.
-        reason: why, for the history and for dead letters; at most 2,000 characters.
-        request_id: the request's id; the same again changes nothing. None: a new one is generated.
-        wait: how long to wait for the decision.
-        traceparent: the W3C trace context to continue; None: a new trace.
-    """
-
-    by: str = ""
-    reason: str = ""
-    request_id: str | None = None
-    wait: timedelta = timedelta(seconds=10)
-    traceparent: str | None = None
-
-
-_PLAIN = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +99,12 @@ class Parcels:
         page = await self._parts.read_model.entities(where, limit=limit, cursor=cursor)
         return EntitiesPage([each for each in page.entities if isinstance(each, Parcel)], page.cursor)
 
-    async def redrive(self, id: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def redrive(self, id: str, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Delivers the first letter of a key now, with all attempts of its policy; then those that follow it."""
-        told = self._said(options)
-        return await self._ask(Redrive(id=told.id, instance=_checked(id), by=told.by, reason=told.reason), options)
+        said = told(options, self._parts.clock)
+        return await self._ask(Redrive(id=said.id, instance=_checked(id), by=said.by, reason=said.reason), options)
 
-    async def reschedule(self, id: str, at: datetime, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def reschedule(self, id: str, at: datetime, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Gives a delayed message another time; a time in the past sends it at once.
 
         Args:
@@ -135,9 +112,9 @@ class Parcels:
             at: the time, with a time zone.
             options: see ``RequestOptions``.
         """
-        told = self._said(options)
-        due_ms = _due_ms(at)
-        request = Reschedule(id=told.id, instance=_checked(id), due_ms=due_ms, by=told.by, reason=told.reason)
+        said = told(options, self._parts.clock)
+        due_ms = check_time(at, "at")
+        request = Reschedule(id=said.id, instance=_checked(id), due_ms=due_ms, by=said.by, reason=said.reason)
         return await self._ask(request, options)
 
     async def edit(
@@ -147,7 +124,7 @@ class Parcels:
         *,
         value: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] | None = None,
-        options: RequestOptions = _PLAIN,
+        options: RequestOptions = PLAIN,
     ) -> ParcelChanged:
         """Replaces the value of a letter, all its headers, or both; only while it is delayed or parked.
 
@@ -158,20 +135,20 @@ class Parcels:
             headers: None: unchanged.
             options: see ``RequestOptions``.
         """
-        told = self._said(options)
+        said = told(options, self._parts.clock)
         coded = None if headers is None else tuple((name, to_base64(each) or "") for name, each in headers)
         request = Edit(
-            id=told.id,
+            id=said.id,
             instance=_checked(id),
             letter=letter,
             value=to_base64(value),
             headers=coded,
-            by=told.by,
-            reason=told.reason,
+            by=said.by,
+            reason=said.reason,
         )
         return await self._ask(request, options)
 
-    async def skip(self, id: str, letter: str = "", options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def skip(self, id: str, letter: str = "", options: RequestOptions = PLAIN) -> ParcelChanged:
         """Makes the first letter of a key a dead letter and goes on with the next.
 
         Args:
@@ -179,24 +156,16 @@ class Parcels:
             letter: denied unless this is the first letter; empty: whichever it is.
             options: see ``RequestOptions``.
         """
-        told = self._said(options)
-        request = Skip(id=told.id, instance=_checked(id), letter=letter, by=told.by, reason=told.reason)
+        said = told(options, self._parts.clock)
+        request = Skip(id=said.id, instance=_checked(id), letter=letter, by=said.by, reason=said.reason)
         return await self._ask(request, options)
 
-    async def discard(self, id: str, options: RequestOptions = _PLAIN) -> ParcelChanged:
+    async def discard(self, id: str, options: RequestOptions = PLAIN) -> ParcelChanged:
         """Ends a parcel. The letters of a key become dead letters; a delayed message is cancelled without one: its
         history keeps it.
         """
-        told = self._said(options)
-        return await self._ask(Discard(id=told.id, instance=_checked(id), by=told.by, reason=told.reason), options)
-
-    def _said(self, options: RequestOptions) -> _Told:
-        given = options.request_id
-        return _Told(
-            check_text(given, "request_id", ID_CHARS_MAX) if given else self._parts.clock.new_id(),
-            check_text(options.by, "by", BY_CHARS_MAX),
-            check_text(options.reason, "reason", REASON_CHARS_MAX),
-        )
+        said = told(options, self._parts.clock)
+        return await self._ask(Discard(id=said.id, instance=_checked(id), by=said.by, reason=said.reason), options)
 
     async def _ask(self, request: ParcelRequest, options: RequestOptions) -> ParcelChanged:
         record, trace = await self._asking.ask(request, options.wait, options.traceparent)
@@ -210,20 +179,8 @@ class Parcels:
         raise ActDenied(request.instance, request.kind, "", Reason(code, record.reason))
 
 
-class _Told(NamedTuple):
-    id: str
-    by: str
-    reason: str
-
-
 def _checked(id: str) -> str:
     wrong = id_wrong(id) if id.startswith(_PREFIX) else f"does not begin with {_PREFIX}"
     if wrong is not None:
         raise InvalidRequest(f"{id[:300]!r} is not a parcel's id: it {wrong}", field="id")
     return id
-
-
-def _due_ms(at: datetime) -> int:
-    if at.tzinfo is None:
-        raise InvalidRequest(f"the time {at.isoformat()} has no time zone; add one, such as Z", field="at")
-    return min(DUE_MS_MAX, max(0, round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)))

@@ -35,6 +35,15 @@ from ..messages.entity_messages import (
 from ..messages.inputs import Message
 from ..messages.keys import instance_wrong, key_wrong
 from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip, is_delayed
+from ..messages.schedules import (
+    Backfill,
+    DeleteSchedule,
+    PauseSchedule,
+    PutSchedule,
+    ResumeSchedule,
+    StartDecided,
+    Trigger,
+)
 from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
@@ -59,9 +68,11 @@ _UPCASTS: Upcasts = {}
 _ENTITY: TypeAdapter[Entity] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 _CLASSES: tuple[type[Any], ...] = (
     Acquire,
+    Backfill,
     ChildEnded,
     DeadRequest,
     Deadlocked,
+    DeleteSchedule,
     Denied,
     Discard,
     Edit,
@@ -71,16 +82,21 @@ _CLASSES: tuple[type[Any], ...] = (
     Handled,
     Lookup,
     ExpiryRequested,
+    PauseSchedule,
     Posted,
     Probe,
     ProbeLock,
     Published,
+    PutSchedule,
     Redrive,
     Release,
     Reschedule,
+    ResumeSchedule,
     Routed,
     SetRules,
     Skip,
+    StartDecided,
+    Trigger,
     Unwatch,
     Unwind,
     Watch,

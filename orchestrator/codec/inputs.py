@@ -11,8 +11,9 @@ from pydantic_core import from_json, to_json
 
 from ...sagas.contract import is_name
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Message, Rejected, Reply, Start
-from ..messages.keys import instance_wrong, key_wrong
+from ..messages.keys import id_wrong, instance_wrong, key_wrong
 from ..messages.parsing import parse_json
+from ..messages.schedules import SCHEDULE as SCHEDULES
 from ..messages.texts import end_of, storable
 from ..messages.values import JsonObject, first_mistake
 from ..ports.log import Outgoing, Record, size_bytes
@@ -194,8 +195,14 @@ def _check_key(entity: str, message: Message) -> None:
     wrong = instance_wrong(message.instance) if engine_made else key_wrong(message.key)
     if wrong is not None:
         raise BadRecord(f"the key {wrong}")
+    if message.schedule and (wrong := id_wrong(message.schedule) or _no_schedule(message.schedule)) is not None:
+        raise BadRecord(f"its schedule {wrong}")
     if message.instance != entity:
         raise BadRecord(f"the record's key is {entity[:300]!r}, its body starts {message.instance[:300]!r}")
+
+
+def _no_schedule(id: str) -> str | None:
+    return None if id.startswith(SCHEDULES) else f"is {id[:80]!r}, which does not begin with {SCHEDULES}"
 
 
 def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int) -> Outgoing:
@@ -218,6 +225,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
                 body["parent"] = asdict(request.parent)
             if request.fork is not None:
                 body["fork"] = asdict(request.fork)
+            if request.schedule:
+                body["schedule"] = request.schedule
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}

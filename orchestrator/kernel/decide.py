@@ -16,7 +16,7 @@ document, the actions to carry out and the changes for the history. How one mess
 
 Order of reading: the modules above from 3 to 6, then 1 and 2. Kinds of nodes: ``branching``, ``waiting``, ``locking``,
 ``children``, ``rounds``; of routing slips ``slip``, of process managers ``asked``. Operators: ``step_actions``,
-``editing``, ``restarting``, ``forking``, ``inspection``. Mailboxes, locks and tables: ``entities``.
+``editing``, ``restarting``, ``forking``, ``inspection``. All other entities: ``entities``.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early, on_event_after_end
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
-from .unusable import child_not_started, deny
+from .unusable import child_not_started, deny, start_decided
 
 __all__ = ["decide"]
 
@@ -107,7 +107,9 @@ def decide(
     if document is not None and definition is not None and must_migrate(definition, document):
         return _migrate(definition, document, arrival, limits)
     if isinstance(message, Start):
-        return _start(definition, document, message, arrival.now_ms, limits)
+        decision = _start(definition, document, message, arrival.now_ms, limits)
+        told = start_decided(message, decision.code, decision.reason)
+        return replace(decision, actions=(*decision.actions, *told)) if told else decision
     if (
         isinstance(message, Expire | ExpiryRequested | Unwind | Probe)
         and (answer := without_code(document, message)) is not None

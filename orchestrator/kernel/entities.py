@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ..messages.dead import DeadRequest
-from ..messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Table
+from ..messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
 from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip
 from ..messages.reasons import ReasonCode
+from ..messages.schedules import (
+    Backfill,
+    DeleteSchedule,
+    PauseSchedule,
+    PutSchedule,
+    ResumeSchedule,
+    StartDecided,
+    Trigger,
+)
 from .dead import decide_dead
 from .limits import Limits
 from .lock import decide_lock
 from .mailbox import decide_mailbox, forget
 from .parcel import decide_parcel, on_due
+from .schedule import decide_schedule, on_schedule_timer
 from .table import decide_table
 
 __all__ = ["decide_entity", "names_instance"]
@@ -58,7 +68,20 @@ def decide_entity(
             return decide_parcel(parcel, message, arrival.now_ms, limits)
         case DeadRequest() as request, (DeadMark() | None) as mark:
             return decide_dead(mark, request, arrival.now_ms, limits)
-        case TimerFired() as timer, (Mailbox() | Parcel() | DeadMark()) as waits:
+        case (
+            (
+                PutSchedule()
+                | PauseSchedule()
+                | ResumeSchedule()
+                | Trigger()
+                | Backfill()
+                | DeleteSchedule()
+                | StartDecided()
+            ) as message,
+            (Schedule() | None) as schedule,
+        ):
+            return decide_schedule(schedule, message, arrival.now_ms, limits)
+        case TimerFired() as timer, (Mailbox() | Parcel() | DeadMark() | Schedule()) as waits:
             if waits.timers.get(timer.timer) != timer.due_ms or timer.due_ms > arrival.now_ms:
                 text = "the timer is not set, or not due yet"
                 return Answer(entity=waits, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
@@ -66,6 +89,8 @@ def decide_entity(
                 return forget(waits, arrival.now_ms)
             if isinstance(waits, DeadMark):
                 return Answer(entity=None, outcome=Outcome.APPLIED)
+            if isinstance(waits, Schedule):
+                return on_schedule_timer(waits, timer.timer, arrival.now_ms, limits)
             return on_due(waits, timer.timer)
         case message, _:
             text = f"a message of kind {message.kind!r} is not for {message.instance!r}"

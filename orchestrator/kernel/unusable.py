@@ -25,10 +25,11 @@ from ..messages.entity_messages import (
 from ..messages.inputs import Act, ActName, Arrival, EntityMessage, Message, Start, TimerFired
 from ..messages.outputs import Action, Answer, Change, DeadLetter, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode
+from ..messages.schedules import StartDecided
 from ..messages.texts import storable
 from ..messages.values import Parent
 
-__all__ = ["block", "child_not_started", "decline", "deny", "deny_entity", "told_no"]
+__all__ = ["block", "child_not_started", "decline", "deny", "deny_entity", "start_decided", "told_no"]
 
 _REASON_CHARS = 1_000
 _CHILDREN = ("run", "each")
@@ -131,6 +132,14 @@ def child_not_started(start: Start, reason: str) -> tuple[Tell, ...]:
     return () if start.parent is None else _child_ended(start.parent, start, ChildEnd.NOT_STARTED, reason)
 
 
+def start_decided(start: Start, code: ReasonCode | None, reason: str) -> tuple[Tell, ...]:
+    """Tells the schedule, if any, what was decided about its start; ``code`` None: the instance began."""
+    if not start.schedule:
+        return ()
+    id, told = f"{start.id}/decided", storable(reason, _REASON_CHARS)
+    return (Tell(message=StartDecided(id=id, instance=start.schedule, start=start.id, code=code, reason=told)),)
+
+
 def _child_ended(at: Parent, message: Start | Unwind, end: ChildEnd, reason: str) -> tuple[Tell, ...]:
     ended = ChildEnded(
         id=f"{message.id}/answer",
@@ -152,7 +161,7 @@ def told_no(message: Message, reason: Reason) -> tuple[Tell, ...]:
             code, text = reason
             return (Tell(message=Denied(id=id, instance=message.by, place=place, code=code, reason=text)),)
         case Start():
-            return child_not_started(message, reason.text)
+            return child_not_started(message, reason.text) + start_decided(message, reason.code, reason.text)
         case Unwind(parent=at):
             return _child_ended(at, message, ChildEnd.NOT_UNDONE, reason.text)
         case Lookup():

@@ -1,5 +1,5 @@
-"""The documents of all entities except instances: mailboxes, locks, tables, parcels, marks of dead letters. Each is one
-JSON value.
+"""The documents of all entities except instances: mailboxes, locks, tables, parcels, schedules, marks of dead letters.
+Each is one JSON value.
 
 ``timers`` are as in an instance's document. An entity without data is removed (a tombstone).
 """
@@ -12,6 +12,8 @@ from typing import Literal
 
 from .entity_messages import Rule
 from .parcels import Letter, RetryPolicy
+from .reasons import ReasonCode
+from .schedules import Plan, outcome_of
 from .values import JsonObject
 
 __all__ = [
@@ -20,12 +22,15 @@ __all__ = [
     "DeadStatus",
     "Grant",
     "Entity",
+    "Fired",
     "KeptEvent",
     "Lock",
     "Mailbox",
     "Parcel",
     "ParcelStatus",
+    "Period",
     "Route",
+    "Schedule",
     "Table",
     "Watcher",
 ]
@@ -191,4 +196,61 @@ class DeadMark:
     kind: Literal["dead"] = "dead"
 
 
-Entity = Mailbox | Lock | Table | Parcel | DeadMark
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fired:
+    """One start of a schedule. ``id``: of its message. ``decided``: its outcome is known: ``code`` None, it began."""
+
+    id: str
+    due_ms: int
+    at_ms: int
+    instance: str
+    decided: bool = False
+    code: ReasonCode | None = None
+    reason: str = ""
+
+    @property
+    def outcome(self) -> Literal["sent", "started", "duplicate", "waits", "denied"]:
+        """``sent``: not decided yet; else see ``outcome_of``."""
+        return outcome_of(self.code) if self.decided else "sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A backfill in progress: its due times up to ``through_ms`` are started, those up to ``to_ms`` are to come."""
+
+    request: str
+    through_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A plan and how far it is. ``through_ms``: all due times up to it are decided.
+
+    ``recent``: the last starts; ``started``, ``denied`` and ``missed`` count starts, those that were denied, and due
+    times that started nothing because they were late. ``wrong``: why its calendar cannot be used now. ``requests``: the
+    last ids of requests of people; ``changed_by`` and ``reason``: of the last one.
+    """
+
+    format: int = ENTITY_FORMAT
+    id: str
+    name: str
+    revision: int = 0
+    plan: Plan
+    paused: bool = False
+    through_ms: int
+    started: int = 0
+    denied: int = 0
+    missed: int = 0
+    recent: tuple[Fired, ...] = ()
+    backfill: Period | None = None
+    wrong: str = ""
+    changed_ms: int = 0
+    changed_by: str = ""
+    reason: str = ""
+    requests: tuple[str, ...] = ()
+    timers: dict[str, int] = field(default_factory=dict)
+    kind: Literal["schedule"] = "schedule"
+
+
+Entity = Mailbox | Lock | Table | Parcel | DeadMark | Schedule

@@ -25,6 +25,7 @@ from .entity_messages import (
     Unwind,
 )
 from .parcels import ToParcel
+from .schedules import ToSchedule
 from .values import Fork, JsonObject, Parent, instance_id
 
 __all__ = [
@@ -69,7 +70,8 @@ class ActName(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """A request for a new instance. ``version`` None: the newest deployed. ``parent``: it will be a child. ``fork``: it
-    begins at a later step, with the state ``input`` by field names.
+    begins at a later step, with the state ``input`` by field names. ``schedule``: the schedule that has sent it and is
+    told what was decided; empty: none.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Start:
     version: Annotated[int, Field(strict=True, ge=1)] | None = None
     parent: Parent | None = None
     fork: Fork | None = None
+    schedule: str = ""
     traceparent: str | None = None
     kind: Literal["start"] = "start"
 
@@ -188,7 +191,8 @@ Message: TypeAlias = Annotated[
     | ToLock
     | ToTable
     | ToParcel
-    | DeadRequest,
+    | DeadRequest
+    | ToSchedule,
     Field(discriminator="kind"),
 ]
 

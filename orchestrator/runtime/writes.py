@@ -39,6 +39,7 @@ from ..messages.outputs import (
 )
 from ..messages.parcels import Letter, ParcelRequest, from_base64
 from ..messages.reasons import ReasonCode
+from ..messages.schedules import ScheduleRequest
 from ..messages.texts import storable
 from ..ports.log import Outgoing, Record, size_bytes
 from ..tracing import Span
@@ -50,7 +51,7 @@ from .spans import Spans
 __all__ = ["Came", "Unstorable", "Writer", "Writes", "say"]
 
 _log = structlog.get_logger("sagaline.engine")
-_KINDS = frozenset({"@mailbox", "@lock", "@table", "@parcel", "@dead"})
+_KINDS = frozenset({"@mailbox", "@lock", "@table", "@parcel", "@dead", "@schedule"})
 _ENDS = frozenset(status.value for status in StepStatus if status.ends_attempts)
 """Of a step, forward or backward: statuses that a duration is measured up to."""
 _REASON_CHARS = 4_000
@@ -145,7 +146,7 @@ class Writer:
             self._keep(writes, message.instance, answer.entity, encoded)
         self._send(writes, answer.actions, came, answer.code)
         if answer.outcome in (Outcome.APPLIED, Outcome.DENIED) or isinstance(
-            message, Published | SetRules | ParcelRequest | DeadRequest
+            message, Published | SetRules | ParcelRequest | DeadRequest | ScheduleRequest
         ):
             self._tell_history(writes, answer, came)
         kind = message.instance.partition("/")[0]

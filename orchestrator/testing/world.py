@@ -15,11 +15,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from ...sagas import Contract, Event, Rejected
+from ...sagas import Contract, Event, Rejected, Schedule
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import as_json, read, read_foreign
 from ...workers import Worker, WorkerCrashed, WorkerRuntime
 from ...workers.context import Context
+from ..client.schedules import planned
 from ..codec.documents import decode_document
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
@@ -27,7 +28,8 @@ from ..errors import LogUnavailable, TransientError
 from ..kernel import Limits, Registry
 from ..messages.document import Document, Status
 from ..messages.entity_messages import publication
-from ..messages.inputs import Act, ActName, Start
+from ..messages.inputs import Act, ActName, Message, Start
+from ..messages.schedules import PutSchedule, schedule_id
 from ..messages.values import JsonObject
 from ..ports.log import Outgoing, TopicSpec
 from ..ports.topics import POSITION_KEY, Topics
@@ -132,14 +134,13 @@ class World:
     def publish(self, event: Event[Any], body: BaseModel, *, key: str) -> None:
         """Publishes an event."""
         published = publication(event, key, _json(body), id=self._do(self._new_id()))
-        self._do(
-            self._append(
-                lambda: encode_entity_message(
-                    self.topics.inputs, published, source="/test", now_ms=self._now(), traceparent=None
-                )
-            )
-        )
-        self.advance(seconds=1)
+        self._tell(published)
+
+    def schedule(self, schedule: Schedule[Any]) -> None:
+        """Puts a schedule."""
+        plan = planned(schedule)
+        put = PutSchedule(id=self._do(self._new_id()), instance=schedule_id(schedule.name), plan=plan, by="test")
+        self._tell(put)
 
     def advance(
         self,
@@ -196,6 +197,16 @@ class World:
         definition = self.registry.find(document.definition, document.version)
         assert definition is not None
         return read(definition.state, document.state)
+
+    def _tell(self, message: Message) -> None:
+        self._do(
+            self._append(
+                lambda: encode_entity_message(
+                    self.topics.inputs, message, source="/test", now_ms=self._now(), traceparent=None
+                )
+            )
+        )
+        self.advance(seconds=1)
 
     def _document(self, instance: str) -> Document:
         found = self.documents()

@@ -21,7 +21,7 @@ DOORS = {
 PINNED = {
     "sagaline.sagas": {
         *("Aggregator", "Contract", "DefinitionError", "Event", "Gathered", "Node", "Rejected", "Retry", "Saga"),
-        *("SagalineError", "Step", "pivot", "step"),
+        *("SagalineError", "Schedule", "Step", "pivot", "step"),
     },
     "sagaline.sagas.nodes": {
         *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Fail"),

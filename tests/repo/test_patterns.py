@@ -15,7 +15,7 @@ PATTERNS = {
     *("Idempotent consumer", "Deduplication", "Ordering", "Resequencer", "Transactional outbox", "Inbox"),
     *("Event-driven architecture", "Content-based router", "Dynamic router", "Splitter", "Aggregator"),
     *("Scatter-gather", "Fan-out/fan-in", "Process manager", "Routing slip", "Saga", "Claim check", "Normalizer"),
-    "Canonical data model",
+    *("Canonical data model", "Schedule"),
 }
 
 

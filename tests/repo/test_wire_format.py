@@ -16,7 +16,7 @@ from sagaline.orchestrator.ports.topics import Topics
 from tests.repo.tree import ROOT, modules, parse
 
 PAGE = (ROOT / "docs" / "wire-format.md").read_text()
-HEADER = re.compile(r"ce_[a-z]+|dead-[a-z0-9-]*[a-z0-9]|traceparent|content-type")
+HEADER = re.compile(r"\bce_[a-z]+|dead-[a-z0-9-]*[a-z0-9]|traceparent|content-type")
 TYPE = re.compile(r"sagaline\.(?:start|act|decided|reply\.[a-z]+)")
 
 

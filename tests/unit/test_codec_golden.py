@@ -29,13 +29,16 @@ from sagaline.orchestrator.messages.entities import (
     DeadMark,
     DeadStatus,
     Entity,
+    Fired,
     Grant,
     KeptEvent,
     Lock,
     Mailbox,
     Parcel,
     ParcelStatus,
+    Period,
     Route,
+    Schedule,
     Table,
     Watcher,
 )
@@ -43,7 +46,10 @@ from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import Act, ActName, Completed, Failed, Rejected, Start, TimerFired
 from sagaline.orchestrator.messages.outputs import SendCommand
 from sagaline.orchestrator.messages.parcels import RetryPolicy, Source, parked_letter
+from sagaline.orchestrator.messages.reasons import ReasonCode
+from sagaline.orchestrator.messages.schedules import Plan
 from sagaline.orchestrator.ports.log import Outgoing, Record
+from sagaline.sagas.calendar import Calendar
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NOW_MS = 1_700_000_000_123
@@ -219,6 +225,39 @@ DEAD = DeadMark(
     requests=("r1", "r2"),
     timers={"expiry": NOW_MS + 60_000},
 )
+SCHEDULE = Schedule(
+    id="@schedule/nightly",
+    name="nightly",
+    revision=5,
+    plan=Plan(
+        definition="report",
+        input={"text": "é"},
+        calendar=Calendar(cron="30 2 * * *", zone="Europe/Berlin"),
+        due_into="day",
+        jitter_ms=60_000,
+    ),
+    through_ms=NOW_MS,
+    started=2,
+    denied=1,
+    missed=3,
+    recent=(
+        Fired(
+            id="@schedule/nightly/2023-11-14T01:30:00Z",
+            due_ms=NOW_MS - 5,
+            at_ms=NOW_MS,
+            instance="report/nightly-2023-11-14T01:30:00Z",
+            decided=True,
+            code=ReasonCode.KEY_TAKEN,
+            reason="started already with another input",
+        ),
+    ),
+    backfill=Period(request="r7", through_ms=NOW_MS - 9, to_ms=NOW_MS),
+    changed_ms=NOW_MS,
+    changed_by="ann",
+    reason="é",
+    requests=("r7",),
+    timers={"due": NOW_MS + 60_000},
+)
 DOCUMENTS: dict[str, tuple[bytes, Document | Entity]] = {
     "document": (encode_document(DOCUMENT), DOCUMENT),
     "mailbox": (encode_entity(MAILBOX), MAILBOX),
@@ -226,6 +265,7 @@ DOCUMENTS: dict[str, tuple[bytes, Document | Entity]] = {
     "table": (encode_entity(TABLE), TABLE),
     "parcel": (encode_entity(PARCEL), PARCEL),
     "dead": (encode_entity(DEAD), DEAD),
+    "schedule": (encode_entity(SCHEDULE), SCHEDULE),
 }
 
 

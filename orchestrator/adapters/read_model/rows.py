@@ -14,7 +14,7 @@ from ...codec.documents import encode_document
 from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Table
+from ...messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from . import letters
@@ -136,6 +136,8 @@ def _status(entity: Entity) -> str:
             return ""
         case Parcel() | DeadMark():
             return entity.status.value
+        case Schedule():
+            return "paused" if entity.paused else "active"
         case _:
             assert_never(entity)
 

@@ -9,6 +9,7 @@ from .errors import DefinitionError, SagalineError
 from .event import Event
 from .nodes import Node, Step, pivot, step
 from .policy import Retry
+from .resequencer import Resequencer
 from .saga import Saga
 from .schedule import Schedule
 
@@ -20,6 +21,7 @@ __all__ = [
     "Gathered",
     "Node",
     "Rejected",
+    "Resequencer",
     "Retry",
     "Saga",
     "SagalineError",

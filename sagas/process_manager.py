@@ -23,7 +23,7 @@ from .given import check_choice, check_is, check_list
 from .nodes import Emit, Step
 from .tree import Tree
 
-__all__ = ["AnyManager", "Late", "Next", "ProcessManager", "Subscription"]
+__all__ = ["AnyManager", "Late", "Next", "ProcessManager", "Subscription", "offer_again"]
 
 S = TypeVar("S", bound=BaseModel)
 T = TypeVar("T", bound=BaseModel)
@@ -46,6 +46,7 @@ class Asked(Generic[S]):
     ends: bool = False
     fails: str | None = None
     denies: str | None = None
+    later: bool = False
 
 
 class Next(Generic[S]):
@@ -104,6 +105,15 @@ class Next(Generic[S]):
         return found
 
 
+def offer_again(phase: str, state: T | None = None, *, timers: Mapping[str, timedelta] | None = None) -> Next[T]:
+    """Of an event's handler: the event waits for another phase. In this phase nothing happens; from any other one the
+    instance moves to it, and the event is offered there.
+    """
+    found: Next[T] = Next(phase, state)
+    found.asked = Asked(state=state, timers=timers or {}, later=True)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Handler:
     """A handler and the phases in which it is called; None: in any phase."""
@@ -117,12 +127,15 @@ class Handler:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """An event that a process manager listens to; ``starts``: the handler that starts an instance."""
+    """An event that a process manager listens to; ``starts``: the handler that starts an instance. ``order``: events
+    that wait are sorted by it, and while the first must wait, so must the others.
+    """
 
     event: Event[Any]
     key: Callable[[Any], str]
     starts: Callable[..., Any] | None
     handlers: tuple[Handler, ...] = ()
+    order: Callable[[Any], int] | None = None
 
 
 class ProcessManager(Definition[S]):
@@ -329,6 +342,7 @@ class ProcessManager(Definition[S]):
             key=before.key,
             starts=starts or before.starts,
             handlers=before.handlers if handlers is None else handlers,
+            order=before.order,
         )
         self.events = tuple(each.event for each in self.subscriptions.values())
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """The contents of a ``Next``. ``state`` None: unchanged. ``phase``: the phase afterwards. ``denies``: why the event
-    is not taken; then nothing else counts.
+    is not taken; then nothing else counts. ``later``: the event waits for another phase.
     """
 
     phase: str
@@ -34,6 +34,7 @@ class Asked:
     ends: bool
     fails: str | None
     denies: str | None
+    later: bool
 
 
 def asked_for(ctx: DecisionContext, found: object) -> Asked:
@@ -61,6 +62,7 @@ def asked_for(ctx: DecisionContext, found: object) -> Asked:
         ends=asked.ends,
         fails=None if asked.fails is None else _in("reason", a_text, asked.fails),
         denies=None if asked.denies is None else _in("reason", a_text, asked.denies),
+        later=asked.later,
     )
 
 

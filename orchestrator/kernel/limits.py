@@ -16,7 +16,7 @@ class Limits:
     the log's largest value.
 
     ``deferred_max``: events deferred by one instance, or waiting for a phase of a process manager; more become dead
-    letters.
+    letters, and so do those for which three quarters of the document have no room while they wait for a phase.
     ``detail_chars``: longer texts are cut: of a traceback the end is kept, of any other text both ends.
     ``events_max``: events of one kind and key that a mailbox keeps, together at most ``document_bytes``. When it is
     full, events that were delivered make room, oldest first; if none was delivered, a new one is denied.

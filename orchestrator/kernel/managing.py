@@ -6,6 +6,7 @@ lost or reordered while the instance needs attention or its phase has no handler
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -126,8 +127,32 @@ def on_managed_event(ctx: DecisionContext, message: EventDelivered) -> bool:
     early = (each.event_id for each in managed.early if isinstance(each, EventDelivered))
     if message.event_id in managed.seen or message.event_id in early:
         return False
-    _queue(ctx, message)
+    _queue(ctx, message, _place_in_queue(ctx, message))
     return True
+
+
+def _order(ctx: DecisionContext, message: EventDelivered) -> Callable[[Any], int] | None:
+    subscription = _manager(ctx).subscriptions.get(message.event)
+    return None if subscription is None else subscription.order
+
+
+def _place_in_queue(ctx: DecisionContext, message: EventDelivered) -> int | None:
+    """Where an event of a sorted subscription joins the queue; None: at the end, also if it cannot be read: then its
+    handler will say so.
+    """
+    order = _order(ctx, message)
+    if order is None:
+        return None
+    model = _manager(ctx).subscriptions[message.event].event.model
+
+    def number(each: Early) -> tuple[bool, int]:
+        mine = isinstance(each, EventDelivered) and each.event == message.event
+        return (not mine, order(read_foreign(model, each.body)) if mine else 0)  # type: ignore[union-attr]  # an event
+
+    try:
+        return bisect_right(ctx.managed.early, number(message), key=number)
+    except Exception:
+        return None
 
 
 def on_managed_timer(ctx: DecisionContext, name: str) -> None:
@@ -151,8 +176,10 @@ def was_told(record: StepRecord) -> bool:
     return bool((record.memo or {}).get(_TOLD))
 
 
-def _queue(ctx: DecisionContext, what: Early) -> None:
-    ctx.managed = replace(ctx.managed, early=(*ctx.managed.early, what))
+def _queue(ctx: DecisionContext, what: Early, at: int | None = None) -> None:
+    early = ctx.managed.early
+    at = len(early) if at is None else at
+    ctx.managed = replace(ctx.managed, early=(*early[:at], what, *early[at:]))
 
 
 def _unqueue(ctx: DecisionContext, what: Early) -> None:
@@ -204,10 +231,14 @@ def _handlers(ctx: DecisionContext, place: str) -> Sequence[Handler]:
 
 def _offer(ctx: DecisionContext) -> bool:
     """Offers the queue in order. True: one was taken; False: none can be taken now, or a handler raised."""
+    waits = False
     for each in ctx.managed.early:
         match each:
+            case EventDelivered() if waits:
+                continue
             case EventDelivered():
                 taken = _offer_event(ctx, each)
+                waits = taken is None and _order(ctx, each) is not None
             case TimerFired():
                 taken = _offer_timer(ctx, each)
             case StepEnded():
@@ -266,8 +297,11 @@ def _offer_event(ctx: DecisionContext, message: EventDelivered) -> bool | None:
         _unqueue(ctx, message)  # not as taken: a redrive offers it again
         ctx.actions.append(DeadLetter(reason=asked.denies, message=message))
         return True
+    if asked.later and asked.phase == managed.phase:
+        return None
     _do(ctx, asked)
-    _take(ctx, message)
+    if not asked.later:  # else the phase has changed, and offers it again
+        _take(ctx, message)
     return True
 
 

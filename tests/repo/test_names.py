@@ -20,8 +20,8 @@ DOORS = {
 
 PINNED = {
     "sagaline.sagas": {
-        *("Aggregator", "Contract", "DefinitionError", "Event", "Gathered", "Node", "Rejected", "Retry", "Saga"),
-        *("SagalineError", "Schedule", "Step", "pivot", "step"),
+        *("Aggregator", "Contract", "DefinitionError", "Event", "Gathered", "Node", "Rejected", "Resequencer"),
+        *("Retry", "Saga", "SagalineError", "Schedule", "Step", "pivot", "step"),
     },
     "sagaline.sagas.nodes": {
         *("OTHERWISE", "Ask", "Branch", "Child", "Choose", "Each", "Emit", "Escalation", "Expected", "Facts", "Fail"),

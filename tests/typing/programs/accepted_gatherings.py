@@ -7,7 +7,7 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
-from sagaline.sagas import Aggregator, Event, Gathered
+from sagaline.sagas import Aggregator, Event, Gathered, Resequencer
 
 
 class Line(BaseModel):
@@ -45,3 +45,21 @@ totals = Aggregator(
 )
 assert_type(totals, Aggregator[Totals])
 assert_type(totals.state, type[Gathered[Totals]])
+
+sorted_line = Event("sorted-line", Line)
+lines = Resequencer("lines", line, key=lambda one: one.invoice, number=lambda one: one.number, emits=sorted_line)
+assert_type(lines, Resequencer)
+Resequencer(
+    "more",
+    line,
+    key=lambda one: one.invoice,
+    number=lambda one: one.number,
+    emits=sorted_line,
+    gap="skip",
+    timeout=timedelta(seconds=5),
+    first=0,
+    last=lambda one: one.cents == 0,
+    late="dead_letter",
+    version=2,
+    retention=timedelta(days=1),
+)

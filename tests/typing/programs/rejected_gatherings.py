@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel
 
-from sagaline.sagas import Aggregator, Event, Gathered
+from sagaline.sagas import Aggregator, Event, Gathered, Resequencer
 
 
 class Line(BaseModel):
@@ -72,3 +72,11 @@ Aggregator("a4", line, key=of, add=add, emits=line, result=says, timeout=one, **
 Aggregator("a5", line, key=of, add=add, emits=checked, result=says_other, timeout=one, **rest)  # expect: error (body)
 Aggregator("a6", line, key=of, add=add, emits=checked, result=says, timeout=5, **rest)  # expect: error (no timedelta)
 Aggregator("a7", Line, key=of, add=add, emits=checked, result=says, timeout=one, **rest)  # expect: error (no event)
+
+out = Event("out", Line)
+Resequencer("r0", line, key=of, number=lambda part: part.number, emits=out)
+Resequencer("r1", line, key=of, number=half, emits=out)  # expect: error (half a number)
+Resequencer("r2", line, key=of, number=of, emits=out)  # expect: error (a text is no number)
+Resequencer("r3", line, key=of, number=lambda part: part.number, emits=checked)  # expect: error (another model)
+Resequencer("r4", line, key=of, number=lambda part: part.number, emits=out, gap="never")  # expect: error (no such)
+Resequencer("r5", line, number=lambda part: part.number, emits=out)  # expect: error (no key)

@@ -2,6 +2,7 @@
 
 from .bus import CommandBus, EventBus
 from .context import AnswerLater, Context
+from .dedup import Dedup
 from .delivery import Delivery
 from .errors import WorkerCrashed
 from .inbox import Inbox
@@ -15,6 +16,7 @@ __all__ = [
     "AnswerLater",
     "CommandBus",
     "Context",
+    "Dedup",
     "Delivery",
     "Depends",
     "EventBus",

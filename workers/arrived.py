@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record
+from .dedup import Identity
 from .letters import Redelivered
 from .message import Place
 from .offsets import Mark
@@ -35,6 +36,10 @@ class Arrived:
     """Whose handler gets it."""
     seen: int = 0
     """How many processes had it at work before, and were not seen since."""
+    identity: Identity | None = None
+    """Under which it is remembered when it is handled; set while it is at work."""
+    is_duplicate: bool = False
+    """One of its identity was handled before."""
     ended: asyncio.Event | None = None
     """Set when it has left the handler, for who waits to deliver the next one alone."""
 
@@ -59,6 +64,8 @@ class Effect:
 
     mark: Mark | None = None
     state: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    patient: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """As ``state``, and in the same commit, but it waits to be collected with others."""
     appends: Sequence[Outgoing] = ()
     durable: asyncio.Future[bool] | None = None
 
@@ -86,6 +93,7 @@ class Reading:
         grace_seconds: how long ``stop`` waits for handlers.
         delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
         room: how many more messages the process can accept now.
+        remembers: the names of subscriptions that drop duplicates.
         arrived: called with each record; must not raise. It ends in ``done``, in ``post`` or in ``give_up``.
     """
 
@@ -98,4 +106,5 @@ class Reading:
     grace_seconds: float
     delivery: Guarantee
     room: Callable[[], int]
+    remembers: frozenset[str]
     arrived: Callable[[Arrived], None]

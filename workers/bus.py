@@ -5,8 +5,8 @@
 - Every body and command is written as JSON and read again for each handler, as over the log: what works here works
   there, and no handler sees what another one changed.
 - What needs a log does not exist here: retry, parking, redelivery after a crash, expiry, order between callers. A
-  failure goes to the caller, at once. ``delivery``, ``order``, ``retry``, ``expires_after`` and ``start`` of a
-  subscription and the ``concurrency`` of a worker have no effect, and ``@worker.consumes`` is not called.
+  failure goes to the caller, at once. ``delivery``, ``order``, ``retry``, ``expires_after``, ``dedup`` and ``start`` of
+  a subscription and the ``concurrency`` of a worker have no effect, and ``@worker.consumes`` is not called.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ What follows from the outcome is decided by the caller: the consumer of a log, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from pydantic import BaseModel
 
@@ -31,9 +31,14 @@ class Calling:
         self._calls, self._timeout_seconds = calls, timeout_seconds
 
     async def call(
-        self, subscription: Subscription, record: Record, headers: Mapping[str, bytes], message: Message
+        self,
+        subscription: Subscription,
+        record: Record,
+        headers: Mapping[str, bytes],
+        message: Message,
+        is_new: Callable[[BaseModel], Awaitable[bool]] | None = None,
     ) -> bool:
-        """Calls the handler; False: its filter does not take this message.
+        """Calls the handler; False: its filter does not take this message, or ``is_new`` returned False.
 
         Raises:
             Unreadable: the record's value is no body of this subscription.
@@ -43,7 +48,7 @@ class Calling:
         if not subscription.takes(headers):
             return False
         body = _read(subscription, record, headers)
-        if not subscription.likes(body):
+        if not subscription.likes(body) or (is_new is not None and not await is_new(body)):
             return False
         await self._through(subscription, body, message)
         return True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
+from pydantic import BaseModel
 
 from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.entities import encode_entity_message
@@ -117,6 +119,7 @@ class Consumer:
             alone=parts.alone,
             grace_seconds=grace_seconds,
             delivery=options.delivery,
+            remembers=frozenset(each.name for each in subscriptions if each.options.dedup is not None),
             room=lambda: _UNFINISHED_MAX - self._unfinished,
             arrived=self._arrived,
         )
@@ -232,9 +235,12 @@ class Consumer:
         error: str | None = None
         outcome = "handled"
         try:
+            is_new = (
+                None if subscription.options.dedup is None else partial(self._is_new, arrived, subscription, message)
+            )
             with span.active():
-                if not await self._calling.call(subscription, record, headers, message):
-                    outcome = "filtered"
+                if not await self._calling.call(subscription, record, headers, message, is_new):
+                    outcome = "duplicate" if arrived.is_duplicate else "filtered"
             self._done(arrived, self._published(message))
         except Unreadable as unreadable:
             outcome, error = "dead", str(unreadable)
@@ -260,6 +266,13 @@ class Consumer:
             self._parts.metrics.record(
                 "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
             )
+
+    async def _is_new(self, arrived: Arrived, subscription: Subscription, message: Message, body: BaseModel) -> bool:
+        """False: a message of its identity was handled before."""
+        dedup = subscription.options.dedup
+        assert dedup is not None
+        identity = dedup.identity(subscription.name, message.id, body)
+        return identity is None or await arrived.source.is_new(arrived, identity)
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
         tracing = self._parts.tracing
@@ -333,7 +346,7 @@ class Consumer:
         """
         poison = arrived.is_poison
         if arrived.redelivered is not None:
-            arrived.source.done(arrived, [self._letters.handled(arrived, error, detail, poison=poison)])
+            arrived.source.done(arrived, [self._letters.handled(arrived, error, detail, poison=poison)], failed=True)
             return
         try:
             letter = self._letters.posted(arrived, subscription.options, error, detail, park=poison)

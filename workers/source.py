@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -33,6 +33,7 @@ from ..orchestrator.messages.parcels import parcel_id
 from ..orchestrator.ports.log import Batch, Outgoing, Owner, Position, Record, Tail, TopicPartition
 from .ahead import Ahead
 from .arrived import Arrived, Effect, Reading
+from .dedup import DEDUP, Identity, Remembered
 from .letters import Redelivered, redelivered
 from .message import Place
 from .offsets import Mark, Offsets
@@ -72,6 +73,7 @@ class SourcePartition:
         self._offsets = Offsets()
         self._markers: dict[bytes, int] = {}
         self._suspects = Suspects(reading.process)
+        self._remembered = Remembered()
         self._redelivered_offset, self._position_now = 0, -1
         self._careful_until = self._careful_redelivered_until = -1
         self._effects: deque[Effect] = deque()
@@ -161,12 +163,15 @@ class SourcePartition:
 
     # What handlers report
 
-    def done(self, arrived: Arrived, appends: Sequence[Outgoing] = ()) -> None:
-        """The message is handled (or needs no handling); ``appends`` leave with its position."""
+    def done(self, arrived: Arrived, appends: Sequence[Outgoing] = (), *, failed: bool = False) -> None:
+        """The message is handled, or needs no handling; ``appends`` leave with its position.
+
+        ``failed``: a redelivery has failed; ``appends`` tell its parcel.
+        """
         self._leave(arrived)
-        state = self._suspects.forget(arrived)
-        if appends or state or self._keeps_ahead:
-            self._put(Effect(arrived.mark, state, appends))
+        state, remembered = self._suspects.forget(arrived), {} if failed else self._remember(arrived)
+        if appends or state or remembered or self._keeps_ahead:
+            self._put(Effect(arrived.mark, state, remembered, appends))
         else:
             arrived.mark.finish()
             self._pending.set()
@@ -179,7 +184,7 @@ class SourcePartition:
             # Never backwards: after a crash an earlier message may be posted again.
             marker = self._markers[key] = max(arrived.place.offset, self._markers.get(key, -1))
             state[_KEY + key] = str(marker).encode()
-        self._put(Effect(arrived.mark, state, [letter]))
+        self._put(Effect(arrived.mark, state, appends=[letter]))
 
     def give_up(self, arrived: Arrived) -> None:
         """The message was not handled: the process ends, or has lost the partition."""
@@ -189,8 +194,27 @@ class SourcePartition:
         """True when earlier messages of its key are at their parcel: it must follow them."""
         return arrived.redelivered is None and arrived.record.key in self._markers
 
+    async def is_new(self, arrived: Arrived, identity: Identity) -> bool:
+        """False: it is a duplicate of one that was handled. Waits while another one of its identity is at work."""
+        if not await self._remembered.begin(identity, self._at_ms(arrived)):
+            arrived.is_duplicate = True
+            return False
+        arrived.identity = identity
+        return True
+
+    def _remember(self, arrived: Arrived) -> Mapping[bytes, bytes | None]:
+        if arrived.identity is None:
+            return {}
+        return self._remembered.finished(arrived.identity, self._at_ms(arrived))
+
+    def _at_ms(self, arrived: Arrived) -> int:
+        """When it was written; a clock that ran ahead must not make others forgotten."""
+        return min(arrived.record.timestamp_ms, self._how.clock.now_ms())
+
     def _leave(self, arrived: Arrived) -> None:
         self._at_work -= 1
+        if arrived.identity is not None:
+            self._remembered.end(arrived.identity)
         if not self._at_work:
             self._quiet.set()
             self._pending.set()
@@ -213,6 +237,8 @@ class SourcePartition:
                 self._markers[name[len(_KEY) :]] = self._read(name, value, _OFFSET)
             elif name.startswith(SEEN):
                 self._suspects.restore(name, self._read(name, value, _NAMES))
+            elif name.startswith(DEDUP):
+                self._remembered.restore(name, self._read(name, value, _OFFSET))
             elif name == _REDELIVERED:
                 self._redelivered_offset = self._read(name, value, _OFFSET)
             elif name == self._ahead.name:
@@ -222,7 +248,7 @@ class SourcePartition:
             elif name == OPEN:
                 opened_by = self._read(name, value, _NAME)
         # At once: so that the start of a new group does not move, and a crash from here on is seen.
-        state = self._suspects.taken(opened_by, position)
+        state = self._suspects.taken(opened_by, position) | self._remembered.taken(self._how.remembers)
         if self._suspects.found:
             self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
             ends = await self._how.log.end_offsets([self._redeliveries.topic])
@@ -411,6 +437,7 @@ class SourcePartition:
             effects.append(effect)
             size += effect.size
             state.update(effect.state)
+            state.update(effect.patient)
             appends += effect.appends
             if effect.mark is not None:
                 if self._keeps_ahead:

@@ -14,6 +14,7 @@ from ..sagas import DefinitionError, Event, Retry
 from ..sagas.contract import check_name
 from ..sagas.given import check_choice, check_is, check_span
 from ..sagas.policy import to_ms
+from .dedup import Dedup
 from .filters import Filter, Takes, takes_of
 from .injection import Callee, callee_of
 from .message import Message
@@ -39,6 +40,7 @@ class Given(TypedDict, total=False):
     order: Order
     retry: Retry
     expires_after: timedelta | None
+    dedup: Dedup | None
     start: Begin
 
 
@@ -58,6 +60,7 @@ class Options:
             dialects of CloudEvents, as ``{"prefix": {"subject": "order-"}}``, for which no body is read.
         retry: when a failed message is delivered again. When its attempts are used up, its key is parked.
         expires_after: a message older than this, by the log's timestamps, is not handled but becomes a dead letter.
+        dedup: messages that were handled before are dropped; None: as often as they come.
         start: where a new group begins; a group that has read before continues.
 
     Raises:
@@ -70,6 +73,7 @@ class Options:
     where: Where | None = None
     retry: Retry = _RETRY
     expires_after: timedelta | None = None
+    dedup: Dedup | None = None
     start: Begin = "earliest"
 
     def __post_init__(self) -> None:
@@ -82,6 +86,8 @@ class Options:
             takes_of(f"{at}: where", self.where)
         if self.expires_after is not None:
             check_span(f"{at}: expires_after", self.expires_after)
+        if self.dedup is not None:
+            check_is(f"{at}: dedup", self.dedup, Dedup, "give a Dedup, as in Dedup(within=timedelta(hours=1))")
         if isinstance(self.start, datetime):
             if self.start.tzinfo is None:
                 raise DefinitionError(f"{at}: start {self.start} has no time zone; give one, as in tzinfo=UTC")
@@ -138,6 +144,8 @@ def declare(
     callee = callee_of(at, function, reads.model, Message)
     where = options.where
     takes = _always if where is None or callable(where) else takes_of(f"{at}: where", where)
+    if options.dedup is not None:
+        options.dedup.check(at, reads.model)
     likes = where if callable(where) else _always
     return Subscription(topic=topic, event=event, reads=reads, callee=callee, options=options, takes=takes, likes=likes)
 

@@ -149,7 +149,7 @@ class Worker:
             where: only these events are handled: a function of the body that returns True, or a filter on headers in
                 the dialects of CloudEvents, for which no body is read; see ``Options``.
             options: ``group`` (default: the worker's name), ``delivery``, ``order``, ``retry``, ``expires_after``,
-                ``start``: see ``Options``.
+                ``dedup``, ``start``: see ``Options``.
 
         Raises:
             DefinitionError: not an event, a second handler for it in the group, a function of other parameters, or an

@@ -24,7 +24,7 @@ from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas import Event
-from sagaline.workers import Message, Worker, WorkerCrashed, WorkerRuntime
+from sagaline.workers import Dedup, Message, Worker, WorkerCrashed, WorkerRuntime
 from sagaline.workers.shapes import Normalizer
 
 __all__ = ["PARTITIONS", "SubscriptionContract", "SubscriptionWorld"]
@@ -214,6 +214,46 @@ class SubscriptionContract:
         async with world.running(worker):
             await until(lambda: seen == [0, 2])
         assert await world.dead() == []
+
+    async def test_a_duplicate_is_dropped_also_by_the_next_owner(self, world: SubscriptionWorld) -> None:
+        def worker(seen: list[int]) -> Worker:
+            declared = Worker("w")
+
+            @declared.subscribes(shipped, dedup=Dedup(within=timedelta(hours=1)))
+            async def handle(event: Shipped, message: Message) -> None:
+                seen.append(event.number)
+                message.publish(counted, "all", event)
+
+            return declared
+
+        first: list[int] = []
+        await world.publish(("a", 1), ("a", 2), ("a", 1), ("a", 1), ("a", 3))
+        async with world.running(worker(first)):
+            await until(lambda: 3 in first)
+        assert first == [1, 2, 3]
+        await world.publish(("a", 2), ("a", 4))
+        second: list[int] = []
+        async with world.running(worker(second)):
+            await until(lambda: 4 in second)
+        assert second == [4]
+        assert len(await world.all_of(world.topics.inputs)) == 4, "a duplicate publishes nothing"
+
+    async def test_a_message_whose_first_attempts_fail_is_no_duplicate_of_itself(
+        self, world: SubscriptionWorld
+    ) -> None:
+        tried: list[int] = []
+        worker = Worker("w")
+
+        @worker.subscribes(shipped, retry=QUICK, dedup=Dedup(within=timedelta(hours=1), by="number"))
+        async def handle(event: Shipped, message: Message) -> None:
+            tried.append(event.number)
+            if event.number == 1 and message.attempt < 3:
+                raise ConnectionError("not yet")
+
+        await world.publish(("a", 1), ("a", 1), ("a", 2))
+        async with world.engine(), world.running(worker):
+            await until(lambda: 2 in tried)
+        assert tried == [1, 1, 1, 2]
 
     async def test_a_failing_key_waits_in_order_while_others_pass(self, world: SubscriptionWorld) -> None:
         seen: dict[str, list[int]] = defaultdict(list)

@@ -30,8 +30,8 @@ PINNED = {
         *("fail", "step", "wait", "when"),
     },
     "sagaline.workers": {
-        *("AnswerLater", "CommandBus", "Context", "Delivery", "Depends", "EventBus", "Inbox", "Message", "SqliteInbox"),
-        *("Worker", "WorkerCrashed", "WorkerRuntime"),
+        *("AnswerLater", "CommandBus", "Context", "Dedup", "Delivery", "Depends", "EventBus", "Inbox", "Message"),
+        *("SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"),
     },
     "sagaline.client": {"Producer", "SyncProducer"},
     "sagaline.workers.shapes": {

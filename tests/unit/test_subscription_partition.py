@@ -57,6 +57,7 @@ class Place:
             grace_seconds=10.0,
             delivery=delivery,
             room=lambda: 10,
+            remembers=frozenset(),
             arrived=arrived,
         )
         source = SourcePartition(owner, reading)

@@ -1,0 +1,124 @@
+"""What a partition remembers of handled messages: within its window, up to its count, and what identifies one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sagaline.sagas import DefinitionError, Event
+from sagaline.workers import Dedup, Worker
+from sagaline.workers.dedup import Identity, Remembered
+
+from ..worker_world import Pack
+
+HOUR_MS = 3_600_000
+
+
+def identity(id: str, *, name: str = "packed", count_max: int = 100) -> Identity:
+    found = Dedup(within=timedelta(hours=1), count_max=count_max).identity(name, id, None)
+    assert found is not None
+    return found
+
+
+async def handle(remembered: Remembered, of: Identity, at_ms: int) -> dict[bytes, bytes | None] | None:
+    """What is to be written; None: it is a duplicate."""
+    if not await remembered.begin(of, at_ms):
+        return None
+    state = dict(remembered.finished(of, at_ms))
+    remembered.end(of)
+    return state
+
+
+async def test_a_message_is_a_duplicate_within_the_window_of_the_first_and_then_new_again() -> None:
+    remembered = Remembered()
+    a = identity("a")
+    assert await handle(remembered, a, 0) == {a.document: str(HOUR_MS).encode()}
+    assert await handle(remembered, a, HOUR_MS - 1) is None
+    assert await handle(remembered, identity("a", name="unpacked"), HOUR_MS - 1) is not None
+    assert await handle(remembered, a, HOUR_MS) == {a.document: str(2 * HOUR_MS).encode()}
+
+
+async def test_what_is_older_than_the_window_or_beyond_the_count_is_removed_from_the_state() -> None:
+    remembered = Remembered()
+    a, b, c, d = (identity(id, count_max=2) for id in "abcd")
+    await handle(remembered, a, 0)
+    await handle(remembered, b, 10)
+    full = await handle(remembered, c, 20)
+    assert full is not None
+    assert full.keys() == {a.document, c.document}
+    assert full[a.document] is None
+    late = await handle(remembered, d, HOUR_MS + 10)
+    assert late is not None
+    assert late.keys() == {b.document, d.document}
+    assert await handle(remembered, c, HOUR_MS + 10) is None
+    assert await handle(remembered, a, HOUR_MS + 10) is not None
+
+
+async def test_the_next_owner_knows_what_was_written_and_forgets_other_subscriptions() -> None:
+    first, second = Remembered(), Remembered()
+    written: dict[bytes, bytes | None] = {}
+    a, b, gone = identity("a", count_max=2), identity("b", count_max=2), identity("a", name="gone")
+    for each, at_ms in ((b, 5), (a, 3), (gone, 4)):
+        written |= await handle(first, each, at_ms) or {}
+    for document, until in written.items():
+        assert until is not None
+        second.restore(document, int(until))
+    assert second.taken(frozenset({"packed"})) == {gone.document: None}
+    assert await handle(second, b, 6) is None
+    more = await handle(second, identity("c", count_max=2), 7)
+    assert more is not None
+    assert more[a.document] is None, "the oldest is forgotten first"
+
+
+async def test_the_second_of_one_identity_waits_for_the_outcome_of_the_first() -> None:
+    remembered = Remembered()
+    a = identity("a")
+    assert await remembered.begin(a, 0)
+    waiting = [asyncio.create_task(remembered.begin(a, 0)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not any(each.done() for each in waiting)
+    remembered.end(a)  # it has failed
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert [each.result() for each in done] == [True], "the next one is handled in its place"
+    remembered.finished(a, 0)
+    remembered.end(a)
+    assert sorted([await each for each in waiting]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("by", "same", "other"),
+    [
+        (None, ("1", Pack()), ("2", Pack())),
+        ("item", ("2", Pack(count=9)), ("1", Pack(item="pen"))),
+        (lambda pack: (pack.item, pack.count), ("2", Pack()), ("1", Pack(count=2))),
+    ],
+)
+def test_a_message_is_identified_by_its_id_a_field_or_a_function(by: Any, same: Any, other: Any) -> None:
+    dedup = Dedup(within=timedelta(hours=1), by=by)
+    first = dedup.identity("packed", "1", Pack())
+    assert dedup.identity("packed", *same) == first
+    assert dedup.identity("packed", *other) != first
+
+
+def test_a_message_without_an_identity_is_never_a_duplicate() -> None:
+    assert Dedup(within=timedelta(hours=1), by=lambda pack: None).identity("packed", "1", Pack()) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (lambda: Dedup(within=timedelta(0)), "give a positive timedelta"),
+        (lambda: Dedup(within=timedelta(hours=1), count_max=0), "give a whole number, 1 or more"),
+        (lambda: Dedup(within=timedelta(hours=1), by=3), "give a function"),  # type: ignore[arg-type]
+        (lambda: timedelta(hours=1), "give a Dedup, as in"),
+        (lambda: Dedup(within=timedelta(hours=1), by="sku"), "Pack has no such field; it has item, count"),
+    ],
+)
+def test_a_wrong_deduplication_is_refused_at_declaration(given: Any, remedy: str) -> None:
+    with pytest.raises(DefinitionError, match=remedy):
+
+        @Worker("w").subscribes(Event("packed", Pack), dedup=given())
+        async def handle(body: Pack) -> None: ...

@@ -1,0 +1,139 @@
+"""Deduplication: what a partition remembers of the messages that were handled, and which later ones it drops for that.
+
+- A message is remembered in the commit of its position, together with all that it has caused; never before.
+- The memory is a set of documents of the partition's owner, so it moves with the partition and survives every restart.
+- It is bounded twice: by the window, in the time of the records, and by a count. What is beyond is forgotten, the
+  oldest first.
+- Two messages of one identity are never at work at once: the second waits for the outcome of the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from ..sagas import DefinitionError
+from ..sagas.given import check_call, check_count, check_span
+from ..sagas.policy import to_ms
+
+__all__ = ["DEDUP", "Dedup", "Identity", "Remembered"]
+
+DEDUP: Final = b"~dedup/"
+"""The documents: name of the subscription and digest of the identity, with the time until which it counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dedup:
+    """Messages that were handled before are dropped.
+
+    Args:
+        within: a message is dropped if one of the same identity was handled whose record is at most so much older.
+        by: what identifies a message: None: its id (``ce_id``); the name of a field of its body; or a function of its
+            body that returns JSON. A message whose identity is None is never dropped.
+        count_max: how many are remembered per partition of the topic, 1 or more; beyond it the oldest are forgotten
+            before their time.
+
+    Raises:
+        DefinitionError: a value out of its range.
+    """
+
+    within: timedelta
+    by: str | Callable[[Any], object] | None = None
+    count_max: int = 10_000
+
+    def __post_init__(self) -> None:
+        check_span("Dedup: within", self.within)
+        check_count("Dedup: count_max", self.count_max, 1)
+        if self.by is not None and not isinstance(self.by, str):
+            check_call("Dedup: by", self.by)
+
+    def check(self, at: str, model: type[BaseModel]) -> None:
+        """Raises: DefinitionError: bodies have no such field."""
+        if isinstance(self.by, str) and self.by not in model.model_fields:
+            raise DefinitionError(
+                f"{at}: dedup by {self.by!r}, but {model.__name__} has no such field; it has "
+                f"{', '.join(model.model_fields)}"
+            )
+
+    def identity(self, name: str, id: str, body: object) -> Identity | None:
+        """What identifies a message of the subscription ``name``; None: nothing does."""
+        if self.by is None:
+            content: object = id
+        elif isinstance(self.by, str):
+            content = getattr(body, self.by)
+        else:
+            content = self.by(body)
+        if content is None:
+            return None
+        kind = b"id:" if self.by is None else b"by:"
+        digest = hashlib.blake2b(kind + to_json(content), digest_size=16).hexdigest()
+        return Identity(name, DEDUP + f"{name}/{digest}".encode(), to_ms(self.within), self.count_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One identity and how long it is remembered."""
+
+    name: str
+    document: bytes
+    within_ms: int
+    count_max: int
+
+
+class Remembered:
+    """What one partition remembers."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, dict[bytes, int]] = {}
+        self._at_work: dict[bytes, asyncio.Event] = {}
+
+    def restore(self, document: bytes, until_ms: int) -> None:
+        """Takes over a document; ``taken`` follows the last one."""
+        name = document[len(DEDUP) :].rpartition(b"/")[0].decode(errors="replace")
+        self._until.setdefault(name, {})[document] = until_ms
+
+    def taken(self, names: frozenset[str]) -> dict[bytes, bytes | None]:
+        """All documents were restored; returns what is to be written: those of other subscriptions are removed."""
+        dropped = [document for name in self._until.keys() - names for document in self._until[name]]
+        kept = ((name, found) for name, found in self._until.items() if name in names)
+        self._until = {name: dict(sorted(found.items(), key=lambda each: each[1])) for name, found in kept}
+        return dict.fromkeys(dropped)
+
+    async def begin(self, identity: Identity, at_ms: int) -> bool:
+        """True: the message is new, and at work until ``end``; False: it is a duplicate.
+
+        Args:
+            at_ms: when its record was written.
+        """
+        while (other := self._at_work.get(identity.document)) is not None:
+            await other.wait()
+        if self._until.get(identity.name, {}).get(identity.document, at_ms) > at_ms:
+            return False
+        self._at_work[identity.document] = asyncio.Event()
+        return True
+
+    def finished(self, identity: Identity, at_ms: int) -> Mapping[bytes, bytes | None]:
+        """Remembers a message; returns what is to be written in its commit."""
+        known = self._until.setdefault(identity.name, {})
+        until = at_ms + identity.within_ms
+        known.pop(identity.document, None)
+        known[identity.document] = until
+        state: dict[bytes, bytes | None] = {identity.document: str(until).encode()}
+        while len(known) > 1:
+            oldest = next(iter(known))
+            if len(known) <= identity.count_max and known[oldest] > at_ms:
+                break
+            del known[oldest]
+            state[oldest] = None
+        return state
+
+    def end(self, identity: Identity) -> None:
+        """The message has left its handler, whatever the outcome."""
+        self._at_work.pop(identity.document).set()

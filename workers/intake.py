@@ -36,6 +36,7 @@ class Intake:
         queue: for the log.
         admit: called with each record and its mark; must not raise.
         room: returns how many more records the worker can accept now.
+        partitions: how many the queue has.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Intake:
         admit: Callable[[Record, Mark], None],
         room: Callable[[], int],
         clock: Clock,
+        *,
+        partitions: int,
     ) -> None:
-        self.queue, self._subscription, self._clock = queue, subscription, clock
+        self.queue, self._subscription, self._clock, self.partitions = queue, subscription, clock, partitions
         self._admit, self._room = admit, room
         self._offsets = Offsets()
         self._held = subscription.assigned()
@@ -72,6 +75,11 @@ class Intake:
                 await asyncio.sleep(0.005)
             if self._offsets.moved and self._clock.monotonic() >= self._commit_at:
                 await self.commit()
+
+    @property
+    def held(self) -> frozenset[TopicPartition]:
+        """The partitions that are read here."""
+        return self._held
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> int:
         """How many records of the queue's partitions that are held here are not answered."""

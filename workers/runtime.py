@@ -25,7 +25,7 @@ from ..orchestrator.codec.commands import ReplyTo, decode_command
 from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.codec.presences import QueueWork
-from ..orchestrator.errors import LogUnavailable, ValueTooLarge
+from ..orchestrator.errors import LogUnavailable, SagalineError, ValueTooLarge
 from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObject, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, check_size
@@ -33,11 +33,11 @@ from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
-from .backlog import Backlog
 from .consumer import Parts, consumers_of
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
 from .execution import Execution, failed
+from .flow import FlowControl
 from .forwarding import Forwarding
 from .inbox import Inbox
 from .intake import Intake
@@ -105,7 +105,8 @@ class WorkerRuntime:
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
-        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle, Backlog[Work](lambda work: work.priority))
+        self._flow = FlowControl(log, topics.limits, clock, self._share, lambda: self._lanes.wake())
+        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle, self._flow)
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
         self._answers = Answers(log, topics.dead, self._answered)
         self._appends: Stage[Answer] = Stage("append", self._answers.append, _BATCH_MAX)
@@ -148,7 +149,11 @@ class WorkerRuntime:
 
     def doing(self) -> tuple[QueueWork, ...]:
         """What is in work here, for each queue and lane."""
-        return tuple(QueueWork(queue=queue, unfinished=self.unfinished(queue)) for queue in self._queues)
+        held = self._flow.held()
+        return tuple(
+            QueueWork(queue=queue, unfinished=self.unfinished(queue), held=held.get(self._topics.commands(queue), ()))
+            for queue in self._queues
+        )
 
     def unfinished(self, queue: str) -> int:
         """How many commands of a queue, or of a lane, are here: they wait for a handler, or are in one."""
@@ -168,6 +173,7 @@ class WorkerRuntime:
         workers.
         """
         self._stopping = True
+        self._flow.stop()
         for intake in self._intakes:
             intake.stop()
         for consumer in self.consumers:
@@ -184,6 +190,8 @@ class WorkerRuntime:
         try:
             if self._worker.inbox is not None:
                 await self._worker.inbox.find([])
+            with suppress(SagalineError):  # it goes on trying while it works
+                await self._flow.open()
             for queue in self._queues:
                 self._intakes.append(await self._subscribe(queue))
             self.started.set()
@@ -197,7 +205,7 @@ class WorkerRuntime:
             if not isinstance(first, _Ended):
                 raise first from first.__cause__
         finally:
-            await asyncio.gather(*(intake.close() for intake in self._intakes))
+            await asyncio.gather(self._flow.close(), *(intake.close() for intake in self._intakes))
             _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished.total())
 
     async def _subscribe(self, queue: str) -> Intake:
@@ -209,7 +217,8 @@ class WorkerRuntime:
         group, topic, failures = f"{self._topics.namespace}.worker.{queue}", self._topics.commands(queue), 0
         while True:
             try:
-                subscription = await self._log.subscribe([topic], group)
+                partitions = await self._log.partitions(topic)
+                subscription = await self._log.subscribe([topic], group)  # last: a member must poll
                 break
             except LogUnavailable as error:
                 failures += 1
@@ -218,7 +227,19 @@ class WorkerRuntime:
                 if self._stopping:
                     raise _Ended from error
             await asyncio.sleep(pauses(failures))
-        return Intake(queue, subscription, self._admit, lambda: _UNFINISHED_MAX - self._unfinished[topic], self._clock)
+        return Intake(
+            queue,
+            subscription,
+            self._admit,
+            lambda: _UNFINISHED_MAX - self._unfinished[topic],
+            self._clock,
+            partitions=partitions,
+        )
+
+    def _share(self, queue: str, count: int) -> float:
+        """How much of a limit is this process's: the share of the queue's partitions, of all its lanes, that it has."""
+        mine = [intake for intake in self._intakes if intake.queue == queue or intake.queue.startswith(f"{queue}.")]
+        return count * sum(len(each.held) for each in mine) / max(1, sum(each.partitions for each in mine))
 
     async def _serve(self, group: asyncio.TaskGroup) -> NoReturn:
         self._lanes.open(group)
@@ -226,6 +247,8 @@ class WorkerRuntime:
             group.create_task(stage.run())
         if self._worker.inbox is not None:
             group.create_task(self._tend(self._worker.inbox))
+        if self._intakes:
+            group.create_task(self._flow.run())
         if self._metrics.exported:
             group.create_task(self._measure_lag())
         async with asyncio.TaskGroup() as polling:
@@ -288,10 +311,15 @@ class WorkerRuntime:
     async def _handle(self, work: Work) -> None:
         """Runs in a lane."""
         if work.mark.lost or self._stopping:
+            self._flow.finished(work, None)
             self._drop(work)
             return
         began = self._clock.monotonic()
-        reply = await self._execution.run(work)
+        reply = None
+        try:
+            reply = await self._execution.run(work)
+        finally:
+            self._flow.finished(work, isinstance(reply, Failed))
         self._metrics.record("workers.duration", self._clock.monotonic() - began, *_declared(work))
         if work.late:
             self.counts.late += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject, Reply
 from ..orchestrator.ports.log import Outgoing, Record
@@ -24,6 +26,7 @@ class Work:
         "came",
         "command",
         "context",
+        "flow",
         "found",
         "handler",
         "key",
@@ -45,6 +48,8 @@ class Work:
         key = record.key if record.key is not None else (record.topic, record.partition)
         self.key: object = (self.priority, key)
         """Commands of one key and priority are handled one after the other, in order of arrival."""
+        self.flow: Hashable = command.contract
+        """Commands of one flow and priority begin in order of arrival; flows take turns."""
         self.found = NOTHING_FOUND
         self.reruns = 0
         self.context: Context | None = None

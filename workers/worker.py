@@ -40,6 +40,8 @@ class Handler:
 
     contract: Contract[Any, Any]
     callee: Callee
+    fair_by: Callable[[Any], object] | None = None
+    circuit: bool = True
 
 
 class Declares(Protocol, Generic[C, R]):
@@ -98,7 +100,9 @@ class Worker:
     def __repr__(self) -> str:
         return f"Worker({self.name!r})"
 
-    def handles(self, contract: Contract[C, R]) -> Declares[C, R]:
+    def handles(
+        self, contract: Contract[C, R], *, fair_by: Callable[[C], object] | None = None, circuit: bool = True
+    ) -> Declares[C, R]:
         """Declares the handler of a contract: ``async def handler(command: C, ctx: Context) -> R | Rejected``.
 
         ``ctx`` may be left out, and more parameters may be declared with ``Depends``. A handler that is not ``async``
@@ -108,6 +112,13 @@ class Worker:
         when the answer comes from elsewhere. Any other exception is reported to the saga, which retries by its own
         policy: a handler must neither retry nor sleep. It may be cancelled at its deadline. The handler of an undo must
         accept that the step never happened.
+
+        Args:
+            contract: which commands it handles.
+            fair_by: a function of the command, such as its tenant: when commands wait, the values take turns. It must
+                not block. None: first come, first served.
+            circuit: while nearly all of the last 20 commands failed, only one a second is tried, until one succeeds;
+                the others wait. False: all are tried.
 
         Raises:
             DefinitionError: not a contract, a second handler for it, a parameter that nothing fills, or annotated with
@@ -125,7 +136,7 @@ class Worker:
             _check_reply(f"{self!r}", contract, function)
             if contract.name in self._handlers:
                 raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
-            self._handlers[contract.name] = Handler(contract, callee)
+            self._handlers[contract.name] = Handler(contract, callee, fair_by, circuit)
             return function
 
         return declare

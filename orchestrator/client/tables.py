@@ -11,6 +11,7 @@ from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConfli
 from ..kernel.table import check_rules
 from ..messages.entities import Table
 from ..messages.entity_messages import Rule, SetRules, table_id
+from ..messages.flow_limits import LIMITS_TABLE, check_limits
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
@@ -39,8 +40,10 @@ class TablesPage(NamedTuple):
 
 
 class Tables:
-    """Every table that a deployed definition routes by. A change applies to instances that reach a router after it; an
-    instance that was routed before keeps its branch and the table's version.
+    """Every table that a deployed definition routes by, and ``queue.limits``, the limits of queues.
+
+    A change applies to instances that reach a router after it; an instance that was routed before keeps its branch and
+    the table's version.
     """
 
     def __init__(self, parts: ClientParts, asking: Asking) -> None:
@@ -52,13 +55,15 @@ class Tables:
         Raises:
             UnknownTable: no deployed definition routes by it.
         """
+        if name == LIMITS_TABLE:
+            return ()
         known = self._parts.registry.tables
         if name not in known:
             raise UnknownTable(name, tuple(known))
         return known[name]
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> TablesPage:
-        """All tables by name; a table that was never set has version 0.
+        """All tables of routers by name; a table that was never set has version 0.
 
         Args:
             limit: the largest number per page.
@@ -117,7 +122,8 @@ class Tables:
             VersionConflict: the table no longer has this ``version``.
             NotYetDecided, LogUnavailable, ValueTooLarge: as ``Client.start``.
         """
-        if (wrong := check_rules(rules, self.branches(name))) is not None:
+        branches = self.branches(name)
+        if (wrong := check_limits(rules) if name == LIMITS_TABLE else check_rules(rules, branches)) is not None:
             raise InvalidRequest(wrong, field="rules")
         request = SetRules(
             id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),

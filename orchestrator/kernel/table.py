@@ -1,7 +1,8 @@
 """A table of rules for dynamic routers: the first rule whose conditions all hold names the branch.
 
 A condition is a value that the fact must equal, or ``{operator: value}`` with one of ``OPERATORS``. A missing fact, or
-one that cannot be compared, does not match.
+one that cannot be compared, does not match. The table ``queue.limits`` has limits of queues instead, which its change
+announces to workers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, assert_never
 
 from ..messages.entities import Table
 from ..messages.entity_messages import Lookup, Routed, Rule, SetRules, ToTable, table_name
-from ..messages.outputs import Answer, Outcome, Tell
+from ..messages.flow_limits import LIMITS_TABLE, check_limits
+from ..messages.outputs import Announce, Answer, Outcome, Tell
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 
@@ -91,7 +93,9 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
     if message.version is not None and message.version != before.version:
         reason = f"the table is at version {before.version}, not {message.version}; read the table again, then retry"
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
-    if (wrong := check_rules(message.rules, branches)) is not None:
+    limits = before.name == LIMITS_TABLE
+    wrong = check_limits(message.rules) if limits else check_rules(message.rules, branches)
+    if wrong is not None:
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.INVALID, reason=wrong)
     after = replace(
         before,
@@ -102,7 +106,8 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
         changed_by=message.by,
         reason=message.reason,
     )
-    return Answer(entity=after, outcome=Outcome.APPLIED, reason=f"version {after.version}")
+    actions = (Announce(rules=after.rules),) if limits else ()
+    return Answer(entity=after, outcome=Outcome.APPLIED, actions=actions, reason=f"version {after.version}")
 
 
 def _matches(rule: Rule, facts: JsonObject) -> bool:

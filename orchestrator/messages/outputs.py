@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from .document import Document
 from .entities import Entity
-from .entity_messages import Published
+from .entity_messages import Published, Rule
 from .inputs import Message
 from .parcels import Letter
 from .reasons import ReasonCode
@@ -19,6 +19,7 @@ from .values import JsonObject
 __all__ = [
     "OVERDUE",
     "Action",
+    "Announce",
     "Answer",
     "Change",
     "DeadLetter",
@@ -188,7 +189,14 @@ class Forward:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-Action = SendCommand | DeadLetter | Tell | Publish | Forward
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announce:
+    """The limits of queues have changed: workers read them on a topic of their own."""
+
+    rules: tuple[Rule, ...]
+
+
+Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

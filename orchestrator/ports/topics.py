@@ -101,6 +101,11 @@ class Topics(NamedTuple):
         """What running workers tell about themselves, every few seconds; one partition."""
         return f"{self.namespace}.workers"
 
+    @property
+    def limits(self) -> str:
+        """The limits of queues, for workers: one partition, written with the table that they are kept in."""
+        return f"{self.namespace}.limits"
+
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 
@@ -123,7 +128,7 @@ class Topics(NamedTuple):
         ]
 
     def specs(self, queues: Sequence[str], partitions: int) -> list[TopicSpec]:
-        """Every topic that an engine with these queues needs, all but two with the same number of partitions."""
+        """Every topic that an engine with these queues needs, all but three with the same number of partitions."""
         return [
             TopicSpec(self.made, 1, "compact"),
             TopicSpec(self.inputs, partitions, "delete", INPUTS_RETENTION_MS),
@@ -132,6 +137,7 @@ class Topics(NamedTuple):
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.dead, partitions, "delete", DEAD_RETENTION_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
+            TopicSpec(self.limits, 1, "compact"),
             TopicSpec(self.workers, 1, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

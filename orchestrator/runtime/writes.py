@@ -18,6 +18,7 @@ from ..codec.dead_letters import Why, dead_letter
 from ..codec.documents import encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
+from ..codec.limits import encode_limits
 from ..kernel.places import name_of
 from ..messages.dead import DeadRequest
 from ..messages.document import Document, StepStatus
@@ -28,6 +29,7 @@ from ..messages.inputs import Arrival, Start
 from ..messages.outputs import (
     OVERDUE,
     Action,
+    Announce,
     Answer,
     DeadLetter,
     Decision,
@@ -255,7 +257,7 @@ class Writer:
         writes.appends += dead.appends
         writes.counts += dead.counts
 
-    def _outgoing(self, action: SendCommand | Tell | Publish, came: Came, spans: list[Span]) -> Outgoing:
+    def _outgoing(self, action: SendCommand | Tell | Publish | Announce, came: Came, spans: list[Span]) -> Outgoing:
         topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
         traceparent = came.span.traceparent
         match action:
@@ -265,6 +267,8 @@ class Writer:
                 encoded = encode_command(
                     topic, action, reply_to, source=source, now_ms=now_ms, traceparent=span.traceparent
                 )
+            case Announce(rules=rules):
+                return encode_limits(topics.limits, rules)
             case Publish(event=event):
                 span = self._spans.event(event, came.span, leaves=True)
                 traced = replace(event, traceparent=span.traceparent)

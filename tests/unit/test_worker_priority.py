@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +20,6 @@ from sagaline.pytest_plugin import MakeWorld
 from sagaline.sagas import Contract, DefinitionError, Saga, step
 from sagaline.sagas.contract import PRIORITIES, Priority
 from sagaline.workers import Context, Worker
-from sagaline.workers.backlog import WEIGHTS, Backlog
 
 from ..worker_world import PARTITIONS, PATIENCE_SECONDS, Pack, Packed, WorkerWorld, pack
 
@@ -76,26 +74,6 @@ async def test_a_high_command_overtakes_the_normal_ones_that_wait(world: WorkerW
             while "now" not in begun:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert begun.index("now") == before
-
-
-def test_in_a_round_every_lane_gets_its_weight_and_none_starves() -> None:
-    backlog: Backlog[Priority] = Backlog(lambda item: item)
-    for _ in range(1_000):
-        for each in PRIORITIES:
-            backlog.put(each)
-    taken = Counter(backlog.take() for _ in range(10 * sum(WEIGHTS.values())))
-    assert taken == {each: 10 * weight for each, weight in WEIGHTS.items()}
-    assert len(backlog) == 3_000 - taken.total()
-
-
-def test_what_a_lane_does_not_use_goes_to_the_others() -> None:
-    backlog: Backlog[Priority] = Backlog(lambda item: item)
-    for _ in range(50):
-        backlog.put("low")
-    assert [backlog.take() for _ in range(50)] == ["low"] * 50
-    backlog.put("low")
-    backlog.put("high")
-    assert [backlog.take(), backlog.take(), backlog.take()] == ["high", "low", None]
 
 
 async def test_commands_of_a_key_keep_their_order_within_a_lane(world: WorkerWorld) -> None:

@@ -11,7 +11,7 @@ from ..orchestrator.client import Client, OnStep
 from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.document import Status
-from ..orchestrator.messages.inputs import ActName
+from ..orchestrator.messages.inputs import ActName, OnConflict
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
 from .outcomes import Wait, accepted, answered
@@ -69,6 +69,14 @@ class StartBody(BaseModel):
     input: dict[str, JsonValue] = Field(description="first value of the state; /v1/definitions has its schema")
     version: int | None = Field(
         default=None, ge=1, le=2**31 - 1, description="none: the newest version that the API knows"
+    )
+    conflict: OnConflict = Field(
+        default="reject",
+        description="if the key has an instance already: `reject`, `attach` (that one), `queue` (a new run after it) "
+        "or `replace` (the same, and it is cancelled)",
+    )
+    request_id: str | None = Field(
+        default=None, description="with queue and replace: a start that is repeated with its id is taken once"
     )
 
 
@@ -129,6 +137,8 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
                 body.input,
                 key=body.key,
                 version=body.version,
+                conflict=body.conflict,
+                request_id=body.request_id,
                 wait=seconds,
                 traceparent=request.state.traceparent,
             )

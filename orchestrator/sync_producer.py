@@ -61,6 +61,7 @@ class SyncProducer:
     tell = _waiting(Sender.tell)
     request = _waiting(Sender.request)
     start = _waiting(Sender.start)
+    start_when_quiet = _waiting(Sender.start_when_quiet)
     cancel = _waiting(Sender.cancel)
     reschedule = _waiting(Sender.reschedule)
 

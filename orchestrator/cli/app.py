@@ -12,7 +12,7 @@ import typer
 
 from ...sagas.graph import Format
 from ..messages.document import Status
-from ..messages.inputs import ActName
+from ..messages.inputs import ActName, OnConflict
 from .acts import act
 from .entity_commands import add_entity_commands
 from .errors import Mistake
@@ -22,6 +22,7 @@ from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, queues, show
 from .read_model import add_read_model
+from .remote import Json
 from .schedule_commands import add_schedule_commands
 from .starting import publish, read_input, start
 from .trace import trace
@@ -232,9 +233,20 @@ def start_command(
     ] = "{}",
     key: Annotated[str | None, typer.Option(help="Business key; default: a new one is generated.")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version of the definition; default the newest.")] = None,
+    conflict: Annotated[
+        OnConflict,
+        typer.Option(
+            help="If the key has an instance: an error, that one, or a new run after it (replace cancels it)."
+        ),
+    ] = "reject",
+    request_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="With queue and replace: repeating the start takes it once.")
+    ] = None,
 ) -> None:
     """Start an instance. The same key with the same input again returns the same instance."""
-    start(remote, definition, input=input, key=key, version=version, as_json=reading.as_json)
+    body: Json = {"key": key, "version": version, "request_id": request_id}
+    body |= {} if conflict == "reject" else {"conflict": conflict}
+    start(remote, definition, body, input=input, as_json=reading.as_json)
 
 
 @command(app, "list")

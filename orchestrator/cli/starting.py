@@ -17,16 +17,22 @@ from .remote import Json, request
 __all__ = ["publish", "read_input", "read_json", "read_patch", "start"]
 
 
-def start(remote: Remote, definition: str, *, input: str, key: str | None, version: int | None, as_json: bool) -> None:
+def start(remote: Remote, definition: str, options: Json, *, input: str, as_json: bool) -> None:
     """Starts an instance and prints its id, status and trace id.
+
+    Args:
+        remote: the API.
+        definition: its name.
+        options: other fields of the request; None: not given.
+        input: JSON, ``@file`` or ``-``.
+        as_json: prints the answer as it came.
 
     Raises:
         Mistake: the input is not a JSON object, or its file cannot be read.
         Failure: the API rejected the start.
         Unreachable: the API does not answer.
     """
-    body: Json = {"input": read_input(input)}
-    body |= {name: value for name, value in (("key", key), ("version", version)) if value is not None}
+    body: Json = {"input": read_input(input), **{name: value for name, value in options.items() if value is not None}}
     status, answer = request(remote, "POST", f"/v1/sagas/{segment(definition)}", body=body)
     for warning in () if as_json else answer.get("warnings", ()):
         typer.echo(f"warning: {warning}", err=True)

@@ -29,7 +29,7 @@ from ..kernel import Registry, decide
 from ..kernel.inspection import awaited_queues
 from ..messages.document import Document
 from ..messages.entity_messages import Published, publication
-from ..messages.inputs import ActName, Arrival, Start
+from ..messages.inputs import ActName, Arrival, OnConflict, Start
 from ..messages.outputs import Decision, Outcome
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
@@ -44,7 +44,7 @@ from .questions import overdue_of, questions_of
 from .queues import Queues
 from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
 from .schedules import Schedules
-from .starting import reason_of, started
+from .starting import conflict_of, reason_of, started
 from .tables import Tables
 
 __all__ = ["Client"]
@@ -90,6 +90,8 @@ class Client:
         *,
         key: str | None = None,
         version: int | None = None,
+        conflict: OnConflict = "reject",
+        request_id: str | None = None,
         wait: timedelta = DEFAULT_WAIT,
         traceparent: str | None = None,
     ) -> Started:
@@ -105,27 +107,35 @@ class Client:
             key: the business key, 1 to 256 characters and at most 512 bytes; None: a new one is generated.
             version: None: the newest that this client knows. The instance gets this version, whose model has checked
                 the input, even when the engine has a newer one.
+            conflict: what to do if the key has an instance already. ``reject``: an error, unless the input is the same.
+                ``attach``: that instance is returned, with ``created`` False. ``queue``: begins a new run of the key
+                as soon as that one has ended, with effect keys of its own; 16 starts may wait. ``replace``: the same,
+                and that one is cancelled; starts that wait are dropped.
+            request_id: with ``queue`` and ``replace``: to repeat a start after an error; it is taken once while it is
+                among the last 20 of the key. None: a new id is made.
             wait: how long to wait for the decision, once the request is in the log.
             traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
             UnknownDefinition: no definition of that name is deployed.
-            InvalidRequest: key, version or input is wrong; ``field`` says where.
+            InvalidRequest: key, version, input or policy is wrong; ``field`` says where.
             StartConflict: an instance with the same key and another input exists.
+            ActDenied: of ``queue`` and ``replace``: too many starts wait, or the run is past its pivot.
             NotYetDecided: the request is in the log and no decision was seen within ``wait``.
             LogUnavailable: it may or may not have been written; repeat it with the same key.
             ValueTooLarge: the input is larger than the log accepts.
         """
         saga = self._definition(definition, version)
         start = Start(
-            id=self._parts.clock.new_id(),
+            id=self._parts.clock.new_id() if request_id is None else check_text(request_id, "request_id", ID_CHARS_MAX),
             definition=saga.name,
             key=check_key(key) if key is not None else self._parts.clock.new_id(),
             input=check_input(saga, input),
             version=saga.version,
+            conflict=conflict_of(conflict),
         )
         record, trace = await self._asking.ask(start, wait, traceparent)
-        return started(start, record, trace)
+        return started(start, record, trace, attach=conflict == "attach")
 
     async def act(
         self,

@@ -20,8 +20,8 @@ class Started:
     """The instance exists. ``created`` False: it existed before, started with the same input.
 
     ``status`` and ``revision`` are those after the decision; ``trace_id`` is the request's trace id, 32 hex digits.
-    ``waits``: why it has not begun (its code is not deployed on the engine; it begins once the code is deployed);
-    None: it has begun.
+    ``waits``: why it has not begun: its code is not deployed on the engine, and it begins once the code is deployed; or
+    the run before it has not ended (code ``queued``). None: it has begun.
     """
 
     instance: str

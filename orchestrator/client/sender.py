@@ -7,11 +7,12 @@ mailbox and a command to its queue; with a time, both go as the letter of a parc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -22,7 +23,7 @@ from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..errors import InvalidRequest, NotYetDecided, RequestTimedOut
 from ..messages.entity_messages import Published, publication
-from ..messages.inputs import Start
+from ..messages.inputs import OnConflict, Start
 from ..messages.parcels import DUE_MS_MAX, Discard, Letter, Posted, Reschedule, delayed_id, to_base64
 from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
@@ -33,7 +34,7 @@ from .feed import Feed
 from .requested import answer_of, command_of, positive_ms, writable
 from .requests import Requests
 from .results import Started
-from .starting import started
+from .starting import conflict_of, started
 
 __all__ = ["Sender", "SenderParts"]
 
@@ -214,7 +215,8 @@ class Sender:
         key: str,
         input: BaseModel | Mapping[str, JsonValue],
         *,
-        conflict: Literal["reject", "attach"] = "reject",
+        conflict: OnConflict = "reject",
+        id: str | None = None,
         wait: timedelta = timedelta(seconds=10),
         traceparent: str | None = None,
     ) -> Started:
@@ -227,27 +229,21 @@ class Sender:
             definition: it must be deployed in an engine, or the instance waits for it (``Started.waits``).
             key: the business key.
             input: the first value of the state, as a model or as JSON.
-            conflict: what to do if an instance of this key was started with another input: ``reject`` raises,
-                ``attach`` returns that one, with ``created`` False. With the same input that is always so.
+            conflict: what to do if the key has an instance already: ``reject``, ``attach``, ``queue`` or ``replace``;
+                see ``Client.start``.
+            id: with ``queue`` and ``replace``: to repeat a start after an error. None: a new one.
             wait: how long to wait for the decision, once the request is in the log.
             traceparent: the W3C trace context to continue; None: a new trace.
 
         Raises:
-            StartConflict: see ``conflict``.
+            StartConflict, ActDenied: see ``conflict``.
             NotYetDecided: the request is in the log and no decision was seen within ``wait``; the same again is safe.
         """
-        if conflict not in ("reject", "attach"):
-            raise InvalidRequest(f"conflict is {conflict!r}; give 'reject' or 'attach'", field="conflict")
-        parts, body = self._parts, check_input(definition, input)
-        name, version = definition.name, definition.version
-        start = Start(id=self._id(None), definition=name, key=check_key(key), input=body, version=version)
+        parts, start = self._parts, self._start(definition, key, input, conflict, id)
         if self._feeding is None:
             self._feeding = asyncio.create_task(parts.feed.run(), name="feed")
         with self._span("request", start.kind, traceparent, parts.topics.inputs) as trace:
-            start = replace(start, traceparent=trace)
-            with writable("input"):
-                topic, now_ms = parts.topics.inputs, parts.clock.now_ms()
-                record = encode_request(topic, start, source=self._source, now_ms=now_ms)
+            record = self._start_record(replace(start, traceparent=trace), None)
             async with parts.feed.expect(start.id, timeout=_OPEN_SECONDS) as answer:
                 await parts.log.append([record])
                 found = await answer.wait(wait.total_seconds())
@@ -255,6 +251,35 @@ class Sender:
             raise NotYetDecided(start.instance, start.id)
         trace_id = trace_id_of(found[0].traceparent) or trace_id_of(trace)
         return started(start, found[0], trace_id, attach=conflict == "attach")
+
+    async def start_when_quiet(
+        self,
+        definition: AnyDefinition,
+        key: str,
+        input: BaseModel | Mapping[str, JsonValue],
+        *,
+        quiet: timedelta,
+        conflict: OnConflict = "reject",
+        traceparent: str | None = None,
+    ) -> str:
+        """Starts an instance once nobody has asked for it again for a while (a debounce), with the last input.
+
+        Each call for the same definition and key puts the start off by ``quiet`` from now, and takes the place of the
+        call before. It waits for no decision: a start that is denied later becomes a dead letter.
+
+        Args:
+            definition, key, input, conflict, traceparent: as of ``start``; ``reject`` and ``attach`` are the same here.
+            quiet: how long nobody may ask again.
+
+        Returns:
+            The id for ``cancel``.
+        """
+        start = self._start(definition, key, input, conflict, None)
+        due_ms, id = self._due_ms(None, quiet), _quiet_id(start.instance)
+        with self._span("request", start.kind, traceparent, self._parts.topics.inputs) as trace:
+            record = self._start_record(replace(start, traceparent=trace), due_ms)
+            await self._send(id, record, due_ms, trace, newest=True)
+        return id
 
     async def cancel(self, id: str, *, by: str = "", reason: str = "") -> None:
         """Asks to cancel a delayed message by its id; nothing happens if it was delivered already.
@@ -299,6 +324,28 @@ class Sender:
             return min(DUE_MS_MAX, self._parts.clock.now_ms() + positive_ms(after, "deliver_after"))
         return None if at is None else _at_ms(at)
 
+    def _start(
+        self,
+        definition: AnyDefinition,
+        key: str,
+        input: BaseModel | Mapping[str, JsonValue],
+        conflict: str,
+        id: str | None,
+    ) -> Start:
+        return Start(
+            id=self._id(id),
+            definition=definition.name,
+            key=check_key(key),
+            input=check_input(definition, input),
+            version=definition.version,
+            conflict=conflict_of(conflict),
+        )
+
+    def _start_record(self, start: Start, due_ms: int | None) -> Outgoing:
+        now_ms = self._parts.clock.now_ms() if due_ms is None else due_ms
+        with writable("input"):
+            return encode_request(self._parts.topics.inputs, start, source=self._source, now_ms=now_ms)
+
     def _command_record(self, contract: Contract[C, Any], sent: Command, key: str, due_ms: int | None) -> Outgoing:
         """``ce_time`` is that of its delivery: workers count the span to the deadline from it."""
         now_ms = self._parts.clock.now_ms() if due_ms is None else due_ms
@@ -314,8 +361,13 @@ class Sender:
             topic = self._parts.topics.inputs
             return encode_entity_message(topic, message, source=self._source, now_ms=now_ms, traceparent=trace)
 
-    async def _send(self, id: str, record: Outgoing, due_ms: int | None, trace: str | None) -> None:
-        """Appends a record now, or the letter with it that the engine writes when it is due."""
+    async def _send(
+        self, id: str, record: Outgoing, due_ms: int | None, trace: str | None, *, newest: bool = False
+    ) -> None:
+        """Appends a record now, or the letter with it that the engine writes when it is due.
+
+        ``newest``: in place of one that waits under the same id.
+        """
         if due_ms is not None:
             letter = Letter(
                 id=id,
@@ -324,7 +376,7 @@ class Sender:
                 value=to_base64(record.value),
                 headers=tuple((name, to_base64(value) or "") for name, value in record.headers),
             )
-            posted = Posted(id=self._id(None), instance=_delayed(id), letter=letter, due_ms=due_ms)
+            posted = Posted(id=self._id(None), instance=_delayed(id), letter=letter, due_ms=due_ms, newest=newest)
             record = self._entity_message(posted, trace)
         await self._parts.log.append([record])
 
@@ -353,6 +405,10 @@ class Sender:
             span.end(type(error).__name__)
             raise
         span.end()
+
+
+def _quiet_id(instance: str) -> str:
+    return f"start/{hashlib.sha256(instance.encode()).hexdigest()}"
 
 
 def _delayed(id: str) -> str:

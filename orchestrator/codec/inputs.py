@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from ...sagas.contract import is_name
-from ..messages.inputs import Act, Completed, Failed, Heartbeat, Message, Rejected, Reply, Start
+from ..messages.inputs import Act, Completed, Conflict, Failed, Heartbeat, Message, Rejected, Reply, Start
 from ..messages.keys import id_wrong, instance_wrong, key_wrong
 from ..messages.parsing import parse_json
 from ..messages.schedules import SCHEDULE as SCHEDULES
@@ -227,6 +227,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
                 body["fork"] = asdict(request.fork)
             if request.schedule:
                 body["schedule"] = request.schedule
+            if request.conflict is not Conflict.REJECT:
+                body["conflict"] = request.conflict.value
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}

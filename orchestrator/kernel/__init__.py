@@ -8,6 +8,18 @@ from .decide import decide
 from .entities import decide_entity, names_instance
 from .limits import Limits
 from .registry import Registry
+from .runs import runs_again
 from .unusable import block, decline, deny, deny_entity
 
-__all__ = ["Limits", "Registry", "block", "decide", "decide_entity", "decline", "names_instance", "deny", "deny_entity"]
+__all__ = [
+    "Limits",
+    "Registry",
+    "block",
+    "decide",
+    "decide_entity",
+    "decline",
+    "deny",
+    "deny_entity",
+    "names_instance",
+    "runs_again",
+]

@@ -17,7 +17,7 @@ from .compensation import asks_only, begin_undo, undo_order
 from .context import RETENTION, DecisionContext, told_id
 from .deferral import apply_deferred, reopen, restore_timers, take_in
 from .editing import edit
-from .ending import end_messages
+from .ending import end_messages, next_run
 from .failure import compensate
 from .flow import ask_again, go_on, lapsed_commands, resume
 from .forking import fork
@@ -122,7 +122,8 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     reason = f"left open: {', '.join(left) or 'nothing'}"
     last = end_messages(document, document.steps, Status.ABANDONED, document.state, document.cause)
     told = tuple(Tell(message=replace(each, id=told_id(document, n))) for n, each in enumerate(last, start=1))
-    return Decision(document=closed, outcome=Outcome.APPLIED, actions=told, changes=(change,), reason=reason)
+    actions = (*told, *next_run(document))
+    return Decision(document=closed, outcome=Outcome.APPLIED, actions=actions, changes=(change,), reason=reason)
 
 
 def _is_open(record: StepRecord) -> bool:

@@ -45,7 +45,7 @@ class NotAdmitted(Exception):
 def waits(fresh: Document, why: Reason) -> Decision:
     """The first decision about an instance that cannot begin yet: ``why`` its code is missing or does not admit it."""
     attention = wants_code(why, fresh.created_ms)
-    document = replace(fresh, status=Status.ATTENTION, revision=1, attention=attention, unbegun=True)
+    document = replace(fresh, status=Status.ATTENTION, revision=fresh.revision + 1, attention=attention, unbegun=True)
     stops = Change(what="instance", before=Status.RUNNING, after=Status.ATTENTION)
     return Decision(
         document=document, outcome=Outcome.DEFERRED, changes=(BEGINS, stops), code=why.code, reason=why.text

@@ -18,7 +18,7 @@ from ..messages.inputs import JsonObject, Message, TimerFired
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
-from .ending import end_messages
+from .ending import end_messages, next_run
 from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
 
@@ -253,6 +253,7 @@ class DecisionContext:
             self.paused, self.paused_ms = False, None
             for message in end_messages(self.document, self.steps, status, self.state, self.cause):
                 self.tell(message)
+            self.actions += next_run(self.document)
 
     def shortened(self, text: str) -> str:
         """A text from outside, cut in the middle to the limit."""
@@ -342,5 +343,6 @@ class DecisionContext:
             restarting=self.restarting,
             origin=old.origin,
             incarnation=old.incarnation,
+            queued=old.queued,
         )
         return Decision(document=document, outcome=outcome, actions=tuple(self.actions), changes=tuple(self.changes))

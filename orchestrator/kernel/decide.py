@@ -75,14 +75,13 @@ from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early, on_event_after_end
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
+from .runs import REQUESTS_MAX, continues, in_turn, not_begun, runs_again
 from .unusable import child_not_started, deny, start_decided
 
 __all__ = ["decide"]
 
 _DEFAULT = Limits()
 _DIGEST_CHARS = 16
-_REQUESTS_MAX = 20
-"""An instance remembers the ids of its last acts, so that a repeated request is recognised: this many."""
 
 
 def decide(
@@ -104,8 +103,9 @@ def decide(
     message = arrival.message
     if (late := _late(definition, document, arrival, limits)) is not None:
         return late
-    if document is not None and definition is not None and must_migrate(definition, document):
-        return _migrate(definition, document, arrival, limits)
+    goes_on = None if runs_again(document, message) else document
+    if goes_on is not None and definition is not None and must_migrate(definition, goes_on):
+        return _migrate(definition, goes_on, arrival, limits)
     if isinstance(message, Start):
         decision = _start(definition, document, message, arrival.now_ms, limits)
         told = start_decided(message, decision.code, decision.reason)
@@ -208,13 +208,20 @@ def _not_begun(document: Document, arrival: Arrival, why: Reason, limits: Limits
 def _start(
     definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
+    """Begins an instance, or the next run of one that has ended; ``document`` None: there was none before."""
+    if document is not None and not runs_again(document, start):
+        return _started_again(definition, document, start, now_ms, limits)
+    decision = _begun(definition, document, start, now_ms, limits)
+    return decision if document is None or decision.document is not None else not_begun(document, start, decision)
+
+
+def _begun(
+    definition: AnyDefinition | None, before: Document | None, start: Start, now_ms: int, limits: Limits
+) -> Decision:
     try:
-        digest = digest_of(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
-        if document is not None:
-            return _started_again(document, start, digest)
         if definition is None:
             version = NEWEST if start.version is None else start.version
-            fresh = _fresh(start, version, start.input, digest, now_ms)
+            fresh = _fresh(start, version, start.input, now_ms, before)
             return waits(fresh, not_deployed(fresh))
         if isinstance(definition, ProcessManager):
             starts = [name for name, each in definition.subscriptions.items() if each.starts is not None]
@@ -222,14 +229,14 @@ def _start(
         if start.fork is not None and (wrong := cannot_begin(definition, start.fork)) is not None:
             return _dead(start, Reason(ReasonCode.CODE_DIFFERS, wrong))
         if start.version is not None and start.version != definition.version:
-            fresh = _fresh(start, start.version, start.input, digest, now_ms)
+            fresh = _fresh(start, start.version, start.input, now_ms, before)
             return _start_of_older(definition, fresh, now_ms, limits)
         state = state_of(definition, start.input, forked=start.fork is not None)
     except NotAdmitted as error:
         return _dead(start, invalid(str(error)))
     except Exception as error:
         return _dead(start, invalid(f"the validators of the state raised {said(error)}"))
-    fresh = _fresh(start, definition.version, state, digest, now_ms)
+    fresh = _fresh(start, definition.version, state, now_ms, before)
     ctx = DecisionContext(definition, fresh, now_ms, limits)
     ctx.changes.append(BEGINS)
     go_on(ctx)
@@ -248,8 +255,8 @@ def _start_of_older(definition: AnyDefinition, fresh: Document, now_ms: int, lim
     return ctx.decision()
 
 
-def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: int) -> Document:
-    return Document(
+def _fresh(start: Start, version: int, state: JsonObject, now_ms: int, before: Document | None) -> Document:
+    fresh = Document(
         id=start.instance,
         definition=start.definition,
         version=version,
@@ -257,7 +264,7 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
         status=Status.RUNNING,
         revision=0,
         state=state,
-        digest=digest,
+        digest=_digest(start),
         started_by=start.id,
         created_ms=now_ms,
         updated_ms=now_ms,
@@ -267,11 +274,20 @@ def _fresh(start: Start, version: int, state: JsonObject, digest: str, now_ms: i
         origin=start.fork.origin if start.fork is not None else None,
         incarnation=incarnation_of(start.id, now_ms),
     )
+    return fresh if before is None else continues(before, fresh)
 
 
-def _started_again(document: Document, start: Start, digest: str) -> Decision:
+def _digest(start: Start) -> str:
+    return digest_of(start.input if start.fork is None else {"fork": asdict(start.fork), "state": start.input})
+
+
+def _started_again(
+    definition: AnyDefinition | None, document: Document, start: Start, now_ms: int, limits: Limits
+) -> Decision:
+    if (waits := in_turn(definition, document, start, now_ms, limits)) is not None:
+        return waits
     told = child_not_started(start, "an instance with this key exists already")
-    if document.digest == digest:
+    if document.digest == _digest(start):
         return replace(_unchanged(document, ReasonCode.DUPLICATE, "started already with this input"), actions=told)
     taken = Reason(ReasonCode.KEY_TAKEN, "started already with another input")
     return replace(_denied(document, taken), actions=told)
@@ -386,7 +402,7 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if (denied := apply_act(ctx, act)) is not None:
         nothing = denied.code is ReasonCode.NOTHING_TO_CHANGE
         return _unchanged(document, *denied) if nothing else _denied(document, denied)
-    ctx.requests = (*document.requests, Requested(id=act.id, digest=digest))[-_REQUESTS_MAX:]
+    ctx.requests = (*document.requests, Requested(id=act.id, digest=digest))[-REQUESTS_MAX:]
     return ctx.decision()
 
 

@@ -1,4 +1,4 @@
-"""The messages that an instance sends when it ends: to its parent, to its locks and to its mailboxes."""
+"""The messages that an instance sends when it ends: to its parent, its locks, its mailboxes and its next run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
 from ..messages.entity_messages import ChildEnd, ChildEnded, Release, Unwatch, lock_id
 from ..messages.inputs import Message
-from ..messages.outputs import label_of
+from ..messages.outputs import Tell, label_of
 from ..messages.values import JsonObject
 
-__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of"]
+__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of", "next_run"]
 
 KEPT_LOCKS = "kept_locks"
 """Field of a place's memo: locks that guard what its earlier rounds may have done."""
@@ -31,6 +31,11 @@ def locks_at(memo: JsonObject) -> list[str]:
     """The locks that one place holds or waits for: of this round and of earlier ones."""
     kept = memo.get(KEPT_LOCKS)
     return [*([str(memo["lock"])] if "lock" in memo else []), *(map(str, kept) if isinstance(kept, list) else ())]
+
+
+def next_run(document: Document) -> tuple[Tell, ...]:
+    """The first start that waits for the end of this run: it arrives again, and begins the next one."""
+    return tuple(Tell(message=start) for start in document.queued[:1])
 
 
 def end_messages(

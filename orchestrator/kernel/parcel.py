@@ -78,7 +78,7 @@ def on_due(parcel: Parcel, timer: str) -> Answer:
 
 def _delay(parcel: Parcel | None, message: Posted, due_ms: int, now_ms: int, limits: Limits) -> Answer:
     letter = message.letter
-    if parcel is not None:
+    if parcel is not None and not message.newest:
         return _same(parcel, ReasonCode.DUPLICATE, "this message is delayed already")
     if due_ms <= now_ms:
         return Answer(entity=None, outcome=Outcome.APPLIED, actions=(_original(letter),), reason="it is due already")

@@ -39,14 +39,16 @@ _STEP_REASON_CHARS = 200
 
 
 def decline(document: Document | None, arrival: Arrival, reason: Reason) -> Decision:
-    """``block`` for a live instance; otherwise, and for an event that would only have been deferred, ``deny``."""
+    """``block`` for a live instance; otherwise, and for a message that would only have waited, ``deny``."""
     if document is None or document.status.is_final or _could_only_wait(document, arrival.message):
         return deny(document, arrival.message, reason)
     return block(document, arrival, reason)
 
 
 def _could_only_wait(document: Document, message: Message) -> bool:
-    return isinstance(message, EventDelivered) and (document.paused or document.status is Status.ATTENTION)
+    """A start that waits for the end of the run, or an event."""
+    stopped = document.paused or document.status is Status.ATTENTION
+    return isinstance(message, Start) or (isinstance(message, EventDelivered) and stopped)
 
 
 def block(document: Document, arrival: Arrival, reason: Reason) -> Decision:

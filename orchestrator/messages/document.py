@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from .entity_messages import EventDelivered
-from .inputs import EntityMessage, JsonObject, Parent, Reply, TimerFired
+from .inputs import EntityMessage, JsonObject, Parent, Reply, Start, TimerFired
 from .values import Origin
 
 __all__ = [
@@ -271,7 +271,10 @@ class Restarting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """An act that has changed something. ``digest`` is of what it asked for, so that its id stands for nothing else."""
+    """An act that has changed something, or a past start.
+
+    ``digest`` is of what it asked for, so that its id stands for nothing else.
+    """
 
     id: str
     digest: str
@@ -284,11 +287,12 @@ class Document:
     ``backward``: False while the flow goes forward, True once it is compensating. ``timers`` maps a timer's name to its
     due time. While ``paused`` (since ``paused_ms``) the timers are stopped and in ``held``, and ``timers`` is empty.
     ``deferred``: messages that came during a pause or while the version was not deployed, in order of arrival.
-    ``requests``: the ids of the last acts that changed something; a repeated one has no effect.
+    ``requests``: the ids of the last acts that changed something, and of past starts; a repeated one has no effect.
     ``itinerary``: all places of a routing slip, passed and ahead; None: not planned yet, or not a slip.
     ``restarts`` counts finished restarts; ``restarting``: the one in progress. ``origin``: the instance it was forked
     from. ``unbegun``: it waits for its code to begin; the state is its unchecked input, and ``version`` 0 means the
-    newest. ``incarnation``: identifies this life of the key, in every effect key and command id.
+    newest. ``incarnation``: identifies this run of the key, in every effect key and command id. ``queued``: starts that
+    wait for the end of this run, to begin the next ones.
     """
 
     format: int = FORMAT
@@ -324,6 +328,7 @@ class Document:
     restarting: Restarting | None = None
     origin: Origin | None = None
     unbegun: bool = False
+    queued: tuple[Start, ...] = ()
 
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, even if a clock was set back."""

@@ -33,10 +33,12 @@ __all__ = [
     "ActName",
     "Arrival",
     "Completed",
+    "Conflict",
     "Failed",
     "Heartbeat",
     "JsonObject",
     "Message",
+    "OnConflict",
     "Parent",
     "Rejected",
     "Reply",
@@ -67,6 +69,23 @@ class ActName(StrEnum):
     FORK = "fork"
 
 
+class Conflict(StrEnum):
+    """What a start does when its key has an instance already.
+
+    ``reject``: nothing; it is answered that the key is taken, or with the instance if the input is the same. ``queue``:
+    it waits until the run of that instance has ended, and then begins the next run of the key. ``replace``: the same,
+    and the run is cancelled; it takes the place of starts that wait.
+    """
+
+    REJECT = "reject"
+    QUEUE = "queue"
+    REPLACE = "replace"
+
+
+OnConflict: TypeAlias = Literal["reject", "attach", "queue", "replace"]
+"""The policy as callers give it. ``attach`` is ``reject``, and the caller takes the instance that there is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """A request for a new instance. ``version`` None: the newest deployed. ``parent``: it will be a child. ``fork``: it
@@ -82,6 +101,7 @@ class Start:
     parent: Parent | None = None
     fork: Fork | None = None
     schedule: str = ""
+    conflict: Conflict = Conflict.REJECT
     traceparent: str | None = None
     kind: Literal["start"] = "start"
 

@@ -177,6 +177,7 @@ class Posted:
     """To a parcel: one more letter. Either ``due_ms`` is set (a delayed message), or ``group`` and the four after it.
 
     ``redeliver_to``, ``redeliver_partition``: the topic and partition on which the group's owner reads redeliveries.
+    ``newest``: a delayed message takes the place of the one with its id that waits, with its own time.
     ``error``, ``detail``: why this letter failed; None: it follows one that failed. ``attempts``: made with it already.
     ``park``: no retry, it waits for an operator. ``again``: a dead letter of the key that is redriven: it is appended
     although the parcel has had it, and the parcel keeps its policy.
@@ -186,6 +187,7 @@ class Posted:
     instance: str
     letter: Letter
     due_ms: Millis | None = None
+    newest: bool = False
     group: str = ""
     redeliver_to: TopicName | Literal[""] = ""
     redeliver_partition: Offset = 0

@@ -13,7 +13,8 @@ class ReasonCode(StrEnum):
 
     Requests: ``invalid``: its content cannot be used. ``wrong-status``: not possible in the current status of the
     instance or step; ``past-pivot`` and ``paused`` are cases of it that a caller can act on. ``not-permitted``: the
-    caller is not among those who may. ``nothing-to-change``: the request is already fulfilled.
+    caller is not among those who may. ``nothing-to-change``: the request is already fulfilled. ``queued``: a start
+    waits until the run before it has ended.
 
     Messages: ``duplicate``: it came before. ``stale``: nothing waits for it, or no longer. ``misdirected``: it is not
     for this entity. ``answered``: it was answered without a change.
@@ -40,6 +41,7 @@ class ReasonCode(StrEnum):
     PAST_PIVOT = "past-pivot"
     PAUSED = "paused"
     NOTHING_TO_CHANGE = "nothing-to-change"
+    QUEUED = "queued"
     DUPLICATE = "duplicate"
     STALE = "stale"
     MISDIRECTED = "misdirected"

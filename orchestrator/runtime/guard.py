@@ -18,7 +18,7 @@ from ...sagas.definition import AnyDefinition
 from ..codec.dead_letters import Why
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
-from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance
+from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance, runs_again
 from ..messages.document import Document
 from ..messages.entities import Entity, Mailbox
 from ..messages.entity_messages import EventDelivered, Published, table_name
@@ -129,10 +129,10 @@ class Guard:
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         registry = self._setup.registry
+        if isinstance(message, Start) and (document is None or runs_again(document, message)):
+            return registry.starting(message.definition, message.version)
         if document is not None:
             return registry.deciding(document, message)
-        if isinstance(message, Start):
-            return registry.starting(message.definition, message.version)
         return registry.find(message.instance.partition("/")[0]) if isinstance(message, EventDelivered) else None
 
     # When the decision cannot be used

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..kernel import names_instance
+from ..kernel import names_instance, runs_again
 from ..messages.document import Document
 from ..messages.entities import Entity
 from ..messages.entity_messages import EventDelivered, Published
@@ -38,6 +38,7 @@ class Spans:
     def traced(self, arrival: Arrival, entity: Document | Entity | None) -> Arrival:
         """The arrival; a message that begins an instance without a trace begins a trace."""
         message = arrival.message
+        entity = _before(entity, message)
         if entity is None and message.traceparent is None and isinstance(message, Start | EventDelivered):
             begun = self._tracing.begins(message.instance, _incarnation(message, arrival.now_ms))
             return replace(arrival, message=replace(message, traceparent=begun))
@@ -48,6 +49,7 @@ class Spans:
         the trace of the message.
         """
         message, tracing = arrival.message, self._tracing
+        entity = _before(entity, message)
         if isinstance(entity, Document):
             parent = tracing.run(entity.id, entity.incarnation, entity.traceparent)
         elif entity is None and isinstance(message, Start | EventDelivered):
@@ -118,6 +120,11 @@ class Spans:
                 "sagaline.outcome": after.status.value,
             },
         )
+
+
+def _before(entity: Document | Entity | None, message: Message) -> Document | Entity | None:
+    """None for a message that begins a run: it has a trace of its own."""
+    return None if isinstance(entity, Document) and runs_again(entity, message) else entity
 
 
 def _incarnation(message: Start | EventDelivered, now_ms: int) -> str:

@@ -340,6 +340,24 @@ class ProducerContract:
             with pytest.raises(NotYetDecided):
                 await producer.start(buying, "A-2", Wanted(item="x"), wait=timedelta(milliseconds=10))
 
+    async def test_a_start_queues_or_waits_for_quiet(self, world: ProducerWorld) -> None:
+        seen: list[Quote] = []
+        async with world.engine(buying), Producer(world.settings) as producer:
+            await producer.start(buying, "A-1", Wanted(item="first"))
+            for created in (True, False):
+                next = await producer.start(buying, "A-1", Wanted(item="second"), conflict="queue", id="s-2")
+                assert next.created is created
+            for item in ("a", "b", "c"):
+                id = await producer.start_when_quiet(buying, "A-2", Wanted(item=item), quiet=timedelta(seconds=1))
+            never = await producer.start_when_quiet(buying, "A-3", Wanted(item="never"), quiet=timedelta(seconds=1))
+            assert never != id
+            await producer.cancel(never)
+            async with world.working(pricing(seen)):
+                await until(lambda: len(seen) == 3)
+            with pytest.raises(InvalidRequest, match="give one of 'reject', 'attach', 'queue', 'replace'"):
+                await producer.start(buying, "A-1", Wanted(item="x"), conflict="later")  # type: ignore[arg-type]
+        assert sorted(each.item for each in seen) == ["c", "first", "second"]
+
     async def test_a_program_without_an_event_loop_has_the_same(self, world: ProducerWorld) -> None:
         seen: list[Quote] = []
 

@@ -120,7 +120,12 @@ def test_structured_mode_is_a_dead_letter_whose_reason_says_so() -> None:
 BODIES: list[tuple[str, str, dict[str, Any], set[str]]] = [
     ("sagaline.reply.rejected", "d/k", {"reason": "no", "code": "no"}, set()),
     ("sagaline.reply.failed", "d/k", {"error": "boom", "detail": "trace"}, {"detail"}),
-    ("sagaline.start", "d/k", {"definition": "d", "key": "k", "input": {}, "version": 1}, {"version"}),
+    (
+        "sagaline.start",
+        "d/k",
+        {"definition": "d", "key": "k", "input": {}, "version": 1, "conflict": "queue"},
+        {"version", "conflict"},
+    ),
     ("sagaline.act", "d/k", {"act": "cancel", "by": "ann", "reason": "x"}, {"by", "reason"}),
     (
         "sagaline.entity.published",

@@ -81,6 +81,23 @@ async def test_the_same_again_is_200_and_another_input_409(api: httpx.AsyncClien
     assert other.headers["location"] == ITEM
 
 
+async def test_a_start_that_queues_is_202_until_it_begins_and_one_that_replaces_undoes_the_run_before(
+    api: httpx.AsyncClient,
+) -> None:
+    await start(api)
+    body = {"key": "A-1", "input": order(total_cents=1), "conflict": "queue", "request_id": "second"}
+    waits = await api.post("/v1/sagas/order-checkout", json=body)
+    assert (waits.status_code, waits.headers["location"]) == (202, ITEM)
+    assert "until the run before it has ended" in waits.json()["reason"]
+    again = await api.post("/v1/sagas/order-checkout", json=body)
+    assert (again.status_code, again.json()["created"]) == (200, False)
+    replaces = await api.post("/v1/sagas/order-checkout", json=body | {"conflict": "replace", "request_id": "third"})
+    assert replaces.status_code == 202
+    assert (await api.get(ITEM)).json()["status"] == "compensating"
+    wrong = await api.post("/v1/sagas/order-checkout", json=body | {"conflict": "later"})
+    assert wrong.status_code == 422
+
+
 async def test_a_start_without_a_key_gets_one(api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/sagas/order-checkout", json={"input": order()})
     assert answer.status_code == 201

@@ -386,9 +386,8 @@ KERNEL = (
     slip(
         "start an ended instance again",
         "orchestrator/kernel/decide.py",
-        "        if document is not None:\n            return _started_again(document, start, digest)",
-        "        if document is not None and not document.status.is_final:\n"
-        "            return _started_again(document, start, digest)",
+        "    if document is not None and not runs_again(document, start):\n",
+        "    if document is not None and not document.status.is_final:\n",
         "one-instance",
     ),
     slip(

@@ -1,0 +1,135 @@
+"""Several runs of one key: a start with the policy ``queue`` or ``replace`` begins a run when the one before has ended.
+
+- Until then it waits in the document. The decision that ends a run sends the first one to the instance once more.
+- A run has an incarnation of its own, and so its own effect keys and command ids (G3); revisions go on.
+- A start is known by its id, as an act is: a repeated one is taken once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...sagas.definition import AnyDefinition
+from ..messages.document import Document, Requested
+from ..messages.inputs import Act, ActName, Conflict, Message, Start
+from ..messages.outputs import Change, Decision, Outcome
+from ..messages.reasons import Reason, ReasonCode
+from .acts import apply_act, fulfilled, objection
+from .compatibility import missing_code, not_deployed
+from .context import DecisionContext
+from .ending import next_run
+from .limits import Limits
+
+__all__ = ["REQUESTS_MAX", "continues", "in_turn", "not_begun", "runs_again"]
+
+REQUESTS_MAX = 20
+"""An instance remembers the ids of its last acts and past starts, so that a repeated one is recognised: this many."""
+_QUEUED_MAX = 16
+_WAITS = "it waits until the run before it has ended"
+
+
+def runs_again(document: Document | None, message: Message) -> bool:
+    """True for a start that begins the next run of an instance that has ended."""
+    if document is None or not document.status.is_final or not isinstance(message, Start):
+        return False
+    if not _may_wait(document, message) or _is_past(document, message):
+        return False
+    if message.conflict is Conflict.REPLACE and not _is_queued(document, message):
+        return True
+    return not document.queued or document.queued[0].id == message.id
+
+
+def continues(document: Document, fresh: Document) -> Document:
+    """The document of the next run, before its first decision: ``fresh`` with what outlives the run before."""
+    passed = document.queued[:1] if document.queued and document.queued[0].id == fresh.started_by else document.queued
+    dropped = tuple(_requested(start) for start in passed if start.id != fresh.started_by)
+    ended = Requested(id=document.started_by, digest=document.digest)
+    return replace(
+        fresh,
+        revision=document.revision,
+        updated_ms=document.touched_ms(fresh.updated_ms),
+        requests=(*document.requests, ended, *dropped)[-REQUESTS_MAX:],
+        queued=document.queued[len(passed) :],
+    )
+
+
+def not_begun(document: Document, start: Start, denied: Decision) -> Decision:
+    """The answer to a start of the next run that is denied: the ended run stays, and the one after it comes next."""
+    if not _is_queued(document, start):
+        return replace(denied, document=document)
+    after = replace(
+        document,
+        revision=document.revision + 1,
+        requests=(*document.requests, _requested(start))[-REQUESTS_MAX:],
+        queued=document.queued[1:],
+    )
+    return replace(
+        denied, document=after, outcome=Outcome.APPLIED, actions=(*denied.actions, *next_run(after)), changes=()
+    )
+
+
+def in_turn(
+    definition: AnyDefinition | None, document: Document, start: Start, now_ms: int, limits: Limits
+) -> Decision | None:
+    """What a start with a policy does to an instance whose run goes on; None: it has none, or cannot wait here."""
+    if not _may_wait(document, start):
+        return None
+    if _is_past(document, start) or _is_queued(document, start):
+        text = "this start was taken already"
+        return Decision(document=document, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason=text)
+    if start.conflict is Conflict.REPLACE:
+        return _replace(definition, document, start, now_ms, limits)
+    if len(document.queued) >= _QUEUED_MAX:
+        text = f"{_QUEUED_MAX} starts wait for the end of this run, the limit; start it again later"
+        return _denied(document, Reason(ReasonCode.NO_ROOM, text))
+    after = replace(
+        document,
+        revision=document.revision + 1,
+        updated_ms=document.touched_ms(now_ms),
+        queued=(*document.queued, start),
+    )
+    return _taken(Decision(document=after, outcome=Outcome.APPLIED), start)
+
+
+def _replace(
+    definition: AnyDefinition | None, document: Document, start: Start, now_ms: int, limits: Limits
+) -> Decision:
+    if (reason := objection(document, ActName.CANCEL)) is not None:
+        text = f"the run before it cannot be cancelled: {reason.text}; start it with 'queue'"
+        return _denied(document, Reason(reason.code, text))
+    missing = missing_code(definition, document)
+    if definition is None or missing is not None:
+        return _denied(document, missing or not_deployed(document))
+    dropped = tuple(_requested(each) for each in document.queued)
+    waits = replace(document, queued=(start,), requests=(*document.requests, *dropped)[-REQUESTS_MAX:])
+    ctx = DecisionContext(definition, waits, now_ms, limits)
+    if not fulfilled(document, ActName.CANCEL):
+        by = f"the start {start.id}, which replaces it"
+        apply_act(ctx, Act(id=start.id, instance=start.instance, act=ActName.CANCEL, by=by))
+    return _taken(ctx.decision(), start)
+
+
+def _taken(decision: Decision, start: Start) -> Decision:
+    change = Change(what="queued", before=None, after=start.id)
+    return replace(decision, changes=(change, *decision.changes), code=ReasonCode.QUEUED, reason=_WAITS)
+
+
+def _denied(document: Document, reason: Reason) -> Decision:
+    return Decision(document=document, outcome=Outcome.DENIED, code=reason.code, reason=reason.text)
+
+
+def _may_wait(document: Document, start: Start) -> bool:
+    """A child belongs to its parent, and has one run."""
+    return start.conflict is not Conflict.REJECT and start.parent is None and document.parent is None
+
+
+def _is_past(document: Document, start: Start) -> bool:
+    return start.id == document.started_by or any(each.id == start.id for each in document.requests)
+
+
+def _is_queued(document: Document, start: Start) -> bool:
+    return any(each.id == start.id for each in document.queued)
+
+
+def _requested(start: Start) -> Requested:
+    return Requested(id=start.id, digest="")

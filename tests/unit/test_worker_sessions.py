@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from sqlalchemy import String, select
@@ -14,7 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from sagaline.orchestrator.messages.inputs import Completed, Failed, Rejected
 from sagaline.sagas import Rejected as No
-from sagaline.workers import AnswerLater, Context, SqliteInbox, Worker
+from sagaline.workers import AnswerLater, Context, Depends, SqliteInbox, Worker
 from sagaline.workers.sql import SqlInbox, create_tables
 from tests.worker_world import Pack, Packed, Unpack, Unpacked, WorkerWorld, pack, unpack, worker_world
 
@@ -54,6 +55,10 @@ async def world(tmp_path: Path) -> AsyncIterator[WorkerWorld]:
         yield world
 
 
+async def session_of(ctx: Context) -> AsyncSession:
+    return ctx.session(AsyncSession)
+
+
 def packing(store: Store, calls: list[str]) -> Worker:
     worker = Worker("packer", inbox=SqlInbox(async_sessionmaker(store.engine, expire_on_commit=False)))
 
@@ -73,8 +78,9 @@ def packing(store: Store, calls: list[str]) -> Worker:
         return Packed(parcel=f"P-{command.item}")
 
     @worker.handles(unpack)
-    async def do_unpack(command: Unpack, ctx: Context) -> Unpacked:
-        session = ctx.session(AsyncSession)
+    async def do_unpack(
+        command: Unpack, ctx: Context, session: Annotated[AsyncSession, Depends(session_of)]
+    ) -> Unpacked:
         found = await session.get(Parcel, ctx.effect_key)
         if found is not None:
             await session.delete(found)

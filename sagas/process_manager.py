@@ -47,6 +47,7 @@ class Asked(Generic[S]):
     fails: str | None = None
     denies: str | None = None
     later: bool = False
+    settles: Sequence[Step[S]] = ()
 
 
 class Next(Generic[S]):
@@ -59,6 +60,8 @@ class Next(Generic[S]):
         emit: events to publish, made by ``emit``; they are built from the new state.
         timers: timer name to span; setting a timer again reschedules it.
         clear: names of timers to cancel.
+        settles: steps that are final now: what they have done so far is not undone when the process fails later. A
+            process that lives for years says so from time to time; what may still be undone stays in its document.
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class Next(Generic[S]):
         emit: Sequence[Emit[S]] = (),
         timers: Mapping[str, timedelta] | None = None,
         clear: Sequence[str] = (),
+        settles: Sequence[Step[S]] = (),
     ) -> None:
         self.phase: str | None = phase
         self.asked: Asked[S] = Asked(
-            state=state, do=do, emit=emit, timers={} if timers is None else timers, clear=clear
+            state=state, do=do, emit=emit, timers={} if timers is None else timers, clear=clear, settles=settles
         )
 
     # Static, with a type variable of their own: for class methods pyright does not infer the type from the arguments.

@@ -35,6 +35,7 @@ class Asked:
     fails: str | None
     denies: str | None
     later: bool
+    settles: Sequence[Step[Any]]
 
 
 def asked_for(ctx: DecisionContext, found: object) -> Asked:
@@ -63,6 +64,7 @@ def asked_for(ctx: DecisionContext, found: object) -> Asked:
         fails=None if asked.fails is None else _in("reason", a_text, asked.fails),
         denies=None if asked.denies is None else _in("reason", a_text, asked.denies),
         later=asked.later,
+        settles=_in("settles", _steps, manager, asked.settles),
     )
 
 

@@ -25,6 +25,7 @@ from ..messages.reasons import Reason, ReasonCode
 from .asked import Asked, asked_for
 from .asking import fault_of
 from .context import DecisionContext
+from .ending import locks_at
 from .failure import compensate
 from .limits import Limits
 from .locking import begin_step
@@ -361,6 +362,8 @@ def _do(ctx: DecisionContext, asked: Asked) -> None:
     if asked.fails is not None:
         compensate(ctx, CauseKind.REJECTED, asked.fails)
         return
+    for step in asked.settles:
+        _settle(ctx, step.name)
     for step in asked.do:
         if not ctx.stopped:
             begin_step(ctx, _place(ctx, step.name))
@@ -374,7 +377,30 @@ def _clear(ctx: DecisionContext, names: Collection[str], *, waiting: bool = Fals
     ctx.managed = replace(ctx.managed, early=left)
 
 
+def _settle(ctx: DecisionContext, name: str) -> None:
+    """Makes the finished runs of a step final: their undo is no longer registered."""
+    for place, record in ctx.steps.items():
+        if name_of(place) == name and record.status is StepStatus.DONE:
+            ctx.steps[place] = replace(record, undo=None)
+
+
 def _place(ctx: DecisionContext, name: str) -> str:
-    """The place of the next run of a step: its name, then ``name@2``, ``name@3``."""
-    times = sum(1 for place in ctx.steps if name_of(place) == name)
+    """The place of the next run of a step: its name, then ``name@2``, ``name@3``. Earlier runs that are over are
+    forgotten, so that the document does not grow; their number is not: a run's name is part of its effect key.
+    """
+    earlier = [place for place in ctx.steps if name_of(place) == name]
+    times = max(ctx.managed.runs.get(name, 0), len(earlier))
+    for place in earlier:
+        if _is_over(ctx, place):
+            del ctx.steps[place]
+    ctx.managed = replace(ctx.managed, runs={**ctx.managed.runs, name: times + 1})
     return place_of(name, (times + 1,) if times else ())
+
+
+def _is_over(ctx: DecisionContext, place: str) -> bool:
+    """True when nothing needs a run any more: no reply, no handler, no undo, no lock."""
+    record = ctx.steps[place]
+    undoes = record.undo is not None and record.status.is_to_undo
+    if record.status.is_live or undoes or locks_at(record.memo or {}):
+        return False
+    return was_told(record) or not _handlers(ctx, place)

@@ -251,12 +251,14 @@ class Managed:
 
     ``phase`` None: not started. ``early``: events, timers and ended steps that no handler has taken yet, in order of
     arrival. ``seen``: ids of the last events taken. ``ends``: it completes as soon as no step is in progress.
+    ``runs``: how often each step has run, also runs that are no longer in ``steps``.
     """
 
     phase: str | None = None
     early: tuple[Early, ...] = ()
     seen: tuple[str, ...] = ()
     ends: bool = False
+    runs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ assert_type(begin(Ordered(order_id="1")), Next[Checkout])
 
 @orders.on(paid, key=lambda e: e.order_id, when=["new", "late"])
 def pay(s: Checkout, e: Paid) -> Next[Checkout]:
-    return Next("paid", s.model_copy(update={"total": e.cents}), do=[for_any], clear=["late"])
+    return Next("paid", s.model_copy(update={"total": e.cents}), do=[for_any], clear=["late"], settles=[reserve])
 
 
 @orders.on(paid, key=lambda e: e.order_id, when="paid")

@@ -123,6 +123,7 @@ def timer_gives_nothing(s: Checkout) -> None:
 answer = Next(1)  # expect: error (a phase is a text)
 answer = Next("x", Returns(parcel="1"))  # expect: error (another state)
 answer = Next("x", do=[theirs])  # expect: error (a step of another state)
+answer = Next("x", settles=[theirs])  # expect: error (a step of another state)
 answer = Next("x", do=ours)  # expect: error (steps are a list)
 answer = Next("x", emit=[ours])  # expect: error (a step is no event)
 answer = Next("x", emit=[emit(paid, lambda s: Paid(cents=s.cents), key=lambda s: "1")])  # expect: error (no attribute)

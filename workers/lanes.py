@@ -57,7 +57,7 @@ class ByKey(Generic[K]):
 class Ready(Protocol[T]):
     """Items that wait for a lane, and which of them is next."""
 
-    def put(self, item: T) -> None: ...
+    def put(self, item: T, /) -> None: ...
 
     def take(self) -> T | None:
         """The next item; None: none may begin now."""

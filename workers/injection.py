@@ -173,6 +173,8 @@ class _Asking:
                 self.at, dependency.function, self.body, self.delivery, handler=False, within=self.within
             )
             return Needed(dependency.function, dependency.use_cache, callee)
+        if typing.get_origin(hint) is Annotated:
+            hint = hint.__origin__
         if at_place == 0:
             self._check(name, hint, self.body)
             return Given.BODY
@@ -232,7 +234,8 @@ def hints_of(function: Callable[..., object]) -> dict[str, Any]:
     space = getattr(call, "__globals__", None) or vars(sys.modules[call.__module__])
     parameters = inspect.signature(function).parameters.values()
     found = {each.name: _resolved(each.annotation, space) for each in parameters}
-    return {**found, "return": _resolved(inspect.signature(function).return_annotation, space)}
+    returned = _resolved(inspect.signature(function).return_annotation, space)
+    return {**found, "return": returned.__origin__ if typing.get_origin(returned) is Annotated else returned}
 
 
 def _resolved(annotation: Any, space: dict[str, Any]) -> Any:
@@ -248,8 +251,6 @@ def _resolved(annotation: Any, space: dict[str, Any]) -> Any:
 
 def classes(hint: Any) -> tuple[type, ...]:
     """The classes that an annotation allows; empty when one of its parts is not a plain class."""
-    if typing.get_origin(hint) is Annotated:
-        hint = hint.__origin__
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     parts = typing.get_args(hint) if union else (hint,)
     return parts if all(isinstance(part, type) and part is not Any for part in parts) else ()

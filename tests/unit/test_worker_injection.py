@@ -68,7 +68,7 @@ async def fresh() -> object:
     return object()
 
 
-async def session(ctx: Context) -> str:
+async def session(ctx: Annotated[Context, "of a command"]) -> str:
     return f"session of {ctx.step}"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.metadata import version
 
@@ -42,6 +42,7 @@ Fact = tuple[str, str | int | bool | None]
 """An attribute that is left out where it is None."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NOTHING = nullcontext()
 _OPERATIONS = {"handle": "process", "decide": "process"}
 """The operation types of the conventions; all others are ``send``."""
 
@@ -96,15 +97,12 @@ class Span:
                 self._span.set_status(Status(StatusCode.ERROR, error))
             self._span.end()
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[object]:
         """Makes it the current span, so that the spans of a handler's own libraries become its children."""
         if self._span is None:
-            yield
-        else:
-            # Only the code that ends the span knows whether an exception is an error.
-            with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
-                yield
+            return _NOTHING
+        # Only the code that ends the span knows whether an exception is an error.
+        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     @property
     def _trace_id(self) -> int:

@@ -19,6 +19,8 @@ class Ahead:
         self._restored: frozenset[int] = frozenset()
         self._finished: set[int] = set()
         self._written: frozenset[int] = frozenset()
+        self.grown = False
+        """There is something to write."""
 
     def restore(self, offsets: list[int]) -> None:
         """Takes over what the document says."""
@@ -31,9 +33,11 @@ class Ahead:
 
     def finish(self, offset: int) -> None:
         self._finished.add(offset)
+        self.grown = True
 
     def changes(self, position: int) -> dict[bytes, bytes | None]:
         """What to write together with this position: the document, or nothing if it is the same as before."""
+        self.grown = False
         self._finished = {offset for offset in self._finished if offset >= position}
         if self._finished == self._written:
             return {}

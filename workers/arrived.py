@@ -42,11 +42,11 @@ class Arrived:
     """One of its identity was handled before."""
     ended: asyncio.Event | None = None
     """Set when it has left the handler, for who waits to deliver the next one alone."""
+    key: object = field(init=False)
+    """Records of one key are handled one after the other; without a key, in any order."""
 
-    @property
-    def key(self) -> object:
-        """Records of one key are handled one after the other; without a key, in any order."""
-        return self.record.key if self.record.key is not None else self.place
+    def __post_init__(self) -> None:
+        self.key = self.record.key if self.record.key is not None else self.place
 
     @property
     def is_poison(self) -> bool:

@@ -6,7 +6,9 @@ What follows from the outcome is decided by the caller: the consumer of a log, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from types import coroutine
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -50,19 +52,42 @@ class Calling:
         body = _read(subscription, record, headers)
         if not subscription.likes(body) or (is_new is not None and not await is_new(body)):
             return False
-        await self._through(subscription, body, message)
+        running = self._calls.call(subscription.callee, body, message)
+        try:
+            awaited = running.send(None)
+        except StopIteration:
+            return True  # It never waited: only what waits can be cancelled, so that a timer would be for nothing.
+        await self._limited(running, awaited)
         return True
 
-    async def _through(self, subscription: Subscription, body: BaseModel, message: Message) -> None:
-        """The handler and what stands round it."""
+    async def _limited(self, running: Coroutine[Any, Any, object], awaited: object) -> None:
+        """The rest of a call that waits for something now."""
         limit = asyncio.timeout(self._timeout_seconds)
         try:
             async with limit:
-                await self._calls.call(subscription.callee, body, message)
+                await _resumed(running, awaited)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"it was cancelled after {self._timeout_seconds:g} s (handler_timeout)") from error
             raise
+
+
+@coroutine
+def _resumed(running: Coroutine[Any, Any, object], awaited: object) -> Generator[Any, Any, None]:
+    """Awaits a coroutine that was begun by ``send`` and has given ``awaited``: in the same task, as ``await`` does."""
+    try:
+        while True:
+            try:
+                sent = yield awaited
+            except GeneratorExit:
+                running.close()
+                raise
+            except BaseException as error:
+                awaited = running.throw(error)
+            else:
+                awaited = running.send(sent)
+    except StopIteration:
+        pass
 
 
 def _read(subscription: Subscription, record: Record, headers: Mapping[str, bytes]) -> BaseModel:

@@ -36,13 +36,14 @@ class ByKey(Generic[K]):
         self._waiting: dict[object, deque[K] | None] = {}
 
     def admit(self, item: K) -> None:
-        if item.key not in self._waiting:
-            self._waiting[item.key] = None
+        key = item.key
+        if key not in self._waiting:
+            self._waiting[key] = None
             self._start(item)
             return
-        queue = self._waiting[item.key]
+        queue = self._waiting[key]
         if queue is None:
-            queue = self._waiting[item.key] = deque()
+            queue = self._waiting[key] = deque()
         queue.append(item)
 
     def release(self, item: K) -> None:

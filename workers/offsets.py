@@ -54,18 +54,23 @@ class Offsets:
     def __init__(self) -> None:
         self._tracks: dict[TopicPartition, _Track] = {}
         self._positions: dict[TopicPartition, int] = {}
+        self._last: _Track | None = None
+        """Of the last record: most follow another one of their partition."""
         self.pending = 0
         """Polled records that a commit does not yet cover."""
 
     def polled(self, record: Record) -> Mark:
         """Starts to track a record. If it was polled before, it was redelivered: its partition's tracking is reset."""
-        place = TopicPartition(record.topic, record.partition)
-        track = self._tracks.get(place)
+        track = self._last
+        if track is None or track.place.partition != record.partition or track.place.topic != record.topic:
+            track = self._tracks.get(TopicPartition(record.topic, record.partition))
         if track is not None and record.offset < track.next:
             self._drop(track)
             track = None
         if track is None:
+            place = TopicPartition(record.topic, record.partition)
             track = self._tracks[place] = _Track(self, place)
+        self._last = track
         mark = Mark(track, record.offset)
         track.marks.append(mark)
         track.next = record.offset + 1
@@ -110,4 +115,5 @@ class Offsets:
         self.pending -= len(track.marks)
         track.marks.clear()
         del self._tracks[track.place]
+        self._last = None
         self._positions.pop(track.place, None)

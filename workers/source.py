@@ -46,7 +46,9 @@ _AHEAD: Final = b"~ahead/s"
 _REDELIVERED_AHEAD: Final = b"~ahead/r"
 _REDELIVERED: Final = b"~redelivered"
 _KEY: Final = b"key/"
-_POLL_MAX: Final = 500
+_POLL_MAX: Final = 1_000
+_POLL_MIN: Final = 50
+"""With room for fewer messages it waits: a poll costs as much as some of them."""
 _UNFINISHED_MAX: Final = 2_000
 """Messages of a partition after the first unfinished one; then the partition waits for that one."""
 _COMMIT_SECONDS: Final = 0.1
@@ -170,11 +172,13 @@ class SourcePartition:
         """
         self._leave(arrived)
         state, remembered = self._suspects.forget(arrived), {} if failed else self._remember(arrived)
-        if appends or state or remembered or self._keeps_ahead:
+        if appends or state or remembered:
             self._put(Effect(arrived.mark, state, remembered, appends))
         else:
-            arrived.mark.finish()
-            self._pending.set()
+            waits = self._waits
+            self._finish(arrived.mark)
+            if not waits:
+                self._pending.set()
 
     def post(self, arrived: Arrived, letter: Outgoing, *, in_order: bool) -> None:
         """The message of the source goes to a parcel; ``in_order``: so do all that follow it with its key."""
@@ -217,7 +221,8 @@ class SourcePartition:
             self._remembered.end(arrived.identity)
         if not self._at_work:
             self._quiet.set()
-            self._pending.set()
+            if self._stopping:
+                self._pending.set()
         if arrived.ended is not None:
             arrived.ended.set()
 
@@ -267,7 +272,7 @@ class SourcePartition:
     async def _read_source(self) -> None:
         while not self._stopping:
             count = min(self._how.room(), _POLL_MAX, _UNFINISHED_MAX - self._offsets.pending)
-            if count <= 0:
+            if count < _POLL_MIN:
                 await asyncio.sleep(0.005)
                 continue
             records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
@@ -390,7 +395,7 @@ class SourcePartition:
         """Commits what has come together, until ``stop`` and everything at work has ended."""
         loop = asyncio.get_running_loop()
         last = loop.time()
-        while not (self._stopping and self._quiet.is_set() and not self._effects and not self._offsets.moved):
+        while not (self._stopping and self._quiet.is_set() and not self._waits):
             await self._something(loop.time() - last)
             if self._abandoned:
                 break
@@ -411,11 +416,11 @@ class SourcePartition:
         loop = asyncio.get_running_loop()
         due = loop.time() + _COMMIT_SECONDS - since
         while not self._stopping and not self._urgent:
-            waits = self._effects or self._offsets.moved
+            waits = self._waits
             if waits and loop.time() >= due:
                 return
             await self._woken(due - loop.time() if waits else None)
-        if self._stopping and not self._effects and not self._offsets.moved and not self._quiet.is_set():
+        if self._stopping and not self._waits and not self._quiet.is_set():
             if loop.time() < self._end_at:
                 await self._woken(self._end_at - loop.time())
             else:
@@ -440,12 +445,10 @@ class SourcePartition:
             state.update(effect.patient)
             appends += effect.appends
             if effect.mark is not None:
-                if self._keeps_ahead:
-                    self._ahead_of(effect.mark).finish(effect.mark.offset)
-                effect.mark.finish()
+                self._finish(effect.mark)
         self._urgent = any(effect.is_urgent for effect in self._effects)
         moved = self._offsets.take_positions()
-        if not effects and not moved:
+        if not effects and not moved and not self._grown:
             return None, effects
         for place, offset in moved.items():
             if place == self._redeliveries:
@@ -456,6 +459,20 @@ class SourcePartition:
         state.update(self._ahead.changes(self._position))
         state.update(self._redelivered_ahead.changes(self._redelivered_offset))
         return Batch(state, appends, Position(self._position, self._how.clock.now_ms())), effects
+
+    @property
+    def _waits(self) -> bool:
+        """There is something to commit."""
+        return bool(self._effects) or self._offsets.moved or self._grown
+
+    @property
+    def _grown(self) -> bool:
+        return self._ahead.grown or self._redelivered_ahead.grown
+
+    def _finish(self, mark: Mark) -> None:
+        if self._keeps_ahead:
+            self._ahead_of(mark).finish(mark.offset)
+        mark.finish()
 
     def _ahead_of(self, mark: Mark) -> Ahead:
         return self._redelivered_ahead if mark.place == self._redeliveries else self._ahead

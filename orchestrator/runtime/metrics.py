@@ -131,32 +131,30 @@ class Metrics:
     def add(self, name: str, count: int = 1, *labels: str) -> None:
         """Adds to a counter; ``labels`` in the order of the table."""
         self.counts[name] += count
+        named, attributes = _labelled(name, labels)
         if labels:
-            self.counts[_named(name, labels)] += count
-        self._counters[name].add(count, _attributes(name, labels))
+            self.counts[named] += count
+        self._counters[name].add(count, attributes)
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Sets a gauge."""
-        self.values[_named(name, labels)] = value
+        self.values[_labelled(name, labels)[0]] = value
         self._gauges[name][labels] = value
 
     def record(self, name: str, value: float, *labels: str) -> None:
         """Adds a value to a histogram. A value below zero (a clock was set back) counts as zero."""
-        self.values[_named(name, labels)] = value
-        self._histograms[name].record(max(0.0, value), _attributes(name, labels))
+        named, attributes = _labelled(name, labels)
+        self.values[named] = value
+        self._histograms[name].record(value if value > 0.0 else 0.0, attributes)
 
     def _observed(self, name: str, _: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
         # In the exporter's thread: a copy, as labels may be added meanwhile.
         for labels, value in list(self._gauges[name].items()):
-            yield metrics.Observation(value, _attributes(name, labels))
+            yield metrics.Observation(value, _labelled(name, labels)[1])
 
 
 @lru_cache(maxsize=4_096)
-def _named(name: str, labels: tuple[str, ...]) -> str:
-    return f"{name}[{','.join(labels)}]" if labels else name
-
-
-@lru_cache(maxsize=4_096)
-def _attributes(name: str, labels: tuple[str, ...]) -> dict[str, str]:
-    """Attributes for the SDK, which copies them."""
-    return {f"{SCOPE}.{label}": value for label, value in zip(INSTRUMENTS[name].labels, labels, strict=True)}
+def _labelled(name: str, labels: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """The name with labels, and attributes for the SDK, which copies them."""
+    attributes = {f"{SCOPE}.{label}": value for label, value in zip(INSTRUMENTS[name].labels, labels, strict=True)}
+    return f"{name}[{','.join(labels)}]" if labels else name, attributes

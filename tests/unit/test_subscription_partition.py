@@ -56,7 +56,7 @@ class Place:
             alone=asyncio.Lock(),
             grace_seconds=10.0,
             delivery=delivery,
-            room=lambda: 10,
+            room=lambda: 1_000,
             remembers=frozenset(),
             arrived=arrived,
         )

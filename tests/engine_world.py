@@ -183,10 +183,16 @@ async def open_log(path: Path) -> AsyncIterator[SqliteLog]:
 
 @asynccontextmanager
 async def world(
-    log: Log, sagas: Sequence[Saga[Any]], *, clock: Clock | None = None, limits: Limits | None = None, grown_by: int = 0
+    log: Log,
+    sagas: Sequence[Saga[Any]],
+    *,
+    clock: Clock | None = None,
+    limits: Limits | None = None,
+    grown_by: int = 0,
+    namespace: str = "test",
 ) -> AsyncIterator[World]:
     """An engine that runs beside the block, on topics of its own; those have so many more partitions than it knows."""
-    topics = Topics("test")
+    topics = Topics(namespace)
     clock, metrics = clock or SystemClock(), Metrics()
     await log.create_topics(topics.specs(["work"], PARTITIONS + grown_by))
     setup = Deciding(
@@ -198,7 +204,7 @@ async def world(
         metrics=metrics,
         max_value_bytes=log.max_value_bytes,
     )
-    engine = Engine(log, setup, clock, group="test.engine")
+    engine = Engine(log, setup, clock, group=f"{namespace}.engine")
     task = asyncio.create_task(engine.run())
     try:
         yield World(log, topics, clock, metrics, engine)

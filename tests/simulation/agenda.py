@@ -13,10 +13,21 @@ from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
 from sagaline.orchestrator.messages.inputs import Act, ActName, Start
 from sagaline.orchestrator.messages.parcels import Discard, Letter, Posted, Reschedule, delayed_id, to_base64
+from sagaline.orchestrator.messages.schedules import (
+    Backfill,
+    PauseSchedule,
+    Plan,
+    PutSchedule,
+    ResumeSchedule,
+    ScheduleRequest,
+    Trigger,
+    schedule_id,
+)
 from sagaline.orchestrator.messages.values import JsonObject
 from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.scenes.sample import samples
 from sagaline.sagas import Event, Saga
+from sagaline.sagas.calendar import Calendar, at_utc
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.models import as_json
 from sagaline.sagas.policy import to_ms
@@ -29,7 +40,7 @@ from .parts import EVENTS, Happened, Known
 
 __all__ = ["BAD", "LATER", "Errand", "agenda", "as_record", "good_rules"]
 
-Request: TypeAlias = Start | Act | Published | SetRules | Posted | Reschedule | Discard
+Request: TypeAlias = Start | Act | Published | SetRules | Posted | Reschedule | Discard | ScheduleRequest
 
 BAD: Final = "bad"
 """Prefix of the id of a request that must become a dead letter."""
@@ -82,6 +93,8 @@ def agenda(
                 maker.publish(event, f"group-{group}")
     for number in range(drawn.choice((0, 1, 2))):
         maker.delay(number)
+    for number in range(drawn.choice((0, 0, 1, 2))):
+        maker.schedule(drawn.choice(roots), number)
     return sorted(maker.errands, key=lambda errand: errand.at)
 
 
@@ -183,6 +196,49 @@ class _Maker:
             self._ask(asked, Reschedule(id=self._new_id(), instance=id, due_ms=self._due_ms(asked), by="operator"))
         if drawn.random() < 0.2:
             self._ask(self._at(1.0, at), Discard(id=self._new_id(), instance=id, by="operator"))
+
+    def schedule(self, definition: AnyDefinition, number: int) -> None:
+        """A schedule with some due times in one minute; it may be paused, triggered, changed or filled back."""
+        if isinstance(definition, ProcessManager):
+            return
+        drawn, id = self._drawn, schedule_id(f"s{number}")
+        plan = Plan(
+            definition=definition.name,
+            input=self._input(definition, f"s{number}"),
+            calendar=self._calendar(),
+            catch_up=drawn.choice(("skip", "once", "all")),
+            grace_ms=drawn.choice((0, 1_000, 60_000)),
+        )
+        put = PutSchedule(id=self._new_id(), instance=id, plan=plan, by="operator")
+        at = self._at(0.3)
+        self._ask(at, put)
+        if drawn.random() < 0.3:
+            self._ask(self._at(1.0, at), put)
+        if drawn.random() < 0.3:
+            other = replace(plan, calendar=self._calendar(), catch_up="all")
+            self._ask(self._at(1.0, at), PutSchedule(id=self._new_id(), instance=id, plan=other, by="operator"))
+        if drawn.random() < 0.4:
+            paused = self._at(1.0, at)
+            self._ask(paused, PauseSchedule(id=self._new_id(), instance=id, by="operator"))
+            self._ask(self._at(1.0, paused), ResumeSchedule(id=self._new_id(), instance=id, by="operator"))
+        if drawn.random() < 0.4:
+            trigger = Trigger(id=self._new_id(), instance=id, by="operator")
+            for _ in range(drawn.choice((1, 2))):
+                self._ask(self._at(1.0, at), trigger)
+        if drawn.random() < 0.3:
+            asked = self._at(1.0, at)
+            to_ms = self._now_ms + round(1_000 * asked)
+            self._ask(
+                asked, Backfill(id=self._new_id(), instance=id, from_ms=to_ms - 8_000, to_ms=to_ms, by="operator")
+            )
+
+    def _calendar(self) -> Calendar:
+        """Some seconds of the minute in which the run begins, in every year."""
+        begins = at_utc(self._now_ms)
+        seconds = range(begins.second, min(60, begins.second + round(self._seconds) + 2))
+        chosen = self._drawn.sample(seconds, min(3, len(seconds)))
+        text = ",".join(map(str, sorted(chosen)))
+        return Calendar(cron=f"{text} {begins.minute} {begins.hour} {begins.day} {begins.month} *")
 
     def _due_ms(self, at: float) -> int:
         return self._now_ms + round(1_000 * (at + self._drawn.uniform(-1.0, self._seconds)))

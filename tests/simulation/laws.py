@@ -34,6 +34,7 @@ from .records import (
     told_once,
     wakes,
 )
+from .schedules import scheduled
 from .talking import locked, mailed, routed
 from .travelling import travelled
 from .unwinding import compensated, in_order
@@ -75,6 +76,7 @@ class Law(StrEnum):
     MAILED = "mailed"
     ROUTED = "routed"
     DELAYED = "delayed"
+    SCHEDULED = "scheduled"
     HANDED_ON = "handed-on"
     TIME = "time"
     SLEPT = "slept"
@@ -117,6 +119,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.MAILED: "within its keep an event reaches each instance that waits for it, at its longest waiting place",
     Law.ROUTED: "an instance takes the branch that the rules of its table version select",
     Law.DELAYED: "a delayed message is forwarded once, as it was given, and not before its time (G7)",
+    Law.SCHEDULED: "a schedule starts each due time once, and nothing else; a late one as its catch-up policy says",
     Law.HANDED_ON: "a worker commits a position only after the answers to all earlier commands are durable (G3)",
     Law.TIME: "a decision is dated by its owner's clock; the time of an instance's last change never decreases",
     Law.SLEPT: "a sleep lasts as long as declared (G7)",
@@ -177,6 +180,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.MAILED: mailed,
     Law.ROUTED: routed,
     Law.DELAYED: delayed,
+    Law.SCHEDULED: scheduled,
     Law.HANDED_ON: handed_on,
     Law.TIME: time,
     Law.SLEPT: slept,

@@ -22,6 +22,24 @@ KERNEL = (
         "delayed",
     ),
     slip(
+        "start every due time that was missed, where only the newest is to be",
+        "orchestrator/kernel/schedule.py",
+        'plan.catch_up == "once" and due.is_last',
+        'plan.catch_up == "once"',
+        "scheduled",
+    ),
+    slip(
+        "forget the due times before a pause",
+        "orchestrator/kernel/schedule.py",
+        """        case PauseSchedule():
+            begun = _advanced(asked, now_ms, limits)
+""",
+        """        case PauseSchedule():
+            begun = _Begun(asked)
+""",
+        "scheduled",
+    ),
+    slip(
         "undo in order of completion",
         "orchestrator/kernel/compensation.py",
         "in sorted(ranked, reverse=True)]",

@@ -20,6 +20,7 @@ from .test_given import OPTION_MISTAKES
 from .test_language_errors import MISTAKES
 from .test_manager_errors import MANAGER_MISTAKES
 from .test_node_errors import NODE_MISTAKES
+from .test_schedule_errors import SCHEDULE_MISTAKES
 from .test_slip_errors import SLIP_MISTAKES
 
 Site = tuple[Path, int, int]
@@ -77,7 +78,8 @@ def unreached(sites: list[Site], mistakes: Mapping[str, tuple[Callable[[], objec
 def test_no_declaration_is_refused_without_a_test_of_the_message() -> None:
     sites = [site for path in LOOKED_AT for site in sites_of(path, parse(path))]
     assert len(sites) > 50
-    assert unreached(sites, {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES, **SLIP_MISTAKES, **OPTION_MISTAKES}) == []
+    language = {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES, **SLIP_MISTAKES, **OPTION_MISTAKES}
+    assert unreached(sites, {**language, **SCHEDULE_MISTAKES}) == []
 
 
 def test_a_mistake_that_nobody_tries_is_found() -> None:

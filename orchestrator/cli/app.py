@@ -14,6 +14,7 @@ from ...sagas.graph import Format
 from ..messages.document import Status
 from ..messages.inputs import ActName, OnConflict
 from .acts import act
+from .dead_commands import add_dead_commands
 from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
@@ -42,6 +43,7 @@ app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
 add_parcel_commands(app)
 add_schedule_commands(app)
+add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)
 

@@ -1,10 +1,13 @@
-"""``saga bulk``: a dry run that shows the expected results; with ``--apply`` it then sends the act, page by page."""
+"""``saga bulk``, and ``saga dead redrive`` and ``discard`` of many: a dry run that shows the expected results; with
+``--apply`` the act is then sent, page by page.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -22,12 +25,24 @@ from .spans import seconds
 from .starting import read_input
 from .users import user
 
-__all__ = ["bulk_body", "run_bulk"]
+__all__ = ["INSTANCES", "LETTERS", "Over", "bulk_body", "run_bulk"]
 
 _PAGE = 50
 _PAGES_MAX = 1_000_000
 _REASONS_MAX = 20
 _FELL_SHORT = ("denied", "unsure", "failed")
+
+
+class Over(NamedTuple):
+    """What an act is sent to. ``path``: of the bulk; ``noun``: of many; ``field``: of a result that names one."""
+
+    path: str
+    noun: str
+    field: str
+
+
+INSTANCES: Final = Over("/v1/bulk", "instances", "instance")
+LETTERS: Final = Over("/v1/dead/bulk", "dead letters", "id")
 
 
 def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
@@ -51,7 +66,7 @@ def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json: bool) -> None:
+def run_bulk(remote: Remote, over: Over, body: Json, *, apply: bool, as_json: bool) -> None:
     """Does a dry run of the bulk, then with ``apply`` carries it out; prints the number of instances per result.
 
     Raises:
@@ -59,14 +74,14 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
         Unreachable: the API does not answer, as ``request``.
     """
     console = Console(stderr=True)
-    rehearsed = _Report(_pages(remote, {**body, "id": id, "dry_run": True}))
+    rehearsed = _Report(over, _pages(remote, over, {**body, "dry_run": True}))
     rehearsed.gather(console, "looking at", None)
-    if not apply:
+    if not apply or not rehearsed.asked:
         rehearsed.show(body, as_json=as_json, dry_run=True)
         return
     if not as_json:
         typer.echo(f"bulk {rehearsed.id}: continue it with --id {rehearsed.id}", err=True)
-    report = _Report(_pages(remote, {**body, "id": rehearsed.id, "dry_run": False}))
+    report = _Report(over, _pages(remote, over, {**body, "id": rehearsed.id, "dry_run": False}))
     report.gather(console, f"asking {body['act']}", len(rehearsed.asked))
     report.show(body, as_json=as_json, dry_run=False)
     short = sum(report.counts[fate] for fate in _FELL_SHORT)
@@ -80,8 +95,8 @@ def run_bulk(remote: Remote, body: Json, *, id: str | None, apply: bool, as_json
 class _Report:
     """The results of all instances, gathered page by page."""
 
-    def __init__(self, pages: Iterator[Json]) -> None:
-        self._pages = pages
+    def __init__(self, over: Over, pages: Iterator[Json]) -> None:
+        self._over, self._pages = over, pages
         self.id = ""
         self.asked: list[Json] = []
         self.counts: Counter[str] = Counter()
@@ -104,7 +119,7 @@ class _Report:
             typer.echo(json.dumps(told))
             return
         if not self.asked:
-            typer.echo("no instances match")
+            typer.echo(f"no {self._over.noun} match; nothing to {body['act']}")
             return
         would = "would be " if dry_run else ""
         table = Table(title=Text(f"{body['act']} of {len(self.asked)}"), title_justify="left", box=SIMPLE_HEAD)
@@ -115,7 +130,7 @@ class _Report:
         rows = Counter((each["fate"], each["code"]) for each in self.asked)
         for (fate, code), count in rows.most_common(_REASONS_MAX):
             first = next(each for each in self.asked if (each["fate"], each["code"]) == (fate, code))
-            table.add_row(f"{would}{fate}", str(count), Text(first["reason"]), Text(first["instance"]))
+            table.add_row(f"{would}{fate}", str(count), Text(first["reason"]), Text(first[self._over.field]))
         if len(rows) > _REASONS_MAX:
             table.add_row("", "", f"and {len(rows) - _REASONS_MAX} more reasons: use --json to see them", "")
         print_out(table)
@@ -123,12 +138,12 @@ class _Report:
             typer.echo("dry run: nothing was sent; send it with --apply")
 
 
-def _pages(remote: Remote, body: Json) -> Iterator[Json]:
+def _pages(remote: Remote, over: Over, body: Json) -> Iterator[Json]:
     """Every page of the bulk; the number of pages is bounded."""
     cursor: str | None = None
     for _ in range(_PAGES_MAX):
         given = {name: value for name, value in {**body, "cursor": cursor}.items() if value is not None}
-        _, page = request(remote, "POST", "/v1/bulk", body=given)
+        _, page = request(remote, "POST", over.path, body=given)
         body = {**body, "id": page["id"]}
         yield page
         cursor = page["cursor"]

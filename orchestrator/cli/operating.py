@@ -118,6 +118,7 @@ def _add_bulk(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Send an act to many instances. Without --apply it is a dry run: it shows the expected results."""
-        from .bulk import bulk_body, run_bulk
+        from .bulk import INSTANCES, bulk_body, run_bulk
 
-        run_bulk(remote, bulk_body(name, many, asking), id=id, apply=apply, as_json=reading.as_json)
+        body = {**bulk_body(name, many, asking), "id": id}
+        run_bulk(remote, INSTANCES, body, apply=apply, as_json=reading.as_json)

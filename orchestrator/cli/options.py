@@ -19,11 +19,13 @@ from pydantic_settings import SettingsError
 from ...sagas.schedule import KEY
 from ..errors import ConfigurationError
 from ..messages.document import Status
+from ..messages.entities import DeadStatus
 from ..settings import Settings
 from .errors import Mistake, sentences
 from .spans import SPAN
 
 __all__ = [
+    "DeadWhere",
     "Edited",
     "HealthOptions",
     "ListenOptions",
@@ -43,6 +45,7 @@ _LISTEN = "Listening"
 _HEALTH = "Health"
 _API = "API"
 _WHICH = "Which instances"
+_LETTERS = "Which dead letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +224,33 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Who asks something of a parcel or a schedule, and why."""
+    """Who acts on a parcel, a dead letter or a schedule, and why."""
 
     reason: Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")] = ""
     by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadWhere:
+    """Which dead letters."""
+
+    topic: Annotated[str | None, typer.Option(rich_help_panel=_LETTERS, help="Only of this original topic.")] = None
+    key: Annotated[str | None, typer.Option(rich_help_panel=_LETTERS, help="Only of this original key.")] = None
+    fingerprint: Annotated[
+        str | None, typer.Option(rich_help_panel=_LETTERS, help="Only of this failure, as `list --groups` shows it.")
+    ] = None
+    match: Annotated[
+        str | None, typer.Option(rich_help_panel=_LETTERS, metavar="TEXT", help="Only if the reason has this text.")
+    ] = None
+    since: Annotated[
+        str | None, typer.Option(rich_help_panel=_LETTERS, metavar="TIME", help="Dead since then: ISO 8601 with zone.")
+    ] = None
+    until: Annotated[
+        str | None, typer.Option(rich_help_panel=_LETTERS, metavar="TIME", help="Dead before then: ISO 8601 with zone.")
+    ] = None
+    state: Annotated[
+        DeadStatus | None, typer.Option(rich_help_panel=_LETTERS, help="What was done with it; default: open ones.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +289,7 @@ class Planned:
 
 _GROUPS: tuple[type[Any], ...] = (
     *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Many, Asking),
-    *(Signed, Edited, Planned),
+    *(Signed, Edited, DeadWhere, Planned),
 )
 
 

@@ -18,7 +18,17 @@ from .paths import segment
 from .remote import Json, request
 from .users import user
 
-__all__ = ["ask", "delayed_path", "edit", "list_delayed", "list_parked", "parked_path", "show"]
+__all__ = [
+    "ask",
+    "delayed_path",
+    "edit",
+    "letters_view",
+    "list_delayed",
+    "list_parked",
+    "parked_path",
+    "show",
+    "shown_bytes",
+]
 
 _VALUE_CHARS = 200
 
@@ -141,23 +151,25 @@ def _parked_view(found: Json) -> RenderableType:
     lines = [Text(head), *([Text(failed)] if found["failed_at"] else []), Text(found["detail"])]
     if found["next_at"]:
         lines.append(Text(f"next attempt {moment(found['next_at'])}"))
-    return Group(*(line for line in lines if line.plain), _letters(found["contents"]))
+    return Group(*(line for line in lines if line.plain), letters_view(found["contents"]))
 
 
 def _delayed_view(found: Json) -> RenderableType:
     head = f"{found['message']} to {found['topic']}, due {moment(found['due_at'])}, since {moment(found['since'])}"
-    return Group(Text(head), _letters([found["content"]]))
+    return Group(Text(head), letters_view([found["content"]]))
 
 
-def _letters(letters: list[Json]) -> RenderableType:
+def letters_view(letters: list[Json]) -> RenderableType:
+    """A table of letters."""
     table = grid("letter", "value", "headers")
     for each in letters:
-        headers = ", ".join(f"{header['name']}={_shown(header)}" for header in each["headers"])
-        table.add_row(*map(Text, (each["id"], _shown(each["value"]), headers)))
+        headers = ", ".join(f"{header['name']}={shown_bytes(header)}" for header in each["headers"])
+        table.add_row(*map(Text, (each["id"], shown_bytes(each["value"]), headers)))
     return table
 
 
-def _shown(found: Json | None) -> str:
+def shown_bytes(found: Json | None) -> str:
+    """A part of a letter: its text, or base64; a long one is cut."""
     if found is None:
         return ""
     text: str = found["text"] if found["text"] is not None else f"base64:{found['base64']}"

@@ -7,7 +7,7 @@ log, so two people, or a request that is repeated, redrive a letter once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..errors import ActDenied, InvalidRequest, TransientError, UnknownDeadLetter
@@ -25,7 +25,7 @@ from .options import PLAIN, RequestOptions
 from .parcels import ParcelChanged
 from .parts import ClientParts
 
-__all__ = ["DeadLetters", "Edits"]
+__all__ = ["DeadLetters", "Edits", "LetterShown", "request_about"]
 
 _ALL = LetterFilter()
 _ACTS_MAX = 100
@@ -129,23 +129,13 @@ class DeadLetters:
         self, row: LetterRow, act: DeadAct, options: RequestOptions = PLAIN, edits: Edits | None = None
     ) -> ParcelChanged:
         """One act on a letter as a list shows it; what is newer in the log is decided upon, not ``row``."""
-        record, topics = row.record, self._parts.topics
-        given, edits = options.request_id, edits or Edits()
-        id = check_text(given, "request_id", ID_CHARS_MAX) if given else self._parts.clock.new_id()
-        letter = None
-        if act is not DeadAct.DISCARD:
-            if (reason := _unusable(record, topics)) is not None:
-                raise ActDenied(record.id, act, "", reason)
-            letter = _letter(record)
-        coded = edits.headers
-        request = DeadRequest(
-            id=id,
-            instance=record.id,
-            act=act,
-            dead_ms=record.at_ms,
-            letter=letter,
-            group=record.group,
-            redeliver_to=_redeliver_to(record, topics),
+        record, topics, edits = row.record, self._parts.topics, edits or Edits()
+        given, coded = options.request_id, edits.headers
+        if act is not DeadAct.DISCARD and (reason := _unusable(record, topics)) is not None:
+            raise ActDenied(record.id, act, "", reason)
+        request = replace(
+            request_about(record, act, topics),
+            id=check_text(given, "request_id", ID_CHARS_MAX) if given else self._parts.clock.new_id(),
             value=to_base64(edits.value),
             headers=None if coded is None else tuple((name, to_base64(each) or "") for name, each in coded),
             by=check_text(options.by, "by", BY_CHARS_MAX),
@@ -170,6 +160,19 @@ class DeadLetters:
         if found is None:
             raise UnknownDeadLetter(name)
         return found
+
+
+def request_about(record: DeadRecord, act: DeadAct, topics: Topics) -> DeadRequest:
+    """The request for an act on this letter, still without its own id, who asks and why."""
+    return DeadRequest(
+        id="",
+        instance=record.id,
+        act=act,
+        dead_ms=record.at_ms,
+        letter=_letter(record) if act is not DeadAct.DISCARD else None,
+        group=record.group,
+        redeliver_to=_redeliver_to(record, topics),
+    )
 
 
 def _unusable(record: DeadRecord, topics: Topics) -> Reason | None:

@@ -1,4 +1,4 @@
-"""Counts the instances that are open, in attention or overdue, every few seconds, from the read model."""
+"""Counts open instances, those in attention or overdue, and open dead letters, every few seconds, in the read model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NoReturn
 import structlog
 
 from ..errors import SagalineError
-from ..ports.read_model import ReadModel, Tally
+from ..messages.entities import DeadStatus
+from ..ports.read_model import LetterFilter, ReadModel, Tally
 from .metrics import OTHER, Metrics
 
 __all__ = ["Census"]
@@ -18,6 +19,7 @@ _log = structlog.get_logger("sagaline.census")
 
 _EVERY_SECONDS = 15.0
 _NONE = Tally(0, 0, 0)
+_OPEN = LetterFilter(state=DeadStatus.OPEN)
 
 
 class Census:
@@ -57,3 +59,4 @@ class Census:
         for name, tally in tallies.items():
             for state, count in tally._asdict().items():
                 self._metrics.set("instances", count, name, state)
+        self._metrics.set("dead_letters.open", await self._read_model.letter_count(_OPEN))

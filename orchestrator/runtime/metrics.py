@@ -66,6 +66,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "inputs.lag": Instrument(Kind.GAUGE, "{record}", ("partition",), "Records of inputs that are not decided"),
     "inputs.forwarded": Instrument(Kind.COUNTER, "{record}", (), "Records that came on the wrong partition"),
     "dead_letters": Instrument(Kind.COUNTER, "{record}", ("source",), "Records that can never be processed"),
+    "dead_letters.open": Instrument(Kind.GAUGE, "{record}", (), "Dead letters that nobody has redriven or discarded"),
     "documents.restored": Instrument(Kind.COUNTER, "{document}", (), "Documents read when a partition is taken"),
     "partitions.restoring": Instrument(Kind.GAUGE, "{partition}", (), "Partitions whose documents are being read here"),
     "partitions.processing": Instrument(Kind.GAUGE, "{partition}", (), "Partitions that are decided here"),

@@ -34,6 +34,7 @@ from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import Start
+from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.orchestrator.runtime.census import Census
 from sagaline.orchestrator.runtime.exposition import CONTENT_TYPE, exposition
 from sagaline.orchestrator.runtime.metrics import INSTRUMENTS, Kind, Metrics
@@ -135,7 +136,13 @@ async def test_instances_are_counted_by_definition_and_what_is_not_deployed_toge
         await until(up, "never-heard-of/K", lambda d: d.attention is not None)
         await until(up, "parcel/P", lambda d: d.status is Status.COMPLETED)
         await until(up, "order/A", lambda d: "wait-paid" in d.steps)
+        await up.log.append([Outgoing(up.topics.dead, b"k", b"v", (("dead-reason", b"no"),))])
+        while True:
+            if await up.client.dead.count():
+                break
+            await asyncio.sleep(0.01)
         await census.count()
+    assert metrics.values["dead_letters.open"] == 1
     found = {name: value for name, value in metrics.values.items() if name.startswith("instances") and value}
     assert found == {"instances[order,open]": 1, "instances[other,open]": 1, "instances[other,attention]": 1}
     assert metrics.values["instances[parcel,open]"] == 0

@@ -22,7 +22,7 @@ from sagaline.orchestrator.messages.parcels import (
 from tests.repo.test_wire_format import PAGE
 
 SECTION = PAGE[PAGE.index("\n## Parcels\n") : PAGE.index("\n## Starting a flow\n")]
-DOCUMENT = PAGE[PAGE.index("### The document of a parcel") : PAGE.index("### A decision")]
+DOCUMENT = PAGE[PAGE.index("### The document of a parcel") :].split("\n### ")[0]
 IN_HEADERS = {"id", "instance", "traceparent", "kind"}
 
 

@@ -7,7 +7,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,11 +14,8 @@ from pydantic import BaseModel
 
 from sagaline import Rejected, Retry
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.client.dead import request_about
-from sagaline.orchestrator.codec.dead_letters import read_dead_letter
-from sagaline.orchestrator.codec.entities import encode_entity_message, encode_event
+from sagaline.orchestrator.codec.entities import encode_event
 from sagaline.orchestrator.kernel import Limits, Registry
-from sagaline.orchestrator.messages.dead import DeadAct
 from sagaline.orchestrator.messages.entity_messages import Published, mailbox_id
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record, TopicSpec
 from sagaline.orchestrator.ports.topics import Topics
@@ -351,39 +347,6 @@ class SubscriptionContract:
             " integer",
             "group 'w': rejected (foreign): not ours",
         ]
-
-    async def test_a_dead_letter_is_redriven_to_its_group_alone(self, world: SubscriptionWorld) -> None:
-        fixed: list[bool] = []
-        seen: dict[str, list[int]] = defaultdict(list)
-        picky, other = Worker("picky"), Worker("other")
-
-        @picky.subscribes(shipped)
-        async def handle(event: Shipped) -> None:
-            if event.number == 1 and not fixed:
-                raise Rejected("not ours", code="foreign")
-            seen["picky"].append(event.number)
-
-        @other.subscribes(shipped)
-        async def take(event: Shipped) -> None:
-            seen["other"].append(event.number)
-
-        await world.publish(("a", 1), ("a", 2))
-        async with world.engine(), world.running(picky), world.running(other):
-            await until(lambda: seen == {"picky": [2], "other": [1, 2]})
-            fixed.append(True)
-            found: list[Record] = []
-            while not found:
-                await asyncio.sleep(0.02)  # it leaves with the next commit
-                found = await world.all_of(world.topics.dead)
-            (dead,) = map(read_dead_letter, found)
-            for id in ("r1", "r2"):
-                request = replace(request_about(dead, DeadAct.REDRIVE, world.topics), id=id)
-                await world.log.append(
-                    [encode_entity_message(world.topics.inputs, request, source="/t", now_ms=1, traceparent=None)]
-                )
-            await until(lambda: seen["picky"] == [2, 1])
-            await world.publish(("a", 3))
-            await until(lambda: seen == {"picky": [2, 1, 3], "other": [1, 2, 3]})
 
     async def test_published_events_leave_once_with_the_position(self, world: SubscriptionWorld) -> None:
         worker = Worker("w")

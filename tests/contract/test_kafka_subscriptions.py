@@ -12,12 +12,13 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog
 from sagaline.orchestrator.ports.topics import Topics
 
+from .redrive_contract import RedriveContract
 from .subscription_contract import PARTITIONS, SubscriptionContract, SubscriptionWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-class TestOnKafka(SubscriptionContract):
+class TestOnKafka(SubscriptionContract, RedriveContract):
     @pytest.fixture
     async def world(self, kafka_bootstrap: str) -> AsyncIterator[SubscriptionWorld]:
         topics = Topics(f"s{uuid.uuid4().hex[:12]}")

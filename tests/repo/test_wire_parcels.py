@@ -1,4 +1,4 @@
-"""What docs/wire-format.md tells about parcels, held against the code."""
+"""What docs/wire-format.md tells about parcels and schedules, held against the code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from sagaline.orchestrator.kernel import Limits
-from sagaline.orchestrator.messages.entities import Parcel, ParcelStatus, Route
+from sagaline.orchestrator.messages.entities import Fired, Parcel, ParcelStatus, Period, Route, Schedule
 from sagaline.orchestrator.messages.parcels import (
     ATTEMPT,
     PARCEL,
@@ -19,10 +19,13 @@ from sagaline.orchestrator.messages.parcels import (
     RetryPolicy,
     Source,
 )
+from sagaline.orchestrator.messages.schedules import Plan
+from sagaline.sagas.calendar import Calendar
 from tests.repo.test_wire_format import PAGE
 
 SECTION = PAGE[PAGE.index("\n## Parcels\n") : PAGE.index("\n## Starting a flow\n")]
 DOCUMENT = PAGE[PAGE.index("### The document of a parcel") :].split("\n### ")[0]
+SCHEDULE = PAGE[PAGE.index("### The document of a schedule") :].split("\n### ")[0]
 IN_HEADERS = {"id", "instance", "traceparent", "kind"}
 
 
@@ -61,3 +64,7 @@ def test_the_page_names_every_field_of_a_parcels_document() -> None:
     assert named(" ".join(first)) == field_names(Parcel)
     assert field_names(Route) <= named(DOCUMENT)
     assert set(ParcelStatus) <= named(DOCUMENT)
+
+
+def test_the_page_names_every_field_of_a_schedules_document() -> None:
+    assert {name for kind in (Schedule, Plan, Calendar, Fired, Period) for name in field_names(kind)} <= named(SCHEDULE)

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
+from .asyncapi import asyncapi_router
 from .auth import OPEN, Guard
 from .bulk import BulkBody, bulk_router
 from .commands import HeartbeatBody, ReplyBody, commands_router
@@ -75,6 +76,7 @@ def create_app(
     app.include_router(events_router(client, settings))
     app.include_router(commands_router(client, settings))
     app.include_router(definitions_router(client.registry))
+    app.include_router(asyncapi_router(client))
     app.include_router(inspections_router(client))
     app.include_router(bulk_router(client, settings))
     app.include_router(graphs_router(client))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap, pytest_terminal_summary
+from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap
+from .outside import pytest_terminal_summary
 from .postgres_fixture import breakable_postgres, postgres
 
 __all__ = [

@@ -246,6 +246,11 @@ class Worker:
             )
         return tuple(sorted({lane for handler in self._handlers.values() for lane in handler.contract.lanes}))
 
+    @property
+    def contracts(self) -> tuple[Contract[Any, Any], ...]:
+        """The contracts that it handles, in the order of declaration."""
+        return tuple(handler.contract for handler in self._handlers.values())
+
     def handler(self, contract: str) -> Handler | None:
         """The handler of the contract with that name; None: there is none."""
         return self._handlers.get(contract)

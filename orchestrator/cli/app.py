@@ -224,6 +224,21 @@ def contracts_command(*, sagas: Sagas, reading: Reading) -> None:
     contracts(sagas, as_json=reading.as_json)
 
 
+@command(app, "asyncapi")
+def asyncapi_command(
+    *,
+    references: Annotated[
+        list[str], typer.Argument(metavar="MODULE:NAME", help="Sagas and workers, or lists of them.")
+    ],
+    namespace: Annotated[str, typer.Option(envvar="SAGALINE_NAMESPACE", help="Prefix of every topic.")] = "sagaline",
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write it to this file; default: print it.")] = None,
+) -> None:
+    """Describe topics, messages and who sends or receives them as an AsyncAPI 3.0 document."""
+    from .asyncapi import asyncapi
+
+    asyncapi(references, namespace, out)
+
+
 @command(app, "start")
 def start_command(
     *,

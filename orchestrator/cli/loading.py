@@ -16,10 +16,11 @@ from types import FunctionType, ModuleType
 from typing import TypeVar
 
 from ...sagas.definition import AnyDefinition, Definition
+from ...workers.worker import Worker
 from ..errors import DefinitionError
 from .errors import Mistake
 
-__all__ = ["load", "load_definitions", "load_module"]
+__all__ = ["load", "load_definitions", "load_module", "load_parts"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,25 @@ T = TypeVar("T")
 def load_definitions(references: Sequence[str]) -> list[AnyDefinition]:
     """The definitions that the references name; see ``load``."""
     return load(references, Definition)
+
+
+def load_parts(references: Sequence[str]) -> tuple[list[AnyDefinition], list[Worker]]:
+    """The definitions and the workers that the references name; see ``load``.
+
+    Raises:
+        Mistake: one is neither a definition nor a worker.
+    """
+    definitions: list[AnyDefinition] = []
+    workers: list[Worker] = []
+    found = load(references, object)
+    for each in (one for given in found for one in (given if isinstance(given, list | tuple) else (given,))):
+        if isinstance(each, Definition):
+            definitions.append(each)
+        elif isinstance(each, Worker):
+            workers.append(each)
+        else:
+            raise Mistake(f"{each!r} is neither a saga nor a worker; name one as MODULE:NAME")
+    return definitions, workers
 
 
 def load(references: Sequence[str], kind: type[T]) -> list[T]:

@@ -9,8 +9,6 @@ import sys
 import typer
 
 from ...sagas.contract import check_name
-from ...sagas.definition import AnyDefinition, Definition
-from ...workers.worker import Worker
 from .. import wiring
 from ..errors import DefinitionError
 from ..kernel import Registry
@@ -18,7 +16,7 @@ from ..logs import configure_logs
 from ..runtime.namespace import prepare
 from ..settings import Settings
 from .errors import Mistake
-from .loading import load
+from .loading import load_parts
 from .options import rendering
 
 __all__ = ["topics"]
@@ -32,7 +30,7 @@ def topics(settings: Settings, references: list[str], queues: list[str], *, crea
         Mistake: not a valid queue name.
     """
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
-    definitions, workers = _split(references)
+    definitions, workers = load_parts(references)
     wanted = {*Registry(definitions).queues, *queues, *(queue for worker in workers for queue in worker.queues)}
     groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
     for queue in queues:
@@ -46,20 +44,6 @@ def topics(settings: Settings, references: list[str], queues: list[str], *, crea
         return
     for name in names:
         typer.echo(f"{name}  {'created' if name in created else 'ok'}")
-
-
-def _split(references: list[str]) -> tuple[list[AnyDefinition], list[Worker]]:
-    """Raises: Mistake: one is neither a definition nor a worker."""
-    definitions: list[AnyDefinition] = []
-    workers: list[Worker] = []
-    for each in load(references, object):
-        if isinstance(each, Definition):
-            definitions.append(each)
-        elif isinstance(each, Worker):
-            workers.append(each)
-        else:
-            raise Mistake(f"{each!r} is neither a saga nor a worker; name one as MODULE:NAME")
-    return definitions, workers
 
 
 async def _topics(

@@ -33,6 +33,7 @@ from ..messages.inputs import ActName, Arrival, OnConflict, Start
 from ..messages.outputs import Decision, Outcome
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
+from ..ports.topics import Topics
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
 from .commands import Commands
@@ -73,6 +74,11 @@ class Client:
     def registry(self) -> Registry:
         """The definitions that this client can start."""
         return self._parts.registry
+
+    @property
+    def topics(self) -> Topics:
+        """The names of its namespace's topics."""
+        return self._parts.topics
 
     def fresh_id(self) -> str:
         """A new unique id."""

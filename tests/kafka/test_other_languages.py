@@ -42,6 +42,7 @@ from sagaline.sagas.routing_slip import Kept, RoutingSlip, stop
 from sagaline.workers import Context, SqliteInbox, Worker, WorkerRuntime
 from sagaline.workers.examples.ledger import LEDGER_SCHEMA
 from sagaline.workers.examples.order_checkout import inventory_worker, shipping_worker
+from tests.outside import fetched, not_run
 from tests.repo.tree import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -99,18 +100,10 @@ def ledger_worker() -> Worker:
 # Building
 
 
-def tool(*names: str) -> str:
-    missing = [name for name in names if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: the example worker is neither built nor run")
-    return names[0]
-
-
-def fetched(command: list[str], folder: Path) -> None:
-    """Runs what needs a package registry."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
-    if done.returncode:
-        pytest.skip(f"{' '.join(command)} failed, so the example worker is not run: {done.stderr[-500:]}")
+def tool(*names: str) -> None:
+    for name in names:
+        if shutil.which(name) is None:
+            not_run(f"{name} is not installed, so its example worker is neither built nor run")
 
 
 def built(command: list[str], folder: Path) -> None:

@@ -177,6 +177,8 @@ class ProcessManager(Definition[S]):
 
     has_phases = True
     kind = "process manager"
+    rests: frozenset[str] = frozenset()
+    """Phases in which an instance may wait for events without a timer."""
 
     def __init__(
         self,

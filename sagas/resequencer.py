@@ -115,6 +115,7 @@ class Resequencer(ProcessManager[Sequence]):
     """
 
     kind = "resequencer"
+    rests = frozenset({_FLOWING, _OVERDUE})
 
     def __init__(
         self,
@@ -134,6 +135,8 @@ class Resequencer(ProcessManager[Sequence]):
         for what, function in (("number", number), ("last", rules.last)):
             if function is not None:
                 check_function(f"{at}, {what}", function, (of.model,))
+        if rules.gap == "wait":
+            self.rests = self.rests | {_GAP}
         timers = {} if rules.timeout is None else {_GAP: rules.timeout}
 
         def first(body: P) -> Next[Sequence]:

@@ -18,7 +18,7 @@ from ..messages.outputs import Outcome
 from ..scenes.sample import NoSampleError
 from ..scenes.scene import Scene
 from .fingerprint import fingerprint
-from .laws import Breach, Law, breaches, ended
+from .laws import Breach, Law, breaches, ended, rests
 from .successors import Move, Plan, successors
 
 __all__ = ["Bounds", "Explored", "Found", "Progress", "explore"]
@@ -131,8 +131,9 @@ class _Search:
                 self._tell(Breach(law=Law.CODE_RAISES, place=str(move.step), message=f"it raised {said(error)}"), next_)
                 continue
             self._enter(next_, after, scene)
-        state.open = count > 0 and not ended(scene)
-        if count == 0 and not ended(scene) and scene.status is not None:
+        over = ended(scene) or rests(scene)
+        state.open = count > 0 and not over
+        if count == 0 and not over and scene.status is not None:
             stuck = Breach(law=Law.NEVER_ENDS, place="stuck", message="nothing more can happen, but it has not ended")
             self._tell(stuck, state)
 

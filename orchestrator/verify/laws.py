@@ -10,12 +10,13 @@ from enum import StrEnum
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import read
+from ...sagas.process_manager import ProcessManager
 from ..kernel.context import said
 from ..kernel.places import name_of
 from ..messages.document import CauseKind, Document, Status, StepStatus
 from ..scenes.scene import Scene
 
-__all__ = ["Breach", "Law", "breaches", "ended", "must"]
+__all__ = ["Breach", "Law", "breaches", "ended", "must", "rests"]
 
 
 class Law(StrEnum):
@@ -100,6 +101,13 @@ def ended(scene: Scene) -> bool:
     )
 
 
+def rests(scene: Scene) -> bool:
+    """True when it is a process in a phase in which it may wait for events without a timer, as its kind says."""
+    root, definition = scene.entities.get(scene.id), scene.definition
+    managed = root.managed if isinstance(root, Document) else None
+    return managed is not None and isinstance(definition, ProcessManager) and managed.phase in definition.rests
+
+
 def _raised(definition: AnyDefinition, document: Document) -> Iterator[Breach]:
     attention = document.attention
     if attention is None or attention.kind is not CauseKind.CODE:
@@ -156,6 +164,8 @@ def _asleep(scene: Scene) -> Iterator[Breach]:
     if scene.has_timer or any(document.status is Status.ATTENTION for document in scene.documents):
         return
     phase = root.managed.phase if root.managed else None
+    if rests(scene):
+        return
     where = f"in phase {phase!r} " if phase else ""
     yield Breach(
         law=Law.NO_WAKE_UP,

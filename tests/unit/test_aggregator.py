@@ -17,7 +17,9 @@ from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import Arrival
 from sagaline.orchestrator.messages.outputs import DeadLetter
 from sagaline.orchestrator.scenes.scene import Scene
-from sagaline.sagas import Aggregator, DefinitionError, Event, Gathered
+from sagaline.orchestrator.verify import lines as lines_of
+from sagaline.orchestrator.verify import verify
+from sagaline.sagas import Aggregator, DefinitionError, Event, Gathered, Resequencer
 from sagaline.testing import World, after, given, has_state, has_status, needs_attention, published, receives
 
 TIMEOUT = timedelta(minutes=5)
@@ -228,3 +230,21 @@ def test_a_gathering_survives_crashes_of_the_engine() -> None:
         world.publish(line, Line(number=2), key="i-2")
         world.settle()
         assert (world.status("totals/i"), world.state("totals/i").state.cents) == ("completed", 30)
+
+
+def test_verify_accepts_a_gathering_and_a_sequence() -> None:
+    """No run breaks a law, and every phase is reached."""
+    numbered_line = Event("numbered-line", Line)
+    lines = Resequencer(
+        "lines",
+        line,
+        key=lambda part: part.invoice,
+        number=lambda part: part.number,
+        emits=numbered_line,
+        gap="skip",
+        timeout=TIMEOUT,
+    )
+    examples = [Line(number=1, of=2), Line(number=2, of=2)]
+    for definition in (totals(), lines):
+        verified = verify(definition, examples={Line: examples})
+        assert not verified.found, "\n".join(lines_of(verified))

@@ -227,9 +227,7 @@ def contracts_command(*, sagas: Sagas, reading: Reading) -> None:
 @command(app, "asyncapi")
 def asyncapi_command(
     *,
-    references: Annotated[
-        list[str], typer.Argument(metavar="MODULE:NAME", help="Sagas and workers, or lists of them.")
-    ],
+    references: Annotated[list[str], typer.Argument(metavar="MODULE:NAME", help="Sagas and workers, or lists.")],
     namespace: Annotated[str, typer.Option(envvar="SAGALINE_NAMESPACE", help="Prefix of every topic.")] = "sagaline",
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write it to this file; default: print it.")] = None,
 ) -> None:

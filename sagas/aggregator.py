@@ -15,9 +15,9 @@ from typing import Any, Generic, Literal, Required, TypedDict, TypeVar, Unpack
 from pydantic import BaseModel, ValidationError
 
 from .errors import DefinitionError
-from .event import Event
+from .event import Event, check_in_and_out
 from .functions import check_function
-from .given import check_choice, check_count, check_is, check_span
+from .given import check_choice, check_count, check_span
 from .nodes import emit
 from .process_manager import Late, Next, ProcessManager
 from .schemas import check_json_model
@@ -141,7 +141,7 @@ class Aggregator(ProcessManager[Gathered[S]]):
         at, state = f"{self.kind} {name!r}", _state_of(f"{self.kind} {name!r}", into)
         super().__init__(name, state, version=rules.version, retention=rules.retention, late=rules.late)
         rules.check(at)
-        _check_events(at, of, emits)
+        check_in_and_out(at, of, emits)
         check_function(f"{at}, add", add, (into, of.model), into, for_="it gives the state, a")
         check_function(f"{at}, complete_when", complete_when, (state,))
         check_function(f"{at}, result", result, (state,), emits.model, for_=f"event {emits.name!r} is a")
@@ -190,13 +190,6 @@ def _state_of(at: str, into: type[S]) -> type[Gathered[S]]:
             f"{at}: a gathering begins with an empty {into.__name__}; give each of its fields a default"
         ) from None
     return Gathered[into]  # type: ignore[valid-type]  # pydantic makes the model at run time
-
-
-def _check_events(at: str, of: object, emits: object) -> None:
-    for what, event in (("of", of), ("emits", emits)):
-        check_is(f"{at}: {what}", event, Event, "give an Event(name, model)")
-    if isinstance(of, Event) and isinstance(emits, Event) and of.name == emits.name:
-        raise DefinitionError(f"{at}: it takes event {of.name!r} and publishes it too; give emits= another event")
 
 
 def _part(value: object, at: str) -> int | str:

@@ -9,10 +9,11 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from .contract import check_name
-from .given import check_span
+from .errors import DefinitionError
+from .given import check_is, check_span
 from .schemas import check_json_model
 
-__all__ = ["Event"]
+__all__ = ["Event", "check_in_and_out"]
 
 E = TypeVar("E", bound=BaseModel)
 
@@ -40,3 +41,11 @@ class Event(Generic[E]):
         check_name("event", self.name)
         check_json_model(f"event {self.name!r}: its body", self.model)
         check_span(f"event {self.name!r}: keep", self.keep)
+
+
+def check_in_and_out(at: str, of: object, emits: object) -> None:
+    """Raises DefinitionError unless a gathering takes one event and publishes another."""
+    for what, event in (("of", of), ("emits", emits)):
+        check_is(f"{at}: {what}", event, Event, "give an Event(name, model)")
+    if isinstance(of, Event) and isinstance(emits, Event) and of.name == emits.name:
+        raise DefinitionError(f"{at}: it takes event {of.name!r} and publishes it too; give emits= another event")

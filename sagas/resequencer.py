@@ -14,9 +14,9 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from pydantic import BaseModel
 
 from .errors import DefinitionError
-from .event import Event
+from .event import Event, check_in_and_out
 from .functions import check_function
-from .given import check_choice, check_count, check_is, check_span
+from .given import check_choice, check_count, check_span
 from .nodes import Emit, emit
 from .process_manager import Late, Next, ProcessManager, offer_again
 
@@ -193,10 +193,7 @@ def _number(value: object, at: str) -> int:
 
 
 def _check_events(at: str, of: Any, emits: Any) -> None:
-    for what, event in (("of", of), ("emits", emits)):
-        check_is(f"{at}: {what}", event, Event, "give an Event(name, model)")
-    if of.name == emits.name:
-        raise DefinitionError(f"{at}: it takes event {of.name!r} and publishes it too; give emits= another event")
+    check_in_and_out(at, of, emits)
     if not issubclass(of.model, emits.model):
         raise DefinitionError(
             f"{at}: event {emits.name!r} is a {emits.model.__name__}, the messages are {of.model.__name__}; "

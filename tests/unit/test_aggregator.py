@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -201,23 +202,28 @@ class Needs(BaseModel):
     cents: int
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"into": Needs}, "give each of its fields a default"),
-        ({"timeout": timedelta(0)}, "timeout is 0:00:00; give a positive timedelta"),
-        ({"parts_max": 20_000}, "give a whole number, 1 to 10,000"),
-        ({"on_timeout": "wait"}, "give 'emit' or 'fail'"),
-        ({"late": "no"}, "late is 'no'; give 'ignore' or 'dead_letter' or 'restart'"),
-        ({"emits": line, "result": lambda gathered: Line()}, "give emits= another event"),
-        ({"emits": Checked}, "give an Event(name, model)"),
-        ({"add": lambda totals: totals}, "let it take 2"),
-        ({"part": lambda: 1}, "let it take 1"),
-    ],
-)
-def test_a_mistake_is_told_when_it_is_declared(options: dict[str, Any], says: str) -> None:
+def declare(**options: Any) -> Callable[[], object]:
+    return lambda: Aggregator("totals", line, **(RIGHT | options))
+
+
+AGGREGATOR_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "no default": (declare(into=Needs), "give each of its fields a default"),
+    "no time": (declare(timeout=timedelta(0)), "timeout is 0:00:00; give a positive timedelta"),
+    "too many parts": (declare(parts_max=20_000), "give a whole number, 1 to 10,000"),
+    "on timeout": (declare(on_timeout="wait"), "give 'emit' or 'fail'"),
+    "late": (declare(late="no"), "late is 'no'; give 'ignore' or 'dead_letter' or 'restart'"),
+    "its own event": (declare(emits=line, result=lambda gathered: Line()), "give emits= another event"),
+    "no event": (declare(emits=Checked), "give an Event(name, model)"),
+    "add": (declare(add=lambda totals: totals), "let it take 2"),
+    "part": (declare(part=lambda: 1), "let it take 1"),
+}
+
+
+@pytest.mark.parametrize("mistake", AGGREGATOR_MISTAKES)
+def test_a_mistake_is_told_when_it_is_declared(mistake: str) -> None:
+    provoke, says = AGGREGATOR_MISTAKES[mistake]
     with pytest.raises(DefinitionError, match="aggregator 'totals'") as error:
-        Aggregator("totals", line, **(RIGHT | options))
+        provoke()
     assert says in str(error.value)
 
 

@@ -16,10 +16,12 @@ import pytest
 from sagaline.sagas import DefinitionError
 from tests.repo.tree import ROOT, modules, parse
 
+from .test_aggregator import AGGREGATOR_MISTAKES
 from .test_given import OPTION_MISTAKES
 from .test_language_errors import MISTAKES
 from .test_manager_errors import MANAGER_MISTAKES
 from .test_node_errors import NODE_MISTAKES
+from .test_resequencer import RESEQUENCER_MISTAKES
 from .test_schedule_errors import SCHEDULE_MISTAKES
 from .test_slip_errors import SLIP_MISTAKES
 
@@ -79,7 +81,9 @@ def test_no_declaration_is_refused_without_a_test_of_the_message() -> None:
     sites = [site for path in LOOKED_AT for site in sites_of(path, parse(path))]
     assert len(sites) > 50
     language = {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES, **SLIP_MISTAKES, **OPTION_MISTAKES}
-    assert unreached(sites, {**language, **SCHEDULE_MISTAKES}) == []
+    for mistakes in (SCHEDULE_MISTAKES, AGGREGATOR_MISTAKES, RESEQUENCER_MISTAKES):
+        language |= {f"{len(language)} {name}": mistake for name, mistake in mistakes.items()}
+    assert unreached(sites, language) == []
 
 
 def test_a_mistake_that_nobody_tries_is_found() -> None:

@@ -170,6 +170,11 @@ def _two_contracts_in_two_sagas() -> None:
 
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "contract name": (lambda: Contract("Do It", Do, Did, queue="q"), f"contract 'Do It': {NAME}"),
+    "a lane of a queue without lanes": (
+        lambda: Contract("mail", Do, Did, queue="q").at("high"),
+        "contract 'mail' has no priority, so its queue has no lanes; declare it with Contract(…, queue='q', "
+        "priority='normal')",
+    ),
     "contract name too long": (lambda: Contract("d" * 65, Do, Did, queue="q"), f"contract '{'d' * 65}': {NAME}"),
     "queue name": (lambda: Contract("do", Do, Did, queue="q.r"), f"queue of contract 'do' 'q.r': {NAME}"),
     "command is no model": (

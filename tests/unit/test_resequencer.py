@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -158,22 +158,31 @@ def test_a_number_that_is_none_shows_it() -> None:
     stands.then(needs_attention("return a whole number", code="function-raised"), has_state(next=1))
 
 
-def mistakes() -> Iterable[tuple[dict[str, Any], str]]:
-    yield {"gap": "no"}, "give 'wait' or 'skip' or 'dead_letter'"
-    yield {"gap": "skip"}, "give timeout=timedelta(…)"
-    yield {"timeout": MINUTE}, "leave timeout out"
-    yield {"gap": "skip", "timeout": timedelta(0)}, "give a positive timedelta"
-    yield {"emits": tick}, "give emits= another event"
-    yield {"emits": Event("other", type("Other", (BaseModel,), {}))}, "give emits= an event of the same model"
-    yield {"first": -1}, "give a whole number, 0 or more"
-    yield {"number": lambda: 1}, "let it take 1"
-    yield {"last": 7}, "give a function"
+def declare(**options: Any) -> Callable[[], object]:
+    return lambda: ticks(**options)
 
 
-@pytest.mark.parametrize(("options", "says"), [*mistakes()])
-def test_a_mistake_is_told_when_it_is_declared(options: dict[str, Any], says: str) -> None:
+RESEQUENCER_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "gap": (declare(gap="no"), "give 'wait' or 'skip' or 'dead_letter'"),
+    "skip without a time": (declare(gap="skip"), "give timeout=timedelta(…)"),
+    "wait with a time": (declare(timeout=MINUTE), "leave timeout out"),
+    "no time": (declare(gap="skip", timeout=timedelta(0)), "give a positive timedelta"),
+    "its own event": (declare(emits=tick), "give emits= another event"),
+    "another model": (
+        declare(emits=Event("other", type("Other", (BaseModel,), {}))),
+        "give emits= an event of the same model",
+    ),
+    "first": (declare(first=-1), "give a whole number, 0 or more"),
+    "number": (declare(number=lambda: 1), "let it take 1"),
+    "last": (declare(last=7), "give a function"),
+}
+
+
+@pytest.mark.parametrize("mistake", RESEQUENCER_MISTAKES)
+def test_a_mistake_is_told_when_it_is_declared(mistake: str) -> None:
+    provoke, says = RESEQUENCER_MISTAKES[mistake]
     with pytest.raises(DefinitionError, match="resequencer 'ticks'") as error:
-        ticks(**options)
+        provoke()
     assert says in str(error.value)
 
 

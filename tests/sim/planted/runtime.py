@@ -68,14 +68,14 @@ RUNTIME = (
     slip(
         "drop unreadable records",
         "orchestrator/runtime/guard.py",
-        "            return self._writer.dead(record, str(error))\n",
+        "            return self._writer.dead(record, Why(str(error), ReasonCode.UNREADABLE))\n",
         "            return Writes()\n",
         "dead",
     ),
     slip(
         "write a dead letter without cutting it to the limit",
         "orchestrator/codec/dead_letters.py",
-        "    if size_bytes(record.key, record.value, kept + why) <= bytes_max:\n",
+        "    if size_bytes(record.key, record.value, kept + about) <= bytes_max:\n",
         "    if True:\n",
         "accepted",
         "dead",

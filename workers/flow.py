@@ -17,6 +17,7 @@ from ..orchestrator.codec.limits import decode_limits
 from ..orchestrator.codec.presences import Held
 from ..orchestrator.errors import SagalineError
 from ..orchestrator.messages.flow_limits import EACH_KEY, FlowLimit
+from ..orchestrator.messages.texts import said
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Record, Tail, TopicPartition
 from ..sagas.models import read
@@ -51,6 +52,8 @@ class FlowControl:
         self._limits: tuple[FlowLimit, ...] = ()
         self._gates: dict[tuple[FlowLimit, str | None], Gate] = {}
         self._circuits: dict[str, Circuit] = {}
+        self._unfair: set[str] = set()
+        """The contracts whose ``fair_by`` has raised."""
         self._backlog: Backlog[Work] = Backlog(self._gates_of, clock.monotonic)
         self._timer: tuple[float, asyncio.TimerHandle] | None = None
         self._tail: Tail | None = None
@@ -195,8 +198,15 @@ class FlowControl:
             return (work.record.key or b"").decode(errors="replace") if by_key else None
         try:
             command: BaseModel = read(handler.contract.command, work.command.payload)
-            return str(handler.fair_by(command))
         except Exception:  # the handler's own check of the command says what is wrong with it
+            return None
+        try:
+            return str(handler.fair_by(command))
+        except Exception as error:
+            if work.name not in self._unfair:
+                self._unfair.add(work.name)
+                why = f"fair_by raised {said(error)}: such commands take turns as one value; correct the function"
+                _logger.warning("worker.fair_by.failed", contract=work.name, error=why)
             return None
 
     # Time

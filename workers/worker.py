@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from ..sagas import Contract, DefinitionError, Event, Rejected
 from ..sagas.contract import check_name
+from ..sagas.functions import check_function
 from ..sagas.given import check_count, check_span, check_text
 from .calls import Calls, Middleware
 from .context import AnswerLater, Context
@@ -116,13 +117,15 @@ class Worker:
         Args:
             contract: which commands it handles.
             fair_by: a function of the command, such as its tenant: when commands wait, the values take turns. It must
-                not block. None: first come, first served.
+                not block. Commands for which it raises take turns as one value; the log says so once. None: first come,
+                first served.
             circuit: while nearly all of the last 20 commands failed, only one a second is tried, until one succeeds;
                 the others wait. False: all are tried.
 
         Raises:
             DefinitionError: not a contract, a second handler for it, a parameter that nothing fills, or annotated with
-                another command, reply or context than the contract's.
+                another command, reply or context than the contract's; or a ``fair_by`` that is no plain function of the
+                command.
         """
         if not isinstance(contract, Contract):
             raise DefinitionError(
@@ -130,6 +133,8 @@ class Worker:
             )
         if contract.name in self._handlers:
             raise DefinitionError(f"{self!r} already has a handler for {contract.name!r}; remove one of the two")
+        if fair_by is not None:
+            check_function(f"{self!r}: fair_by of {contract.name!r}", fair_by, (contract.command,))
 
         def declare(function: Any, /) -> Any:
             callee = callee_of(f"{self!r}", function, contract.command, Context)

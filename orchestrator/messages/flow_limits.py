@@ -43,15 +43,18 @@ def check_limits(rules: Sequence[Rule]) -> str | None:
     """What is wrong with them, and how to fix it; None: they are valid."""
     if len(rules) > _LIMITS_MAX:
         return f"there are {len(rules):,} limits; give at most {_LIMITS_MAX:,}"
+    seen: dict[FlowLimit, int] = {}
     for number, rule in enumerate(rules, start=1):
         if isinstance(found := _read(rule), str):
             return f"limit {number}: {found}"
+        if (first := seen.setdefault(found, number)) != number:
+            return f"limit {number} is the same as limit {first}; remove one of them"
     return None
 
 
 def limits_of(rules: Sequence[Rule]) -> tuple[FlowLimit, ...]:
-    """The limits of a table; rules that a newer release has written and this one cannot read are left out."""
-    return tuple(found for found in map(_read, rules) if isinstance(found, FlowLimit))
+    """The limits of a table, each once, without rules that a newer release has written and this one cannot read."""
+    return tuple(dict.fromkeys(found for found in map(_read, rules) if isinstance(found, FlowLimit)))
 
 
 def _read(rule: Rule) -> FlowLimit | str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from structlog.testing import capture_logs
 
 from sagaline.orchestrator.codec.limits import encode_limits
 from sagaline.orchestrator.codec.presences import Held
@@ -17,6 +18,7 @@ from sagaline.orchestrator.kernel.table import decide_table
 from sagaline.orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from sagaline.orchestrator.messages.flow_limits import LIMITS_TABLE, check_limits, limits_of
 from sagaline.orchestrator.messages.outputs import Announce, Outcome
+from sagaline.sagas import DefinitionError
 from sagaline.sagas.contract import PRIORITIES, Priority
 from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.backlog import WEIGHTS, Backlog
@@ -176,6 +178,44 @@ def test_a_limit_is_checked_when_it_is_set(when: dict[str, Any], to: str, wrong:
     found = check_limits([Rule(when=when, to=to)])
     assert found is None if wrong is None else found is not None and wrong in found
     assert len(limits_of([Rule(when=when, to=to)])) == (wrong is None)
+
+
+def test_a_limit_that_is_given_twice_is_refused() -> None:
+    """It would be one gate that a command enters twice."""
+    rules = [Rule(when={"queue": "mail"}, to=to) for to in ("4 at once", "9/s", "4 at once")]
+    assert check_limits(rules) == "limit 3 is the same as limit 1; remove one of them"
+    assert check_limits(rules[:2]) is None
+    assert len(limits_of(rules)) == 2
+
+
+async def _later(command: Pack) -> str:
+    return command.item
+
+
+@pytest.mark.parametrize(
+    ("fair_by", "wrong"),
+    [("item", "give a function"), (_later, "make it a plain, pure function"), (lambda: 1, "let it take 1")],
+)
+def test_what_a_handler_is_fair_by_is_checked_at_its_declaration(fair_by: Any, wrong: str) -> None:
+    worker = Worker("packer")
+    with pytest.raises(DefinitionError, match=wrong) as error:
+        worker.handles(pack, fair_by=fair_by)
+    assert "fair_by of 'pack'" in str(error.value)
+
+
+async def test_a_fair_by_that_fails_is_logged_once_and_its_commands_are_handled(world: WorkerWorld) -> None:
+    def tenant(command: Pack) -> str:
+        raise KeyError(command.item)
+
+    at = Desk(fair_by=tenant)
+    at.go_on.set()
+    with capture_logs() as logs:
+        async with world.running(at.worker):
+            await world.ask(*(world.command(f"order/{i}") for i in range(3)), world.command("order/x", payload=b"[]"))
+    (line,) = [each for each in logs if each["event"] == "worker.fair_by.failed"]
+    assert (line["contract"], line["log_level"]) == ("pack", "warning")
+    assert "correct the function" in line["error"]
+    assert len(at.begun) == 3
 
 
 def test_a_change_of_limits_is_announced_with_the_table_and_a_wrong_one_is_denied() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.messages.dead import DeadRecord
 from sagaline.orchestrator.messages.entities import DeadMark, DeadStatus
+from sagaline.orchestrator.messages.parcels import to_base64
 from sagaline.orchestrator.ports.read_model import LetterFilter, LetterGroup, LetterRow, ReadModel, Update
 
 from .read_model_contract import STATE, helping, update
@@ -68,6 +71,18 @@ class LettersContract:
             LetterGroup(records[2].fingerprint, 1, 1, 15, 15, "boom"),
             LetterGroup(records[0].fingerprint, 2, 1, 10, 20, "no 100% Stock for 9"),
         ]
+
+    async def test_a_letter_with_a_key_and_a_topic_of_any_length_is_shown_and_found(
+        self, read_model: ReadModel
+    ) -> None:
+        """Although an index holds some 2,700 bytes; what differs only at the end is not mixed up."""
+        random_text = "".join(random.Random(7).choices(string.ascii_letters, k=4_000))
+        texts = [text + end for text in (random_text, "\x00" * 4_000, "\U0001f600" * 400) for end in ("", "1", "2")]
+        records = [dead(n, key=to_base64(text.encode()), topic=text) for n, text in enumerate(texts)]
+        await read_model.apply(dead_update(*records))
+        for text, record in zip(texts, records, strict=True):
+            for where in LetterFilter(key=text), LetterFilter(topic=text):
+                assert [row.record for row in (await read_model.letters(where, limit=9)).letters] == [record]
 
     @pytest.mark.parametrize("oldest_first", [False, True])
     async def test_letters_are_listed_page_by_page_although_more_come(

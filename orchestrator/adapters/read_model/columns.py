@@ -4,6 +4,7 @@ values that are shown come from the documents.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, Final
 
@@ -11,9 +12,11 @@ from sqlalchemy import BigInteger, Dialect, Text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = ["WHOLE_MAX", "Whole", "Words"]
+__all__ = ["WHOLE_MAX", "Short", "Whole", "Words"]
 
 WHOLE_MAX: Final = (1 << 62) - 1
+_SHORT_CHARS = 400
+"""PostgreSQL's indexes hold some 2,700 bytes, and an escaped character has five."""
 _MARK = "\x1a"
 _NOT_HELD = re.compile(f"[\x00{_MARK}\ud800-\udfff]")
 _ESCAPED = re.compile(f"{_MARK}([0-9a-f]{{4}})")
@@ -37,6 +40,17 @@ class Words(TypeDecorator[str]):
         if value is None or _MARK not in value:
             return value
         return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+
+
+class Short(Words):
+    """Any text, for an index that finds equal ones: a long one is stored, and compared, as its digest."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is not None and len(value) > _SHORT_CHARS:
+            return "sha256:" + hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+        return super().process_bind_param(value, dialect)
 
 
 class Whole(TypeDecorator[int]):

@@ -10,7 +10,7 @@
   and a question once more for each person who may answer. The first row has the JSON for lists in ``wait``, so that no
   document is decoded; the others do not repeat it.
 - ``read_letters`` has the dead letters. What was done with one is its mark in ``read_entities``, joined by ``id``: the
-  two arrive in any order.
+  two arrive in any order. Their topic and key come from outside and have any length: long ones are digests there.
 - All entities but instances are in ``read_entities``. ``sequence`` is the place of the last applied record.
 - ``read_meta`` has the schema version. Tables of another version are dropped and created again: the log has all data.
 - Every documented filter is one range of one index, in the order of the list (statements.py, checked by a test of the
@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text, inspect, select
 
-from .columns import Whole, Words
+from .columns import Short, Whole, Words
 from .dialect import Dialect
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 TABLES = MetaData()
 
@@ -143,8 +143,8 @@ LETTERS = Table(
     _key("place", Whole),
     _words("id"),
     _whole("at_ms"),
-    _words("topic"),
-    _words("key"),
+    Column("topic", Short, nullable=False),
+    Column("key", Short, nullable=False),
     _words("fingerprint"),
     _words("reason"),
     _json("letter"),

@@ -232,14 +232,13 @@ def _ask(parcel: Parcel | None, message: ParcelRequest, now_ms: int, limits: Lim
         case Edit():
             return _edit(parcel, asked, message, limits)
         case Skip():
-            dead = DeadLetter(reason=_said("skipped", message), letter=parcel.letters[0], detail=parcel.detail)
-            return _go_on(asked, now_ms, limits, (dead,))
+            dead = _dead(parcel, _said("skipped", message), 1)
+            return _go_on(asked, now_ms, limits, dead)
         case Discard() if parcel.status is ParcelStatus.DELAYED:
             return Answer(entity=None, outcome=Outcome.APPLIED, reason="the message is cancelled")
         case Discard():
-            text = _said("discarded", message)
-            dead_letters = tuple(DeadLetter(reason=text, letter=letter) for letter in parcel.letters)
-            return _go_on(asked, now_ms, limits, dead_letters, len(parcel.letters))
+            dead = _dead(parcel, _said("discarded", message), len(parcel.letters))
+            return _go_on(asked, now_ms, limits, dead, len(dead))
         case _:
             assert_never(message)
 
@@ -290,6 +289,13 @@ def _edited(letter: Letter, message: Edit) -> Letter:
         value=letter.value if message.value is None else message.value,
         headers=letter.headers if message.headers is None else message.headers,
     )
+
+
+def _dead(parcel: Parcel, reason: str, count: int) -> tuple[DeadLetter, ...]:
+    """The first letters as dead letters. Only the first one has failed."""
+    first, *others = parcel.letters[:count]
+    failed = DeadLetter(reason=reason, letter=first, detail=parcel.detail)
+    return (failed, *(DeadLetter(reason=reason, letter=each) for each in others))
 
 
 def _said(what: str, message: Skip | Discard) -> str:

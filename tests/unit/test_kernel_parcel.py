@@ -361,18 +361,23 @@ def test_a_request_is_carried_out_once() -> None:
 
 
 def test_a_skipped_letter_becomes_a_dead_letter_and_the_next_is_delivered() -> None:
-    line = parked()
-    dead = DeadLetter(reason="skipped by ann: known", letter=line.parcel.letters[0])
+    line = Line(post(5, error="boom", detail="line 7", park=True), post(6))
+    dead = DeadLetter(reason="skipped by ann: known", letter=line.parcel.letters[0], detail="line 7")
     assert line.take(Skip(id="s", instance=KEY, by="ann", reason="known")) == (dead, redelivered(6, 1))
     last = DeadLetter(reason="skipped", letter=line.parcel.letters[0])
     assert line.take(Skip(id="s2", instance=KEY, letter="billing/shop/0/6")) == (last, release(6))
 
 
 def test_a_discarded_key_loses_nothing_silently() -> None:
-    line = parked(followers=2)
+    """The first letter, which has failed, keeps its traceback."""
+    line = Line(post(5, error="boom", detail="line 7", park=True), post(6), post(7))
     letters = line.parcel.letters
     actions = line.take(Discard(id="d", instance=KEY, by="ann", reason="test data"))
-    dead = tuple(DeadLetter(reason="discarded by ann: test data", letter=letter) for letter in letters)
+    details = ("line 7", "", "")
+    dead = tuple(
+        DeadLetter(reason="discarded by ann: test data", letter=letter, detail=detail)
+        for letter, detail in zip(letters, details, strict=True)
+    )
     assert actions == (*dead, release(7))
     assert line.parcel.status is ParcelStatus.RELEASED
 

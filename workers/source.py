@@ -255,7 +255,8 @@ class SourcePartition:
         # At once: so that the start of a new group does not move, and a crash from here on is seen.
         state = self._suspects.taken(opened_by, position) | self._remembered.taken(self._how.remembers)
         if self._suspects.found:
-            self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
+            if self._how.delivery != "at_most_once":  # what nobody gets twice kills nobody twice
+                self._careful_until = min(self._owner.backlog_end, position + _CAREFUL_MAX)
             ends = await self._how.log.end_offsets([self._redeliveries.topic])
             self._careful_redelivered_until = ends[self._redeliveries]
         await self._owner.commit(Batch(state, (), Position(position, self._how.clock.now_ms())))

@@ -128,6 +128,29 @@ async def test_a_stop_waits_for_messages_whose_position_was_committed_first(plac
         await source.idle.wait()
 
 
+async def test_a_stop_loses_nothing_that_a_crash_makes_suspicious_and_whose_position_was_committed_first(
+    place: Place,
+) -> None:
+    """Nobody gets it twice, so that it cannot kill twice: it is not delivered one at a time."""
+    names = [b"a", b"b", b"c"]
+    suspected = {b"~seen/s/%d" % offset: b'["x"]' for offset in range(3)}
+    await place.log.append([Outgoing(TOPICS.events, name, b"{}", (), 0) for name in names])
+    handed: list[Arrived] = []
+    async with place.owner() as owner:
+        await owner.commit(Batch({b"~open": b'"x"', **suspected}, (), Position(0, 1)))
+        async with place.driven(owner, handed.append, delivery="at_most_once") as source:
+            await until(lambda: handed)
+            source.stop()
+            while not source.idle.is_set():
+                for each in handed[:]:
+                    handed.remove(each)
+                    names.remove(each.record.key or b"")
+                    source.done(each)
+                await asyncio.sleep(0.01)
+            assert owner.position.offset == 3
+            assert names == []
+
+
 @pytest.mark.parametrize("topic", ["source", "redeliveries"])
 async def test_what_was_finished_ahead_of_an_unfinished_message_does_not_come_again_with_exactly_once(
     place: Place, topic: str

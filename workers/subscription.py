@@ -82,8 +82,6 @@ class Options:
         check_choice(f"{at}: delivery", self.delivery, _DELIVERIES)
         check_choice(f"{at}: order", self.order, ("key", "none"))
         check_is(f"{at}: retry", self.retry, Retry, "give a Retry")
-        if self.where is not None and not callable(self.where):
-            takes_of(f"{at}: where", self.where)
         if self.expires_after is not None:
             check_span(f"{at}: expires_after", self.expires_after)
         if self.dedup is not None:

@@ -71,4 +71,6 @@ def test_an_expression_takes_what_the_specification_says(expression: dict[str, A
 )
 def test_what_is_no_expression_is_refused_at_declaration(expression: Any, remedy: str) -> None:
     with pytest.raises(DefinitionError, match=remedy):
-        Worker("w").subscribes(Event("packed", Pack), where=expression)
+
+        @Worker("w").subscribes(Event("packed", Pack), where=expression)
+        async def handle(body: Pack) -> None: ...

@@ -271,7 +271,8 @@ class Consumer:
         """False: a message of its identity was handled before."""
         dedup = subscription.options.dedup
         assert dedup is not None
-        identity = dedup.identity(subscription.name, message.id, body)
+        source = message.headers.get("ce_source", b"").decode(errors="replace")
+        identity = dedup.identity(subscription.name, source, message.id, body)
         return identity is None or await arrived.source.is_new(arrived, identity)
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, is_dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from ..sagas import DefinitionError
 from ..sagas.given import check_call, check_count, check_span
@@ -35,8 +36,9 @@ class Dedup:
 
     Args:
         within: a message is dropped if one of the same identity was handled whose record is at most so much older.
-        by: what identifies a message: None: its id (``ce_id``); the name of a field of its body; or a function of its
-            body that returns JSON. A message whose identity is None is never dropped.
+        by: what identifies a message: None: its source and id (``ce_source``, ``ce_id``); the name of a field of its
+            body; or a function of its body that returns JSON, without sets. A message whose identity is None is never
+            dropped.
         count_max: how many are remembered per partition of the topic, 1 or more; beyond it the oldest are forgotten
             before their time.
 
@@ -55,17 +57,31 @@ class Dedup:
             check_call("Dedup: by", self.by)
 
     def check(self, at: str, model: type[BaseModel]) -> None:
-        """Raises: DefinitionError: bodies have no such field."""
-        if isinstance(self.by, str) and self.by not in model.model_fields:
+        """Raises: DefinitionError: bodies have no such field, or it is a set."""
+        if not isinstance(self.by, str):
+            return
+        if (field := model.model_fields.get(self.by)) is None:
             raise DefinitionError(
                 f"{at}: dedup by {self.by!r}, but {model.__name__} has no such field; it has "
                 f"{', '.join(model.model_fields)}"
             )
+        if get_origin(field.annotation) in (set, frozenset):
+            raise DefinitionError(
+                f"{at}: dedup by {self.by!r}, but it is a set, whose order differs from process to process; give "
+                f"by=lambda body: sorted(body.{self.by})"
+            )
 
-    def identity(self, name: str, id: str, body: object) -> Identity | None:
-        """What identifies a message of the subscription ``name``; None: nothing does."""
+    def identity(self, name: str, source: str, id: str, body: object) -> Identity | None:
+        """What identifies a message of the subscription ``name``; None: nothing does.
+
+        Args:
+            source: ``ce_source``; together with ``id`` it is unique (CloudEvents 1.0).
+
+        Raises:
+            TypeError: there is a set in it; the author of the subscription should return a list.
+        """
         if self.by is None:
-            content: object = id
+            content: object = (source, id)
         elif isinstance(self.by, str):
             content = getattr(body, self.by)
         else:
@@ -73,8 +89,31 @@ class Dedup:
         if content is None:
             return None
         kind = b"id:" if self.by is None else b"by:"
-        digest = hashlib.blake2b(kind + to_json(content), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(kind + _canonical(content), digest_size=16).hexdigest()
         return Identity(name, DEDUP + f"{name}/{digest}".encode(), to_ms(self.within), self.count_max)
+
+
+def _canonical(content: object) -> bytes:
+    """The same bytes in every process for what is equal as JSON."""
+    _refuse_sets(content)
+    return json.dumps(to_jsonable_python(content), sort_keys=True).encode()
+
+
+def _refuse_sets(content: object) -> None:
+    inner: Iterable[object] = ()
+    if isinstance(content, Set):
+        raise TypeError(
+            f"dedup: an identity is {content!r:.100}, a set, whose order differs from process to process; in the "
+            "function that Dedup(by=...) names, return sorted(...) of it"
+        )
+    if isinstance(content, Mapping):
+        inner = content.values()
+    elif isinstance(content, list | tuple):
+        inner = content
+    elif isinstance(content, BaseModel) or is_dataclass(content):
+        inner = vars(content).values()
+    for each in inner:
+        _refuse_sets(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +153,8 @@ class Remembered:
         """
         while (other := self._at_work.get(identity.document)) is not None:
             await other.wait()
-        if self._until.get(identity.name, {}).get(identity.document, at_ms) > at_ms:
+        until = self._until.get(identity.name, {}).get(identity.document)
+        if until is not None and until >= at_ms:
             return False
         self._at_work[identity.document] = asyncio.Event()
         return True
@@ -128,7 +168,7 @@ class Remembered:
         state: dict[bytes, bytes | None] = {identity.document: str(until).encode()}
         while len(known) > 1:
             oldest = next(iter(known))
-            if len(known) <= identity.count_max and known[oldest] > at_ms:
+            if len(known) <= identity.count_max and known[oldest] >= at_ms:
                 break
             del known[oldest]
             state[oldest] = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from sagaline.sagas import DefinitionError, Event
 from sagaline.workers import Dedup, Worker
@@ -18,7 +20,7 @@ HOUR_MS = 3_600_000
 
 
 def identity(id: str, *, name: str = "packed", count_max: int = 100) -> Identity:
-    found = Dedup(within=timedelta(hours=1), count_max=count_max).identity(name, id, None)
+    found = Dedup(within=timedelta(hours=1), count_max=count_max).identity(name, "/shop", id, None)
     assert found is not None
     return found
 
@@ -36,9 +38,9 @@ async def test_a_message_is_a_duplicate_within_the_window_of_the_first_and_then_
     remembered = Remembered()
     a = identity("a")
     assert await handle(remembered, a, 0) == {a.document: str(HOUR_MS).encode()}
-    assert await handle(remembered, a, HOUR_MS - 1) is None
-    assert await handle(remembered, identity("a", name="unpacked"), HOUR_MS - 1) is not None
-    assert await handle(remembered, a, HOUR_MS) == {a.document: str(2 * HOUR_MS).encode()}
+    assert await handle(remembered, a, HOUR_MS) is None
+    assert await handle(remembered, identity("a", name="unpacked"), HOUR_MS) is not None
+    assert await handle(remembered, a, HOUR_MS + 1) == {a.document: str(2 * HOUR_MS + 1).encode()}
 
 
 async def test_what_is_older_than_the_window_or_beyond_the_count_is_removed_from_the_state() -> None:
@@ -50,11 +52,11 @@ async def test_what_is_older_than_the_window_or_beyond_the_count_is_removed_from
     assert full is not None
     assert full.keys() == {a.document, c.document}
     assert full[a.document] is None
-    late = await handle(remembered, d, HOUR_MS + 10)
+    late = await handle(remembered, d, HOUR_MS + 11)
     assert late is not None
     assert late.keys() == {b.document, d.document}
-    assert await handle(remembered, c, HOUR_MS + 10) is None
-    assert await handle(remembered, a, HOUR_MS + 10) is not None
+    assert await handle(remembered, c, HOUR_MS + 11) is None
+    assert await handle(remembered, a, HOUR_MS + 11) is not None
 
 
 async def test_the_next_owner_knows_what_was_written_and_forgets_other_subscriptions() -> None:
@@ -88,23 +90,68 @@ async def test_the_second_of_one_identity_waits_for_the_outcome_of_the_first() -
     assert sorted([await each for each in waiting]) == [False, True]
 
 
+class Tagged(BaseModel):
+    tags: dict[str, int]
+
+
 @pytest.mark.parametrize(
     ("by", "same", "other"),
     [
-        (None, ("1", Pack()), ("2", Pack())),
-        ("item", ("2", Pack(count=9)), ("1", Pack(item="pen"))),
-        (lambda pack: (pack.item, pack.count), ("2", Pack()), ("1", Pack(count=2))),
+        (None, ("/shop", "1", Pack()), ("/shop", "2", Pack())),
+        (None, ("/shop", "1", Pack()), ("/another", "1", Pack())),
+        ("item", ("/another", "2", Pack(count=9)), ("/shop", "1", Pack(item="pen"))),
+        (lambda pack: (pack.item, pack.count), ("/another", "2", Pack()), ("/shop", "1", Pack(count=2))),
     ],
 )
-def test_a_message_is_identified_by_its_id_a_field_or_a_function(by: Any, same: Any, other: Any) -> None:
+def test_a_message_is_identified_by_source_and_id_a_field_or_a_function(by: Any, same: Any, other: Any) -> None:
+    """CloudEvents 1.0: source and id together are unique, an id alone is not."""
     dedup = Dedup(within=timedelta(hours=1), by=by)
-    first = dedup.identity("packed", "1", Pack())
+    first = dedup.identity("packed", "/shop", "1", Pack())
     assert dedup.identity("packed", *same) == first
     assert dedup.identity("packed", *other) != first
 
 
+@pytest.mark.parametrize("by", ["tags", lambda body: body, lambda body: [body.tags]])
+def test_the_order_in_a_dict_is_no_part_of_an_identity(by: Any) -> None:
+    dedup = Dedup(within=timedelta(hours=1), by=by)
+    first, second = Tagged(tags={"a": 1, "b": 2}), Tagged(tags={"b": 2, "a": 1})
+    assert dedup.identity("n", "", "1", first) == dedup.identity("n", "", "1", second)
+
+
+class Bag(BaseModel):
+    words: set[str] = {"a", "b"}
+
+
+@dataclass
+class Held:
+    bag: Bag
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        lambda bag: bag.words,
+        lambda bag: frozenset(bag.words),
+        lambda bag: {"words": [bag.words]},
+        lambda bag: bag,
+        lambda bag: Held(bag),
+        lambda bag: {"a": 1}.keys(),
+    ],
+)
+def test_a_set_is_refused_as_identity_for_its_order_differs_from_process_to_process(by: Any) -> None:
+    with pytest.raises(TypeError, match=r"return sorted\(\.\.\.\) of it"):
+        Dedup(within=timedelta(hours=1), by=by).identity("n", "", "1", Bag())
+
+
+def test_a_field_that_is_a_set_is_refused_at_declaration() -> None:
+    with pytest.raises(DefinitionError, match=r"by=lambda body: sorted\(body\.words\)"):
+
+        @Worker("w").subscribes(Event("bag", Bag), dedup=Dedup(within=timedelta(hours=1), by="words"))
+        async def handle(body: Bag) -> None: ...
+
+
 def test_a_message_without_an_identity_is_never_a_duplicate() -> None:
-    assert Dedup(within=timedelta(hours=1), by=lambda pack: None).identity("packed", "1", Pack()) is None
+    assert Dedup(within=timedelta(hours=1), by=lambda pack: None).identity("packed", "/shop", "1", Pack()) is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ class Schedule(Generic[S]):
         catch_up: of due times that no engine has decided in time: ``skip`` all, start only the newest ``once``, or
             ``all``.
         grace: a due time that is at most this late is in time.
-        jitter: each start is delayed by up to this, by an amount that depends on name and due time.
+        jitter: each start is delayed by up to this, though not to the next due time, by an amount that depends on name
+            and due time. A pause ends the delay.
 
     Raises:
         DefinitionError: an argument is wrong; the message says which, and shows a right one.

@@ -4,7 +4,10 @@
   calendar of whoever decides later counts only for later times. The timer ``due`` is no more than a wake-up.
 - A due time has one key, hence one instance (G1): a backfill of what was started already is denied as a duplicate.
 - One decision sends a limited number of starts; the timer is then due at once.
-- Due times that pass while it is paused start nothing; those that are due when it is paused are decided before.
+- Due times that pass while it is paused start nothing. Those that are due when it is paused, or gets another calendar,
+  are decided before, without the rest of their jitter. If they are more than one decision takes, they go on during the
+  pause, which cannot end before, and another calendar is denied until they are decided.
+- Jitter ends before the next due time, so starts leave in the order of their due times.
 - A calendar that cannot be used here (its zone is not known to this process) is looked at again every hour.
 
 The choices behind it: docs/decisions/0020-schedules.md.
@@ -16,8 +19,8 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
-from typing import NamedTuple, assert_never
+from itertools import islice, takewhile
+from typing import NamedTuple, TypeVar, assert_never
 
 from pydantic_core import to_json
 
@@ -55,14 +58,15 @@ BACKFILL_MAX = 1_000
 _RECENT_MAX = 10
 _REQUESTS_MAX = 16
 _AGAIN_MS = 3_600_000
+_CATCHING_UP = not_now("its late due times are still being decided; ask again in a few seconds")
+T = TypeVar("T")
 
 
 class _Due(NamedTuple):
-    """A due time, when its start leaves, and whether the next one has left already."""
+    """A due time, and when its start leaves."""
 
     due_ms: int
     at_ms: int
-    is_last: bool
 
 
 class _Begun(NamedTuple):
@@ -88,12 +92,14 @@ def decide_schedule(schedule: Schedule | None, message: ToSchedule, now_ms: int,
         case PauseSchedule() if schedule.paused:
             return _same(schedule, ReasonCode.NOTHING_TO_CHANGE, "it is paused already")
         case PauseSchedule():
-            begun = _advanced(asked, now_ms, limits)
-            return _changed(schedule, _woken(replace(begun.schedule, paused=True), now_ms), begun.actions)
+            begun = _advanced(replace(asked, paused_ms=now_ms), now_ms, limits)
+            return _changed(schedule, _woken(begun.schedule, now_ms), begun.actions)
         case ResumeSchedule() if not schedule.paused:
             return _same(schedule, ReasonCode.NOTHING_TO_CHANGE, "it is not paused")
+        case ResumeSchedule() if _has_more(schedule, now_ms):
+            return _denied(schedule, _CATCHING_UP)
         case ResumeSchedule():
-            after = replace(asked, paused=False, through_ms=max(schedule.through_ms, now_ms))
+            after = replace(asked, paused_ms=None, through_ms=max(schedule.through_ms, now_ms))
             return _changed(schedule, _woken(after, now_ms))
         case Trigger():
             digest = hashlib.sha256(message.id.encode(errors="surrogatepass")).hexdigest()[:12]
@@ -153,9 +159,12 @@ def _put(schedule: Schedule | None, message: PutSchedule, now_ms: int, limits: L
         return _same(schedule, ReasonCode.NOTHING_TO_CHANGE, "it has this plan already")
     if schedule.backfill is not None:
         return _denied(schedule, not_now("a backfill is in progress; put the schedule again when it is over"))
-    begun = _advanced(_asked(schedule, message, now_ms), now_ms, limits)
-    after = replace(begun.schedule, plan=message.plan, wrong="")
-    if message.plan.calendar != schedule.plan.calendar:
+    asked, is_other = _asked(schedule, message, now_ms), message.plan.calendar != schedule.plan.calendar
+    begun = _advanced(replace(asked, paused_ms=now_ms) if is_other and not asked.paused else asked, now_ms, limits)
+    if is_other and _has_more(begun.schedule, now_ms):
+        return _denied(schedule, _CATCHING_UP)
+    after = replace(begun.schedule, plan=message.plan, wrong="", paused_ms=schedule.paused_ms)
+    if is_other:
         after = replace(after, through_ms=max(after.through_ms, now_ms))
     return _changed(schedule, _woken(after, now_ms), begun.actions)
 
@@ -198,18 +207,16 @@ def _asked(schedule: Schedule, message: ScheduleRequest, now_ms: int) -> Schedul
 
 def _advanced(schedule: Schedule, now_ms: int, limits: Limits) -> _Begun:
     """Decides the due times that have come, up to the limit of one decision."""
-    if schedule.paused:
-        return _Begun(schedule)
     if (wrong := schedule.plan.calendar.wrong()) is not None:
         return _Begun(replace(schedule, wrong=f"{wrong} (update the package tzdata of this engine)"))
     plan, most = schedule.plan, _starts_max(schedule.plan, limits)
     begun, sent = _Begun(replace(schedule, wrong="")), 0
-    for due in islice(_pending(schedule, now_ms), _LOOK_MAX):
+    for due, following in islice(_with_next(_pending(schedule, now_ms)), _LOOK_MAX):
         if sent == most:
             break
         in_time = now_ms - due.at_ms <= plan.grace_ms
         so_far = replace(begun.schedule, through_ms=due.due_ms)
-        if in_time or plan.catch_up == "all" or (plan.catch_up == "once" and due.is_last):
+        if in_time or plan.catch_up == "all" or (plan.catch_up == "once" and following is None):
             text = utc_text(due.due_ms)
             after, actions = _started(so_far, f"{schedule.id}/{text}", text, due.due_ms, now_ms)
             begun, sent = _Begun(after, (*begun.actions, *actions)), sent + 1
@@ -219,28 +226,42 @@ def _advanced(schedule: Schedule, now_ms: int, limits: Limits) -> _Begun:
 
 
 def _pending(schedule: Schedule, now_ms: int) -> Iterator[_Due]:
-    """The due times whose starts should have left by now, in order."""
-    coming = schedule.plan.calendar.after(schedule.through_ms)
-    due_ms = next(coming, None)
-    while due_ms is not None and (at_ms := _leaves_ms(schedule, due_ms)) <= now_ms:
-        following = next(coming, None)
-        yield _Due(due_ms, at_ms, following is None or _leaves_ms(schedule, following) > now_ms)
-        due_ms = following
+    """The due times to decide now, in order: whose starts should have left, or which were due before the pause."""
+    if schedule.paused_ms is None:
+        return takewhile(lambda each: each.at_ms <= now_ms, _coming(schedule))
+    paused_ms = schedule.paused_ms
+    return takewhile(lambda each: each.due_ms <= paused_ms, _coming(schedule))
 
 
-def _leaves_ms(schedule: Schedule, due_ms: int) -> int:
-    """When the start of a due time leaves: up to the jitter later, always by the same amount."""
-    return due_ms + zlib.crc32(f"{schedule.name}/{due_ms}".encode()) % (schedule.plan.jitter_ms + 1)
+def _has_more(schedule: Schedule, now_ms: int) -> bool:
+    return next(_pending(schedule, now_ms), None) is not None
+
+
+def _coming(schedule: Schedule) -> Iterator[_Due]:
+    """The due times that are not decided. A start leaves up to the jitter later, always by the same amount."""
+    jitter_ms = schedule.plan.jitter_ms
+    for due_ms, next_ms in _with_next(schedule.plan.calendar.after(schedule.through_ms)):
+        most_ms = jitter_ms if next_ms is None else min(jitter_ms, next_ms - due_ms - 1)
+        yield _Due(due_ms, due_ms + zlib.crc32(f"{schedule.name}/{due_ms}".encode()) % (most_ms + 1))
+
+
+def _with_next(items: Iterator[T]) -> Iterator[tuple[T, T | None]]:
+    """Each with the one that follows it."""
+    here = next(items, None)
+    while here is not None:
+        following = next(items, None)
+        yield here, following
+        here = following
 
 
 def _woken(schedule: Schedule, now_ms: int) -> Schedule:
     """The schedule with the timer for its next due time."""
     timers = {name: due_ms for name, due_ms in schedule.timers.items() if name != _DUE}
-    if schedule.wrong and not schedule.paused:
+    if schedule.wrong:
         return replace(schedule, timers=timers | {_DUE: now_ms + _AGAIN_MS})
-    coming = None if schedule.paused else next(schedule.plan.calendar.after(schedule.through_ms), None)
-    if coming is not None:
-        timers[_DUE] = max(_leaves_ms(schedule, coming), now_ms + 1)
+    coming = _pending(schedule, now_ms) if schedule.paused else _coming(schedule)
+    if (due := next(coming, None)) is not None:
+        timers[_DUE] = now_ms + 1 if schedule.paused else max(due.at_ms, now_ms + 1)
     return replace(schedule, timers=timers)
 
 

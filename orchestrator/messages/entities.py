@@ -225,7 +225,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A plan and how far it is. ``through_ms``: all due times up to it are decided.
+    """A plan and how far it is. ``through_ms``: all due times up to it are decided. ``paused_ms``: when it was paused.
 
     ``recent``: the last starts; ``started``, ``denied`` and ``missed`` count starts, those that were denied, and due
     times that started nothing because they were late. ``wrong``: why its calendar cannot be used now. ``requests``: the
@@ -237,7 +237,7 @@ class Schedule:
     name: str
     revision: int = 0
     plan: Plan
-    paused: bool = False
+    paused_ms: int | None = None
     through_ms: int
     started: int = 0
     denied: int = 0
@@ -251,6 +251,11 @@ class Schedule:
     requests: tuple[str, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
     kind: Literal["schedule"] = "schedule"
+
+    @property
+    def paused(self) -> bool:
+        """Due times start nothing."""
+        return self.paused_ms is not None
 
 
 Entity = Mailbox | Lock | Table | Parcel | DeadMark | Schedule

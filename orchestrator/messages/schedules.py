@@ -91,7 +91,7 @@ class PutSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PauseSchedule:
-    """To a schedule: nothing is due until it is resumed."""
+    """To a schedule: what is due now is started or missed, and nothing more until it is resumed."""
 
     id: str
     instance: str

@@ -208,6 +208,16 @@ def test_jitter_delays_each_start_by_the_same_amount_every_time() -> None:
     assert line.keys == keys(*range(1, len(line.keys) + 1))
 
 
+def test_jitter_ends_before_the_next_due_time_so_an_engine_that_is_up_misses_none() -> None:
+    for calendar in (Calendar(every_ms=HOUR_MS), Calendar(cron="0,1 * * * *")):
+        line = Line(replace(HOURLY, calendar=calendar, jitter_ms=3 * HOUR_MS, catch_up="skip", grace_ms=0))
+        line.advance(NOW_MS + 100 * HOUR_MS - 1)
+        due = [f"nightly-{utc_text(each)}" for each in islice(calendar.after(NOW_MS), len(line.keys))]
+        assert line.keys == due
+        assert line.schedule.through_ms >= NOW_MS + 98 * HOUR_MS
+        assert line.schedule.missed == 0
+
+
 def test_due_times_of_a_pause_start_nothing_and_those_before_it_are_decided() -> None:
     line = Line()
     line.now_ms = NOW_MS + HOUR_MS + 5
@@ -221,6 +231,42 @@ def test_due_times_of_a_pause_start_nothing_and_those_before_it_are_decided() ->
     assert line.tell(ResumeSchedule(id="r2", instance=ID)).code is ReasonCode.NOTHING_TO_CHANGE
     line.advance(NOW_MS + 5 * HOUR_MS)
     assert line.keys == keys(1, 5)
+
+
+@pytest.mark.parametrize("change", ["pause", "calendar"])
+def test_what_is_due_leaves_before_a_change_without_the_rest_of_its_jitter(change: str) -> None:
+    line = Line(replace(HOURLY, jitter_ms=HOUR_MS // 2, catch_up="skip"))
+    due_ms, leaves_ms = NOW_MS + HOUR_MS, line.schedule.timers["due"]
+    line.now_ms = due_ms + (leaves_ms - due_ms) // 2
+    assert due_ms < line.now_ms < leaves_ms
+    if change == "pause":
+        line.tell(PauseSchedule(id="p", instance=ID))
+        line.now_ms += 1_000
+        line.tell(ResumeSchedule(id="r", instance=ID))
+    else:
+        line.put(replace(HOURLY, calendar=Calendar(every_ms=2 * HOUR_MS)))
+    assert line.keys == keys(1)
+    line.advance(NOW_MS + 2 * HOUR_MS + HOUR_MS // 2)
+    assert line.keys == keys(1, 2)
+    assert line.schedule.missed == 0
+
+
+@pytest.mark.parametrize(("policy", "started"), [("all", 2_500), ("once", 1)])
+def test_a_backlog_is_decided_before_a_pause_ends_or_another_calendar_counts(policy: str, started: int) -> None:
+    line = Line(replace(HOURLY, catch_up=policy))  # type: ignore[arg-type]  # one of the three
+    line.now_ms = NOW_MS + 2_500 * HOUR_MS + 600_000
+    other = replace(line.schedule.plan, calendar=Calendar(every_ms=2 * HOUR_MS))
+    assert "ask again in a few seconds" in line.put(other).reason
+    line.tell(PauseSchedule(id="p", instance=ID))
+    for answer in (line.tell(ResumeSchedule(id="r", instance=ID)), line.put(other)):
+        assert (answer.outcome, answer.code) == (Outcome.DENIED, ReasonCode.WRONG_STATUS)
+        assert "still being decided" in answer.reason
+    line.outage(line.now_ms + 2 * HOUR_MS)
+    assert (line.schedule.started, line.schedule.missed) == (started, 2_500 - started)
+    assert line.schedule.timers == {}
+    assert line.tell(ResumeSchedule(id="r", instance=ID)).outcome is Outcome.APPLIED
+    line.advance(NOW_MS + 2_503 * HOUR_MS)
+    assert line.keys == keys(*range(2_501 - started, 2_501), 2_503)
 
 
 def test_a_trigger_starts_one_instance_now_and_once_per_request() -> None:

@@ -24,7 +24,7 @@ KERNEL = (
     slip(
         "start every due time that was missed, where only the newest is to be",
         "orchestrator/kernel/schedule.py",
-        'plan.catch_up == "once" and due.is_last',
+        'plan.catch_up == "once" and following is None',
         'plan.catch_up == "once"',
         "scheduled",
     ),
@@ -32,10 +32,10 @@ KERNEL = (
         "forget the due times before a pause",
         "orchestrator/kernel/schedule.py",
         """        case PauseSchedule():
-            begun = _advanced(asked, now_ms, limits)
+            begun = _advanced(replace(asked, paused_ms=now_ms), now_ms, limits)
 """,
         """        case PauseSchedule():
-            begun = _Begun(asked)
+            begun = _Begun(replace(asked, paused_ms=now_ms))
 """,
         "scheduled",
     ),

@@ -203,7 +203,8 @@ class DefinitionView(BaseModel):
     name: str
     version: int
     newest: bool
-    retention_seconds: float
+    retention_seconds: dict[str, float] = Field(description="how long an ended instance is kept, by its status")
+    archived: bool = Field(description="its last document goes to the archive topic when it is removed")
     input: dict[str, Any] = Field(description="JSON schema of the input")
     flow: list[dict[str, JsonValue]] = Field(description="nodes, first to last: steps and the pivot")
 
@@ -307,7 +308,8 @@ def definition_view(saga: AnyDefinition, registry: Registry) -> DefinitionView:
         name=saga.name,
         version=saga.version,
         newest=registry.find(saga.name) is saga,
-        retention_seconds=saga.retention.total_seconds(),
+        retention_seconds={status: span.total_seconds() for status, span in saga.retention.spans.items()},
+        archived=saga.retention.archive,
         input=saga.state.model_json_schema(mode="validation"),
         flow=_nodes(saga.flow if isinstance(saga, Saga) else tuple(saga.steps.values())),
     )

@@ -20,6 +20,7 @@ from .functions import check_function
 from .given import check_choice, check_count, check_span
 from .nodes import emit
 from .process_manager import Late, Next, ProcessManager
+from .retention import Retention
 from .schemas import check_json_model
 
 __all__ = ["Aggregator", "Gathered"]
@@ -62,7 +63,7 @@ class Options(TypedDict, Generic[P], total=False):
     on_timeout: Literal["emit", "fail"]
     late: Late
     version: int
-    retention: timedelta
+    retention: timedelta | Retention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Rules(Generic[P]):
     on_timeout: Literal["emit", "fail"] = "emit"
     late: Late = "ignore"
     version: int = 1
-    retention: timedelta = timedelta(days=7)
+    retention: timedelta | Retention = timedelta(days=7)
 
     def check(self, at: str) -> None:
         """Raises DefinitionError for a value that is out of range."""
@@ -116,7 +117,7 @@ class Aggregator(ProcessManager[Gathered[S]]):
         late: ``"ignore"``: late parts are counted and change nothing; ``"dead_letter"``; ``"restart"``: a late part
             begins the next gathering of its key.
         version: as of every definition.
-        retention: how long a finished gathering is kept.
+        retention: how long a finished gathering is kept; a ``Retention`` says it for each status.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.

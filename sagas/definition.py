@@ -13,8 +13,9 @@ from .contract import Contract
 from .errors import DefinitionError
 from .event import Event
 from .functions import check_function
-from .given import check_count, check_list, check_span
+from .given import check_count, check_list
 from .nodes import Step
+from .retention import Retention, retention_of
 from .tree import Tree
 
 __all__ = ["AnyDefinition", "Definition", "Invariant", "Migration", "StatusName"]
@@ -40,9 +41,9 @@ class Definition(Generic[S]):
 
     has_phases = False
 
-    def __init__(self, what: str, name: str, state: type[S], version: int, retention: timedelta) -> None:
-        self.name, self.state, self.version, self.retention = name, state, version, retention
-        check_span(f"{what} {name!r}: retention", retention)
+    def __init__(self, what: str, name: str, state: type[S], version: int, retention: timedelta | Retention) -> None:
+        self.name, self.state, self.version = name, state, version
+        self.retention = retention_of(f"{what} {name!r}: retention", retention)
         self.tree = Tree(name, ())
         self.steps: dict[str, Step[S]] = {}
         self.events: tuple[Event[Any], ...] = ()

@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 
-def check_span(what: str, span: object, *, zero: bool = False) -> None:
-    """Requires a positive span of time; with ``zero``, zero is allowed."""
+def check_span(what: str, span: object, *, zero: bool = False, or_else: str = "") -> None:
+    """Requires a positive span of time; with ``zero``, zero is allowed. ``or_else``: what else may be given."""
     if not isinstance(span, timedelta) or span < timedelta(0) or (span == timedelta(0) and not zero):
         wanted = "a timedelta of zero or more" if zero else "a positive timedelta"
-        raise DefinitionError(f"{what} is {_shown(span)}; give {wanted}")
+        raise DefinitionError(f"{what} is {_shown(span)}; give {wanted}{f' or {or_else}' if or_else else ''}")
 
 
 def check_count(what: str, count: object, least: int, most: int | None = None) -> None:

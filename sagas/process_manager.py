@@ -21,6 +21,7 @@ from .fields import check_fields
 from .functions import check_function
 from .given import check_choice, check_is, check_list
 from .nodes import Emit, Step
+from .retention import Retention
 from .tree import Tree
 
 __all__ = ["AnyManager", "Late", "Next", "ProcessManager", "Subscription", "offer_again"]
@@ -166,7 +167,7 @@ class ProcessManager(Definition[S]):
         state: pydantic model of the instance's state.
         version: counts from 1. Instances stay with the version they were started with.
         steps: every step that a handler may start.
-        retention: how long a finished instance is kept.
+        retention: how long a finished instance is kept; a ``Retention`` says it for each status.
         late: what happens to an event for an instance that has ended. ``"ignore"``: it is counted and changes nothing;
             ``"dead_letter"``: it becomes a dead letter; ``"restart"``: it begins the next life of the key, as after
             the retention.
@@ -187,7 +188,7 @@ class ProcessManager(Definition[S]):
         *,
         version: int = 1,
         steps: Sequence[Step[S]] = (),
-        retention: timedelta = timedelta(days=7),
+        retention: timedelta | Retention = timedelta(days=7),
         late: Late = "ignore",
     ) -> None:
         super().__init__(self.kind, name, state, version, retention)

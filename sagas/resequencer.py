@@ -19,6 +19,7 @@ from .functions import check_function
 from .given import check_choice, check_count, check_span
 from .nodes import Emit, emit
 from .process_manager import Late, Next, ProcessManager, offer_again
+from .retention import Retention
 
 __all__ = ["Resequencer", "Sequence"]
 
@@ -51,7 +52,7 @@ class Options(TypedDict, Generic[P], total=False):
     last: Callable[[P], bool] | None
     late: Late
     version: int
-    retention: timedelta
+    retention: timedelta | Retention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Rules(Generic[P]):
     last: Callable[[P], bool] | None = None
     late: Late = "ignore"
     version: int = 1
-    retention: timedelta = timedelta(days=7)
+    retention: timedelta | Retention = timedelta(days=7)
 
     def check(self, at: str) -> None:
         """Raises DefinitionError for a value that is out of range, or does not fit the others."""
@@ -108,7 +109,7 @@ class Resequencer(ProcessManager[Sequence]):
         last: True for the last message of a sequence: its instance is completed then.
         late: what happens to messages after the end; see ``ProcessManager``.
         version: as of every definition.
-        retention: how long a finished instance is kept.
+        retention: how long a finished instance is kept; a ``Retention`` says it for each status.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.

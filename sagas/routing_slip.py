@@ -37,6 +37,7 @@ from .nodes.step import (
     check_retry,
 )
 from .policy import Retry
+from .retention import Retention
 from .takes import arguments, check_revises, resolve_takes
 from .tree import Tree
 
@@ -196,7 +197,7 @@ class RoutingSlip(Definition[S]):
         stops: every stop that an itinerary may name; the default itinerary is all of them in this order.
         hops: how many stops a slip visits before it returns to the orchestrator, 1 to 50. Later stops can still be
             revised or cancelled; with 1 workers forward nothing.
-        retention: how long a finished instance is kept.
+        retention: how long a finished instance is kept; a ``Retention`` says it for each status.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.
@@ -210,7 +211,7 @@ class RoutingSlip(Definition[S]):
         version: int = 1,
         stops: Sequence[AnyStop],
         hops: int = 3,
-        retention: timedelta = timedelta(days=7),
+        retention: timedelta | Retention = timedelta(days=7),
     ) -> None:
         super().__init__("routing slip", name, state, version, retention)
         self.where = check_header("routing slip", name, version, state)

@@ -12,6 +12,7 @@ from .checks import check_saga
 from .definition import Definition
 from .given import check_list
 from .nodes import Child, Each, Emit, Node, Pivot, Step, Wait
+from .retention import Retention
 
 __all__ = ["AnySaga", "Saga"]
 
@@ -27,6 +28,7 @@ class Saga(Definition[S]):
         version: counts from 1. Instances stay with the version they were started with.
         flow: the nodes, first to last.
         retention: how long a finished instance is kept: so long it can be queried, and its key cannot be started again.
+            A ``Retention`` says it for each status.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.
@@ -39,7 +41,7 @@ class Saga(Definition[S]):
         *,
         version: int = 1,
         flow: Sequence[Node[S]],
-        retention: timedelta = timedelta(days=7),
+        retention: timedelta | Retention = timedelta(days=7),
     ) -> None:
         super().__init__("saga", name, state, version, retention)
         check_list(f"saga {name!r}: flow", flow, "nodes")

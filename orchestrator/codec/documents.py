@@ -13,14 +13,17 @@ from .formats import Upcasts, upcast
 from .wire import BadRecord, envelope, header_map, sound, text
 
 __all__ = [
+    "ARCHIVED",
     "DECIDED",
     "decode_document",
     "decode_history",
+    "encode_archived",
     "encode_document",
     "encode_history",
     "request_of",
 ]
 
+ARCHIVED = "sagaline.archived"
 DECIDED = "sagaline.decided"
 
 _UPCASTS: Upcasts = {}
@@ -35,6 +38,23 @@ def encode_document(document: Document) -> bytes:
         ValueError: it cannot be written, or not be read back.
     """
     return sound(_DOCUMENT.dump_json(document))
+
+
+def encode_archived(topic: str, partition: int, document: Document, *, source: str, now_ms: int) -> Outgoing:
+    """A record with the last document of a run; its id is the instance with the incarnation, so it differs by run.
+
+    Raises:
+        ValueError: as ``encode_document``.
+    """
+    headers = envelope(
+        ARCHIVED,
+        id=f"{document.id}~{document.incarnation}",
+        source=source,
+        subject=document.id,
+        now_ms=now_ms,
+        traceparent=document.traceparent,
+    )
+    return Outgoing(topic, document.id.encode(), encode_document(document), headers, partition)
 
 
 def decode_document(value: bytes) -> Document:

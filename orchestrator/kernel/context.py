@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue
 
 from ...sagas.models import read
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
+from ...sagas.policy import to_ms
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message, TimerFired
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
@@ -249,7 +250,7 @@ class DecisionContext:
         self.status = status
         if status.is_final:
             self.finished_ms = self.now_ms
-            self.timers = {RETENTION: self.now_ms + round(self.definition.retention.total_seconds() * 1000)}
+            self.timers = {RETENTION: self.now_ms + to_ms(self.definition.retention.spans[status])}
             self.paused, self.paused_ms = False, None
             for message in end_messages(self.document, self.steps, status, self.state, self.cause):
                 self.tell(message)

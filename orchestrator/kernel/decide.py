@@ -46,7 +46,7 @@ from ..messages.inputs import (
     Start,
     TimerFired,
 )
-from ..messages.outputs import Action, Change, DeadLetter, Decision, Outcome, Tell, incarnation_of
+from ..messages.outputs import Action, Archive, Change, DeadLetter, Decision, Outcome, Tell, incarnation_of
 from ..messages.reasons import Reason, ReasonCode, invalid
 from ..messages.texts import storable
 from .acts import abandon, apply_act, fulfilled, objection
@@ -75,7 +75,7 @@ from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early, on_event_after_end
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
-from .runs import REQUESTS_MAX, continues, in_turn, not_begun, runs_again
+from .runs import REQUESTS_MAX, continues, in_turn, not_begun, removed, runs_again
 from .unusable import child_not_started, deny, start_decided
 
 __all__ = ["decide"]
@@ -96,6 +96,14 @@ def decide(
         arrival: the message and the time.
         limits: see ``Limits``.
     """
+    decision = _decide(definition, document, arrival, limits)
+    last = removed(document, decision.document)
+    if last is None or (definition is not None and not definition.retention.archive):
+        return decision
+    return replace(decision, actions=(*decision.actions, Archive(document=last)))
+
+
+def _decide(definition: AnyDefinition | None, document: Document | None, arrival: Arrival, limits: Limits) -> Decision:
     if definition is not None and document is not None and document.unbegun and not document.status.is_final:
         if not needs_no_code(arrival.message):
             return _begin(definition, document, arrival, limits)
@@ -152,7 +160,7 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
     try:
         target = migrated(definition, document)
     except CannotMigrate as error:
-        parked = decide(None, document, arrival, limits)
+        parked = _decide(None, document, arrival, limits)
         found = parked.document
         if found is None or found.attention is None or found.attention.kind is not CauseKind.VERSION:
             return parked
@@ -162,7 +170,7 @@ def _migrate(definition: AnyDefinition, document: Document, arrival: Arrival, li
             return said_here
         why = replace(found.attention, code=code, message=storable(text, limits.detail_chars))
         return replace(said_here, document=replace(found, attention=why))
-    decision = decide(definition, target, arrival, limits)
+    decision = _decide(definition, target, arrival, limits)
     if decision.document == target:
         return replace(decision, document=document)
     moved = [Change(what="version", before=before, after=after)]
@@ -178,7 +186,7 @@ def _begin(definition: AnyDefinition, document: Document, arrival: Arrival, limi
         target = admitted(definition, document, arrival.now_ms)
     except NotAdmitted as error:
         return _not_begun(document, arrival, error.reason, limits)
-    decision = decide(definition, target, arrival, limits)
+    decision = _decide(definition, target, arrival, limits)
     if decision.document == target:
         return replace(decision, document=document)
     if document.version in (NEWEST, definition.version):
@@ -393,7 +401,7 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if fulfilled(document, act.act):
         return _unchanged(document, *NOTHING_TO_CHANGE)
     if act.act is ActName.ABANDON:
-        retention_ms = limits.orphan_retention_ms if definition is None else to_ms(definition.retention)
+        retention_ms = limits.orphan_retention_ms if definition is None else to_ms(definition.retention.abandoned)
         return abandon(document, now_ms, retention_ms)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:

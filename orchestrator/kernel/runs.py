@@ -20,7 +20,7 @@ from .context import DecisionContext
 from .ending import next_run
 from .limits import Limits
 
-__all__ = ["REQUESTS_MAX", "continues", "in_turn", "not_begun", "runs_again"]
+__all__ = ["REQUESTS_MAX", "continues", "in_turn", "not_begun", "removed", "runs_again"]
 
 REQUESTS_MAX = 20
 """An instance remembers the ids of its last acts and past starts, so that a repeated one is recognised: this many."""
@@ -51,6 +51,13 @@ def continues(document: Document, fresh: Document) -> Document:
         requests=(*document.requests, ended, *dropped)[-REQUESTS_MAX:],
         queued=document.queued[len(passed) :],
     )
+
+
+def removed(before: Document | None, after: Document | None) -> Document | None:
+    """The document of a run that has ended and that nothing of the state has any longer; None: there is none."""
+    if before is None or not before.status.is_final or (after is not None and after.incarnation == before.incarnation):
+        return None
+    return before
 
 
 def not_begun(document: Document, start: Start, denied: Decision) -> Decision:

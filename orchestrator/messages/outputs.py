@@ -21,6 +21,7 @@ __all__ = [
     "Action",
     "Announce",
     "Answer",
+    "Archive",
     "Change",
     "DeadLetter",
     "Decision",
@@ -196,7 +197,14 @@ class Announce:
     rules: tuple[Rule, ...]
 
 
-Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """The last document of a run, written to the topic of archived documents in the commit that removes it."""
+
+    document: Document
+
+
+Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce | Archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ class Topics(NamedTuple):
     @property
     def core(self) -> tuple[str, ...]:
         """The topics that every namespace has, whatever its queues."""
-        return self.inputs, self.state, self.history, self.events, self.dead
+        return self.inputs, self.state, self.history, self.events, self.dead, self.archive
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -86,6 +86,11 @@ class Topics(NamedTuple):
     @property
     def dead(self) -> str:
         return f"{self.namespace}.dead"
+
+    @property
+    def archive(self) -> str:
+        """The last documents of instances that were removed, of definitions that archive them."""
+        return f"{self.namespace}.archive"
 
     @property
     def events(self) -> str:
@@ -136,6 +141,7 @@ class Topics(NamedTuple):
             TopicSpec(self.history, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.events, partitions, "delete", 7 * _DAY_MS),
             TopicSpec(self.dead, partitions, "delete", DEAD_RETENTION_MS),
+            TopicSpec(self.archive, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
             TopicSpec(self.limits, 1, "compact"),
             TopicSpec(self.workers, 1, "delete", _HOUR_MS),

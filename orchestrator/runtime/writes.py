@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from ..codec.commands import ReplyTo, encode_command
 from ..codec.dead_letters import Why, dead_letter
-from ..codec.documents import encode_document, encode_history
+from ..codec.documents import encode_archived, encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
 from ..codec.limits import encode_limits
@@ -31,6 +31,7 @@ from ..messages.outputs import (
     Action,
     Announce,
     Answer,
+    Archive,
     DeadLetter,
     Decision,
     Forward,
@@ -257,7 +258,9 @@ class Writer:
         writes.appends += dead.appends
         writes.counts += dead.counts
 
-    def _outgoing(self, action: SendCommand | Tell | Publish | Announce, came: Came, spans: list[Span]) -> Outgoing:
+    def _outgoing(
+        self, action: SendCommand | Tell | Publish | Announce | Archive, came: Came, spans: list[Span]
+    ) -> Outgoing:
         topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
         traceparent = came.span.traceparent
         match action:
@@ -269,6 +272,8 @@ class Writer:
                 )
             case Announce(rules=rules):
                 return encode_limits(topics.limits, rules)
+            case Archive(document=last):
+                return encode_archived(topics.archive, self._partition, last, source=source, now_ms=now_ms)
             case Publish(event=event):
                 span = self._spans.event(event, came.span, leaves=True)
                 traced = replace(event, traceparent=span.traceparent)

@@ -134,7 +134,7 @@ class _Maker:
             self._ask(self._at(1.0, at), start)
         if drawn.random() < 0.1:
             self._ask(self._at(1.0), replace(start, id=self._new_id(), input=self._input(definition, key)))
-        if definition.retention < _SOON:
+        if definition.retention.completed < _SOON:
             self._live_again(start, definition, at)
         if drawn.random() < 0.05:
             self._ask(self._at(1.0), replace(start, id=f"{BAD}-{self._new_id()}", key=f"bad{number}", input={}))
@@ -145,7 +145,7 @@ class _Maker:
     def _live_again(self, start: Start, definition: AnyDefinition, at: float) -> None:
         """Uses the key again, once its first instance may be removed."""
         for _ in range(3):
-            at += definition.retention.total_seconds() + self._drawn.uniform(0.0, 2.0)
+            at += definition.retention.completed.total_seconds() + self._drawn.uniform(0.0, 2.0)
             self._ask(at, replace(start, id=self._new_id(), input=self._input(definition, start.key)))
 
     def publish(self, event: Event[Happened], key: str) -> None:

@@ -202,7 +202,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "version": (lambda: declare(make(), version=0), "saga 'demo': version is 0; give a whole number, 1 or more"),
     "retention": (
         lambda: declare(make(), retention=timedelta(0)),
-        "saga 'demo': retention is 0:00:00; give a positive timedelta",
+        "saga 'demo': retention is 0:00:00; give a positive timedelta or a Retention",
     ),
     "empty flow": (lambda: declare(), "saga 'demo': its flow has no step; add one made with @step(contract)"),
     "only a pivot": (lambda: declare(pivot), "saga 'demo': its flow has no step; add one made with @step(contract)"),

@@ -23,7 +23,6 @@ from typing import Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import Completed, Failed, Reply
 from ..orchestrator.messages.inputs import Rejected as RejectedReply
 from ..orchestrator.messages.texts import end_of, said, storable, trace_of
@@ -77,11 +76,9 @@ class Execution:
     async def _run(self, work: Work) -> Reply | None:
         command, handler = work.command, work.handler
         self._begin(work)
-        if (why := self._too_late(command)) is not None:
+        if (why := self.too_late(work)) is not None:
             return self._is_late(work, f"{why}; nothing was done")
         left = self._seconds_left(work)
-        if left <= 0:
-            return self._is_late(work, "its deadline passed while it waited to be handled; nothing was done")
         if handler is None:
             return failed(
                 work,
@@ -106,17 +103,15 @@ class Execution:
             heard = " without a heartbeat" if pulse is not None and pulse.has_beaten else ""
             return failed(work, f"{said}{heard} (handler_timeout of {self._worker!r})")
 
-    def _too_late(self, command: Command) -> str | None:
-        """Why the deadline has certainly passed, even if the clocks differ; None: it may not have passed."""
-        if command.deadline_ms is None:
-            return None
-        late_ms = self._clock.now_ms() - command.deadline_ms
-        if late_ms <= self._skew_ms:
-            return None
-        return (
-            f"the command arrived {late_ms / 1000:g} s after its deadline by the clock of {self._worker!r}, more than "
-            f"clocks may differ (clock_skew, {self._skew_ms / 1000:g} s)"
-        )
+    def too_late(self, work: Work) -> str | None:
+        """Why its deadline has certainly passed, even if the clocks differ: it is not begun. None: it may be begun."""
+        late_ms = 0 if work.command.deadline_ms is None else self._clock.now_ms() - work.command.deadline_ms
+        if late_ms > self._skew_ms:
+            return (
+                f"the command arrived {late_ms / 1000:g} s after its deadline by the clock of {self._worker!r}, more "
+                f"than clocks may differ (clock_skew, {self._skew_ms / 1000:g} s)"
+            )
+        return None if self._seconds_left(work) > 0 else "its deadline passed while it waited to be handled"
 
     def _seconds_left(self, work: Work) -> float:
         """Seconds left of the span of time in the command, counted from its arrival."""
@@ -129,7 +124,7 @@ class Execution:
         return failed(work, error)
 
     async def _call(self, work: Work, handler: Handler, model: BaseModel, left: float) -> Reply | None:
-        context = work.context
+        context, work.begun = work.context, True
         assert context is not None
         assert work.span is not None
         loop = asyncio.get_running_loop()

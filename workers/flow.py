@@ -1,37 +1,31 @@
 """Flow control: which waiting command begins next, and what holds others back.
 
-The limits of queues and contracts are followed on their topic, so that a change takes effect while the worker runs.
-Each process takes the share of its partitions: there is no coordinator.
+Limits may change while commands wait. Each process takes the share of its partitions: there is no coordinator.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 from pydantic import BaseModel
 
-from ..orchestrator.codec.limits import decode_limits
 from ..orchestrator.codec.presences import Held
-from ..orchestrator.errors import SagalineError
 from ..orchestrator.messages.flow_limits import EACH_KEY, FlowLimit
 from ..orchestrator.messages.texts import said
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Record, Tail, TopicPartition
 from ..sagas.models import read
 from .backlog import Backlog
 from .gates import AtOnce, Circuit, Gate, Rate
-from .stage import pauses
 from .work import Work
 
 __all__ = ["FlowControl"]
 
-_POLL_SECONDS: Final = 600.0
-_POLL_RECORDS: Final = 100
 _GATES_MAX: Final = 10_000
-"""Of limits of each key: those of the keys that began longest ago are forgotten beyond it."""
+"""Of limits with a key: beyond it those that were used longest ago are forgotten."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -39,24 +33,29 @@ class FlowControl:
     """The backlog of one worker. ``put``, ``take`` and ``len`` are for its lanes.
 
     Args:
-        log, topic: where the limits are read.
         clock: for rates and circuits.
+        too_late: why a command is not begun any more; it passes no gate. None: it may be begun.
         share: of a queue's partitions, how much of a whole number is this process's.
         wake: called when something may begin again.
     """
 
     def __init__(
-        self, log: Log, topic: str, clock: Clock, share: Callable[[str, int], float], wake: Callable[[], None]
+        self,
+        clock: Clock,
+        too_late: Callable[[Work], str | None],
+        share: Callable[[str, int], float],
+        wake: Callable[[], None],
     ) -> None:
-        self._log, self._topic, self._clock, self._share, self._wake = log, topic, clock, share, wake
+        self._clock, self._too_late, self._share, self._wake = clock, too_late, share, wake
         self._limits: tuple[FlowLimit, ...] = ()
-        self._gates: dict[tuple[FlowLimit, str | None], Gate] = {}
+        self._gates: dict[FlowLimit, Gate] = {}
+        self._keyed: OrderedDict[tuple[FlowLimit, str], Gate] = OrderedDict()
+        """Of limits with a key, that which was used longest ago first."""
         self._circuits: dict[str, Circuit] = {}
         self._unfair: set[str] = set()
         """The contracts whose ``fair_by`` has raised."""
         self._backlog: Backlog[Work] = Backlog(self._gates_of, clock.monotonic)
         self._timer: tuple[float, asyncio.TimerHandle] | None = None
-        self._tail: Tail | None = None
 
     def __len__(self) -> int:
         return len(self._backlog)
@@ -97,52 +96,22 @@ class FlowControl:
 
     def stop(self) -> None:
         """From now on nothing is held back: what has not begun is dropped."""
-        self._backlog.open = True
+        self._backlog.stop()
         self._resume()
 
     # Limits
 
-    async def open(self) -> None:
-        """Reads the limits that are set now; they are followed by ``run``.
-
-        Raises:
-            SagalineError: they cannot be read now; ``run`` goes on trying.
-        """
-        self._tail = tail = await self._log.tail([self._topic], "earliest")
-        end = (await self._log.end_offsets([self._topic]))[TopicPartition(self._topic, 0)]
-        while tail.positions()[TopicPartition(self._topic, 0)] < end:
-            self._set(await tail.poll(max_records=_POLL_RECORDS, timeout=1.0))
-
-    async def run(self) -> NoReturn:
-        """Follows the limits; what cannot be read now is read later, and the limits stay as they are until then."""
-        failures = 0
-        while True:
-            try:
-                if self._tail is None:
-                    await self.open()
-                assert self._tail is not None
-                self._set(await self._tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))
-                failures = 0
-            except SagalineError as error:
-                failures += 1
-                if failures == 1:
-                    _logger.warning("worker.limits.unavailable", error=str(error))
-                await self.close()
-                await asyncio.sleep(pauses(failures))
-
-    async def close(self) -> None:
-        """Never raises."""
-        tail, self._tail = self._tail, None
-        if tail is not None:
-            await tail.close()
-
-    def _set(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if (found := decode_limits(record)) is not None and found != self._limits:
-                self._limits = found
-                self._gates = {key: gate for key, gate in self._gates.items() if key[0] in found}
-                _logger.info("worker.limits.set", limits=[each.name for each in found])
-                self._resume()
+    def limit(self, limits: tuple[FlowLimit, ...]) -> None:
+        """From now on these limits hold, also for what waits; one that did not change goes on as it was."""
+        if limits == self._limits:
+            return
+        self._limits = limits
+        self._gates = {limit: gate for limit, gate in self._gates.items() if limit in limits}
+        self._keyed = OrderedDict((key, gate) for key, gate in self._keyed.items() if key[0] in limits)
+        _logger.info("worker.limits.set", limits=[each.name for each in limits])
+        for work in self._backlog.clear():
+            self.put(work)
+        self._resume()
 
     def _gates_of(self, work: Work) -> list[Gate]:
         if work.handler is None or work.mark.lost:
@@ -154,32 +123,27 @@ class FlowControl:
         for limit in self._limits:
             if limit.contract == contract.name or limit.queue == contract.queue:
                 gates += self._gate_of(limit, work, contract.queue)
-        return gates
+        return [] if gates and self._too_late(work) is not None else gates
 
     def _gate_of(self, limit: FlowLimit, work: Work, queue: str) -> list[Gate]:
-        key = None if limit.key is None else self._key_of(work)
-        if limit.key not in (None, EACH_KEY, key):
+        if limit.key is None:
+            if (gate := self._gates.get(limit)) is None:
+                gate = self._gates[limit] = _gate(limit, lambda count: self._share(queue, count))
+            return [gate]
+        key = self._key_of(work)
+        if limit.key not in (EACH_KEY, key):
             return []
-        gate = self._gates.get((limit, key))
+        gate = self._keyed.get((limit, key))
         if gate is None:
-            whole = key is not None and not self._is_fair(work)  # a record's key is on one partition
-
-            def share(count: int) -> float:
-                return count if whole else self._share(queue, count)
-
-            if limit.seconds is None:
-                gate = AtOnce(limit.name, limit.count, share)
-            else:
-                gate = Rate(limit.name, limit.count, limit.seconds, share)
-            if len(self._gates) >= _GATES_MAX:
-                del self._gates[next(iter(self._gates))]
-            self._gates[limit, key] = gate
+            fair = work.handler is not None and work.handler.fair_by is not None
+            share = (lambda count: self._share(queue, count)) if fair else float  # a record's key is on one partition
+            gate = self._keyed[limit, key] = _gate(limit, share)
+            if len(self._keyed) > _GATES_MAX:
+                self._keyed.popitem(last=False)
+        self._keyed.move_to_end((limit, key))
         return [gate]
 
     # Fairness
-
-    def _is_fair(self, work: Work) -> bool:
-        return work.handler is not None and work.handler.fair_by is not None
 
     def _key_of(self, work: Work) -> str:
         """The value that limits of a key are about: what the handler is fair by, else the record's key."""
@@ -225,5 +189,10 @@ class FlowControl:
         if self._timer is not None:
             self._timer[1].cancel()
             self._timer = None
-        self._backlog.resume()
         self._wake()
+
+
+def _gate(limit: FlowLimit, share: Callable[[int], float]) -> Gate:
+    if limit.seconds is None:
+        return AtOnce(limit.name, limit.count, share)
+    return Rate(limit.name, limit.count, limit.seconds, share)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ _WINDOW: Final = 20
 """A circuit opens when so many attempts in a row had an outcome, and at least this share of them failed."""
 _FAILED_SHARE: Final = 0.8
 _PROBE_EVERY_SECONDS: Final = 1.0
+_UNBOUNDED: Final = sys.maxsize
 Share = Callable[[int], float]
 """The share of a whole number that this process has."""
 
@@ -25,7 +27,9 @@ class Gate(Protocol):
 
     name: str
 
-    def may(self, now: float) -> bool: ...
+    def room(self, now: float) -> int:
+        """How many may begin now; below 1: none."""
+        ...
 
     def enter(self, now: float) -> None: ...
 
@@ -51,10 +55,10 @@ class Rate:
     def _most(self) -> float:
         return max(1.0, self._per_second)
 
-    def may(self, now: float) -> bool:
+    def room(self, now: float) -> int:
         self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
         self._at = now
-        return self._tokens >= 1.0 - 1e-6
+        return int(self._tokens + 1e-6)
 
     def enter(self, now: float) -> None:
         self._tokens -= 1.0
@@ -72,8 +76,8 @@ class AtOnce:
         self.name, self._count, self._share = name, count, share
         self._running = 0
 
-    def may(self, now: float) -> bool:
-        return self._running < max(1, int(self._share(self._count)))
+    def room(self, now: float) -> int:
+        return max(1, int(self._share(self._count))) - self._running
 
     def enter(self, now: float) -> None:
         self._running += 1
@@ -97,8 +101,10 @@ class Circuit:
     def is_open(self) -> bool:
         return self._next_at is not None
 
-    def may(self, now: float) -> bool:
-        return self._next_at is None or now >= self._next_at
+    def room(self, now: float) -> int:
+        if self._next_at is None:
+            return _UNBOUNDED
+        return 1 if now >= self._next_at else 0
 
     def enter(self, now: float) -> None:
         if self._next_at is not None:
@@ -106,6 +112,8 @@ class Circuit:
 
     def leave(self, failed: bool | None, now: float) -> None:
         if failed is None:
+            if self._next_at is not None:
+                self._next_at = now  # it has tried nothing: another one may
             return
         if not failed and self._next_at is not None:
             self._next_at = None

@@ -84,7 +84,9 @@ class Offsets:
             self._drop(self._tracks[place])
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> int:
-        """How many records up to these ends are not finished; of a partition that has given none, none are known."""
+        """How many records up to these ends are not finished, at most: markers, and records finished ahead of others,
+        count too. Of a partition that has given none, none are known.
+        """
         firsts = {at: track.marks[0].offset if track.marks else track.next for at, track in self._tracks.items()}
         return sum(max(0, ends[at] - first) for at, first in firsts.items() if at in ends)
 

@@ -42,6 +42,7 @@ from .forwarding import Forwarding
 from .inbox import Inbox
 from .intake import Intake
 from .lanes import ByKey, Lanes
+from .limits import Limits
 from .offsets import Mark
 from .spans import WorkerSpans
 from .stage import Stage, pauses, until_done
@@ -105,7 +106,8 @@ class WorkerRuntime:
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
-        self._flow = FlowControl(log, topics.limits, clock, self._share, lambda: self._lanes.wake())
+        self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._lanes.wake())
+        self._limits = Limits(log, topics.limits, self._flow.limit)
         self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle, self._flow)
         self._by_key: ByKey[Work] = ByKey(self._lanes.put)
         self._answers = Answers(log, topics.dead, self._answered)
@@ -191,7 +193,7 @@ class WorkerRuntime:
             if self._worker.inbox is not None:
                 await self._worker.inbox.find([])
             with suppress(SagalineError):  # it goes on trying while it works
-                await self._flow.open()
+                await self._limits.open()
             for queue in self._queues:
                 self._intakes.append(await self._subscribe(queue))
             self.started.set()
@@ -205,7 +207,7 @@ class WorkerRuntime:
             if not isinstance(first, _Ended):
                 raise first from first.__cause__
         finally:
-            await asyncio.gather(self._flow.close(), *(intake.close() for intake in self._intakes))
+            await asyncio.gather(self._limits.close(), *(intake.close() for intake in self._intakes))
             _logger.info("worker.stopped", worker=self._worker.name, unfinished=self._unfinished.total())
 
     async def _subscribe(self, queue: str) -> Intake:
@@ -248,7 +250,7 @@ class WorkerRuntime:
         if self._worker.inbox is not None:
             group.create_task(self._tend(self._worker.inbox))
         if self._intakes:
-            group.create_task(self._flow.run())
+            group.create_task(self._limits.run())
         if self._metrics.exported:
             group.create_task(self._measure_lag())
         async with asyncio.TaskGroup() as polling:
@@ -319,7 +321,7 @@ class WorkerRuntime:
         try:
             reply = await self._execution.run(work)
         finally:
-            self._flow.finished(work, isinstance(reply, Failed))
+            self._flow.finished(work, isinstance(reply, Failed) if work.begun else None)
         self._metrics.record("workers.duration", self._clock.monotonic() - began, *_declared(work))
         if work.late:
             self.counts.late += 1

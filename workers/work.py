@@ -23,6 +23,7 @@ class Work:
     """A decoded command, its record, and its state in the worker."""
 
     __slots__ = (
+        "begun",
         "came",
         "command",
         "context",
@@ -42,8 +43,9 @@ class Work:
 
     def __init__(self, record: Record, mark: Mark, command: Command, handler: Handler | None, came: float) -> None:
         self.record, self.mark, self.command, self.handler = record, mark, command, handler
-        self.came, self.late = came, False
-        """When it was polled, by the monotonic clock; whether its deadline passed before its handler was done."""
+        self.came, self.begun, self.late = came, False, False
+        """When it was polled, by the monotonic clock; whether its handler was begun; whether its deadline passed before
+        that was done."""
         self.priority: Priority = priority_of(record.topic)
         key = record.key if record.key is not None else (record.topic, record.partition)
         self.key: object = (self.priority, key)

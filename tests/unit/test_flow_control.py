@@ -94,7 +94,6 @@ def test_a_rate_lets_so_many_begin_in_its_time_and_others_pass() -> None:
         opens = at.backlog.opens_at()
         assert opens is not None
         at.now = opens
-        at.backlog.resume()
         begun += [item.number for item in at.take_all()]
     assert begun == list(range(10, 60))
     assert at.now == pytest.approx(5.0)
@@ -106,7 +105,6 @@ def test_a_process_takes_its_share_of_a_rate() -> None:
     at.put(*(Item("f", number) for number in range(9)))
     assert len(at.take_all()) == 1
     at.now = 4.0
-    at.backlog.resume()
     assert len(at.take_all()) == 1
 
 
@@ -131,11 +129,9 @@ def test_a_circuit_opens_tries_one_a_second_and_closes_at_the_first_success() ->
     assert circuit.is_open
     for second in range(1, 6):
         at.now = float(second)
-        at.backlog.resume()
         assert len(at.take_all(failed=True)) == 1
         assert at.backlog.opens_at() == second + 1
     at.now = 6.0
-    at.backlog.resume()
     assert [item.number for item in at.take_all()] == list(range(25, 100)), "in order, and none is lost"
     assert not circuit.is_open
 
@@ -154,8 +150,7 @@ def test_at_a_stop_no_gate_holds_anything_back() -> None:
     at = Bench(lambda item: [gate])
     at.put(*(Item("f", number) for number in range(10)))
     assert len(at.take_all()) == 1
-    at.backlog.open = True
-    at.backlog.resume()
+    at.backlog.stop()
     assert len(at.take_all(failed=None)) == 9
 
 

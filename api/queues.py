@@ -19,7 +19,9 @@ class QueueView(BaseModel):
 
     queue: str
     lane: str = Field(description="high, normal or low; a queue without lanes has only normal")
-    waiting: int = Field(description="commands without an answer, those in work included")
+    waiting: int = Field(
+        description="at most so many commands have no answer, those in work included; a distance of offsets"
+    )
     in_work: int = Field(description="those that running workers have read, as they told some seconds ago")
     oldest: str | None = Field(description="when the oldest waiting one was written; null: none waits")
     workers: list[str] = Field(description="running workers that read it, one entry for each process")

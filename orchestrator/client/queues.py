@@ -6,8 +6,10 @@ How far a queue is handled is asked of the log; what happens inside workers they
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal, TypeAlias
 
 from ...sagas.contract import PRIORITIES, Priority, priority_of
@@ -30,9 +32,10 @@ _POLL_SECONDS = 0.5
 class QueueState:
     """One queue, or one lane of it.
 
-    ``waiting``: commands that are not answered, those in work included. ``in_work``: those that workers have read.
-    ``oldest_ms``: when the oldest of them was written; None: none waits. ``workers``: the running ones that told of it,
-    one entry each. ``why`` and ``reason``: what it waits for, for programs and for people.
+    ``waiting``: at most so many commands are not answered, those in work included; it is a distance of offsets, so that
+    transaction markers and commands that were answered ahead of an earlier one count too. ``in_work``: those that
+    workers have read. ``oldest_ms``: when the oldest of them was written; None: none waits. ``workers``: the running
+    ones that told of it, one entry each. ``why`` and ``reason``: what it waits for, for programs and for people.
     """
 
     queue: str
@@ -60,16 +63,17 @@ class Queues:
         present = await self._present()
         told = {work.queue for each in present for work in each.queues}
         names = sorted({*self._parts.registry.queues, *told}, key=_by_lane)
-        there = [name for name in names if await self._exists(name)]
+        exists = await asyncio.gather(*map(self._exists, names))
+        there = list(compress(names, exists))
         if not there:
             return ()
         log, topics = self._parts.log, self._parts.topics
         ends = await log.end_offsets([topics.commands(name) for name in there])
         starts: dict[TopicPartition, int] = {}
-        for name in there:
-            starts |= await log.consumed(topics.commands(name), self._group(name))
+        for each in await asyncio.gather(*(log.consumed(topics.commands(name), self._group(name)) for name in there)):
+            starts |= each
         first = await first_records(log, starts, ends)
-        return [await self._state(name, present, first, ends) for name in there]
+        return await asyncio.gather(*(self._state(name, present, first, ends) for name in there))
 
     async def _state(
         self,

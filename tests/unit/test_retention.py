@@ -147,7 +147,8 @@ def test_the_next_run_of_a_key_archives_the_one_before() -> None:
 
 
 def test_an_event_that_begins_the_next_life_archives_the_one_before() -> None:
-    manager = ProcessManager("demo", Notes, late="restart", retention=ARCHIVED)
+    kept = Retention(completed=timedelta(minutes=1), archive=True)
+    manager = ProcessManager("demo", Notes, late="restart", retention=kept)
 
     @manager.starts_on(part, key=lambda body: body.key)
     def begin(body: Part) -> Next[Notes]:
@@ -157,7 +158,7 @@ def test_an_event_that_begins_the_next_life_archives_the_one_before() -> None:
         for number in (1, 2):
             world.publish(part, Part(key="k", number=number), key="k")
         assert [each["ce_subject"] for each in records(world)] == [b"demo/k"]
-        world.advance(hours=2)
+        world.advance(seconds=80)
         assert [each["ce_subject"] for each in records(world)] == [b"demo/k", b"demo/k"]
         assert len({each["ce_id"] for each in records(world)}) == 2
 
@@ -201,7 +202,8 @@ def test_an_archived_document_arrives_once_in_a_subscriber() -> None:
     def ask(s: Asked) -> Do:
         return Do(n=s.n)
 
-    saga = Saga("demo", Asked, flow=[ask], retention=replace(ARCHIVED, completed=timedelta(days=1)))
+    kept = Retention(completed=timedelta(minutes=2), compensated=timedelta(minutes=1), archive=True)
+    saga = Saga("demo", Asked, flow=[ask], retention=kept)
 
     def workers(inbox: Any) -> Iterable[Worker]:
         hands = Worker("hands", inbox=inbox)
@@ -223,14 +225,14 @@ def test_an_archived_document_arrives_once_in_a_subscriber() -> None:
         for number in range(4):
             world.start(saga, f"k{number}", Asked(n=number))
         world.settle()
-        world.advance(hours=3)
+        world.advance(seconds=80)
         assert sorted(arrived) == [("demo/k3", "compensated", 3)]
         world.crash()
-        world.advance(days=1)
+        world.advance(minutes=1)
         wanted = [*((f"demo/k{number}", "completed", number) for number in range(3)), ("demo/k3", "compensated", 3)]
         assert sorted(arrived) == wanted
         assert world.documents() == {}
-        world.advance(days=10)
+        world.advance(minutes=1)
         assert sorted(arrived) == wanted
 
 

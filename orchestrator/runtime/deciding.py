@@ -115,10 +115,11 @@ class BatchWork:
     def _merge(self, writes: Writes) -> None:
         """Adds all writes of one message."""
         self.changed.update(writes.changed)
+        for key, value in writes.state.items():  # of a document only the last revision is written
+            self.size_bytes += len(value or b"") - len(self._state.get(key) or b"")
         self._state.update(writes.state)
         self._appends += writes.appends
         self.size_bytes += sum([len(each.value or b"") for each in writes.appends])
-        self.size_bytes += sum([len(value or b"") for value in writes.state.values()])
         self._spans += writes.spans
         self.forwards.update(writes.forwards)
         self.missing.update(writes.missing)

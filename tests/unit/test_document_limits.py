@@ -60,7 +60,7 @@ async def test_a_loop_that_fills_its_document_is_undone_to_the_end(log: SqliteLo
 
 
 async def test_a_full_instance_is_abandoned_all_the_same(log: SqliteLog) -> None:
-    async with world(log, [two_steps()], limits=Limits(document_bytes=1_200)) as w:
+    async with world(log, [two_steps()], limits=Limits(document_bytes=1_300)) as w:
         instance = await w.start("A-1", "x" * 250)
         await w.reply(await w.command(instance, "first"), Answer(text="x" * 400))
         await w.decided(instance, lambda r: r.status is Status.ATTENTION)

@@ -10,7 +10,7 @@ from ..messages.outputs import Outcome
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
 from .formats import Upcasts, upcast
-from .wire import BadRecord, envelope, header_map, sound, text
+from .wire import BadRecord, envelope, header_map, sound, text, with_pieces
 
 __all__ = [
     "ARCHIVED",
@@ -37,6 +37,9 @@ def encode_document(document: Document) -> bytes:
     Raises:
         ValueError: it cannot be written, or not be read back.
     """
+    if document.managed is not None and document.managed.early:
+        frame = sound(_DOCUMENT.dump_json(document, exclude={"managed": {"early"}}))
+        return with_pieces(frame, "early", document.managed.early, levels=2)
     return sound(_DOCUMENT.dump_json(document))
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from ...sagas.contract import is_name
 from ..messages.dead import DeadRequest
-from ..messages.entities import ENTITY_FORMAT, Entity
+from ..messages.entities import ENTITY_FORMAT, Entity, Mailbox, Parcel
 from ..messages.entity_messages import (
     Acquire,
     ChildEnded,
@@ -48,7 +48,7 @@ from ..messages.texts import end_of, storable
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing
 from .formats import Upcasts, upcast
-from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, finite, sound
+from .wire import BODY_DEPTH_MAX, DEPTH_MAX, BadRecord, entity_key, envelope, finite, sound, with_pieces
 
 __all__ = [
     "ENTITY",
@@ -202,7 +202,13 @@ def encode_entity(entity: Entity) -> bytes:
     Raises:
         ValueError: it cannot be written, or could not be read back.
     """
-    return sound(_ENTITY.dump_json(entity))
+    match entity:
+        case Mailbox(kept=kept):
+            return with_pieces(sound(_ENTITY.dump_json(entity, exclude={"kept"})), "kept", kept)
+        case Parcel(letters=letters):
+            return with_pieces(sound(_ENTITY.dump_json(entity, exclude={"letters"})), "letters", letters)
+        case _:
+            return sound(_ENTITY.dump_json(entity))
 
 
 def decode_entity(value: bytes) -> Entity:

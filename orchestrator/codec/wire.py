@@ -6,13 +6,16 @@ nothing that it could not read back: see ``sound``.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 
 from pydantic_core import from_json
 
+from ..messages.depth import BODY_DEPTH_MAX, DEPTH_MAX, too_deep
 from ..messages.keys import id_wrong
+from ..messages.pieces import Piece
 from ..ports.log import Headers
 
 __all__ = [
@@ -32,23 +35,17 @@ __all__ = [
     "text",
     "too_deep",
     "trace_context",
+    "with_pieces",
     "written_ms",
 ]
 
-BODY_DEPTH_MAX = 64
-"""Most levels of objects and lists in data from outside: inputs, replies, events, values of acts."""
-DEPTH_MAX = 128
-"""Most levels in anything that is written; a document contains bodies a few levels down. The parser's limit is 200."""
 ID_BYTES_MAX = 8_192
 """Limit of ``ce_id``, ``ce_commandid`` and the other attributes by which records refer to each other."""
 
 _SPEC = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
 _MAX_TRACE_BYTES = 128
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_STRING = re.compile(rb'"[^"]*"')
-_AS_BRACES = bytes.maketrans(b"[]", b"{}")
-_NO_BRACKETS = bytes(set(range(256)) - set(b'{}[]"'))
+_IS_TOO_DEEP, _ENCODED = attrgetter("is_too_deep"), attrgetter("encoded")
 
 
 class BadRecord(ValueError):
@@ -70,6 +67,25 @@ def sound(value: bytes, depth_max: int = DEPTH_MAX) -> bytes:
     return value
 
 
+def with_pieces(frame: bytes, name: str, pieces: Sequence[Piece], levels: int = 1) -> bytes:
+    """A document's JSON with a list of pieces as the last field of its last object.
+
+    Args:
+        frame: the document without that field.
+        name: of the field.
+        pieces: its elements.
+        levels: 1: the object is the document itself; 2: it is the document's last field.
+
+    Raises:
+        Unsound: a piece has so many levels that the document has more than ``DEPTH_MAX``.
+    """
+    if True in map(_IS_TOO_DEEP, pieces):
+        raise Unsound(f"it has more than {DEPTH_MAX} levels of objects and lists; keep it flatter")
+    end = len(frame) - levels
+    elements = b",".join(map(_ENCODED, pieces))
+    return b"".join((frame[:end], b',"', name.encode(), b'":[', elements, b"]", frame[end:]))
+
+
 def finite(value: bytes) -> bytes:
     """The unchanged result of ``to_json``, if it is JSON: Python's floats have values that JSON does not have.
 
@@ -82,22 +98,6 @@ def finite(value: bytes) -> bytes:
         except ValueError as error:
             raise Unsound("it has a number that is NaN or infinite; JSON has neither") from error
     return value
-
-
-def too_deep(value: bytes, depth_max: int) -> bool:
-    """True when JSON has more levels of objects and lists than ``depth_max``. Undefined for bytes that are not JSON."""
-    if value.count(b"{") + value.count(b"[") <= depth_max:
-        return False
-    if b"\\" in value:
-        value = _ESCAPE.sub(b"", value)
-    left = value.translate(_AS_BRACES, _NO_BRACKETS).replace(b'""', b"")
-    if b'"' in left:
-        left = _STRING.sub(b"", left)
-    for _ in range(depth_max):  # each pass removes the innermost level
-        if not left:
-            break
-        left = left.replace(b"{}", b"")
-    return bool(left)
 
 
 def entity_key(entity: str) -> bytes:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic_core import to_json
-
 from ..messages.document import Attention, CauseKind, Deferred, Document, Status
 from ..messages.entity_messages import EventDelivered, Unwind
 from ..messages.inputs import Completed, Failed, Rejected, Reply, TimerFired
@@ -38,8 +36,6 @@ __all__ = [
     "wants_code",
 ]
 
-_ENVELOPE_BYTES = 300
-"""About what a waiting event needs beside its body."""
 PAUSED = Reason(ReasonCode.PAUSED, "it is paused")
 REDRIVE = "let the instance continue, then redrive this event from the dead letters"
 LATE = Reason(ReasonCode.STALE, "no open attempt waits for this reply: it is late, a duplicate or stray")
@@ -116,7 +112,7 @@ def overfull(ctx: DecisionContext, message: EventDelivered) -> Reason | None:
     if not any(each is message for each in events):
         return None
     room = len(events) <= ctx.limits.deferred_max
-    if room and sum(_ENVELOPE_BYTES + len(to_json(each.body)) for each in events) <= ctx.limits.document_bytes * 3 // 4:
+    if room and sum(len(each.encoded) for each in events) <= ctx.limits.document_bytes * 3 // 4:
         return None
     text = f"{len(events) - 1:,} events already wait for a phase with a handler for them; {REDRIVE}"
     return Reason(ReasonCode.NO_ROOM, text)

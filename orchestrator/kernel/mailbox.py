@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import assert_never
-
-from pydantic_core import to_json
 
 from ..messages.entities import KeptEvent, Mailbox, Watcher
 from ..messages.entity_messages import EventDelivered, Published, ToMailbox, Unwatch, Watch
@@ -26,6 +25,9 @@ from .unusable import told_no
 __all__ = ["KEEP", "decide_mailbox", "forget"]
 
 KEEP = "keep"
+
+_ID, _UNTIL_MS, _ENCODED = attrgetter("id"), attrgetter("until_ms"), attrgetter("encoded")
+"""With ``map``: every message reads these of all kept events."""
 
 
 def decide_mailbox(
@@ -45,7 +47,13 @@ def decide_mailbox(
 
 def forget(box: Mailbox, now_ms: int) -> Answer:
     """Drops the expired events."""
-    return _changed(box, replace(box, kept=tuple(event for event in box.kept if event.until_ms > now_ms)), ())
+    return _changed(box, replace(box, kept=_live(box, now_ms)), ())
+
+
+def _live(box: Mailbox, now_ms: int) -> tuple[KeptEvent, ...]:
+    if box.timers.get(KEEP, now_ms) > now_ms:  # the first one to expire has not
+        return box.kept
+    return tuple(event for event in box.kept if event.until_ms > now_ms)
 
 
 def _new(message: Published) -> Mailbox:
@@ -53,7 +61,7 @@ def _new(message: Published) -> Mailbox:
 
 
 def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, subscribers: Sequence[str]) -> Answer:
-    if any(event.id == message.id for event in box.kept):
+    if message.id in map(_ID, box.kept):
         text = "an event with this id was published already"
         return Answer(entity=box, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason=text)
     first: dict[str, Watcher] = {}
@@ -68,7 +76,7 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
         taken_by=takers,
         traceparent=message.traceparent,
     )
-    live = tuple(event for event in box.kept if event.until_ms > now_ms)
+    live = _live(box, now_ms)
     kept = _with_room((*live, event), limits)
     if kept is None:
         return _full(box, message, len(live))
@@ -82,18 +90,16 @@ def _published(box: Mailbox, message: Published, now_ms: int, limits: Limits, su
 
 def _with_room(kept: tuple[KeptEvent, ...], limits: Limits) -> tuple[KeptEvent, ...] | None:
     """The events that fit the limits. None: too many of them were never delivered."""
-    sizes = [len(to_json(event)) for event in kept]
-    count, size = len(kept), sum(sizes)
-    dropped: set[int] = set()
+    count, size = len(kept), sum(map(len, map(_ENCODED, kept)))
+    left: list[KeptEvent] = []
     for number, event in enumerate(kept):
         if count <= limits.events_max and size <= limits.document_bytes:
-            break
+            return (*left, *kept[number:])
         if event.taken_by:
-            dropped.add(number)
-            count, size = count - 1, size - sizes[number]
-    if count > limits.events_max or size > limits.document_bytes:
-        return None
-    return tuple(event for number, event in enumerate(kept) if number not in dropped)
+            count, size = count - 1, size - len(event.encoded)
+        else:
+            left.append(event)
+    return tuple(left) if count <= limits.events_max and size <= limits.document_bytes else None
 
 
 def _full(box: Mailbox, message: Published, count: int) -> Answer:
@@ -182,6 +188,6 @@ def _changed(before: Mailbox, after: Mailbox, actions: tuple[Action, ...]) -> An
     """The mailbox one revision later, with its timer; removed if it has neither events nor watchers."""
     if not after.watchers and not after.kept:
         return Answer(entity=None, outcome=Outcome.APPLIED, actions=actions)
-    timers = {KEEP: min(event.until_ms for event in after.kept)} if after.kept else {}
+    timers = {KEEP: min(map(_UNTIL_MS, after.kept))} if after.kept else {}
     entity = replace(after, revision=before.revision + 1, timers=timers)
     return Answer(entity=entity, outcome=Outcome.APPLIED, actions=actions)

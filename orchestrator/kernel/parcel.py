@@ -319,7 +319,8 @@ def _no_room(parcel: Parcel, limits: Limits) -> str | None:
 
 
 def _too_large(parcel: Parcel, limits: Limits) -> str | None:
-    size = len(to_json(parcel))
+    size = len(to_json(replace(parcel, letters=())))
+    size += sum([len(each.encoded) for each in parcel.letters]) + max(0, len(parcel.letters) - 1)
     if size <= limits.document_bytes:
         return None
     most = f"{limits.document_bytes:,}"

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from .entity_messages import EventDelivered
 from .inputs import EntityMessage, JsonObject, Parent, Reply, Start, TimerFired
+from .pieces import Piece
 from .values import Origin
 
 __all__ = [
@@ -235,7 +236,7 @@ Deferred: TypeAlias = Annotated[Reply | TimerFired | EntityMessage, Field(discri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepEnded:
+class StepEnded(Piece):
     """A step of a process manager has ended, and its handler is still to be called."""
 
     place: str
@@ -255,10 +256,10 @@ class Managed:
     """
 
     phase: str | None = None
-    early: tuple[Early, ...] = ()
     seen: tuple[str, ...] = ()
     ends: bool = False
     runs: dict[str, int] = field(default_factory=dict)
+    early: tuple[Early, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,13 +325,13 @@ class Document:
     traceparent: str | None = None
     parent: Parent | None = None
     requests: tuple[Requested, ...] = ()
-    managed: Managed | None = None
     itinerary: tuple[str, ...] | None = None
     restarts: int = 0
     restarting: Restarting | None = None
     origin: Origin | None = None
     unbegun: bool = False
     queued: tuple[Start, ...] = ()
+    managed: Managed | None = None
 
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, even if a clock was set back."""

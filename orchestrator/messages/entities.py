@@ -12,6 +12,7 @@ from typing import Literal
 
 from .entity_messages import Rule
 from .parcels import Letter, RetryPolicy
+from .pieces import Piece
 from .reasons import ReasonCode
 from .schedules import Plan, outcome_of
 from .values import JsonObject
@@ -53,7 +54,7 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptEvent:
+class KeptEvent(Piece):
     """An event that is kept until ``until_ms``; ``taken_by``: places that it was delivered to."""
 
     id: str
@@ -73,9 +74,9 @@ class Mailbox:
     key: str
     revision: int = 0
     watchers: tuple[Watcher, ...] = ()
-    kept: tuple[KeptEvent, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
     kind: Literal["mailbox"] = "mailbox"
+    kept: tuple[KeptEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,6 @@ class Parcel:
     group: str = ""
     revision: int = 0
     status: ParcelStatus
-    letters: tuple[Letter, ...] = ()
     routes: tuple[Route, ...] = ()
     retry: RetryPolicy | None = None
     attempts: int = 0
@@ -167,6 +167,7 @@ class Parcel:
     requests: tuple[str, ...] = ()
     timers: dict[str, int] = field(default_factory=dict)
     kind: Literal["parcel"] = "parcel"
+    letters: tuple[Letter, ...] = ()
 
 
 class DeadStatus(StrEnum):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ...sagas import Event
 from ...sagas.policy import to_ms
+from .pieces import Piece
 from .reasons import ReasonCode
 from .values import JsonObject, Parent
 
@@ -134,7 +135,7 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventDelivered:
+class EventDelivered(Piece):
     """To a waiting instance: the event. ``index``: which of a wait's events it is."""
 
     id: str

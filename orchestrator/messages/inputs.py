@@ -25,6 +25,7 @@ from .entity_messages import (
     Unwind,
 )
 from .parcels import ToParcel
+from .pieces import Piece
 from .schedules import ToSchedule
 from .values import Fork, JsonObject, Parent, instance_id
 
@@ -184,7 +185,7 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
+class TimerFired(Piece):
     """The owner's clock has passed ``due_ms`` of a timer in the document."""
 
     id: str

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from .keys import key_wrong
+from .pieces import Piece
 
 __all__ = [
     "ATTEMPT",
@@ -126,7 +127,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class Letter(Piece):
     """A record: its original key, value and headers. ``partition`` None: by the key.
 
     ``id``: ``{group}/{topic}/{partition}/{offset}`` of the source, or the id of a delayed message.

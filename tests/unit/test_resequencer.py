@@ -139,7 +139,7 @@ def test_what_waits_behind_a_gap_becomes_dead_letters_until_it_closes() -> None:
     assert line.out == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("limits", [Limits(deferred_max=2), Limits(document_bytes=1_300)], ids=["count", "bytes"])
+@pytest.mark.parametrize("limits", [Limits(deferred_max=2), Limits(document_bytes=600)], ids=["count", "bytes"])
 def test_what_finds_no_room_is_a_dead_letter_and_the_sequence_goes_on(limits: Limits) -> None:
     line = Line(ticks(), limits).deliver(5, 4, 3)
     assert line.held == [4, 5]

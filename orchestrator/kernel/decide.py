@@ -67,6 +67,7 @@ from .deferral import (
     wants_code,
 )
 from .editing import NOTHING_TO_CHANGE
+from .ending import next_run, not_begun
 from .entity_messages import STRAY, on_entity_message, without_code
 from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
@@ -75,7 +76,7 @@ from .limits import Limits
 from .managing import EARLY, begin_manager, forget_early, on_event_after_end
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
-from .runs import REQUESTS_MAX, continues, in_turn, not_begun, removed, runs_again
+from .runs import REQUESTS_MAX, continues, in_turn, removed, runs_again
 from .unusable import child_not_started, deny, start_decided
 
 __all__ = ["decide"]
@@ -220,7 +221,7 @@ def _start(
     if document is not None and not runs_again(document, start):
         return _started_again(definition, document, start, now_ms, limits)
     decision = _begun(definition, document, start, now_ms, limits)
-    return decision if document is None or decision.document is not None else not_begun(document, start, decision)
+    return decision if decision.document is not None else not_begun(document, start, decision)
 
 
 def _begun(
@@ -421,7 +422,8 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
     if document.timers.get(RETENTION) != timer.due_ms or timer.due_ms > now_ms:
         return ignored(document, NOT_DUE)
     if document.parent is None:
-        return Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
+        gone = Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
+        return replace(gone, actions=next_run(document))  # it waits no longer for this run: it begins without one
     finished_ms = document.finished_ms if document.finished_ms is not None else now_ms
     again_ms = now_ms + max(1, timer.due_ms - finished_ms)
     kept = replace(

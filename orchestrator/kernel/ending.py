@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
 from ..messages.entity_messages import ChildEnd, ChildEnded, Release, Unwatch, lock_id
 from ..messages.inputs import Message
-from ..messages.outputs import Tell, label_of
+from ..messages.outputs import Decision, Outcome, Tell, label_of
 from ..messages.values import JsonObject
 
-__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of", "next_run"]
+__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of", "next_run", "not_begun"]
 
 KEPT_LOCKS = "kept_locks"
 """Field of a place's memo: locks that guard what its earlier rounds may have done."""
@@ -36,6 +37,21 @@ def locks_at(memo: JsonObject) -> list[str]:
 def next_run(document: Document) -> tuple[Tell, ...]:
     """The first start that waits for the end of this run: it arrives again, and begins the next one."""
     return tuple(Tell(message=start) for start in document.queued[:1])
+
+
+def not_begun(document: Document | None, message: Message, denied: Decision) -> Decision:
+    """A denial as it stands; of the start that was to begin the next run: the ended run stays, and the one after it is
+    next.
+    """
+    if (
+        document is None
+        or not document.status.is_final
+        or not any(each.id == message.id for each in document.queued[:1])
+    ):
+        return replace(denied, document=document)
+    after = replace(document, revision=document.revision + 1, queued=document.queued[1:])
+    actions = (*denied.actions, *next_run(after))
+    return replace(denied, document=after, outcome=Outcome.APPLIED, actions=actions, changes=())
 
 
 def end_messages(

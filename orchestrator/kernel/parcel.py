@@ -90,9 +90,9 @@ def _delay(parcel: Parcel | None, message: Posted, due_ms: int, now_ms: int, lim
         timers={_DUE: due_ms},
     )
     if (wrong := _too_large(after, limits)) is None:
-        return _changed(None, after)
+        return _changed(parcel, after)
     dead = DeadLetter(reason=wrong)
-    return Answer(entity=None, outcome=Outcome.DENIED, actions=(dead,), code=ReasonCode.TOO_LARGE, reason=wrong)
+    return Answer(entity=parcel, outcome=Outcome.DENIED, actions=(dead,), code=ReasonCode.TOO_LARGE, reason=wrong)
 
 
 # The messages of a key

@@ -17,10 +17,9 @@ from ..messages.reasons import Reason, ReasonCode
 from .acts import apply_act, fulfilled, objection
 from .compatibility import missing_code, not_deployed
 from .context import DecisionContext
-from .ending import next_run
 from .limits import Limits
 
-__all__ = ["REQUESTS_MAX", "continues", "in_turn", "not_begun", "removed", "runs_again"]
+__all__ = ["REQUESTS_MAX", "continues", "in_turn", "removed", "runs_again"]
 
 REQUESTS_MAX = 20
 """An instance remembers the ids of its last acts and past starts, so that a repeated one is recognised: this many."""
@@ -42,7 +41,7 @@ def runs_again(document: Document | None, message: Message) -> bool:
 def continues(document: Document, fresh: Document) -> Document:
     """The document of the next run, before its first decision: ``fresh`` with what outlives the run before."""
     passed = document.queued[:1] if document.queued and document.queued[0].id == fresh.started_by else document.queued
-    dropped = tuple(_requested(start) for start in passed if start.id != fresh.started_by)
+    dropped = tuple(_dropped(start) for start in passed if start.id != fresh.started_by)
     ended = Requested(id=document.started_by, digest=document.digest)
     return replace(
         fresh,
@@ -60,28 +59,17 @@ def removed(before: Document | None, after: Document | None) -> Document | None:
     return before
 
 
-def not_begun(document: Document, start: Start, denied: Decision) -> Decision:
-    """The answer to a start of the next run that is denied: the ended run stays, and the one after it comes next."""
-    if not _is_queued(document, start):
-        return replace(denied, document=document)
-    after = replace(
-        document,
-        revision=document.revision + 1,
-        requests=(*document.requests, _requested(start))[-REQUESTS_MAX:],
-        queued=document.queued[1:],
-    )
-    return replace(
-        denied, document=after, outcome=Outcome.APPLIED, actions=(*denied.actions, *next_run(after)), changes=()
-    )
-
-
 def in_turn(
     definition: AnyDefinition | None, document: Document, start: Start, now_ms: int, limits: Limits
 ) -> Decision | None:
     """What a start with a policy does to an instance whose run goes on; None: it has none, or cannot wait here."""
     if not _may_wait(document, start):
         return None
-    if _is_past(document, start) or _is_queued(document, start):
+    if _is_queued(document, start):
+        return Decision(document=document, outcome=Outcome.UNCHANGED, code=ReasonCode.QUEUED, reason=_WAITS)
+    if any(each == _dropped(start) for each in document.requests):
+        return _denied(document, Reason(ReasonCode.STALE, "a later start replaced this one before it began"))
+    if _is_past(document, start):
         text = "this start was taken already"
         return Decision(document=document, outcome=Outcome.UNCHANGED, code=ReasonCode.DUPLICATE, reason=text)
     if start.conflict is Conflict.REPLACE:
@@ -107,7 +95,7 @@ def _replace(
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return _denied(document, missing or not_deployed(document))
-    dropped = tuple(_requested(each) for each in document.queued)
+    dropped = tuple(_dropped(each) for each in document.queued)
     waits = replace(document, queued=(start,), requests=(*document.requests, *dropped)[-REQUESTS_MAX:])
     ctx = DecisionContext(definition, waits, now_ms, limits)
     if not fulfilled(document, ActName.CANCEL):
@@ -138,5 +126,5 @@ def _is_queued(document: Document, start: Start) -> bool:
     return any(each.id == start.id for each in document.queued)
 
 
-def _requested(start: Start) -> Requested:
-    return Requested(id=start.id, digest="")
+def _dropped(start: Start) -> Requested:
+    return Requested(id=start.id, digest="replaced")

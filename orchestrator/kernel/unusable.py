@@ -28,6 +28,7 @@ from ..messages.reasons import Reason, ReasonCode
 from ..messages.schedules import StartDecided
 from ..messages.texts import storable
 from ..messages.values import Parent
+from .ending import not_begun
 
 __all__ = ["block", "child_not_started", "decline", "deny", "deny_entity", "start_decided", "told_no"]
 
@@ -111,11 +112,14 @@ def _still_set(timers: Mapping[str, int], blocked: Sequence[Change], message: Me
 
 
 def deny(document: Document | None, message: Message, reason: Reason) -> Decision:
-    """Changes nothing: the message becomes a dead letter, and an entity that waits for its outcome is told."""
+    """Changes nothing: the message becomes a dead letter, and an entity that waits for its outcome is told.
+
+    A start that was to begin the next run is no longer waited for.
+    """
     code, text = reason.code, storable(reason.text, _REASON_CHARS)
-    return Decision(
-        document=document, outcome=Outcome.DENIED, actions=_denied_actions(message, code, text), code=code, reason=text
-    )
+    actions = _denied_actions(message, code, text)
+    denied = Decision(document=document, outcome=Outcome.DENIED, actions=actions, code=code, reason=text)
+    return not_begun(document, message, denied)
 
 
 def deny_entity(entity: Entity | None, message: Message, reason: Reason) -> Answer:

@@ -90,7 +90,7 @@ async def test_a_start_that_queues_is_202_until_it_begins_and_one_that_replaces_
     assert (waits.status_code, waits.headers["location"]) == (202, ITEM)
     assert "until the run before it has ended" in waits.json()["reason"]
     again = await api.post("/v1/sagas/order-checkout", json=body)
-    assert (again.status_code, again.json()["created"]) == (200, False)
+    assert (again.status_code, again.json()["reason"]) == (202, waits.json()["reason"])
     replaces = await api.post("/v1/sagas/order-checkout", json=body | {"conflict": "replace", "request_id": "third"})
     assert replaces.status_code == 202
     assert (await api.get(ITEM)).json()["status"] == "compensating"

@@ -98,6 +98,20 @@ class Line:
         return [letter.source.offset for letter in self.parcel.letters if letter.source is not None]
 
 
+def delayed(value: str, due_ms: int) -> Posted:
+    letter = Letter(id="d", topic="shop", key="QQ==", value=to_base64(value.encode()))
+    return Posted(id=value, instance="@parcel/d", letter=letter, due_ms=due_ms, newest=True)
+
+
+def test_the_newest_delayed_message_takes_the_place_of_the_one_that_waits() -> None:
+    line = Line(delayed("old", NOW_MS + 10), delayed("new", NOW_MS + 20), limits=Limits(document_bytes=600))
+    assert (line.parcel.revision, line.parcel.timers) == (2, {"due": NOW_MS + 20})
+    assert [type(each) for each in line.take(delayed("x" * 600, NOW_MS + 30))] == [DeadLetter]
+    (sent,) = line.due()
+    assert isinstance(sent, Forward)
+    assert sent.value == b"new"
+
+
 def redelivered(offset: int, attempt: int, *, partition: int = 0, value: bytes = b"v") -> Forward:
     headers = (
         ("a", b"b"),

@@ -11,11 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
-from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.kernel import decide, decline
+from sagaline.orchestrator.kernel.context import RETENTION
 from sagaline.orchestrator.messages.document import Document, Status
-from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Completed, Conflict, Message, Rejected, Start
+from sagaline.orchestrator.messages.inputs import (
+    Act,
+    ActName,
+    Arrival,
+    Completed,
+    Conflict,
+    Message,
+    Rejected,
+    Start,
+    TimerFired,
+)
 from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome, SendCommand, Tell
-from sagaline.orchestrator.messages.reasons import ReasonCode
+from sagaline.orchestrator.messages.reasons import Reason, ReasonCode
 from sagaline.sagas import Saga
 
 from .kernel_kit import Notes, make_step
@@ -114,7 +125,8 @@ def test_a_start_that_replaces_undoes_the_run_before_and_drops_the_waiting_ones(
     assert key.status is Status.COMPENSATED
     key.settle()
     assert (key.began, key.status) == (["one", "three"], Status.RUNNING)
-    assert key.start("two", Conflict.QUEUE).code is ReasonCode.DUPLICATE
+    dropped = key.start("two", Conflict.QUEUE)
+    assert (dropped.outcome, dropped.code) == (Outcome.DENIED, ReasonCode.STALE)
 
 
 def test_after_the_end_a_start_with_a_policy_begins_at_once_and_one_without_does_not() -> None:
@@ -133,7 +145,8 @@ def test_a_repeated_start_is_taken_once(conflict: Conflict) -> None:
     key.start("one", conflict)
     assert key.start("one", conflict).code is ReasonCode.DUPLICATE
     key.start("two", conflict)
-    assert key.start("two", conflict).code is ReasonCode.DUPLICATE
+    again = key.start("two", conflict)
+    assert (again.outcome, again.code) == (Outcome.UNCHANGED, ReasonCode.QUEUED)
     while key.commands:
         key.answer()
     key.settle()
@@ -167,6 +180,35 @@ def test_a_waiting_start_that_cannot_begin_any_more_is_dead_and_the_next_one_com
     key.settle()
     assert key.began == ["one", "three"]
     assert ["the input is not valid" in reason for reason in key.dead] == [True]
+    repaired = key.take(Start(id="bad", definition="demo", key="k", input={"n": 4}, conflict=Conflict.QUEUE))
+    assert (repaired.outcome, repaired.code) == (Outcome.APPLIED, ReasonCode.QUEUED)
+
+
+def test_a_waiting_start_that_cannot_be_stored_is_dead_and_the_next_one_comes() -> None:
+    key = Key()
+    key.start("one")
+    key.start("large", Conflict.QUEUE)
+    key.start("three", Conflict.QUEUE)
+    key.answer(no=True)
+    (told,) = key.own
+    too_large = decline(key.document, Arrival(message=told, now_ms=9), Reason(ReasonCode.TOO_LARGE, "too large"))
+    assert [type(each) for each in too_large.actions] == [DeadLetter, Tell]
+    assert too_large.document is not None
+    assert [each.id for each in too_large.document.queued] == ["three"]
+
+
+def test_a_start_that_still_waits_at_the_end_of_the_retention_begins_then() -> None:
+    key = Key()
+    key.start("one")
+    key.start("two", Conflict.QUEUE)
+    key.answer(no=True)
+    key.own.clear()
+    assert key.document is not None
+    key.now_ms = key.document.timers[RETENTION]
+    key.take(TimerFired(id="t", instance="demo/k", timer=RETENTION, due_ms=key.now_ms))
+    assert key.document is None
+    key.settle()
+    assert key.began == ["one", "two"]
 
 
 def test_an_abandoned_run_is_followed_by_the_next() -> None:

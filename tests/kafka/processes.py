@@ -7,13 +7,15 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 from sagaline.orchestrator.settings import Settings
 
-__all__ = ["ENGINE", "WORKERS", "SagaProcess", "saga"]
+__all__ = ["ENGINE", "WORKERS", "Crew", "SagaProcess", "saga"]
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ("run", "sagaline.sagas.examples.order_checkout:checkout")
@@ -54,7 +56,9 @@ class SagaProcess:
 
 
 @asynccontextmanager
-async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> AsyncIterator[SagaProcess]:
+async def saga(
+    arguments: Sequence[str], settings: Settings, folder: Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[SagaProcess]:
     """Starts ``saga`` with these arguments; whatever happened, it is gone at the end."""
     environment = dict(os.environ) | {
         "SAGALINE_LOG": settings.log,
@@ -64,6 +68,7 @@ async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> As
         "SAGALINE_LOG_FORMAT": "json",
         "CHECKOUT_LEDGER": str(folder / "ledger.db"),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'compose'}",
+        **(variables or {}),
     }
     path = folder / f"{arguments[0]}-{next(_NUMBERS)}.log"
     with path.open("wb") as output:
@@ -85,3 +90,51 @@ async def saga(arguments: Sequence[str], settings: Settings, folder: Path) -> As
         raise
     finally:
         await running.kill()
+
+
+class Crew:
+    """Named processes that are killed and started again; all are gone at the end of the block.
+
+    Args:
+        members: the arguments of ``saga`` for each name.
+        settings, folder, variables: as for ``saga``.
+    """
+
+    def __init__(
+        self, members: Mapping[str, Sequence[str]], settings: Settings, folder: Path, variables: Mapping[str, str]
+    ) -> None:
+        self._members, self._start = members, partial(saga, settings=settings, folder=folder, variables=variables)
+        self._stack = AsyncExitStack()
+        self._running: dict[str, SagaProcess] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start(*self._members)
+            await self.ready()
+        except BaseException:
+            await self.__aexit__(*sys.exc_info())
+            raise
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.__aexit__(*error)
+
+    async def start(self, *names: str) -> None:
+        """They need not be ready when it returns."""
+        for name in names:
+            self._running[name] = await self._stack.enter_async_context(self._start(self._members[name]))
+
+    async def ready(self) -> None:
+        for process in self._running.values():
+            await process.ready()
+
+    async def kill(self, *names: str) -> None:
+        """kill -9, all at once, and starts them again."""
+        await asyncio.gather(*(self._running[name].kill() for name in names))
+        await self.start(*names)
+
+    async def stop(self) -> None:
+        """SIGTERM for each, one after the other; each must end well."""
+        await self.ready()
+        for process in self._running.values():
+            assert await process.stop() == 0, process.output

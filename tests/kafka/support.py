@@ -105,6 +105,8 @@ class Seen(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    id: bytes | None
+    """The header ``ce_id``."""
 
 
 def read_committed(address: str, topic: str, partition: int = 0, seconds: float = 20.0) -> list[Seen]:
@@ -131,7 +133,9 @@ def read_committed(address: str, topic: str, partition: int = 0, seconds: float 
                 if error is None:
                     offset = message.offset()
                     assert offset is not None
-                    seen.append(Seen(offset, message.key(), message.value()))
+                    id = dict(message.headers() or ()).get("ce_id")
+                    assert not isinstance(id, str)
+                    seen.append(Seen(offset, message.key(), message.value(), id))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     return seen
     finally:

@@ -108,7 +108,9 @@ class DeadBulkBody(BaseModel):
     where: DeadWhere | None = Field(None, description="none: all that are open")
     by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
-    per_second: float | None = Field(None, gt=0, le=10_000, description="the most letters per second; none: no limit")
+    per_second: float | None = Field(
+        None, le=10_000, description="the most letters per second, 0.1 or more; none: no limit"
+    )
     dry_run: bool = Field(True, description="dry run: only return the expected results")
     limit: int = Field(_PAGE_MAX, ge=1, le=_PAGE_MAX, description="the largest number of letters of this page")
     cursor: str | None = Field(None, description="from the page before")
@@ -207,7 +209,9 @@ class DeadAsked(BaseModel):
 
 
 class DeadBulkView(BaseModel):
-    """The results for a page of letters; in a dry run the expected results."""
+    """The results for a page of letters; in a dry run the expected results. If some are unsure or failed, send the bulk
+    again from its first page, so that the order of their keys holds.
+    """
 
     id: str
     dry_run: bool

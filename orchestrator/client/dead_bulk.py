@@ -1,13 +1,15 @@
 """One act on many dead letters: those that match a filter, in the order of their topic, page by page, at a given rate.
 
 Letters of one key of one topic are acted upon one after the other, each decided before the next; different keys at
-once. The mark of each letter decides whether it was redriven: a bulk that was interrupted is simply sent again.
+once. After a letter that is not decided or could not be sent the rest of its key has failed: the order of a key holds.
+The mark of each letter decides whether it was redriven: a bulk that was interrupted is simply sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from asyncio import sleep
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +25,8 @@ from .options import RequestOptions
 __all__ = ["DeadBulk", "act_on_letters"]
 
 _AT_ONCE = 10
+_PER_SECOND_MIN = 0.1
+"""A page has at least one letter and is answered before any requester gives up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,7 @@ class DeadBulk:
         act: ``redrive`` or ``discard``.
         where: which letters; without a state only those that are open.
         by, reason: as in ``RequestOptions``.
-        per_second: the most letters per second; None: as fast as they are decided.
+        per_second: the most letters per second, 0.1 or more; None: as fast as they are decided.
     """
 
     id: str
@@ -50,6 +54,9 @@ async def act_on_letters(
 ) -> BulkPage:
     """Looks at up to ``limit`` letters and sends the act to each. A dry run says what would be done and sends nothing.
 
+    If some are unsure or have failed, send the bulk again from its first page: a later page may have letters of their
+    keys.
+
     Raises:
         InvalidRequest: the request is malformed for all letters; ``field`` says where.
         TransientError: the read model does not answer.
@@ -60,7 +67,7 @@ async def act_on_letters(
     if dry_run:
         asked = [_expected(client, bulk, row) for row in page.letters]
         return BulkPage(asked=asked, looked_at=len(asked), cursor=page.cursor)
-    pace = _Pace(bulk.per_second)
+    pace = _Pace(bulk.per_second, begins=cursor is None)
     lanes: dict[tuple[str, str | None], list[LetterRow]] = {}
     for row in page.letters:
         lanes.setdefault((row.record.topic, row.record.key), []).append(row)
@@ -69,9 +76,13 @@ async def act_on_letters(
 
     async def lane(rows: Sequence[LetterRow]) -> None:
         async with at_once:
+            decided = True
             for row in rows:
-                await pace.turn()
-                done[row.record.name] = await _asked(client, bulk, row)
+                if decided:
+                    await pace.turn()
+                asked = await _asked(client, bulk, row) if decided else _after_undecided(row)
+                decided = asked.fate not in (Fate.UNSURE, Fate.FAILED)
+                done[row.record.name] = asked
 
     async with asyncio.TaskGroup() as group:
         for rows in lanes.values():
@@ -81,16 +92,18 @@ async def act_on_letters(
 
 
 class _Pace:
-    """Spaces letters evenly."""
+    """Spaces letters evenly. The first letter of the first page does not wait."""
 
-    def __init__(self, per_second: float | None) -> None:
+    def __init__(self, per_second: float | None, *, begins: bool) -> None:
         self._seconds = 0.0 if per_second is None else 1 / per_second
+        self._next = 0.0 if begins else self._seconds
         self._one = asyncio.Lock()
 
     async def turn(self) -> None:
-        if self._seconds:
-            async with self._one:
-                await asyncio.sleep(self._seconds)
+        async with self._one:
+            if self._next:
+                await sleep(self._next)
+            self._next = self._seconds
 
 
 def _check(bulk: DeadBulk) -> None:
@@ -98,8 +111,8 @@ def _check(bulk: DeadBulk) -> None:
         raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
     if bulk.act is DeadAct.EDIT:
         raise InvalidRequest("letters are edited one by one; redrive or discard many", field="act")
-    if bulk.per_second is not None and not bulk.per_second > 0:
-        raise InvalidRequest("the rate must be above 0; give letters per second", field="per_second")
+    if bulk.per_second is not None and not bulk.per_second >= _PER_SECOND_MIN:
+        raise InvalidRequest(f"the rate must be {_PER_SECOND_MIN} or more; give letters per second", field="per_second")
     check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
     check_text(bulk.by, "by", BY_CHARS_MAX)
     check_text(bulk.reason, "reason", REASON_CHARS_MAX)
@@ -110,6 +123,11 @@ def _expected(client: Client, bulk: DeadBulk, row: LetterRow) -> Asked:
         return Asked(instance=row.record.name, fate=Fate.DENIED, code=reason.code, reason=reason.text)
     goal = DeadStatus.REDRIVEN if bulk.act is DeadAct.REDRIVE else DeadStatus.DISCARDED
     return Asked(instance=row.record.name, fate=Fate.UNCHANGED if row.state is goal else Fate.DONE)
+
+
+def _after_undecided(row: LetterRow) -> Asked:
+    reason = "the letter before it is not decided; send the bulk again"
+    return Asked(instance=row.record.name, fate=Fate.FAILED, reason=reason)
 
 
 async def _asked(client: Client, bulk: DeadBulk, row: LetterRow) -> Asked:

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from sagaline.orchestrator.client import RequestOptions
+from sagaline.orchestrator.client import RequestOptions, dead_bulk
 from sagaline.orchestrator.client.dead_bulk import DeadBulk, act_on_letters
 from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
 from sagaline.orchestrator.codec.inputs import encode_request
@@ -184,6 +185,20 @@ async def test_a_dry_run_sends_nothing_and_the_bulk_then_keeps_the_order_of_a_ke
     assert (await api.post("/v1/dead/bulk", json=body | {"dry_run": False})).json()["asked"] == []
 
 
+async def test_a_bulk_stops_a_key_at_a_letter_that_is_not_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine decides: of each key only the first letter is sent, so that no later one can come before it."""
+    monkeypatch.setattr(dead_bulk, "BULK_WAIT", timedelta(milliseconds=10))
+    async with stack(tmp_path, engine=False) as up:
+        await up.log.append([dead(n, key=b"K-%d" % (n % 2)) for n in range(6)])
+        await there(up, 6)
+        page = await act_on_letters(up.client, DeadBulk(id="b", act=DeadAct.REDRIVE), dry_run=False)
+        assert [each.fate for each in page.asked] == ["unsure"] * 2 + ["failed"] * 4
+        assert {each.reason for each in page.asked[2:]} == {"the letter before it is not decided; send the bulk again"}
+        assert len(await records(up, "t.inputs")) == 2
+
+
 async def test_a_redrive_that_is_cut_off_and_sent_again_redrives_each_letter_once(up: Stack) -> None:
     """Requests that were cut off may be carried out afterwards; the mark of the letter decides."""
     count = 40
@@ -216,6 +231,27 @@ async def test_a_page_at_a_rate_is_short_and_goes_on(up: Stack, api: httpx.Async
     assert len(dry["asked"]) == 1
 
 
+async def test_a_bulk_at_a_rate_waits_before_every_letter_but_its_first(
+    up: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await up.log.append([dead(n) for n in range(5)])
+    await there(up, 5)
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    bulk = DeadBulk(id="b", act=DeadAct.DISCARD, per_second=0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(dead_bulk, "sleep", noted)
+        first = await act_on_letters(up.client, bulk, dry_run=False, limit=3)
+        assert waits == [10, 10]
+        await act_on_letters(up.client, bulk, dry_run=False, limit=3, cursor=first.cursor)
+    assert waits == [10] * 4
+
+
 async def test_wrong_requests_say_what_to_give(up: Stack, api: httpx.AsyncClient) -> None:
     await there(up, 0)
     assert (await api.get("/v1/dead/0-99")).json()["type"] == "urn:sagaline:problem:unknown-dead-letter"
@@ -226,5 +262,7 @@ async def test_wrong_requests_say_what_to_give(up: Stack, api: httpx.AsyncClient
         assert (await api.post("/v1/dead/bulk", json=body)).status_code == 422, body
     with pytest.raises(UnknownDeadLetter):
         await up.client.dead.redrive("1-99")
-    with pytest.raises(InvalidRequest):
+    slow = await api.post("/v1/dead/bulk", json={"act": "redrive", "per_second": 0.05})
+    assert slow.json()["detail"] == "the rate must be 0.1 or more; give letters per second"
+    with pytest.raises(InvalidRequest, match=r"must be 0\.1 or more"):
         await act_on_letters(up.client, DeadBulk(id="b", act=DeadAct.REDRIVE, per_second=0), dry_run=True)

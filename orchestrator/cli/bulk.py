@@ -30,19 +30,28 @@ __all__ = ["INSTANCES", "LETTERS", "Over", "bulk_body", "run_bulk"]
 _PAGE = 50
 _PAGES_MAX = 1_000_000
 _REASONS_MAX = 20
-_FELL_SHORT = ("denied", "unsure", "failed")
+_UNDECIDED = ("unsure", "failed")
+_FELL_SHORT = ("denied", *_UNDECIDED)
 
 
 class Over(NamedTuple):
-    """What an act is sent to. ``path``: of the bulk; ``noun``: of many; ``field``: of a result that names one."""
+    """What an act is sent to. ``path``: of the bulk; ``noun``: of many; ``field``: of a result that names one.
+
+    ``again``: how to continue the bulk ``{id}``. ``ordered``: it ends after a page with a letter that is not decided or
+    could not be sent, so that no later one of its key comes before it.
+    """
 
     path: str
     noun: str
     field: str
+    again: str
+    ordered: bool = False
 
 
-INSTANCES: Final = Over("/v1/bulk", "instances", "instance")
-LETTERS: Final = Over("/v1/dead/bulk", "dead letters", "id")
+INSTANCES: Final = Over("/v1/bulk", "instances", "instance", "continue with --id {id}")
+LETTERS: Final = Over(
+    "/v1/dead/bulk", "dead letters", "id", "run it again: no letter is redriven or discarded twice", ordered=True
+)
 
 
 def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
@@ -80,15 +89,16 @@ def run_bulk(remote: Remote, over: Over, body: Json, *, apply: bool, as_json: bo
         rehearsed.show(body, as_json=as_json, dry_run=True)
         return
     if not as_json:
-        typer.echo(f"bulk {rehearsed.id}: continue it with --id {rehearsed.id}", err=True)
+        typer.echo(f"bulk {rehearsed.id}: if it is interrupted, {over.again.format(id=rehearsed.id)}", err=True)
     report = _Report(over, _pages(remote, over, {**body, "id": rehearsed.id, "dry_run": False}))
     report.gather(console, f"asking {body['act']}", len(rehearsed.asked))
     report.show(body, as_json=as_json, dry_run=False)
     short = sum(report.counts[fate] for fate in _FELL_SHORT)
     if short:
+        stopped = f", and the {over.noun} after them were not sent" if report.is_cut else ""
+        again = over.again.format(id=report.id)
         raise Failure(
-            f"{short} of {len(report.asked)} were denied or have failed; "
-            f"resolve the cause, then continue with --id {report.id}"
+            f"{short} of {len(report.asked)} were denied or have failed{stopped}; resolve the cause, then {again}"
         )
 
 
@@ -98,6 +108,7 @@ class _Report:
     def __init__(self, over: Over, pages: Iterator[Json]) -> None:
         self._over, self._pages = over, pages
         self.id = ""
+        self.is_cut = False
         self.asked: list[Json] = []
         self.counts: Counter[str] = Counter()
 
@@ -107,7 +118,7 @@ class _Report:
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
             bar = progress.add_task(what, total=total)
             for page in self._pages:
-                self.id = page["id"]
+                self.id, self.is_cut = page["id"], page["cursor"] is not None
                 self.asked += page["asked"]
                 self.counts.update(each["fate"] for each in page["asked"])
                 progress.advance(bar, len(page["asked"]))
@@ -139,7 +150,7 @@ class _Report:
 
 
 def _pages(remote: Remote, over: Over, body: Json) -> Iterator[Json]:
-    """Every page of the bulk; the number of pages is bounded."""
+    """The pages of the bulk; their number is bounded."""
     cursor: str | None = None
     for _ in range(_PAGES_MAX):
         given = {name: value for name, value in {**body, "cursor": cursor}.items() if value is not None}
@@ -147,5 +158,5 @@ def _pages(remote: Remote, over: Over, body: Json) -> Iterator[Json]:
         body = {**body, "id": page["id"]}
         yield page
         cursor = page["cursor"]
-        if cursor is None:
+        if cursor is None or (over.ordered and any(each["fate"] in _UNDECIDED for each in page["asked"])):
             return

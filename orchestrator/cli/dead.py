@@ -12,13 +12,14 @@ from rich.text import Text
 
 from ..messages.dead import DeadAct
 from .bulk import LETTERS, run_bulk
-from .errors import Mistake
+from .errors import Failure, Mistake
 from .options import DeadWhere, Remote, Signed
 from .output import grid, moment, print_list, print_out
-from .pages import gather
-from .parcels import ask, letters_view, shown_bytes
+from .pages import gathered
+from .parcels import letters_view, sent, shown_bytes
 from .paths import segment
 from .remote import Json, request
+from .terminal import visible
 from .users import user
 
 __all__ = ["Chosen", "act_on", "chosen", "dead_path", "list_groups", "list_letters", "show"]
@@ -61,17 +62,18 @@ def list_letters(remote: Remote, where: DeadWhere, *, limit: int, as_json: bool)
         Failure, Unreachable: as ``request``.
     """
     filters = {"state": "open", **_filters(where)}
-    found, cursor = gather(remote, "/v1/dead", "letters", limit, filters=filters)
+    found = gathered(remote, "/v1/dead", "letters", limit, filters=filters)
     if as_json:
-        typer.echo(json.dumps({"letters": found, "cursor": cursor}))
-    elif not found:
+        typer.echo(json.dumps(found))
+    elif not found["letters"]:
         typer.echo("no dead letters match")
     else:
         table = grid("id", "dead since", "topic", "group", "key", "state", "fingerprint", "reason")
-        for each in found:
+        for each in found["letters"]:
             place = (each["id"], moment(each["at"]), each["topic"], each["group"], shown_bytes(each["key"]))
             table.add_row(*map(Text, (*place, _state(each), each["fingerprint"], each["reason"])))
-        print_list(table, cursor)
+        print_list(table, found["cursor"])
+        typer.echo(f"{found['count']} dead letters match")
 
 
 def list_groups(remote: Remote, where: DeadWhere, *, limit: int, as_json: bool) -> None:
@@ -81,17 +83,18 @@ def list_groups(remote: Remote, where: DeadWhere, *, limit: int, as_json: bool) 
         Failure, Unreachable: as ``request``.
     """
     filters = {"state": "open", **_filters(where)}
-    found, cursor = gather(remote, "/v1/dead/groups", "groups", limit, filters=filters)
+    found = gathered(remote, "/v1/dead/groups", "groups", limit, filters=filters)
     if as_json:
-        typer.echo(json.dumps({"groups": found, "cursor": cursor}))
-    elif not found:
+        typer.echo(json.dumps(found))
+    elif not found["groups"]:
         typer.echo("no dead letters match")
     else:
         table = grid("fingerprint", "letters", "first", "last", "reason of one")
-        for each in found:
+        for each in found["groups"]:
             times = (moment(each["first_at"]), moment(each["last_at"]))
             table.add_row(*map(Text, (each["fingerprint"], str(each["letters"]), *times, each["reason"])))
-        print_list(table, cursor)
+        print_list(table, found["cursor"])
+        typer.echo(f"{found['count']} dead letters match")
 
 
 def show(remote: Remote, name: str, *, as_json: bool) -> None:
@@ -114,9 +117,8 @@ def act_on(remote: Remote, act: DeadAct, selected: Chosen, *, signed: Signed, as
         Failure: some were denied or have failed; the message says how to continue.
         Unreachable: the API does not answer, as ``request``.
     """
-    for name in selected.names:
-        ask(remote, dead_path(name), act.value, signed=signed, as_json=as_json)
     if selected.names:
+        _act_on_each(remote, act, selected.names, signed=signed, as_json=as_json)
         return
     body: Json = {
         "act": act.value,
@@ -126,6 +128,27 @@ def act_on(remote: Remote, act: DeadAct, selected: Chosen, *, signed: Signed, as
         "by": signed.by if signed.by is not None else user(),
     }
     run_bulk(remote, LETTERS, body, apply=selected.apply, as_json=as_json)
+
+
+def _act_on_each(remote: Remote, act: DeadAct, names: Sequence[str], *, signed: Signed, as_json: bool) -> None:
+    """One after the other; one that is denied stops no other."""
+    results: list[Json] = []
+    paths = [dead_path(name) for name in names]
+    try:
+        for name, path in zip(names, paths, strict=True):
+            try:
+                answer, news = sent(remote, path, act.value, signed=signed)
+            except Failure as error:
+                answer, news = {"error": str(error)}, str(error)
+            results.append({**answer, "id": name})
+            if not as_json:
+                typer.echo(f"{act} {name}: {visible(news)}", err="error" in answer)
+    finally:
+        if as_json:
+            typer.echo(json.dumps({"letters": results}))
+    failed = sum("error" in each for each in results)
+    if failed:
+        raise Failure(f"{failed} of {len(names)} were denied; resolve the cause, then {LETTERS.again}")
 
 
 def _filters(where: DeadWhere) -> Json:

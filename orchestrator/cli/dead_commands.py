@@ -20,7 +20,7 @@ Letters = Annotated[
 Everything = Annotated[bool, typer.Option("--all", help="All that are open; needed if nothing else selects.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Act on all that match; without this it is a dry run.")]
 Rate = Annotated[
-    float | None, typer.Option(metavar="N", min=0.001, max=10_000, help="At most this many letters per second.")
+    float | None, typer.Option(metavar="N", min=0.1, max=10_000, help="At most this many letters per second.")
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .options import Remote
 from .remote import Json, request
 
-__all__ = ["gather"]
+__all__ = ["gather", "gathered"]
 
 _PAGE_MAX = 100
 
@@ -34,8 +34,23 @@ def gather(
     Raises:
         Failure, Unreachable: as ``request``.
     """
+    page = gathered(remote, path, field, limit, filters=filters, marks=marks)
+    return page[field], page.get(marks[1])
+
+
+def gathered(
+    remote: Remote,
+    path: str,
+    field: str,
+    limit: int,
+    *,
+    filters: Mapping[str, str | None] | None = None,
+    marks: tuple[str, str] = ("cursor", "cursor"),
+) -> Json:
+    """As ``gather``, but the last page as a whole, with the entries of all pages."""
     asks, tells = marks
     found: list[Json] = []
+    page: Json = {}
     mark: str | int | None = None
     while len(found) < limit:
         query = {**(filters or {}), "limit": min(_PAGE_MAX, limit - len(found)), asks: mark}
@@ -44,4 +59,4 @@ def gather(
         mark = page.get(tells)
         if mark is None:
             break
-    return found, mark
+    return {**page, field: found}

@@ -26,6 +26,7 @@ __all__ = [
     "list_delayed",
     "list_parked",
     "parked_path",
+    "sent",
     "show",
     "shown_bytes",
 ]
@@ -102,15 +103,21 @@ def ask(remote: Remote, path: str, act: str, *, signed: Signed, as_json: bool, m
         Failure: the API rejected the request; the message says why.
         Unreachable: the API does not answer.
     """
+    answer, news = sent(remote, path, act, signed=signed, more=more)
+    typer.echo(json.dumps(answer) if as_json else f"{act}: {news}")
+
+
+def sent(remote: Remote, path: str, act: str, *, signed: Signed, more: Json | None = None) -> tuple[Json, str]:
+    """Sends a request: the answer, and the same for people.
+
+    Raises:
+        Failure, Unreachable: as ``ask``.
+    """
     body: Json = {"reason": signed.reason, "by": signed.by if signed.by is not None else user(), **(more or {})}
     status, answer = request(remote, "POST", f"{path}/{act}", body=body)
-    if as_json:
-        typer.echo(json.dumps(answer))
-        return
-    news = "done" if status != 202 and answer["changed"] else "nothing to change"
     if status == 202:
-        news = "accepted but not decided yet; list what waits to see whether it is"
-    typer.echo(f"{act}: {news}")
+        return answer, "accepted but not decided yet; list what waits to see whether it is"
+    return answer, "done" if answer["changed"] else "nothing to change"
 
 
 def edit(edited: Edited) -> Json:

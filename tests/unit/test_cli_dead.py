@@ -7,11 +7,15 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
+from sagaline.orchestrator.cli import bulk
+from sagaline.orchestrator.cli.errors import Failure
+from sagaline.orchestrator.cli.options import Remote
 from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
 from sagaline.orchestrator.ports.log import Record, TopicSpec
 from sagaline.orchestrator.ports.topics import Topics
@@ -76,11 +80,23 @@ def test_letters_are_grouped_shown_edited_and_acted_on(up: tuple[Process, Path])
     shown = saga(process, "dead", "show", name)
     for part in ("edited by ann", f"from {QUEUE}/0/{LETTERS}", "it was rejected: no", '{"n":-1}', f'{{"n":{LETTERS}}}'):
         assert part in shown
-    assert saga(process, "dead", "discard", name, "--reason", "test data") == "discard: done\n"
-    assert saga(process, "dead", "discard", name) == "discard: nothing to change\n"
+    assert saga(process, "dead", "discard", name, "--reason", "test data") == f"discard {name}: done\n"
+    assert saga(process, "dead", "discard", name) == f"discard {name}: nothing to change\n"
     assert "discarded" in saga(process, "dead", "list", "--state", "discarded")
     assert "no dead letters match; nothing to redrive" in saga(process, "dead", "redrive", "--match", "x", "--apply")
     assert "nothing is selected: give names of letters, a filter, or --all" in saga(process, "dead", "redrive", code=2)
+    refused = saga(process, "dead", "redrive", "7-7", name, "7-8", code=1)
+    for part in (
+        "redrive 7-7: there is no dead letter '7-7'",
+        "redrive 7-8: there is no dead letter '7-8'",
+        "2 of 3 were denied; resolve the cause, then run it again: no letter is redriven or discarded twice",
+    ):
+        assert part in refused
+    told = json.loads(saga(process, "dead", "redrive", name, name, "--json"))
+    assert [(each["id"], each["changed"]) for each in told["letters"]] == [(name, False)] * 2
+    assert json.loads(saga(process, "dead", "list", "--limit", "1", "--json"))["count"] == LETTERS
+    assert f"\n{LETTERS} dead letters match\n" in saga(process, "dead", "list", "--limit", "1")
+    assert "0.1" in saga(process, "dead", "redrive", "--all", "--rate", "0.05", code=2)
     assert "not both" in saga(process, "dead", "redrive", name, "--all", code=2)
     assert "there is no dead letter '7-7'" in saga(process, "dead", "show", "7-7", code=1)
 
@@ -102,3 +118,27 @@ def test_a_redrive_that_is_killed_and_run_again_redrives_each_letter_once(up: tu
     again = json.loads(saga(process, "dead", "redrive", "--match", "no stock", "--apply", "--json"))
     assert again["asked"] == []
     assert sorted(asyncio.run(redriven(path))) == list(range(LETTERS))
+
+
+def test_a_bulk_ends_after_a_page_with_a_letter_that_is_not_decided(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next page may have letters of its key."""
+    sent: list[Any] = []
+
+    def request(remote: Remote, method: str, path: str, *, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        page = sum(not each["dry_run"] for each in sent)
+        sent.append(body)
+        fate = "done" if body["dry_run"] or page == 0 else "unsure"
+        cursor = None if body["dry_run"] else "more"
+        return 200, {"id": "b", "cursor": cursor, "asked": [{"id": "0-0", "fate": fate, "code": None, "reason": ""}]}
+
+    monkeypatch.setattr(bulk, "request", request)
+    with pytest.raises(Failure) as failed:
+        bulk.run_bulk(Remote(), bulk.LETTERS, {"act": "redrive"}, apply=True, as_json=False)
+    assert [each["dry_run"] for each in sent] == [True, False, False]
+    assert str(failed.value) == (
+        "1 of 2 were denied or have failed, and the dead letters after them were not sent; "
+        "resolve the cause, then run it again: no letter is redriven or discarded twice"
+    )
+    assert "--id" not in capsys.readouterr().err

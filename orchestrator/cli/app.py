@@ -132,7 +132,7 @@ def demo(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
     all: Annotated[
         bool,
-        typer.Option("--all", help="Then also a choreography, a delayed message and a parked key; ends by itself."),
+        typer.Option("--all", help="Then also other patterns, with a check of each; ends by itself."),
     ] = False,
 ) -> None:
     """Run the order checkout in one process with planned failures, and check the result."""

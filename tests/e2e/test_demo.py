@@ -101,6 +101,8 @@ def test_all_of_it_shows_the_patterns_beyond_the_checkout(tmp_path: Path) -> Non
         r"-lamp is parked with 3 messages \(ConnectionError: the price list is locked\); \S+ has passed", printed
     )
     assert "-lamp was delivered in order: 100, 200, 300" in printed
+    assert len(re.findall(r"demo-tick/demo-\w{4}-\S+Z: started", printed)) >= 2
+    assert re.search(r"demo-\w{4} is paused: [2-9]\d* started, 0 denied, 0 missed", printed)
     assert "Check passed: every pattern did what it promises." in printed
 
 

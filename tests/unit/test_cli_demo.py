@@ -18,7 +18,7 @@ from rich.console import Console
 from sagaline.client import Producer
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.cli.demo.lock import only_demo
-from sagaline.orchestrator.cli.demo.patterns import Stage, play_all
+from sagaline.orchestrator.cli.demo.patterns import Pattern, Scheduled, Stage, play_all
 from sagaline.orchestrator.cli.demo.place import prepared
 from sagaline.orchestrator.cli.demo.report import Books, Outcome, verdict
 from sagaline.orchestrator.cli.demo.scenario import expected_end, plan_orders, story_of
@@ -186,8 +186,36 @@ async def test_a_demo_that_cannot_start_its_orders_says_why(monkeypatch: pytest.
     assert "was not accepted in 20 tries; the last answer: the disk is full" in str(caught.value.exceptions[0])
 
 
+def stage_of(http: httpx.AsyncClient, console: Console) -> Stage:
+    return Stage(
+        producer=Producer(),
+        shop=Shop(http),
+        spans=SpanMemory(),
+        console=console,
+        run="r",
+        clock=SystemClock(),
+        timeout_seconds=0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "good"),
+    [({}, True), ({"paused": False}, False), ({"denied": 1}, False), ({"missed": 1}, False), ({"started": 1}, False)],
+)
+async def test_a_schedule_that_did_otherwise_is_caught(shown: dict[str, Any], good: bool) -> None:
+    """Two due times reach the worker; the API tells something else."""
+    played, due = Scheduled(), ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]
+    recent = [{"instance": f"demo-tick/demo-r-{each}", "outcome": "started"} for each in reversed(due)]
+    told = {"paused": True, "next": [], "started": 2, "denied": 0, "missed": 0, "recent": recent} | shown
+    played.came += due
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=told))
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo") as http:
+        wrong = await played.play(stage_of(http, Console(file=StringIO())))
+    assert (wrong == []) is good
+
+
 async def test_what_a_pattern_did_not_keep_is_told_and_the_others_are_played() -> None:
-    class Played:
+    class Played(Pattern):
         workers: Sequence[Worker] = ()
 
         def __init__(self, title: str, *wrong: str) -> None:
@@ -199,15 +227,7 @@ async def test_what_a_pattern_did_not_keep_is_told_and_the_others_are_played() -
 
     console = Console(record=True, file=StringIO())
     async with httpx.AsyncClient() as http:
-        stage = Stage(
-            producer=Producer(),
-            shop=Shop(http),
-            spans=SpanMemory(),
-            console=console,
-            run="r",
-            clock=SystemClock(),
-            timeout_seconds=0.01,
-        )
+        stage = stage_of(http, console)
         wrong = await play_all([Played("first", "it came twice"), Played("second"), Played("third", "lost")], stage)
         with pytest.raises(Failure, match=r"after 0\.01 s it never came; give more time"):
             await stage.until("it never came", lambda: False)

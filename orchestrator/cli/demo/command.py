@@ -83,7 +83,8 @@ class _Demo:
     async def run(self, listener: socket.socket) -> None:
         self._console.print(f"Sagaline demo: {self._place.said}", highlight=False, soft_wrap=True)
         workers = [*order_workers(self._place.ledger), *(each for one in self._patterns for each in one.workers)]
-        async with demo_parts(self._place, listener, [checkout], workers) as parts:
+        definitions = [checkout, *(each for one in self._patterns for each in one.definitions)]
+        async with demo_parts(self._place, listener, definitions, workers) as parts:
             self._announce(parts)
             left = await orders_on_record(parts.base)
             if left:

@@ -12,15 +12,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from ....sagas import Event, Retry
+from ....sagas import Contract, Event, Retry, Saga, step
+from ....sagas.definition import AnyDefinition
 from ....sagas.examples.checkout_by_events import Placed, order_placed
 from ....sagas.examples.order_checkout import Order, OrderLine
+from ....workers.context import Context
 from ....workers.examples.checkout_by_events import ServiceBooks, checkout_services
 from ....workers.message import Message
 from ....workers.worker import Worker
@@ -31,11 +33,12 @@ from ..remote import Json
 from .shop import Shop
 from .traces import SpanMemory, draw
 
-__all__ = ["Pattern", "Stage", "every_pattern", "play_all"]
+__all__ = ["Pattern", "Scheduled", "Stage", "every_pattern", "play_all"]
 
 _DELAY: Final = timedelta(seconds=1)
 _LATE_MS_MAX: Final = 5_000
 _LOOK_SECONDS: Final = 0.05
+_TICKS: Final = 2
 _HANDLED: Final = {"handle order-placed", "handle goods-reserved", "handle card-charged"}
 
 
@@ -76,9 +79,10 @@ async def _holds(reached: Callable[[], bool | Awaitable[bool]]) -> bool:
 
 
 class Pattern(Protocol):
-    """One pattern. ``workers`` run during the whole demo."""
+    """One pattern. ``workers`` run during the whole demo, and the engine decides ``definitions``."""
 
     title: str
+    definitions: Sequence[AnyDefinition] = ()
     workers: Sequence[Worker]
 
     async def play(self, stage: Stage) -> list[str]:
@@ -92,10 +96,10 @@ class Pattern(Protocol):
 
 def every_pattern(folder: Path) -> list[Pattern]:
     """In the order in which they are shown. ``folder``: for their files."""
-    return [Choreography(ServiceBooks(folder / "services.db")), DelayedMessage(), ParkedKey()]
+    return [Choreography(ServiceBooks(folder / "services.db")), DelayedMessage(), ParkedKey(), Scheduled()]
 
 
-class Choreography:
+class Choreography(Pattern):
     """The checkout without an orchestrator."""
 
     title = "Choreography: three services that only subscribe and publish, and no saga"
@@ -136,7 +140,7 @@ class Reminder(BaseModel):
 reminder = Event("demo-reminder", Reminder)
 
 
-class DelayedMessage:
+class DelayedMessage(Pattern):
     """A message with a time."""
 
     title = "Delayed message: published now, delivered later, by a timer in the log"
@@ -173,7 +177,7 @@ class Price(BaseModel):
 price_changed = Event("demo-price-changed", Price)
 
 
-class ParkedKey:
+class ParkedKey(Pattern):
     """A key that no retry helps, and an operator."""
 
     title = "Parked key: what fails waits with what follows it, other keys pass, an operator lets it go on"
@@ -214,6 +218,70 @@ class ParkedKey:
         await stage.until(f"{lamp} was not delivered again", lambda: len(self._seen[lamp]) >= len(prices))
         stage.say(f"{lamp} was delivered in order: {', '.join(map(str, self._seen[lamp]))}")
         return [] if not early and self._seen[lamp] == prices else [f"{lamp}: {early}, then {self._seen[lamp]}"]
+
+
+class Tick(BaseModel):
+    due: str = ""
+
+
+class NoteTick(BaseModel):
+    due: str
+
+
+class TickNoted(BaseModel):
+    due: str
+
+
+note_tick = Contract("demo-note-tick", NoteTick, TickNoted, queue="demo-ticks")
+
+
+@step(note_tick)
+def noting(s: Tick) -> NoteTick:
+    return NoteTick(due=s.due)
+
+
+tick = Saga("demo-tick", Tick, flow=[noting])
+
+
+class Scheduled(Pattern):
+    """A saga at an interval. ``came``: the due times that its worker has got."""
+
+    title = "Schedule: a saga every second, one instance for each due time, until an operator pauses it"
+    definitions: Sequence[AnyDefinition] = (tick,)
+
+    def __init__(self) -> None:
+        worker, self.came = Worker("demo-ticks"), list[str]()
+
+        @worker.handles(note_tick)
+        async def note(command: NoteTick, ctx: Context) -> TickNoted:
+            self.came.append(command.due)
+            return TickNoted(due=command.due)
+
+        self.workers: Sequence[Worker] = [worker]
+
+    async def play(self, stage: Stage) -> list[str]:
+        name = f"demo-{stage.run}"
+        path, found = f"/v1/schedules/{name}", dict[str, Any]()
+        plan = {"definition": tick.name, "every_seconds": 1, "due_into": "due", "by": "demo"}
+        await stage.shop.post(path, plan, f"schedule {name}", method="PUT")
+        await stage.until(f"{name} had not started two sagas", lambda: len(self.came) >= _TICKS)
+        stage.say(f"an operator does what `saga schedules pause {name}` does")
+        await stage.shop.post(f"{path}/pause", {"by": "demo"}, f"the pause of {name}")
+
+        async def is_settled() -> bool:
+            found.update(await stage.shop.get(path, {}))
+            is_told = all(each["outcome"] != "sent" for each in found["recent"])
+            return is_told and len(self.came) >= found["started"]
+
+        await stage.until(f"the starts of {name} were not all carried out", is_settled)
+        outcomes = [f"{each['instance']}: {each['outcome']}" for each in reversed(found["recent"])]
+        for each in outcomes:
+            stage.say(each)
+        stage.say(f"{name} is paused: {found['started']} started, {found['denied']} denied, {found['missed']} missed")
+        came = [f"{tick.name}/{name}-{due}: started" for due in sorted(self.came)]
+        good = len(came) == found["started"] and outcomes == came[-len(outcomes) :]
+        good = good and found["paused"] and not found["next"] and not found["missed"] and not found["denied"]
+        return [] if good else [f"schedule {name}: the worker saw {came}, and the API tells {found}"]
 
 
 async def play_all(patterns: Sequence[Pattern], stage: Stage) -> list[str]:

@@ -64,14 +64,14 @@ class Shop:
         """
         self._looks += 1
         was_open = {id for id, order in self.seen.items() if order["status"] not in _ENDED}
-        async for page in self._pages({}):
+        async for page in self._pages({"definition": checkout.name}):
             news = [each for each in page if each["id"] not in self.seen]
             self.seen.update((each["id"], each) for each in page)
             was_open.difference_update(each["id"] for each in page)
             if not news and self._looks % _EVERY_PAGE:
                 break
         if was_open:
-            async for page in self._pages({"status": Status.RUNNING.value}):
+            async for page in self._pages({"definition": checkout.name, "status": Status.RUNNING.value}):
                 self.seen.update((each["id"], each) for each in page)
                 was_open.difference_update(each["id"] for each in page)
         self.seen.update(await self.details(was_open))
@@ -106,8 +106,8 @@ class Shop:
         body = {"key": plan.order.id, "input": as_json(plan.input)}
         await self.post(f"/v1/sagas/{checkout.name}", body, f"order {plan.order.id}")
 
-    async def post(self, path: str, body: Json, what: str) -> None:
-        """Posts until it is accepted; ``what`` names it in the error.
+    async def post(self, path: str, body: Json, what: str, method: str = "POST") -> None:
+        """Sends it until it is accepted; ``what`` names it in the error.
 
         Raises:
             Failure: the API rejected it, or did not accept it in many tries.
@@ -118,7 +118,7 @@ class Shop:
                 if attempt:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 try:
-                    response = await self._client.post(path, json=body)
+                    response = await self._client.request(method, path, json=body)
                 except httpx.TransportError as error:
                     last = type(error).__name__
                     continue

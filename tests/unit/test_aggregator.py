@@ -23,6 +23,8 @@ from sagaline.orchestrator.verify import verify
 from sagaline.sagas import Aggregator, DefinitionError, Event, Gathered, Resequencer
 from sagaline.testing import World, after, given, has_state, has_status, needs_attention, published, receives
 
+from .promises import shows
+
 TIMEOUT = timedelta(minutes=5)
 
 
@@ -162,6 +164,7 @@ def _dead(definition: Aggregator[Totals], document: Document, part: Line) -> lis
     return [each for each in decision.actions if isinstance(each, DeadLetter)]
 
 
+@shows("ProcessManager", "an event that comes after the end")
 @pytest.mark.parametrize(("late", "count"), [("ignore", 0), ("dead_letter", 1), ("restart", 0)])
 def test_a_late_part_goes_where_the_declaration_says(
     late: Literal["ignore", "dead_letter", "restart"], count: int

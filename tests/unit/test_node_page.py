@@ -6,11 +6,25 @@ import pytest
 
 from tests.repo.node_page import NODES, PAGE, ROWS, said, said_of, written
 
-from . import test_kernel_fail, test_manager_promises, test_node_promises, test_routing_slip, test_waiting_promises
+from . import (
+    test_aggregator,
+    test_kernel_fail,
+    test_manager_promises,
+    test_node_promises,
+    test_routing_slip,
+    test_waiting_promises,
+)
 from .promises import SHOWN
 
 assert all(
-    (test_kernel_fail, test_manager_promises, test_node_promises, test_routing_slip, test_waiting_promises)
+    (
+        test_aggregator,
+        test_kernel_fail,
+        test_manager_promises,
+        test_node_promises,
+        test_routing_slip,
+        test_waiting_promises,
+    )
 )  # importing them puts tests on record
 
 

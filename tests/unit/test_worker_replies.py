@@ -172,11 +172,12 @@ async def test_an_unreadable_record_goes_to_the_dead_letters_and_the_queue_goes_
     assert dict(letter.headers) == {
         "ce_id": b"7",
         "dead-reason": b"header ce_type is missing",
+        "dead-code": b"unreadable",
         "dead-topic": queue.encode(),
         "dead-partition": str(good.partition).encode(),
         "dead-offset": b"0",
     }
-    assert len(letter.headers) == 5
+    assert len(letter.headers) == 6
     assert await world.uncommitted() == []
 
 

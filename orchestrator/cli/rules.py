@@ -25,7 +25,7 @@ _EXAMPLE = '[{"when": {"total": {">": 100}}, "to": "fast"}, {"when": {}, "to": "
 
 
 def list_rules(remote: Remote, *, as_json: bool) -> None:
-    """Prints every table that a deployed definition routes by.
+    """Prints every table that a deployed definition routes by, and the limits of queues if they were ever set.
 
     Raises:
         Failure, Unreachable: as ``request``.
@@ -104,13 +104,15 @@ def _path(name: str) -> str:
 
 
 def _rules_view(found: Json) -> RenderableType:
+    branches = [Text(f"branches: {', '.join(found['branches'])}")] if found["branches"] else []
     if not found["version"]:
-        head = f"{found['name']} was never set: every router uses its otherwise branch"
+        effect = "every router uses its otherwise branch" if branches else "nothing is limited"
+        head = f"{found['name']} was never set: {effect}"
     else:
         changed, by = moment(found["changed_at"]), found["changed_by"] or "unknown"
         why = f": {found['reason']}" if found["reason"] else ""
         head = f"{found['name']} version {found['version']}, changed {changed} by {by}{why}"
-    return Group(Text(head), Text(f"branches: {', '.join(found['branches'])}"), _rules_table(found["rules"]))
+    return Group(Text(head), *branches, _rules_table(found["rules"]))
 
 
 def _rules_table(rules: list[Json]) -> Table:

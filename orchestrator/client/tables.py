@@ -63,7 +63,7 @@ class Tables:
         return known[name]
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> TablesPage:
-        """All tables of routers by name; a table that was never set has version 0.
+        """All tables of routers by name, one that was never set with version 0; and the limits, if they were ever set.
 
         Args:
             limit: the largest number per page.
@@ -73,7 +73,8 @@ class Tables:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
-        left = [name for name in sorted(self._parts.registry.tables) if cursor is None or name > cursor]
+        limits = [LIMITS_TABLE] if (await self._read(LIMITS_TABLE)).version else []
+        left = [name for name in sorted([*self._parts.registry.tables, *limits]) if cursor is None or name > cursor]
         tables = [await self._read(name) for name in left[:limit]]
         return TablesPage(tables, left[limit - 1] if len(left) > limit else None)
 

@@ -82,6 +82,9 @@ def told(up: Process, *arguments: str) -> Any:
 
 
 def test_rules_are_shown_set_and_set_again_from_what_was_shown(up: Process, tmp_path: Path) -> None:
+    limits = saga(up, "rules", "show", "queue.limits")
+    assert "queue.limits was never set: nothing is limited" in limits
+    assert "branches" not in limits
     assert "carriers was never set: every router uses its otherwise branch" in saga(up, "rules", "show", "carriers")
     assert saga(up, "rules", "history", "carriers") == "the rules of carriers were never set\n"
     file = tmp_path / "rules.json"

@@ -310,6 +310,7 @@ async def test_limits_are_set_like_every_table(tmp_path: Path) -> None:
         done = await up.client.tables.set(LIMITS_TABLE, [Rule(when={"queue": "stock"}, to="1/s")], by="ann")
         assert (done.version, done.changed) == (1, True)
         assert (await up.client.tables.get(LIMITS_TABLE)).changed_by == "ann"
+        assert [each.name for each in (await up.client.tables.list()).tables] == [LIMITS_TABLE]
         tail = await up.log.tail([up.topics.limits], "earliest")
         (record,) = await tail.poll(max_records=10, timeout=PATIENCE_SECONDS)
         assert b"stock" in (record.value or b"")

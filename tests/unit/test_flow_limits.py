@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ class Control:
             record = Record(out.topic, 0, self._offsets.pending, out.key, out.value, out.headers, 0)
             self.flow.put(Work(record, self._offsets.polled(record), decode_command(record), self._handler, 0.0))
 
-    def limit(self, *rules: tuple[dict[str, str], str]) -> None:
+    def limit(self, *rules: tuple[dict[str, Any], str]) -> None:
         self.flow.limit(limits_of([Rule(when=when, to=to) for when, to in rules]))
 
     def begin(self) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,6 +130,22 @@ async def test_work_in_a_session_is_committed_with_the_entry(
     assert await inbox.apply([wanted]) == [Applied(Verdict.STORED)]
     assert labels(home) == ["own", "raw"]
     assert await inbox.find(["a"]) == {"a": Found(forward=wanted.reply)}
+
+
+async def test_a_commit_needs_no_thread_that_handlers_may_hold(home: Home, engine: Engine | AsyncEngine) -> None:
+    inbox, ended = SqlInbox(engine, deadline=timedelta(seconds=2)), threading.Event()
+    unit = unit_of(inbox, engine)
+    await write(unit, "own")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    handler = asyncio.create_task(asyncio.to_thread(ended.wait))  # as one that waits for the lock of the first
+    try:
+        await asyncio.sleep(0)
+        assert await inbox.apply([effect("a", unit=unit)]) == [Applied(Verdict.STORED)]
+        assert set(await inbox.find(["a"])) == {"a"}
+    finally:
+        ended.set()
+        await handler
+    assert labels(home) == ["own"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from contextvars import copy_context
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, text
@@ -22,6 +24,7 @@ __all__ = ["AnyEngine", "Database", "is_away", "in_transaction"]
 T = TypeVar("T")
 AnyEngine = Engine | AsyncEngine
 
+_THREADS_MAX: Final = 1_000
 _SQLITE_AWAY: Final = frozenset({3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 26})
 """Primary result codes about the store, not about the statement: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, …"""
 _POSTGRES_AWAY: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -42,6 +45,8 @@ class Database:
     def __init__(self, engine: AnyEngine, deadline_seconds: float) -> None:
         check_dialect(engine.dialect)
         self.engine, self._deadline_seconds = engine, deadline_seconds
+        # Not the loop's threads: handlers that wait there for locks would keep out the commits that release them.
+        self._threads = ThreadPoolExecutor(_THREADS_MAX, "sagaline-sql")
         # SQLite lets waiting writers in without an order: those of one process take turns.
         self._turns = asyncio.Semaphore(1_000_000 if engine.dialect.name == "postgresql" else 1)
 
@@ -68,9 +73,13 @@ class Database:
             if isinstance(self.engine, AsyncEngine):
                 async with self.engine.connect() as connection:
                     return await connection.run_sync(transaction)
-            return await asyncio.to_thread(self._in_thread, transaction)
+            return await self.in_thread(lambda: self._connected(transaction))
 
-    def _in_thread(self, transaction: Callable[[Connection], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, in a thread that no handler can hold."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+
+    def _connected(self, transaction: Callable[[Connection], T]) -> T:
         assert isinstance(self.engine, Engine)
         with self.engine.connect() as connection:
             return transaction(connection)

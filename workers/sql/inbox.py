@@ -96,7 +96,7 @@ class SqlInbox:
 
     def unit(self, kind: type[object]) -> _Unit:
         """A session for one handler; see ``OpensUnits.unit``."""
-        unit = _Unit(self._make())
+        unit = _Unit(self._make(), self._database)
         if not isinstance(unit.session, kind):
             is_async = isinstance(self._database.engine, AsyncEngine)
             raise TypeError(
@@ -172,14 +172,15 @@ class SqlInbox:
 class _Unit:
     """The session of one handler and its transaction."""
 
-    def __init__(self, session: Session | AsyncSession) -> None:
-        self.session = session
+    def __init__(self, session: Session | AsyncSession, database: Database) -> None:
+        self.session, self._database = session, database
         self.spent = False
 
     async def run(self, work: Callable[[Session], Applied]) -> Applied:
         if isinstance(self.session, AsyncSession):
             return await self.session.run_sync(work)
-        return await asyncio.to_thread(work, self.session)
+        session = self.session
+        return await self._database.in_thread(lambda: work(session))
 
     async def discard(self) -> None:
         self.spent = True
@@ -187,7 +188,7 @@ class _Unit:
             if isinstance(self.session, AsyncSession):
                 await asyncio.shield(self.session.close())
             else:
-                await asyncio.shield(asyncio.to_thread(self.session.close))
+                await asyncio.shield(self._database.in_thread(self.session.close))
 
 
 class _Torn(Exception):

@@ -85,14 +85,14 @@ def test_letters_are_grouped_shown_edited_and_acted_on(up: tuple[Process, Path])
     assert "discarded" in saga(process, "dead", "list", "--state", "discarded")
     assert "no dead letters match; nothing to redrive" in saga(process, "dead", "redrive", "--match", "x", "--apply")
     assert "nothing is selected: give names of letters, a filter, or --all" in saga(process, "dead", "redrive", code=2)
-    refused = saga(process, "dead", "redrive", "7-7", name, "7-8", code=1)
+    refused = saga(process, "dead", "discard", "7-7", name, "7-8", code=1)
     for part in (
-        "redrive 7-7: there is no dead letter '7-7'",
-        "redrive 7-8: there is no dead letter '7-8'",
+        "discard 7-7: there is no dead letter '7-7'",
+        "discard 7-8: there is no dead letter '7-8'",
         "2 of 3 were denied; resolve the cause, then run it again: no letter is redriven or discarded twice",
     ):
         assert part in refused
-    told = json.loads(saga(process, "dead", "redrive", name, name, "--json"))
+    told = json.loads(saga(process, "dead", "discard", name, name, "--json"))
     assert [(each["id"], each["changed"]) for each in told["letters"]] == [(name, False)] * 2
     assert json.loads(saga(process, "dead", "list", "--limit", "1", "--json"))["count"] == LETTERS
     assert f"\n{LETTERS} dead letters match\n" in saga(process, "dead", "list", "--limit", "1")

@@ -208,6 +208,7 @@ class _Maker:
             calendar=self._calendar(),
             catch_up=drawn.choice(("skip", "once", "all")),
             grace_ms=drawn.choice((0, 1_000, 60_000)),
+            jitter_ms=drawn.choice((0, 1_500, 5_000)),
         )
         put = PutSchedule(id=self._new_id(), instance=id, plan=plan, by="operator")
         at = self._at(0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -55,13 +56,13 @@ class _Replay:
         now_ms, message = decided.record.at_ms, decided.record.message
         match message:
             case PutSchedule(plan=plan):
-                if self.plan is not None:
-                    self._advance(now_ms)
-                if self.plan is None or plan.calendar != self.plan.calendar:
+                is_other = self.plan is None or plan.calendar != self.plan.calendar
+                self._advance(now_ms, at_once=is_other)
+                if is_other:
                     self.through_ms = max(self.through_ms, now_ms)
                 self.plan = plan
             case PauseSchedule():
-                self._advance(now_ms)
+                self._advance(now_ms, at_once=True)
                 self.paused = True
             case ResumeSchedule():
                 self.paused, self.through_ms = False, max(self.through_ms, now_ms)
@@ -75,14 +76,24 @@ class _Replay:
             case _:
                 pass
 
-    def _advance(self, now_ms: int) -> None:
+    def _advance(self, now_ms: int, *, at_once: bool = False) -> None:
+        """``at_once``: without the rest of the jitter."""
         if self.plan is None or self.paused:
             return
-        for at_ms in (due := self._due(self.through_ms, now_ms)):
+        due = self._due(self.through_ms, now_ms)
+        if not at_once:
+            due = [each for each in due if self._leaves_ms(each) <= now_ms]
+        for at_ms in due:
             self.through_ms = at_ms
-            is_late = now_ms - at_ms > self.plan.grace_ms
+            is_late = now_ms - self._leaves_ms(at_ms) > self.plan.grace_ms
             if self.plan.catch_up == "all" or not is_late or (self.plan.catch_up == "once" and at_ms == due[-1]):
                 self.started.append(f"{self.id}/{_text(at_ms)}")
+
+    def _leaves_ms(self, due_ms: int) -> int:
+        assert self.plan is not None
+        following_ms = self._due(due_ms, due_ms + 366 * 86_400_000)[0]
+        drawn = zlib.crc32(f"{self.id.removeprefix('@schedule/')}/{due_ms}".encode())
+        return due_ms + drawn % min(self.plan.jitter_ms + 1, following_ms - due_ms)
 
     def _due(self, after_ms: int, to_ms: int) -> list[int]:
         """The due times of ``s,s,s m h d M *``, a few seconds of one minute in every year."""

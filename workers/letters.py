@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..orchestrator.codec.entities import encode_entity_message
@@ -11,6 +12,7 @@ from ..orchestrator.messages.parcels import (
     PARCEL,
     RELEASE,
     SOURCE,
+    TIMESTAMP,
     Handled,
     Posted,
     RetryPolicy,
@@ -32,12 +34,16 @@ __all__ = ["Letters", "Redelivered", "redelivered"]
 
 
 class Redelivered(NamedTuple):
-    """What a record of the topic of redeliveries says. ``release``: no message: the key is free up to that offset."""
+    """What a record of the topic of redeliveries says. ``release``: no message: the key is free up to that offset.
+
+    ``timestamp_ms``: when the message was written; None: nobody knows.
+    """
 
     parcel: str
     place: Place
     attempt: int
     release: int | None
+    timestamp_ms: int | None
 
 
 def redelivered(record: Record) -> Redelivered | None:
@@ -46,9 +52,10 @@ def redelivered(record: Record) -> Redelivered | None:
     try:
         parcel = headers[PARCEL].decode()
         if (release := headers.get(RELEASE)) is not None:
-            return Redelivered(parcel, Place(record.topic, record.partition, record.offset), 0, int(release))
+            return Redelivered(parcel, Place(record.topic, record.partition, record.offset), 0, int(release), None)
         topic, partition, offset = headers[SOURCE].decode().rsplit("/", 2)
-        return Redelivered(parcel, Place(topic, int(partition), int(offset)), int(headers[ATTEMPT]), None)
+        written_ms = int(headers[TIMESTAMP]) if TIMESTAMP in headers else None
+        return Redelivered(parcel, Place(topic, int(partition), int(offset)), int(headers[ATTEMPT]), None, written_ms)
     except (KeyError, ValueError):
         return None
 
@@ -77,6 +84,7 @@ class Letters:
         """
         record, retry, place = arrived.record, options.retry, Source(**arrived.place._asdict())
         letter = parked_letter(self._group, place, record.key, record.value, record.headers)
+        letter = replace(letter, timestamp_ms=record.timestamp_ms)
         in_order = options.order == "key" and record.key is not None
         message = Posted(
             id=f"{letter.id}/posted",
@@ -105,7 +113,7 @@ class Letters:
     ) -> Outgoing:
         """The outcome of a redelivery; ``error`` None: it was handled."""
         assert arrived.redelivered is not None
-        parcel, place, attempt, _ = arrived.redelivered
+        parcel, place, attempt, *_ = arrived.redelivered
         message = Handled(
             id=f"{self._group}/{place}/handled/{attempt}",
             instance=parcel,

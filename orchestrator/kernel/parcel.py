@@ -27,6 +27,7 @@ from ..messages.parcels import (
     PARCEL,
     RELEASE,
     SOURCE,
+    TIMESTAMP,
     Discard,
     Edit,
     Handled,
@@ -47,7 +48,7 @@ from .limits import Limits
 __all__ = ["decide_parcel", "on_due"]
 
 _DUE, _RETRY, _EXPIRY = "due", "retry", "expiry"
-_OURS = {PARCEL, SOURCE, ATTEMPT, RELEASE}
+_OURS = {PARCEL, SOURCE, ATTEMPT, TIMESTAMP, RELEASE}
 _REQUESTS_MAX = 16
 
 
@@ -174,6 +175,7 @@ def _deliver(before: Parcel | None, parcel: Parcel, actions: tuple[Action, ...] 
         (PARCEL, parcel.id.encode()),
         (SOURCE, str(letter.source).encode()),
         (ATTEMPT, str(attempt).encode()),
+        *(() if letter.timestamp_ms is None else ((TIMESTAMP, str(letter.timestamp_ms).encode()),)),
     )
     key, value = from_base64(letter.key), from_base64(letter.value)
     again = Forward(

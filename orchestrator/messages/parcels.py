@@ -35,6 +35,7 @@ __all__ = [
     "RetryPolicy",
     "Skip",
     "Source",
+    "TIMESTAMP",
     "ToParcel",
     "delayed_id",
     "from_base64",
@@ -51,6 +52,8 @@ SOURCE: Final = "sagaline-source"
 """Header of a redelivery: ``topic/partition/offset`` of the letter's source."""
 ATTEMPT: Final = "sagaline-attempt"
 """Header of a redelivery: which delivery of the letter it is; ``Handled`` returns it."""
+TIMESTAMP: Final = "sagaline-timestamp"
+"""Header of a redelivery: ``timestamp_ms`` of the letter."""
 RELEASE: Final = "sagaline-release"
 """Header of a release: the last source offset that was posted. Records that have it are no redeliveries."""
 
@@ -131,6 +134,7 @@ class Letter(Piece):
     """A record: its original key, value and headers. ``partition`` None: by the key.
 
     ``id``: ``{group}/{topic}/{partition}/{offset}`` of the source, or the id of a delayed message.
+    ``timestamp_ms``: of the record at its source; None: unknown.
     """
 
     id: Annotated[str, Field(min_length=1)]
@@ -140,6 +144,7 @@ class Letter(Piece):
     value: Base64 | None = None
     headers: tuple[tuple[str, Base64], ...] = ()
     source: Source | None = None
+    timestamp_ms: Annotated[int, Field(strict=True)] | None = None
 
     @property
     def raw_headers(self) -> tuple[tuple[str, bytes], ...]:

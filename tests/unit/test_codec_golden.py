@@ -6,6 +6,7 @@ A change here is a change of a public format: raise ``FORMAT`` (or the event typ
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,11 @@ PARCEL = Parcel(
     revision=4,
     status=ParcelStatus.RETRYING,
     letters=(
-        parked_letter(
-            "billing", Source(topic="shop", partition=1, offset=17), b"A-1", b"\xff", (("type", "é".encode()),)
+        replace(
+            parked_letter(
+                "billing", Source(topic="shop", partition=1, offset=17), b"A-1", b"\xff", (("type", "é".encode()),)
+            ),
+            timestamp_ms=NOW_MS - 1,
         ),
     ),
     routes=(Route(topic="shop", partition=1, redeliver_to="s.redelivered.billing", redeliver_partition=1, last=19),),

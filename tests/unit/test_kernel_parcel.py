@@ -335,7 +335,13 @@ def test_a_first_letter_too_large_becomes_a_dead_letter_and_its_key_is_free() ->
 
 def test_our_headers_of_an_earlier_delivery_are_replaced() -> None:
     source = Source(topic="shop", partition=0, offset=5)
-    old = (("sagaline-attempt", b"9"), ("a", b"b"), ("sagaline-parcel", b"other"), ("sagaline-release", b"1"))
+    old = (
+        ("sagaline-attempt", b"9"),
+        ("a", b"b"),
+        ("sagaline-timestamp", b"1"),
+        ("sagaline-parcel", b"other"),
+        ("sagaline-release", b"1"),
+    )
     line = Line(post(5, error="boom", letter=parked_letter("billing", source, b"A-1", b"v", old)))
     assert line.due() == (redelivered(5, 2),)
 

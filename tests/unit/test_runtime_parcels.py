@@ -59,7 +59,9 @@ def post(offset: int, *, error: str | None = None, value: bytes = b"v") -> Poste
     return Posted(
         id=f"p{offset}",
         instance=KEY,
-        letter=parked_letter("billing", place(offset), b"\xff", value, (("ce_type", b"paid"),)),
+        letter=replace(
+            parked_letter("billing", place(offset), b"\xff", value, (("ce_type", b"paid"),)), timestamp_ms=77
+        ),
         group="billing",
         redeliver_to=AGAIN,
         redeliver_partition=1,
@@ -104,6 +106,7 @@ async def test_a_key_is_retried_parked_skipped_and_released(log: SqliteLog) -> N
             ("sagaline-parcel", KEY.encode()),
             ("sagaline-source", b"shop/1/5"),
             ("sagaline-attempt", b"2"),
+            ("sagaline-timestamp", b"77"),
         )
         failed = Handled(id="h1", instance=KEY, source=place(5), attempt=2, ok=False, error="boom")
         assert await asked(w, failed) is Outcome.APPLIED

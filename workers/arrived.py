@@ -38,8 +38,6 @@ class Arrived:
     """How many processes had it at work before, and were not seen since."""
     identity: Identity | None = None
     """Under which it is remembered when it is handled; set while it is at work."""
-    is_duplicate: bool = False
-    """One of its identity was handled before."""
     ended: asyncio.Event | None = None
     """Set when it has left the handler, for who waits to deliver the next one alone."""
     key: object = field(init=False)
@@ -92,7 +90,7 @@ class Reading:
         alone: held while one message is suspected, by all partitions of the process: else it would also be another.
         grace_seconds: how long ``stop`` waits for handlers.
         delivery: whether a position is committed first, and whether what is finished ahead of it is remembered.
-        room: how many more messages the process can accept now.
+        room: how many more messages of the source the process can accept now; True: how many more redeliveries.
         remembers: the names of subscriptions that drop duplicates.
         arrived: called with each record; must not raise. It ends in ``done``, in ``post`` or in ``give_up``.
     """
@@ -105,6 +103,6 @@ class Reading:
     alone: asyncio.Lock
     grace_seconds: float
     delivery: Guarantee
-    room: Callable[[], int]
+    room: Callable[[bool], int]
     remembers: frozenset[str]
     arrived: Callable[[Arrived], None]

@@ -187,6 +187,8 @@ class EventBus(_Bus):
 
     async def _deliver(self, worker: Worker, subscription: Subscription, record: Record) -> list[Published]:
         """Calls one handler; returns what it published."""
+        if not subscription.wants(record):
+            return []
         headers, group = header_map(record.headers), subscription.options.group
         facts = [("sagaline.worker", worker.name), ("messaging.consumer.group.name", group)]
         parent = headers.get("traceparent", b"").decode() or None
@@ -205,7 +207,8 @@ class EventBus(_Bus):
         try:
             with span.active():
                 calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
-                await calling.call(subscription, record, headers, message)
+                if (body := subscription.body(record, headers)) is not None:
+                    await calling.call(subscription, body, message)
         except BaseException as raised:
             error = said(raised)
             span.raised(raised)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import structlog
@@ -108,7 +107,8 @@ class Consumer:
         )
         self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
-        self._unfinished = 0
+        self._unfinished = {False: 0, True: 0}
+        """Of the source, and redeliveries."""
         self._delivery = options.delivery
         self._reading = Reading(
             log=parts.log,
@@ -120,7 +120,7 @@ class Consumer:
             grace_seconds=grace_seconds,
             delivery=options.delivery,
             remembers=frozenset(each.name for each in subscriptions if each.options.dedup is not None),
-            room=lambda: _UNFINISHED_MAX - self._unfinished,
+            room=lambda redelivered: _UNFINISHED_MAX - self._unfinished[redelivered],
             arrived=self._arrived,
         )
         self._ownership: Ownership[SourcePartition] = Ownership(parts.log, source, self._drive, _logger)
@@ -171,7 +171,11 @@ class Consumer:
         if subscription is None:
             self._done(arrived, [])
             return
-        self._unfinished += 1
+        if not subscription.wants(arrived.record):
+            self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, "filtered")
+            self._done(arrived, [])
+            return
+        self._unfinished[arrived.redelivered is not None] += 1
         if subscription.options.order == "none" and arrived.redelivered is None:
             self._lanes.put(arrived)
         else:
@@ -192,7 +196,7 @@ class Consumer:
         try:
             await self._deliver(arrived, subscription)
         finally:
-            self._unfinished -= 1
+            self._unfinished[arrived.redelivered is not None] -= 1
             if subscription.options.order == "key" or arrived.redelivered is not None:
                 self._by_key.release(arrived)
 
@@ -203,10 +207,6 @@ class Consumer:
             source.give_up(arrived)
         elif arrived.is_poison:
             self._poison(arrived, subscription)
-        elif subscription.options.order == "key" and source.is_parked(arrived):
-            self._post(arrived, subscription, None)
-        elif (expired := self._expired(arrived, subscription)) is not None:
-            self._dead(arrived, expired, "expired")
         else:
             await self._call(arrived, subscription)
 
@@ -233,15 +233,10 @@ class Consumer:
             traceparent=span.traceparent,
         )
         error: str | None = None
-        outcome = "handled"
+        outcome = "failed"
         try:
-            is_new = (
-                None if subscription.options.dedup is None else partial(self._is_new, arrived, subscription, message)
-            )
             with span.active():
-                if not await self._calling.call(subscription, record, headers, message, is_new):
-                    outcome = "duplicate" if arrived.is_duplicate else "filtered"
-            self._done(arrived, self._published(message))
+                outcome = await self._judge(arrived, subscription, message, headers)
         except Unreadable as unreadable:
             outcome, error = "dead", str(unreadable)
             self._dead(arrived, error, "unreadable")
@@ -267,10 +262,34 @@ class Consumer:
                 "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
             )
 
+    async def _judge(
+        self, arrived: Arrived, subscription: Subscription, message: Message, headers: Mapping[str, bytes]
+    ) -> str:
+        """Calls the handler unless something speaks against it; returns the outcome.
+
+        What the filter does not take is dropped whatever else it is: nobody wants its dead letter.
+        """
+        body = subscription.body(arrived.record, headers)
+        if body is None:
+            self._done(arrived, [])
+            return "filtered"
+        if subscription.options.order == "key" and arrived.source.is_parked(arrived):
+            self._post(arrived, subscription, None)
+            return "parked"
+        if (expired := self._expired(arrived, subscription)) is not None:
+            self._dead(arrived, expired, "expired")
+            return "dead"
+        if not await self._is_new(arrived, subscription, message, body):
+            self._done(arrived, [])
+            return "duplicate"
+        await self._calling.call(subscription, body, message)
+        self._done(arrived, self._published(message))
+        return "handled"
+
     async def _is_new(self, arrived: Arrived, subscription: Subscription, message: Message, body: BaseModel) -> bool:
         """False: a message of its identity was handled before."""
-        dedup = subscription.options.dedup
-        assert dedup is not None
+        if (dedup := subscription.options.dedup) is None:
+            return True
         source = message.headers.get("ce_source", b"").decode(errors="replace")
         identity = dedup.identity(subscription.name, source, message.id, body)
         return identity is None or await arrived.source.is_new(arrived, identity)

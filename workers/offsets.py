@@ -99,6 +99,11 @@ class Offsets:
         """Returns positions that could not be committed, unless they have advanced since."""
         self._positions = {**positions, **self._positions}
 
+    def pending_of(self, place: TopicPartition) -> int:
+        """``pending`` of one partition."""
+        track = self._tracks.get(place)
+        return len(track.marks) if track is not None else 0
+
     @property
     def moved(self) -> bool:
         return bool(self._positions)

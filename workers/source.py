@@ -1,6 +1,7 @@
 """One owned partition of a subscription: messages in, and one commit out with their position and all that follows.
 
-    owner ─▶ parked? ─▶ filter ─▶ by key ─▶ lanes: handler ─▶ finished | published | posted to a parcel ─▶ commit
+    owner ─▶ filter on headers ─▶ by key ─▶ lanes ─▶ filter on bodies ─▶ parked? ─▶ expired? ─▶ duplicate? ─▶ handler
+          ─▶ finished | published | posted to a parcel | dead letter ─▶ commit
 
 The effect of a crash:
 
@@ -201,7 +202,6 @@ class SourcePartition:
     async def is_new(self, arrived: Arrived, identity: Identity) -> bool:
         """False: it is a duplicate of one that was handled. Waits while another one of its identity is at work."""
         if not await self._remembered.begin(identity, self._at_ms(arrived)):
-            arrived.is_duplicate = True
             return False
         arrived.identity = identity
         return True
@@ -271,11 +271,7 @@ class SourcePartition:
     # Reading
 
     async def _read_source(self) -> None:
-        while not self._stopping:
-            count = min(self._how.room(), _POLL_MAX, _UNFINISHED_MAX - self._offsets.pending)
-            if count < _POLL_MIN:
-                await asyncio.sleep(0.005)
-                continue
+        while count := await self._room(redelivered=False):
             records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
             if self._stopping:
                 return
@@ -288,11 +284,26 @@ class SourcePartition:
             for arrived in await self._counted_if_careful(found, self._careful_until):
                 self._hand_over(arrived)
 
+    async def _room(self, *, redelivered: bool) -> int:
+        """How many records may be polled now; waits while they are few. 0: it stops.
+
+        The source and the redeliveries have a room each, so that neither waits for the other.
+        """
+        while not self._stopping:
+            pending = self._offsets.pending_of(self._redeliveries)
+            if not redelivered:
+                pending = self._offsets.pending - pending
+            count = min(self._how.room(redelivered), _POLL_MAX, _UNFINISHED_MAX - pending)
+            if count >= _POLL_MIN:
+                return count
+            await asyncio.sleep(0.005)
+        return 0
+
     async def _read_redelivered(self, tail: Tail) -> None:
         failures = 0
-        while not self._stopping:
+        while count := await self._room(redelivered=True):
             try:
-                records = await self._poll(tail.poll(max_records=_POLL_MAX, timeout=_IDLE_SECONDS))
+                records = await self._poll(tail.poll(max_records=count, timeout=_IDLE_SECONDS))
             except LogUnavailable as error:
                 failures += 1
                 if failures == 1:
@@ -311,7 +322,9 @@ class SourcePartition:
         elif found.release is not None:
             self._put(Effect(mark, self._released(record.key, found)))
         else:
-            arrived = Arrived(record, found.place, mark, self, found)
+            # What is judged by its age is as old as its message.
+            written_ms = record.timestamp_ms if found.timestamp_ms is None else found.timestamp_ms
+            arrived = Arrived(record._replace(timestamp_ms=written_ms), found.place, mark, self, found)
             for each in await self._counted_if_careful([arrived], self._careful_redelivered_until):
                 self._hand_over(each)
 

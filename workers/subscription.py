@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from pydantic import BaseModel
 
-from ..orchestrator.ports.log import Start
+from ..orchestrator.codec.wire import header_map
+from ..orchestrator.ports.log import Record, Start
 from ..sagas import DefinitionError, Event, Retry
 from ..sagas.contract import check_name
 from ..sagas.given import check_choice, check_is, check_span
 from ..sagas.policy import to_ms
 from .dedup import Dedup
+from .errors import Unreadable
 from .filters import Filter, Takes, takes_of
 from .injection import Callee, callee_of
 from .message import Message
@@ -112,8 +114,8 @@ class Subscription:
         reads: makes the body.
         callee: the handler; async, or called in a thread.
         options: see ``Options``.
-        takes: whether its filter takes a record with these headers; of a filter on bodies always.
-        likes: whether its filter takes a body; of a filter on headers always.
+        takes: its filter on headers; None: there is none.
+        likes: its filter on bodies; None: there is none.
     """
 
     topic: str | None
@@ -121,13 +123,29 @@ class Subscription:
     reads: Reads[BaseModel]
     callee: Callee
     options: Options
-    takes: Takes
-    likes: Callable[[Any], bool]
+    takes: Takes | None
+    likes: Callable[[Any], bool] | None
 
     @property
     def name(self) -> str:
         """For people and metrics."""
         return self.event or self.topic or ""
+
+    def wants(self, record: Record) -> bool:
+        """False: its filter on headers does not take the record. Reads no body."""
+        return self.takes is None or self.takes(header_map(record.headers))
+
+    def body(self, record: Record, headers: Mapping[str, bytes]) -> BaseModel | None:
+        """The body; None: its filter on bodies does not take it.
+
+        Raises:
+            Unreadable: the record's value is no body of this subscription.
+            BaseException: what the filter raised.
+        """
+        if record.value is None:
+            raise Unreadable("it has no value (a tombstone)")
+        body = self.reads.read(record.value, headers)
+        return body if self.likes is None or self.likes(body) else None
 
 
 def declare(
@@ -141,12 +159,8 @@ def declare(
     topic, event = (of, None) if isinstance(of, str) else (None, of.name)
     callee = callee_of(at, function, reads.model, Message)
     where = options.where
-    takes = _always if where is None or callable(where) else takes_of(f"{at}: where", where)
+    takes = None if where is None or callable(where) else takes_of(f"{at}: where", where)
     if options.dedup is not None:
         options.dedup.check(at, reads.model)
-    likes = where if callable(where) else _always
+    likes = where if callable(where) else None
     return Subscription(topic=topic, event=event, reads=reads, callee=callee, options=options, takes=takes, likes=likes)
-
-
-def _always(_: object) -> bool:
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import defaultdict
 from datetime import timedelta
@@ -13,8 +14,10 @@ from pydantic import BaseModel
 from sagaline import Retry
 from sagaline.sagas import Event
 from sagaline.testing import World
-from sagaline.workers import Message, Worker
+from sagaline.workers import Dedup, Message, Worker
 
+WHERE = {"headers": {"prefix": {"subject": "wanted"}}, "body": lambda event: event.number < 10}
+HOUR = timedelta(hours=1)
 KEYS = ("a", "b", "c", "d")
 EVENTS = 6
 PATIENT = Retry(max_attempts=1_000, first_delay=timedelta(seconds=1), max_delay=timedelta(seconds=20))
@@ -80,3 +83,63 @@ def test_nothing_is_lost_or_out_of_order(seeds: range) -> None:
                 first = list(dict.fromkeys(numbers))
                 assert first == list(range(EVENTS)), f"seed {seed}: {group} got {numbers} of {key}"
             assert played.parked() == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_what_a_filter_does_not_take_never_expires_and_waits_behind_no_parked_key(where: str) -> None:
+    """One handler is slow, so that all others are late; then it fails, and its key waits."""
+    tried: list[int] = []
+
+    def workers(inbox: Any) -> list[Worker]:
+        worker = Worker("reader", concurrency=1)
+        expires, patience = timedelta(seconds=5), Retry(max_attempts=2, first_delay=HOUR, max_delay=HOUR)
+
+        @worker.subscribes(counted, where=WHERE[where], expires_after=expires, retry=patience)
+        async def slow(event: Counted) -> None:
+            tried.append(event.number)
+            await asyncio.sleep(30)
+            raise ConnectionError("not now")
+
+        return [worker]
+
+    with World(workers=workers) as world:
+        world.publish(counted, Counted(number=1), key="wanted")
+        for number in range(10, 20):
+            world.publish(counted, Counted(number=number), key=f"other-{number}")
+        world.advance(seconds=60)
+        for number in range(20, 25):
+            world.publish(counted, Counted(number=number), key="wanted" if where == "body" else "other")
+        world.advance(seconds=60)
+        topics = world.broker.snapshot()
+    assert tried == [1]
+    assert not any(topics[world.topics.dead])
+    posted = [each for part in topics[world.topics.inputs] for each in part if is_posted(each.headers)]
+    assert len(posted) == 1
+
+
+def is_posted(headers: Any) -> bool:
+    return dict(headers).get("ce_type") == b"sagaline.entity.posted"
+
+
+def test_a_retried_message_is_judged_by_its_own_age() -> None:
+    """Its copy was handled while it waited for its retry: it is a duplicate, however late the retry is."""
+    tried: list[tuple[int, int]] = []
+
+    def workers(inbox: Any) -> list[Worker]:
+        worker = Worker("reader")
+        window, patience = timedelta(seconds=10), Retry(max_attempts=5, first_delay=timedelta(seconds=30))
+
+        @worker.subscribes(counted, order="none", dedup=Dedup(within=window, by="number"), retry=patience)
+        async def handle(event: Counted, message: Message) -> None:
+            tried.append((event.number, message.attempt))
+            if len(tried) == 1:
+                raise ConnectionError("not now")
+
+        return [worker]
+
+    with World(workers=workers) as world:
+        world.publish(counted, Counted(number=1), key="k")
+        world.advance(seconds=1)
+        world.publish(counted, Counted(number=1), key="k")
+        world.advance(seconds=60)
+    assert tried == [(1, 1), (1, 1)]

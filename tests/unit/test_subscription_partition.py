@@ -12,7 +12,7 @@ import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
-from sagaline.orchestrator.messages.parcels import ATTEMPT, PARCEL, RELEASE, SOURCE
+from sagaline.orchestrator.messages.parcels import ATTEMPT, PARCEL, RELEASE, SOURCE, TIMESTAMP
 from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Owner, Position
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.workers.arrived import Arrived, Reading
@@ -45,6 +45,7 @@ class Place:
         *,
         delivery: Guarantee = "at_least_once",
         process: str = "p",
+        room: Callable[[bool], int] = lambda redelivered: 1_000,
     ) -> AsyncIterator[SourcePartition]:
         """Ends as by a crash, unless ``stop`` was called."""
         reading = Reading(
@@ -56,7 +57,7 @@ class Place:
             alone=asyncio.Lock(),
             grace_seconds=10.0,
             delivery=delivery,
-            room=lambda: 1_000,
+            room=room,
             remembers=frozenset(),
             arrived=arrived,
         )
@@ -126,6 +127,51 @@ async def test_a_stop_waits_for_messages_whose_position_was_committed_first(plac
         assert not source.idle.is_set()
         source.done(handed[0])
         await source.idle.wait()
+
+
+@pytest.mark.parametrize("storm", ["source", "redeliveries"])
+async def test_the_source_and_the_redeliveries_are_read_into_bounded_memory_of_their_own(
+    place: Place, storm: str
+) -> None:
+    """A storm of one of the two fills its own room, and what comes from the other one is delivered."""
+    handed: dict[bool, list[Arrived]] = {False: [], True: []}
+    many, one = handed[storm == "redeliveries"], handed[storm == "source"]
+
+    def arrived(each: Arrived) -> None:
+        handed[each.redelivered is not None].append(each)
+
+    async def append(redelivered: bool, count: int) -> None:
+        await place.log.append(
+            [redelivery(b"k", n) if redelivered else Outgoing(TOPICS.events, b"k", b"{}", (), 0) for n in range(count)]
+        )
+
+    await append(storm == "redeliveries", 400)
+    async with (
+        place.owner() as owner,
+        place.driven(owner, arrived, room=lambda redelivered: 100 - len(handed[redelivered])) as source,
+    ):
+        await until(lambda: len(many) == 100)
+        await append(storm == "source", 1)
+        await until(lambda: one)
+        assert len(many) == 100
+        done = 0
+        while done < 400:
+            await until(lambda: many)
+            done += len(many)
+            while many:
+                source.done(many.pop())
+        assert len(one) == 1
+
+
+async def test_a_redelivery_is_as_old_as_its_message(place: Place) -> None:
+    handed: list[Arrived] = []
+    again = redelivery(b"k", 3)
+    dated = again._replace(headers=(*again.headers, (TIMESTAMP, b"77")))
+    await place.log.append([dated, again])
+    async with place.owner() as owner, place.driven(owner, handed.append):
+        await until(lambda: len(handed) == 2)
+    assert handed[0].record.timestamp_ms == 77
+    assert handed[1].record.timestamp_ms > 77, "without the header: when it was given back"
 
 
 async def test_a_stop_loses_nothing_that_a_crash_makes_suspicious_and_whose_position_was_committed_first(

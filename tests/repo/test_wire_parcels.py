@@ -13,6 +13,7 @@ from sagaline.orchestrator.messages.parcels import (
     PARCEL,
     RELEASE,
     SOURCE,
+    TIMESTAMP,
     Handled,
     Letter,
     Posted,
@@ -50,7 +51,7 @@ def test_the_page_names_every_field_of_a_letter_and_of_the_messages_of_its_group
 
 def test_the_page_lists_every_header_of_a_redelivery_and_of_a_release() -> None:
     table = SECTION[SECTION.index("| header |") :].split("\n\n")[0]
-    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == [PARCEL, SOURCE, ATTEMPT, RELEASE]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.M) == [PARCEL, SOURCE, ATTEMPT, TIMESTAMP, RELEASE]
 
 
 def test_the_page_states_the_limits_of_a_parcel() -> None:

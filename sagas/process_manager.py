@@ -158,7 +158,8 @@ class ProcessManager(Definition[S]):
       may come in any order. An event that comes before the start is kept for its ``keep``.
     - events, ends of steps and due timers are handled in order of arrival, also when they had to wait.
     - an event is handled once per event id, as far as the last 200 events of the instance tell.
-    - an event that comes after the end, while the instance is kept: see ``late``.
+    - an event that comes after the end, while the instance is kept: see ``late``. An event that still waits at the end
+      is late too; what a cancel or an abandon leaves becomes dead letters, unless late events are ignored.
     - a handler that raises, or asks for something that does not exist, puts the instance into ``attention``; fix it,
       redeploy, then ``retry`` calls it again.
 
@@ -169,8 +170,9 @@ class ProcessManager(Definition[S]):
         steps: every step that a handler may start.
         retention: how long a finished instance is kept; a ``Retention`` says it for each status.
         late: what happens to an event for an instance that has ended. ``"ignore"``: it is counted and changes nothing;
-            ``"dead_letter"``: it becomes a dead letter; ``"restart"``: it begins the next life of the key, as after
-            the retention.
+            ``"dead_letter"``: it becomes a dead letter; ``"restart"``: if it starts instances, it begins the next life
+            of the key, as after the retention, otherwise it is ignored. It becomes a dead letter while an abandoned
+            instance shows effects that are not undone, and where the code is not deployed.
 
     Raises:
         DefinitionError: any mistake that can be seen without running it.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ...sagas.process_manager import ProcessManager
-from ..messages.document import CauseKind, Document, Status, StepRecord, StepStatus
+from ..messages.document import CauseKind, Document, Status, StepStatus
 from ..messages.inputs import Act, ActName
 from ..messages.outputs import Change, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
@@ -17,12 +17,12 @@ from .compensation import asks_only, begin_undo, undo_order
 from .context import RETENTION, DecisionContext, told_id
 from .deferral import apply_deferred, reopen, restore_timers, take_in
 from .editing import edit
-from .ending import end_messages, next_run
+from .ending import end_messages, left_dead, left_events, next_run
 from .failure import compensate
 from .flow import ask_again, go_on, lapsed_commands, resume
 from .forking import fork
 from .managing import was_told
-from .outstanding import was_skipped
+from .outstanding import is_open
 from .restarting import restart
 from .slip import is_slip
 from .step_actions import STEP_ACTS, StepAct
@@ -98,12 +98,12 @@ def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
 
 def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     """Closes an instance that needs attention, without undoing anything. The reason names each step whose effect is or
-    may be outstanding.
+    may be outstanding. Events that it has not taken become dead letters, unless its code ignores late ones.
     """
     left = [
         f"{name} ({document.steps[name].status})"
         for name in undo_order(document.steps, document.itinerary)
-        if _is_open(document.steps[name])
+        if is_open(document.steps[name])
     ]
     closed = replace(
         document,
@@ -116,20 +116,16 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
         restarting=None,
         timers={RETENTION: now_ms + retention_ms},
         deferred=(),
+        managed=None if document.managed is None else replace(document.managed, early=()),
         finished_ms=now_ms,
     )
     change = Change(what="instance", before=document.status, after=Status.ABANDONED)
     reason = f"left open: {', '.join(left) or 'nothing'}"
     last = end_messages(document, document.steps, Status.ABANDONED, document.state, document.cause)
     told = tuple(Tell(message=replace(each, id=told_id(document, n))) for n, each in enumerate(last, start=1))
-    actions = (*told, *next_run(document))
+    left_behind = left_dead(document.id, "abandoned", left_events(document.managed, document.deferred))
+    actions = (*told, *left_behind, *next_run(document))
     return Decision(document=closed, outcome=Outcome.APPLIED, actions=actions, changes=(change,), reason=reason)
-
-
-def _is_open(record: StepRecord) -> bool:
-    if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
-        return False
-    return record.undo is not None or record.status is not StepStatus.DONE
 
 
 def _cancel(ctx: DecisionContext, act: Act) -> Reason | None:

@@ -14,12 +14,13 @@ from pydantic import BaseModel, JsonValue
 from ...sagas.models import read
 from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
 from ...sagas.policy import to_ms
+from ...sagas.process_manager import ProcessManager
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
 from ..messages.inputs import JsonObject, Message, TimerFired
 from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
-from .ending import end_messages, next_run
+from .ending import end_messages, left_dead, left_events, next_run
 from .places import name_of, place_of, rounds_of
 from .transitions import INSTANCE, STEP
 
@@ -308,9 +309,25 @@ class DecisionContext:
         """Removes every timer of a step."""
         self.timers = {name: due for name, due in self.timers.items() if not name.startswith(f"{step}:")}
 
+    def _leave_queue(self) -> None:
+        """What waits at the end is late: its events arrive again, and find an instance that has ended."""
+        left = left_events(self._managed, self.deferred)
+        self.deferred = ()
+        if self._managed is not None:
+            self._managed = replace(self._managed, early=())
+        if self.cause is not None and self.cause.kind is CauseKind.CANCELLED:
+            self.actions += left_dead(self.id, "cancelled", left)
+            return
+        for event in left:
+            self.tell(event)
+
     def decision(self, outcome: Outcome = Outcome.APPLIED) -> Decision:
         """The decision: the new document, one revision later, with the actions and changes."""
         old = self.document
+        if isinstance(self.definition, ProcessManager):
+            self.managed = replace(self.managed, late=self.definition.late)
+        if self.status.is_final:
+            self._leave_queue()
         document = Document(
             format=FORMAT,
             id=old.id,

@@ -384,9 +384,8 @@ def _late(
     message = arrival.message
     if document is None or not document.status.is_final or not isinstance(message, EventDelivered):
         return None
-    if not isinstance(definition, ProcessManager):
-        return None
-    return on_event_after_end(definition, document, message, arrival.now_ms, limits)
+    manager = definition if isinstance(definition, ProcessManager) else None
+    return on_event_after_end(manager, document, message, arrival.now_ms, limits)
 
 
 def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms: int, limits: Limits) -> Decision:

@@ -140,10 +140,13 @@ def restore_timers(ctx: DecisionContext) -> None:
 
 
 def apply_deferred(ctx: DecisionContext) -> None:
-    """Applies the deferred messages in order of arrival; those that have become stale change nothing."""
+    """Applies the deferred messages in order of arrival, up to the end of the instance; those that have become stale
+    change nothing.
+    """
     waiting, ctx.deferred = ctx.deferred, ()
-    for message in waiting:
+    for number, message in enumerate(waiting):
         if ctx.status.is_final:
+            ctx.deferred = waiting[number:]
             return
         if isinstance(message, TimerFired):
             if ctx.timers.get(message.timer) == message.due_ms and message.timer != EARLY:  # that one fires on its own

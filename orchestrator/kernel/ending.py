@@ -1,17 +1,20 @@
-"""The messages that an instance sends when it ends: to its parent, its locks, its mailboxes and its next run."""
+"""The messages that an instance sends when it ends: to its parent, its locks, its mailboxes and its next run.
+
+A process manager also sends the events that no handler has taken: to itself, as late ones, or to the dead letters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..messages.document import Cause, Document, Status, StepRecord, StepStatus
-from ..messages.entity_messages import ChildEnd, ChildEnded, Release, Unwatch, lock_id
+from ..messages.document import Cause, Deferred, Document, Managed, Status, StepRecord, StepStatus
+from ..messages.entity_messages import ChildEnd, ChildEnded, EventDelivered, Release, Unwatch, lock_id
 from ..messages.inputs import Message
-from ..messages.outputs import Decision, Outcome, Tell, label_of
+from ..messages.outputs import DeadLetter, Decision, Outcome, Tell, label_of
 from ..messages.values import JsonObject
 
-__all__ = ["KEPT_LOCKS", "end_messages", "locks_at", "locks_of", "next_run", "not_begun"]
+__all__ = ["KEPT_LOCKS", "end_messages", "left_dead", "left_events", "locks_at", "locks_of", "next_run", "not_begun"]
 
 KEPT_LOCKS = "kept_locks"
 """Field of a place's memo: locks that guard what its earlier rounds may have done."""
@@ -52,6 +55,23 @@ def not_begun(document: Document | None, message: Message, denied: Decision) -> 
     after = replace(document, revision=document.revision + 1, queued=document.queued[1:])
     actions = (*denied.actions, *next_run(after))
     return replace(denied, document=after, outcome=Outcome.APPLIED, actions=actions, changes=())
+
+
+def left_events(managed: Managed | None, deferred: Sequence[Deferred]) -> tuple[EventDelivered, ...]:
+    """The events of a process manager that no handler has taken, in order of arrival, each once; none if its code
+    ignores late events.
+    """
+    if managed is None or managed.late == "ignore":
+        return ()
+    left = (each for each in (*managed.early, *deferred) if isinstance(each, EventDelivered))
+    return tuple({each.event_id: each for each in left if each.event_id not in managed.seen}.values())
+
+
+def left_dead(id: str, how: str, events: Sequence[EventDelivered]) -> Iterator[DeadLetter]:
+    """The dead letters of an instance that an operator has closed: its events must not begin the key again."""
+    for event in events:
+        text = f"{id} was {how} before it took this event; redrive it to offer it again, or discard it"
+        yield DeadLetter(reason=text, message=event)
 
 
 def end_messages(

@@ -21,7 +21,7 @@ from ..messages.document import CauseKind, Document, Early, Managed, Status, Ste
 from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, DeadLetter, Decision, Outcome, incarnation_of
-from ..messages.reasons import Reason, ReasonCode
+from ..messages.reasons import Reason, ReasonCode, not_now
 from .asked import Asked, asked_for
 from .asking import fault_of
 from .context import DecisionContext
@@ -29,6 +29,7 @@ from .ending import locks_at
 from .failure import compensate
 from .limits import Limits
 from .locking import begin_step
+from .outstanding import is_open
 from .places import name_of, place_of
 from .results import WrongResult
 from .unusable import deny
@@ -80,25 +81,47 @@ def begin_manager(
     ctx.timers[EARLY] = now_ms + keep_ms
     on_managed_event(ctx, message)
     advance_manager(ctx)
+    if before is not None and ctx.managed.phase is None and not ctx.stopped:
+        denied = Reason(ReasonCode.STALE, "its handler has denied it: the earlier life of the key stays")
+        return replace(ctx.decision(Outcome.DENIED), document=before, changes=(), code=denied.code, reason=denied.text)
     return ctx.decision()
 
 
 def on_event_after_end(
-    manager: ProcessManager[Any], document: Document, message: EventDelivered, now_ms: int, limits: Limits
+    manager: ProcessManager[Any] | None, document: Document, message: EventDelivered, now_ms: int, limits: Limits
 ) -> Decision | None:
-    """What ``late`` says of an event for an ended instance; None: it is ignored."""
+    """What ``late`` says of an event for an ended instance; None: it is ignored. Without the code, ``manager`` None, a
+    restart is not possible: the event becomes a dead letter.
+    """
     if document.managed is None or message.event_id in document.managed.seen:
         return None
-    match manager.late:
+    late = document.managed.late if manager is None else manager.late
+    ended = f"it came after the end: {document.id} is {document.status}"
+    match late:
         case "ignore":
             return None
         case "dead_letter":
-            text = f"it came after the end: {document.id} is {document.status}; handle it by hand, or discard it"
-            return deny(document, message, Reason(ReasonCode.STALE, text))
-        case "restart":
-            return begin_manager(manager, message, now_ms, limits, document)
+            return deny(document, message, Reason(ReasonCode.STALE, f"{ended}; handle it by hand, or discard it"))
+        case "restart" | None if manager is None:
+            text = f"{ended}, and the code that may begin it again is not deployed here; deploy it, then redrive this"
+            return deny(document, message, Reason(ReasonCode.CODE_NOT_DEPLOYED, text))
+        case "restart" | None:
+            return _restart(manager, document, message, now_ms, limits)
         case _:
-            assert_never(manager.late)
+            assert_never(late)
+
+
+def _restart(
+    manager: ProcessManager[Any], document: Document, message: EventDelivered, now_ms: int, limits: Limits
+) -> Decision | None:
+    """Begins the next life of a key; None: the event starts no instance."""
+    subscription = manager.subscriptions.get(message.event)
+    if subscription is None or subscription.starts is None:
+        return None
+    if document.status is Status.ABANDONED and any(map(is_open, document.steps.values())):
+        text = f"{document.id} was abandoned with effects that are not undone, and is kept to show them"
+        return deny(document, message, not_now(f"{text}; redrive this after its retention"))
+    return begin_manager(manager, message, now_ms, limits, document)
 
 
 def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:
@@ -200,13 +223,21 @@ def forget_early(document: Document, now_ms: int) -> Decision:
 
 
 def advance_manager(ctx: DecisionContext) -> None:
-    """Offers the queue to the handlers until none takes anything; completes the instance when it has ended."""
-    while not (ctx.stopped or ctx.backward) and _offer(ctx):
+    """Offers the queue to the handlers until none takes anything, or the process has ended: then the instance is
+    completed, and the events that are left are late.
+    """
+    while not (ctx.stopped or ctx.backward or _has_ended(ctx)) and _offer(ctx):
         pass  # terminates: what is taken leaves the queue
-    if ctx.stopped or ctx.backward or ctx.managed.phase is None:
-        return
-    if ctx.managed.ends and not any(record.status.is_live for record in ctx.steps.values()):
+    if not (ctx.stopped or ctx.backward) and _has_ended(ctx):
         ctx.move(Status.COMPLETED)
+
+
+def _has_ended(ctx: DecisionContext) -> bool:
+    """True after ``Next.complete`` when no step is in progress, and no handler waits for the end of one."""
+    if not ctx.managed.ends or any(record.status.is_live for record in ctx.steps.values()):
+        return False
+    ended = (each.place for each in ctx.managed.early if isinstance(each, StepEnded))
+    return not any(_taking(_handlers(ctx, place), ctx.managed.phase) for place in ended)
 
 
 def _manager(ctx: DecisionContext) -> ProcessManager[Any]:

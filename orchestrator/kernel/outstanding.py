@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...sagas import Step
 from ...sagas.definition import AnyDefinition
 from ...sagas.nodes import Child, Each
-from ..messages.document import StepRecord
+from ..messages.document import StepRecord, StepStatus
 from .places import name_of
 
-__all__ = ["SKIPPED_BY", "TAKEN_OVER", "done_by", "is_outstanding", "was_skipped"]
+__all__ = ["SKIPPED_BY", "TAKEN_OVER", "done_by", "is_open", "is_outstanding", "was_skipped"]
 
 SKIPPED_BY = "skipped_by"
 """Field of a place's memo: who has skipped it."""
@@ -25,6 +25,13 @@ def is_outstanding(definition: AnyDefinition | None, place: str, record: StepRec
     if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
         return False
     return record.undo is not None or definition is None or not _only_asks(definition, place)
+
+
+def is_open(record: StepRecord) -> bool:
+    """True when the effect of a step stands, or may, although the step was to be undone or did not succeed."""
+    if (record.attempt == 0 and not was_skipped(record)) or record.status.is_closed:
+        return False
+    return record.undo is not None or record.status is not StepStatus.DONE
 
 
 def was_skipped(record: StepRecord) -> bool:

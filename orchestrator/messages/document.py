@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from ...sagas.process_manager import Late
 from .entity_messages import EventDelivered
 from .inputs import EntityMessage, JsonObject, Parent, Reply, Start, TimerFired
 from .pieces import Piece
@@ -252,13 +253,15 @@ class Managed:
 
     ``phase`` None: not started. ``early``: events, timers and ended steps that no handler has taken yet, in order of
     arrival. ``seen``: ids of the last events taken. ``ends``: it completes as soon as no step is in progress.
-    ``runs``: how often each step has run, also runs that are no longer in ``steps``.
+    ``runs``: how often each step has run, also runs that are no longer in ``steps``. ``late``: what its code says of
+    events after the end, for an engine without the code; None: it was never decided with its code.
     """
 
     phase: str | None = None
     seen: tuple[str, ...] = ()
     ends: bool = False
     runs: dict[str, int] = field(default_factory=dict)
+    late: Late | None = None
     early: tuple[Early, ...] = ()
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import CauseKind, Document, Status, StepStatus
 from ..messages.inputs import Act, ActName
-from ..messages.outputs import Change, Decision, Outcome, Tell
+from ..messages.outputs import Action, Change, Decision, Outcome, Tell
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from .compensation import asks_only, begin_undo, undo_order
 from .context import RETENTION, DecisionContext, told_id
@@ -123,8 +123,8 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
     reason = f"left open: {', '.join(left) or 'nothing'}"
     last = end_messages(document, document.steps, Status.ABANDONED, document.state, document.cause)
     told = tuple(Tell(message=replace(each, id=told_id(document, n))) for n, each in enumerate(last, start=1))
-    left_behind = left_dead(document.id, "abandoned", left_events(document.managed, document.deferred))
-    actions = (*told, *left_behind, *next_run(document))
+    left_behind = tuple(left_dead(document.id, "abandoned", left_events(document.managed, document.deferred)))
+    actions: tuple[Action, ...] = (*told, *left_behind, *next_run(document))
     return Decision(document=closed, outcome=Outcome.APPLIED, actions=actions, changes=(change,), reason=reason)
 
 

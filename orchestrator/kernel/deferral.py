@@ -17,7 +17,7 @@ from .context import DecisionContext
 from .entity_messages import on_entity_message
 from .flow import resume
 from .limits import Limits
-from .managing import EARLY
+from .managing import EARLY, sort_queue
 from .replies import on_reply, on_timer, open_attempt
 from .unusable import deny
 
@@ -129,6 +129,8 @@ def reopen(ctx: DecisionContext) -> None:
     restore_timers(ctx)
     ctx.attention = None
     ctx.move(Status.COMPENSATING if ctx.backward else Status.RUNNING)
+    if ctx.document.managed is not None:
+        sort_queue(ctx)  # other code may be deployed now
     apply_deferred(ctx)
 
 

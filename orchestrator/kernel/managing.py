@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import index
 from typing import Any, assert_never
 
 from pydantic import BaseModel
@@ -46,6 +47,7 @@ __all__ = [
     "on_managed_event",
     "on_managed_timer",
     "process_of",
+    "sort_queue",
     "was_told",
 ]
 
@@ -151,7 +153,10 @@ def on_managed_event(ctx: DecisionContext, message: EventDelivered) -> bool:
     early = (each.event_id for each in managed.early if isinstance(each, EventDelivered))
     if message.event_id in managed.seen or message.event_id in early:
         return False
-    _queue(ctx, message, _place_in_queue(ctx, message))
+    if _order(ctx, message) is None:
+        _queue(ctx, message)
+    else:
+        _into_order(ctx, message)
     return True
 
 
@@ -160,23 +165,35 @@ def _order(ctx: DecisionContext, message: EventDelivered) -> Callable[[Any], int
     return None if subscription is None else subscription.order
 
 
-def _place_in_queue(ctx: DecisionContext, message: EventDelivered) -> int | None:
-    """Where an event of a sorted subscription joins the queue; None: at the end, also if it cannot be read: then its
-    handler will say so.
-    """
-    order = _order(ctx, message)
-    if order is None:
-        return None
-    model = _manager(ctx).subscriptions[message.event].event.model
+def _rank(ctx: DecisionContext, each: Early) -> tuple[int, int]:
+    """The place in the queue: events of a sorted subscription come first, by their number. Raises what it raises."""
+    if not isinstance(each, EventDelivered) or (order := _order(ctx, each)) is None:
+        return 1, 0
+    return 0, index(order(read_foreign(_manager(ctx).subscriptions[each.event].event.model, each.body)))
 
-    def number(each: Early) -> tuple[bool, int]:
-        mine = isinstance(each, EventDelivered) and each.event == message.event
-        return (not mine, order(read_foreign(model, each.body)) if mine else 0)  # type: ignore[union-attr]  # an event
 
+def _into_order(ctx: DecisionContext, message: EventDelivered) -> None:
+    """Queues an event of a sorted subscription."""
+    rank = partial(_rank, ctx)
     try:
-        return bisect_right(ctx.managed.early, number(message), key=number)
+        _queue(ctx, message, bisect_right(ctx.managed.early, rank(message), key=rank))
     except Exception:
-        return None
+        _queue(ctx, message)
+        sort_queue(ctx)
+
+
+def sort_queue(ctx: DecisionContext) -> None:
+    """Sorts the events of a sorted subscription again, after their numbers could not be read. Those that still cannot
+    come first, so that their handler says so.
+    """
+
+    def rank(each: Early) -> tuple[int, int]:
+        try:
+            return _rank(ctx, each)
+        except Exception:
+            return -1, 0
+
+    ctx.managed = replace(ctx.managed, early=tuple(sorted(ctx.managed.early, key=rank)))
 
 
 def on_managed_timer(ctx: DecisionContext, name: str) -> None:

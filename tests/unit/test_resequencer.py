@@ -15,9 +15,9 @@ from pydantic_core import from_json
 
 from sagaline.orchestrator.codec.documents import decode_document, encode_document
 from sagaline.orchestrator.kernel import Limits, decide
-from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entity_messages import EventDelivered
-from sagaline.orchestrator.messages.inputs import Arrival, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, TimerFired
 from sagaline.orchestrator.messages.outputs import DeadLetter, Tell
 from sagaline.sagas import DefinitionError, Event, Resequencer
 from sagaline.testing import World, given, has_state, needs_attention, receives
@@ -48,7 +48,7 @@ class Line:
         self.out: list[int] = []
         self.dead: list[DeadLetter] = []
 
-    def take(self, message: EventDelivered | TimerFired) -> None:
+    def take(self, message: EventDelivered | TimerFired | Act) -> None:
         arrival = Arrival(message=message, now_ms=self.now_ms)
         decision = decide(self.definition, self.document, arrival, self.limits)
         assert decision.document is not None
@@ -74,6 +74,11 @@ class Line:
         for name, due_ms in [*self.document.timers.items()]:
             self.now_ms = due_ms
             self.take(TimerFired(id="t", instance="ticks/k", timer=name, due_ms=due_ms))
+        return self
+
+    def retry(self) -> Line:
+        self.count += 1
+        self.take(Act(id=f"a{self.count}", instance="ticks/k", act=ActName.RETRY))
         return self
 
     @property
@@ -126,6 +131,37 @@ def test_the_timer_of_a_gap_ends_with_it() -> None:
 def test_a_skipped_number_that_comes_late_is_a_dead_letter_and_a_duplicate_is_not() -> None:
     line = Line(ticks(gap="skip", timeout=MINUTE)).deliver(1, 4).wait().deliver(1, 2, 4)
     assert (line.out, [each.reason for each in line.dead]) == ([1, 4], ["number 2 came after it was skipped"])
+
+
+@settings(max_examples=80, deadline=None)
+@draws(st.data())
+def test_a_number_that_could_not_be_read_comes_out_in_its_place_once_it_can_be(data: st.DataObject) -> None:
+    """The queue is in order again, whatever came while ``number`` raised."""
+    count = data.draw(st.integers(2, 12))
+    order = data.draw(st.permutations(range(1, count + 1)))
+    fails_from, bad = data.draw(st.integers(0, count)), data.draw(st.sets(st.integers(1, count)))
+    broken: set[int] = set()
+
+    def number(t: Tick) -> int:
+        return t.number if t.number not in broken else 1 // 0
+
+    line = Line(ticks(number=number, gap="skip", timeout=MINUTE)).deliver(*order[:fails_from])
+    broken |= bad
+    line.deliver(*order[fails_from:])
+    assert line.document is not None
+    stands = line.document.status is Status.ATTENTION
+    assert stands or not line.held
+    broken.clear()
+    if stands:
+        line.retry()
+    assert (line.out, line.dead, line.held) == ([*range(1, count + 1)], [], [])
+
+
+def test_what_cannot_be_read_behind_a_gap_says_so_at_once() -> None:
+    """Otherwise it would be found when the gap closes, out of its place."""
+    line = Line(ticks(number=lambda t: 1 // (t.number != 7) and t.number)).deliver(1, 3, 4, 7)
+    assert line.document is not None
+    assert (line.document.status, line.held) == (Status.ATTENTION, [7, 3, 4])
 
 
 def test_what_waits_behind_a_gap_becomes_dead_letters_until_it_closes() -> None:

@@ -104,11 +104,11 @@ def on_event_after_end(
             return None
         case "dead_letter":
             return deny(document, message, Reason(ReasonCode.STALE, f"{ended}; handle it by hand, or discard it"))
-        case "restart" | None if manager is None:
+        case "restart" | None if manager is not None:
+            return _restart(manager, document, message, now_ms, limits)
+        case "restart" | None:
             text = f"{ended}, and the code that may begin it again is not deployed here; deploy it, then redrive this"
             return deny(document, message, Reason(ReasonCode.CODE_NOT_DEPLOYED, text))
-        case "restart" | None:
-            return _restart(manager, document, message, now_ms, limits)
         case _:
             assert_never(late)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...sagas.definition import AnyDefinition
 from ..messages.document import Document
+from ..messages.entity_messages import EventDelivered
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Arrival
 from ..messages.outputs import Decision, Outcome, SendCommand
@@ -49,12 +50,15 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
     Args:
         definition: of the instance's version.
-        history: all decisions about one id, oldest first; those before the last removal belong to another instance.
+        history: all decisions about one id, oldest first; those before the last removal belong to another instance,
+            those before its last run may belong to another version: a later run is not recomputed.
         limits: those of the engine.
     """
     document: Document | None = None
     removed = (number for number, record in enumerate(history[:-1], start=1) if record.status is None)
     history = history[max(removed, default=0) :]
+    begun = (number for number, record in enumerate(history) if record.revision > 1 and _begins(record))
+    history = history[max(begun, default=0) :]
     if any(change.what == "version" for record in history for change in record.changes):
         return Recomputed(document=None, difference=None, whole=False)
     for record in history:
@@ -72,9 +76,13 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
     return Recomputed(document=document, difference=None, whole=True)
 
 
+def _begins(record: HistoryRecord) -> bool:
+    return any(change.what == "instance" and change.before is None for change in record.changes)
+
+
 def _put_off(record: HistoryRecord) -> bool:
     without_code = record.outcome in (Outcome.IGNORED, Outcome.APPLIED) or (
-        record.outcome is Outcome.DENIED and isinstance(record.message, Act)
+        record.outcome is Outcome.DENIED and isinstance(record.message, Act | EventDelivered)
     )
     return record.outcome is Outcome.DEFERRED or (without_code and record.code is not None and record.code.wants_code)
 

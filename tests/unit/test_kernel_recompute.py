@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.kernel import Limits, decide
-from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, recompute
+from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, _put_off, recompute
 from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import (
     Act,
     ActName,
     Arrival,
     Completed,
+    Conflict,
     Failed,
     Message,
     Rejected,
@@ -25,6 +27,7 @@ from sagaline.orchestrator.messages.inputs import (
     TimerFired,
 )
 from sagaline.orchestrator.messages.outputs import Change, Outcome, SendCommand, incarnation_of
+from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.sagas import Saga
 from sagaline.sagas.nodes import parallel
 
@@ -148,6 +151,20 @@ def test_an_instance_that_used_the_key_before_says_nothing() -> None:
     assert (found.difference, found.whole) == (None, True)
     assert found.document is not None
     assert found.document.revision == 3
+
+
+def test_a_later_run_of_the_key_is_not_decided_again_with_the_code_of_an_earlier_one() -> None:
+    again = replace(START, id="again", conflict=Conflict.QUEUE)
+    history = lived(flow_of(leg("b")), START, ok("b"), again, by={2: OLD})
+    assert recompute(OLD, history) == Recomputed(document=None, difference=None, whole=False)
+    assert recompute(flow_of(leg("b")), history[:2]).whole
+
+
+def test_a_late_event_that_was_denied_without_the_code_is_denied_again() -> None:
+    event = EventDelivered(id="m", instance="talk/k", place="", index=0, event="paid", event_id="e", body={})
+    denied = replace(HISTORY[-1], outcome=Outcome.DENIED, code=ReasonCode.CODE_NOT_DEPLOYED, message=event)
+    with_code = replace(denied, code=None)
+    assert [_put_off(each) for each in (denied, with_code)] == [True, False]
 
 
 def test_what_was_put_off_is_put_off_again() -> None:

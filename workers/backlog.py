@@ -186,8 +186,8 @@ class Backlog(Generic[W]):
             self._lanes[flow.items[0][1].priority].flows.append(flow)
         if held.flows:
             self._set_time(held)
-        elif not held.returned:
-            self._held.pop(id(held.gate), None)
+        elif not held.returned and self._held.get(id(held.gate)) is held:  # a gate may be held again meanwhile
+            del self._held[id(held.gate)]
 
     def _set_time(self, held: _Held[W]) -> None:
         """Unless one that it gave back is tried soon, after which it is asked anyway."""

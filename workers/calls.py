@@ -10,7 +10,6 @@ One way for handlers of commands and of subscriptions. What a signature asks for
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 
 from .delivery import Delivery
 from .injection import Callee, Given, Kind, Needed, callee_of
+from .threads import Threads
 
 __all__ = ["Calls", "Middleware"]
 
@@ -119,6 +119,9 @@ class _Resolving:
         return value
 
 
+_HANDLERS, _DEPENDENCIES = Threads("sagaline-handler"), Threads("sagaline-dependency")
+
+
 class _InThread(AbstractAsyncContextManager[object]):
     """A blocking context manager in threads. When the handler is cancelled while it opens, it is closed unused."""
 
@@ -126,14 +129,14 @@ class _InThread(AbstractAsyncContextManager[object]):
         self._manager = manager
 
     async def __aenter__(self) -> object:
-        return await asyncio.to_thread(self._manager.__enter__)
+        return await _DEPENDENCIES.run(self._manager.__enter__)
 
     async def __aexit__(self, *failure: Any) -> None:
-        await asyncio.to_thread(self._manager.__exit__, *failure)
+        await _DEPENDENCIES.run(self._manager.__exit__, *failure)
 
 
 async def _run(callee: Callee, positional: Sequence[object], named: Mapping[str, object]) -> object:
     if callee.kind is Kind.ASYNC:
         return await callee.function(*positional, **named)
-    result = await asyncio.to_thread(callee.function, *positional, **named)
+    result: object = await _HANDLERS.run(callee.function, *positional, **named)
     return await result if inspect.isawaitable(result) else result

@@ -269,11 +269,18 @@ class Consumer:
 
         What the filter does not take is dropped whatever else it is: nobody wants its dead letter.
         """
-        body = subscription.body(arrived.record, headers)
+        is_parked = subscription.options.order == "key" and arrived.source.is_parked(arrived)
+        try:
+            body = subscription.body(arrived.record, headers)
+        except Unreadable:
+            if not is_parked:
+                raise
+            self._post(arrived, subscription, None)  # in its turn, and by the code of that time
+            return "parked"
         if body is None:
             self._done(arrived, [])
             return "filtered"
-        if subscription.options.order == "key" and arrived.source.is_parked(arrived):
+        if is_parked:
             self._post(arrived, subscription, None)
             return "parked"
         if (expired := self._expired(arrived, subscription)) is not None:
@@ -330,10 +337,11 @@ class Consumer:
 
     # What follows
 
-    def _done(self, arrived: Arrived, appends: list[Outgoing]) -> None:
+    def _done(self, arrived: Arrived, appends: list[Outgoing], *, failed: bool = False) -> None:
+        """``failed``: it was not handled, so a copy of it, or its redrive, is no duplicate."""
         if arrived.redelivered is not None:
             appends = [*appends, self._letters.handled(arrived)]
-        arrived.source.done(arrived, appends)
+        arrived.source.done(arrived, appends, failed=failed)
 
     def _dead(self, arrived: Arrived, reason: str, code: str, detail: str = "") -> None:
         """The message can never be handled: it becomes a dead letter, and the next one of its key follows."""
@@ -344,7 +352,7 @@ class Consumer:
         why = Why(f"group {self._group!r}: {storable(reason, _ERROR_CHARS)}", code, self._group, detail)
         letter = dead_letter(self._parts.topics.dead, None, original, why, self._parts.log.max_value_bytes)
         self._parts.metrics.add("dead_letters", 1, "subscriptions")
-        self._done(arrived, [letter])
+        self._done(arrived, [letter], failed=True)
 
     def _failed(self, arrived: Arrived, subscription: Subscription, error: BaseException) -> None:
         text = said(error)

@@ -34,12 +34,16 @@ class Limits:
         Raises:
             SagalineError: they cannot be read now; ``run`` goes on trying.
         """
-        self._tail = tail = await self._log.tail([self._topic], "earliest")
-        place = TopicPartition(self._topic, 0)
-        end = (await self._log.end_offsets([self._topic]))[place]
-        records: list[Record] = []
-        while tail.positions()[place] < end:
-            records += await tail.poll(max_records=_POLL_RECORDS, timeout=1.0)
+        tail = await self._log.tail([self._topic], "earliest")
+        place, records = TopicPartition(self._topic, 0), list[Record]()
+        try:
+            end = (await self._log.end_offsets([self._topic]))[place]
+            while tail.positions()[place] < end:
+                records += await tail.poll(max_records=_POLL_RECORDS, timeout=1.0)
+        except BaseException:
+            await tail.close()
+            raise
+        self._tail = tail
         self._set(records)
 
     async def run(self) -> NoReturn:

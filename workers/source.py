@@ -169,7 +169,7 @@ class SourcePartition:
     def done(self, arrived: Arrived, appends: Sequence[Outgoing] = (), *, failed: bool = False) -> None:
         """The message is handled, or needs no handling; ``appends`` leave with its position.
 
-        ``failed``: a redelivery has failed; ``appends`` tell its parcel.
+        ``failed``: it was not handled, so it is not remembered; ``appends`` tell its parcel, or are its dead letter.
         """
         self._leave(arrived)
         state, remembered = self._suspects.forget(arrived), {} if failed else self._remember(arrived)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sagaline import Retry
+from sagaline import Rejected, Retry
 from sagaline.sagas import Event
 from sagaline.testing import World
 from sagaline.workers import Dedup, Message, Worker
@@ -143,3 +143,25 @@ def test_a_retried_message_is_judged_by_its_own_age() -> None:
         world.publish(counted, Counted(number=1), key="k")
         world.advance(seconds=60)
     assert tried == [(1, 1), (1, 1)]
+
+
+def test_the_copy_of_a_message_that_became_a_dead_letter_is_no_duplicate() -> None:
+    """Nor is the message itself when it is redriven: it was never handled."""
+    tried: list[int] = []
+
+    def workers(inbox: Any) -> list[Worker]:
+        worker = Worker("reader")
+
+        @worker.subscribes(counted, dedup=Dedup(within=timedelta(hours=1), by="number"))
+        async def handle(event: Counted) -> None:
+            tried.append(event.number)
+            if len(tried) == 1:
+                raise Rejected("not known yet", code="unknown")
+
+        return [worker]
+
+    with World(workers=workers) as world:
+        for _ in range(3):
+            world.publish(counted, Counted(number=1), key="k")
+            world.advance(seconds=1)
+    assert tried == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
@@ -118,3 +119,14 @@ async def test_a_cancel_of_the_caller_reaches_the_handler() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_handlers_that_block_have_as_many_threads_as_run_at_once() -> None:
+    """The loop's own threads are few: six on two cores."""
+    barrier = threading.Barrier(40, timeout=20)
+
+    def handle(event: Shipped) -> None:
+        barrier.wait()
+
+    await asyncio.gather(*(call(handle) for _ in range(40)))  # type: ignore[arg-type]  # a handler may be sync
+    assert not barrier.broken

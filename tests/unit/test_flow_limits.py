@@ -211,3 +211,32 @@ def test_what_meets_a_second_gate_leaves_its_place_to_the_next() -> None:
     at.backlog.finished(inside, False)
     assert at.backlog.take() == Item("other", 2), "the room that it did not use"
     at.backlog.finished(Item("other", 2), False)
+
+
+def test_a_gate_that_closes_again_before_its_old_time_keeps_what_waits_at_it() -> None:
+    """The time of the first closing comes while the second one holds an item."""
+    circuit = Circuit("c")
+    at = Bench(lambda item: [circuit])
+
+    def begun(count: int) -> list[Item]:
+        at.put(*(Item("f", number) for number in range(count)))
+        return [item for _ in range(count) if (item := at.backlog.take()) is not None]
+
+    def fail(items: list[Item]) -> None:
+        for item in items:
+            at.backlog.finished(item, True)
+
+    *first, slow = begun(21)
+    fail(first)
+    assert begun(1) == []
+    at.backlog.finished(slow, False)
+    at.take_all()
+    at.now = 0.5
+    *failing, slow = begun(23)
+    fail(failing)
+    assert begun(1) == []
+    at.now = 1.01
+    assert at.backlog.take() is None
+    assert len(at.backlog.held()) == 1
+    at.backlog.finished(slow, False)
+    assert at.backlog.take() is not None

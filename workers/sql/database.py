@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from contextvars import copy_context
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..threads import Threads
 from .tables import check_dialect
 
 __all__ = ["AnyEngine", "Database", "is_away", "in_transaction"]
@@ -24,7 +23,6 @@ __all__ = ["AnyEngine", "Database", "is_away", "in_transaction"]
 T = TypeVar("T")
 AnyEngine = Engine | AsyncEngine
 
-_THREADS_MAX: Final = 1_000
 _SQLITE_AWAY: Final = frozenset({3, 5, 6, 7, 8, 9, 10, 11, 13, 14, 26})
 """Primary result codes about the store, not about the statement: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, …"""
 _POSTGRES_AWAY: Final = ("08", "25", "40", "53", "55", "57", "58")
@@ -46,7 +44,7 @@ class Database:
         check_dialect(engine.dialect)
         self.engine, self._deadline_seconds = engine, deadline_seconds
         # Not the loop's threads: handlers that wait there for locks would keep out the commits that release them.
-        self._threads = ThreadPoolExecutor(_THREADS_MAX, "sagaline-sql")
+        self._threads = Threads("sagaline-sql")
         # SQLite lets waiting writers in without an order: those of one process take turns.
         self._turns = asyncio.Semaphore(1_000_000 if engine.dialect.name == "postgresql" else 1)
 
@@ -77,7 +75,7 @@ class Database:
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """What ``work`` gives, in a thread that no handler can hold."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+        return await self._threads.run(work)
 
     def _connected(self, transaction: Callable[[Connection], T]) -> T:
         assert isinstance(self.engine, Engine)

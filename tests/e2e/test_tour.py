@@ -65,6 +65,7 @@ async def test_all_examples_run_beside_each_other(request: pytest.FixtureRequest
 
 
 async def visit_all(parts: Parts, visits: list[Visit]) -> None:
+    parts.shop.where = {}
     async with httpx.AsyncClient(base_url=parts.address, timeout=15, trust_env=False) as http:
         for visit in visits:
             await start(http, visit)

@@ -201,7 +201,7 @@ def test_many_orders_are_paused_at_once(shop: Process) -> None:
     assert "resume of" in saga(shop, "bulk", "resume", *which, "--apply")
     refused = saga(shop, "bulk", "retry", *which, "--apply", code=1)
     assert "were denied or have failed; resolve the cause, then continue with --id" in refused
-    assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no instances match\n"
+    assert saga(shop, "bulk", "retry", *which, "--older-than", "1d") == "no instances match; nothing to retry\n"
 
 
 def test_a_key_with_a_slash_is_one_key(shop: Process) -> None:

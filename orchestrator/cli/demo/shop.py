@@ -35,6 +35,8 @@ class Shop:
         self._looks = 0
         self.seen: dict[str, Json] = {}
         """Orders by instance id, in their last known state."""
+        self.where: Json = {"definition": checkout.name}
+        """Which instances are looked at."""
 
     async def start_all(self, plans: Sequence[Plan], *, pause_seconds: float = 0.0) -> None:
         """Starts every order; returns when all are accepted.
@@ -64,14 +66,14 @@ class Shop:
         """
         self._looks += 1
         was_open = {id for id, order in self.seen.items() if order["status"] not in _ENDED}
-        async for page in self._pages({"definition": checkout.name}):
+        async for page in self._pages(self.where):
             news = [each for each in page if each["id"] not in self.seen]
             self.seen.update((each["id"], each) for each in page)
             was_open.difference_update(each["id"] for each in page)
             if not news and self._looks % _EVERY_PAGE:
                 break
         if was_open:
-            async for page in self._pages({"definition": checkout.name, "status": Status.RUNNING.value}):
+            async for page in self._pages({**self.where, "status": Status.RUNNING.value}):
                 self.seen.update((each["id"], each) for each in page)
                 was_open.difference_update(each["id"] for each in page)
         self.seen.update(await self.details(was_open))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..orchestrator.client import Client, ScheduleChanged
+from ..orchestrator.client import Client, RequestOptions, ScheduleChanged
 from ..orchestrator.errors import DefinitionError, InvalidRequest, NotYetDecided, UnknownDefinition, UnknownEvent
 from ..orchestrator.messages.entities import Fired, Schedule
 from ..orchestrator.messages.schedules import SCHEDULE
@@ -27,6 +27,7 @@ from .views import iso
 __all__ = ["BackfillBody", "ScheduleBody", "schedules_router"]
 
 _SECONDS_MAX = 366 * 86_400
+_Ask: TypeAlias = Callable[[str, RequestOptions], Awaitable[ScheduleChanged]]
 
 
 class ScheduleBody(AskBody):
@@ -227,38 +228,12 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
 def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
     bodies = Bodies(settings)
 
-    @router.post(
-        "/schedules/{name}/pause",
-        response_model=ScheduleChangedView,
-        summary="Pause a schedule; due times that pass meanwhile start nothing",
-        responses=_RESPONSES,
-        openapi_extra=described(AskBody, required=False),
-    )
-    async def pause(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, AskBody)
-        return await _answer(client.schedules.pause(segment_of(name, "name"), options_of(request, settings, body)))
-
-    @router.post(
-        "/schedules/{name}/resume",
-        response_model=ScheduleChangedView,
-        summary="Resume a paused schedule with the next due time from now on",
-        responses=_RESPONSES,
-        openapi_extra=described(AskBody, required=False),
-    )
-    async def resume(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, AskBody)
-        return await _answer(client.schedules.resume(segment_of(name, "name"), options_of(request, settings, body)))
-
-    @router.post(
-        "/schedules/{name}/trigger",
-        response_model=ScheduleChangedView,
-        summary="Start one instance now, besides the due times",
-        responses=_RESPONSES,
-        openapi_extra=described(AskBody, required=False),
-    )
-    async def trigger(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, AskBody)
-        return await _answer(client.schedules.trigger(segment_of(name, "name"), options_of(request, settings, body)))
+    for act, (ask, summary) in {
+        "pause": (client.schedules.pause, "Pause a schedule; due times that pass meanwhile start nothing"),
+        "resume": (client.schedules.resume, "Resume a paused schedule with the next due time from now on"),
+        "trigger": (client.schedules.trigger, "Start one instance now, besides the due times"),
+    }.items():
+        _add_act(router, settings, bodies, act, ask=ask, summary=summary)
 
     @router.post(
         "/schedules/{name}/backfill",
@@ -272,6 +247,20 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         period = _time(body.since, "since"), _time(body.until, "until")
         options = options_of(request, settings, body)
         return await _answer(client.schedules.backfill(segment_of(name, "name"), *period, options))
+
+
+def _add_act(router: APIRouter, settings: ApiSettings, bodies: Bodies, act: str, *, ask: _Ask, summary: str) -> None:
+    @router.post(
+        f"/schedules/{{name}}/{act}",
+        name=act,
+        response_model=ScheduleChangedView,
+        summary=summary,
+        responses=_RESPONSES,
+        openapi_extra=described(AskBody, required=False),
+    )
+    async def perform(request: Request, name: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, AskBody)
+        return await _answer(ask(segment_of(name, "name"), options_of(request, settings, body)))
 
 
 async def _answer(asked: Awaitable[ScheduleChanged]) -> Response:

@@ -1,7 +1,7 @@
 """A schedule: which due times start something, and what is shown of it.
 
 - ``through_ms``: all due times up to it are decided. It only grows, so a clock that is set back repeats none, and the
-  calendar of whoever decides later counts only for later times. The timer ``due`` is no more than a wake-up.
+  calendar of the engine that decides later counts only for later times. The timer ``due`` is no more than a wake-up.
 - A due time has one key, hence one instance (G1): a backfill of what was started already is denied as a duplicate.
 - One decision sends a limited number of starts; the timer is then due at once.
 - Due times that pass while it is paused start nothing. Those that are due when it is paused, or gets another calendar,

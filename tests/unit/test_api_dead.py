@@ -83,10 +83,10 @@ async def test_a_start_that_inputs_could_not_take_is_edited_and_redriven(up: Sta
     path = f"/v1/dead/{letter['id']}"
     body = {"value": {"text": (good.value or b"").decode()}, "by": "ann", "reason": "typo"}
     assert (await api.post(f"{path}/edit", json=body)).json()["changed"] is True
-    assert (await api.post(f"{path}/redrive", json={"by": "bob", "reason": "mended"})).json()["changed"] is True
+    assert (await api.post(f"{path}/redrive", json={"by": "bob", "reason": "fixed"})).json()["changed"] is True
     assert (await api.post(f"{path}/redrive", json={"by": "eve"})).json()["changed"] is False
     shown = (await api.get(path)).json()
-    assert (shown["state"], shown["edited"], shown["by"], shown["why"]) == ("redriven", True, "bob", "mended")
+    assert (shown["state"], shown["edited"], shown["by"], shown["why"]) == ("redriven", True, "bob", "fixed")
     assert (shown["value"]["text"], shown["edited_value"]["text"]) == ("{oops", (good.value or b"").decode())
     assert [(act["act"], act["by"], act["outcome"]) for act in shown["acts"]] == [
         ("edit", "ann", "applied"), ("redrive", "bob", "applied"), ("redrive", "eve", "unchanged"),

@@ -27,7 +27,7 @@ seen: list[str] = []
 
 
 class Desk:
-    """Made once per delivery, whoever asks for it."""
+    """Made once per delivery, however many ask for it."""
 
     made = 0
 

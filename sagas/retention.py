@@ -21,8 +21,8 @@ class Retention:
     Args:
         completed, compensated, abandoned: how long after an end with this status; longer than zero.
         archive: True: the commit that removes an instance, or begins the next run of its key, also writes its last
-            document to the topic ``{namespace}.archive``, once. An instance whose definition is not deployed where it
-            is removed is archived too, whatever it says.
+            document to the topic ``{namespace}.archive``, once. What is deployed at its end decides. An instance that
+            is abandoned where its definition is not deployed is archived too.
 
     Raises:
         DefinitionError: a value out of its range.

@@ -96,7 +96,7 @@ def apply_act(ctx: DecisionContext, act: Act) -> Reason | None:
     return denied
 
 
-def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
+def abandon(document: Document, now_ms: int, retention_ms: int, *, archive: bool) -> Decision:
     """Closes an instance that needs attention, without undoing anything. The reason names each step whose effect is or
     may be outstanding. Events that it has not taken become dead letters, unless its code ignores late ones.
     """
@@ -118,6 +118,7 @@ def abandon(document: Document, now_ms: int, retention_ms: int) -> Decision:
         deferred=(),
         managed=None if document.managed is None else replace(document.managed, early=()),
         finished_ms=now_ms,
+        archive=archive,
     )
     change = Change(what="instance", before=document.status, after=Status.ABANDONED)
     reason = f"left open: {', '.join(left) or 'nothing'}"

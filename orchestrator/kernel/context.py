@@ -53,7 +53,7 @@ class DecisionContext:
         self.cause: Cause | None = document.cause
         self.attention: Attention | None = document.attention
         self.deferred = document.deferred
-        self.finished_ms = document.finished_ms
+        self.finished_ms, self.archive = document.finished_ms, document.archive
         self.actions: list[Action] = []
         self.changes: list[Change] = []
         self.requests = document.requests
@@ -250,7 +250,7 @@ class DecisionContext:
         self.changes.append(Change(what="instance", before=self.status, after=status))
         self.status = status
         if status.is_final:
-            self.finished_ms = self.now_ms
+            self.finished_ms, self.archive = self.now_ms, self.definition.retention.archive
             self.timers = {RETENTION: self.now_ms + to_ms(self.definition.retention.spans[status])}
             self.paused, self.paused_ms = False, None
             for message in end_messages(self.document, self.steps, status, self.state, self.cause):
@@ -352,6 +352,7 @@ class DecisionContext:
             attention=self.attention,
             deferred=self.deferred,
             finished_ms=self.finished_ms,
+            archive=self.archive,
             traceparent=old.traceparent,
             parent=old.parent,
             requests=self.requests,

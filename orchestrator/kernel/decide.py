@@ -99,7 +99,7 @@ def decide(
     """
     decision = _decide(definition, document, arrival, limits)
     last = removed(document, decision.document)
-    if last is None or (definition is not None and not definition.retention.archive):
+    if last is None or not last.archive:
         return decision
     return replace(decision, actions=(*decision.actions, Archive(document=last)))
 
@@ -401,8 +401,10 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
     if fulfilled(document, act.act):
         return _unchanged(document, *NOTHING_TO_CHANGE)
     if act.act is ActName.ABANDON:
-        retention_ms = limits.orphan_retention_ms if definition is None else to_ms(definition.retention.abandoned)
-        return abandon(document, now_ms, retention_ms)
+        if definition is None:
+            return abandon(document, now_ms, limits.orphan_retention_ms, archive=True)
+        kept = definition.retention
+        return abandon(document, now_ms, to_ms(kept.abandoned), archive=kept.archive)
     missing = missing_code(definition, document)
     if definition is None or missing is not None:
         return _denied(document, missing or not_deployed(document))

@@ -298,7 +298,7 @@ class Document:
     ``restarts`` counts finished restarts; ``restarting``: the one in progress. ``origin``: the instance it was forked
     from. ``unbegun``: it waits for its code to begin; the state is its unchecked input, and ``version`` 0 means the
     newest. ``incarnation``: identifies this run of the key, in every effect key and command id. ``queued``: starts that
-    wait for the end of this run, to begin the next ones.
+    wait for the end of this run, to begin the next ones. ``archive``: said at its end: what removes it archives it.
     """
 
     format: int = FORMAT
@@ -325,6 +325,7 @@ class Document:
     attention: Attention | None = None
     deferred: tuple[Deferred, ...] = ()
     finished_ms: int | None = None
+    archive: bool = False
     traceparent: str | None = None
     parent: Parent | None = None
     requests: tuple[Requested, ...] = ()

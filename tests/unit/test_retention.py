@@ -126,12 +126,28 @@ def test_the_document_that_the_retention_removes_is_archived_if_declared() -> No
         assert [each.document for each in gone.actions if isinstance(each, Archive)] == [last] * wanted
 
 
-def test_without_its_code_a_document_is_archived_in_any_case() -> None:
-    """Nobody can say whether its definition wants it, and what is gone cannot be brought back."""
-    run = play(kept_as(KEPT))
+@pytest.mark.parametrize(("at_end", "later"), [(ARCHIVED, KEPT), (KEPT, ARCHIVED)])
+def test_what_was_deployed_at_the_end_decides(at_end: Retention, later: Retention) -> None:
+    """Neither the code that is deployed at the removal, nor that of the key's next run, and also without any code."""
+    for definition in (kept_as(later), None):
+        run = play(kept_as(at_end))
+        run.ok("a")
+        run.definition = definition
+        assert len(archived(run.fire("~retention"))) == at_end.archive
+    run = play(kept_as(at_end))
     run.ok("a")
-    run.definition = None
-    assert archived(run.fire("~retention")) == [("demo/k", run.sent[0].incarnation)]
+    run.definition = kept_as(later, version=2)
+    begun = run.apply(Start(id="n", definition="demo", key="k", input={"n": 2}, conflict=Conflict.REPLACE))
+    assert (len(archived(begun)), run.status) == (at_end.archive, "running")
+
+
+def test_without_its_code_an_abandoned_instance_is_archived() -> None:
+    """Nobody can say whether its definition wants it, and what is gone cannot be brought back."""
+    run = Play(None)
+    run.start()
+    run.act(ActName.ABANDON)
+    incarnation = run.document.incarnation
+    assert archived(run.fire("~retention")) == [("demo/k", incarnation)]
 
 
 def test_the_next_run_of_a_key_archives_the_one_before() -> None:

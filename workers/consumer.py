@@ -193,22 +193,27 @@ class Consumer:
         """Runs in a lane."""
         subscription = arrived.subscription
         assert subscription is not None
+        waits = False
         try:
-            await self._deliver(arrived, subscription)
+            waits = await self._deliver(arrived, subscription)
         finally:
-            self._unfinished[arrived.redelivered is not None] -= 1
-            if subscription.options.order == "key" or arrived.redelivered is not None:
-                self._by_key.release(arrived)
+            if not waits:
+                self._unfinished[arrived.redelivered is not None] -= 1
+                if subscription.options.order == "key" or arrived.redelivered is not None:
+                    self._by_key.release(arrived)
 
-    async def _deliver(self, arrived: Arrived, subscription: Subscription) -> None:
+    async def _deliver(self, arrived: Arrived, subscription: Subscription) -> bool:
+        """True: it waits for the outcome of another one, and comes again."""
         source = arrived.source
         # A position that is committed first gives nobody else the message.
-        if source.abandoned or (self._delivery != "at_most_once" and (arrived.mark.lost or source.stopping)):
+        ends = self._stop.is_set() or source.stopping or arrived.mark.lost
+        if source.abandoned or (ends and self._delivery != "at_most_once"):
             source.give_up(arrived)
         elif arrived.is_poison:
             self._poison(arrived, subscription)
         else:
-            await self._call(arrived, subscription)
+            return await self._call(arrived, subscription) == "waits"
+        return False
 
     def _expired(self, arrived: Arrived, subscription: Subscription) -> str | None:
         most = subscription.options.expires_ms
@@ -219,7 +224,8 @@ class Consumer:
             return None
         return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
 
-    async def _call(self, arrived: Arrived, subscription: Subscription) -> None:
+    async def _call(self, arrived: Arrived, subscription: Subscription) -> str:
+        """The outcome."""
         record, began = arrived.record, self._parts.clock.monotonic()
         headers = header_map(record.headers)
         span = self._span(subscription, record, trace_context(headers))
@@ -256,11 +262,13 @@ class Consumer:
             _logger.warning("subscription.handler.failed", group=self._group, message=message.id, error=error)
             self._failed(arrived, subscription, failure)
         finally:
-            span.end(error)
-            self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, outcome)
-            self._parts.metrics.record(
-                "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
-            )
+            if outcome != "waits":
+                span.end(error)
+                self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, outcome)
+                self._parts.metrics.record(
+                    "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
+                )
+        return outcome
 
     async def _judge(
         self, arrived: Arrived, subscription: Subscription, message: Message, headers: Mapping[str, bytes]
@@ -286,20 +294,23 @@ class Consumer:
         if (expired := self._expired(arrived, subscription)) is not None:
             self._dead(arrived, expired, "expired")
             return "dead"
-        if not await self._is_new(arrived, subscription, message, body):
+        is_new = self._is_new(arrived, subscription, message, body)
+        if is_new is None:
+            return "waits"
+        if not is_new:
             self._done(arrived, [])
             return "duplicate"
         await self._calling.call(subscription, body, message)
         self._done(arrived, self._published(message))
         return "handled"
 
-    async def _is_new(self, arrived: Arrived, subscription: Subscription, message: Message, body: BaseModel) -> bool:
-        """False: a message of its identity was handled before."""
+    def _is_new(self, arrived: Arrived, subscription: Subscription, message: Message, body: BaseModel) -> bool | None:
+        """False: a message of its identity was handled before. None: one is at work, and this one comes again."""
         if (dedup := subscription.options.dedup) is None:
             return True
         source = message.headers.get("ce_source", b"").decode(errors="replace")
         identity = dedup.identity(subscription.name, source, message.id, body)
-        return identity is None or await arrived.source.is_new(arrived, identity)
+        return identity is None or arrived.source.is_new(arrived, identity, self._lanes.put)
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
         tracing = self._parts.tracing

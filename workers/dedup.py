@@ -4,12 +4,11 @@
 - The memory is a set of documents of the partition's owner, so it moves with the partition and survives every restart.
 - It is bounded twice: by the window, in the time of the records, and by a count. What is beyond is forgotten, the
   oldest first.
-- Two messages of one identity are never at work at once: the second waits for the outcome of the first.
+- Two messages of one identity are never at work at once: the second is put aside until the outcome of the first.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -131,7 +130,8 @@ class Remembered:
 
     def __init__(self) -> None:
         self._until: dict[str, dict[bytes, int]] = {}
-        self._at_work: dict[bytes, asyncio.Event] = {}
+        self._at_work: dict[bytes, list[Callable[[], None]]] = {}
+        """With what is called when they have left."""
 
     def restore(self, document: bytes, until_ms: int) -> None:
         """Takes over a document; ``taken`` follows the last one."""
@@ -145,18 +145,21 @@ class Remembered:
         self._until = {name: dict(sorted(found.items(), key=lambda each: each[1])) for name, found in kept}
         return dict.fromkeys(dropped)
 
-    async def begin(self, identity: Identity, at_ms: int) -> bool:
+    def begin(self, identity: Identity, at_ms: int, again: Callable[[], None]) -> bool | None:
         """True: the message is new, and at work until ``end``; False: it is a duplicate.
+
+        None: another one of its identity is at work; ``again`` is called when that has left.
 
         Args:
             at_ms: when its record was written.
         """
-        while (other := self._at_work.get(identity.document)) is not None:
-            await other.wait()
+        if (waiting := self._at_work.get(identity.document)) is not None:
+            waiting.append(again)
+            return None
         until = self._until.get(identity.name, {}).get(identity.document)
         if until is not None and until >= at_ms:
             return False
-        self._at_work[identity.document] = asyncio.Event()
+        self._at_work[identity.document] = []
         return True
 
     def finished(self, identity: Identity, at_ms: int) -> Mapping[bytes, bytes | None]:
@@ -176,4 +179,5 @@ class Remembered:
 
     def end(self, identity: Identity) -> None:
         """The message has left its handler, whatever the outcome."""
-        self._at_work.pop(identity.document).set()
+        for again in self._at_work.pop(identity.document):
+            again()

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
@@ -199,12 +200,15 @@ class SourcePartition:
         """True when earlier messages of its key are at their parcel: it must follow them."""
         return arrived.redelivered is None and arrived.record.key in self._markers
 
-    async def is_new(self, arrived: Arrived, identity: Identity) -> bool:
-        """False: it is a duplicate of one that was handled. Waits while another one of its identity is at work."""
-        if not await self._remembered.begin(identity, self._at_ms(arrived)):
-            return False
-        arrived.identity = identity
-        return True
+    def is_new(self, arrived: Arrived, identity: Identity, again: Callable[[Arrived], None]) -> bool | None:
+        """False: it is a duplicate of one that was handled.
+
+        None: another one of its identity is at work. ``again`` is called when that has left, whatever its outcome.
+        """
+        is_new = self._remembered.begin(identity, self._at_ms(arrived), partial(again, arrived))
+        if is_new:
+            arrived.identity = identity
+        return is_new
 
     def _remember(self, arrived: Arrived) -> Mapping[bytes, bytes | None]:
         if arrived.identity is None:

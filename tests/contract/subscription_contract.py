@@ -238,6 +238,50 @@ class SubscriptionContract:
         assert second == [4]
         assert len(await world.all_of(world.topics.inputs)) == 4, "a duplicate publishes nothing"
 
+    async def test_copies_that_wait_for_the_outcome_of_the_first_leave_the_handlers_to_others(
+        self, world: SubscriptionWorld
+    ) -> None:
+        seen: list[int] = []
+        gate = asyncio.Event()
+        worker = Worker("w", concurrency=2)
+
+        @worker.subscribes(shipped, dedup=Dedup(within=timedelta(hours=1), by="number"))
+        async def handle(event: Shipped) -> None:
+            seen.append(event.number)
+            if event.number == 1:
+                await gate.wait()
+
+        await world.publish(*((key, 1) for key in "acegikmo"))  # of one partition, as all keys here
+        async with world.running(worker):
+            await until(lambda: seen == [1])
+            await world.publish(("q", 2), ("s", 1))
+            await until(lambda: seen == [1, 2])
+            gate.set()
+            await world.publish(("u", 3))
+            await until(lambda: seen == [1, 2, 3])
+
+    async def test_a_copy_that_waited_is_not_begun_when_the_worker_stops(self, world: SubscriptionWorld) -> None:
+        tried: list[str] = []
+        gate = asyncio.Event()
+        worker = Worker("w")
+
+        @worker.subscribes(shipped, dedup=Dedup(within=timedelta(hours=1), by="number"))
+        async def handle(event: Shipped, message: Message) -> None:
+            tried.append((message.key or b"").decode())
+            if event.number == 1:
+                await gate.wait()
+                raise ConnectionError("not now")
+
+        await world.publish(("a", 1), ("c", 1))
+        async with world.running(worker) as (runtime, run):
+            await until(lambda: tried == ["a"])
+            await world.publish(("e", 2))
+            await until(lambda: tried == ["a", "e"])
+            runtime.stop()
+            gate.set()
+            await run
+        assert tried == ["a", "e"]
+
     async def test_a_message_whose_first_attempts_fail_is_no_duplicate_of_itself(
         self, world: SubscriptionWorld
     ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,69 +25,78 @@ def identity(id: str, *, name: str = "packed", count_max: int = 100) -> Identity
     return found
 
 
-async def handle(remembered: Remembered, of: Identity, at_ms: int) -> dict[bytes, bytes | None] | None:
+def never() -> None:
+    raise AssertionError("nothing else is at work")
+
+
+def handle(remembered: Remembered, of: Identity, at_ms: int) -> dict[bytes, bytes | None] | None:
     """What is to be written; None: it is a duplicate."""
-    if not await remembered.begin(of, at_ms):
+    if not remembered.begin(of, at_ms, never):
         return None
     state = dict(remembered.finished(of, at_ms))
     remembered.end(of)
     return state
 
 
-async def test_a_message_is_a_duplicate_within_the_window_of_the_first_and_then_new_again() -> None:
+def test_a_message_is_a_duplicate_within_the_window_of_the_first_and_then_new_again() -> None:
     remembered = Remembered()
     a = identity("a")
-    assert await handle(remembered, a, 0) == {a.document: str(HOUR_MS).encode()}
-    assert await handle(remembered, a, HOUR_MS) is None
-    assert await handle(remembered, identity("a", name="unpacked"), HOUR_MS) is not None
-    assert await handle(remembered, a, HOUR_MS + 1) == {a.document: str(2 * HOUR_MS + 1).encode()}
+    assert handle(remembered, a, 0) == {a.document: str(HOUR_MS).encode()}
+    assert handle(remembered, a, HOUR_MS) is None
+    assert handle(remembered, identity("a", name="unpacked"), HOUR_MS) is not None
+    assert handle(remembered, a, HOUR_MS + 1) == {a.document: str(2 * HOUR_MS + 1).encode()}
 
 
-async def test_what_is_older_than_the_window_or_beyond_the_count_is_removed_from_the_state() -> None:
+def test_what_is_older_than_the_window_or_beyond_the_count_is_removed_from_the_state() -> None:
     remembered = Remembered()
     a, b, c, d = (identity(id, count_max=2) for id in "abcd")
-    await handle(remembered, a, 0)
-    await handle(remembered, b, 10)
-    full = await handle(remembered, c, 20)
+    handle(remembered, a, 0)
+    handle(remembered, b, 10)
+    full = handle(remembered, c, 20)
     assert full is not None
     assert full.keys() == {a.document, c.document}
     assert full[a.document] is None
-    late = await handle(remembered, d, HOUR_MS + 11)
+    late = handle(remembered, d, HOUR_MS + 11)
     assert late is not None
     assert late.keys() == {b.document, d.document}
-    assert await handle(remembered, c, HOUR_MS + 11) is None
-    assert await handle(remembered, a, HOUR_MS + 11) is not None
+    assert handle(remembered, c, HOUR_MS + 11) is None
+    assert handle(remembered, a, HOUR_MS + 11) is not None
 
 
-async def test_the_next_owner_knows_what_was_written_and_forgets_other_subscriptions() -> None:
+def test_the_next_owner_knows_what_was_written_and_forgets_other_subscriptions() -> None:
     first, second = Remembered(), Remembered()
     written: dict[bytes, bytes | None] = {}
     a, b, gone = identity("a", count_max=2), identity("b", count_max=2), identity("a", name="gone")
     for each, at_ms in ((b, 5), (a, 3), (gone, 4)):
-        written |= await handle(first, each, at_ms) or {}
+        written |= handle(first, each, at_ms) or {}
     for document, until in written.items():
         assert until is not None
         second.restore(document, int(until))
     assert second.taken(frozenset({"packed"})) == {gone.document: None}
-    assert await handle(second, b, 6) is None
-    more = await handle(second, identity("c", count_max=2), 7)
+    assert handle(second, b, 6) is None
+    more = handle(second, identity("c", count_max=2), 7)
     assert more is not None
     assert more[a.document] is None, "the oldest is forgotten first"
 
 
-async def test_the_second_of_one_identity_waits_for_the_outcome_of_the_first() -> None:
+def test_those_of_one_identity_come_again_when_the_first_has_left_and_one_takes_its_place() -> None:
     remembered = Remembered()
-    a = identity("a")
-    assert await remembered.begin(a, 0)
-    waiting = [asyncio.create_task(remembered.begin(a, 0)) for _ in range(2)]
-    await asyncio.sleep(0)
-    assert not any(each.done() for each in waiting)
+    a, came, begun = identity("a"), list[str](), list[str]()
+
+    def begin(name: str) -> None:
+        came.append(name)
+        if remembered.begin(a, 0, partial(begin, name)):
+            begun.append(name)
+
+    for each in ("first", "second", "third"):
+        begin(each)
+    assert begun == ["first"]
     remembered.end(a)  # it has failed
-    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    assert [each.result() for each in done] == [True], "the next one is handled in its place"
+    assert begun == ["first", "second"], "the next one is handled in its place"
     remembered.finished(a, 0)
     remembered.end(a)
-    assert sorted([await each for each in waiting]) == [False, True]
+    assert came == ["first", "second", "third", "second", "third", "third"]
+    assert begun == ["first", "second"], "it is a duplicate"
 
 
 class Tagged(BaseModel):

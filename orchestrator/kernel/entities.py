@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ..messages.dead import DeadRequest
-from ..messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Schedule, Table
+from ..messages.entities import DeadMark, DeletedSchedule, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.inputs import Arrival, TimerFired
 from ..messages.outputs import Answer, Outcome
@@ -78,16 +78,16 @@ def decide_entity(
                 | DeleteSchedule()
                 | StartDecided()
             ) as message,
-            (Schedule() | None) as schedule,
+            (Schedule() | DeletedSchedule() | None) as schedule,
         ):
             return decide_schedule(schedule, message, arrival.now_ms, limits)
-        case TimerFired() as timer, (Mailbox() | Parcel() | DeadMark() | Schedule()) as waits:
+        case TimerFired() as timer, (Mailbox() | Parcel() | DeadMark() | Schedule() | DeletedSchedule()) as waits:
             if waits.timers.get(timer.timer) != timer.due_ms or timer.due_ms > arrival.now_ms:
                 text = "the timer is not set, or not due yet"
                 return Answer(entity=waits, outcome=Outcome.IGNORED, code=ReasonCode.STALE, reason=text)
             if isinstance(waits, Mailbox):
                 return forget(waits, arrival.now_ms)
-            if isinstance(waits, DeadMark):
+            if isinstance(waits, DeadMark | DeletedSchedule):
                 return Answer(entity=None, outcome=Outcome.APPLIED)
             if isinstance(waits, Schedule):
                 return on_schedule_timer(waits, timer.timer, arrival.now_ms, limits)

@@ -24,6 +24,7 @@ class Limits:
     ``stops_max``: stops of one routing slip, including those passed; more are denied.
     ``letters_max``: letters of one key that a parcel keeps, together with it at most ``document_bytes``; more become
     dead letters. ``released_retention_ms``: how long a parcel is kept after its key was released.
+    ``deleted_retention_ms``: how long a deleted schedule knows its requests again: as long as ``inputs`` keeps them.
     ``dead_retention_ms``: how long the dead letter topic keeps a letter; later it cannot be redriven.
     ``orphan_retention_ms``: how long an instance is kept that was abandoned while its version was not deployed.
     """
@@ -38,6 +39,7 @@ class Limits:
     detail_chars: int = 4_000
     letters_max: int = 1_000
     released_retention_ms: int = 7 * 24 * 3_600_000
+    deleted_retention_ms: int = 7 * 24 * 3_600_000
     dead_retention_ms: int = 90 * 24 * 3_600_000
     orphan_retention_ms: int = 7 * 24 * 3_600_000
 

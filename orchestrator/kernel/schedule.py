@@ -8,6 +8,8 @@
   are decided before, without the rest of their jitter. If they are more than one decision takes, they go on during the
   pause, which cannot end before, and another calendar is denied until they are decided.
 - Jitter ends before the next due time, so starts leave in the order of their due times.
+- A deleted schedule leaves a mark for a while: a request that comes again does not bring it back, nor delete the one
+  that was put after it.
 - A calendar that cannot be used here (its zone is not known to this process) is looked at again every hour.
 
 The choices behind it: docs/decisions/0020-schedules.md.
@@ -20,12 +22,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, takewhile
-from typing import NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, TypeAlias, TypeVar, assert_never
 
 from pydantic_core import to_json
 
 from ...sagas.contract import is_name
-from ..messages.entities import Fired, Period, Schedule
+from ..messages.entities import DeletedSchedule, Fired, Period, Schedule
 from ..messages.entity_messages import Published, mailbox_id
 from ..messages.inputs import Message, Start
 from ..messages.keys import instance_wrong, key_wrong
@@ -50,7 +52,7 @@ from .limits import Limits
 
 __all__ = ["BACKFILL_MAX", "decide_schedule", "due_times", "on_schedule_timer", "plan_wrong"]
 
-_DUE, _BACKFILL = "due", "backfill"
+_DUE, _BACKFILL, _EXPIRY = "due", "backfill", "expiry"
 _LOOK_MAX, _STARTS_MAX = 1_000, 100
 """Due times that one decision looks at, and those that it may start."""
 BACKFILL_MAX = 1_000
@@ -59,6 +61,7 @@ _RECENT_MAX = 10
 _REQUESTS_MAX = 16
 _AGAIN_MS = 3_600_000
 _CATCHING_UP = not_now("its late due times are still being decided; ask again in a few seconds")
+_Stored: TypeAlias = Schedule | DeletedSchedule | None
 T = TypeVar("T")
 
 
@@ -76,7 +79,7 @@ class _Begun(NamedTuple):
     actions: tuple[Action, ...] = ()
 
 
-def decide_schedule(schedule: Schedule | None, message: ToSchedule, now_ms: int, limits: Limits) -> Answer:
+def decide_schedule(schedule: _Stored, message: ToSchedule, now_ms: int, limits: Limits) -> Answer:
     """Decides what a schedule does with a message."""
     if isinstance(message, StartDecided):
         return _told(schedule, message)
@@ -84,9 +87,9 @@ def decide_schedule(schedule: Schedule | None, message: ToSchedule, now_ms: int,
         return _same(schedule, ReasonCode.DUPLICATE, "this request was carried out already")
     if isinstance(message, PutSchedule):
         return _put(schedule, message, now_ms, limits)
-    if schedule is None:
+    if not isinstance(schedule, Schedule):
         text = f"there is no schedule {message.instance.removeprefix(SCHEDULE)!r}; list the schedules, or put it"
-        return _same(None, ReasonCode.NO_SUCH_INSTANCE, text, Outcome.DENIED)
+        return _same(schedule, ReasonCode.NO_SUCH_INSTANCE, text, Outcome.DENIED)
     asked = _asked(schedule, message, now_ms)
     match message:
         case PauseSchedule() if schedule.paused:
@@ -108,7 +111,14 @@ def decide_schedule(schedule: Schedule | None, message: ToSchedule, now_ms: int,
         case Backfill():
             return _backfill(schedule, asked, message, now_ms, limits)
         case DeleteSchedule():
-            return Answer(entity=None, outcome=Outcome.APPLIED, reason="the schedule is deleted")
+            mark = DeletedSchedule(
+                id=schedule.id,
+                revision=schedule.revision + 1,
+                through_ms=schedule.through_ms,
+                requests=asked.requests,
+                timers={_EXPIRY: now_ms + limits.deleted_retention_ms},
+            )
+            return Answer(entity=mark, outcome=Outcome.APPLIED, reason="the schedule is deleted")
         case _:
             assert_never(message)
 
@@ -148,13 +158,15 @@ def plan_wrong(name: str, plan: Plan, limits: Limits) -> str | None:
 # Requests
 
 
-def _put(schedule: Schedule | None, message: PutSchedule, now_ms: int, limits: Limits) -> Answer:
+def _put(schedule: _Stored, message: PutSchedule, now_ms: int, limits: Limits) -> Answer:
     name = message.instance.removeprefix(SCHEDULE)
     if (wrong := plan_wrong(name, message.plan, limits)) is not None:
         return _same(schedule, ReasonCode.INVALID, wrong, Outcome.DENIED)
-    if schedule is None:
+    if not isinstance(schedule, Schedule):
         fresh = Schedule(id=message.instance, name=name, plan=message.plan, through_ms=now_ms)
-        return _changed(None, _woken(_asked(fresh, message, now_ms), now_ms))
+        if schedule is not None:
+            fresh = replace(fresh, through_ms=max(schedule.through_ms, now_ms), requests=schedule.requests)
+        return _changed(schedule, _woken(_asked(fresh, message, now_ms), now_ms))
     if schedule.plan == message.plan:
         return _same(schedule, ReasonCode.NOTHING_TO_CHANGE, "it has this plan already")
     if schedule.backfill is not None:
@@ -184,10 +196,10 @@ def _backfill(schedule: Schedule, asked: Schedule, message: Backfill, now_ms: in
     return _changed(schedule, *_filled(replace(asked, backfill=period), now_ms, limits))
 
 
-def _told(schedule: Schedule | None, message: StartDecided) -> Answer:
+def _told(schedule: _Stored, message: StartDecided) -> Answer:
     """Keeps what was decided about a start."""
-    if schedule is None:
-        return _same(None, ReasonCode.STALE, "the schedule is deleted", Outcome.IGNORED)
+    if not isinstance(schedule, Schedule):
+        return _same(schedule, ReasonCode.STALE, "the schedule is deleted", Outcome.IGNORED)
     denied = outcome_of(message.code) == "denied"
     recent = tuple(
         replace(each, decided=True, code=message.code, reason=message.reason) if each.id == message.start else each
@@ -314,7 +326,7 @@ def _started(schedule: Schedule, id: str, due: str, due_ms: int, now_ms: int) ->
 # Answers
 
 
-def _same(schedule: Schedule | None, code: ReasonCode, text: str, outcome: Outcome = Outcome.UNCHANGED) -> Answer:
+def _same(schedule: _Stored, code: ReasonCode, text: str, outcome: Outcome = Outcome.UNCHANGED) -> Answer:
     return Answer(entity=schedule, outcome=outcome, code=code, reason=text)
 
 
@@ -322,7 +334,7 @@ def _denied(schedule: Schedule, reason: Reason) -> Answer:
     return _same(schedule, reason.code, reason.text, Outcome.DENIED)
 
 
-def _changed(before: Schedule | None, after: Schedule, actions: tuple[Action, ...] = ()) -> Answer:
+def _changed(before: _Stored, after: Schedule, actions: tuple[Action, ...] = ()) -> Answer:
     """The schedule one revision later."""
     revision = 1 + (before.revision if before is not None else 0)
     return Answer(entity=replace(after, revision=revision), outcome=Outcome.APPLIED, actions=actions)

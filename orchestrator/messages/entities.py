@@ -1,5 +1,5 @@
-"""The documents of all entities except instances: mailboxes, locks, tables, parcels, schedules, marks of dead letters.
-Each is one JSON value.
+"""The documents of all entities except instances: mailboxes, locks, tables, parcels, schedules, marks of dead letters
+and of deleted schedules. Each is one JSON value.
 
 ``timers`` are as in an instance's document. An entity without data is removed (a tombstone).
 """
@@ -21,6 +21,7 @@ __all__ = [
     "ENTITY_FORMAT",
     "DeadMark",
     "DeadStatus",
+    "DeletedSchedule",
     "Grant",
     "Entity",
     "Fired",
@@ -259,4 +260,19 @@ class Schedule:
         return self.paused_ms is not None
 
 
-Entity = Mailbox | Lock | Table | Parcel | DeadMark | Schedule
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedSchedule:
+    """What a deleted schedule leaves for a while: the ids of its last requests, which change nothing when they come
+    again, and its ``through_ms``.
+    """
+
+    format: int = ENTITY_FORMAT
+    id: str
+    revision: int
+    through_ms: int
+    requests: tuple[str, ...]
+    timers: dict[str, int] = field(default_factory=dict)
+    kind: Literal["deleted_schedule"] = "deleted_schedule"
+
+
+Entity = Mailbox | Lock | Table | Parcel | DeadMark | Schedule | DeletedSchedule

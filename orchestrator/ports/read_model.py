@@ -166,7 +166,7 @@ WAITED = "waited"
 
 class EntityFilter(NamedTuple):
     """Entities whose id begins with ``prefix``, such as ``@lock/``. ``status``: of locks and mailboxes ``WAITED``, or a
-    ``ParcelStatus``; None: any.
+    ``ParcelStatus``; None: any. Deleted schedules are left out.
     """
 
     prefix: str

@@ -13,6 +13,7 @@ from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status, StepRecord, StepStatus
 from sagaline.orchestrator.messages.entities import (
+    DeletedSchedule,
     Entity,
     Grant,
     KeptEvent,
@@ -385,6 +386,13 @@ class ReadModelContract:
         for status, parcel in parcels.items():
             assert (await read_model.entities(EntityFilter("@parcel/", status), limit=9)).entities == [parcel]
         assert (await read_model.entities(EntityFilter("@parcel/h/", ParcelStatus.PARKED), limit=9)).entities == []
+
+    async def test_a_deleted_schedule_is_in_no_list(self, read_model: ReadModel) -> None:
+        """It can be read by its id: who has deleted it waits until it is."""
+        mark = DeletedSchedule(id="@schedule/s", revision=2, through_ms=1, requests=("r",))
+        await read_model.apply(helping(mark))
+        assert (await read_model.entities(EntityFilter("@schedule/"), limit=9)).entities == []
+        assert await read_model.entity("@schedule/s") == mark
 
     async def test_a_foreign_cursor_of_entities_is_refused(self, read_model: ReadModel) -> None:
         with pytest.raises(InvalidRequest) as refused:

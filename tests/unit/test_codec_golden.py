@@ -29,6 +29,7 @@ from sagaline.orchestrator.messages.document import (
 from sagaline.orchestrator.messages.entities import (
     DeadMark,
     DeadStatus,
+    DeletedSchedule,
     Entity,
     Fired,
     Grant,
@@ -229,6 +230,9 @@ DEAD = DeadMark(
     requests=("r1", "r2"),
     timers={"expiry": NOW_MS + 60_000},
 )
+DELETED = DeletedSchedule(
+    id="@schedule/nightly", revision=7, through_ms=NOW_MS, requests=("r1", "r2"), timers={"expiry": NOW_MS + 60_000}
+)
 SCHEDULE = Schedule(
     id="@schedule/nightly",
     name="nightly",
@@ -270,6 +274,7 @@ DOCUMENTS: dict[str, tuple[bytes, Document | Entity]] = {
     "parcel": (encode_entity(PARCEL), PARCEL),
     "dead": (encode_entity(DEAD), DEAD),
     "schedule": (encode_entity(SCHEDULE), SCHEDULE),
+    "deleted-schedule": (encode_entity(DELETED), DELETED),
 }
 
 

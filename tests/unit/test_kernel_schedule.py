@@ -26,6 +26,7 @@ from sagaline.orchestrator.messages.schedules import (
     schedule_id,
     utc_text,
 )
+from sagaline.orchestrator.ports.topics import INPUTS_RETENTION_MS
 from sagaline.sagas.calendar import Calendar
 
 HOUR_MS = 3_600_000
@@ -359,7 +360,7 @@ def test_a_paused_schedule_stays_paused_when_it_is_put() -> None:
 def test_a_deleted_schedule_starts_nothing_and_can_be_put_again() -> None:
     line = Line()
     line.advance(NOW_MS + HOUR_MS)
-    assert line.tell(DeleteSchedule(id="d", instance=ID)).entity is None
+    assert line.tell(DeleteSchedule(id="d", instance=ID, by="ann", reason="old")).outcome is Outcome.APPLIED
     for request in (
         PauseSchedule(id="x", instance=ID),
         ResumeSchedule(id="x", instance=ID),
@@ -374,6 +375,41 @@ def test_a_deleted_schedule_starts_nothing_and_can_be_put_again() -> None:
     line.put(HOURLY)
     line.advance(NOW_MS + 2 * HOUR_MS)
     assert line.keys == keys(1, 2)
+
+
+def test_a_request_from_before_a_delete_changes_nothing_when_it_comes_again() -> None:
+    """Neither the put, which would bring the schedule back, nor the delete, which would end the one put after it."""
+    line = Line(plan=None)
+    line.put(HOURLY, id="p")
+    line.tell(DeleteSchedule(id="d", instance=ID))
+    again = line.put(HOURLY, id="p")
+    assert (again.outcome, again.code) == (Outcome.UNCHANGED, ReasonCode.DUPLICATE)
+    line.now_ms += HOUR_MS
+    line.put(HOURLY, id="q")
+    again = line.tell(DeleteSchedule(id="d", instance=ID))
+    assert (again.outcome, again.code) == (Outcome.UNCHANGED, ReasonCode.DUPLICATE)
+    line.advance(NOW_MS + 2 * HOUR_MS)
+    assert line.keys == keys(2)
+
+
+def test_a_schedule_put_after_a_delete_repeats_no_due_time_although_the_clock_was_set_back() -> None:
+    line = Line()
+    line.advance(NOW_MS + HOUR_MS)
+    line.tell(DeleteSchedule(id="d", instance=ID))
+    line.now_ms = NOW_MS + 1
+    line.put(HOURLY)
+    line.advance(NOW_MS + 2 * HOUR_MS)
+    assert line.keys == keys(1, 2)
+
+
+def test_the_mark_of_a_deleted_schedule_is_kept_as_long_as_its_requests() -> None:
+    line = Line()
+    line.tell(DeleteSchedule(id="d", instance=ID))
+    assert Limits().deleted_retention_ms == INPUTS_RETENTION_MS
+    line.advance(NOW_MS + INPUTS_RETENTION_MS - 1)
+    assert line.entity is not None
+    line.advance(NOW_MS + INPUTS_RETENTION_MS)
+    assert line.entity is None
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from ...codec.documents import encode_document
 from ...codec.entities import encode_entity
 from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
 from ...messages.document import Document
-from ...messages.entities import DeadMark, Entity, Lock, Mailbox, Parcel, Schedule, Table
+from ...messages.entities import DeadMark, DeletedSchedule, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ...messages.history import HistoryRecord
 from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from . import letters
+from .schema import DELETED
 from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
@@ -138,6 +139,8 @@ def _status(entity: Entity) -> str:
             return entity.status.value
         case Schedule():
             return "paused" if entity.paused else "active"
+        case DeletedSchedule():
+            return DELETED
         case _:
             assert_never(entity)
 

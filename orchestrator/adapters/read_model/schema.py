@@ -28,6 +28,7 @@ from .columns import Short, Whole, Words
 from .dialect import Dialect
 
 __all__ = [
+    "DELETED",
     "ENTITIES",
     "HISTORY",
     "INSTANCES",
@@ -134,6 +135,8 @@ ENTITIES = Table(
     _json("document"),
 )
 Index("read_entities_by_status", ENTITIES.c.log, ENTITIES.c.status, ENTITIES.c.id)
+DELETED = "deleted"
+"""Status of an entity that is in no list."""
 
 LETTERS = Table(
     "read_letters",

@@ -34,7 +34,7 @@ from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKi
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
-from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, LOGS, POSITIONS, WAITS
+from .schema import DELETED, ENTITIES, HISTORY, INSTANCES, LETTERS, LOGS, POSITIONS, WAITS
 
 __all__ = [
     "DROP_WAITS",
@@ -223,8 +223,7 @@ def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> 
     """By id: (id, document)."""
     table = ENTITIES.c
     query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + _LAST_CHARACTER)
-    if where.status is not None:
-        query = query.where(table.status == where.status)
+    query = query.where(table.status != DELETED if where.status is None else table.status == where.status)
     first = table.id >= where.prefix if after is None else table.id > max(str(after[0]), where.prefix)
     return query.where(first).order_by(table.id).limit(limit)
 

@@ -163,6 +163,10 @@ class Backlog(Generic[W]):
         """When to look again for a gate that opens by itself; None: there is none."""
         return self._timed[0][0] if self._timed else None
 
+    def holds_at(self, gate: Gate) -> bool:
+        """Whether something waits beside this gate."""
+        return id(gate) in self._held
+
     def held(self) -> list[tuple[Gate, W, int]]:
         """What waits beside closed gates: for each flow its gate, its first item, and how many there are."""
         return [(held.gate, flow.items[0][1], len(flow.items)) for held in self._held.values() for flow in held.flows]

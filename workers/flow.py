@@ -25,7 +25,7 @@ from .work import Work
 __all__ = ["FlowControl"]
 
 _GATES_MAX: Final = 10_000
-"""Of limits with a key: beyond it those that were used longest ago are forgotten."""
+"""Of limits with a key: beyond it those used longest ago are forgotten, but none where something runs or waits."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -138,10 +138,18 @@ class FlowControl:
             fair = work.handler is not None and work.handler.fair_by is not None
             share = (lambda count: self._share(queue, count)) if fair else float  # a record's key is on one partition
             gate = self._keyed[limit, key] = _gate(limit, share)
-            if len(self._keyed) > _GATES_MAX:
-                self._keyed.popitem(last=False)
+            self._forget()
         self._keyed.move_to_end((limit, key))
         return [gate]
+
+    def _forget(self) -> None:
+        """Two are looked at for each new gate, so their number falls again when those that are in use become free."""
+        for _ in range(min(2, len(self._keyed) - _GATES_MAX)):
+            key, gate = next(iter(self._keyed.items()))
+            if gate.is_empty and not self._backlog.holds_at(gate):
+                del self._keyed[key]
+            else:
+                self._keyed.move_to_end(key)
 
     # Fairness
 

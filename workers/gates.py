@@ -27,6 +27,11 @@ class Gate(Protocol):
 
     name: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing that it counts has still to leave."""
+        ...
+
     def room(self, now: float) -> int:
         """How many may begin now; below 1: none."""
         ...
@@ -46,6 +51,10 @@ class Rate:
     def __init__(self, name: str, count: int, seconds: int, share: Share) -> None:
         self.name, self._count, self._seconds, self._share = name, count, seconds, share
         self._tokens, self._at = self._most, 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        return True
 
     @property
     def _per_second(self) -> float:
@@ -76,6 +85,10 @@ class AtOnce:
         self.name, self._count, self._share = name, count, share
         self._running = 0
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._running
+
     def room(self, now: float) -> int:
         return max(1, int(self._share(self._count))) - self._running
 
@@ -96,6 +109,10 @@ class Circuit:
         self.name = contract
         self._failed: deque[bool] = deque(maxlen=_WINDOW)
         self._next_at: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return True
 
     @property
     def is_open(self) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
 
+from sagaline.orchestrator.codec.commands import decode_command
 from sagaline.orchestrator.codec.limits import encode_limits
 from sagaline.orchestrator.codec.presences import Held
 from sagaline.orchestrator.errors import InvalidRequest
@@ -18,11 +20,15 @@ from sagaline.orchestrator.kernel.table import decide_table
 from sagaline.orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from sagaline.orchestrator.messages.flow_limits import LIMITS_TABLE, check_limits, limits_of
 from sagaline.orchestrator.messages.outputs import Announce, Outcome
+from sagaline.orchestrator.ports.log import Record
 from sagaline.sagas import DefinitionError
 from sagaline.sagas.contract import PRIORITIES, Priority
 from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.backlog import WEIGHTS, Backlog
+from sagaline.workers.flow import FlowControl
 from sagaline.workers.gates import AtOnce, Circuit, Gate, Rate
+from sagaline.workers.offsets import Offsets
+from sagaline.workers.work import Work
 
 from ..worker_world import PATIENCE_SECONDS, Pack, Packed, WorkerWorld, pack, worker_world
 from .stack import stack
@@ -286,6 +292,38 @@ async def test_a_limit_of_each_key_holds_back_only_that_key(world: WorkerWorld) 
         await world.replies(2)
         assert sorted(at.begun) == ["A", "B"]
         assert runtime.unfinished("packing") > 0
+
+
+async def test_a_gate_is_kept_while_a_command_runs_behind_it_or_waits_before_it(world: WorkerWorld) -> None:
+    """However many other keys there were meanwhile."""
+    flow = FlowControl(world.clock, lambda work: None, lambda queue, count: float(count), lambda: None)
+    flow.limit(limits_of([Rule(when={"queue": "packing", "key": "*"}, to="1 at once")]))
+    at, offsets = Desk(), Offsets()
+    records = (Record(r.topic, 0, n, r.key, r.value, r.headers, 1) for n, r in enumerate(repeat(world.command())))
+
+    def came(key: str) -> Work:
+        record = next(records)._replace(key=key.encode())
+        work = Work(record, offsets.polled(record), decode_command(record), at.worker.handler("pack"), 0.0)
+        flow.put(work)
+        return work
+
+    def others(count: int) -> None:
+        for number in range(count):
+            other = came(f"other-{number}")
+            assert flow.take() is other
+            flow.finished(other, False)
+
+    first = came("busy")
+    assert flow.take() is first
+    others(10_001)
+    second, third = came("busy"), came("busy")
+    assert flow.take() is None
+    others(10_001)
+    flow.finished(first, False)
+    assert (flow.take(), flow.take()) == (second, None)
+    others(10_001)
+    flow.finished(second, False)
+    assert flow.take() is third
 
 
 async def test_tenants_take_turns(world: WorkerWorld) -> None:

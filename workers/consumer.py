@@ -135,6 +135,7 @@ class Consumer:
     def objection(self) -> str | None:
         """Why it does not read everything that is assigned here; None: it does, or waits for partitions."""
         found = self._ownership.objection(lambda source: source.reading)
+        found = found or next((why for _, source in self._ownership.drivers() if (why := source.objection)), None)
         return f"group {self._group!r}: {found}" if found is not None else None
 
     def stop(self) -> None:

@@ -10,13 +10,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import structlog
-
 from ..orchestrator.errors import LogUnavailable
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Record, Subscription, TopicPartition
+from .failures import Failures
 from .offsets import Mark, Offsets
-from .stage import pauses
 
 __all__ = ["Intake"]
 
@@ -26,7 +24,6 @@ _IDLE_SECONDS: Final = 600.0
 _POLL_MAX: Final = 500
 _UNCOMMITTED_MAX: Final = 100_000
 """The largest number of records after an unfinished one: beyond it, the queue waits for that record."""
-_logger = structlog.get_logger(__name__)
 
 
 class Intake:
@@ -54,7 +51,7 @@ class Intake:
         self._offsets = Offsets()
         self._held = subscription.assigned()
         self._commit_at = 0.0
-        self._poll_failures = self._commit_failures = 0
+        self._polls, self._commits = Failures("worker.poll", queue=queue), Failures("worker.commit", queue=queue)
         self._idling: asyncio.Task[Sequence[Record]] | None = None
         self._stopping = False
 
@@ -77,6 +74,11 @@ class Intake:
                 await self.commit()
 
     @property
+    def objection(self) -> str | None:
+        """Why it reads nothing; None: it reads."""
+        return f"queue {self.queue!r} cannot be read: {self._polls.last}" if self._polls.last is not None else None
+
+    @property
     def held(self) -> frozenset[TopicPartition]:
         """The partitions that are read here."""
         return self._held
@@ -95,11 +97,9 @@ class Intake:
             await self._subscription.commit(positions)
         except LogUnavailable as error:
             self._offsets.put_back(positions)
-            self._commit_failures += 1
-            if self._commit_failures == 1:
-                _logger.warning("worker.commit.unavailable", queue=self.queue, error=str(error))
+            self._commits.failed(error)
         else:
-            self._commit_failures = 0
+            self._commits.succeeded()
         self._commit_at = self._clock.monotonic() + COMMIT_EVERY_SECONDS
 
     async def close(self) -> None:
@@ -111,14 +111,10 @@ class Intake:
         try:
             records = list(await self._fetch(count))
         except LogUnavailable as error:
-            self._poll_failures += 1
-            if self._poll_failures == 1:
-                _logger.warning("worker.poll.unavailable", queue=self.queue, error=str(error))
-            await asyncio.sleep(pauses(self._poll_failures))
+            self._polls.failed(error)
+            await self._polls.wait()
             return []
-        if self._poll_failures:
-            _logger.info("worker.poll.recovered", queue=self.queue, failures=self._poll_failures)
-            self._poll_failures = 0
+        self._polls.succeeded()
         self._keep_held()
         return records
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
-
-import structlog
 
 from ..orchestrator.codec.limits import decode_limits
 from ..orchestrator.errors import SagalineError
 from ..orchestrator.messages.flow_limits import FlowLimit
 from ..orchestrator.ports.log import Log, Record, Tail, TopicPartition
-from .stage import pauses
+from .failures import Failures
 
 __all__ = ["Limits"]
 
 _POLL_SECONDS: Final = 600.0
 _POLL_RECORDS: Final = 100
-_logger = structlog.get_logger(__name__)
 
 
 class Limits:
@@ -48,20 +44,18 @@ class Limits:
 
     async def run(self) -> NoReturn:
         """Follows the limits; what cannot be read now is read later, and the limits stay as they are until then."""
-        failures = 0
+        failures = Failures("worker.limits")
         while True:
             try:
                 if self._tail is None:
                     await self.open()
                 assert self._tail is not None
                 self._set(await self._tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))
-                failures = 0
+                failures.succeeded()
             except SagalineError as error:
-                failures += 1
-                if failures == 1:
-                    _logger.warning("worker.limits.unavailable", error=str(error))
+                failures.failed(error)
                 await self.close()
-                await asyncio.sleep(pauses(failures))
+                await failures.wait()
 
     async def close(self) -> None:
         """Never raises."""

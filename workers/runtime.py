@@ -33,10 +33,11 @@ from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
 from .answers import Answers
-from .consumer import Parts, consumers_of
+from .consumer import Consumer, Parts, consumers_of
 from .effects import Effects, Wanted
 from .errors import InboxUnavailable
 from .execution import Execution, failed
+from .failures import Failures
 from .flow import FlowControl
 from .forwarding import Forwarding
 from .inbox import Inbox
@@ -45,7 +46,7 @@ from .lanes import ByKey, Lanes
 from .limits import Limits
 from .offsets import Mark
 from .spans import WorkerSpans
-from .stage import Stage, pauses, until_done
+from .stage import Stage, until_done
 from .work import Answer, Work
 from .worker import Worker
 
@@ -167,7 +168,8 @@ class WorkerRuntime:
         found = "it is stopping" if self._stopping else None
         if found is None and not self.started.is_set():
             found = "it has not joined its queues"
-        found = found or next((why for each in self.consumers if (why := each.objection) is not None), None)
+        readers: list[Intake | Consumer] = [*self._intakes, *self.consumers]
+        found = found or next((why for each in readers if (why := each.objection) is not None), None)
         return f"worker {self._worker.name!r}: {found}" if found is not None else None
 
     def stop(self) -> None:
@@ -216,19 +218,19 @@ class WorkerRuntime:
         Raises:
             _Ended: the worker was asked to stop meanwhile.
         """
-        group, topic, failures = f"{self._topics.namespace}.worker.{queue}", self._topics.commands(queue), 0
+        group, topic = f"{self._topics.namespace}.worker.{queue}", self._topics.commands(queue)
+        failures = Failures("worker.join", queue=queue)
         while True:
             try:
                 partitions = await self._log.partitions(topic)
                 subscription = await self._log.subscribe([topic], group)  # last: a member must poll
                 break
             except LogUnavailable as error:
-                failures += 1
-                if failures == 1:
-                    _logger.warning("worker.join.unavailable", queue=queue, error=str(error))
+                failures.failed(error)
                 if self._stopping:
                     raise _Ended from error
-            await asyncio.sleep(pauses(failures))
+            await failures.wait()
+        failures.succeeded()
         return Intake(
             queue,
             subscription,

@@ -21,7 +21,6 @@ which came back, is parked without being handled (``suspects``).
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,20 +32,16 @@ from pydantic import TypeAdapter
 from ..orchestrator.errors import CorruptRecord, LogUnavailable
 from ..orchestrator.messages.parcels import parcel_id
 from ..orchestrator.ports.log import Batch, Outgoing, Owner, Position, Record, Tail, TopicPartition
-from .ahead import Ahead
 from .arrived import Arrived, Effect, Reading
 from .dedup import DEDUP, Identity, Remembered
+from .failures import Failures
 from .letters import Redelivered, redelivered
 from .message import Place
-from .offsets import Mark, Offsets
-from .stage import pauses
+from .outcomes import REDELIVERED, Outcomes
 from .suspects import OPEN, SEEN, Suspects
 
 __all__ = ["SourcePartition"]
 
-_AHEAD: Final = b"~ahead/s"
-_REDELIVERED_AHEAD: Final = b"~ahead/r"
-_REDELIVERED: Final = b"~redelivered"
 _KEY: Final = b"key/"
 _POLL_MAX: Final = 1_000
 _POLL_MIN: Final = 50
@@ -55,7 +50,6 @@ _UNFINISHED_MAX: Final = 2_000
 """Messages of a partition after the first unfinished one; then the partition waits for that one."""
 _COMMIT_SECONDS: Final = 0.1
 """How long a position alone waits for its commit; letters and publications leave at once."""
-_COMMIT_BYTES_MAX: Final = 8 << 20
 _IDLE_SECONDS: Final = 600.0
 _CAREFUL_MAX: Final = 2_000
 _OFFSET: Final = TypeAdapter(int)
@@ -72,21 +66,20 @@ class SourcePartition:
     def __init__(self, owner: Owner, reading: Reading) -> None:
         self._owner, self._how = owner, reading
         self._redeliveries = TopicPartition(reading.redeliveries, owner.partition)
-        self._keeps_ahead = reading.delivery == "exactly_once"
-        self._ahead, self._redelivered_ahead = Ahead(_AHEAD), Ahead(_REDELIVERED_AHEAD)
-        self._offsets = Offsets()
+        self._outcomes = Outcomes(
+            self._redeliveries, owner.position.offset, keeps_ahead=reading.delivery == "exactly_once"
+        )
+        self._offsets = self._outcomes.offsets
         self._markers: dict[bytes, int] = {}
-        self._suspects = Suspects(reading.process)
+        self._suspects, self._failures = Suspects(reading.process), Failures("subscription.redeliveries")
         self._remembered = Remembered()
-        self._redelivered_offset, self._position_now = 0, -1
         self._careful_until = self._careful_redelivered_until = -1
-        self._effects: deque[Effect] = deque()
         self._pending = asyncio.Event()
         self._at_work = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._polls: list[asyncio.Task[Sequence[Record]]] = []
-        self._stopping = self._abandoned = self._closed = self._urgent = False
+        self._stopping = self._abandoned = self._closed = False
         self._end_at = 0.0
         self.reading = False
         """Its position is restored and committed; it reads from there."""
@@ -95,6 +88,11 @@ class SourcePartition:
     @property
     def partition(self) -> int:
         return self._owner.partition
+
+    @property
+    def objection(self) -> str | None:
+        """Why it reads not all that it should; None: it does, or has not begun."""
+        return f"its redeliveries cannot be read: {self._failures.last}" if self._failures.last is not None else None
 
     @property
     def stopping(self) -> bool:
@@ -133,7 +131,7 @@ class SourcePartition:
             await self._restore()
             tail = await self._how.log.tail(
                 [self._redeliveries.topic],
-                {self._redeliveries: self._redelivered_offset},
+                {self._redeliveries: self._outcomes.redelivered_offset},
                 partitions=[self.partition],
             )
             self.reading = True
@@ -177,8 +175,8 @@ class SourcePartition:
         if appends or state or remembered:
             self._put(Effect(arrived.mark, state, remembered, appends))
         else:
-            waits = self._waits
-            self._finish(arrived.mark)
+            waits = self._outcomes.waits
+            self._outcomes.finish(arrived.mark)
             if not waits:
                 self._pending.set()
 
@@ -231,8 +229,7 @@ class SourcePartition:
             arrived.ended.set()
 
     def _put(self, effect: Effect) -> None:
-        self._effects.append(effect)
-        self._urgent = self._urgent or effect.is_urgent
+        self._outcomes.put(effect)
         self._pending.set()
         if self._closed and effect.durable is not None:
             effect.durable.set_result(False)
@@ -248,12 +245,10 @@ class SourcePartition:
                 self._suspects.restore(name, self._read(name, value, _NAMES))
             elif name.startswith(DEDUP):
                 self._remembered.restore(name, self._read(name, value, _OFFSET))
-            elif name == _REDELIVERED:
-                self._redelivered_offset = self._read(name, value, _OFFSET)
-            elif name == self._ahead.name:
-                self._ahead.restore(self._read(name, value, _OFFSETS))
-            elif name == self._redelivered_ahead.name:
-                self._redelivered_ahead.restore(self._read(name, value, _OFFSETS))
+            elif name == REDELIVERED:
+                self._outcomes.redelivered_offset = self._read(name, value, _OFFSET)
+            elif name in self._outcomes.aheads:
+                self._outcomes.aheads[name].restore(self._read(name, value, _OFFSETS))
             elif name == OPEN:
                 opened_by = self._read(name, value, _NAME)
         # At once: so that the start of a new group does not move, and a crash from here on is seen.
@@ -304,17 +299,14 @@ class SourcePartition:
         return 0
 
     async def _read_redelivered(self, tail: Tail) -> None:
-        failures = 0
         while count := await self._room(redelivered=True):
             try:
                 records = await self._poll(tail.poll(max_records=count, timeout=_IDLE_SECONDS))
             except LogUnavailable as error:
-                failures += 1
-                if failures == 1:
-                    _logger.warning("subscription.redeliveries.unavailable", error=str(error))
-                await asyncio.sleep(pauses(failures))
+                self._failures.failed(error)
+                await self._failures.wait()
                 continue
-            failures = 0
+            self._failures.succeeded()
             for record in records:
                 await self._given_back(record)
 
@@ -351,7 +343,7 @@ class SourcePartition:
     def _hand_over(self, arrived: Arrived) -> None:
         self._at_work += 1
         self._quiet.clear()
-        if arrived.record.offset in self._ahead_of(arrived.mark):
+        if self._outcomes.is_finished(arrived.mark):
             self._leave(arrived)  # it was finished before the crash
             arrived.mark.finish()
             self._pending.set()
@@ -413,11 +405,11 @@ class SourcePartition:
         """Commits what has come together, until ``stop`` and everything at work has ended."""
         loop = asyncio.get_running_loop()
         last = loop.time()
-        while not (self._stopping and self._quiet.is_set() and not self._waits):
+        while not (self._stopping and self._quiet.is_set() and not self._outcomes.waits):
             await self._something(loop.time() - last)
             if self._abandoned:
                 break
-            batch, effects = self._batch()
+            batch, effects = self._outcomes.batch(self._how.clock.now_ms())
             if batch is None:
                 continue
             await self._owner.commit(batch)
@@ -427,18 +419,18 @@ class SourcePartition:
                     effect.durable.set_result(True)
         self._closed = True
         if not self._abandoned:
-            await self._owner.commit(Batch({OPEN: None}, (), Position(self._position, self._how.clock.now_ms())))
+            await self._owner.commit(Batch({OPEN: None}, (), self._outcomes.closing(self._how.clock.now_ms())))
 
     async def _something(self, since: float) -> None:
         """Waits until there is something to commit. What is not urgent is collected for a while."""
         loop = asyncio.get_running_loop()
         due = loop.time() + _COMMIT_SECONDS - since
-        while not self._stopping and not self._urgent:
-            waits = self._waits
+        while not self._stopping and not self._outcomes.urgent:
+            waits = self._outcomes.waits
             if waits and loop.time() >= due:
                 return
             await self._woken(due - loop.time() if waits else None)
-        if self._stopping and not self._waits and not self._quiet.is_set():
+        if self._stopping and not self._outcomes.waits and not self._quiet.is_set():
             if loop.time() < self._end_at:
                 await self._woken(self._end_at - loop.time())
             else:
@@ -449,52 +441,3 @@ class SourcePartition:
         self._pending.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pending.wait(), seconds)
-
-    def _batch(self) -> tuple[Batch | None, list[Effect]]:
-        effects: list[Effect] = []
-        state: dict[bytes, bytes | None] = {}
-        appends: list[Outgoing] = []
-        size = 0
-        while self._effects and size < _COMMIT_BYTES_MAX:
-            effect = self._effects.popleft()
-            effects.append(effect)
-            size += effect.size
-            state.update(effect.state)
-            state.update(effect.patient)
-            appends += effect.appends
-            if effect.mark is not None:
-                self._finish(effect.mark)
-        self._urgent = any(effect.is_urgent for effect in self._effects)
-        moved = self._offsets.take_positions()
-        if not effects and not moved and not self._grown:
-            return None, effects
-        for place, offset in moved.items():
-            if place == self._redeliveries:
-                self._redelivered_offset = offset
-                state[_REDELIVERED] = str(offset).encode()
-            else:
-                self._position_now = offset
-        state.update(self._ahead.changes(self._position))
-        state.update(self._redelivered_ahead.changes(self._redelivered_offset))
-        return Batch(state, appends, Position(self._position, self._how.clock.now_ms())), effects
-
-    @property
-    def _waits(self) -> bool:
-        """There is something to commit."""
-        return bool(self._effects) or self._offsets.moved or self._grown
-
-    @property
-    def _grown(self) -> bool:
-        return self._ahead.grown or self._redelivered_ahead.grown
-
-    def _finish(self, mark: Mark) -> None:
-        if self._keeps_ahead:
-            self._ahead_of(mark).finish(mark.offset)
-        mark.finish()
-
-    def _ahead_of(self, mark: Mark) -> Ahead:
-        return self._redelivered_ahead if mark.place == self._redeliveries else self._ahead
-
-    @property
-    def _position(self) -> int:
-        return max(self._position_now, self._owner.position.offset)

@@ -5,24 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
-
-import structlog
+from typing import Generic, TypeVar
 
 from ..orchestrator.errors import TransientError
+from .failures import Failures
 
-__all__ = ["Stage", "pauses", "until_done"]
+__all__ = ["Stage", "until_done"]
 
 T = TypeVar("T")
-
-_FIRST_PAUSE_SECONDS: Final = 0.05
-_LONGEST_PAUSE_SECONDS: Final = 2.0
-_logger = structlog.get_logger(__name__)
-
-
-def pauses(failures: int) -> float:
-    """Seconds to wait after this many consecutive failures (1 or more)."""
-    return float(min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 16)))
 
 
 class Stage(Generic[T]):
@@ -58,16 +48,13 @@ class Stage(Generic[T]):
 
 async def until_done(name: str, carry_out: Callable[[list[T]], Awaitable[None]], batch: list[T]) -> None:
     """Calls it again with the same batch after ``TransientError``, with growing pauses."""
-    failures = 0
+    failures = Failures("worker.stage", stage=name, count=len(batch))
     while True:
         try:
             await carry_out(batch)
         except TransientError as error:
-            failures += 1
-            if failures == 1:
-                _logger.warning("worker.stage.waiting", stage=name, count=len(batch), error=str(error))
-            await asyncio.sleep(pauses(failures))
+            failures.failed(error)
+            await failures.wait()
         else:
-            if failures:
-                _logger.info("worker.stage.recovered", stage=name, failures=failures)
+            failures.succeeded()
             return

@@ -12,13 +12,14 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog
 from sagaline.orchestrator.ports.topics import Topics
 
+from .dedup_contract import DedupContract
 from .redrive_contract import RedriveContract
 from .subscription_contract import PARTITIONS, SubscriptionContract, SubscriptionWorld
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-class TestOnKafka(SubscriptionContract, RedriveContract):
+class TestOnKafka(SubscriptionContract, DedupContract, RedriveContract):
     @pytest.fixture
     async def world(self, kafka_bootstrap: str) -> AsyncIterator[SubscriptionWorld]:
         topics = Topics(f"s{uuid.uuid4().hex[:12]}")

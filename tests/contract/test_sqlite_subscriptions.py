@@ -12,11 +12,12 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.ports.topics import Topics
 
+from .dedup_contract import DedupContract
 from .redrive_contract import RedriveContract
 from .subscription_contract import PARTITIONS, SubscriptionContract, SubscriptionWorld
 
 
-class TestOnSqlite(SubscriptionContract, RedriveContract):
+class TestOnSqlite(SubscriptionContract, DedupContract, RedriveContract):
     @pytest.fixture
     async def world(self, tmp_path: Path) -> AsyncIterator[SubscriptionWorld]:
         topics = Topics("t")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
+from sagaline.orchestrator.errors import LogUnavailable
 from sagaline.orchestrator.messages.parcels import ATTEMPT, PARCEL, RELEASE, SOURCE, TIMESTAMP
-from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Owner, Position
+from sagaline.orchestrator.ports.log import Batch, Membership, Outgoing, Owner, Position, Record, Tail
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.workers.arrived import Arrived, Reading
 from sagaline.workers.source import SourcePartition
@@ -127,6 +129,30 @@ async def test_a_stop_waits_for_messages_whose_position_was_committed_first(plac
         assert not source.idle.is_set()
         source.done(handed[0])
         await source.idle.wait()
+
+
+async def test_redeliveries_that_cannot_be_read_are_an_objection_until_they_can(place: Place) -> None:
+    opened = place.log.tail
+    is_away = True
+
+    async def tail(*which: Any, **partitions: Any) -> Tail:
+        found = await opened(*which, **partitions)
+        poll = found.poll
+
+        async def polled(**bounds: Any) -> Sequence[Record]:
+            if is_away:
+                raise LogUnavailable("the network is cut")
+            return await poll(**bounds)
+
+        found.poll = polled  # type: ignore[method-assign]
+        return found
+
+    place.log.tail = tail  # type: ignore[method-assign]
+    async with place.owner() as owner, place.driven(owner, nothing) as source:
+        await until(lambda: source.objection == "its redeliveries cannot be read: the network is cut")
+        is_away = False
+        await place.log.append([Outgoing(REDELIVERED, b"k", b"{}", (), 0)])
+        await until(lambda: source.objection is None)
 
 
 @pytest.mark.parametrize("storm", ["source", "redeliveries"])

@@ -65,6 +65,22 @@ async def test_while_the_log_is_away_nothing_is_committed_and_afterwards_everyth
         assert await world.uncommitted() == []
 
 
+async def test_a_worker_whose_polls_fail_is_not_ready_and_says_which_queue_cannot_be_read(world: WorkerWorld) -> None:
+    worker = Worker("packer")
+
+    @worker.handles(pack)
+    async def handle(command: Pack) -> Packed:
+        return Packed(parcel="P")
+
+    async with world.running(worker) as runtime:
+        assert runtime.objection is None
+        await world.log.close()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (why := runtime.objection) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert why.startswith("worker 'packer': queue 'packing' cannot be read: the log")
+
+
 @pytest.mark.slow
 async def test_a_worker_can_be_stopped_while_the_log_is_away(tmp_path: Path) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()

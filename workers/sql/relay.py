@@ -21,7 +21,7 @@ from ...orchestrator.errors import LogUnavailable, TopicMismatch
 from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Log, Outgoing, size_bytes
 from ...orchestrator.runtime.metrics import Metrics
-from ..stage import pauses
+from ..failures import pauses
 from .claims import Waiting, claim, measure, release, remove
 from .database import AnyEngine, Database
 from .listening import listening

@@ -37,7 +37,7 @@ from ..orchestrator.tracing import Tracing
 from ..sagas import Contract, DefinitionError, Event
 from .calling import Calling
 from .effects import Effects, Wanted
-from .errors import WorkerCrashed, ends_the_lane
+from .errors import WorkerCrashed, ends_the_slot
 from .execution import Execution
 from .inbox import Inbox
 from .message import Message, Place
@@ -164,7 +164,7 @@ class EventBus(_Bus):
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:
-                    if ends_the_lane(error):
+                    if ends_the_slot(error):
                         raise
                     error.add_note(f"in the handler of {event.event!r} in group {subscription.options.group!r}")
                     errors.append(error)

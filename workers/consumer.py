@@ -26,10 +26,10 @@ from ..sagas import DefinitionError, Rejected
 from .arrived import Arrived, Reading
 from .calling import Calling
 from .calls import Calls
-from .errors import Unreadable, WorkerCrashed, ends_the_lane
-from .lanes import ByKey, Lanes
+from .errors import Unreadable, WorkerCrashed, ends_the_slot
 from .letters import Letters
 from .message import Message
+from .slots import ByKey, Slots
 from .source import SourcePartition
 from .subscription import Subscription
 from .worker import Worker
@@ -105,8 +105,8 @@ class Consumer:
         self._letters = Letters(
             topics.inputs, self._group, redeliveries, source=self._origin, log=parts.log, clock=parts.clock
         )
-        self._lanes: Lanes[Arrived] = Lanes(concurrency, self._handle)
-        self._by_key: ByKey[Arrived] = ByKey(self._lanes.put)
+        self._slots: Slots[Arrived] = Slots(concurrency, self._handle)
+        self._by_key: ByKey[Arrived] = ByKey(self._slots.put)
         self._unfinished = {False: 0, True: 0}
         """Of the source, and redeliveries."""
         self._delivery = options.delivery
@@ -149,9 +149,9 @@ class Consumer:
             WorkerCrashed: a handler ended the process.
         """
         try:
-            async with asyncio.TaskGroup() as lanes:
-                self._lanes.open(lanes)
-                owning = lanes.create_task(self._ownership.run())
+            async with asyncio.TaskGroup() as slots:
+                self._slots.open(slots)
+                owning = slots.create_task(self._ownership.run())
                 await self._stop.wait()
                 owning.cancel()
                 await asyncio.wait([owning])
@@ -178,7 +178,7 @@ class Consumer:
             return
         self._unfinished[arrived.redelivered is not None] += 1
         if subscription.options.order == "none" and arrived.redelivered is None:
-            self._lanes.put(arrived)
+            self._slots.put(arrived)
         else:
             self._by_key.admit(arrived)
 
@@ -191,7 +191,7 @@ class Consumer:
         return None
 
     async def _handle(self, arrived: Arrived) -> None:
-        """Runs in a lane."""
+        """Runs in a slot."""
         subscription = arrived.subscription
         assert subscription is not None
         waits = False
@@ -255,7 +255,7 @@ class Consumer:
                 source.abandon()
             raise WorkerCrashed(self._worker, subscription.name, ended) from ended
         except BaseException as failure:
-            if ends_the_lane(failure):
+            if ends_the_slot(failure):
                 arrived.source.give_up(arrived)
                 raise
             outcome, error = "failed", said(failure)
@@ -311,7 +311,7 @@ class Consumer:
             return True
         source = message.headers.get("ce_source", b"").decode(errors="replace")
         identity = dedup.identity(subscription.name, source, message.id, body)
-        return identity is None or arrived.source.is_new(arrived, identity, self._lanes.put)
+        return identity is None or arrived.source.is_new(arrived, identity, self._slots.put)
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
         tracing = self._parts.tracing

@@ -6,7 +6,7 @@ import asyncio
 
 from ..orchestrator.errors import SagalineError, TransientError
 
-__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed", "ends_the_lane"]
+__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed", "ends_the_slot"]
 
 
 class InboxUnavailable(TransientError):
@@ -33,8 +33,8 @@ class WorkerCrashed(SagalineError):
         self.worker, self.contract = worker, contract
 
 
-def ends_the_lane(error: BaseException) -> bool:
-    """True when the lane in which a handler runs is being ended. A cancellation of the handler's own is its failure."""
-    lane = asyncio.current_task()
-    ours = lane is None or lane.cancelling() > 0
+def ends_the_slot(error: BaseException) -> bool:
+    """True when the slot in which a handler runs is being ended. A cancellation of the handler's own is its failure."""
+    slot = asyncio.current_task()
+    ours = slot is None or slot.cancelling() > 0
     return isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours)

@@ -31,7 +31,7 @@ from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, mistakes, read
 from ..sagas.policy import to_ms
 from .context import AnswerLater, Context
-from .errors import WorkerCrashed, ends_the_lane
+from .errors import WorkerCrashed, ends_the_slot
 from .pulse import Pulse
 from .spans import WorkerSpans
 from .work import Work
@@ -151,7 +151,7 @@ class Execution:
         except BaseException as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise (_AtDeadline if limit.when() == end else _TookTooLong) from error
-            if ends_the_lane(error):
+            if ends_the_slot(error):
                 raise
             return _raised(work, error)
         finally:

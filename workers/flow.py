@@ -30,7 +30,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class FlowControl:
-    """The backlog of one worker. ``put``, ``take`` and ``len`` are for its lanes.
+    """The backlog of one worker. ``put``, ``take`` and ``len`` are for its slots.
 
     Args:
         clock: for rates and circuits.

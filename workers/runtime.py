@@ -1,6 +1,6 @@
 """The worker runtime: a command's way from its queue to its durable reply.
 
-    intake ─▶ by key ─▶ (inbox: look up) ─▶ lanes: handler ─▶ (inbox: apply) ─▶ answers: append ─▶ offsets: commit
+    intake ─▶ by key ─▶ (inbox: look up) ─▶ slots: handler ─▶ (inbox: apply) ─▶ answers: append ─▶ offsets: commit
 
 Each stage passes on what is ready without waiting for more; later items go into the next batch. The effect of a crash:
 
@@ -42,9 +42,9 @@ from .flow import FlowControl
 from .forwarding import Forwarding
 from .inbox import Inbox
 from .intake import Intake
-from .lanes import ByKey, Lanes
 from .limits import Limits
 from .offsets import Mark
+from .slots import ByKey, Slots
 from .spans import WorkerSpans
 from .stage import Stage, until_done
 from .work import Answer, Work
@@ -107,10 +107,10 @@ class WorkerRuntime:
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
-        self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._lanes.wake())
+        self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._slots.wake())
         self._limits = Limits(log, topics.limits, self._flow.limit)
-        self._lanes: Lanes[Work] = Lanes(worker.concurrency, self._handle, self._flow)
-        self._by_key: ByKey[Work] = ByKey(self._lanes.put)
+        self._slots: Slots[Work] = Slots(worker.concurrency, self._handle, self._flow)
+        self._by_key: ByKey[Work] = ByKey(self._slots.put)
         self._answers = Answers(log, topics.dead, self._answered)
         self._appends: Stage[Answer] = Stage("append", self._answers.append, _BATCH_MAX)
         self._beats: Stage[Outgoing] = Stage("heartbeat", log.append, _BATCH_MAX)
@@ -138,7 +138,7 @@ class WorkerRuntime:
         self.counts = Counts()
 
     def _use(self, inbox: Inbox) -> None:
-        self._effects = effects = Effects(inbox, self._clock, self._lanes.put, self._answer)
+        self._effects = effects = Effects(inbox, self._clock, self._slots.put, self._answer)
         look_ups: Stage[Work] = Stage("inbox.find", effects.look_up, _BATCH_MAX)
         effects.look_up_again = look_ups.put
         self._by_key = ByKey(look_ups.put)
@@ -246,7 +246,7 @@ class WorkerRuntime:
         return count * sum(len(each.held) for each in mine) / max(1, sum(each.partitions for each in mine))
 
     async def _serve(self, group: asyncio.TaskGroup) -> NoReturn:
-        self._lanes.open(group)
+        self._slots.open(group)
         for stage in self._stages:
             group.create_task(stage.run())
         if self._worker.inbox is not None:
@@ -270,7 +270,7 @@ class WorkerRuntime:
         raise _Ended
 
     async def _wind_down(self) -> None:
-        """Running handlers get the grace; the lanes drop all other commands, which are left for other workers."""
+        """Running handlers get the grace; the slots drop all other commands, which are left for other workers."""
         try:
             async with asyncio.timeout(self._worker.grace.total_seconds()):
                 while self._unfinished.total():
@@ -313,7 +313,7 @@ class WorkerRuntime:
         self._by_key.admit(Work(record, mark, command, self._worker.handler(command.contract), self._clock.monotonic()))
 
     async def _handle(self, work: Work) -> None:
-        """Runs in a lane."""
+        """Runs in a slot."""
         if work.mark.lost or self._stopping:
             self._flow.finished(work, None)
             self._drop(work)
@@ -341,7 +341,7 @@ class WorkerRuntime:
             self._answer(work, reply)
 
     async def _apply(self, wanted: Wanted) -> None:
-        """A handler's own transaction is committed here, in its lane: a batch could wait for its locks in vain."""
+        """A handler's own transaction is committed here, in its slot: a batch could wait for its locks in vain."""
         assert self._applies is not None
         assert self._effects is not None
         context = wanted.work.context

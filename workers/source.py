@@ -1,6 +1,6 @@
 """One owned partition of a subscription: messages in, and one commit out with their position and all that follows.
 
-    owner ─▶ filter on headers ─▶ by key ─▶ lanes ─▶ filter on bodies ─▶ parked? ─▶ expired? ─▶ duplicate? ─▶ handler
+    owner ─▶ filter on headers ─▶ by key ─▶ slots ─▶ filter on bodies ─▶ parked? ─▶ expired? ─▶ duplicate? ─▶ handler
           ─▶ finished | published | posted to a parcel | dead letter ─▶ commit
 
 The effect of a crash:

@@ -1,7 +1,7 @@
-"""Lanes run handlers: a limited number at a time, one at a time per key, in the order of arrival.
+"""Slots run handlers: a limited number at a time, one at a time per key, in the order of arrival.
 
-A lane is one long-lived task in which handlers are awaited, so that a command needs no task of its own. A lane wakes
-another one only when there is more to do, and only one at a time: handlers that never wait all run in the first lane.
+A slot is one long-lived task in which handlers are awaited, so that a command needs no task of its own. A slot wakes
+another one only when there is more to do, and only one at a time: handlers that never wait all run in the first slot.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["ByKey", "Keyed", "Lanes", "Ready"]
+__all__ = ["ByKey", "Keyed", "Slots", "Ready"]
 
 _SWITCH_AFTER: Final = 32
-"""After this many handlers that never wait, a lane yields to other tasks."""
+"""After this many handlers that never wait, a slot yields to other tasks."""
 
 
 class Keyed(Protocol):
@@ -56,7 +56,7 @@ class ByKey(Generic[K]):
 
 
 class Ready(Protocol[T]):
-    """Items that wait for a lane, and which of them is next."""
+    """Items that wait for a slot, and which of them is next."""
 
     def put(self, item: T, /) -> None: ...
 
@@ -83,7 +83,7 @@ class _InOrder(Generic[T]):
         return len(self._items)
 
 
-class Lanes(Generic[T]):
+class Slots(Generic[T]):
     """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group.
 
     ``ready`` says which of the waiting items is next; None: the one that came first.
@@ -98,7 +98,7 @@ class Lanes(Generic[T]):
         self._group: asyncio.TaskGroup | None = None
 
     def open(self, group: asyncio.TaskGroup) -> None:
-        """Starts lanes when they are needed, as tasks of this group."""
+        """Starts slots when they are needed, as tasks of this group."""
         self._group = group
 
     def put(self, item: T) -> None:
@@ -106,7 +106,7 @@ class Lanes(Generic[T]):
         self.wake()
 
     def wake(self) -> None:
-        """Wakes one more lane for the ready items, unless one is being woken."""
+        """Wakes one more slot for the ready items, unless one is being woken."""
         if self._waking or not self._ready:
             return
         if self._idle:
@@ -117,7 +117,7 @@ class Lanes(Generic[T]):
         elif self._made < self._count and self._group is not None:
             self._waking = True
             self._made += 1
-            self._group.create_task(self._run(), name=f"lane-{self._made}")
+            self._group.create_task(self._run(), name=f"slot-{self._made}")
 
     async def _run(self) -> None:
         while True:

@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 
 from sagaline.orchestrator.testing.loop import run
+from tests.simulation.keys import one_instance
 from tests.simulation.play import Play
-from tests.simulation.records import one_instance
 from tests.simulation.witness import Evidence
 
 

@@ -11,10 +11,11 @@ from typing import Final, TypeAlias
 from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import encode_request
 from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
-from sagaline.orchestrator.messages.inputs import Act, ActName, Start
+from sagaline.orchestrator.messages.inputs import Act, ActName, Conflict, Start
 from sagaline.orchestrator.messages.parcels import Discard, Letter, Posted, Reschedule, delayed_id, to_base64
 from sagaline.orchestrator.messages.schedules import (
     Backfill,
+    DeleteSchedule,
     PauseSchedule,
     Plan,
     PutSchedule,
@@ -95,6 +96,8 @@ def agenda(
         maker.delay(number)
     for number in range(drawn.choice((0, 0, 1, 2))):
         maker.schedule(drawn.choice(roots), number)
+    maker.run_again()
+    maker.delete_schedules()
     return sorted(maker.errands, key=lambda errand: errand.at)
 
 
@@ -118,6 +121,8 @@ class _Maker:
         self._drawn, self._new_id, self._seconds, self._now_ms = drawn, new_id, seconds, now_ms
         self.errands: list[Errand] = []
         self._instances: list[str] = []
+        self._starts: list[tuple[Start, AnyDefinition, float]] = []
+        self._puts: list[tuple[PutSchedule, float]] = []
 
     def start(self, definition: AnyDefinition, number: int) -> None:
         """A start, sometimes twice, sometimes with another input or an invalid one; and events for it."""
@@ -130,6 +135,7 @@ class _Maker:
         at = self._at(0.5)
         self._ask(at, start)
         self._instances.append(start.instance)
+        self._starts.append((start, definition, at))
         if drawn.random() < 0.15:
             self._ask(self._at(1.0, at), start)
         if drawn.random() < 0.1:
@@ -147,6 +153,19 @@ class _Maker:
         for _ in range(3):
             at += definition.retention.completed.total_seconds() + self._drawn.uniform(0.0, 2.0)
             self._ask(at, replace(start, id=self._new_id(), input=self._input(definition, start.key)))
+
+    def run_again(self) -> None:
+        """For some keys starts that wait for the end of the run before, or replace it; some are sent twice."""
+        drawn = self._drawn
+        for start, definition, at in self._starts:
+            if drawn.random() >= 0.15:
+                continue
+            for _ in range(drawn.choice((1, 1, 2, 3))):
+                conflict = drawn.choice((Conflict.QUEUE, Conflict.QUEUE, Conflict.REPLACE))
+                input = self._input(definition, start.key)
+                again, later = replace(start, id=self._new_id(), input=input, conflict=conflict), self._at(1.0, at)
+                for _ in range(drawn.choice((1, 1, 1, 2))):
+                    self._ask(later, again)
 
     def publish(self, event: Event[Happened], key: str) -> None:
         """An event, sometimes twice."""
@@ -213,6 +232,7 @@ class _Maker:
         put = PutSchedule(id=self._new_id(), instance=id, plan=plan, by="operator")
         at = self._at(0.3)
         self._ask(at, put)
+        self._puts.append((put, at))
         if drawn.random() < 0.3:
             self._ask(self._at(1.0, at), put)
         if drawn.random() < 0.3:
@@ -232,6 +252,21 @@ class _Maker:
             self._ask(
                 asked, Backfill(id=self._new_id(), instance=id, from_ms=to_ms - 8_000, to_ms=to_ms, by="operator")
             )
+
+    def delete_schedules(self) -> None:
+        """Some schedules are deleted; then the put from before may be sent again, or another one."""
+        drawn = self._drawn
+        for put, at in self._puts:
+            if drawn.random() >= 0.4:
+                continue
+            deleted, request = (
+                self._at(1.0, at),
+                DeleteSchedule(id=self._new_id(), instance=put.instance, by="operator"),
+            )
+            for _ in range(drawn.choice((1, 2))):
+                self._ask(self._at(1.0, deleted), request)
+            for again in drawn.choice(((), (put,), (replace(put, id=self._new_id()),))):
+                self._ask(self._at(1.0, deleted), again)
 
     def _calendar(self) -> Calendar:
         """Some seconds of the minute in which the run begins, in every year."""

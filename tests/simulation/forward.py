@@ -175,7 +175,9 @@ def _sizes(history: Sequence[Decided]) -> Iterator[int]:
 
 
 def paused(found: Evidence) -> Iterator[str]:
-    """A paused instance does nothing: messages wait, except acts and its parent's compensation; no timer fires."""
+    """A paused instance does nothing: messages wait, except acts and its parent's compensation; no timer fires. A start
+    may wait for its end.
+    """
     for instance, history in found.history.items():
         stands = False
         for record in (decided.record for decided in history):
@@ -185,7 +187,7 @@ def paused(found: Evidence) -> Iterator[str]:
             if (
                 stands
                 and record.outcome is Outcome.APPLIED
-                and not isinstance(record.message, Act | Unwind | Heartbeat)
+                and not isinstance(record.message, Act | Unwind | Heartbeat | Start)
             ):
                 yield f"{instance} is paused and takes {record.message.kind if record.message else 'a message'}"
             ended = any(change.what == "instance" and Status(change.after).is_final for change in record.changes)

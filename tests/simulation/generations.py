@@ -19,9 +19,9 @@ from sagaline.sagas import Saga
 from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.nodes import Child, Each
 
-from .witness import Decided, Evidence
+from .witness import Decided, Evidence, begins
 
-__all__ = ["Restarts", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
+__all__ = ["Restarts", "began_as", "has_undo", "key_at", "leaves_nothing", "record_key", "restarted"]
 
 _BACK = frozenset({StepStatus.UNDONE, StepStatus.WAIVED, StepStatus.REJECTED, StepStatus.DROPPED})
 """The final statuses of a place that had sent a command, before it is repeated."""
@@ -132,8 +132,8 @@ def _followed(
     life = _Life(instance, definition, Restarts(definition))
     for record in (decided.record for decided in history):
         life.restarts.decided(record)
-        if any((change.what, change.before) == ("instance", None) for change in record.changes):
-            life.incarnation = incarnation_of(_begun_by(record), record.at_ms)
+        if begins(record):
+            life.incarnation = began_as(record)
         act = record.message
         if isinstance(act, Act) and act.act is ActName.SKIP and record.outcome is Outcome.APPLIED:
             life.sent.add(act.step)
@@ -161,10 +161,11 @@ def _followed(
             yield f"{instance}: {place} is on record as of generation {step_record.generation}"
 
 
-def _begun_by(record: HistoryRecord) -> str:
-    """The id of the message that started an instance: its start, or the first event of a process manager's instance."""
+def began_as(record: HistoryRecord) -> str:
+    """The incarnation of a run, from its first decision: by its start, or a process manager's first event."""
     begun = record.message
-    return begun.event_id if isinstance(begun, EventDelivered) else begun.id if begun is not None else ""
+    id = begun.event_id if isinstance(begun, EventDelivered) else begun.id if begun is not None else ""
+    return incarnation_of(id, record.at_ms)
 
 
 def _is_named(life: _Life, command_id: str) -> bool:

@@ -29,6 +29,8 @@ from sagaline.sagas.nodes import (
     wait,
     when,
 )
+from sagaline.sagas.policy import to_ms
+from sagaline.sagas.retention import Retention
 
 from .managers import invent_manager
 from .parts import (
@@ -132,7 +134,8 @@ def _saga(drawn: random.Random, taste: _Taste, name: str, version: int) -> AnyDe
     if drawn.random() < taste.pivots:
         flow = [*flow, pivot, *hand.flow(drawn.randint(1, 2), past_pivot=True)]
     retention = _span(drawn, 0.2, 2.0) if drawn.random() < 0.1 else _span(drawn, 3_600, 36_000)
-    return Saga(name, Known, version=version, flow=flow, retention=retention)
+    kept = Retention(completed=retention, compensated=retention, abandoned=retention, archive=to_ms(retention) % 2 == 0)
+    return Saga(name, Known, version=version, flow=flow, retention=kept)
 
 
 def _span(drawn: random.Random, low: float, high: float) -> timedelta:

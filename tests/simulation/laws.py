@@ -11,6 +11,7 @@ from .delays import delayed
 from .forked import forked
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
 from .generations import restarted
+from .keys import archived, one_instance, queued
 from .mended import edited, replaced
 from .records import (
     accepted,
@@ -27,7 +28,6 @@ from .records import (
     lets_go,
     not_early,
     not_late,
-    one_instance,
     recomputed,
     revisions,
     time,
@@ -49,6 +49,8 @@ class Law(StrEnum):
     ENDS = "ends"
     ACCEPTED = "accepted"
     ONE_INSTANCE = "one-instance"
+    QUEUED = "queued"
+    ARCHIVED = "archived"
     DECIDED_ONCE = "decided-once"
     AT_HOME = "at-home"
     REVISIONS = "revisions"
@@ -91,7 +93,9 @@ class Law(StrEnum):
 SENTENCES: Final[Mapping[Law, str]] = {
     Law.ENDS: "after healing, every instance ends or needs attention for a reason that no act resolves (G4)",
     Law.ACCEPTED: "every acknowledged request is answered in the history (G1)",
-    Law.ONE_INSTANCE: "an instance is started once (G1)",
+    Law.ONE_INSTANCE: "a key has one run at a time, and another only if a start or an event asks for it (G1)",
+    Law.QUEUED: "a start that waits for a run begins the next one once, in its turn; one that replaces a run ends it",
+    Law.ARCHIVED: "the last document of a run is archived once, when it is removed, if its definition says so",
     Law.DECIDED_ONCE: "an input or a timer is decided once (G2)",
     Law.AT_HOME: "an instance is decided only on its own partition (G2)",
     Law.REVISIONS: "in history and state topic revisions grow by one, without a gap (G2)",
@@ -119,7 +123,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.MAILED: "within its keep an event reaches each instance that waits for it, at its longest waiting place",
     Law.ROUTED: "an instance takes the branch that the rules of its table version select",
     Law.DELAYED: "a delayed message is forwarded once, as it was given, and not before its time (G7)",
-    Law.SCHEDULED: "a schedule starts each due time once, and nothing else; a late one as its catch-up policy says",
+    Law.SCHEDULED: "a schedule starts each due time once, a late one as its policy says, and none once it is deleted",
     Law.HANDED_ON: "a worker commits a position only after the answers to all earlier commands are durable (G3)",
     Law.TIME: "a decision is dated by its owner's clock; the time of an instance's last change never decreases",
     Law.SLEPT: "a sleep lasts as long as declared (G7)",
@@ -153,6 +157,8 @@ def breaches(found: Evidence) -> Iterator[Breach]:
 LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.ACCEPTED: accepted,
     Law.ONE_INSTANCE: one_instance,
+    Law.QUEUED: queued,
+    Law.ARCHIVED: archived,
     Law.DECIDED_ONCE: decided_once,
     Law.AT_HOME: at_home,
     Law.REVISIONS: revisions,

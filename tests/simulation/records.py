@@ -14,7 +14,7 @@ from sagaline.orchestrator.kernel.places import name_of
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Lock, Mailbox
-from sagaline.orchestrator.messages.inputs import Act, Start, TimerFired
+from sagaline.orchestrator.messages.inputs import Act, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Record, TopicPartition
@@ -41,7 +41,6 @@ __all__ = [
     "lets_go",
     "not_early",
     "not_late",
-    "one_instance",
     "recomputed",
     "revisions",
     "time",
@@ -79,22 +78,6 @@ def accepted(found: Evidence) -> Iterator[str]:
     for id, request in found.accepted.items():
         if id not in answered:
             yield f"{request.kind} {id} of {request.instance} was acknowledged and never answered"
-
-
-def one_instance(found: Evidence) -> Iterator[str]:
-    began: set[str] = set()
-    for instance, history in found.history.items():
-        lives = False
-        for record in (decided.record for decided in history):
-            begins = any(change.what == "instance" and change.before is None for change in record.changes)
-            if begins:
-                began.add(instance)
-            if begins and lives:
-                yield f"{instance} began while it lived, at revision {record.revision}"
-            lives = record.status is not None
-    for start in found.accepted.values():
-        if isinstance(start, Start) and not start.id.startswith(BAD) and start.instance not in began:
-            yield f"{start.instance} was accepted and never began"
 
 
 def decided_once(found: Evidence) -> Iterator[str]:

@@ -12,10 +12,12 @@ from sagaline.orchestrator.messages.inputs import Start, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.schedules import (
     Backfill,
+    DeleteSchedule,
     PauseSchedule,
     Plan,
     PutSchedule,
     ResumeSchedule,
+    ScheduleRequest,
     Trigger,
 )
 
@@ -29,11 +31,24 @@ def scheduled(found: Evidence) -> Iterator[str]:
     for id, history in found.history.items():
         if id.startswith("@schedule/"):
             expected += Counter(_Replay(id).starts(history))
+            yield from _twice(id, history)
     messages = [decided.record.message for history in found.history.values() for decided in history]
     came = Counter(message.id for message in messages if isinstance(message, Start) and message.schedule)
     for id in expected | came:
         if came[id] != expected[id]:
             yield f"{id} was started {came[id]} times, and due {expected[id]} times"
+
+
+def _twice(id: str, history: Sequence[Decided]) -> Iterator[str]:
+    """A request that comes again changes nothing: a put does not bring back what was deleted after it."""
+    applied = Counter(
+        decided.record.message.id
+        for decided in history
+        if isinstance(decided.record.message, ScheduleRequest) and decided.record.outcome is Outcome.APPLIED
+    )
+    for request, count in applied.items():
+        if count > 1:
+            yield f"{id}: request {request} was carried out {count} times"
 
 
 @dataclass
@@ -54,6 +69,8 @@ class _Replay:
 
     def _decided(self, decided: Decided) -> None:
         now_ms, message = decided.record.at_ms, decided.record.message
+        if self.plan is None and not isinstance(message, PutSchedule):
+            return  # it is deleted
         match message:
             case PutSchedule(plan=plan):
                 is_other = self.plan is None or plan.calendar != self.plan.calendar
@@ -71,6 +88,8 @@ class _Replay:
             case Backfill():
                 due = self._due(message.from_ms - 1, message.to_ms)
                 self.started += [f"{self.id}/{message.id}/{_text(each)}" for each in due]
+            case DeleteSchedule():
+                self.plan, self.paused = None, False
             case TimerFired():
                 self._advance(now_ms)
             case _:

@@ -23,7 +23,7 @@ from sagaline.sagas.definition import AnyDefinition
 from .agenda import LATER, Request
 from .minds import Effect
 
-__all__ = ["Decided", "Evidence", "Window", "evidence"]
+__all__ = ["Decided", "Evidence", "Window", "begins", "evidence", "is_garbage", "is_sent_on"]
 
 _STATUS = b'"status":"'
 
@@ -144,17 +144,18 @@ class Evidence(Around):
     told: Sequence[str]
     """Ids of messages between entities, each as often as it stands in ``inputs``."""
     events: Sequence[str]
+    archived: Sequence[Record]
     later: Sequence[Record]
     """Delayed messages that were forwarded."""
     dead: Sequence[Record]
     effects: Sequence[Effect]
 
     def lives(self) -> Iterator[tuple[Document, AnyDefinition, Sequence[Decided]]]:
-        """Every existing instance with known code, with its own history only: earlier ones may have used its key."""
+        """Every existing instance with known code, with the history of its last run only."""
         for id, document in self.documents.items():
             definition = self.registry.find(document.definition, document.version)
             if definition is not None:
-                yield document, definition, _last_life(self.history.get(id, ()))
+                yield document, definition, _last_run(self.history.get(id, ()))
 
     def seen(self, document: Document) -> Mapping[int, Document]:
         """The versions of an existing instance that readers have seen, by revision."""
@@ -162,10 +163,14 @@ class Evidence(Around):
         return {each.revision: each for each in versions if each.incarnation == document.incarnation}
 
 
-def _last_life(history: Sequence[Decided]) -> Sequence[Decided]:
-    """The decisions after the last removal."""
-    removed = (number for number, decided in enumerate(history, start=1) if decided.record.status is None)
-    return history[max(removed, default=0) :]
+def begins(record: HistoryRecord) -> bool:
+    """True for the first decision of a run."""
+    return any(change.what == "instance" and change.before is None for change in record.changes)
+
+
+def _last_run(history: Sequence[Decided]) -> Sequence[Decided]:
+    begun = (number for number, decided in enumerate(history) if begins(decided.record))
+    return history[max(begun, default=0) :]
 
 
 def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) -> Evidence:
@@ -199,6 +204,7 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
             id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
         ],
         events=[_id(record) for records in topic[topics.events] for record in records],
+        archived=[record for records in topic[topics.archive] for record in records],
         later=[record for records in topic[LATER] for record in records],
         dead=[record for records in topic[topics.dead] for record in records],
         effects=[

@@ -8,6 +8,7 @@ whoever plants a mistake has to read this before anything is loaded.
 from .acts import ACTS
 from .adapter import ADAPTER
 from .kernel import KERNEL
+from .keys import KEYS
 from .mistake import Edit, Planted
 from .runtime import RUNTIME
 from .slips import SLIPS
@@ -15,4 +16,4 @@ from .workers import WORKERS
 
 __all__ = ["PLANTED", "Edit", "Planted"]
 
-PLANTED = (*KERNEL, *ACTS, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)
+PLANTED = (*KERNEL, *KEYS, *ACTS, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)

@@ -21,6 +21,8 @@ from .definitions import definitions_router
 from .edge import Edge
 from .entities import entities_router
 from .events import EventBody, events_router
+from .feed import feed_router
+from .feed_views import FeedTexts, Places
 from .graphs import graphs_router
 from .health import health_router, metrics_router
 from .inspections import inspections_router
@@ -33,6 +35,7 @@ from .questions import questions_router
 from .queues import queues_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
+from .streams import streams_router
 from .tables import RulesBody, tables_router
 
 __all__ = ["create_app"]
@@ -74,6 +77,9 @@ def create_app(
     app.state.stop_waiting = client.stop_waiting
     app.include_router(instances_router(client, settings))
     app.include_router(events_router(client, settings))
+    texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
+    app.include_router(feed_router(client, settings, texts))
+    app.include_router(streams_router(client, settings, texts, streams))
     app.include_router(commands_router(client, settings))
     app.include_router(definitions_router(client.registry))
     app.include_router(asyncapi_router(client))

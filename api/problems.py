@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from ..orchestrator.errors import (
     ActDenied,
     CallerError,
+    CursorTooOld,
     EventDenied,
     InvalidRequest,
     ReplyNotAwaited,
@@ -38,7 +39,7 @@ from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.tracing import trace_id_of
 from .paths import instance_path
 
-__all__ = ["KINDS", "FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem"]
+__all__ = ["KINDS", "FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem", "problem_of"]
 
 _log = structlog.get_logger("sagaline.api")
 
@@ -117,9 +118,17 @@ KINDS = {
     "version-conflict": _Kind(
         409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; read its rules again"
     ),
+    "cursor-too-old": _Kind(
+        410,
+        "The cursor is too old",
+        "the history no longer has all events after this cursor: read the feed without a cursor",
+    ),
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
     "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: the field is missing, add it"),
+    "too-many-readers": _Kind(
+        503, "Too many readers", "500 streams are open on this node, the limit; try again later, or on another node"
+    ),
     "unavailable": _Kind(503, "Not available at the moment", "the log did not answer in time; repeat the request"),
     "internal": _Kind(500, "The server failed", "the server failed; its log has the cause under the trace id"),
 }
@@ -187,7 +196,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return described
 
 
-def _of_error(error: SagalineError, trace_id: str | None) -> Response:
+def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
+    """An error as a response."""
     text = str(error)
     retry = {"Retry-After": "1"}
     match error:
@@ -197,6 +207,8 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
         case InvalidRequest():
             fields = [FieldError(field=error.field, message=text)]
             return problem("invalid-request", text, errors=fields, trace_id=trace_id)
+        case CursorTooOld():
+            return problem("cursor-too-old", text, trace_id=trace_id)
         case UnknownDefinition():
             return problem("unknown-definition", text, trace_id=trace_id)
         case UnknownEvent():
@@ -233,7 +245,13 @@ def _of_error(error: SagalineError, trace_id: str | None) -> Response:
 
 
 def _headers_of(kind: str) -> dict[str, str]:
-    return {"WWW-Authenticate": "Bearer"} if kind == "unauthorized" else {}
+    match kind:
+        case "unauthorized":
+            return {"WWW-Authenticate": "Bearer"}
+        case "too-many-readers":
+            return {"Retry-After": "5"}
+        case _:
+            return {}
 
 
 def _trace_id(request: Request) -> str | None:
@@ -242,7 +260,7 @@ def _trace_id(request: Request) -> str | None:
 
 async def _on_sagaline_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SagalineError)
-    return _of_error(error, _trace_id(request))
+    return problem_of(error, _trace_id(request))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

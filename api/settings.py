@@ -17,6 +17,9 @@ class ApiSettings:
     ``body_bytes_max`` and ``depth_max`` limit a request's body; ``body_timeout``: it must arrive within this time.
     ``head_timeout``: a new connection that has not sent the head of its first request within this time is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
+    ``streams_max``: how many streams of events may be open; ``waiters_max``: how many requests may wait for events.
+    ``heartbeat``: how often a stream without events says that it is there. ``stall_timeout``: a connection that takes
+    no data for so long is closed.
 
     Raises:
         ConfigurationError: a token that is easy to guess.
@@ -29,6 +32,10 @@ class ApiSettings:
     head_timeout: timedelta = timedelta(seconds=10)
     wait_default: timedelta = timedelta(seconds=10)
     wait_max: timedelta = timedelta(seconds=60)
+    streams_max: int = 500
+    waiters_max: int = 1_200
+    heartbeat: timedelta = timedelta(seconds=15)
+    stall_timeout: timedelta = timedelta(seconds=20)
 
     def __post_init__(self) -> None:
         for token in self.tokens:

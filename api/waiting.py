@@ -16,8 +16,8 @@ _PREFER = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 
 
-def wait_of(request: Request, settings: ApiSettings) -> timedelta:
-    """The wait of the query, else of the header (limited to the longest wait), else the default.
+def wait_of(request: Request, settings: ApiSettings, default: timedelta | None = None) -> timedelta:
+    """The wait of the query, else of the header (limited to the longest wait), else ``default``, else the settings'.
 
     Raises:
         InvalidRequest: ``?wait=`` is not a number from 0 to the longest wait. Field ``wait``.
@@ -31,4 +31,4 @@ def wait_of(request: Request, settings: ApiSettings) -> timedelta:
     preferred = _PREFER.search(request.headers.get("prefer", ""))
     if preferred:
         return timedelta(seconds=min(float(preferred[1]), longest))
-    return settings.wait_default
+    return settings.wait_default if default is None else default

@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter, -Schedule   no such thing here
+    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter, -Schedule, CursorTooOld   it is not here
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -35,6 +35,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "CorruptRecord",
+    "CursorTooOld",
     "DefinitionError",
     "EventDenied",
     "ForeignLog",
@@ -141,6 +142,16 @@ class UnknownSchedule(CallerError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no schedule {name!r}; list the schedules, or put it")
         self.name = name
+
+
+class CursorTooOld(CallerError):
+    """Events after this cursor are no longer kept, so some would be missed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the history no longer has all events after this cursor: read the feed without a cursor, which gives a "
+            "new one, then read the list of instances, and continue from that cursor"
+        )
 
 
 class Conflict(CallerError):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -38,7 +39,7 @@ from .runtime.deciding import Deciding
 from .runtime.engine import Engine
 from .runtime.exposition import exposition
 from .runtime.metrics import Metrics
-from .runtime.namespace import prepare
+from .runtime.namespace import identity_of, prepare
 from .runtime.projector import Projector
 from .runtime.watch import Watch
 from .settings import Settings
@@ -66,6 +67,7 @@ __all__ = [
 
 _STOP_SECONDS = 15.0
 _EXPORT_SECONDS = 2.0
+_RECENT = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,13 +219,16 @@ async def clear_read_model(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def client(base: Base, registry: Registry, engine: Engine | None = None) -> AsyncIterator[Client]:
+async def client(
+    base: Base, registry: Registry, engine: Engine | None = None, *, serves: bool = False
+) -> AsyncIterator[Client]:
     """A client with its feed, its read model and the projector that updates the read model.
 
     Args:
         base: the log and what belongs to it.
         registry: what can be started.
         engine: one that runs in this process too; if it has an ``alarm``, the client is not ready.
+        serves: others read the feed through it, so the latest events are in memory from the start.
 
     Raises:
         ConfigurationError: the read model's database cannot be used; the message says what to do.
@@ -234,7 +239,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
         stack.push_async_callback(read_model.close)
         projector = Projector(base.log, base.topics, read_model, base.clock, base.metrics)
         await projector.check()
-        feed = Feed(base.log, base.topics)
+        feed = Feed(base.log, base.topics, recent=_RECENT if serves else 0)
         await stack.enter_async_context(running(projector.run(), "projector"))
         await stack.enter_async_context(running(feed.run(), "feed"))
         watch = await stack.enter_async_context(watching(base, registry.queues, engine))
@@ -251,6 +256,7 @@ async def client(base: Base, registry: Registry, engine: Engine | None = None) -
             projector=projector,
             feed=feed,
             watch=watch,
+            identity=partial(identity_of, base.log, base.topics),
         )
         yield Client(parts)
 

@@ -85,7 +85,9 @@ async def _serve(
         readiness.add_check(lambda: _answers(base))
         part = wiring.engine(base, engine) if engine is not None else None
         # First: errors of the read model are reported before anything depends on this process.
-        client = await stack.enter_async_context(wiring.client(base, api, part)) if api is not None else None
+        client = None
+        if api is not None:
+            client = await stack.enter_async_context(wiring.client(base, api, part, serves=True))
         if client is not None:
             readiness.add_check(client.check_ready)
         if part is not None:

@@ -1,6 +1,7 @@
 """The client: starts, queries and operates instances, through the log and the read model."""
 
 from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
+from .changes import Changes
 from .client import Client
 from .dead import DeadLetters, Edits
 from .entities import EntitiesPage
@@ -11,18 +12,23 @@ from .parts import ClientParts
 from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
 from .schedules import ScheduleChanged, Schedules
 from .tables import RulesSet, TablesPage
+from .window import EventFilter, FeedEvent, FeedPage
 
 __all__ = [
     "Acted",
     "Asked",
     "Bulk",
     "BulkPage",
+    "Changes",
     "Client",
     "ClientParts",
     "DeadLetters",
     "Edits",
     "Fate",
+    "EventFilter",
     "Feed",
+    "FeedEvent",
+    "FeedPage",
     "EntitiesPage",
     "OnStep",
     "Overdue",

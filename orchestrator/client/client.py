@@ -3,6 +3,7 @@
 A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
 ``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters.
+``changes`` is the feed of what happens to instances.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
 from ..ports.topics import Topics
 from .asking import Asking
+from .changes import Changes
 from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
 from .commands import Commands
 from .dead import DeadLetters
@@ -61,6 +63,7 @@ class Client:
     def __init__(self, parts: ClientParts) -> None:
         self._parts = parts
         self._asking = Asking(parts)
+        self.changes = Changes(parts)
         self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
         self.parcels = Parcels(parts, self._asking)
@@ -370,8 +373,8 @@ class Client:
         return self._parts.watch.notices(queues)
 
     def stop_waiting(self) -> None:
-        """Ends all present and future waits for a decision: each request in the log raises ``NotYetDecided`` at once.
-        For a process that is about to end.
+        """Ends all present and future waits: each request in the log raises ``NotYetDecided`` at once, and ``changes``
+        returns what there is. For a process that is about to end.
         """
         self._parts.feed.stop_waiting()
 

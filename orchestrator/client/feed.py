@@ -1,13 +1,14 @@
-"""The feed: one shared reader of the history topic that delivers the decision to the sender of each request.
+"""The feed: the one reader of the history topic in a process. It delivers the decision to the sender of each request,
+and every event to the ``window`` of the latest ones.
 
-Opened at the latest record before the first request is sent, so no answer can be missed. Of records without a waiter
-only the headers are read. A waiter ends at its timeout; the number of waiters is bounded.
+Opened at the latest record, or some before it, before the first request is sent, so no answer can be missed. Of records
+without a waiter only the headers are read. A waiter ends at its timeout; the number of waiters is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from ..codec.documents import decode_history, request_of
@@ -17,6 +18,7 @@ from ..messages.history import HistoryRecord
 from ..ports.log import Log, Record, TopicPartition
 from ..ports.topics import Topics
 from .following import follow
+from .window import Window
 
 __all__ = ["Answer", "Feed"]
 
@@ -50,10 +52,21 @@ class Answer:
 
 
 class Feed:
-    """The shared reader; runs until cancelled."""
+    """The shared reader; runs until cancelled.
 
-    def __init__(self, log: Log, topics: Topics, *, waiters_max: int = 10_000) -> None:
-        self._log, self._topics, self._waiters_max = log, topics, waiters_max
+    Args:
+        log: the log.
+        topics: of the namespace.
+        waiters_max: how many requests may wait.
+        recent: how many of the latest records of each partition are read at the start into ``window``, so that readers
+            that come again after a restart find there what they have missed; 0: ``window`` waits for its first reader.
+    """
+
+    def __init__(self, log: Log, topics: Topics, *, waiters_max: int = 10_000, recent: int = 0) -> None:
+        self._log, self._topics, self._waiters_max, self._recent = log, topics, waiters_max, recent
+        self.window = Window()
+        self.window.keeps = recent > 0
+        self._past: Mapping[TopicPartition, int] = {}
         self._waiters: dict[str, list[Answer]] = {}
         self._waiting = 0
         self._open = asyncio.Event()
@@ -69,11 +82,28 @@ class Feed:
 
     async def run(self) -> None:
         """Never returns: see ``follow``."""
-        await follow(self._log, self._topics.history, self._deliver, self._open, name="the feed of decisions")
+        start = self._latest if self._recent else None
+        name = "the feed of decisions"
+        await follow(self._log, self._topics.history, self._deliver, self._opened, name=name, start=start)
+
+    async def opened(self, seconds: float) -> None:
+        """Returns when it is open.
+
+        Raises:
+            LogUnavailable: it was not within this time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._open.wait()
+        except TimeoutError:
+            raise LogUnavailable(
+                f"the log could not be read within {seconds:g} s; nothing was sent, try again"
+            ) from None
 
     def stop_waiting(self) -> None:
-        """Ends all present and future waits, as if no decision had been seen. For the end of a process."""
+        """Ends all present and future waits, as if nothing had been seen. For the end of a process."""
         self._stopping = True
+        self.window.stop()
         for answer in (each for answers in self._waiters.values() for each in answers):
             answer.resolve(None)
 
@@ -85,13 +115,7 @@ class Feed:
             LogUnavailable: the feed could not be opened within ``timeout`` seconds.
             TransientError: too many requests are waiting.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._open.wait()
-        except TimeoutError:
-            raise LogUnavailable(
-                f"the log could not be read within {timeout:g} s; nothing was sent, try again"
-            ) from None
+        await self.opened(timeout)
         if self._waiting >= self._waiters_max:
             raise TransientError(f"{self._waiters_max:,} requests are waiting for their decision; try again later")
         answer = Answer(request)
@@ -107,7 +131,16 @@ class Feed:
             if not self._waiters[request]:
                 del self._waiters[request]
 
+    async def _latest(self) -> Mapping[TopicPartition, int]:
+        self._past = await self._log.end_offsets([self._topics.history])
+        return {at: max(0, end - self._recent) for at, end in self._past.items()}
+
+    def _opened(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.window.open(positions, self._past)
+        self._open.set()
+
     def _deliver(self, records: Sequence[Record]) -> None:
+        self.window.add(records)
         for record in records if self._waiters else ():
             try:
                 found = request_of(record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 import structlog
@@ -24,10 +24,11 @@ async def follow(
     log: Log,
     topic: str,
     deliver: Callable[[Sequence[Record]], None],
-    opened: asyncio.Event,
+    opened: Callable[[Mapping[TopicPartition, int]], None],
     *,
     name: str,
     partitions: Collection[int] | None = None,
+    start: Callable[[], Awaitable[Mapping[TopicPartition, int]]] | None = None,
 ) -> NoReturn:
     """Never returns: errors are logged and reading continues at the last position, so that no record is missed.
 
@@ -35,17 +36,20 @@ async def follow(
         log: the log.
         topic: read from its end.
         deliver: called with the records of each poll.
-        opened: set once everything that is appended from then on will be read.
+        opened: called with the positions once everything that is appended from then on will be read.
         name: what it is, for the log.
         partitions: only these; None: all.
+        start: where to begin; None: at the end.
     """
     positions: Mapping[TopicPartition, int] | None = None
     failures = 0
     while True:
         try:
+            if positions is None and start is not None:
+                positions = await start()
             tail = await log.tail([topic], "latest" if positions is None else positions, partitions=partitions)
             positions = dict(tail.positions())
-            opened.set()
+            opened(positions)
             try:
                 while True:
                     deliver(await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))

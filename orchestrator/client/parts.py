@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +41,10 @@ class Readiness(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientParts:
-    """The parts of a client. ``feed``, ``projector`` and ``watch`` are run by the code that builds them."""
+    """The parts of a client. ``feed``, ``projector`` and ``watch`` are run by the code that builds them.
+
+    ``identity``: tells this log from others; see ``log_identity``.
+    """
 
     log: Log
     topics: Topics
@@ -52,3 +55,4 @@ class ClientParts:
     projector: Projection
     feed: Feed
     watch: Readiness
+    identity: Callable[[], Awaitable[bytes]]

@@ -86,7 +86,8 @@ class Requests:
 
     async def _read(self) -> None:
         topic, own = self.reply_to.topic, [self.reply_to.partition]
-        await follow(self._log, topic, self._deliver_all, self._open, name="the reader of replies", partitions=own)
+        name = "the reader of replies"
+        await follow(self._log, topic, self._deliver_all, lambda _: self._open.set(), name=name, partitions=own)
 
     def _deliver_all(self, records: Sequence[Record]) -> None:
         for record in records:

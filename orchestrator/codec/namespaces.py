@@ -21,11 +21,14 @@ MADE_KEY = b"namespace"
 
 
 class Made(NamedTuple):
-    """The record of a namespace. ``partitions``: of ``inputs`` and of every topic with the same partitioning."""
+    """The record of a namespace. ``partitions``: of ``inputs`` and of every topic with the same partitioning.
+    ``since_ms``: when it was written.
+    """
 
     format: int
     namespace: str
     partitions: int
+    since_ms: int = 0
 
 
 def encode_made(topics: Topics, partitions: int) -> Outgoing:
@@ -37,7 +40,7 @@ def decode_made(record: Record) -> Made:
     """Raises: BadRecord."""
     try:
         body = from_json(record.value or b"")
-        made = Made(body["format"], body["namespace"], body["partitions"])
+        made = Made(body["format"], body["namespace"], body["partitions"], record.timestamp_ms)
     except (ValueError, TypeError, KeyError) as error:
         raise BadRecord(f"this is not the record of a namespace ({error!r})") from error
     numbers = (made.format, made.partitions)

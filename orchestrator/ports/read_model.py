@@ -26,6 +26,8 @@ from .log import TopicPartition
 
 __all__ = [
     "WAITED",
+    "DecisionRow",
+    "Decisions",
     "DocumentRow",
     "EntityFilter",
     "EntityPage",
@@ -58,10 +60,33 @@ class DocumentRow(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """A history record and its place: ``sequence`` grows within an instance."""
+    """A history record and its place: ``sequence`` grows within an instance, and within a partition."""
 
     sequence: int
     record: HistoryRecord
+    partition: int = 0
+
+
+class DecisionRow(NamedTuple):
+    """A history record by its place in the log; ``value``: its JSON."""
+
+    partition: int
+    offset: int
+    instance: str
+    value: bytes
+
+
+class Decisions(NamedTuple):
+    """Rows of some partitions of the history: each partition in the order of its offsets, all of them by their time.
+
+    ``following``: per partition, the offset at which the next page begins; that of the question where the read model
+    has not come further. ``first``: the first offset of a partition that is kept: what was before it is gone. A
+    partition without rows has none.
+    """
+
+    rows: Sequence[DecisionRow]
+    following: Mapping[int, int]
+    first: Mapping[int, int]
 
 
 class EntityRow(NamedTuple):
@@ -277,6 +302,10 @@ class ReadModel(Protocol):
 
     async def history(self, instance: str, *, after: int = -1, limit: int) -> Sequence[HistoryRow]:
         """Records with a sequence above ``after``, oldest first."""
+        ...
+
+    async def decisions(self, after: Mapping[TopicPartition, int], *, limit: int) -> Decisions:
+        """Up to about ``limit`` rows of these partitions of the history, in fair shares, from these offsets on."""
         ...
 
     async def entity(self, entity: str) -> Entity | None:

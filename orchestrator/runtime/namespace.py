@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..codec.feed_cursors import log_identity
 from ..codec.namespaces import LOG_FORMAT, MADE_KEY, Made, decode_made, encode_made
 from ..codec.wire import BadRecord
 from ..errors import CorruptRecord, LogUnavailable, TopicMismatch
@@ -16,7 +17,7 @@ from ..messages.partitioning import partition_of
 from ..ports.log import Log, Record, TopicPartition
 from ..ports.topics import Topics, no_more_partitions
 
-__all__ = ["decided_before", "prepare", "read_made"]
+__all__ = ["decided_before", "identity_of", "prepare", "read_made"]
 
 _POLL_RECORDS = 1_000
 _POLL_SECONDS = 1.0
@@ -76,6 +77,16 @@ async def read_made(log: Log, topics: Topics) -> Made | None:
             except BadRecord as error:
                 raise CorruptRecord(f"{record.topic}/{record.partition}/{record.offset}", str(error)) from error
     return found
+
+
+async def identity_of(log: Log, topics: Topics) -> bytes:
+    """Tells this log from others, for cursors; see ``log_identity``.
+
+    Raises:
+        CorruptRecord, LogUnavailable: as ``prepare``.
+    """
+    made = await read_made(log, topics)
+    return log_identity(topics.namespace, made.since_ms if made is not None else 0)
 
 
 async def decided_before(log: Log, topics: Topics, partition: int) -> bool:

@@ -58,7 +58,7 @@ class Reading:
                 continue
             latest[TopicPartition(record.topic, record.partition)] = record
             try:
-                history.append(HistoryRow(record.offset, decode_history(record)))
+                history.append(HistoryRow(record.offset, decode_history(record), record.partition))
             except BadRecord as error:
                 self._skip(record, error)
         documents: dict[str, DocumentRow] = {}

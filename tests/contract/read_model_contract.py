@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from sagaline.orchestrator.errors import InvalidRequest, ReadModelCleared
 from sagaline.orchestrator.kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_steps
@@ -49,7 +50,7 @@ from sagaline.orchestrator.ports.read_model import (
 __all__ = ["STATE", "ReadModelContract", "document", "helping", "row", "update"]
 
 STATE = TopicPartition("t.state", 0)
-HISTORY = TopicPartition("t.history", 1)
+FIRST, HISTORY = TopicPartition("t.history", 0), TopicPartition("t.history", 1)
 
 
 def document(key: str = "A-1", *, updated_ms: int = 1_000, revision: int = 1, **more: object) -> Document:
@@ -176,6 +177,34 @@ class ReadModelContract:
         await read_model.apply(Update({"order-checkout/A-1": DocumentRow(1, None)}, (), {STATE: 2}))
         assert await read_model.get("order-checkout/A-1") is None
         assert list(await read_model.history("order-checkout/A-1", limit=10)) == [row(1)]
+
+    async def test_the_history_is_read_by_its_place_in_the_log(self, read_model: ReadModel) -> None:
+        rows = [row(n, f"A-{n}", at_ms=1_000 * n) for n in (0, 2, 3)]
+        rows += [row(n, f"B-{n}", at_ms=1_000 * n + 1)._replace(partition=1) for n in (0, 1, 2)]
+        await read_model.apply(Update({}, rows, {FIRST: 4, HISTORY: 7}))
+        found = await read_model.decisions({FIRST: 1, HISTORY: 1}, limit=100)
+        assert [(each.partition, each.offset) for each in found.rows] == [(1, 1), (0, 2), (1, 2), (0, 3)]
+        assert [each.instance for each in found.rows] == [
+            f"order-checkout/{key}" for key in ("B-1", "A-2", "B-2", "A-3")
+        ]
+        assert (found.following, found.first) == ({0: 4, 1: 7}, {0: 0, 1: 0})
+        assert TypeAdapter(HistoryRecord).validate_json(found.rows[1].value) == rows[1].record
+
+    async def test_a_page_of_the_history_continues_where_it_has_come_to(self, read_model: ReadModel) -> None:
+        await read_model.apply(Update({}, [row(n, f"A-{n}") for n in range(5)], {FIRST: 9}))
+        found: list[int] = []
+        offset = 0
+        while offset < 9:
+            page = await read_model.decisions({FIRST: offset}, limit=2)
+            found += [each.offset for each in page.rows]
+            assert page.following[0] > offset
+            offset = page.following[0]
+        assert found == [0, 1, 2, 3, 4]
+        assert await read_model.decisions({FIRST: 12}, limit=2) == ([], {0: 12}, {0: 0})
+
+    async def test_what_was_not_read_yet_is_no_end_of_the_history(self, read_model: ReadModel) -> None:
+        await read_model.apply(Update({}, [row(7)], {FIRST: 8}))
+        assert await read_model.decisions({FIRST: 9, HISTORY: 3}, limit=2) == ([], {0: 9, 1: 3}, {0: 7})
 
     async def test_lists_newest_start_first_page_by_page_although_everything_changes_between_pages(
         self, read_model: ReadModel

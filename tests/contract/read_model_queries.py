@@ -52,6 +52,7 @@ def waits() -> Iterator[tuple[str, Query]]:
 
 def others() -> Iterator[tuple[str, Query]]:
     yield "history", (statements.history(LOG, "order-3/A-7", -1, 101), ("log", "instance", "sequence"))
+    yield "history by place", (statements.decisions(LOG, 3, 5_000, 501), ("log", "part", "sequence"))
     for prefix, status, cursor in product(("@lock/", "@mailbox/paid/"), (None, WAITED), (0, 1)):
         after = (f"{prefix}9",) if cursor else None
         statement = statements.entities(LOG, EntityFilter(prefix, status), after, 51)

@@ -77,7 +77,8 @@ INSERT INTO read_instances SELECT 1, 'order-' || n % 9 || '/A-' || n, n, 'order-
 INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
     CASE WHEN n % 2 = 0 THEN 'overdue' ELSE 'question' END, 'approve', who, 'order-' || n % 9, n, '[]'
     FROM generate_series(1, 9000) n, (VALUES (''), ('ann')) AS asked(who);
-INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n, '{}' FROM generate_series(1, 20000) n;
+INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n % 4, n, '{}'
+    FROM generate_series(1, 20000) n;
 INSERT INTO read_entities SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
     CASE WHEN n % 50 = 0 THEN 1 ELSE 0 END, '{}' FROM generate_series(1, 20000) n;
 INSERT INTO read_letters SELECT 1, n % 4, n, '@dead/' || n % 4 || '-' || n, n, 't.topic-' || n % 50, 'A-' || n % 900,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.runtime.deciding import Deciding
 from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.metrics import Metrics
+from sagaline.orchestrator.runtime.namespace import identity_of
 from sagaline.orchestrator.runtime.projector import Projector
 from sagaline.orchestrator.runtime.watch import Watch
 from sagaline.orchestrator.tracing import Tracing
@@ -92,6 +94,7 @@ async def stack(
                 projector=projector,
                 feed=feed,
                 watch=watch,
+                identity=partial(identity_of, log, topics),
             )
             setup = Deciding(
                 registry=deployed or registry,

@@ -203,6 +203,8 @@ class TestDocument:
             ("get", "/v1/tables/{name}"),
             ("put", "/v1/tables/{name}"),
             ("get", "/v1/tables/{name}/history"),
+            ("get", "/v1/events"),
+            ("get", "/v1/events/stream"),
             ("get", "/v1/locks"),
             ("get", "/v1/locks/{name}"),
             ("get", "/v1/mailboxes"),

@@ -150,6 +150,7 @@ def _history(log: int, row: HistoryRow) -> Iterator[dict[str, Any]]:
         "log": log,
         "instance": row.record.instance,
         "sequence": row.sequence,
+        "part": row.partition,
         "at_ms": row.record.at_ms,
         "record": HISTORY_JSON.dump_json(row.record).decode(),
     }

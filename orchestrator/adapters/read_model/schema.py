@@ -43,7 +43,7 @@ __all__ = [
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 TABLES = MetaData()
 
@@ -120,10 +120,12 @@ HISTORY = Table(
     _key("log", Integer),
     _key("instance"),
     _key("sequence", Whole),
+    Column("part", Integer, nullable=False),
     _whole("at_ms"),
     _json("record"),
 )
 Index("read_history_by_time", HISTORY.c.log, HISTORY.c.at_ms)
+Index("read_history_by_place", HISTORY.c.log, HISTORY.c.part, HISTORY.c.sequence)
 
 ENTITIES = Table(
     "read_entities",

@@ -30,6 +30,7 @@ from ...messages.document import Document
 from ...messages.entities import DeadMark, Entity
 from ...ports.log import TopicPartition
 from ...ports.read_model import (
+    Decisions,
     EntityFilter,
     EntityPage,
     HistoryRow,
@@ -52,6 +53,7 @@ from ...ports.topics import DEAD_RETENTION_MS
 from . import letters, statements
 from .addresses import dialect_of, shown
 from .cursors import decode_cursor, encode_cursor
+from .decisions import read_decisions
 from .dialect import Dialect
 from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
 from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, WAITS, prepare
@@ -187,6 +189,10 @@ class SqlReadModel:
         query = statements.history(self._number, instance, after, limit)
         found = await self._rows(query, lambda row: HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)))
         return [row for _, row in found]
+
+    async def decisions(self, after: Mapping[TopicPartition, int], *, limit: int) -> Decisions:
+        """See the port. Raises: TransientError."""
+        return await self._read(partial(read_decisions, log=self._number, after=after, limit=limit))
 
     async def entity(self, entity: str) -> Entity | None:
         """See the port. Raises: TransientError."""

@@ -42,6 +42,7 @@ __all__ = [
     "REMOVE_ENTITY",
     "Writes",
     "clearing",
+    "decisions",
     "delete_some",
     "fed",
     "forget_positions",
@@ -215,6 +216,15 @@ def history(log: int, instance: str, after: int, limit: int) -> Rows:
     table = HISTORY.c
     query = select(table.sequence, table.record).where(
         table.log == log, table.instance == instance, table.sequence > after
+    )
+    return query.order_by(table.sequence).limit(limit)
+
+
+def decisions(log: int, part: int, start: int, limit: int) -> Rows:
+    """By offset: (offset, instance, time, record)."""
+    table = HISTORY.c
+    query = select(table.sequence, table.instance, table.at_ms, table.record).where(
+        table.log == log, table.part == part, table.sequence >= start
     )
     return query.order_by(table.sequence).limit(limit)
 

@@ -81,7 +81,7 @@ async def demo_parts(
         await wiring.prepare_topics(base, registry.queues)
         groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
         await wiring.prepare_subscriptions(base, groups)
-        client = await stack.enter_async_context(wiring.client(base, registry))
+        client = await stack.enter_async_context(wiring.client(base, registry, serves=True))
         engine = wiring.engine(base, registry)
         running.append(await stack.enter_async_context(wiring.running(engine.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():

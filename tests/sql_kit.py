@@ -30,15 +30,16 @@ class Home:
         self.driver, self.url = driver, url
         self.plain: Engine = create_engine(plain_url(url))
 
-    def engine(self) -> Engine | AsyncEngine:
+    def engine(self, **options: object) -> Engine | AsyncEngine:
+        """``options``: of the driver."""
         if self.driver == "sqlite+pysqlite" or self.driver == "postgresql+psycopg":
-            return create_engine(plain_url(self.url), pool_size=20)
+            return create_engine(plain_url(self.url), pool_size=20, connect_args=options)
         if self.driver == "postgresql+asyncpg":
             parsed = make_url(self.url)
             schema = str(parsed.query["options"]).partition("=")[2]
             parsed = parsed.set(drivername=self.driver, query={})
             return create_async_engine(parsed, pool_size=20, connect_args={"server_settings": {"search_path": schema}})
-        return create_async_engine(make_url(self.url).set(drivername=self.driver), pool_size=20)
+        return create_async_engine(make_url(self.url).set(drivername=self.driver), pool_size=20, connect_args=options)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         with self.plain.begin() as connection:
@@ -66,8 +67,9 @@ def home_of(driver: str, folder: Path, request: pytest.FixtureRequest) -> Home:
 
 
 @asynccontextmanager
-async def opened(home: Home) -> AsyncIterator[Engine | AsyncEngine]:
-    engine = home.engine()
+async def opened(home: Home, **options: object) -> AsyncIterator[Engine | AsyncEngine]:
+    """An engine on it; ``options``: of its driver."""
+    engine = home.engine(**options)
     try:
         yield engine
     finally:

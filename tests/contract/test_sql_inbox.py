@@ -6,13 +6,16 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from sagaline.workers import Inbox
 from sagaline.workers.errors import InboxUnavailable
@@ -146,6 +149,78 @@ async def test_a_commit_needs_no_thread_that_handlers_may_hold(home: Home, engin
         ended.set()
         await handler
     assert labels(home) == ["own"]
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Another transaction holds what the effect "a" needs: its row, on SQLite the whole file."""
+    with home.plain.connect() as connection:
+        connection.execute(text("INSERT INTO sagaline_inbox (effect_key, command_id, at_ms) VALUES ('a', '', 0)"))
+        yield
+        connection.rollback()
+
+
+@pytest.fixture
+async def patient(home: Home) -> AsyncIterator[Engine | AsyncEngine]:
+    """An engine whose driver waits for SQLite's lock longer than any test."""
+    async with opened(home, **({"timeout": 600} if home.driver.startswith("sqlite") else {})) as engine:
+        yield engine
+
+
+async def all_returned(engine: Engine | AsyncEngine) -> None:
+    """Every connection is in the pool again: whatever was left alone has ended."""
+    assert isinstance(engine.pool, QueuePool)
+    async with asyncio.timeout(20):
+        while engine.pool.checkedout():  # noqa: ASYNC110  # threads that nobody waits for
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("in_session", [False, True])
+async def test_a_call_ends_at_its_deadline_while_its_work_still_waits(
+    home: Home, patient: Engine | AsyncEngine, in_session: bool
+) -> None:
+    inbox, wanted = SqlInbox(patient, deadline=timedelta(seconds=0.2)), effect("a")
+    if in_session:
+        wanted = _with(wanted, unit_of(inbox, patient))
+    with held(home):
+        with pytest.raises(InboxUnavailable, match=r"within 0\.2 s"):
+            await inbox.apply([wanted])
+        if home.driver.startswith("sqlite"):  # one writes at a time: it waits for its turn, and no longer
+            with pytest.raises(InboxUnavailable, match=r"within 0\.2 s"):
+                await inbox.apply([effect("b")])
+    await inbox.close()
+    await all_returned(patient)
+    (applied,) = await SqlInbox(patient).apply([wanted])
+    assert applied.verdict in {
+        Verdict.STORED,
+        Verdict.REPEATED,  # a thread cannot be cancelled: it was committed late
+        Verdict.STALE,  # the session is lost: its handler runs again
+    }
+
+
+async def test_a_session_is_closed_behind_the_thread_that_still_connects_it(
+    home: Home, engine: Engine | AsyncEngine
+) -> None:
+    if isinstance(engine, AsyncEngine):
+        pytest.skip("a handler that was cancelled uses its session no more")
+    inbox = SqlInbox(engine, deadline=timedelta(seconds=0.2))
+    unit, begun, connects = unit_of(inbox, engine), threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        begun.set()
+        connects.wait()
+
+    event.listen(engine, "do_connect", wait)
+    handler = asyncio.create_task(write(unit, "own"))
+    await asyncio.to_thread(begun.wait)
+    await unit.discard()  # as at a handler's time limit
+    connects.set()
+    with suppress(SQLAlchemyError):
+        await handler
+    await all_returned(engine)
+    with pytest.raises(SQLAlchemyError, match="closed"):
+        await write(unit, "late")
+    assert labels(home) == []
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 Work is written once, on a synchronous ``Connection``: a synchronous engine runs it in a thread, an asynchronous one
 through SQLAlchemy's greenlets.
+
+Everything that waits for the database is a task of its own. Its caller leaves at the deadline; the task ends behind
+the statement that it waits for, closes what it had opened, and then gives its turn to the next one. A thread cannot be
+cancelled, and nothing may use its connection beside it; aiosqlite's is one too: a statement that is cancelled there can
+hold SQLite's lock until the garbage is collected.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -18,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..threads import Threads
 from .tables import check_dialect
 
-__all__ = ["AnyEngine", "Database", "is_away", "in_transaction"]
+__all__ = ["AnyEngine", "Database", "in_transaction", "is_away", "to_its_end"]
 
 T = TypeVar("T")
 AnyEngine = Engine | AsyncEngine
@@ -34,7 +40,7 @@ class Database:
 
     Args:
         engine: for SQLite or PostgreSQL.
-        deadline_seconds: the longest wait for one piece of work.
+        deadline_seconds: the longest wait for one piece of work, its turn included.
 
     Raises:
         ValueError: another database.
@@ -47,6 +53,7 @@ class Database:
         self._threads = Threads("sagaline-sql")
         # SQLite lets waiting writers in without an order: those of one process take turns.
         self._turns = asyncio.Semaphore(1_000_000 if engine.dialect.name == "postgresql" else 1)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def is_postgresql(self) -> bool:
@@ -56,38 +63,84 @@ class Database:
         """What ``work`` gives, in a transaction that is committed afterwards.
 
         Raises:
-            TimeoutError: no answer in time.
+            TimeoutError: no answer in time; it may still be committed.
             SQLAlchemyError: the database failed, or refused something.
         """
-        limit_ms = round(self._deadline_seconds * 1000)
+        return await self.within(self._run(work, writes=writes))
 
+    async def within(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` gives. At the deadline, and when the caller is cancelled, it is cancelled and ends alone.
+
+        Raises:
+            TimeoutError: it gave nothing in time.
+        """
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait([task], timeout=self._deadline_seconds)
+            if not task.done():
+                raise TimeoutError
+            return task.result()
+        finally:
+            if not task.done():
+                asyncio.get_running_loop().call_soon(task.cancel)  # behind its beginning: what it has it must close
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody else may ask for it
+
+    async def drain(self) -> None:
+        """Waits until what was left alone has ended, no longer than the deadline."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._deadline_seconds)
+
+    async def _run(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         def transaction(connection: Connection) -> T:
-            _begin(connection, limit_ms, writes=writes)
+            self.limit(connection)
+            if writes and not self.is_postgresql and not in_transaction(connection):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
             result = work(connection)
             connection.commit()
             return result
 
-        async with self._turns if writes else nullcontext(), asyncio.timeout(self._deadline_seconds):
+        async with self._turns if writes else nullcontext():
             if isinstance(self.engine, AsyncEngine):
-                async with self.engine.connect() as connection:
-                    return await connection.run_sync(transaction)
-            return await self.in_thread(lambda: self._connected(transaction))
+                return await self.by_coroutine(self._connected_async(self.engine, transaction))
+            return await self.in_thread(partial(self._connected, self.engine, transaction))
+
+    def limit(self, connection: Connection) -> None:
+        """Ends each statement of the transaction at the deadline, whoever waits for it. SQLite's driver has its own."""
+        if self.is_postgresql:
+            limit = {"limit": str(round(self._deadline_seconds * 1000))}
+            connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), limit)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives, in a thread that no handler can hold."""
-        return await self._threads.run(work)
+        """What ``work`` gives, in a thread that no handler can hold. A cancelled caller waits for the thread's end."""
+        return await to_its_end(self._threads.run(work))
 
-    def _connected(self, transaction: Callable[[Connection], T]) -> T:
-        assert isinstance(self.engine, Engine)
-        with self.engine.connect() as connection:
+    async def by_coroutine(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` on an asynchronous engine gives; it can be cancelled where the driver can."""
+        return await (work if self.is_postgresql else to_its_end(work))
+
+    def _connected(self, engine: Engine, transaction: Callable[[Connection], T]) -> T:
+        with engine.connect() as connection:
             return transaction(connection)
 
+    async def _connected_async(self, engine: AsyncEngine, transaction: Callable[[Connection], T]) -> T:
+        async with engine.connect() as connection:
+            return await connection.run_sync(transaction)
 
-def _begin(connection: Connection, limit_ms: int, *, writes: bool) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": str(limit_ms)})
-    elif writes and not in_transaction(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives; it is not cancelled with its caller, who waits for its end."""
+    running = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def in_transaction(connection: Connection) -> bool:

@@ -13,21 +13,22 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IllegalStateChangeError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from ..errors import InboxUnavailable
 from ..inbox import Applied, Effect, Found, Verdict
-from .database import Database, in_transaction, is_away
+from .database import Database, in_transaction, is_away, to_its_end
 from .statements import as_clause
 from .tables import INBOX
 
@@ -35,6 +36,7 @@ __all__ = ["SqlInbox"]
 
 T = TypeVar("T")
 
+_CLOSE_SECONDS: Final = 0.05
 _FIND_MAX: Final = 500
 _NOTHING: Final = Found()
 _REFUSED: Final = (SQLAlchemyError, ValueError, OverflowError, UnicodeError)
@@ -71,15 +73,17 @@ class SqlInbox:
 
     async def find(self, effect_keys: Sequence[str]) -> Mapping[str, Found]:
         """See ``Inbox.find``."""
-        return await self._run(lambda connection: _find(connection, effect_keys), writes=False)
+        async with self._limited():
+            return await self._database.run(lambda connection: _find(connection, effect_keys), writes=False)
 
     async def apply(self, effects: Sequence[Effect]) -> Sequence[Applied]:
         """See ``Inbox.apply``."""
         own = [effect for effect in effects if effect.unit is not None]
         shared = [effect for effect in effects if effect.unit is None]
-        verdicts = dict(zip(map(id, own), await asyncio.gather(*map(self._commit, own)), strict=True))
-        if shared:
-            verdicts |= zip(map(id, shared), await self._apply(shared), strict=True)
+        async with self._limited():
+            verdicts = dict(zip(map(id, own), await asyncio.gather(*map(self._commit, own)), strict=True))
+            if shared:
+                verdicts |= zip(map(id, shared), await self._apply(shared), strict=True)
         return [verdicts[id(effect)] for effect in effects]
 
     async def forget(self, now_ms: int, *, limit: int) -> int:
@@ -89,14 +93,19 @@ class SqlInbox:
         before_ms = now_ms - self._retention_ms
         oldest = select(INBOX.c.effect_key).where(INBOX.c.at_ms < before_ms).order_by(INBOX.c.at_ms).limit(limit)
         gone = delete(INBOX).where(INBOX.c.effect_key.in_(oldest), INBOX.c.at_ms < before_ms)
-        return await self._run(lambda connection: int(connection.execute(gone).rowcount))
+        async with self._limited():
+            return await self._database.run(lambda connection: int(connection.execute(gone).rowcount))
 
     async def close(self) -> None:
-        """See ``Inbox.close``. The engine stays open: it is its owner's."""
+        """See ``Inbox.close``. The engine stays open: it is its owner's. What was not answered in time is waited for,
+        no longer than the deadline.
+        """
+        await self._database.drain()
 
     def unit(self, kind: type[object]) -> _Unit:
         """A session for one handler; see ``OpensUnits.unit``."""
-        unit = _Unit(self._make(), self._database)
+        # Once closed it takes no more: a handler that was cancelled may have left a thread that goes on with it.
+        unit = _Unit(self._make(close_resets_only=False), self._database)
         if not isinstance(unit.session, kind):
             is_async = isinstance(self._database.engine, AsyncEngine)
             raise TypeError(
@@ -106,13 +115,20 @@ class SqlInbox:
             )
         return unit
 
-    async def _run(self, work: Callable[[Connection], T], *, writes: bool = True) -> T:
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        """Of one call.
+
+        Raises:
+            InboxUnavailable: the database failed, or gave no answer in time.
+        """
         try:
-            return await self._database.run(work, writes=writes)
+            async with asyncio.timeout(self._deadline_seconds):
+                yield
         except TimeoutError as error:
             raise InboxUnavailable(
                 f"the inbox did not answer within {self._deadline_seconds:g} s; "
-                "check whether another transaction holds its rows"
+                "check whether another transaction holds its rows or its file"
             ) from error
         except SQLAlchemyError as error:
             raise InboxUnavailable(
@@ -133,7 +149,7 @@ class SqlInbox:
             return [applied for _, applied in sorted(zip(order, settled, strict=True))]
 
         try:
-            return await self._run(settle)
+            return await self._database.run(settle)
         except _Torn as torn:
             if len(effects) == 1:
                 return [Applied(Verdict.FAILED, error=str(torn))]
@@ -145,28 +161,34 @@ class SqlInbox:
         assert isinstance(unit, _Unit)
         if unit.spent:
             return await self._outcome(effect)
-        unit.spent = True
         try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await unit.run(lambda session: _keep(session, effect))
-        except TimeoutError as error:
-            raise InboxUnavailable(
-                f"the transaction of {effect.effect_key} was not committed within {self._deadline_seconds:g} s; "
-                "check whether another one holds its rows"
-            ) from error
+            return await unit.end(lambda session: self._keep(session, effect))
         except SQLAlchemyError as error:
             if is_away(error):
-                raise InboxUnavailable(f"the transaction of a handler failed: {_said(error)}") from error
+                raise
             return Applied(Verdict.FAILED, error=_said(error))
         except _REFUSED as error:
             return Applied(Verdict.FAILED, error=_said(error))
-        finally:
-            await unit.discard()
+
+    def _keep(self, session: Session, effect: Effect) -> Applied:
+        """The verdict on an effect with a session of its own; commits it."""
+        connection = session.connection()
+        self._database.limit(connection)
+        session.flush()
+        found = _lock(connection, [effect])
+        if (decided := _decided(found[effect.effect_key], effect)) is not None:
+            session.rollback()
+            return decided
+        _execute(connection, effect)
+        _store(connection, [effect])
+        session.commit()
+        return Applied(Verdict.STORED)
 
     async def _outcome(self, effect: Effect) -> Applied:
         """What became of an effect whose session is gone: it took effect, or its handler must run again."""
-        found = (await self.find([effect.effect_key])).get(effect.effect_key, _NOTHING)
-        return _decided(found, effect) or Applied(Verdict.STALE)
+        key = effect.effect_key
+        found = await self._database.run(lambda connection: _find(connection, [key]), writes=False)
+        return _decided(found.get(key, _NOTHING), effect) or Applied(Verdict.STALE)
 
 
 class _Unit:
@@ -176,26 +198,46 @@ class _Unit:
         self.session, self._database = session, database
         self.spent = False
 
-    async def run(self, work: Callable[[Session], Applied]) -> Applied:
-        if isinstance(self.session, AsyncSession):
-            return await self.session.run_sync(work)
-        session = self.session
-        return await self._database.in_thread(lambda: work(session))
+    async def end(self, work: Callable[[Session], T]) -> T:
+        """The last that is done with the session, which is closed behind it.
+
+        Raises:
+            TimeoutError: not in time.
+        """
+        self.spent = True
+        return await self._database.within(self._end(work))
 
     async def discard(self) -> None:
         self.spent = True
-        with suppress(SQLAlchemyError):  # a lost connection: its transaction is gone with it
-            if isinstance(self.session, AsyncSession):
-                await asyncio.shield(self.session.close())
-            else:
-                await asyncio.shield(self._database.in_thread(self.session.close))
+        with suppress(SQLAlchemyError, TimeoutError):
+            await self._database.within(to_its_end(self._close()))
+
+    async def _end(self, work: Callable[[Session], T]) -> T:
+        try:
+            return await self._used(work)
+        finally:
+            await to_its_end(self._close())
+
+    async def _close(self) -> None:
+        while True:
+            try:
+                return await self._used(Session.close)
+            except IllegalStateChangeError:  # a handler that was cancelled has left a thread that connects it
+                await asyncio.sleep(_CLOSE_SECONDS)
+            except SQLAlchemyError:  # a lost connection: its transaction is gone with it
+                return None
+
+    async def _used(self, work: Callable[[Session], T]) -> T:
+        if isinstance(self.session, AsyncSession):
+            return await self._database.by_coroutine(self.session.run_sync(work))
+        return await self._database.in_thread(partial(work, self.session))
 
 
 class _Torn(Exception):
     """A statement ended the transaction that it shared with others."""
 
 
-def _engine_of(database: Makes) -> tuple[Engine | AsyncEngine, Callable[[], Session | AsyncSession]]:
+def _engine_of(database: Makes) -> tuple[Engine | AsyncEngine, Callable[..., Session | AsyncSession]]:
     match database:
         case Engine():
             return database, sessionmaker(database, expire_on_commit=False)
@@ -292,20 +334,6 @@ def _behind_savepoint(connection: Connection, effect: Effect) -> Applied | None:
         savepoint.rollback()
         return Applied(Verdict.FAILED, error=_said(error))
     return None
-
-
-def _keep(session: Session, effect: Effect) -> Applied:
-    """The verdict on an effect with a session of its own; commits it."""
-    session.flush()
-    connection = session.connection()
-    found = _lock(connection, [effect])
-    if (decided := _decided(found[effect.effect_key], effect)) is not None:
-        session.rollback()
-        return decided
-    _execute(connection, effect)
-    _store(connection, [effect])
-    session.commit()
-    return Applied(Verdict.STORED)
 
 
 def _said(error: BaseException) -> str:

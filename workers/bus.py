@@ -209,6 +209,8 @@ class EventBus(_Bus):
                 calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
                 if (body := subscription.body(record, headers)) is not None:
                     await calling.call(subscription, body, message)
+            if message.written:
+                raise TypeError(f"a bus has no topic {message.written[0].topic!r}; publish an event instead")
         except BaseException as raised:
             error = said(raised)
             span.raised(raised)

@@ -326,7 +326,7 @@ class Consumer:
         return tracing.message("handle", subscription.name, traceparent, record.topic, facts)
 
     def _published(self, message: Message) -> list[Outgoing]:
-        """The records of what the handler published; their ids are the same at a second delivery.
+        """The records of what the handler published and wrote; ids of events are the same at a second delivery.
 
         Raises:
             ValueError, ValueTooLarge: one of them cannot be written; the attempt has failed.
@@ -345,7 +345,11 @@ class Consumer:
             what = f"the event {event.name!r} that the handler published"
             check_size(outgoing, what, self._parts.log.max_value_bytes)
             found.append(outgoing)
-        return found
+        for written in message.written:
+            if self._parts.topics.owns(written.topic):
+                raise ValueError(f"topic {written.topic!r} is written by Sagaline only; write to one of your own")
+            check_size(written, f"the record for {written.topic!r}", self._parts.log.max_value_bytes)
+        return [*found, *message.written]
 
     # What follows
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from ..orchestrator.ports.log import Record
+from ..orchestrator.ports.log import Outgoing, Record
 from ..sagas import Event
 from ..sagas.models import JsonObject, as_json
 from .delivery import Delivery
@@ -38,7 +39,7 @@ class Publication(NamedTuple):
 class Message(Delivery):
     """One delivery of a subscription's message. Valid until the handler returns."""
 
-    __slots__ = ("_publications", "group", "place")
+    __slots__ = ("_publications", "_written", "group", "place")
 
     def __init__(
         self, record: Record, place: Place, *, group: str, name: str, id: str, attempt: int, traceparent: str | None
@@ -47,6 +48,7 @@ class Message(Delivery):
         self.group, self.place = group, place
         """The group that it is delivered to, and where it was read first: topic, partition, offset."""
         self._publications: list[Publication] = []
+        self._written: list[Outgoing] = []
 
     def publish(self, event: Event[E], key: str, body: E) -> None:
         """Publishes an event when the handler has returned; never if it raises.
@@ -70,3 +72,20 @@ class Message(Delivery):
     def publications(self) -> tuple[Publication, ...]:
         """What was published so far."""
         return tuple(self._publications)
+
+    def write(self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Writes a record to any topic when the handler has returned, as ``publish`` does an event.
+
+        Args:
+            topic: its full name; it must exist, and be none of the namespace's own.
+            key: decides the partition, as Kafka's clients do; a consumer gets the records of one key in order.
+            value: the record's value.
+            headers: its headers; None: none.
+        """
+        named = tuple((name, text.encode()) for name, text in (headers or {}).items())
+        self._written.append(Outgoing(topic, key.encode(), value, named))
+
+    @property
+    def written(self) -> tuple[Outgoing, ...]:
+        """What was written so far."""
+        return tuple(self._written)

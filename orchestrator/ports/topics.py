@@ -111,6 +111,12 @@ class Topics(NamedTuple):
         """The limits of queues, for workers: one partition, written with the table that they are kept in."""
         return f"{self.namespace}.limits"
 
+    def owns(self, topic: str) -> bool:
+        """True for the topics whose records only the processes of the namespace may write."""
+        own = {*self.core, self.made, self.replies, self.workers, self.limits}
+        prefixes = tuple(f"{self.namespace}.{kind}." for kind in ("commands", "parked", "redelivered"))
+        return topic in own or topic.startswith(prefixes)
+
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"
 

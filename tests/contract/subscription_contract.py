@@ -333,6 +333,35 @@ class SubscriptionContract:
         assert sorted(int(dict(r.headers)["ce_id"].split(b"/")[-2]) >= 0 for r in found) == [True] * 20
         assert len({record.value for record in found}) == 20
 
+    async def test_records_written_to_a_topic_leave_once_with_the_position(self, world: SubscriptionWorld) -> None:
+        topic = f"{world.topics.namespace}-labels"
+        await world.log.create_topics([TopicSpec(topic, 3, "delete")])
+        worker, calls = Worker("w"), list[int]()
+
+        @worker.subscribes(shipped, delivery="exactly_once", retry=QUICK)
+        async def handle(event: Shipped, message: Message) -> None:
+            calls.append(event.number)
+            own = event.number == 3 and message.attempt == 1
+            message.write(world.topics.history if own else topic, f"k{event.number}", b"%d" % event.number, {"a": "b"})
+            if event.number == 7 and calls.count(7) == 1:
+                raise SystemExit("killed")
+
+        await world.publish(*((f"k{number}", number) for number in range(20)))
+        async with world.engine():
+            with pytest.raises(WorkerCrashed):
+                async with world.running(worker) as (_, run):
+                    await run
+            found: list[Record] = []
+            async with world.running(worker), asyncio.timeout(PATIENCE_SECONDS):
+                while len(found) < 20:
+                    await asyncio.sleep(0.02)
+                    found = await world.all_of(topic)
+        assert sorted(int(record.value or b"") for record in found) == list(range(20))
+        assert {(record.key, record.headers) for record in found} == {
+            (b"k%d" % number, (("a", b"b"),)) for number in range(20)
+        }
+        assert calls.count(3) > 1, "the namespace's own topics are refused, and the message was tried again"
+
     async def test_a_message_that_kills_its_consumer_is_parked_at_the_third_time(
         self, world: SubscriptionWorld
     ) -> None:

@@ -26,6 +26,7 @@ from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.inputs import encode_reply
 from ..orchestrator.codec.presences import QueueWork
 from ..orchestrator.errors import LogUnavailable, SagalineError, ValueTooLarge
+from ..orchestrator.messages.flow_limits import LIMITS_TABLE, limits_of
 from ..orchestrator.messages.inputs import Completed, Failed, Heartbeat, JsonObject, Rejected, Reply
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Record, check_size
@@ -39,10 +40,10 @@ from .errors import InboxUnavailable
 from .execution import Execution, failed
 from .failures import Failures
 from .flow import FlowControl
+from .followed import Followed
 from .forwarding import Forwarding
 from .inbox import Inbox
 from .intake import Intake
-from .limits import Limits
 from .offsets import Mark
 from .slots import ByKey, Slots
 from .spans import WorkerSpans
@@ -108,7 +109,7 @@ class WorkerRuntime:
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._slots.wake())
-        self._limits = Limits(log, topics.limits, self._flow.limit)
+        self._limits = Followed(log, topics.rules, LIMITS_TABLE, lambda rules: self._flow.limit(limits_of(rules)))
         self._slots: Slots[Work] = Slots(worker.concurrency, self._handle, self._flow)
         self._by_key: ByKey[Work] = ByKey(self._slots.put)
         self._answers = Answers(log, topics.dead, self._answered)

@@ -11,8 +11,8 @@ from ..errors import InvalidRequest, TransientError, UnknownTable, VersionConfli
 from ..kernel.table import check_rules
 from ..messages.entities import Table
 from ..messages.entity_messages import Rule, SetRules, table_id
-from ..messages.flow_limits import LIMITS_TABLE, check_limits
 from ..messages.outputs import Outcome
+from ..messages.own_tables import OWN_TABLES
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
 from .asking import Asking
@@ -40,7 +40,7 @@ class TablesPage(NamedTuple):
 
 
 class Tables:
-    """Every table that a deployed definition routes by, and ``queue.limits``, the limits of queues.
+    """Every table that a deployed definition routes by, and the tables of ``OWN_TABLES``, such as limits of queues.
 
     A change applies to instances that reach a router after it; an instance that was routed before keeps its branch and
     the table's version.
@@ -55,7 +55,7 @@ class Tables:
         Raises:
             UnknownTable: no deployed definition routes by it.
         """
-        if name == LIMITS_TABLE:
+        if name in OWN_TABLES:
             return ()
         known = self._parts.registry.tables
         if name not in known:
@@ -63,7 +63,7 @@ class Tables:
         return known[name]
 
     async def list(self, *, limit: int = 50, cursor: str | None = None) -> TablesPage:
-        """All tables of routers by name, one that was never set with version 0; and the limits, if they were ever set.
+        """All tables of routers by name, one that was never set with version 0; and own ones that were ever set.
 
         Args:
             limit: the largest number per page.
@@ -73,8 +73,8 @@ class Tables:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
-        limits = [LIMITS_TABLE] if (await self._read(LIMITS_TABLE)).version else []
-        left = [name for name in sorted([*self._parts.registry.tables, *limits]) if cursor is None or name > cursor]
+        own = [name for name in OWN_TABLES if (await self._read(name)).version]
+        left = [name for name in sorted([*self._parts.registry.tables, *own]) if cursor is None or name > cursor]
         tables = [await self._read(name) for name in left[:limit]]
         return TablesPage(tables, left[limit - 1] if len(left) > limit else None)
 
@@ -124,7 +124,8 @@ class Tables:
             NotYetDecided, LogUnavailable, ValueTooLarge: as ``Client.start``.
         """
         branches = self.branches(name)
-        if (wrong := check_limits(rules) if name == LIMITS_TABLE else check_rules(rules, branches)) is not None:
+        own = OWN_TABLES.get(name)
+        if (wrong := own(rules) if own is not None else check_rules(rules, branches)) is not None:
             raise InvalidRequest(wrong, field="rules")
         request = SetRules(
             id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),

@@ -1,8 +1,8 @@
 """A table of rules for dynamic routers: the first rule whose conditions all hold names the branch.
 
 A condition is a value that the fact must equal, or ``{operator: value}`` with one of ``OPERATORS``. A missing fact, or
-one that cannot be compared, does not match. The table ``queue.limits`` has limits of queues instead, which its change
-announces to workers.
+one that cannot be compared, does not match. The rules of Sagaline's own tables mean something else; their changes are
+announced to the processes that follow them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, assert_never
 
 from ..messages.entities import Table
 from ..messages.entity_messages import Lookup, Routed, Rule, SetRules, ToTable, table_name
-from ..messages.flow_limits import LIMITS_TABLE, check_limits
 from ..messages.outputs import Announce, Answer, Outcome, Tell
+from ..messages.own_tables import OWN_TABLES
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 
@@ -93,8 +93,8 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
     if message.version is not None and message.version != before.version:
         reason = f"the table is at version {before.version}, not {message.version}; read the table again, then retry"
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.VERSION_DIFFERS, reason=reason)
-    limits = before.name == LIMITS_TABLE
-    wrong = check_limits(message.rules) if limits else check_rules(message.rules, branches)
+    own = OWN_TABLES.get(before.name)
+    wrong = own(message.rules) if own is not None else check_rules(message.rules, branches)
     if wrong is not None:
         return Answer(entity=table, outcome=Outcome.DENIED, code=ReasonCode.INVALID, reason=wrong)
     after = replace(
@@ -106,7 +106,7 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
         changed_by=message.by,
         reason=message.reason,
     )
-    actions = (Announce(rules=after.rules),) if limits else ()
+    actions = (Announce(table=after.name, rules=after.rules),) if own is not None else ()
     return Answer(entity=after, outcome=Outcome.APPLIED, actions=actions, reason=f"version {after.version}")
 
 

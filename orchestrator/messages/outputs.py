@@ -192,8 +192,9 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announce:
-    """The limits of queues have changed: workers read them on a topic of their own."""
+    """The rules of a table that processes follow have changed."""
 
+    table: str
     rules: tuple[Rule, ...]
 
 

@@ -107,13 +107,13 @@ class Topics(NamedTuple):
         return f"{self.namespace}.workers"
 
     @property
-    def limits(self) -> str:
-        """The limits of queues, for workers: one partition, written with the table that they are kept in."""
-        return f"{self.namespace}.limits"
+    def rules(self) -> str:
+        """Rules of tables that processes follow, such as limits of queues: one partition, one record for each table."""
+        return f"{self.namespace}.rules"
 
     def owns(self, topic: str) -> bool:
         """True for the topics whose records only the processes of the namespace may write."""
-        own = {*self.core, self.made, self.replies, self.workers, self.limits}
+        own = {*self.core, self.made, self.replies, self.workers, self.rules}
         prefixes = tuple(f"{self.namespace}.{kind}." for kind in ("commands", "parked", "redelivered"))
         return topic in own or topic.startswith(prefixes)
 
@@ -149,7 +149,7 @@ class Topics(NamedTuple):
             TopicSpec(self.dead, partitions, "delete", DEAD_RETENTION_MS),
             TopicSpec(self.archive, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
-            TopicSpec(self.limits, 1, "compact"),
+            TopicSpec(self.rules, 1, "compact"),
             TopicSpec(self.workers, 1, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

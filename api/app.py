@@ -29,6 +29,7 @@ from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .letters import AskBody
 from .overdue import overdue_router
+from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
@@ -95,6 +96,7 @@ def create_app(
     app.include_router(dead_router(client, settings))
     app.include_router(schedules_router(client, settings))
     app.include_router(health_router(client.check_ready, client.notices))
+    app.include_router(pages_router())
     if metrics is not None:
         app.include_router(metrics_router(metrics))
     app.add_middleware(Guard, tokens=settings.tokens)

@@ -148,7 +148,9 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            extra = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+            extra = [(b"x-content-type-options", b"nosniff")]
+            if all(name.lower() != b"cache-control" for name, _ in message.get("headers", ())):
+                extra.append((b"cache-control", b"no-store"))
             if self.traceparent is not None:
                 extra.append((b"traceresponse", self.traceparent.encode()))
             if not self._body.whole:

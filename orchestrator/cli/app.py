@@ -129,6 +129,7 @@ def demo(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder for its files; kept afterwards.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that the demo would remove.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Keep serving after the report, until Ctrl-C.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
     all: Annotated[
         bool,
@@ -138,7 +139,7 @@ def demo(
     """Run the order checkout in one process with planned failures, and check the result."""
     from .demo.command import DemoOptions, run_demo
 
-    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout, all=all))
+    run_demo(log, listen, DemoOptions(orders=orders, data=data, keep=keep, timeout_seconds=timeout, all=all, stay=stay))
 
 
 @command(app, "verify")

@@ -170,7 +170,7 @@ def _said(
     parts += [f"working as {worker.name} on {', '.join(_read_by(worker))}" for worker in workers]
     api, health = addresses
     if api is not None:
-        parts.append(f"answering at {api}")
+        parts += [f"answering at {api}", f"its dashboard at {api}/"]
     if health is not None:
         parts.append(f"its health at {health}/readyz")
     return f"{'; '.join(parts)}; log {settings.log}, namespace {settings.namespace}"

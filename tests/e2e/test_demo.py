@@ -14,6 +14,7 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -200,6 +201,19 @@ def test_interrupted_before_its_end_it_stops_in_order(tmp_path: Path) -> None:
         started.running.send_signal(signal.SIGTERM)
         started.read_to("saga: stopping; press Ctrl-C again to stop at once")
         assert started.running.wait(30) == 0
+    finally:
+        started.end()
+
+
+def test_asked_to_stay_it_serves_the_dashboard_after_its_report(tmp_path: Path) -> None:
+    started = Started(tmp_path, "--log", "sqlite:///shop.db", "--orders", "1", "--port", "0", "--stay")
+    try:
+        started.read_to("Still serving")
+        address = re.findall(r"Dashboard (http\S+)", started.printed)[0]
+        assert httpx.get(address).status_code == 200
+        started.running.send_signal(signal.SIGINT)
+        assert started.running.wait(30) == 0
+        assert PASSED in started.printed
     finally:
         started.end()
 

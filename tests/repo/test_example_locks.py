@@ -1,9 +1,12 @@
-"""The locks of the examples in other languages pin every package by its digest and name no registry."""
+"""The locks of other languages (the examples, the dashboard) pin every package by its digest and name no registry."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.repo.tree import ROOT, files
 
@@ -22,8 +25,9 @@ def complaints(lock: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_the_npm_lock_has_a_digest_for_every_package_and_no_address() -> None:
-    lock = json.loads((EXAMPLES / "typescript-worker" / "package-lock.json").read_text())
+@pytest.mark.parametrize("folder", [EXAMPLES / "typescript-worker", ROOT / "api" / "dashboard"])
+def test_the_npm_lock_has_a_digest_for_every_package_and_no_address(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text())
     assert len(lock["packages"]) > 3
     assert complaints(lock) == []
 

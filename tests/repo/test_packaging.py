@@ -7,6 +7,7 @@ can only come from the wheel. Nothing is fetched: the build runs without isolati
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -61,11 +62,22 @@ def environment(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     return root
 
 
+def vendored() -> set[str]:
+    """The third-party files of the dashboard: those of the import map, with their licences."""
+    here = ROOT / "api" / "dashboard"
+    imports = json.loads((here / "importmap.json").read_text())["imports"].values()
+    found = {path for path in (here / "vendor").rglob("*") if path.is_file()}
+    assert {here / address for address in imports} <= found, "run `python hatch_build.py`"
+    packages = {address.rpartition("/dist/")[0].removesuffix("/hooks") for address in imports}
+    assert not [each for each in packages if not (here / each / "LICENSE").is_file()]
+    return {f"sagaline/{path.relative_to(ROOT)}" for path in found}
+
+
 def expected() -> set[str]:
-    """Where every committed file of the homes must stand in the package."""
+    """Where every committed file of the homes, and every file of the dashboard, must stand in the package."""
     homes = {f"sagaline/{path.relative_to(ROOT)}" for path in files() if path.relative_to(ROOT).parts[0] in HOMES}
     own = {f"sagaline/{path.name}" for path in (ROOT / "sagaline").glob("*.py")}
-    return homes | own | {"sagaline/py.typed"}
+    return homes | own | {"sagaline/py.typed"} | vendored()
 
 
 def test_the_wheel_holds_each_home_once_and_nothing_else(built: tuple[Path, Path]) -> None:

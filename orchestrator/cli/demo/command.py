@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 import typer
@@ -24,7 +25,7 @@ from ...messages.document import Status
 from ...producer import Producer
 from ..errors import Failure
 from ..options import ListenOptions, LogOptions, rendering
-from ..processes import run_process
+from ..processes import any_ended, run_process
 from .live import live_table
 from .parts import Parts, bound, demo_parts, orders_on_record, unless_ended
 from .patterns import Stage, every_pattern, play_all
@@ -49,6 +50,7 @@ class DemoOptions:
     keep: bool
     timeout_seconds: float
     all: bool = False
+    stay: bool = False
 
 
 def run_demo(log: LogOptions, listen: ListenOptions, options: DemoOptions) -> None:
@@ -99,11 +101,21 @@ class _Demo:
             await self._report(parts, wanted)
             if self._patterns:
                 await unless_ended(self._play(parts), parts)
+            if self._options.stay and self._complete and not self._interactive:
+                await self._stay(parts)
+
+    async def _stay(self, parts: Parts) -> None:
+        """Serves until Ctrl-C."""
+        text = f"\nStill serving: the dashboard is at {parts.address}/; Ctrl-C ends it."
+        self._console.print(Text(text, style="bold"), soft_wrap=True)
+        with suppress(asyncio.CancelledError):
+            await any_ended(parts.running)
 
     def _announce(self, parts: Parts) -> None:
         settings = self._place.settings
         elsewhere = settings.port not in (0, int(parts.address.rpartition(":")[2]))
         asked = f" (port {settings.port} is taken)" if elsewhere else ""
+        self._console.print(f"Dashboard {parts.address}/", highlight=False)
         self._console.print(f"API {parts.address}{asked}, for example {parts.address}/v1/instances", highlight=False)
 
     async def _work(self, parts: Parts, wanted: set[str], pause_seconds: float) -> None:

@@ -1,0 +1,65 @@
+/** Requests to the routes of /v1. An error is a Problem that says what happened and what to do. */
+
+/** An answer that is not a success, or none at all. */
+export class Problem extends Error {
+  /** @param {{type?: string, title?: string, status?: number, detail?: string, code?: string, errors?: {field: string, message: string}[], trace_id?: string}} body */
+  constructor(body) {
+    super(body.detail || body.title || "The request failed.");
+    this.name = (body.type ?? "").replace("urn:sagaline:problem:", "") || "unknown";
+    this.title = body.title ?? "The request failed";
+    this.status = body.status ?? 0;
+    this.code = body.code ?? null;
+    this.errors = body.errors ?? [];
+    this.trace = body.trace_id ?? null;
+  }
+}
+
+/** @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
+async function send(path, init) {
+  let answer;
+  try {
+    answer = await fetch(path, { ...init, credentials: "same-origin" });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new Problem({
+      type: "unreachable",
+      title: "The API does not answer",
+      detail: "It may be restarting, or the connection is lost. This page tries again by itself.",
+    });
+  }
+  if (answer.ok || answer.status === 304) return answer;
+  const text = await answer.text();
+  let body;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    body = { title: `The server answered ${answer.status}`, detail: text.slice(0, 200) };
+  }
+  throw new Problem({ status: answer.status, ...body });
+}
+
+/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
+export async function get(path, signal) {
+  const answer = await send(path, { headers: { accept: "application/json" }, signal });
+  return answer.json();
+}
+
+/** @param {"POST" | "PUT" | "DELETE"} method @param {string} path @param {unknown} [body] @returns {Promise<any>} */
+export async function write(method, path, body) {
+  const headers = { accept: "application/json", "content-type": "application/json" };
+  const answer = await send(path, { method, headers, body: JSON.stringify(body ?? {}) });
+  return { status: answer.status, ...(answer.status === 204 ? {} : await answer.json()) };
+}
+
+/** The path of an instance; its key is one segment. @param {string} id */
+export function instancePath(id) {
+  const cut = id.indexOf("/");
+  return `/v1/instances/${encodeURIComponent(id.slice(0, cut))}/${encodeURIComponent(id.slice(cut + 1))}`;
+}
+
+/** A query string without what is empty. @param {Record<string, string | number | null | undefined>} values */
+export function query(values) {
+  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const text = new URLSearchParams(kept.map(([name, value]) => [name, String(value)])).toString();
+  return text ? `?${text}` : "";
+}

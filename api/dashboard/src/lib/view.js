@@ -1,0 +1,12 @@
+/** What every part and page draws with: one import instead of five. */
+import { h } from "preact";
+import htm from "htm";
+
+export { render } from "preact";
+export { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+export { computed, effect, signal, useComputed, useSignal } from "@preact/signals";
+
+/** @typedef {import("preact").ComponentChildren} Children */
+
+/** Templates: `html`<b>${text}</b>`` is an element; a text can never become markup. */
+export const html = htm.bind(h);

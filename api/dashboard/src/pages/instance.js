@@ -1,0 +1,168 @@
+/** One instance: first why it is as it is and what happens next, then the evidence: flow, timeline, history, state. */
+import { get, instancePath } from "../lib/api.js";
+import { possible } from "../lib/acts.js";
+import { now } from "../lib/feed.js";
+import { forbidden } from "../lib/me.js";
+import { useReading, useResource } from "../lib/resource.js";
+import { href, instanceHref, route, setQuery } from "../lib/router.js";
+import { clock, full } from "../lib/text.js";
+import { html, useEffect, useMemo, useRef } from "../lib/view.js";
+import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
+import { Ago, Empty, Id, Panel, Reading, Status } from "../parts/basics.js";
+import { depths, GraphView, laid } from "../parts/graph.js";
+import { InstanceAct } from "../parts/instance_act.js";
+import { Json } from "../parts/json.js";
+import { Menu } from "../parts/menu.js";
+import { Timeline } from "../parts/timeline.js";
+
+const HISTORY_MAX = 2000;
+/** A flow that is wider than this many pixels gets the whole width of the page. */
+const WIDE = 760;
+
+/** All decisions, page by page; only the newest pages of a very long history. @param {string} path @param {AbortSignal} signal */
+async function history(path, signal) {
+  /** @type {any[]} */
+  const decisions = [];
+  let after = -1;
+  while (decisions.length < HISTORY_MAX) {
+    const page = await get(`${path}/history?limit=500&after=${after}`, signal);
+    decisions.push(...page.decisions);
+    if (page.next === null) return { decisions, whole: true };
+    after = page.next;
+  }
+  return { decisions, whole: false };
+}
+
+/** @param {{id: string}} props */
+export function Instance({ id }) {
+  const path = instancePath(id);
+  const found = useReading(`${path} whole`, async (signal) => {
+    const [instance, inspection] = await Promise.all([get(path, signal), get(`${path}/inspection`, signal)]);
+    return { instance, inspection };
+  });
+  const past = useReading(`${path} history`, (signal) => history(path, signal));
+  const graph = useResource(`${path}/graph?format=json`);
+  const drawn = useMemo(() => graph.data && JSON.parse(graph.data.text), [graph.data]);
+  const key = id.slice(id.indexOf("/") + 1);
+  useEffect(() => {
+    document.title = `${key}${found.data ? `, ${statusLook(found.data.instance.status).word.toLowerCase()}` : ""} · Sagaline`;
+  }, [key, found.data?.instance.status]);
+  const definition = id.slice(0, id.indexOf("/"));
+  return html`
+    <nav class="crumb" aria-label="Where this is"><a href=${href("instances")}>Instances</a> / <a href=${href("instances", [], { definition })}>${definition}</a></nav>
+    <${Reading} of=${found} lines=${6}>${(/** @type {any} */ data) => html`<${Head} ...${data} />`}<//>
+    <div class="grid">
+      <div class="stack ${drawn && laid(drawn).graph().width > WIDE ? "all" : ""}"><${Panel} title="Flow" note=${found.data && `this run on version ${found.data.instance.version}`} more=${html`<${Legend} />`}>
+        <${Reading} of=${graph} lines=${3}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${id}" />`}<//><//></div>
+      <div class="stack second">
+        <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
+          <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Timeline} decisions=${data.decisions} ended=${found.data?.instance.finished_at ?? null} depths=${drawn ? depths(drawn.root) : {}} />`}<//><//>
+        <${Panel} title="State" note=${found.data && `revision ${found.data.instance.revision}`}>
+          <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} decisions=${past.data?.decisions ?? []} />`}<//><//>
+      </div>
+      <${Panel} title="History" note=${past.data && !past.data.whole && `the first ${HISTORY_MAX} decisions`}>
+        <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Decisions} decisions=${data.decisions} instance=${found.data?.instance} />`}<//><//>
+    </div>`;
+}
+
+/** @param {any[]} decisions @param {any} instance */
+function spanned(decisions, instance) {
+  if (!decisions.length) return "";
+  return `${clock(decisions[0].at, { ms: false })} to ${instance.finished_at ? clock(instance.finished_at, { ms: false }) : "now"}`;
+}
+
+const Legend = () =>
+  html`<span class="legend">${[["ok", "done"], ["run", "in work"], ["undo", "to undo"], ["undone", "undone"], ["bad", "failed"], ["off", "not reached"]].map(
+    ([tone, word]) => html`<span class="k ${tone}">${word}</span>`,
+  )}</span>`;
+
+/** @param {{instance: any, inspection: any}} props */
+function Head({ instance, inspection }) {
+  const { why, next, tone } = sentence(instance, now.value);
+  const choices = possible(instance, inspection);
+  const open = route.value.query.act;
+  // A sheet that is open stays: its own act may make it impossible to do it again.
+  const held = useRef(/** @type {typeof choices[0] | null} */ (null));
+  held.current = choices.find((each) => each.act.name === open && !each.reason) ?? (held.current?.act.name === open ? held.current : null);
+  const chosen = held.current;
+  return html`
+    <div class="head">
+      <h1><${Id} id=${instance.id}>${instance.key}<//></h1>
+      <${Status} status=${instance.status} paused=${instance.paused} />
+      <span class="acts">
+        ${choices.filter((each) => each.likely).map((each) => html`<${ActButton} key=${each.act.name} choice=${each} />`)}
+        <${Menu} label="More acts" end>${choices.filter((each) => !each.likely).map((each) => html`<${ActButton} key=${each.act.name} choice=${each} described />`)}<//>
+      </span>
+    </div>
+    <p class="meta">version ${instance.version} · started <${Ago} at=${instance.created_at} /> · revision ${instance.revision}
+      ${instance.forked_from && html` · forked from <a href=${instanceHref(instance.forked_from)}>${instance.forked_from}</a>`}
+      ${instance.deferred_count > 0 && html` · ${instance.deferred_count} messages kept for later`}
+      ${instance.trace_id && html` · trace <${Id} id=${instance.trace_id} />`}</p>
+    <div class="why ${tone}"><p><strong>${why}</strong> ${next}</p>
+      ${instance.warnings.map((/** @type {string} */ each) => html`<p>${each}</p>`)}
+      ${(instance.attention ?? instance.cause)?.detail && html`<details><summary>Details</summary><pre tabindex="0">${(instance.attention ?? instance.cause).detail}</pre></details>`}</div>
+    ${chosen && html`<${InstanceAct} key=${chosen.act.name} instance=${instance} inspection=${inspection} act=${chosen.act} steps=${chosen.steps} close=${() => setQuery({ act: null }, { step: false })} />`}`;
+}
+
+/** @param {{choice: {act: import("../lib/acts.js").ActWords, reason: string}, described?: boolean}} props */
+function ActButton({ choice, described = false }) {
+  const reason = choice.reason || forbidden("operate");
+  return html`<button type="button" data-close class=${choice.act.danger && !described ? "danger-quiet" : ""} disabled=${Boolean(reason)} title=${reason || choice.act.does}
+    onClick=${() => setQuery({ act: choice.act.name }, { step: false })}>${choice.act.title}${described && html`<small>${reason || choice.act.does}</small>`}</button>`;
+}
+
+/** @param {{decisions: any[], instance: any}} props */
+function Decisions({ decisions, instance }) {
+  const selected = Number(route.value.query.revision ?? -1);
+  const pick = (/** @type {any} */ each) => setQuery({ revision: each.revision === selected ? null : String(each.revision) }, { step: false });
+  if (!decisions.length) return html`<${Empty} title="The history is not readable yet">It appears as soon as the first decision is read.<//>`;
+  const soon = instance && !instance.finished_at ? instance.timers[0] : null;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="History"><table class="history">
+    <thead><tr><th>#</th><th>At</th><th>What came</th><th>What changed</th></tr></thead>
+    <tbody>${decisions.map((each) => {
+      const came = messageText(each.message);
+      const applied = each.outcome === "applied";
+      return html`<tr key=${each.sequence} class="${applied ? "" : "late"} ${applied && each.revision === selected ? "cur" : ""}">
+        <td>${applied ? html`<button type="button" class="plain number" aria-pressed=${each.revision === selected} title="Mark what it changed in the state" onClick=${() => pick(each)}>${each.revision}</button>` : each.revision}</td>
+        <td><time datetime=${each.at} title=${full(each.at)}>${clock(each.at)}</time></td>
+        <td>${came.text} ${came.id && html`<code>${came.id}</code>`}</td>
+        <td>${applied ? html`<${Changes} decision=${each} />` : html`${each.outcome}: ${each.reason || each.code}`}</td></tr>`;
+    })}
+    ${soon && html`<tr class="next"><td></td><td>next</td><td>unless something comes before: timer <code>${soon.name}</code></td><td><${Ago} at=${soon.due_at} /></td></tr>`}</tbody>
+  </table></div>`;
+}
+
+/** @param {{decision: any}} props */
+const Changes = ({ decision }) => html`
+  ${decision.changes.map((/** @type {any} */ each) => html`<span class="change"><b>${each.what}</b> ${each.before ? `${said(each.before)} → ` : ""}${said(each.after)}</span>`)}
+  ${decision.sent.map((/** @type {any} */ each) => html`<span class="change">sent <code>${shortCommand(each.id ?? "")}</code>${each.queue && html` <span class="soft">to ${each.queue}</span>`}</span>`)}
+  ${decision.reason && html`<span class="change">${decision.reason}</span>`}`;
+
+/** @param {any} value */
+const said = (value) => (typeof value === "string" ? value.replaceAll("_", " ") : JSON.stringify(value));
+
+/** The state as it is, with the fields marked that a step of the selected decision has set. @param {{instance: any, decisions: any[]}} props */
+function State({ instance, decisions }) {
+  const definitions = useResource("/v1/definitions", { live: false });
+  const selected = route.value.query.revision;
+  const decision = selected ? decisions.find((each) => each.outcome === "applied" && String(each.revision) === selected) : decisions.findLast((each) => each.outcome === "applied");
+  const into = useMemo(() => fields(definitions.data, instance), [definitions.data, instance.version]);
+  const names = (decision?.changes ?? []).filter((/** @type {any} */ each) => each.after === "done").map((/** @type {any} */ each) => into[each.what]);
+  const marked = new Set(decision?.revision === 1 && selected ? Object.keys(instance.state).filter((each) => instance.state[each] !== null && !Object.values(into).includes(each)) : names.filter(Boolean));
+  return html`${selected && html`<p class="soft note">Marked: what revision ${selected} has set. The values are those of now.</p>`}<${Json} value=${instance.state} marked=${marked} />`;
+}
+
+/** Which field of the state a step sets. @param {any} definitions @param {any} instance @returns {Record<string, string>} */
+function fields(definitions, instance) {
+  const own = definitions?.definitions.find((/** @type {any} */ each) => each.name === instance.definition && each.version === instance.version);
+  /** @type {Record<string, string>} */
+  const found = {};
+  const walk = (/** @type {any[]} */ flow) => {
+    for (const node of flow) {
+      if (node.into) found[node.name] = node.into;
+      for (const branch of node.branches ?? []) walk(branch.flow);
+    }
+  };
+  walk(own?.flow ?? []);
+  return found;
+}

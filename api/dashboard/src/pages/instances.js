@@ -1,0 +1,103 @@
+/** Instances: conditions as chips, columns as chosen, the address is all of it. New ones announce themselves. */
+import { query as search } from "../lib/api.js";
+import { asked } from "../lib/conditions.js";
+import { useResource } from "../lib/resource.js";
+import { go, instanceHref, route, setQuery } from "../lib/router.js";
+import { count } from "../lib/text.js";
+import { html, useEffect, useRef, useState } from "../lib/view.js";
+import { causeText } from "../lib/words.js";
+import { Ago, At, Empty, Id, Reading, Status } from "../parts/basics.js";
+import { Chips } from "../parts/chips.js";
+import { Menu } from "../parts/menu.js";
+import { Table } from "../parts/table.js";
+import { Instance } from "./instance.js";
+
+const PAGE = 50;
+
+/** @type {import("../parts/table.js").Column<any>[]} */
+const COLUMNS = [
+  { name: "key", title: "Key", cell: (row) => html`<a class="mono" href=${instanceHref(row.id)}>${row.key}</a>` },
+  { name: "definition", title: "Definition", cell: (row) => row.definition },
+  { name: "status", title: "Status", cell: (row) => html`<${Status} status=${row.status} paused=${row.paused} />` },
+  { name: "why", title: "Why", cell: (row) => html`<span class="cut">${why(row)}</span>` },
+  { name: "started", title: "Started", cell: (row) => html`<${At} at=${row.created_at} />` },
+  { name: "changed", title: "Changed", cell: (row) => html`<${Ago} at=${row.updated_at} />` },
+  { name: "ended", title: "Ended", cell: (row) => html`<${At} at=${row.finished_at} />` },
+  { name: "version", title: "Version", number: true, cell: (row) => row.version },
+  { name: "revision", title: "Revision", number: true, cell: (row) => row.revision },
+  { name: "trace", title: "Trace", cell: (row) => (row.trace_id ? html`<${Id} id=${row.trace_id} />` : "–") },
+];
+const SHOWN = "key,definition,status,why,started,changed";
+
+/** @param {any} row */
+function why(row) {
+  const cause = row.attention ?? row.cause;
+  return cause ? causeText(cause) : "";
+}
+
+export function Instances() {
+  const { parts } = route.value;
+  return parts.length > 1 ? html`<${Instance} key=${parts.join("/")} id=${parts.join("/")} />` : html`<${List} />`;
+}
+
+function List() {
+  const { query } = route.value;
+  const conditions = asked(query);
+  const found = useResource(`/v1/instances${search({ ...conditions, limit: PAGE, cursor: query.cursor })}`);
+  const definitions = useResource("/v1/definitions", { live: false });
+  const names = [...new Set((definitions.data?.definitions ?? []).map((/** @type {any} */ each) => each.name))];
+  const chosen = (query.columns ?? SHOWN).split(",");
+  useEffect(() => {
+    document.title = "Instances · Sagaline";
+  }, []);
+  return html`
+    <div class="head"><h1>Instances</h1>
+      <span class="acts"><${Columns} chosen=${chosen} /></span></div>
+    <${Chips} query=${query} definitions=${names} />
+    <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>
+      html`<${Rows} key=${search(conditions) + (query.cursor ?? "")} page=${data} columns=${COLUMNS.filter((each) => chosen.includes(each.name))}
+        filtered=${Object.keys(conditions).length > 0} first=${!query.cursor} />`}<//></section>
+  `;
+}
+
+/**
+ * The rows as they were when they were first seen, each as it is now; newer ones come in when asked.
+ * @param {{page: any, columns: any[], filtered: boolean, first: boolean}} props
+ */
+function Rows({ page, columns, filtered, first }) {
+  const kept = useRef(/** @type {Map<string, any>} */ (new Map()));
+  const [, redraw] = useState(0);
+  const shown = kept.current;
+  const known = shown.size > 0;
+  const fresh = page.instances.filter((/** @type {any} */ each) => !shown.has(each.id));
+  if (!known) for (const each of fresh) shown.set(each.id, each);
+  for (const each of page.instances) if (shown.has(each.id)) shown.set(each.id, each);
+  const news = known ? fresh : [];
+  const take = () => {
+    kept.current = new Map(page.instances.map((/** @type {any} */ each) => [each.id, each]));
+    redraw((times) => times + 1);
+  };
+  if (!shown.size) {
+    return filtered
+      ? html`<${Empty} title="No instance is like this">Remove a condition to see more.<//>`
+      : html`<${Empty} title="No instance has been started yet">Start one with <code>saga start</code>, or <code>POST /v1/sagas/…</code>; it appears here by itself.<//>`;
+  }
+  return html`
+    <p class="news" role="status">${news.length > 0 && html`<button type="button" onClick=${take}>${news.length}${page.cursor && news.length === page.instances.length ? " or more" : ""} new: show ${news.length === 1 ? "it" : "them"}</button>`}</p>
+    <${Table} label="Instances" columns=${columns} rows=${[...shown.values()]} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
+    <p class="pages"><span class="soft">${count(shown.size, "instance")}${page.cursor || !first ? " on this page" : ""}, newest start first</span>
+      ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>Newest</button>`}
+      ${page.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: page.cursor })}>Older</button>`}</p>
+  `;
+}
+
+/** @param {{chosen: string[]}} props */
+function Columns({ chosen }) {
+  const toggle = (/** @type {string} */ name) => {
+    const now = chosen.includes(name) ? chosen.filter((each) => each !== name) : COLUMNS.map((each) => each.name).filter((each) => each === name || chosen.includes(each));
+    setQuery({ columns: now.join(",") === SHOWN ? null : now.join(",") }, { step: false });
+  };
+  return html`<${Menu} label="Columns" end>${COLUMNS.map(
+    (each) => html`<label class="check"><input type="checkbox" checked=${chosen.includes(each.name)} disabled=${each.name === "key"} onChange=${() => toggle(each.name)} />${each.title}</label>`,
+  )}<//>`;
+}

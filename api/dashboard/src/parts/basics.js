@@ -1,0 +1,92 @@
+/** The small parts: icons, status pills, times, ids, panels, and the states of a panel. */
+import { heard, now } from "../lib/feed.js";
+import { ago, clock, full, span } from "../lib/text.js";
+import { html, useState } from "../lib/view.js";
+import { ICONS, statusLook, stepLook } from "../lib/words.js";
+
+/** @typedef {import("../lib/view.js").Children} Children */
+
+/** @param {{path: string}} props */
+export const Icon = ({ path }) =>
+  html`<svg class="icon" viewBox="0 0 12 12" aria-hidden="true"><path d=${path} /></svg>`;
+
+/** @param {{status: string, paused?: boolean}} props */
+export function Status({ status, paused = false }) {
+  const { word, tone, icon } = statusLook(status);
+  return html`<span class="pill ${tone}"><${Icon} path=${icon} />${word}</span>${paused &&
+    html` <span class="pill off"><${Icon} path=${ICONS.bars} />Paused</span>`}`;
+}
+
+/** @param {{status: string}} props */
+export function StepStatus({ status }) {
+  const { word, tone, icon } = stepLook(status);
+  return html`<span class="pill ${tone}"><${Icon} path=${icon} />${word}</span>`;
+}
+
+/** A time as people say it; all of it when asked. @param {{at: string | null, none?: string}} props */
+export const Ago = ({ at, none = "–" }) => (at ? html`<time datetime=${at} title=${full(at)}>${ago(at, now.value)}</time>` : none);
+
+/** A time as a table shows it. @param {{at: string | null, none?: string}} props */
+export const At = ({ at, none = "–" }) =>
+  at ? html`<time datetime=${at} title="${ago(at, now.value)}, ${full(at)}">${clock(at)}</time>` : none;
+
+/** An id, whole, with a copy act. @param {{id: string, children?: Children}} props */
+export function Id({ id, children }) {
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(id);
+    setCopied(true);
+    setTimeout(() => setCopied(false), 1500);
+  };
+  return html`<span class="id">${children ?? html`<code>${id}</code>`}<button
+      class="copy" type="button" onClick=${copy} aria-label="Copy ${id}" title=${copied ? "Copied" : "Copy"}
+      ><svg class="icon" viewBox="0 0 12 12" aria-hidden="true"><path d=${copied ? ICONS.check : "M4 4h6v6H4zM2 8V2h6"} /></svg></button
+    ><span class="vh" role="status">${copied ? "copied" : ""}</span></span>`;
+}
+
+/** @param {{title: Children, note?: Children, more?: Children, class?: string, children: Children}} props */
+export const Panel = ({ title, note, more, class: name = "", children }) =>
+  html`<section class="panel ${name}"><h2>${title} ${note && html`<span class="soft">${note}</span>`}${more}</h2>${children}</section>`;
+
+/** @param {{title: string, children?: Children}} props */
+export const Empty = ({ title, children }) => html`<div class="empty"><p class="strong">${title}</p>${children && html`<p class="soft">${children}</p>`}</div>`;
+
+/** In the shape of what comes: so many lines. @param {{lines?: number}} props */
+export const Loading = ({ lines = 5 }) =>
+  html`<div class="loading" role="status"><span class="vh">Loading</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
+
+/** @param {{problem: import("../lib/api.js").Problem, retry?: () => void}} props */
+export const Failed = ({ problem, retry }) =>
+  html`<div class="failed" role="alert">
+    <p class="strong">${problem.title}</p>
+    <p>${problem.message}</p>
+    ${problem.trace && html`<p class="soft">The server's log has more under the trace id <code>${problem.trace}</code>.</p>`}
+    ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
+  </div>`;
+
+/**
+ * One of the states of what is read: not yet, failed, there (perhaps old).
+ * @template T
+ * @param {{of: import("../lib/resource.js").Resource<T>, lines?: number, children: (data: T) => Children}} props
+ */
+export function Reading({ of, lines, children }) {
+  if (of.data === null) {
+    if (of.error) return html`<${Failed} problem=${of.error} retry=${of.reload} />`;
+    return of.slow ? html`<${Loading} lines=${lines} />` : html`<div class="blank"></div>`;
+  }
+  return html`${of.stale && html`<${Stale} at=${of.at} problem=${of.error} retry=${of.reload} />`}${children(of.data)}`;
+}
+
+/** @param {{at: number, problem: any, retry: () => void}} props */
+const Stale = ({ at, problem, retry }) =>
+  html`<p class="stale" role="status">
+    As it was ${span(Math.max(now.value - at, 1000))} ago: ${problem.message}
+    <button type="button" onClick=${retry}>Try again</button>
+  </p>`;
+
+/** Whether what is shown is live. */
+export function Live() {
+  const { alive, at } = heard.value;
+  if (alive) return html`<span class="live"><i class="lamp ok"></i>Live</span>`;
+  return html`<span class="live"><i class="lamp bad"></i>No answer for ${span(Math.max(now.value - at, 1000))}, trying again</span>`;
+}

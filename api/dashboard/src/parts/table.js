@@ -1,0 +1,73 @@
+/** A table whose rows can be walked with j and k and opened with Enter; it scrolls inside itself when it is wide. */
+import { useKeys } from "../lib/keys.js";
+import { html, useRef } from "../lib/view.js";
+
+/**
+ * @template T
+ * @typedef {object} Column
+ * @property {string} name in the address
+ * @property {string} title
+ * @property {(row: T) => any} cell
+ * @property {string} [sort] what the server sorts by
+ * @property {boolean} [number] aligned at its end
+ */
+
+/**
+ * @template T
+ * @param {{
+ *   label: string, columns: Column<T>[], rows: T[], id: (row: T) => string, open?: (row: T) => void,
+ *   sort?: string, onSort?: (by: string) => void, selected?: Set<string>, onSelect?: (id: string) => void,
+ * }} props
+ */
+export function Table({ label, columns, rows, id, open, sort, onSort, selected, onSelect }) {
+  const body = useRef(/** @type {HTMLElement | null} */ (null));
+  const walk = (/** @type {number} */ by) => {
+    const all = [...(body.current?.children ?? [])];
+    const here = all.findIndex((each) => each.contains(document.activeElement));
+    const next = all[Math.min(Math.max(here + by, 0), all.length - 1)];
+    if (next instanceof HTMLElement) next.focus();
+  };
+  const current = () => {
+    const at = [...(body.current?.children ?? [])].findIndex((each) => each.contains(document.activeElement));
+    return at < 0 ? undefined : rows[at];
+  };
+  useKeys(
+    [
+      { keys: "j", does: "Next row", run: () => walk(1) },
+      { keys: "k", does: "Row before", run: () => walk(-1) },
+      ...(onSelect ? [{ keys: "x", does: "Select the row", run: () => { const row = current(); if (row) onSelect(id(row)); } }] : []),
+    ],
+    [rows],
+  );
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
+    <thead><tr>
+      ${onSelect && html`<th class="pick"><span class="vh">Selected</span></th>`}
+      ${columns.map((each) => html`<${Head} key=${each.name} column=${each} sort=${sort} onSort=${onSort} />`)}
+    </tr></thead>
+    <tbody ref=${body}>${rows.map(
+      (row) => html`<tr key=${id(row)} tabindex="-1" class=${open ? "opens" : ""} aria-selected=${selected ? selected.has(id(row)) : undefined}
+        onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.target === event.currentTarget && open?.(row)}
+        onClick=${(/** @type {MouseEvent} */ event) => open && !inside(event) && open(row)}>
+        ${onSelect && html`<td class="pick"><input type="checkbox" aria-label="Select ${id(row)}" checked=${selected?.has(id(row))} onChange=${() => onSelect(id(row))} /></td>`}
+        ${columns.map((each) => html`<td key=${each.name} class=${each.number ? "number" : ""}>${each.cell(row)}</td>`)}
+      </tr>`,
+    )}</tbody>
+  </table></div>`;
+}
+
+/** A click on something in the row that has its own act, or that ends the selection of a text. @param {MouseEvent} event */
+function inside(event) {
+  const target = event.target instanceof Element && event.target.closest("a, button, input");
+  return Boolean(target) || Boolean(getSelection()?.toString());
+}
+
+/** @param {{column: Column<any>, sort?: string, onSort?: (by: string) => void}} props */
+function Head({ column, sort, onSort }) {
+  if (!column.sort || !onSort) return html`<th scope="col" class=${column.number ? "number" : ""}>${column.title}</th>`;
+  const by = column.sort;
+  const down = sort === `-${by}`;
+  const state = sort === by ? "ascending" : down ? "descending" : "none";
+  return html`<th scope="col" aria-sort=${state} class=${column.number ? "number" : ""}>
+    <button type="button" class="sort" onClick=${() => onSort(down ? by : `-${by}`)}>${column.title}<i aria-hidden="true">${state === "none" ? "" : down ? "↓" : "↑"}</i></button>
+  </th>`;
+}

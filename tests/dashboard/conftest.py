@@ -1,0 +1,124 @@
+"""One server and one browser for all tests of the dashboard in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.outside import not_run
+
+from .shop import open_shop
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        text = "Chromium; on Debian and Ubuntu: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true, and there is no {text}")
+        not_run(text)
+    return found
+
+
+@contextmanager
+def serving_shop(folder: Path) -> Iterator[str]:
+    """Serves the shop in a thread of its own; yields its address."""
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+    found: dict[str, Any] = {}
+
+    async def run() -> None:
+        found["stop"] = asyncio.Event()
+        async with open_shop(folder) as (address, _):
+            found["address"] = address
+            ready.set()
+            await found["stop"].wait()
+
+    def main() -> None:
+        try:
+            loop.run_until_complete(run())
+        finally:
+            ready.set()
+            loop.close()
+
+    thread = threading.Thread(target=main, name="shop")
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield found["address"]
+    finally:
+        if "address" in found:
+            loop.call_soon_threadsafe(found["stop"].set)
+        thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving_shop(tmp_path_factory.mktemp("shop")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """A page that tells what must never be: errors in the console, and requests to another host."""
+
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+
+    def watch(self, address: str) -> None:
+        def said(message: ConsoleMessage) -> None:
+            # The browser itself reports an answer of 404, which is what a page about what is not there asks for.
+            if message.type in ("error", "warning") and "404 (Not Found)" not in message.text:
+                self.wrong.append(f"{message.type}: {message.text}")
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith((address, "data:")):
+                self.wrong.append(f"request to {request.url}")
+
+        self.page.on("console", said)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        self.page.on("request", asked)
+
+
+@pytest.fixture
+def opened(browser: Browser, shop: str) -> Iterator[Callable[..., Page]]:
+    """Opens a page by the part of its address behind ``#/``; at the end nothing may have been wrong on any."""
+    with ExitStack() as stack:
+        pages: list[Watched] = []
+
+        def open_page(place: str, *, width: int = 1440, theme: Any = "light") -> Page:
+            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+            stack.callback(context.close)
+            context.set_default_timeout(10_000)
+            watched = Watched(context.new_page())
+            watched.watch(shop)
+            pages.append(watched)
+            watched.page.goto(f"{shop}/#/{place}")
+            watched.page.locator("nav.rail").wait_for()
+            return watched.page
+
+        yield open_page
+        assert [each for page in pages for each in page.wrong] == []

@@ -1,0 +1,24 @@
+"""The pages of the dashboard as tests and screenshots visit them: the address, and a text that shows it is complete."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["PLACES"]
+
+
+class Place(NamedTuple):
+    place: str
+    shows: str
+
+
+PLACES: Final = {
+    "instances": Place("instances", "A-1001"),
+    "instances-none": Place("instances?status=abandoned", "No instance is like this"),
+    "instance-completed": Place("instances/order-checkout/A-1001", "History"),
+    "instance-compensated": Place("instances/order-checkout/A-1002", "History"),
+    "instance-attention": Place("instances/parcel-return/lost-1", "History"),
+    "instance-question": Place("instances/parcel-return/whole-1", "History"),
+    "instance-cancel": Place("instances/parcel-return/whole-2?act=cancel", "Then this is undone, in this order:"),
+    "instance-unknown": Place("instances/order-checkout/A-404", "No such instance"),
+}

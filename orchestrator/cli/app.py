@@ -131,10 +131,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that the demo would remove.")] = False,
     stay: Annotated[bool, typer.Option("--stay", help="Keep serving after the report, until Ctrl-C.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds after which the demo fails.")] = 60.0,
-    all: Annotated[
-        bool,
-        typer.Option("--all", help="Then also other patterns, with a check of each; ends by itself."),
-    ] = False,
+    all: Annotated[bool, typer.Option("--all", help="Then also other patterns, each checked.")] = False,
 ) -> None:
     """Run the order checkout in one process with planned failures, and check the result."""
     from .demo.command import DemoOptions, run_demo

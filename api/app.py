@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
@@ -13,9 +13,10 @@ from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
 from .asyncapi import asyncapi_router
-from .auth import OPEN, Guard
+from .auth import Guard
 from .bulk import BulkBody, bulk_router
 from .commands import HeartbeatBody, ReplyBody, commands_router
+from .credentials import Credentials
 from .dead import DeadBulkBody, DeadEditBody, dead_router
 from .definitions import definitions_router
 from .edge import Edge
@@ -25,6 +26,7 @@ from .feed import feed_router
 from .feed_views import FeedTexts, Places
 from .graphs import graphs_router
 from .health import health_router, metrics_router
+from .identity import Access, declared, permitted
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .letters import AskBody
@@ -73,39 +75,45 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(permitted)],
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
     app.state.stop_waiting = client.stop_waiting
-    app.include_router(instances_router(client, settings))
-    app.include_router(events_router(client, settings))
     texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
-    app.include_router(feed_router(client, settings, texts))
-    app.include_router(streams_router(client, settings, texts, streams))
-    app.include_router(commands_router(client, settings))
-    app.include_router(definitions_router(client.registry))
-    app.include_router(asyncapi_router(client))
-    app.include_router(inspections_router(client))
-    app.include_router(bulk_router(client, settings))
-    app.include_router(graphs_router(client))
-    app.include_router(overdue_router(client))
-    app.include_router(questions_router(client))
-    app.include_router(queues_router(client))
-    app.include_router(tables_router(client, settings))
-    app.include_router(entities_router(client))
-    app.include_router(parcels_router(client, settings))
-    app.include_router(dead_router(client, settings))
-    app.include_router(schedules_router(client, settings))
-    app.include_router(health_router(client.check_ready, client.notices))
-    app.include_router(pages_router())
+    routers = [
+        instances_router(client, settings),
+        events_router(client, settings),
+        feed_router(client, settings, texts),
+        streams_router(client, settings, texts, streams),
+        commands_router(client, settings),
+        definitions_router(client.registry),
+        asyncapi_router(client),
+        inspections_router(client),
+        bulk_router(client, settings),
+        graphs_router(client),
+        overdue_router(client),
+        questions_router(client),
+        queues_router(client),
+        tables_router(client, settings),
+        entities_router(client),
+        parcels_router(client, settings),
+        dead_router(client, settings),
+        schedules_router(client, settings),
+        health_router(client.check_ready, client.notices),
+        pages_router(),
+    ]
     if metrics is not None:
-        app.include_router(metrics_router(metrics))
-    app.add_middleware(Guard, tokens=settings.tokens)
+        routers.append(metrics_router(metrics))
+    access = declared(route for router in routers for route in router.routes)
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(Guard, credentials=Credentials(settings))
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
-    app.openapi = lambda: _document(app, secured=bool(settings.tokens))  # type: ignore[method-assign]  # as FastAPI documents it
+    app.openapi = lambda: _document(app, access, secured=settings.authenticates)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 
-def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
+def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured: bool) -> dict[str, Any]:
     """The OpenAPI document, with the models of request bodies, which FastAPI does not read itself."""
     if app.openapi_schema:
         return app.openapi_schema
@@ -126,8 +134,10 @@ def _document(app: FastAPI, *, secured: bool) -> dict[str, Any]:
         components["schemas"].pop(name, None)
     if secured:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                operation["security"] = [] if path in OPEN else [{"token": []}]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            asked = operation["x-permission"] = access[method.upper(), path]
+            if secured:
+                operation["security"] = [] if asked == "none" else [{"token": []}]
     app.openapi_schema = document
     return document

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from ..orchestrator.client import Client
 from ..orchestrator.client.asyncapi import asyncapi_document
+from .identity import Permission, needs
 from .problems import documented
 from .queries import only
 
@@ -27,6 +28,7 @@ def asyncapi_router(client: Client) -> APIRouter:
         description="Workers are not known to the API: `saga asyncapi` describes them too.",
         responses=documented(401, 403, 422),
     )
+    @needs(Permission.VIEW)
     async def asyncapi(request: Request) -> Response:
         only(request)
         if not built:

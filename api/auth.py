@@ -1,28 +1,37 @@
-"""Authentication: bearer tokens, compared in constant time; without tokens only requests from this machine.
+"""The guard before all routes: a request proves who sends it; without authentication only this machine is served.
 
-Every path except those in ``OPEN`` needs a token. Without tokens the server listens on loopback only (``serving.py``),
-and requests with another ``Host`` are rejected: this prevents DNS rebinding by a web page. A browser marks requests of
-pages of another origin (``Origin``, ``Sec-Fetch-Site``); such requests cannot read anything, as no CORS header allows
-it, and cannot change anything, as they are rejected here.
+Every path that is not ``is_open`` needs a credential (``credentials.py``). Without authentication the server listens
+on loopback only (``serving.py``), and requests with another ``Host`` are rejected: this prevents DNS rebinding by a web
+page. A browser marks requests of pages of another origin (``Origin``, ``Sec-Fetch-Site``); such requests cannot read
+anything, as no CORS header allows it, and cannot change anything, as they are rejected here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Sequence
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..orchestrator.errors import SagalineError
 from ..orchestrator.tracing import trace_id_of
-from .problems import problem
+from .credentials import Credentials
+from .identity import Principal
+from .problems import HttpProblem, problem_of
 
-__all__ = ["OPEN", "Guard", "is_loopback"]
+__all__ = ["Guard", "is_loopback", "is_open"]
 
-OPEN = frozenset({"/livez", "/readyz", "/openapi.json"})
+_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/"})
+_OPEN_FOLDER = "/dashboard/"
+"""The files of the dashboard; what it shows comes from routes that are not open."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_REASON_BYTES_MAX = 123
+"""RFC 6455, section 5.5."""
+
+
+def is_open(path: str) -> bool:
+    """True: everybody may read this, without a credential. Its route declares ``needs("none")``."""
+    return path in _OPEN or path.startswith(_OPEN_FOLDER)
 
 
 def is_loopback(host: str) -> bool:
@@ -36,62 +45,60 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Accepts a request, or answers 401 or 403."""
+    """Accepts a request or a WebSocket, with its ``Principal`` in the state of its scope, or answers 401 or 403."""
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str], *, anywhere: bool = False) -> None:
-        """``anywhere``: the paths of ``OPEN`` are for other machines also without tokens."""
-        self._app, self._opens = app, anywhere or bool(tokens)
-        self._digests = [_digest(token.encode()) for token in tokens]
+    def __init__(self, app: ASGIApp, credentials: Credentials, *, anywhere: bool = False) -> None:
+        """``anywhere``: what ``is_open`` is for other machines also without authentication."""
+        self._app, self._credentials = app, credentials
+        self._opens = anywhere or credentials.required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            # No other protocol is served yet; an unguarded one is rejected.
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http" or (scope["path"] in OPEN and self._opens):
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
-        trace_id = trace_id_of(getattr(request.state, "traceparent", None))
-        if self._digests:
-            if not self._knows(request):
-                text = "this server requires a token; send the header: Authorization: Bearer <token>"
-                answer = problem("unauthorized", text, trace_id=trace_id, headers={"WWW-Authenticate": "Bearer"})
-                await answer(scope, receive, send)
+        connection = HTTPConnection(scope)
+        try:
+            principal = await self._admitted(connection)
+        except SagalineError as error:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:_REASON_BYTES_MAX]})
                 return
-        elif not is_loopback(_host(request)):
-            text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
-            await problem("forbidden-host", text, trace_id=trace_id)(scope, receive, send)
+            trace_id = trace_id_of(getattr(connection.state, "traceparent", None))
+            await problem_of(error, trace_id)(scope, receive, send)
             return
-        if request.method not in _SAFE and _of_another_origin(request):
-            text = "requests from pages of another origin are rejected; use a page of this server, or a program"
-            await problem("foreign-origin", text, trace_id=trace_id)(scope, receive, send)
-            return
+        scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
 
-    def _knows(self, request: Request) -> bool:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        digest = _digest(token.strip().encode("latin-1", errors="replace"))
-        # Every token is compared, so that the time taken does not reveal which one was similar.
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+    async def _admitted(self, connection: HTTPConnection) -> Principal | None:
+        """Who asks; None: nobody, at a path that is open to everybody.
+
+        Raises:
+            SagalineError: it is not accepted.
+        """
+        scope = connection.scope
+        is_open = is_open(scope["path"]) and self._opens
+        if not is_open and not self._credentials.required and not is_loopback(_host(connection)):
+            text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
+            raise HttpProblem("forbidden-host", text)
+        principal = None if is_open else await self._credentials.identify(connection)
+        # A WebSocket changes things too, and a browser opens one of any page without asking.
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
+        if changes and _of_another_origin(connection):
+            text = "requests from pages of another origin are rejected; use a page of this server, or a program"
+            raise HttpProblem("foreign-origin", text)
+        return principal
 
 
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
-
-def _of_another_origin(request: Request) -> bool:
+def _of_another_origin(connection: HTTPConnection) -> bool:
     """True when a browser says so; programs send neither header."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
+    origin = connection.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != connection.headers.get("host", ""):
         return True
-    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    return connection.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
-def _host(request: Request) -> str:
-    host = request.headers.get("host", "")
+def _host(connection: HTTPConnection) -> str:
+    host = connection.headers.get("host", "")
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]

@@ -19,6 +19,7 @@ from ..orchestrator.codec.wire import too_deep
 from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.parsing import parse_json
 from ..orchestrator.messages.values import first_mistake
+from .identity import principal_of, signed
 from .problems import HttpProblem
 from .settings import ApiSettings
 
@@ -64,21 +65,24 @@ class Bodies:
     async def read(self, request: Request, model: type[M]) -> M:
         """The body as a model; a missing body counts as ``{}`` if the model has no required field.
 
+        ``by`` is who asks, where that is known (``identity.signed``).
+
         Raises:
             HttpProblem, InvalidRequest: as described for the module.
         """
         raw = await self._receive(request)
         if not raw and not any(field.is_required() for field in model.model_fields.values()):
-            return model()
+            return signed(principal_of(request), model())
         _check_media_type(request)
         value = self._parse(raw)
         if not isinstance(value, dict):
             raise InvalidRequest("the body is not a JSON object; send one", field="")
         try:
-            return model.model_validate(value, strict=True)
+            read = model.model_validate(value, strict=True)
         except ValidationError as error:
             field, wrong = first_mistake(error)
             raise InvalidRequest(f"{field}: {wrong}", field=field) from error
+        return signed(principal_of(request), read)
 
     async def _receive(self, request: Request) -> bytes:
         limit = self._settings.body_bytes_max

@@ -7,13 +7,14 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..orchestrator.client import Bulk, BulkPage, Client, Fate, OnStep, act_on_many
+from ..orchestrator.client import Bulk, BulkPage, Caller, Client, Fate, OnStep, act_on_many
 from ..orchestrator.client.checks import check_key
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
 from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described, one_of
+from .identity import Permission, caller_of, needs
 from .problems import documented
 from .queries import only
 from .settings import ApiSettings
@@ -85,17 +86,19 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
         responses=documented(400, 401, 403, 408, 413, 415, 422, 503),
         openapi_extra=described(BulkBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def bulk(request: Request) -> Response:
         only(request)
         body = await bodies.read(request, BulkBody)
-        asked = _bulk(body, body.id if body.id is not None else client.fresh_id())
+        id = body.id if body.id is not None else client.fresh_id()
+        asked = _bulk(body, id, caller_of(request, body.by))
         page = await act_on_many(client, asked, dry_run=body.dry_run, limit=body.limit, cursor=body.cursor)
         return Json(_view(asked.id, body.dry_run, page))
 
     return router
 
 
-def _bulk(body: BulkBody, id: str) -> Bulk:
+def _bulk(body: BulkBody, id: str, by: Caller) -> Bulk:
     status = one_of(Status, body.status, "status") if body.status is not None else None
     return Bulk(
         id=id,
@@ -103,7 +106,7 @@ def _bulk(body: BulkBody, id: str) -> Bulk:
         where=InstanceFilter(body.definition, status, check_key(body.key) if body.key is not None else None),
         older_than=timedelta(seconds=body.older_than_seconds) if body.older_than_seconds is not None else None,
         step=body.step,
-        by=body.by,
+        by=by,
         reason=body.reason,
         on=OnStep(body.on_step, body.value) if body.on_step or body.value is not None else None,
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ..orchestrator.client import Client
 from ..orchestrator.errors import InvalidRequest
 from .bodies import Bodies, described
+from .identity import Permission, needs
 from .outcomes import Wait, answered
 from .problems import documented
 from .queries import only
@@ -88,6 +89,7 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         responses=_RESPONSES,
         openapi_extra=described(ReplyBody, required=True),
     )
+    @needs(Permission.WORK)
     async def reply(request: Request, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
@@ -110,6 +112,7 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         responses=_RESPONSES,
         openapi_extra=described(HeartbeatBody, required=True),
     )
+    @needs(Permission.WORK)
     async def heartbeat(request: Request, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)

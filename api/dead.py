@@ -18,6 +18,7 @@ from ..orchestrator.messages.entities import DeadStatus
 from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.ports.read_model import HistoryRow, LetterFilter, LetterRow
 from .bodies import Bodies, Json, described, one_of
+from .identity import Permission, needs
 from .letters import (
     RESPONSES,
     AskBody,
@@ -232,6 +233,7 @@ def dead_router(client: Client, settings: ApiSettings) -> APIRouter:
 
 def _add_lists(router: APIRouter, client: Client) -> None:
     @router.get("", response_model=DeadList, summary="List dead letters", responses=documented(401, 403, 422, 503))
+    @needs(Permission.VIEW)
     async def list_dead(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
         only(request, *_FILTERS, "limit", "cursor")
         page = await client.dead.list(where, limit=limit, cursor=cursor)
@@ -244,6 +246,7 @@ def _add_lists(router: APIRouter, client: Client) -> None:
         summary="List dead letters by the fingerprint of their failure",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_groups(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
         only(request, *_FILTERS, "limit", "cursor")
         page = await client.dead.groups(where, limit=limit, cursor=cursor)
@@ -271,6 +274,7 @@ def _add_bulk(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         responses=documented(400, 401, 403, 408, 413, 415, 422, 503),
         openapi_extra=described(DeadBulkBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def bulk(request: Request) -> Response:
         only(request)
         body = await bodies.read(request, DeadBulkBody)
@@ -288,6 +292,7 @@ def _add_show(router: APIRouter, client: Client) -> None:
         summary="Show a dead letter and what was done with it",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_dead(request: Request, id: str) -> Response:
         only(request)
         return Json(_view(await client.dead.get(segment_of(id, "id"))))
@@ -303,6 +308,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def redrive(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.dead.redrive(segment_of(id, "id"), options_of(request, settings, body)))
@@ -314,6 +320,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         responses=RESPONSES,
         openapi_extra=described(DeadEditBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def edit(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, DeadEditBody)
         value = bytes_of(body.value, "value") if body.value is not None else None
@@ -328,6 +335,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def discard(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.dead.discard(segment_of(id, "id"), options_of(request, settings, body)))

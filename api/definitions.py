@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from ..orchestrator.kernel import Registry
+from .identity import Permission, needs
 from .problems import documented
 from .queries import only
 from .views import DefinitionView, definition_view
@@ -29,6 +30,7 @@ def definitions_router(registry: Registry) -> APIRouter:
         summary="List the deployed definitions: their inputs and nodes",
         responses=documented(401, 403, 422),
     )
+    @needs(Permission.VIEW)
     async def list_definitions(request: Request) -> DefinitionList:
         only(request)
         return views

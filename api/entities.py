@@ -12,6 +12,7 @@ from ..orchestrator.client.checks import check_key
 from ..orchestrator.messages.entities import Grant, Lock, Mailbox
 from ..orchestrator.messages.outputs import shown_label
 from .bodies import Json
+from .identity import Permission, needs
 from .paths import segment_of
 from .problems import documented
 from .queries import Cursor, Limit, only
@@ -97,6 +98,7 @@ def _add_locks(router: APIRouter, client: Client) -> None:
         summary="List held semantic locks and their waiters",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_locks(
         request: Request,
         *,
@@ -115,6 +117,7 @@ def _add_locks(router: APIRouter, client: Client) -> None:
         summary="Show the holder and the waiters of a lock",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_lock(request: Request, name: str) -> Response:
         only(request)
         text = segment_of(name, "name")
@@ -128,6 +131,7 @@ def _add_mailboxes(router: APIRouter, client: Client) -> None:
         summary="List mailboxes that have waiters or kept events",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_mailboxes(
         request: Request,
         *,
@@ -146,6 +150,7 @@ def _add_mailboxes(router: APIRouter, client: Client) -> None:
         summary="Show the waiters and the kept events of an event and key",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_mailbox(request: Request, event: str, key: str) -> Response:
         only(request)
         name, text = segment_of(event, "event"), check_key(segment_of(key, "key"))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ..orchestrator.client import Client
 from ..orchestrator.errors import NotYetDecided
 from .bodies import Bodies, Json, described
+from .identity import Permission, needs
 from .problems import documented
 from .queries import only
 from .settings import ApiSettings
@@ -55,6 +56,7 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra=described(EventBody, required=True),
     )
+    @needs(Permission.START)
     async def publish(request: Request, event: str) -> Response:
         only(request)
         body = await bodies.read(request, EventBody)

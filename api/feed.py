@@ -13,6 +13,7 @@ from ..orchestrator.codec.feed_cursors import Positions
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.instance_events import EventType
 from .feed_views import FILTERS, FeedTexts, FeedView, Places, filter_parameters
+from .identity import Permission, needs
 from .problems import documented
 from .settings import ApiSettings
 from .waiting import wait_of
@@ -66,6 +67,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         responses={304: {"description": "The same events as before"}, **documented(401, 403, 410, 422, 503)},
         openapi_extra={"parameters": CONDITIONS},
     )
+    @needs(Permission.VIEW)
     async def read(
         request: Request,
         after: Annotated[str | None, Query(description=AFTER)] = None,

@@ -12,6 +12,7 @@ from ..orchestrator.client.graphs import drawn
 from ..orchestrator.errors import UnknownDefinition
 from ..sagas.graph import Format, Graph, as_text, graph_of
 from .bodies import Json
+from .identity import Permission, needs
 from .paths import INSTANCES, instance_of
 from .problems import documented
 from .queries import only
@@ -41,6 +42,7 @@ def graphs_router(client: Client) -> APIRouter:
         summary="Draw the newest version of a definition",
         responses=documented(401, 403, 404, 422),
     )
+    @needs(Permission.VIEW)
     async def definition_graph(request: Request, definition: str, format: FormatOf = Format.MERMAID) -> Response:
         only(request, "format")
         found = client.registry.find(definition)
@@ -54,6 +56,7 @@ def graphs_router(client: Client) -> APIRouter:
         summary="Draw an instance on its definition: done, running, undone, failed and to come",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def instance_graph(
         request: Request, definition: str, key: str, format: FormatOf = Format.MERMAID
     ) -> Response:

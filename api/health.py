@@ -9,13 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
 from ..orchestrator.runtime.exposition import CONTENT_TYPE
 from .auth import Guard
+from .credentials import Credentials
+from .identity import Permission, needs, permitted
 from .problems import documented, handlers, problem
 from .settings import ApiSettings
 
@@ -83,10 +85,12 @@ def health_router(
     readiness = _Readiness(check_ready)
 
     @router.get("/livez", response_model=HealthView, summary="Is the process alive?", responses=documented(403))
+    @needs("none")
     async def livez() -> HealthView:
         return HealthView()
 
     @router.get("/readyz", response_model=ReadyView, summary="Can it do its work now?", responses=documented(403, 503))
+    @needs("none")
     async def readyz() -> Response:
         reason = "; ".join(objections()) or await readiness.reason()
         if reason is None:
@@ -106,6 +110,7 @@ def metrics_router(page: Callable[[], str]) -> APIRouter:
         summary="What was measured, for Prometheus",
         responses=documented(401, 403),
     )
+    @needs(Permission.VIEW)
     def metrics() -> Response:  # in a thread: the page is made of all that was measured
         return Response(page(), media_type=CONTENT_TYPE)
 
@@ -128,9 +133,10 @@ def create_health_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(permitted)],
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
     app.include_router(health_router(check_ready, objections=objections))
     app.include_router(metrics_router(metrics))
-    app.add_middleware(Guard, tokens=settings.tokens, anywhere=True)
+    app.add_middleware(Guard, credentials=Credentials(settings), anywhere=True)
     return app

@@ -9,6 +9,7 @@ from ..orchestrator.client import Client
 from ..orchestrator.kernel.inspection import Outstanding, inspect
 from ..orchestrator.messages.reasons import ReasonCode
 from .bodies import Json
+from .identity import Permission, needs
 from .paths import INSTANCES, instance_of
 from .problems import documented
 from .queries import only
@@ -62,6 +63,7 @@ def inspections_router(client: Client) -> APIRouter:
         summary="Show why it needs attention, what is outstanding, the possible acts, and what a cancel would do",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def inspect_instance(request: Request, definition: str, key: str) -> Response:
         only(request)
         document = await client.get(instance_of(definition, key))

@@ -14,6 +14,7 @@ from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName, OnConflict
 from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
+from .identity import Permission, caller_of, needs
 from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
@@ -99,6 +100,11 @@ class ActBody(BaseModel):
     )
 
 
+def _access(act: ActName) -> Permission:
+    """Who a question is put to is judged by the question; every other act is an operator's."""
+    return Permission.START if act in (ActName.ANSWER, ActName.CLAIM) else Permission.OPERATE
+
+
 def instances_router(client: Client, settings: ApiSettings) -> APIRouter:
     """The routes of instances."""
     router = APIRouter(prefix="/v1", tags=["instances"])
@@ -127,6 +133,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
         },
         openapi_extra=described(StartBody, required=True),
     )
+    @needs(Permission.START)
     async def start(request: Request, definition: str, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
@@ -170,6 +177,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         "page, even if it changes in between. One that begins or ceases to match meanwhile may be on one.",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_instances(
         request: Request,
         *,
@@ -191,6 +199,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         description="The key is one path segment, fully percent-encoded: `/` is `%2F`.",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_instance(request: Request, definition: str, key: str) -> Response:
         only(request)
         document = await client.get(instance_of(definition, key))
@@ -202,6 +211,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="Show the decisions about an instance, oldest first",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_history(
         request: Request,
         definition: str,
@@ -230,6 +240,7 @@ def _add_act(
         },
         openapi_extra=described(ActBody, required=False),
     )
+    @needs(_access(act))
     async def perform(request: Request, definition: str, key: str, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
@@ -238,7 +249,7 @@ def _add_act(
         asked = client.act(
             instance,
             act,
-            by=body.by,
+            by=caller_of(request, body.by),
             reason=body.reason,
             on=OnStep(body.step, body.value) if body.step or body.value is not None else None,
             request_id=body.request_id,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from ..orchestrator.client import Client
 from .bodies import Json
+from .identity import Permission, needs
 from .problems import documented
 from .queries import Cursor, Limit, only
 from .views import iso
@@ -44,6 +45,7 @@ def overdue_router(client: Client) -> APIRouter:
         summary="List overdue steps, longest overdue first",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_overdue(
         request: Request,
         *,

@@ -19,6 +19,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from ..orchestrator.tracing import trace_id_of
+from .identity import needs
 from .problems import problem
 
 __all__ = ["pages_router"]
@@ -64,6 +65,7 @@ def pages_router(home: Path = _HOME) -> APIRouter:
         return current[0]
 
     @router.api_route("/", methods=["GET", "HEAD"])
+    @needs("none")
     async def index(request: Request) -> Response:
         now = await asyncio.to_thread(site)
         headers = {
@@ -81,6 +83,7 @@ def pages_router(home: Path = _HOME) -> APIRouter:
         return _sent(request, now.page, headers)
 
     @router.api_route("/dashboard/{digest}/{path:path}", methods=["GET", "HEAD"])
+    @needs("none")
     async def file(request: Request, digest: str, path: str) -> Response:
         found = current[0] if current and current[0].digest == digest else await asyncio.to_thread(site)
         if digest != found.digest or path not in found.files:

@@ -14,6 +14,7 @@ from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.entities import Parcel, ParcelStatus
 from ..orchestrator.messages.parcels import Letter
 from .bodies import Bodies, Json, described
+from .identity import Permission, needs
 from .letters import (
     RESPONSES,
     AskBody,
@@ -150,6 +151,7 @@ def _add_parked(router: APIRouter, client: Client) -> None:
         summary="List keys of groups that are parked, or retried",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_parked(
         request: Request,
         *,
@@ -168,6 +170,7 @@ def _add_parked(router: APIRouter, client: Client) -> None:
         summary="Show the messages of a key that wait, and why",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_parked(request: Request, group: str, key: str) -> Response:
         only(request)
         found = await client.parcels.get(_parked(group, key))
@@ -185,6 +188,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def redrive(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.redrive(_parked(group, key), options_of(request, settings, body)))
@@ -196,6 +200,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         responses=RESPONSES,
         openapi_extra=described(SkipBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def skip(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, SkipBody)
         options = options_of(request, settings, body)
@@ -208,6 +213,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         responses=RESPONSES,
         openapi_extra=described(EditBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def edit(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, EditBody)
         return await _edited(client, _parked(group, key), body, options_of(request, settings, body))
@@ -219,6 +225,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def discard(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.discard(_parked(group, key), options_of(request, settings, body)))
@@ -231,6 +238,7 @@ def _add_delayed(router: APIRouter, client: Client) -> None:
         summary="List delayed messages",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_delayed(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
         only(request, "limit", "cursor")
         page = await client.parcels.list(ParcelStatus.DELAYED, limit=limit, cursor=cursor)
@@ -243,6 +251,7 @@ def _add_delayed(router: APIRouter, client: Client) -> None:
         summary="Show a delayed message",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_delayed(request: Request, id: str) -> Response:
         only(request)
         found = await client.parcels.get(_delayed(id))
@@ -259,6 +268,7 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
         responses=RESPONSES,
         openapi_extra=described(RescheduleBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def reschedule(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, RescheduleBody)
         options = options_of(request, settings, body)
@@ -271,6 +281,7 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
         responses=RESPONSES,
         openapi_extra=described(EditBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def edit_delayed(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, EditBody)
         return await _edited(client, _delayed(id), body, options_of(request, settings, body))
@@ -283,6 +294,7 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def cancel(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.discard(_delayed(id), options_of(request, settings, body)))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from ..orchestrator.client import Client, Question
 from ..orchestrator.messages.inputs import ActName
 from .bodies import Json
+from .identity import Permission, needs
 from .paths import instance_path
 from .problems import documented
 from .queries import Cursor, Limit, only
@@ -50,6 +51,7 @@ def questions_router(client: Client) -> APIRouter:
         summary="List questions that wait for a person, due soonest first",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_questions(
         request: Request,
         *,

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from ..orchestrator.client import Client
 from .bodies import Json
+from .identity import Permission, needs
 from .problems import documented
 from .queries import only
 from .views import iso
@@ -45,6 +46,7 @@ def queues_router(client: Client) -> APIRouter:
         summary="List queues with their lanes: what waits, who reads, and why it waits",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_queues(request: Request) -> Response:
         only(request)
         found = [

@@ -16,6 +16,7 @@ from ..orchestrator.messages.schedules import SCHEDULE
 from ..sagas.schedule import KEY
 from ..sagas.schedule import Schedule as Declared
 from .bodies import Bodies, Json, described
+from .identity import Permission, needs
 from .letters import AskBody, options_of
 from .outcomes import Wait
 from .paths import segment_of
@@ -174,6 +175,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="List schedules",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_schedules(
         request: Request,
         *,
@@ -192,6 +194,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="Show a schedule, its next five due times and its last starts",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_schedule(request: Request, name: str) -> Response:
         only(request)
         return Json(_view(client, await client.schedules.get(segment_of(name, "name"))))
@@ -208,6 +211,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
         responses=_RESPONSES,
         openapi_extra=described(ScheduleBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def put(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, ScheduleBody)
         declared = _declared(client, segment_of(name, "name"), body)
@@ -220,6 +224,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
         responses=_RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def delete(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await _answer(client.schedules.delete(segment_of(name, "name"), options_of(request, settings, body)))
@@ -242,6 +247,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         responses=_RESPONSES,
         openapi_extra=described(BackfillBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def backfill(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, BackfillBody)
         period = _time(body.since, "since"), _time(body.until, "until")
@@ -258,6 +264,7 @@ def _add_act(router: APIRouter, settings: ApiSettings, bodies: Bodies, act: str,
         responses=_RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
+    @needs(Permission.OPERATE)
     async def perform(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await _answer(ask(segment_of(name, "name"), options_of(request, settings, body)))

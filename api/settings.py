@@ -37,6 +37,11 @@ class ApiSettings:
     heartbeat: timedelta = timedelta(seconds=15)
     stall_timeout: timedelta = timedelta(seconds=20)
 
+    @property
+    def authenticates(self) -> bool:
+        """True: every request must prove who sends it. False: everybody on this machine may do everything."""
+        return bool(self.tokens)
+
     def __post_init__(self) -> None:
         for token in self.tokens:
             if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:

@@ -24,6 +24,7 @@ from ..orchestrator.codec.feed_cursors import Positions
 from ..orchestrator.errors import SagalineError, TransientError
 from .feed import AFTER, CONDITIONS, after_of
 from .feed_views import FeedTexts, Places, filter_parameters
+from .identity import Permission, needs
 from .problems import documented, problem_of
 from .settings import ApiSettings
 
@@ -62,6 +63,7 @@ def streams_router(client: Client, settings: ApiSettings, texts: FeedTexts, stre
         },
         openapi_extra={"parameters": CONDITIONS},
     )
+    @needs(Permission.VIEW)
     async def events(
         request: Request,
         after: Annotated[str | None, Query(description=AFTER)] = None,

@@ -13,6 +13,7 @@ from ..orchestrator.messages.entities import Table
 from ..orchestrator.messages.entity_messages import Rule, SetRules
 from ..orchestrator.ports.read_model import HistoryRow
 from .bodies import Bodies, Json, described
+from .identity import Permission, needs
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
@@ -134,6 +135,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="List the tables of dynamic routers",
         responses=documented(401, 403, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def list_tables(
         request: Request,
         limit: Limit = 50,
@@ -149,6 +151,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="Show the rules of a table",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_table(request: Request, name: str) -> Response:
         only(request)
         return Json(_view(client, await client.tables.get(segment_of(name, "name"))))
@@ -159,6 +162,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         summary="Show who changed a table, when and why, oldest first",
         responses=documented(401, 403, 404, 422, 503),
     )
+    @needs(Permission.VIEW)
     async def get_table_history(
         request: Request,
         name: str,
@@ -185,6 +189,7 @@ def _add_change(router: APIRouter, client: Client, settings: ApiSettings) -> Non
         },
         openapi_extra=described(RulesBody, required=True),
     )
+    @needs(Permission.OPERATE)
     async def set_rules(request: Request, name: str, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)

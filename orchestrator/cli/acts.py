@@ -49,7 +49,7 @@ def act(
         Failure: the API rejected the request; the message says why.
         Unreachable: the API does not answer.
     """
-    body: Json = {"reason": reason, "by": by if by is not None else user(), **(more or {})}
+    body: Json = {"reason": reason, "by": user(remote, by), **(more or {})}
     status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
     if as_json:
         typer.echo(json.dumps(answer))

@@ -54,7 +54,7 @@ LETTERS: Final = Over(
 )
 
 
-def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
+def bulk_body(remote: Remote, act: ActName, many: Many, asking: Asking) -> Json:
     """The request body: the act and the instances it is for.
 
     Raises:
@@ -69,7 +69,7 @@ def bulk_body(act: ActName, many: Many, asking: Asking) -> Json:
         "on_step": asking.on,
         "value": read_input(asking.value, "--value") if asking.value is not None else None,
         "reason": asking.reason,
-        "by": asking.by if asking.by is not None else user(),
+        "by": user(remote, asking.by),
         "limit": _PAGE,
     }
     return {name: value for name, value in body.items() if value is not None}

@@ -125,7 +125,7 @@ def act_on(remote: Remote, act: DeadAct, selected: Chosen, *, signed: Signed, as
         "where": selected.where,
         "per_second": selected.rate,
         "reason": signed.reason,
-        "by": signed.by if signed.by is not None else user(),
+        "by": user(remote, signed.by),
     }
     run_bulk(remote, LETTERS, body, apply=selected.apply, as_json=as_json)
 

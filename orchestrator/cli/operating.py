@@ -16,7 +16,9 @@ __all__ = ["add_operating"]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")]
 Reason = Annotated[str, typer.Option(help="The reason; kept in the history.")]
-By = Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")]
+By = Annotated[
+    str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
+]
 PatchOption = Annotated[
     str | None, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902) of the state.")
 ]
@@ -120,5 +122,5 @@ def _add_bulk(app: typer.Typer) -> None:
         """Send an act to many instances. Without --apply it is a dry run: it shows the expected results."""
         from .bulk import INSTANCES, bulk_body, run_bulk
 
-        body = {**bulk_body(name, many, asking), "id": id}
+        body = {**bulk_body(remote, name, many, asking), "id": id}
         run_bulk(remote, INSTANCES, body, apply=apply, as_json=reading.as_json)

@@ -219,7 +219,9 @@ class Asking:
     on: Annotated[str, typer.Option(help="The step that the act is about; default the step of --step.")] = ""
     value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None
     reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = ""
-    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
+    by: Annotated[
+        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,9 @@ class Signed:
     """Who acts on a parcel, a dead letter or a schedule, and why."""
 
     reason: Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")] = ""
-    by: Annotated[str | None, typer.Option(help="Your name; default: your user name on this machine.")] = None
+    by: Annotated[
+        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

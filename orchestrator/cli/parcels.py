@@ -113,7 +113,7 @@ def sent(remote: Remote, path: str, act: str, *, signed: Signed, more: Json | No
     Raises:
         Failure, Unreachable: as ``ask``.
     """
-    body: Json = {"reason": signed.reason, "by": signed.by if signed.by is not None else user(), **(more or {})}
+    body: Json = {"reason": signed.reason, "by": user(remote, signed.by), **(more or {})}
     status, answer = request(remote, "POST", f"{path}/{act}", body=body)
     if status == 202:
         return answer, "accepted but not decided yet; list what waits to see whether it is"

@@ -73,7 +73,7 @@ def set_rules(
         raise Mistake(f"{where} contains no rules; give a list such as {_EXAMPLE}")
     if version is None and isinstance(given, dict) and isinstance(given.get("version"), int):
         version = given["version"]
-    body: Json = {"rules": rules, "version": version, "reason": reason, "by": by if by is not None else user()}
+    body: Json = {"rules": rules, "version": version, "reason": reason, "by": user(remote, by)}
     status, answer = request(remote, "PUT", _path(name), body=body)
     if as_json:
         typer.echo(json.dumps(answer))

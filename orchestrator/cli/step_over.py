@@ -33,7 +33,7 @@ def step_over(settings: Settings, place: str, *, reason: str, by: str | None) ->
     partition, _, offset = rest.partition("/")
     if not (topic and partition.isdecimal() and offset.isdecimal()):
         raise ConfigurationError(f"{place!r} is not topic/partition/offset; copy it from the log line")
-    who = by or user()
+    who = user(None, by)
     found = asyncio.run(_step_over(settings, (topic, int(partition), int(offset)), f"{reason} (by {who})"))
     typer.echo(f"{topic}/{partition}: skipped offsets {found.offset} to {found.following - 1}")
 

@@ -1,14 +1,21 @@
-"""The user's name: the default for acts."""
+"""Who sends an act."""
 
 from __future__ import annotations
 
 import getpass
 
+from .options import Remote
+
 __all__ = ["user"]
 
 
-def user() -> str:
-    """The user name on this machine; empty when there is none."""
+def user(remote: Remote | None, given: str | None) -> str:
+    """The given name. By default the user name on this machine; with a token none: the API knows whose it is.
+
+    ``remote`` None: nobody is asked.
+    """
+    if given is not None or (remote is not None and remote.token):
+        return given or ""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -9,7 +9,7 @@ from .feed import Feed
 from .options import RequestOptions
 from .parcels import ParcelChanged, Parcels
 from .parts import ClientParts
-from .results import Acted, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
+from .results import Acted, Caller, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
 from .schedules import ScheduleChanged, Schedules
 from .tables import RulesSet, TablesPage
 from .window import EventFilter, FeedEvent, FeedPage
@@ -20,6 +20,7 @@ __all__ = [
     "Bulk",
     "BulkPage",
     "Changes",
+    "Caller",
     "Client",
     "ClientParts",
     "DeadLetters",

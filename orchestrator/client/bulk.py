@@ -32,7 +32,7 @@ from ..messages.reasons import ReasonCode
 from ..ports.read_model import InstanceFilter
 from .checks import ID_CHARS_MAX, check_act, check_json, check_text
 from .client import Client
-from .results import OnStep
+from .results import Caller, OnStep
 
 __all__ = ["BULK_ID_CHARS_MAX", "BULK_WAIT", "Asked", "Bulk", "BulkPage", "Fate", "act_on_many", "asked_of"]
 
@@ -73,7 +73,7 @@ class Bulk:
     where: InstanceFilter = _EVERYBODY
     older_than: timedelta | None = None
     step: str = ""
-    by: str = ""
+    by: str | Caller = ""
     reason: str = ""
     on: OnStep | None = None
 

@@ -16,7 +16,7 @@ from ..messages.inputs import Act, ActName
 from ..messages.keys import KEY_BYTES_MAX, KEY_CHARS_MAX, character_wrong, instance_wrong, key_wrong
 from ..messages.parcels import DUE_MS_MAX
 from ..messages.values import JsonObject, first_mistake, unknown_fields
-from .results import OnStep
+from .results import Caller, OnStep
 
 __all__ = [
     "BY_CHARS_MAX",
@@ -102,13 +102,14 @@ def split_instance(instance: str) -> tuple[str, str]:
     return definition, key
 
 
-def check_act(instance: str, act: ActName, *, id: str, by: str, reason: str, on: OnStep | None) -> Act:
+def check_act(instance: str, act: ActName, *, id: str, by: str | Caller, reason: str, on: OnStep | None) -> Act:
     """The act as a message for the log; whether it is allowed is decided by the engine.
 
     Raises:
         InvalidRequest: an id, a text or the key of a fork is invalid; ``field`` says which.
     """
     split_instance(instance)
+    caller = by if isinstance(by, Caller) else Caller(by)
     value = check_json(on.value, "value") if on is not None and on.value is not None else None
     if act is ActName.FORK and value is not None and isinstance(key := value.get("key"), str):
         check_key(key)
@@ -116,7 +117,8 @@ def check_act(instance: str, act: ActName, *, id: str, by: str, reason: str, on:
         id=id,
         instance=instance,
         act=act,
-        by=check_text(by, "by", BY_CHARS_MAX),
+        by=check_text(caller.name, "by", BY_CHARS_MAX),
+        groups=caller.groups,
         reason=check_text(reason, "reason", REASON_CHARS_MAX),
         step=check_text(on.step, "step", ID_CHARS_MAX) if on is not None else "",
         value=value,

@@ -45,7 +45,7 @@ from .parcels import Parcels
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
 from .queues import Queues
-from .results import Acted, OnStep, OverduePage, QuestionsPage, Started
+from .results import Acted, Caller, OnStep, OverduePage, QuestionsPage, Started
 from .schedules import Schedules
 from .starting import conflict_of, reason_of, started
 from .tables import Tables
@@ -151,7 +151,7 @@ class Client:
         instance: str,
         act: ActName,
         *,
-        by: str = "",
+        by: str | Caller = "",
         reason: str = "",
         on: OnStep | None = None,
         request_id: str | None = None,
@@ -163,7 +163,8 @@ class Client:
         Args:
             instance: ``definition/key``.
             act: the act.
-            by: the caller's name, for the history; at most 256 characters.
+            by: the caller's name, for the history; at most 256 characters. With the caller's groups if a question may
+                be put to one of them.
             reason: why, for the history; at most 2,000 characters. For ``waive`` the evidence of the loss.
             on: the step that the act is about, and the act's value; see ``OnStep``.
             request_id: a repeated request acts once while it is among the last 20 of the instance, and its id stands
@@ -196,7 +197,7 @@ class Client:
         )
 
     def rehearse(
-        self, document: Document, act: ActName, *, by: str = "", reason: str = "", on: OnStep | None = None
+        self, document: Document, act: ActName, *, by: str | Caller = "", reason: str = "", on: OnStep | None = None
     ) -> Decision:
         """The result that an act would have now: decided as the engine would; nothing is sent or changed.
 

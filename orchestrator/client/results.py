@@ -35,6 +35,13 @@ class Started:
     waits: Reason | None = None
 
 
+class Caller(NamedTuple):
+    """Who sends an act: a name for the history, and the groups of that person, which a question may be put to."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class OnStep:
     """The step that an act is about (``poll@3`` in a loop), and the act's value.

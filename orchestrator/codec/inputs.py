@@ -232,6 +232,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
         case Act():
             kind = ACT
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}
+            if request.groups:
+                body["groups"] = list(request.groups)
             if request.step:
                 body["step"] = request.step
             if request.step or request.value is not None:

@@ -82,10 +82,11 @@ def _may_not(record: StepRecord, act: Act) -> Reason | None:
     claimed, who = memo.get("claimed_by"), _who(memo)
     if record.status is not StepStatus.WAITING:
         return _closed(act, record)
-    if claimed is not None and claimed != act.by:
+    asking = {act.by, *act.groups}
+    if claimed is not None and claimed not in asking:
         text = f"{claimed} has claimed question {act.step!r}; have it assigned to {act.by or 'you'}"
         return Reason(ReasonCode.NOT_PERMITTED, text)
-    if act.by not in who:
+    if asking.isdisjoint(who):
         text = f"{act.by or 'an anonymous user'} may not answer {act.step!r}; it is for {', '.join(who)}"
         return Reason(ReasonCode.NOT_PERMITTED, text)
     return None

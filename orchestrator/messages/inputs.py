@@ -169,6 +169,8 @@ class Heartbeat:
 class Act:
     """An operator's request. ``by`` and ``reason`` are kept in the history.
 
+    ``groups``: those of ``by``; a question may be put to one of them.
+
     ``step`` and ``value`` are for acts on one step: the form of an ``answer``, the reply of a ``skip``,
     ``{"to": name}`` for ``assign``. For ``revise`` the value is ``{"ahead": [stop, …]}``.
     """
@@ -177,6 +179,7 @@ class Act:
     instance: str
     act: ActName
     by: str = ""
+    groups: tuple[str, ...] = ()
     reason: str = ""
     step: str = ""
     value: JsonObject | None = None

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from sagaline.api import ApiSettings, create_app
+from sagaline.api.identity import needs
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.errors import ConfigurationError, CorruptRecord
 from sagaline.orchestrator.messages.inputs import ActName
@@ -368,6 +369,7 @@ def broken(up: Stack, error: Exception) -> FastAPI:
     app = create_app(up.client, clock=SystemClock())
 
     @app.get("/v1/broken")
+    @needs("identity")
     async def fails() -> None:
         raise error
 

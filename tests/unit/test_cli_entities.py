@@ -69,7 +69,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     (folder / "shipping.py").write_text(MODULE)
     (folder / "rules.json").write_text(json.dumps(RULES))
     command = [*SAGA, "run", "shipping:shipping", "--api", "--port", "0"]
-    process = Process(folder, command, SAGALINE_API_TOKENS='["a-token-for-tests-only"]')
+    process = Process(folder, command)
     try:
         process.wait_for(r"answering at (http\S+);")
         yield process

@@ -85,7 +85,7 @@ def test_a_parked_key_is_listed_shown_edited_and_redriven(up: Process, tmp_path:
     file = tmp_path / "value.bin"
     file.write_bytes(b"\xff")
     edit = ("parked", "edit", "billing", "A-1", "--letter", "billing/shop/0/1")
-    assert saga(up, *edit, "--value", f"@{file}", "--header", "c=d=e", "--by", "ann") == "edit: done\n"
+    assert saga(up, *edit, "--value", f"@{file}", "--header", "c=d=e") == "edit: done\n"
     assert saga(up, *edit, "--value", f"@{file}") == "edit: nothing to change\n"
     shown = saga(up, "parked", "show", "billing", "A-1")
     assert "base64:/w==" in shown
@@ -111,7 +111,7 @@ def test_a_delayed_message_is_rescheduled_edited_and_cancelled(up: Process) -> N
     assert saga(up, "delayed", "edit", "m-1", "--letter", "m-1", "--value", "new") == "edit: done\n"
     shown = json.loads(saga(up, "delayed", "show", "m-1", "--json"))
     assert (shown["content"]["value"]["text"], shown["due_at"]) == ("new", "2100-01-02T00:00:00.000Z")
-    assert saga(up, "delayed", "cancel", "m-1", "--by", "ann") == "cancel: done\n"
+    assert saga(up, "delayed", "cancel", "m-1") == "cancel: done\n"
     assert saga(up, "delayed", "list") == "no message is delayed\n"
 
 

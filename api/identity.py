@@ -132,15 +132,15 @@ async def permitted(connection: HTTPConnection) -> None:
         WebSocketException: the same for a WebSocket.
     """
     access: Access | None = getattr(connection.scope.get("endpoint"), _DECLARED, None)
-    if access == "none":
+    if access in ("none", "identity"):
         return
-    principal = principal_of(connection)
-    if access == "identity" or access in principal.permissions:
-        return
-    if access is None:
-        text = "this route declares no permission, so nobody may use it; its author must add @needs(…) to it"
-    else:
+    if isinstance(access, Permission):
+        principal = principal_of(connection)
+        if access in principal.permissions:
+            return
         text = f"{principal.name} has the role {principal.role}; this needs the role {_LEAST[access]}: use such a key"
+    else:
+        text = "this route declares no permission, so nobody may use it; its author must add @needs(…) to it"
     if connection.scope["type"] == "websocket":
         raise WebSocketException(_POLICY_VIOLATION, text)
     raise HttpProblem("not-permitted", text)

@@ -18,7 +18,7 @@ from .dead_commands import add_dead_commands
 from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .operating import add_operating
-from .options import HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
+from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .queries import history, inspect, list_instances, overdue, questions, queues, show
@@ -388,9 +388,7 @@ def _add_act(name: ActName, text: str) -> None:
         remote: Remote,
         reading: Reading,
         reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-        by: Annotated[
-            str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-        ] = None,
+        by: By = None,
     ) -> None:
         act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json)
 
@@ -418,9 +416,7 @@ def _add_step_act(name: ActName, text: str) -> None:
         reading: Reading,
         value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None,
         reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-        by: Annotated[
-            str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-        ] = None,
+        by: By = None,
     ) -> None:
         more = {"step": step, "value": read_input(value, "--value") if value is not None else None}
         act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json, more=more)
@@ -439,9 +435,7 @@ def revise_command(
     remote: Remote,
     reading: Reading,
     reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-    by: Annotated[
-        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-    ] = None,
+    by: By = None,
 ) -> None:
     """Replace the remaining stops of a routing slip, those that it has not been sent to."""
     more = {"value": {"ahead": ahead or []}}
@@ -496,9 +490,7 @@ def topics_step_over(
     place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As shown in the log line.")],
     log: LogOptions,
     reason: Annotated[str, typer.Option(help="The reason; kept in the history of the partition.")],
-    by: Annotated[
-        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-    ] = None,
+    by: By = None,
 ) -> None:
     """Skip a batch that can never be read, so that its partition continues after it."""
     from .step_over import step_over

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Reading, Remote, command
+from .options import By, Reading, Remote, command
 
 __all__ = ["add_entity_commands"]
 
@@ -43,9 +43,7 @@ def rules_set(
         int | None, typer.Option(min=0, help="The version to replace; default the file's, or any.")
     ] = None,
     reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-    by: Annotated[
-        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-    ] = None,
+    by: By = None,
 ) -> None:
     """Replace the rules of a table. Instances that were routed before keep their branch."""
     from .rules import set_rules

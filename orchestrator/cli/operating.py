@@ -8,7 +8,7 @@ import typer
 
 from ..messages.inputs import ActName
 from .acts import act
-from .options import Asking, Many, Reading, Remote, command
+from .options import Asking, By, Many, Reading, Remote, command
 from .starting import read_input, read_patch
 
 __all__ = ["add_operating"]
@@ -16,9 +16,6 @@ __all__ = ["add_operating"]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")]
 Reason = Annotated[str, typer.Option(help="The reason; kept in the history.")]
-By = Annotated[
-    str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-]
 PatchOption = Annotated[
     str | None, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902) of the state.")
 ]

@@ -25,6 +25,7 @@ from .errors import Mistake, sentences
 from .spans import SPAN
 
 __all__ = [
+    "By",
     "DeadWhere",
     "Edited",
     "HealthOptions",
@@ -46,6 +47,11 @@ _HEALTH = "Health"
 _API = "API"
 _WHICH = "Which instances"
 _LETTERS = "Which dead letters"
+
+
+By = Annotated[
+    str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +225,7 @@ class Asking:
     on: Annotated[str, typer.Option(help="The step that the act is about; default the step of --step.")] = ""
     value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None
     reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = ""
-    by: Annotated[
-        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-    ] = None
+    by: By = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +233,7 @@ class Signed:
     """Who acts on a parcel, a dead letter or a schedule, and why."""
 
     reason: Annotated[str, typer.Option(help="The reason; kept in the history, and with dead letters.")] = ""
-    by: Annotated[
-        str | None, typer.Option(help="Your name; default: that of the token, else your user name on this machine.")
-    ] = None
+    by: By = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,8 @@ def test_an_order_is_paused_resumed_and_cancelled(shop: Process) -> None:
     changed = json.loads(saga(shop, "cancel", "order-checkout/A-4", "--reason", "withdrawn", "--json"))
     assert changed["changed"] is True
     document = settled(shop, "order-checkout/A-4")
-    assert (document["status"], document["cause"]["message"]) == (
-        "compensated",
-        "cancelled by administrator: withdrawn",
-    )
+    assert document["status"] == "compensated"
+    assert document["cause"]["message"] == "cancelled by administrator: withdrawn"
     assert "cancel by administrator: withdrawn" in saga(shop, "history", "order-checkout/A-4")
 
 

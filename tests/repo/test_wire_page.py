@@ -126,7 +126,12 @@ BODIES: list[tuple[str, str, dict[str, Any], set[str]]] = [
         {"definition": "d", "key": "k", "input": {}, "version": 1, "conflict": "queue"},
         {"version", "conflict"},
     ),
-    ("sagaline.act", "d/k", {"act": "cancel", "by": "ann", "reason": "x"}, {"by", "reason"}),
+    (
+        "sagaline.act",
+        "d/k",
+        {"act": "cancel", "by": "ann", "groups": ["risk"], "reason": "x"},
+        {"by", "groups", "reason"},
+    ),
     (
         "sagaline.entity.published",
         "@mailbox/paid/k",

@@ -76,11 +76,11 @@ class Guard:
             SagalineError: it is not accepted.
         """
         scope = connection.scope
-        is_open = is_open(scope["path"]) and self._opens
-        if not is_open and not self._credentials.required and not is_loopback(_host(connection)):
+        open_to_all = self._opens and is_open(scope["path"])
+        if not open_to_all and not self._credentials.required and not is_loopback(_host(connection)):
             text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
             raise HttpProblem("forbidden-host", text)
-        principal = None if is_open else await self._credentials.identify(connection)
+        principal = None if open_to_all else await self._credentials.identify(connection)
         # A WebSocket changes things too, and a browser opens one of any page without asking.
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if changes and _of_another_origin(connection):

@@ -90,11 +90,16 @@ class Span:
         if self._span is not None:
             self._span.record_exception(error)
 
+    def failed(self, error: str) -> None:
+        """Marks it failed."""
+        if self._span is not None:
+            self._span.set_status(Status(StatusCode.ERROR, error))
+
     def end(self, error: str | None = None) -> None:
         """Ends and exports it; with ``error`` it is marked failed."""
         if self._span is not None:
             if error is not None:
-                self._span.set_status(Status(StatusCode.ERROR, error))
+                self.failed(error)
             self._span.end()
 
     def active(self) -> AbstractContextManager[object]:

@@ -26,6 +26,7 @@ __all__ = [
     "mistakes",
     "read",
     "read_foreign",
+    "read_foreign_json",
     "unknown_fields",
     "write",
 ]
@@ -117,6 +118,16 @@ def read_foreign(model: type[M], body: object, *, extra: Extra = None) -> M:
         ValidationError: the body does not fit the model.
     """
     return model.model_validate_json(_text(body), by_alias=True, by_name=True, extra=extra)
+
+
+def read_foreign_json(model: type[M], body: bytes) -> M:
+    """``read_foreign`` of bytes, where its cost counts.
+
+    Raises:
+        ValidationError: the body does not fit the model.
+    """
+    found: M = model.__pydantic_validator__.validate_json(body, by_alias=True, by_name=True)
+    return found
 
 
 def unknown_fields(model: type[BaseModel]) -> Literal["forbid"] | None:

@@ -23,28 +23,32 @@ __all__ = ["Arrived", "Effect", "Reading"]
 _KILLS_MAX: Final = 3
 
 
-@dataclass(slots=True, eq=False)
 class Arrived:
     """One record on its way: read from the source, or given back by its parcel."""
 
-    record: Record
-    place: Place
-    mark: Mark
-    source: SourcePartition
-    redelivered: Redelivered | None = None
-    subscription: Subscription | None = None
-    """Whose handler gets it."""
-    seen: int = 0
-    """How many processes had it at work before, and were not seen since."""
-    identity: Identity | None = None
-    """Under which it is remembered when it is handled; set while it is at work."""
-    ended: asyncio.Event | None = None
-    """Set when it has left the handler, for who waits to deliver the next one alone."""
-    key: object = field(init=False)
-    """Records of one key are handled one after the other; without a key, in any order."""
+    __slots__ = ("ended", "identity", "key", "mark", "record", "redelivered", "seen", "source", "subscription")
 
-    def __post_init__(self) -> None:
-        self.key = self.record.key if self.record.key is not None else self.place
+    def __init__(
+        self, record: Record, mark: Mark, source: SourcePartition, redelivered: Redelivered | None = None
+    ) -> None:
+        self.record, self.mark, self.source, self.redelivered = record, mark, source, redelivered
+        self.subscription: Subscription | None = None
+        """Whose handler gets it."""
+        self.seen = 0
+        """How many processes had it at work before, and were not seen since."""
+        self.identity: Identity | None = None
+        """Under which it is remembered when it is handled; set while it is at work."""
+        self.ended: asyncio.Event | None = None
+        """Set when it has left the handler, for who waits to deliver the next one alone."""
+        self.key: object = record.key if record.key is not None else self.place
+        """Records of one key are handled one after the other; without a key, in any order."""
+
+    @property
+    def place(self) -> Place:
+        """Where it was read first."""
+        if self.redelivered is not None:
+            return self.redelivered.place
+        return Place(self.record.topic, self.record.partition, self.record.offset)
 
     @property
     def is_poison(self) -> bool:

@@ -207,8 +207,10 @@ class EventBus(_Bus):
         try:
             with span.active():
                 calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
-                if (body := subscription.body(record, headers)) is not None:
-                    await calling.call(subscription, body, message)
+                body = subscription.body(record)
+                rest = None if body is None else calling.begin(subscription, body, message)
+                if rest is not None:
+                    await rest
             if message.written:
                 raise TypeError(f"a bus has no topic {message.written[0].topic!r}; publish an event instead")
         except BaseException as raised:

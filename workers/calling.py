@@ -30,10 +30,14 @@ class Calling:
     def __init__(self, calls: Calls, timeout_seconds: float) -> None:
         self._calls, self._timeout_seconds = calls, timeout_seconds
 
-    async def call(self, subscription: Subscription, body: BaseModel, message: Message) -> None:
-        """Calls the handler.
+    def begin(
+        self, subscription: Subscription, body: BaseModel, message: Message | None
+    ) -> Coroutine[Any, Any, None] | None:
+        """Calls the handler; returns what the task in which it was begun has still to await. None: it has ended.
 
-        Raises:
+        ``message`` None: nobody asks for it, as ``Calls.asks`` says.
+
+        Raises, at once or when it is awaited:
             TimeoutError: it took longer than the worker's ``handler_timeout``.
             BaseException: what a middleware or the handler raised.
         """
@@ -41,8 +45,8 @@ class Calling:
         try:
             awaited = running.send(None)
         except StopIteration:
-            return  # It never waited: only what waits can be cancelled, so that a timer would be for nothing.
-        await self._limited(running, awaited)
+            return None  # It never waited: only what waits can be cancelled, so that a timer would be for nothing.
+        return self._limited(running, awaited)
 
     async def _limited(self, running: Coroutine[Any, Any, object], awaited: object) -> None:
         """The rest of a call that waits for something now."""

@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from types import CoroutineType
 from typing import Any, TypeAlias
 
 from .delivery import Delivery
@@ -42,9 +43,23 @@ class Calls:
         self._middlewares = tuple(reversed(middlewares))
         self._overrides = _Overrides(overrides if overrides is not None else {})
 
-    def call(self, callee: Callee, body: object, delivery: Delivery) -> Coroutine[Any, Any, Any]:
+    def call(self, callee: Callee, body: object, delivery: Delivery | None) -> Coroutine[Any, Any, Any]:
         """To be awaited once: what the handler returns, or the outermost middleware in its place."""
-        return (self._through if self._middlewares else self._handle)(callee, body, delivery)
+        if self._middlewares:
+            assert delivery is not None
+            return self._through(callee, body, delivery)
+        if callee.is_plain and callee.kind is Kind.ASYNC:
+            found = callee.function(body) if len(callee.positional) == 1 else callee.function(body, delivery)
+            if type(found) is CoroutineType:  # most handlers: every layer more costs each message
+                return found
+            return _awaited(found)
+        assert delivery is not None
+        return self._handle(callee, body, delivery)
+
+    def asks(self, callee: Callee) -> bool:
+        """False: ``call`` needs no delivery, since nobody sees it."""
+        bare = callee.is_plain and callee.kind is Kind.ASYNC and Given.DELIVERY not in callee.positional
+        return bool(self._middlewares) or not bare
 
     async def _through(self, callee: Callee, body: object, delivery: Delivery) -> object:
         call: Callable[[], Awaitable[object]] = partial(self._handle, callee, body, delivery)
@@ -54,9 +69,7 @@ class Calls:
 
     async def _handle(self, callee: Callee, body: object, delivery: Delivery) -> object:
         if callee.is_plain:
-            given = (body, delivery)[: len(callee.positional)]
-            # Most handlers are called here: every layer more costs each message.
-            return await callee.function(*given) if callee.kind is Kind.ASYNC else await _run(callee, given, {})
+            return await _run(callee, (body, delivery)[: len(callee.positional)], {})
         async with AsyncExitStack() as stack:
             return await _Resolving(body, delivery, self._overrides, stack).call(callee)
 
@@ -133,6 +146,10 @@ class _InThread(AbstractAsyncContextManager[object]):
 
     async def __aexit__(self, *failure: Any) -> None:
         await _DEPENDENCIES.run(self._manager.__exit__, *failure)
+
+
+async def _awaited(found: Awaitable[object]) -> object:
+    return await found
 
 
 async def _run(callee: Callee, positional: Sequence[object], named: Mapping[str, object]) -> object:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Fact, Span, Tracing
 from ..sagas import DefinitionError, Rejected
+from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
 from .calling import Calling
 from .calls import Calls
@@ -32,6 +33,7 @@ from .message import Message
 from .slots import ByKey, Slots
 from .source import SourcePartition
 from .subscription import Subscription
+from .tally import Tally
 from .worker import Worker
 
 __all__ = ["Consumer", "Parts", "consumers_of"]
@@ -42,6 +44,7 @@ _GRACE_SECONDS_MAX: Final = 8.0
 _ERROR_CHARS: Final = 1_000
 _DETAIL_CHARS: Final = 8_000
 _FRAMES: Final = 20
+_NO_SPAN: Final = Span(None, None)
 _logger = structlog.get_logger(__name__)
 
 
@@ -86,11 +89,14 @@ class Consumer:
     ) -> None:
         self._worker, self._parts = worker, parts
         self._calling = Calling(calls, timeout_seconds)
+        self._asks = parts.tracing.enabled or any(calls.asks(each.callee) for each in subscriptions)
+        """Somebody may look at the message itself."""
         self._by_event: dict[str | None, Subscription] = {}
         for each in subscriptions:
             self._by_event[each.event] = each
         options = subscriptions[0].options
         self._group = options.group
+        self._tally = Tally(parts.metrics, options.group)
         _check_alike(worker, subscriptions)
         topics = parts.topics
         topic = subscriptions[0].topic
@@ -173,7 +179,7 @@ class Consumer:
             self._done(arrived, [])
             return
         if not subscription.wants(arrived.record):
-            self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, "filtered")
+            self._tally.add(subscription.name, "filtered")
             self._done(arrived, [])
             return
         self._unfinished[arrived.redelivered is not None] += 1
@@ -190,97 +196,135 @@ class Consumer:
                 return self._by_event.get(value.decode(errors="replace"))
         return None
 
-    async def _handle(self, arrived: Arrived) -> None:
-        """Runs in a slot."""
-        subscription = arrived.subscription
+    def _handle(self, arrived: Arrived) -> Coroutine[Any, Any, None] | None:
+        """Runs in a slot. What it returns is awaited there; None: the message has left the slot."""
+        subscription, source = arrived.subscription, arrived.source
         assert subscription is not None
-        waits = False
-        try:
-            waits = await self._deliver(arrived, subscription)
-        finally:
-            if not waits:
-                self._unfinished[arrived.redelivered is not None] -= 1
-                if subscription.options.order == "key" or arrived.redelivered is not None:
-                    self._by_key.release(arrived)
-
-    async def _deliver(self, arrived: Arrived, subscription: Subscription) -> bool:
-        """True: it waits for the outcome of another one, and comes again."""
-        source = arrived.source
         # A position that is committed first gives nobody else the message.
         ends = self._stop.is_set() or source.stopping or arrived.mark.lost
-        if source.abandoned or (ends and self._delivery != "at_most_once"):
+        if ends and (source.abandoned or self._delivery != "at_most_once"):
             source.give_up(arrived)
         elif arrived.is_poison:
             self._poison(arrived, subscription)
         else:
-            return await self._call(arrived, subscription) == "waits"
-        return False
+            return self._begin(arrived, subscription)
+        self._left(arrived, subscription)
+        return None
 
-    def _expired(self, arrived: Arrived, subscription: Subscription) -> str | None:
-        most = subscription.options.expires_ms
-        if most is None or arrived.redelivered is not None:
-            return None
-        age_ms = self._parts.clock.now_ms() - arrived.record.timestamp_ms
-        if age_ms <= most:
-            return None
-        return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
+    def _left(self, arrived: Arrived, subscription: Subscription) -> None:
+        self._unfinished[arrived.redelivered is not None] -= 1
+        if subscription.options.order == "key" or arrived.redelivered is not None:
+            self._by_key.release(arrived)
 
-    async def _call(self, arrived: Arrived, subscription: Subscription) -> str:
-        """The outcome."""
-        record, began = arrived.record, self._parts.clock.monotonic()
-        headers = header_map(record.headers)
+    def _begin(self, arrived: Arrived, subscription: Subscription) -> Coroutine[Any, Any, None] | None:
+        """Nothing is awaited, and nothing is made for the handler that it does not ask for, until it first waits."""
+        began, message, span, outcome = self._parts.clock.monotonic(), None, _NO_SPAN, ""
+        try:
+            if self._asks:
+                message, span = self._message(arrived, subscription)
+            found = self._judge(arrived, subscription)
+            if isinstance(found, str):
+                outcome = found
+            elif (rest := self._called(subscription, found, message, span)) is None:
+                self._done(arrived, self._published(message) if message is not None else [])
+                outcome = "handled"
+            else:
+                return self._rest(arrived, subscription, (began, message, span), rest)
+        except BaseException as failure:
+            outcome = self._raised(arrived, subscription, span, failure)
+        finally:
+            # Without an outcome it crashes, or is still at work.
+            if outcome and outcome != "waits":
+                self._ended(subscription, outcome, began, span)
+                self._left(arrived, subscription)
+        return None
+
+    async def _rest(
+        self,
+        arrived: Arrived,
+        subscription: Subscription,
+        begun: tuple[float, Message | None, Span],
+        rest: Coroutine[Any, Any, None],
+    ) -> None:
+        """Of a handler that waits for something."""
+        (began, message, span), outcome = begun, ""
+        try:
+            with span.active():
+                await rest
+            self._done(arrived, self._published(message) if message is not None else [])
+            outcome = "handled"
+        except BaseException as failure:
+            outcome = self._raised(arrived, subscription, span, failure)
+        finally:
+            if outcome:
+                self._ended(subscription, outcome, began, span)
+            self._left(arrived, subscription)
+
+    def _called(
+        self, subscription: Subscription, body: BaseModel, message: Message | None, span: Span
+    ) -> Coroutine[Any, Any, None] | None:
+        if span is _NO_SPAN:
+            return self._calling.begin(subscription, body, message)
+        with span.active():
+            return self._calling.begin(subscription, body, message)
+
+    def _ended(self, subscription: Subscription, outcome: str, began: float, span: Span) -> None:
+        if span is not _NO_SPAN:
+            span.end()
+        self._tally.add(subscription.name, outcome, self._parts.clock.monotonic() - began)
+
+    def _message(self, arrived: Arrived, subscription: Subscription) -> tuple[Message, Span]:
+        record, headers = arrived.record, header_map(arrived.record.headers)
         span = self._span(subscription, record, trace_context(headers))
         message = Message(
             record,
             arrived.place,
             group=self._group,
             name=subscription.name,
-            id=headers.get("ce_id", b"").decode(errors="replace") or str(arrived.place),
+            id=_id(arrived, headers),
             attempt=arrived.attempt,
             traceparent=span.traceparent,
         )
-        error: str | None = None
-        outcome = "failed"
-        try:
-            with span.active():
-                outcome = await self._judge(arrived, subscription, message, headers)
-        except Unreadable as unreadable:
-            outcome, error = "dead", str(unreadable)
-            self._dead(arrived, error, "unreadable")
-        except Rejected as no:
-            outcome = "rejected"
-            self._dead(arrived, f"rejected ({no.code}): {no.reason}", "rejected")
-        except (SystemExit, KeyboardInterrupt) as ended:
+        return message, span
+
+    def _raised(self, arrived: Arrived, subscription: Subscription, span: Span, failure: BaseException) -> str:
+        """What follows when the handler, or what stands before it, raised; returns the outcome.
+
+        Raises:
+            WorkerCrashed: the handler ended the process.
+            BaseException: the failure, when the slot is being ended.
+        """
+        if isinstance(failure, Unreadable):
+            span.failed(str(failure))
+            self._dead(arrived, str(failure), "unreadable")
+            return "dead"
+        if isinstance(failure, Rejected):
+            self._dead(arrived, f"rejected ({failure.code}): {failure.reason}", "rejected")
+            return "rejected"
+        if isinstance(failure, SystemExit | KeyboardInterrupt):
+            span.end()
             for _, source in self._ownership.drivers():
                 source.abandon()
-            raise WorkerCrashed(self._worker, subscription.name, ended) from ended
-        except BaseException as failure:
-            if ends_the_slot(failure):
-                arrived.source.give_up(arrived)
-                raise
-            outcome, error = "failed", said(failure)
-            span.raised(failure)
-            _logger.warning("subscription.handler.failed", group=self._group, message=message.id, error=error)
-            self._failed(arrived, subscription, failure)
-        finally:
-            if outcome != "waits":
-                span.end(error)
-                self._parts.metrics.add("subscriptions.messages", 1, self._group, subscription.name, outcome)
-                self._parts.metrics.record(
-                    "subscriptions.duration", self._parts.clock.monotonic() - began, self._group, subscription.name
-                )
-        return outcome
+            raise WorkerCrashed(self._worker, subscription.name, failure) from failure
+        if ends_the_slot(failure):
+            span.end()
+            arrived.source.give_up(arrived)
+            raise failure
+        span.raised(failure)
+        span.failed(error := said(failure))
+        id = _id(arrived, header_map(arrived.record.headers))
+        _logger.warning("subscription.handler.failed", group=self._group, message=id, error=error)
+        self._failed(arrived, subscription, failure)
+        return "failed"
 
-    async def _judge(
-        self, arrived: Arrived, subscription: Subscription, message: Message, headers: Mapping[str, bytes]
-    ) -> str:
-        """Calls the handler unless something speaks against it; returns the outcome.
+    def _judge(self, arrived: Arrived, subscription: Subscription) -> BaseModel | str:
+        """The body if nothing speaks against the call of the handler, else the outcome.
 
         What the filter does not take is dropped whatever else it is: nobody wants its dead letter.
         """
         is_parked = subscription.options.order == "key" and arrived.source.is_parked(arrived)
         try:
-            body = subscription.body(arrived.record, headers)
+            body = subscription.body(arrived.record)
         except Unreadable:
             if not is_parked:
                 raise
@@ -295,28 +339,36 @@ class Consumer:
         if (expired := self._expired(arrived, subscription)) is not None:
             self._dead(arrived, expired, "expired")
             return "dead"
-        is_new = self._is_new(arrived, subscription, message, body)
+        is_new = self._is_new(arrived, subscription, body)
         if is_new is None:
             return "waits"
         if not is_new:
             self._done(arrived, [])
             return "duplicate"
-        await self._calling.call(subscription, body, message)
-        self._done(arrived, self._published(message))
-        return "handled"
+        return body
 
-    def _is_new(self, arrived: Arrived, subscription: Subscription, message: Message, body: BaseModel) -> bool | None:
+    def _is_new(self, arrived: Arrived, subscription: Subscription, body: BaseModel) -> bool | None:
         """False: a message of its identity was handled before. None: one is at work, and this one comes again."""
         if (dedup := subscription.options.dedup) is None:
             return True
-        source = message.headers.get("ce_source", b"").decode(errors="replace")
-        identity = dedup.identity(subscription.name, source, message.id, body)
+        headers = header_map(arrived.record.headers)
+        source = headers.get("ce_source", b"").decode(errors="replace")
+        identity = dedup.identity(subscription.name, source, _id(arrived, headers), body)
         return identity is None or arrived.source.is_new(arrived, identity, self._slots.put)
+
+    def _expired(self, arrived: Arrived, subscription: Subscription) -> str | None:
+        if subscription.options.expires_after is None or arrived.redelivered is not None:
+            return None
+        most = to_ms(subscription.options.expires_after)
+        age_ms = self._parts.clock.now_ms() - arrived.record.timestamp_ms
+        if age_ms <= most:
+            return None
+        return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
         tracing = self._parts.tracing
         if not tracing.enabled:
-            return tracing.start("", traceparent)
+            return Span(None, traceparent)
         facts: list[Fact] = [
             ("sagaline.worker", self._worker),
             ("messaging.consumer.group.name", self._group),
@@ -399,6 +451,10 @@ class Consumer:
             self._dead(arrived, f"{why}; it cannot wait for a retry: {large}", "too-large")
         else:
             arrived.source.post(arrived, letter, in_order=subscription.options.order == "key")
+
+
+def _id(arrived: Arrived, headers: Mapping[str, bytes]) -> str:
+    return headers.get("ce_id", b"").decode(errors="replace") or str(arrived.place)
 
 
 class _Ended(Exception):

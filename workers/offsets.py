@@ -14,13 +14,15 @@ __all__ = ["Mark", "Offsets"]
 
 
 class _Track:
-    __slots__ = ("lost", "marks", "next", "offsets", "place")
+    __slots__ = ("lost", "marks", "next", "offsets", "place", "position")
 
     def __init__(self, offsets: Offsets, place: TopicPartition) -> None:
         self.offsets, self.place = offsets, place
         self.marks: deque[Mark] = deque()
         self.next = -1
         """One past the last record that was polled."""
+        self.position = -1
+        """What may be committed, and was not taken yet; -1: nothing."""
         self.lost = False
 
 
@@ -44,8 +46,9 @@ class Mark:
     def finish(self) -> None:
         """The record is finished: its answer is durable, or it gets none. Idempotent."""
         self.finished = True
-        if not self._track.lost:
-            self._track.offsets._advance(self._track)
+        track = self._track
+        if track.marks and track.marks[0] is self:
+            track.offsets._advance(track)
 
 
 class Offsets:
@@ -53,11 +56,12 @@ class Offsets:
 
     def __init__(self) -> None:
         self._tracks: dict[TopicPartition, _Track] = {}
-        self._positions: dict[TopicPartition, int] = {}
         self._last: _Track | None = None
         """Of the last record: most follow another one of their partition."""
         self.pending = 0
         """Polled records that a commit does not yet cover."""
+        self.moved = False
+        """There are positions to take."""
 
     def polled(self, record: Record) -> Mark:
         """Starts to track a record. If it was polled before, it was redelivered: its partition's tracking is reset."""
@@ -92,30 +96,30 @@ class Offsets:
 
     def take_positions(self) -> dict[TopicPartition, int]:
         """The positions that changed since the last call."""
-        positions, self._positions = self._positions, {}
+        self.moved, positions = False, dict[TopicPartition, int]()
+        for place, track in self._tracks.items():
+            if track.position >= 0:
+                positions[place], track.position = track.position, -1
         return positions
 
     def put_back(self, positions: dict[TopicPartition, int]) -> None:
-        """Returns positions that could not be committed, unless they have advanced since."""
-        self._positions = {**positions, **self._positions}
+        """Returns positions that could not be committed, unless they have advanced since or are no longer owned."""
+        for place, position in positions.items():
+            if (track := self._tracks.get(place)) is not None:
+                track.position = max(track.position, position)
+                self.moved = True
 
     def pending_of(self, place: TopicPartition) -> int:
         """``pending`` of one partition."""
         track = self._tracks.get(place)
         return len(track.marks) if track is not None else 0
 
-    @property
-    def moved(self) -> bool:
-        return bool(self._positions)
-
     def _advance(self, track: _Track) -> None:
         marks = track.marks
-        position = -1
         while marks and marks[0].finished:
-            position = marks.popleft().offset + 1
+            track.position = marks.popleft().offset + 1
             self.pending -= 1
-        if position >= 0:
-            self._positions[track.place] = position
+        self.moved = True
 
     def _drop(self, track: _Track) -> None:
         track.lost = True
@@ -123,4 +127,3 @@ class Offsets:
         track.marks.clear()
         del self._tracks[track.place]
         self._last = None
-        self._positions.pop(track.place, None)

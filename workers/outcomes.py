@@ -42,7 +42,7 @@ class Outcomes:
     @property
     def waits(self) -> bool:
         """There is something to commit."""
-        return bool(self._effects) or self.offsets.moved or self._grown
+        return self.offsets.moved or bool(self._effects) or self._grown
 
     def put(self, effect: Effect) -> None:
         self._effects.append(effect)

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..sagas import DefinitionError
-from ..sagas.models import mistakes, read_foreign
+from ..sagas.models import mistakes, read_foreign_json
 from .errors import Unreadable
 
 __all__ = ["JsonOf", "Reads", "reads_of"]
@@ -42,7 +42,7 @@ class JsonOf(Generic[M]):
 
     def read(self, value: bytes, headers: Mapping[str, bytes]) -> M:
         try:
-            return read_foreign(self.model, value)
+            return read_foreign_json(self.model, value)
         except ValidationError as error:
             raise Unreadable(f"it does not fit {self.model.__name__}: {mistakes(error, 'the body')}") from error
 

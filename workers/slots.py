@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 __all__ = ["ByKey", "Keyed", "Slots", "Ready"]
 
@@ -86,10 +86,13 @@ class _InOrder(Generic[T]):
 class Slots(Generic[T]):
     """Runs ``handle`` for each item, at most ``count`` at a time, in tasks of the given group.
 
+    What ``handle`` returns is awaited in the same task; None: it is done, and nothing had to be awaited.
     ``ready`` says which of the waiting items is next; None: the one that came first.
     """
 
-    def __init__(self, count: int, handle: Callable[[T], Awaitable[None]], ready: Ready[T] | None = None) -> None:
+    def __init__(
+        self, count: int, handle: Callable[[T], Coroutine[Any, Any, None] | None], ready: Ready[T] | None = None
+    ) -> None:
         self._count, self._handle = count, handle
         self._ready: Ready[T] = _InOrder() if ready is None else ready
         self._idle: list[asyncio.Future[None]] = []
@@ -125,8 +128,9 @@ class Slots(Generic[T]):
             for _ in range(_SWITCH_AFTER):
                 if (item := self._ready.take()) is None:
                     break
-                self.wake()
-                await self._handle(item)
+                if (rest := self._handle(item)) is not None:
+                    self.wake()
+                    await rest
             else:
                 await asyncio.sleep(0)
                 continue

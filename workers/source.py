@@ -36,7 +36,6 @@ from .arrived import Arrived, Effect, Reading
 from .dedup import DEDUP, Identity, Remembered
 from .failures import Failures
 from .letters import Redelivered, redelivered
-from .message import Place
 from .outcomes import REDELIVERED, Outcomes
 from .suspects import OPEN, SEEN, Suspects
 
@@ -76,6 +75,8 @@ class SourcePartition:
         self._careful_until = self._careful_redelivered_until = -1
         self._pending = asyncio.Event()
         self._at_work = 0
+        self._skips = False
+        """Something was finished ahead before this owner took the partition."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._polls: list[asyncio.Task[Sequence[Record]]] = []
@@ -171,7 +172,8 @@ class SourcePartition:
         ``failed``: it was not handled, so it is not remembered; ``appends`` tell its parcel, or are its dead letter.
         """
         self._leave(arrived)
-        state, remembered = self._suspects.forget(arrived), {} if failed else self._remember(arrived)
+        state = self._suspects.forget(arrived)
+        remembered = {} if failed or arrived.identity is None else self._remember(arrived, arrived.identity)
         if appends or state or remembered:
             self._put(Effect(arrived.mark, state, remembered, appends))
         else:
@@ -208,10 +210,8 @@ class SourcePartition:
             arrived.identity = identity
         return is_new
 
-    def _remember(self, arrived: Arrived) -> Mapping[bytes, bytes | None]:
-        if arrived.identity is None:
-            return {}
-        return self._remembered.finished(arrived.identity, self._at_ms(arrived))
+    def _remember(self, arrived: Arrived, identity: Identity) -> Mapping[bytes, bytes | None]:
+        return self._remembered.finished(identity, self._at_ms(arrived))
 
     def _at_ms(self, arrived: Arrived) -> int:
         """When it was written; a clock that ran ahead must not make others forgotten."""
@@ -249,6 +249,7 @@ class SourcePartition:
                 self._outcomes.redelivered_offset = self._read(name, value, _OFFSET)
             elif name in self._outcomes.aheads:
                 self._outcomes.aheads[name].restore(self._read(name, value, _OFFSETS))
+                self._skips = True
             elif name == OPEN:
                 opened_by = self._read(name, value, _NAME)
         # At once: so that the start of a new group does not move, and a crash from here on is seen.
@@ -274,14 +275,14 @@ class SourcePartition:
             records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
             if self._stopping:
                 return
-            found = [self._came(record) for record in records]
+            polled = self._offsets.polled
+            found = [Arrived(record, polled(record), self) for record in records]
             if self._how.delivery == "at_most_once" and found:
                 for arrived in found:
                     arrived.mark.finish()
                 if not await self._durable(Effect()):
                     return
-            for arrived in await self._counted_if_careful(found, self._careful_until):
-                self._hand_over(arrived)
+            self._hand_over(await self._counted_if_careful(found, self._careful_until))
 
     async def _room(self, *, redelivered: bool) -> int:
         """How many records may be polled now; waits while they are few. 0: it stops.
@@ -320,9 +321,8 @@ class SourcePartition:
         else:
             # What is judged by its age is as old as its message.
             written_ms = record.timestamp_ms if found.timestamp_ms is None else found.timestamp_ms
-            arrived = Arrived(record._replace(timestamp_ms=written_ms), found.place, mark, self, found)
-            for each in await self._counted_if_careful([arrived], self._careful_redelivered_until):
-                self._hand_over(each)
+            arrived = Arrived(record._replace(timestamp_ms=written_ms), mark, self, found)
+            self._hand_over(await self._counted_if_careful([arrived], self._careful_redelivered_until))
 
     def _released(self, key: bytes | None, found: Redelivered) -> dict[bytes, bytes | None]:
         """The parcel of a key has become empty: it is handled directly again, unless more is on the way there.
@@ -336,19 +336,17 @@ class SourcePartition:
         del self._markers[key]
         return {_KEY + key: None}
 
-    def _came(self, record: Record) -> Arrived:
-        place = Place(record.topic, record.partition, record.offset)
-        return Arrived(record, place, self._offsets.polled(record), self)
-
-    def _hand_over(self, arrived: Arrived) -> None:
-        self._at_work += 1
-        self._quiet.clear()
-        if self._outcomes.is_finished(arrived.mark):
-            self._leave(arrived)  # it was finished before the crash
-            arrived.mark.finish()
-            self._pending.set()
-        else:
-            self._how.arrived(arrived)
+    def _hand_over(self, messages: Sequence[Arrived]) -> None:
+        self._at_work += len(messages)
+        if messages:
+            self._quiet.clear()
+        for arrived in messages:
+            if self._skips and self._outcomes.is_finished(arrived.mark):
+                self._leave(arrived)  # it was finished before the crash
+                arrived.mark.finish()
+                self._pending.set()
+            else:
+                self._how.arrived(arrived)
 
     async def _poll(self, poll: Awaitable[Sequence[Record]]) -> Sequence[Record]:
         polling = asyncio.ensure_future(poll)
@@ -367,7 +365,7 @@ class SourcePartition:
 
         Those that were counted before are delivered here, one at a time; returns those that may be delivered at once.
         """
-        if not any(arrived.record.offset < until for arrived in found):
+        if not found or found[0].record.offset >= until:
             return found
         together: list[Arrived] = []
         for arrived in found:
@@ -375,8 +373,7 @@ class SourcePartition:
                 together.append(arrived)
                 continue
             await self._count(together)
-            for each in together:
-                self._hand_over(each)
+            self._hand_over(together)
             together.clear()
             arrived.seen, arrived.ended = had, asyncio.Event()
             async with self._how.alone:
@@ -384,7 +381,7 @@ class SourcePartition:
                     return ()
                 if not arrived.is_poison:
                     await self._count([arrived])
-                self._hand_over(arrived)
+                self._hand_over([arrived])
                 await arrived.ended.wait()
         await self._count(together)
         return together

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -14,13 +14,12 @@ from ..orchestrator.ports.log import Record, Start
 from ..sagas import DefinitionError, Event, Retry
 from ..sagas.contract import check_name
 from ..sagas.given import check_choice, check_is, check_span
-from ..sagas.policy import to_ms
 from .dedup import Dedup
 from .errors import Unreadable
 from .filters import Filter, Takes, takes_of
 from .injection import Callee, callee_of
 from .message import Message
-from .reads import Reads
+from .reads import JsonOf, Reads
 
 __all__ = ["Begin", "Given", "Guarantee", "Options", "Order", "Subscription", "Where", "declare"]
 
@@ -99,10 +98,6 @@ class Options:
         """``start`` for the log."""
         return round(self.start.timestamp() * 1000) if isinstance(self.start, datetime) else self.start
 
-    @property
-    def expires_ms(self) -> int | None:
-        return None if self.expires_after is None else to_ms(self.expires_after)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
@@ -135,7 +130,7 @@ class Subscription:
         """False: its filter on headers does not take the record. Reads no body."""
         return self.takes is None or self.takes(header_map(record.headers))
 
-    def body(self, record: Record, headers: Mapping[str, bytes]) -> BaseModel | None:
+    def body(self, record: Record) -> BaseModel | None:
         """The body; None: its filter on bodies does not take it.
 
         Raises:
@@ -144,7 +139,8 @@ class Subscription:
         """
         if record.value is None:
             raise Unreadable("it has no value (a tombstone)")
-        body = self.reads.read(record.value, headers)
+        # JSON is JSON whatever the headers say.
+        body = self.reads.read(record.value, {} if type(self.reads) is JsonOf else header_map(record.headers))
         return body if self.likes is None or self.likes(body) else None
 
 

@@ -25,13 +25,14 @@ shipped = Event("shipped", Shipped)
 Handler = Callable[[Shipped], Awaitable[None]]
 
 
-def call(handler: Handler, *, seconds: float = 10.0) -> Awaitable[None]:
+async def call(handler: Handler, *, seconds: float = 10.0) -> None:
     worker = Worker("w")
     worker.subscribes(shipped)(handler)
     (subscription,) = worker.subscriptions
     record = Record("t", 0, 1, b"k", b'{"number": 7}', (), 0)
     message = Message(record, Place("t", 0, 1), group="w", name="shipped", id="m", attempt=1, traceparent=None)
-    return Calling(worker.calls, seconds).call(subscription, Shipped(number=7), message)
+    if (rest := Calling(worker.calls, seconds).begin(subscription, Shipped(number=7), message)) is not None:
+        await rest
 
 
 @pytest.mark.parametrize("waits", [0, 1, 3])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +31,19 @@ class BlobContract:
         assert (blob.size, blob.media_type) == (3, "application/pdf")
         assert await store.read(blob) == b"pdf"
         assert await store.read(await store.put(b"")) == b""
+
+    async def test_blobs_need_no_thread_that_handlers_may_hold(self, store: BlobStore) -> None:
+        ended, loop = threading.Event(), asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        handler = asyncio.create_task(asyncio.to_thread(ended.wait))
+        try:
+            await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                assert await store.read(await store.put(b"pdf")) == b"pdf"
+                assert await store.expire(timedelta(0)) == 1
+        finally:
+            ended.set()
+            await handler
 
     async def test_an_iterator_is_stored_in_parts_and_read_in_pieces(self, store: BlobStore) -> None:
         blob = await store.put(pieces(20, 1_000_000))

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from ...orchestrator.adapters.clock import SystemClock
 from ...orchestrator.errors import ConfigurationError
 from ...orchestrator.ports.clock import Clock
+from ..threads import Threads
 from .blob import KEY, Blob, BlobAltered, BlobMissing, BlobsUnavailable
 from .media import media_type as read_media_type
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobStore"]
 
+_THREADS: Final = Threads("sagaline-blobs")
 _OURS: Final = re.compile(KEY)
 _PART_BYTES: Final = 8 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -119,7 +120,7 @@ class BlobStore:
                 "max_concurrency": _PARTS_AT_ONCE,
             }
             if isinstance(payload, bytes):
-                await asyncio.to_thread(obstore.put, self._objects, key, payload, **options)
+                await _THREADS.run(obstore.put, self._objects, key, payload, **options)
             else:
                 await obstore.put_async(self._objects, key, measured.chunks(payload), **options)
         return Blob(key=key, digest=measured.digest, size=measured.size, media_type=media)
@@ -146,11 +147,11 @@ class BlobStore:
 
         measured = _Measured(b"")
         with self._told(measured, blob):
-            found = await asyncio.to_thread(obstore.get, self._objects, blob.key)
+            found = await _THREADS.run(obstore.get, self._objects, blob.key)
             pieces = iter(found.stream(min_chunk_size=_CHUNK_BYTES))
         while True:
             with self._told(measured, blob):
-                piece = await asyncio.to_thread(next, pieces, None)
+                piece = await _THREADS.run(next, pieces, None)
             if piece is None:
                 break
             piece = bytes(piece)
@@ -187,7 +188,7 @@ class BlobStore:
         pages = iter(obstore.list(self._objects, prefix, chunk_size=_LIST))
         while deleted < limit:
             with self._told(None):
-                page = await asyncio.to_thread(next, pages, None)
+                page = await _THREADS.run(next, pages, None)
             if page is None:
                 break
             old = [
@@ -197,7 +198,7 @@ class BlobStore:
             ][: limit - deleted]
             if old:
                 with self._told(None):
-                    await asyncio.to_thread(obstore.delete, self._objects, old)
+                    await _THREADS.run(obstore.delete, self._objects, old)
             deleted += len(old)
         return deleted
 

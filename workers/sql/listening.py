@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..threads import Threads
 from .database import AnyEngine
 from .tables import CHANNEL
 
@@ -20,6 +21,7 @@ __all__ = ["listening"]
 
 _LOOK_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 5.0
+_THREADS: Final = Threads("sagaline-listen")
 _logger = structlog.get_logger(__name__)
 
 
@@ -49,7 +51,7 @@ async def _listen(engine: AnyEngine, wake: Callable[[], None], stop: threading.E
             if isinstance(engine, AsyncEngine):
                 await _by_coroutines(engine, wake, stop)
             else:
-                await asyncio.to_thread(_in_thread, engine, partial(loop.call_soon_threadsafe, wake), stop)
+                await _THREADS.run(_in_thread, engine, partial(loop.call_soon_threadsafe, wake), stop)
         except Exception as error:  # any driver's
             failures += 1
             if failures == 1:

@@ -8,15 +8,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Bulk, BulkPage, Caller, Client, Fate, OnStep, act_on_many
-from ..orchestrator.client.checks import check_key
-from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName
 from ..orchestrator.messages.reasons import ReasonCode
-from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described, one_of
 from .identity import Permission, caller_of, needs
 from .problems import documented
 from .queries import only
+from .searching import InstanceWhere, where_of
 from .settings import ApiSettings
 
 __all__ = ["BulkBody", "BulkView", "bulk_router"]
@@ -24,16 +22,16 @@ __all__ = ["BulkBody", "BulkView", "bulk_router"]
 _PAGE_MAX = 100
 
 
-class BulkBody(BaseModel):
-    """The act and the instances it is for. At least one of ``definition``, ``status``, ``key``, ``older_than_seconds``
-    and ``step`` selects them; without ``status`` only instances that have not ended.
+class BulkBody(InstanceWhere):
+    """The act and the instances it is for. At least one condition, ``older_than_seconds`` or ``step`` selects them;
+    without ``status`` only instances that have not ended.
     """
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"act": "retry", "definition": "order-checkout", "status": "attention", "by": "ann", "dry_run": True}
+                {"act": "retry", "definition": "order-checkout", "status": ["attention"], "by": "ann", "dry_run": True}
             ]
         },
     )
@@ -42,9 +40,6 @@ class BulkBody(BaseModel):
     id: str | None = Field(
         None, description="of the bulk: with the same id no instance gets the act twice; none: a new one"
     )
-    definition: str | None = Field(None, description="only of this definition")
-    status: str | None = Field(None, description="only with this status")
-    key: str | None = Field(None, description="only with this key")
     older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for at least this long")
     step: str = Field("", description="only where this step is under way, stuck or needs attention")
     by: str = Field("", description="the caller's name, at most 256 characters")
@@ -91,19 +86,18 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
         only(request)
         body = await bodies.read(request, BulkBody)
         id = body.id if body.id is not None else client.fresh_id()
-        asked = _bulk(body, id, caller_of(request, body.by))
+        asked = _bulk(client, body, id, caller_of(request, body.by))
         page = await act_on_many(client, asked, dry_run=body.dry_run, limit=body.limit, cursor=body.cursor)
         return Json(_view(asked.id, body.dry_run, page))
 
     return router
 
 
-def _bulk(body: BulkBody, id: str, by: Caller) -> Bulk:
-    status = one_of(Status, body.status, "status") if body.status is not None else None
+def _bulk(client: Client, body: BulkBody, id: str, by: Caller) -> Bulk:
     return Bulk(
         id=id,
         act=one_of(ActName, body.act, "act"),
-        where=InstanceFilter(body.definition, status, check_key(body.key) if body.key is not None else None),
+        where=where_of(client, body),
         older_than=timedelta(seconds=body.older_than_seconds) if body.older_than_seconds is not None else None,
         step=body.step,
         by=by,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,7 +11,6 @@ from ..orchestrator.client import Client, Edits
 from ..orchestrator.client.bulk import Asked, BulkPage, Fate
 from ..orchestrator.client.dead import LetterShown
 from ..orchestrator.client.dead_bulk import DeadBulk, act_on_letters
-from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.messages.dead import DeadAct, DeadRequest
 from ..orchestrator.messages.entities import DeadStatus
 from ..orchestrator.messages.reasons import ReasonCode
@@ -36,7 +34,7 @@ from .letters import (
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
-from .queries import Cursor, Limit, only
+from .queries import Cursor, Limit, instant, only
 from .settings import ApiSettings
 from .views import iso
 
@@ -62,7 +60,7 @@ def _where(
     until: Time = None,
     state: State = None,
 ) -> LetterFilter:
-    return LetterFilter(topic, key, fingerprint, reason, _time(since, "since"), _time(until, "until"), state)
+    return LetterFilter(topic, key, fingerprint, reason, instant(since, "since"), instant(until, "until"), state)
 
 
 Where = Annotated[LetterFilter, Depends(_where)]
@@ -345,7 +343,7 @@ def _bulk(body: DeadBulkBody, id: str) -> DeadBulk:
     where, act = LetterFilter(), one_of(DeadAct, body.act, "act")
     if (given := body.where) is not None:
         state = one_of(DeadStatus, given.state, "where.state") if given.state is not None else None
-        since, until = _time(given.since, "where.since"), _time(given.until, "where.until")
+        since, until = instant(given.since, "where.since"), instant(given.until, "where.until")
         where = LetterFilter(given.topic, given.key, given.fingerprint, given.reason, since, until, state)
     return DeadBulk(id=id, act=act, where=where, by=body.by, reason=body.reason, per_second=body.per_second)
 
@@ -358,20 +356,6 @@ def _bulk_view(id: str, dry_run: bool, page: BulkPage) -> DeadBulkView:
 
 def _asked(each: Asked) -> DeadAsked:
     return DeadAsked(id=each.instance, fate=each.fate, code=each.code, reason=each.reason)
-
-
-def _time(text: str | None, field: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InvalidRequest(
-            f"{text!r} is not a time with a zone; give ISO 8601, such as 2027-01-01T08:00:00Z", field=field
-        )
-    return round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 
 def _summary(row: LetterRow) -> dict[str, Any]:

@@ -8,20 +8,19 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client, OnStep
-from ..orchestrator.client.checks import check_key
 from ..orchestrator.errors import NotYetDecided
-from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.inputs import ActName, OnConflict
-from ..orchestrator.ports.read_model import InstanceFilter
 from .bodies import Bodies, Json, described
 from .identity import Permission, caller_of, needs
 from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
 from .problems import documented
-from .queries import Cursor, Limit, only
+from .queries import only
+from .searching import CountQuery, ListQuery, sort_of, sought, where_of
 from .settings import ApiSettings
 from .views import (
     AcceptedView,
+    CountView,
     HistoryView,
     InstanceList,
     InstanceView,
@@ -172,25 +171,31 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     @router.get(
         "/instances",
         response_model=InstanceList,
-        summary="List instances, newest start first",
-        description="Pages have a stable order: an instance that matches during the whole query is on exactly one "
-        "page, even if it changes in between. One that begins or ceases to match meanwhile may be on one.",
+        summary="List instances, by default the newest start first",
+        description="All given conditions hold. An instance that matches during the whole query is on exactly one "
+        "page, even if it changes in between; with a `sort` by a value that changes, one whose value changes meanwhile "
+        "may be on two pages, or on none.",
         responses=documented(401, 403, 422, 503),
     )
     @needs(Permission.VIEW)
-    async def list_instances(
-        request: Request,
-        *,
-        status: Annotated[Status | None, Query(description="only with this status")] = None,
-        definition: Annotated[str | None, Query(max_length=64)] = None,
-        key: Annotated[str | None, Query(description="only with this key")] = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Response:
-        only(request, "status", "definition", "key", "limit", "cursor")
-        where = InstanceFilter(definition, status, check_key(key) if key is not None else None)
-        page = await client.list(where, limit=limit, cursor=cursor)
+    async def list_instances(request: Request, query: Annotated[ListQuery, Query()]) -> Response:
+        sought(request, query)
+        where, sort = where_of(client, query), sort_of(query.sort)
+        page = await client.list(where, limit=query.limit, cursor=query.cursor, sort=sort)
         return Json(InstanceList(instances=[instance_summary(each) for each in page.documents], cursor=page.cursor))
+
+    @router.get(
+        "/instances/count",
+        response_model=CountView,
+        summary="Count instances, exactly up to 10,000",
+        description="With the filter of the list.",
+        responses=documented(401, 403, 422, 503),
+    )
+    @needs(Permission.VIEW)
+    async def count_instances(request: Request, query: Annotated[CountQuery, Query()]) -> Response:
+        sought(request, query)
+        found = await client.count(where_of(client, query))
+        return Json(CountView(count=found.number, exact=found.is_exact))
 
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}",

@@ -13,7 +13,7 @@ from ..orchestrator.messages.document import Cause, Document, Status, StepRecord
 from ..orchestrator.messages.history import HistoryRecord
 from ..orchestrator.messages.inputs import ActName, JsonObject
 from ..orchestrator.messages.reasons import ReasonCode
-from ..orchestrator.ports.read_model import HistoryRow
+from ..orchestrator.ports.read_model import COUNT_MAX, HistoryRow
 from ..orchestrator.tracing import trace_id_of
 from ..sagas import Node, Retry, Saga, Step
 from ..sagas.definition import AnyDefinition
@@ -21,6 +21,7 @@ from .paths import instance_path
 
 __all__ = [
     "AcceptedView",
+    "CountView",
     "DecisionView",
     "DefinitionView",
     "HistoryView",
@@ -167,8 +168,15 @@ class InstanceView(InstanceSummary):
     warnings: Warnings = []
 
 
+class CountView(BaseModel):
+    """How many match."""
+
+    count: int = Field(ge=0, le=COUNT_MAX)
+    exact: bool = Field(description="false: there are more than `count`")
+
+
 class InstanceList(BaseModel):
-    """A page of instances, newest start first."""
+    """A page of instances."""
 
     instances: list[InstanceSummary]
     cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")

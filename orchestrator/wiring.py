@@ -237,7 +237,7 @@ async def client(
     async with AsyncExitStack() as stack:
         read_model = await SqlReadModel.open(base.settings.read_model_url, namespace=base.settings.namespace)
         stack.push_async_callback(read_model.close)
-        projector = Projector(base.log, base.topics, read_model, base.clock, base.metrics)
+        projector = Projector(base.log, base.topics, read_model, base.clock, registry=registry, metrics=base.metrics)
         await projector.check()
         feed = Feed(base.log, base.topics, recent=_RECENT if serves else 0)
         await stack.enter_async_context(running(projector.run(), "projector"))

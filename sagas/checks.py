@@ -32,6 +32,7 @@ from .nodes import (
     Wait,
 )
 from .schemas import check_json_model
+from .searchable import attributes_of
 from .tree import Tree
 
 __all__ = ["check_declarations", "check_header", "check_saga"]
@@ -42,6 +43,7 @@ def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> 
     check_name(what, name)
     where = f"{what} {name!r}"
     check_json_model(f"{where}: its state", state)
+    attributes_of(where, state)
     check_count(f"{where}: version", version, 1)
     return where
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue
@@ -16,6 +17,7 @@ from .functions import check_function
 from .given import check_count, check_list
 from .nodes import Step
 from .retention import Retention, retention_of
+from .searchable import Attribute, attributes_of
 from .tree import Tree
 
 __all__ = ["AnyDefinition", "Definition", "Invariant", "Migration", "StatusName"]
@@ -53,6 +55,11 @@ class Definition(Generic[S]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, version={self.version})"
+
+    @cached_property
+    def searchable(self) -> Mapping[str, Attribute]:
+        """The fields of the state that are marked ``Searchable``, by the name that a search uses."""
+        return attributes_of(repr(self), self.state)
 
     @property
     def queues(self) -> frozenset[str]:

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from ...sagas.graph import Format
-from ..messages.document import Status
 from ..messages.inputs import ActName, OnConflict
 from .acts import act
 from .dead_commands import add_dead_commands
@@ -21,7 +20,7 @@ from .operating import add_operating
 from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
-from .queries import history, inspect, list_instances, overdue, questions, queues, show
+from .queries import add_list, history, inspect, overdue, questions, queues, show
 from .read_model import add_read_model
 from .remote import Json
 from .schedule_commands import add_schedule_commands
@@ -46,6 +45,7 @@ add_schedule_commands(app)
 add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)
+add_list(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]
@@ -260,21 +260,6 @@ def start_command(
     body: Json = {"key": key, "version": version, "request_id": request_id}
     body |= {} if conflict == "reject" else {"conflict": conflict}
     start(remote, definition, body, input=input, as_json=reading.as_json)
-
-
-@command(app, "list")
-def list_command(
-    *,
-    remote: Remote,
-    reading: Reading,
-    status: Annotated[Status | None, typer.Option(help="Only instances with this status.")] = None,
-    definition: Annotated[str | None, typer.Option(help="Only of this definition.")] = None,
-    key: Annotated[str | None, typer.Option(help="Only of this business key.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 50,
-) -> None:
-    """List instances, newest start first."""
-    filters = {"status": status.value if status else None, "definition": definition, "key": key}
-    list_instances(remote, filters, limit=limit, as_json=reading.as_json)
 
 
 @command(app, "inspect")

@@ -62,8 +62,7 @@ def bulk_body(remote: Remote, act: ActName, many: Many, asking: Asking) -> Json:
     """
     body: Json = {
         "act": act.value,
-        "definition": many.definition,
-        "status": many.status.value if many.status is not None else None,
+        **many.given(),
         "older_than_seconds": seconds(many.older_than, "--older-than") if many.older_than is not None else None,
         "step": many.step,
         "on_step": asking.on,

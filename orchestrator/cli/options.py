@@ -47,6 +47,9 @@ _HEALTH = "Health"
 _API = "API"
 _WHICH = "Which instances"
 _LETTERS = "Which dead letters"
+_TIME_OPTION = Annotated[
+    str | None, typer.Option(rich_help_panel=_WHICH, metavar="TIME", help="ISO 8601 with a time zone.")
+]
 
 
 By = Annotated[
@@ -201,14 +204,58 @@ class Looking:
 
 
 @dataclass(frozen=True, slots=True)
-class Many:
-    """The instances for `saga bulk`."""
+class Which:
+    """A filter of instances; each field is called as in the API."""
 
     definition: Annotated[str | None, typer.Option(rich_help_panel=_WHICH, help="Only of this definition.")] = None
+    version: Annotated[int | None, typer.Option(rich_help_panel=_WHICH, help="Only of this version.")] = None
     status: Annotated[
-        Status | None,
-        typer.Option(rich_help_panel=_WHICH, help="Only instances with this status; default all that have not ended."),
+        list[Status] | None, typer.Option(rich_help_panel=_WHICH, help="Only with this status; may be repeated.")
     ] = None
+    key: Annotated[str | None, typer.Option(rich_help_panel=_WHICH, help="Only with this business key.")] = None
+    key_prefix: Annotated[
+        str | None, typer.Option(rich_help_panel=_WHICH, metavar="TEXT", help="Only with a key that begins so.")
+    ] = None
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_WHICH,
+            metavar="CONDITION",
+            help="Only if a searchable field fits, such as 'customer=ann' or 'total_cents>=1000'; may be repeated.",
+        ),
+    ] = None
+    code: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_WHICH, help="Only compensated, or in attention, for this code."),
+    ] = None
+    overdue: Annotated[
+        bool | None, typer.Option(rich_help_panel=_WHICH, help="Only with a step that takes longer than expected.")
+    ] = None
+    paused: Annotated[bool | None, typer.Option(rich_help_panel=_WHICH, help="Only paused ones.")] = None
+    started_since: _TIME_OPTION = None
+    started_until: _TIME_OPTION = None
+    updated_since: _TIME_OPTION = None
+    updated_until: _TIME_OPTION = None
+
+    def given(self) -> dict[str, Any]:
+        """The conditions that are given, as the API takes them."""
+        found = {each.name: getattr(self, each.name) for each in fields(Which)}
+        return {name: value for name, value in found.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How `saga list` shows what it has found."""
+
+    sort: Annotated[str, typer.Option(help="A column; with - the greatest first, as in --sort=-key.")] = "-created_at"
+    count: Annotated[bool, typer.Option("--count", help="Only print how many there are.")] = False
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Many(Which):
+    """The instances for `saga bulk`; without a status those that have not ended."""
+
     older_than: Annotated[
         str | None,
         typer.Option(rich_help_panel=_WHICH, metavar=SPAN, help="Only instances unchanged for this long."),
@@ -294,7 +341,7 @@ class Planned:
 
 
 _GROUPS: tuple[type[Any], ...] = (
-    *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Many, Asking),
+    *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Which, Listing, Many, Asking),
     *(Signed, Edited, DeadWhere, Planned),
 )
 

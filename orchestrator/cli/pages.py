@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .options import Remote
 from .remote import Json, request
@@ -18,7 +19,7 @@ def gather(
     field: str,
     limit: int,
     *,
-    filters: Mapping[str, str | None] | None = None,
+    filters: Mapping[str, Any] | None = None,
     marks: tuple[str, str] = ("cursor", "cursor"),
 ) -> tuple[list[Json], str | int | None]:
     """Up to ``limit`` entries of a list, and the cursor of the next ones; None: these are all.
@@ -44,7 +45,7 @@ def gathered(
     field: str,
     limit: int,
     *,
-    filters: Mapping[str, str | None] | None = None,
+    filters: Mapping[str, Any] | None = None,
     marks: tuple[str, str] = ("cursor", "cursor"),
 ) -> Json:
     """As ``gather``, but the last page as a whole, with the entries of all pages."""

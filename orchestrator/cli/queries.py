@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import typer
 from rich.text import Text
 
-from .options import Remote
+from .options import Listing, Reading, Remote, Which, command
 from .output import (
     history_table,
     inspection_view,
@@ -24,16 +24,31 @@ from .pages import gather
 from .paths import instance_path
 from .remote import request
 
-__all__ = ["history", "inspect", "list_instances", "overdue", "questions", "queues", "show"]
+__all__ = ["add_list", "history", "inspect", "list_instances", "overdue", "questions", "queues", "show"]
 
 
-def list_instances(remote: Remote, filters: Mapping[str, str | None], *, limit: int, as_json: bool) -> None:
-    """Prints the newest instances, page by page up to the limit.
+def add_list(app: typer.Typer) -> None:
+    """Adds the command."""
+
+    @command(app, "list")
+    def list_command(*, which: Which, listing: Listing, remote: Remote, reading: Reading) -> None:
+        """List instances, newest start first. All given conditions hold."""
+        list_instances(remote, which, listing, as_json=reading.as_json)
+
+
+def list_instances(remote: Remote, which: Which, listing: Listing, *, as_json: bool) -> None:
+    """Prints instances, page by page up to the limit; or how many there are.
 
     Raises:
         Failure, Unreachable: as ``request``.
     """
-    found, cursor = gather(remote, "/v1/instances", "instances", limit, filters=filters)
+    if listing.count:
+        _, counted = request(remote, "GET", "/v1/instances/count", query=which.given())
+        more = "" if counted["exact"] else "more than "
+        typer.echo(json.dumps(counted) if as_json else f"{more}{counted['count']:,}")
+        return
+    filters = {**which.given(), "sort": listing.sort}
+    found, cursor = gather(remote, "/v1/instances", "instances", listing.limit, filters=filters)
     if as_json:
         typer.echo(json.dumps({"instances": found, "cursor": cursor}))
     elif not found:

@@ -23,7 +23,7 @@ def request(
     path: str,
     *,
     body: object = None,
-    query: Mapping[str, str | int | None] | None = None,
+    query: Mapping[str, Any] | None = None,
 ) -> tuple[int, Json]:
     """The status and JSON of a response below 400.
 

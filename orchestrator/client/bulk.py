@@ -151,7 +151,7 @@ def _check(bulk: Bulk) -> None:
 
 
 def _matches(bulk: Bulk, document: Document, now_ms: int) -> bool:
-    if bulk.where.status is None and document.status.is_final:
+    if not bulk.where.statuses and document.status.is_final:
         return False
     if bulk.older_than is not None and now_ms - document.updated_ms < bulk.older_than.total_seconds() * 1000:
         return False

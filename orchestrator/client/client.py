@@ -33,12 +33,23 @@ from ..messages.entity_messages import Published, publication
 from ..messages.inputs import ActName, Arrival, OnConflict, Start
 from ..messages.outputs import Decision, Outcome
 from ..messages.reasons import ReasonCode
-from ..ports.read_model import HistoryRow, InstanceFilter, Page, WaitFilter, WaitKind
+from ..ports.read_model import (
+    NEWEST_FIRST,
+    Condition,
+    Count,
+    HistoryRow,
+    InstanceFilter,
+    Page,
+    Sort,
+    WaitFilter,
+    WaitKind,
+)
 from ..ports.topics import Topics
 from .asking import Asking
 from .changes import Changes
 from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
 from .commands import Commands
+from .conditions import condition_of
 from .dead import DeadLetters
 from .entities import Locks, Mailboxes
 from .parcels import Parcels
@@ -285,17 +296,37 @@ class Client:
             raise self._asking.unknown(instance) if followed else _lagging(instance)
         return document
 
-    async def list(self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """Instances by start time, newest first, page by page; includes all that this client has started.
+    async def list(
+        self, where: InstanceFilter = _ALL, *, limit: int = 50, cursor: str | None = None, sort: Sort = NEWEST_FIRST
+    ) -> Page:
+        """Instances page by page, by default the newest start first; includes all that this client has started.
 
-        An instance that matches during the whole query is on exactly one page, even if it changes in between.
+        An instance that matches during the whole query is on exactly one page, even if it changes in between. With a
+        ``sort`` by values that change, one whose value changes in between may be on two pages, or on none.
 
         Raises:
-            InvalidRequest: the cursor is not valid.
+            InvalidRequest: the cursor is not one of this list and order.
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
-        return await self._parts.read_model.list(where, limit=limit, cursor=cursor)
+        return await self._parts.read_model.list(where, limit=limit, cursor=cursor, sort=sort)
+
+    async def count(self, where: InstanceFilter = _ALL) -> Count:
+        """How many instances match, exactly up to 10,000; includes all that this client has started.
+
+        Raises:
+            TransientError: as ``list``.
+        """
+        await self._asking.all_followed()
+        return await self._parts.read_model.count(where)
+
+    def condition(self, text: str) -> Condition:
+        """The condition on a searchable field that a text such as ``total_cents>=1000`` means.
+
+        Raises:
+            InvalidRequest: it is no condition, or no deployed definition has such a field.
+        """
+        return condition_of(text, self.registry.searchable)
 
     async def overdue(
         self, definition: str | None = None, *, limit: int = 200, cursor: str | None = None

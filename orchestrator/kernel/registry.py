@@ -10,6 +10,7 @@ from ...sagas.definition import AnyDefinition, Definition
 from ...sagas.models import read_foreign
 from ...sagas.nodes import Route
 from ...sagas.process_manager import ProcessManager
+from ...sagas.searchable import AttributeKind, AttributeValue, values_of
 from ..messages.document import Document, Status
 from ..messages.entity_messages import EventDelivered, Published, Unwind
 from ..messages.inputs import Message
@@ -25,7 +26,8 @@ class Registry:
     parents.
 
     Raises:
-        DefinitionError: two definitions have the same name and version, or two different contracts the same name.
+        DefinitionError: two definitions have the same name and version, two different contracts the same name, or two
+            searchable fields of one name values of different kinds.
     """
 
     def __init__(self, definitions: Iterable[AnyDefinition]) -> None:
@@ -41,6 +43,7 @@ class Registry:
                         f"two different contracts are called {contract.name!r}; share one, or rename the other"
                     )
         self._tables = _tables(self._by_version.values())
+        self._searchable = _searchable(self._by_version.values())
         self._newest = {name: self._by_version[name, version] for name, version in sorted(self._by_version)}
 
     def find(self, name: str, version: int | None = None) -> AnyDefinition | None:
@@ -82,6 +85,18 @@ class Registry:
         """Every table that a deployed definition routes by, with the branches that its rules may name."""
         return self._tables
 
+    @property
+    def searchable(self) -> Mapping[str, AttributeKind]:
+        """The names by which instances of any deployed definition can be found, and what they are compared as."""
+        return self._searchable
+
+    def attributes(self, document: Document) -> tuple[tuple[str, AttributeValue], ...]:
+        """The values by which an instance can be found: as its version declares them, else the newest."""
+        definition = self.find(document.definition, document.version) or self.find(document.definition)
+        if definition is None or not definition.searchable:
+            return ()
+        return tuple(dict.fromkeys(values_of(definition.searchable, document.state)))
+
     def subscribers(self, event: Published) -> tuple[tuple[str, ...], str]:
         """The instances of process managers that a published event goes to, and the faults of managers that cannot take
         it: the body does not fit the event's model, or the author's key function raised or returned no key.
@@ -109,6 +124,19 @@ def _tables(definitions: Iterable[AnyDefinition]) -> dict[str, tuple[str, ...]]:
             if isinstance(node, Route):
                 found.setdefault(node.table, {}).update((branch.label, None) for branch in node.branches)
     return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def _searchable(definitions: Iterable[AnyDefinition]) -> dict[str, AttributeKind]:
+    found: dict[str, tuple[AttributeKind, AnyDefinition]] = {}
+    for definition in definitions:
+        for name, attribute in definition.searchable.items():
+            kind, first = found.setdefault(name, (attribute.kind, definition))
+            if kind is not attribute.kind:
+                raise DefinitionError(
+                    f"the searchable field {name!r} is a {kind} in {first!r} and a {attribute.kind} in {definition!r}; "
+                    "give one of them another name: Searchable('another_name')"
+                )
+    return {name: kind for name, (kind, _) in sorted(found.items())}
 
 
 def _with_children(definitions: Iterable[AnyDefinition]) -> list[AnyDefinition]:

@@ -6,8 +6,9 @@ write a client waits until ``Projector`` has passed the write's position.
 One database may hold the read models of several namespaces. An adapter is opened for one of them and never reads or
 changes data of another.
 
-What a cursor promises: the order of a list does not change. An entry that matches from the first page to the last is
-on exactly one page, even if it changes in between; one that begins or stops to match may be on a page.
+What a cursor promises: it holds the values of the last entry by which the list is sorted. An entry that matches from
+the first page to the last, and whose values by which it is sorted do not change, is on exactly one page; one that
+begins or stops to match may be on a page. The default order of every list is by values that never change.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from ...sagas.searchable import AttributeValue
 from ..kernel.waits import OpenQuestion, OverdueStep
 from ..messages.dead import DeadRecord
 from ..messages.document import Document, Status
@@ -25,7 +27,12 @@ from ..messages.history import HistoryRecord
 from .log import TopicPartition
 
 __all__ = [
+    "COUNT_MAX",
+    "NEWEST_FIRST",
     "WAITED",
+    "Comparison",
+    "Condition",
+    "Count",
     "DecisionRow",
     "Decisions",
     "DocumentRow",
@@ -42,6 +49,9 @@ __all__ = [
     "LetterRow",
     "Page",
     "ReadModel",
+    "Sort",
+    "SortBy",
+    "Span",
     "Standing",
     "Tally",
     "Update",
@@ -53,10 +63,14 @@ __all__ = [
 
 
 class DocumentRow(NamedTuple):
-    """A document and the place of its record; ``sequence`` grows within an instance. None: its retention is over."""
+    """A document and the place of its record; ``sequence`` grows within an instance. None: its retention is over.
+
+    ``attributes``: names and values by which the instance can be found, as its definition declares them.
+    """
 
     sequence: int
     document: Document | None
+    attributes: tuple[tuple[str, AttributeValue], ...] = ()
 
 
 class HistoryRow(NamedTuple):
@@ -139,16 +153,87 @@ class Standing(NamedTuple):
     clearing: bool
 
 
+class Comparison(StrEnum):
+    """How a searchable field is compared. ``^=``: a text that begins so."""
+
+    EQUAL = "="
+    AT_LEAST = ">="
+    AT_MOST = "<="
+    MORE = ">"
+    LESS = "<"
+    PREFIX = "^="
+
+
+class Condition(NamedTuple):
+    """On a searchable field. One with several values matches if one of them does."""
+
+    name: str
+    comparison: Comparison
+    value: AttributeValue
+
+
+class Span(NamedTuple):
+    """A range of time, milliseconds since epoch: from ``since_ms`` on, before ``until_ms``."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+_ALWAYS = Span()
+
+
 class InstanceFilter(NamedTuple):
-    """All given conditions hold; ``key`` matches exactly."""
+    """All given conditions hold. ``statuses``: one of these; empty: any. ``key`` matches exactly.
+
+    ``code``: code or kind of the cause, or of the attention. ``is_overdue``: a step exceeds its ``expected_within``.
+    """
 
     definition: str | None = None
-    status: Status | None = None
+    statuses: tuple[Status, ...] = ()
     key: str | None = None
+    version: int | None = None
+    key_prefix: str | None = None
+    attributes: tuple[Condition, ...] = ()
+    started: Span = _ALWAYS
+    updated: Span = _ALWAYS
+    code: str | None = None
+    is_overdue: bool | None = None
+    is_paused: bool | None = None
+
+
+class SortBy(StrEnum):
+    """What instances can be sorted by: then by their start, then by their id. Versions are those of a definition."""
+
+    CREATED = "created_at"
+    UPDATED = "updated_at"
+    DEFINITION = "definition"
+    VERSION = "version"
+    KEY = "key"
+    STATUS = "status"
+
+
+class Sort(NamedTuple):
+    """An order of instances, by default the newest start first."""
+
+    by: SortBy = SortBy.CREATED
+    ascending: bool = False
+
+
+NEWEST_FIRST = Sort()
+
+COUNT_MAX = 10_000
+"""Up to this many are counted."""
+
+
+class Count(NamedTuple):
+    """How many match; not ``is_exact``: more than ``number``."""
+
+    number: int
+    is_exact: bool
 
 
 class Page(NamedTuple):
-    """Newest start first. ``cursor`` is opaque and leads to the next page; None: this is the last page."""
+    """``cursor`` is opaque and leads to the next page; None: this is the last page."""
 
     documents: Sequence[Document]
     cursor: str | None
@@ -284,12 +369,18 @@ class ReadModel(Protocol):
 
     async def get(self, instance: str) -> Document | None: ...
 
-    async def list(self, where: InstanceFilter, *, limit: int, cursor: str | None = None) -> Page:
-        """Up to ``limit`` instances by the time of their start, newest first.
+    async def list(
+        self, where: InstanceFilter, *, limit: int, cursor: str | None = None, sort: Sort = NEWEST_FIRST
+    ) -> Page:
+        """Up to ``limit`` instances, in this order.
 
         Raises:
-            InvalidRequest: the cursor is not one of this list.
+            InvalidRequest: the cursor is not one of this list and order.
         """
+        ...
+
+    async def count(self, where: InstanceFilter) -> Count:
+        """How many instances match, up to ``COUNT_MAX``."""
         ...
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:

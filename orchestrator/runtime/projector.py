@@ -23,7 +23,7 @@ from typing import NamedTuple
 import structlog
 
 from ..errors import ForeignLog, LogUnavailable, ReadModelCleared, SagalineError, TransientError
-from ..kernel import names_instance
+from ..kernel import Registry, names_instance
 from ..messages.document import Document
 from ..messages.entities import Entity
 from ..ports.clock import Clock
@@ -64,10 +64,18 @@ class Projector:
     """Runs until cancelled; one per read model and process."""
 
     def __init__(
-        self, log: Log, topics: Topics, read_model: ReadModel, clock: Clock, metrics: Metrics | None = None
+        self,
+        log: Log,
+        topics: Topics,
+        read_model: ReadModel,
+        clock: Clock,
+        *,
+        registry: Registry | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        """``registry``: its definitions say by which fields of the state instances are found; None: by none."""
         self._log, self._topics, self._read_model, self._clock = log, topics, read_model, clock
-        self._metrics = metrics or Metrics()
+        self._metrics, self._registry = metrics or Metrics(), registry or Registry(())
         self._applied: dict[TopicPartition, int] = {}
         self._stored: Mapping[TopicPartition, int] = {}
         self._ends = Shared(lambda: self._log.end_offsets(self._topics.shown))
@@ -251,7 +259,7 @@ class Projector:
 
     async def _follow(self, tail: Tail) -> None:
         """Applies records until a rebuild is requested."""
-        reading = Reading(self._topics, self._metrics)
+        reading = Reading(self._topics, self._metrics, self._registry)
         while not self._rebuild_wanted:
             records = await self._gather(tail)
             positions = dict(tail.positions())

@@ -12,7 +12,7 @@ from ..codec.dead_letters import read_dead_letter
 from ..codec.documents import decode_document, decode_history
 from ..codec.entities import decode_entity
 from ..codec.wire import BadRecord
-from ..kernel import names_instance
+from ..kernel import Registry, names_instance
 from ..messages.dead import DeadRecord
 from ..messages.document import Document
 from ..messages.entities import Entity
@@ -37,8 +37,8 @@ class Reading:
     Yields to the event loop in between, because the engine often runs in it too.
     """
 
-    def __init__(self, topics: Topics, metrics: Metrics) -> None:
-        self._topics, self._metrics = topics, metrics
+    def __init__(self, topics: Topics, metrics: Metrics, registry: Registry) -> None:
+        self._topics, self._metrics, self._registry = topics, metrics, registry
 
     async def read(self, records: Sequence[Record], positions: Mapping[TopicPartition, int]) -> Update:
         """The update, still without its time and its generation."""
@@ -71,7 +71,9 @@ class Reading:
                 if not names_instance(entity):
                     entities[entity] = EntityRow(record.offset, _read(entity, record.value, decode_entity))
                 else:
-                    documents[entity] = DocumentRow(record.offset, _read(entity, record.value, decode_document))
+                    document = _read(entity, record.value, decode_document)
+                    attributes = self._registry.attributes(document) if document is not None else ()
+                    documents[entity] = DocumentRow(record.offset, document, attributes)
             except (BadRecord, UnicodeDecodeError) as error:
                 self._skip(record, error)
         landmarks = {at: landmark_of(record) for at, record in latest.items()}

@@ -7,10 +7,12 @@ Past the pivot the flow only goes forward: shipping is retried until it succeeds
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from sagaline.sagas import Contract, Retry, Saga, pivot, step
+from sagaline.sagas.searchable import Searchable
 
 
 class OrderLine(BaseModel):
@@ -20,9 +22,9 @@ class OrderLine(BaseModel):
 
 class Order(BaseModel):
     id: str = Field(min_length=1, max_length=64)
-    customer: str = Field(min_length=1, max_length=128)
+    customer: Annotated[str, Searchable()] = Field(min_length=1, max_length=128)
     lines: list[OrderLine] = Field(min_length=1, max_length=100)
-    total_cents: int = Field(ge=0)
+    total_cents: Annotated[int, Searchable()] = Field(ge=0)
 
 
 class ReserveStock(BaseModel):

@@ -47,7 +47,7 @@ from sagaline.orchestrator.ports.read_model import (
     WaitRow,
 )
 
-__all__ = ["STATE", "ReadModelContract", "document", "helping", "row", "update"]
+__all__ = ["STATE", "ReadModelContract", "document", "helping", "overdue", "row", "update"]
 
 STATE = TopicPartition("t.state", 0)
 FIRST, HISTORY = TopicPartition("t.history", 0), TopicPartition("t.history", 1)
@@ -215,7 +215,7 @@ class ReadModelContract:
         found: list[Document] = []
         cursor: str | None = None
         for turn in range(4):
-            page = await read_model.list(InstanceFilter(status=Status.RUNNING), limit=7, cursor=cursor)
+            page = await read_model.list(InstanceFilter(statuses=(Status.RUNNING,)), limit=7, cursor=cursor)
             found += page.documents
             cursor = page.cursor
             changed = [replace(each, revision=2 + turn, updated_ms=9_000 + turn) for each in many]
@@ -238,10 +238,10 @@ class ReadModelContract:
         async def ids(where: InstanceFilter) -> list[str]:
             return sorted(each.id for each in (await read_model.list(where, limit=10)).documents)
 
-        assert await ids(InstanceFilter(status=Status.COMPLETED)) == [done.id]
+        assert await ids(InstanceFilter(statuses=(Status.COMPLETED,))) == [done.id]
         assert await ids(InstanceFilter(key="A-1")) == ["order-checkout/A-1", "refund/A-1"]
         assert await ids(InstanceFilter(key="A-1", definition="refund")) == ["refund/A-1"]
-        assert await ids(InstanceFilter(key="A-1", status=Status.COMPLETED)) == []
+        assert await ids(InstanceFilter(key="A-1", statuses=(Status.COMPLETED,))) == []
         assert await ids(InstanceFilter(key="A-%")) == []
 
     async def test_overdue_steps_come_longest_overdue_first_however_many_there_are(self, read_model: ReadModel) -> None:

@@ -12,9 +12,14 @@ from sagaline.orchestrator.adapters.read_model import letters, statements
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.ports.read_model import (
     WAITED,
+    Comparison,
+    Condition,
     EntityFilter,
     InstanceFilter,
     LetterFilter,
+    Sort,
+    SortBy,
+    Span,
     WaitFilter,
     WaitKind,
 )
@@ -28,12 +33,54 @@ Query = tuple[Select[Any], tuple[str, ...]]
 
 def instances() -> Iterator[tuple[str, Query]]:
     for definition, status, key, cursor in product((None, "order-3"), (None, Status.RUNNING), (None, "A-7"), (0, 1)):
-        where = InstanceFilter(definition, status, key)
+        where = InstanceFilter(definition, (status,) if status else (), key)
         after = (5_000, "order-3/A-9") if cursor else None
         names = [name for name, value in zip(("definition", "status"), (definition, status), strict=True) if value]
         served = ("log", "key") if key else ("log", *names)
         name = "instances by " + " and ".join([*names, *(["key"] if key else [])] or ["nothing"])
         yield f"{name}{' behind a cursor' if cursor else ''}", (statements.instances(LOG, where, after, 51), served)
+
+
+def found() -> Iterator[tuple[str, Query]]:
+    """By what has no column, and by the time of the start."""
+    paid = Condition("paid", Comparison.EQUAL, "yes-7")
+    several = InstanceFilter("order-3", (Status.RUNNING,), attributes=(paid,), is_overdue=True, is_paused=False)
+    asked = {
+        "a searchable field": InstanceFilter(attributes=(paid,)),
+        "a reason": InstanceFilter(code="code-7"),
+        "overdue": InstanceFilter(is_overdue=True),
+        "several terms and columns": several,
+    }
+    for (name, where), cursor in product(asked.items(), (0, 1)):
+        after = (5_000, "order-3/A-9") if cursor else None
+        statement = statements.instances(LOG, where, after, 51)
+        yield f"instances by {name}{' behind a cursor' if cursor else ''}", (statement, ("log", "term"))
+    for definition in (None, "order-3"):
+        within = InstanceFilter(definition, started=Span(4_000, 6_000))
+        served = ("log", *(("definition",) if definition else ()), "created_ms")
+        yield f"instances by {definition} and start", (statements.instances(LOG, within, None, 51), served)
+    version = InstanceFilter("order-3", version=1)
+    yield "instances of a version", (statements.instances(LOG, version, None, 51), ("log", "definition", "version"))
+
+
+def in_order() -> Iterator[tuple[str, Query]]:
+    """Each order alone is an index."""
+    for by, ascending, cursor in product(SortBy, (False, True), (0, 1)):
+        sort = Sort(by, ascending)
+        after = (*_PLACES[by], 5_000, "order-3/A-9") if cursor else None
+        statement = statements.instances(LOG, InstanceFilter(), after, 51, sort)
+        name = f"instances in the order of {by}{' ascending' if ascending else ''}"
+        yield f"{name}{' behind a cursor' if cursor else ''}", (statement, ("log",))
+
+
+_PLACES: dict[SortBy, tuple[int | str, ...]] = {
+    SortBy.CREATED: (),
+    SortBy.UPDATED: (5_000,),
+    SortBy.DEFINITION: ("order-3",),
+    SortBy.VERSION: ("order-3", 1),
+    SortBy.KEY: ("A-7",),
+    SortBy.STATUS: ("running",),
+}
 
 
 def waits() -> Iterator[tuple[str, Query]]:
@@ -73,4 +120,4 @@ def dead_letters() -> Iterator[tuple[str, Query]]:
     yield "a dead letter", (letters.letter(LOG, 1, 9), ("log", "part", "place"))
 
 
-QUERIES = dict((*instances(), *waits(), *others(), *dead_letters()))
+QUERIES = dict((*instances(), *found(), *in_order(), *waits(), *others(), *dead_letters()))

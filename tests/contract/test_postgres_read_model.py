@@ -25,6 +25,7 @@ from tests.postgres import Postgres
 
 from .letters_contract import LettersContract
 from .read_model_contract import ReadModelContract, asking, document, overdue, update
+from .search_contract import SearchContract
 from .stored_read_model_contract import StoredReadModelContract, opened
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def shared(postgres: Postgres) -> str:
     return postgres.schema()
 
 
-class TestPostgresReadModel(ReadModelContract, LettersContract):
+class TestPostgresReadModel(ReadModelContract, LettersContract, SearchContract):
     @pytest.fixture
     async def read_model(self, shared: str, request: pytest.FixtureRequest) -> AsyncIterator[SqlReadModel]:
         """In one database, of a namespace of its own."""

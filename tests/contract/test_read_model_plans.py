@@ -41,16 +41,24 @@ def sqlite_plan(engine: Engine, query: Select[Any]) -> list[str]:
 KEY = re.escape("(log=? AND instance=? AND kind=? AND step=? AND who=?)")
 
 
-BELOW = rf"^SEARCH of_all USING INDEX \w+ {KEY}$|^SEARCH read_entities USING INDEX \w+ \(log=\? AND id=\?\) LEFT-JOIN$"
+BELOW = "|".join(
+    (
+        r"^(CORRELATED )?SCALAR SUBQUERY \d$",
+        rf"^SEARCH of_all USING INDEX \w+ {KEY}$",
+        r"^SEARCH read_entities USING INDEX \w+ \(log=\? AND id=\?\) LEFT-JOIN$",
+        r"^SEARCH read_instances USING INDEX sqlite_autoindex_read_instances_1 \(log=\? AND id=\?\)$",
+        r"^SEARCH read_terms_\d USING INDEX sqlite_autoindex_read_terms_1 \(log=\? AND instance=\? AND term=\?\)$",
+    )
+)
 
 
 def sqlite_range(plan: list[str]) -> list[str]:
     """The columns by which the outer table is searched; nothing but look-ups by primary key may stand below it."""
     first, *rest = plan
-    found = re.search(r"^SEARCH read_\w+ USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((.*)\)$", first)
+    found = re.search(r"^SEARCH (?:read_\w+|driver) USING (?:COVERING )?(?:INDEX \w+|PRIMARY KEY) \((.*)\)$", first)
     assert found is not None, plan
     for line in rest:
-        assert line == "CORRELATED SCALAR SUBQUERY 1" or re.search(BELOW, line), plan
+        assert re.search(BELOW, line), plan
     return re.findall(r"(\w+)[=<>]", found[1])
 
 
@@ -66,14 +74,17 @@ def test_a_query_that_walks_is_found(sqlite: Engine) -> None:
     walked = INSTANCES.select().where(INSTANCES.c.version == 1)
     with pytest.raises(AssertionError):
         sqlite_range(sqlite_plan(sqlite, walked))
-    sorted_after = INSTANCES.select().where(INSTANCES.c.log == 1).order_by(INSTANCES.c.updated_ms)
+    sorted_after = INSTANCES.select().where(INSTANCES.c.log == 1).order_by(INSTANCES.c.revision)
     with pytest.raises(AssertionError):
         sqlite_range(sqlite_plan(sqlite, sorted_after))
 
 
 FILLED = """
-INSERT INTO read_instances SELECT 1, 'order-' || n % 9 || '/A-' || n, n, 'order-' || n % 9, 1, 'A-' || n,
+INSERT INTO read_instances SELECT 1, 'order-' || n % 9 || '/A-' || n, n, 'order-' || n % 9, n % 50, 'A-' || n,
     CASE WHEN n % 3 = 0 THEN 'running' ELSE 'completed' END, 1, n, n, '{}' FROM generate_series(1, 20000) n;
+INSERT INTO read_terms SELECT 1, 'order-' || n % 9 || '/A-' || n, term, n FROM generate_series(1, 20000) n,
+    LATERAL (VALUES ('paid:syes-' || n % 50), ('@code:scode-' || n % 50), ('@paused:b1')) AS found(term);
+INSERT INTO read_terms SELECT 1, 'order-' || n % 9 || '/A-' || n, '@overdue:b1', n FROM generate_series(1, 20000, 50) n;
 INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
     CASE WHEN n % 2 = 0 THEN 'overdue' ELSE 'question' END, 'approve', who, 'order-' || n % 9, n, '[]'
     FROM generate_series(1, 9000) n, (VALUES (''), ('ann')) AS asked(who);
@@ -112,6 +123,9 @@ def test_each_documented_filter_is_one_range_on_postgresql(filled: Engine, name:
         (found,) = connection.execute(text(f"EXPLAIN (FORMAT JSON) {compiled}")).scalar_one()
     nodes = list(postgres_nodes(found["Plan"]))
     kinds = {node["Node Type"] for node in nodes}
+    if "several" in name:  # the server chooses by its statistics which condition comes first, and may sort
+        assert not any("Scan" in kind and "Index" not in kind and "Bitmap Heap" not in kind for kind in kinds), found
+        return
     assert kinds <= {"Limit", "Index Scan", "Index Only Scan", "Nested Loop"}, found
     outer = next(node for node in nodes if "Index Cond" in node)
     for column in served:

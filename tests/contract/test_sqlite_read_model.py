@@ -12,10 +12,11 @@ from sagaline.orchestrator.errors import ConfigurationError
 
 from .letters_contract import LettersContract
 from .read_model_contract import ReadModelContract
+from .search_contract import SearchContract
 from .stored_read_model_contract import StoredReadModelContract
 
 
-class TestSqliteReadModel(ReadModelContract, LettersContract):
+class TestSqliteReadModel(ReadModelContract, LettersContract, SearchContract):
     @pytest.fixture
     async def read_model(self, tmp_path: Path) -> AsyncIterator[SqlReadModel]:
         model = await SqlReadModel.open(f"sqlite:///{tmp_path / 'sagaline.db'}", namespace="t")

@@ -82,7 +82,7 @@ async def stack(
         await log.create_topics(topics.specs(sorted(queues), PARTITIONS))
         read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
         try:
-            projector, feed = Projector(log, topics, read_model, clock), Feed(log, topics)
+            projector, feed = Projector(log, topics, read_model, clock, registry=registry), Feed(log, topics)
             watch = Watch(log, topics, clock, Metrics(), group="engine")
             parts = ClientParts(
                 log=log,

@@ -187,6 +187,7 @@ class TestDocument:
         assert {(method, path) for path, method, _ in self.operations(document)} == {
             ("post", "/v1/sagas/{definition}"),
             ("get", "/v1/instances"),
+            ("get", "/v1/instances/count"),
             ("get", item),
             ("get", f"{item}/history"),
             *(("post", f"{item}/{act.value}") for act in ActName),
@@ -239,7 +240,7 @@ class TestDocument:
             expected = {"403", "500"}
             if path.startswith("/v1"):
                 expected |= {"401", "422"}
-            if path.startswith("/v1/instances/") or "/tables/{name}" in path:
+            if path.startswith("/v1/instances/{") or "/tables/{name}" in path:
                 expected |= {"404", "503"}
             if method in ("post", "put"):
                 expected |= {"400", "408", "413", "415", "503"}

@@ -105,7 +105,7 @@ async def test_age_and_step_and_end_leave_instances_out(up: Stack) -> None:
     await up.client.act("other/1", ActName.SKIP, on=OnStep("a", {}))
     ended = InstanceFilter(definition="other")
     assert await fates(up, bulk(ActName.PAUSE, where=ended), dry_run=True) == {}
-    named = ended._replace(status=Status.COMPLETED)
+    named = ended._replace(statuses=(Status.COMPLETED,))
     assert await fates(up, bulk(ActName.PAUSE, where=named), dry_run=True) == {"other/1": Fate.DENIED}
 
 
@@ -179,7 +179,7 @@ async def test_a_bulk_goes_over_http(up: Stack) -> None:
         assert len(rest["asked"]) == 2
         for wrong, field in (
             ({**body, "act": "explode"}, "act"),
-            ({**body, "status": "asleep"}, "status"),
+            ({**body, "status": "asleep"}, "status.0"),
             ({**body, "limit": 1_000}, "limit"),
             ({**body, "cursor": "?"}, "cursor"),
             ({"act": "pause"}, ""),

@@ -91,7 +91,7 @@ async def test_a_tombstone_takes_the_instance_and_leaves_its_history(tmp_path: P
 async def test_bad_records_are_counted_and_passed_over(tmp_path: Path) -> None:
     async with parts(tmp_path) as (log, read_model):
         metrics = Metrics()
-        projector = Projector(log, TOPICS, read_model, SystemClock(), metrics)
+        projector = Projector(log, TOPICS, read_model, SystemClock(), metrics=metrics)
         await log.append(
             [
                 Outgoing(TOPICS.state, b"x/1", b"not json"),

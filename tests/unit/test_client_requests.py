@@ -282,7 +282,7 @@ async def test_lists_are_filtered_and_paged(client: Client) -> None:
     for n in range(5):
         await client.start(checkout, order(), key=f"K-{n}")
     await client.cancel("order-checkout/K-3")
-    cancelled = await client.list(InstanceFilter(status=Status.COMPENSATING))
+    cancelled = await client.list(InstanceFilter(statuses=(Status.COMPENSATING,)))
     assert [each.key for each in cancelled.documents] == ["K-3"]
     page = await client.list(limit=2)
     rest = await client.list(limit=9, cursor=page.cursor)

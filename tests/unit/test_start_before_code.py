@@ -139,7 +139,7 @@ async def test_an_event_for_a_process_manager_that_the_engine_does_not_know_star
         waits = await until(up, "billing/b-3", lambda d: d.status is Status.ATTENTION)
         assert waits.attention is not None
         assert waits.attention.message == "'billing' is not deployed here; deploy it"
-        listed = await up.client.list(InstanceFilter(status=Status.ATTENTION))
+        listed = await up.client.list(InstanceFilter(statuses=(Status.ATTENTION,)))
         assert [each.id for each in listed.documents] == ["billing/b-3"]
     async with stack(tmp_path, registry=new) as up:
         begun = await until(up, "billing/b-3", lambda d: d.status is Status.RUNNING)

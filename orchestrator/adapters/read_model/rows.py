@@ -19,7 +19,8 @@ from ...messages.history import HistoryRecord
 from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from . import letters
 from .schema import DELETED
-from .statements import DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
+from .statements import DROP_TERMS, DROP_WAITS, REMOVE, REMOVE_ENTITY, Writes
+from .terms import terms_of
 
 __all__ = ["HISTORY_JSON", "WAIT_JSON", "Rows", "changes"]
 
@@ -50,6 +51,8 @@ def changes(writes: Writes, log: int, update: Update) -> list[tuple[Executable, 
         (writes.upsert, live),
         (DROP_WAITS, [_place(log, id, row) for id, row in waiting]),
         (writes.add_wait, _each(waiting, lambda id, row: _waits(_place(log, id, row), row.document))),
+        (DROP_TERMS, [_place(log, id, row) for id, row in waiting]),
+        (writes.add_term, _each(waiting, lambda id, row: _terms(_place(log, id, row), row))),
         (REMOVE_ENTITY, [_place(log, id, row) for id, row in entities if row.entity is None]),
         (writes.upsert_entity, _each(entities, lambda id, row: _entity(log, row))),
         (
@@ -93,6 +96,13 @@ def _instance(log: int, id: str, row: DocumentRow) -> Iterator[dict[str, Any]]:
         "updated_ms": document.updated_ms,
         "document": encode_document(document).decode(),
     }
+
+
+def _terms(place: dict[str, Any], row: DocumentRow) -> Iterator[dict[str, Any]]:
+    if row.document is None:
+        return
+    created = {"created_ms": row.document.created_ms}
+    yield from (place | created | {"term": term} for term in terms_of(row.document, row.attributes))
 
 
 def _waits(place: dict[str, Any], document: Document | None) -> Iterator[dict[str, Any]]:

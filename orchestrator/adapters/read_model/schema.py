@@ -9,6 +9,8 @@
 - ``read_waits`` has overdue steps and open questions, one row per way to query them: each once with an empty ``who``,
   and a question once more for each person who may answer. The first row has the JSON for lists in ``wait``, so that no
   document is decoded; the others do not repeat it.
+- ``read_terms`` has what instances can be found by besides their columns: searchable fields, flags, reason codes
+  (terms.py). Name and value are one text, so that a planner's statistics count the pairs.
 - ``read_letters`` has the dead letters. What was done with one is its mark in ``read_entities``, joined by ``id``: the
   two arrive in any order. Their topic and key come from outside and have any length: long ones are digests there.
 - All entities but instances are in ``read_entities``. ``sequence`` is the place of the last applied record.
@@ -37,13 +39,14 @@ __all__ = [
     "POSITIONS",
     "SCHEMA_VERSION",
     "TABLES",
+    "TERMS",
     "WAITS",
     "prepare",
 ]
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 TABLES = MetaData()
 
@@ -97,6 +100,19 @@ Index("read_instances_by_status", _I.log, _I.status, _I.created_ms, _I.id)
 Index("read_instances_by_definition", _I.log, _I.definition, _I.created_ms, _I.id)
 Index("read_instances_by_definition_and_status", _I.log, _I.definition, _I.status, _I.created_ms, _I.id)
 Index("read_instances_by_key", _I.log, _I.key, _I.created_ms, _I.id)
+Index("read_instances_by_version", _I.log, _I.definition, _I.version, _I.created_ms, _I.id)
+Index("read_instances_by_update", _I.log, _I.updated_ms, _I.created_ms, _I.id)
+
+TERMS = Table(
+    "read_terms",
+    TABLES,
+    _key("log", Integer),
+    _key("instance"),
+    _key("term"),
+    _whole("created_ms"),
+)
+_T = TERMS.c
+Index("read_terms_by_term", _T.log, _T.term, _T.created_ms, _T.instance)
 
 WAITS = Table(
     "read_waits",

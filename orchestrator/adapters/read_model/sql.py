@@ -30,6 +30,9 @@ from ...messages.document import Document
 from ...messages.entities import DeadMark, Entity
 from ...ports.log import TopicPartition
 from ...ports.read_model import (
+    COUNT_MAX,
+    NEWEST_FIRST,
+    Count,
     Decisions,
     EntityFilter,
     EntityPage,
@@ -42,6 +45,7 @@ from ...ports.read_model import (
     LetterPage,
     LetterRow,
     Page,
+    Sort,
     Standing,
     Tally,
     Update,
@@ -52,11 +56,12 @@ from ...ports.read_model import (
 from ...ports.topics import DEAD_RETENTION_MS
 from . import letters, statements
 from .addresses import dialect_of, shown
+from .columns import Whole
 from .cursors import decode_cursor, encode_cursor
 from .decisions import read_decisions
 from .dialect import Dialect
 from .rows import HISTORY_JSON, WAIT_JSON, Rows, changes
-from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, WAITS, prepare
+from .schema import ENTITIES, HISTORY, INSTANCES, LETTERS, TERMS, WAITS, prepare
 from .threads import Threads
 
 __all__ = ["SqlReadModel"]
@@ -69,7 +74,7 @@ _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
 """More than for a query: an interrupted write is repeated from the beginning."""
 _CLEAR_ROWS = 2_000
-_BY_START, _BY_ID, _BY_TIME, _BY_PLACE, _BY_FIRST = "start", "id", "time", "place", "first"
+_BY_ID, _BY_TIME, _BY_PLACE, _BY_FIRST = "id", "time", "place", "first"
 
 
 class SqlReadModel:
@@ -165,14 +170,24 @@ class SqlReadModel:
         found = await self._rows(query, lambda row: decode_document(row.document.encode()))
         return found[0][1] if found else None
 
-    async def list(self, where: InstanceFilter, *, limit: int, cursor: str | None = None) -> Page:
+    async def list(
+        self, where: InstanceFilter, *, limit: int, cursor: str | None = None, sort: Sort = NEWEST_FIRST
+    ) -> Page:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
-        after = decode_cursor(cursor, _BY_START, int, str) if cursor is not None else None
-        query = statements.instances(self._number, where, after, _one_more(limit))
+        order = f"{'+' if sort.ascending else '-'}{sort.by}"
+        types = [int if isinstance(column.type, Whole) else str for column in statements.sorted_by(sort)]
+        after = decode_cursor(cursor, order, *types) if cursor is not None else None
+        query = statements.instances(self._number, where, after, _one_more(limit), sort)
         found = await self._rows(query, lambda row: decode_document(row.document.encode()))
         last = found[limit - 1][0] if len(found) > limit else None
-        cursor = encode_cursor(_BY_START, (last.created_ms, last.id)) if last is not None else None
+        cursor = encode_cursor(order, tuple(last)[1:]) if last is not None else None
         return Page([document for _, document in found[:limit]], cursor)
+
+    async def count(self, where: InstanceFilter) -> Count:
+        """See the port. Raises: TransientError."""
+        query = statements.count(self._number, where, COUNT_MAX + 1)
+        found = await self._read(lambda connection: connection.execute(query).scalar_one())
+        return Count(min(found, COUNT_MAX), found <= COUNT_MAX)
 
     async def waits(self, where: WaitFilter, *, limit: int, cursor: str | None = None) -> WaitPage:
         """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
@@ -266,7 +281,7 @@ class SqlReadModel:
             return connection.execute(statements.delete_some(table, log, _CLEAR_ROWS)).rowcount < _CLEAR_ROWS
 
         await self._write(begin)
-        for table in (WAITS, INSTANCES, HISTORY, ENTITIES, LETTERS):
+        for table in (WAITS, TERMS, INSTANCES, HISTORY, ENTITIES, LETTERS):
             while not await self._write(partial(is_empty, table=table)):
                 pass
         await self._write(lambda connection: connection.execute(statements.clearing(log, was=True, now=False)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    ColumnCollection,
     ColumnElement,
     Delete,
     Insert,
@@ -30,18 +31,21 @@ from sqlalchemy import (
 )
 
 from ...messages.document import Status
-from ...ports.read_model import EntityFilter, InstanceFilter, WaitFilter, WaitKind
+from ...ports.read_model import NEWEST_FIRST, EntityFilter, InstanceFilter, Sort, SortBy, Span, WaitFilter, WaitKind
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
-from .schema import DELETED, ENTITIES, HISTORY, INSTANCES, LETTERS, LOGS, POSITIONS, WAITS
+from .schema import DELETED, ENTITIES, HISTORY, INSTANCES, LETTERS, LOGS, POSITIONS, TERMS, WAITS
+from .terms import LAST_CHARACTER, Range, is_never, ranges
 
 __all__ = [
+    "DROP_TERMS",
     "DROP_WAITS",
     "REMOVE",
     "REMOVE_ENTITY",
     "Writes",
     "clearing",
+    "count",
     "decisions",
     "delete_some",
     "fed",
@@ -51,6 +55,7 @@ __all__ = [
     "instances",
     "positions",
     "prune",
+    "sorted_by",
     "standing",
     "tally",
     "waits",
@@ -59,11 +64,8 @@ __all__ = [
 Rows: TypeAlias = "Select[*tuple[Any, ...]]"
 """A query; its docstring names the columns."""
 
-_LAST_CHARACTER = "\U0010ffff"
-"""No id has a greater one."""
-
-
 _WAIT_COLUMNS = ("kind", "step", "who", "definition", "at_ms", "wait")
+_TERM_COLUMNS = ("term", "created_ms")
 _KEPT = ("landmark", "digest", "timestamp_ms")
 
 
@@ -82,10 +84,15 @@ _STANDS = exists().where(
 )
 _IS_OURS = _STANDS.where(INSTANCES.c.sequence == bindparam("at", type_=Whole))
 
-DROP_WAITS = delete(WAITS).where(
-    WAITS.c.log == bindparam("of_log"), WAITS.c.instance == bindparam("entity"), _IS_OURS | ~_STANDS
-)
-"""Deletes the waits of an instance, unless a later document is stored: its waits are current."""
+
+def _drop(table: Table) -> Delete:
+    """Deletes the rows of an instance, unless a later document is stored: its rows are current."""
+    return delete(table).where(
+        table.c.log == bindparam("of_log"), table.c.instance == bindparam("entity"), _IS_OURS | ~_STANDS
+    )
+
+
+DROP_WAITS, DROP_TERMS = _drop(WAITS), _drop(TERMS)
 
 
 class Writes:
@@ -103,11 +110,8 @@ class Writes:
         self.bury = dialect.insert(LETTERS).on_conflict_do_nothing(
             index_elements=[LETTERS.c.log, LETTERS.c.part, LETTERS.c.place]
         )
-        bound = (bindparam(name, type_=WAITS.c[name].type) for name in _WAIT_COLUMNS)
-        wait = select(bindparam("of_log", type_=Integer), bindparam("entity", type_=Words), *bound).where(_IS_OURS)
-        self.add_wait = (
-            dialect.insert(WAITS).from_select(["log", "instance", *_WAIT_COLUMNS], wait).on_conflict_do_nothing()
-        )
+        self.add_wait = self._ours(WAITS, _WAIT_COLUMNS)
+        self.add_term = self._ours(TERMS, _TERM_COLUMNS)
 
     def registered(self, namespace: str) -> Insert:
         """Gives a namespace its number, unless it has one."""
@@ -116,6 +120,12 @@ class Writes:
             .values(log=self._dialect.fresh(), namespace=namespace, generation=0, clearing=0, fed_ms=0)
             .on_conflict_do_nothing(index_elements=[LOGS.c.namespace])
         )
+
+    def _ours(self, table: Table, columns: tuple[str, ...]) -> Upsert:
+        """Inserts a row of an instance, unless a later document is stored."""
+        bound = (bindparam(name, type_=table.c[name].type) for name in columns)
+        row = select(bindparam("of_log", type_=Integer), bindparam("entity", type_=Words), *bound).where(_IS_OURS)
+        return self._dialect.insert(table).from_select(["log", "instance", *columns], row).on_conflict_do_nothing()
 
     def _newer(self, table: Table) -> Upsert:
         """Inserts, or updates if the place in the log, ``sequence``, is not smaller."""
@@ -180,22 +190,77 @@ def forget_positions(log: int) -> Delete:
     return delete(POSITIONS).where(POSITIONS.c.log == log)
 
 
-def instances(log: int, where: InstanceFilter, after: Place | None, limit: int) -> Rows:
-    """Newest start first: (id, start, document)."""
+_SORTED = {
+    SortBy.CREATED: (),
+    SortBy.UPDATED: (INSTANCES.c.updated_ms,),
+    SortBy.DEFINITION: (INSTANCES.c.definition,),
+    SortBy.VERSION: (INSTANCES.c.definition, INSTANCES.c.version),
+    SortBy.KEY: (INSTANCES.c.key,),
+    SortBy.STATUS: (INSTANCES.c.status,),
+}
+"""The columns before start and id. Each with them is the end of an index."""
+
+
+def sorted_by(sort: Sort) -> tuple[ColumnElement[Any], ...]:
+    """The columns of an order, which a cursor holds."""
+    return (*_SORTED[sort.by], INSTANCES.c.created_ms, INSTANCES.c.id)
+
+
+def instances(log: int, where: InstanceFilter, after: Place | None, limit: int, sort: Sort = NEWEST_FIRST) -> Rows:
+    """In this order: (document, and the columns of the order)."""
+    query, driver = _matching(log, where)
+    columns = sorted_by(sort)
+    # A term's index is in the order of the start too.
+    order = (driver.created_ms, driver.instance) if driver is not None and sort.by is SortBy.CREATED else columns
+    query = query.with_only_columns(INSTANCES.c.document, *columns)
+    if after is not None:
+        query = query.where(tuple_(*order) > after if sort.ascending else tuple_(*order) < after)
+    return query.order_by(*(each if sort.ascending else each.desc() for each in order)).limit(limit)
+
+
+def count(log: int, where: InstanceFilter, limit: int) -> Rows:
+    """How many match, at most ``limit``."""
+    query, _ = _matching(log, where)
+    some = query.with_only_columns(literal(1)).limit(limit).subquery()
+    return select(func.count()).select_from(some)
+
+
+def _matching(log: int, where: InstanceFilter) -> tuple[Rows, ColumnCollection[str, Any] | None]:
+    """The instances that match a filter, and the columns of the term that leads to them, if one does."""
     table = INSTANCES.c
-    status = where.status.value if where.status is not None else None
-    query = select(table.id, table.created_ms, table.document).where(table.log == log)
+    required = ranges(where)
+    driver = TERMS.alias("driver").c if required and required[0].end is None else None
+    query = select(table.id).where(table.log == log)
+    if driver is not None:
+        query = query.where(table.id == driver.instance, driver.log == log, driver.term == required.pop(0).first)
     # There is at most one instance per key and definition.
     narrow = _unindexed if where.key is not None else _plain
     if where.key is not None:
         query = query.where(table.key == where.key)
     if where.definition is not None:
         query = query.where(narrow(table.definition) == where.definition)
-    if status is not None:
-        query = query.where(narrow(table.status) == status)
-    if after is not None:
-        query = query.where(tuple_(table.created_ms, table.id) < after)
-    return query.order_by(table.created_ms.desc(), table.id.desc()).limit(limit)
+    if where.statuses:
+        names = [status.value for status in where.statuses]
+        query = query.where(narrow(table.status) == names[0] if len(names) == 1 else table.status.in_(names))
+    if where.version is not None:
+        query = query.where(table.version == where.version)
+    if where.key_prefix is not None:
+        query = query.where(table.key >= where.key_prefix, table.key < where.key_prefix + LAST_CHARACTER)
+    query = query.where(*_within(table.created_ms, where.started), *_within(table.updated_ms, where.updated))
+    query = query.where(*(_has(each) for each in required), *(~_has(Range(each)) for each in is_never(where)))
+    return query, driver
+
+
+def _within(column: ColumnElement[int], span: Span) -> list[ColumnElement[bool]]:
+    since = [column >= span.since_ms] if span.since_ms is not None else []
+    return since + ([column < span.until_ms] if span.until_ms is not None else [])
+
+
+def _has(range: Range) -> ColumnElement[bool]:
+    """The instance has a term in the range."""
+    terms = TERMS.alias().c
+    bounds = (terms.term == range.first,) if range.end is None else (terms.term >= range.first, terms.term < range.end)
+    return exists().where(terms.log == INSTANCES.c.log, terms.instance == INSTANCES.c.id, *bounds)
 
 
 def waits(log: int, where: WaitFilter, after: Place | None, limit: int) -> Rows:
@@ -232,7 +297,7 @@ def decisions(log: int, part: int, start: int, limit: int) -> Rows:
 def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> Rows:
     """By id: (id, document)."""
     table = ENTITIES.c
-    query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + _LAST_CHARACTER)
+    query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + LAST_CHARACTER)
     query = query.where(table.status != DELETED if where.status is None else table.status == where.status)
     first = table.id >= where.prefix if after is None else table.id > max(str(after[0]), where.prefix)
     return query.where(first).order_by(table.id).limit(limit)

@@ -38,6 +38,7 @@ from .questions import questions_router
 from .queues import queues_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
+from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
 from .streams import streams_router
 from .tables import RulesBody, tables_router
 
@@ -85,6 +86,7 @@ def create_app(
         events_router(client, settings),
         feed_router(client, settings, texts),
         streams_router(client, settings, texts, streams),
+        sockets_router(client, settings, texts, streams),
         commands_router(client, settings),
         definitions_router(client.registry),
         asyncapi_router(client),
@@ -125,6 +127,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
             *(ScheduleBody, BackfillBody),
+            *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]
     _, definitions = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]

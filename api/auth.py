@@ -60,7 +60,7 @@ class Guard:
         try:
             principal = await self._admitted(connection)
         except SagalineError as error:
-            if scope["type"] == "websocket":
+            if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:_REASON_BYTES_MAX]})
                 return
             trace_id = trace_id_of(getattr(connection.state, "traceparent", None))

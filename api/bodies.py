@@ -74,7 +74,7 @@ class Bodies:
         if not raw and not any(field.is_required() for field in model.model_fields.values()):
             return signed(principal_of(request), model())
         _check_media_type(request)
-        value = self._parse(raw)
+        value = self.parse(raw)
         if not isinstance(value, dict):
             raise InvalidRequest("the body is not a JSON object; send one", field="")
         try:
@@ -101,7 +101,12 @@ class Bodies:
             raise HttpProblem("timeout", f"the body did not arrive within {seconds:g} s; send it again") from None
         return bytes(raw)
 
-    def _parse(self, raw: bytes) -> object:
+    def parse(self, raw: bytes) -> object:
+        """The value of a JSON text.
+
+        Raises:
+            HttpProblem, InvalidRequest: as described for the module.
+        """
         most = self._settings.depth_max
         if too_deep(raw, most):
             raise InvalidRequest(f"the body is nested deeper than {most} levels; send a flatter one", field="")

@@ -89,6 +89,16 @@ class Principal:
         """An identity with the permissions of a role."""
         return cls(name=name, role=role, groups=frozenset(groups), permissions=PERMISSIONS[role], how=how)
 
+    def check(self, permission: Permission) -> None:
+        """Returns if this identity has the permission.
+
+        Raises:
+            HttpProblem: it has not; the message names the role that has.
+        """
+        if permission not in self.permissions:
+            text = f"{self.name} has the role {self.role}; this needs the role {_LEAST[permission]}: use such a key"
+            raise HttpProblem("not-permitted", text)
+
 
 LOCAL = Principal(name="", role=Role.ADMIN, permissions=frozenset(Permission), how="local")
 """Everybody on this machine, where no authentication is set up."""
@@ -135,10 +145,11 @@ async def permitted(connection: HTTPConnection) -> None:
     if access in ("none", "identity"):
         return
     if isinstance(access, Permission):
-        principal = principal_of(connection)
-        if access in principal.permissions:
+        try:
+            principal_of(connection).check(access)
             return
-        text = f"{principal.name} has the role {principal.role}; this needs the role {_LEAST[access]}: use such a key"
+        except HttpProblem as problem:
+            text = str(problem)
     else:
         text = "this route declares no permission, so nobody may use it; its author must add @needs(…) to it"
     if connection.scope["type"] == "websocket":

@@ -32,7 +32,7 @@ from .views import (
 )
 from .waiting import wait_of
 
-__all__ = ["ActBody", "StartBody", "instances_router"]
+__all__ = ["ActBody", "StartBody", "access_of", "instances_router"]
 
 _KEY = (
     "business identity, at most 256 characters; with it a start may be repeated safely; none: a fresh one is made, and "
@@ -99,7 +99,7 @@ class ActBody(BaseModel):
     )
 
 
-def _access(act: ActName) -> Permission:
+def access_of(act: ActName) -> Permission:
     """Who a question is put to is judged by the question; every other act is an operator's."""
     return Permission.START if act in (ActName.ANSWER, ActName.CLAIM) else Permission.OPERATE
 
@@ -245,7 +245,7 @@ def _add_act(
         },
         openapi_extra=described(ActBody, required=False),
     )
-    @needs(_access(act))
+    @needs(access_of(act))
     async def perform(request: Request, definition: str, key: str, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)

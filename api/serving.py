@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..orchestrator.errors import ConfigurationError, InUse, OperatorError
 from .auth import is_loopback
+from .protocols import http_protocol, socket_protocol
 from .settings import ApiSettings
 
 __all__ = ["bind", "serve", "serving"]
@@ -78,8 +78,9 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serves on a socket while the block runs; yields the base URL once requests are answered.
 
-    At the end of the block, requests that wait for a decision are answered at once (202, with a ``Location``), and
-    other running requests get five seconds to finish. Signals are left to the caller.
+    At the end of the block, requests that wait for a decision are answered at once (202, with a ``Location``), streams
+    end, WebSockets are closed (1012), and other running requests get five seconds to finish. Signals are left to the
+    caller.
 
     Raises:
         ConfigurationError: the socket is open to other machines and there is no token.
@@ -88,6 +89,7 @@ async def serving(
     host, port = listener.getsockname()[:2]
     if guarded:
         _refuse_open_door(host, settings)
+    stall_seconds = settings.stall_timeout.total_seconds()
     server = _Server(
         uvicorn.Config(
             app,
@@ -96,8 +98,10 @@ async def serving(
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            http=_punctual(settings.head_timeout.total_seconds()),
-            ws="none",
+            http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds),
+            ws=socket_protocol(stall_seconds),
+            ws_max_size=settings.body_bytes_max,
+            ws_per_message_deflate=False,
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
@@ -135,29 +139,6 @@ async def _started(server: uvicorn.Server, runs: asyncio.Task[None]) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise OperatorError(f"the API did not start within {_START_SECONDS:g} s; see the log") from None
-
-
-def _punctual(seconds: float) -> type[H11Protocol]:
-    """A protocol that closes a new connection whose first request head is not complete by then.
-
-    After that uvicorn's keep-alive timeout applies, and ``api/bodies.py`` limits bodies.
-    """
-
-    class Punctual(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-            super().connection_made(transport)
-            self.late = self.loop.call_later(seconds, transport.close)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.cycle is not None:
-                self.late.cancel()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self.late.cancel()
-            super().connection_lost(exc)
-
-    return Punctual
 
 
 class _Server(uvicorn.Server):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message
 
-__all__ = ["Sent", "Stream", "streaming"]
+__all__ = ["Closed", "Sent", "Socket", "Stream", "connected", "streaming"]
 
 SECONDS = 10.0
 
@@ -79,15 +79,23 @@ class Stream:
 @asynccontextmanager
 async def streaming(app: ASGIApp, target: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
     """Opens ``target``, a path with its query, and leaves it at the end of the block."""
-    path, _, query = target.partition("?")
     stream = Stream()
+    scope = _scope(target, headers) | {"type": "http", "method": "GET", "scheme": "http"}
+    runs = asyncio.create_task(app(scope, stream.receive, stream.send))  # type: ignore[arg-type]  # a coroutine
+    try:
+        yield stream
+    finally:
+        stream.leave()
+        runs.cancel()
+        await asyncio.gather(runs, return_exceptions=True)
+
+
+def _scope(target: str, headers: Mapping[str, str] | None) -> dict[str, Any]:
+    path, _, query = target.partition("?")
     given = {"host": "localhost", **(headers or {})}
-    scope = {
-        "type": "http",
+    return {
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
@@ -95,10 +103,71 @@ async def streaming(app: ASGIApp, target: str, headers: Mapping[str, str] | None
         "client": ("127.0.0.1", 1),
         "server": ("localhost", 80),
     }
-    runs = asyncio.create_task(app(scope, stream.receive, stream.send))  # type: ignore[arg-type]  # a coroutine
+
+
+class Closed(Exception):
+    """The server has closed the connection, or refused it."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status, body)
+        self.status, self.body = status, body
+
+
+class Socket:
+    """A client of a WebSocket. It takes from the application only what it is asked for."""
+
+    def __init__(self) -> None:
+        self._given: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        self.receive = self._given.get
+        self.send = self._messages.put
+        self.leave = lambda: self._given.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    def say(self, **message: Any) -> None:
+        self.say_text(json.dumps(message))
+
+    def say_text(self, text: str) -> None:
+        self._given.put_nowait({"type": "websocket.receive", "text": text})
+
+    async def next(self) -> Any:
+        """The next message. Raises Closed."""
+        async with asyncio.timeout(SECONDS):
+            message = await self._messages.get()
+            if message["type"] == "websocket.http.response.start":
+                body = (await self._messages.get())["body"]
+                raise Closed(message["status"], json.loads(body))
+        if message["type"] == "websocket.close":
+            raise Closed(message["code"], None)
+        return json.loads(message["text"]) if message["type"] == "websocket.send" else message["type"]
+
+    async def answer(self, **message: Any) -> Any:
+        """The answer or the problem of a message; events in between are left out."""
+        self.say(**message)
+        while (found := await self.next()).get("id") != message.get("id"):
+            pass
+        return found.get("answer", found.get("problem"))
+
+    async def event(self, subscription: str) -> Any:
+        """The next event of a subscription."""
+        while "event" not in (found := await self.next()):
+            pass
+        assert found["subscription"] == subscription
+        return found["event"]
+
+
+@asynccontextmanager
+async def connected(
+    app: ASGIApp, target: str = "/v1/ws", headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Socket]:
+    """Opens a WebSocket. Raises Closed: it was refused."""
+    socket = Socket()
+    more = {"type": "websocket", "scheme": "ws", "subprotocols": [], "extensions": {"websocket.http.response": {}}}
+    socket._given.put_nowait({"type": "websocket.connect"})
+    runs = asyncio.create_task(app(_scope(target, headers) | more, socket.receive, socket.send))  # type: ignore[arg-type]
     try:
-        yield stream
+        assert await socket.next() == "websocket.accept"
+        yield socket
     finally:
-        stream.leave()
+        socket.leave()
         runs.cancel()
         await asyncio.gather(runs, return_exceptions=True)

@@ -1,21 +1,54 @@
 /**
- * When something may have changed. Pages read their lists again when `pulse` moves; whether it moves by a clock or by
- * an event feed is known here only.
+ * When something may have changed. Pages read their lists again when `pulse` moves. It moves with the event feed of
+ * instances, and slowly by itself for what has no events: queues, dead letters, schedules.
+ *
+ * A browser lets one server have six connections, so a window that nobody sees holds none.
  */
 import { signal } from "./view.js";
 
-const EVERY_MS = 2000;
+const STREAM = "/v1/events/stream";
+const SLOW_MS = 5000;
+const LOST_MS = 2000;
+/** Events of one burst are one reading. */
+const BURST_MS = 250;
 
 /** Counts up when what is shown may be out of date. */
 export const pulse = signal(0);
 /** The reader's time, for relative times; moves every second. */
 export const now = signal(Date.now());
-/** When a request was last answered, and whether the last one was. */
+/** When the server was last heard, and whether it answers. */
 export const heard = signal({ at: Date.now(), alive: true });
 
-/** @param {boolean} alive */
+/** @type {EventSource | null} */
+let stream = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let burst = null;
+
+/** What a request has shown about the server. @param {boolean} alive */
 export function tell(alive) {
   heard.value = { at: alive ? Date.now() : heard.peek().at, alive };
+}
+
+export function beat() {
+  burst ??= setTimeout(() => {
+    burst = null;
+    pulse.value += 1;
+  }, BURST_MS);
+}
+
+function open() {
+  stream?.close();
+  if (document.hidden) {
+    stream = null;
+    return;
+  }
+  stream = new EventSource(STREAM);
+  stream.onmessage = beat;
+  stream.onerror = () => tell(false);
+  stream.onopen = () => {
+    tell(true);
+    beat();
+  };
 }
 
 setInterval(() => {
@@ -23,7 +56,13 @@ setInterval(() => {
 }, 1000);
 setInterval(() => {
   if (!document.hidden) pulse.value += 1;
-}, EVERY_MS);
+}, SLOW_MS);
+setInterval(() => {
+  if (!document.hidden && (stream === null || stream.readyState === EventSource.CLOSED)) open();
+  if (!document.hidden && !heard.peek().alive) pulse.value += 1;
+}, LOST_MS);
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) pulse.value += 1;
+  open();
+  if (!document.hidden) beat();
 });
+open();

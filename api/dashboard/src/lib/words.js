@@ -74,10 +74,10 @@ const named = (steps, wanted) => steps.filter((each) => wanted.includes(each.sta
 
 /**
  * Why an instance is as it is, and what happens next.
- * @param {any} instance as /v1/instances/… shows it @param {number} now
+ * @param {any} instance as /v1/instances/… shows it @param {any} inspection @param {number} now
  * @returns {{why: string, next: string, tone: Tone}}
  */
-export function sentence(instance, now) {
+export function sentence(instance, inspection, now) {
   const { steps, cause, attention } = instance;
   const tone = statusLook(instance.status).tone;
   const undone = steps.filter((/** @type {any} */ each) => each.status === "undone");
@@ -108,11 +108,11 @@ export function sentence(instance, now) {
   if (instance.status === "abandoned") {
     return { why: cut || "It was closed by a person without being undone.", next: "The history lists what stays as it is.", tone };
   }
-  return { ...running(instance, now), tone };
+  return { ...running(instance, inspection, now), tone };
 }
 
-/** @param {any} instance @param {number} now */
-function running(instance, now) {
+/** @param {any} instance @param {any} inspection @param {number} now */
+function running(instance, inspection, now) {
   const { steps, timers } = instance;
   const soon = timers[0];
   const deadline = soon ? ` Its next deadline is ${ago(soon.due_at, now)}.` : "";
@@ -130,6 +130,8 @@ function running(instance, now) {
   const locking = named(steps, ["locking"]);
   if (locking.length) return { why: `${capital(list(locking))} waits for a lock that another instance holds.`, next: `It goes on when that is released.${deadline}` };
   const waiting = named(steps, ["waiting"]);
+  const asking = inspection.on_steps.find((/** @type {any} */ each) => each.act === "answer");
+  if (asking) return { why: `${capital(asking.step)} waits for the answer of a person.`, next: `The page Questions has its form.${deadline}` };
   if (waiting.length) return { why: `${capital(waiting.at(-1) ?? "")} waits for something from outside: an answer, an event or a time.`, next: deadline.trim() || "It goes on when that comes." };
   return { why: instance.phase ? `It is in the phase ${instance.phase}.` : "It goes on.", next: deadline.trim() || "The next event takes it further." };
 }

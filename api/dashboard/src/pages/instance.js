@@ -78,7 +78,7 @@ const Legend = () =>
 
 /** @param {{instance: any, inspection: any}} props */
 function Head({ instance, inspection }) {
-  const { why, next, tone } = sentence(instance, now.value);
+  const { why, next, tone } = sentence(instance, inspection, now.value);
   const choices = possible(instance, inspection);
   const open = route.value.query.act;
   // A sheet that is open stays: its own act may make it impossible to do it again.

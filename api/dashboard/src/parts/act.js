@@ -1,6 +1,6 @@
 /** An act in a side sheet: what it will do, what it needs, why; then its result in place. */
 import { Problem, write } from "../lib/api.js";
-import { pulse } from "../lib/feed.js";
+import { beat } from "../lib/feed.js";
 import { me } from "../lib/me.js";
 import { html, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
@@ -9,11 +9,11 @@ import { Dialog } from "./shell.js";
 
 /**
  * @param {{
- *   title: string, does: any, button: string, danger?: boolean, needsReason?: boolean, children?: any, blocked?: string,
+ *   title: string, does: any, button: string, danger?: boolean, needsReason?: boolean, asks?: boolean, children?: any, blocked?: string,
  *   send: (who: {by: string, reason: string}) => Promise<any>, told: (answer: any) => any, close: () => void,
  * }} props
  */
-export function Act({ title, does, button, danger = false, needsReason = true, children, blocked = "", send, told, close }) {
+export function Act({ title, does, button, danger = false, needsReason = true, asks = true, children, blocked = "", send, told, close }) {
   const [by, setBy] = useState(me.value.name || localStorage.getItem("name") || "");
   const [reason, setReason] = useState("");
   const [busy, setBusy] = useState(false);
@@ -27,7 +27,7 @@ export function Act({ title, does, button, danger = false, needsReason = true, c
     localStorage.setItem("name", by);
     try {
       setAnswer(await send({ by, reason }));
-      pulse.value += 1;
+      beat();
     } catch (error) {
       setProblem(error instanceof Problem ? error : new Problem({ detail: String(error) }));
     }
@@ -42,8 +42,8 @@ export function Act({ title, does, button, danger = false, needsReason = true, c
     <div class="does">${does}</div>
     <form onSubmit=${submit}>
       ${children}
-      ${!me.value.name && html`<${Labelled} title="Your name" hint="Kept in the history">${(/** @type {any} */ tied) => html`<input ...${tied} value=${by} maxlength="256" autocomplete="name" onInput=${(/** @type {any} */ event) => setBy(event.target.value)} />`}<//>`}
-      <${Labelled} title=${needsReason ? "Why" : "Why (optional)"} hint="Kept in the history">${(/** @type {any} */ tied) => html`<textarea ...${tied} rows="2" maxlength="2000" required=${needsReason} value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)}></textarea>`}<//>
+      ${asks && !me.value.name && html`<${Labelled} title="Your name" hint="Kept in the history">${(/** @type {any} */ tied) => html`<input ...${tied} value=${by} maxlength="256" autocomplete="name" onInput=${(/** @type {any} */ event) => setBy(event.target.value)} />`}<//>`}
+      ${asks && html`<${Labelled} title=${needsReason ? "Why" : "Why (optional)"} hint="Kept in the history">${(/** @type {any} */ tied) => html`<textarea ...${tied} rows="2" maxlength="2000" required=${needsReason} value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)}></textarea>`}<//>`}
       ${problem && html`<${Failed} problem=${problem} />${problem.errors.map((each) => html`<p class="soft"><code>${each.field}</code> ${each.message}</p>`)}`}
       ${blocked && html`<p class="strong">${blocked}</p>`}
       <p class="row"><button class=${danger ? "danger" : "primary"} disabled=${busy || Boolean(blocked)}>${busy ? "Sending…" : button}</button><button type="button" onClick=${close}>Leave it</button></p>

@@ -44,7 +44,7 @@ function Foretold({ cancel }) {
   const { awaited, undone, stays } = cancel;
   return html`
     ${awaited.length > 0 && html`<p>First <b>${list(awaited)}</b> must end: by a reply, or by its deadline.</p>`}
-    ${undone.length > 0 ? html`<p>Then this is undone, in this order:</p><ol class="steps">${undone.map((/** @type {any} */ each) => html`<li><b>${each.step}</b> by <code>${each.undo}</code> <${StepStatus} status=${each.status} /></li>`)}</ol>` : html`<p>Nothing has to be undone.</p>`}
+    ${undone.length > 0 ? html`<p>${awaited.length > 0 ? "Then this" : "This"} is undone, in this order:</p><ol class="steps">${undone.map((/** @type {any} */ each) => html`<li><b>${each.step}</b> by <code>${each.undo}</code> <${StepStatus} status=${each.status} /></li>`)}</ol>` : html`<p>Nothing has to be undone.</p>`}
     ${stays.length > 0 && html`<p>This stays, as nothing undoes it:</p><ul class="steps">${stays.map((/** @type {any} */ each) => html`<li><b>${each.step}</b> <${StepStatus} status=${each.status} /></li>`)}</ul>`}
   `;
 }

@@ -1,0 +1,69 @@
+/** Tables: the rules that route flows now, who changed them and when; a change is a new version, shown before it is sent. */
+import { query as search, write } from "../lib/api.js";
+import { forbidden } from "../lib/me.js";
+import { useTitle } from "../lib/pages.js";
+import { useResource } from "../lib/resource.js";
+import { count } from "../lib/text.js";
+import { html, useState } from "../lib/view.js";
+import { Act } from "../parts/act.js";
+import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
+import { Cases } from "../parts/cases.js";
+import { JsonField } from "../parts/form.js";
+
+const TABLES = "/v1/tables";
+
+export function Tables() {
+  useTitle("Tables");
+  const found = useResource(TABLES);
+  return html`<div class="head"><h1>Tables</h1></div>
+    <${Reading} of=${found}>${(/** @type {any} */ data) =>
+      data.tables.length
+        ? html`<${Cases} label="Tables" cases=${data.tables} id=${(/** @type {any} */ each) => each.name}
+            line=${(/** @type {any} */ each) => html`<b class="mono">${each.name}</b><span class="soft">${each.version ? html`version ${each.version}, changed <${Ago} at=${each.changed_at} />` : "never set"}</span>`}>
+            ${(/** @type {any} */ each) => html`<${One} table=${each} />`}<//>`
+        : html`<section class="panel"><${Empty} title="No definition routes by a table">A <code>route</code> names one; it appears here.<//></section>`}<//>`;
+}
+
+/** @param {{table: any}} props */
+function One({ table }) {
+  const past = useResource(`${TABLES}/${encodeURIComponent(table.name)}/history${search({ limit: 200 })}`);
+  const [open, setOpen] = useState(false);
+  const denied = forbidden("operate");
+  return html`
+    <div class="why ${table.version ? "run" : "off"}"><p><strong>${table.rules.length ? `${count(table.rules.length, "rule")}: the first that matches decides.` : "It has no rules: every flow takes its own default."}</strong> Branches: ${table.branches.join(", ")}.</p></div>
+    <p class="row"><button type="button" disabled=${Boolean(denied)} title=${denied} onClick=${() => setOpen(true)}>Change the rules</button></p>
+    <${Panel} title="Rules" note="version ${table.version}">${table.rules.length ? html`<${Rules} rules=${table.rules} />` : html`<p class="soft">None.</p>`}<//>
+    <${Panel} title="Changes"><${Reading} of=${past}>${(/** @type {any} */ data) =>
+      data.changes.length
+        ? html`<ul class="plainlist">${data.changes.toReversed().map((/** @type {any} */ each, /** @type {number} */ index, /** @type {any[]} */ all) => html`<li><b>version ${each.version}</b> ${each.by && `by ${each.by}`} <${At} at=${each.at} />${each.reason && `: ${each.reason}`}${each.outcome !== "applied" && ` (${each.outcome}: ${each.answer})`}
+            ${each.rules && html`<details><summary>What changed</summary><${Diff} before=${all[index + 1]?.rules ?? []} after=${each.rules} /></details>`}</li>`)}</ul>`
+        : html`<p class="soft">Nobody has changed it yet.</p>`}<//><//>
+    ${open && html`<${Change} table=${table} close=${() => setOpen(false)} />`}`;
+}
+
+/** @param {{rules: any[]}} props */
+const Rules = ({ rules }) => html`<ol class="steps">${rules.map((each) => html`<li>${ruleText(each)}</li>`)}</ol>`;
+
+/** @param {any} rule */
+function ruleText(rule) {
+  const facts = Object.entries(rule.when).map(([name, wanted]) => (wanted !== null && typeof wanted === "object" ? Object.entries(wanted).map(([sign, value]) => `${name} ${sign} ${JSON.stringify(value)}`).join(" and ") : `${name} == ${JSON.stringify(wanted)}`));
+  return html`<code>${facts.join(" and ") || "anything else"}</code> → <b>${rule.to}</b>`;
+}
+
+/** Rules that went and came. @param {{before: any[], after: any[]}} props */
+function Diff({ before, after }) {
+  const [old, fresh] = [before, after].map((rules) => rules.map((each) => JSON.stringify(each)));
+  return html`<pre class="json diff" tabindex="0">${old.filter((each) => !fresh.includes(each)).map((each) => html`<del>- ${each}</del>`)}${fresh.filter((each) => !old.includes(each)).map((each) => html`<ins>+ ${each}</ins>`)}</pre>`;
+}
+
+/** @param {{table: any, close: () => void}} props */
+function Change({ table, close }) {
+  const [rules, setRules] = useState(table.rules.length ? table.rules : [{ when: {}, to: table.branches[0] }]);
+  const same = JSON.stringify(rules) === JSON.stringify(table.rules);
+  return html`<${Act} title="Change ${table.name}" button="Set version ${table.version + 1}" blocked=${same ? "Nothing is changed yet." : ""}
+    does=${html`<p>Flows that come to it from then on are routed by these rules. Those that were routed already are not.</p>`}
+    send=${(/** @type {any} */ who) => write("PUT", `${TABLES}/${encodeURIComponent(table.name)}`, { ...who, rules, version: table.version })}
+    told=${(/** @type {any} */ answer) => (answer.changed ? `Version ${answer.version} is in effect.` : "It had these rules already.")} close=${close}>
+    <${JsonField} title="Rules" hint="In order; “when” has a value or {operator: value} for each fact: == != < <= > >= in" value=${rules} onChange=${setRules} />
+    <details open><summary>What changes</summary><${Diff} before=${table.rules} after=${Array.isArray(rules) ? rules : []} /></details><//>`;
+}

@@ -24,11 +24,12 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.ports.log import Outgoing, Record
 from sagaline.orchestrator.settings import Settings
-from sagaline.sagas import Contract, Event, Rejected, Retry, Saga, Schedule, pivot, step
+from sagaline.sagas import Contract, Rejected, Retry, Saga, Schedule, pivot, step
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.nodes import ask, parallel, route
 from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.examples.order_checkout import order_workers
+from sagaline.workers.presence import tell_presence
 
 __all__ = ["open_shop"]
 
@@ -124,7 +125,6 @@ def facts(s: Return) -> Mapping[str, Any]:
 
 
 labels = Saga("label-printing", Return, flow=[route("printers", by=facts, to={"large": label}, otherwise="large")])
-stock_changed = Event("stock-changed", Parcel)
 nightly = Schedule("nightly-labels", labels, {"parcel": "nightly"}, cron="30 2 * * MON-FRI", zone="Europe/Berlin")
 
 
@@ -176,6 +176,8 @@ async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[tuple[str, Cli
         for worker in (*workers(), *order_workers(folder / "ledger.db")):
             runtime = WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing)
             await stack.enter_async_context(wiring.running(runtime.run(), worker.name))
+            telling = tell_presence(runtime, base.log, base.topics, base.clock)
+            await stack.enter_async_context(wiring.running(telling, "presence"))
             if worker.inbox is not None:
                 stack.push_async_callback(worker.inbox.close)
         client = await stack.enter_async_context(wiring.client(base, registry, engine))
@@ -209,9 +211,9 @@ async def _until(client: Client, instance: str, status: str) -> None:
 
 
 def _letter(topic: str, number: int) -> Outgoing:
-    value, headers = b'{"sku": "teapot", "count": "many"}', (("ce_type", b"stock-changed"),)
-    record = Record("shop.events", 0, number, b"teapot", value, headers, 1_700_000_000_000)
-    return dead_letter(topic, 0, record, Why("count: not an integer: 'many'", "failed"), 900_000)
+    value, headers = b'{"parcel": %d}' % number, (("ce_type", b"print-label"),)
+    record = Record("shop.commands.printers", 0, number, b"label-printing/L-9", value, headers, 1_700_000_000_000)
+    return dead_letter(topic, 0, record, Why(f"parcel: not a text: {number}", "failed"), 900_000)
 
 
 async def _serve(port: int) -> None:

@@ -43,7 +43,7 @@ export function Queues() {
   useTitle("Queues");
   const found = useResource(QUEUES);
   return html`<div class="head"><h1>Queues</h1></div>
-    ${found.data && stuck(found.data) > 0 && html`<div class="why bad"><p><strong>${count(stuck(found.data), "queue")} ${stuck(found.data) === 1 ? "makes" : "make"} no progress.</strong> Their commands wait until a worker reads them, or until their deadline.</p></div>`}
+    ${found.data && stuck(found.data) > 0 && html`<div class="why bad"><p><strong>${count(stuck(found.data), "queue")} ${stuck(found.data) === 1 ? "makes" : "make"} no progress.</strong> What waits there goes on when a worker reads it, and fails at its deadline.</p></div>`}
     <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>
       data.queues.length
         ? html`<${Table} label="Queues" columns=${COLUMNS} rows=${data.queues} id=${(/** @type {any} */ row) => `${row.queue} ${row.lane}`} />`

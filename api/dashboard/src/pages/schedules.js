@@ -41,7 +41,7 @@ function One({ name }) {
   const [open, setOpen] = useState(/** @type {"" | keyof typeof DOES} */ (""));
   const denied = forbidden("operate");
   return html`<${Reading} of=${found}>${(/** @type {any} */ it) => html`
-    <div class="why ${it.wrong ? "bad" : it.paused ? "off" : "run"}"><p><strong>${it.wrong || (it.paused ? "It is paused." : html`It starts <code>${it.definition ?? it.event}</code> next <${Ago} at=${it.next[0]} />.`)}</strong>
+    <div class="why ${it.wrong ? "bad" : it.paused ? "off" : "run"}"><p><strong>${it.wrong || (it.paused ? "It is paused." : html`It starts <code>${it.definition ?? it.event}</code> next <${Ago} at=${it.next[0]} />.`)}</strong>${" "}
         ${count(it.started, "start")} so far, ${it.denied} denied, ${it.missed} missed.</p></div>
     <p class="row">${/** @type {const} */ (["pause", "resume", "trigger"]).map((act) => {
       const reason = denied || (act === "pause" && it.paused ? "It is paused already." : act === "resume" && !it.paused ? "It is not paused." : "");

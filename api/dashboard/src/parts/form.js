@@ -26,13 +26,17 @@ export function blank(schema, root = schema) {
  */
 export function Form({ schema, root = schema, value, onChange }) {
   const own = resolved(schema, root);
-  return Object.entries(own.properties ?? {}).map(([name, each]) => html`<${Field} key=${name} name=${name} schema=${resolved(each, root)} root=${root}
-    needed=${own.required?.includes(name)} value=${value?.[name]} onChange=${(/** @type {any} */ to) => onChange({ ...value, [name]: to })} />`);
+  const field = (/** @type {string} */ name, /** @type {any} */ each) => html`<${Field} key=${name} title=${capital((each.title ?? name).replaceAll("_", " "))} schema=${resolved(each, root)} root=${root}
+    needed=${own.required?.includes(name)} value=${value?.[name]} onChange=${(/** @type {any} */ to) => onChange({ ...value, [name]: to })} />`;
+  const fields = Object.entries(own.properties ?? {});
+  const spare = fields.filter(([name, each]) => !own.required?.includes(name) && (/** @type {any} */ (each).default ?? null) === null);
+  const usual = fields.filter((each) => !spare.includes(each));
+  return html`${usual.map(([name, each]) => field(name, each))}
+    ${spare.length > 0 && html`<details><summary>${usual.length ? "More fields" : "Fields"}: ${spare.map(([name]) => name).join(", ")}</summary><div class="stack">${spare.map(([name, each]) => field(name, each))}</div></details>`}`;
 }
 
-/** @param {{name: string, schema: any, root: any, needed: boolean, value: any, onChange: (value: any) => void}} props */
-function Field({ name, schema, root, needed, value, onChange }) {
-  const title = capital((schema.title ?? name).replaceAll("_", " "));
+/** @param {{title: string, schema: any, root: any, needed: boolean, value: any, onChange: (value: any) => void}} props */
+function Field({ title, schema, root, needed, value, onChange }) {
   if (schema.type === "object" && schema.properties) {
     return html`<fieldset><legend>${title}</legend><${Form} schema=${schema} root=${root} value=${value ?? {}} onChange=${onChange} /></fieldset>`;
   }

@@ -13,6 +13,7 @@ class Place(NamedTuple):
 
 
 PLACES: Final = {
+    "overview": Place("overview", "steps that take longer than expected"),
     "instances": Place("instances", "A-1001"),
     "instances-none": Place("instances?status=abandoned", "No instance is like this"),
     "instance-completed": Place("instances/order-checkout/A-1001", "History"),
@@ -27,7 +28,7 @@ PLACES: Final = {
     "definitions": Place("definitions?case=parcel-return", "Versions"),
     "definition-start": Place("definitions?case=parcel-return&act=start", "Key"),
     "queues": Place("queues", "Nobody reads"),
-    "schedules": Place("schedules", "What it starts"),
+    "schedules": Place("schedules", "Last starts"),
     "tables": Place("tables", "Changes"),
     "instance-unknown": Place("instances/order-checkout/A-404", "No such instance"),
 }

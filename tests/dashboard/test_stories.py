@@ -78,7 +78,7 @@ def test_what_is_started_meanwhile_announces_itself_and_moves_nothing(opened: Op
     expect(page.locator("tbody tr")).to_have_count(1)
     answer = page.request.post(f"{shop}/v1/sagas/label-printing", data={"key": "L-2", "input": {"parcel": "x"}})
     assert answer.status == 201
-    page.get_by_role("button", name="1 new: show it").click()
+    page.get_by_role("button", name="1 new: show it as it is now").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     expect(page.locator("tbody tr").first).to_contain_text("L-2")
 

@@ -4,6 +4,7 @@ import { Attention, ATTENTION } from "./pages/attention.js";
 import { Dead, GROUPS } from "./pages/dead.js";
 import { Definitions } from "./pages/definitions.js";
 import { Instances } from "./pages/instances.js";
+import { Overview } from "./pages/overview.js";
 import { Questions, QUESTIONS } from "./pages/questions.js";
 import { Queues, QUEUES, stuck } from "./pages/queues.js";
 import { Schedules } from "./pages/schedules.js";
@@ -15,6 +16,7 @@ const badge = (many, more, bad = false) => (many ? { text: `${many}${more ? "+" 
 
 /** @type {import("./parts/shell.js").Section[]} */
 const SECTIONS = [
+  { page: "overview", title: "Overview", key: "o", view: Overview },
   { page: "instances", title: "Instances", key: "i", view: Instances },
   { page: "attention", title: "Attention", key: "a", view: Attention, badge: { path: ATTENTION, of: (data) => badge(data.instances.length, data.cursor !== null, true) } },
   { page: "questions", title: "Questions", key: "q", view: Questions, badge: { path: QUESTIONS, of: (data) => badge(data.questions.length, data.cursor !== null) } },

@@ -57,9 +57,12 @@ export function instancePath(id) {
   return `/v1/instances/${encodeURIComponent(id.slice(0, cut))}/${encodeURIComponent(id.slice(cut + 1))}`;
 }
 
-/** A query string without what is empty. @param {Record<string, string | number | null | undefined>} values */
+/**
+ * A query string without what is empty; pairs may repeat a name.
+ * @param {Record<string, string | number | null | undefined> | [string, string][]} values
+ */
 export function query(values) {
-  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const kept = (Array.isArray(values) ? values : Object.entries(values)).filter(([, value]) => value !== "" && value !== null && value !== undefined);
   const text = new URLSearchParams(kept.map(([name, value]) => [name, String(value)])).toString();
   return text ? `?${text}` : "";
 }

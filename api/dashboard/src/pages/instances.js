@@ -16,17 +16,18 @@ const PAGE = 50;
 
 /** @type {import("../parts/table.js").Column<any>[]} */
 const COLUMNS = [
-  { name: "key", title: "Key", cell: (row) => html`<a class="mono" href=${instanceHref(row.id)}>${row.key}</a>` },
-  { name: "definition", title: "Definition", cell: (row) => row.definition },
-  { name: "status", title: "Status", cell: (row) => html`<${Status} status=${row.status} paused=${row.paused} />` },
+  { name: "key", title: "Key", sort: "key", cell: (row) => html`<a class="mono" href=${instanceHref(row.id)}>${row.key}</a>` },
+  { name: "definition", title: "Definition", sort: "definition", cell: (row) => row.definition },
+  { name: "status", title: "Status", sort: "status", cell: (row) => html`<${Status} status=${row.status} paused=${row.paused} />` },
   { name: "why", title: "Why", cell: (row) => html`<span class="cut">${why(row)}</span>` },
-  { name: "started", title: "Started", cell: (row) => html`<${At} at=${row.created_at} />` },
-  { name: "changed", title: "Changed", cell: (row) => html`<${Ago} at=${row.updated_at} />` },
+  { name: "started", title: "Started", sort: "created_at", cell: (row) => html`<${At} at=${row.created_at} />` },
+  { name: "changed", title: "Changed", sort: "updated_at", cell: (row) => html`<${Ago} at=${row.updated_at} />` },
   { name: "ended", title: "Ended", cell: (row) => html`<${At} at=${row.finished_at} />` },
-  { name: "version", title: "Version", number: true, cell: (row) => row.version },
+  { name: "version", title: "Version", sort: "version", number: true, cell: (row) => row.version },
   { name: "revision", title: "Revision", number: true, cell: (row) => row.revision },
   { name: "trace", title: "Trace", cell: (row) => (row.trace_id ? html`<${Id} id=${row.trace_id} />` : "–") },
 ];
+const NEWEST = "-created_at";
 const SHOWN = "key,definition,status,why,started,changed";
 
 /** @param {any} row */
@@ -43,7 +44,10 @@ export function Instances() {
 function List() {
   const { query } = route.value;
   const conditions = asked(query);
-  const found = useResource(`/v1/instances${search({ ...conditions, limit: PAGE, cursor: query.cursor })}`);
+  const sort = query.sort ?? NEWEST;
+  const pages = Object.entries({ sort, cursor: query.cursor ?? "", limit: String(PAGE) }).filter(([, value]) => value);
+  const found = useResource(`/v1/instances${search([...conditions, .../** @type {[string, string][]} */ (pages)])}`);
+  const counted = useResource(`/v1/instances/count${search(conditions)}`);
   const definitions = useResource("/v1/definitions", { live: false });
   const names = [...new Set((definitions.data?.definitions ?? []).map((/** @type {any} */ each) => each.name))];
   const chosen = (query.columns ?? SHOWN).split(",");
@@ -52,19 +56,20 @@ function List() {
   }, []);
   return html`
     <div class="head"><h1>Instances</h1>
+      <span class="meta" role="status">${counted.data && `${counted.data.exact ? "" : "more than "}${count(counted.data.count, "instance")}`}</span>
       <span class="acts"><${Columns} chosen=${chosen} /></span></div>
-    <${Chips} query=${query} definitions=${names} />
+    <${Chips} definitions=${names} />
     <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>
-      html`<${Rows} key=${search(conditions) + (query.cursor ?? "")} page=${data} columns=${COLUMNS.filter((each) => chosen.includes(each.name))}
-        filtered=${Object.keys(conditions).length > 0} first=${!query.cursor} />`}<//></section>
+      html`<${Rows} key=${search(conditions) + sort + (query.cursor ?? "")} page=${data} sort=${sort} columns=${COLUMNS.filter((each) => chosen.includes(each.name))}
+        filtered=${conditions.length > 0} first=${!query.cursor} />`}<//></section>
   `;
 }
 
 /**
  * The rows as they were when they were first seen, each as it is now; newer ones come in when asked.
- * @param {{page: any, columns: any[], filtered: boolean, first: boolean}} props
+ * @param {{page: any, sort: string, columns: any[], filtered: boolean, first: boolean}} props
  */
-function Rows({ page, columns, filtered, first }) {
+function Rows({ page, sort, columns, filtered, first }) {
   const kept = useRef(/** @type {Map<string, any>} */ (new Map()));
   const [, redraw] = useState(0);
   const shown = kept.current;
@@ -73,6 +78,9 @@ function Rows({ page, columns, filtered, first }) {
   if (!known) for (const each of fresh) shown.set(each.id, each);
   for (const each of page.instances) if (shown.has(each.id)) shown.set(each.id, each);
   const news = known ? fresh : [];
+  // Only a page that holds all can tell what has left; of another one it may stand on the next.
+  const here = new Set(page.instances.map((/** @type {any} */ each) => each.id));
+  const gone = new Set(page.cursor === null ? [...shown.keys()].filter((each) => !here.has(each)) : []);
   const take = () => {
     kept.current = new Map(page.instances.map((/** @type {any} */ each) => [each.id, each]));
     redraw((times) => times + 1);
@@ -83,11 +91,11 @@ function Rows({ page, columns, filtered, first }) {
       : html`<${Empty} title="No instance has been started yet">Start one with <code>saga start</code>, or <code>POST /v1/sagas/…</code>; it appears here by itself.<//>`;
   }
   return html`
-    <p class="news" role="status">${news.length > 0 && html`<button type="button" onClick=${take}>${news.length}${page.cursor && news.length === page.instances.length ? " or more" : ""} new: show ${news.length === 1 ? "it" : "them"}</button>`}</p>
-    <${Table} label="Instances" columns=${columns} rows=${[...shown.values()]} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
-    <p class="pages"><span class="soft">${count(shown.size, "instance")}${page.cursor || !first ? " on this page" : ""}, newest start first</span>
-      ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>Newest</button>`}
-      ${page.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: page.cursor })}>Older</button>`}</p>
+    <p class="news" role="status">${(news.length > 0 || gone.size > 0) && html`<button type="button" onClick=${take}>${[news.length && `${news.length} ${sort === NEWEST ? "new" : "more"}`, gone.size && `${gone.size} no longer like this`].filter(Boolean).join(", ")}: show it as it is now</button>`}</p>
+    <${Table} label="Instances" columns=${columns} rows=${[...shown.values()]} dim=${(/** @type {any} */ row) => gone.has(row.id)} sort=${sort} onSort=${(/** @type {string} */ by) => setQuery({ sort: by === NEWEST ? null : by, cursor: null })} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
+    <p class="pages"><span class="soft">${count(shown.size, "instance")}${page.cursor || !first ? " on this page" : ""}${sort === NEWEST ? ", newest start first" : ""}</span>
+      ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>First page</button>`}
+      ${page.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: page.cursor })}>Next page</button>`}</p>
   `;
 }
 

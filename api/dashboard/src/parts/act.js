@@ -36,14 +36,14 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
   if (answer) {
     const accepted = answer.status === 202;
     return html`<${Dialog} title=${title} close=${close}><div class="done" role="status"><p class="strong">${accepted ? "It is in the log and will be decided." : told(answer)}</p>
-      <p class="soft">The history has who did it, when and why.</p></div><p class="row"><button type="button" autofocus onClick=${close}>Back</button></p><//>`;
+      <p class="soft">The history has who did it, when and why.</p></div><p class="row"><button type="button" onClick=${close}>Back</button></p><//>`;
   }
   return html`<${Dialog} title=${title} close=${close}>
     <div class="does">${does}</div>
     <form onSubmit=${submit}>
       ${children}
-      ${asks && !me.value.name && html`<${Labelled} title="Your name" hint="Kept in the history">${(/** @type {any} */ tied) => html`<input ...${tied} value=${by} maxlength="256" autocomplete="name" autofocus=${!by} onInput=${(/** @type {any} */ event) => setBy(event.target.value)} />`}<//>`}
-      ${asks && html`<${Labelled} title=${needsReason ? "Why" : "Why (optional)"} hint="Kept in the history">${(/** @type {any} */ tied) => html`<textarea ...${tied} rows="2" maxlength="2000" required=${needsReason} autofocus=${!asks || Boolean(by)} value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)}></textarea>`}<//>`}
+      ${asks && !me.value.name && html`<${Labelled} title="Your name" hint="Kept in the history">${(/** @type {any} */ tied) => html`<input ...${tied} value=${by} maxlength="256" autocomplete="name" onInput=${(/** @type {any} */ event) => setBy(event.target.value)} />`}<//>`}
+      ${asks && html`<${Labelled} title=${needsReason ? "Why" : "Why (optional)"} hint="Kept in the history">${(/** @type {any} */ tied) => html`<textarea ...${tied} rows="2" maxlength="2000" required=${needsReason} value=${reason} onInput=${(/** @type {any} */ event) => setReason(event.target.value)}></textarea>`}<//>`}
       ${problem && html`<${Failed} problem=${problem} />${problem.errors.map((each) => html`<p class="soft"><code>${each.field}</code> ${each.message}</p>`)}`}
       ${blocked && html`<p class="strong">${blocked}</p>`}
       <p class="row"><button class=${danger ? "danger" : "primary"} disabled=${busy || Boolean(blocked)}>${busy ? "Sending…" : button}</button><button type="button" onClick=${close}>Leave it</button></p>

@@ -25,6 +25,6 @@ export function Menu({ label, children, end = false, class: name = "" }) {
   };
   return html`<span class="has-menu" ref=${own} onKeyDown=${keyed}>
     <button type="button" class=${name} aria-expanded=${open} aria-controls=${id} onClick=${() => setOpen(!open)}>${label}</button>
-    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClick=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && setOpen(false)}>${children}</div>`}
+    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClick=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && setTimeout(() => setOpen(false))}>${children}</div>`}
   </span>`;
 }

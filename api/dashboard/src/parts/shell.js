@@ -73,7 +73,11 @@ const Mark = () =>
 function Entry({ section, current }) {
   const found = useResource(section.badge?.path ?? null);
   const badge = found.data && section.badge ? section.badge.of(found.data) : null;
-  return html`<li class=${section.gap ? "gap" : ""}>
+  const own = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    if (current) own.current?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [current]);
+  return html`<li ref=${own} class=${section.gap ? "gap" : ""}>
     <a href=${href(section.page)} aria-current=${current ? "page" : undefined}>${section.title}${badge && html`<span class="n ${badge.bad ? "bad" : ""}">${badge.text}</span>`}</a>
   </li>`;
 }
@@ -113,6 +117,7 @@ export function Dialog({ title, close, children }) {
     const from = document.activeElement;
     const dialog = own.current;
     dialog?.showModal();
+    /** @type {HTMLElement | null | undefined} */ (dialog?.querySelector("form :is(input, select, textarea)"))?.focus();
     return () => {
       dialog?.close();
       if (from instanceof HTMLElement) from.focus();

@@ -16,10 +16,10 @@ import { html, useRef } from "../lib/view.js";
  * @template T
  * @param {{
  *   label: string, columns: Column<T>[], rows: T[], id: (row: T) => string, open?: (row: T) => void,
- *   sort?: string, onSort?: (by: string) => void, selected?: Set<string>, onSelect?: (id: string) => void,
+ *   dim?: (row: T) => boolean, sort?: string, onSort?: (by: string) => void, selected?: Set<string>, onSelect?: (id: string) => void,
  * }} props
  */
-export function Table({ label, columns, rows, id, open, sort, onSort, selected, onSelect }) {
+export function Table({ label, columns, rows, id, open, dim, sort, onSort, selected, onSelect }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const walk = (/** @type {number} */ by) => {
     const all = [...(body.current?.children ?? [])];
@@ -45,7 +45,7 @@ export function Table({ label, columns, rows, id, open, sort, onSort, selected, 
       ${columns.map((each) => html`<${Head} key=${each.name} column=${each} sort=${sort} onSort=${onSort} />`)}
     </tr></thead>
     <tbody ref=${body}>${rows.map(
-      (row) => html`<tr key=${id(row)} tabindex="-1" class=${open ? "opens" : ""} aria-selected=${selected ? selected.has(id(row)) : undefined}
+      (row) => html`<tr key=${id(row)} tabindex="-1" class="${open ? "opens" : ""} ${dim?.(row) ? "late" : ""}" aria-selected=${selected ? selected.has(id(row)) : undefined}
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.target === event.currentTarget && open?.(row)}
         onClick=${(/** @type {MouseEvent} */ event) => open && !inside(event) && open(row)}>
         ${onSelect && html`<td class="pick"><input type="checkbox" aria-label="Select ${id(row)}" checked=${selected?.has(id(row))} onChange=${() => onSelect(id(row))} /></td>`}

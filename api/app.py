@@ -36,6 +36,7 @@ from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
+from .revisions import revisions_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
 from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
@@ -93,6 +94,7 @@ def create_app(
         inspections_router(client),
         bulk_router(client, settings),
         graphs_router(client),
+        revisions_router(client),
         overdue_router(client),
         questions_router(client),
         queues_router(client),

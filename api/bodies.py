@@ -23,7 +23,7 @@ from .identity import principal_of, signed
 from .problems import HttpProblem
 from .settings import ApiSettings
 
-__all__ = ["Bodies", "Json", "described", "one_of"]
+__all__ = ["Bodies", "Json", "described", "one_of", "unchanged"]
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=StrEnum)
@@ -36,6 +36,12 @@ class Json(Response):
 
     def __init__(self, model: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
         super().__init__(model.model_dump_json(by_alias=True), status_code, headers)
+
+
+def unchanged(request: Request, tag: str) -> Response | None:
+    """304, if the client has the value with this ``ETag`` already; else None."""
+    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return Response(status_code=304, headers={"ETag": tag}) if tag in known or "*" in known else None
 
 
 def described(model: type[BaseModel], *, required: bool) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .views import (
     instance_summary,
     instance_view,
     links,
+    tag_of,
 )
 from .waiting import wait_of
 
@@ -208,7 +209,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     async def get_instance(request: Request, definition: str, key: str) -> Response:
         only(request)
         document = await client.get(instance_of(definition, key))
-        return Json(instance_view(document, client.notices(document)))
+        return Json(instance_view(document, client.notices(document)), headers={"ETag": tag_of(document)})
 
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/history",

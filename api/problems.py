@@ -30,6 +30,7 @@ from ..orchestrator.errors import (
     UnknownEvent,
     UnknownInstance,
     UnknownParcel,
+    UnknownRevision,
     UnknownSchedule,
     UnknownTable,
     ValueTooLarge,
@@ -87,6 +88,9 @@ KINDS = {
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
     "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
+    "unknown-revision": _Kind(
+        404, "No such revision", "revision 9 of 'order-checkout/A-1' cannot be shown: its history has revisions 1 to 4"
+    ),
     "unknown-parcel": _Kind(404, "Nothing waits there", "nothing waits in '@parcel/billing/A-1': list what is parked"),
     "unknown-dead-letter": _Kind(404, "No such dead letter", "there is no dead letter '0-17': list the dead letters"),
     "unknown-schedule": _Kind(404, "No such schedule", "there is no schedule 'nightly'; list the schedules, or put it"),
@@ -217,6 +221,8 @@ def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
             return problem("unknown-table", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
+        case UnknownRevision():
+            return problem("unknown-revision", text, trace_id=trace_id)
         case UnknownDeadLetter():
             return problem("unknown-dead-letter", text, trace_id=trace_id)
         case UnknownParcel():

@@ -33,9 +33,11 @@ __all__ = [
     "history_view",
     "instance_summary",
     "cause_view",
+    "decision_view",
     "instance_view",
     "iso",
     "links",
+    "tag_of",
 ]
 
 _HISTORY: TypeAdapter[HistoryRecord] = TypeAdapter(HistoryRecord)
@@ -217,6 +219,11 @@ class DefinitionView(BaseModel):
     flow: list[dict[str, JsonValue]] = Field(description="nodes, first to last: steps and the pivot")
 
 
+def tag_of(document: Document) -> str:
+    """The ``ETag`` of an instance at a revision: of this run of its key alone."""
+    return f'"{document.incarnation}-{document.revision}"'
+
+
 def instance_summary(document: Document) -> InstanceSummary:
     return InstanceSummary(**_summary(document))
 
@@ -291,11 +298,12 @@ def _heartbeat(record: StepRecord) -> HeartbeatView | None:
 
 def history_view(rows: Sequence[HistoryRow], limit: int) -> HistoryView:
     """A page of up to ``limit`` rows; one extra row shows that there is another page."""
-    decisions = [_decision(row) for row in rows[:limit]]
+    decisions = [decision_view(row) for row in rows[:limit]]
     return HistoryView(decisions=decisions, next=rows[limit - 1].sequence if len(rows) > limit else None)
 
 
-def _decision(row: HistoryRow) -> DecisionView:
+def decision_view(row: HistoryRow) -> DecisionView:
+    """One decision, as the history shows it."""
     plain: JsonObject = _HISTORY.dump_python(row.record, mode="json")
     message = plain["message"]
     if isinstance(message, dict):

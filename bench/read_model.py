@@ -18,6 +18,7 @@ import random
 import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -29,12 +30,18 @@ from sagaline.orchestrator.messages.inputs import Start
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.ports.log import TopicPartition
 from sagaline.orchestrator.ports.read_model import (
+    NEWEST_FIRST,
     WAITED,
+    Comparison,
+    Condition,
     DocumentRow,
     EntityFilter,
     EntityRow,
     HistoryRow,
     InstanceFilter,
+    Sort,
+    SortBy,
+    Span,
     Update,
     WaitFilter,
     WaitKind,
@@ -99,6 +106,10 @@ def document(n: int) -> Document:
     )
 
 
+def attributes(n: int) -> tuple[tuple[str, str | Decimal], ...]:
+    return (("customer", f"C-{n % 1000}"), ("total_cents", Decimal(n)), ("country", ("CH", "DE", "FR")[n % 3]))
+
+
 def record(found: Document) -> HistoryRecord:
     message = Start(id="r", definition=found.definition, key=found.key, input=found.state)
     at_ms = found.created_ms
@@ -120,7 +131,7 @@ async def fill(model: SqlReadModel, count: int) -> None:
         boxes = [mailbox(n) for n in numbers if n % 10 == 0]
         await model.apply(
             Update(
-                {each.id: DocumentRow(n, each) for n, each in zip(numbers, found, strict=True)},
+                {each.id: DocumentRow(n, each, attributes(n)) for n, each in zip(numbers, found, strict=True)},
                 [HistoryRow(n, record(each)) for n, each in zip(numbers, found, strict=True)],
                 {STATE: numbers[-1] + 1},
                 {each.id: EntityRow(1, each) for each in boxes},
@@ -129,6 +140,62 @@ async def fill(model: SqlReadModel, count: int) -> None:
         )
     seconds = perf_counter() - began
     print(f"filled {count:,} instances in {seconds:.0f} s, {count / seconds:,.0f} per second")
+
+
+def searches(model: SqlReadModel, count: int) -> dict[str, Query]:
+    """Each filter as a list and as a count."""
+
+    def a(random: random.Random) -> str:
+        return f"order-{random.randrange(DEFINITIONS)}"
+
+    def by(name: str, sign: str, value: str | Decimal) -> Condition:
+        return Condition(name, Comparison(sign), value)
+
+    def searched(draw: Callable[[random.Random], InstanceFilter], sort: Sort = NEWEST_FIRST) -> dict[str, Query]:
+        return {
+            "list": lambda random: model.list(draw(random), limit=50, sort=sort),
+            "count": lambda random: model.count(draw(random)),
+        }
+
+    def customer(random: random.Random) -> Condition:
+        return by("customer", "=", f"C-{random.randrange(1000)}")
+
+    def total(random: random.Random) -> Condition:
+        return by("total_cents", ">=", Decimal(random.randrange(count)))
+
+    def soon(random: random.Random) -> Span:
+        first = T0 + random.randrange(count)
+        return Span(first, first + count // 1000)
+
+    several = (Status.ATTENTION, Status.ABANDONED)
+    found = {
+        "nothing": searched(lambda _: InstanceFilter()),
+        "nothing, by last change": searched(lambda _: InstanceFilter(), Sort(SortBy.UPDATED)),
+        "two statuses": searched(lambda _: InstanceFilter(statuses=several)),
+        "two statuses, by last change": searched(lambda _: InstanceFilter(statuses=several), Sort(SortBy.UPDATED)),
+        "key prefix": searched(lambda random: InstanceFilter(key_prefix=f"A-{random.randrange(1000)}")),
+        "customer": searched(lambda random: InstanceFilter(attributes=(customer(random),))),
+        "customer, by key": searched(
+            lambda random: InstanceFilter(attributes=(customer(random),)), Sort(SortBy.KEY, ascending=True)
+        ),
+        "customer and total": searched(lambda random: InstanceFilter(attributes=(customer(random), total(random)))),
+        "total": searched(lambda random: InstanceFilter(attributes=(total(random),))),
+        "a total that few have": searched(
+            lambda random: InstanceFilter(attributes=(by("total_cents", "<", Decimal(random.randrange(1000))),))
+        ),
+        "country and attention": searched(
+            lambda random: InstanceFilter(statuses=several, attributes=(by("country", "=", "CH"),))
+        ),
+        "overdue of a definition and version": searched(
+            lambda random: InstanceFilter(a(random), version=1, is_overdue=True)
+        ),
+        "a thousandth of the time, not paused": searched(
+            lambda random: InstanceFilter(
+                started=Span(T0 + (n := random.randrange(count)), T0 + n + count // 1000), is_paused=False
+            )
+        ),
+    }
+    return {f"{verb}: {name}": query for name, both in found.items() for verb, query in both.items()}
 
 
 def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
@@ -140,7 +207,9 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
 
     def instances(**named: Callable[[random.Random], object]) -> Query:
         def ask(random: random.Random) -> Awaitable[object]:
-            where = InstanceFilter(**{name: draw(random) for name, draw in named.items()})  # type: ignore[arg-type]  # drawn
+            drawn = {name: draw(random) for name, draw in named.items()}
+            statuses = (drawn.pop("status"),) if "status" in drawn else ()
+            where = InstanceFilter(statuses=statuses, **drawn)  # type: ignore[arg-type]  # drawn
             return model.list(where, limit=50)
 
         return ask
@@ -149,7 +218,7 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         return random.choice([Status.RUNNING, Status.ATTENTION, Status.COMPLETED, Status.ABANDONED])
 
     async def second_page(random: random.Random) -> object:
-        where = InstanceFilter(a(random), status(random))
+        where = InstanceFilter(a(random), (status(random),))
         page = await model.list(where, limit=50)
         return await model.list(where, limit=50, cursor=page.cursor)
 
@@ -184,6 +253,7 @@ def queries(model: SqlReadModel, count: int) -> dict[str, Query]:
         "questions of one person by definition": waits(WaitKind.QUESTION, who=True, definition=True),
         "mailboxes": lambda _: model.entities(EntityFilter("@mailbox/"), limit=50),
         "mailboxes at which somebody waits": lambda _: model.entities(EntityFilter("@mailbox/", WAITED), limit=50),
+        **searches(model, count),
     }
 
 

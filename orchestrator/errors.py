@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Parcel, -DeadLetter, -Schedule, CursorTooOld   it is not here
+    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Revision, -Parcel, -DeadLetter, -Schedule, CursorTooOld
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -59,6 +59,7 @@ __all__ = [
     "UnknownEvent",
     "UnknownInstance",
     "UnknownParcel",
+    "UnknownRevision",
     "UnknownSchedule",
     "UnknownTable",
     "UnreadableBatch",
@@ -118,6 +119,14 @@ class UnknownInstance(CallerError):
             why = f"if it was just started, it is not decided yet, because {undecided}; otherwise {why}"
         super().__init__(f"there is no instance {instance!r}: {why}")
         self.instance = instance
+
+
+class UnknownRevision(CallerError):
+    """The instance has no such revision, or it cannot be recomputed from the history; ``why`` says which."""
+
+    def __init__(self, instance: str, revision: int, why: str) -> None:
+        super().__init__(f"revision {revision} of {instance!r} cannot be shown: {why}")
+        self.instance, self.revision = instance, revision
 
 
 class UnknownParcel(CallerError):

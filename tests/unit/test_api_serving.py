@@ -192,6 +192,7 @@ class TestDocument:
             ("get", f"{item}/history"),
             *(("post", f"{item}/{act.value}") for act in ActName),
             ("get", f"{item}/graph"),
+            ("get", f"{item}/revisions/{{revision}}"),
             ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
             ("post", "/v1/heartbeats"),

@@ -1,0 +1,100 @@
+"""An instance as it was after any of its revisions, recomputed from its history: nothing stores old documents.
+
+It is what was decided, or an error: where the deployed code would decide otherwise than the history says, or a message
+is missing, no document is made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...sagas.definition import AnyDefinition
+from ..errors import UnknownInstance, UnknownRevision
+from ..kernel.recompute import recompute
+from ..messages.document import Document
+from ..messages.history import HistoryRecord
+from ..messages.inputs import Start
+from ..ports.read_model import HistoryRow
+from .client import Client
+
+__all__ = ["Revision", "revision_of"]
+
+_PAGE = 500
+_DECISIONS_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An instance after one revision. ``before``: after the one before; None: this is the first, or ``before`` cannot
+    be recomputed. ``newest``: the last revision in the history. ``row``: the decision that made it.
+    """
+
+    document: Document
+    before: Document | None
+    newest: int
+    row: HistoryRow
+
+
+async def revision_of(client: Client, instance: str, revision: int) -> Revision:
+    """The instance after this revision; of a key that began anew, its last life.
+
+    Raises:
+        UnknownInstance: there is no decision about it.
+        UnknownRevision: there is no such revision, or it cannot be recomputed; the message says why.
+        InvalidRequest, TransientError: as ``Client.get``.
+    """
+    rows = await _life(client, instance)
+    newest = max(row.record.revision for row in rows)
+    at = next((number for number, row in enumerate(rows) if row.record.revision == revision), None)
+    if at is None:
+        first = min(row.record.revision for row in rows)
+        raise UnknownRevision(instance, revision, f"its history has revisions {first} to {newest}; give one of these")
+    try:
+        current = await client.get(instance)
+    except UnknownInstance:
+        current = None
+    history = [row.record for row in rows]
+    definition = _definition(client, current, history)
+    found, before = await asyncio.to_thread(lambda: (_at(definition, history[: at + 1]), _at(definition, history[:at])))
+    document = current if current is not None and current.revision == revision else found
+    if isinstance(document, str):
+        raise UnknownRevision(instance, revision, document)
+    return Revision(
+        document=document, before=before if isinstance(before, Document) else None, newest=newest, row=rows[at]
+    )
+
+
+async def _life(client: Client, instance: str) -> Sequence[HistoryRow]:
+    """The decisions since the last removal of the key."""
+    rows: list[HistoryRow] = []
+    after = -1
+    while page := await client.history(instance, after=after, limit=_PAGE):
+        rows, after = [*rows, *page], page[-1].sequence
+        if len(rows) > _DECISIONS_MAX:
+            raise UnknownRevision(instance, 0, f"its history has more than {_DECISIONS_MAX:,} decisions; read them")
+        if len(page) < _PAGE:
+            break
+    removed = (number for number, row in enumerate(rows[:-1], start=1) if row.record.status is None)
+    return rows[max(removed, default=0) :]
+
+
+def _definition(client: Client, current: Document | None, history: Sequence[HistoryRecord]) -> AnyDefinition | None:
+    """The one that has decided; of an instance that is gone the version of its start."""
+    if current is not None:
+        return client.registry.find(current.definition, current.version or None)
+    start = next((each.message for each in history if isinstance(each.message, Start)), None)
+    return client.registry.find(start.definition, start.version) if start is not None else None
+
+
+def _at(definition: AnyDefinition | None, history: Sequence[HistoryRecord]) -> Document | str:
+    """The document after the last of these decisions, or why it cannot be known."""
+    if definition is None:
+        return "its version is not deployed on this server; ask one that has it, or read the history"
+    found = recompute(definition, history)
+    if found.difference is not None:
+        return f"the deployed code decides otherwise than it did then ({found.difference}); read the history"
+    if not found.whole or found.document is None:
+        return "a message before it was not kept, or its version has changed; read the history"
+    return found.document

@@ -29,6 +29,7 @@ from .health import health_router, metrics_router
 from .identity import Access, declared, permitted
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
+from .keys import KeyBody, RotateBody, keys_router
 from .letters import AskBody
 from .overdue import overdue_router
 from .pages import pages_router
@@ -99,6 +100,7 @@ def create_app(
         questions_router(client),
         queues_router(client),
         tables_router(client, settings),
+        keys_router(client, settings),
         entities_router(client),
         parcels_router(client, settings),
         dead_router(client, settings),
@@ -111,7 +113,7 @@ def create_app(
     access = declared(route for router in routers for route in router.routes)
     for router in routers:
         app.include_router(router)
-    app.add_middleware(Guard, credentials=Credentials(settings))
+    app.add_middleware(Guard, credentials=Credentials(settings, client))
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
     app.openapi = lambda: _document(app, access, secured=settings.authenticates)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
@@ -128,7 +130,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
             Problem,
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
-            *(ScheduleBody, BackfillBody),
+            *(ScheduleBody, BackfillBody, KeyBody, RotateBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

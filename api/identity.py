@@ -22,7 +22,6 @@ from ..orchestrator.messages.access import Role
 from .problems import HttpProblem
 
 __all__ = [
-    "ADMINISTRATOR",
     "LOCAL",
     "Access",
     "Permission",
@@ -102,8 +101,6 @@ class Principal:
 
 LOCAL = Principal(name="", role=Role.ADMIN, permissions=frozenset(Permission), how="local")
 """Everybody on this machine, where no authentication is set up."""
-ADMINISTRATOR = "administrator"
-"""The name of those who have a token of the settings."""
 
 
 def needs(access: Access) -> Callable[[F], F]:

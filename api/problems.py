@@ -29,6 +29,7 @@ from ..orchestrator.errors import (
     UnknownDefinition,
     UnknownEvent,
     UnknownInstance,
+    UnknownKey,
     UnknownParcel,
     UnknownRevision,
     UnknownSchedule,
@@ -87,6 +88,7 @@ KINDS = {
     "unknown-definition": _Kind(404, "No such definition", "there is no definition 'x'; deployed are: order-checkout"),
     "unknown-event": _Kind(404, "No such event", "there is no event 'x'; there are: order-paid"),
     "unknown-table": _Kind(404, "No such table", "there is no table 'x'; there are: carriers"),
+    "unknown-key": _Kind(404, "No such key", "there is no key 'billing'; list the keys, or create it"),
     "unknown-instance": _Kind(404, "No such instance", "there is no instance 'order-checkout/A-1': check the key"),
     "unknown-revision": _Kind(
         404, "No such revision", "revision 9 of 'order-checkout/A-1' cannot be shown: its history has revisions 1 to 4"
@@ -219,6 +221,8 @@ def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
             return problem("unknown-event", text, trace_id=trace_id)
         case UnknownTable():
             return problem("unknown-table", text, trace_id=trace_id)
+        case UnknownKey():
+            return problem("unknown-key", text, trace_id=trace_id)
         case UnknownInstance():
             return problem("unknown-instance", text, trace_id=trace_id)
         case UnknownRevision():

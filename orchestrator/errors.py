@@ -6,7 +6,7 @@
     ├── DefinitionError          the author of a saga, at import
     ├── CallerError              the caller (HTTP 4xx)
     │   ├── InvalidRequest       the request itself is wrong: names the field
-    │   ├── UnknownDefinition, -Event, -Table, -Instance, -Revision, -Parcel, -DeadLetter, -Schedule, CursorTooOld
+    │   ├── UnknownDefinition, -Event, -Table, -Key, -Instance, -Revision, -Parcel, -DeadLetter, -Schedule, CursorTooOld
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
@@ -58,6 +58,7 @@ __all__ = [
     "UnknownDefinition",
     "UnknownEvent",
     "UnknownInstance",
+    "UnknownKey",
     "UnknownParcel",
     "UnknownRevision",
     "UnknownSchedule",
@@ -105,6 +106,14 @@ class UnknownTable(CallerError):
         hint = f"; there are: {', '.join(known)}" if known else "; no deployed definition routes by one"
         super().__init__(f"there is no table {table!r}{hint}")
         self.table = table
+
+
+class UnknownKey(CallerError):
+    """No key of the API has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no key {name[:100]!r}; list the keys, or create it")
+        self.name = name
 
 
 class UnknownInstance(CallerError):

@@ -16,6 +16,7 @@ from .acts import act
 from .dead_commands import add_dead_commands
 from .entity_commands import add_entity_commands
 from .errors import Mistake
+from .key_commands import add_key_commands
 from .operating import add_operating
 from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
@@ -42,6 +43,7 @@ app.add_typer(topics_app, name="topics")
 add_entity_commands(app)
 add_parcel_commands(app)
 add_schedule_commands(app)
+add_key_commands(app)
 add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)

@@ -6,6 +6,7 @@ from .client import Client
 from .dead import DeadLetters, Edits
 from .entities import EntitiesPage
 from .feed import Feed
+from .keys import Keys, NewKey, digest_of
 from .options import RequestOptions
 from .parcels import ParcelChanged, Parcels
 from .parts import ClientParts
@@ -31,6 +32,8 @@ __all__ = [
     "FeedEvent",
     "FeedPage",
     "EntitiesPage",
+    "Keys",
+    "NewKey",
     "OnStep",
     "Overdue",
     "OverduePage",
@@ -45,4 +48,5 @@ __all__ = [
     "Started",
     "TablesPage",
     "act_on_many",
+    "digest_of",
 ]

@@ -2,7 +2,8 @@
 
 A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
-``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters.
+``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters, and
+``keys`` the keys of the API.
 ``changes`` is the feed of what happens to instances.
 """
 
@@ -52,6 +53,7 @@ from .commands import Commands
 from .conditions import condition_of
 from .dead import DeadLetters
 from .entities import Locks, Mailboxes
+from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
 from .questions import overdue_of, questions_of
@@ -77,6 +79,7 @@ class Client:
         self.changes = Changes(parts)
         self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
+        self.keys = Keys(parts, self.tables)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)
         self.schedules = Schedules(parts, self._asking)

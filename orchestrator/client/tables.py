@@ -12,11 +12,11 @@ from ..kernel.table import check_rules
 from ..messages.entities import Table
 from ..messages.entity_messages import Rule, SetRules, table_id
 from ..messages.outputs import Outcome
-from ..messages.own_tables import OWN_TABLES
+from ..messages.own_tables import OWN_TABLES, SECRET
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
 from .asking import Asking
-from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .options import RequestOptions, told
 from .parts import ClientParts
 
 __all__ = ["RulesSet", "Tables", "TablesPage"]
@@ -54,7 +54,11 @@ class Tables:
 
         Raises:
             UnknownTable: no deployed definition routes by it.
+            InvalidRequest: it is a table of who may do what.
         """
+        if name.startswith(SECRET):
+            text = f"the table {name!r} is not read or changed as a table; use /v1/keys, or `saga keys`"
+            raise InvalidRequest(text, field="name")
         if name in OWN_TABLES:
             return ()
         known = self._parts.registry.tables
@@ -73,7 +77,7 @@ class Tables:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
-        own = [name for name in OWN_TABLES if (await self._read(name)).version]
+        own = [name for name in OWN_TABLES if not name.startswith(SECRET) and (await self._read(name)).version]
         left = [name for name in sorted([*self._parts.registry.tables, *own]) if cursor is None or name > cursor]
         tables = [await self._read(name) for name in left[:limit]]
         return TablesPage(tables, left[limit - 1] if len(left) > limit else None)
@@ -86,6 +90,14 @@ class Tables:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         self.branches(name)
+        return await self.read(name)
+
+    async def read(self, name: str) -> Table:
+        """As ``get``, any table: for who has checked that it may be read.
+
+        Raises:
+            TransientError: as ``get``.
+        """
         await self._asking.settled()
         followed = await self._asking.followed(table_id(name))
         found = await self._read(name)
@@ -124,18 +136,25 @@ class Tables:
             NotYetDecided, LogUnavailable, ValueTooLarge: as ``Client.start``.
         """
         branches = self.branches(name)
-        own = OWN_TABLES.get(name)
-        if (wrong := own(rules) if own is not None else check_rules(rules, branches)) is not None:
+        if name not in OWN_TABLES and (wrong := check_rules(rules, branches)) is not None:
             raise InvalidRequest(wrong, field="rules")
-        request = SetRules(
-            id=check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id(),
-            instance=table_id(name),
-            rules=tuple(rules),
-            version=version,
-            by=check_text(by, "by", BY_CHARS_MAX),
-            reason=check_text(reason, "reason", REASON_CHARS_MAX),
-        )
-        record, trace = await self._asking.ask(request, wait, traceparent)
+        options = RequestOptions(by=by, reason=reason, request_id=request_id, wait=wait, traceparent=traceparent)
+        return await self.write(name, rules, version=version, options=options)
+
+    async def write(
+        self, name: str, rules: Sequence[Rule], *, version: int | None, options: RequestOptions
+    ) -> RulesSet:
+        """As ``set``, any table: for who has checked that it may be changed.
+
+        Raises:
+            InvalidRequest, VersionConflict, NotYetDecided, LogUnavailable, ValueTooLarge: as ``set``.
+        """
+        own = OWN_TABLES.get(name)
+        if own is not None and (wrong := own(rules)) is not None:
+            raise InvalidRequest(wrong, field="rules")
+        id, by, reason = told(options, self._parts.clock)
+        request = SetRules(id=id, instance=table_id(name), rules=tuple(rules), version=version, by=by, reason=reason)
+        record, trace = await self._asking.ask(request, options.wait, options.traceparent)
         if record.code is ReasonCode.VERSION_DIFFERS and version is not None:
             raise VersionConflict(name, version, record.revision)
         if record.outcome is not Outcome.APPLIED and record.outcome is not Outcome.UNCHANGED:

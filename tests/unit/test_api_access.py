@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import APIRouter
 
-from sagaline.api import ApiSettings
+from sagaline.api import ApiSettings, create_app
 from sagaline.api.identity import declared, needs
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.client import Client
 from sagaline.orchestrator.errors import DefinitionError
 
 from .stack import Stack, order, stack
@@ -84,3 +90,152 @@ async def test_another_name_than_that_of_the_credential_is_refused(
         answer = await api.request(method, path, json={**body, "by": "eve"})
         told(answer, 422, "invalid-request", "by")
         assert "administrator" in answer.json()["detail"]
+
+
+async def made(api: httpx.AsyncClient, name: str, role: str, **more: Any) -> dict[str, str]:
+    """The header with a new key."""
+    answer = await api.post("/v1/keys", json={"name": name, "role": role, **more}, headers=BEARER)
+    assert answer.status_code == 201, answer.text
+    return {"authorization": f"Bearer {answer.json()['secret']}"}
+
+
+PERMITTED = {
+    "viewer": {"view"},
+    "starter": {"view", "start"},
+    "operator": {"view", "start", "operate"},
+    "admin": {"view", "start", "operate", "administer"},
+    "worker": {"work"},
+}
+
+
+@pytest.mark.slow
+async def test_every_route_serves_the_roles_that_its_document_says_and_no_other(up: Stack) -> None:
+    """The matrix of routes and roles, from the document: a new route is in it by itself."""
+    async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+        keys = {role: await made(api, role, role) for role in PERMITTED}
+        document = (await api.get("/openapi.json")).json()
+        cells = 0
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                asked, sent = operation["x-permission"], re.sub(r"\{\w+\}", "x", path)
+                if path == "/v1/events/stream":
+                    sent += "?after=wrong"  # or it would not end
+                assert operation["security"] == ([] if asked == "none" else [{"token": []}])
+                nobody = await api.request(method, sent)
+                assert (nobody.status_code == 401) is (asked != "none"), (method, path)
+                for role, header in keys.items():
+                    answer = await api.request(method, sent, headers=header)
+                    allowed = asked in ("none", "identity") or asked in PERMITTED[role]
+                    denied = answer.status_code == 403 and "needs the role" in answer.text
+                    assert denied is not allowed, (method, path, role, answer.text)
+                    assert answer.status_code != 401, (method, path, role)
+                    cells += 1
+        assert cells > 5 * 60
+
+
+async def test_a_denial_names_the_role_that_may(up: Stack) -> None:
+    async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+        viewer = await made(api, "eve", "viewer")
+        answer = await api.post("/v1/instances/order-checkout/A-1/cancel", headers=viewer)
+        problem = told(answer, 403, "not-permitted")
+        assert problem["detail"] == "eve has the role viewer; this needs the role operator: use such a key"
+
+
+class TestKeys:
+    """A key is made, rotated and revoked; its secret is shown once."""
+
+    async def test_a_key_acts_under_its_name(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann@shop", "operator")
+            await api.post("/v1/sagas/order-checkout", json={"key": "A-1", "input": order()}, headers=ann)
+            item = "/v1/instances/order-checkout/A-1"
+            assert (await api.post(f"{item}/pause", headers=ann)).status_code == 200
+            told(await api.post(f"{item}/resume", json={"by": "bob"}, headers=ann), 422, "invalid-request", "by")
+            decisions = (await api.get(f"{item}/history", headers=ann)).json()["decisions"]
+            assert decisions[-1]["message"]["by"] == "ann@shop"
+
+    async def test_it_is_listed_without_its_secret(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
+            answer = await api.post("/v1/keys", json={"name": "ann", "role": "viewer", "groups": ["risk"]})
+            secret = answer.json()["secret"]
+            assert re.fullmatch(r"sgl_[0-9a-f]{64}", secret)
+            listed = await api.get("/v1/keys")
+            (key,) = listed.json()["keys"]
+            assert (key["name"], key["role"], key["groups"], key["created_by"]) == (
+                "ann", "viewer", ["risk"], "administrator",
+            )  # fmt: skip
+            assert secret not in listed.text
+            assert hashlib.sha256(secret.encode()).hexdigest() not in listed.text
+
+    async def test_a_revoked_key_ends_on_every_node(self, up: Stack) -> None:
+        other = Client(up.parts)
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann", "viewer")
+            node = create_app(other, clock=SystemClock(), settings=ApiSettings(tokens=(TOKEN,)))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(node), base_url="http://localhost") as second:
+                for each in (api, second):
+                    await until_status(each, ann, 200)
+                assert (await api.delete("/v1/keys/ann", headers=BEARER)).json() == {"name": "ann"}
+                told(await api.get("/v1/definitions", headers=ann), 401, "unauthorized")
+                await until_status(second, ann, 401)
+
+    async def test_a_rotated_key_keeps_its_old_secret_for_the_overlap(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            old = await made(api, "ann", "viewer")
+            answer = await api.post("/v1/keys/ann/rotate", headers=BEARER)
+            new = {"authorization": f"Bearer {answer.json()['secret']}"}
+            for header in (old, new):
+                assert (await api.get("/v1/definitions", headers=header)).status_code == 200
+            older, newer = (await api.get("/v1/keys", headers=BEARER)).json()["keys"]
+            assert (older["expires_at"] is not None, newer["expires_at"]) == (True, None)
+            await api.post("/v1/keys/ann/rotate", json={"overlap_seconds": 0}, headers=BEARER)
+            for header in (old, new):
+                told(await api.get("/v1/definitions", headers=header), 401, "unauthorized")
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"name": "ann", "role": "viewer"}, "name"),
+            ({"name": "administrator", "role": "viewer"}, "name"),
+            ({"name": "-x", "role": "viewer"}, "name"),
+            ({"name": "x" * 65, "role": "viewer"}, "name"),
+            ({"name": "bob", "role": "root"}, "role"),
+            ({"name": "bob", "role": "viewer", "groups": ["a b"]}, "groups"),
+            ({"name": "bob", "role": "viewer", "valid_for_seconds": 0}, "valid_for_seconds"),
+        ],
+    )
+    async def test_what_cannot_be_a_key_is_refused(self, up: Stack, body: dict[str, Any], field: str) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            await made(api, "ann", "viewer")
+            told(await api.post("/v1/keys", json=body, headers=BEARER), 422, "invalid-request", field)
+
+    async def test_an_expired_key_is_not_accepted(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann", "viewer", valid_for_seconds=0.001)
+            told(await api.get("/v1/definitions", headers=ann), 401, "unauthorized")
+
+    async def test_its_table_is_nobodys_to_read_or_change(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
+            await made(api, "ann", "viewer")
+            for method, path in (("GET", ""), ("GET", "/history"), ("PUT", "")):
+                answer = await api.request(method, f"/v1/tables/access.keys{path}", json={"rules": []})
+                assert "/v1/keys" in told(answer, 422, "invalid-request", "name")["detail"]
+            assert (await api.get("/v1/tables")).json()["tables"] == []
+
+    async def test_without_authentication_none_is_made(self, up: Stack) -> None:
+        async with http(up) as api:
+            answer = await api.post("/v1/keys", json={"name": "ann", "role": "viewer"})
+            assert "SAGALINE_API_TOKENS" in told(answer, 422, "invalid-request")["detail"]
+
+    async def test_what_is_not_there_is_told(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
+            told(await api.delete("/v1/keys/ann"), 404, "unknown-key")
+            told(await api.post("/v1/keys/ann/rotate"), 404, "unknown-key")
+
+
+async def until_status(api: httpx.AsyncClient, header: dict[str, str], status: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if (await api.get("/v1/definitions", headers=header)).status_code == status:
+                return
+            await asyncio.sleep(0.02)

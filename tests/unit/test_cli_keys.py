@@ -1,0 +1,45 @@
+"""`saga keys` against a real API: a secret is printed once, works under its name, and ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from .test_cli_remote import ALL_IN_ONE, Process, saga
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("keys")
+    process = Process(folder, ALL_IN_ONE, SAGALINE_API_TOKENS='["a-token-for-tests-only"]')
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def test_a_key_is_made_used_rotated_and_revoked(up: Process) -> None:
+    made = saga(up, "keys", "create", "ann@shop", "--role", "operator", "--group", "risk", "--valid-for", "90d")
+    assert re.fullmatch(r"sgl_[0-9a-f]{64}\n", made)
+    secret = made.strip()
+
+    assert "there is no instance" in saga(up, "pause", "order-checkout/A-1", token=secret, code=1)
+    denied = saga(up, "keys", "list", token=secret, code=1)
+    assert denied == "saga: ann@shop has the role operator; this needs the role admin: use such a key\n"
+    refused = saga(up, "pause", "order-checkout/A-1", "--by", "bob", token=secret, code=1)
+    assert "this credential is of 'ann@shop'" in refused
+
+    listed = saga(up, "keys", "list")
+    for part in ("ann@shop", "operator", "risk", "administrator"):
+        assert part in listed
+    rotated = json.loads(saga(up, "keys", "rotate", "ann@shop", "--overlap", "0s", "--json"))
+    assert rotated["secret"] != secret
+    assert "does not know the given token" in saga(up, "list", token=secret, code=1)
+    assert saga(up, "keys", "revoke", "ann@shop", "--reason", "left the team") == "ann@shop is revoked\n"
+    assert "does not know the given token" in saga(up, "list", token=rotated["secret"], code=1)
+    assert "there is no key 'ann@shop'" in saga(up, "keys", "revoke", "ann@shop", code=1)

@@ -32,6 +32,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Stack]:
         await made.client.start("order-checkout", order(), key="A-1")
         for act in (ActName.PAUSE, ActName.RESUME, ActName.RESUME, ActName.CANCEL):
             await made.client.act("order-checkout/A-1", act, by="ann")
+        await made.projector.caught_up(timeout=30)  # also for other clients
         yield made
 
 

@@ -24,7 +24,7 @@ from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.ports.log import Outgoing, Record
 from sagaline.orchestrator.settings import Settings
-from sagaline.sagas import Contract, Rejected, Retry, Saga, Schedule, pivot, step
+from sagaline.sagas import Contract, Node, Rejected, Retry, Saga, Schedule, pivot, step
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.nodes import ask, parallel, route
 from sagaline.workers import Context, Worker, WorkerRuntime
@@ -125,6 +125,17 @@ def facts(s: Return) -> Mapping[str, Any]:
 
 
 labels = Saga("label-printing", Return, flow=[route("printers", by=facts, to={"large": label}, otherwise="large")])
+
+
+def _stage(number: int) -> Node[Return]:
+    def send(s: Return) -> Parcel:
+        return Parcel(parcel=s.parcel)
+
+    return step(print_label, timeout=_WEEK, name=f"stage-{number}")(send)
+
+
+long_way = Saga("long-way", Return, flow=[_stage(number) for number in range(200)])
+"""A flow of 200 nodes; none of its instances is started."""
 nightly = Schedule("nightly-labels", labels, {"parcel": "nightly"}, cron="30 2 * * MON-FRI", zone="Europe/Berlin")
 
 
@@ -167,7 +178,7 @@ def workers() -> list[Worker]:
 async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[tuple[str, Client]]:
     """Serves the shop with all of its cases while the block runs; yields the address and a client."""
     settings = Settings(log=f"sqlite:///{folder / 'shop.db'}", partitions=2, namespace="shop")
-    registry, doors = Registry([checkout, parcel_return, labels]), ApiSettings()
+    registry, doors = Registry([checkout, parcel_return, labels, long_way]), ApiSettings()
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(wiring.open_base(settings))
         await wiring.prepare_topics(base, registry.queues)
@@ -195,12 +206,13 @@ async def _fill(client: Client) -> None:
 
     for key, customer in (("A-1001", "ann"), ("A-1002", "declined-dora"), ("A-1003", "ann"), ("A-1007-silent", "carl")):
         await client.start("order-checkout", order(key, customer), key=key)
-    for key in ("torn-1", "lost-1", "slow-1", "whole-1", "whole-2", "whole-3"):
+    for key in ("torn-1", "lost-1", "lost-2", "slow-1", *(f"whole-{number}" for number in range(1, 6))):
         await client.start("parcel-return", {"parcel": key}, key=key)
     await client.start("label-printing", {"parcel": "letter"}, key="L-1")
     await client.act("parcel-return/whole-3", ActName.PAUSE, by="ann", reason="the customer is on the telephone")
     await client.schedules.put(nightly, RequestOptions(by="ann", reason="labels for the morning"))
     await _until(client, "parcel-return/lost-1", "attention")
+    await _until(client, "parcel-return/lost-2", "attention")
     await _until(client, "order-checkout/A-1002", "compensated")
 
 

@@ -171,3 +171,17 @@ def test_an_instance_is_started_by_the_form_of_its_definition(opened: Open) -> N
     sheet.get_by_role("button", name="Start").click()
     sheet.get_by_role("link", name="torn-2").click()
     expect(page.locator(".why")).to_contain_text("Photograph was rejected: the box is torn")
+
+
+def test_many_are_acted_on_by_a_plan(opened: Open) -> None:
+    page = opened("instances?key=slow-1")
+    page.get_by_role("button", name="Act on all of these").click()
+    page.get_by_role("button", name=re.compile("^Pause")).click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet).to_contain_text("1 instance: 1 done.")
+    sheet.get_by_label("Your name").fill("ann")
+    sheet.get_by_label("Why").fill("the scale is broken")
+    sheet.get_by_role("button", name="Pause all of these").click()
+    expect(sheet.get_by_role("status").last).to_contain_text("1 done.")
+    sheet.get_by_role("button", name="Back").click()
+    expect(page.locator("tbody tr")).to_contain_text("Paused")

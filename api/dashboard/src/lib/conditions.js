@@ -42,5 +42,12 @@ export function asked(query) {
   return CONDITIONS.flatMap((each) => held(each, query).map((value) => /** @type {[string, string]} */ ([each.name, value])));
 }
 
+/** The same as fields of a body. @param {Record<string, string>} query @returns {Record<string, unknown>} */
+export const wanted = (query) => Object.fromEntries(CONDITIONS.filter((each) => query[each.name]).map((each) => {
+  const values = held(each, query);
+  if (each.several || each.name === "where") return [each.name, values];
+  return [each.name, each.name === "version" ? Number(values[0]) : each.choices?.([]) === YES_NO ? values[0] === "true" : values[0]];
+}));
+
 /** A value of a condition in words. @param {Condition} condition @param {string} value */
 export const told = (condition, value) => (condition.time ? clock(value, { ms: false }) : (condition.choices?.([]).find((each) => each.value === value)?.text ?? value));

@@ -8,8 +8,8 @@ import { count } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
+import { Bulk } from "../parts/bulk.js";
 import { Labelled } from "../parts/form.js";
-import { Bulk } from "../parts/letters_bulk.js";
 import { Table } from "../parts/table.js";
 
 export const GROUPS = "/v1/dead/groups?state=open";
@@ -53,7 +53,7 @@ function Inbox() {
         ? html`<${Table} label="Dead letters" columns=${COLUMNS} rows=${data.letters} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => { location.hash = href("dead", [row.id]); }} />
             <p class="pages"><span class="soft">${data.letters.length} of ${count(data.count, "letter")}, newest first</span>${query.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>Newest</button>`}${data.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: data.cursor })}>Older</button>`}</p>`
         : html`<${Empty} title=${state === "open" ? "No dead letter is open" : "No letter is like this"}>A message that can never be processed comes here, with why and with its bytes.<//>`}<//></section></div>
-    ${bulk && html`<${Bulk} act=${bulk} fingerprint=${query.fingerprint} close=${() => setBulk("")} />`}`;
+    ${bulk && html`<${Bulk} title="${bulk === "redrive" ? "Redrive" : "Discard"} all of a failure" what="letter" path="/v1/dead/bulk" body=${{ act: bulk, where: { fingerprint: query.fingerprint } }} danger=${bulk === "discard"} close=${() => setBulk("")} />`}`;
 }
 
 /** @param {{id: string}} props */

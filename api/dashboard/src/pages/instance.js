@@ -57,8 +57,8 @@ export function Instance({ id }) {
       <div class="stack second">
         <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
           <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Timeline} decisions=${data.decisions} ended=${found.data?.instance.finished_at ?? null} depths=${drawn ? depths(drawn.root) : {}} />`}<//><//>
-        <${Panel} title="State" note=${found.data && `revision ${found.data.instance.revision}`}>
-          <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} decisions=${past.data?.decisions ?? []} />`}<//><//>
+        <${Panel} title="State" note=${found.data && `after revision ${route.value.query.revision ?? found.data.instance.revision} of ${found.data.instance.revision}; what it changed is marked`}>
+          <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} />`}<//><//>
       </div>
       <${Panel} title="History" note=${past.data && !past.data.whole && `the first ${HISTORY_MAX} decisions`}>
         <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Decisions} decisions=${data.decisions} instance=${found.data?.instance} />`}<//><//>
@@ -141,28 +141,16 @@ const Changes = ({ decision }) => html`
 /** @param {any} value */
 const said = (value) => (typeof value === "string" ? value.replaceAll("_", " ") : JSON.stringify(value));
 
-/** The state as it is, with the fields marked that a step of the selected decision has set. @param {{instance: any, decisions: any[]}} props */
-function State({ instance, decisions }) {
-  const definitions = useResource("/v1/definitions", { live: false });
-  const selected = route.value.query.revision;
-  const decision = selected ? decisions.find((each) => each.outcome === "applied" && String(each.revision) === selected) : decisions.findLast((each) => each.outcome === "applied");
-  const into = useMemo(() => fields(definitions.data, instance), [definitions.data, instance.version]);
-  const names = (decision?.changes ?? []).filter((/** @type {any} */ each) => each.after === "done").map((/** @type {any} */ each) => into[each.what]);
-  const marked = new Set(decision?.revision === 1 && selected ? Object.keys(instance.state).filter((each) => instance.state[each] !== null && !Object.values(into).includes(each)) : names.filter(Boolean));
-  return html`${selected && html`<p class="soft note">Marked: what revision ${selected} has set. The values are those of now.</p>`}<${Json} value=${instance.state} marked=${marked} />`;
+/** The state after a revision, with the fields marked that this revision has changed. @param {{instance: any}} props */
+function State({ instance }) {
+  const revision = Number(route.value.query.revision ?? instance.revision);
+  const found = useResource(`${instancePath(instance.id)}/revisions/${revision}`, { live: false });
+  const show = (/** @type {number} */ to) => setQuery({ revision: to === instance.revision ? null : String(to) }, { step: false });
+  return html`<p class="row note"><button type="button" disabled=${revision <= 1} onClick=${() => show(revision - 1)}>Before</button>
+      <input type="range" min="1" max=${instance.revision} value=${revision} aria-label="Revision" onInput=${(/** @type {any} */ event) => show(Number(event.target.value))} />
+      <button type="button" disabled=${revision >= instance.revision} onClick=${() => show(revision + 1)}>After</button></p>
+    ${found.error && revision === instance.revision ? html`<${Json} value=${instance.state} />` : html`<${Reading} of=${found}>${(/** @type {any} */ data) => html`<${Json} value=${data.instance.state} marked=${fields(data.changed)} />`}<//>`}`;
 }
 
-/** Which field of the state a step sets. @param {any} definitions @param {any} instance @returns {Record<string, string>} */
-function fields(definitions, instance) {
-  const own = definitions?.definitions.find((/** @type {any} */ each) => each.name === instance.definition && each.version === instance.version);
-  /** @type {Record<string, string>} */
-  const found = {};
-  const walk = (/** @type {any[]} */ flow) => {
-    for (const node of flow) {
-      if (node.into) found[node.name] = node.into;
-      for (const branch of node.branches ?? []) walk(branch.flow);
-    }
-  };
-  walk(own?.flow ?? []);
-  return found;
-}
+/** The fields of the state that a JSON Patch touches. @param {any[] | null} patch */
+const fields = (patch) => new Set((patch ?? []).filter((each) => each.path.startsWith("/state/")).map((each) => each.path.split("/")[2].replaceAll("~1", "/").replaceAll("~0", "~")));

@@ -1,12 +1,15 @@
 /** Instances: conditions as chips, columns as chosen, the address is all of it. New ones announce themselves. */
+import { ACTS } from "../lib/acts.js";
 import { query as search } from "../lib/api.js";
-import { asked } from "../lib/conditions.js";
+import { asked, wanted } from "../lib/conditions.js";
+import { forbidden } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, instanceHref, route, setQuery } from "../lib/router.js";
 import { count } from "../lib/text.js";
 import { html, useEffect, useRef, useState } from "../lib/view.js";
 import { causeText } from "../lib/words.js";
 import { Ago, At, Empty, Id, Reading, Status } from "../parts/basics.js";
+import { Bulk } from "../parts/bulk.js";
 import { Chips } from "../parts/chips.js";
 import { Menu } from "../parts/menu.js";
 import { Table } from "../parts/table.js";
@@ -57,7 +60,7 @@ function List() {
   return html`
     <div class="head"><h1>Instances</h1>
       <span class="meta" role="status">${counted.data && `${counted.data.exact ? "" : "more than "}${count(counted.data.count, "instance")}`}</span>
-      <span class="acts"><${Columns} chosen=${chosen} /></span></div>
+      <span class="acts"><${Many} /><${Columns} chosen=${chosen} /></span></div>
     <${Chips} definitions=${names} />
     <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>
       html`<${Rows} key=${search(conditions) + sort + (query.cursor ?? "")} page=${data} sort=${sort} columns=${COLUMNS.filter((each) => chosen.includes(each.name))}
@@ -97,6 +100,17 @@ function Rows({ page, sort, columns, filtered, first }) {
       ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>First page</button>`}
       ${page.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: page.cursor })}>Next page</button>`}</p>
   `;
+}
+
+const MANY = ACTS.filter((each) => ["retry", "pause", "resume", "cancel", "abandon"].includes(each.name));
+
+/** An act on all instances that the conditions name, by a plan. */
+function Many() {
+  const [act, setAct] = useState(/** @type {import("../lib/acts.js").ActWords | null} */ (null));
+  const body = wanted(route.value.query);
+  const reason = forbidden("operate") || (Object.keys(body).length ? "" : "Choose a condition first: it says which instances are meant.");
+  return html`<${Menu} label="Act on all of these" end>${reason ? html`<p class="pad soft">${reason}</p>` : MANY.map((each) => html`<button type="button" data-close key=${each.name} onClick=${() => setAct(each)}>${each.title}<small>${each.does}</small></button>`)}<//>
+    ${act && html`<${Bulk} title="${act.title} all of these" what="instance" path="/v1/bulk" body=${{ ...body, act: act.name }} danger=${act.danger} close=${() => setAct(null)} />`}`;
 }
 
 /** @param {{chosen: string[]}} props */

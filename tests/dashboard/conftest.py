@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.outside import not_run
 
@@ -23,6 +23,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
+TIMEOUT_MS = 20_000
 
 
 def chromium() -> str:
@@ -75,6 +76,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = chromium()
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS])
         yield browser
@@ -112,7 +114,7 @@ def opened(browser: Browser, shop: str) -> Iterator[Callable[..., Page]]:
         def open_page(place: str, *, width: int = 1440, theme: Any = "light") -> Page:
             context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
             stack.callback(context.close)
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(TIMEOUT_MS)
             watched = Watched(context.new_page())
             watched.watch(shop)
             pages.append(watched)

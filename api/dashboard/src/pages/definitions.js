@@ -40,7 +40,7 @@ function One({ definition, versions }) {
     <${Panel} title="Flow" note="version ${definition.version}"><${Reading} of=${graph}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${definition.name}" />`}<//><//>
     <${Panel} title="Instances" note="by status"><${Population} name=${definition.name} /><//>
     <${Panel} title="Versions">
-      <ul class="plainlist">${versions.map((each) => html`<li><b>version ${each.version}</b> ${each.newest && html`<span class="soft">newest</span>`} <span class="soft">an ended one is kept: ${Object.entries(each.retention_seconds).map(([status, seconds]) => `${status} ${span(Number(seconds) * 1000)}`).join(", ")}${each.archived ? ", then archived" : ""}</span></li>`)}</ul><//>
+      <ul class="plainlist">${versions.map((each) => html`<li><b>version ${each.version}</b>${each.newest && ", the newest"} <span class="soft">· an ended instance is kept: ${Object.entries(each.retention_seconds).map(([status, seconds]) => `${status} ${span(Number(seconds) * 1000)}`).join(", ")}${each.archived ? ", then archived" : ""}</span></li>`)}</ul><//>
     ${open && html`<${Start} definition=${definition} close=${() => setQuery({ act: null }, { step: false })} />`}`;
 }
 

@@ -57,7 +57,7 @@ export function Instance({ id }) {
       <div class="stack second">
         <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
           <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Timeline} decisions=${data.decisions} ended=${found.data?.instance.finished_at ?? null} depths=${drawn ? depths(drawn.root) : {}} />`}<//><//>
-        <${Panel} title="State" note=${found.data && `after revision ${route.value.query.revision ?? found.data.instance.revision} of ${found.data.instance.revision}; what it changed is marked`}>
+        <${Panel} title="State" note=${found.data && `after revision ${route.value.query.revision ?? found.data.instance.revision} of ${found.data.instance.revision}`}>
           <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} />`}<//><//>
       </div>
       <${Panel} title="History" note=${past.data && !past.data.whole && `the first ${HISTORY_MAX} decisions`}>
@@ -149,7 +149,13 @@ function State({ instance }) {
   return html`<p class="row note"><button type="button" disabled=${revision <= 1} onClick=${() => show(revision - 1)}>Before</button>
       <input type="range" min="1" max=${instance.revision} value=${revision} aria-label="Revision" onInput=${(/** @type {any} */ event) => show(Number(event.target.value))} />
       <button type="button" disabled=${revision >= instance.revision} onClick=${() => show(revision + 1)}>After</button></p>
-    ${found.error && revision === instance.revision ? html`<${Json} value=${instance.state} />` : html`<${Reading} of=${found}>${(/** @type {any} */ data) => html`<${Json} value=${data.instance.state} marked=${fields(data.changed)} />`}<//>`}`;
+    ${found.error && revision === instance.revision ? html`<${Json} value=${instance.state} />` : html`<${Reading} of=${found}>${(/** @type {any} */ data) => html`<${After} data=${data} />`}<//>`}`;
+}
+
+/** @param {{data: any}} props */
+function After({ data }) {
+  const marked = fields(data.changed);
+  return html`<p class="soft note">${data.changed === null ? "With it the state began." : marked.size ? "What it changed is marked." : "It changed nothing in the state."}</p><${Json} value=${data.instance.state} marked=${marked} />`;
 }
 
 /** The fields of the state that a JSON Patch touches. @param {any[] | null} patch */

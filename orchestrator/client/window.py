@@ -67,11 +67,6 @@ class FeedPage(NamedTuple):
     more: bool
 
 
-class _Waiter(NamedTuple):
-    where: EventFilter
-    woken: asyncio.Future[None]
-
-
 def later(one: Positions, other: Positions) -> Positions:
     """The later of two positions, partition by partition."""
     if len(one) < len(other):
@@ -101,7 +96,7 @@ class Window:
         self._head: Positions = ()
         self._floor: list[int] = []
         self._past: Mapping[int, int] = {}
-        self._waiters: set[_Waiter] = set()
+        self._waiters: dict[asyncio.Future[None], EventFilter] = {}
         self._stopping = False
         self.keeps = False
         """Whether events are kept. The first reader sets it."""
@@ -139,9 +134,9 @@ class Window:
         self._events += added
         self._bytes += sum(map(_size, added))
         self._drop_oldest()
-        for waiter in [*self._waiters]:
-            if any(waiter.where.matches(each.event) for each in added) and not waiter.woken.done():
-                waiter.woken.set_result(None)
+        for woken, where in self._waiters.items():
+            if not woken.done() and any(where.matches(each.event) for each in added):
+                woken.set_result(None)
 
     def page(self, after: Positions, where: EventFilter, limit: int) -> FeedPage | None:
         """Events after these positions; None: the window does not hold all of them."""
@@ -165,22 +160,22 @@ class Window:
         """Returns when an event arrives that matches, at the end of the time, or when the process stops."""
         if self._stopping:
             return
-        waiter = _Waiter(where, asyncio.get_running_loop().create_future())
-        self._waiters.add(waiter)
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[woken] = where
         try:
             async with asyncio.timeout(seconds):
-                await waiter.woken
+                await woken
         except TimeoutError:
             pass
         finally:
-            self._waiters.discard(waiter)
+            del self._waiters[woken]
 
     def stop(self) -> None:
         """Ends all present and future waits."""
         self._stopping = True
-        for waiter in self._waiters:
-            if not waiter.woken.done():
-                waiter.woken.set_result(None)
+        for woken in self._waiters:
+            if not woken.done():
+                woken.set_result(None)
 
     def _take(self, record: Record) -> FeedEvent | None:
         number, offset = record.partition, record.offset

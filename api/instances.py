@@ -32,6 +32,7 @@ from .views import (
     tag_of,
 )
 from .waiting import wait_of
+from .what_if import DryRun, WhatIfView, rehearsed
 
 __all__ = ["ActBody", "StartBody", "access_of", "instances_router"]
 
@@ -237,7 +238,7 @@ def _add_act(
 
     @router.post(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/{act.value}",
-        response_model=OutcomeView,
+        response_model=OutcomeView | WhatIfView,
         operation_id=f"{act.value.replace('-', '_')}_instance",
         summary=summary,
         responses={
@@ -247,17 +248,23 @@ def _add_act(
         openapi_extra=described(ActBody, required=False),
     )
     @needs(access_of(act))
-    async def perform(request: Request, definition: str, key: str, wait: Wait = None) -> Response:
-        only(request, "wait")
+    async def perform(
+        request: Request, definition: str, key: str, wait: Wait = None, dry_run: DryRun = False
+    ) -> Response:
+        only(request, "wait", "dry_run")
         seconds = wait_of(request, settings)
         instance = instance_of(definition, key)
         body = await bodies.read(request, ActBody)
+        by, on = caller_of(request, body.by), OnStep(body.step, body.value)
+        on_step = on if body.step or body.value is not None else None
+        if dry_run:
+            return await rehearsed(client, instance, act, by=by, reason=body.reason, on=on_step)
         asked = client.act(
             instance,
             act,
-            by=caller_of(request, body.by),
+            by=by,
             reason=body.reason,
-            on=OnStep(body.step, body.value) if body.step or body.value is not None else None,
+            on=on_step,
             request_id=body.request_id,
             wait=seconds,
             traceparent=request.state.traceparent,

@@ -87,7 +87,7 @@ class Consumer:
         timeout_seconds: float = 300.0,
         grace_seconds: float = _GRACE_SECONDS_MAX,
     ) -> None:
-        self._worker, self._parts = worker, parts
+        self._worker, self._parts, self._now = worker, parts, parts.clock.monotonic
         self._calling = Calling(calls, timeout_seconds)
         self._asks = parts.tracing.enabled or any(calls.asks(each.callee) for each in subscriptions)
         """Somebody may look at the message itself."""
@@ -130,7 +130,7 @@ class Consumer:
             arrived=self._arrived,
         )
         self._ownership: Ownership[SourcePartition] = Ownership(parts.log, source, self._drive, _logger)
-        self._stop = asyncio.Event()
+        self._stop, self._stopping = asyncio.Event(), False
 
     @property
     def processing(self) -> int:
@@ -146,6 +146,7 @@ class Consumer:
 
     def stop(self) -> None:
         """Asks ``run`` to end: running handlers finish, other messages are left for other processes."""
+        self._stopping = True
         self._stop.set()
 
     async def run(self) -> None:
@@ -201,10 +202,10 @@ class Consumer:
         subscription, source = arrived.subscription, arrived.source
         assert subscription is not None
         # A position that is committed first gives nobody else the message.
-        ends = self._stop.is_set() or source.stopping or arrived.mark.lost
+        ends = self._stopping or source.stopping or arrived.mark.lost
         if ends and (source.abandoned or self._delivery != "at_most_once"):
             source.give_up(arrived)
-        elif arrived.is_poison:
+        elif arrived.seen and arrived.is_poison:
             self._poison(arrived, subscription)
         else:
             return self._begin(arrived, subscription)
@@ -218,7 +219,7 @@ class Consumer:
 
     def _begin(self, arrived: Arrived, subscription: Subscription) -> Coroutine[Any, Any, None] | None:
         """Nothing is awaited, and nothing is made for the handler that it does not ask for, until it first waits."""
-        began, message, span, outcome = self._parts.clock.monotonic(), None, _NO_SPAN, ""
+        began, message, span, outcome = self._now(), None, _NO_SPAN, ""
         try:
             if self._asks:
                 message, span = self._message(arrived, subscription)
@@ -226,7 +227,7 @@ class Consumer:
             if isinstance(found, str):
                 outcome = found
             elif (rest := self._called(subscription, found, message, span)) is None:
-                self._done(arrived, self._published(message) if message is not None else [])
+                self._done(arrived, self._published(message) if message is not None and message.sends else [])
                 outcome = "handled"
             else:
                 return self._rest(arrived, subscription, (began, message, span), rest)
@@ -251,7 +252,7 @@ class Consumer:
         try:
             with span.active():
                 await rest
-            self._done(arrived, self._published(message) if message is not None else [])
+            self._done(arrived, self._published(message) if message is not None and message.sends else [])
             outcome = "handled"
         except BaseException as failure:
             outcome = self._raised(arrived, subscription, span, failure)
@@ -271,19 +272,22 @@ class Consumer:
     def _ended(self, subscription: Subscription, outcome: str, began: float, span: Span) -> None:
         if span is not _NO_SPAN:
             span.end()
-        self._tally.add(subscription.name, outcome, self._parts.clock.monotonic() - began)
+        self._tally.add(subscription.name, outcome, self._now() - began)
 
     def _message(self, arrived: Arrived, subscription: Subscription) -> tuple[Message, Span]:
-        record, headers = arrived.record, header_map(arrived.record.headers)
-        span = self._span(subscription, record, trace_context(headers))
+        record, headers, span = arrived.record, header_map(arrived.record.headers), _NO_SPAN
+        traceparent = trace_context(headers)
+        if self._parts.tracing.enabled:
+            span = self._span(subscription, record, traceparent)
+            traceparent = span.traceparent
         message = Message(
             record,
             arrived.place,
             group=self._group,
             name=subscription.name,
-            id=_id(arrived, headers),
+            id=headers.get("ce_id", b"").decode(errors="replace"),
             attempt=arrived.attempt,
-            traceparent=span.traceparent,
+            traceparent=traceparent,
         )
         return message, span
 
@@ -366,16 +370,13 @@ class Consumer:
         return f"it expired: it waited {age_ms / 1000:g} s, group {self._group!r} takes it for {most / 1000:g} s"
 
     def _span(self, subscription: Subscription, record: Record, traceparent: str | None) -> Span:
-        tracing = self._parts.tracing
-        if not tracing.enabled:
-            return Span(None, traceparent)
         facts: list[Fact] = [
             ("sagaline.worker", self._worker),
             ("messaging.consumer.group.name", self._group),
             ("messaging.kafka.offset", record.offset),
             ("messaging.destination.partition.id", str(record.partition)),
         ]
-        return tracing.message("handle", subscription.name, traceparent, record.topic, facts)
+        return self._parts.tracing.message("handle", subscription.name, traceparent, record.topic, facts)
 
     def _published(self, message: Message) -> list[Outgoing]:
         """The records of what the handler published and wrote; ids of events are the same at a second delivery.

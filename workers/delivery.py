@@ -12,14 +12,12 @@ __all__ = ["Delivery"]
 class Delivery:
     """One delivery: ``Context`` of a command, ``Message`` of a subscription. Valid until the handler returns."""
 
-    __slots__ = ("_record", "attempt", "id", "name", "topic", "traceparent")
+    __slots__ = ("_id", "_record", "attempt", "name", "topic", "traceparent")
 
     def __init__(
         self, record: Record, *, id: str, name: str, attempt: int, topic: str, traceparent: str | None
     ) -> None:
-        self._record = record
-        self.id = id
-        """The id that its sender gave it (``ce_id``); of a record without one its place. The same at a redelivery."""
+        self._record, self._id = record, id
         self.name = name
         """The contract of the command, or the event; of a foreign topic's record the topic."""
         self.attempt = attempt
@@ -28,6 +26,11 @@ class Delivery:
         """Where it was read first."""
         self.traceparent = traceparent
         """W3C trace context of this delivery, for calls to others."""
+
+    @property
+    def id(self) -> str:
+        """The id that its sender gave it (``ce_id``); of a record without one its place. The same at a redelivery."""
+        return self._id
 
     @property
     def key(self) -> bytes | None:

@@ -50,6 +50,10 @@ class Message(Delivery):
         self._publications: list[Publication] = []
         self._written: list[Outgoing] = []
 
+    @property
+    def id(self) -> str:
+        return self._id or str(self.place)
+
     def publish(self, event: Event[E], key: str, body: E) -> None:
         """Publishes an event when the handler has returned; never if it raises.
 
@@ -67,6 +71,11 @@ class Message(Delivery):
         if not isinstance(body, event.model):
             raise TypeError(f"event {event.name!r} takes {event.model.__name__}, not {type(body).__name__}")
         self._publications.append(Publication(event, key, as_json(body, event.model)))
+
+    @property
+    def sends(self) -> bool:
+        """Something was published or written so far."""
+        return bool(self._publications or self._written)
 
     @property
     def publications(self) -> tuple[Publication, ...]:

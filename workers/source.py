@@ -80,7 +80,7 @@ class SourcePartition:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._polls: list[asyncio.Task[Sequence[Record]]] = []
-        self._stopping = self._abandoned = self._closed = False
+        self.stopping = self._abandoned = self._closed = False
         self._end_at = 0.0
         self.reading = False
         """Its position is restored and committed; it reads from there."""
@@ -96,18 +96,13 @@ class SourcePartition:
         return f"its redeliveries cannot be read: {self._failures.last}" if self._failures.last is not None else None
 
     @property
-    def stopping(self) -> bool:
-        """Nothing new is begun here."""
-        return self._stopping
-
-    @property
     def abandoned(self) -> bool:
         """The process crashes."""
         return self._abandoned
 
     def stop(self) -> None:
         """Reads nothing more; ``idle`` is set when what is at work has ended and is committed."""
-        self._stopping = True
+        self.stopping = True
         self._end_at = asyncio.get_running_loop().time() + self._how.grace_seconds
         for poll in self._polls:
             poll.cancel()
@@ -115,7 +110,7 @@ class SourcePartition:
 
     def abandon(self) -> None:
         """The process crashes: nothing more is committed, and the next owner is to know it."""
-        self._stopping = self._abandoned = True
+        self.stopping = self._abandoned = True
         self._offsets.keep(())
         self.idle.set()
         self._quiet.set()
@@ -141,7 +136,7 @@ class SourcePartition:
             finally:
                 await tail.close()
         finally:
-            self._stopping = True
+            self.stopping = True
             self._offsets.keep(())  # every mark of it is lost: handlers still at work finish nothing here
             self.idle.set()
         raise AssertionError("only an error ends it")
@@ -172,7 +167,7 @@ class SourcePartition:
         ``failed``: it was not handled, so it is not remembered; ``appends`` tell its parcel, or are its dead letter.
         """
         self._leave(arrived)
-        state = self._suspects.forget(arrived)
+        state = self._suspects.forget(arrived) if self._suspects.had else {}
         remembered = {} if failed or arrived.identity is None else self._remember(arrived, arrived.identity)
         if appends or state or remembered:
             self._put(Effect(arrived.mark, state, remembered, appends))
@@ -223,7 +218,7 @@ class SourcePartition:
             self._remembered.end(arrived.identity)
         if not self._at_work:
             self._quiet.set()
-            if self._stopping:
+            if self.stopping:
                 self._pending.set()
         if arrived.ended is not None:
             arrived.ended.set()
@@ -273,7 +268,7 @@ class SourcePartition:
     async def _read_source(self) -> None:
         while count := await self._room(redelivered=False):
             records = await self._poll(self._owner.poll(max_records=count, timeout=_IDLE_SECONDS))
-            if self._stopping:
+            if self.stopping:
                 return
             polled = self._offsets.polled
             found = [Arrived(record, polled(record), self) for record in records]
@@ -289,7 +284,7 @@ class SourcePartition:
 
         The source and the redeliveries have a room each, so that neither waits for the other.
         """
-        while not self._stopping:
+        while not self.stopping:
             pending = self._offsets.pending_of(self._redeliveries)
             if not redelivered:
                 pending = self._offsets.pending - pending
@@ -377,7 +372,7 @@ class SourcePartition:
             together.clear()
             arrived.seen, arrived.ended = had, asyncio.Event()
             async with self._how.alone:
-                if self._stopping:
+                if self.stopping:
                     return ()
                 if not arrived.is_poison:
                     await self._count([arrived])
@@ -402,7 +397,7 @@ class SourcePartition:
         """Commits what has come together, until ``stop`` and everything at work has ended."""
         loop = asyncio.get_running_loop()
         last = loop.time()
-        while not (self._stopping and self._quiet.is_set() and not self._outcomes.waits):
+        while not (self.stopping and self._quiet.is_set() and not self._outcomes.waits):
             await self._something(loop.time() - last)
             if self._abandoned:
                 break
@@ -422,12 +417,12 @@ class SourcePartition:
         """Waits until there is something to commit. What is not urgent is collected for a while."""
         loop = asyncio.get_running_loop()
         due = loop.time() + _COMMIT_SECONDS - since
-        while not self._stopping and not self._outcomes.urgent:
+        while not self.stopping and not self._outcomes.urgent:
             waits = self._outcomes.waits
             if waits and loop.time() >= due:
                 return
             await self._woken(due - loop.time() if waits else None)
-        if self._stopping and not self._outcomes.waits and not self._quiet.is_set():
+        if self.stopping and not self._outcomes.waits and not self._quiet.is_set():
             if loop.time() < self._end_at:
                 await self._woken(self._end_at - loop.time())
             else:

@@ -36,49 +36,48 @@ class Suspects:
     def __init__(self, process: str) -> None:
         self._process = process
         self._predecessor: str | None = None
-        self._had: dict[bytes, list[str]] = {}
+        self.had: dict[bytes, list[str]] = {}
+        """The processes that had a message at work, by its document."""
 
     @property
     def found(self) -> bool:
         """Whether messages that were there when the partition was taken are counted before their delivery."""
-        return self._predecessor is not None or bool(self._had)
+        return self._predecessor is not None or bool(self.had)
 
     def restore(self, name: bytes, processes: list[str]) -> None:
         """What the document of a message says."""
-        self._had[name] = processes
+        self.had[name] = processes
 
     def taken(self, opened_by: str | None, position: int) -> dict[bytes, bytes | None]:
         """The partition was taken; ``opened_by``: who left it open. Returns the documents to write."""
         self._predecessor = opened_by if opened_by != self._process else None
         changes: dict[bytes, bytes | None] = {OPEN: to_json(self._process)}
-        for name, processes in list(self._had.items()):
+        for name, processes in list(self.had.items()):
             passed = name.startswith(_OF_SOURCE) and int(name[len(_OF_SOURCE) :]) < position
             others = [] if passed else [each for each in processes if each != self._process]
             if others != processes:
                 changes[name] = to_json(others) if others else None
-                self._had[name] = others
-        self._had = {name: processes for name, processes in self._had.items() if processes}
+                self.had[name] = others
+        self.had = {name: processes for name, processes in self.had.items() if processes}
         return changes
 
     def count(self, arrived: Arrived) -> int:
         """How many processes have had the message at work and were not seen since."""
-        return len(self._had.get(_name(arrived), ()))
+        return len(self.had.get(_name(arrived), ()))
 
     def delivered(self, messages: Iterable[Arrived]) -> dict[bytes, bytes | None]:
         """The documents to write before these are delivered here."""
         changes: dict[bytes, bytes | None] = {}
         for arrived in messages:
-            had = self._had.setdefault(_name(arrived), [self._predecessor] if self._predecessor else [])
+            had = self.had.setdefault(_name(arrived), [self._predecessor] if self._predecessor else [])
             had.append(self._process)
             changes[_name(arrived)] = to_json(had)
         return changes
 
     def forget(self, arrived: Arrived) -> dict[bytes, bytes | None]:
         """The message has left its handler: the documents to write."""
-        if not self._had:
-            return {}
         name = _name(arrived)
-        return {name: None} if self._had.pop(name, None) is not None else {}
+        return {name: None} if self.had.pop(name, None) is not None else {}
 
 
 def _name(arrived: Arrived) -> bytes:

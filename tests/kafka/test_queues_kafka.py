@@ -1,4 +1,4 @@
-"""Queues and their limits on a real broker: what waits says why, and a limit that is changed at run time is followed."""
+"""Queues on a real broker: what waits says why, and a limit that is changed at run time is followed."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def packer(at_once: list[int]) -> Worker:
 @asynccontextmanager
 async def working(base: Base, worker: Worker) -> AsyncIterator[None]:
     runtime = WorkerRuntime(worker, base.log, base.topics, base.clock)
-    async with running(runtime.run(), "worker"):
-        async with running(tell_presence(runtime, base.log, base.topics, base.clock), "presence"):
-            yield
-            runtime.stop()
+    presence = tell_presence(runtime, base.log, base.topics, base.clock)
+    async with running(runtime.run(), "worker"), running(presence, "presence"):
+        yield
+        runtime.stop()
 
 
 async def becomes(own: Client, why: str, waiting: int) -> QueueState:

@@ -73,10 +73,10 @@ from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
 from .heartbeats import on_heartbeat
 from .limits import Limits
-from .managing import EARLY, begin_manager, forget_early, on_event_after_end
+from .managing import EARLY, begin_manager, forget_early, process_of
 from .migrating import CannotMigrate, migrated, must_migrate
 from .replies import on_reply, on_timer, open_attempt
-from .runs import REQUESTS_MAX, continues, in_turn, removed, runs_again
+from .runs import REQUESTS_MAX, continues, in_turn, on_event_after_end, removed, runs_again
 from .unusable import child_not_started, deny, start_decided
 
 __all__ = ["decide"]
@@ -112,7 +112,7 @@ def _decide(definition: AnyDefinition | None, document: Document | None, arrival
     message = arrival.message
     if (late := _late(definition, document, arrival, limits)) is not None:
         return late
-    goes_on = None if runs_again(document, message) else document
+    goes_on = None if runs_again(definition, document, message) else document
     if goes_on is not None and definition is not None and must_migrate(definition, goes_on):
         return _migrate(definition, goes_on, arrival, limits)
     if isinstance(message, Start):
@@ -125,7 +125,8 @@ def _decide(definition: AnyDefinition | None, document: Document | None, arrival
     ):
         return answer
     if document is None and isinstance(message, EventDelivered) and isinstance(definition, ProcessManager):
-        return begin_manager(definition, message, arrival.now_ms, limits)
+        fresh = process_of(message, definition.version, arrival.now_ms)
+        return begin_manager(definition, fresh, message, arrival.now_ms, limits)
     if document is None and isinstance(message, EventDelivered) and definition is None and not message.place:
         return waits_by_event(message, arrival.now_ms)
     if document is None:
@@ -218,7 +219,7 @@ def _start(
     definition: AnyDefinition | None, document: Document | None, start: Start, now_ms: int, limits: Limits
 ) -> Decision:
     """Begins an instance, or the next run of one that has ended; ``document`` None: there was none before."""
-    if document is not None and not runs_again(document, start):
+    if document is not None and not runs_again(definition, document, start):
         return _started_again(definition, document, start, now_ms, limits)
     decision = _begun(definition, document, start, now_ms, limits)
     return decision if decision.document is not None else not_begun(document, start, decision)

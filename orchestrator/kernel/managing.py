@@ -22,7 +22,6 @@ from ..messages.document import CauseKind, Document, Early, Managed, Status, Ste
 from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import TimerFired
 from ..messages.outputs import Change, DeadLetter, Decision, Outcome, incarnation_of
-from ..messages.reasons import Reason, ReasonCode, not_now
 from .asked import Asked, asked_for
 from .asking import fault_of
 from .context import DecisionContext
@@ -30,10 +29,8 @@ from .ending import locks_at
 from .failure import compensate
 from .limits import Limits
 from .locking import begin_step
-from .outstanding import is_open
 from .places import name_of, place_of
 from .results import WrongResult
-from .unusable import deny
 from .walk import emitted
 
 __all__ = [
@@ -43,7 +40,6 @@ __all__ = [
     "begin_manager",
     "forget_early",
     "note_ended",
-    "on_event_after_end",
     "on_managed_event",
     "on_managed_timer",
     "process_of",
@@ -65,65 +61,16 @@ _ATTENTION_MS = 24 * 3_600_000
 
 
 def begin_manager(
-    manager: ProcessManager[Any],
-    message: EventDelivered,
-    now_ms: int,
-    limits: Limits,
-    before: Document | None = None,
+    manager: ProcessManager[Any], fresh: Document, message: EventDelivered, now_ms: int, limits: Limits
 ) -> Decision:
-    """Applies the first event of an instance: it starts the instance, or is kept until the starting event comes.
-    ``before``: the earlier life of its key that it replaces; what was taken then is not taken again.
-    """
-    fresh = process_of(message, manager.version, now_ms)
-    if before is not None and before.managed is not None:
-        fresh = replace(fresh, revision=before.revision, managed=Managed(seen=before.managed.seen))
+    """Applies the first event of an instance: it starts the instance, or is kept until the starting event comes."""
     ctx = DecisionContext(manager, fresh, now_ms, limits)
     ctx.changes.append(Change(what="instance", before=None, after=Status.RUNNING))
     keep_ms = to_ms(manager.subscriptions[message.event].event.keep) if message.event in manager.subscriptions else 0
     ctx.timers[EARLY] = now_ms + keep_ms
     on_managed_event(ctx, message)
     advance_manager(ctx)
-    if before is not None and ctx.managed.phase is None and not ctx.stopped:
-        denied = Reason(ReasonCode.STALE, "its handler has denied it: the earlier life of the key stays")
-        return replace(ctx.decision(Outcome.DENIED), document=before, changes=(), code=denied.code, reason=denied.text)
     return ctx.decision()
-
-
-def on_event_after_end(
-    manager: ProcessManager[Any] | None, document: Document, message: EventDelivered, now_ms: int, limits: Limits
-) -> Decision | None:
-    """What ``late`` says of an event for an ended instance; None: it is ignored. Without the code, ``manager`` None, a
-    restart is not possible: the event becomes a dead letter.
-    """
-    if document.managed is None or message.event_id in document.managed.seen:
-        return None
-    late = document.managed.late if manager is None else manager.late
-    ended = f"it came after the end: {document.id} is {document.status}"
-    match late:
-        case "ignore":
-            return None
-        case "dead_letter":
-            return deny(document, message, Reason(ReasonCode.STALE, f"{ended}; handle it by hand, or discard it"))
-        case "restart" | None if manager is not None:
-            return _restart(manager, document, message, now_ms, limits)
-        case "restart" | None:
-            text = f"{ended}, and the code that may begin it again is not deployed here; deploy it, then redrive this"
-            return deny(document, message, Reason(ReasonCode.CODE_NOT_DEPLOYED, text))
-        case _:
-            assert_never(late)
-
-
-def _restart(
-    manager: ProcessManager[Any], document: Document, message: EventDelivered, now_ms: int, limits: Limits
-) -> Decision | None:
-    """Begins the next life of a key; None: the event starts no instance."""
-    subscription = manager.subscriptions.get(message.event)
-    if subscription is None or subscription.starts is None:
-        return None
-    if document.status is Status.ABANDONED and any(map(is_open, document.steps.values())):
-        text = f"{document.id} was abandoned with effects that are not undone, and is kept to show them"
-        return deny(document, message, not_now(f"{text}; redrive this after its retention"))
-    return begin_manager(manager, message, now_ms, limits, document)
 
 
 def process_of(message: EventDelivered, version: int, now_ms: int) -> Document:

@@ -1,6 +1,7 @@
-"""Several runs of one key: a start with the policy ``queue`` or ``replace`` begins a run when the one before has ended.
+"""Several runs of one key: a start with the policy ``queue`` or ``replace`` begins a run when the one before has ended,
+and so does an event for a process manager with ``late="restart"``.
 
-- Until then it waits in the document. The decision that ends a run sends the first one to the instance once more.
+- A start waits until then in the document. The decision that ends a run sends the first one to the instance once more.
 - A run has an incarnation of its own, and so its own effect keys and command ids (G3); revisions go on.
 - A start is known by its id, as an act is: a repeated one is taken once.
 """
@@ -8,18 +9,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, assert_never
 
 from ...sagas.definition import AnyDefinition
-from ..messages.document import Document, Requested
+from ...sagas.process_manager import ProcessManager
+from ..messages.document import Document, Managed, Requested, Status
+from ..messages.entity_messages import EventDelivered
 from ..messages.inputs import Act, ActName, Conflict, Message, Start
 from ..messages.outputs import Change, Decision, Outcome
-from ..messages.reasons import Reason, ReasonCode
+from ..messages.reasons import Reason, ReasonCode, not_now
 from .acts import apply_act, fulfilled, objection
 from .compatibility import missing_code, not_deployed
 from .context import DecisionContext
 from .limits import Limits
+from .managing import begin_manager, process_of
+from .outstanding import is_open
+from .unusable import deny
 
-__all__ = ["REQUESTS_MAX", "continues", "in_turn", "removed", "runs_again"]
+__all__ = ["REQUESTS_MAX", "continues", "in_turn", "on_event_after_end", "removed", "runs_again"]
 
 REQUESTS_MAX = 20
 """An instance remembers the ids of its last acts and past starts, so that a repeated one is recognised: this many."""
@@ -27,9 +34,13 @@ _QUEUED_MAX = 16
 _WAITS = "it waits until the run before it has ended"
 
 
-def runs_again(document: Document | None, message: Message) -> bool:
-    """True for a start that begins the next run of an instance that has ended."""
-    if document is None or not document.status.is_final or not isinstance(message, Start):
+def runs_again(definition: AnyDefinition | None, document: Document | None, message: Message) -> bool:
+    """True for a start or a late event that begins the next run of an instance that has ended."""
+    if document is None or not document.status.is_final:
+        return False
+    if isinstance(message, EventDelivered):
+        return isinstance(definition, ProcessManager) and _begins_again(definition, document, message)
+    if not isinstance(message, Start):
         return False
     if not _may_wait(document, message) or _is_past(document, message):
         return False
@@ -57,6 +68,64 @@ def removed(before: Document | None, after: Document | None) -> Document | None:
     if before is None or not before.status.is_final or (after is not None and after.incarnation == before.incarnation):
         return None
     return before
+
+
+def on_event_after_end(
+    manager: ProcessManager[Any] | None, document: Document, message: EventDelivered, now_ms: int, limits: Limits
+) -> Decision | None:
+    """What ``late`` says of an event for an ended instance; None: it is ignored. Without the code, ``manager`` None, a
+    next run is not possible: the event becomes a dead letter.
+    """
+    if document.managed is None or message.event_id in document.managed.seen:
+        return None
+    late = document.managed.late if manager is None else manager.late
+    ended = f"it came after the end: {document.id} is {document.status}"
+    match late:
+        case "ignore":
+            return None
+        case "dead_letter":
+            return deny(document, message, Reason(ReasonCode.STALE, f"{ended}; handle it by hand, or discard it"))
+        case "restart" | None if manager is not None:
+            return _restart(manager, document, message, now_ms, limits)
+        case "restart" | None:
+            text = f"{ended}, and the code that may begin it again is not deployed here; deploy it, then redrive this"
+            return deny(document, message, Reason(ReasonCode.CODE_NOT_DEPLOYED, text))
+        case _:
+            assert_never(late)
+
+
+def _restart(
+    manager: ProcessManager[Any], document: Document, message: EventDelivered, now_ms: int, limits: Limits
+) -> Decision | None:
+    """Begins the next run of a key; None: the event starts no instance. What was taken before is not taken again."""
+    if not _starts(manager, message):
+        return None
+    if _shows_effects(document):
+        text = f"{document.id} was abandoned with effects that are not undone, and is kept to show them"
+        return deny(document, message, not_now(f"{text}; redrive this after its retention"))
+    fresh = continues(document, process_of(message, manager.version, now_ms))
+    seen = document.managed.seen if document.managed is not None else ()
+    begun = begin_manager(manager, replace(fresh, managed=Managed(seen=seen)), message, now_ms, limits)
+    after = begun.document
+    if after is None or after.managed is None or after.managed.phase is not None or not after.status.is_active:
+        return begun
+    denied = Reason(ReasonCode.STALE, "its handler has denied it: the earlier run of the key stays")
+    kept = replace(begun, document=document, changes=(), outcome=Outcome.DENIED)
+    return replace(kept, code=denied.code, reason=denied.text)
+
+
+def _begins_again(manager: ProcessManager[Any], document: Document, event: EventDelivered) -> bool:
+    taken = document.managed is None or event.event_id in document.managed.seen
+    return not taken and manager.late == "restart" and _starts(manager, event) and not _shows_effects(document)
+
+
+def _starts(manager: ProcessManager[Any], event: EventDelivered) -> bool:
+    subscription = manager.subscriptions.get(event.event)
+    return subscription is not None and subscription.starts is not None
+
+
+def _shows_effects(document: Document) -> bool:
+    return document.status is Status.ABANDONED and any(map(is_open, document.steps.values()))
 
 
 def in_turn(

@@ -129,7 +129,7 @@ class Guard:
 
     def _definition(self, message: Message, document: Document | None) -> AnyDefinition | None:
         registry = self._setup.registry
-        if isinstance(message, Start) and (document is None or runs_again(document, message)):
+        if isinstance(message, Start) and (document is None or runs_again(None, document, message)):
             return registry.starting(message.definition, message.version)
         if document is not None:
             return registry.deciding(document, message)

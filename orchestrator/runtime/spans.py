@@ -30,6 +30,7 @@ class Spans:
 
     def __init__(self, setup: Deciding, partition: int) -> None:
         self._tracing, self._topics, self._partition = setup.tracing, setup.topics, partition
+        self._registry = setup.registry
 
     @property
     def enabled(self) -> bool:
@@ -38,7 +39,7 @@ class Spans:
     def traced(self, arrival: Arrival, entity: Document | Entity | None) -> Arrival:
         """The arrival; a message that begins an instance without a trace begins a trace."""
         message = arrival.message
-        entity = _before(entity, message)
+        entity = self._before(entity, message)
         if entity is None and message.traceparent is None and isinstance(message, Start | EventDelivered):
             begun = self._tracing.begins(message.instance, _incarnation(message, arrival.now_ms))
             return replace(arrival, message=replace(message, traceparent=begun))
@@ -49,7 +50,7 @@ class Spans:
         the trace of the message.
         """
         message, tracing = arrival.message, self._tracing
-        entity = _before(entity, message)
+        entity = self._before(entity, message)
         if isinstance(entity, Document):
             parent = tracing.run(entity.id, entity.incarnation, entity.traceparent)
         elif entity is None and isinstance(message, Start | EventDelivered):
@@ -121,10 +122,11 @@ class Spans:
             },
         )
 
-
-def _before(entity: Document | Entity | None, message: Message) -> Document | Entity | None:
-    """None for a message that begins a run: it has a trace of its own."""
-    return None if isinstance(entity, Document) and runs_again(entity, message) else entity
+    def _before(self, entity: Document | Entity | None, message: Message) -> Document | Entity | None:
+        """None for a message that begins a run: it has a trace of its own."""
+        if not isinstance(entity, Document) or not entity.status.is_final:
+            return entity
+        return None if runs_again(self._registry.deciding(entity, message), entity, message) else entity
 
 
 def _incarnation(message: Start | EventDelivered, now_ms: int) -> str:

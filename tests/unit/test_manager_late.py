@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from sagaline.orchestrator.kernel import decide
+from sagaline.orchestrator.kernel import Limits, Registry, decide
 from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Message
 from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
+from sagaline.orchestrator.ports.topics import Topics
+from sagaline.orchestrator.runtime.deciding import Deciding
+from sagaline.orchestrator.runtime.metrics import Metrics
+from sagaline.orchestrator.runtime.spans import Spans
 from sagaline.orchestrator.scenes.scene import Scene
+from sagaline.orchestrator.tracing import Tracing
 from sagaline.sagas import Aggregator, Event
 from sagaline.sagas.process_manager import Next, ProcessManager
 from sagaline.testing import World
@@ -146,6 +152,42 @@ def test_an_event_that_starts_nothing_replaces_no_ended_instance() -> None:
     assert (before := ended()).status is Status.COMPLETED
     assert before.receives(ends, key="again").document == before.document
     assert before.receives(paid, key="again").document.incarnation != before.document.incarnation
+
+
+def test_the_next_run_goes_on_where_the_one_before_has_ended() -> None:
+    """As every later run: revisions and times go on, and what was taken before is known when it comes again."""
+    act = Act(id="p", instance="talk/k", act=ActName.PAUSE)
+    paused = decide(talking(), None, Arrival(message=came("paid"), now_ms=5_000)).document
+    paused = decide(talking(), paused, Arrival(message=act, now_ms=5_000)).document
+    left = decide(talking(), paused, Arrival(message=replace(act, id="a", act=ActName.CANCEL), now_ms=5_000)).document
+    assert left is not None
+    ended = replace(left, status=Status.COMPENSATED, paused=False, timers={"~retention": 9_000_000}, steps={})
+    again = replace(came("paid"), event_id="f")
+    begun = decide(talking(), ended, Arrival(message=again, now_ms=4_000)).document
+    assert begun is not None
+    assert (begun.status, begun.revision, begun.updated_ms) == (Status.RUNNING, ended.revision + 1, ended.updated_ms)
+    assert (begun.started_by, begun.incarnation != ended.incarnation) == ("f", True)
+    known = decide(talking(), begun, Arrival(message=act, now_ms=6_000))
+    assert (known.outcome, known.code) == (Outcome.UNCHANGED, ReasonCode.DUPLICATE)
+    assert decide(talking(), begun, Arrival(message=came("paid"), now_ms=6_000)).outcome is Outcome.IGNORED
+
+
+def test_the_next_run_has_a_trace_of_its_own() -> None:
+    setup = Deciding(
+        registry=Registry([talking()]),
+        topics=Topics("n"),
+        partitions=1,
+        limits=Limits(),
+        tracing=Tracing(),
+        metrics=Metrics(),
+        max_value_bytes=1_000_000,
+    )
+    own, other = f"00-{'1' * 32}-{'2' * 16}-01", f"00-{'3' * 32}-{'4' * 16}-01"
+    before = ended().document
+    came_late = replace(came("paid"), event_id="f", traceparent=other)
+    span = Spans(setup, 0).decision(Arrival(message=came_late, now_ms=1), None, replace(before, traceparent=own))
+    assert span.traceparent is not None
+    assert span.traceparent.split("-")[1] == "3" * 32
 
 
 def test_an_event_that_its_start_denies_replaces_no_ended_instance() -> None:

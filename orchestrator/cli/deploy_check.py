@@ -1,6 +1,7 @@
 """``saga deploy-check``: can every open instance in the log continue with this code?
 
-- An instance whose version is in the code: its history is decided again and must give the same result.
+- An instance whose version is in the code: its history is decided again and must give the same result. A later run of a
+  key is not decided again: the run that it follows may have been of another version. The answer says which these are.
 - An instance whose version is not in the code: a newer version must have a migration from it, which is tried.
 Nothing is written.
 """
@@ -26,7 +27,7 @@ from ..kernel.beginning import NotAdmitted, admitted
 from ..kernel.compatibility import missing_code
 from ..kernel.migrating import CannotMigrate, migrated, must_migrate
 from ..kernel.places import name_of
-from ..kernel.recompute import recompute
+from ..kernel.recompute import later_runs, recompute
 from ..logs import configure_logs
 from ..messages.document import Document
 from ..messages.history import HistoryRecord
@@ -65,11 +66,14 @@ def deploy_check(settings: Settings, references: Sequence[str], *, sample: int |
     for id, document in seen.documents.items():
         if (why := objection(registry, document, seen.history.get(id, []))) is not None:
             broken[id] = why
+    runs = {id: later_runs(seen.history.get(id, [])) for id in seen.documents}
+    later = {id: count for id, count in runs.items() if count}
     looked_at = len(seen.documents) + len(seen.unreadable)
     if as_json:
-        typer.echo(json.dumps({"open": looked_at, "broken": broken}))
+        typer.echo(json.dumps({"open": looked_at, "broken": broken, "later_runs": later}))
     else:
         _print(registry, seen, broken, looked_at)
+        _print_later(later)
     if broken:
         raise typer.Exit(FAILED)
 
@@ -166,3 +170,13 @@ def _print(registry: Registry, seen: Seen, broken: dict[str, str], looked_at: in
             console.print("  a migration to start from:\n")
             console.print("".join(f"    {line}\n" for line in skeleton(definition, document).splitlines()))
     console.print(f"{looked_at} open instances checked: {looked_at - len(broken)} continue, {len(broken)} could not.")
+
+
+def _print_later(later: dict[str, int]) -> None:
+    if later:
+        named = ", ".join(f"{id} (run {count + 1})" for id, count in list(later.items())[:_NAMED_MAX])
+        more = f" and {len(later) - _NAMED_MAX} more" if len(later) > _NAMED_MAX else ""
+        typer.echo(
+            f"{len(later)} are in a later run of their key: {named}{more}. Only the first run of a key is decided "
+            "again; of these, version, steps and state were checked."
+        )

@@ -14,7 +14,7 @@ from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
 from .limits import Limits
 
-__all__ = ["Difference", "Recomputed", "recompute"]
+__all__ = ["Difference", "Recomputed", "later_runs", "recompute"]
 
 _DEFAULT = Limits()
 
@@ -36,29 +36,32 @@ class Difference:
 class Recomputed:
     """The document that the deployed code arrives at, up to the first difference. ``whole`` False: there is nothing to
     compare, because the history is incomplete or covers several versions.
+
+    ``later``: how many runs of the key have begun after the one that can be recomputed, the first; with any there is
+    nothing to compare.
     """
 
     document: Document | None
     difference: Difference | None
     whole: bool
+    later: int = 0
 
 
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
-    """Recomputes all decisions about the newest instance of the key, oldest first.
+    """Recomputes all decisions about the newest instance of the key, oldest first, if it is in the key's first run.
 
     Messages that were deferred, ignored or denied because the code was not deployed are so again.
 
     Args:
         definition: of the instance's version.
         history: all decisions about one id, oldest first; those before the last removal belong to another instance,
-            those before its last run may belong to another version: a later run is not recomputed.
+            those before its last run may belong to another version: a later run is counted, and not recomputed.
         limits: those of the engine.
     """
     document: Document | None = None
-    removed = (number for number, record in enumerate(history[:-1], start=1) if record.status is None)
-    history = history[max(removed, default=0) :]
-    begun = (number for number, record in enumerate(history) if record.revision > 1 and _begins(record))
-    history = history[max(begun, default=0) :]
+    if later := later_runs(history):
+        return Recomputed(document=None, difference=None, whole=False, later=later)
+    history = _newest(history)
     if any(change.what == "version" for record in history for change in record.changes):
         return Recomputed(document=None, difference=None, whole=False)
     for record in history:
@@ -74,6 +77,17 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
                 return Recomputed(document=document, difference=found, whole=True)
         document = decision.document
     return Recomputed(document=document, difference=None, whole=True)
+
+
+def later_runs(history: Sequence[HistoryRecord]) -> int:
+    """How many runs the newest instance of a key has had after its first one."""
+    return sum(record.revision > 1 and _begins(record) for record in _newest(history))
+
+
+def _newest(history: Sequence[HistoryRecord]) -> Sequence[HistoryRecord]:
+    """The decisions since the last removal."""
+    removed = (number for number, record in enumerate(history[:-1], start=1) if record.status is None)
+    return history[max(removed, default=0) :]
 
 
 def _begins(record: HistoryRecord) -> bool:

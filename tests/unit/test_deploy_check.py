@@ -97,7 +97,27 @@ def test_the_gate_refuses_until_a_migration_makes_it_pass(folder: Path) -> None:
     changed = check("code_changed:talk", code=1)
     assert re.search(r"differs: what was sent was talk/1/a~(\w+)/1 and would now be talk/1/c~\1/1", changed)
     passed = json.loads(check("code_migrating:talk", "--json", "--sample", "3", code=0))
-    assert passed == {"open": 3, "broken": {}}
+    assert passed == {"open": 3, "broken": {}, "later_runs": {}}
+
+
+async def start_again(folder: Path) -> None:
+    """One instance in the first run of its key, and one in the second."""
+    async with stack(folder, registry=Registry([flow_of(leg("a", undo=False), leg("b", undo=False))])) as up:
+        for key in ("one", "two"):
+            await up.client.start("talk", {"n": 1}, key=key)
+        for name in "ab":
+            document = await up.client.get("talk/two")
+            await up.client.commands.complete(command_named(document, f"{name}/1"), {"ok": True})
+        await up.client.start("talk", {"n": 2}, key="two", conflict="queue")
+
+
+@pytest.mark.slow
+def test_the_gate_says_which_instances_are_in_a_later_run_and_not_decided_again(folder: Path) -> None:
+    asyncio.run(start_again(folder))
+    told = check("code_old:talk", code=0)
+    assert "1 are in a later run of their key: talk/two (run 2). Only the first run of a key is decided again" in told
+    passed = json.loads(check("code_old:talk", "--json", code=0))
+    assert passed == {"open": 2, "broken": {}, "later_runs": {"talk/two": 1}}
 
 
 async def recorded(folder: Path) -> tuple[Document, list[HistoryRecord]]:

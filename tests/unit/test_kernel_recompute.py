@@ -156,8 +156,9 @@ def test_an_instance_that_used_the_key_before_says_nothing() -> None:
 def test_a_later_run_of_the_key_is_not_decided_again_with_the_code_of_an_earlier_one() -> None:
     again = replace(START, id="again", conflict=Conflict.QUEUE)
     history = lived(flow_of(leg("b")), START, ok("b"), again, by={2: OLD})
-    assert recompute(OLD, history) == Recomputed(document=None, difference=None, whole=False)
-    assert recompute(flow_of(leg("b")), history[:2]).whole
+    assert recompute(OLD, history) == Recomputed(document=None, difference=None, whole=False, later=1)
+    first = recompute(flow_of(leg("b")), history[:2])
+    assert (first.whole, first.later) == (True, 0)
 
 
 def test_a_late_event_that_was_denied_without_the_code_is_denied_again() -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..orchestrator.client import ParcelChanged, RequestOptions
+from ..orchestrator.client import EntityChanged, RequestOptions
 from ..orchestrator.errors import InvalidRequest, NotYetDecided
 from ..orchestrator.messages.parcels import from_base64
 from .bodies import Json
@@ -105,7 +105,7 @@ def options_of(request: Request, settings: ApiSettings, body: AskBody) -> Reques
     )
 
 
-async def answered(asked: Awaitable[ParcelChanged]) -> Response:
+async def answered(asked: Awaitable[EntityChanged]) -> Response:
     """The response to a request, when it is decided or the wait is over."""
     try:
         done = await asked

@@ -9,15 +9,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..orchestrator.client import Client, RequestOptions, ScheduleChanged
-from ..orchestrator.errors import DefinitionError, InvalidRequest, NotYetDecided, UnknownDefinition, UnknownEvent
+from ..orchestrator.client import Client, EntityChanged, RequestOptions
+from ..orchestrator.errors import DefinitionError, InvalidRequest, UnknownDefinition, UnknownEvent
 from ..orchestrator.messages.entities import Fired, Schedule
-from ..orchestrator.messages.schedules import SCHEDULE
 from ..sagas.schedule import KEY
 from ..sagas.schedule import Schedule as Declared
 from .bodies import Bodies, Json, described
 from .identity import Permission, needs
-from .letters import AskBody, options_of
+from .letters import RESPONSES, AskBody, ChangedView, answered, options_of
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import documented
@@ -28,7 +27,7 @@ from .views import iso
 __all__ = ["BackfillBody", "ScheduleBody", "schedules_router"]
 
 _SECONDS_MAX = 366 * 86_400
-_Ask: TypeAlias = Callable[[str, RequestOptions], Awaitable[ScheduleChanged]]
+_Ask: TypeAlias = Callable[[str, RequestOptions], Awaitable[EntityChanged]]
 
 
 class ScheduleBody(AskBody):
@@ -138,27 +137,6 @@ class ScheduleList(BaseModel):
     cursor: str | None = Field(description="pass it on as ?cursor= for the next page; null: this is the last page")
 
 
-class ScheduleChangedView(BaseModel):
-    """The request was carried out."""
-
-    name: str
-    changed: bool = Field(description="false: it was carried out before, or there was nothing to change")
-    trace_id: str | None
-
-
-class ScheduleAcceptedView(BaseModel):
-    """The request is in the log and will be decided; look again later."""
-
-    name: str
-    request_id: str
-
-
-_RESPONSES = {
-    202: {"model": ScheduleAcceptedView, "description": "Accepted; not decided within the wait"},
-    **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-}
-
-
 def schedules_router(client: Client, settings: ApiSettings) -> APIRouter:
     """Shows schedules and acts on them; an act is decided through the log, like every request."""
     router = APIRouter(prefix="/v1", tags=["schedules"])
@@ -205,29 +183,29 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
 
     @router.put(
         "/schedules/{name}",
-        response_model=ScheduleChangedView,
+        response_model=ChangedView,
         summary="Create a schedule, or replace what it does",
         description="The first due time is the next one from now on. A schedule that is paused stays so.",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(ScheduleBody, required=True),
     )
     @needs(Permission.OPERATE)
     async def put(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, ScheduleBody)
         declared = _declared(client, segment_of(name, "name"), body)
-        return await _answer(client.schedules.put(declared, options_of(request, settings, body)))
+        return await answered(client.schedules.put(declared, options_of(request, settings, body)))
 
     @router.delete(
         "/schedules/{name}",
-        response_model=ScheduleChangedView,
+        response_model=ChangedView,
         summary="Delete a schedule; what it has started goes on",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
     async def delete(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await _answer(client.schedules.delete(segment_of(name, "name"), options_of(request, settings, body)))
+        return await answered(client.schedules.delete(segment_of(name, "name"), options_of(request, settings, body)))
 
 
 def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
@@ -242,9 +220,9 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
 
     @router.post(
         "/schedules/{name}/backfill",
-        response_model=ScheduleChangedView,
+        response_model=ChangedView,
         summary="Start an instance for each due time of a past period",
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(BackfillBody, required=True),
     )
     @needs(Permission.OPERATE)
@@ -252,31 +230,22 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         body = await bodies.read(request, BackfillBody)
         period = _time(body.since, "since"), _time(body.until, "until")
         options = options_of(request, settings, body)
-        return await _answer(client.schedules.backfill(segment_of(name, "name"), *period, options))
+        return await answered(client.schedules.backfill(segment_of(name, "name"), *period, options))
 
 
 def _add_act(router: APIRouter, settings: ApiSettings, bodies: Bodies, act: str, *, ask: _Ask, summary: str) -> None:
     @router.post(
         f"/schedules/{{name}}/{act}",
         name=act,
-        response_model=ScheduleChangedView,
+        response_model=ChangedView,
         summary=summary,
-        responses=_RESPONSES,
+        responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
     async def perform(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await _answer(ask(segment_of(name, "name"), options_of(request, settings, body)))
-
-
-async def _answer(asked: Awaitable[ScheduleChanged]) -> Response:
-    try:
-        done = await asked
-    except NotYetDecided as error:
-        name = error.instance.removeprefix(SCHEDULE)
-        return Json(ScheduleAcceptedView(name=name, request_id=error.request_id), 202, {"Retry-After": "1"})
-    return Json(ScheduleChangedView(name=done.name, changed=done.changed, trace_id=done.trace_id))
+        return await answered(ask(segment_of(name, "name"), options_of(request, settings, body)))
 
 
 def _declared(client: Client, name: str, body: ScheduleBody) -> Declared[Any]:

@@ -1,5 +1,6 @@
 """The client: starts, queries and operates instances, through the log and the read model."""
 
+from .asking import EntityChanged
 from .bulk import Asked, Bulk, BulkPage, Fate, act_on_many
 from .changes import Changes
 from .client import Client
@@ -8,10 +9,10 @@ from .entities import EntitiesPage
 from .feed import Feed
 from .keys import Keys, NewKey, digest_of
 from .options import RequestOptions
-from .parcels import ParcelChanged, Parcels
+from .parcels import Parcels
 from .parts import ClientParts
 from .results import Acted, Caller, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
-from .schedules import ScheduleChanged, Schedules
+from .schedules import Schedules
 from .tables import RulesSet, TablesPage
 from .window import EventFilter, FeedEvent, FeedPage
 
@@ -32,18 +33,17 @@ __all__ = [
     "FeedEvent",
     "FeedPage",
     "EntitiesPage",
+    "EntityChanged",
     "Keys",
     "NewKey",
     "OnStep",
     "Overdue",
     "OverduePage",
-    "ParcelChanged",
     "Parcels",
     "Question",
     "QuestionsPage",
     "RequestOptions",
     "RulesSet",
-    "ScheduleChanged",
     "Schedules",
     "Started",
     "TablesPage",

@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_reply, encode_request
 from ..codec.wire import BadRecord, Unsound
-from ..errors import CorruptRecord, InvalidRequest, NotYetDecided, UnknownInstance
+from ..errors import ActDenied, CorruptRecord, InvalidRequest, NotYetDecided, UnknownInstance
 from ..kernel import names_instance
 from ..messages.dead import DeadRequest
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
+from ..messages.outputs import Outcome
 from ..messages.parcels import ParcelRequest
+from ..messages.reasons import Reason, ReasonCode
 from ..messages.schedules import ScheduleRequest
 from ..ports.log import Outgoing, TopicPartition
 from ..tracing import trace_id_of
+from .options import RequestOptions
 from .parts import ClientParts
 
-__all__ = ["Asking", "Requested"]
+__all__ = ["Asking", "EntityChanged", "Requested"]
 
 _OPEN_SECONDS = 10.0
 _READ_WAIT_SECONDS = 2.0
 _OWN_WRITES_MAX = 10_000
 
 Requested = Start | Act | SetRules | ParcelRequest | DeadRequest | ScheduleRequest | Published | Reply | Heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityChanged:
+    """A request to an entity was carried out; ``id``: of the entity. ``changed`` False: it was carried out before, or
+    there was nothing to change.
+    """
+
+    id: str
+    changed: bool
+    trace_id: str | None
 
 
 class _OwnWrite(NamedTuple):
@@ -76,6 +91,39 @@ class Asking:
         span.set({"sagaline.outcome": record.outcome.value, "sagaline.trace_id": trace_id or ""})
         span.end()
         return record, trace_id
+
+    async def carried_out(
+        self,
+        request: ParcelRequest | DeadRequest | ScheduleRequest,
+        options: RequestOptions,
+        *,
+        act: str,
+        field: str,
+        unknown: Callable[[], Exception] | None = None,
+    ) -> EntityChanged:
+        """Asks an entity, and returns when the request is carried out.
+
+        Args:
+            request: to the entity.
+            options: how long to wait, and the trace.
+            act: its name, for people.
+            field: of the request that a denial of its values is about.
+            unknown: the error if there is no such entity.
+
+        Raises:
+            ActDenied: it is not possible now.
+            InvalidRequest: the engine has denied its values.
+            NotYetDecided, LogUnavailable, ValueTooLarge: as ``ask``.
+        """
+        record, trace = await self.ask(request, options.wait, options.traceparent)
+        if record.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
+            return EntityChanged(id=request.instance, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
+        code = record.code or ReasonCode.STALE
+        if code is ReasonCode.NO_SUCH_INSTANCE and unknown is not None:
+            raise unknown()
+        if code in (ReasonCode.INVALID, ReasonCode.TOO_LARGE):
+            raise InvalidRequest(f"the engine denied this: {record.reason}", field=field)
+        raise ActDenied(request.instance, act, "", Reason(code, record.reason))
 
     async def followed(self, entity: str) -> bool:
         """Waits until the read model has this client's last request about an entity. False: it is far behind."""

@@ -14,15 +14,13 @@ from ..errors import ActDenied, InvalidRequest, TransientError, UnknownDeadLette
 from ..kernel.dead import why_not
 from ..kernel.limits import Limits
 from ..messages.dead import DEAD, DeadAct, DeadRecord, DeadRequest, place_of_dead
-from ..messages.outputs import Outcome
 from ..messages.parcels import Letter, Source, to_base64
-from ..messages.reasons import Reason, ReasonCode, invalid
+from ..messages.reasons import Reason, invalid
 from ..ports.read_model import HistoryRow, LetterFilter, LetterGroups, LetterPage, LetterRow
 from ..ports.topics import Topics
-from .asking import Asking
+from .asking import Asking, EntityChanged
 from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
 from .options import PLAIN, RequestOptions
-from .parcels import ParcelChanged
 from .parts import ClientParts
 
 __all__ = ["DeadLetters", "Edits", "LetterShown", "request_about"]
@@ -106,17 +104,17 @@ class DeadLetters:
         acts = await self._parts.read_model.history(row.record.id, limit=_ACTS_MAX)
         return LetterShown(row, acts, self.why_not(row, DeadAct.REDRIVE))
 
-    async def redrive(self, name: str, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def redrive(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Puts the original record, or what it was edited to, back where it was: on its topic, or for a message of a
         group into the parcel of its key, for that group only. ``changed`` False: it was redriven before.
         """
         return await self.act(await self._row(name), DeadAct.REDRIVE, options)
 
-    async def discard(self, name: str, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def discard(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Closes a letter without a redrive. It can still be redriven by name."""
         return await self.act(await self._row(name), DeadAct.DISCARD, options)
 
-    async def edit(self, name: str, edits: Edits, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def edit(self, name: str, edits: Edits, options: RequestOptions = PLAIN) -> EntityChanged:
         """Sets what is redriven instead of the original; the history keeps both."""
         return await self.act(await self._row(name), DeadAct.EDIT, options, edits)
 
@@ -127,7 +125,7 @@ class DeadLetters:
 
     async def act(
         self, row: LetterRow, act: DeadAct, options: RequestOptions = PLAIN, edits: Edits | None = None
-    ) -> ParcelChanged:
+    ) -> EntityChanged:
         """One act on a letter as a list shows it; what is newer in the log is decided upon, not ``row``."""
         record, topics, edits = row.record, self._parts.topics, edits or Edits()
         given, coded = options.request_id, edits.headers
@@ -141,13 +139,7 @@ class DeadLetters:
             by=check_text(options.by, "by", BY_CHARS_MAX),
             reason=check_text(options.reason, "reason", REASON_CHARS_MAX),
         )
-        decided, trace = await self._asking.ask(request, options.wait, options.traceparent)
-        if decided.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
-            return ParcelChanged(id=record.id, changed=decided.outcome is Outcome.APPLIED, trace_id=trace)
-        code = decided.code or ReasonCode.STALE
-        if code in (ReasonCode.INVALID, ReasonCode.TOO_LARGE):
-            raise InvalidRequest(f"the engine denied this: {decided.reason}", field="value")
-        raise ActDenied(record.id, act, "", Reason(code, decided.reason))
+        return await self._asking.carried_out(request, options, act=act, field="value")
 
     async def _row(self, name: str) -> LetterRow:
         place = place_of_dead(name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from ..errors import ActDenied, InvalidRequest, TransientError, UnknownParcel
+from ..errors import InvalidRequest, TransientError, UnknownParcel
 from ..messages.entities import Parcel, ParcelStatus
 from ..messages.keys import id_wrong
-from ..messages.outputs import Outcome
 from ..messages.parcels import (
     Discard,
     Edit,
@@ -21,26 +20,16 @@ from ..messages.parcels import (
     parcel_id,
     to_base64,
 )
-from ..messages.reasons import Reason, ReasonCode
 from ..ports.read_model import EntityFilter
-from .asking import Asking
+from .asking import Asking, EntityChanged
 from .checks import check_time
 from .entities import EntitiesPage
 from .options import PLAIN, RequestOptions, told
 from .parts import ClientParts
 
-__all__ = ["ParcelChanged", "Parcels", "delayed_named", "parked_named"]
+__all__ = ["Parcels", "delayed_named", "parked_named"]
 
 _PREFIX = "@parcel/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParcelChanged:
-    """A request was carried out. ``changed`` False: it was before, or there was nothing to change."""
-
-    id: str
-    changed: bool
-    trace_id: str | None
 
 
 def parked_named(group: str, name: str) -> str:
@@ -99,12 +88,12 @@ class Parcels:
         page = await self._parts.read_model.entities(where, limit=limit, cursor=cursor)
         return EntitiesPage([each for each in page.entities if isinstance(each, Parcel)], page.cursor)
 
-    async def redrive(self, id: str, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def redrive(self, id: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Delivers the first letter of a key now, with all attempts of its policy; then those that follow it."""
         said = told(options, self._parts.clock)
         return await self._ask(Redrive(id=said.id, instance=_checked(id), by=said.by, reason=said.reason), options)
 
-    async def reschedule(self, id: str, at: datetime, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def reschedule(self, id: str, at: datetime, options: RequestOptions = PLAIN) -> EntityChanged:
         """Gives a delayed message another time; a time in the past sends it at once.
 
         Args:
@@ -125,7 +114,7 @@ class Parcels:
         value: bytes | None = None,
         headers: Sequence[tuple[str, bytes]] | None = None,
         options: RequestOptions = PLAIN,
-    ) -> ParcelChanged:
+    ) -> EntityChanged:
         """Replaces the value of a letter, all its headers, or both; only while it is delayed or parked.
 
         Args:
@@ -148,7 +137,7 @@ class Parcels:
         )
         return await self._ask(request, options)
 
-    async def skip(self, id: str, letter: str = "", options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def skip(self, id: str, letter: str = "", options: RequestOptions = PLAIN) -> EntityChanged:
         """Makes the first letter of a key a dead letter and goes on with the next.
 
         Args:
@@ -160,23 +149,16 @@ class Parcels:
         request = Skip(id=said.id, instance=_checked(id), letter=letter, by=said.by, reason=said.reason)
         return await self._ask(request, options)
 
-    async def discard(self, id: str, options: RequestOptions = PLAIN) -> ParcelChanged:
+    async def discard(self, id: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Ends a parcel. The letters of a key become dead letters; a delayed message is cancelled without one: its
         history keeps it.
         """
         said = told(options, self._parts.clock)
         return await self._ask(Discard(id=said.id, instance=_checked(id), by=said.by, reason=said.reason), options)
 
-    async def _ask(self, request: ParcelRequest, options: RequestOptions) -> ParcelChanged:
-        record, trace = await self._asking.ask(request, options.wait, options.traceparent)
-        if record.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
-            return ParcelChanged(id=request.instance, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
-        code = record.code or ReasonCode.STALE
-        if code is ReasonCode.NO_SUCH_INSTANCE:
-            raise UnknownParcel(request.instance)
-        if code in (ReasonCode.INVALID, ReasonCode.TOO_LARGE):
-            raise InvalidRequest(f"the engine denied this: {record.reason}", field="value")
-        raise ActDenied(request.instance, request.kind, "", Reason(code, record.reason))
+    async def _ask(self, request: ParcelRequest, options: RequestOptions) -> EntityChanged:
+        unknown = partial(UnknownParcel, request.instance)
+        return await self._asking.carried_out(request, options, act=request.kind, field="value", unknown=unknown)
 
 
 def _checked(id: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -12,12 +11,10 @@ from ...sagas.contract import is_name
 from ...sagas.event import Event
 from ...sagas.policy import to_ms
 from ...sagas.schedule import Schedule as Declared
-from ..errors import ActDenied, InvalidRequest, TransientError, UnknownDefinition, UnknownEvent, UnknownSchedule
+from ..errors import InvalidRequest, TransientError, UnknownDefinition, UnknownEvent, UnknownSchedule
 from ..kernel import Limits
 from ..kernel.schedule import due_times, plan_wrong
 from ..messages.entities import Schedule
-from ..messages.outputs import Outcome
-from ..messages.reasons import Reason, ReasonCode
 from ..messages.schedules import (
     SCHEDULE,
     Backfill,
@@ -31,22 +28,13 @@ from ..messages.schedules import (
     schedule_id,
 )
 from ..ports.read_model import EntityFilter, HistoryRow
-from .asking import Asking
+from .asking import Asking, EntityChanged
 from .checks import check_json, check_time
 from .entities import EntitiesPage
 from .options import PLAIN, RequestOptions, told
 from .parts import ClientParts
 
-__all__ = ["ScheduleChanged", "Schedules", "planned"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleChanged:
-    """A request was carried out. ``changed`` False: it was before, or there was nothing to change."""
-
-    name: str
-    changed: bool
-    trace_id: str | None
+__all__ = ["Schedules", "planned"]
 
 
 def planned(declared: Declared[Any]) -> Plan:
@@ -81,7 +69,7 @@ class Schedules:
     def __init__(self, parts: ClientParts, asking: Asking) -> None:
         self._parts, self._asking = parts, asking
 
-    async def put(self, schedule: Declared[Any], options: RequestOptions = PLAIN) -> ScheduleChanged:
+    async def put(self, schedule: Declared[Any], options: RequestOptions = PLAIN) -> EntityChanged:
         """Creates a schedule, or replaces what it does; the first due time is the next one from now on. A schedule that
         is paused stays so.
 
@@ -143,19 +131,19 @@ class Schedules:
         """The next due times from now on, milliseconds since epoch; none while it is paused."""
         return list(islice(due_times(schedule, self._parts.clock.now_ms()), count))
 
-    async def pause(self, name: str, options: RequestOptions = PLAIN) -> ScheduleChanged:
+    async def pause(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Stops a schedule until ``resume``. Due times that pass meanwhile start nothing; ``backfill`` can do it."""
         said = told(options, self._parts.clock)
         request = PauseSchedule(id=said.id, instance=_id(name), by=said.by, reason=said.reason)
         return await self._ask(request, options)
 
-    async def resume(self, name: str, options: RequestOptions = PLAIN) -> ScheduleChanged:
+    async def resume(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Lets a paused schedule go on with the next due time from now on."""
         said = told(options, self._parts.clock)
         request = ResumeSchedule(id=said.id, instance=_id(name), by=said.by, reason=said.reason)
         return await self._ask(request, options)
 
-    async def trigger(self, name: str, options: RequestOptions = PLAIN) -> ScheduleChanged:
+    async def trigger(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Starts one instance now, besides the due times; also while it is paused. Its due time is now."""
         said = told(options, self._parts.clock)
         request = Trigger(id=said.id, instance=_id(name), by=said.by, reason=said.reason)
@@ -163,7 +151,7 @@ class Schedules:
 
     async def backfill(
         self, name: str, since: datetime, until: datetime, options: RequestOptions = PLAIN
-    ) -> ScheduleChanged:
+    ) -> EntityChanged:
         """Starts an instance for each due time of a past period. Those that still have their instance are not started
         again.
 
@@ -184,7 +172,7 @@ class Schedules:
         )
         return await self._ask(request, options)
 
-    async def delete(self, name: str, options: RequestOptions = PLAIN) -> ScheduleChanged:
+    async def delete(self, name: str, options: RequestOptions = PLAIN) -> EntityChanged:
         """Ends a schedule; what it has started goes on."""
         said = told(options, self._parts.clock)
         request = DeleteSchedule(id=said.id, instance=_id(name), by=said.by, reason=said.reason)
@@ -200,17 +188,11 @@ class Schedules:
         await self._asking.followed(id := _id(name))
         return await self._parts.read_model.history(id, after=after, limit=limit)
 
-    async def _ask(self, request: ScheduleRequest, options: RequestOptions) -> ScheduleChanged:
-        name = request.instance.removeprefix(SCHEDULE)
-        record, trace = await self._asking.ask(request, options.wait, options.traceparent)
-        if record.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
-            return ScheduleChanged(name=name, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
-        code = record.code or ReasonCode.STALE
-        if code is ReasonCode.NO_SUCH_INSTANCE:
-            raise UnknownSchedule(name)
-        if code in (ReasonCode.INVALID, ReasonCode.TOO_LARGE):
-            raise InvalidRequest(f"the engine denied this: {record.reason}", field="schedule")
-        raise ActDenied(request.instance, request.kind.removesuffix("_schedule"), "", Reason(code, record.reason))
+    async def _ask(self, request: ScheduleRequest, options: RequestOptions) -> EntityChanged:
+        act, name = request.kind.removesuffix("_schedule"), request.instance.removeprefix(SCHEDULE)
+        return await self._asking.carried_out(
+            request, options, act=act, field="schedule", unknown=lambda: UnknownSchedule(name)
+        )
 
 
 def _id(name: str) -> str:

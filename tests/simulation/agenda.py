@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import encode_request
@@ -35,6 +35,7 @@ from sagaline.sagas.policy import to_ms
 from sagaline.sagas.process_manager import ProcessManager
 from sagaline.sagas.routing_slip import RoutingSlip
 
+from .gatherings import OF, PARTS
 from .invent import TABLES
 from .managers import STARTS_ON
 from .parts import EVENTS, Happened, Known
@@ -80,7 +81,7 @@ def agenda(
 ) -> list[Errand]:
     """All requests within this many seconds from ``now_ms`` on, in order."""
     maker = _Maker(drawn, new_id, seconds, now_ms)
-    roots = list({each.name: each for each in definitions}.values())
+    roots = [each for name, each in {each.name: each for each in definitions}.items() if name not in OF]
     for number in range(drawn.randint(2, 6)):
         maker.start(drawn.choice(roots), number)
     for _ in range(drawn.choice((0, 0, 1, 2, 3))):
@@ -96,6 +97,9 @@ def agenda(
         maker.delay(number)
     for number in range(drawn.choice((0, 0, 1, 2))):
         maker.schedule(drawn.choice(roots), number)
+    for name in sorted({each.name for each in definitions} & OF.keys()):
+        for number in range(drawn.choice((1, 2, 3))):
+            maker.gather(name, f"k{number}")
     maker.run_again()
     maker.delete_schedules()
     return sorted(maker.errands, key=lambda errand: errand.at)
@@ -166,6 +170,14 @@ class _Maker:
                 again, later = replace(start, id=self._new_id(), input=input, conflict=conflict), self._at(1.0, at)
                 for _ in range(drawn.choice((1, 1, 1, 2))):
                     self._ask(later, again)
+
+    def gather(self, name: str, key: str) -> None:
+        """Numbered parts in any order; a few do not come, and some come twice, as the same event or as another one."""
+        drawn = self._drawn
+        self._instances.append(f"{name}/{key}")
+        for number in range(1, PARTS + 1):
+            for _ in range(drawn.choice((0, 1, 1, 1, 1, 1, 2, 2))):
+                self._publish(OF[name], key, {"key": key, "number": number}, twice=drawn.random() < 0.2)
 
     def publish(self, event: Event[Happened], key: str) -> None:
         """An event, sometimes twice."""
@@ -291,7 +303,7 @@ class _Maker:
             if name == STARTS_ON.name or subscription.starts is not None or drawn.random() < 0.6:
                 self._publish(event, key, body, twice=drawn.random() < 0.5)
 
-    def _publish(self, event: Event[Happened], key: str, body: JsonObject, *, twice: bool) -> None:
+    def _publish(self, event: Event[Any], key: str, body: JsonObject, *, twice: bool) -> None:
         keep_seconds = min(event.keep.total_seconds(), 5.0)
         published = Published(
             id=self._new_id(),

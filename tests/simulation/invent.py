@@ -32,6 +32,7 @@ from sagaline.sagas.nodes import (
 from sagaline.sagas.policy import to_ms
 from sagaline.sagas.retention import Retention
 
+from .gatherings import invent_gathering
 from .managers import invent_manager
 from .parts import (
     ASKED,
@@ -113,7 +114,7 @@ class _Taste:
 
 
 def invent(drawn: random.Random) -> Invented:
-    """Up to two sagas, sometimes a process manager or a routing slip, sometimes a second version.
+    """Up to two sagas, sometimes a process manager, a routing slip or a gathering, sometimes a second version.
 
     Nodes that are not yet updated may lack the last definition.
     """
@@ -125,7 +126,9 @@ def invent(drawn: random.Random) -> Invented:
         sagas.append(invent_slip(drawn, "slip"))
     newer = [_saga(drawn, taste, "flow-0", 2)] if drawn.random() < 0.2 else []
     undeployed = len(sagas) > 1 and drawn.random() < 0.4
-    return Invented(definitions=(*sagas, *newer), older=tuple(sagas[:-1] if undeployed else sagas))
+    gatherings = [invent_gathering(drawn)] if drawn.random() < 0.2 else []
+    older = sagas[:-1] if undeployed else sagas
+    return Invented(definitions=(*sagas, *newer, *gatherings), older=(*older, *gatherings))
 
 
 def _saga(drawn: random.Random, taste: _Taste, name: str, version: int) -> AnyDefinition:

@@ -10,6 +10,7 @@ from typing import Final
 from .delays import delayed
 from .forked import forked
 from .forward import blamed, completed, late_replies, past_pivot, paused, slept, width
+from .gathered import gathered, late, sorted_out
 from .generations import restarted
 from .keys import archived, one_instance, queued
 from .mended import edited, replaced
@@ -73,6 +74,9 @@ class Law(StrEnum):
     PAUSED = "paused"
     WIDTH = "width"
     LATE_REPLY = "late-reply"
+    LATE = "late"
+    GATHERED = "gathered"
+    SORTED = "sorted"
     BLAMED = "blamed"
     LOCKED = "locked"
     MAILED = "mailed"
@@ -118,6 +122,9 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.PAUSED: "a paused instance does nothing: it accepts only acts and heartbeats, and none of its timers fires",
     Law.WIDTH: "no more parts of a collection run at once than declared",
     Law.LATE_REPLY: "only the first reply to the newest attempt is applied (G8)",
+    Law.LATE: "an event after the end of its process is ignored, a dead letter or the next run's first, as declared",
+    Law.GATHERED: "a completed aggregator publishes one result, with each of its parts once",
+    Law.SORTED: "a resequencer publishes each number once, in order; what it leaves out is a dead letter or came again",
     Law.BLAMED: "only code that raised is blamed (G6)",
     Law.LOCKED: "a lock has one holder, an instance with all its places; others get it in order of arrival",
     Law.MAILED: "within its keep an event reaches each instance that waits for it, at its longest waiting place",
@@ -181,6 +188,9 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.PAUSED: paused,
     Law.WIDTH: width,
     Law.LATE_REPLY: late_replies,
+    Law.LATE: late,
+    Law.GATHERED: gathered,
+    Law.SORTED: sorted_out,
     Law.BLAMED: blamed,
     Law.LOCKED: locked,
     Law.MAILED: mailed,

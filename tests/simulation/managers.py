@@ -71,7 +71,7 @@ class _Acts:
 def invent_manager(drawn: random.Random, name: str) -> ProcessManager[Known]:
     """Started by ``STARTS_ON``, continued by another event, a step or a timer."""
     steps = [_step(drawn, number) for number in range(3)]
-    manager = ProcessManager(name, Known, steps=steps)
+    manager = ProcessManager(name, Known, steps=steps, late=drawn.choice(("ignore", "dead_letter", "restart")))
     first: tuple[Step[Known], ...] = (steps[0],) if drawn.random() < 0.5 else ()
     patience_ms = drawn.randint(500, 4_000)
     manager.starts_on(STARTS_ON, key=_Key())(_Starts(_Goes("one", do=first, timer_ms=patience_ms)))

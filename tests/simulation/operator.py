@@ -33,6 +33,9 @@ __all__ = ["Operator"]
 
 _TRIES: Final = 2
 """The number of retries of an instance before anything is skipped."""
+_SEQUENCE: Final = "sorter/"
+_PATIENCE: Final = 12
+"""After this many rounds a sequence that waits for a number is cancelled."""
 _ACTS_MAX: Final = 30
 """After this many acts an instance may stay in attention."""
 
@@ -56,6 +59,7 @@ class Operator:
         self._window, self._registry, self._clock, self._send = window, registry, clock, send
         self._repairs = repairs
         self._acts: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()
         self.healed = False
 
     @property
@@ -83,6 +87,10 @@ class Operator:
                 document = self._window.document(id)
                 if self._acts[id] < _ACTS_MAX and not self._goes_on_by_itself(document):
                     await self._settle(document, drawn)
+            elif self.healed and id.startswith(_SEQUENCE):
+                self._waits[id] += 1
+                if self._waits[id] > _PATIENCE:
+                    await self._ask(id, ActName.CANCEL)
             elif self.healed and self._window.holds(id, b'"paused":true'):
                 await self._ask(id, ActName.RESUME)
             elif self._window.holds(id, b'"question":'):

@@ -14,12 +14,14 @@ from sagaline.orchestrator.kernel.places import name_of
 from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status, StepStatus
 from sagaline.orchestrator.messages.entities import Lock, Mailbox
+from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import Act, TimerFired
 from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Record, TopicPartition
-from sagaline.sagas import Step
+from sagaline.sagas import Resequencer, Step
 from sagaline.sagas.nodes import Child, Each, Route
+from sagaline.sagas.process_manager import ProcessManager
 
 from .agenda import BAD
 from .forked import is_taken_over
@@ -162,7 +164,7 @@ def told_once(found: Evidence) -> Iterator[str]:
 
 
 def event_once(found: Evidence) -> Iterator[str]:
-    for id, count in Counter(found.events).items():
+    for id, count in Counter(id for id, _ in found.events).items():
         if count > 1 and "/" in id:  # a client's event sent again after its keep has ended is another event
             yield f"{id} was published {count} times"
 
@@ -313,8 +315,8 @@ def _unwatched(found: Evidence, document: Document) -> Iterator[str]:
 def _awaits(found: Evidence, document: Document) -> bool:
     """True when it waits for an entity that has timers, or answers at once."""
     definition = found.registry.find(document.definition, document.version)
-    if definition is None:
-        return True
+    if definition is None or isinstance(definition, Resequencer):
+        return True  # a sequence may wait for its next number for ever
     for place, record in document.steps.items():
         node = definition.tree[name_of(place)].node if name_of(place) in definition.tree else None
         if isinstance(node, Child | Each) and record.status in (StepStatus.SENT, StepStatus.UNDO_SENT):
@@ -340,10 +342,11 @@ def lets_go(found: Evidence) -> Iterator[str]:
 
 
 def dead(found: Evidence) -> Iterator[str]:
+    offered = set(_offered(found))
     for record in found.dead:
         headers = header_map(record.headers)
         id = headers.get("ce_id", b"").decode(errors="replace")
-        if not is_garbage(record) and not id.startswith(BAD):
+        if not is_garbage(record) and not id.startswith(BAD) and id not in offered:
             yield f"{id or record.key!r} is a dead letter: {headers.get('dead-reason', b'').decode(errors='replace')}"
     buried = {_grave(header_map(record.headers)) for record in found.dead}
     for record in found.garbage:
@@ -351,6 +354,16 @@ def dead(found: Evidence) -> Iterator[str]:
         forwarded = record.key and partition_of(record.key, found.partitions) != record.partition
         if place not in buried and not (forwarded and record.topic.endswith(".inputs")):
             yield f"garbage at {place} is no dead letter"
+
+
+def _offered(found: Evidence) -> Iterator[str]:
+    """The events to processes that may make dead letters of them: late ones, and those behind a gap."""
+    for instance, history in found.history.items():
+        definition = found.registry.find(instance.partition("/")[0])
+        if isinstance(definition, ProcessManager) and (definition.takes_late or isinstance(definition, Resequencer)):
+            for message in (decided.record.message for decided in history):
+                if isinstance(message, EventDelivered):
+                    yield message.id
 
 
 def _grave(headers: Mapping[str, bytes]) -> tuple[str, int, int]:

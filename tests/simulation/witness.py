@@ -143,7 +143,8 @@ class Evidence(Around):
     """When the first reply to each command was written."""
     told: Sequence[str]
     """Ids of messages between entities, each as often as it stands in ``inputs``."""
-    events: Sequence[str]
+    events: Sequence[tuple[str, Record]]
+    """Events that were published, with their ids."""
     archived: Sequence[Record]
     later: Sequence[Record]
     """Delayed messages that were forwarded."""
@@ -203,7 +204,7 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
         told=[
             id for id, record in ids if header_map(record.headers).get("ce_source") == f"/{topics.namespace}".encode()
         ],
-        events=[_id(record) for records in topic[topics.events] for record in records],
+        events=[(_id(record), record) for records in topic[topics.events] for record in records],
         archived=[record for records in topic[topics.archive] for record in records],
         later=[record for records in topic[LATER] for record in records],
         dead=[record for records in topic[topics.dead] for record in records],

@@ -7,6 +7,7 @@ whoever plants a mistake has to read this before anything is loaded.
 
 from .acts import ACTS
 from .adapter import ADAPTER
+from .gatherings import GATHERINGS
 from .kernel import KERNEL
 from .keys import KEYS
 from .mistake import Edit, Planted
@@ -16,4 +17,4 @@ from .workers import WORKERS
 
 __all__ = ["PLANTED", "Edit", "Planted"]
 
-PLANTED = (*KERNEL, *KEYS, *ACTS, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)
+PLANTED = (*KERNEL, *KEYS, *GATHERINGS, *ACTS, *SLIPS, *RUNTIME, *WORKERS, *ADAPTER)

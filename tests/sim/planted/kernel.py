@@ -404,7 +404,7 @@ KERNEL = (
     slip(
         "start an ended instance again",
         "orchestrator/kernel/decide.py",
-        "    if document is not None and not runs_again(document, start):\n",
+        "    if document is not None and not runs_again(definition, document, start):\n",
         "    if document is not None and not document.status.is_final:\n",
         "one-instance",
     ),

@@ -112,5 +112,8 @@ def npm() -> list[str]:
 
 
 if __name__ == "__main__":
-    vendor(ROOT)
-    install(ROOT, tools=True)
+    try:
+        vendor(ROOT)
+        install(ROOT, tools=True)
+    except (OSError, subprocess.SubprocessError, ImportError) as error:
+        raise SystemExit(f"the npm registry cannot be reached, or npm is missing ({error}); repeat it later") from None

@@ -185,3 +185,15 @@ def test_many_are_acted_on_by_a_plan(opened: Open) -> None:
     expect(sheet.get_by_role("status").last).to_contain_text("1 done.")
     sheet.get_by_role("button", name="Back").click()
     expect(page.locator("tbody tr")).to_contain_text("Paused")
+
+
+def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(opened: Open) -> None:
+    page = opened("instances/parcel-return/whole-1")
+    expect(page.locator(".why")).to_contain_text("waits for the answer of a person")
+    page.context.set_offline(True)
+    expect(page.locator(".stale").first).to_contain_text("The API does not answer")
+    expect(page.locator("nav.rail")).to_contain_text("No answer for")
+    expect(page.locator(".why")).to_contain_text("waits for the answer of a person")
+    page.context.set_offline(False)
+    expect(page.locator("nav.rail")).to_contain_text("Live")
+    expect(page.locator(".stale")).to_have_count(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.repo.tree import ROOT, modules, parse
+from tests.repo.tree import ROOT, files, modules, parse
 
 FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 500
@@ -52,6 +52,14 @@ def test_functions_modules_and_signatures_keep_their_sizes() -> None:
         for complaint in oversized(parse(path), len(path.read_text().splitlines()))
     ]
     assert not found, "\n".join(found)
+
+
+def test_scripts_and_styles_of_the_dashboard_keep_the_size_of_modules() -> None:
+    found = [
+        path for path in files() if path.is_relative_to(ROOT / "api" / "dashboard") and path.suffix in (".js", ".css")
+    ]
+    assert len(found) > 20
+    assert [path for path in found if len(path.read_text().splitlines()) > MODULE_LINES_MAX] == []
 
 
 def test_the_size_check_catches_what_is_planted() -> None:

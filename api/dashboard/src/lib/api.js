@@ -24,7 +24,7 @@ async function send(path, init) {
     throw new Problem({
       type: "unreachable",
       title: "The API does not answer",
-      detail: "It may be restarting, or the connection is lost. This page tries again by itself.",
+      detail: "The API does not answer: it may be restarting, or the connection is lost. This page tries again by itself.",
     });
   }
   if (answer.ok || answer.status === 304) return answer;

@@ -8,7 +8,7 @@ import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { clock, full } from "../lib/text.js";
 import { html, useEffect, useMemo, useRef } from "../lib/view.js";
 import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
-import { Ago, Empty, Id, Panel, Reading, Status } from "../parts/basics.js";
+import { Ago, Empty, Failed, Id, Panel, Reading, Status } from "../parts/basics.js";
 import { depths, GraphView, laid } from "../parts/graph.js";
 import { InstanceAct } from "../parts/instance_act.js";
 import { Json } from "../parts/json.js";
@@ -48,8 +48,10 @@ export function Instance({ id }) {
     document.title = `${key}${found.data ? `, ${statusLook(found.data.instance.status).word.toLowerCase()}` : ""} · Sagaline`;
   }, [key, found.data?.instance.status]);
   const definition = id.slice(0, id.indexOf("/"));
-  return html`
-    <nav class="crumb" aria-label="Where this is"><a href=${href("instances")}>Instances</a> / <a href=${href("instances", [], { definition })}>${definition}</a></nav>
+  const crumb = html`<nav class="crumb" aria-label="Where this is"><a href=${href("instances")}>Instances</a> / <a href=${href("instances", [], { definition })}>${definition}</a></nav>`;
+  // One error is enough: the other panels would only repeat it.
+  if (found.error && !found.data) return html`${crumb}<div class="head"><h1>${key}</h1></div><${Failed} problem=${found.error} retry=${found.reload} />`;
+  return html`${crumb}
     <${Reading} of=${found} lines=${6}>${(/** @type {any} */ data) => html`<${Head} ...${data} />`}<//>
     <div class="grid">
       <div class="stack ${drawn && laid(drawn).graph().width > WIDE ? "all" : ""}"><${Panel} title="Flow" note=${found.data && `this run on version ${found.data.instance.version}`} more=${html`<${Legend} />`}>

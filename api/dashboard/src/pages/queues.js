@@ -27,7 +27,7 @@ const COLUMNS = [
   { name: "oldest", title: "Oldest", cell: (row) => html`<${Ago} at=${row.oldest} />` },
   { name: "work", title: "In work", number: true, cell: (row) => row.in_work.toLocaleString("en") },
   { name: "readers", title: "Read by", cell: (row) => (row.workers.length ? told(row.workers) : html`<span class="soft">nobody</span>`) },
-  { name: "reason", title: "Why it waits, and what to do", cell: (row) => row.reason || html`<span class="soft">–</span>` },
+  { name: "reason", title: "Why it waits, and what to do", cell: (row) => html`<span class="reason">${row.reason || "–"}</span>` },
 ];
 
 /** @param {string[]} workers one entry for each process */

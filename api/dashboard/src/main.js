@@ -1,9 +1,11 @@
 /** The sections of the dashboard, in the order of the rail. A page that does not exist is not in the list. */
+import { learn, me } from "./lib/me.js";
 import { html, render } from "./lib/view.js";
 import { Attention, ATTENTION } from "./pages/attention.js";
 import { Dead, GROUPS } from "./pages/dead.js";
 import { Definitions } from "./pages/definitions.js";
 import { Instances } from "./pages/instances.js";
+import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
 import { Questions, QUESTIONS } from "./pages/questions.js";
 import { Queues, QUEUES, stuck } from "./pages/queues.js";
@@ -27,4 +29,7 @@ const SECTIONS = [
   { page: "tables", title: "Tables", key: "t", view: Tables },
 ];
 
-render(html`<${Shell} sections=${SECTIONS} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
+const Root = () => (me.value.out ? html`<${Login} />` : html`<${Shell} sections=${SECTIONS} />`);
+
+await learn();
+render(html`<${Root} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

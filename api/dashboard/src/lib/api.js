@@ -14,6 +14,9 @@ export class Problem extends Error {
   }
 }
 
+/** Of who has signed in: what requests that change something must know, and what happens when it has ended. */
+export const session = { csrf: "", lost: () => {} };
+
 /** @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
 async function send(path, init) {
   let answer;
@@ -35,6 +38,7 @@ async function send(path, init) {
   } catch {
     body = { title: `The server answered ${answer.status}`, detail: text.slice(0, 200) };
   }
+  if (answer.status === 401 && path !== "/v1/login") session.lost();
   throw new Problem({ status: answer.status, ...body });
 }
 
@@ -46,7 +50,7 @@ export async function get(path, signal) {
 
 /** @param {"POST" | "PUT" | "DELETE"} method @param {string} path @param {unknown} [body] @returns {Promise<any>} */
 export async function write(method, path, body) {
-  const headers = { accept: "application/json", "content-type": "application/json" };
+  const headers = { accept: "application/json", "content-type": "application/json", ...(session.csrf ? { "x-csrf-token": session.csrf } : {}) };
   const answer = await send(path, { method, headers, body: JSON.stringify(body ?? {}) });
   return { status: answer.status, ...(answer.status === 204 ? {} : await answer.json()) };
 }

@@ -36,9 +36,17 @@ export function beat() {
   }, BURST_MS);
 }
 
+let followed = false;
+
+/** Begins or ends to follow the feed. @param {boolean} wanted */
+export function follow(wanted) {
+  followed = wanted;
+  open();
+}
+
 function open() {
   stream?.close();
-  if (document.hidden) {
+  if (document.hidden || !followed) {
     stream = null;
     return;
   }
@@ -58,11 +66,10 @@ setInterval(() => {
   if (!document.hidden) pulse.value += 1;
 }, SLOW_MS);
 setInterval(() => {
-  if (!document.hidden && (stream === null || stream.readyState === EventSource.CLOSED)) open();
+  if (!document.hidden && followed && (stream === null || stream.readyState === EventSource.CLOSED)) open();
   if (!document.hidden && !heard.peek().alive) pulse.value += 1;
 }, LOST_MS);
 document.addEventListener("visibilitychange", () => {
   open();
   if (!document.hidden) beat();
 });
-open();

@@ -1,21 +1,42 @@
-/** Who looks, and what that person may do. Without authentication everything is allowed, and the act's name is asked. */
-import { get } from "./api.js";
+/** Who looks, and what that person may do. Without authentication everything is allowed, and acts ask for a name. */
+import { get, Problem, session, write } from "./api.js";
+import { follow } from "./feed.js";
 import { signal } from "./view.js";
 
 /** @typedef {"view" | "start" | "operate" | "administer"} Permission */
 
 const ROLES = { view: "viewer", start: "starter", operate: "operator", administer: "admin" };
 
-export const me = signal(/** @type {{name: string, permissions: string[] | null}} */ ({ name: "", permissions: null }));
+/** `permissions` is null where there is no authentication, or nobody has signed in. */
+export const me = signal(/** @type {{out: boolean, name: string, role: string, permissions: string[] | null}} */ ({ out: false, name: "", role: "", permissions: null }));
+
+/** @param {any} found as /v1/me says it; null: nobody is signed in */
+function set(found) {
+  session.csrf = found?.csrf_token ?? "";
+  me.value = { out: found === null, name: found?.name ?? "", role: found?.role ?? "", permissions: found?.permissions ?? null };
+  follow(found !== null);
+}
 
 export async function learn() {
   try {
-    const found = await get("/v1/me");
-    me.value = { name: found.name ?? "", permissions: found.permissions ?? null };
-  } catch {
-    me.value = { name: "", permissions: null };
+    set(await get("/v1/me"));
+  } catch (error) {
+    // A server that cannot say who asks lets everybody in, or its pages say themselves what is wrong.
+    set(error instanceof Problem && error.status === 401 ? null : {});
   }
 }
+
+/** @param {string} key */
+export async function signIn(key) {
+  set(await write("POST", "/v1/login", { key }));
+}
+
+export async function signOut() {
+  await write("POST", "/v1/logout");
+  set(null);
+}
+
+session.lost = () => set(null);
 
 /** Why this is not allowed, or "". @param {Permission} wanted */
 export function forbidden(wanted) {

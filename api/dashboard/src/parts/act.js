@@ -26,7 +26,7 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
     setProblem(null);
     localStorage.setItem("name", by);
     try {
-      setAnswer(await send({ by, reason }));
+      setAnswer(await send({ by: me.value.name ? "" : by, reason }));
       beat();
     } catch (error) {
       setProblem(error instanceof Problem ? error : new Problem({ detail: String(error) }));

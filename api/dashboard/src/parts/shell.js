@@ -1,6 +1,6 @@
 /** What stands round every page: sections, jump to an id, theme, help; and the page itself. */
 import { bindings, useKeys } from "../lib/keys.js";
-import { me } from "../lib/me.js";
+import { me, signOut } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, instanceHref, route } from "../lib/router.js";
 import { html, signal, useEffect, useRef, useState } from "../lib/view.js";
@@ -56,7 +56,7 @@ export function Shell({ sections }) {
     <div class="page">
       <header class="top">
         <${Jump} />
-        <span class="who">${me.value.name}</span>
+        ${me.value.name && html`<span class="who">${me.value.name}, ${me.value.role}</span><button type="button" class="plain" onClick=${signOut}>Sign out</button>`}
         <button type="button" class="plain" onClick=${nextTheme}>Theme: ${theme.value}</button>
         <button type="button" class="plain" onClick=${() => setHelp(true)}>Keys <kbd>?</kbd></button>
       </header>
@@ -66,7 +66,7 @@ export function Shell({ sections }) {
   `;
 }
 
-const Mark = () =>
+export const Mark = () =>
   html`<svg width="20" height="20" viewBox="0 0 20 20" aria-hidden="true"><path d="M3 5h9a4 4 0 0 1 0 8H6M9 10l-3 3 3 3" fill="none" stroke="currentColor" stroke-width="2" /></svg>`;
 
 /** @param {{section: Section, current: boolean}} props */

@@ -31,6 +31,7 @@ from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .keys import KeyBody, RotateBody, keys_router
 from .letters import AskBody
+from .operations import operations_router
 from .overdue import overdue_router
 from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
@@ -97,6 +98,7 @@ def create_app(
         graphs_router(client),
         revisions_router(client),
         overdue_router(client),
+        operations_router(client),
         questions_router(client),
         queues_router(client),
         tables_router(client, settings),

@@ -21,7 +21,7 @@ from .operating import add_operating
 from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
-from .queries import add_list, history, inspect, overdue, questions, queues, show
+from .queries import add_list, add_operations, history, inspect, overdue, questions, queues, show
 from .read_model import add_read_model
 from .remote import Json
 from .schedule_commands import add_schedule_commands
@@ -48,6 +48,7 @@ add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)
 add_list(app)
+add_operations(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]

@@ -253,6 +253,22 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Operations:
+    """Which operations; each field is called as in the API."""
+
+    who: Annotated[str | None, typer.Option(help="Only of this person.")] = None
+    target: Annotated[str | None, typer.Option(metavar="ID", help="Only on this instance, or other entity.")] = None
+    act: Annotated[str | None, typer.Option(help="Only this act.")] = None
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone.")] = None
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone.")] = None
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The largest number of entries.")] = 50
+
+    def given(self) -> dict[str, Any]:
+        """The conditions that are given, as the API takes them."""
+        return {each.name: getattr(self, each.name) for each in fields(Operations) if each.name != "limit"}
+
+
+@dataclass(frozen=True, slots=True)
 class Many(Which):
     """The instances for `saga bulk`; without a status those that have not ended."""
 
@@ -341,7 +357,20 @@ class Planned:
 
 
 _GROUPS: tuple[type[Any], ...] = (
-    *(Debug, LogOptions, ListenOptions, HealthOptions, Reading, Remote, Looking, Which, Listing, Many, Asking),
+    *(
+        Debug,
+        LogOptions,
+        ListenOptions,
+        HealthOptions,
+        Reading,
+        Remote,
+        Looking,
+        Which,
+        Listing,
+        Operations,
+        Many,
+        Asking,
+    ),
     *(Signed, Edited, DeadWhere, Planned),
 )
 

@@ -103,6 +103,19 @@ def instances_table(instances: list[Json]) -> Table:
     return table
 
 
+def operations_table(operations: list[Json]) -> Table:
+    """One line per operation."""
+    table = grid("when", "who", "act", "on", "why", "decision")
+    for each in operations:
+        step = f" at {each['step']}" if each["step"] else ""
+        why = f": {each['reason']}" if each["reason"] and each["outcome"] != "applied" else ""
+        on = Text(f"{each['target']}{step}")
+        table.add_row(
+            moment(each["at"]), Text(each["who"]), each["act"], on, Text(each["why"]), Text(f"{each['outcome']}{why}")
+        )
+    return table
+
+
 def instance_view(document: Json) -> Group:
     """Everything an operator needs to know about one instance."""
     facts = Table.grid(padding=(0, 2))

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import typer
 from rich.text import Text
 
-from .options import Listing, Reading, Remote, Which, command
+from .options import Listing, Operations, Reading, Remote, Which, command
 from .output import (
     history_table,
     inspection_view,
     instance_view,
     instances_table,
+    operations_table,
     overdue_table,
     print_list,
     print_out,
@@ -24,7 +25,17 @@ from .pages import gather
 from .paths import instance_path
 from .remote import request
 
-__all__ = ["add_list", "history", "inspect", "list_instances", "overdue", "questions", "queues", "show"]
+__all__ = [
+    "add_list",
+    "add_operations",
+    "history",
+    "inspect",
+    "list_instances",
+    "overdue",
+    "questions",
+    "queues",
+    "show",
+]
 
 
 def add_list(app: typer.Typer) -> None:
@@ -55,6 +66,21 @@ def list_instances(remote: Remote, which: Which, listing: Listing, *, as_json: b
         typer.echo("no instances match")
     else:
         print_list(instances_table(found), cursor)
+
+
+def add_operations(app: typer.Typer) -> None:
+    """Adds the command."""
+
+    @command(app, "operations")
+    def operations_command(*, which: Operations, remote: Remote, reading: Reading) -> None:
+        """List who asked for what, when and why, and how it was decided, newest first."""
+        found, cursor = gather(remote, "/v1/operations", "operations", which.limit, filters=which.given())
+        if reading.as_json:
+            typer.echo(json.dumps({"operations": found, "cursor": cursor}))
+        elif not found:
+            typer.echo("no operations match")
+        else:
+            print_list(operations_table(found), cursor)
 
 
 def show(remote: Remote, instance: str, *, state: bool, as_json: bool) -> None:

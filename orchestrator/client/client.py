@@ -40,6 +40,8 @@ from ..ports.read_model import (
     Count,
     HistoryRow,
     InstanceFilter,
+    OperationFilter,
+    OperationPage,
     Page,
     Sort,
     WaitFilter,
@@ -68,6 +70,7 @@ __all__ = ["Client"]
 DEFAULT_WAIT = timedelta(seconds=10)
 _LAG_MAX = 10_000
 _ALL = InstanceFilter()
+_ALL_OPERATIONS = OperationFilter()
 
 
 class Client:
@@ -330,6 +333,18 @@ class Client:
             InvalidRequest: it is no condition, or no deployed definition has such a field.
         """
         return condition_of(text, self.registry.searchable)
+
+    async def operations(
+        self, where: OperationFilter = _ALL_OPERATIONS, *, limit: int = 50, cursor: str | None = None
+    ) -> OperationPage:
+        """Who asked for what, when and why, and how it was decided: acts, and changes of tables, schedules, parcels and
+        dead letters; newest first.
+
+        Raises:
+            InvalidRequest, TransientError: as ``list``.
+        """
+        await self._asking.all_followed()
+        return await self._parts.read_model.operations(where, limit=limit, cursor=cursor)
 
     async def overdue(
         self, definition: str | None = None, *, limit: int = 200, cursor: str | None = None

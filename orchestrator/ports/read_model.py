@@ -47,6 +47,8 @@ __all__ = [
     "LetterGroups",
     "LetterPage",
     "LetterRow",
+    "OperationFilter",
+    "OperationPage",
     "Page",
     "ReadModel",
     "Sort",
@@ -290,6 +292,22 @@ class EntityPage(NamedTuple):
     cursor: str | None
 
 
+class OperationFilter(NamedTuple):
+    """Requests of people. All given conditions hold. ``target``: the id of the instance, or of another entity."""
+
+    who: str | None = None
+    target: str | None = None
+    act: str | None = None
+    at: Span = _ALWAYS
+
+
+class OperationPage(NamedTuple):
+    """The decisions about requests of people, newest first. ``cursor`` as in ``Page``."""
+
+    rows: Sequence[HistoryRow]
+    cursor: str | None
+
+
 class LetterFilter(NamedTuple):
     """Dead letters. All given conditions hold.
 
@@ -397,6 +415,14 @@ class ReadModel(Protocol):
 
     async def decisions(self, after: Mapping[TopicPartition, int], *, limit: int) -> Decisions:
         """Up to about ``limit`` rows of these partitions of the history, in fair shares, from these offsets on."""
+        ...
+
+    async def operations(self, where: OperationFilter, *, limit: int, cursor: str | None = None) -> OperationPage:
+        """Up to ``limit`` decisions about requests of people, newest first; kept as long as the history.
+
+        Raises:
+            InvalidRequest: the cursor is not one of this list.
+        """
         ...
 
     async def entity(self, entity: str) -> Entity | None:

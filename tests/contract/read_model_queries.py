@@ -17,6 +17,7 @@ from sagaline.orchestrator.ports.read_model import (
     EntityFilter,
     InstanceFilter,
     LetterFilter,
+    OperationFilter,
     Sort,
     SortBy,
     Span,
@@ -108,6 +109,14 @@ def others() -> Iterator[tuple[str, Query]]:
         yield name, (statement, served)
 
 
+def operations() -> Iterator[tuple[str, Query]]:
+    for who, cursor in product((None, "who-7"), (0, 1)):
+        after = (5_000, "order-3/A-9", 7) if cursor else None
+        statement = statements.operations(LOG, OperationFilter(who), after, 51)
+        name = f"operations{' of one person' if who else ''}{' behind a cursor' if cursor else ''}"
+        yield name, (statement, ("log", *(("who",) if who else ())))
+
+
 def dead_letters() -> Iterator[tuple[str, Query]]:
     for column, cursor in product(("", "topic", "fingerprint", "key"), (0, 1)):
         where = LetterFilter(**{column: "A-7"}) if column else LetterFilter()  # type: ignore[arg-type]  # all are texts
@@ -120,4 +129,4 @@ def dead_letters() -> Iterator[tuple[str, Query]]:
     yield "a dead letter", (letters.letter(LOG, 1, 9), ("log", "part", "place"))
 
 
-QUERIES = dict((*instances(), *found(), *in_order(), *waits(), *others(), *dead_letters()))
+QUERIES = dict((*instances(), *found(), *in_order(), *waits(), *others(), *operations(), *dead_letters()))

@@ -10,12 +10,18 @@ import pytest
 
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.messages.document import Cause, CauseKind, Document, Status
+from sagaline.orchestrator.messages.entity_messages import SetRules
+from sagaline.orchestrator.messages.history import HistoryRecord
+from sagaline.orchestrator.messages.inputs import Act, ActName
+from sagaline.orchestrator.messages.outputs import Outcome
 from sagaline.orchestrator.ports.read_model import (
     Comparison,
     Condition,
     Count,
     DocumentRow,
+    HistoryRow,
     InstanceFilter,
+    OperationFilter,
     ReadModel,
     Sort,
     SortBy,
@@ -23,7 +29,7 @@ from sagaline.orchestrator.ports.read_model import (
     Update,
 )
 
-from .read_model_contract import STATE, document, overdue, update
+from .read_model_contract import STATE, document, overdue, row, update
 
 __all__ = ["SearchContract"]
 
@@ -141,3 +147,44 @@ class SearchContract:
         cursor = (await read_model.list(where, limit=6, sort=Sort(by, ascending))).cursor
         with pytest.raises(InvalidRequest):
             await read_model.list(where, limit=6, cursor=cursor, sort=Sort(by, not ascending))
+
+    async def test_what_people_asked_for_is_listed_newest_first_and_nothing_else(self, read_model: ReadModel) -> None:
+        def asked(sequence: int, message: Any, at_ms: int, outcome: Outcome = Outcome.APPLIED) -> HistoryRow:
+            status = Status.RUNNING
+            record = HistoryRecord(
+                instance=message.instance, revision=1, at_ms=at_ms, outcome=outcome, status=status, message=message
+            )
+            return row(sequence)._replace(record=record)
+
+        acts = [
+            asked(
+                n, Act(id=f"r-{n}", instance=f"o/{n % 2}", act=ActName.PAUSE, by=("ann", "ben")[n % 2]), 1_000 + n // 2
+            )
+            for n in range(7)
+        ]
+        rules = asked(1, SetRules(id="r", instance="@table/ways", rules=(), by="ann"), 9_000)
+        denied = asked(8, Act(id="r-8", instance="o/1", act=ActName.CANCEL), 500, Outcome.DENIED)
+        await read_model.apply(update(history=(row(1), *acts, rules, denied)))
+
+        async def listed(**where: Any) -> list[HistoryRecord]:
+            found: list[HistoryRow] = []
+            cursor: str | None = None
+            for _ in range(9):
+                page = await read_model.operations(OperationFilter(**where), limit=2, cursor=cursor)
+                found, cursor = [*found, *page.rows], page.cursor
+                if cursor is None:
+                    return [each.record for each in found]
+            raise AssertionError("the list has no end")
+
+        rows = [*acts, rules, denied]
+        order = [each.record for each in sorted(rows, key=lambda r: (r.record.at_ms, r.record.instance, r.sequence))]
+        order.reverse()
+        assert await listed() == order
+        assert await listed(who="ann") == [each for each in order if getattr(each.message, "by", None) == "ann"]
+        assert await listed(who="") == [denied.record]
+        assert await listed(target="o/1", act="cancel") == [denied.record]
+        assert await listed(act="set-rules") == [rules.record]
+        assert await listed(who="ben", at=Span(1_001, 1_003)) == [acts[5].record, acts[3].record]
+        assert await listed(target="order-checkout/A-1") == []
+        with pytest.raises(InvalidRequest):
+            await read_model.operations(OperationFilter(), limit=2, cursor="x")

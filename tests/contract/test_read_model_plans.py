@@ -88,7 +88,8 @@ INSERT INTO read_terms SELECT 1, 'order-' || n % 9 || '/A-' || n, '@overdue:b1',
 INSERT INTO read_waits SELECT 1, 'order-' || n % 9 || '/A-' || n,
     CASE WHEN n % 2 = 0 THEN 'overdue' ELSE 'question' END, 'approve', who, 'order-' || n % 9, n, '[]'
     FROM generate_series(1, 9000) n, (VALUES (''), ('ann')) AS asked(who);
-INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n % 4, n, '{}'
+INSERT INTO read_history SELECT 1, 'order-' || n % 9 || '/A-' || n % 2000, n, n % 4, n, '{}',
+    CASE WHEN n % 3 = 0 THEN 'who-' || n % 50 END, 'pause'
     FROM generate_series(1, 20000) n;
 INSERT INTO read_entities SELECT 1, '@' || CASE WHEN n % 2 = 0 THEN 'lock/' ELSE 'mailbox/paid/' END || n, n,
     CASE WHEN n % 50 = 0 THEN 1 ELSE 0 END, '{}' FROM generate_series(1, 20000) n;

@@ -198,6 +198,7 @@ class TestDocument:
             ("post", "/v1/heartbeats"),
             ("post", "/v1/replies"),
             ("get", "/v1/overdue"),
+            ("get", "/v1/operations"),
             ("post", "/v1/bulk"),
             ("get", "/v1/questions"),
             ("get", "/v1/queues"),

@@ -16,6 +16,7 @@ from ...kernel.waits import OpenQuestion, OverdueStep, open_questions, overdue_s
 from ...messages.document import Document
 from ...messages.entities import DeadMark, DeletedSchedule, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ...messages.history import HistoryRecord
+from ...messages.operations import act_of, operation_of
 from ...ports.read_model import WAITED, DocumentRow, EntityRow, HistoryRow, Update, WaitKind
 from . import letters
 from .schema import DELETED
@@ -156,6 +157,7 @@ def _status(entity: Entity) -> str:
 
 
 def _history(log: int, row: HistoryRow) -> Iterator[dict[str, Any]]:
+    operation = operation_of(row.record)
     yield {
         "log": log,
         "instance": row.record.instance,
@@ -163,6 +165,8 @@ def _history(log: int, row: HistoryRow) -> Iterator[dict[str, Any]]:
         "part": row.partition,
         "at_ms": row.record.at_ms,
         "record": HISTORY_JSON.dump_json(row.record).decode(),
+        "who": operation.by if operation is not None else None,
+        "act": act_of(operation) if operation is not None else None,
     }
 
 

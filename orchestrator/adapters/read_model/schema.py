@@ -13,6 +13,7 @@
   (terms.py). Name and value are one text, so that a planner's statistics count the pairs.
 - ``read_letters`` has the dead letters. What was done with one is its mark in ``read_entities``, joined by ``id``: the
   two arrive in any order. Their topic and key come from outside and have any length: long ones are digests there.
+- ``who`` and ``act`` of ``read_history`` are set for the requests of people: the operations log is those rows.
 - All entities but instances are in ``read_entities``. ``sequence`` is the place of the last applied record.
 - ``read_meta`` has the schema version. Tables of another version are dropped and created again: the log has all data.
 - Every documented filter is one range of one index, in the order of the list (statements.py, checked by a test of the
@@ -46,7 +47,7 @@ __all__ = [
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 TABLES = MetaData()
 
@@ -139,7 +140,13 @@ HISTORY = Table(
     Column("part", Integer, nullable=False),
     _whole("at_ms"),
     _json("record"),
+    Column("who", Words),
+    Column("act", Words),
 )
+_H = HISTORY.c
+_BY_PERSONS: dict[str, Any] = {"sqlite_where": _H.who.is_not(None), "postgresql_where": _H.who.is_not(None)}
+Index("read_history_by_operation", _H.log, _H.at_ms, _H.instance, _H.sequence, **_BY_PERSONS)
+Index("read_history_by_who", _H.log, _H.who, _H.at_ms, _H.instance, _H.sequence, **_BY_PERSONS)
 Index("read_history_by_time", HISTORY.c.log, HISTORY.c.at_ms)
 Index("read_history_by_place", HISTORY.c.log, HISTORY.c.part, HISTORY.c.sequence)
 

@@ -44,6 +44,8 @@ from ...ports.read_model import (
     LetterGroups,
     LetterPage,
     LetterRow,
+    OperationFilter,
+    OperationPage,
     Page,
     Sort,
     Standing,
@@ -74,7 +76,7 @@ _PREPARE_SECONDS = 120.0
 _WRITE_SECONDS = 60.0
 """More than for a query: an interrupted write is repeated from the beginning."""
 _CLEAR_ROWS = 2_000
-_BY_ID, _BY_TIME, _BY_PLACE, _BY_FIRST = "id", "time", "place", "first"
+_BY_OPERATION, _BY_ID, _BY_TIME, _BY_PLACE, _BY_FIRST = "operation", "id", "time", "place", "first"
 
 
 class SqlReadModel:
@@ -208,6 +210,15 @@ class SqlReadModel:
     async def decisions(self, after: Mapping[TopicPartition, int], *, limit: int) -> Decisions:
         """See the port. Raises: TransientError."""
         return await self._read(partial(read_decisions, log=self._number, after=after, limit=limit))
+
+    async def operations(self, where: OperationFilter, *, limit: int, cursor: str | None = None) -> OperationPage:
+        """See the port. Raises: InvalidRequest: a foreign cursor, or a limit below 1."""
+        after = decode_cursor(cursor, _BY_OPERATION, int, str, int) if cursor is not None else None
+        query = statements.operations(self._number, where, after, _one_more(limit))
+        found = await self._rows(query, lambda row: HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)))
+        last = found[limit - 1][0] if len(found) > limit else None
+        cursor = encode_cursor(_BY_OPERATION, tuple(last)[:3]) if last is not None else None
+        return OperationPage([row for _, row in found[:limit]], cursor)
 
     async def entity(self, entity: str) -> Entity | None:
         """See the port. Raises: TransientError."""

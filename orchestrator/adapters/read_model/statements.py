@@ -31,7 +31,17 @@ from sqlalchemy import (
 )
 
 from ...messages.document import Status
-from ...ports.read_model import NEWEST_FIRST, EntityFilter, InstanceFilter, Sort, SortBy, Span, WaitFilter, WaitKind
+from ...ports.read_model import (
+    NEWEST_FIRST,
+    EntityFilter,
+    InstanceFilter,
+    OperationFilter,
+    Sort,
+    SortBy,
+    Span,
+    WaitFilter,
+    WaitKind,
+)
 from .columns import Whole, Words
 from .cursors import Place
 from .dialect import Dialect, Upsert
@@ -53,6 +63,7 @@ __all__ = [
     "entities",
     "history",
     "instances",
+    "operations",
     "positions",
     "prune",
     "sorted_by",
@@ -292,6 +303,19 @@ def decisions(log: int, part: int, start: int, limit: int) -> Rows:
         table.log == log, table.part == part, table.sequence >= start
     )
     return query.order_by(table.sequence).limit(limit)
+
+
+def operations(log: int, where: OperationFilter, after: Place | None, limit: int) -> Rows:
+    """Newest first: (time, instance, sequence, partition, record)."""
+    table = HISTORY.c
+    place = (table.at_ms, table.instance, table.sequence)
+    query = select(*place, table.part, table.record).where(table.log == log, table.who.is_not(None))
+    equal = ((table.who, where.who), (table.instance, where.target), (table.act, where.act))
+    query = query.where(*(column == value for column, value in equal if value is not None))
+    query = query.where(*_within(table.at_ms, where.at))
+    if after is not None:
+        query = query.where(tuple_(*place) < after)
+    return query.order_by(*(each.desc() for each in place)).limit(limit)
 
 
 def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> Rows:

@@ -93,7 +93,7 @@ format: $(VENV)/dev.stamp ## Formats the code and applies ruff's automatic fixes
 lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows into requirements/*.txt
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
-	$(COMPILE) pyproject.toml --extra postgresql -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) pyproject.toml --extra postgresql --extra oidc -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group installer -c requirements/dev.txt -o requirements/installer.txt
 	$(COMPILE) --group release -c requirements/dev.txt -o requirements/release.txt

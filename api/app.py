@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Tracing
+from .access import LoginBody, access_router
 from .asyncapi import asyncapi_router
 from .auth import Guard
 from .bulk import BulkBody, bulk_router
@@ -84,7 +85,9 @@ def create_app(
     )
     app.state.stop_waiting = client.stop_waiting
     texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
+    credentials = Credentials(settings, client)
     routers = [
+        access_router(credentials, settings),
         instances_router(client, settings),
         events_router(client, settings),
         feed_router(client, settings, texts),
@@ -115,7 +118,7 @@ def create_app(
     access = declared(route for router in routers for route in router.routes)
     for router in routers:
         app.include_router(router)
-    app.add_middleware(Guard, credentials=Credentials(settings, client))
+    app.add_middleware(Guard, credentials=credentials)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
     app.openapi = lambda: _document(app, access, secured=settings.authenticates)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
@@ -132,7 +135,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
             Problem,
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
-            *(ScheduleBody, BackfillBody, KeyBody, RotateBody),
+            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]
@@ -142,11 +145,14 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     if secured:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "a key, or a token of the settings"},
+            "session": {"type": "apiKey", "in": "cookie", "name": "__Host-sagaline_session"},
+        }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             asked = operation["x-permission"] = access[method.upper(), path]
             if secured:
-                operation["security"] = [] if asked == "none" else [{"token": []}]
+                operation["security"] = [] if asked == "none" else [{"token": []}, {"session": []}]
     app.openapi_schema = document
     return document

@@ -8,20 +8,19 @@ anything, as no CORS header allows it, and cannot change anything, as they are r
 
 from __future__ import annotations
 
-import ipaddress
-
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..orchestrator.errors import SagalineError
 from ..orchestrator.tracing import trace_id_of
-from .credentials import Credentials
+from .credentials import Tokens
+from .hosts import host_of, is_loopback
 from .identity import Principal
 from .problems import HttpProblem, problem_of
 
 __all__ = ["Guard", "is_loopback", "is_open"]
 
-_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/"})
+_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/", "/v1/login"})
 _OPEN_FOLDER = "/dashboard/"
 """The files of the dashboard; what it shows comes from routes that are not open."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -34,20 +33,15 @@ def is_open(path: str) -> bool:
     return path in _OPEN or path.startswith(_OPEN_FOLDER)
 
 
-def is_loopback(host: str) -> bool:
-    """True when a host, by name or address, is certainly this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+def changes(connection: HTTPConnection) -> bool:
+    """True: it may change something. A WebSocket may, and a browser opens one for any page."""
+    return connection.scope["type"] == "websocket" or connection.scope["method"] not in _SAFE
 
 
 class Guard:
     """Accepts a request or a WebSocket, with its ``Principal`` in the state of its scope, or answers 401 or 403."""
 
-    def __init__(self, app: ASGIApp, credentials: Credentials, *, anywhere: bool = False) -> None:
+    def __init__(self, app: ASGIApp, credentials: Tokens, *, anywhere: bool = False) -> None:
         """``anywhere``: what ``is_open`` is for other machines also without authentication."""
         self._app, self._credentials = app, credentials
         self._opens = anywhere or credentials.required
@@ -77,16 +71,13 @@ class Guard:
         """
         scope = connection.scope
         open_to_all = self._opens and is_open(scope["path"])
-        if not open_to_all and not self._credentials.required and not is_loopback(_host(connection)):
+        if not open_to_all and not self._credentials.required and not is_loopback(host_of(connection)):
             text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
             raise HttpProblem("forbidden-host", text)
-        principal = None if open_to_all else await self._credentials.identify(connection)
-        # A WebSocket changes things too, and a browser opens one of any page without asking.
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
-        if changes and _of_another_origin(connection):
+        if changes(connection) and _of_another_origin(connection):
             text = "requests from pages of another origin are rejected; use a page of this server, or a program"
             raise HttpProblem("foreign-origin", text)
-        return principal
+        return None if open_to_all else await self._credentials.identify(connection)
 
 
 def _of_another_origin(connection: HTTPConnection) -> bool:
@@ -95,10 +86,3 @@ def _of_another_origin(connection: HTTPConnection) -> bool:
     if origin is not None and origin.partition("://")[2] != connection.headers.get("host", ""):
         return True
     return connection.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-
-
-def _host(connection: HTTPConnection) -> str:
-    host = connection.headers.get("host", "")
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]

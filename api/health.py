@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
 from ..orchestrator.runtime.exposition import CONTENT_TYPE
 from .auth import Guard
-from .credentials import Credentials
+from .credentials import Tokens
 from .identity import Permission, needs, permitted
 from .problems import documented, handlers, problem
 from .settings import ApiSettings
@@ -138,5 +138,5 @@ def create_health_app(
     )
     app.include_router(health_router(check_ready, objections=objections))
     app.include_router(metrics_router(metrics))
-    app.add_middleware(Guard, credentials=Credentials(settings), anywhere=True)
+    app.add_middleware(Guard, credentials=Tokens(settings), anywhere=True)
     return app

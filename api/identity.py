@@ -54,6 +54,8 @@ class Permission(StrEnum):
 Access = Permission | Literal["identity", "none"]
 """``identity``: any credential is enough; ``none``: the route is open (``auth.is_open`` must say the same)."""
 
+How = Literal["local", "token", "key", "jwt"]
+
 PERMISSIONS = {
     Role.VIEWER: frozenset({Permission.VIEW}),
     Role.STARTER: frozenset({Permission.VIEW, Permission.START}),
@@ -74,19 +76,25 @@ _LEAST = {
 class Principal:
     """Who asks. ``how``: what proved it; ``local``: nothing, as no authentication is set up on this machine.
 
-    ``groups``: what a question may be put to besides the name.
+    ``groups``: what a question may be put to besides the name. ``proof``: the digest of a key or token; empty: of
+    neither. ``until_ms``: when the credential ends, if that is known. ``csrf``: of a browser's session, what its
+    requests that change something must say.
     """
 
     name: str
     role: Role
     groups: frozenset[str] = frozenset()
     permissions: frozenset[Permission]
-    how: Literal["local", "token", "key", "jwt"]
+    how: How
+    proof: str = ""
+    until_ms: int | None = None
+    csrf: str = ""
 
     @classmethod
-    def of(cls, name: str, role: Role, how: Literal["token", "key", "jwt"], groups: Iterable[str] = ()) -> Principal:
+    def of(cls, name: str, role: Role, how: How, groups: Iterable[str] = (), *, proof: str = "") -> Principal:
         """An identity with the permissions of a role."""
-        return cls(name=name, role=role, groups=frozenset(groups), permissions=PERMISSIONS[role], how=how)
+        allowed = PERMISSIONS[role]
+        return cls(name=name, role=role, groups=frozenset(groups), permissions=allowed, how=how, proof=proof)
 
     def check(self, permission: Permission) -> None:
         """Returns if this identity has the permission.

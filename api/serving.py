@@ -65,7 +65,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _refuse_open_door(host: str, settings: ApiSettings) -> None:
-    if not settings.tokens and not is_loopback(host):
+    if not settings.authenticates and not is_loopback(host):
         raise ConfigurationError(
             f"refusing to listen on {host or 'every address'} without authentication: anybody could start and cancel "
             "everything; set a token (SAGALINE_API_TOKENS='[\"…\"]'), or listen on 127.0.0.1"
@@ -83,7 +83,7 @@ async def serving(
     caller.
 
     Raises:
-        ConfigurationError: the socket is open to other machines and there is no token.
+        ConfigurationError: the socket is open to other machines and there is no token, or the certificate is not valid.
         OperatorError: the server did not start.
     """
     host, port = listener.getsockname()[:2]
@@ -100,6 +100,8 @@ async def serving(
             proxy_headers=False,
             http=http_protocol(settings.head_timeout.total_seconds(), stall_seconds),
             ws=socket_protocol(stall_seconds),
+            ssl_certfile=str(settings.tls[0]) if settings.tls else None,
+            ssl_keyfile=str(settings.tls[1]) if settings.tls else None,
             ws_max_size=settings.body_bytes_max,
             ws_per_message_deflate=False,
             limit_concurrency=_CONNECTIONS_MAX,
@@ -109,7 +111,8 @@ async def serving(
     runs = asyncio.create_task(server.serve(sockets=[listener]), name="api")
     try:
         await _started(server, runs)
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if settings.tls else "http"
+        yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     finally:
         getattr(app.state, "stop_waiting", _nobody)()
         server.should_exit = True

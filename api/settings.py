@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from ..orchestrator.errors import ConfigurationError
 
@@ -14,6 +16,8 @@ __all__ = ["ApiSettings"]
 class ApiSettings:
     """``tokens``: each of them gives access to ``/v1``; none: only this machine has access.
 
+    ``session_key``: signs the sessions of browsers, the same on every node; none: derived from the tokens.
+    ``tls``: the files of the certificate and of its private key; none: plain HTTP.
     ``body_bytes_max`` and ``depth_max`` limit a request's body; ``body_timeout``: it must arrive within this time.
     ``head_timeout``: a new connection that has not sent the head of its first request within this time is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
@@ -22,10 +26,12 @@ class ApiSettings:
     no data for so long is closed.
 
     Raises:
-        ConfigurationError: a token that is easy to guess.
+        ConfigurationError: a token is easy to guess, or the certificate and the key do not fit.
     """
 
     tokens: tuple[str, ...] = ()
+    session_key: str | None = None
+    tls: tuple[Path, Path] | None = None
     body_bytes_max: int = 262_144
     depth_max: int = 32
     body_timeout: timedelta = timedelta(seconds=30)
@@ -43,9 +49,19 @@ class ApiSettings:
         return bool(self.tokens)
 
     def __post_init__(self) -> None:
-        for token in self.tokens:
+        for token in (*self.tokens, *([] if self.session_key is None else [self.session_key])):
             if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
                 raise ConfigurationError(
-                    "an API token is shorter than 16 characters or has spaces or other than ASCII in it; "
+                    "an API token, or the session key, is shorter than 16 characters or has spaces or other than ASCII "
+                    "in it; "
                     "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
                 )
+        if self.tls is not None:
+            certificate, key = self.tls
+            try:  # an encrypted key is refused, not asked about on the terminal
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+            except OSError as error:
+                text = (
+                    f"TLS cannot be served with {certificate} and {key}: {error}; give a certificate and its key, PEM"
+                )
+                raise ConfigurationError(text) from error

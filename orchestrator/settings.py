@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     health_host: str = Field(default="127.0.0.1", description="where /livez, /readyz and /metrics of a process listen")
     health_port: int | None = Field(default=None, ge=0, le=65535, description="their port; default: they do not")
     api_tokens: tuple[SecretStr, ...] = Field(default=(), description="bearer tokens; needed to listen beyond loopback")
+    session_key: SecretStr | None = Field(
+        default=None, description="signs sessions of browsers, the same on every node; default: derived from api_tokens"
+    )
+    tls_cert: Path | None = Field(default=None, description="certificate chain of the API, PEM; with tls_key")
+    tls_key: Path | None = Field(default=None, description="private key of tls_cert, PEM")
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -149,6 +150,14 @@ class ListenOptions:
     port: Annotated[
         int | None,
         typer.Option(envvar="SAGALINE_PORT", rich_help_panel=_LISTEN, help="Default 8080; 0: any free port."),
+    ] = None
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(envvar="SAGALINE_TLS_CERT", rich_help_panel=_LISTEN, help="Serve TLS: the certificate, PEM."),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(envvar="SAGALINE_TLS_KEY", rich_help_panel=_LISTEN, help="The private key of --tls-cert, PEM."),
     ] = None
 
 

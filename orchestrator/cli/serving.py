@@ -20,7 +20,7 @@ from ...workers.runtime import WorkerRuntime
 from ...workers.worker import Worker
 from .. import wiring
 from ..client import RequestOptions
-from ..errors import NotYetDecided
+from ..errors import ConfigurationError, NotYetDecided
 from ..kernel import Registry
 from ..logs import configure_logs
 from ..settings import Settings
@@ -127,9 +127,16 @@ def api_settings(settings: Settings) -> ApiSettings:
     """The settings of the API, from the settings of the process.
 
     Raises:
-        ConfigurationError: a token that is easy to guess.
+        ConfigurationError: a token is easy to guess, or only one of the files of TLS is given.
     """
-    return ApiSettings(tokens=tuple(token.get_secret_value() for token in settings.api_tokens))
+    if (settings.tls_cert is None) is not (settings.tls_key is None):
+        raise ConfigurationError("give both --tls-cert and --tls-key, the files of the certificate and of its key")
+    both = settings.tls_cert, settings.tls_key
+    return ApiSettings(
+        tokens=tuple(token.get_secret_value() for token in settings.api_tokens),
+        session_key=settings.session_key.get_secret_value() if settings.session_key is not None else None,
+        tls=(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
+    )
 
 
 def longest_grace(workers: Iterable[Worker]) -> float:

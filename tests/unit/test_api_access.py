@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from fastapi import APIRouter
 
 from sagaline.api import ApiSettings, create_app
-from sagaline.api.identity import declared, needs
+from sagaline.api.identity import Principal, declared, needs
+from sagaline.api.sessions import SESSION_SECONDS, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Client
 from sagaline.orchestrator.errors import DefinitionError
+from sagaline.orchestrator.messages.access import Role
 
 from .stack import Stack, order, stack
 from .test_api_instances import http
@@ -120,7 +123,7 @@ async def test_every_route_serves_the_roles_that_its_document_says_and_no_other(
                 asked, sent = operation["x-permission"], re.sub(r"\{\w+\}", "x", path)
                 if path == "/v1/events/stream":
                     sent += "?after=wrong"  # or it would not end
-                assert operation["security"] == ([] if asked == "none" else [{"token": []}])
+                assert operation["security"] == ([] if asked == "none" else [{"token": []}, {"session": []}])
                 nobody = await api.request(method, sent)
                 assert (nobody.status_code == 401) is (asked != "none"), (method, path)
                 for role, header in keys.items():
@@ -239,3 +242,84 @@ async def until_status(api: httpx.AsyncClient, header: dict[str, str], status: i
             if (await api.get("/v1/definitions", headers=header)).status_code == status:
                 return
             await asyncio.sleep(0.02)
+
+
+class TestSession:
+    """A browser signs in with a key, and its cookie stands for it until one of them ends."""
+
+    @staticmethod
+    async def signed_in(api: httpx.AsyncClient, secret: str = TOKEN) -> dict[str, str]:
+        """The header that this session's requests must have; the cookie is in the client."""
+        answer = await api.post("/v1/login", json={"key": secret})
+        assert answer.status_code == 200, answer.text
+        return {"x-csrf-token": answer.json()["csrf_token"]}
+
+    async def test_it_stands_for_its_key(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann", "operator", groups=["risk"])
+            told(await api.post("/v1/login", json={"key": "wrong"}), 401, "unauthorized")
+            answer = await api.post("/v1/login", json={"key": ann["authorization"].partition(" ")[2]})
+            cookie = answer.headers["set-cookie"].lower()
+            for part in ("httponly", "samesite=strict", "path=/", "max-age=43200"):
+                assert part in cookie
+            me = (await api.get("/v1/me")).json()
+            assert (me["name"], me["role"], me["groups"]) == ("ann", "operator", ["risk"])
+            assert me["permissions"] == ["view", "start", "operate"]
+            assert me["csrf_token"] == answer.json()["csrf_token"]
+            told(await api.get("/v1/keys"), 403, "not-permitted")
+            await api.delete("/v1/keys/ann", headers=BEARER)
+            assert "revoked" in told(await api.get("/v1/me"), 401, "unauthorized")["detail"]
+
+    async def test_it_changes_nothing_without_its_header(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            header = await self.signed_in(api)
+            start = {"key": "A-1", "input": order()}
+            for wrong in ({}, {"x-csrf-token": ""}, {"x-csrf-token": "0" * 64}):
+                told(await api.post("/v1/sagas/order-checkout", json=start, headers=wrong), 403, "foreign-origin")
+            assert (await api.post("/v1/sagas/order-checkout", json=start, headers=header)).status_code == 201
+            assert (await api.post("/v1/logout", headers=header)).status_code == 204
+            told(await api.get("/v1/me"), 401, "unauthorized")
+
+    async def test_beyond_this_machine_its_cookie_needs_tls(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers={"host": "shop.example"}) as api:
+            cookie = (await api.post("/v1/login", json={"key": TOKEN})).headers["set-cookie"]
+            assert cookie.startswith("__Host-sagaline_session=")
+            assert "; Secure" in cookie
+
+    async def test_a_page_of_another_origin_signs_nobody_in(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers={"origin": "http://evil.example"}) as api:
+            told(await api.post("/v1/login", json={"key": TOKEN}), 403, "foreign-origin")
+
+    async def test_without_authentication_there_is_nobody_to_sign_in_as(self, up: Stack) -> None:
+        async with http(up) as api:
+            told(await api.post("/v1/login", json={"key": TOKEN}), 422, "invalid-request")
+            me = (await api.get("/v1/me")).json()
+            assert (me["name"], me["csrf_token"]) == ("", None)
+            assert me["permissions"] == ["view", "start", "operate", "administer", "work"]
+
+    async def test_a_ticket_opens_one_stream(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ticket = (await api.post("/v1/tickets", headers=BEARER)).json()["ticket"]
+            stream = f"/v1/events/stream?after=wrong&ticket={ticket}"
+            told(await api.get(f"/v1/me?ticket={ticket}"), 401, "unauthorized")
+            told(await api.get(stream), 422, "invalid-request", "after")
+            told(await api.get(stream), 401, "unauthorized")
+            told(await api.get("/v1/events/stream?after=wrong&ticket=x"), 401, "unauthorized")
+
+
+def test_what_another_key_or_namespace_or_time_has_signed_is_not_accepted() -> None:
+    now = [1_000_000]
+    settings = ApiSettings(tokens=(TOKEN,))
+    ours = Sessions(settings, "a", lambda: now[0])
+    ann = Principal.of("ann", Role.VIEWER, "key", ["risk"], proof="f" * 64)
+    text, signed = ours.sign(ann, "session")
+    assert ours.read(text, "session") == signed
+    assert ours.read(text, "ticket") is None
+    assert Sessions(settings, "b", lambda: now[0]).read(text, "session") is None
+    assert Sessions(ApiSettings(tokens=(TOKEN * 2,)), "a", lambda: now[0]).read(text, "session") is None
+    assert Sessions(settings, "a", lambda: now[0]).read(text, "session") == signed
+    unsigned = jwt.encode(jwt.decode(text, options={"verify_signature": False}), None, algorithm="none")
+    for wrong in (unsigned, text[:-2], text + "A", "", "x" * 10_000, text.replace(".", "")):
+        assert ours.read(wrong, "session") is None
+    now[0] += SESSION_SECONDS * 1000
+    assert ours.read(text, "session") is None

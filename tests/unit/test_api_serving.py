@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -27,6 +34,7 @@ from sagaline.orchestrator.tracing import Tracing
 from .stack import order, stack
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+WITHOUT_BODY = ("/v1/logout", "/v1/tickets")
 OPEN_TO_ALL = ["0.0.0.0", "", "::", "192.0.2.1", "shop.example", "127.0.0.1.example"]
 
 
@@ -85,6 +93,46 @@ async def test_a_head_that_does_not_come_closes_its_connection(tmp_path: Path, h
                 assert await reader.read() == b""
                 writer.close()
             assert (await api.get("/livez")).status_code == 200
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """One that this machine signed for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+    )
+    local = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    ca = x509.BasicConstraints(ca=True, path_length=None)
+    signed = made.add_extension(local, critical=False).add_extension(ca, critical=True).sign(key, hashes.SHA256())
+    files = folder / "tls.crt", folder / "tls.key"
+    files[0].write_bytes(signed.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+@pytest.mark.slow
+async def test_with_a_certificate_tls_is_served_and_nothing_else(tmp_path: Path) -> None:
+    settings = ApiSettings(tls=certificate(tmp_path))
+    async with stack(tmp_path, engine=False) as up:
+        app = create_app(up.client, clock=SystemClock(), settings=settings)
+        async with serving(app, bind("127.0.0.1", 0, settings), settings) as url:
+            assert url.startswith("https://127.0.0.1:")
+            trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
+            async with httpx.AsyncClient(base_url=url, verify=trusted) as api:
+                assert (await api.get("/livez")).status_code == 200
+            async with httpx.AsyncClient() as plain:
+                with pytest.raises(httpx.HTTPError):
+                    await plain.get(f"{url.replace('https', 'http')}/livez")
+
+
+def test_a_certificate_that_cannot_be_served_is_told_before_it_listens(tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    for wrong in ((files[0], tmp_path / "none"), (files[1], files[0]), (files[0], certificate(tmp_path / "other")[1])):
+        with pytest.raises(ConfigurationError, match="TLS cannot be served"):
+            ApiSettings(tls=wrong)
 
 
 @pytest.mark.parametrize("host", OPEN_TO_ALL)
@@ -208,6 +256,10 @@ class TestDocument:
             ("get", "/v1/tables/{name}/history"),
             ("get", "/v1/events"),
             ("get", "/v1/events/stream"),
+            ("post", "/v1/login"),
+            ("post", "/v1/logout"),
+            ("get", "/v1/me"),
+            ("post", "/v1/tickets"),
             ("get", "/v1/keys"),
             ("post", "/v1/keys"),
             ("post", "/v1/keys/{name}/rotate"),
@@ -248,7 +300,7 @@ class TestDocument:
                 expected |= {"401", "422"}
             if path.startswith("/v1/instances/{") or "/tables/{name}" in path:
                 expected |= {"404", "503"}
-            if method in ("post", "put"):
+            if method in ("post", "put") and path not in WITHOUT_BODY:
                 expected |= {"400", "408", "413", "415", "503"}
                 expected |= {"404"} if "{" in path else set()
                 expected |= {"409"} if "{" in path and "/events/" not in path else set()
@@ -261,7 +313,7 @@ class TestDocument:
 
     def test_bodies_have_schema_and_example(self, document: dict[str, Any]) -> None:
         for path, method, operation in self.operations(document):
-            if method in ("post", "put"):
+            if method in ("post", "put") and path not in WITHOUT_BODY:
                 content = operation["requestBody"]["content"]["application/json"]
                 assert content["schema"]["$ref"].endswith("Body"), path
                 assert content["example"], path
@@ -274,4 +326,6 @@ class TestDocument:
 
     def test_only_health_is_open_where_tokens_are_asked_for(self, document: dict[str, Any]) -> None:
         for path, _, operation in self.operations(document):
-            assert operation["security"] == ([] if path in ("/livez", "/readyz") else [{"token": []}])
+            assert operation["security"] == (
+                [] if path in ("/livez", "/readyz", "/v1/login") else [{"token": []}, {"session": []}]
+            )

@@ -27,6 +27,7 @@ from .remote import Json
 from .schedule_commands import add_schedule_commands
 from .starting import publish, read_input, start
 from .trace import trace
+from .watch import add_watch
 
 __all__ = ["app", "main"]
 
@@ -49,6 +50,7 @@ add_read_model(app)
 add_outbox(app)
 add_list(app)
 add_operations(app)
+add_watch(app)
 
 Sagas = Annotated[list[str], typer.Argument(metavar="MODULE:SAGA", help="Sagas, or lists of sagas.")]
 Workers = Annotated[list[str], typer.Argument(metavar="MODULE:WORKER", help="Workers, or lists of workers.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,8 +24,9 @@ from ..kafka.processes import saga
 from ..unit.stack import order
 
 CHECKOUT = "sagaline.sagas.examples.order_checkout:checkout"
-KILLS = 3
-EACH = 10
+SOAK = os.environ.get("SAGALINE_SOAK") == "1"
+KILLS, BETWEEN_SECONDS, EACH = (20, 15, 100) if SOAK else (3, 1, 10)
+WAITERS = 1_000 if SOAK else 100
 NOTHING = "missed 0, doubled 0, reordered 0"
 
 
@@ -71,7 +73,7 @@ def free_port() -> int:
 async def until_all_have(readers: list[Reader], count: int) -> None:
     """Every reader has seen so many events; a test that waits for more than there are says how many they have."""
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(300 if SOAK else 40):
             while any(len(each.seen) < count for each in readers):  # noqa: ASYNC110  # of other processes
                 await asyncio.sleep(0.1)
     except TimeoutError:
@@ -79,12 +81,12 @@ async def until_all_have(readers: list[Reader], count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_800 if SOAK else 300)
 async def test_nothing_is_missed_doubled_or_reordered_while_the_api_is_killed(tmp_path: Path) -> None:
     settings = Settings(log=f"sqlite:///{tmp_path / 'log.db'}", development=True)
     port = free_port()
     url, api = f"http://127.0.0.1:{port}", ("api", CHECKOUT, "--port", str(port))
-    async with deciding(settings) as (base, client), asyncio.timeout(280):
+    async with deciding(settings) as (base, client), asyncio.timeout(1_700 if SOAK else 280):
         async with saga(api, settings, tmp_path) as process:
             await process.ready()
             cursor = await cursor_of_now(url)
@@ -95,7 +97,7 @@ async def test_nothing_is_missed_doubled_or_reordered_while_the_api_is_killed(tm
                 async with saga(api, settings, tmp_path) as process:
                     await process.ready()
                     await until_all_have(readers, 1 + min(len(each.seen) for each in readers))
-                    await asyncio.sleep(1)
+                    await asyncio.sleep(BETWEEN_SECONDS)
                     await process.kill()
             assert not busy.done()
             busy.cancel()
@@ -107,3 +109,28 @@ async def test_nothing_is_missed_doubled_or_reordered_while_the_api_is_killed(tm
         found = [differences(each, expected) for each in readers]
         assert found == [NOTHING] * len(readers)
         assert all(each.begun > KILLS for each in readers)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_many_requests_wait_at_once_and_one_event_answers_them_all(tmp_path: Path) -> None:
+    settings = Settings(log=f"sqlite:///{tmp_path / 'log.db'}", development=True)
+    port = free_port()
+    url, api = f"http://127.0.0.1:{port}", ("api", CHECKOUT, "--port", str(port))
+    limits = httpx.Limits(max_connections=WAITERS, max_keepalive_connections=WAITERS)
+    async with deciding(settings) as (_, client), saga(api, settings, tmp_path) as process, asyncio.timeout(280):
+        await process.ready()
+        cursor = await cursor_of_now(url)
+        async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
+            query = {"after": cursor, "wait": "60", "type": "completed"}
+            others = [asyncio.create_task(http.get("/v1/events", params=query)) for _ in range(WAITERS // 2)]
+            query = {"after": cursor, "wait": "60", "type": "compensating"}
+            ours = [asyncio.create_task(http.get("/v1/events", params=query)) for _ in range(WAITERS // 2)]
+            await client.start("order-checkout", order("A-1"), key="A-1")
+            await asyncio.sleep(BETWEEN_SECONDS)
+            await client.cancel("order-checkout/A-1")
+            for answer in await asyncio.gather(*ours):
+                assert [each["subject"] for each in answer.json()["events"]] == ["order-checkout/A-1"]
+            assert not any(each.done() for each in others)
+            assert await process.stop() == 0
+            assert {len(each.json()["events"]) for each in await asyncio.gather(*others)} == {0}

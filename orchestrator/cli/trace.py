@@ -29,7 +29,7 @@ __all__ = ["Bar", "bars_of", "trace"]
 _DECISIONS_MAX: Final = 100_000
 _COLUMNS: Final = 48
 _FACTS: Final = frozenset(
-    {"instance", "paused", "phase", "version", "overdue", "itinerary", "state", "restart", "fork"}
+    {"instance", "paused", "phase", "version", "overdue", "itinerary", "state", "restart", "fork", "denied"}
 )
 """Changes that are about the instance and not about a step."""
 _AT_WORK: Final = {StepStatus.SENT: "█", StepStatus.UNDO_SENT: "▒"}

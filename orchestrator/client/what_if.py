@@ -46,6 +46,8 @@ def _change(change: Change) -> str:
     match change.what:
         case "paused":
             return "the instance would be paused" if change.after == "paused" else "the instance would go on"
+        case "denied":
+            return f"event {change.before!r} would become a dead letter: {change.after}"
         case "state":
             return "its state would be edited"
         case "restart":

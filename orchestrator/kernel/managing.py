@@ -292,6 +292,7 @@ def _offer_event(ctx: DecisionContext, message: EventDelivered) -> bool | None:
     if asked.denies is not None:
         _unqueue(ctx, message)  # not as taken: a redrive offers it again
         ctx.actions.append(DeadLetter(reason=asked.denies, message=message))
+        ctx.changes.append(Change(what="denied", before=message.event, after=asked.denies))
         return True
     if asked.later and asked.phase == managed.phase:
         return None

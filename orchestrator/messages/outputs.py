@@ -212,7 +212,7 @@ Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce | Archiv
 class Change:
     """One transition, as the history shows it. ``what``: ``instance``, ``paused``, ``phase``, ``version``, ``overdue``,
     ``itinerary``, ``state`` (edited), ``restart`` (its step; ``over`` once the undos are done), ``fork`` (the new
-    instance) or the name of a step.
+    instance), ``denied`` (an event, and the reason) or the name of a step.
     """
 
     what: str

@@ -88,13 +88,11 @@ async def test_a_killed_engine_loses_and_doubles_no_part_and_archives_each_insta
             sums = await reader.until("events", len(KEYS), total=...)
             await reader.until("events", len(parts) * 4)  # as it came, as a part twice, and in its order
             await crew.stop()
-        archived = Counter(id for id, _ in await asyncio.to_thread(reader.bodies, "archive"))
-        last = {body["id"]: body for _, body in await asyncio.to_thread(reader.bodies, "archive")}
-    whole = sum(range(1, PARTS + 1))
-    assert sorted(sums, key=lambda each: each[1]["key"]) == [
-        (id, {"key": key, "count": PARTS, "total": whole})
-        for key, (id, _) in zip(KEYS, sorted(sums, key=lambda each: each[1]["key"]), strict=True)
+        archive = await asyncio.to_thread(reader.bodies, "archive")
+    assert sorted((body["key"], body["count"], body["total"]) for _, body in sums) == [
+        (key, PARTS, sum(range(1, PARTS + 1))) for key in KEYS
     ]
+    archived, last = Counter(id for id, _ in archive), {body["id"]: body for _, body in archive}
     assert set(archived.values()) == {1}
     assert {id: body["status"] for id, body in last.items()} == {f"{totals.name}/{key}": "completed" for key in KEYS}
     ordered = defaultdict(list)

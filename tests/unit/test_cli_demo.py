@@ -15,10 +15,18 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from rich.console import Console
 
+from sagaline.api import create_app
 from sagaline.client import Producer
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.cli.demo.lock import only_demo
-from sagaline.orchestrator.cli.demo.patterns import Pattern, Scheduled, Stage, play_all
+from sagaline.orchestrator.cli.demo.patterns import (
+    Pattern,
+    Scheduled,
+    Stage,
+    delete_left_schedules,
+    every_pattern,
+    play_all,
+)
 from sagaline.orchestrator.cli.demo.place import prepared
 from sagaline.orchestrator.cli.demo.report import Books, Outcome, verdict
 from sagaline.orchestrator.cli.demo.scenario import expected_end, plan_orders, story_of
@@ -27,10 +35,15 @@ from sagaline.orchestrator.cli.demo.traces import SpanMemory, draw
 from sagaline.orchestrator.cli.errors import Failure, Mistake
 from sagaline.orchestrator.cli.options import ListenOptions, LogOptions
 from sagaline.orchestrator.errors import ConfigurationError
+from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.tracing import Tracing
+from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.workers import Worker
 from sagaline.workers.examples.ledger import OrderBooks
+
+from .stack import order as order_input
+from .stack import stack
 
 
 def order(key: str, status: str, cause: dict[str, str] | None = None) -> dict[str, Any]:
@@ -207,11 +220,25 @@ async def test_a_schedule_that_did_otherwise_is_caught(shown: dict[str, Any], go
     played, due = Scheduled(), ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]
     recent = [{"instance": f"demo-tick/demo-r-{each}", "outcome": "started"} for each in reversed(due)]
     told = {"paused": True, "next": [], "started": 2, "denied": 0, "missed": 0, "recent": recent} | shown
-    played.came += due
+    played.came += [f"demo-tick/demo-r-{each}" for each in due] + ["demo-tick/demo-killed-2025-01-01T00:00:00Z"]
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json=told))
     async with httpx.AsyncClient(transport=transport, base_url="http://demo") as http:
         wrong = await played.play(stage_of(http, Console(file=StringIO())))
     assert (wrong == []) is good
+
+
+async def test_a_demo_deletes_the_schedules_that_killed_ones_left_active(tmp_path: Path) -> None:
+    registry = Registry([each for pattern in every_pattern(tmp_path) for each in pattern.definitions] + [checkout])
+    plan = {"definition": "demo-tick", "every_seconds": 3600, "by": "demo"}
+    async with stack(tmp_path, registry=registry) as up:
+        transport = httpx.ASGITransport(create_app(up.client, clock=SystemClock()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            own = {**plan, "definition": checkout.name, "input": order_input()}
+            for name, body in (("demo-killed", plan), ("own", own)):
+                assert (await http.put(f"/v1/schedules/{name}", json=body)).status_code == 200
+            await delete_left_schedules(Shop(http))
+            page = await up.client.schedules.list()
+    assert [each.id for each in page.entities] == ["@schedule/own"]
 
 
 async def test_what_a_pattern_did_not_keep_is_told_and_the_others_are_played() -> None:

@@ -14,7 +14,7 @@ from sagaline.orchestrator.kernel import Limits, Registry, decide
 from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival, Message
-from sagaline.orchestrator.messages.outputs import DeadLetter, Decision, Outcome
+from sagaline.orchestrator.messages.outputs import Change, DeadLetter, Decision, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.runtime.deciding import Deciding
@@ -194,6 +194,17 @@ def test_an_event_that_its_start_denies_replaces_no_ended_instance() -> None:
     before = ended()
     now = decide(talking(lambda e: Next.deny("no")), before.document, Arrival(message=came("paid"), now_ms=1))
     assert (now.document, now.outcome, reasons_of(now)) == (before.document, Outcome.DENIED, ["no"])
+
+
+def test_the_history_says_which_event_was_denied_and_why() -> None:
+    pm = ProcessManager("talk", Talk, steps=[a])
+    pm.starts_on(paid, key=lambda e: "k")(lambda e: Next("one", Talk(), do=[a]))
+    pm.on(ends, key=lambda e: "k")(lambda s, e: Next.deny("not on a Sunday"))
+    before = Scene.of(pm).receives(paid, key="k").document
+    assert before is not None
+    now = decide(pm, before, Arrival(message=came("ends"), now_ms=1))
+    assert (now.outcome, reasons_of(now)) == (Outcome.APPLIED, ["not on a Sunday"])
+    assert now.changes == (Change(what="denied", before="ends", after="not on a Sunday"),)
 
 
 def test_an_abandoned_instance_is_kept_as_long_as_its_effects_must_be_seen() -> None:

@@ -28,7 +28,7 @@ from ..options import ListenOptions, LogOptions, rendering
 from ..processes import any_ended, run_process
 from .live import live_table
 from .parts import Parts, bound, demo_parts, orders_on_record, unless_ended
-from .patterns import Stage, every_pattern, play_all
+from .patterns import Stage, delete_left_schedules, every_pattern, play_all
 from .place import Place, prepared
 from .report import Books, Outcome, print_outcomes, print_trail, verdict
 from .scenario import Plan, plan_orders
@@ -88,6 +88,7 @@ class _Demo:
         definitions = [checkout, *(each for one in self._patterns for each in one.definitions)]
         async with demo_parts(self._place, listener, definitions, workers) as parts:
             self._announce(parts)
+            await delete_left_schedules(parts.shop)
             left = await orders_on_record(parts.base)
             if left:
                 text = f"{len(left)} orders exist from earlier runs; open ones are finished too"

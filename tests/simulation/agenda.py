@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.codec.inputs import encode_request
+from sagaline.orchestrator.messages.dead import DeadRequest
 from sagaline.orchestrator.messages.entity_messages import Published, Rule, SetRules, mailbox_id, table_id
 from sagaline.orchestrator.messages.inputs import Act, ActName, Conflict, Start
 from sagaline.orchestrator.messages.parcels import Discard, Letter, Posted, Reschedule, delayed_id, to_base64
@@ -42,7 +43,7 @@ from .parts import EVENTS, Happened, Known
 
 __all__ = ["BAD", "LATER", "Errand", "agenda", "as_record", "good_rules"]
 
-Request: TypeAlias = Start | Act | Published | SetRules | Posted | Reschedule | Discard | ScheduleRequest
+Request: TypeAlias = Start | Act | Published | SetRules | Posted | Reschedule | Discard | ScheduleRequest | DeadRequest
 
 BAD: Final = "bad"
 """Prefix of the id of a request that must become a dead letter."""

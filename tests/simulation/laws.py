@@ -13,6 +13,7 @@ from .forward import blamed, completed, late_replies, past_pivot, paused, slept,
 from .gathered import gathered, late, sorted_out
 from .generations import restarted
 from .keys import archived, one_instance, queued
+from .letters import redriven
 from .mended import edited, replaced
 from .records import (
     accepted,
@@ -91,6 +92,7 @@ class Law(StrEnum):
     WAKES = "wakes"
     LETS_GO = "lets-go"
     DEAD = "dead"
+    REDRIVEN = "redriven"
     RUNS = "runs"
 
 
@@ -139,6 +141,7 @@ SENTENCES: Final[Mapping[Law, str]] = {
     Law.WAKES: "a live instance has a timer, waits for another entity that has one, or needs attention (G4)",
     Law.LETS_GO: "no ended instance holds a lock or waits in a mailbox (G4)",
     Law.DEAD: "only messages that cannot be read or can never be carried out become dead letters (G6)",
+    Law.REDRIVEN: "a dead letter is put back once if it is redriven, as it was edited, and never if it is not",
     Law.RUNS: "processes fail only because of injected faults (G6)",
 }
 
@@ -205,6 +208,7 @@ LAWS: Final[Mapping[Law, Callable[[Evidence], Iterator[str]]]] = {
     Law.WAKES: wakes,
     Law.LETS_GO: lets_go,
     Law.DEAD: dead,
+    Law.REDRIVEN: redriven,
     Law.ENDS: ends,
 }
 """Every law that is checked on the records, the most telling first; ``runs`` is checked while playing."""

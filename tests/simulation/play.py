@@ -32,6 +32,7 @@ from sagaline.workers import WorkerCrashed, WorkerRuntime
 from .agenda import BAD, LATER, Errand, Request, agenda, as_record
 from .clocks import HostClocks
 from .invent import Invented, invent
+from .letters import Clerk
 from .minds import LEDGER, Minds
 from .operator import Operator
 from .repairs import Repairs
@@ -106,6 +107,7 @@ class Play:
         self._healed = False
         self._living: dict[str, Process] = {}
         repairs = Repairs(seed, self.registry, self.clock.new_id)
+        self.clerk = Clerk(seed, self.broker, self.topics, self.clock.new_id, self.send)
         self.operator = Operator(self.window, self.registry, self.clock, self.send, repairs)
 
     # -- the whole run ---------------------------------------------------------------------------------------------
@@ -258,6 +260,7 @@ class Play:
             await asyncio.sleep(1.0)
             self.window.look()
             await self.operator.act(self._random)
+            await self.clerk.act()
 
     async def _carry_out(self, errand: Errand) -> None:
         await asyncio.sleep(errand.at)

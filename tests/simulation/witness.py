@@ -23,8 +23,10 @@ from sagaline.sagas.definition import AnyDefinition
 from .agenda import LATER, Request
 from .minds import Effect
 
-__all__ = ["Decided", "Evidence", "Window", "begins", "evidence", "is_garbage", "is_sent_on"]
+__all__ = ["MARK", "Decided", "Evidence", "Window", "begins", "evidence", "is_garbage", "is_sent_on"]
 
+MARK = "x-letter"
+"""Header of a letter that was edited before it is redriven: its name."""
 _STATUS = b'"status":"'
 
 
@@ -149,6 +151,8 @@ class Evidence(Around):
     later: Sequence[Record]
     """Delayed messages that were forwarded."""
     dead: Sequence[Record]
+    marked: Sequence[str]
+    """Of each record for engines or workers with a ``MARK``, what it says."""
     effects: Sequence[Effect]
 
     def lives(self) -> Iterator[tuple[Document, AnyDefinition, Sequence[Decided]]]:
@@ -207,6 +211,13 @@ def evidence(broker: Broker, topics: Topics, store: InboxStore, around: Around) 
         events=[(_id(record), record) for records in topic[topics.events] for record in records],
         archived=[record for records in topic[topics.archive] for record in records],
         later=[record for records in topic[LATER] for record in records],
+        marked=[
+            mark.decode()
+            for name in (topics.inputs, *(name for name in topic if name.startswith(topics.commands(""))))
+            for records in topic[name]
+            for record in records
+            if (mark := header_map(record.headers).get(MARK)) is not None
+        ],
         dead=[record for records in topic[topics.dead] for record in records],
         effects=[
             Effect(effect_key=str(key), undo=bool(undo), had=bool(had))

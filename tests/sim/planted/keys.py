@@ -1,4 +1,4 @@
-"""Mistakes in the runs of one key, in what is archived of them, and in schedules that are deleted."""
+"""Mistakes in the runs of one key, in what is archived of them, in deleted schedules and in redriven letters."""
 
 from __future__ import annotations
 
@@ -62,5 +62,19 @@ KEYS: tuple[Planted, ...] = (
         "Answer(entity=mark, outcome",
         "Answer(entity=replace(asked, revision=schedule.revision + 1), outcome",
         "scheduled",
+    ),
+    slip(
+        "redrive a dead letter again",
+        "orchestrator/kernel/dead.py",
+        "    if mark.status is DeadStatus.REDRIVEN and act is DeadAct.REDRIVE:\n",
+        "    if False:\n",
+        "redriven",
+    ),
+    slip(
+        "redrive a dead letter as it was before its edit",
+        "orchestrator/kernel/dead.py",
+        "            letter = after.edited or message.letter\n            if letter is None:\n                return",
+        "            letter = message.letter\n            if letter is None:\n                return",
+        "redriven",
     ),
 )

@@ -229,11 +229,29 @@ def instances(log: int, where: InstanceFilter, after: Place | None, limit: int, 
     return query.order_by(*(each if sort.ascending else each.desc() for each in order)).limit(limit)
 
 
+_NO_COLUMNS = InstanceFilter()
+_OF_TERMS = ("attributes", "code", "is_overdue", "is_paused")
+"""The conditions of a filter that are terms."""
+
+
 def count(log: int, where: InstanceFilter, limit: int) -> Rows:
     """How many match, at most ``limit``."""
-    query, _ = _matching(log, where)
-    some = query.with_only_columns(literal(1)).limit(limit).subquery()
-    return select(func.count()).select_from(some)
+    terms = _by_terms(log, where)
+    query = terms if terms is not None else _matching(log, where)[0]
+    return select(func.count()).select_from(query.with_only_columns(literal(1)).limit(limit).subquery())
+
+
+def _by_terms(log: int, where: InstanceFilter) -> Rows | None:
+    """The instances that match a filter of terms alone, without a look at the instances; None: it has other conditions,
+    or no term that all of them have.
+    """
+    first, *others = ranges(where) or [Range("", "")]
+    if first.end is not None or where != _NO_COLUMNS._replace(**{name: getattr(where, name) for name in _OF_TERMS}):
+        return None
+    driver = TERMS.alias("driver").c
+    query = select(driver.instance).where(driver.log == log, driver.term == first.first)
+    query = query.where(*(_has(log, driver.instance, each) for each in others))
+    return query.where(*(~_has(log, driver.instance, Range(each)) for each in is_never(where)))
 
 
 def _matching(log: int, where: InstanceFilter) -> tuple[Rows, ColumnCollection[str, Any] | None]:
@@ -258,8 +276,8 @@ def _matching(log: int, where: InstanceFilter) -> tuple[Rows, ColumnCollection[s
     if where.key_prefix is not None:
         query = query.where(table.key >= where.key_prefix, table.key < where.key_prefix + LAST_CHARACTER)
     query = query.where(*_within(table.created_ms, where.started), *_within(table.updated_ms, where.updated))
-    query = query.where(*(_has(each) for each in required), *(~_has(Range(each)) for each in is_never(where)))
-    return query, driver
+    query = query.where(*(_has(log, table.id, each) for each in required))
+    return query.where(*(~_has(log, table.id, Range(each)) for each in is_never(where))), driver
 
 
 def _within(column: ColumnElement[int], span: Span) -> list[ColumnElement[bool]]:
@@ -267,11 +285,11 @@ def _within(column: ColumnElement[int], span: Span) -> list[ColumnElement[bool]]
     return since + ([column < span.until_ms] if span.until_ms is not None else [])
 
 
-def _has(range: Range) -> ColumnElement[bool]:
+def _has(log: int, instance: ColumnElement[str], range: Range) -> ColumnElement[bool]:
     """The instance has a term in the range."""
     terms = TERMS.alias().c
     bounds = (terms.term == range.first,) if range.end is None else (terms.term >= range.first, terms.term < range.end)
-    return exists().where(terms.log == INSTANCES.c.log, terms.instance == INSTANCES.c.id, *bounds)
+    return exists().where(terms.log == log, terms.instance == instance, *bounds)
 
 
 def waits(log: int, where: WaitFilter, after: Place | None, limit: int) -> Rows:

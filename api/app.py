@@ -85,7 +85,7 @@ def create_app(
     )
     app.state.stop_waiting = client.stop_waiting
     texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
-    credentials = Credentials(settings, client)
+    credentials = Credentials(settings, client, clock)
     routers = [
         access_router(credentials, settings),
         instances_router(client, settings),

@@ -18,8 +18,10 @@ from starlette.requests import HTTPConnection
 from ..orchestrator.client import Client, digest_of
 from ..orchestrator.client.keys import PREFIX
 from ..orchestrator.messages.access import ADMINISTRATOR, Role
+from ..orchestrator.ports.clock import Clock
 from .hosts import host_of, is_loopback
 from .identity import LOCAL, Principal
+from .oidc import Provider
 from .problems import HttpProblem
 from .sessions import Sessions
 from .settings import ApiSettings
@@ -78,9 +80,10 @@ class Tokens:
 class Credentials(Tokens):
     """Accepts every kind of credential."""
 
-    def __init__(self, settings: ApiSettings, client: Client) -> None:
+    def __init__(self, settings: ApiSettings, client: Client, clock: Clock) -> None:
         super().__init__(settings)
         self._client = client
+        self._provider = Provider(settings.oidc, clock) if settings.oidc is not None else None
         self.sessions = Sessions(settings, client.topics.namespace, lambda: client.now_ms)
 
     async def identify(self, connection: HTTPConnection) -> Principal:
@@ -109,7 +112,11 @@ class Credentials(Tokens):
         digest = digest_of(secret)
         if (found := self._of_token(digest)) is not None:
             return found
-        return await self._of_key(digest) if secret.startswith(PREFIX) else None
+        if secret.startswith(PREFIX):
+            return await self._of_key(digest)
+        if self._provider is not None and "." in secret:
+            return await self._provider.identify(secret)
+        return None
 
     async def _of_key(self, digest: str) -> Principal | None:
         keys = [key for key in await self._client.keys.current() if key.is_valid(self._client.now_ms)]

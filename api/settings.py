@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..orchestrator.errors import ConfigurationError
+from .oidc import OidcSettings
 
 __all__ = ["ApiSettings"]
 
@@ -16,6 +17,7 @@ __all__ = ["ApiSettings"]
 class ApiSettings:
     """``tokens``: each of them gives access to ``/v1``; none: only this machine has access.
 
+    ``oidc``: whose tokens are accepted besides; none: nobody's.
     ``session_key``: signs the sessions of browsers, the same on every node; none: derived from the tokens.
     ``tls``: the files of the certificate and of its private key; none: plain HTTP.
     ``body_bytes_max`` and ``depth_max`` limit a request's body; ``body_timeout``: it must arrive within this time.
@@ -30,6 +32,7 @@ class ApiSettings:
     """
 
     tokens: tuple[str, ...] = ()
+    oidc: OidcSettings | None = None
     session_key: str | None = None
     tls: tuple[Path, Path] | None = None
     body_bytes_max: int = 262_144
@@ -46,7 +49,7 @@ class ApiSettings:
     @property
     def authenticates(self) -> bool:
         """True: every request must prove who sends it. False: everybody on this machine may do everything."""
-        return bool(self.tokens)
+        return bool(self.tokens) or self.oidc is not None
 
     def __post_init__(self) -> None:
         for token in (*self.tokens, *([] if self.session_key is None else [self.session_key])):
@@ -56,6 +59,9 @@ class ApiSettings:
                     "in it; "
                     "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
                 )
+        if self.oidc is not None and not self.tokens and self.session_key is None:
+            text = "sessions of browsers have no key; set SAGALINE_SESSION_KEY, the same on every node of the API"
+            raise ConfigurationError(text)
         if self.tls is not None:
             certificate, key = self.tls
             try:  # an encrypted key is refused, not asked about on the terminal

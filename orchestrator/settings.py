@@ -40,6 +40,13 @@ class Settings(BaseSettings):
     session_key: SecretStr | None = Field(
         default=None, description="signs sessions of browsers, the same on every node; default: derived from api_tokens"
     )
+    oidc_issuer: str | None = Field(default=None, description="identity provider whose tokens the API accepts")
+    oidc_audience: str = Field(default="sagaline", description="for whom its tokens are")
+    oidc_jwks: str | None = Field(default=None, description="its keys: https URL or file; needed with oidc_issuer")
+    oidc_name_claim: str = "sub"
+    oidc_role_claim: str = "roles"
+    oidc_groups_claim: str = "groups"
+    oidc_roles: dict[str, str] | None = Field(default=None, description="role of each value of the role claim")
     tls_cert: Path | None = Field(default=None, description="certificate chain of the API, PEM; with tls_key")
     tls_key: Path | None = Field(default=None, description="private key of tls_cert, PEM")
     log_format: Literal["console", "json"] = "json"

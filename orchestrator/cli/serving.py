@@ -11,6 +11,7 @@ from typing import Any
 
 from ...api.app import create_app
 from ...api.health import create_health_app
+from ...api.oidc import OidcSettings
 from ...api.serving import bind, serving
 from ...api.settings import ApiSettings
 from ...sagas.definition import AnyDefinition
@@ -23,6 +24,7 @@ from ..client import RequestOptions
 from ..errors import ConfigurationError, NotYetDecided
 from ..kernel import Registry
 from ..logs import configure_logs
+from ..messages.access import Role
 from ..settings import Settings
 from .options import rendering
 from .processes import any_ended, run_process, workers_running
@@ -135,7 +137,28 @@ def api_settings(settings: Settings) -> ApiSettings:
     return ApiSettings(
         tokens=tuple(token.get_secret_value() for token in settings.api_tokens),
         session_key=settings.session_key.get_secret_value() if settings.session_key is not None else None,
+        oidc=_oidc(settings),
         tls=(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
+    )
+
+
+def _oidc(settings: Settings) -> OidcSettings | None:
+    if settings.oidc_issuer is None:
+        return None
+    if settings.oidc_jwks is None:
+        raise ConfigurationError("SAGALINE_OIDC_ISSUER needs the provider's keys: set SAGALINE_OIDC_JWKS, URL or file")
+    given = settings.oidc_roles if settings.oidc_roles is not None else {role.value: role.value for role in Role}
+    if unknown := sorted(set(given.values()) - set(Role)):
+        text = f"SAGALINE_OIDC_ROLES gives {', '.join(unknown)}; there are the roles {', '.join(Role)}"
+        raise ConfigurationError(text)
+    return OidcSettings(
+        issuer=settings.oidc_issuer,
+        audience=settings.oidc_audience,
+        jwks=settings.oidc_jwks,
+        name_claim=settings.oidc_name_claim,
+        role_claim=settings.oidc_role_claim,
+        groups_claim=settings.oidc_groups_claim,
+        roles={value: Role(role) for value, role in given.items()},
     )
 
 

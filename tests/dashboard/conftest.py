@@ -17,13 +17,14 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 
 from tests.outside import not_run
 
-from .shop import open_shop
+from .shop import Shop, open_shop
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
 TIMEOUT_MS = 20_000
+ASKED_FOR = ("404 (Not Found)", "401 (Unauthorized)", "net::ERR_INTERNET_DISCONNECTED")
 
 
 def chromium() -> str:
@@ -37,14 +38,14 @@ def chromium() -> str:
 
 
 @contextmanager
-def serving_shop(folder: Path) -> Iterator[str]:
-    """Serves the shop in a thread of its own; yields its address."""
+def serving_shop(folder: Path) -> Iterator[Shop]:
+    """Serves the shop in a thread of its own."""
     ready, found = threading.Event(), dict[str, Any]()
 
     async def run() -> None:
         found["stop"], found["loop"] = asyncio.Event(), asyncio.get_running_loop()
-        async with open_shop(folder) as (address, _):
-            found["address"] = address
+        async with open_shop(folder) as shop:
+            found["shop"] = shop
             ready.set()
             await found["stop"].wait()
 
@@ -58,17 +59,23 @@ def serving_shop(folder: Path) -> Iterator[str]:
     thread.start()
     try:
         assert ready.wait(60)
-        yield found["address"]
+        yield found["shop"]
     finally:
-        if "address" in found:
+        if "shop" in found:
             found["loop"].call_soon_threadsafe(found["stop"].set)
         thread.join(30)
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving_shop(tmp_path_factory.mktemp("shop")) as address:
-        yield address
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with serving_shop(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def shop(served: Shop) -> str:
+    """The address that asks for no key."""
+    return served.address
 
 
 @pytest.fixture(scope="session")
@@ -90,9 +97,8 @@ class Watched:
 
     def watch(self, address: str) -> None:
         def said(message: ConsoleMessage) -> None:
-            # The browser itself reports an answer of 404 and a lost connection: tests ask for both.
-            expected = "404 (Not Found)" in message.text or "net::ERR_INTERNET_DISCONNECTED" in message.text
-            if message.type in ("error", "warning") and not expected:
+            # The browser itself reports what tests ask for.
+            if message.type in ("error", "warning") and not any(each in message.text for each in ASKED_FOR):
                 self.wrong.append(f"{message.type}: {message.text}")
 
         def asked(request: Request) -> None:
@@ -105,20 +111,21 @@ class Watched:
 
 
 @pytest.fixture
-def opened(browser: Browser, shop: str) -> Iterator[Callable[..., Page]]:
+def opened(browser: Browser, served: Shop) -> Iterator[Callable[..., Page]]:
     """Opens a page by the part of its address behind ``#/``; at the end nothing may have been wrong on any."""
     with ExitStack() as stack:
         pages: list[Watched] = []
 
-        def open_page(place: str, *, width: int = 1440, theme: Any = "light") -> Page:
+        def open_page(place: str, *, width: int = 1440, theme: Any = "light", locked: bool = False) -> Page:
+            address = served.locked if locked else served.address
             context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
             stack.callback(context.close)
             context.set_default_timeout(TIMEOUT_MS)
             watched = Watched(context.new_page())
-            watched.watch(shop)
+            watched.watch(address)
             pages.append(watched)
-            watched.page.goto(f"{shop}/#/{place}")
-            watched.page.locator("nav.rail").wait_for()
+            watched.page.goto(f"{address}/#/{place}")
+            watched.page.locator("#app main").wait_for()
             return watched.page
 
         yield open_page

@@ -30,5 +30,6 @@ PLACES: Final = {
     "queues": Place("queues", "Nobody reads"),
     "schedules": Place("schedules", "Last starts"),
     "tables": Place("tables", "Changes"),
+    "log": Place("log", "parcel-return/whole-3"),
     "instance-unknown": Place("instances/order-checkout/A-404", "No such instance"),
 }

@@ -20,7 +20,7 @@ def draw() -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving_shop(Path(folder)) as address,
+        serving_shop(Path(folder)) as shop,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS])
@@ -29,7 +29,7 @@ def draw() -> None:
             page.set_viewport_size({"width": 1440, "height": 900})
             page.emulate_media(color_scheme="light")
             page.goto("about:blank")
-            page.goto(f"{address}/#/{place}")
+            page.goto(f"{shop.address}/#/{place}")
             page.get_by_text(shows, exact=True).first.wait_for()
             page.wait_for_load_state("networkidle")
             for width in (1440, 500):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -31,7 +31,9 @@ from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.examples.order_checkout import order_workers
 from sagaline.workers.presence import tell_presence
 
-__all__ = ["open_shop"]
+__all__ = ["TOKEN", "Shop", "open_shop"]
+
+TOKEN = "token-of-an-administrator-in-tests"
 
 _WEEK = timedelta(days=7)
 _ONCE = Retry(max_attempts=1)
@@ -174,9 +176,16 @@ def workers() -> list[Worker]:
     return [dock, bench]
 
 
+class Shop(NamedTuple):
+    """Where it is served: to everybody, and to those who have a key."""
+
+    address: str
+    locked: str
+
+
 @asynccontextmanager
-async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[tuple[str, Client]]:
-    """Serves the shop with all of its cases while the block runs; yields the address and a client."""
+async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
+    """Serves the shop with all of its cases while the block runs."""
     settings = Settings(log=f"sqlite:///{folder / 'shop.db'}", partitions=2, namespace="shop")
     registry, doors = Registry([checkout, parcel_return, labels, long_way]), ApiSettings()
     async with AsyncExitStack() as stack:
@@ -196,7 +205,11 @@ async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[tuple[str, Cli
         await base.log.append([_letter(base.topics.dead, number) for number in range(3)])
         app = create_app(client, clock=base.clock, settings=doors)
         listener = stack.enter_context(bind("127.0.0.1", port, doors))
-        yield await stack.enter_async_context(serving(app, listener, doors)), client
+        address = await stack.enter_async_context(serving(app, listener, doors))
+        keys = ApiSettings(tokens=(TOKEN,))
+        asks = create_app(client, clock=base.clock, settings=keys)
+        door = stack.enter_context(bind("127.0.0.1", 0, keys))
+        yield Shop(address, await stack.enter_async_context(serving(asks, door, keys)))
 
 
 async def _fill(client: Client) -> None:
@@ -230,8 +243,8 @@ def _letter(topic: str, number: int) -> Outgoing:
 
 async def _serve(port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_shop(Path(folder), port) as (address, _):
-            print(address, flush=True)
+        async with open_shop(Path(folder), port) as shop:
+            print(shop.address, flush=True)
             await asyncio.Event().wait()
 
 

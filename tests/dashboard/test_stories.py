@@ -11,6 +11,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from .shop import TOKEN, Shop
+
 pytestmark = pytest.mark.slow
 
 Open = Callable[..., Page]
@@ -197,3 +199,34 @@ def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(opened: Open) 
     page.context.set_offline(False)
     expect(page.locator("nav.rail")).to_contain_text("Live")
     expect(page.locator(".stale")).to_have_count(0)
+
+
+def test_a_viewer_signs_in_and_can_do_nothing(opened: Open, served: Shop) -> None:
+    page = opened("instances/parcel-return/whole-1", locked=True)
+    page.get_by_label("Key").fill("a-key-that-nobody-has")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    admin = {"Authorization": f"Bearer {TOKEN}"}
+    made = page.request.post(f"{served.locked}/v1/keys", data={"name": "vera", "role": "viewer"}, headers=admin)
+    assert made.status == 201, made.text()
+    page.get_by_label("Key").fill(made.json()["secret"])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("header.top")).to_contain_text("vera, viewer")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_disabled()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_have_attribute("title", "Needs the role operator.")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_who_acts_is_who_has_signed_in(opened: Open) -> None:
+    page = opened("instances/parcel-return/slow-1", locked=True)
+    page.get_by_label("Key").fill(TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="More acts").click()
+    page.get_by_role("button", name=re.compile("^Edit the state")).click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet.get_by_label("Your name")).to_have_count(0)
+    sheet.get_by_label("Value").fill('{"patch": [{"op": "replace", "path": "/weight", "value": 7}]}')
+    sheet.get_by_label("Why").fill("weighed by hand")
+    sheet.get_by_role("button", name="Edit the state").click()
+    expect(sheet.get_by_role("status").last).to_contain_text("Done")

@@ -5,6 +5,7 @@ import { Attention, ATTENTION } from "./pages/attention.js";
 import { Dead, GROUPS } from "./pages/dead.js";
 import { Definitions } from "./pages/definitions.js";
 import { Instances } from "./pages/instances.js";
+import { Log } from "./pages/log.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
 import { Questions, QUESTIONS } from "./pages/questions.js";
@@ -27,6 +28,7 @@ const SECTIONS = [
   { page: "queues", title: "Queues", key: "u", view: Queues, badge: { path: QUEUES, of: (data) => badge(stuck(data), false, true) } },
   { page: "schedules", title: "Schedules", key: "s", view: Schedules },
   { page: "tables", title: "Tables", key: "t", view: Tables },
+  { page: "log", title: "Log", key: "l", view: Log },
 ];
 
 const Root = () => (me.value.out ? html`<${Login} />` : html`<${Shell} sections=${SECTIONS} />`);

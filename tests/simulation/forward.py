@@ -143,6 +143,8 @@ def slept(found: Evidence) -> Iterator[str]:
             if record.outcome is Outcome.DEFERRED and isinstance(record.message, TimerFired):
                 deferred_ms[record.message.timer.rpartition(":")[0]] = record.at_ms
             for change in record.changes:
+                if change.what == change.after == "paused":  # what is due by then has fired
+                    deferred_ms |= {place: record.at_ms for place, at_ms in wakes.items() if at_ms <= record.at_ms}
                 node = _node(definition, change.what)
                 if not isinstance(node, Sleep):
                     continue

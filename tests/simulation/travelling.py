@@ -23,8 +23,7 @@ def travelled(found: Evidence) -> Iterator[str]:
     """A completed slip was at every stop; a compensated one is undone from its end, and leaves no effect."""
     done = [effect.effect_key for effect in found.effects if not effect.undo]
     undone = {effect.effect_key for effect in found.effects if effect.undo and effect.had}
-    for document in found.documents.values():
-        definition = found.registry.find(document.definition, document.version)
+    for document, definition, history in found.lives():
         if not isinstance(definition, RoutingSlip) or document.itinerary is None:
             continue
         if document.status is Status.COMPLETED:
@@ -41,10 +40,11 @@ def travelled(found: Evidence) -> Iterator[str]:
         if document.status is Status.COMPENSATED:
             for key in done:
                 label = key.removeprefix(f"{document.id}/")
-                place = place_of_label(label)
-                if label != key and _undoable(definition, document, place) and key not in undone:
+                place, run = place_of_label(label), label.partition("~")[2]
+                ours = label != key and run.startswith(document.incarnation)
+                if ours and _undoable(definition, document, place) and key not in undone:
                     yield f"{document.id} is compensated, and the effect of {place} is outstanding"
-        yield from _backwards(document, definition, found.history.get(document.id, ()))
+        yield from _backwards(document, definition, history)
 
 
 def _undoable(definition: AnyDefinition, document: Document, place: str) -> bool:

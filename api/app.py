@@ -45,6 +45,7 @@ from .settings import ApiSettings
 from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
 from .streams import streams_router
 from .tables import RulesBody, tables_router
+from .webhooks import NewSecretBody, WebhookBody, webhooks_router
 
 __all__ = ["create_app"]
 
@@ -110,6 +111,7 @@ def create_app(
         parcels_router(client, settings),
         dead_router(client, settings),
         schedules_router(client, settings),
+        webhooks_router(client, settings, clock),
         health_router(client.check_ready, client.notices),
         pages_router(),
     ]
@@ -135,7 +137,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
             Problem,
             *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
-            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody),
+            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, WebhookBody, NewSecretBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

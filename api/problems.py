@@ -34,6 +34,7 @@ from ..orchestrator.errors import (
     UnknownRevision,
     UnknownSchedule,
     UnknownTable,
+    UnknownWebhook,
     ValueTooLarge,
     VersionConflict,
 )
@@ -96,6 +97,7 @@ KINDS = {
     "unknown-parcel": _Kind(404, "Nothing waits there", "nothing waits in '@parcel/billing/A-1': list what is parked"),
     "unknown-dead-letter": _Kind(404, "No such dead letter", "there is no dead letter '0-17': list the dead letters"),
     "unknown-schedule": _Kind(404, "No such schedule", "there is no schedule 'nightly'; list the schedules, or put it"),
+    "unknown-webhook": _Kind(404, "No such webhook", "there is no webhook 'billing'; list the webhooks, or put it"),
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
@@ -233,6 +235,8 @@ def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
             return problem("unknown-parcel", text, trace_id=trace_id)
         case UnknownSchedule():
             return problem("unknown-schedule", text, trace_id=trace_id)
+        case UnknownWebhook():
+            return problem("unknown-webhook", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)

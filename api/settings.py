@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from ..orchestrator.egress import EgressSettings
 from ..orchestrator.errors import ConfigurationError
 from .oidc import OidcSettings
 
@@ -23,6 +24,8 @@ class ApiSettings:
     ``body_bytes_max`` and ``depth_max`` limit a request's body; ``body_timeout``: it must arrive within this time.
     ``head_timeout``: a new connection that has not sent the head of its first request within this time is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
+    ``webhook_keys``: what the secrets of webhooks are derived from, the newest first; none: there are no webhooks.
+    ``egress``: which URLs may be registered.
     ``streams_max``: how many streams of events may be open; ``waiters_max``: how many requests may wait for events.
     ``heartbeat``: how often a stream without events says that it is there. ``stall_timeout``: a connection that takes
     no data for so long is closed.
@@ -41,6 +44,8 @@ class ApiSettings:
     head_timeout: timedelta = timedelta(seconds=10)
     wait_default: timedelta = timedelta(seconds=10)
     wait_max: timedelta = timedelta(seconds=60)
+    webhook_keys: tuple[bytes, ...] = ()
+    egress: EgressSettings = field(default_factory=EgressSettings)
     streams_max: int = 500
     waiters_max: int = 1_200
     heartbeat: timedelta = timedelta(seconds=15)

@@ -63,6 +63,7 @@ __all__ = [
     "UnknownRevision",
     "UnknownSchedule",
     "UnknownTable",
+    "UnknownWebhook",
     "UnreadableBatch",
     "ValueTooLarge",
     "VersionConflict",
@@ -159,6 +160,14 @@ class UnknownSchedule(CallerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no schedule {name!r}; list the schedules, or put it")
+        self.name = name
+
+
+class UnknownWebhook(CallerError):
+    """There is no webhook with this name: it was never registered, or is deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no webhook {name!r}; list the webhooks, or put it")
         self.name = name
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings"]
@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     oidc_roles: dict[str, str] | None = Field(default=None, description="role of each value of the role claim")
     tls_cert: Path | None = Field(default=None, description="certificate chain of the API, PEM; with tls_key")
     tls_key: Path | None = Field(default=None, description="private key of tls_cert, PEM")
+    webhook_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="what the secrets of webhooks are derived from, the newest first; 32 characters or more"
+    )
+    webhook_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="networks that webhooks may reach though they are not public, such as 10.1.0.0/16"
+    )
+    webhook_plain_http: bool = Field(default=False, description="webhooks may also be http, which anybody can read")
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -57,6 +64,13 @@ class Settings(BaseSettings):
     def _known_scheme(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "kafka://")):
             raise ValueError("give sqlite:///path/to/file.db or kafka://host:port")
+        return value
+
+    @field_validator("webhook_keys")
+    @classmethod
+    def _hard_to_guess(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(each.get_secret_value()) < 32 for each in value):
+            raise ValueError("a key is shorter than 32 characters; make one with: openssl rand -base64 32")
         return value
 
     @property

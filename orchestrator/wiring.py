@@ -29,11 +29,12 @@ from .adapters.kafka_log import KafkaLog, KafkaTopics, Note
 from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
+from .egress import EgressSettings
 from .errors import ConfigurationError, TopicMismatch, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
 from .ports.log import Log, TopicPartition
-from .ports.topics import Topics
+from .ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
 from .runtime.census import Census
 from .runtime.deciding import Deciding
 from .runtime.engine import Engine
@@ -52,6 +53,7 @@ __all__ = [
     "client",
     "configure_metrics",
     "configure_tracing",
+    "egress_settings",
     "engine",
     "engine_at",
     "export_the_rest",
@@ -59,10 +61,12 @@ __all__ = [
     "open_base",
     "prepare_subscriptions",
     "prepare_topics",
+    "prepare_webhooks",
     "running",
     "step_over",
     "tune_interpreter",
     "watching",
+    "webhook_keys",
 ]
 
 _STOP_SECONDS = 15.0
@@ -153,6 +157,35 @@ async def prepare_subscriptions(
     created = await base.log.create_topics(specs) if wanted else ()
     await base.log.check_topics(specs)
     return [spec.name for spec in specs], created
+
+
+async def prepare_webhooks(base: Base, *, create: bool | None = None) -> tuple[Sequence[str], Sequence[str]]:
+    """Checks the topics of webhooks, and creates them if asked. Returns their names, and of those created here.
+
+    Args:
+        base: after ``prepare_topics``.
+        create: create what is missing; None: in development and on SQLite.
+
+    Raises:
+        TopicMismatch: one is missing or differs; the message names the remedy.
+    """
+    specs = [base.topics.for_webhooks(base.settings.partitions)]
+    wanted = base.settings.development or base.settings.kafka is None if create is None else create
+    created = await base.log.create_topics(specs) if wanted else ()
+    await base.log.check_topics(specs)
+    groups = [(WEBHOOK_FAN_OUT, base.topics.history), (WEBHOOK_DELIVERIES, base.topics.webhooks)]
+    names, more = await prepare_subscriptions(base, groups, create=create)
+    return [*(spec.name for spec in specs), *names], [*created, *more]
+
+
+def egress_settings(settings: Settings) -> EgressSettings:
+    """What webhooks may reach."""
+    return EgressSettings(allowed=settings.webhook_networks, plain=settings.webhook_plain_http)
+
+
+def webhook_keys(settings: Settings) -> tuple[bytes, ...]:
+    """What the secrets of webhooks are derived from; empty: there are no webhooks."""
+    return tuple(key.get_secret_value().encode() for key in settings.webhook_keys)
 
 
 def engine(base: Base, registry: Registry, limits: Limits | None = None) -> Engine:

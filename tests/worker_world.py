@@ -15,8 +15,11 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.codec.commands import ReplyTo, encode_command
 from sagaline.orchestrator.codec.inputs import decode_input
+from sagaline.orchestrator.codec.rules import encode_rules
+from sagaline.orchestrator.messages.entity_messages import Rule
+from sagaline.orchestrator.messages.flow_limits import LIMITS_TABLE
 from sagaline.orchestrator.messages.inputs import Completed, Failed, Rejected, Reply
-from sagaline.orchestrator.messages.outputs import SendCommand
+from sagaline.orchestrator.messages.outputs import Announce, SendCommand
 from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record, Tail
 from sagaline.orchestrator.ports.topics import Topics
@@ -134,6 +137,11 @@ class WorkerWorld:
         """Sends and waits for as many replies."""
         await self.send(*commands)
         return await self.replies(len(commands))
+
+    async def limit(self, *rules: Rule) -> None:
+        """Sets the limits of queues, as the engine announces them."""
+        found = Announce(table=LIMITS_TABLE, version=1, rules=rules)
+        await self.log.append([encode_rules(self.topics.rules, found)])
 
     async def all_of(self, *topics: str) -> list[Record]:
         """Every record of these topics that is there now."""

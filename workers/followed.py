@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from ..orchestrator.codec.rules import decode_rules
 from ..orchestrator.errors import SagalineError
-from ..orchestrator.messages.entity_messages import Rule
+from ..orchestrator.messages.outputs import Announce
 from ..orchestrator.ports.log import Log, Record, Tail, TopicPartition
 from .failures import Failures
 
@@ -20,7 +20,7 @@ _POLL_RECORDS: Final = 100
 class Followed:
     """Reads the rules of one table from ``topics.rules`` and passes each change on to ``apply``."""
 
-    def __init__(self, log: Log, topic: str, table: str, apply: Callable[[tuple[Rule, ...]], None]) -> None:
+    def __init__(self, log: Log, topic: str, table: str, apply: Callable[[Announce], None]) -> None:
         self._log, self._topic, self._table, self._apply = log, topic, table, apply
         self._tail: Tail | None = None
 

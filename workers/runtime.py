@@ -109,7 +109,7 @@ class WorkerRuntime:
         self._execution = Execution(worker, clock, self._spans, self._beat)
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._slots.wake())
-        self._limits = Followed(log, topics.rules, LIMITS_TABLE, lambda rules: self._flow.limit(limits_of(rules)))
+        self._limits = Followed(log, topics.rules, LIMITS_TABLE, lambda found: self._flow.limit(limits_of(found.rules)))
         self._slots: Slots[Work] = Slots(worker.concurrency, self._handle, self._flow)
         self._by_key: ByKey[Work] = ByKey(self._slots.put)
         self._answers = Answers(log, topics.dead, self._answered)

@@ -26,8 +26,10 @@ from .read_model import add_read_model
 from .remote import Json
 from .schedule_commands import add_schedule_commands
 from .starting import publish, read_input, start
+from .topic_commands import add_topic_commands
 from .trace import trace
 from .watch import add_watch
+from .webhook_commands import add_webhook_commands
 
 __all__ = ["app", "main"]
 
@@ -39,12 +41,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-topics_app = typer.Typer(help="Create or check the topics of a namespace.", no_args_is_help=True)
-app.add_typer(topics_app, name="topics")
+add_topic_commands(app)
 add_entity_commands(app)
 add_parcel_commands(app)
 add_schedule_commands(app)
 add_key_commands(app)
+add_webhook_commands(app)
 add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)
@@ -440,49 +442,3 @@ _add_step_act(ActName.WAIVE, "Accept the loss of a failing undo; --reason is the
 
 
 add_operating(app)
-
-
-@command(topics_app, "create")
-def topics_create(
-    *,
-    log: LogOptions,
-    sagas: Annotated[
-        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
-    ] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
-    reading: Reading,
-) -> None:
-    """Create missing topics, and check all topics."""
-    from .topics import topics
-
-    topics(build_settings(log), sagas or [], queue or [], create=True, as_json=reading.as_json)
-
-
-@command(topics_app, "check")
-def topics_check(
-    *,
-    log: LogOptions,
-    sagas: Annotated[
-        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
-    ] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
-    reading: Reading,
-) -> None:
-    """Check that every topic exists and is configured correctly."""
-    from .topics import topics
-
-    topics(build_settings(log), sagas or [], queue or [], create=False, as_json=reading.as_json)
-
-
-@command(topics_app, "step-over")
-def topics_step_over(
-    *,
-    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As shown in the log line.")],
-    log: LogOptions,
-    reason: Annotated[str, typer.Option(help="The reason; kept in the history of the partition.")],
-    by: By = None,
-) -> None:
-    """Skip a batch that can never be read, so that its partition continues after it."""
-    from .step_over import step_over
-
-    step_over(build_settings(log), place, reason=reason, by=by)

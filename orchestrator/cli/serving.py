@@ -139,6 +139,8 @@ def api_settings(settings: Settings) -> ApiSettings:
         session_key=settings.session_key.get_secret_value() if settings.session_key is not None else None,
         oidc=_oidc(settings),
         tls=(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
+        webhook_keys=wiring.webhook_keys(settings),
+        egress=wiring.egress_settings(settings),
     )
 
 

@@ -64,6 +64,7 @@ from .results import Acted, Caller, OnStep, OverduePage, QuestionsPage, Started
 from .schedules import Schedules
 from .starting import conflict_of, reason_of, started
 from .tables import Tables
+from .webhooks import Webhooks
 
 __all__ = ["Client"]
 
@@ -83,6 +84,7 @@ class Client:
         self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
         self.keys = Keys(parts, self.tables)
+        self.webhooks = Webhooks(self.tables, parts)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)
         self.schedules = Schedules(parts, self._asking)

@@ -12,7 +12,7 @@ from ..kernel.table import check_rules
 from ..messages.entities import Table
 from ..messages.entity_messages import Rule, SetRules, table_id
 from ..messages.outputs import Outcome
-from ..messages.own_tables import OWN_TABLES, SECRET
+from ..messages.own_tables import OWN_TABLES, RESERVED
 from ..messages.reasons import ReasonCode
 from ..ports.read_model import HistoryRow
 from .asking import Asking
@@ -54,10 +54,10 @@ class Tables:
 
         Raises:
             UnknownTable: no deployed definition routes by it.
-            InvalidRequest: it is a table of who may do what.
+            InvalidRequest: it is one that has routes and commands of its own.
         """
-        if name.startswith(SECRET):
-            text = f"the table {name!r} is not read or changed as a table; use /v1/keys, or `saga keys`"
+        if name in RESERVED:
+            text = f"the table {name!r} is not read or changed as a table; use {RESERVED[name]}"
             raise InvalidRequest(text, field="name")
         if name in OWN_TABLES:
             return ()
@@ -77,7 +77,7 @@ class Tables:
             TransientError: the read model has not caught up yet, or does not answer.
         """
         await self._asking.all_followed()
-        own = [name for name in OWN_TABLES if not name.startswith(SECRET) and (await self._read(name)).version]
+        own = [name for name in OWN_TABLES if name not in RESERVED and (await self._read(name)).version]
         left = [name for name in sorted([*self._parts.registry.tables, *own]) if cursor is None or name > cursor]
         tables = [await self._read(name) for name in left[:limit]]
         return TablesPage(tables, left[limit - 1] if len(left) > limit else None)

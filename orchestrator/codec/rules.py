@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import TypeAdapter, ValidationError
 
-from ..messages.entity_messages import Rule
+from ..messages.outputs import Announce
 from ..ports.log import Outgoing, Record
 
 __all__ = ["decode_rules", "encode_rules"]
 
-_RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
+_ANNOUNCE = TypeAdapter(Announce)
 
 
-def encode_rules(topic: str, table: str, rules: Sequence[Rule]) -> Outgoing:
-    value = _RULES.dump_json(tuple(rules))
-    return Outgoing(topic, table.encode(), value, (("content-type", b"application/json"),), 0)
+def encode_rules(topic: str, rules: Announce) -> Outgoing:
+    headers = (("content-type", b"application/json"),)
+    return Outgoing(topic, rules.table.encode(), _ANNOUNCE.dump_json(rules), headers, 0)
 
 
-def decode_rules(record: Record, table: str) -> tuple[Rule, ...] | None:
+def decode_rules(record: Record, table: str) -> Announce | None:
     """None: the record is of another table, or cannot be read; the rules before it stay."""
     if record.key != table.encode() or record.value is None:
         return None
     try:
-        return _RULES.validate_json(record.value)
+        return _ANNOUNCE.validate_json(record.value)
     except ValidationError:
         return None

@@ -106,7 +106,7 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
         changed_by=message.by,
         reason=message.reason,
     )
-    actions = (Announce(table=after.name, rules=after.rules),) if own is not None else ()
+    actions = (Announce(table=after.name, version=after.version, rules=after.rules),) if own is not None else ()
     return Answer(entity=after, outcome=Outcome.APPLIED, actions=actions, reason=f"version {after.version}")
 
 

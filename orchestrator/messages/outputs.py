@@ -192,9 +192,10 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announce:
-    """The rules of a table that processes follow have changed."""
+    """The rules of a table that processes follow have changed. ``version``: of the table, since this change."""
 
     table: str
+    version: int
     rules: tuple[Rule, ...]
 
 

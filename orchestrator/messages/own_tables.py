@@ -12,13 +12,16 @@ from typing import Final
 from .access import KEYS_TABLE, check_keys
 from .entity_messages import Rule
 from .flow_limits import LIMITS_TABLE, check_limits
+from .webhooks import WEBHOOKS_TABLE, check_webhooks
 
-__all__ = ["OWN_TABLES", "SECRET"]
+__all__ = ["OWN_TABLES", "RESERVED"]
 
-SECRET: Final = "access."
-"""What a table's name begins with that says who may do what: nobody reads or changes it as a table."""
+RESERVED: Final = MappingProxyType(
+    {KEYS_TABLE: "/v1/keys, or `saga keys`", WEBHOOKS_TABLE: "/v1/webhooks, or `saga webhooks`"}
+)
+"""Nobody reads or changes these as tables; instead there is what stands beside each."""
 
 OWN_TABLES: Mapping[str, Callable[[Sequence[Rule]], str | None]] = MappingProxyType(
-    {LIMITS_TABLE: check_limits, KEYS_TABLE: check_keys}
+    {LIMITS_TABLE: check_limits, KEYS_TABLE: check_keys, WEBHOOKS_TABLE: check_webhooks}
 )
 """By name: what is wrong with the rules and how to fix it; None: they are valid."""

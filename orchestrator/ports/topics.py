@@ -12,6 +12,8 @@ __all__ = [
     "GROWN",
     "INPUTS_RETENTION_MS",
     "POSITION_KEY",
+    "WEBHOOK_DELIVERIES",
+    "WEBHOOK_FAN_OUT",
     "Topics",
     "no_more_partitions",
     "state_of",
@@ -27,6 +29,10 @@ INPUTS_RETENTION_MS = 7 * _DAY_MS
 
 DEAD_RETENTION_MS = 90 * _DAY_MS
 """How long a dead letter can be redriven; ``Limits.dead_retention_ms`` is the same."""
+
+WEBHOOK_FAN_OUT = "webhooks"
+WEBHOOK_DELIVERIES = "webhook-deliveries"
+"""The groups of the two subscriptions that deliver to webhooks."""
 
 GROWN = (
     "the number of partitions of a namespace cannot change, because its keys cannot move to other partitions. Set the "
@@ -116,6 +122,15 @@ class Topics(NamedTuple):
         own = {*self.core, self.made, self.replies, self.workers, self.rules}
         prefixes = tuple(f"{self.namespace}.{kind}." for kind in ("commands", "parked", "redelivered"))
         return topic in own or topic.startswith(prefixes)
+
+    @property
+    def webhooks(self) -> str:
+        """Events on their way to webhooks; only where webhooks are delivered."""
+        return f"{self.namespace}.webhooks"
+
+    def for_webhooks(self, partitions: int) -> TopicSpec:
+        """The topic ``webhooks``; what could not be sent meanwhile is in parcels."""
+        return TopicSpec(self.webhooks, partitions, "delete", 7 * _DAY_MS)
 
     def commands(self, queue: str) -> str:
         return f"{self.namespace}.commands.{queue}"

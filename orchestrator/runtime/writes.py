@@ -270,8 +270,8 @@ class Writer:
                 encoded = encode_command(
                     topic, action, reply_to, source=source, now_ms=now_ms, traceparent=span.traceparent
                 )
-            case Announce(table=table, rules=rules):
-                return encode_rules(topics.rules, table, rules)
+            case Announce():
+                return encode_rules(topics.rules, action)
             case Archive(document=last):
                 return encode_archived(topics.archive, self._partition, last, source=source, now_ms=now_ms)
             case Publish(event=event):

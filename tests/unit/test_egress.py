@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import pytest
 
-from sagaline.workers.webhooks import Egress, EgressDenied, EgressFailed, EgressSettings
-from sagaline.workers.webhooks.addresses import is_reachable
+from sagaline.orchestrator.egress import Egress, EgressDenied, EgressFailed, EgressSettings, check_url
+from sagaline.orchestrator.egress.addresses import is_reachable
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -198,7 +198,7 @@ async def test_what_is_not_http_says_so_without_the_query(canary: Canary, answer
 )
 def test_a_url_is_checked_when_it_is_registered(url: str, says: str) -> None:
     with pytest.raises(EgressDenied, match=says):
-        Egress().check(url)
+        check_url(url, EgressSettings())
 
 
 def test_what_is_public_is_reachable() -> None:

@@ -14,7 +14,6 @@ from structlog.testing import capture_logs
 
 from sagaline.orchestrator.codec.commands import decode_command
 from sagaline.orchestrator.codec.presences import Held
-from sagaline.orchestrator.codec.rules import encode_rules
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.kernel.table import decide_table
 from sagaline.orchestrator.messages.entity_messages import Rule, SetRules, table_id
@@ -223,7 +222,10 @@ def test_a_change_of_limits_is_announced_with_the_table_and_a_wrong_one_is_denie
     rules = (Rule(when={"queue": "packing"}, to="1/s"),)
     request = SetRules(id="r", instance=table_id(LIMITS_TABLE), rules=rules)
     answer = decide_table(None, request, 0, ())
-    assert (answer.outcome, answer.actions) == (Outcome.APPLIED, (Announce(table=LIMITS_TABLE, rules=rules),))
+    assert (answer.outcome, answer.actions) == (
+        Outcome.APPLIED,
+        (Announce(table=LIMITS_TABLE, version=1, rules=rules),),
+    )
     wrong = SetRules(id="r", instance=table_id(LIMITS_TABLE), rules=(Rule(when={}, to="x"),))
     denied = decide_table(None, wrong, 0, ())
     assert (denied.outcome, denied.actions) == (Outcome.DENIED, ())
@@ -262,7 +264,7 @@ async def test_limits_that_are_changed_while_a_worker_runs_take_effect(world: Wo
     """Two at once; then three; then none is limited. Everything is answered."""
 
     async def limited(*rules: Rule) -> None:
-        await world.log.append([encode_rules(world.topics.rules, LIMITS_TABLE, rules)])
+        await world.limit(*rules)
 
     await limited(Rule(when={"queue": "packing"}, to="2 at once"))
     await world.send(*(world.command(f"order/{i}", payload=Pack(item=f"i{i}")) for i in range(10)))
@@ -280,9 +282,7 @@ async def test_limits_that_are_changed_while_a_worker_runs_take_effect(world: Wo
 
 
 async def test_a_limit_of_each_key_holds_back_only_that_key(world: WorkerWorld) -> None:
-    await world.log.append(
-        [encode_rules(world.topics.rules, LIMITS_TABLE, [Rule(when={"queue": "packing", "key": "*"}, to="1/h")])]
-    )
+    await world.limit(Rule(when={"queue": "packing", "key": "*"}, to="1/h"))
     await world.send(
         *(world.command(f"order/{key}", payload=Pack(item=key), step=f"s{i}") for i in range(3) for key in "AB")
     )

@@ -10,7 +10,6 @@ import pytest
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.codec.commands import decode_command
-from sagaline.orchestrator.codec.rules import encode_rules
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.flow_limits import LIMITS_TABLE, limits_of
 from sagaline.orchestrator.messages.inputs import Failed
@@ -89,16 +88,14 @@ async def test_a_limit_that_does_not_change_keeps_its_count(world: WorkerWorld) 
 async def test_a_reader_of_limits_applies_only_the_last_ones(world: WorkerWorld) -> None:
     """After an outage it reads the topic again: limits that were replaced do not come back for a moment."""
     for to in ("9/s", "7/s", "2 at once"):
-        await world.log.append(
-            [encode_rules(world.topics.rules, LIMITS_TABLE, [Rule(when={"queue": "packing"}, to=to)])]
-        )
+        await world.limit(Rule(when={"queue": "packing"}, to=to))
     await world.log.append([Outgoing(world.topics.rules, LIMITS_TABLE.encode(), b"?", (), 0)])
     applied: list[str] = []
     limits = Followed(
         world.log,
         world.topics.rules,
         LIMITS_TABLE,
-        lambda rules: applied.extend(each.name for each in limits_of(rules)),
+        lambda found: applied.extend(each.name for each in limits_of(found.rules)),
     )
     for _ in range(2):
         await limits.open()
@@ -143,7 +140,7 @@ async def test_what_is_never_begun_does_not_open_a_circuit(world: WorkerWorld) -
 
 async def test_late_commands_spend_nothing_of_a_rate_and_are_answered_while_it_is_used_up(world: WorkerWorld) -> None:
     rule = Rule(when={"queue": "packing"}, to="1/h")
-    await world.log.append([encode_rules(world.topics.rules, LIMITS_TABLE, [rule])])
+    await world.limit(rule)
     late = [world.command(f"late/{i}", due_in_ms=-1) for i in range(5)]
     async with world.running(packer()) as runtime:
         await world.ask(*late, world.command("order/A"), *late)

@@ -1,5 +1,5 @@
-"""Requests to addresses that users register: webhooks and push endpoints."""
+"""Webhooks: what happens to instances, sent to addresses that users register."""
 
-from .egress import Answered, Egress, EgressDenied, EgressFailed, EgressSettings
+from .courier import Courier, NotAccepted
 
-__all__ = ["Answered", "Egress", "EgressDenied", "EgressFailed", "EgressSettings"]
+__all__ = ["Courier", "NotAccepted"]

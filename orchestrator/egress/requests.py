@@ -21,10 +21,10 @@ from typing import Final, NamedTuple, cast
 import httpcore
 import httpx
 
-from ...orchestrator.errors import CallerError, TransientError
+from ..errors import CallerError, TransientError
 from .addresses import Address, Network, is_reachable
 
-__all__ = ["Answered", "Egress", "EgressDenied", "EgressFailed", "EgressSettings"]
+__all__ = ["Answered", "Egress", "EgressDenied", "EgressFailed", "EgressSettings", "check_url"]
 
 _URL_CHARS_MAX: Final = 2_048
 _LOOKUPS_MAX: Final = 16
@@ -80,14 +80,6 @@ class Egress:
             network_backend=_Pinned(self._settings.allowed),
         )
 
-    def check(self, url: str) -> httpx.URL:
-        """The URL, if its form is one that is served. Its addresses are checked at every connection.
-
-        Raises:
-            EgressDenied: scheme, host, port or length is not allowed; the message says what to enter instead.
-        """
-        return _checked(url, self._settings)
-
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answered:
         """Sends one POST and reads the answer, of whatever status.
 
@@ -95,7 +87,7 @@ class Egress:
             EgressDenied: the URL or one of its addresses is not allowed; nothing was sent.
             EgressFailed: no answer within the time, or none that is HTTP.
         """
-        target = self.check(url)
+        target = check_url(url, self._settings)
         name = str(target.copy_with(query=None, fragment=None))
         sent = {"host": target.netloc.decode("ascii"), "content-length": str(len(body)), "user-agent": "Sagaline"}
         sent |= {key.lower(): value for key, value in headers.items()}
@@ -142,7 +134,12 @@ class Egress:
         return Answered(response.status, headers, bytes(body), whole)
 
 
-def _checked(url: str, settings: EgressSettings) -> httpx.URL:
+def check_url(url: str, settings: EgressSettings) -> httpx.URL:
+    """The URL, if its form is one that is served. Its addresses are checked at every connection.
+
+    Raises:
+        EgressDenied: scheme, host, port or length is not allowed; the message says what to enter instead.
+    """
     if len(url) > _URL_CHARS_MAX or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise EgressDenied(
             f"the URL is longer than {_URL_CHARS_MAX:,} characters, or has spaces, backslashes or others in it that "

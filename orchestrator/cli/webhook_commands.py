@@ -1,0 +1,106 @@
+"""The commands and options of ``webhooks``; see ``app.py``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .options import LogOptions, Reading, Remote, Signed, build_settings, command
+
+__all__ = ["add_webhook_commands"]
+
+webhooks_app = typer.Typer(
+    help="Webhooks: register, show, rotate, enable, delete; and deliver to them.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Name of the webhook.")]
+
+
+def add_webhook_commands(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(webhooks_app, name="webhooks")
+
+
+@command(webhooks_app, "list")
+def webhooks_list(*, remote: Remote, reading: Reading) -> None:
+    """List the webhooks: where events go, which, and whether they are disabled."""
+    from .webhooks import list_webhooks
+
+    list_webhooks(remote, as_json=reading.as_json)
+
+
+@command(webhooks_app, "put")
+def webhooks_put(
+    *,
+    webhook: Name,
+    receiver: Annotated[str, typer.Argument(metavar="URL", help="https; every address of its host must be public.")],
+    remote: Remote,
+    reading: Reading,
+    signed: Signed,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type, as completed; repeat.")
+    ] = None,
+    definition: Annotated[
+        list[str] | None, typer.Option("--definition", metavar="NAME", help="Only of this definition; repeat.")
+    ] = None,
+) -> None:
+    """Register a webhook and print its secret, or replace its URL and conditions."""
+    from .webhooks import put
+
+    put(
+        remote,
+        webhook,
+        receiver,
+        types=type_ or [],
+        definitions=definition or [],
+        signed=signed,
+        as_json=reading.as_json,
+    )
+
+
+@command(webhooks_app, "rotate")
+def webhooks_rotate(
+    *,
+    webhook: Name,
+    remote: Remote,
+    reading: Reading,
+    signed: Signed,
+    overlap: Annotated[str, typer.Option(help="How long the secret before counts too, such as 24h.")] = "24h",
+) -> None:
+    """Give a webhook a new secret and print it."""
+    from .spans import seconds
+    from .webhooks import ask
+
+    more = {"overlap_seconds": seconds(overlap, "--overlap")}
+    ask(remote, webhook, "rotate", signed=signed, as_json=reading.as_json, more=more)
+
+
+@command(webhooks_app, "enable")
+def webhooks_enable(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
+    """Send again to a webhook that was disabled because its receiver answered 410."""
+    from .webhooks import ask
+
+    ask(remote, webhook, "enable", signed=signed, as_json=reading.as_json)
+
+
+@command(webhooks_app, "delete")
+def webhooks_delete(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
+    """Delete a webhook; what waits for it is not sent any more."""
+    from .webhooks import ask
+
+    ask(remote, webhook, "delete", signed=signed, as_json=reading.as_json)
+
+
+@command(webhooks_app, "serve")
+def webhooks_serve(*, log: LogOptions) -> None:
+    """Deliver events to the webhooks. Start any number of these processes: they share the instances."""
+    from ..logs import configure_logs
+    from .options import rendering
+    from .processes import run_process
+    from .webhooks import serving
+
+    settings = build_settings(log)
+    configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
+    run_process(serving(settings))

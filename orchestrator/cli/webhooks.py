@@ -1,0 +1,123 @@
+"""``saga webhooks``: registers and changes webhooks over the API, and delivers to them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import typer
+from rich.text import Text
+
+from ...workers.webhooks import Courier
+from .. import wiring
+from ..errors import ConfigurationError
+from ..settings import Settings
+from .options import Remote, Signed
+from .output import grid, print_list
+from .paths import segment
+from .processes import any_ended, workers_running
+from .remote import Json, request
+from .users import user
+
+__all__ = ["ask", "list_webhooks", "put", "serving"]
+
+
+def list_webhooks(remote: Remote, *, as_json: bool) -> None:
+    """Prints the webhooks, by name.
+
+    Raises:
+        Failure, Unreachable: as ``request``.
+    """
+    _, answer = request(remote, "GET", "/v1/webhooks")
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif not answer["webhooks"]:
+        typer.echo("there is no webhook; register one with: saga webhooks put NAME URL")
+    else:
+        table = grid("webhook", "types", "definitions", "URL", "state")
+        for each in answer["webhooks"]:
+            conditions = (", ".join(each[name]) or "all" for name in ("types", "definitions"))
+            state = f"disabled: {each['disabled']}" if each["disabled"] else "enabled"
+            table.add_row(*map(Text, (each["name"], *conditions, each["url"], state)))
+        print_list(table, None)
+
+
+def put(
+    remote: Remote,
+    name: str,
+    url: str,
+    *,
+    types: Sequence[str],
+    definitions: Sequence[str],
+    signed: Signed,
+    as_json: bool,
+) -> None:
+    """Registers a webhook and prints its secret, or replaces its URL and conditions.
+
+    Raises:
+        Failure: the API rejected it; the message says why.
+        Unreachable: the API does not answer.
+    """
+    body: Json = {"url": url, "types": list(types), "definitions": list(definitions), **_signed(remote, signed)}
+    status, answer = request(remote, "PUT", _path(name), body=body)
+    _print(name, "put", status, answer, as_json=as_json)
+
+
+def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, more: Json | None = None) -> None:
+    """Sends a request and prints its result. ``act``: a path of it, or ``delete``.
+
+    Raises:
+        Failure, Unreachable: as ``put``.
+    """
+    method, path = ("DELETE", _path(name)) if act == "delete" else ("POST", f"{_path(name)}/{act}")
+    status, answer = request(remote, method, path, body={**_signed(remote, signed), **(more or {})})
+    _print(name, act, status, answer, as_json=as_json)
+
+
+async def serving(settings: Settings) -> None:
+    """Delivers to the webhooks until it is cancelled.
+
+    Raises:
+        ConfigurationError: there is no key for signatures.
+        TopicMismatch: a topic is missing or differs; the message names the remedy.
+    """
+    if not (keys := wiring.webhook_keys(settings)):
+        raise ConfigurationError(
+            "there is no key for the signatures of webhooks; set the one that the API has, as SAGALINE_WEBHOOK_KEYS="
+            "'[\"…\"]', made with: openssl rand -base64 32"
+        )
+    async with AsyncExitStack() as stack:
+        tracing, provider = wiring.configure_tracing(settings, "sagaline-webhooks")
+        metrics, meters, _ = wiring.configure_metrics("sagaline-webhooks")
+        stack.push_async_callback(wiring.export_the_rest, provider, meters)
+        base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
+        await wiring.prepare_topics(base, ())
+        await wiring.prepare_webhooks(base)
+        egress = wiring.egress_settings(settings)
+        courier = Courier(
+            base.log, base.topics, base.clock, keys=keys, egress=egress, tracing=base.tracing, metrics=base.metrics
+        )
+        parts = await stack.enter_async_context(workers_running([("webhooks", courier)], grace_seconds=10.0))
+        print(f"saga: delivering webhooks of {settings.log}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        await any_ended(parts)
+
+
+def _print(name: str, act: str, status: int, answer: Json, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif status == 202:
+        typer.echo(f"{act} {name} is accepted but not decided yet; check with: saga webhooks list")
+    else:
+        typer.echo(f"{act} {name}: done")
+        if answer["secret"] is not None:
+            typer.echo(f"its secret, which is not shown again: {answer['secret']}")
+
+
+def _signed(remote: Remote, signed: Signed) -> Json:
+    return {"reason": signed.reason, "by": user(remote, signed.by)}
+
+
+def _path(name: str) -> str:
+    return f"/v1/webhooks/{segment(name)}"

@@ -1,0 +1,155 @@
+"""``Webhooks``: registers, shows and changes who is told what happens to instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from ...sagas.policy import to_ms
+from ..codec.webhook_signatures import secrets_of
+from ..errors import InvalidRequest, UnknownWebhook, VersionConflict
+from ..messages.instance_events import EventType
+from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhooks, webhook_rule, webhooks_of
+from .options import PLAIN, RequestOptions
+from .parts import ClientParts
+from .tables import Tables
+
+__all__ = ["WebhookChanged", "Webhooks"]
+
+_TRIES = 5
+_OVERLAP = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookChanged:
+    """A request was carried out. ``webhook``: as it is now, or was before it was deleted. ``created``: it is new."""
+
+    webhook: Webhook
+    created: bool
+    trace_id: str | None
+
+
+class Webhooks:
+    """All webhooks of the namespace: the rules of the table ``events.webhooks``.
+
+    A request is decided through the log and answered when it is; two at the same time are carried out one after the
+    other. Each raises ``InvalidRequest``, ``NotYetDecided``, ``LogUnavailable`` as ``Tables.set``, and
+    ``VersionConflict`` when others change webhooks all the time.
+    """
+
+    def __init__(self, tables: Tables, parts: ClientParts) -> None:
+        self._tables, self._clock, self._namespace = tables, parts.clock, parts.topics.namespace
+
+    def secret(self, webhook: Webhook, keys: Sequence[bytes]) -> str:
+        """The newest secret of a webhook, as its receiver is given it. ``keys``: of the settings, at least one."""
+        return secrets_of(webhook, keys, self._namespace, self._clock.now_ms())[0]
+
+    async def list(self) -> Sequence[Webhook]:
+        """All of them, by name.
+
+        Raises:
+            TransientError: the read model has not caught up yet, or does not answer.
+        """
+        return sorted(webhooks_of((await self._tables.read(WEBHOOKS_TABLE)).rules), key=lambda each: each.name)
+
+    async def get(self, name: str) -> Webhook:
+        """One webhook.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+            TransientError: as ``list``.
+        """
+        return _named(await self.list(), name)
+
+    async def put(
+        self,
+        name: str,
+        url: str,
+        *,
+        types: Sequence[EventType] = (),
+        definitions: Sequence[str] = (),
+        options: RequestOptions = PLAIN,
+    ) -> WebhookChanged:
+        """Registers a webhook, or replaces its URL and conditions; it gets what happens from then on.
+
+        Args:
+            name: lower-case letters, digits and hyphens.
+            url: where events are posted to.
+            types: only events of these types; none: all.
+            definitions: only of instances of these definitions; none: all.
+            options: see ``RequestOptions``.
+        """
+
+        def change(before: Webhook | None) -> Webhook:
+            base = before or Webhook(name=name, url=url)
+            return replace(base, url=url, types=tuple(types), definitions=tuple(definitions))
+
+        return await self._change(name, change, options)
+
+    async def delete(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:
+        """Removes a webhook. What waits for it is not sent any more.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+        """
+
+        def change(before: Webhook | None) -> None:
+            _known(before, name)
+
+        return await self._change(name, change, options)
+
+    async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> WebhookChanged:
+        """Gives a webhook a new secret. For the time of ``overlap`` requests are signed with both.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+        """
+        until = self._clock.now_ms() + to_ms(overlap)
+        return await self._change(
+            name,
+            lambda before: replace(
+                found := _known(before, name), generation=found.generation + 1, overlap_until_ms=until
+            ),
+            options,
+        )
+
+    async def enable(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:
+        """Sends again to a webhook that was disabled because its receiver answered 410.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+        """
+        return await self._change(name, lambda before: replace(_known(before, name), disabled=""), options)
+
+    async def _change(
+        self, name: str, change: Callable[[Webhook | None], Webhook | None], options: RequestOptions
+    ) -> WebhookChanged:
+        for tried in range(1, _TRIES + 1):
+            table = await self._tables.read(WEBHOOKS_TABLE)
+            known = {each.name: each for each in webhooks_of(table.rules)}
+            before = known.pop(name, None)
+            after = change(before)
+            rules = [webhook_rule(each) for each in (*known.values(), *([after] if after is not None else []))]
+            if (wrong := check_webhooks(rules)) is not None:
+                raise InvalidRequest(wrong.partition(": ")[2] or wrong)
+            try:
+                done = await self._tables.write(WEBHOOKS_TABLE, rules, version=table.version, options=options)
+            except VersionConflict:
+                if tried == _TRIES:
+                    raise
+                continue
+            found = after or before
+            assert found is not None
+            return WebhookChanged(webhook=found, created=before is None, trace_id=done.trace_id)
+        raise AssertionError("unreachable")
+
+
+def _named(webhooks: Sequence[Webhook], name: str) -> Webhook:
+    return _known(next((each for each in webhooks if each.name == name), None), name)
+
+
+def _known(found: Webhook | None, name: str) -> Webhook:
+    if found is None:
+        raise UnknownWebhook(name)
+    return found

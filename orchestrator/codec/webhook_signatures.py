@@ -1,0 +1,54 @@
+"""Signatures of webhooks by the Standard Webhooks specification, https://www.standardwebhooks.com, scheme ``v1``.
+
+The secret of a webhook is derived: HMAC-SHA256 of its namespace, name and generation with a key of the settings. So no
+secret is stored in the log, a rotation is a higher generation, and a leaked secret opens one webhook only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+
+from ..messages.webhooks import Webhook
+
+__all__ = ["secrets_of", "signed_headers"]
+
+
+def secrets_of(webhook: Webhook, keys: Sequence[bytes], namespace: str, now_ms: int) -> list[str]:
+    """The secrets that sign its requests now, the newest first, in the form that receivers are given: ``whsec_…``.
+
+    Args:
+        webhook: during the overlap after a rotation the secret before counts too.
+        keys: of the settings, the newest first; each counts.
+        namespace: of the log.
+        now_ms: the time.
+    """
+    generations = [webhook.generation]
+    if webhook.generation > 1 and now_ms < webhook.overlap_until_ms:
+        generations.append(webhook.generation - 1)
+    return [
+        f"whsec_{base64.b64encode(_secret(key, namespace, webhook.name, generation)).decode()}"
+        for generation in generations
+        for key in keys
+    ]
+
+
+def signed_headers(id: str, body: bytes, now_ms: int, secrets: Sequence[str]) -> Mapping[str, str]:
+    """The headers of one request. A receiver accepts it if one of the signatures is by a secret that it knows."""
+    timestamp = str(now_ms // 1000)
+    signed = f"{id}.{timestamp}.".encode() + body
+    signatures = [
+        base64.b64encode(hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, "sha256")).decode()
+        for secret in secrets
+    ]
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(f"v1,{each}" for each in signatures),
+    }
+
+
+def _secret(key: bytes, namespace: str, name: str, generation: int) -> bytes:
+    return hmac.new(key, f"webhook/{namespace}/{name}/{generation}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,251 @@
+"""Webhooks from registration to the receiver: signed, in order per instance, again until they are accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from sagaline.api import ApiSettings, create_app
+from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.egress import EgressSettings
+from sagaline.orchestrator.messages.entity_messages import Rule
+from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.messages.instance_events import EventType
+from sagaline.orchestrator.messages.own_tables import OWN_TABLES
+from sagaline.orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, webhook_rule, webhooks_of
+from sagaline.orchestrator.ports.log import TopicSpec
+from sagaline.sagas import Retry
+from sagaline.workers import webhooks
+from sagaline.workers.webhooks import Courier
+
+from .stack import PARTITIONS, Stack, order, stack
+
+KEYS = (b"k" * 32,)
+EGRESS = EgressSettings(plain=True, allowed=(ipaddress.ip_network("127.0.0.0/8"),), timeout=timedelta(seconds=5))
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that keeps what it gets; ``status`` says what it answers."""
+
+    status: Callable[[dict[str, Any]], int] = lambda event: 200
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    accepted: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line]
+                headers = {name.lower(): value for name, value in pairs}
+                body = await reader.readexactly(int(headers["content-length"]))
+                self.got.append((headers, body))
+                event = json.loads(body)
+                status = self.status(event)
+                if status < 300:
+                    self.accepted.append(event)
+                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 4\r\n\r\nwell" % status)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@dataclass
+class World:
+    stack: Stack
+    api: httpx.AsyncClient
+    receiver: Receiver
+
+    @asynccontextmanager
+    async def courier(self) -> AsyncIterator[Courier]:
+        at = self.stack
+        courier = Courier(at.log, at.topics, SystemClock(), keys=KEYS, egress=EGRESS)
+        run = asyncio.create_task(courier.run())
+        try:
+            await self.until(lambda: run.done() or courier.objection is None)
+            yield courier
+        finally:
+            courier.stop()
+            await run
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                if holds():
+                    return
+                await asyncio.sleep(0.01)
+
+    async def put(self, name: str, **more: Any) -> dict[str, Any]:
+        response = await self.api.put(f"/v1/webhooks/{name}", json={"url": self.receiver.url, **more})
+        assert response.status_code in (200, 201), response.text
+        return response.json()
+
+    def seen(self, instance: str) -> list[str]:
+        return [each["type"].rpartition(".")[2] for each in self.receiver.accepted if each["subject"] == instance]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    async with stack(tmp_path) as up:
+        topics = up.topics
+        await up.log.create_topics([TopicSpec(topics.webhooks, PARTITIONS, "delete")])
+        for group, topic in (("webhooks", topics.history), ("webhook-deliveries", topics.webhooks)):
+            await up.log.create_topics(topics.subscribed(group, topic, PARTITIONS))
+        app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(webhook_keys=KEYS, egress=EGRESS))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as api:
+            yield World(up, api, receiver)
+    server.close()
+
+
+async def test_what_happens_to_an_instance_arrives_signed_and_in_order(world: World) -> None:
+    async with world.courier():
+        made = await world.put("orders")
+        await world.put("ends", types=["compensating"], definitions=["order-checkout"])
+        await world.put("others", definitions=["flight-search"])
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.stack.client.cancel("order-checkout/A-1", by="ann", reason="changed her mind")
+        await world.until(lambda: len(world.receiver.accepted) >= 3)
+    assert sorted(world.seen("order-checkout/A-1")) == ["compensating", "compensating", "started"]
+    headers, body = world.receiver.got[0]
+    assert headers["content-type"].startswith("application/cloudevents+json")
+    assert Verifier(made["secret"]).verify(body, headers) == json.loads(body)
+    forged = Verifier("whsec_" + base64.b64encode(b"x" * 32).decode())
+    with pytest.raises(WebhookVerificationError):
+        forged.verify(body, headers)
+    ids = [(headers["webhook-id"], body) for headers, body in world.receiver.got]
+    assert len({id for id, _ in ids}) < len(ids), "two webhooks of one receiver give one event one id"
+    assert "secret" not in (await world.api.get("/v1/webhooks/orders")).json() or (
+        (await world.api.get("/v1/webhooks/orders")).json()["secret"] is None
+    )
+
+
+async def test_a_refused_event_comes_again_before_the_later_ones_of_its_instance(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Retry(max_attempts=4, first_delay=timedelta(milliseconds=20), max_delay=timedelta(milliseconds=20))
+    monkeypatch.setattr(webhooks.courier, "RETRY", quick)
+    refused: list[str] = []
+
+    def status(event: dict[str, Any]) -> int:
+        if event["subject"] == "order-checkout/A-1" and len(refused) < 2:
+            refused.append(event["type"])
+            return 503
+        return 200
+
+    world.receiver.status = status
+    await world.put("orders")
+    async with world.courier():
+        for key in ("A-1", "A-2"):
+            await world.stack.client.start("order-checkout", order(key), key=key)
+            await world.stack.client.act(f"order-checkout/{key}", ActName.PAUSE)
+        await world.until(lambda: world.seen("order-checkout/A-1") == world.seen("order-checkout/A-2") != [])
+    assert world.seen("order-checkout/A-1") == ["started", "paused"]
+    ids = [headers["webhook-id"] for headers, body in world.receiver.got if json.loads(body)["type"] == refused[0]]
+    assert len(set(ids)) < len(ids), "the same event has the same id when it comes again"
+
+
+async def test_a_receiver_that_is_gone_is_disabled_until_it_is_enabled_again(world: World) -> None:
+    world.receiver.status = lambda event: 410
+    async with world.courier():
+        await world.put("orders")
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        for _ in range(1_000):
+            shown = (await world.api.get("/v1/webhooks/orders")).json()["disabled"]
+            if shown is not None:
+                break
+            await asyncio.sleep(0.02)
+        assert shown == "it answered 410 Gone"
+        world.receiver.status = lambda event: 200
+        await world.stack.client.start("order-checkout", order("A-2"), key="A-2")
+        await asyncio.sleep(0.2)
+        assert world.receiver.accepted == []
+        assert (await world.api.post("/v1/webhooks/orders/enable")).json()["disabled"] is None
+        await world.stack.client.start("order-checkout", order("A-3"), key="A-3")
+        await world.until(lambda: world.seen("order-checkout/A-3") == ["started"])
+
+
+async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World) -> None:
+    first = (await world.put("orders"))["secret"]
+    second = (await world.api.post("/v1/webhooks/orders/rotate", json={"overlap_seconds": 60})).json()
+    assert second["secret"] != first
+    assert second["overlap_until"] is not None
+    async with world.courier():
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: len(world.receiver.got) == 1)
+    headers, body = world.receiver.got[0]
+    for secret in (first, second["secret"]):
+        assert Verifier(secret).verify(body, headers)
+
+
+async def test_routes_say_what_is_wrong(world: World) -> None:
+    async def said(method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+        response = await world.api.request(method, f"/v1/webhooks{path}", json=body)
+        return response.status_code, response.json().get("detail", "")
+
+    status, text = await said("PUT", "/orders", {"url": "http://[::1]/hook"})
+    assert (status, "::1, which is not a public address" in text) == (422, True)
+    status, text = await said("PUT", "/Orders", {"url": "https://example.com/"})
+    assert (status, "is no name" in text) == (422, True)
+    status, text = await said("PUT", "/orders", {"url": "https://example.com/", "types": ["finished"]})
+    assert (status, "types" in text) == (422, True)
+    for method, path in (("GET", "/none"), ("DELETE", "/none"), ("POST", "/none/rotate"), ("POST", "/none/enable")):
+        status, text = await said(method, path)
+        assert (status, text) == (404, "there is no webhook 'none'; list the webhooks, or put it")
+    assert (await said("PUT", "/orders", {"url": "https://example.com/"}))[0] == 201
+    assert (await said("PUT", "/orders", {"url": "https://example.com/b"}))[0] == 200
+    assert (await said("DELETE", "/orders"))[0] == 200
+    assert (await world.api.get("/v1/webhooks")).json() == {"webhooks": []}
+
+
+async def test_without_a_key_nothing_is_registered(world: World) -> None:
+    app = create_app(world.stack.client, clock=SystemClock(), settings=ApiSettings(egress=EGRESS))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
+        response = await api.put("/v1/webhooks/orders", json={"url": world.receiver.url})
+    assert response.status_code == 503
+    assert "SAGALINE_WEBHOOK_KEYS" in response.json()["detail"]
+
+
+def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
+    full = Webhook(
+        name="a",
+        url="https://example.com",
+        types=(EventType.STARTED,),
+        definitions=("d",),
+        generation=3,
+        overlap_until_ms=5,
+        disabled="gone",
+    )
+    plain = Webhook(name="b", url="https://example.com")
+    rules = [webhook_rule(full), webhook_rule(plain)]
+    assert webhooks_of(rules) == (full, plain)
+    wrong = OWN_TABLES[WEBHOOKS_TABLE]
+    assert wrong(rules) is None
+    for when, says in (
+        ({"name": "a", "secret": "x"}, "secret is unknown"),
+        ({"name": "A b"}, "is no name"),
+        ({}, "name"),
+        ({"name": "a", "types": ["odd"]}, "types"),
+        ({"name": "a", "generation": 0}, "counts from 1"),
+    ):
+        assert says in (wrong([Rule(when=when, to="https://example.com")]) or ""), when  # type: ignore[arg-type]
+    assert "the name 'a' of another one" in (wrong([rules[0], rules[0]]) or "")
+    assert "at most 100" in (wrong([webhook_rule(Webhook(name=f"a{n}", url="u")) for n in range(101)]) or "")

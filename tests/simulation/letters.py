@@ -74,6 +74,8 @@ class Clerk:
 
 def _is_usable(record: Record, letter: DeadRecord) -> bool:
     id = header_map(record.headers).get("ce_id", b"").decode(errors="replace")
+    if MARK in header_map(record.headers):
+        return False  # it has died again; redriven without an edit it would be counted as the first one
     return letter.cut is None and bool(letter.topic) and (is_garbage(record) or id.startswith(BAD))
 
 

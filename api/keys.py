@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -160,7 +161,7 @@ def _made(made: NewKey, now_ms: int, status: int) -> Response:
     return Json(NewKeyView(**_view(made.key, now_ms), secret=made.secret), status)
 
 
-def _view(key: ApiKey, now_ms: int) -> dict[str, object]:
+def _view(key: ApiKey, now_ms: int) -> dict[str, Any]:
     return {
         "name": key.name,
         "role": key.role,

@@ -116,9 +116,10 @@ def test_an_order_is_started_shown_and_listed(shop: Process) -> None:
     assert [each["id"] for each in listed] == ["order-checkout/A-1"]
     assert "order-checkout/A-1" in saga(shop, "list", "--status", "completed")
     assert saga(shop, "list", "--status", "attention") == "no instances match\n"
-    ann = ("--where", "customer=C-1", "--where", "total_cents>=1", "--no-overdue")
+    ann = ("--where", "customer=ann", "--where", "total_cents>=1", "--no-overdue")
     assert "order-checkout/A-1" in saga(shop, "list", *ann, "--status", "completed", "--sort=-key")
     assert saga(shop, "list", "--where", "customer=nobody", "--count") == "0\n"
+    assert saga(shop, "operations", "--who", "nobody") == "no operations match\n"
     assert json.loads(saga(shop, "list", "--key", "A-1", "--count", "--json")) == {"count": 1, "exact": True}
 
 

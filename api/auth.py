@@ -8,8 +8,10 @@ anything, as no CORS header allows it, and cannot change anything, as they are r
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..orchestrator.errors import SagalineError
 from ..orchestrator.tracing import trace_id_of
@@ -26,6 +28,9 @@ _OPEN_FOLDER = "/dashboard/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _REASON_BYTES_MAX = 123
 """RFC 6455, section 5.5."""
+_POLICY_VIOLATION = 1008
+_ENDED = "the key of this connection has been revoked or has expired"
+_CHECK_SECONDS = 1.0
 
 
 def is_open(path: str) -> bool:
@@ -61,7 +66,11 @@ class Guard:
             await problem_of(error, trace_id)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
+        if principal is None or principal.how == "local":
+            await self._app(scope, receive, send)
+            return
+        watched = _Watched(self._credentials, principal, receive, send)
+        await self._app(scope, watched.receive, watched.send)
 
     async def _admitted(self, connection: HTTPConnection) -> Principal | None:
         """Who asks; None: nobody, at a path that is open to everybody.
@@ -78,6 +87,44 @@ class Guard:
             text = "requests from pages of another origin are rejected; use a page of this server, or a program"
             raise HttpProblem("foreign-origin", text)
         return None if open_to_all else await self._credentials.identify(connection)
+
+
+class _Watched:
+    """The two ends of a connection whose credential may end while it is open: then the connection ends too."""
+
+    def __init__(self, credentials: Tokens, principal: Principal, receive: Receive, send: Send) -> None:
+        self._credentials, self._principal = credentials, principal
+        self._receive, self._send = receive, send
+        self._loop = asyncio.get_running_loop()
+        self._checked, self._ended = self._loop.time(), False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.receive" and not await self._holds():
+            await self._close({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _ENDED})
+            return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION, "reason": _ENDED}
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self._ended:
+            return
+        if message["type"] == "websocket.send" and not await self._holds():
+            await self._close({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _ENDED})
+        elif message.get("more_body", False) and not await self._holds():
+            await self._close({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._send(message)
+
+    async def _close(self, message: Message) -> None:
+        if not self._ended:
+            self._ended = True
+            await self._send(message)
+
+    async def _holds(self) -> bool:
+        if self._ended or self._loop.time() - self._checked < _CHECK_SECONDS:
+            return not self._ended
+        self._checked = self._loop.time()
+        return await self._credentials.holds(self._principal)
 
 
 def _of_another_origin(connection: HTTPConnection) -> bool:

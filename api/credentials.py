@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from ..orchestrator.client import Client, digest_of
 from ..orchestrator.client.keys import PREFIX
+from ..orchestrator.errors import TransientError
 from ..orchestrator.messages.access import ADMINISTRATOR, Role
 from ..orchestrator.ports.clock import Clock
 from .hosts import host_of, is_loopback
@@ -69,6 +70,10 @@ class Tokens:
         if found is None:
             raise _unauthorized(f"this server does not know this key or token, or it has ended; {_ASK}")
         return found
+
+    async def holds(self, principal: Principal) -> bool:
+        """True while the credential of an open connection is accepted."""
+        return principal.how == "token"
 
     async def _of_secret(self, secret: str) -> Principal | None:
         return self._of_token(digest_of(secret))
@@ -126,6 +131,15 @@ class Credentials(Tokens):
         key = keys[found - 1]
         of = Principal.of(key.name, key.role, "key", key.groups, proof=digest)
         return replace(of, until_ms=key.expires_ms)
+
+    async def holds(self, principal: Principal) -> bool:
+        """As ``Tokens.holds``; False also while that is not known."""
+        if principal.until_ms is not None and self._client.now_ms >= principal.until_ms:
+            return False
+        try:
+            return principal.how != "key" or await self._of_key(principal.proof) is not None
+        except TransientError:
+            return False
 
     async def _still(self, signed: Principal) -> Principal:
         """The identity of a session, as its credential is now."""

@@ -55,6 +55,8 @@ class Sessions:
             "groups": sorted(principal.groups),
             "how": principal.how,
             "proof": principal.proof,
+            # What a ticket opens may stay open for longer than the ticket is valid.
+            "until_ms": until_s * 1000 if kind == "session" else principal.until_ms,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM), _principal(claims, self._csrf(claims))
 
@@ -98,4 +100,4 @@ def _principal(claims: dict[str, Any], csrf: str) -> Principal:
     principal = Principal.of(
         claims["sub"], Role(claims["role"]), claims["how"], claims["groups"], proof=claims["proof"]
     )
-    return replace(principal, until_ms=claims["exp"] * 1000, csrf=csrf)
+    return replace(principal, until_ms=claims["until_ms"], csrf=csrf)

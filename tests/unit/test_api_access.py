@@ -14,7 +14,8 @@ import jwt
 import pytest
 from fastapi import APIRouter
 
-from sagaline.api import ApiSettings, create_app
+from sagaline.api import ApiSettings, auth, create_app
+from sagaline.api.credentials import Credentials
 from sagaline.api.identity import Principal, declared, needs
 from sagaline.api.sessions import SESSION_SECONDS, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
@@ -315,6 +316,9 @@ def test_what_another_key_or_namespace_or_time_has_signed_is_not_accepted() -> N
     text, signed = ours.sign(ann, "session")
     assert ours.read(text, "session") == signed
     assert ours.read(text, "ticket") is None
+    opened = ours.read(ours.sign(ann, "ticket")[0], "ticket")
+    assert opened is not None
+    assert opened.until_ms is None, "what a ticket has opened ends with the key, not with the ticket"
     assert Sessions(settings, "b", lambda: now[0]).read(text, "session") is None
     assert Sessions(ApiSettings(tokens=(TOKEN * 2,)), "a", lambda: now[0]).read(text, "session") is None
     assert Sessions(settings, "a", lambda: now[0]).read(text, "session") == signed
@@ -323,3 +327,32 @@ def test_what_another_key_or_namespace_or_time_has_signed_is_not_accepted() -> N
         assert ours.read(wrong, "session") is None
     now[0] += SESSION_SECONDS * 1000
     assert ours.read(text, "session") is None
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_an_open_connection_ends_with_its_key(up: Stack, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_CHECK_SECONDS", 0.0)
+    settings = ApiSettings(tokens=(TOKEN,))
+    sent: list[dict[str, Any]] = []
+    part = {"type": "websocket.send", "text": "x"}
+    if kind == "http":
+        part = {"type": "http.response.body", "body": b"x", "more_body": True}
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        await send(part)
+        await up.client.keys.revoke("ann")
+        for _ in range(3):
+            await send(part)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with http(up, settings) as api:
+        ann = await made(api, "ann", "viewer")
+    guard = auth.Guard(streaming, Credentials(settings, up.client, SystemClock()))
+    header = [(b"authorization", ann["authorization"].encode()), (b"host", b"localhost")]
+    await guard({"type": kind, "method": "GET", "path": "/v1/x", "headers": header, "query_string": b""}, send, send)
+    ending = {"type": "http.response.body", "body": b"", "more_body": False}
+    assert sent[0] == part
+    assert len(sent) == 2
+    assert sent[1] == ending if kind == "http" else sent[1]["code"] == 1008

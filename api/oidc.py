@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 import jwt
 import structlog
+from jwt.algorithms import has_crypto
 
 from ..orchestrator.errors import ConfigurationError, TransientError
 from ..orchestrator.messages.access import ADMINISTRATOR, Role
@@ -68,7 +69,7 @@ class OidcSettings:
         url = httpx.URL(self.jwks)
         if url.scheme == "http" and not is_loopback(url.host):
             raise ConfigurationError(f"the keys of the identity provider come from {self.jwks}; give an https address")
-        if not jwt.algorithms.has_crypto:
+        if not has_crypto:
             raise ConfigurationError("tokens of an identity provider need cryptography: pip install 'sagaline[oidc]'")
 
 

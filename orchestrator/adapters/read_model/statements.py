@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from ...messages.document import Status
+from ...messages.schedules import SCHEDULE
 from ...ports.read_model import (
     NEWEST_FIRST,
     EntityFilter,
@@ -340,7 +341,10 @@ def entities(log: int, where: EntityFilter, after: Place | None, limit: int) -> 
     """By id: (id, document)."""
     table = ENTITIES.c
     query = select(table.id, table.document).where(table.log == log, table.id < where.prefix + LAST_CHARACTER)
-    query = query.where(table.status != DELETED if where.status is None else table.status == where.status)
+    if where.status is not None:
+        query = query.where(table.status == where.status)
+    elif where.prefix == SCHEDULE:  # only schedules leave a mark when they are deleted
+        query = query.where(table.status != DELETED)
     first = table.id >= where.prefix if after is None else table.id > max(str(after[0]), where.prefix)
     return query.where(first).order_by(table.id).limit(limit)
 

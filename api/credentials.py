@@ -21,7 +21,7 @@ from ..orchestrator.errors import TransientError
 from ..orchestrator.messages.access import ADMINISTRATOR, Role
 from ..orchestrator.ports.clock import Clock
 from .hosts import host_of, is_loopback
-from .identity import LOCAL, Principal
+from .identity import LOCAL, Permission, Principal
 from .oidc import Provider
 from .problems import HttpProblem
 from .sessions import Sessions
@@ -79,7 +79,11 @@ class Tokens:
         return self._of_token(digest_of(secret))
 
     def _of_token(self, digest: str) -> Principal | None:
-        return Principal.of(ADMINISTRATOR, Role.ADMIN, "token", proof=digest) if _any(digest, self._tokens) else None
+        if not _any(digest, self._tokens):
+            return None
+        # Of a token there is no narrower one to fall back on: it may do everything, also the part of a worker.
+        found = Principal.of(ADMINISTRATOR, Role.ADMIN, "token", proof=digest)
+        return replace(found, permissions=frozenset(Permission))
 
 
 class Credentials(Tokens):

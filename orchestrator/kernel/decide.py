@@ -67,7 +67,7 @@ from .deferral import (
     wants_code,
 )
 from .editing import NOTHING_TO_CHANGE
-from .ending import next_run, not_begun
+from .ending import not_begun
 from .entity_messages import STRAY, on_entity_message, without_code
 from .flow import go_on, resume
 from .forking import cannot_begin, taken_over
@@ -425,7 +425,8 @@ def _expire(document: Document, timer: TimerFired, now_ms: int) -> Decision:
         return ignored(document, NOT_DUE)
     if document.parent is None:
         gone = Decision(document=None, outcome=Outcome.APPLIED, reason="the retention window is over")
-        return replace(gone, actions=next_run(document))  # it waits no longer for this run: it begins without one
+        # No start waits for this run any longer: they arrive again in their order, and the first begins.
+        return replace(gone, actions=tuple(Tell(message=start) for start in document.queued))
     finished_ms = document.finished_ms if document.finished_ms is not None else now_ms
     again_ms = now_ms + max(1, timer.due_ms - finished_ms)
     kept = replace(

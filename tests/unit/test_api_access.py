@@ -53,6 +53,12 @@ def test_a_route_that_declares_no_permission_stops_the_application() -> None:
         declared(router.routes)
 
 
+async def test_a_token_of_the_settings_may_do_everything_also_answer_for_a_worker(up: Stack) -> None:
+    async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+        for path in ("/v1/heartbeats", "/v1/replies"):
+            assert (await api.post(path, json={}, headers=BEARER)).status_code == 422
+
+
 async def test_a_route_that_came_later_and_declares_nothing_is_denied(up: Stack) -> None:
     async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
         app: Any = api._transport.app  # type: ignore[attr-defined]  # of httpx

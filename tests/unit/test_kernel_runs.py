@@ -211,6 +211,25 @@ def test_a_start_that_still_waits_at_the_end_of_the_retention_begins_then() -> N
     assert key.began == ["one", "two"]
 
 
+def test_all_starts_that_still_wait_at_the_end_of_the_retention_begin_one_after_the_other() -> None:
+    key = Key()
+    key.start("one")
+    for id in ("two", "three", "four"):
+        key.start(id, Conflict.QUEUE)
+    key.answer()
+    key.answer()
+    assert key.document is not None
+    key.own.clear()  # the first of them is still on its way
+    due_ms = key.document.timers[RETENTION]
+    key.now_ms = due_ms
+    key.take(TimerFired(id="t", instance="demo/k", timer=RETENTION, due_ms=due_ms))
+    assert key.document is None
+    for _ in range(10):
+        key.settle()
+        key.answer()
+    assert (key.began, key.status) == (["one", "two", "three", "four"], Status.COMPLETED)
+
+
 def test_an_abandoned_run_is_followed_by_the_next() -> None:
     broken: Saga[Notes] = Saga("demo", Notes, version=1, flow=[make_step("a", undo=False, broken=True)])
     first = decide(broken, None, Arrival(message=_start("one"), now_ms=1)).document

@@ -22,6 +22,7 @@ from ..codec.commands import Command, encode_sent
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
 from ..errors import InvalidRequest, NotYetDecided, RequestTimedOut
+from ..kernel.limits import Limits
 from ..messages.entity_messages import Published, publication
 from ..messages.inputs import OnConflict, Start
 from ..messages.parcels import DUE_MS_MAX, Discard, Letter, Posted, Reschedule, delayed_id, to_base64
@@ -43,6 +44,8 @@ R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=BaseModel)
 
 _OPEN_SECONDS = 10.0
+_DELAYED_BYTES_MAX = Limits().document_bytes - 4_000
+"""The engine keeps a delayed message with some facts about it as one document."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -378,6 +381,12 @@ class Sender:
             )
             posted = Posted(id=self._id(None), instance=_delayed(id), letter=letter, due_ms=due_ms, newest=newest)
             record = self._entity_message(posted, trace)
+            if (size := len(record.value or b"")) > _DELAYED_BYTES_MAX:
+                raise InvalidRequest(
+                    f"delayed, the message has {size:,} bytes, as its contents are kept as base64; the limit is "
+                    f"{_DELAYED_BYTES_MAX:,}: send a reference to the contents (a claim check), or send it now",
+                    field="body",
+                )
         await self._parts.log.append([record])
 
     async def _ask_parcel(self, request: Discard | Reschedule) -> None:

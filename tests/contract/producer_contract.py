@@ -386,6 +386,7 @@ class ProducerContract:
                 ("id", producer.tell(quote, Quote(item="x"), id="")),
                 ("deliver_at", producer.tell(quote, Quote(item="x"), deliver_at=datetime(2030, 1, 1))),
                 ("deliver_after", producer.tell(quote, Quote(item="x"), deliver_after=timedelta(seconds=-1))),
+                ("body", producer.tell(quote, Quote(item="x" * 390_000), deliver_after=SOON)),
                 ("body.number", producer.publish(shipped, "A-1", {})),
                 ("key", producer.publish(shipped, "", Shipped(number=1))),
             ):

@@ -18,6 +18,7 @@ from ..messages.entities import DeadMark, DeadStatus
 from ..messages.outputs import Action, Answer, Forward, Outcome, Tell
 from ..messages.parcels import Letter, Posted, RetryPolicy, from_base64, parcel_id, single_id
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
+from .letter_edits import edit_wrong
 from .limits import Limits
 
 __all__ = ["decide_dead", "why_not"]
@@ -97,6 +98,8 @@ def _edit(mark: DeadMark | None, after: DeadMark, message: DeadRequest, limits: 
     )
     if edited == letter:
         return _same(mark, Reason(ReasonCode.NOTHING_TO_CHANGE, "the letter is already so"), Outcome.UNCHANGED)
+    if (wrong := edit_wrong(letter, edited)) is not None:
+        return _same(mark, Reason(ReasonCode.INVALID, wrong), Outcome.DENIED)
     after = replace(after, edited=edited)
     if (size := len(to_json(after))) > limits.document_bytes:
         most = f"{limits.document_bytes:,}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..messages.dead import DeadRequest
+from ..messages.dead import DEAD, DeadRequest
 from ..messages.entities import DeadMark, DeletedSchedule, Entity, Lock, Mailbox, Parcel, Schedule, Table
 from ..messages.entity_messages import Acquire, Lookup, ProbeLock, Published, Release, SetRules, Unwatch, Watch
 from ..messages.inputs import Arrival, TimerFired
@@ -12,6 +12,7 @@ from ..messages.outputs import Answer, Outcome
 from ..messages.parcels import Discard, Edit, Handled, Posted, Redrive, Reschedule, Skip
 from ..messages.reasons import ReasonCode
 from ..messages.schedules import (
+    SCHEDULE,
     Backfill,
     DeleteSchedule,
     PauseSchedule,
@@ -31,6 +32,15 @@ from .table import decide_table
 __all__ = ["decide_entity", "names_instance"]
 
 _DEFAULT = Limits()
+_HOMES = (
+    ((Published, Watch, Unwatch), "@mailbox/"),
+    ((Acquire, Release, ProbeLock), "@lock/"),
+    ((Lookup, SetRules), "@table/"),
+    ((Posted, Handled, Redrive, Reschedule, Edit, Skip, Discard), "@parcel/"),
+    ((DeadRequest,), DEAD),
+    ((PutSchedule, PauseSchedule, ResumeSchedule, Trigger, Backfill, DeleteSchedule, StartDecided), SCHEDULE),
+)
+"""Where each message belongs: an entity that does not exist yet would take any."""
 
 
 def names_instance(id: str) -> bool:
@@ -54,7 +64,11 @@ def decide_entity(
         subscribers: instances of process managers that get a published event whether they wait for it or not.
         branches: that rules for a table may name.
     """
-    match arrival.message, entity:
+    message = arrival.message
+    if not all(message.instance.startswith(home) for kinds, home in _HOMES if isinstance(message, kinds)):
+        text = f"a message of kind {message.kind!r} is not for {message.instance!r}"
+        return Answer(entity=entity, outcome=Outcome.IGNORED, code=ReasonCode.MISDIRECTED, reason=text)
+    match message, entity:
         case (Published() | Watch() | Unwatch()) as message, (Mailbox() | None) as box:
             return decide_mailbox(box, message, arrival.now_ms, limits, subscribers)
         case (Acquire() | Release() | ProbeLock()) as message, (Lock() | None) as lock:

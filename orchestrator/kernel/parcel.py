@@ -43,6 +43,7 @@ from ..messages.parcels import (
     from_base64,
 )
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
+from .letter_edits import edit_wrong
 from .limits import Limits
 
 __all__ = ["decide_parcel", "on_due"]
@@ -279,6 +280,9 @@ def _edit(parcel: Parcel, asked: Parcel, message: Edit, limits: Limits) -> Answe
     letters = tuple(_edited(letter, message) if letter.id == message.letter else letter for letter in parcel.letters)
     if letters == parcel.letters:
         return _same(parcel, ReasonCode.NOTHING_TO_CHANGE, "the letter is already so")
+    for before, edited in zip(parcel.letters, letters, strict=True):
+        if (wrong := edit_wrong(before, edited)) is not None:
+            return _same(parcel, ReasonCode.INVALID, wrong, Outcome.DENIED)
     after = replace(asked, letters=letters)
     if (wrong := _too_large(after, limits)) is not None:
         return _same(parcel, ReasonCode.TOO_LARGE, wrong, Outcome.DENIED)

@@ -78,8 +78,9 @@ def shop(served: Shop) -> str:
     return served.address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not of the session: while Playwright runs, no other event loop can run in this thread."""
     path = chromium()
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:

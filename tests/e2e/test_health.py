@@ -31,7 +31,10 @@ class Running:
     @property
     def addresses(self) -> list[str]:
         words = self._said.read_text().split()
-        return [word.rstrip(";").removesuffix("/readyz") for word in words if word.startswith("http://127")]
+        found = (
+            word.rstrip(";,").removesuffix("/readyz").rstrip("/") for word in words if word.startswith("http://127")
+        )
+        return list(dict.fromkeys(found))  # the API's is also its dashboard's
 
     def wait_for(self, text: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS

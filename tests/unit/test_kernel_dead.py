@@ -28,7 +28,7 @@ from sagaline.orchestrator.ports.topics import DEAD_RETENTION_MS
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 ID = dead_id(3, 17)
-LETTER = Letter(id=ID, topic="t.inputs", partition=1, key=to_base64(b"orders/A-1"), value=to_base64(b"{}"))
+LETTER = Letter(id=ID, topic="t.commands.pay", partition=1, key=to_base64(b"orders/A-1"), value=to_base64(b"{}"))
 SOURCE = Source(topic="shop", partition=2, offset=5)
 
 
@@ -55,7 +55,7 @@ REDRIVE, EDIT, DISCARD = DeadAct
 def test_a_redrive_writes_the_original_record_and_leaves_a_mark_that_says_who_and_why() -> None:
     letter = replace(LETTER, headers=(("a", "/w=="),))
     answer = decided(None, ask(REDRIVE, letter=letter))
-    again = Forward(topic="t.inputs", partition=None, key=b"orders/A-1", value=b"{}", headers=(("a", b"\xff"),))
+    again = Forward(topic=LETTER.topic, partition=None, key=b"orders/A-1", value=b"{}", headers=(("a", b"\xff"),))
     assert answer.actions == (again,)
     mark = answer.entity
     assert isinstance(mark, DeadMark)
@@ -205,3 +205,42 @@ def test_the_name_of_a_letter_is_its_place(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "3", "03-1", "3-", "-1-2", "3-1-1", "٣-1", "3-1\n"])
 def test_other_names_are_no_place(name: str) -> None:
     assert place_of_dead(name) is None
+
+
+def of_inputs(*types: str) -> Letter:
+    """A letter of a request to the engine."""
+    headers = tuple(("ce_type", to_base64(each.encode()) or "") for each in types)
+    return replace(LETTER, topic="t.inputs", headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["sagaline.start", "sagaline.entity.published", "sagaline.reply.completed"])
+def test_contents_of_starts_events_and_replies_can_be_repaired_but_not_what_they_are(kind: str) -> None:
+    letter = of_inputs(kind)
+    more = (*letter.headers, ("ce_commandid", "QQ=="))
+    assert decided(None, ask(EDIT, letter=letter, value=to_base64(b"new"), headers=more)).outcome is Outcome.APPLIED
+    for headers in (of_inputs("sagaline.act").headers, (), (*letter.headers, *of_inputs("sagaline.act").headers)):
+        forged = decided(None, ask(EDIT, letter=letter, headers=headers))
+        assert (forged.entity, forged.outcome, forged.code) == (None, Outcome.DENIED, ReasonCode.INVALID)
+        assert "says what it is and cannot be edited" in forged.reason
+
+
+@pytest.mark.parametrize(
+    "types", [(), ("odd",), ("sagaline.act",), ("sagaline.entity.set_rules",), ("sagaline.start", "sagaline.act")]
+)
+def test_no_other_request_to_the_engine_becomes_another_one(types: tuple[str, ...]) -> None:
+    forged = decided(None, ask(EDIT, letter=of_inputs(*types), value=to_base64(b"new")))
+    assert (forged.entity, forged.outcome, forged.code) == (None, Outcome.DENIED, ReasonCode.INVALID)
+    assert "only starts, events and replies can be edited" in forged.reason
+
+
+def test_what_is_signed_as_ours_is_not_edited() -> None:
+    letter = replace(LETTER, topic="t.webhooks")
+    assert "it is signed as ours" in decided(None, ask(EDIT, letter=letter, value=to_base64(b"new"))).reason
+
+
+@pytest.mark.parametrize("id", ["@mailbox/placed/K", "@table/access.keys", "@parcel/a/b", "@lock/x", "@schedule/x"])
+def test_a_request_about_a_dead_letter_is_decided_by_dead_letters_only(id: str) -> None:
+    """An entity that does not exist yet would take it, and forward whatever it names."""
+    answer = decided(None, ask(REDRIVE, instance=id))
+    assert (answer.entity, answer.outcome, answer.code) == (None, Outcome.IGNORED, ReasonCode.MISDIRECTED)
+    assert answer.actions == ()

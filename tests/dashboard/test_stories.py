@@ -5,11 +5,12 @@ A story changes only instances that no other test looks at: tests share one shop
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from .shop import TOKEN, Shop
 
@@ -113,6 +114,41 @@ def test_a_failed_undo_is_worked_in_attention_to_its_end(opened: Open) -> None:
     sheet.get_by_role("button", name="Back").click()
     expect(page.get_by_role("button", name="lost-2")).to_have_count(0)
     expect(page.get_by_role("button", name="lost-1")).to_be_visible()
+    expect(page.locator("main .stale")).to_contain_text("It is no longer in this list.")
+    expect(page.locator("main")).to_contain_text("history and state of lost-2")
+
+
+def test_what_is_worked_on_stays_when_another_case_comes_before_it(opened: Open, shop: str) -> None:
+    page = opened("attention")
+    page.get_by_role("button", name="Accept the loss").click()
+    reason = page.get_by_role("dialog").get_by_label("Why")
+    reason.fill("half a rea")
+    answer = page.request.post(f"{shop}/v1/sagas/parcel-return", data={"key": "lost-9", "input": {"parcel": "lost-9"}})
+    assert answer.status in (201, 202)
+    expect(page.get_by_label("Instances in attention").locator("b").first).to_have_text("lost-9")
+    expect(reason).to_have_value("half a rea")
+
+
+def test_an_act_whose_answer_was_lost_is_sent_again_as_the_same(opened: Open) -> None:
+    sent: list[str] = []
+
+    def answer(route: Route) -> None:
+        sent.append(json.loads(route.request.post_data or "")["request_id"])
+        if len(sent) == 1:
+            route.abort("internetdisconnected")
+        else:
+            route.fulfill(status=404, json={"detail": f"refused {len(sent)}"})
+
+    page = opened("instances/parcel-return/whole-1?act=pause")
+    page.route("**/pause", answer)
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_label("Your name").fill("ann")
+    sheet.get_by_label("Why").fill("the scale is broken")
+    for told in ("does not answer", "refused 2", "refused 3"):
+        sheet.get_by_role("button", name="Pause").click()
+        expect(sheet.get_by_role("alert")).to_contain_text(told)
+    lost, again, other = sent
+    assert lost == again != other
 
 
 def test_a_question_is_answered_by_its_form(opened: Open) -> None:

@@ -42,11 +42,16 @@ export function asked(query) {
   return CONDITIONS.flatMap((each) => held(each, query).map((value) => /** @type {[string, string]} */ ([each.name, value])));
 }
 
-/** The same as fields of a body. @param {Record<string, string>} query @returns {Record<string, unknown>} */
+const YES = /^(1|on|t|true|y|yes)$/i;
+const NO = /^(0|off|f|false|n|no)$/i;
+
+/** The same as fields of a body; what is no value of its type is left to the server to refuse, as in the list. @param {Record<string, string>} query @returns {Record<string, unknown>} */
 export const wanted = (query) => Object.fromEntries(CONDITIONS.filter((each) => query[each.name]).map((each) => {
   const values = held(each, query);
   if (each.several || each.name === "where") return [each.name, values];
-  return [each.name, each.name === "version" ? Number(values[0]) : each.choices?.([]) === YES_NO ? values[0] === "true" : values[0]];
+  const [text] = values;
+  if (each.name === "version") return [each.name, /^\d+$/.test(text) ? Number(text) : text];
+  return [each.name, each.choices?.([]) === YES_NO && (YES.test(text) || NO.test(text)) ? YES.test(text) : text];
 }));
 
 /** A value of a condition in words. @param {Condition} condition @param {string} value */

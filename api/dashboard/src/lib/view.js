@@ -1,6 +1,7 @@
 /** What every part and page draws with: one import instead of five. */
 import { h } from "preact";
 import htm from "htm";
+import { useEffect } from "preact/hooks";
 
 export { render } from "preact";
 export { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -10,3 +11,10 @@ export { computed, effect, signal, useComputed, useSignal } from "@preact/signal
 
 /** Templates: `html`<b>${text}</b>`` is an element; a text can never become markup. */
 export const html = htm.bind(h);
+
+/** The title of the window. @param {string} title */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = `${title} · Sagaline`;
+  }, [title]);
+}

@@ -3,11 +3,10 @@ import { get, instancePath } from "../lib/api.js";
 import { possible } from "../lib/acts.js";
 import { now } from "../lib/feed.js";
 import { forbidden } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { causeText, sentence } from "../lib/words.js";
 import { Ago, Empty, Panel, Reading, StepStatus } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
@@ -21,11 +20,10 @@ export function Attention() {
   const found = useResource(ATTENTION);
   return html`<div class="head"><h1>Attention</h1>${found.data && html`<span class="meta">${count(found.data.instances.length, "instance")}${found.data.cursor ? " or more" : ""}, newest start first</span>`}</div>
     <${Reading} of=${found}>${(/** @type {any} */ data) =>
-      data.instances.length
-        ? html`<${Cases} label="Instances in attention" cases=${data.instances} id=${(/** @type {any} */ each) => each.id}
+      html`<${Cases} label="Instances in attention" cases=${data.instances} id=${(/** @type {any} */ each) => each.id}
+            empty=${html`<${Empty} title="Nothing needs a person now">An instance comes here when an undo fails, when a step past the pivot cannot succeed, or when code raises.<//>`}
             line=${(/** @type {any} */ each) => html`<b class="mono">${each.key}</b><span class="soft">${each.definition} · <${Ago} at=${each.attention?.at} /></span><span>${each.attention && causeText(each.attention)}</span>`}>
-            ${(/** @type {any} */ each) => html`<${Case} id=${each.id} />`}<//>`
-        : html`<section class="panel"><${Empty} title="Nothing needs a person now">An instance comes here when an undo fails, when a step past the pivot cannot succeed, or when code raises.<//></section>`}<//>`;
+            ${(/** @type {any} */ each) => html`<${Case} id=${each.id} />`}<//>`}<//>`;
 }
 
 /** @param {{id: string}} props */

@@ -1,11 +1,10 @@
 /** Dead letters: grouped by their failure; each can be read, edited, redriven or discarded; a whole group by a plan. */
 import { query as search, write } from "../lib/api.js";
 import { forbidden } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { href, route, setQuery } from "../lib/router.js";
 import { count } from "../lib/text.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
@@ -53,7 +52,7 @@ function Inbox() {
         ? html`<${Table} label="Dead letters" columns=${COLUMNS} rows=${data.letters} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => { location.hash = href("dead", [row.id]); }} />
             <p class="pages"><span class="soft">${data.letters.length} of ${count(data.count, "letter")}, newest first</span>${query.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>Newest</button>`}${data.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: data.cursor })}>Older</button>`}</p>`
         : html`<${Empty} title=${state === "open" ? "No dead letter is open" : "No letter is like this"}>A message that can never be processed comes here, with why and with its bytes.<//>`}<//></section></div>
-    ${bulk && html`<${Bulk} title="${bulk === "redrive" ? "Redrive" : "Discard"} all of a failure" what="letter" path="/v1/dead/bulk" body=${{ act: bulk, where: { fingerprint: query.fingerprint } }} danger=${bulk === "discard"} close=${() => setBulk("")} />`}`;
+    ${bulk && html`<${Bulk} title="${bulk === "redrive" ? "Redrive" : "Discard"} all of a failure" what="letter" path="/v1/dead/bulk" body=${{ act: bulk, where: { fingerprint: query.fingerprint, ...(query.key ? { key: query.key } : {}) } }} danger=${bulk === "discard"} close=${() => setBulk("")} />`}`;
 }
 
 /** @param {{id: string}} props */

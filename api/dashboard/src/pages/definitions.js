@@ -1,11 +1,10 @@
 /** Definitions: the flow of each, how many instances of each version there are, and a form to start one. */
 import { get, query as search, write } from "../lib/api.js";
 import { forbidden } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { span } from "../lib/text.js";
-import { html, useMemo, useState } from "../lib/view.js";
+import { html, useMemo, useState, useTitle } from "../lib/view.js";
 import { STATUS_NAMES, statusLook } from "../lib/words.js";
 import { Act } from "../parts/act.js";
 import { Empty, Panel, Reading } from "../parts/basics.js";
@@ -21,10 +20,9 @@ export function Definitions() {
   return html`<div class="head"><h1>Definitions</h1></div>
     <${Reading} of=${found}>${(/** @type {any} */ data) => {
       const newest = data.definitions.filter((/** @type {any} */ each) => each.newest);
-      return newest.length
-        ? html`<${Cases} label="Definitions" cases=${newest} id=${(/** @type {any} */ each) => each.name} line=${(/** @type {any} */ each) => html`<b>${each.name}</b><span class="soft">version ${each.version}</span>`}>
-            ${(/** @type {any} */ each) => html`<${One} definition=${each} versions=${data.definitions.filter((/** @type {any} */ other) => other.name === each.name)} />`}<//>`
-        : html`<section class="panel"><${Empty} title="No definition is deployed on this API">Name some when it is started: <code>saga api MODULE:SAGA</code>.<//></section>`;
+      return html`<${Cases} label="Definitions" cases=${newest} id=${(/** @type {any} */ each) => each.name}
+            empty=${html`<${Empty} title="No definition is deployed on this API">Name some when it is started: <code>saga api MODULE:SAGA</code>.<//>`} line=${(/** @type {any} */ each) => html`<b>${each.name}</b><span class="soft">version ${each.version}</span>`}>
+            ${(/** @type {any} */ each) => html`<${One} definition=${each} versions=${data.definitions.filter((/** @type {any} */ other) => other.name === each.name)} />`}<//>`;
     }}<//>`;
 }
 
@@ -58,7 +56,7 @@ function Start({ definition, close }) {
   const [key, setKey] = useState("");
   const [value, setValue] = useState(blank(definition.input));
   return html`<${Act} title="Start ${definition.name}" button="Start" asks=${false} does=${html`<p>The same key with the same input again is the same instance: it is safe to send it twice.</p>`}
-    send=${() => write("POST", `/v1/sagas/${encodeURIComponent(definition.name)}`, { input: value, ...(key ? { key } : {}) })}
+    send=${(/** @type {any} */ who) => write("POST", `/v1/sagas/${encodeURIComponent(definition.name)}`, { input: value, key: key || who.request_id })}
     told=${(/** @type {any} */ answer) => html`${answer.created ? "Started: " : "It was there already: "}<a href=${instanceHref(answer.id)}>${answer.key}</a>`} close=${close}>
     <${Labelled} title="Key" hint="The business identity; none: a fresh one is made">${(/** @type {any} */ tied) => html`<input ...${tied} value=${key} maxlength="256" onInput=${(/** @type {any} */ event) => setKey(event.target.value)} />`}<//>
     <${Form} schema=${definition.input} value=${value} onChange=${setValue} /><//>`;

@@ -1,9 +1,8 @@
 /** Log: who asked for what, when and why, and what became of it; newest first. */
 import { query as search } from "../lib/api.js";
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { instanceHref, route, setQuery } from "../lib/router.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { At, Empty, Reading } from "../parts/basics.js";
 import { Table } from "../parts/table.js";
 

@@ -1,8 +1,7 @@
 /** Signing in: with a key, which becomes a cookie that no script can read. */
 import { Problem } from "../lib/api.js";
 import { signIn } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { Failed } from "../parts/basics.js";
 import { Labelled } from "../parts/form.js";
 import { Mark } from "../parts/shell.js";

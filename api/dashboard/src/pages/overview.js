@@ -1,10 +1,9 @@
 /** Overview: first whether anything needs a person, then the figures, then where to look. */
 import { get, query as search } from "../lib/api.js";
-import { useTitle } from "../lib/pages.js";
 import { useReading } from "../lib/resource.js";
 import { href, instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
-import { html } from "../lib/view.js";
+import { html, useTitle } from "../lib/view.js";
 import { causeText, ICONS, STATUS_NAMES, statusLook } from "../lib/words.js";
 import { Ago, Icon, Panel, Reading, StepStatus } from "../parts/basics.js";
 import { ATTENTION } from "./attention.js";

@@ -1,11 +1,10 @@
 /** Questions: what waits for a person's answer, due soonest first, each with its form. */
 import { write } from "../lib/api.js";
 import { forbidden, me } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count, list } from "../lib/text.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, Empty, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
@@ -22,11 +21,10 @@ export function Questions() {
   const found = useResource(QUESTIONS);
   return html`<div class="head"><h1>Questions</h1>${found.data && html`<span class="meta">${count(found.data.questions.length, "question")}${found.data.cursor ? " or more" : ""}, due soonest first</span>`}</div>
     <${Reading} of=${found}>${(/** @type {any} */ data) =>
-      data.questions.length
-        ? html`<${Cases} label="Open questions" cases=${data.questions} id=${name}
+      html`<${Cases} label="Open questions" cases=${data.questions} id=${name}
+            empty=${html`<${Empty} title="No question waits for an answer">A flow asks one with <code>ask</code>; it appears here by itself.<//>`}
             line=${(/** @type {any} */ each) => html`<b>${each.question}</b><span class="soft">for ${each.claimed_by ?? list(each.who)} · due <${Ago} at=${each.due} /></span>`}>
-            ${(/** @type {any} */ each) => html`<${Question} question=${each} />`}<//>`
-        : html`<section class="panel"><${Empty} title="No question waits for an answer">A flow asks one with <code>ask</code>; it appears here by itself.<//></section>`}<//>`;
+            ${(/** @type {any} */ each) => html`<${Question} question=${each} />`}<//>`}<//>`;
 }
 
 /** @param {{question: any}} props */

@@ -1,8 +1,7 @@
 /** Queues: what waits, for how long, who reads, and the sentence why the first one waits. */
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { count } from "../lib/text.js";
-import { html } from "../lib/view.js";
+import { html, useTitle } from "../lib/view.js";
 import { ICONS } from "../lib/words.js";
 import { Ago, Empty, Icon, Reading } from "../parts/basics.js";
 import { Table } from "../parts/table.js";

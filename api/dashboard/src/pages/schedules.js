@@ -2,11 +2,10 @@
 import { write } from "../lib/api.js";
 import { now } from "../lib/feed.js";
 import { forbidden } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count, span } from "../lib/text.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { ICONS } from "../lib/words.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Icon, Panel, Reading } from "../parts/basics.js";
@@ -27,11 +26,10 @@ export function Schedules() {
   const found = useResource(SCHEDULES);
   return html`<div class="head"><h1>Schedules</h1>${found.data && html`<span class="meta">${count(found.data.schedules.length, "schedule")}${found.data.cursor ? " or more" : ""}</span>`}</div>
     <${Reading} of=${found}>${(/** @type {any} */ data) =>
-      data.schedules.length
-        ? html`<${Cases} label="Schedules" cases=${data.schedules} id=${(/** @type {any} */ each) => each.name}
+      html`<${Cases} label="Schedules" cases=${data.schedules} id=${(/** @type {any} */ each) => each.name}
+            empty=${html`<${Empty} title="No schedule exists">Put one with <code>saga schedules apply</code> or <code>PUT /v1/schedules/…</code>; it appears here.<//>`}
             line=${(/** @type {any} */ each) => html`<b class="mono">${each.name}</b><span class="soft">${each.definition ?? each.event} · ${rhythm(each)}</span><span>${each.wrong ? each.wrong : each.paused ? "paused" : html`next <${Ago} at=${each.next[0]} />`}</span>`}>
-            ${(/** @type {any} */ each) => html`<${One} name=${each.name} />`}<//>`
-        : html`<section class="panel"><${Empty} title="No schedule exists">Put one with <code>saga schedules apply</code> or <code>PUT /v1/schedules/…</code>; it appears here.<//></section>`}<//>`;
+            ${(/** @type {any} */ each) => html`<${One} name=${each.name} />`}<//>`}<//>`;
 }
 
 /** @param {{name: string}} props */

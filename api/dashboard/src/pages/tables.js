@@ -1,10 +1,9 @@
 /** Tables: the rules that route flows now, who changed them and when; a change is a new version, shown before it is sent. */
 import { query as search, write } from "../lib/api.js";
 import { forbidden } from "../lib/me.js";
-import { useTitle } from "../lib/pages.js";
 import { useResource } from "../lib/resource.js";
 import { count } from "../lib/text.js";
-import { html, useState } from "../lib/view.js";
+import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
@@ -17,11 +16,10 @@ export function Tables() {
   const found = useResource(TABLES);
   return html`<div class="head"><h1>Tables</h1></div>
     <${Reading} of=${found}>${(/** @type {any} */ data) =>
-      data.tables.length
-        ? html`<${Cases} label="Tables" cases=${data.tables} id=${(/** @type {any} */ each) => each.name}
+      html`<${Cases} label="Tables" cases=${data.tables} id=${(/** @type {any} */ each) => each.name}
+            empty=${html`<${Empty} title="No definition routes by a table">A <code>route</code> names one; it appears here.<//>`}
             line=${(/** @type {any} */ each) => html`<b class="mono">${each.name}</b><span class="soft">${each.version ? html`version ${each.version}, changed <${Ago} at=${each.changed_at} />` : "never set"}</span>`}>
-            ${(/** @type {any} */ each) => html`<${One} table=${each} />`}<//>`
-        : html`<section class="panel"><${Empty} title="No definition routes by a table">A <code>route</code> names one; it appears here.<//></section>`}<//>`;
+            ${(/** @type {any} */ each) => html`<${One} table=${each} />`}<//>`}<//>`;
 }
 
 /** @param {{table: any}} props */

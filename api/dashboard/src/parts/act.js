@@ -2,20 +2,25 @@
 import { Problem, write } from "../lib/api.js";
 import { beat } from "../lib/feed.js";
 import { me } from "../lib/me.js";
-import { html, useState } from "../lib/view.js";
+import { html, useRef, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
 import { Labelled } from "./form.js";
 import { Dialog } from "./shell.js";
 
+/** An id that nobody else has. */
+const fresh = () => [...crypto.getRandomValues(new Uint8Array(16))].map((each) => each.toString(16).padStart(2, "0")).join("");
+
 /**
+ * What was sent and got no answer is sent again with the same id, so that it acts once.
  * @param {{
  *   title: string, does: any, button: string, danger?: boolean, needsReason?: boolean, asks?: boolean, children?: any, blocked?: string,
- *   send: (who: {by: string, reason: string}) => Promise<any>, told: (answer: any) => any, close: () => void,
+ *   send: (who: {by: string, reason: string, request_id: string}) => Promise<any>, told: (answer: any) => any, close: () => void,
  * }} props
  */
 export function Act({ title, does, button, danger = false, needsReason = true, asks = true, children, blocked = "", send, told, close }) {
   const [by, setBy] = useState(me.value.name || localStorage.getItem("name") || "");
   const [reason, setReason] = useState("");
+  const id = useRef(fresh());
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
@@ -26,10 +31,12 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
     setProblem(null);
     localStorage.setItem("name", by);
     try {
-      setAnswer(await send({ by: me.value.name ? "" : by, reason }));
+      setAnswer(await send({ by: me.value.name ? "" : by, reason, request_id: id.current }));
       beat();
     } catch (error) {
-      setProblem(error instanceof Problem ? error : new Problem({ detail: String(error) }));
+      const problem = error instanceof Problem ? error : new Problem({ detail: String(error) });
+      if (problem.status >= 400 && problem.status < 500) id.current = fresh();
+      setProblem(problem);
     }
     setBusy(false);
   };

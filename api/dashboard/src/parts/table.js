@@ -16,10 +16,10 @@ import { html, useRef } from "../lib/view.js";
  * @template T
  * @param {{
  *   label: string, columns: Column<T>[], rows: T[], id: (row: T) => string, open?: (row: T) => void,
- *   dim?: (row: T) => boolean, sort?: string, onSort?: (by: string) => void, selected?: Set<string>, onSelect?: (id: string) => void,
+ *   dim?: (row: T) => boolean, sort?: string, onSort?: (by: string) => void,
  * }} props
  */
-export function Table({ label, columns, rows, id, open, dim, sort, onSort, selected, onSelect }) {
+export function Table({ label, columns, rows, id, open, dim, sort, onSort }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const walk = (/** @type {number} */ by) => {
     const all = [...(body.current?.children ?? [])];
@@ -27,28 +27,21 @@ export function Table({ label, columns, rows, id, open, dim, sort, onSort, selec
     const next = all[Math.min(Math.max(here + by, 0), all.length - 1)];
     if (next instanceof HTMLElement) next.focus();
   };
-  const current = () => {
-    const at = [...(body.current?.children ?? [])].findIndex((each) => each.contains(document.activeElement));
-    return at < 0 ? undefined : rows[at];
-  };
   useKeys(
     [
       { keys: "j", does: "Next row", run: () => walk(1) },
       { keys: "k", does: "Row before", run: () => walk(-1) },
-      ...(onSelect ? [{ keys: "x", does: "Select the row", run: () => { const row = current(); if (row) onSelect(id(row)); } }] : []),
     ],
     [rows],
   );
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
     <thead><tr>
-      ${onSelect && html`<th class="pick"><span class="vh">Selected</span></th>`}
       ${columns.map((each) => html`<${Head} key=${each.name} column=${each} sort=${sort} onSort=${onSort} />`)}
     </tr></thead>
     <tbody ref=${body}>${rows.map(
-      (row) => html`<tr key=${id(row)} tabindex="-1" class="${open ? "opens" : ""} ${dim?.(row) ? "late" : ""}" aria-selected=${selected ? selected.has(id(row)) : undefined}
+      (row) => html`<tr key=${id(row)} tabindex="-1" class="${open ? "opens" : ""} ${dim?.(row) ? "late" : ""}"
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.target === event.currentTarget && open?.(row)}
         onClick=${(/** @type {MouseEvent} */ event) => open && !inside(event) && open(row)}>
-        ${onSelect && html`<td class="pick"><input type="checkbox" aria-label="Select ${id(row)}" checked=${selected?.has(id(row))} onChange=${() => onSelect(id(row))} /></td>`}
         ${columns.map((each) => html`<td key=${each.name} class=${each.number ? "number" : ""}>${each.cell(row)}</td>`)}
       </tr>`,
     )}</tbody>

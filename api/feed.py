@@ -63,7 +63,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         summary="Read what happens to instances, from a cursor on",
         description="Without `after` it gives the cursor of now: take it first, then read the list of instances, then "
         "continue from it, and nothing is missed. `Prefer: wait=30` waits for the first event. With `If-None-Match` "
-        "the answer is 304 while there are the same events.",
+        "the answer is 304 while there are the same events; a page that others follow at once (`more`) has no `ETag`.",
         responses={304: {"description": "The same events as before"}, **documented(401, 403, 410, 422, 503)},
         openapi_extra={"parameters": CONDITIONS},
     )
@@ -82,7 +82,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         with waiters.one() if patience else nullcontext():
             page = await client.changes.read(start, where, limit=limit, wait=patience)
         headers = {"Preference-Applied": f"wait={patience:g}"} if patience and "prefer" in request.headers else {}
-        if after is not None:
+        if after is not None and not page.more:
             headers["ETag"] = tag = _tag(page)
             if tag in {each.strip() for each in request.headers.get("if-none-match", "").split(",")}:
                 return Response(status_code=304, headers=headers)
@@ -92,5 +92,8 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
 
 
 def _tag(page: FeedPage) -> str:
-    """Of the events alone: the same events are the same answer, although the cursor moves past those left out."""
+    """Of the events alone: the same events are the same answer, although the cursor moves past those left out.
+
+    Only of a page with nothing behind it: a reader that is told 304 keeps its cursor, and would never come further.
+    """
     return f'W/"{len(page.events)}.{page.events[-1].event.id}"' if page.events else 'W/"0"'

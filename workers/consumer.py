@@ -11,13 +11,11 @@ import structlog
 from pydantic import BaseModel
 
 from ..orchestrator.codec.dead_letters import Why, dead_letter
-from ..orchestrator.codec.entities import encode_entity_message
 from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.errors import ValueTooLarge
-from ..orchestrator.messages.entity_messages import publication
 from ..orchestrator.messages.texts import said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
-from ..orchestrator.ports.log import Log, Outgoing, Owner, Record, check_size
+from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
@@ -30,6 +28,7 @@ from .calls import Calls
 from .errors import Unreadable, WorkerCrashed, ends_the_slot
 from .letters import Letters
 from .message import Message
+from .sending import Sending
 from .slots import ByKey, Slots
 from .source import SourcePartition
 from .subscription import Subscription
@@ -111,6 +110,7 @@ class Consumer:
         self._letters = Letters(
             topics.inputs, self._group, redeliveries, source=self._origin, log=parts.log, clock=parts.clock
         )
+        self._sending = Sending(self._group, self._origin, parts.log, topics, parts.clock)
         self._slots: Slots[Arrived] = Slots(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._slots.put)
         self._unfinished = {False: 0, True: 0}
@@ -169,6 +169,7 @@ class Consumer:
             raise crashed.exceptions[0] from None
 
     async def _drive(self, owner: Owner) -> SourcePartition:
+        self._sending.forget()
         return SourcePartition(owner, self._reading)
 
     # One message
@@ -226,8 +227,8 @@ class Consumer:
             found = self._judge(arrived, subscription)
             if isinstance(found, str):
                 outcome = found
-            elif (rest := self._called(subscription, found, message, span)) is None:
-                self._done(arrived, self._published(message) if message is not None and message.sends else [])
+            elif (rest := self._called(subscription, found, message, span)) is None and self._sending.knows(message):
+                self._done(arrived, self._sending.records(message))
                 outcome = "handled"
             else:
                 return self._rest(arrived, subscription, (began, message, span), rest)
@@ -245,14 +246,16 @@ class Consumer:
         arrived: Arrived,
         subscription: Subscription,
         begun: tuple[float, Message | None, Span],
-        rest: Coroutine[Any, Any, None],
+        rest: Coroutine[Any, Any, None] | None,
     ) -> None:
-        """Of a handler that waits for something."""
+        """Of a handler that waits for something, or has written to a topic that must be looked up."""
         (began, message, span), outcome = begun, ""
         try:
-            with span.active():
-                await rest
-            self._done(arrived, self._published(message) if message is not None and message.sends else [])
+            if rest is not None:
+                with span.active():
+                    await rest
+            await self._sending.look(message)
+            self._done(arrived, self._sending.records(message))
             outcome = "handled"
         except BaseException as failure:
             outcome = self._raised(arrived, subscription, span, failure)
@@ -377,32 +380,6 @@ class Consumer:
             ("messaging.destination.partition.id", str(record.partition)),
         ]
         return self._parts.tracing.message("handle", subscription.name, traceparent, record.topic, facts)
-
-    def _published(self, message: Message) -> list[Outgoing]:
-        """The records of what the handler published and wrote; ids of events are the same at a second delivery.
-
-        Raises:
-            ValueError, ValueTooLarge: one of them cannot be written; the attempt has failed.
-        """
-        found: list[Outgoing] = []
-        for number, (event, key, body) in enumerate(message.publications, start=1):
-            id = f"{self._group}/{message.place}/{number}"
-            published = publication(event, key, body, id=id, source=self._origin)
-            outgoing = encode_entity_message(
-                self._parts.topics.inputs,
-                published,
-                source=self._origin,
-                now_ms=self._parts.clock.now_ms(),
-                traceparent=message.traceparent,
-            )
-            what = f"the event {event.name!r} that the handler published"
-            check_size(outgoing, what, self._parts.log.max_value_bytes)
-            found.append(outgoing)
-        for written in message.written:
-            if self._parts.topics.owns(written.topic):
-                raise ValueError(f"topic {written.topic!r} is written by Sagaline only; write to one of your own")
-            check_size(written, f"the record for {written.topic!r}", self._parts.log.max_value_bytes)
-        return [*found, *message.written]
 
     # What follows
 

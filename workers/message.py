@@ -86,11 +86,16 @@ class Message(Delivery):
         """Writes a record to any topic when the handler has returned, as ``publish`` does an event.
 
         Args:
-            topic: its full name; it must exist, and be none of the namespace's own.
+            topic: its full name; it must exist (else the attempt fails), and be none of the namespace's own.
             key: decides the partition, as Kafka's clients do; a consumer gets the records of one key in order.
             value: the record's value.
             headers: its headers; None: none.
+
+        Raises:
+            TypeError: the value is not bytes.
         """
+        if not isinstance(value, bytes):
+            raise TypeError(f"a record for {topic!r} takes bytes, not {type(value).__name__}; encode it first")
         named = tuple((name, text.encode()) for name, text in (headers or {}).items())
         self._written.append(Outgoing(topic, key.encode(), value, named))
 

@@ -187,6 +187,8 @@ async def test_the_same_events_are_not_sent_again(up: Stack, api: httpx.AsyncCli
     changed = await api.get("/v1/events", params={"after": cursor, "key": "A-1"}, headers=known)
     assert seen(changed) == [("A-1", "started")]
     assert changed.headers["etag"] != empty.headers["etag"]
+    first = await api.get("/v1/events", params={"after": cursor, "limit": 1})
+    assert (first.json()["more"], "etag" in first.headers) == (True, False), "a 304 would keep the reader where it is"
 
 
 async def test_a_request_waits_for_the_first_event_that_matches(up: Stack, api: httpx.AsyncClient) -> None:

@@ -45,6 +45,11 @@ class Receiver:
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     accepted: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, unless a test lets it hang."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -53,6 +58,7 @@ class Receiver:
                 headers = {name.lower(): value for name, value in pairs}
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.got.append((headers, body))
+                await self.answers.wait()
                 event = json.loads(body)
                 status = self.status(event)
                 if status < 300:
@@ -181,6 +187,21 @@ async def test_a_receiver_that_is_gone_is_disabled_until_it_is_enabled_again(wor
         assert (await world.api.post("/v1/webhooks/orders/enable")).json()["disabled"] is None
         await world.stack.client.start("order-checkout", order("A-3"), key="A-3")
         await world.until(lambda: world.seen("order-checkout/A-3") == ["started"])
+
+
+async def test_a_late_410_leaves_what_was_changed_since_the_request(world: World) -> None:
+    world.receiver.status = lambda event: 410
+    world.receiver.answers.clear()
+    await world.put("orders")
+    async with world.courier():
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: len(world.receiver.got) == 1)
+        changed = await world.put("orders", types=["completed"])
+        await world.api.put("/v1/webhooks/last", json={"url": "https://example.com"})
+        await asyncio.sleep(0.2)  # the courier has followed the rules
+        world.receiver.answers.set()
+        await asyncio.sleep(0.2)
+    assert (await world.api.get("/v1/webhooks/orders")).json() == changed | {"trace_id": None}
 
 
 async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World) -> None:

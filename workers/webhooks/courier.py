@@ -181,7 +181,9 @@ class Courier:
             raise NotAccepted(f"webhook {webhook.name!r} answered {answered.status}{_shown(answered)}")
 
     async def _disable(self, webhook: Webhook) -> None:
-        """The receiver says that it is gone. Another change at the same time wins; the next event asks again."""
+        """The receiver says that it is gone. Any change since the request was sent wins; the next event asks again."""
+        if self._webhooks.get(webhook.name) != webhook:
+            return
         _logger.warning("webhook.disabled", webhook=webhook.name, reason=_GONE_TEXT)
         after = {**self._webhooks, webhook.name: replace(webhook, disabled=_GONE_TEXT)}
         request = SetRules(

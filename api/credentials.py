@@ -148,6 +148,8 @@ class Credentials(Tokens):
     async def _still(self, signed: Principal) -> Principal:
         """The identity of a session, as its credential is now."""
         if signed.how == "jwt":
+            if self._provider is None:
+                raise _unauthorized("this server accepts no identity provider any more; sign in with a key")
             return signed
         now = self._of_token(signed.proof) if signed.how == "token" else await self._of_key(signed.proof)
         if now is None:

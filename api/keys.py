@@ -50,7 +50,9 @@ class RotateBody(AskBody):
     )
 
     overlap_seconds: float = Field(86_400, ge=0, le=_SECONDS_MAX, description="how long the old secret stays valid")
-    valid_for_seconds: float | None = Field(None, gt=0, le=_SECONDS_MAX, description=_VALID_FOR)
+    valid_for_seconds: float | None = Field(
+        None, gt=0, le=_SECONDS_MAX, description="how long the new secret is valid; none: until the key ends anyway"
+    )
 
 
 class KeyView(BaseModel):
@@ -139,7 +141,7 @@ def keys_router(client: Client, settings: ApiSettings) -> APIRouter:
     @router.delete(
         "/{name}",
         response_model=RevokedView,
-        summary="Revoke a key, at once and on every node",
+        summary="Revoke a key: here at once, on other nodes within moments",
         responses=_RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )

@@ -64,7 +64,9 @@ def keys_rotate(
     *,
     name: Name,
     overlap: Annotated[str, typer.Option(metavar=SPAN, help="How long the old secret stays valid.")] = "1d",
-    valid_for: ValidFor = None,
+    valid_for: Annotated[
+        str | None, typer.Option(metavar=SPAN, help="How long the new secret is valid; default: until the key ends.")
+    ] = None,
     remote: Remote,
     reading: Reading,
     signed: Signed,
@@ -76,7 +78,7 @@ def keys_rotate(
 
 @command(keys_app, "revoke")
 def keys_revoke(*, name: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Revoke a key: it ends at once, on every node of the API."""
+    """Revoke a key: it ends at once on the node that answers, and within moments on the others."""
     answer = request(remote, "DELETE", _path(name), body=_asked(remote, signed, None))[1]
     typer.echo(json.dumps(answer) if reading.as_json else f"{name} is revoked")
 

@@ -48,12 +48,14 @@ class Keys:
         self._parts, self._tables = parts, tables
         self._reading = asyncio.Lock()
         self._known: Sequence[ApiKey] = ()
+        self._version = 0
         self._read_at = self._tried_at = float("-inf")
 
     async def current(self) -> Sequence[ApiKey]:
         """The keys for the check of a request, expired ones included: at most a quarter of a second old.
 
-        While the read model does not answer, those that were known last, for up to a minute.
+        While the read model does not answer, or does not follow the log, those that were known last, for up to a
+        minute. A change by this client holds at once.
 
         Raises:
             TransientError: they are not known.
@@ -63,13 +65,16 @@ class Keys:
             if clock.monotonic() - self._tried_at >= _FRESH_SECONDS:
                 began = clock.monotonic()
                 try:
-                    self._known = keys_of((await self._tables.read(KEYS_TABLE)).rules)
-                    self._read_at = began
+                    table = await self._tables.read(KEYS_TABLE)
+                    if table.version >= self._version:
+                        self._know(keys_of(table.rules), table.version)
+                        self._read_at = min(began, self._parts.projector.followed_at)
                 except TransientError as error:
                     _log.warning("keys.unavailable", reason=str(error))
                 self._tried_at = clock.monotonic()
         if clock.monotonic() - self._read_at > _STALE_SECONDS:
-            raise TransientError("the keys of the API cannot be read now: the read model does not answer; try again")
+            text = "the keys of the API cannot be read now: the read model does not answer, or does not follow the log"
+            raise TransientError(f"{text}; try again, or use a token of the settings")
         return self._known
 
     async def list(self) -> Sequence[ApiKey]:
@@ -130,14 +135,21 @@ class Keys:
         Args:
             name: of the key.
             overlap: how long both are valid; zero: the old one ends now.
-            valid_for, options: as for ``create``.
+            valid_for: how long the new secret is valid; None: until the key was to end anyway.
+            options: as for ``create``.
 
         Raises:
             UnknownKey: there is no such key.
+            InvalidRequest: it has expired, or ``valid_for`` is no time.
             TransientError: it is not known whether it was done; rotate it again.
         """
         newest = self._newest(await self.list(), name)
+        if not newest.is_valid(self._parts.clock.now_ms()):
+            text = f"the key {name!r} has expired and cannot be rotated; revoke it, and create another one"
+            raise InvalidRequest(text, field="name")
         made = self._made(name, newest.role, newest.groups, valid_for, options.by)
+        if valid_for is None:
+            made = made._replace(key=replace(made.key, expires_ms=newest.expires_ms))
         ends_ms = made.key.created_ms + max(0, round(overlap.total_seconds() * 1000))
 
         def turn(keys: Sequence[ApiKey]) -> Sequence[ApiKey]:
@@ -190,12 +202,17 @@ class Keys:
         """Reads, changes and writes the table; again if somebody else has changed it meanwhile."""
         for left in reversed(range(_TRIES)):
             table = await self._tables.read(KEYS_TABLE)
-            rules = [rule_of(each) for each in change(keys_of(table.rules))]
+            changed = change(keys_of(table.rules))
+            rules = [rule_of(each) for each in changed]
             try:
-                await self._tables.write(KEYS_TABLE, rules, version=table.version, options=options)
+                done = await self._tables.write(KEYS_TABLE, rules, version=table.version, options=options)
             except VersionConflict:
                 if not left:
                     raise
                 continue
-            self._tried_at = float("-inf")
+            if done.version > self._version:
+                self._know(changed, done.version)
             return
+
+    def _know(self, keys: Sequence[ApiKey], version: int) -> None:
+        self._known, self._version = keys, version

@@ -20,6 +20,9 @@ __all__ = ["ClientParts", "Projection", "Readiness"]
 class Projection(Protocol):
     """The interface of the projector that a client needs."""
 
+    @property
+    def followed_at(self) -> float: ...
+
     async def passed(
         self, instance: str, revision: int, history: tuple[TopicPartition, int], *, timeout: float
     ) -> bool: ...

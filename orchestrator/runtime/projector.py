@@ -89,13 +89,18 @@ class Projector:
         self._waiting = 0
         self._failures = 0
         self._said: str | None = None
-        self._last_apply = self._last_look = float("-inf")
+        self._last_apply = self._last_look = self._asked_at = self._followed_at = float("-inf")
         self._generation = 0
 
     @property
     def rebuilds(self) -> int:
         """How often it has rebuilt the read model."""
         return self._rebuilds
+
+    @property
+    def followed_at(self) -> float:
+        """When it last asked the log for records, all of which are applied; by the monotonic clock."""
+        return self._followed_at
 
     async def run(self) -> None:
         """Never returns: failures are logged and retried; only cancellation ends it."""
@@ -218,6 +223,7 @@ class Projector:
         if self._goal is None or reason is not None or not standing.positions:
             self._has_followed = False
         self._foreign = None
+        self._asked_at = self._clock.monotonic()
         self._goal = await self._log.end_offsets(self._topics.shown)
         if reason is None and standing.positions:
             self._generation, self._stored = standing.generation, standing.positions
@@ -261,12 +267,14 @@ class Projector:
         """Applies records until a rebuild is requested."""
         reading = Reading(self._topics, self._metrics, self._registry)
         while not self._rebuild_wanted:
+            self._asked_at = self._clock.monotonic()
             records = await self._gather(tail)
             positions = dict(tail.positions())
             if records:
                 await self._apply(await reading.read(records, positions))
                 self._last_apply = self._clock.monotonic()
             else:
+                self._followed_at = self._asked_at
                 if positions != self._applied:
                     await self._moved_to(positions, {})
                 if self._clock.monotonic() - self._last_look > _LOOK_ROUND_SECONDS:
@@ -312,6 +320,7 @@ class Projector:
         self, positions: Mapping[TopicPartition, int], entities: Mapping[str, Document | Entity | None]
     ) -> None:
         self._applied.update(positions)
+        self._followed_at = self._asked_at
         if self._goal is not None and all(self._applied.get(at, 0) >= end for at, end in self._goal.items()):
             self._has_followed = True
         for instance in entities.keys() & self._waiters.keys():

@@ -19,7 +19,7 @@ from sagaline.api.credentials import Credentials
 from sagaline.api.identity import Principal, declared, needs
 from sagaline.api.sessions import SESSION_SECONDS, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.client import Client
+from sagaline.orchestrator.client import Client, asking, keys
 from sagaline.orchestrator.errors import DefinitionError
 from sagaline.orchestrator.messages.access import Role
 
@@ -202,6 +202,40 @@ class TestKeys:
             for header in (old, new):
                 told(await api.get("/v1/definitions", headers=header), 401, "unauthorized")
 
+    async def test_a_rotation_does_not_move_the_end_of_a_key_and_revives_none_that_has_ended(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
+            ends = (await api.post("/v1/keys", json={"name": "ann", "role": "viewer", "valid_for_seconds": 900})).json()
+            assert (await api.post("/v1/keys/ann/rotate")).json()["expires_at"] == ends["expires_at"]
+            longer = await api.post("/v1/keys/ann/rotate", json={"valid_for_seconds": 9000})
+            assert longer.json()["expires_at"] > ends["expires_at"]
+            await made(api, "bob", "viewer", valid_for_seconds=0.001)
+            refused = told(await api.post("/v1/keys/bob/rotate"), 422, "invalid-request", "name")
+            assert "revoke it, and create another one" in refused["detail"]
+
+    async def test_the_node_that_revokes_a_key_refuses_it_also_while_nothing_follows_the_log(
+        self, up: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann", "viewer")
+            assert (await api.get("/v1/definitions", headers=ann)).status_code == 200
+            monkeypatch.setattr(asking, "_READ_WAIT_SECONDS", 0.05)
+            monkeypatch.setattr(up.projector, "_apply", standing_still)
+            await up.client.keys.revoke("ann")
+            told(await api.get("/v1/definitions", headers=ann), 401, "unauthorized")
+
+    async def test_no_key_is_known_for_long_while_nothing_follows_the_log(
+        self, up: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The database answers, but with what it had before."""
+        async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+            ann = await made(api, "ann", "viewer")
+            assert (await api.get("/v1/definitions", headers=ann)).status_code == 200
+            monkeypatch.setattr(up.projector, "_apply", standing_still)
+            monkeypatch.setattr(keys, "_STALE_SECONDS", 0.2)
+            await up.client.start("order-checkout", order(), key="A-1")
+            await until_status(api, ann, 503)
+            assert (await api.get("/v1/definitions", headers=BEARER)).status_code == 200
+
     @pytest.mark.parametrize(
         ("body", "field"),
         [
@@ -241,6 +275,11 @@ class TestKeys:
         async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
             told(await api.delete("/v1/keys/ann"), 404, "unknown-key")
             told(await api.post("/v1/keys/ann/rotate"), 404, "unknown-key")
+
+
+async def standing_still(update: Any) -> None:
+    """In place of what a projector does with records."""
+    await asyncio.Event().wait()
 
 
 async def until_status(api: httpx.AsyncClient, header: dict[str, str], status: int) -> None:

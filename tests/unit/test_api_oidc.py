@@ -213,3 +213,8 @@ async def test_it_is_accepted_over_http_and_signs_in(tmp_path: Path) -> None:
         assert (me["name"], me["role"]) == ("ann@shop", "viewer")
         assert (await api.post("/v1/login", json={"key": ann})).status_code == 200
         assert (await api.get("/v1/me")).json()["name"] == "ann@shop"
+        without = ApiSettings(tokens=("a-token-of-enough-length",), session_key=settings.session_key)
+        async with http(
+            up, without, headers={"cookie": f"sagaline_session={api.cookies['sagaline_session']}"}
+        ) as later:
+            assert "sign in with a key" in told(await later.get("/v1/me"), 401, "unauthorized")["detail"]

@@ -22,7 +22,7 @@ from .problems import HttpProblem, problem_of
 
 __all__ = ["Guard", "is_loopback", "is_open"]
 
-_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/", "/v1/login"})
+_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/", "/v1/login", "/v1/logout"})
 _OPEN_FOLDER = "/dashboard/"
 """The files of the dashboard; what it shows comes from routes that are not open."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,6 +31,7 @@ _REASON_BYTES_MAX = 123
 _POLICY_VIOLATION = 1008
 _ENDED = "the key of this connection has been revoked or has expired"
 _CHECK_SECONDS = 1.0
+_IDLE_CHECK_SECONDS = 15.0
 
 
 def is_open(path: str) -> bool:
@@ -70,7 +71,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         watched = _Watched(self._credentials, principal, receive, send)
-        await self._app(scope, watched.receive, watched.send)
+        is_socket = scope["type"] == "websocket"
+        await self._app(scope, watched.receive if is_socket else receive, watched.send)
 
     async def _admitted(self, connection: HTTPConnection) -> Principal | None:
         """Who asks; None: nobody, at a path that is open to everybody.
@@ -99,11 +101,17 @@ class _Watched:
         self._checked, self._ended = self._loop.time(), False
 
     async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "websocket.receive" and not await self._holds():
-            await self._close({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _ENDED})
-            return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION, "reason": _ENDED}
-        return message
+        """Of a WebSocket. One that is idle is checked too."""
+        coming = asyncio.ensure_future(self._receive())
+        try:
+            while not (await asyncio.wait({coming}, timeout=_IDLE_CHECK_SECONDS))[0] and await self._holds():
+                pass
+            if coming.done() and (coming.result()["type"] != "websocket.receive" or await self._holds()):
+                return coming.result()
+        finally:
+            coming.cancel()
+        await self._close({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": _ENDED})
+        return {"type": "websocket.disconnect", "code": _POLICY_VIOLATION, "reason": _ENDED}
 
     async def send(self, message: Message) -> None:
         if self._ended:

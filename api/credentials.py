@@ -35,8 +35,14 @@ _ASK: Final = "send the header: Authorization: Bearer <key>"
 
 
 def cookie_name(connection: HTTPConnection) -> str:
-    """The name of the session's cookie. With ``__Host-`` no other host of the domain, and no plain HTTP, can set it."""
-    return "sagaline_session" if is_loopback(host_of(connection)) else "__Host-sagaline_session"
+    """The name of the session's cookie. With ``__Host-`` no other host of the domain, and no plain HTTP, can set it.
+
+    On this machine it has the port: browsers send a cookie to every port of a host.
+    """
+    if not is_loopback(host_of(connection)):
+        return "__Host-sagaline_session"
+    _, port = connection.scope.get("server") or ("", None)
+    return "sagaline_session" if port is None else f"sagaline_session_{port}"
 
 
 class Tokens:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.tracing import Span, SpanKind, Tracing, trace_id_of
+from .identity import Principal
 from .paths import sent_path
 from .problems import problem
 
@@ -60,8 +61,10 @@ class Edge:
         finally:
             status = answer.status or _CLIENT_GONE
             _conclude(span, scope, status, error)
+            principal: Principal | None = scope["state"].get("principal")
             _log.info(
                 "request",
+                by=principal.name if principal is not None else "",
                 method=scope["method"],
                 path=scope["path"][:1024],
                 status=status,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ _TOKEN_CHARS_MAX: Final = 16_384
 _JWKS_BYTES_MAX: Final = 262_144
 _GROUPS_MAX: Final = 200
 _TEXT_CHARS_MAX: Final = 256
+_TIME_MAX: Final = 10**11
 _SKEW_SECONDS: Final = 60
 _AGAIN_SECONDS: Final = 30.0
 _FRESH_SECONDS: Final = 600.0
@@ -125,14 +127,18 @@ class Provider:
             TransientError: the provider's keys cannot be read now.
         """
         claims = await self._claims(token)
-        name, role = _at(claims, self._settings.name_claim), self._role(claims)
-        if not isinstance(name, str) or not _is_text(name) or name == ADMINISTRATOR:
-            raise _refused(f"its claim {self._settings.name_claim!r} is no name of 1 to {_TEXT_CHARS_MAX} characters")
+        name, role = _named(_at(claims, self._settings.name_claim)), self._role(claims)
+        if name is None:
+            raise _refused(
+                f"its claim {self._settings.name_claim!r} is no name of 1 to {_TEXT_CHARS_MAX} visible characters "
+                f"other than {ADMINISTRATOR!r}; change it at the identity provider, or set SAGALINE_OIDC_NAME_CLAIM"
+            )
         if role is None:
             known = ", ".join(sorted(self._settings.roles))
             text = f"the token of {name} gives no role here; its claim {self._settings.role_claim!r} must have: {known}"
             raise HttpProblem("not-permitted", text)
-        groups = [each for each in _listed(_at(claims, self._settings.groups_claim)) if _is_text(each)][:_GROUPS_MAX]
+        named = map(_named, _listed(_at(claims, self._settings.groups_claim)))
+        groups = [each for each in named if each is not None][:_GROUPS_MAX]
         return replace(Principal.of(name, role, "jwt", groups), until_ms=int(claims["exp"] * 1000))
 
     async def _claims(self, token: str) -> dict[str, Any]:
@@ -147,12 +153,7 @@ class Provider:
                 algorithms=key.algorithms,
                 audience=self._settings.audience,
                 issuer=self._settings.issuer,
-                options={
-                    "require": ["exp", "iss", "aud"],
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
+                options=_OPTIONS,
             )
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise _refused(_REASONS.get(type(error), "its signature or form is not valid")) from error
@@ -162,8 +163,8 @@ class Provider:
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now_s = self._clock.now_ms() / 1000
         for claim in ("exp", "nbf", "iat"):
-            if claim in claims and (isinstance(claims[claim], bool) or not isinstance(claims[claim], int | float)):
-                raise _refused(f"its claim {claim!r} is not a number")
+            if claim in claims and not _is_time(claims[claim]):
+                raise _refused(f"its claim {claim!r} is not a number of seconds since 1970")
         if not now_s < claims["exp"] + _SKEW_SECONDS:
             raise _refused("it has expired; get another one")
         if not max(claims.get("nbf", 0), claims.get("iat", 0)) <= now_s + _SKEW_SECONDS:
@@ -248,5 +249,16 @@ def _listed(value: object) -> list[str]:
     return [each for each in values if isinstance(each, str)]
 
 
-def _is_text(value: str) -> bool:
-    return 0 < len(value) <= _TEXT_CHARS_MAX and character_wrong(value, allowed="") is None
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _TIME_MAX
+
+
+def _named(value: object) -> str | None:
+    """The name of a person or a group, in one spelling; None: it is none, or looks like another one or like ours."""
+    if not isinstance(value, str):
+        return None
+    name = unicodedata.normalize("NFC", value)
+    is_text = 0 < len(name) <= _TEXT_CHARS_MAX and character_wrong(name) is None and name == name.strip()
+    hidden = any(unicodedata.category(each) == "Cf" for each in name)
+    reserved = unicodedata.normalize("NFKC", name).casefold() == ADMINISTRATOR
+    return name if is_text and not hidden and not reserved else None

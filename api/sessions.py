@@ -17,6 +17,7 @@ import jwt
 
 from ..orchestrator.messages.access import Role
 from .identity import Principal
+from .problems import HttpProblem
 from .settings import ApiSettings
 
 __all__ = ["SESSION_SECONDS", "TICKET_SECONDS", "Sessions"]
@@ -24,7 +25,8 @@ __all__ = ["SESSION_SECONDS", "TICKET_SECONDS", "Sessions"]
 SESSION_SECONDS: Final = 12 * 3_600
 TICKET_SECONDS: Final = 30
 _ALGORITHM: Final = "HS256"
-_TEXT_CHARS_MAX: Final = 8_192
+_TEXT_CHARS_MAX: Final = 3_800
+"""A browser keeps no cookie of more than 4,096 bytes, its name and attributes included."""
 _USED_MAX: Final = 100_000
 
 Kind = Literal["session", "ticket"]
@@ -40,7 +42,11 @@ class Sessions:
         self._used: dict[str, int] = {}
 
     def sign(self, principal: Principal, kind: Kind) -> tuple[str, Principal]:
-        """A session or ticket of an identity, and that identity as it will be read from a session."""
+        """A session or ticket of an identity, and that identity as it will be read from a session.
+
+        Raises:
+            HttpProblem: it would be larger than a browser keeps.
+        """
         now_s = self._now_ms() // 1000
         until_s = now_s + (SESSION_SECONDS if kind == "session" else TICKET_SECONDS)
         if principal.until_ms is not None:
@@ -58,7 +64,15 @@ class Sessions:
             # What a ticket opens may stay open for longer than the ticket is valid.
             "until_ms": until_s * 1000 if kind == "session" else principal.until_ms,
         }
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM), _principal(claims, self._csrf(claims))
+        text = jwt.encode(claims, self._key, algorithm=_ALGORITHM)
+        if len(text) > _TEXT_CHARS_MAX:
+            why = (
+                f"the {len(principal.groups)} groups of {principal.name} do not fit into a {kind}; set "
+                "SAGALINE_OIDC_GROUPS_CLAIM to a claim that has only the groups that questions are put to, "
+                "or send the token itself: Authorization: Bearer <token>"
+            )
+            raise HttpProblem("invalid-request", why)
+        return text, _principal(claims, self._csrf(claims))
 
     def read(self, text: str, kind: Kind) -> Principal | None:
         """The identity of a valid session or ticket, as it was when it was signed; None: it is not valid.

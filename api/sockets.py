@@ -270,6 +270,7 @@ class _Conversation:
 
     async def _publish(self, message: PublishMessage) -> dict[str, Any]:
         self._principal.check(Permission.START)
+        _log.info("request", method="WS", path=f"/v1/events/{message.event}"[:1024], by=self._principal.name)
         id = await self._client.publish(message.event, message.body, key=message.key, id=message.event_id)
         return {"decided": True, "event_id": id}
 

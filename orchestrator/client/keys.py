@@ -41,6 +41,17 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
+def _check_apart(key: ApiKey, others: Sequence[ApiKey]) -> None:
+    """A question is put to a name or a group: nobody's name is the group of others."""
+    if (of := next((each.name for each in others if key.name in each.groups), None)) is not None:
+        text = f"{key.name!r} is a group of the key {of!r}, whose questions it could answer; choose another name"
+        raise InvalidRequest(text, field="name")
+    names = {ADMINISTRATOR, *(each.name for each in others)}
+    if (group := next((each for each in key.groups if each in names), None)) is not None:
+        text = f"the group {group!r} is the name of somebody, whose questions it could answer; choose another group"
+        raise InvalidRequest(text, field="groups")
+
+
 class Keys:
     """The keys of a namespace. Every change is a version of the table, with who made it and why."""
 
@@ -117,6 +128,7 @@ class Keys:
             if name == ADMINISTRATOR or any(each.name == name for each in keys):
                 text = f"the name {name!r} is in use; rotate or revoke that key, or choose another name"
                 raise InvalidRequest(text, field="name")
+            _check_apart(made.key, keys)
             return [*keys, made.key]
 
         await self._change(add, options)

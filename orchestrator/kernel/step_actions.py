@@ -18,6 +18,7 @@ from ...sagas.models import mistakes, read_foreign
 from ...sagas.nodes import Ask
 from ..messages.document import StepRecord, StepStatus
 from ..messages.inputs import Act, ActName
+from ..messages.keys import key_wrong
 from ..messages.reasons import Reason, ReasonCode, invalid, not_now
 from ..messages.values import JsonObject
 from .context import DecisionContext, as_json, said
@@ -64,6 +65,8 @@ def _assign(ctx: DecisionContext, act: Act) -> Reason | None:
     to = (act.value or {}).get("to")
     if not isinstance(to, str) or not to:
         return invalid('the assignee is missing; give {"to": name}')
+    if (wrong := key_wrong(to)) is not None:
+        return invalid(f"the assignee {wrong}")
     memo = ctx.memo(act.step)
     ctx.remember(act.step, memo | {"who": list(dict.fromkeys([*_who(memo), to])), "claimed_by": to})
     return None

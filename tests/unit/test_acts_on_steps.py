@@ -84,6 +84,10 @@ def test_who_claims_a_question_is_the_only_one_who_may_answer_until_it_is_assign
     given = claimed.act(ActName.ASSIGN, step="approve", value={"to": "eve"}, by="chief")
     assert given.answer("approve", Did(), by="eve").step("b") is StepStatus.SENT
     assert refused(claimed.act(ActName.ASSIGN, step="approve")) == 'the assignee is missing; give {"to": name}'
+    for name, why in (("x" * 257, "has 257 characters; give 1 to 256"), ("eve\n", "a control character")):
+        assert f"the assignee has {why.removeprefix('has ')}" in refused(
+            claimed.act(ActName.ASSIGN, step="approve", value={"to": name})
+        )
     assert refused(asked.act(ActName.CLAIM, step="a", by="ann")) == "step 'a' is not a question"
 
 

@@ -13,16 +13,19 @@ import httpx
 import jwt
 import pytest
 from fastapi import APIRouter
+from structlog.testing import capture_logs
 
 from sagaline.api import ApiSettings, auth, create_app
 from sagaline.api.credentials import Credentials
 from sagaline.api.identity import Principal, declared, needs
-from sagaline.api.sessions import SESSION_SECONDS, Sessions
+from sagaline.api.problems import HttpProblem
+from sagaline.api.sessions import SESSION_SECONDS, Kind, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Client, asking, keys
 from sagaline.orchestrator.errors import DefinitionError
 from sagaline.orchestrator.messages.access import Role
 
+from .asgi import Closed, connected
 from .stack import Stack, order, stack
 from .test_api_instances import http
 from .test_api_problems import told
@@ -245,12 +248,15 @@ class TestKeys:
             ({"name": "x" * 65, "role": "viewer"}, "name"),
             ({"name": "bob", "role": "root"}, "role"),
             ({"name": "bob", "role": "viewer", "groups": ["a b"]}, "groups"),
+            ({"name": "risk", "role": "viewer"}, "name"),
+            ({"name": "bob", "role": "viewer", "groups": ["desk", "ann"]}, "groups"),
+            ({"name": "bob", "role": "viewer", "groups": ["administrator"]}, "groups"),
             ({"name": "bob", "role": "viewer", "valid_for_seconds": 0}, "valid_for_seconds"),
         ],
     )
     async def test_what_cannot_be_a_key_is_refused(self, up: Stack, body: dict[str, Any], field: str) -> None:
         async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
-            await made(api, "ann", "viewer")
+            await made(api, "ann", "viewer", groups=["risk"])
             told(await api.post("/v1/keys", json=body, headers=BEARER), 422, "invalid-request", field)
 
     async def test_an_expired_key_is_not_accepted(self, up: Stack) -> None:
@@ -326,6 +332,20 @@ class TestSession:
             assert (await api.post("/v1/logout", headers=header)).status_code == 204
             told(await api.get("/v1/me"), 401, "unauthorized")
 
+    async def test_one_that_has_ended_can_sign_out(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers={"cookie": "sagaline_session=ended"}) as api:
+            told(await api.get("/v1/me"), 401, "unauthorized")
+            told(await api.post("/v1/logout", headers={"origin": "http://evil.example"}), 403, "foreign-origin")
+            answer = await api.post("/v1/logout")
+            assert (answer.status_code, "Max-Age=0" in answer.headers["set-cookie"]) == (204, True)
+
+    async def test_each_server_of_this_machine_has_its_own_cookie(self, up: Stack) -> None:
+        app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(tokens=(TOKEN,)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8081") as api:
+            await self.signed_in(api)
+            assert list(api.cookies) == ["sagaline_session_8081"]
+            assert (await api.get("/v1/me")).status_code == 200
+
     async def test_beyond_this_machine_its_cookie_needs_tls(self, up: Stack) -> None:
         async with http(up, ApiSettings(tokens=(TOKEN,)), headers={"host": "shop.example"}) as api:
             cookie = (await api.post("/v1/login", json={"key": TOKEN})).headers["set-cookie"]
@@ -372,6 +392,47 @@ def test_what_another_key_or_namespace_or_time_has_signed_is_not_accepted() -> N
         assert ours.read(wrong, "session") is None
     now[0] += SESSION_SECONDS * 1000
     assert ours.read(text, "session") is None
+
+
+@pytest.mark.parametrize("kind", ["session", "ticket"])
+def test_what_a_browser_would_not_keep_is_refused_when_it_is_made(kind: Kind) -> None:
+    sessions = Sessions(ApiSettings(tokens=(TOKEN,)), "a", lambda: 0)
+    many = Principal.of("ann", Role.VIEWER, "jwt", [f"/department/{number:03}" for number in range(200)])
+    with pytest.raises(HttpProblem, match=r"the 200 groups of ann do not fit .* SAGALINE_OIDC_GROUPS_CLAIM"):
+        sessions.sign(many, kind)
+    most = Principal.of("x" * 64, Role.VIEWER, "key", [f"{number:064}" for number in range(20)], proof="f" * 64)
+    assert sessions.read(sessions.sign(most, kind)[0], kind) is not None
+
+
+async def test_an_idle_socket_ends_with_its_key(up: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_IDLE_CHECK_SECONDS", 0.02)
+    app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(tokens=(TOKEN,)))
+    async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+        ann = await made(api, "ann", "viewer")
+    async with connected(app, headers=ann) as ws:
+        assert "cursor" in await ws.answer(id="s", do="subscribe")
+        await up.client.keys.revoke("ann")
+        with pytest.raises(Closed) as closed:
+            await ws.next()
+    assert closed.value.status == 1008
+
+
+async def test_the_log_of_requests_says_who_sent_them(up: Stack) -> None:
+    app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(tokens=(TOKEN,)))
+    async with http(up, ApiSettings(tokens=(TOKEN,))) as api:
+        ann = await made(api, "ann", "starter")
+        with capture_logs() as logs:
+            await api.post("/v1/events/unknown", json={}, headers=ann)
+            await api.get("/v1/definitions")
+            async with connected(app, headers=ann) as ws:
+                await ws.answer(id="e", do="publish", event="paid", key="O-1", body={})
+    lines = [(line["method"], line["path"], line["by"]) for line in logs if line["event"] == "request"]
+    assert lines == [
+        ("POST", "/v1/events/unknown", "ann"),
+        ("GET", "/v1/definitions", ""),
+        ("WS", "/v1/events/paid", "ann"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])

@@ -93,6 +93,8 @@ async def test_its_claims_give_name_role_and_groups() -> None:
     found = await idp.provider().identify(token(groups=["risk", "/desk", 7], roles=["viewer", "admin", "?"]))
     assert (found.name, found.role, found.groups, found.how) == ("ann@shop", Role.ADMIN, {"risk", "/desk"}, "jwt")
     assert (await idp.provider().identify(token(OTHER, "b", "ES256"))).role is Role.OPERATOR
+    composed = await idp.provider().identify(token(sub="Andre\u0301", groups=["administrator", "risk\u200b"]))
+    assert (composed.name, composed.groups) == ("Andr\u00e9", set())
 
 
 async def test_claims_may_have_other_names_and_roles_other_values() -> None:
@@ -122,6 +124,9 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "expired": (lambda: token(exp=NOW - 61), "expired"),
     "without an end": (lambda: token(exp=None), "lacks exp"),
     "an end that is no number": (lambda: token(exp=True), "not a number"),
+    "an end without end": (lambda: token(exp=float("inf")), "not a number"),
+    "an end after all time": (lambda: token(exp=1e308), "not a number"),
+    "an end of hundreds of digits": (lambda: token(exp=10**400), "not a number"),
     "not valid yet": (lambda: token(nbf=NOW + 61), "not valid yet"),
     "another audience": (lambda: token(aud="shop"), "another audience"),
     "no audience": (lambda: token(aud=None), "lacks exp, iss or aud"),
@@ -129,6 +134,11 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "no name": (lambda: token(sub=None), "is no name"),
     "the name of the settings": (lambda: token(sub="administrator"), "is no name"),
     "a control character": (lambda: token(sub="ann\n"), "is no name"),
+    "a look-alike of the name of the settings": (lambda: token(sub="Administrator"), "is no name"),
+    "another one": (lambda: token(sub="\uff41dministrator"), "is no name"),
+    "a character that is not seen": (lambda: token(sub="ann\u200d"), "is no name"),
+    "a blank before the name": (lambda: token(sub=" ann"), "is no name"),
+    "a blank after the name": (lambda: token(sub="ann\u00a0"), "is no name"),
     "huge": (lambda: token(more="x" * 20_000), "more than 16,384"),
     "nested": (lambda: f"{coded({'alg': 'RS256', 'kid': 'a'})}.{'[' * 9_000}.x", "signature or form"),
     "encrypted": (lambda: "a.b.c.d.e", "signature or form"),

@@ -327,5 +327,5 @@ class TestDocument:
     def test_only_health_is_open_where_tokens_are_asked_for(self, document: dict[str, Any]) -> None:
         for path, _, operation in self.operations(document):
             assert operation["security"] == (
-                [] if path in ("/livez", "/readyz", "/v1/login") else [{"token": []}, {"session": []}]
+                [] if path in ("/livez", "/readyz", "/v1/login", "/v1/logout") else [{"token": []}, {"session": []}]
             )

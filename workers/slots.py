@@ -101,7 +101,7 @@ class Slots(Generic[T]):
         self._group: asyncio.TaskGroup | None = None
 
     def open(self, group: asyncio.TaskGroup) -> None:
-        """Starts slots when they are needed, as tasks of this group."""
+        """Starts slots when they are needed, as tasks of this group, until the group ends."""
         self._group = group
 
     def put(self, item: T) -> None:
@@ -118,9 +118,18 @@ class Slots(Generic[T]):
             if not idle.done():
                 idle.set_result(None)
         elif self._made < self._count and self._group is not None:
+            self._make(self._group)
+
+    def _make(self, group: asyncio.TaskGroup) -> None:
+        slot = self._run()
+        try:
+            group.create_task(slot, name=f"slot-{self._made + 1}")
+        except RuntimeError:  # the group is ending, and every slot with it: what is released there begins nothing
+            slot.close()
+            self._group = None
+        else:
             self._waking = True
             self._made += 1
-            self._group.create_task(self._run(), name=f"slot-{self._made}")
 
     async def _run(self) -> None:
         while True:

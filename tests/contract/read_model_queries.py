@@ -56,6 +56,11 @@ def found() -> Iterator[tuple[str, Query]]:
         after = (5_000, "order-3/A-9") if cursor else None
         statement = statements.instances(LOG, where, after, 51)
         yield f"instances by {name}{' behind a cursor' if cursor else ''}", (statement, ("log", "term"))
+    for sign in (Comparison.AT_LEAST, Comparison.PREFIX):
+        ranged = InstanceFilter(attributes=(Condition("paid", sign, "yes-7"),))
+        yield f"instances of several values: {sign}", (statements.instances(LOG, ranged, None, 51), ("log",))
+        both = InstanceFilter("order-3", attributes=(paid, *ranged.attributes))
+        yield f"instances of several terms: = and {sign}", (statements.instances(LOG, both, None, 51), ("log", "term"))
     for definition in (None, "order-3"):
         within = InstanceFilter(definition, started=Span(4_000, 6_000))
         served = ("log", *(("definition",) if definition else ()), "created_ms")

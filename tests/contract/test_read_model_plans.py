@@ -47,7 +47,8 @@ BELOW = "|".join(
         rf"^SEARCH of_all USING INDEX \w+ {KEY}$",
         r"^SEARCH read_entities USING INDEX \w+ \(log=\? AND id=\?\) LEFT-JOIN$",
         r"^SEARCH read_instances USING INDEX sqlite_autoindex_read_instances_1 \(log=\? AND id=\?\)$",
-        r"^SEARCH read_terms_\d USING INDEX sqlite_autoindex_read_terms_1 \(log=\? AND instance=\? AND term=\?\)$",
+        r"^SEARCH read_terms_\d USING COVERING INDEX sqlite_autoindex_read_terms_1 "
+        r"\(log=\? AND instance=\? AND term(=\?|>\? AND term<\?)\)$",
     )
 )
 

@@ -290,7 +290,8 @@ def _has(log: int, instance: ColumnElement[str], range: Range) -> ColumnElement[
     """The instance has a term in the range."""
     terms = TERMS.alias().c
     bounds = (terms.term == range.first,) if range.end is None else (terms.term >= range.first, terms.term < range.end)
-    return exists().where(terms.log == log, terms.instance == instance, *bounds)
+    # Not of all columns: on SQLite only the other index has them all, and would be walked for each instance.
+    return exists(select(literal(1)).where(terms.log == log, terms.instance == instance, *bounds))
 
 
 def waits(log: int, where: WaitFilter, after: Place | None, limit: int) -> Rows:

@@ -67,12 +67,14 @@ __all__ = [
 class DocumentRow(NamedTuple):
     """A document and the place of its record; ``sequence`` grows within an instance. None: its retention is over.
 
-    ``attributes``: names and values by which the instance can be found, as its definition declares them.
+    ``attributes``: names and values by which the instance can be found, as its definition declares them. ``at``: the
+    partition of the record.
     """
 
     sequence: int
     document: Document | None
     attributes: tuple[tuple[str, AttributeValue], ...] = ()
+    at: TopicPartition | None = None
 
 
 class HistoryRow(NamedTuple):
@@ -106,10 +108,11 @@ class Decisions(NamedTuple):
 
 
 class EntityRow(NamedTuple):
-    """An entity and its place: ``sequence`` grows within an entity. None: it has no data any more."""
+    """An entity and its place, as of a document: ``sequence`` grows within an entity. None: it has no data any more."""
 
     sequence: int
     entity: Entity | None
+    at: TopicPartition | None = None
 
 
 class Landmark(NamedTuple):
@@ -373,7 +376,8 @@ class ReadModel(Protocol):
     """Safe for concurrent use by tasks of one event loop. Every call has its own deadline."""
 
     async def apply(self, update: Update) -> None:
-        """Makes the update and its positions visible together. Applying the same update again changes nothing.
+        """Makes the update and its positions visible together. Applying the same update again changes nothing, and
+        neither do documents and entities from before the stored position of their partition.
 
         Raises:
             ReadModelCleared: it was cleared since; call ``standing`` and continue from there.

@@ -66,14 +66,15 @@ class Reading:
         for number, (key, record) in enumerate(last.items()):
             if number % _DECODE_CHUNK == _DECODE_CHUNK - 1:
                 await asyncio.sleep(0)
+            at = TopicPartition(record.topic, record.partition)
             try:
                 entity = key.decode()
                 if not names_instance(entity):
-                    entities[entity] = EntityRow(record.offset, _read(entity, record.value, decode_entity))
+                    entities[entity] = EntityRow(record.offset, _read(entity, record.value, decode_entity), at)
                 else:
                     document = _read(entity, record.value, decode_document)
                     attributes = self._registry.attributes(document) if document is not None else ()
-                    documents[entity] = DocumentRow(record.offset, document, attributes)
+                    documents[entity] = DocumentRow(record.offset, document, attributes, at)
             except (BadRecord, UnicodeDecodeError) as error:
                 self._skip(record, error)
         landmarks = {at: landmark_of(record) for at, record in latest.items()}

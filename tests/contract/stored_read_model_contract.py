@@ -22,6 +22,7 @@ from sagaline.orchestrator.messages.document import Document
 from sagaline.orchestrator.ports.read_model import (
     DocumentRow,
     EntityFilter,
+    EntityRow,
     InstanceFilter,
     Standing,
     Update,
@@ -271,6 +272,28 @@ class StoredReadModelContract:
         assert await theirs.get("order-checkout/A-2") is None
         await theirs.apply(update(document("A-2"), position=6))
         assert await ours.get("order-checkout/A-2") == document("A-2")
+        for model in (ours, theirs):
+            await model.close()
+
+    async def test_what_was_removed_stays_removed_when_one_lags_in_its_partition_and_leads_in_another(
+        self, url: str
+    ) -> None:
+        ours, theirs = await opened(url), await opened(url)
+        other = STATE._replace(partition=STATE.partition + 1)
+        made, held = document(), lock("order:1", "x/1")
+
+        async def feed(model: SqlReadModel, sequence: int, stands: bool, lead: int) -> None:
+            documents = {made.id: DocumentRow(sequence, made if stands else None, at=STATE)}
+            entities = {held.id: EntityRow(sequence, held if stands else None, STATE)}
+            await model.apply(Update(documents, (), {STATE: sequence + 3, other: lead}, entities))
+
+        await feed(ours, 160, False, lead=10)
+        await feed(theirs, 100, True, lead=20)
+        assert await ours.get(made.id) is None
+        assert await ours.entity(held.id) is None
+        assert (await ours.standing()).positions == {STATE: 163, other: 20}
+        await feed(theirs, 163, True, lead=21)
+        assert (await ours.get(made.id), await ours.entity(held.id)) == (made, held)
         for model in (ours, theirs):
             await model.close()
 

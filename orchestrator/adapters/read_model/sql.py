@@ -3,7 +3,8 @@
 - Writes run one at a time in one thread; reads run concurrently, each on its own snapshot.
 - An update never goes backwards: a document is replaced only by one whose record is later in the log, a position only
   by a greater one. So several processes may feed the same tables, from any position: one writes at a time, and
-  records before the stored positions are not written again. No clock is involved.
+  records before the stored positions are not written again, also those in an update that has later ones of another
+  partition. No clock is involved.
 - An update from before another process's ``clear`` is rejected (``generation``), so that a rebuild has no gaps.
   Concurrent clears share one clearing, and nothing is written until it has ended.
 - A row that the database rejects is logged and omitted; it does not affect others.
@@ -34,8 +35,10 @@ from ...ports.read_model import (
     NEWEST_FIRST,
     Count,
     Decisions,
+    DocumentRow,
     EntityFilter,
     EntityPage,
+    EntityRow,
     HistoryRow,
     InstanceFilter,
     Landmark,
@@ -136,9 +139,11 @@ class SqlReadModel:
         def run(connection: Connection) -> None:
             if connection.execute(statements.fed(number, update.generation, update.now_ms)).rowcount == 0:
                 raise ReadModelCleared(self._namespace)
-            if _has_passed(connection, number, update.positions):
+            stand = _positions(connection, number)
+            if _has_passed(stand, update.positions):
                 return
-            for statement, rows in prepared:
+            fresh = _fresh(stand, update)
+            for statement, rows in prepared if fresh == update else changes(self._writes, number, fresh):
                 if rows:
                     self._carry_out(connection, statement, rows)
             for statement in prune:
@@ -350,10 +355,25 @@ def _letter(row: Any) -> LetterRow:
     return LetterRow(letters.LETTER_JSON.validate_json(row.letter), mark if isinstance(mark, DeadMark) else None)
 
 
-def _has_passed(connection: Connection, log: int, positions: Mapping[TopicPartition, int]) -> bool:
+def _positions(connection: Connection, log: int) -> Mapping[TopicPartition, int]:
+    return {TopicPartition(row.topic, row.part): row.next for row in connection.execute(statements.positions(log))}
+
+
+def _has_passed(stand: Mapping[TopicPartition, int], positions: Mapping[TopicPartition, int]) -> bool:
     """True when another process has already written all of it."""
-    stand = {TopicPartition(row.topic, row.part): row.next for row in connection.execute(statements.positions(log))}
     return bool(positions) and all(stand.get(at, -1) >= following for at, following in positions.items())
+
+
+def _fresh(stand: Mapping[TopicPartition, int], update: Update) -> Update:
+    """Without what another process has already written: of what was removed since, no row is left to say so."""
+
+    def is_fresh(row: DocumentRow | EntityRow) -> bool:
+        return row.at is None or row.sequence >= stand.get(row.at, 0)
+
+    return update._replace(
+        documents={id: row for id, row in update.documents.items() if is_fresh(row)},
+        entities={id: row for id, row in update.entities.items() if is_fresh(row)},
+    )
 
 
 def _said(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...sagas.searchable import AttributeKind, read_value
 from ..errors import InvalidRequest
-from ..ports.read_model import Comparison, Condition
+from ..ports.read_model import ORDERED_CHARS_MAX, Comparison, Condition
 
 __all__ = ["condition_of"]
 
@@ -45,6 +45,11 @@ def condition_of(text: str, searchable: Mapping[str, AttributeKind]) -> Conditio
         raise _wrong(f"{name} is compared with {_EXAMPLES[kind]}, not with {parts['value'][:100]!r}; give such a value")
     if comparison is Comparison.PREFIX and kind is not AttributeKind.TEXT:
         raise _wrong(f"{name} is a {kind}, which has no beginning; use another comparison than ^=")
+    if comparison is not Comparison.EQUAL and isinstance(value, str) and len(value) > ORDERED_CHARS_MAX:
+        raise _wrong(
+            f"the text after {name}{comparison} has {len(value):,} characters, of which the first "
+            f"{ORDERED_CHARS_MAX} are in order; give at most so many, or use ="
+        )
     return Condition(name, comparison, value)
 
 

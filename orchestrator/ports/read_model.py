@@ -29,6 +29,7 @@ from .log import TopicPartition
 __all__ = [
     "COUNT_MAX",
     "NEWEST_FIRST",
+    "ORDERED_CHARS_MAX",
     "WAITED",
     "Comparison",
     "Condition",
@@ -167,6 +168,10 @@ class Comparison(StrEnum):
     MORE = ">"
     LESS = "<"
     PREFIX = "^="
+
+
+ORDERED_CHARS_MAX = 200
+"""Of a text, by so many characters it is in order; any comparison but ``=`` is with at most so many."""
 
 
 class Condition(NamedTuple):

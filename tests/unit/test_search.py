@@ -14,6 +14,7 @@ from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client.conditions import condition_of
 from sagaline.orchestrator.errors import InvalidRequest
 from sagaline.orchestrator.messages.inputs import ActName
+from sagaline.orchestrator.ports.read_model import Comparison
 from sagaline.sagas.searchable import AttributeKind
 
 from .stack import Stack, order, stack
@@ -91,6 +92,16 @@ async def test_a_wrong_search_says_what_is_wrong(
     answer = await api.get("/v1/instances", params=query)
     assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
     assert text in answer.json()["detail"]
+
+
+def test_only_equality_is_asked_of_a_text_beyond_its_ordered_beginning() -> None:
+    long = "x" * 200
+    for sign in Comparison:
+        assert condition_of(f"at{sign}{long}", {"at": AttributeKind.TEXT}).value == long
+    assert condition_of(f"at={long}y", {"at": AttributeKind.TEXT}).value == f"{long}y"
+    for sign in set(Comparison) - {Comparison.EQUAL}:
+        with pytest.raises(InvalidRequest, match="give at most so many, or use ="):
+            condition_of(f"at{sign}{long}y", {"at": AttributeKind.TEXT})
 
 
 def test_without_searchable_fields_the_message_says_how_to_mark_one() -> None:

@@ -9,16 +9,16 @@ index, for values of any size. Names that begin with ``@`` are ours: no searchab
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
 from typing import Final, NamedTuple
 
 from ....sagas.searchable import AttributeValue
 from ...kernel.waits import overdue_steps
 from ...messages.document import Document
-from ...ports.read_model import Comparison, Condition, InstanceFilter
+from ...ports.read_model import ORDERED_CHARS_MAX, Comparison, Condition, InstanceFilter
 
 __all__ = ["LAST_CHARACTER", "Range", "is_never", "ranges", "terms_of"]
 
@@ -26,9 +26,7 @@ LAST_CHARACTER: Final = "\U0010ffff"
 """No text has a greater one."""
 
 _TERMS_MAX: Final = 200
-"""Of one instance: a longer list is searchable by its first values."""
-_TEXT_CHARS: Final = 200
-"""Of a longer text the rest is a digest: equality is exact, order and prefix hold up to here."""
+"""Of one field of one instance: a longer list is searchable by its first values."""
 _EXPONENT_MAX: Final = 99_999
 _DIGITS_MAX: Final = 60
 _COMPLEMENT: Final = str.maketrans("0123456789", "9876543210")
@@ -47,7 +45,13 @@ _OVERDUE, _PAUSED = "@overdue:b1", "@paused:b1"
 
 def terms_of(document: Document, attributes: Iterable[tuple[str, AttributeValue]]) -> list[str]:
     """The terms of an instance, each once; ours first."""
-    return list(dict.fromkeys([*_own(document), *(_term(*each) for each in islice(attributes, _TERMS_MAX))]))
+    found = dict.fromkeys(_own(document))
+    counts = Counter[str]()
+    for name, value in attributes:
+        if counts[name] < _TERMS_MAX:
+            found[_term(name, value)] = None
+            counts[name] += 1
+    return list(found)
 
 
 def ranges(where: InstanceFilter) -> list[Range]:
@@ -114,9 +118,10 @@ def _term(name: str, value: AttributeValue) -> str:
 
 
 def _text(value: str) -> str:
-    if len(value) <= _TEXT_CHARS:
+    """Of a long text the rest is a digest: equality is exact."""
+    if len(value) <= ORDERED_CHARS_MAX:
         return value
-    return value[:_TEXT_CHARS] + hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
+    return value[:ORDERED_CHARS_MAX] + hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
 
 
 def _microseconds(value: datetime) -> Decimal:

@@ -25,7 +25,7 @@ from ..errors import (
     UnknownInstance,
     ValueTooLarge,
 )
-from ..messages.document import Document
+from ..messages.document import Document, Status
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode
@@ -40,6 +40,7 @@ BULK_ID_CHARS_MAX = 128
 _ALONE = frozenset({ActName.FORK})
 BULK_WAIT = timedelta(seconds=3)
 _EVERYBODY = InstanceFilter()
+_OPEN = tuple(status for status in Status if not status.is_final)
 
 
 class Fate(StrEnum):
@@ -125,7 +126,8 @@ async def act_on_many(
         TransientError: the read model does not answer.
     """
     _check(bulk)
-    page = await client.list(bulk.where, limit=limit, cursor=cursor)
+    where = bulk.where if bulk.where.statuses else bulk.where._replace(statuses=_OPEN)
+    page = await client.list(where, limit=limit, cursor=cursor)
     chosen = [document for document in page.documents if _matches(bulk, document, client.now_ms)]
     at_once = asyncio.Semaphore(concurrency)
 
@@ -151,8 +153,6 @@ def _check(bulk: Bulk) -> None:
 
 
 def _matches(bulk: Bulk, document: Document, now_ms: int) -> bool:
-    if not bulk.where.statuses and document.status.is_final:
-        return False
     if bulk.older_than is not None and now_ms - document.updated_ms < bulk.older_than.total_seconds() * 1000:
         return False
     if not bulk.step:

@@ -109,6 +109,13 @@ async def test_age_and_step_and_end_leave_instances_out(up: Stack) -> None:
     assert await fates(up, bulk(ActName.PAUSE, where=named), dry_run=True) == {"other/1": Fate.DENIED}
 
 
+async def test_pages_are_full_of_open_instances_when_no_status_is_asked_for(up: Stack) -> None:
+    """However many have ended: they are not looked at."""
+    await up.client.act("other/1", ActName.SKIP, on=OnStep("a", {}))
+    page = await act_on_many(up.client, bulk(ActName.PAUSE, where=InstanceFilter(key="1")), dry_run=True, limit=1)
+    assert ([each.instance for each in page.asked], page.looked_at) == (["talk/1"], 1)
+
+
 async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack) -> None:
     """Or about the one that is named; what it brings is the same for all."""
     skipped = await fates(up, bulk(ActName.SKIP, step="a", on=OnStep(value={"ok": True})))

@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, MutableSequence, MutableSet, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from .errors import DefinitionError
 
@@ -27,7 +28,7 @@ __all__ = ["Attribute", "AttributeKind", "AttributeValue", "Searchable", "attrib
 
 AttributeValue: TypeAlias = str | Decimal | bool | datetime
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_LISTS: Final = (list, tuple, set, frozenset)
+_LISTS: Final = (list, tuple, set, frozenset, deque, Sequence, MutableSequence, Set, MutableSet)
 
 
 class AttributeKind(StrEnum):
@@ -71,20 +72,21 @@ def attributes_of(where: str, state: type[BaseModel]) -> dict[str, Attribute]:
     """The searchable fields of a state, by name.
 
     Raises:
-        DefinitionError: a field whose values cannot be compared, that stands in a dict, or two with one name.
+        DefinitionError: a field whose values cannot be compared, that is inside a type which is neither a model nor a
+            list, or two with one name. Several models at one place may each have it, with values of one kind.
     """
     found: dict[str, Attribute] = {}
     for path, mark, annotation in _marked(where, state, ()):
         at = f"{where}: its searchable field {'.'.join(path)!r}"
-        name = mark.name if mark.name is not None else path[-1]
+        name = mark.name if mark.name is not None else (path or ("root",))[-1]
         if not _NAME.fullmatch(name):
             raise DefinitionError(f"{at} has the name {name!r}; give up to 64 letters, digits and _")
-        if name in found:
+        made = Attribute(name=name, path=path, kind=_kind(at, annotation))
+        if found.setdefault(name, made) != made:
             raise DefinitionError(
                 f"{at} has the name {name!r}, as {'.'.join(found[name].path)!r} has; "
                 "give one of them another: Searchable('another_name')"
             )
-        found[name] = Attribute(name=name, path=path, kind=_kind(at, annotation))
     return found
 
 
@@ -150,7 +152,7 @@ def _marked(
 ) -> Iterator[Marked]:
     """Path, mark and type of every marked field; a model inside itself is entered once."""
     for field, info in model.model_fields.items():
-        here = (*path, field)
+        here = path if issubclass(model, RootModel) else (*path, field)
         marks = [*info.metadata, *_inner_marks(info.annotation)]
         mark = next((each for each in marks if isinstance(each, Searchable)), None)
         if any(each is Searchable for each in marks):
@@ -161,31 +163,46 @@ def _marked(
         for inner in _alternatives(info.annotation):
             if _is_model(inner) and inner not in (*above, model):
                 yield from _marked(where, inner, here, (*above, model))
-            elif typing.get_origin(inner) is dict and (lost := _first_inside(where, inner, here, (*above, model))):
+            elif (lost := _first_inside(where, inner, here, (*above, model))) is not None:
                 raise DefinitionError(
-                    f"{where}: its searchable field {'.'.join(lost)!r} stands in a dict, where it is not found; "
-                    "declare a list of models"
+                    f"{where}: its searchable field {'.'.join(lost)!r} is inside {typing.get_origin(inner).__name__}, "
+                    "where it is not found; declare a list of models"
                 )
 
 
 def _first_inside(where: str, kind: Any, here: tuple[str, ...], above: tuple[type, ...]) -> tuple[str, ...] | None:
-    models = [each for part in typing.get_args(kind) for each in _alternatives(part) if _is_model(each)]
-    inside = (mark for each in models if each not in above for mark in _marked(where, each, here, above))
-    return next((path for path, _, _ in inside), None)
+    """The path of a marked field inside a generic type that is no list."""
+    for part in typing.get_args(kind):
+        if any(isinstance(mark, Searchable) for mark in _inner_marks(part)):
+            return here
+        for each in _alternatives(part):
+            if not _is_model(each):
+                found = _first_inside(where, each, here, above)
+            else:
+                marked = _marked(where, each, here, above) if each not in above else iter(())
+                found = next((path for path, _, _ in marked), None)
+            if found is not None:
+                return found
+    return None
 
 
 def _inner_marks(annotation: Any) -> list[Any]:
     """The marks of ``Annotated`` types inside an annotation, such as ``Annotated[str, …] | None`` or a list."""
-    if typing.get_origin(annotation) is dict:
+    if not _is_transparent(annotation):
         return []
     inner = [mark for part in typing.get_args(annotation) for mark in _inner_marks(part)]
     return [*getattr(annotation, "__metadata__", ()), *inner]
 
 
+def _is_transparent(annotation: Any) -> bool:
+    """An alternative, a list or a marked type: what it holds stands at its place."""
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated, *_LISTS)
+
+
 def _alternatives(annotation: Any) -> list[Any]:
     """The types that a value, or an element of its list, may have."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType) or origin in _LISTS:
+    if origin is not typing.Annotated and _is_transparent(annotation):
         return [one for part in args for one in _alternatives(part)]
     if origin is typing.Annotated:
         return _alternatives(args[0])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from sagaline.orchestrator.kernel import Registry
 from sagaline.sagas import Contract, DefinitionError, Saga, step
@@ -49,6 +51,46 @@ class Mapped(BaseModel):
     lines: dict[str, Line] = {}
 
 
+class InMapping(BaseModel):
+    lines: Mapping[str, Line] = {}
+
+
+class Valued(BaseModel):
+    skus: dict[str, Annotated[str, Searchable()]] = {}
+
+
+class Deep(BaseModel):
+    lines: list[dict[str, list[Line]]] = []
+
+
+class Card(BaseModel):
+    owner: Annotated[str, Searchable()] = ""
+
+
+class Bank(BaseModel):
+    owner: Annotated[str, Searchable()] = ""
+
+
+class Counted(BaseModel):
+    owner: Annotated[int, Searchable()] = 0
+
+
+class Unlike(BaseModel):
+    pay: Card | Counted | None = None
+
+
+class Lines(RootModel[tuple[Line, ...]]):
+    pass
+
+
+class Other(BaseModel):
+    pay: Card | Bank | None = None
+    lines: Lines = Lines(())
+    ways: Annotated[Sequence[str], Searchable("way")] = ()
+    queue: deque[Annotated[str, Searchable()]] = deque()
+    tags: AbstractSet[Annotated[str, Searchable("tag")]] = frozenset()
+
+
 class Twice(BaseModel):
     sku: Annotated[str, Searchable()] = ""
     line: Line | None = None
@@ -85,8 +127,25 @@ def saga(state: type[BaseModel], name: str = "demo") -> Saga[Any]:
 SEARCHABLE_MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "inside a dict": (
         lambda: saga(Mapped),
-        "saga 'demo': its searchable field 'lines.sku' stands in a dict, where it is not found; "
+        "saga 'demo': its searchable field 'lines.sku' is inside dict, where it is not found; declare a list of models",
+    ),
+    "inside a mapping": (
+        lambda: saga(InMapping),
+        "saga 'demo': its searchable field 'lines.sku' is inside Mapping, where it is not found; "
         "declare a list of models",
+    ),
+    "a value of a dict": (
+        lambda: saga(Valued),
+        "saga 'demo': its searchable field 'skus' is inside dict, where it is not found; declare a list of models",
+    ),
+    "deep in a list of dicts": (
+        lambda: saga(Deep),
+        "saga 'demo': its searchable field 'lines.sku' is inside dict, where it is not found; declare a list of models",
+    ),
+    "two kinds at one place": (
+        lambda: saga(Unlike),
+        "saga 'demo': its searchable field 'pay.owner' has the name 'owner', as 'pay.owner' has; "
+        "give one of them another: Searchable('another_name')",
     ),
     "two of one name": (
         lambda: saga(Twice),
@@ -139,6 +198,20 @@ def test_marked_fields_are_found_in_models_and_in_lists() -> None:
         "sku": (("order", "lines", "sku"), AttributeKind.TEXT),
         "count": (("count",), AttributeKind.NUMBER),
     }
+
+
+def test_all_lists_of_json_are_lists_and_one_place_may_hold_several_models() -> None:
+    """A root model is what it holds."""
+    lines = Lines((Line(sku="tea"), Line(sku="pot")))
+    state = Other(pay=Bank(owner="ann"), lines=lines, ways=["air"], queue=deque(["x"]), tags={"y"})
+    assert list(values_of(saga(Other).searchable, state.model_dump(mode="json"))) == [
+        ("owner", "ann"),
+        ("sku", "tea"),
+        ("sku", "pot"),
+        ("way", "air"),
+        ("queue", "x"),
+        ("tag", "y"),
+    ]
 
 
 def test_values_come_from_the_stored_state_and_what_is_not_filled_has_none() -> None:

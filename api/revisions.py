@@ -52,7 +52,7 @@ def revisions_router(client: Client) -> APIRouter:
     ) -> Response:
         only(request)
         found = await revision_of(client, instance_of(definition, key), revision)
-        tag = tag_of(found.document)
+        tag = f'{tag_of(found.document)[:-1]}-{found.newest}"'
         return unchanged(request, tag) or Json(_view(found, revision), headers={"ETag": tag})
 
     return router

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...sagas.definition import AnyDefinition
 from ..errors import UnknownInstance, UnknownRevision
-from ..kernel.recompute import recompute
+from ..kernel.recompute import newest_of, recompute
 from ..messages.document import Document
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Start
@@ -67,7 +67,7 @@ async def revision_of(client: Client, instance: str, revision: int) -> Revision:
 
 
 async def _life(client: Client, instance: str) -> Sequence[HistoryRow]:
-    """The decisions since the last removal of the key."""
+    """The decisions about the newest instance of the key."""
     rows: list[HistoryRow] = []
     after = -1
     while page := await client.history(instance, after=after, limit=_PAGE):
@@ -76,8 +76,7 @@ async def _life(client: Client, instance: str) -> Sequence[HistoryRow]:
             raise UnknownRevision(instance, 0, f"its history has more than {_DECISIONS_MAX:,} decisions; read them")
         if len(page) < _PAGE:
             break
-    removed = (number for number, row in enumerate(rows[:-1], start=1) if row.record.status is None)
-    return rows[max(removed, default=0) :]
+    return rows[newest_of([row.record for row in rows])]
 
 
 def _definition(client: Client, current: Document | None, history: Sequence[HistoryRecord]) -> AnyDefinition | None:

@@ -14,7 +14,7 @@ from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
 from .limits import Limits
 
-__all__ = ["Difference", "Recomputed", "later_runs", "recompute"]
+__all__ = ["Difference", "Recomputed", "later_runs", "newest_of", "recompute"]
 
 _DEFAULT = Limits()
 
@@ -61,7 +61,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
     document: Document | None = None
     if later := later_runs(history):
         return Recomputed(document=None, difference=None, whole=False, later=later)
-    history = _newest(history)
+    history = history[newest_of(history)]
     if any(change.what == "version" for record in history for change in record.changes):
         return Recomputed(document=None, difference=None, whole=False)
     for record in history:
@@ -81,13 +81,15 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
 def later_runs(history: Sequence[HistoryRecord]) -> int:
     """How many runs the newest instance of a key has had after its first one."""
-    return sum(record.revision > 1 and _begins(record) for record in _newest(history))
+    return sum(record.revision > 1 and _begins(record) for record in history[newest_of(history)])
 
 
-def _newest(history: Sequence[HistoryRecord]) -> Sequence[HistoryRecord]:
-    """The decisions since the last removal."""
-    removed = (number for number, record in enumerate(history[:-1], start=1) if record.status is None)
-    return history[max(removed, default=0) :]
+def newest_of(history: Sequence[HistoryRecord]) -> slice:
+    """The decisions about the newest instance of the key, with its removal, but without requests after that."""
+    stands = [record.status is not None for record in history]
+    end = len(stands) - [*reversed(stands), True].index(True) + 1
+    before = (number for number, each in enumerate(stands[: end - 1], start=1) if not each)
+    return slice(max(before, default=0), end)
 
 
 def _begins(record: HistoryRecord) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sagaline.orchestrator.kernel import Limits, decide
-from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, _put_off, recompute
-from sagaline.orchestrator.messages.document import Document
+from sagaline.orchestrator.kernel.recompute import Difference, Recomputed, _put_off, newest_of, recompute
+from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entity_messages import EventDelivered
 from sagaline.orchestrator.messages.history import HistoryRecord, SentCommand
 from sagaline.orchestrator.messages.inputs import (
@@ -219,3 +219,37 @@ def test_the_limits_are_those_of_the_engine() -> None:
     assert (found.difference.revision, found.difference.what) == (1, "the status")
     failed = lived(OLD, START, Failed(id="f", instance="talk/k", command_id=f"talk/k/a~{LIFE}/1", error="boom"))
     assert recompute(OLD, failed).document is not None
+
+
+STANDS, GONE = Status.COMPLETED, None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ((STANDS, STANDS), slice(0, 2)),
+        ((STANDS, GONE), slice(0, 2)),
+        ((STANDS, GONE, GONE, GONE), slice(0, 2)),
+        ((STANDS, GONE, GONE, STANDS, STANDS, GONE, GONE), slice(3, 6)),
+        ((GONE, GONE, STANDS), slice(2, 3)),
+        ((GONE, GONE), slice(0, 1)),
+    ],
+)
+def test_requests_about_what_was_removed_hide_no_decision_about_it(
+    statuses: tuple[Status | None, ...], expected: slice
+) -> None:
+    act = Act(id="a", instance="order-checkout/A-1", act=ActName.CANCEL)
+    history = [
+        HistoryRecord(
+            instance=act.instance,
+            revision=n,
+            at_ms=n,
+            outcome=Outcome.APPLIED,
+            status=status,
+            message=act,
+            changes=(),
+            sent=(),
+        )
+        for n, status in enumerate(statuses)
+    ]
+    assert history[newest_of(history)] == history[expected]

@@ -164,8 +164,9 @@ def _marked(
             if _is_model(inner) and inner not in (*above, model):
                 yield from _marked(where, inner, here, (*above, model))
             elif (lost := _first_inside(where, inner, here, (*above, model))) is not None:
+                outer = getattr(typing.get_origin(inner), "__name__", str(inner))
                 raise DefinitionError(
-                    f"{where}: its searchable field {'.'.join(lost)!r} is inside {typing.get_origin(inner).__name__}, "
+                    f"{where}: its searchable field {'.'.join(lost)!r} is inside {outer}, "
                     "where it is not found; declare a list of models"
                 )
 

@@ -237,6 +237,27 @@ def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(opened: Open) 
     expect(page.locator(".stale")).to_have_count(0)
 
 
+def test_a_read_that_hangs_counts_as_no_answer(opened: Open) -> None:
+    page = opened("tables")
+    expect(page.get_by_role("navigation", name="Tables")).to_be_visible()
+    page.route("**/v1/tables", lambda route: None)
+    expect(page.locator("main .stale").first).to_contain_text("The API does not answer")
+
+
+def test_the_focus_comes_back_to_the_menu_and_goes_to_the_way_back(opened: Open) -> None:
+    page = opened("instances/parcel-return/whole-1")
+    page.route("**/edit", lambda route: route.fulfill(json={"changed": True, "status": "running", "revision": 2}))
+    page.get_by_role("button", name="More acts").click()
+    page.get_by_role("button", name=re.compile("^Edit the state")).click()
+    sheet = page.get_by_role("dialog")
+    sheet.get_by_label("Your name").fill("ann")
+    sheet.get_by_label("Why").fill("weighed by hand")
+    sheet.get_by_role("button", name="Edit the state").click()
+    expect(sheet.get_by_role("button", name="Back")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="More acts")).to_be_focused()
+
+
 def test_a_viewer_signs_in_and_can_do_nothing(opened: Open, served: Shop) -> None:
     page = opened("instances/parcel-return/whole-1", locked=True)
     page.get_by_label("Key").fill("a-key-that-nobody-has")

@@ -1,5 +1,6 @@
 /** The acts on an instance: how they are called, what they do, and what they need. */
 
+import { forbidden } from "./me.js";
 import { capital } from "./text.js";
 
 /**
@@ -34,9 +35,9 @@ export const ACTS = [
 const LIKELY = { running: ["pause", "cancel"], compensating: ["pause"], attention: ["retry", "cancel", "abandon"] };
 
 /**
- * Each act with the steps it is possible on, or with the reason why it is not possible now.
+ * Each act with the steps it is possible on, or with the reason why it is not possible now or not allowed.
  * @param {any} instance @param {any} inspection
- * @returns {{act: ActWords, steps: string[], reason: string, likely: boolean}[]}
+ * @returns {{act: ActWords, steps: string[], open: boolean, reason: string, likely: boolean}[]}
  */
 export function possible(instance, inspection) {
   const likely = instance.paused ? ["resume", "cancel"] : (LIKELY[instance.status] ?? []);
@@ -44,6 +45,7 @@ export function possible(instance, inspection) {
     const steps = inspection.on_steps.filter((/** @type {any} */ each) => each.act === act.name).map((/** @type {any} */ each) => each.step);
     const open = inspection.acts.includes(act.name) || steps.length > 0;
     const denied = act.name === "cancel" && inspection.cancel.reason ? `${capital(inspection.cancel.reason)}.` : `Not possible while it is ${instance.paused ? "paused" : instance.status}.`;
-    return { act, steps, reason: open ? "" : denied, likely: likely.includes(act.name) };
+    const permission = act.name === "answer" || act.name === "claim" ? "start" : "operate";
+    return { act, steps, open, reason: open ? forbidden(permission) : denied, likely: likely.includes(act.name) };
   });
 }

@@ -14,6 +14,9 @@ export class Problem extends Error {
   }
 }
 
+/** A read that takes longer counts as lost. */
+const GET_MS = 10_000;
+
 /** Of who has signed in: what requests that change something must know, and what happens when it has ended. */
 export const session = { csrf: "", lost: () => {} };
 
@@ -23,11 +26,11 @@ async function send(path, init) {
   try {
     answer = await fetch(path, { ...init, credentials: "same-origin" });
   } catch (error) {
-    if (init.signal?.aborted) throw error;
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem({
       type: "unreachable",
       title: "The API does not answer",
-      detail: "The API does not answer: it may be restarting, or the connection is lost. This page tries again by itself.",
+      detail: `The API does not answer: it may be restarting, or the connection is lost. ${init.method ? "Send it again." : "This page tries again by itself."}`,
     });
   }
   if (answer.ok || answer.status === 304) return answer;
@@ -44,7 +47,7 @@ async function send(path, init) {
 
 /** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
 export async function get(path, signal) {
-  const answer = await send(path, { headers: { accept: "application/json" }, signal });
+  const answer = await send(path, { headers: { accept: "application/json" }, signal: AbortSignal.any([...(signal ? [signal] : []), AbortSignal.timeout(GET_MS)]) });
   return answer.json();
 }
 

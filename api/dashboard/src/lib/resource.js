@@ -29,13 +29,19 @@ export function useReading(name, read, { live = true } = {}) {
     /** @type {{name: string | null, data: T | null, error: Problem | null, at: number, slow: boolean}} */ (empty(name)),
   );
   const [again, setAgain] = useState(0);
+  /** Whether it may have changed since the read began that goes on. */
+  const missed = useRef(false);
   const busy = useRef(/** @type {string | null} */ (null));
-  const beat = live ? pulse.value : 0;
+  const beat = live || state.error ? pulse.value : 0;
   const current = state.name === name ? state : { ...empty(name), data: null };
 
   useEffect(() => {
-    if (name === null || read === null || busy.current === name) return undefined;
+    if (name === null || read === null || busy.current === name) {
+      missed.current = busy.current === name;
+      return undefined;
+    }
     busy.current = name;
+    missed.current = false;
     const stop = new AbortController();
     const late = setTimeout(() => setState((old) => (old.name === name ? { ...old, slow: true } : { ...empty(name), slow: true })), SLOW_MS);
     read(stop.signal)
@@ -54,7 +60,9 @@ export function useReading(name, read, { live = true } = {}) {
       )
       .finally(() => {
         clearTimeout(late);
-        if (busy.current === name) busy.current = null;
+        if (stop.signal.aborted) return;
+        busy.current = null;
+        if (missed.current) setAgain((count) => count + 1);
       });
     running.current = stop;
     return undefined;

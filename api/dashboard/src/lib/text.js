@@ -38,14 +38,14 @@ export function span(ms) {
   if (ms < 1) return "0 ms";
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
-  if (seconds < 60) return `${seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds)} s`;
-  if (seconds < 3600) return joined(Math.floor(seconds / 60), "min", Math.round(seconds % 60), "s");
-  if (seconds < DAY) return joined(Math.floor(seconds / 3600), "h", Math.round((seconds % 3600) / 60), "min");
-  return joined(Math.floor(seconds / DAY), "d", Math.round((seconds % DAY) / 3600), "h");
+  if (seconds < 59.5) return `${seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds)} s`;
+  if (seconds < 3599.5) return joined(Math.round(seconds), 60, "min", 1, "s");
+  if (seconds < DAY - 30) return joined(Math.round(seconds / 60) * 60, 3600, "h", 60, "min");
+  return joined(Math.round(seconds / 3600) * 3600, DAY, "d", 3600, "h");
 }
 
-/** @param {number} whole @param {string} unit @param {number} rest @param {string} small */
-const joined = (whole, unit, rest, small) => (rest ? `${whole} ${unit} ${rest} ${small}` : `${whole} ${unit}`);
+/** @param {number} seconds whole ones of the small unit @param {number} large @param {string} unit @param {number} size @param {string} small */
+const joined = (seconds, large, unit, size, small) => `${Math.floor(seconds / large)} ${unit}${seconds % large ? ` ${(seconds % large) / size} ${small}` : ""}`;
 
 /** `1 order`, `1,204 orders`. @param {number} count @param {string} one @param {string} [many] */
 export const count = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;

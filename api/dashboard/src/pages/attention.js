@@ -2,7 +2,6 @@
 import { get, instancePath } from "../lib/api.js";
 import { possible } from "../lib/acts.js";
 import { now } from "../lib/feed.js";
-import { forbidden } from "../lib/me.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
@@ -40,7 +39,7 @@ function Case({ id }) {
 function Worked({ instance, inspection }) {
   const [open, setOpen] = useState(/** @type {ReturnType<typeof possible>[0] | null} */ (null));
   const { why, next, tone } = sentence(instance, inspection, now.value);
-  const choices = possible(instance, inspection).filter((each) => !each.reason);
+  const choices = possible(instance, inspection).filter((each) => each.open);
   const stands = inspection.outstanding;
   return html`
     <div class="why ${tone}"><p><strong>${why}</strong> ${next}</p>
@@ -48,7 +47,7 @@ function Worked({ instance, inspection }) {
     <${Panel} title="What stands" note="took effect, or may have, and is not undone">
       ${stands.length ? html`<ul class="plainlist">${stands.map((/** @type {any} */ each) => html`<li><b>${each.step}</b> <${StepStatus} status=${each.status} /> ${each.undo ? html`<span class="soft">undone by <code>${each.undo}</code></span>` : html`<span class="soft">nothing undoes it</span>`}${each.error && html`<span class="block">${each.error.split("\n")[0]}</span>`}</li>`)}</ul>` : html`<p class="soft">Nothing: every effect is undone.</p>`}<//>
     <${Panel} title="What can be done">
-      <ul class="choices">${choices.map((each) => html`<li key=${each.act.name}><button type="button" class=${each.act.danger ? "danger-quiet" : ""} disabled=${Boolean(forbidden("operate"))} title=${forbidden("operate")} onClick=${() => setOpen(each)}>${each.act.title}</button><span>${each.act.does}${each.steps.length > 0 && html` <span class="soft">Step: ${each.steps.join(", ")}.</span>`}</span></li>`)}</ul><//>
+      <ul class="choices">${choices.map((each) => html`<li key=${each.act.name}><button type="button" class=${each.act.danger ? "danger-quiet" : ""} disabled=${Boolean(each.reason)} title=${each.reason} onClick=${() => setOpen(each)}>${each.act.title}</button><span>${each.act.does}${each.steps.length > 0 && html` <span class="soft">Step: ${each.steps.join(", ")}.</span>`}</span></li>`)}</ul><//>
     <p><a href=${instanceHref(instance.id)}>All evidence: flow, timeline, history and state of ${instance.key}</a></p>
     ${open && html`<${InstanceAct} instance=${instance} inspection=${inspection} act=${open.act} steps=${open.steps} close=${() => setOpen(null)} />`}`;
 }

@@ -9,6 +9,7 @@ import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
 import { Labelled } from "../parts/form.js";
+import { Lines } from "../parts/json.js";
 import { Table } from "../parts/table.js";
 
 export const GROUPS = "/v1/dead/groups?state=open";
@@ -106,12 +107,5 @@ function Edit({ path, letter, value, close }) {
   return html`<${Act} title="Edit ${letter.id}" button="Keep this value" does=${html`<p>This value is redriven instead of the original, which stays readable.</p>`} blocked=${changed ? "" : "Nothing is changed yet."}
     send=${(/** @type {any} */ who) => write("POST", `${path}/edit`, { ...who, value: { text } })} told=${() => "It is edited; redrive it next."} close=${close}>
     <${Labelled} title="Value">${(/** @type {any} */ tied) => html`<textarea ...${tied} class="mono" rows="10" spellcheck=${false} value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)}></textarea>`}<//>
-    ${changed && html`<details open><summary>What changes</summary><${Diff} before=${value?.text ?? ""} after=${text} /></details>`}<//>`;
-}
-
-/** Lines that went and came. @param {{before: string, after: string}} props */
-function Diff({ before, after }) {
-  const old = shown({ text: before }).split("\n");
-  const fresh = shown({ text: after }).split("\n");
-  return html`<pre class="json diff" tabindex="0">${old.filter((/** @type {string} */ each) => !fresh.includes(each)).map((/** @type {string} */ each) => html`<del>- ${each}</del>`)}${fresh.filter((/** @type {string} */ each) => !old.includes(each)).map((/** @type {string} */ each) => html`<ins>+ ${each}</ins>`)}</pre>`;
+    ${changed && html`<details open><summary>What changes</summary><${Lines} before=${shown({ text: value?.text ?? "" }).split("\n")} after=${shown({ text }).split("\n")} /></details>`}<//>`;
 }

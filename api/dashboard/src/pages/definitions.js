@@ -31,7 +31,7 @@ function One({ definition, versions }) {
   const graph = useResource(`${DEFINITIONS}/${encodeURIComponent(definition.name)}/graph?format=json`, { live: false });
   const drawn = useMemo(() => graph.data && JSON.parse(graph.data.text), [graph.data]);
   const denied = forbidden("start");
-  const open = route.value.query.act === "start";
+  const open = route.value.query.act === "start" && !denied;
   return html`
     <p class="row"><button type="button" class="primary" disabled=${Boolean(denied)} title=${denied} onClick=${() => setQuery({ act: "start" }, { step: false })}>Start one</button>
       <a href=${href("instances", [], { definition: definition.name })}>Its instances</a></p>

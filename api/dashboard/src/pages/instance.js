@@ -2,7 +2,6 @@
 import { get, instancePath } from "../lib/api.js";
 import { possible } from "../lib/acts.js";
 import { now } from "../lib/feed.js";
-import { forbidden } from "../lib/me.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { clock, full } from "../lib/text.js";
@@ -108,7 +107,7 @@ function Head({ instance, inspection }) {
 
 /** @param {{choice: {act: import("../lib/acts.js").ActWords, reason: string}, described?: boolean}} props */
 function ActButton({ choice, described = false }) {
-  const reason = choice.reason || forbidden("operate");
+  const { reason } = choice;
   return html`<button type="button" data-close class=${choice.act.danger && !described ? "danger-quiet" : ""} disabled=${Boolean(reason)} title=${reason || choice.act.does}
     onClick=${() => setQuery({ act: choice.act.name }, { step: false })}>${choice.act.title}${described && html`<small>${reason || choice.act.does}</small>`}</button>`;
 }
@@ -148,9 +147,9 @@ function State({ instance }) {
   const revision = Number(route.value.query.revision ?? instance.revision);
   const found = useResource(`${instancePath(instance.id)}/revisions/${revision}`, { live: false });
   const show = (/** @type {number} */ to) => setQuery({ revision: to === instance.revision ? null : String(to) }, { step: false });
-  return html`<p class="row note"><button type="button" disabled=${revision <= 1} onClick=${() => show(revision - 1)}>Before</button>
+  return html`<p class="row note"><button type="button" disabled=${revision <= 1} onClick=${() => show(revision - 1)}>Earlier</button>
       <input type="range" min="1" max=${instance.revision} value=${revision} aria-label="Revision" onInput=${(/** @type {any} */ event) => show(Number(event.target.value))} />
-      <button type="button" disabled=${revision >= instance.revision} onClick=${() => show(revision + 1)}>After</button></p>
+      <button type="button" disabled=${revision >= instance.revision} onClick=${() => show(revision + 1)}>Later</button></p>
     ${found.error && revision === instance.revision ? html`<${Json} value=${instance.state} />` : html`<${Reading} of=${found}>${(/** @type {any} */ data) => html`<${After} data=${data} />`}<//>`}`;
 }
 

@@ -81,9 +81,8 @@ function Rows({ page, sort, columns, filtered, first }) {
   if (!known) for (const each of fresh) shown.set(each.id, each);
   for (const each of page.instances) if (shown.has(each.id)) shown.set(each.id, each);
   const news = known ? fresh : [];
-  // Only a page that holds all can tell what has left; of another one it may stand on the next.
   const here = new Set(page.instances.map((/** @type {any} */ each) => each.id));
-  const gone = new Set(page.cursor === null ? [...shown.keys()].filter((each) => !here.has(each)) : []);
+  const gone = new Set([...shown.keys()].filter((each) => !here.has(each)));
   const take = () => {
     kept.current = new Map(page.instances.map((/** @type {any} */ each) => [each.id, each]));
     redraw((times) => times + 1);
@@ -94,7 +93,7 @@ function Rows({ page, sort, columns, filtered, first }) {
       : html`<${Empty} title="No instance has been started yet">Start one with <code>saga start</code>, or <code>POST /v1/sagas/…</code>; it appears here by itself.<//>`;
   }
   return html`
-    <p class="news" role="status">${(news.length > 0 || gone.size > 0) && html`<button type="button" onClick=${take}>${[news.length && `${news.length} ${sort === NEWEST ? "new" : "more"}`, gone.size && `${gone.size} no longer like this`].filter(Boolean).join(", ")}: show it as it is now</button>`}</p>
+    <p class="news" role="status">${(news.length > 0 || gone.size > 0) && html`<button type="button" onClick=${take}>${[news.length && `${news.length} ${sort === NEWEST ? "new" : "more"}`, gone.size && `${gone.size} no longer ${page.cursor === null && first ? "like this" : "on this page"}`].filter(Boolean).join(", ")}: show it as it is now</button>`}</p>
     <${Table} label="Instances" columns=${columns} rows=${[...shown.values()]} dim=${(/** @type {any} */ row) => gone.has(row.id)} sort=${sort} onSort=${(/** @type {string} */ by) => setQuery({ sort: by === NEWEST ? null : by, cursor: null })} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
     <p class="pages"><span class="soft">${count(shown.size, "instance")}${page.cursor || !first ? " on this page" : ""}${sort === NEWEST ? ", newest start first" : ""}</span>
       ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>First page</button>`}

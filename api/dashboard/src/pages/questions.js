@@ -33,7 +33,8 @@ function Question({ question }) {
   const [value, setValue] = useState(question.form ? blank(question.form) : {});
   const [to, setTo] = useState("");
   const instance = useResource(instancePath(question.instance));
-  const denied = forbidden("operate");
+  const denied = forbidden("start");
+  const assigning = forbidden("operate");
   const send = (/** @type {string} */ act, /** @type {any} */ given) => (/** @type {any} */ who) => write("POST", question.acts[act], { ...who, step: question.step, ...(given ? { value: given } : {}) });
   const close = () => setOpen("");
   return html`
@@ -44,7 +45,7 @@ function Question({ question }) {
           <${Form} schema=${question.form} value=${value} onChange=${setValue} />
           <p class="row"><button class="primary" disabled=${Boolean(denied)} title=${denied}>Answer…</button>
             <button type="button" disabled=${Boolean(denied)} title=${denied} onClick=${() => setOpen("claim")}>Claim</button>
-            <button type="button" disabled=${Boolean(denied)} title=${denied} onClick=${() => setOpen("assign")}>Assign</button></p></form><//>`
+            <button type="button" disabled=${Boolean(assigning)} title=${assigning} onClick=${() => setOpen("assign")}>Assign</button></p></form><//>`
       : html`<${Panel} title="Answer"><p>The code of this question is not deployed on this server, so there is no form. Deploy it here, or answer on another node.</p><//>`}
     <${Panel} title="State"><${Reading} of=${instance}>${(/** @type {any} */ data) => html`<${Json} value=${data.state} />`}<//><//>
     ${open === "answer" && html`<${Act} title="Answer" button="Send the answer" needsReason=${false} does=${html`<p>${question.question}</p><${Json} value=${value} />`} send=${send("answer", value)} told=${() => "The answer is taken."} close=${close} />`}

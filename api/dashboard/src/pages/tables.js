@@ -8,6 +8,7 @@ import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
 import { JsonField } from "../parts/form.js";
+import { Lines } from "../parts/json.js";
 
 const TABLES = "/v1/tables";
 
@@ -48,20 +49,19 @@ function ruleText(rule) {
   return html`<code>${facts.join(" and ") || "anything else"}</code> → <b>${rule.to}</b>`;
 }
 
-/** Rules that went and came. @param {{before: any[], after: any[]}} props */
-function Diff({ before, after }) {
-  const [old, fresh] = [before, after].map((rules) => rules.map((each) => JSON.stringify(each)));
-  return html`<pre class="json diff" tabindex="0">${old.filter((each) => !fresh.includes(each)).map((each) => html`<del>- ${each}</del>`)}${fresh.filter((each) => !old.includes(each)).map((each) => html`<ins>+ ${each}</ins>`)}</pre>`;
-}
+/** @param {{before: any[], after: any[]}} props */
+const Diff = ({ before, after }) => html`<${Lines} before=${before.map((each) => JSON.stringify(each))} after=${after.map((each) => JSON.stringify(each))} />`;
 
 /** @param {{table: any, close: () => void}} props */
 function Change({ table, close }) {
-  const [rules, setRules] = useState(table.rules.length ? table.rules : [{ when: {}, to: table.branches[0] }]);
-  const same = JSON.stringify(rules) === JSON.stringify(table.rules);
-  return html`<${Act} title="Change ${table.name}" button="Set version ${table.version + 1}" blocked=${same ? "Nothing is changed yet." : ""}
+  // A change is one of the rules that were read, also when somebody else sets others meanwhile: the server refuses it then.
+  const [{ version, rules: old }] = useState(table);
+  const [rules, setRules] = useState(old.length ? old : [{ when: {}, to: table.branches[0] }]);
+  const same = JSON.stringify(rules) === JSON.stringify(old);
+  return html`<${Act} title="Change ${table.name}" button="Set version ${version + 1}" blocked=${same ? "Nothing is changed yet." : table.version === version ? "" : "Somebody else has changed the rules meanwhile: close this and begin from theirs."}
     does=${html`<p>Flows that come to it from then on are routed by these rules. Those that were routed already are not.</p>`}
-    send=${(/** @type {any} */ who) => write("PUT", `${TABLES}/${encodeURIComponent(table.name)}`, { ...who, rules, version: table.version })}
+    send=${(/** @type {any} */ who) => write("PUT", `${TABLES}/${encodeURIComponent(table.name)}`, { ...who, rules, version })}
     told=${(/** @type {any} */ answer) => (answer.changed ? `Version ${answer.version} is in effect.` : "It had these rules already.")} close=${close}>
     <${JsonField} title="Rules" hint="In order; “when” has a value or {operator: value} for each fact: == != < <= > >= in" value=${rules} onChange=${setRules} />
-    <details open><summary>What changes</summary><${Diff} before=${table.rules} after=${Array.isArray(rules) ? rules : []} /></details><//>`;
+    <details open><summary>What changes</summary><${Diff} before=${old} after=${Array.isArray(rules) ? rules : []} /></details><//>`;
 }

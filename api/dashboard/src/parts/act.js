@@ -2,7 +2,7 @@
 import { Problem, write } from "../lib/api.js";
 import { beat } from "../lib/feed.js";
 import { me } from "../lib/me.js";
-import { html, useRef, useState } from "../lib/view.js";
+import { html, useEffect, useRef, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
 import { Labelled } from "./form.js";
 import { Dialog } from "./shell.js";
@@ -24,6 +24,8 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
+  const back = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => back.current?.focus(), [answer]);
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (busy) return;
@@ -43,7 +45,7 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
   if (answer) {
     const accepted = answer.status === 202;
     return html`<${Dialog} title=${title} close=${close}><div class="done" role="status"><p class="strong">${accepted ? "It is in the log and will be decided." : told(answer)}</p>
-      <p class="soft">The history has who did it, when and why.</p></div><p class="row"><button type="button" onClick=${close}>Back</button></p><//>`;
+      <p class="soft">The history has who did it, when and why.</p></div><p class="row"><button type="button" ref=${back} onClick=${close}>Back</button></p><//>`;
   }
   return html`<${Dialog} title=${title} close=${close}>
     <div class="does">${does}</div>

@@ -12,3 +12,13 @@ export function Json({ value, marked = new Set() }) {
   });
   return html`<pre class="json" tabindex="0">${"{\n"}${lines}${"}"}</pre>`;
 }
+
+/** Lines that went and came, between those at both ends that stay. @param {{before: string[], after: string[]}} props */
+export function Lines({ before, after }) {
+  let from = 0;
+  let end = 0;
+  const least = Math.min(before.length, after.length);
+  while (from < least && before[from] === after[from]) from += 1;
+  while (end < least - from && before.at(-1 - end) === after.at(-1 - end)) end += 1;
+  return html`<pre class="json diff" tabindex="0">${before.slice(from, before.length - end).map((each) => html`<del>- ${each}</del>`)}${after.slice(from, after.length - end).map((each) => html`<ins>+ ${each}</ins>`)}</pre>`;
+}

@@ -16,15 +16,18 @@ export function Menu({ label, children, end = false, class: name = "" }) {
     /** @type {HTMLElement | null | undefined} */ (own.current?.querySelector(".menu button:not(:disabled), .menu input, .menu select"))?.focus();
     return () => removeEventListener("pointerdown", close);
   }, [open]);
+  const shut = () => {
+    own.current?.querySelector("button")?.focus();
+    setTimeout(() => setOpen(false));
+  };
   const keyed = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Escape" && open) {
       event.stopPropagation();
-      setOpen(false);
-      own.current?.querySelector("button")?.focus();
+      shut();
     }
   };
-  return html`<span class="has-menu" ref=${own} onKeyDown=${keyed}>
+  return html`<span class="has-menu" ref=${own} onKeyDown=${keyed} onFocusOut=${(/** @type {FocusEvent} */ event) => event.relatedTarget instanceof Node && !own.current?.contains(event.relatedTarget) && setOpen(false)}>
     <button type="button" class=${name} aria-expanded=${open} aria-controls=${id} onClick=${() => setOpen(!open)}>${label}</button>
-    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClick=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && setTimeout(() => setOpen(false))}>${children}</div>`}
+    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClick=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && shut()}>${children}</div>`}
   </span>`;
 }

@@ -30,7 +30,9 @@ async def follow(
     partitions: Collection[int] | None = None,
     start: Callable[[], Awaitable[Mapping[TopicPartition, int]]] | None = None,
 ) -> NoReturn:
-    """Never returns: errors are logged and reading continues at the last position, so that no record is missed.
+    """Never returns: errors are logged, and reading continues after the last poll that was delivered.
+
+    So no record is missed, and some are delivered again when ``deliver`` raised.
 
     Args:
         log: the log.
@@ -53,9 +55,8 @@ async def follow(
             try:
                 while True:
                     deliver(await tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))
-                    failures = 0
+                    positions, failures = dict(tail.positions()), 0
             finally:
-                positions = dict(tail.positions())
                 await tail.close()
         except SagalineError as error:
             _log.warning(f"{name} was interrupted, retrying", reason=str(error))

@@ -182,6 +182,8 @@ class Window:
         if number >= len(self._head):
             new = number + 1 - len(self._head)
             self._head, self._floor = self._head + (0,) * new, self._floor + [0] * new
+        if offset < self._head[number]:
+            return None  # the reader has gone back
         if self._floor[number] == self._head[number] and offset < self._past.get(number, 0):
             self._floor[number] = offset  # the records before the first one are no longer in the log
         self._head = (*self._head[:number], offset + 1, *self._head[number + 1 :])

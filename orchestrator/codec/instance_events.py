@@ -66,11 +66,15 @@ def read_event(record: Record) -> InstanceEvent | None:
         seen = _GLANCE.validate_json(record.value or b"")
     except ValidationError as error:
         raise BadRecord(f"not a history record: {': '.join(first_mistake(error))}") from error
-    kind = event_type(seen.outcome, seen.status, seen.changes)
+    left = [change.before for change in seen.changes if change.what == "instance" and change.before]
+    try:
+        kind = event_type(seen.outcome, seen.status, seen.changes)
+        before = Status(left[0]) if left else None
+    except ValueError as error:
+        raise BadRecord(f"a history record of a newer release: {error}") from error
     if kind is None:
         return None
     code, reason, by = _why(seen)
-    left = [change.before for change in seen.changes if change.what == "instance" and change.before]
     return InstanceEvent(
         partition=record.partition,
         offset=record.offset,
@@ -78,7 +82,7 @@ def read_event(record: Record) -> InstanceEvent | None:
         type=kind,
         at_ms=seen.at_ms,
         status=seen.status,
-        before=Status(left[0]) if left else None,
+        before=before,
         revision=seen.revision,
         code=code,
         reason=reason[:_REASON_CHARS_MAX],

@@ -99,8 +99,8 @@ class Decisions(NamedTuple):
     """Rows of some partitions of the history: each partition in the order of its offsets, all of them by their time.
 
     ``following``: per partition, the offset at which the next page begins; that of the question where the read model
-    has not come further. ``first``: the first offset of a partition that is kept: what was before it is gone. A
-    partition without rows has none.
+    has not come further. ``first``: the first offset of a partition that is kept: what was before it is gone. Of a
+    partition without rows it is how far the read model has come.
     """
 
     rows: Sequence[DecisionRow]

@@ -204,7 +204,7 @@ class ReadModelContract:
 
     async def test_what_was_not_read_yet_is_no_end_of_the_history(self, read_model: ReadModel) -> None:
         await read_model.apply(Update({}, [row(7)], {FIRST: 8}))
-        assert await read_model.decisions({FIRST: 9, HISTORY: 3}, limit=2) == ([], {0: 9, 1: 3}, {0: 7})
+        assert await read_model.decisions({FIRST: 9, HISTORY: 3}, limit=2) == ([], {0: 9, 1: 3}, {0: 7, 1: 0})
 
     async def test_lists_newest_start_first_page_by_page_although_everything_changes_between_pages(
         self, read_model: ReadModel

@@ -14,10 +14,12 @@ from urllib.parse import quote
 import pytest
 
 from sagaline.orchestrator.client import Client, EventFilter, Feed, FeedEvent
+from sagaline.orchestrator.client.following import follow
 from sagaline.orchestrator.client.window import Window, later
 from sagaline.orchestrator.codec.documents import encode_history
 from sagaline.orchestrator.codec.feed_cursors import Positions, decode_cursor, encode_cursor, log_identity
 from sagaline.orchestrator.codec.instance_events import event_json, read_event
+from sagaline.orchestrator.codec.wire import BadRecord
 from sagaline.orchestrator.errors import CursorTooOld, InvalidRequest, TransientError
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.history import HistoryRecord
@@ -25,7 +27,7 @@ from sagaline.orchestrator.messages.inputs import Act, ActName, Failed, Message,
 from sagaline.orchestrator.messages.instance_events import EventType, event_type
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
-from sagaline.orchestrator.ports.log import Record, TopicPartition
+from sagaline.orchestrator.ports.log import Outgoing, Record, TopicPartition, TopicSpec
 
 from .stack import PARTITIONS, Stack, order, running, stack
 
@@ -273,6 +275,42 @@ def test_records_that_the_log_no_longer_had_at_the_start_are_not_in_the_window()
     assert window.page((30,), ALL, 10) is not None
 
 
+def test_records_that_are_read_again_are_no_new_events() -> None:
+    logs = [[recorded(decided(), 0, offset) for offset in range(5)]]
+    window = Node(logs, 1).window
+    window.add(logs[0][2:4])
+    page = window.page((0,), ALL, 10)
+    assert page is not None
+    assert (places(page.events), page.positions) == ([(0, offset) for offset in range(5)], (5,))
+
+
+async def test_what_could_not_be_delivered_is_read_again(up: Stack) -> None:
+    topic, seen, failed = "t-any", list[bytes | None](), list[int]()
+    opened = asyncio.Event()
+    await up.log.create_topics([TopicSpec(topic, 1, "delete")])
+
+    def deliver(records: Sequence[Record]) -> None:
+        if records and not failed:
+            failed.append(len(records))
+            raise ValueError("not yet")
+        seen.extend(each.value for each in records)
+
+    following = asyncio.create_task(follow(up.log, topic, deliver, lambda _: opened.set(), name="a test"))
+    async with asyncio.timeout(20):
+        await opened.wait()
+        await up.log.append([Outgoing(topic, b"k", b"a"), Outgoing(topic, b"k", b"b")])
+        while len(seen) < 2:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)
+    following.cancel()
+    assert seen == [b"a", b"b"]
+
+
+def test_a_status_of_a_newer_release_cannot_be_read() -> None:
+    newer = Change(what="instance", before="hibernating", after="running")
+    with pytest.raises(BadRecord, match="newer"):
+        read_event(recorded(decided(changes=(newer,))))
+
+
 def test_a_record_that_cannot_be_read_is_passed() -> None:
     window = Window()
     window.keeps = True
@@ -379,6 +417,11 @@ async def test_a_cursor_older_than_the_history_says_what_to_do(up: Stack) -> Non
         after = tuple(oldest.offset + 1 if number == 0 else at for number, at in enumerate(begin))
         assert await read_all(client, after)
         assert await client.changes.earliest() == after
+    with up.read_model._dialect.engine(10).begin() as connection:
+        connection.exec_driver_sql("DELETE FROM read_history WHERE part = 0")
+    async with another_node(up) as client:
+        with pytest.raises(CursorTooOld):
+            await client.changes.read(after)
 
 
 async def test_a_read_model_that_is_behind_is_waited_for_and_then_told(tmp_path: Path) -> None:

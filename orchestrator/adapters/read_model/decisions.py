@@ -30,8 +30,7 @@ def read_decisions(connection: Connection, *, log: int, after: Mapping[TopicPart
     for at, start in after.items():
         number = at.partition
         oldest = connection.execute(statements.decisions(log, number, 0, 1)).first()
-        if oldest is not None:
-            first[number] = oldest.sequence
+        first[number] = oldest.sequence if oldest is not None else fed[at]
         rows = connection.execute(statements.decisions(log, number, start, share)).all()
         following[number] = max(start, min(fed[at], rows[-1].sequence + 1 if len(rows) == share else fed[at]))
         found.append(

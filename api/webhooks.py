@@ -62,7 +62,7 @@ class WebhookView(BaseModel):
     types: list[EventType]
     definitions: list[str]
     disabled: str | None = Field(description="why it gets nothing; null: it is enabled")
-    overlap_until: str | None = Field(description="until then requests are signed with the secret before too")
+    overlap_until: str | None = Field(description="until then requests are signed with the secrets before too")
     secret: str | None = Field(default=None, description="for the receiver: `whsec_…` of Standard Webhooks")
     trace_id: str | None = None
 

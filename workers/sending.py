@@ -11,7 +11,7 @@ from ..orchestrator.codec.entities import encode_entity_message
 from ..orchestrator.messages.entity_messages import publication
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, check_size
-from ..orchestrator.ports.topics import Topics
+from ..orchestrator.ports.topics import WEBHOOK_FAN_OUT, Topics
 from .message import Message
 
 __all__ = ["Sending"]
@@ -75,7 +75,8 @@ class Sending:
             check_size(outgoing, what, self._log.max_value_bytes)
             found.append(outgoing)
         for written in message.written:
-            if self._topics.owns(written.topic):
+            is_courier = self._group == WEBHOOK_FAN_OUT and written.topic == self._topics.webhooks
+            if self._topics.owns(written.topic) and not is_courier:
                 raise ValueError(f"topic {written.topic!r} is written by Sagaline only; write to one of your own")
             check_size(written, f"the record for {written.topic!r}", self._log.max_value_bytes)
         return [*found, *message.written]

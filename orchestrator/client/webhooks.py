@@ -10,7 +10,7 @@ from ...sagas.policy import to_ms
 from ..codec.webhook_signatures import secrets_of
 from ..errors import InvalidRequest, UnknownWebhook, VersionConflict
 from ..messages.instance_events import EventType
-from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhooks, webhook_rule, webhooks_of
+from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhooks, replaced, webhooks_of
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .tables import Tables
@@ -82,7 +82,8 @@ class Webhooks:
         """
 
         def change(before: Webhook | None) -> Webhook:
-            base = before or Webhook(name=name, url=url)
+            # Never one that a deleted webhook of this name had: its receiver knows those secrets.
+            base = before or Webhook(name=name, url=url, generation=self._clock.now_ms())
             return replace(base, url=url, types=tuple(types), definitions=tuple(definitions))
 
         return await self._change(name, change, options)
@@ -102,17 +103,21 @@ class Webhooks:
     async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> WebhookChanged:
         """Gives a webhook a new secret. For the time of ``overlap`` requests are signed with both.
 
+        Rotated again within that time, as when the answer was lost, they are signed with all since it began, at most
+        five: the receiver's stays good.
+
         Raises:
             UnknownWebhook: there is none of that name.
         """
-        until = self._clock.now_ms() + to_ms(overlap)
-        return await self._change(
-            name,
-            lambda before: replace(
-                found := _known(before, name), generation=found.generation + 1, overlap_until_ms=until
-            ),
-            options,
-        )
+        now_ms = self._clock.now_ms()
+
+        def change(before: Webhook | None) -> Webhook:
+            found = _known(before, name)
+            first = found.overlap_from if now_ms < found.overlap_until_ms else found.generation
+            until_ms = now_ms + to_ms(overlap)
+            return replace(found, generation=found.generation + 1, overlap_from=first, overlap_until_ms=until_ms)
+
+        return await self._change(name, change, options)
 
     async def enable(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:
         """Sends again to a webhook that was disabled because its receiver answered 410.
@@ -127,10 +132,9 @@ class Webhooks:
     ) -> WebhookChanged:
         for tried in range(1, _TRIES + 1):
             table = await self._tables.read(WEBHOOKS_TABLE)
-            known = {each.name: each for each in webhooks_of(table.rules)}
-            before = known.pop(name, None)
+            before = next((each for each in webhooks_of(table.rules) if each.name == name), None)
             after = change(before)
-            rules = [webhook_rule(each) for each in (*known.values(), *([after] if after is not None else []))]
+            rules = replaced(table.rules, name, after)
             if (wrong := check_webhooks(rules)) is not None:
                 raise InvalidRequest(wrong.partition(": ")[2] or wrong)
             try:

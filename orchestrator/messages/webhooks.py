@@ -17,7 +17,7 @@ from .entity_messages import Rule
 from .instance_events import EventType, InstanceEvent
 from .values import JsonObject, first_mistake
 
-__all__ = ["WEBHOOKS_TABLE", "Webhook", "check_webhooks", "webhook_rule", "webhooks_of"]
+__all__ = ["WEBHOOKS_TABLE", "Webhook", "check_webhooks", "replaced", "webhook_rule", "webhooks_of"]
 
 WEBHOOKS_TABLE: Final = "events.webhooks"
 _WEBHOOKS_MAX: Final = 100
@@ -29,7 +29,8 @@ _URL_CHARS_MAX: Final = 2_048
 class Webhook:
     """One receiver. All given conditions hold of an event that it gets; an empty one holds always.
 
-    ``generation``: of its secret. ``overlap_until_ms``: until then requests are signed with the secret before too.
+    ``generation``: of its secret. ``overlap_until_ms``: until then requests are signed with all secrets since
+    ``overlap_from`` too.
     ``disabled``: why it gets nothing; empty: it is enabled.
     """
 
@@ -38,6 +39,7 @@ class Webhook:
     types: tuple[EventType, ...] = ()
     definitions: tuple[str, ...] = ()
     generation: int = 1
+    overlap_from: int = 0
     overlap_until_ms: int = 0
     disabled: str = ""
 
@@ -58,7 +60,7 @@ def webhook_rule(webhook: Webhook) -> Rule:
     if webhook.definitions:
         when["definitions"] = list(webhook.definitions)
     if webhook.overlap_until_ms:
-        when["overlap_until_ms"] = webhook.overlap_until_ms
+        when |= {"overlap_from": webhook.overlap_from, "overlap_until_ms": webhook.overlap_until_ms}
     if webhook.disabled:
         when["disabled"] = webhook.disabled
     return Rule(when=when, to=webhook.url)
@@ -81,6 +83,14 @@ def check_webhooks(rules: Sequence[Rule]) -> str | None:
 def webhooks_of(rules: Sequence[Rule]) -> tuple[Webhook, ...]:
     """The webhooks of a table, without rules that a newer release has written and this one cannot read."""
     return tuple(found for found in map(_read, rules) if isinstance(found, Webhook))
+
+
+def replaced(rules: Sequence[Rule], name: str, webhook: Webhook | None) -> list[Rule]:
+    """The rules with ``webhook`` in place of the one of that name; None: without it. All others stay, also those that
+    a newer release has written.
+    """
+    left = [each for each in rules if each.when.get("name") != name]
+    return left if webhook is None else [*left, webhook_rule(webhook)]
 
 
 def _read(rule: Rule) -> Webhook | str:

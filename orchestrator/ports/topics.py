@@ -119,7 +119,7 @@ class Topics(NamedTuple):
 
     def owns(self, topic: str) -> bool:
         """True for the topics whose records only the processes of the namespace may write."""
-        own = {*self.core, self.made, self.replies, self.workers, self.rules}
+        own = {*self.core, self.made, self.replies, self.workers, self.rules, self.webhooks}
         prefixes = tuple(f"{self.namespace}.{kind}." for kind in ("commands", "parked", "redelivered"))
         return topic in own or topic.startswith(prefixes)
 

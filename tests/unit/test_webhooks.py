@@ -25,8 +25,8 @@ from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.instance_events import EventType
 from sagaline.orchestrator.messages.own_tables import OWN_TABLES
-from sagaline.orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, webhook_rule, webhooks_of
-from sagaline.orchestrator.ports.log import TopicSpec
+from sagaline.orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, replaced, webhook_rule, webhooks_of
+from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
 from sagaline.workers.webhooks import Courier
@@ -34,6 +34,7 @@ from sagaline.workers.webhooks import Courier
 from .stack import PARTITIONS, Stack, order, stack
 
 KEYS = (b"k" * 32,)
+QUICK = timedelta(milliseconds=20)
 EGRESS = EgressSettings(plain=True, allowed=(ipaddress.ip_network("127.0.0.0/8"),), timeout=timedelta(seconds=5))
 
 
@@ -204,16 +205,76 @@ async def test_a_late_410_leaves_what_was_changed_since_the_request(world: World
     assert (await world.api.get("/v1/webhooks/orders")).json() == changed | {"trace_id": None}
 
 
+async def test_an_event_for_rules_that_this_process_has_not_read_waits_for_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
+    topic, body = world.stack.topics.webhooks, json.dumps({"type": "x.started", "subject": "d/A"}).encode()
+    headers = (("webhook", b"orders"), ("rules", b"1"), ("ce_id", b"7"))
+    async with world.courier():
+        await world.stack.log.append([Outgoing(topic, b"orders/d/A", body, headers)])
+        await asyncio.sleep(0.2)
+        await world.put("orders")
+        await world.until(lambda: world.seen("d/A") == ["started"])
+
+
+async def test_a_slow_receiver_holds_a_few_requests_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
+    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
+    await world.put("orders", types=["started"])
+    async with world.courier():
+        await world.stack.client.start("order-checkout", order(), key="A")
+        await world.until(lambda: len(world.receiver.accepted) == 1)
+        world.receiver.answers.clear()
+        keys = [f"B-{number}" for number in range(20)]
+        for key in keys:
+            await world.stack.client.start("order-checkout", order(key), key=key)
+        await world.until(lambda: len(world.receiver.got) == 9)
+        await asyncio.sleep(0.3)
+        assert len(world.receiver.got) == 9
+        world.receiver.answers.set()
+        await world.until(lambda: all(world.seen(f"order-checkout/{key}") for key in keys))
+
+
+async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) -> None:
+    at = world.stack
+    courier = Courier(at.log, at.topics, SystemClock(), keys=KEYS, egress=EGRESS)
+
+    def broken(found: object) -> None:
+        raise ValueError("broken")
+
+    courier._followed._apply = broken
+    run = asyncio.create_task(courier.run())
+    await world.until(lambda: run.done() or courier.objection is None)
+    await world.put("orders")
+    with pytest.raises(ValueError, match="broken"):
+        async with asyncio.timeout(20):
+            await run
+
+
+async def test_a_webhook_that_is_made_again_has_another_secret(world: World) -> None:
+    first = (await world.put("orders"))["secret"]
+    await world.api.delete("/v1/webhooks/orders")
+    assert (await world.put("orders"))["secret"] != first
+
+
+def test_a_change_leaves_the_webhooks_of_a_newer_release() -> None:
+    newer, ours = Rule(when={"name": "new", "batch": 5}, to="https://example.com"), Webhook(name="a", url="u")
+    assert replaced([newer, webhook_rule(ours)], "a", None) == [newer]
+    assert replaced([newer], "a", ours) == [newer, webhook_rule(ours)]
+
+
 async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World) -> None:
     first = (await world.put("orders"))["secret"]
     second = (await world.api.post("/v1/webhooks/orders/rotate", json={"overlap_seconds": 60})).json()
     assert second["secret"] != first
+    third = (await world.api.post("/v1/webhooks/orders/rotate", json={"overlap_seconds": 60})).json()
     assert second["overlap_until"] is not None
     async with world.courier():
         await world.stack.client.start("order-checkout", order(), key="A-1")
         await world.until(lambda: len(world.receiver.got) == 1)
     headers, body = world.receiver.got[0]
-    for secret in (first, second["secret"]):
+    for secret in (first, second["secret"], third["secret"]):
         assert Verifier(secret).verify(body, headers)
 
 
@@ -252,6 +313,7 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
         types=(EventType.STARTED,),
         definitions=("d",),
         generation=3,
+        overlap_from=2,
         overlap_until_ms=5,
         disabled="gone",
     )

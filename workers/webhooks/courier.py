@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -26,10 +27,10 @@ from ...orchestrator.codec.webhook_signatures import secrets_of, signed_headers
 from ...orchestrator.codec.wire import BadRecord
 from ...orchestrator.egress import Answered, Egress, EgressSettings
 from ...orchestrator.errors import SagalineError
-from ...orchestrator.messages.entity_messages import SetRules, table_id
+from ...orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from ...orchestrator.messages.outputs import Announce
 from ...orchestrator.messages.texts import storable
-from ...orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, webhook_rule, webhooks_of
+from ...orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, replaced, webhooks_of
 from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Log, Record
 from ...orchestrator.ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
@@ -42,18 +43,25 @@ from ..message import Message
 from ..runtime import WorkerRuntime
 from ..worker import Worker
 
-__all__ = ["Courier", "NotAccepted"]
+__all__ = ["Courier", "NotAccepted", "NotSent"]
 
 RETRY: Final = Retry(max_attempts=12, first_delay=timedelta(seconds=5), factor=5.0, max_delay=timedelta(hours=12))
 """5 s, 25 s, 2 min, 10 min, 52 min, 4 h, then every 12 h: about two and a half days."""
 _GONE: Final = 410
 _GONE_TEXT: Final = "it answered 410 Gone"
 _SHOWN_CHARS: Final = 200
+_SLOW_SECONDS: Final = 1.0
+_SLOW_AT_ONCE: Final = 8
+"""Requests to a receiver whose last one took longer; the slots are for all webhooks."""
 _logger = structlog.get_logger(__name__)
 
 
 class NotAccepted(SagalineError):
     """The receiver answered with another status than 2xx; it gets the event again later."""
+
+
+class NotSent(SagalineError):
+    """Nothing was sent to the receiver now; it gets the event later."""
 
 
 class _Raw(BaseModel):
@@ -97,7 +105,9 @@ class Courier:
     ) -> None:
         self._log, self._topics, self._clock, self._keys = log, topics, clock, keys
         self._egress = Egress(egress)
+        self._rules: Sequence[Rule] = ()
         self._webhooks: Mapping[str, Webhook] = {}
+        self._slow, self._at_work = set[str](), Counter[str]()
         self._version = 0
         self._followed = Followed(log, topics.rules, WEBHOOKS_TABLE, self._set)
         self._runtime = WorkerRuntime(self._worker(), log, topics, clock, tracing, metrics=metrics)
@@ -120,8 +130,11 @@ class Courier:
         """
         await self._followed.open()
         following = asyncio.create_task(self._followed.run(), name="webhooks")
+        following.add_done_callback(lambda _: self._runtime.stop())
         try:
             await self._runtime.run()
+            if following.done():
+                following.result()
         finally:
             following.cancel()
             await asyncio.wait([following])
@@ -129,7 +142,8 @@ class Courier:
             await self._egress.close()
 
     def _set(self, found: Announce) -> None:
-        self._webhooks, self._version = {each.name: each for each in webhooks_of(found.rules)}, found.version
+        self._rules, self._version = found.rules, found.version
+        self._webhooks = {each.name: each for each in webhooks_of(found.rules)}
 
     def _worker(self) -> Worker:
         topics, worker = self._topics, Worker("webhooks")
@@ -157,11 +171,18 @@ class Courier:
             wanted = [each.name for each in self._webhooks.values() if not each.disabled and each.wants(event)]
             body = json.dumps(event_json(event, topics.namespace)).encode() if wanted else b""
             for name in wanted:
-                headers = {"webhook": name, "ce_id": event.id, "content-type": "application/cloudevents+json"}
+                headers = {
+                    "webhook": name,
+                    "rules": str(self._version),
+                    "ce_id": event.id,
+                    "content-type": "application/cloudevents+json",
+                }
                 message.write(topics.webhooks, f"{name}/{event.instance}", body, headers)
 
         @worker.consumes(topics.webhooks, model=_AsItIs(), group=WEBHOOK_DELIVERIES, retry=RETRY)
         async def deliver(raw: _Raw, message: Message) -> None:
+            if self._version < int(message.headers.get("rules", b"0")):
+                raise NotSent("the process that should send it does not know its webhook yet")
             webhook = self._webhooks.get(message.headers.get("webhook", b"").decode())
             if webhook is None or webhook.disabled:
                 return  # it was deleted or disabled after the event; a replay brings it back
@@ -174,22 +195,34 @@ class Courier:
         secrets = secrets_of(webhook, self._keys, self._topics.namespace, now_ms)
         headers = signed_headers(f"{self._topics.namespace}-{event}", body, now_ms, secrets)
         sent = {**headers, "content-type": "application/cloudevents+json; charset=utf-8"}
-        answered = await self._egress.post(webhook.url, body, sent)
+        answered = await self._posted(webhook, body, sent)
         if answered.status == _GONE:
             await self._disable(webhook)
         elif not 200 <= answered.status < 300:
             raise NotAccepted(f"webhook {webhook.name!r} answered {answered.status}{_shown(answered)}")
+
+    async def _posted(self, webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """A receiver that hangs may not take the slots of all others."""
+        name, began = webhook.name, self._clock.monotonic()
+        if name in self._slow and self._at_work[name] >= _SLOW_AT_ONCE:
+            raise NotSent(f"webhook {name!r} is slow: {_SLOW_AT_ONCE} requests wait for its answers")
+        self._at_work[name] += 1
+        try:
+            return await self._egress.post(webhook.url, body, headers)
+        finally:
+            self._at_work[name] -= 1
+            is_slow = self._clock.monotonic() - began > _SLOW_SECONDS
+            (self._slow.add if is_slow else self._slow.discard)(name)
 
     async def _disable(self, webhook: Webhook) -> None:
         """The receiver says that it is gone. Any change since the request was sent wins; the next event asks again."""
         if self._webhooks.get(webhook.name) != webhook:
             return
         _logger.warning("webhook.disabled", webhook=webhook.name, reason=_GONE_TEXT)
-        after = {**self._webhooks, webhook.name: replace(webhook, disabled=_GONE_TEXT)}
         request = SetRules(
             id=self._clock.new_id(),
             instance=table_id(WEBHOOKS_TABLE),
-            rules=tuple(webhook_rule(each) for each in after.values()),
+            rules=tuple(replaced(self._rules, webhook.name, replace(webhook, disabled=_GONE_TEXT))),
             version=self._version,
             by="webhooks",
             reason=f"webhook {webhook.name}: {_GONE_TEXT}",

@@ -67,9 +67,11 @@ def packer(at_once: list[int]) -> Worker:
 async def working(base: Base, worker: Worker) -> AsyncIterator[None]:
     runtime = WorkerRuntime(worker, base.log, base.topics, base.clock)
     presence = tell_presence(runtime, base.log, base.topics, base.clock)
-    async with running(runtime.run(), "worker"), running(presence, "presence"):
+    async with running(presence, "presence"):
+        run = asyncio.create_task(runtime.run())
         yield
         runtime.stop()
+        await run
 
 
 async def becomes(own: Client, why: str, waiting: int) -> QueueState:

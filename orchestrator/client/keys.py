@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from ..errors import InvalidRequest, TransientError, UnknownKey, VersionConflict
+from ..errors import InvalidRequest, TransientError, UnknownKey
 from ..messages.access import ADMINISTRATOR, KEYS_TABLE, ApiKey, Role, keys_of, name_wrong, rule_of
+from ..messages.entity_messages import Rule
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .tables import Tables
@@ -24,7 +25,6 @@ PREFIX: Final = "sgl_"
 """By it, scanners of repositories and logs recognize a secret."""
 _log = structlog.get_logger("sagaline.client")
 
-_TRIES = 5
 _FRESH_SECONDS = 0.25
 _STALE_SECONDS = 60.0
 
@@ -211,20 +211,16 @@ class Keys:
         return max(found, key=lambda each: each.created_ms)
 
     async def _change(self, change: Callable[[Sequence[ApiKey]], Sequence[ApiKey]], options: RequestOptions) -> None:
-        """Reads, changes and writes the table; again if somebody else has changed it meanwhile."""
-        for left in reversed(range(_TRIES)):
-            table = await self._tables.read(KEYS_TABLE)
-            changed = change(keys_of(table.rules))
-            rules = [rule_of(each) for each in changed]
-            try:
-                done = await self._tables.write(KEYS_TABLE, rules, version=table.version, options=options)
-            except VersionConflict:
-                if not left:
-                    raise
-                continue
-            if done.version > self._version:
-                self._know(changed, done.version)
-            return
+        changed: Sequence[ApiKey] = ()
+
+        def rules(before: Sequence[Rule]) -> Sequence[Rule]:
+            nonlocal changed
+            changed = change(keys_of(before))
+            return [rule_of(each) for each in changed]
+
+        done = await self._tables.change(KEYS_TABLE, rules, options)
+        if done.version > self._version:
+            self._know(changed, done.version)
 
     def _know(self, keys: Sequence[ApiKey], version: int) -> None:
         self._known, self._version = keys, version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from .options import RequestOptions, told
 from .parts import ClientParts
 
 __all__ = ["RulesSet", "Tables", "TablesPage"]
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +162,24 @@ class Tables:
         if record.outcome is not Outcome.APPLIED and record.outcome is not Outcome.UNCHANGED:
             raise InvalidRequest(f"the engine denied the rules: {record.reason}", field="rules")
         return RulesSet(table=name, version=record.revision, changed=record.outcome is Outcome.APPLIED, trace_id=trace)
+
+    async def change(
+        self, name: str, change: Callable[[Sequence[Rule]], Sequence[Rule]], options: RequestOptions
+    ) -> RulesSet:
+        """As ``write``, of what ``change`` makes of the rules; again if somebody else has changed them meanwhile.
+
+        Raises:
+            VersionConflict: others change them all the time.
+            InvalidRequest, NotYetDecided, LogUnavailable, ValueTooLarge: as ``write``.
+        """
+        for left in reversed(range(_TRIES)):
+            table = await self.read(name)
+            try:
+                return await self.write(name, change(table.rules), version=table.version, options=options)
+            except VersionConflict:
+                if not left:
+                    raise
+        raise AssertionError("there is at least one try")
 
     async def history(self, name: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
         """Every request to change a table with a sequence above ``after``, oldest first, denied ones included.

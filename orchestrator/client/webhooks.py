@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from ...sagas.policy import to_ms
 from ..codec.webhook_signatures import secrets_of
-from ..errors import InvalidRequest, UnknownWebhook, VersionConflict
+from ..errors import InvalidRequest, UnknownWebhook
+from ..messages.entity_messages import Rule
 from ..messages.instance_events import EventType
 from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhooks, replaced, webhooks_of
 from .options import PLAIN, RequestOptions
@@ -17,7 +18,6 @@ from .tables import Tables
 
 __all__ = ["WebhookChanged", "Webhooks"]
 
-_TRIES = 5
 _OVERLAP = timedelta(hours=24)
 
 
@@ -130,23 +130,22 @@ class Webhooks:
     async def _change(
         self, name: str, change: Callable[[Webhook | None], Webhook | None], options: RequestOptions
     ) -> WebhookChanged:
-        for tried in range(1, _TRIES + 1):
-            table = await self._tables.read(WEBHOOKS_TABLE)
-            before = next((each for each in webhooks_of(table.rules) if each.name == name), None)
+        before: Webhook | None = None
+        after: Webhook | None = None
+
+        def rules(found: Sequence[Rule]) -> Sequence[Rule]:
+            nonlocal before, after
+            before = next((each for each in webhooks_of(found) if each.name == name), None)
             after = change(before)
-            rules = replaced(table.rules, name, after)
-            if (wrong := check_webhooks(rules)) is not None:
+            changed = replaced(found, name, after)
+            if (wrong := check_webhooks(changed)) is not None:
                 raise InvalidRequest(wrong.partition(": ")[2] or wrong)
-            try:
-                done = await self._tables.write(WEBHOOKS_TABLE, rules, version=table.version, options=options)
-            except VersionConflict:
-                if tried == _TRIES:
-                    raise
-                continue
-            found = after or before
-            assert found is not None
-            return WebhookChanged(webhook=found, created=before is None, trace_id=done.trace_id)
-        raise AssertionError("unreachable")
+            return changed
+
+        done = await self._tables.change(WEBHOOKS_TABLE, rules, options)
+        shown = after or before
+        assert shown is not None
+        return WebhookChanged(webhook=shown, created=before is None, trace_id=done.trace_id)
 
 
 def _named(webhooks: Sequence[Webhook], name: str) -> Webhook:

@@ -59,6 +59,7 @@ __all__ = [
     "export_the_rest",
     "now_ms",
     "open_base",
+    "open_service",
     "prepare_subscriptions",
     "prepare_topics",
     "prepare_webhooks",
@@ -120,6 +121,23 @@ async def open_base(
         )
     finally:
         await log.close()
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, service: str) -> AsyncIterator[Base]:
+    """``open_base`` for a process without engine and API: with traces and metrics under this name, and topics checked.
+
+    Raises:
+        TopicMismatch: as ``prepare_topics``.
+    """
+    tracing, provider = configure_tracing(settings, service)
+    metrics, meters, _ = configure_metrics(service)
+    try:
+        async with open_base(settings, tracing, metrics) as base:
+            await prepare_topics(base, ())
+            yield base
+    finally:
+        await export_the_rest(provider, meters)
 
 
 async def prepare_topics(base: Base, queues: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from .parcels import letters_view, sent, shown_bytes
 from .paths import segment
 from .remote import Json, request
 from .terminal import visible
-from .users import user
+from .users import signature
 
 __all__ = ["Chosen", "act_on", "chosen", "dead_path", "list_groups", "list_letters", "show"]
 
@@ -124,8 +124,7 @@ def act_on(remote: Remote, act: DeadAct, selected: Chosen, *, signed: Signed, as
         "act": act.value,
         "where": selected.where,
         "per_second": selected.rate,
-        "reason": signed.reason,
-        "by": user(remote, signed.by),
+        **signature(remote, signed),
     }
     run_bulk(remote, LETTERS, body, apply=selected.apply, as_json=as_json)
 

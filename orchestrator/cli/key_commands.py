@@ -14,7 +14,7 @@ from .output import grid, moment, print_list
 from .paths import segment
 from .remote import Json, request
 from .spans import SPAN, seconds
-from .users import user
+from .users import signature
 
 __all__ = ["add_key_commands"]
 
@@ -88,7 +88,7 @@ def _path(name: str) -> str:
 
 
 def _asked(remote: Remote, signed: Signed, valid_for: str | None) -> Json:
-    body: Json = {"reason": signed.reason, "by": user(remote, signed.by)}
+    body = signature(remote, signed)
     return body if valid_for is None else {**body, "valid_for_seconds": seconds(valid_for, "--valid-for")}
 
 

@@ -48,14 +48,10 @@ def relay_command(
         from .processes import any_ended, workers_running
 
         async with AsyncExitStack() as stack:
-            tracing, provider = wiring.configure_tracing(settings, "sagaline-outbox")
-            metrics, meters, _ = wiring.configure_metrics("sagaline-outbox")
-            stack.push_async_callback(wiring.export_the_rest, provider, meters)
             engine = wiring.engine_at(database)
             stack.callback(engine.dispose)
-            base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
-            await wiring.prepare_topics(base, ())
-            relay = Relay(engine, base.log, clock=base.clock, metrics=metrics)
+            base = await stack.enter_async_context(wiring.open_service(settings, "sagaline-outbox"))
+            relay = Relay(engine, base.log, clock=base.clock, metrics=base.metrics)
             parts = await stack.enter_async_context(workers_running([("outbox", relay)], grace_seconds=10.0))
             print(f"saga: relaying {shown(database)} to {settings.log}; Ctrl-C stops it", file=sys.stderr, flush=True)
             await any_ended(parts)

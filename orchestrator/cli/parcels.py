@@ -16,7 +16,7 @@ from .output import grid, moment, print_list, print_out
 from .pages import gather
 from .paths import segment
 from .remote import Json, request
-from .users import user
+from .users import signature
 
 __all__ = [
     "ask",
@@ -113,7 +113,7 @@ def sent(remote: Remote, path: str, act: str, *, signed: Signed, more: Json | No
     Raises:
         Failure, Unreachable: as ``ask``.
     """
-    body: Json = {"reason": signed.reason, "by": user(remote, signed.by), **(more or {})}
+    body: Json = {**signature(remote, signed), **(more or {})}
     status, answer = request(remote, "POST", f"{path}/{act}", body=body)
     if status == 202:
         return answer, "accepted but not decided yet; list what waits to see whether it is"

@@ -20,7 +20,7 @@ from .paths import segment
 from .remote import Json, request
 from .spans import seconds
 from .starting import read_input
-from .users import user
+from .users import signature
 
 __all__ = ["apply", "ask", "list_schedules", "put", "show"]
 
@@ -104,7 +104,7 @@ def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, m
         Failure: the API rejected the request; the message says why.
         Unreachable: the API does not answer.
     """
-    body: Json = {**_signed(remote, signed), **(more or {})}
+    body: Json = {**signature(remote, signed), **(more or {})}
     method, path = ("DELETE", _path(name)) if act == "delete" else ("POST", f"{_path(name)}/{act}")
     status, answer = request(remote, method, path, body=body)
     if as_json:
@@ -117,7 +117,7 @@ def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, m
 
 
 def _put(remote: Remote, name: str, body: Json, signed: Signed, as_json: bool) -> None:
-    status, answer = request(remote, "PUT", _path(name), body={**body, **_signed(remote, signed)})
+    status, answer = request(remote, "PUT", _path(name), body={**body, **signature(remote, signed)})
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:
@@ -141,10 +141,6 @@ def _body(schedule: Schedule[Any]) -> Json:
         "grace_seconds": schedule.grace.total_seconds(),
         "jitter_seconds": schedule.jitter.total_seconds(),
     }
-
-
-def _signed(remote: Remote, signed: Signed) -> Json:
-    return {"reason": signed.reason, "by": user(remote, signed.by)}
 
 
 def _path(name: str) -> str:

@@ -20,40 +20,30 @@ def add_topic_commands(app: typer.Typer) -> None:
     app.add_typer(topics_app, name="topics")
 
 
-@command(topics_app, "create")
-def topics_create(
-    *,
-    log: LogOptions,
-    sagas: Annotated[
-        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
-    ] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
-    webhooks: WithWebhooks = False,
-    reading: Reading,
-) -> None:
-    """Create missing topics, and check all topics."""
-    from .topics import Wanted, topics
+def _add(name: str, text: str, *, create: bool) -> None:
+    def topics_command(
+        *,
+        log: LogOptions,
+        sagas: Annotated[
+            list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
+        ] = None,
+        queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
+        webhooks: Annotated[
+            bool, typer.Option("--webhooks", help="Also those that `saga webhooks serve` needs.")
+        ] = False,
+        reading: Reading,
+    ) -> None:
+        from .topics import Wanted, topics
 
-    wanted = Wanted(sagas or [], queue or [], webhooks)
-    topics(build_settings(log), wanted, create=True, as_json=reading.as_json)
+        wanted = Wanted(sagas or [], queue or [], webhooks)
+        topics(build_settings(log), wanted, create=create, as_json=reading.as_json)
+
+    topics_command.__doc__ = text
+    command(topics_app, name)(topics_command)
 
 
-@command(topics_app, "check")
-def topics_check(
-    *,
-    log: LogOptions,
-    sagas: Annotated[
-        list[str] | None, typer.Argument(metavar="MODULE:NAME", help="Sagas and workers: their queues and groups.")
-    ] = None,
-    queue: Annotated[list[str] | None, typer.Option("--queue", help="A queue by name; repeatable.")] = None,
-    webhooks: WithWebhooks = False,
-    reading: Reading,
-) -> None:
-    """Check that every topic exists and is configured correctly."""
-    from .topics import Wanted, topics
-
-    wanted = Wanted(sagas or [], queue or [], webhooks)
-    topics(build_settings(log), wanted, create=False, as_json=reading.as_json)
+_add("create", "Create missing topics, and check all topics.", create=True)
+_add("check", "Check that every topic exists and is configured correctly.", create=False)
 
 
 @command(topics_app, "step-over")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 
-from .options import Remote
+from .options import Remote, Signed
+from .remote import Json
 
-__all__ = ["user"]
+__all__ = ["signature", "user"]
 
 
 def user(remote: Remote | None, given: str | None) -> str:
@@ -20,3 +21,8 @@ def user(remote: Remote | None, given: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return ""
+
+
+def signature(remote: Remote, signed: Signed) -> Json:
+    """The fields of a request that say who asks and why."""
+    return {"reason": signed.reason, "by": user(remote, signed.by)}

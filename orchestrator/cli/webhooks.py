@@ -19,7 +19,7 @@ from .output import grid, print_list
 from .paths import segment
 from .processes import any_ended, workers_running
 from .remote import Json, request
-from .users import user
+from .users import signature
 
 __all__ = ["ask", "list_webhooks", "put", "serving"]
 
@@ -60,7 +60,7 @@ def put(
         Failure: the API rejected it; the message says why.
         Unreachable: the API does not answer.
     """
-    body: Json = {"url": url, "types": list(types), "definitions": list(definitions), **_signed(remote, signed)}
+    body: Json = {"url": url, "types": list(types), "definitions": list(definitions), **signature(remote, signed)}
     status, answer = request(remote, "PUT", _path(name), body=body)
     _print(name, "put", status, answer, as_json=as_json)
 
@@ -72,7 +72,7 @@ def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, m
         Failure, Unreachable: as ``put``.
     """
     method, path = ("DELETE", _path(name)) if act == "delete" else ("POST", f"{_path(name)}/{act}")
-    status, answer = request(remote, method, path, body={**_signed(remote, signed), **(more or {})})
+    status, answer = request(remote, method, path, body={**signature(remote, signed), **(more or {})})
     _print(name, act, status, answer, as_json=as_json)
 
 
@@ -89,11 +89,7 @@ async def serving(settings: Settings) -> None:
             "'[\"…\"]', made with: openssl rand -base64 32"
         )
     async with AsyncExitStack() as stack:
-        tracing, provider = wiring.configure_tracing(settings, "sagaline-webhooks")
-        metrics, meters, _ = wiring.configure_metrics("sagaline-webhooks")
-        stack.push_async_callback(wiring.export_the_rest, provider, meters)
-        base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
-        await wiring.prepare_topics(base, ())
+        base = await stack.enter_async_context(wiring.open_service(settings, "sagaline-webhooks"))
         await wiring.prepare_webhooks(base)
         egress = wiring.egress_settings(settings)
         courier = Courier(
@@ -113,10 +109,6 @@ def _print(name: str, act: str, status: int, answer: Json, *, as_json: bool) -> 
         typer.echo(f"{act} {name}: done")
         if answer["secret"] is not None:
             typer.echo(f"its secret, which is not shown again: {answer['secret']}")
-
-
-def _signed(remote: Remote, signed: Signed) -> Json:
-    return {"reason": signed.reason, "by": user(remote, signed.by)}
 
 
 def _path(name: str) -> str:

@@ -111,7 +111,7 @@ class Database:
             return await self.in_thread(partial(self._connected, self.engine, transaction))
 
     def limit(self, connection: Connection) -> None:
-        """Ends each statement of the transaction at the deadline, whoever waits for it. SQLite's driver has its own."""
+        """Ends each statement of the transaction at the deadline, also if nobody waits. SQLite's driver has one."""
         if self.is_postgresql:
             limit = {"limit": str(round(self._deadline_seconds * 1000))}
             connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), limit)

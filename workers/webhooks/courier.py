@@ -83,7 +83,7 @@ class Courier:
     """Delivers to the webhooks of one namespace, together with other processes that do. Run it once.
 
     Args:
-        log: the log; the topics of ``groups`` must exist.
+        log: the log; its topics for webhooks must exist, see ``wiring.prepare_webhooks``.
         topics: the names of the namespace's topics.
         clock: for signatures.
         keys: what the secrets of webhooks are derived from, the newest first; at least one.

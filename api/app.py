@@ -22,7 +22,7 @@ from .dead import DeadBulkBody, DeadEditBody, dead_router
 from .definitions import definitions_router
 from .edge import Edge
 from .entities import entities_router
-from .events import EventBody, events_router
+from .events import CloudEventBody, EventBody, events_router
 from .feed import feed_router
 from .feed_views import FeedTexts, Places
 from .graphs import graphs_router
@@ -135,7 +135,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
         (model, "validation")
         for model in (
             Problem,
-            *(StartBody, ActBody, EventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
+            *(StartBody, ActBody, EventBody, CloudEventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
             *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, WebhookBody, NewSecretBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),

@@ -23,7 +23,7 @@ from .identity import principal_of, signed
 from .problems import HttpProblem
 from .settings import ApiSettings
 
-__all__ = ["Bodies", "Json", "described", "one_of", "unchanged"]
+__all__ = ["Bodies", "Json", "described", "media_type_of", "one_of", "unchanged"]
 
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=StrEnum)
@@ -76,10 +76,12 @@ class Bodies:
         Raises:
             HttpProblem, InvalidRequest: as described for the module.
         """
-        raw = await self._receive(request)
+        raw = await self.receive(request)
         if not raw and not any(field.is_required() for field in model.model_fields.values()):
             return signed(principal_of(request), model())
-        _check_media_type(request)
+        if media_type_of(request) != "application/json":
+            text = "send the body as UTF-8 JSON, with the header: Content-Type: application/json"
+            raise HttpProblem("media-type", text)
         value = self.parse(raw)
         if not isinstance(value, dict):
             raise InvalidRequest("the body is not a JSON object; send one", field="")
@@ -90,7 +92,12 @@ class Bodies:
             raise InvalidRequest(f"{field}: {wrong}", field=field) from error
         return signed(principal_of(request), read)
 
-    async def _receive(self, request: Request) -> bytes:
+    async def receive(self, request: Request) -> bytes:
+        """The bytes of a body, within the limits of size and time.
+
+        Raises:
+            HttpProblem: it breaks one.
+        """
         limit = self._settings.body_bytes_max
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
@@ -124,12 +131,12 @@ class Bodies:
         return value
 
 
-def _check_media_type(request: Request) -> None:
+def media_type_of(request: Request) -> str | None:
+    """The media type of a body that is plain UTF-8; None: it is compressed, or in another charset."""
     media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     plain = request.headers.get("content-encoding", "identity").lower() == "identity"
     charset = parameters.strip().removeprefix("charset=").strip('"')
-    if media_type.strip() != "application/json" or charset not in ("", "utf-8") or not plain:
-        raise HttpProblem("media-type", "send the body as UTF-8 JSON, with the header: Content-Type: application/json")
+    return media_type.strip() if charset in ("", "utf-8") and plain else None
 
 
 def _too_large(limit: int) -> HttpProblem:

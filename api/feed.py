@@ -12,6 +12,7 @@ from ..orchestrator.client import Client, FeedPage
 from ..orchestrator.codec.feed_cursors import Positions
 from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.instance_events import EventType
+from .cloud_events import BATCH
 from .feed_views import FILTERS, FeedTexts, FeedView, Places, filter_parameters
 from .identity import Permission, needs
 from .problems import documented
@@ -21,6 +22,7 @@ from .waiting import wait_of
 __all__ = ["AFTER", "CONDITIONS", "after_of", "feed_router"]
 
 EARLIEST = "earliest"
+_EVENT = {"$ref": "#/components/schemas/InstanceEventView"}
 _LIMIT = 100
 _LIMIT_MAX = 1_000
 AFTER = "cursor: events after it; `earliest`: all that are kept; none: those from now on"
@@ -63,8 +65,13 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         summary="Read what happens to instances, from a cursor on",
         description="Without `after` it gives the cursor of now: take it first, then read the list of instances, then "
         "continue from it, and nothing is missed. `Prefer: wait=30` waits for the first event. With `If-None-Match` "
-        "the answer is 304 while there are the same events; a page that others follow at once (`more`) has no `ETag`.",
-        responses={304: {"description": "The same events as before"}, **documented(401, 403, 410, 422, 503)},
+        "the answer is 304 while there are the same events; a page that others follow at once (`more`) has no `ETag`. "
+        f"With `Accept: {BATCH}` it is a batch of CloudEvents; the header `Link` has the next request.",
+        responses={
+            200: {"content": {BATCH: {"schema": {"type": "array", "items": _EVENT}}}},
+            304: {"description": "The same events as before"},
+            **documented(401, 403, 410, 422, 503),
+        },
         openapi_extra={"parameters": CONDITIONS},
     )
     @needs(Permission.VIEW)
@@ -81,11 +88,17 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         start = await after_of(client, after)
         with waiters.one() if patience else nullcontext():
             page = await client.changes.read(start, where, limit=limit, wait=patience)
-        headers = {"Preference-Applied": f"wait={patience:g}"} if patience and "prefer" in request.headers else {}
+        headers = {"Vary": "Accept"}
+        if patience and "prefer" in request.headers:
+            headers["Preference-Applied"] = f"wait={patience:g}"
         if after is not None and not page.more:
             headers["ETag"] = tag = _tag(page)
             if tag in {each.strip() for each in request.headers.get("if-none-match", "").split(",")}:
                 return Response(status_code=304, headers=headers)
+        if BATCH in request.headers.get("accept", ""):
+            following = request.url.include_query_params(after=texts.cursor(page.positions))
+            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+            return Response(texts.batch(page), media_type=BATCH, headers=headers)
         return Response(texts.page(page), media_type="application/json", headers=headers)
 
     return router

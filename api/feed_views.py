@@ -90,8 +90,13 @@ class FeedTexts:
 
     def page(self, page: FeedPage) -> bytes:
         """A ``FeedView``."""
-        events, more = ",".join(map(self.event, page.events)), "true" if page.more else "false"
-        return f'{{"events":[{events}],"cursor":"{self.cursor(page.positions)}","more":{more}}}'.encode()
+        more = b"true" if page.more else b"false"
+        cursor = self.cursor(page.positions).encode()
+        return b'{"events":%b,"cursor":"%b","more":%b}' % (self.batch(page), cursor, more)
+
+    def batch(self, page: FeedPage) -> bytes:
+        """Its events, as a batch of CloudEvents."""
+        return f"[{','.join(map(self.event, page.events))}]".encode()
 
 
 class Places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,9 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from cloudevents.core.formats.json import JSONFormat
 from fastapi import FastAPI
 
 from sagaline.api import ApiSettings, create_app
+from sagaline.api.cloud_events import BATCH
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.codec.feed_cursors import encode_cursor, log_identity
 
@@ -127,6 +130,21 @@ async def test_pages_follow_each_other_without_a_gap(up: Stack, api: httpx.Async
         found += [each["data"]["key"] for each in page["events"]]
         cursor, more = page["cursor"], page["more"]
     assert sorted(found) == keys
+
+
+async def test_the_feed_is_read_as_batches_by_the_sdk_from_one_link_to_the_next(
+    up: Stack, api: httpx.AsyncClient
+) -> None:
+    cursor, found = await begun(api), list[str]()
+    await start(up, "A-1", "A-2", "A-3")
+    following = f"/v1/events?after={cursor}&limit=2&type=started&definition=order-checkout"
+    for size in (2, 1, 0):
+        answer = await api.get(following, headers={"accept": f"{BATCH}, */*;q=0.1"})
+        assert (answer.headers["content-type"], len(answer.json())) == (BATCH, size)
+        events = [JSONFormat().read(None, json.dumps(each)) for each in answer.json()]
+        found += [str(each.get_subject()) for each in events]
+        following = answer.links["next"]["url"]
+    assert sorted(found) == [f"order-checkout/A-{number}" for number in (1, 2, 3)]
 
 
 async def test_a_filter_leaves_out_and_the_cursor_moves_past_what_it_left_out(

@@ -243,6 +243,7 @@ class TestDocument:
             ("get", f"{item}/revisions/{{revision}}"),
             ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
+            ("post", "/v1/events"),
             ("post", "/v1/heartbeats"),
             ("post", "/v1/replies"),
             ("get", "/v1/overdue"),
@@ -314,7 +315,7 @@ class TestDocument:
     def test_bodies_have_schema_and_example(self, document: dict[str, Any]) -> None:
         for path, method, operation in self.operations(document):
             if method in ("post", "put") and path not in WITHOUT_BODY:
-                content = operation["requestBody"]["content"]["application/json"]
+                content = next(iter(operation["requestBody"]["content"].values()))
                 assert content["schema"]["$ref"].endswith("Body"), path
                 assert content["example"], path
 

@@ -215,7 +215,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
     @router.get(
         f"{INSTANCES.removeprefix('/v1')}/{{definition}}/{{key}}/history",
         response_model=HistoryView,
-        summary="Show the decisions about an instance, oldest first",
+        summary="Show the decisions about an instance, oldest or newest first",
         responses=documented(401, 403, 404, 422, 503),
     )
     @needs(Permission.VIEW)
@@ -223,11 +223,14 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         request: Request,
         definition: str,
         key: str,
+        *,
         after: Annotated[int, Query(ge=-1, le=2**62, description="the `next` from the page before")] = -1,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        newest_first: Annotated[bool, Query(description="the newest decision first, instead of the oldest")] = False,
     ) -> Response:
-        only(request, "after", "limit")
-        rows = await client.history(instance_of(definition, key), after=after, limit=limit + 1)
+        only(request, "after", "limit", "newest_first")
+        instance = instance_of(definition, key)
+        rows = await client.history(instance, after=after, limit=limit + 1, newest_first=newest_first)
         return Json(history_view(rows, limit))
 
 

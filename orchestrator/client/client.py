@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -387,8 +388,13 @@ class Client:
         page = await self._parts.read_model.waits(where, limit=limit, cursor=cursor)
         return QuestionsPage(questions_of(page.rows, self._parts.registry), page.cursor)
 
-    async def history(self, instance: str, *, after: int = -1, limit: int = 100) -> Sequence[HistoryRow]:
+    async def history(
+        self, instance: str, *, after: int = -1, limit: int = 100, newest_first: bool = False
+    ) -> Sequence[HistoryRow]:
         """Decisions about an instance with a sequence above ``after``, oldest first; kept longer than the instance.
+
+        Args:
+            newest_first: in the other order: those with a sequence below ``after``; -1: from the newest on.
 
         Raises:
             UnknownInstance: there is no decision about it.
@@ -396,13 +402,14 @@ class Client:
             TransientError: as ``get``.
         """
         split_instance(instance)
+        read = partial(self._parts.read_model.history, instance, after=after, limit=limit, newest_first=newest_first)
         followed = await self._asking.followed(instance)
-        rows = await self._parts.read_model.history(instance, after=after, limit=limit)
+        rows = await read()
         if not rows and await self._nothing_known(instance):
             if not followed:
                 raise _lagging(instance)
             await self._asking.caught_up()
-            rows = await self._parts.read_model.history(instance, after=after, limit=limit)
+            rows = await read()
             if not rows and await self._nothing_known(instance):
                 raise self._asking.unknown(instance)
         return rows

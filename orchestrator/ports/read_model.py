@@ -418,8 +418,13 @@ class ReadModel(Protocol):
         """
         ...
 
-    async def history(self, instance: str, *, after: int = -1, limit: int) -> Sequence[HistoryRow]:
-        """Records with a sequence above ``after``, oldest first."""
+    async def history(
+        self, instance: str, *, after: int = -1, limit: int, newest_first: bool = False
+    ) -> Sequence[HistoryRow]:
+        """Records with a sequence above ``after``, oldest first.
+
+        ``newest_first``: those with a sequence below ``after``, in the other order; -1: from the newest on.
+        """
         ...
 
     async def decisions(self, after: Mapping[TopicPartition, int], *, limit: int) -> Decisions:

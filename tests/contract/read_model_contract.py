@@ -355,6 +355,10 @@ class ReadModelContract:
         await read_model.apply(update(document(), history=(*rows, row(4, "other"))))
         assert list(await read_model.history("order-checkout/A-1", limit=2)) == list(rows[:2])
         assert list(await read_model.history("order-checkout/A-1", after=5, limit=9)) == list(rows[2:])
+        newest = await read_model.history("order-checkout/A-1", limit=2, newest_first=True)
+        assert list(newest) == [rows[3], rows[2]]
+        before = await read_model.history("order-checkout/A-1", after=8, limit=9, newest_first=True)
+        assert list(before) == [rows[1], rows[0]]
 
     async def test_entities_come_back_as_they_were(self, read_model: ReadModel) -> None:
         taker = Watcher(by="a/1", place="wait", index=0)

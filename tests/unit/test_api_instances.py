@@ -149,6 +149,10 @@ async def test_history_is_paged_oldest_first(api: httpx.AsyncClient) -> None:
     rest = (await api.get(f"{ITEM}/history", params={"after": first["next"]})).json()
     assert [each["message"]["act"] for each in rest["decisions"]] == ["resume"]
     assert rest["next"] is None
+    newest = (await api.get(f"{ITEM}/history", params={"limit": 1, "newest_first": "true"})).json()
+    assert [each["message"]["act"] for each in newest["decisions"]] == ["resume"]
+    older = (await api.get(f"{ITEM}/history", params={"after": newest["next"], "newest_first": "true"})).json()
+    assert older["decisions"] == first["decisions"][::-1]
 
 
 async def test_lists_are_filtered_and_paged(api: httpx.AsyncClient) -> None:

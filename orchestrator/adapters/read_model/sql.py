@@ -206,9 +206,11 @@ class SqlReadModel:
         place = (last.at_ms, last.instance, last.step) if last is not None else ()
         return WaitPage([row for _, row in found[:limit]], encode_cursor(where.kind.value, place) if place else None)
 
-    async def history(self, instance: str, *, after: int = -1, limit: int) -> Sequence[HistoryRow]:
+    async def history(
+        self, instance: str, *, after: int = -1, limit: int, newest_first: bool = False
+    ) -> Sequence[HistoryRow]:
         """See the port. Raises: TransientError."""
-        query = statements.history(self._number, instance, after, limit)
+        query = statements.history(self._number, instance, after, newest_first).limit(limit)
         found = await self._rows(query, lambda row: HistoryRow(row.sequence, HISTORY_JSON.validate_json(row.record)))
         return [row for _, row in found]
 

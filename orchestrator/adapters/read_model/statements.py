@@ -307,13 +307,13 @@ def waits(log: int, where: WaitFilter, after: Place | None, limit: int) -> Rows:
     return query.order_by(table.at_ms, table.instance, table.step).limit(limit)
 
 
-def history(log: int, instance: str, after: int, limit: int) -> Rows:
-    """Oldest first: (sequence, record)."""
+def history(log: int, instance: str, after: int, newest_first: bool) -> Rows:
+    """By sequence: (sequence, record)."""
     table = HISTORY.c
-    query = select(table.sequence, table.record).where(
-        table.log == log, table.instance == instance, table.sequence > after
-    )
-    return query.order_by(table.sequence).limit(limit)
+    query = select(table.sequence, table.record).where(table.log == log, table.instance == instance)
+    if not newest_first:
+        return query.where(table.sequence > after).order_by(table.sequence)
+    return (query.where(table.sequence < after) if after >= 0 else query).order_by(table.sequence.desc())
 
 
 def decisions(log: int, part: int, start: int, limit: int) -> Rows:

@@ -1,13 +1,15 @@
 /** A definition as a graph, with one run on it where there is one. The layout is made once for each structure. */
-import { graphlib, layout } from "@dagrejs/dagre";
-import { html } from "../lib/view.js";
+import { Problem } from "../lib/api.js";
+import { html, signal } from "../lib/view.js";
 import { ICONS } from "../lib/words.js";
+import { Failed, Loading } from "./basics.js";
 
 /** @typedef {{id: string, kind: string, name: string, title: string, lines: string[], status: string | null, note: string}} Vertex */
 /** @typedef {{id: string, title: string, vertices: Vertex[], groups: Group[]}} Group */
 /** @typedef {{definition: string, version: number, root: Group, edges: {source: string, target: string, label: string, undo: boolean}[]}} Graph */
 
 const HIGH = 48;
+const UNDRAWN = new Problem({ title: "The graph cannot be drawn", detail: "The script that draws graphs did not arrive. Everything else on this page is complete. Try again, or reload the page." });
 const SMALL = new Set(["start", "end", "join", "pivot"]);
 
 /** @type {Record<string, {tone: string, word: string, icon: string}>} */
@@ -52,18 +54,39 @@ function size(vertex, text) {
 
 /** @type {Map<string, any>} */
 const layouts = new Map();
+/** What makes layouts: the largest script, fetched with the first graph. */
+const dagre = signal(/** @type {typeof import("@dagrejs/dagre") | null} */ (null));
+const failed = signal(false);
+let asked = false;
 
-/** The layout of a structure; statuses do not change it. @param {Graph} graph */
+function fetchDagre() {
+  failed.value = false;
+  import("@dagrejs/dagre").then(
+    (found) => {
+      dagre.value = found;
+    },
+    () => {
+      failed.value = true;
+    },
+  );
+}
+
+/** The layout of a structure; statuses do not change it. null: not yet. @param {Graph} graph */
 export function laid(graph) {
+  if (!dagre.value) {
+    if (!asked) fetchDagre();
+    asked = true;
+    return null;
+  }
   const vertices = all(graph.root);
   const shape = JSON.stringify([graph.definition, graph.version, vertices.length, graph.edges.length, vertices.some((each) => each.status !== null)]);
-  const made = layouts.get(shape) ?? lay(graph);
+  const made = layouts.get(shape) ?? lay(graph, dagre.value);
   layouts.set(shape, made);
   return made;
 }
 
-/** @param {Graph} graph */
-function lay(graph) {
+/** @param {Graph} graph @param {typeof import("@dagrejs/dagre")} dagre */
+function lay(graph, { graphlib, layout }) {
   const made = new graphlib.Graph({ compound: true });
   made.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 26, marginx: 8, marginy: 8 });
   made.setDefaultEdgeLabel(() => ({}));
@@ -89,6 +112,7 @@ const line = (points) => `M${points.map((each) => `${each.x.toFixed(1)} ${each.y
 /** @param {{graph: Graph, label: string}} props */
 export function GraphView({ graph, label }) {
   const made = laid(graph);
+  if (!made) return failed.value ? html`<${Failed} problem=${UNDRAWN} retry=${fetchDagre} />` : html`<${Loading} lines=${3} />`;
   const undos = new Map(graph.edges.filter((each) => each.undo).map((each) => [each.source, each.target]));
   const vertices = new Map(all(graph.root).map((each) => [each.id, each]));
   const { width = 0, height = 0 } = /** @type {any} */ (made.graph());

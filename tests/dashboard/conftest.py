@@ -24,7 +24,13 @@ FLAGS = (
     *("--disable-component-update", "--disable-sync"),
 )
 TIMEOUT_MS = 20_000
-ASKED_FOR = ("404 (Not Found)", "401 (Unauthorized)", "net::ERR_INTERNET_DISCONNECTED")
+ASKED_FOR = (
+    "404 (Not Found)",
+    "401 (Unauthorized)",
+    "403 (Forbidden)",
+    "503 (Service Unavailable)",
+    "net::ERR_INTERNET_DISCONNECTED",
+)
 
 
 def chromium() -> str:

@@ -12,7 +12,7 @@ import { Questions, QUESTIONS } from "./pages/questions.js";
 import { Queues, QUEUES, stuck } from "./pages/queues.js";
 import { Schedules } from "./pages/schedules.js";
 import { Tables } from "./pages/tables.js";
-import { Shell } from "./parts/shell.js";
+import { Guarded, Shell } from "./parts/shell.js";
 
 /** A number in the rail, when there is something. @param {number} many @param {boolean} more @param {boolean} [bad] */
 const badge = (many, more, bad = false) => (many ? { text: `${many}${more ? "+" : ""}`, bad } : null);
@@ -34,4 +34,6 @@ const SECTIONS = [
 const Root = () => (me.value.out ? html`<${Login} />` : html`<${Shell} sections=${SECTIONS} />`);
 
 await learn();
-render(html`<${Root} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
+const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+app.replaceChildren();
+render(html`<${Guarded}><${Root} /><//>`, app);

@@ -17,8 +17,8 @@ export class Problem extends Error {
 /** A read that takes longer counts as lost. */
 const GET_MS = 10_000;
 
-/** Of who has signed in: what requests that change something must know, and what happens when it has ended. */
-export const session = { csrf: "", lost: () => {} };
+/** Of who has signed in: what requests that change something must know, what happens when it has ended, and how to learn it again. */
+export const session = { csrf: "", lost: () => {}, again: async () => {} };
 
 /** @param {string} path @param {RequestInit} init @returns {Promise<Response>} */
 async function send(path, init) {
@@ -53,8 +53,13 @@ export async function get(path, signal) {
 
 /** @param {"POST" | "PUT" | "DELETE"} method @param {string} path @param {unknown} [body] @returns {Promise<any>} */
 export async function write(method, path, body) {
-  const headers = { accept: "application/json", "content-type": "application/json", ...(session.csrf ? { "x-csrf-token": session.csrf } : {}) };
-  const answer = await send(path, { method, headers, body: JSON.stringify(body ?? {}) });
+  const once = () => send(path, { method, headers: { accept: "application/json", "content-type": "application/json", ...(session.csrf ? { "x-csrf-token": session.csrf } : {}) }, body: JSON.stringify(body ?? {}) });
+  const answer = await once().catch(async (error) => {
+    if (!(error instanceof Problem) || error.status !== 403) throw error;
+    // Another window may have signed in meanwhile, or the role has changed. A refused request has changed nothing.
+    await session.again();
+    return once();
+  });
   return { status: answer.status, ...(answer.status === 204 ? {} : await answer.json()) };
 }
 

@@ -37,6 +37,7 @@ export async function signOut() {
 }
 
 session.lost = () => set(null);
+session.again = learn;
 
 /** Why this is not allowed, or "". @param {Permission} wanted */
 export function forbidden(wanted) {

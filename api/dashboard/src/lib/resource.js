@@ -1,7 +1,7 @@
 /** What a page reads: the last good value stays while it is read again, and says how old it is when that fails. */
 import { get, Problem } from "./api.js";
-import { pulse, tell } from "./feed.js";
-import { useEffect, useRef, useState } from "./view.js";
+import { pulse, tell, watch } from "./feed.js";
+import { useEffect, useMemo, useRef, useState } from "./view.js";
 
 /**
  * @template T
@@ -12,19 +12,19 @@ const SLOW_MS = 300;
 
 /**
  * Reads a path, again whenever the feed says so. `slow` is true when the first value takes longer than 300 ms.
- * @template [T=any] @param {string | null} path null: nothing is read @param {{live?: boolean}} [how]
- * @returns {Resource<T>}
+ * @template [T=any] @param {string | null} path null: nothing is read @param {{live?: boolean, of?: string}} [how]
+ * `of`: only when this instance may have changed @returns {Resource<T>}
  */
-export function useResource(path, { live = true } = {}) {
-  return useReading(path, path === null ? null : (signal) => get(path, signal), { live });
+export function useResource(path, how = {}) {
+  return useReading(path, path === null ? null : (signal) => get(path, signal), how);
 }
 
 /**
  * The same for several requests that make one value. `name` says when it is another value.
  * @template T @param {string | null} name @param {((signal: AbortSignal) => Promise<T>) | null} read
- * @param {{live?: boolean}} [how] @returns {Resource<T>}
+ * @param {{live?: boolean, of?: string}} [how] @returns {Resource<T>}
  */
-export function useReading(name, read, { live = true } = {}) {
+export function useReading(name, read, { live = true, of } = {}) {
   const [state, setState] = useState(
     /** @type {{name: string | null, data: T | null, error: Problem | null, at: number, slow: boolean}} */ (empty(name)),
   );
@@ -32,7 +32,9 @@ export function useReading(name, read, { live = true } = {}) {
   /** Whether it may have changed since the read began that goes on. */
   const missed = useRef(false);
   const busy = useRef(/** @type {string | null} */ (null));
-  const beat = live || state.error ? pulse.value : 0;
+  const own = useMemo(() => (of === undefined ? null : watch(of)), [of]);
+  useEffect(() => own?.end, [own]);
+  const beat = live || state.error ? (own ? own.pulse : pulse).value : 0;
   const current = state.name === name ? state : { ...empty(name), data: null };
 
   useEffect(() => {

@@ -4,7 +4,7 @@ import htm from "htm";
 import { useEffect } from "preact/hooks";
 
 export { render } from "preact";
-export { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+export { useEffect, useErrorBoundary, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 export { computed, effect, signal, useComputed, useSignal } from "@preact/signals";
 
 /** @typedef {import("preact").ComponentChildren} Children */

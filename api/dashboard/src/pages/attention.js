@@ -1,7 +1,7 @@
 /** Attention: one failed case at a time. What happened, what stands, what can be done with which consequence. */
 import { get, instancePath } from "../lib/api.js";
 import { possible } from "../lib/acts.js";
-import { now } from "../lib/feed.js";
+import { now, reached } from "../lib/feed.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
@@ -30,8 +30,9 @@ function Case({ id }) {
   const path = instancePath(id);
   const found = useReading(`${path} case`, async (signal) => {
     const [instance, inspection] = await Promise.all([get(path, signal), get(`${path}/inspection`, signal)]);
+    reached(id, instance.revision);
     return { instance, inspection };
-  });
+  }, { of: id });
   return html`<${Reading} of=${found}>${(/** @type {any} */ data) => html`<${Worked} ...${data} />`}<//>`;
 }
 

@@ -1,11 +1,11 @@
 /** One instance: first why it is as it is and what happens next, then the evidence: flow, timeline, history, state. */
 import { get, instancePath } from "../lib/api.js";
 import { possible } from "../lib/acts.js";
-import { now } from "../lib/feed.js";
+import { now, reached } from "../lib/feed.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { clock, full } from "../lib/text.js";
-import { html, useEffect, useMemo, useRef } from "../lib/view.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
 import { Ago, Empty, Failed, Id, Panel, Reading, Status } from "../parts/basics.js";
 import { depths, GraphView, laid } from "../parts/graph.js";
@@ -14,22 +14,31 @@ import { Json } from "../parts/json.js";
 import { Menu } from "../parts/menu.js";
 import { Timeline } from "../parts/timeline.js";
 
-const HISTORY_MAX = 2000;
+/** So many decisions are read at first, and so many more whenever the reader asks for older ones. */
+const PAGE = 500;
 /** A flow that is wider than this many pixels gets the whole width of the page. */
 const WIDE = 760;
 
-/** All decisions, page by page; only the newest pages of a very long history. @param {string} path @param {AbortSignal} signal */
-async function history(path, signal) {
-  /** @type {any[]} */
-  const decisions = [];
-  let after = -1;
-  while (decisions.length < HISTORY_MAX) {
-    const page = await get(`${path}/history?limit=500&after=${after}`, signal);
-    decisions.push(...page.decisions);
-    if (page.next === null) return { decisions, whole: true };
-    after = page.next;
+/**
+ * The newest decisions, oldest first: what is known stays, and what came since is read behind it.
+ * @typedef {{decisions: any[], whole: boolean}} Past
+ * @param {string} path @param {Past} known @param {number} wanted at least so many, where there are @param {AbortSignal} signal
+ * @returns {Promise<Past>}
+ */
+async function history(path, known, wanted, signal) {
+  let { decisions, whole } = known;
+  const page = (/** @type {string} */ rest) => get(`${path}/history?limit=${PAGE}${rest}`, signal);
+  for (let more = decisions.length > 0; more; ) {
+    const found = await page(`&after=${decisions.at(-1).sequence}`);
+    decisions = [...decisions, ...found.decisions];
+    more = found.next !== null;
   }
-  return { decisions, whole: false };
+  while (!whole && decisions.length < wanted) {
+    const found = await page(`&newest_first=true${decisions.length ? `&after=${decisions[0].sequence}` : ""}`);
+    decisions = [...found.decisions.toReversed(), ...decisions];
+    whole = found.next === null;
+  }
+  return { decisions, whole };
 }
 
 /** @param {{id: string}} props */
@@ -37,10 +46,20 @@ export function Instance({ id }) {
   const path = instancePath(id);
   const found = useReading(`${path} whole`, async (signal) => {
     const [instance, inspection] = await Promise.all([get(path, signal), get(`${path}/inspection`, signal)]);
+    reached(id, instance.revision);
     return { instance, inspection };
-  });
-  const past = useReading(`${path} history`, (signal) => history(path, signal));
-  const graph = useResource(`${path}/graph?format=json`);
+  }, { of: id });
+  const [wanted, want] = useState(PAGE);
+  const known = useRef(/** @type {Past} */ ({ decisions: [], whole: false }));
+  const past = useReading(`${path} history`, async (signal) => {
+    known.current = await history(path, known.current, wanted, signal);
+    reached(id, known.current.decisions.at(-1)?.revision ?? 0);
+    return known.current;
+  }, { of: id });
+  useEffect(() => {
+    if (wanted > PAGE) past.reload();
+  }, [wanted]);
+  const graph = useResource(`${path}/graph?format=json`, { of: id });
   const drawn = useMemo(() => graph.data && JSON.parse(graph.data.text), [graph.data]);
   const key = id.slice(id.indexOf("/") + 1);
   useEffect(() => {
@@ -53,7 +72,7 @@ export function Instance({ id }) {
   return html`${crumb}
     <${Reading} of=${found} lines=${6}>${(/** @type {any} */ data) => html`<${Head} ...${data} />`}<//>
     <div class="grid">
-      <div class="stack ${drawn && laid(drawn).graph().width > WIDE ? "all" : ""}"><${Panel} title="Flow" note=${found.data && `this run on version ${found.data.instance.version}`} more=${html`<${Legend} />`}>
+      <div class="stack ${drawn && (laid(drawn)?.graph().width ?? 0) > WIDE ? "all" : ""}"><${Panel} title="Flow" note=${found.data && `this run on version ${found.data.instance.version}`} more=${html`<${Legend} />`}>
         <${Reading} of=${graph} lines=${3}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${id}" />`}<//><//></div>
       <div class="stack second">
         <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
@@ -61,7 +80,7 @@ export function Instance({ id }) {
         <${Panel} title="State" note=${found.data && `after revision ${route.value.query.revision ?? found.data.instance.revision} of ${found.data.instance.revision}`}>
           <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} />`}<//><//>
       </div>
-      <${Panel} title="History" note=${past.data && !past.data.whole && `the first ${HISTORY_MAX} decisions`}>
+      <${Panel} title="History" note=${past.data && !past.data.whole && html`the newest ${past.data.decisions.length} decisions <button type="button" onClick=${() => want(wanted + PAGE)}>Older ones</button>`}>
         <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Decisions} decisions=${data.decisions} instance=${found.data?.instance} />`}<//><//>
     </div>`;
 }

@@ -32,7 +32,7 @@ function Question({ question }) {
   const [open, setOpen] = useState("");
   const [value, setValue] = useState(question.form ? blank(question.form) : {});
   const [to, setTo] = useState("");
-  const instance = useResource(instancePath(question.instance));
+  const instance = useResource(instancePath(question.instance), { of: question.instance });
   const denied = forbidden("start");
   const assigning = forbidden("operate");
   const send = (/** @type {string} */ act, /** @type {any} */ given) => (/** @type {any} */ who) => write("POST", question.acts[act], { ...who, step: question.step, ...(given ? { value: given } : {}) });

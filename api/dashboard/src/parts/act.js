@@ -2,6 +2,7 @@
 import { Problem, write } from "../lib/api.js";
 import { beat } from "../lib/feed.js";
 import { me } from "../lib/me.js";
+import { recall, remember } from "../lib/stored.js";
 import { html, useEffect, useRef, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
 import { Labelled } from "./form.js";
@@ -18,7 +19,7 @@ const fresh = () => [...crypto.getRandomValues(new Uint8Array(16))].map((each) =
  * }} props
  */
 export function Act({ title, does, button, danger = false, needsReason = true, asks = true, children, blocked = "", send, told, close }) {
-  const [by, setBy] = useState(me.value.name || localStorage.getItem("name") || "");
+  const [by, setBy] = useState(me.value.name || recall("name"));
   const [reason, setReason] = useState("");
   const id = useRef(fresh());
   const [busy, setBusy] = useState(false);
@@ -31,7 +32,7 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
     if (busy) return;
     setBusy(true);
     setProblem(null);
-    localStorage.setItem("name", by);
+    remember("name", by);
     try {
       setAnswer(await send({ by: me.value.name ? "" : by, reason, request_id: id.current }));
       beat();

@@ -5,10 +5,12 @@ import { list } from "../lib/text.js";
 import { html, useEffect, useState } from "../lib/view.js";
 import { statusLook } from "../lib/words.js";
 import { Act, post } from "./act.js";
-import { StepStatus } from "./basics.js";
+import { Failed, StepStatus } from "./basics.js";
 import { blank, Form, JsonField, Labelled } from "./form.js";
 
 const TYPING_MS = 300;
+
+/** @typedef {import("../lib/api.js").Problem} Problem */
 
 /** What the value of an act begins as; an answer has a form of its own. @type {Record<string, any>} */
 const VALUES = {
@@ -29,9 +31,13 @@ export function InstanceAct({ instance, inspection, act, steps, close }) {
   const question = asks.data?.questions.find((/** @type {any} */ each) => each.instance === instance.id && each.step === step);
   const form = question?.form ?? null;
   const given = form && value === null ? blank(form) : value;
-  return html`<${Act} title="${act.title} ${instance.key}" button=${act.title} danger=${act.danger} close=${close}
-    does=${html`<p>${act.does}</p>${act.name === "cancel" && html`<${Foretold} cancel=${inspection.cancel} />`}${act.name !== "cancel" && (given === null || given !== VALUES[act.name]) && html`<${Rehearsed} path="${instancePath(instance.id)}/${act.name}" body=${{ ...(act.step ? { step } : {}), ...(given === null ? {} : { value: given }) }} revision=${instance.revision} />`}${question && html`<p class="strong">${question.question}</p>`}`}
-    send=${(/** @type {any} */ who) => post(`${instancePath(instance.id)}/${act.name}`, { ...who, ...(act.step ? { step } : {}), ...(given === null ? {} : { value: given }) })}
+  const body = { ...(act.step ? { step } : {}), ...(given === null ? {} : { value: given }) };
+  const path = `${instancePath(instance.id)}/${act.name}`;
+  const foreseen = useRehearsal(path, act.name === "cancel" || (!act.danger && given !== null && given === VALUES[act.name]) ? null : body, instance.revision);
+  const blocked = act.danger && act.name !== "cancel" ? (!foreseen.fresh ? "Wait for the preview." : foreseen.answer ? (foreseen.answer.outcome === "denied" ? "It would be denied now." : "") : "Without its preview it is not sent.") : "";
+  return html`<${Act} title="${act.title} ${instance.key}" button=${act.step ? act.title : `${act.title} ${instance.key}`} danger=${act.danger} blocked=${blocked} close=${close}
+    does=${html`<p>${act.does}</p>${act.name === "cancel" && html`<${Foretold} cancel=${inspection.cancel} />`}<${Rehearsed} ...${foreseen} />${question && html`<p class="strong">${question.question}</p>`}`}
+    send=${(/** @type {any} */ who) => post(path, { ...who, ...body })}
     told=${(/** @type {any} */ answer) => `${answer.changed === false ? "It was so already" : "Done"}: ${instance.key} is ${statusLook(answer.status).word.toLowerCase()} at revision ${answer.revision}.`}>
     ${act.step && steps.length > 1 && html`<${Labelled} title="Step">${(/** @type {any} */ tied) => html`<select ...${tied} value=${step} onChange=${(/** @type {any} */ event) => setStep(event.target.value)}>${steps.map((each) => html`<option>${each}</option>`)}</select>`}<//>`}
     ${act.step && steps.length === 1 && html`<p>Step: <code>${step}</code></p>`}
@@ -41,20 +47,33 @@ export function InstanceAct({ instance, inspection, act, steps, close }) {
   <//>`;
 }
 
-/** What the act would do now, decided as the engine would. @param {{path: string, body: any, revision: number}} props */
-function Rehearsed({ path, body, revision }) {
-  const [found, setFound] = useState(/** @type {any} */ (null));
-  const asked = JSON.stringify(body);
+/**
+ * What the act would do now, decided as the engine would. It is `fresh` when it is about this body and this revision.
+ * @param {string} path @param {any} body null: it is not asked @param {number} revision
+ */
+function useRehearsal(path, body, revision) {
+  const [found, setFound] = useState(/** @type {{asked: string, answer?: any, problem?: Problem}} */ ({ asked: "" }));
+  const [times, setTimes] = useState(0);
+  const asked = JSON.stringify([path, body, revision, times]);
   useEffect(() => {
+    if (body === null) return undefined;
     let current = true;
-    const soon = setTimeout(() => post(`${path}?dry_run=true`, { ...JSON.parse(asked), reason: "what if" }).then((answer) => current && setFound(answer), () => current && setFound(null)), TYPING_MS);
+    const told = (/** @type {{answer?: any, problem?: Problem}} */ outcome) => current && setFound({ asked, ...outcome });
+    const soon = setTimeout(() => post(`${path}?dry_run=true`, { ...body, reason: "what if" }).then((answer) => told({ answer }), (problem) => told({ problem })), TYPING_MS);
     return () => {
       current = false;
       clearTimeout(soon);
     };
-  }, [path, asked, revision]);
-  return found && html`<div class="why ${found.outcome === "denied" ? "bad" : "run"}" role="status"><p class="strong">What it would do now</p><ul class="steps">${found.summary.map((/** @type {string} */ each) => html`<li>${each}</li>`)}</ul></div>`;
+  }, [asked]);
+  const retry = () => setTimes(times + 1);
+  return { answer: found.answer, problem: found.problem, fresh: found.asked === asked, retry };
 }
+
+/** @param {{answer?: any, problem?: Problem, fresh: boolean, retry: () => void}} props */
+const Rehearsed = ({ answer, problem, fresh, retry }) =>
+  problem
+    ? html`<${Failed} problem=${problem} retry=${retry} />`
+    : answer && html`<div class="why ${answer.outcome === "denied" ? "bad" : "run"} ${fresh ? "" : "late"}" role="status"><p class="strong">What it would do now</p><ul class="steps">${answer.summary.map((/** @type {string} */ each) => html`<li>${each}</li>`)}</ul></div>`;
 
 /** What a cancel would do now. @param {{cancel: any}} props */
 function Foretold({ cancel }) {

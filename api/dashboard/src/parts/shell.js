@@ -3,7 +3,8 @@ import { bindings, useKeys } from "../lib/keys.js";
 import { me, signOut } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, instanceHref, route } from "../lib/router.js";
-import { html, signal, useEffect, useRef, useState } from "../lib/view.js";
+import { recall, remember } from "../lib/stored.js";
+import { html, signal, useEffect, useErrorBoundary, useRef, useState } from "../lib/view.js";
 import { Live } from "./basics.js";
 
 /**
@@ -17,13 +18,13 @@ import { Live } from "./basics.js";
  */
 
 const THEMES = /** @type {const} */ (["system", "light", "dark"]);
-const theme = signal(localStorage.getItem("theme") ?? "system");
+const theme = signal(recall("theme") || "system");
 document.documentElement.dataset.theme = theme.value;
 
 function nextTheme() {
   const names = /** @type {readonly string[]} */ (THEMES);
   theme.value = names[(names.indexOf(theme.value) + 1) % names.length];
-  localStorage.setItem("theme", theme.value);
+  remember("theme", theme.value);
   document.documentElement.dataset.theme = theme.value;
 }
 
@@ -60,10 +61,19 @@ export function Shell({ sections }) {
         <button type="button" class="plain" onClick=${nextTheme}>Theme: ${theme.value}</button>
         <button type="button" class="plain" onClick=${() => setHelp(true)}>Keys <kbd>?</kbd></button>
       </header>
-      <main id="main" tabindex="-1" ref=${main}>${here && html`<${here.view} key=${here.page} />`}</main>
+      <main id="main" tabindex="-1" ref=${main}>${here && html`<${Guarded} key=${place}><${here.view} key=${here.page} /><//>`}</main>
     </div>
     ${help && html`<${Help} close=${() => setHelp(false)} />`}
   `;
+}
+
+/** What draws is either drawn, or says that it failed. @param {{children: any}} props */
+export function Guarded({ children }) {
+  const [error, again] = useErrorBoundary((found) => console.info(found));
+  if (!error) return children;
+  return html`<div class="failed" role="alert"><p class="strong">This page could not be drawn</p>
+    <p>Nothing was changed. Try again, or go to another page; if it fails again, report this: <code>${String(error)}</code></p>
+    <p class="row"><button type="button" onClick=${again}>Try again</button><button type="button" onClick=${() => location.reload()}>Load the dashboard again</button></p></div>`;
 }
 
 export const Mark = () =>

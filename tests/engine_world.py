@@ -190,6 +190,7 @@ async def world(
     limits: Limits | None = None,
     grown_by: int = 0,
     namespace: str = "test",
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[World]:
     """An engine that runs beside the block, on topics of its own; those have so many more partitions than it knows."""
     topics = Topics(namespace)
@@ -200,7 +201,7 @@ async def world(
         topics=topics,
         partitions=PARTITIONS,
         limits=limits or Limits(),
-        tracing=Tracing(),
+        tracing=tracing or Tracing(),
         metrics=metrics,
         max_value_bytes=log.max_value_bytes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from ..messages.document import FORMAT, Document
 from ..messages.history import HistoryRecord
@@ -10,11 +11,12 @@ from ..messages.outputs import Outcome
 from ..messages.values import first_mistake
 from ..ports.log import Outgoing, Record
 from .formats import Upcasts, upcast
-from .wire import BadRecord, envelope, header_map, sound, text, with_pieces
+from .wire import BadRecord, envelope, header_map, redated, sound, text, with_pieces
 
 __all__ = [
     "ARCHIVED",
     "DECIDED",
+    "dated",
     "decode_document",
     "decode_history",
     "encode_archived",
@@ -91,6 +93,20 @@ def encode_history(
         extensions=(("requestid", request), ("outcome", record.outcome.value)),
     )
     return Outgoing(topic, record.instance.encode(), sound(_HISTORY.dump_json(record)), headers, partition)
+
+
+def dated(history: Outgoing, at_ms: int, traceparent: str | None) -> Outgoing:
+    """A history record that was encoded before its decision took effect, with another time and another trace.
+
+    Args:
+        history: the result of ``encode_history``. It has a trace if and only if ``traceparent`` is one.
+        at_ms: the time of the decision.
+        traceparent: of the decision.
+    """
+    value = history.value or b""
+    rest = value[value.index(b',"instance":') :]  # the two fields before it have neither quotes nor escapes in them
+    fields = b'{"at_ms":%d,"traceparent":%s' % (at_ms, to_json(traceparent))
+    return history._replace(value=fields + rest, headers=redated(history.headers, at_ms, traceparent))
 
 
 def request_of(record: Record) -> tuple[str, Outcome] | None:

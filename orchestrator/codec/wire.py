@@ -30,6 +30,7 @@ __all__ = [
     "envelope",
     "finite",
     "header_map",
+    "redated",
     "required",
     "sound",
     "text",
@@ -160,6 +161,19 @@ def envelope(
         *[("ce_" + name, value.encode()) for name, value in extensions],
     )
     return headers if traceparent is None else (*headers, ("traceparent", traceparent.encode()))
+
+
+def redated(headers: Headers, now_ms: int, traceparent: str | None) -> Headers:
+    """The headers of an envelope with another time, and another trace if it has one."""
+    new = (
+        {"ce_time": _time(now_ms)}
+        if traceparent is None
+        else {
+            "ce_time": _time(now_ms),
+            "traceparent": traceparent.encode(),
+        }
+    )
+    return tuple([(name, new.get(name, value)) for name, value in headers])
 
 
 @lru_cache(maxsize=64)

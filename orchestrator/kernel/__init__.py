@@ -5,7 +5,7 @@ How it works: ``decide.py``.
 """
 
 from .decide import decide
-from .entities import decide_entity, names_instance
+from .entities import decide_entity, is_timeless, names_instance
 from .limits import Limits
 from .registry import Registry
 from .runs import runs_again
@@ -20,6 +20,7 @@ __all__ = [
     "decline",
     "deny",
     "deny_entity",
+    "is_timeless",
     "names_instance",
     "runs_again",
 ]

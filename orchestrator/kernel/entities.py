@@ -29,7 +29,7 @@ from .parcel import decide_parcel, on_due
 from .schedule import decide_schedule, on_schedule_timer
 from .table import decide_table
 
-__all__ = ["decide_entity", "names_instance"]
+__all__ = ["decide_entity", "is_timeless", "names_instance"]
 
 _DEFAULT = Limits()
 _HOMES = (
@@ -46,6 +46,11 @@ _HOMES = (
 def names_instance(id: str) -> bool:
     """True for the id of an instance; those of other entities begin with ``@``."""
     return not id.startswith("@")
+
+
+def is_timeless(id: str) -> bool:
+    """True: what the timers of this entity do depends on nothing but its document, not on the time that they fire."""
+    return id.startswith("@parcel/")
 
 
 def decide_entity(

@@ -29,9 +29,10 @@ class HistoryRecord:
     ``at_ms``: the time of the decision. ``message`` None: it was too large to be kept; ``reason`` says so.
     """
 
+    at_ms: int
+    traceparent: str | None = None
     instance: str
     revision: int
-    at_ms: int
     outcome: Outcome
     status: Status | None
     message: Message | None
@@ -39,4 +40,3 @@ class HistoryRecord:
     sent: tuple[SentCommand, ...] = ()
     code: ReasonCode | None = None
     reason: str = ""
-    traceparent: str | None = None

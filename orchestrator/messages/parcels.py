@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from binascii import a2b_base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
@@ -148,7 +149,7 @@ class Letter(Piece):
 
     @property
     def raw_headers(self) -> tuple[tuple[str, bytes], ...]:
-        return tuple((name, b64decode(value)) for name, value in self.headers)
+        return tuple([(name, a2b_base64(value)) for name, value in self.headers])
 
 
 def parked_letter(

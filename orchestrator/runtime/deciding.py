@@ -18,6 +18,7 @@ from ..kernel import names_instance
 from ..messages.inputs import Message, TimerFired
 from ..ports.log import Batch, Outgoing, Owner, Position, Record
 from ..tracing import Span
+from .ahead import Ahead
 from .destinations import Destination
 from .documents import Documents
 from .guard import Guard, Stored
@@ -77,9 +78,20 @@ class BatchWork:
             self.count += 1
             self._merge(self._guard.message(message, None, self._now_ms))
 
-    def timers(self, timers: Iterable[DueTimer]) -> None:
+    def ahead(self, timers: Iterable[DueTimer], ahead: Ahead) -> None:
+        """Decides timers that are not due yet. A commit that changes the document makes them forgotten."""
+        for timer in timers:
+            if (ready := self._guard.ahead(_fired(timer))) is not None:
+                ahead.put(timer, ready)
+
+    def timers(self, timers: Iterable[DueTimer], ahead: Ahead) -> None:
         """Decides timers that are due and still set; a later decision may have cleared them."""
-        for due_ms, instance, timer in timers:
+        for due in timers:
+            due_ms, instance, timer = due
+            ready = ahead.take(due)
+            if ready is not None and not self._changes(instance):
+                self._fire(due, self._guard.fire(ready, self._now_ms))
+                continue
             try:
                 entity = self._entity(instance)
             except BadRecord as error:
@@ -87,15 +99,7 @@ class BatchWork:
                 continue
             if entity is None or entity.timers.get(timer) != due_ms:
                 continue
-            self.count += 1
-            message = TimerFired(
-                id=f"{instance}/{timer}/{due_ms}",
-                instance=instance,
-                timer=timer,
-                due_ms=due_ms,
-            )
-            self._durations.append((("timers.lateness",), (self._now_ms - due_ms) / 1000))
-            self._merge(self._guard.message(message, None, self._now_ms))
+            self._fire(due, self._guard.message(_fired(due), None, self._now_ms))
 
     def batch(self) -> Batch:
         """Everything decided so far, for one commit."""
@@ -111,6 +115,16 @@ class BatchWork:
         for (name, *labels), seconds in self._durations:
             metrics.record(name, seconds, *labels)
         metrics.record("batches.size", self.count)
+        self.changed.clear()  # the batch above finds them among the committed ones now
+
+    def _changes(self, instance: str) -> bool:
+        """True: a decision that is not committed yet has changed it."""
+        return instance in self.changed or instance in self._below
+
+    def _fire(self, due: DueTimer, writes: Writes) -> None:
+        self.count += 1
+        self._durations.append((("timers.lateness",), (self._now_ms - due.due_ms) / 1000))
+        self._merge(writes)
 
     def _merge(self, writes: Writes) -> None:
         """Adds all writes of one message."""
@@ -127,6 +141,11 @@ class BatchWork:
         self._durations += writes.durations
 
 
+def _fired(due: DueTimer) -> TimerFired:
+    id = f"{due.instance}/{due.timer}/{due.due_ms}"
+    return TimerFired(id=id, instance=due.instance, timer=due.timer, due_ms=due.due_ms)
+
+
 def _find(
     changed: Mapping[str, Stored], below: Mapping[str, Stored], documents: Documents, owner: Owner, instance: str
 ) -> Stored:
@@ -140,4 +159,6 @@ def _find(
     stored = owner.get(instance.encode())
     if stored is None:
         return None
-    return decode_entity(stored) if not names_instance(instance) else decode_document(stored)
+    found = decode_entity(stored) if not names_instance(instance) else decode_document(stored)
+    documents.keep(instance, found)
+    return found

@@ -11,7 +11,7 @@ __all__ = ["Documents"]
 
 
 class Documents:
-    """Committed documents by instance id; the least recently changed are dropped first."""
+    """Committed documents by instance id; the least recently changed or decoded are dropped first."""
 
     def __init__(self, max_count: int = 2_000) -> None:
         self._max_count = max_count
@@ -25,7 +25,13 @@ class Documents:
         """Stores the changes of a commit that succeeded; ended instances are not kept."""
         for instance, document in changed.items():
             self._items.pop(instance, None)
-            if document is not None and not (isinstance(document, Document) and document.status.is_final):
-                self._items[instance] = document
+            if document is not None:
+                self.keep(instance, document)
+
+    def keep(self, instance: str, document: Document | Entity) -> None:
+        """Keeps a committed document, unless its instance has ended."""
+        if isinstance(document, Document) and document.status.is_final:
+            return
+        self._items[instance] = document
         while len(self._items) > self._max_count:
             del self._items[next(iter(self._items))]

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from ...sagas.definition import AnyDefinition
 from ..codec.dead_letters import Why
+from ..codec.documents import dated
 from ..codec.inputs import decode_input
 from ..codec.wire import BadRecord
 from ..kernel import decide, decide_entity, decline, deny, deny_entity, names_instance, runs_again
 from ..messages.document import Document
 from ..messages.entities import Entity, Mailbox
 from ..messages.entity_messages import EventDelivered, Published, table_name
-from ..messages.inputs import Arrival, Message, Start
-from ..messages.outputs import DeadLetter
+from ..messages.inputs import Arrival, Message, Start, TimerFired
+from ..messages.outputs import DeadLetter, Outcome
 from ..messages.partitioning import partition_of
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import said, storable, trace_of
@@ -33,11 +35,19 @@ from .setup import Deciding
 from .spans import Spans
 from .writes import Came, Unstorable, Writer, Writes, say
 
-__all__ = ["Stored", "Guard"]
+__all__ = ["Guard", "Ready", "Stored"]
 
 _ERROR_CHARS, _DETAIL_CHARS = 1_000, 8_000
 
 Stored = Document | Entity | None
+
+
+class Ready(NamedTuple):
+    """The writes of a timer that is not due yet; the last of their records is that of the history."""
+
+    message: TimerFired
+    writes: Writes
+    size_bytes: int
 
 
 class Guard:
@@ -74,6 +84,31 @@ class Guard:
         writes = self._guarded(entity, fault, came)
         if self._spans.enabled:
             writes.spans.append(came.span)
+        return writes
+
+    def ahead(self, timer: TimerFired) -> Ready | None:
+        """What a timer will do when it is due; None: it cannot be said now."""
+        entity, _ = self._found(timer.instance)
+        if entity is None or isinstance(entity, Document) or entity.timers.get(timer.timer) != timer.due_ms:
+            return None
+        arrival = Arrival(message=timer, now_ms=timer.due_ms)
+        try:
+            writes = self._helped(entity, Came(arrival, None, self._spans.placeholder()))
+        except Exception:
+            return None  # it fails again when it is due
+        if writes.missing or not writes.appends or writes.appends[-1].topic != self._setup.topics.history:
+            return None
+        return Ready(timer, writes, sum([len(each.value or b"") for each in writes.appends]))
+
+    def fire(self, ready: Ready, now_ms: int) -> Writes:
+        """The writes of a timer that was decided ahead; its document has not changed since."""
+        writes, arrival = ready.writes, Arrival(message=ready.message, now_ms=now_ms)
+        span = self._spans.decision(arrival, None, None)
+        *others, history = writes.appends
+        writes.appends = [*others, dated(history, now_ms, span.traceparent)]
+        if self._spans.enabled:
+            span.set({"sagaline.outcome": Outcome.APPLIED.value})
+            writes.spans.append(span)
         return writes
 
     def _found(self, instance: str) -> tuple[Stored, Exception | None]:

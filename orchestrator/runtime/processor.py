@@ -27,6 +27,7 @@ from ..codec.documents import decode_document
 from ..codec.glance import may_wait_for_code, timers_of
 from ..codec.wire import BadRecord
 from ..errors import CorruptRecord, TopicGone, TopicMismatch
+from ..kernel import is_timeless
 from ..kernel.compatibility import missing_code
 from ..kernel.deferral import waits_for_code
 from ..kernel.migrating import must_migrate
@@ -34,6 +35,7 @@ from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..messages.texts import said, trace_of
 from ..ports.log import Batch, Owner, Record
+from .ahead import Ahead
 from .clocks import WatchedClock
 from .deciding import BatchWork, Deciding
 from .documents import Documents
@@ -50,6 +52,9 @@ _BATCH_BYTES_MAX = 8 << 20
 """Nothing is added to a batch of this size: a commit has a deadline."""
 _TIMERS_MAX = 50
 """Due timers that are decided between two checks of the batch's size."""
+
+_AHEAD_MAX = 20
+"""Timers that are decided ahead before the event loop gets control."""
 
 _RESTORE_MAX = 500
 """Documents that are indexed before the event loop, which also runs the heartbeats, gets control."""
@@ -81,7 +86,8 @@ class Processor:
         self._partitions = partitions
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._documents = Documents()
-        self._timers = TimerIndex(partial(_timers_of, owner, self._documents))
+        self._timers = TimerIndex(partial(_timers_of, owner, self._documents), early=is_timeless)
+        self._ahead = Ahead()
         self._own: deque[Message] = deque()
         self._arrived: deque[Record] = deque()
         self._caught_up = False
@@ -138,13 +144,15 @@ class Processor:
             while self._caught_up and not _full(work):
                 if not (due := self._timers.due(work.position.now_ms, min(_TIMERS_MAX, _BATCH_MAX - work.count))):
                     break
-                work.timers(due)
+                work.timers(due, self._ahead)
             if work.count and self._committing is None:
                 return
-            await self._wait(work)
+            early = [] if self._ahead.full else self._timers.soon(_AHEAD_MAX)
+            work.ahead(early, self._ahead)
+            await self._wait(work, 0 if early else None)
 
-    async def _wait(self, work: BatchWork) -> None:
-        """Waits until records arrive, the commit in progress ends, or a timer is due.
+    async def _wait(self, work: BatchWork, seconds_max: float | None) -> None:
+        """Waits until records arrive, the commit in progress ends, a timer is due, or that time is over.
 
         A full batch waits only for the commit.
         """
@@ -162,7 +170,8 @@ class Processor:
             self.idle.set()
         due = None if full else self._due()
         try:
-            await asyncio.wait(waits if due is None else {*waits, due}, return_when=asyncio.FIRST_COMPLETED)
+            awaited = waits if due is None else {*waits, due}
+            await asyncio.wait(awaited, timeout=seconds_max, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if due is not None:
                 due.cancel()
@@ -201,6 +210,7 @@ class Processor:
         for key in batch.state:
             document = work.changed[key.decode()]
             self._timers.replace(key, document.timers if document else {})
+            self._ahead.forget(key.decode())
         work.committed()
 
     async def _written(self, work: BatchWork, batch: Batch) -> None:

@@ -29,10 +29,14 @@ class TimerIndex:
 
     Args:
         look: returns the timers of the committed document of a key; empty if there is no such document.
+        early: True for an instance whose timers ``soon`` returns.
     """
 
-    def __init__(self, look: Callable[[bytes], Mapping[str, int]]) -> None:
-        self._look = look
+    def __init__(
+        self, look: Callable[[bytes], Mapping[str, int]], early: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._look, self._early = look, early
+        self._soon: list[DueTimer] = []
         self._heap: list[DueTimer] = []
         self._in_heap: set[DueTimer] = set()
         self._near: dict[str, Mapping[str, int]] = {}
@@ -60,12 +64,24 @@ class TimerIndex:
             self._near.pop(instance, None)
 
     def next_due_ms(self) -> int | None:
-        """When to call ``due`` at the latest, rounded down to the minute for later timers; None: there is no timer."""
+        """When to call ``due`` at the latest, for later timers a minute before theirs; None: there is no timer."""
         self._drop_stale()
         found = [self._heap[0].due_ms] if self._heap else []
         if self._spans:
-            found.append(self._spans[0] * _SPAN_MS)
+            found.append((self._spans[0] - 1) * _SPAN_MS)
         return min(found, default=None)
+
+    def soon(self, max_count: int) -> list[DueTimer]:
+        """Up to ``max_count`` timers that will be due within two minutes, earliest first; again after each ``replace``.
+
+        ``due`` returns them too, when they are due.
+        """
+        found: list[DueTimer] = []
+        while self._soon and len(found) < max_count:
+            entry = heapq.heappop(self._soon)
+            if self._is_set(entry):
+                found.append(entry)
+        return found
 
     def due(self, now_ms: int, max_count: int) -> list[DueTimer]:
         """Up to ``max_count`` timers with ``due_ms <= now_ms``, earliest first; each is returned once.
@@ -102,16 +118,22 @@ class TimerIndex:
         self._reached = max(self._reached, span)
 
     def _push(self, instance: str, timers: Mapping[str, int]) -> None:
+        early = self._early(instance)
         for timer, due_ms in timers.items():
             entry = DueTimer(due_ms, instance, timer)
+            if early:
+                heapq.heappush(self._soon, entry)
             if entry not in self._in_heap:
                 self._in_heap.add(entry)
                 heapq.heappush(self._heap, entry)
 
     def _drop_stale(self) -> None:
         heap = self._heap
-        while heap and self._near.get(heap[0].instance, {}).get(heap[0].timer) != heap[0].due_ms:
+        while heap and not self._is_set(heap[0]):
             self._pop()
+
+    def _is_set(self, entry: DueTimer) -> bool:
+        return self._near.get(entry.instance, {}).get(entry.timer) == entry.due_ms
 
     def _pop(self) -> DueTimer:
         entry = heapq.heappop(self._heap)

@@ -70,6 +70,33 @@ def test_a_replaced_timer_does_not_come_out() -> None:
         assert part.index.next_due_ms() is None
 
 
+def test_timers_of_the_next_minutes_are_told_early_again_after_each_change_and_still_fire() -> None:
+    part = Partition()
+    part.index = TimerIndex(part._look, early=lambda instance: instance != "c")
+    part.index.due(0, 1)
+    part.set(b"a", {"x": 30})
+    part.set(b"b", {"x": 20, "y": 9 * MINUTE})
+    part.set(b"c", {"x": 10})
+    assert part.index.soon(1) == [DueTimer(20, "b", "x")]
+    part.set(b"b", {"x": 40})
+    assert part.index.soon(9) == [DueTimer(30, "a", "x"), DueTimer(40, "b", "x")]
+    part.set(b"a", {"x": 30})
+    part.set(b"b", {})
+    assert part.index.soon(9) == [DueTimer(30, "a", "x")]
+    assert part.fire(40) == [DueTimer(10, "c", "x"), DueTimer(30, "a", "x")]
+
+
+def test_later_timers_are_told_early_once_their_minute_is_near() -> None:
+    part = Partition()
+    part.index = TimerIndex(part._look, early=lambda _: True)
+    part.set(b"a", {"x": 5 * MINUTE})
+    part.index.due(3 * MINUTE, 9)
+    assert part.index.soon(9) == []
+    assert part.index.next_due_ms() == 4 * MINUTE
+    part.index.due(4 * MINUTE, 9)
+    assert part.index.soon(9) == [DueTimer(5 * MINUTE, "a", "x")]
+
+
 def test_a_timer_set_again_to_the_same_time_comes_out_once() -> None:
     for due_ms in (10, 5 * MINUTE):
         part = Partition()

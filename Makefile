@@ -106,7 +106,7 @@ soak: ## The long proofs, up to two hours: many seeds, every planted mistake, ho
 
 proofs: $(VENV)/dev.stamp
 	SAGALINE_SOAK=1 $(BIN)/python -m pytest -m slow tests/sim tests/kafka/test_hostile.py tests/kafka/test_engine_killed.py \
-		tests/kafka/test_local_cluster.py tests/e2e/test_feed_killed.py $(ARGS)
+		tests/kafka/test_local_cluster.py tests/e2e/test_feed_killed.py tests/e2e/test_api_schema.py $(ARGS)
 
 # The lowest versions that pyproject.toml allows, and the pinned tools of the tests.
 lowest: $(VENV)/dev.stamp

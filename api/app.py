@@ -26,12 +26,14 @@ from .events import CloudEventBody, EventBody, events_router
 from .feed import feed_router
 from .feed_views import FeedTexts, Places
 from .graphs import graphs_router
+from .headers import EVERYWHERE, HEADERS, with_headers
 from .health import health_router, metrics_router
 from .identity import Access, declared, permitted
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .keys import KeyBody, RotateBody, keys_router
 from .letters import AskBody
+from .methods import Allowed, Head
 from .operations import operations_router
 from .overdue import overdue_router
 from .pages import pages_router
@@ -120,13 +122,24 @@ def create_app(
     access = declared(route for router in routers for route in router.routes)
     for router in routers:
         app.include_router(router)
+    app.state.allowed = Allowed([*app.router.routes, *(route for router in routers for route in router.routes)])
+    app.add_middleware(Head)
     app.add_middleware(Guard, credentials=credentials)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
-    app.openapi = lambda: _document(app, access, secured=settings.authenticates)  # type: ignore[method-assign]  # as FastAPI documents it
+    app.openapi = lambda: _document(app, access, settings)  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
 
-def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured: bool) -> dict[str, Any]:
+def _published(name: str, schema: dict[str, Any], longest: float) -> dict[str, Any]:
+    """The schema of a parameter: it cannot be null, and the longest wait is a setting."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    found = {**kinds[0], **schema} if len(kinds) == 1 else schema
+    if len(kinds) == 1:
+        del found["anyOf"]
+    return {**found, "minimum": 0, "maximum": longest} if name == "wait" else found
+
+
+def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: ApiSettings) -> dict[str, Any]:
     """The OpenAPI document, with the models of request bodies, which FastAPI does not read itself."""
     if app.openapi_schema:
         return app.openapi_schema
@@ -146,13 +159,20 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], *, secured
     components.setdefault("schemas", {}).update(definitions["$defs"])
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
+    secured, longest = settings.authenticates, settings.wait_max.total_seconds()
     if secured:
         components["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer", "description": "a key, or a token of the settings"},
             "session": {"type": "apiKey", "in": "cookie", "name": "__Host-sagaline_session"},
         }
+    components["headers"] = HEADERS
+    everywhere = with_headers(*EVERYWHERE)["headers"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _published(parameter["name"], parameter["schema"], longest)
+            for response in operation["responses"].values():
+                response["headers"] = {**everywhere, **response.get("headers", {})}
             asked = operation["x-permission"] = access[method.upper(), path]
             if secured:
                 operation["security"] = [] if asked == "none" else [{"token": []}, {"session": []}]

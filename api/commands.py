@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from ..orchestrator.client import Client
 from ..orchestrator.errors import InvalidRequest
 from .bodies import Bodies, described
+from .headers import undecided
 from .identity import Permission, needs
 from .outcomes import Wait, answered
 from .problems import documented
@@ -71,7 +72,7 @@ class HeartbeatBody(BaseModel):
 
 
 _RESPONSES = {
-    202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+    **undecided(AcceptedView, "Location"),
     **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
 }
 

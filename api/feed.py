@@ -14,6 +14,7 @@ from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.instance_events import EventType
 from .cloud_events import BATCH
 from .feed_views import FILTERS, FeedTexts, FeedView, Places, filter_parameters
+from .headers import with_headers
 from .identity import Permission, needs
 from .problems import documented
 from .settings import ApiSettings
@@ -69,7 +70,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         f"With `Accept: {BATCH}` it is a batch of CloudEvents; the header `Link` has the next request.",
         responses={
             200: {"content": {BATCH: {"schema": {"type": "array", "items": _EVENT}}}},
-            304: {"description": "The same events as before"},
+            304: {"description": "The same events as before", **with_headers("ETag")},
             **documented(401, 403, 410, 422, 503),
         },
         openapi_extra={"parameters": CONDITIONS},

@@ -18,6 +18,7 @@ from ..orchestrator.runtime.exposition import CONTENT_TYPE
 from .auth import Guard
 from .credentials import Tokens
 from .identity import Permission, needs, permitted
+from .methods import Allowed, Head
 from .problems import documented, handlers, problem
 from .settings import ApiSettings
 
@@ -95,7 +96,7 @@ def health_router(
         reason = "; ".join(objections()) or await readiness.reason()
         if reason is None:
             return Response(ReadyView(warnings=list(notices())).model_dump_json(), media_type="application/json")
-        return problem("unavailable", reason, headers={"Retry-After": "1"})
+        return problem("unavailable", reason)
 
     return router
 
@@ -136,7 +137,10 @@ def create_health_app(
         dependencies=[Depends(permitted)],
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
-    app.include_router(health_router(check_ready, objections=objections))
-    app.include_router(metrics_router(metrics))
+    routers = [health_router(check_ready, objections=objections), metrics_router(metrics)]
+    for router in routers:
+        app.include_router(router)
+    app.state.allowed = Allowed(route for router in routers for route in router.routes)
+    app.add_middleware(Head)
     app.add_middleware(Guard, credentials=Tokens(settings), anywhere=True)
     return app

@@ -11,6 +11,7 @@ from ..orchestrator.client import Client, OnStep
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.inputs import ActName, OnConflict
 from .bodies import Bodies, Json, described
+from .headers import undecided, with_headers
 from .identity import Permission, caller_of, needs
 from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
@@ -125,10 +126,16 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
         summary="Start an instance",
         description="Answers when the decision is committed. The same key and input again is the same instance.",
         responses={
-            200: {"model": OutcomeView, "description": "The instance existed already, with the same input"},
+            200: {
+                "model": OutcomeView,
+                "description": "The instance existed already, with the same input",
+                **with_headers("Location"),
+            },
+            201: with_headers("Location"),
             202: {
                 "model": AcceptedView,
                 "description": "Accepted; not decided within the wait, or it begins when its code is deployed",
+                **with_headers("Location", "Retry-After"),
             },
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
@@ -204,7 +211,7 @@ def _add_queries(router: APIRouter, client: Client) -> None:
         response_model=InstanceView,
         summary="Show an instance",
         description="The key is one path segment, fully percent-encoded: `/` is `%2F`.",
-        responses=documented(401, 403, 404, 422, 503),
+        responses={200: with_headers("ETag"), **documented(401, 403, 404, 422, 503)},
     )
     @needs(Permission.VIEW)
     async def get_instance(request: Request, definition: str, key: str) -> Response:
@@ -245,7 +252,7 @@ def _add_act(
         operation_id=f"{act.value.replace('-', '_')}_instance",
         summary=summary,
         responses={
-            202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+            **undecided(AcceptedView, "Location"),
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra=described(ActBody, required=False),

@@ -13,6 +13,7 @@ from ..orchestrator.client import EntityChanged, RequestOptions
 from ..orchestrator.errors import InvalidRequest, NotYetDecided
 from ..orchestrator.messages.parcels import from_base64
 from .bodies import Json
+from .headers import undecided
 from .problems import documented
 from .queries import only
 from .settings import ApiSettings
@@ -88,7 +89,7 @@ class AcceptedView(BaseModel):
 
 
 RESPONSES = {
-    202: {"model": AcceptedView, "description": "Accepted; not decided within the wait"},
+    **undecided(AcceptedView),
     **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
 }
 

@@ -40,6 +40,7 @@ from ..orchestrator.errors import (
 )
 from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.tracing import trace_id_of
+from .headers import with_headers
 from .paths import instance_path
 
 __all__ = ["KINDS", "FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem", "problem_of"]
@@ -73,12 +74,19 @@ class _Kind(NamedTuple):
     status: int
     title: str
     example: str
+    headers: Mapping[str, str] = {}
+    """What every problem of this kind sends."""
 
 
 KINDS = {
     "not-json": _Kind(400, "The body is not JSON", "the body is not JSON: expected value at line 1 column 1"),
     "bad-request": _Kind(400, "The request is malformed", "the request cannot be understood"),
-    "unauthorized": _Kind(401, "A token is required", "send the header: Authorization: Bearer <token>"),
+    "unauthorized": _Kind(
+        401,
+        "A token is required",
+        "send the header: Authorization: Bearer <token>",
+        {"WWW-Authenticate": "Bearer"},
+    ),
     "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
     "foreign-origin": _Kind(
         403,
@@ -135,13 +143,36 @@ KINDS = {
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
     "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: the field is missing, add it"),
     "too-many-readers": _Kind(
-        503, "Too many readers", "500 streams are open on this node, the limit; try again later, or on another node"
+        503,
+        "Too many readers",
+        "500 streams are open on this node, the limit; try again later, or on another node",
+        {"Retry-After": "5"},
     ),
-    "unavailable": _Kind(503, "Not available at the moment", "the log did not answer in time; repeat the request"),
+    "unavailable": _Kind(
+        503,
+        "Not available at the moment",
+        "the log did not answer in time; repeat the request",
+        {"Retry-After": "1"},
+    ),
     "internal": _Kind(500, "The server failed", "the server failed; its log has the cause under the trace id"),
 }
 
-_KIND_BY_STATUS = {400: "bad-request", 404: "unknown-path", 405: "method-not-allowed"}
+_NAMES: dict[type[SagalineError], str] = {
+    CursorTooOld: "cursor-too-old",
+    UnknownDefinition: "unknown-definition",
+    UnknownEvent: "unknown-event",
+    UnknownTable: "unknown-table",
+    UnknownKey: "unknown-key",
+    UnknownInstance: "unknown-instance",
+    UnknownRevision: "unknown-revision",
+    UnknownDeadLetter: "unknown-dead-letter",
+    UnknownParcel: "unknown-parcel",
+    UnknownSchedule: "unknown-schedule",
+    UnknownWebhook: "unknown-webhook",
+    TransientError: "unavailable",
+    ValueTooLarge: "too-large",
+}
+"""Errors of which the text says everything."""
 
 
 class HttpProblem(CallerError):
@@ -177,7 +208,7 @@ def problem(
     return Response(
         body.model_dump_json(exclude_none=True),
         status_code=body.status,
-        headers=dict(headers or {}),
+        headers={**found.headers, **(headers or {})},
         media_type="application/problem+json",
     )
 
@@ -200,43 +231,25 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
         titles = "; ".join(kind.title for kind in kinds.values())
-        described[status] = {"description": titles, "content": {"application/problem+json": content}}
+        named = sorted({name for kind in kinds.values() for name in kind.headers})
+        described[status] = {
+            "description": titles,
+            "content": {"application/problem+json": content},
+            **with_headers(*named),
+        }
     return described
 
 
 def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
     """An error as a response."""
     text = str(error)
-    retry = {"Retry-After": "1"}
     match error:
         case HttpProblem():
             fields = [FieldError(field=error.field, message=text)] if error.field is not None else []
-            return problem(error.kind, text, errors=fields, trace_id=trace_id, headers=_headers_of(error.kind))
+            return problem(error.kind, text, errors=fields, trace_id=trace_id)
         case InvalidRequest():
             fields = [FieldError(field=error.field, message=text)]
             return problem("invalid-request", text, errors=fields, trace_id=trace_id)
-        case CursorTooOld():
-            return problem("cursor-too-old", text, trace_id=trace_id)
-        case UnknownDefinition():
-            return problem("unknown-definition", text, trace_id=trace_id)
-        case UnknownEvent():
-            return problem("unknown-event", text, trace_id=trace_id)
-        case UnknownTable():
-            return problem("unknown-table", text, trace_id=trace_id)
-        case UnknownKey():
-            return problem("unknown-key", text, trace_id=trace_id)
-        case UnknownInstance():
-            return problem("unknown-instance", text, trace_id=trace_id)
-        case UnknownRevision():
-            return problem("unknown-revision", text, trace_id=trace_id)
-        case UnknownDeadLetter():
-            return problem("unknown-dead-letter", text, trace_id=trace_id)
-        case UnknownParcel():
-            return problem("unknown-parcel", text, trace_id=trace_id)
-        case UnknownSchedule():
-            return problem("unknown-schedule", text, trace_id=trace_id)
-        case UnknownWebhook():
-            return problem("unknown-webhook", text, trace_id=trace_id)
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
             return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)
@@ -249,23 +262,11 @@ def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
         case ActDenied():
             kind = error.code.value if error.code.value in KINDS else "act-denied"
             return problem(kind, text, code=error.code, trace_id=trace_id)
-        case TransientError():
-            return problem("unavailable", text, trace_id=trace_id, headers=retry)
-        case ValueTooLarge():
-            return problem("too-large", text, trace_id=trace_id)
-        case _:
-            _log.error("request failed", reason=text, kind=type(error).__name__)
-            return problem("internal", KINDS["internal"].example, trace_id=trace_id)
-
-
-def _headers_of(kind: str) -> dict[str, str]:
-    match kind:
-        case "unauthorized":
-            return {"WWW-Authenticate": "Bearer"}
-        case "too-many-readers":
-            return {"Retry-After": "5"}
-        case _:
-            return {}
+    for kind_of_error, name in _NAMES.items():
+        if isinstance(error, kind_of_error):
+            return problem(name, text, trace_id=trace_id)
+    _log.error("request failed", reason=text, kind=type(error).__name__)
+    return problem("internal", KINDS["internal"].example, trace_id=trace_id)
 
 
 def _trace_id(request: Request) -> str | None:
@@ -289,19 +290,18 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = _KIND_BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
-    path = request.scope["path"][:200]
-    details = {
-        "unknown-path": f"there is nothing at {path}; see /openapi.json",
-        "method-not-allowed": f"{request.method} is not possible at {path}; see the Allow header",
-    }
-    return problem(
-        kind,
-        details.get(kind, str(error.detail)),
-        trace_id=_trace_id(request),
-        headers=error.headers,
-        status=error.status_code,
-    )
+    path, status = request.scope["path"], error.status_code
+    if status == 405:
+        allow = {"Allow": request.app.state.allowed.at(path)}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        text = f"{request.method} is not possible at {path[:200]}; possible are: {allow['Allow']}"
+        return problem("method-not-allowed", text, trace_id=_trace_id(request), headers=allow)
+    if status == 404:
+        text = f"there is nothing at {path[:200]}; see /openapi.json"
+        return problem("unknown-path", text, trace_id=_trace_id(request))
+    kind = "bad-request" if status < 500 else "internal"
+    return problem(kind, str(error.detail), trace_id=_trace_id(request), headers=error.headers, status=status)
 
 
 handlers = {

@@ -12,6 +12,7 @@ from ..orchestrator.client import Client
 from ..orchestrator.client.revisions import Revision, revision_of
 from ..orchestrator.messages.document import Document
 from .bodies import Json, unchanged
+from .headers import with_headers
 from .identity import Permission, needs
 from .paths import INSTANCES, instance_of
 from .problems import documented
@@ -44,7 +45,11 @@ def revisions_router(client: Client) -> APIRouter:
         summary="Show an instance as it was after a revision, and what that revision has changed",
         description="It is recomputed from the history by the deployed code. A revision at which that code would "
         "decide otherwise than it was decided then is not shown.",
-        responses=documented(401, 403, 404, 422, 503),
+        responses={
+            200: with_headers("ETag"),
+            304: {"description": "The same as before", **with_headers("ETag")},
+            **documented(401, 403, 404, 422, 503),
+        },
     )
     @needs(Permission.VIEW)
     async def get_revision(

@@ -13,6 +13,7 @@ from ..orchestrator.messages.entities import Table
 from ..orchestrator.messages.entity_messages import Rule, SetRules
 from ..orchestrator.ports.read_model import HistoryRow
 from .bodies import Bodies, Json, described
+from .headers import undecided
 from .identity import Permission, needs
 from .outcomes import Wait
 from .paths import segment_of
@@ -184,7 +185,7 @@ def _add_change(router: APIRouter, client: Client, settings: ApiSettings) -> Non
         summary="Replace the rules of a table",
         description="Applies to instances that reach a router after it; instances routed before keep their branch.",
         responses={
-            202: {"model": RulesAcceptedView, "description": "Accepted; not decided within the wait"},
+            **undecided(RulesAcceptedView),
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra=described(RulesBody, required=True),

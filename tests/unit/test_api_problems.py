@@ -251,9 +251,12 @@ async def test_what_is_not_there_is_404(api: httpx.AsyncClient, path: str) -> No
 async def test_another_method_is_405_with_those_that_are_possible(api: httpx.AsyncClient) -> None:
     answer = await api.delete(ITEM)
     told(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     told(await api.get(START), 405, "method-not-allowed")
     told(await api.put("/v1/instances"), 405, "method-not-allowed")
+    several = await api.post("/v1/schedules/nightly", content=b"{}", headers=JSON)
+    told(several, 405, "method-not-allowed")
+    assert several.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
 
 
 @pytest.mark.parametrize(

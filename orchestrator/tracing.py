@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from importlib.metadata import version
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
@@ -101,6 +101,11 @@ class Span:
             if error is not None:
                 self.failed(error)
             self._span.end()
+
+    def enter(self) -> None:
+        """As ``active``, to the end of the current ``contextvars.Context``: for code that runs in one of its own."""
+        if self._span is not None:
+            attach(trace.set_span_in_context(self._span))
 
     def active(self) -> AbstractContextManager[object]:
         """Makes it the current span, so that the spans of a handler's own libraries become its children."""

@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -37,11 +37,12 @@ from ..orchestrator.tracing import Tracing
 from ..sagas import Contract, DefinitionError, Event
 from .calling import Calling
 from .effects import Effects, Wanted
-from .errors import WorkerCrashed, ends_the_slot
+from .errors import WorkerCrashed, is_cancelled
 from .execution import Execution
 from .inbox import Inbox
 from .message import Message, Place
 from .offsets import Offsets
+from .own_context import within
 from .spans import WorkerSpans
 from .subscription import Subscription
 from .work import Work
@@ -160,11 +161,11 @@ class EventBus(_Bus):
             record = self._record(outgoing)
             for worker, subscription in self._subscribed(event.event):
                 try:
-                    found += await self._deliver(worker, subscription, record)
+                    found += await within(copy_context(), self._deliver(worker, subscription, record))
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:
-                    if ends_the_slot(error):
+                    if is_cancelled(error):
                         raise
                     error.add_note(f"in the handler of {event.event!r} in group {subscription.options.group!r}")
                     errors.append(error)
@@ -205,12 +206,12 @@ class EventBus(_Bus):
         )
         error: str | None = None
         try:
-            with span.active():
-                calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
-                body = subscription.body(record)
-                rest = None if body is None else calling.begin(subscription, body, message)
-                if rest is not None:
-                    await rest
+            span.enter()
+            calling = Calling(worker.calls, worker.handler_timeout.total_seconds())
+            body = subscription.body(record)
+            rest = None if body is None else calling.begin(subscription, body, message)
+            if rest is not None:
+                await rest
             if message.written:
                 raise TypeError(f"a bus has no topic {message.written[0].topic!r}; publish an event instead")
         except BaseException as raised:
@@ -275,8 +276,7 @@ class CommandBus(_Bus):
         spans = WorkerSpans(worker.name, self._tracing)
         execution = Execution(worker, self._clock, spans, lambda _work, _progress: None)
         try:
-            # A task of its own: what is bound to its lines in the log does not reach the caller's.
-            reply = await asyncio.create_task(self._answer(execution, worker.inbox, work))
+            reply = await within(copy_context(), self._answer(execution, worker.inbox, work))
             spans.handled(work, reply)
         except WorkerCrashed as crashed:
             raise crashed.__cause__ or crashed from None

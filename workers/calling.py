@@ -6,14 +6,14 @@ What follows from the outcome is decided by the caller: the consumer of a log, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
-from types import coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from pydantic import BaseModel
 
 from .calls import Calls
 from .message import Message
+from .own_context import resumed
 from .subscription import Subscription
 
 __all__ = ["Calling"]
@@ -53,26 +53,8 @@ class Calling:
         limit = asyncio.timeout(self._timeout_seconds)
         try:
             async with limit:
-                await _resumed(running, awaited)
+                await resumed(running, awaited)
         except TimeoutError as error:
             if limit.expired():
                 raise TimeoutError(f"it was cancelled after {self._timeout_seconds:g} s (handler_timeout)") from error
             raise
-
-
-@coroutine
-def _resumed(running: Coroutine[Any, Any, object], awaited: object) -> Generator[Any, Any, None]:
-    """Awaits a coroutine that was begun by ``send`` and has given ``awaited``: in the same task, as ``await`` does."""
-    try:
-        while True:
-            try:
-                sent = yield awaited
-            except GeneratorExit:
-                running.close()
-                raise
-            except BaseException as error:
-                awaited = running.throw(error)
-            else:
-                awaited = running.send(sent)
-    except StopIteration:
-        pass

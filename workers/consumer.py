@@ -25,7 +25,7 @@ from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
 from .calling import Calling
 from .calls import Calls
-from .errors import Unreadable, WorkerCrashed, ends_the_slot
+from .errors import Unreadable, WorkerCrashed
 from .letters import Letters
 from .message import Message
 from .sending import Sending
@@ -227,7 +227,7 @@ class Consumer:
             found = self._judge(arrived, subscription)
             if isinstance(found, str):
                 outcome = found
-            elif (rest := self._called(subscription, found, message, span)) is None and self._sending.knows(message):
+            elif (rest := self._calling.begin(subscription, found, message)) is None and self._sending.knows(message):
                 self._done(arrived, self._sending.records(message))
                 outcome = "handled"
             else:
@@ -252,8 +252,7 @@ class Consumer:
         (began, message, span), outcome = begun, ""
         try:
             if rest is not None:
-                with span.active():
-                    await rest
+                await rest
             await self._sending.look(message)
             self._done(arrived, self._sending.records(message))
             outcome = "handled"
@@ -263,14 +262,6 @@ class Consumer:
             if outcome:
                 self._ended(subscription, outcome, began, span)
             self._left(arrived, subscription)
-
-    def _called(
-        self, subscription: Subscription, body: BaseModel, message: Message | None, span: Span
-    ) -> Coroutine[Any, Any, None] | None:
-        if span is _NO_SPAN:
-            return self._calling.begin(subscription, body, message)
-        with span.active():
-            return self._calling.begin(subscription, body, message)
 
     def _ended(self, subscription: Subscription, outcome: str, began: float, span: Span) -> None:
         if span is not _NO_SPAN:
@@ -282,6 +273,7 @@ class Consumer:
         traceparent = trace_context(headers)
         if self._parts.tracing.enabled:
             span = self._span(subscription, record, traceparent)
+            span.enter()
             traceparent = span.traceparent
         message = Message(
             record,
@@ -313,7 +305,7 @@ class Consumer:
             for _, source in self._ownership.drivers():
                 source.abandon()
             raise WorkerCrashed(self._worker, subscription.name, failure) from failure
-        if ends_the_slot(failure):
+        if self._slots.ends(failure):
             span.end()
             arrived.source.give_up(arrived)
             raise failure

@@ -6,7 +6,7 @@ import asyncio
 
 from ..orchestrator.errors import SagalineError, TransientError
 
-__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed", "ends_the_slot"]
+__all__ = ["InboxUnavailable", "Unreadable", "WorkerCrashed", "is_cancelled"]
 
 
 class InboxUnavailable(TransientError):
@@ -33,8 +33,8 @@ class WorkerCrashed(SagalineError):
         self.worker, self.contract = worker, contract
 
 
-def ends_the_slot(error: BaseException) -> bool:
-    """True when the slot in which a handler runs is being ended. A cancellation of the handler's own is its failure."""
-    slot = asyncio.current_task()
-    ours = slot is None or slot.cancelling() > 0
+def is_cancelled(error: BaseException) -> bool:
+    """True when the task in which a handler runs is being ended. A cancellation of the handler's own is its failure."""
+    task = asyncio.current_task()
+    ours = task is None or task.cancelling() > 0
     return isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and ours)

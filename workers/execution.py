@@ -31,7 +31,7 @@ from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, mistakes, read
 from ..sagas.policy import to_ms
 from .context import AnswerLater, Context
-from .errors import WorkerCrashed, ends_the_slot
+from .errors import WorkerCrashed, is_cancelled
 from .pulse import Pulse
 from .spans import WorkerSpans
 from .work import Work
@@ -46,13 +46,20 @@ _logger = structlog.get_logger(__name__)
 
 
 class Execution:
-    """Runs the handlers of one worker. ``heartbeat`` sends one, for the command that is at work."""
+    """Runs the handlers of one worker. ``heartbeat`` sends one, for the command that is at work. ``ends``: whether an
+    error is the end of what runs the handler, and not a failure of it.
+    """
 
     def __init__(
-        self, worker: Worker, clock: Clock, spans: WorkerSpans, heartbeat: Callable[[Work, JsonObject | None], None]
+        self,
+        worker: Worker,
+        clock: Clock,
+        spans: WorkerSpans,
+        heartbeat: Callable[[Work, JsonObject | None], None],
+        ends: Callable[[BaseException], bool] = is_cancelled,
     ) -> None:
         self._worker, self._clock, self._spans, self._heartbeat = worker, clock, spans, heartbeat
-        self._calls = worker.calls
+        self._calls, self._ends = worker.calls, ends
         self._timeout_seconds = worker.handler_timeout.total_seconds()
         self._skew_ms = to_ms(worker.clock_skew)
 
@@ -140,8 +147,7 @@ class Execution:
         )
         try:
             async with limit:
-                with work.span.active():
-                    result = await self._calls.call(handler.callee, model, context)
+                result = await self._calls.call(handler.callee, model, context)
             return _reply(work, handler, result)
         except Rejected as no:
             return rejected(work, no)
@@ -151,18 +157,18 @@ class Execution:
         except BaseException as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise (_AtDeadline if limit.when() == end else _TookTooLong) from error
-            if ends_the_slot(error):
+            if self._ends(error):
                 raise
             return _raised(work, error)
         finally:
             work.unsent = pulse.stop()
 
     def _begin(self, work: Work) -> None:
-        """Creates the trace span, the context, and the fields of every line that the handler logs."""
+        """Creates the trace span, the context, and the fields of every line that is logged in its context variables."""
         command = work.command
         span = work.span = self._spans.handles(work)
         work.context = Context(work.record, command, work.found, inbox=self._worker.inbox, traceparent=span.traceparent)
-        structlog.contextvars.clear_contextvars()
+        span.enter()
         structlog.contextvars.bind_contextvars(instance=command.instance, trace_id=_trace_id(span.traceparent))
 
 

@@ -106,7 +106,7 @@ class WorkerRuntime:
         self._queues, self._metrics = worker.queues, metrics or Metrics()
         self._source = f"/{topics.namespace}/workers/{worker.name}"
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
-        self._execution = Execution(worker, clock, self._spans, self._beat)
+        self._execution = Execution(worker, clock, self._spans, self._beat, lambda error: self._slots.ends(error))
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._slots.wake())
         self._limits = Followed(log, topics.rules, LIMITS_TABLE, lambda found: self._flow.limit(limits_of(found.rules)))

@@ -75,11 +75,13 @@ class SubscriptionWorld:
             await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
-    async def running(self, worker: Worker) -> AsyncIterator[tuple[WorkerRuntime, asyncio.Task[None]]]:
+    async def running(
+        self, worker: Worker, tracing: Tracing | None = None
+    ) -> AsyncIterator[tuple[WorkerRuntime, asyncio.Task[None]]]:
         for each in worker.subscriptions:
             partitions = await self.log.partitions(each.topic or self.topics.events)
             await self.log.create_topics(self.topics.subscribed(each.options.group, each.topic, partitions))
-        runtime = WorkerRuntime(worker, self.log, self.topics, self.clock)
+        runtime = WorkerRuntime(worker, self.log, self.topics, self.clock, tracing)
         run = asyncio.create_task(runtime.run())
         try:
             yield runtime, run

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import pytest
@@ -75,3 +76,95 @@ async def test_when_one_crashes_its_error_alone_ends_the_group_though_others_wai
         await run()
     assert [type(error) for error in ended.value.exceptions] == [LookupError]
     assert hall.begun == [1, 3]
+
+
+class Closing(Exception):
+    """Ends the slots of a test."""
+
+
+async def with_slots(hall: Hall, act: Awaitable[None]) -> None:
+    """Slots while this acts; then their group ends as a consumer's does, and what ended it alone is raised."""
+    try:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            hall.slots.open(group)
+            await act
+            raise Closing
+    except* Closing:
+        pass
+
+
+async def test_the_cancel_of_a_slot_by_a_stranger_is_not_the_end_of_the_others() -> None:
+    """User code kept the task of a handler that has ended, and cancels it."""
+    hall = Hall(2)
+
+    async def act() -> None:
+        hall.put("a", 1)
+        await turns()
+        hall.tasks[0].cancel()
+        for number in (2, 3):
+            hall.put("a", number)
+            await turns()
+        hall.put("a", 4)  # wakes the slot
+        hall.tasks[-1].cancel()  # before it runs
+        await turns()
+        for number in (5, 6):
+            hall.put(f"key-{number}", number, waits())
+        hall.put("b", 7)
+        await turns()
+
+    await with_slots(hall, act())
+    assert hall.begun == [1, 2, 3, 4, 5, 6], "two at a time, as before"
+
+
+async def test_a_slot_ends_with_its_group_though_what_runs_in_it_keeps_the_cancel_to_itself() -> None:
+    hall = Hall(2)
+
+    async def stubborn() -> None:
+        try:
+            await waits()
+        except asyncio.CancelledError:
+            pass
+
+    async def act() -> None:
+        hall.put("a", 1, stubborn())
+        await turns()
+
+    await with_slots(hall, act())
+
+
+async def test_what_is_cancelled_behind_its_handler_ends_the_group_as_an_error_does() -> None:
+    """Its outcome would be lost, and its key would wait for ever."""
+    hall = Hall(2)
+
+    async def act() -> None:
+        hall.put("a", 1, waits())
+        await turns()
+        hall.tasks[0].cancel()
+        await waits()
+
+    with pytest.raises(ExceptionGroup) as ended:
+        await with_slots(hall, act())
+    assert ["start a task of your own" in str(error) for error in ended.value.exceptions] == [True]
+
+
+async def test_each_item_has_a_context_of_its_own_and_keeps_it() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+    seen: list[str] = []
+
+    async def act(mine: str) -> None:
+        seen.append(variable.get())
+        variable.set(mine)
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+
+    hall = Hall(1)
+    variable.set("the opener's")
+
+    async def both() -> None:
+        variable.set("a stranger's")
+        for number, mine in enumerate("xy"):
+            hall.put("a", number, act(mine))
+        await turns()
+
+    await with_slots(hall, asyncio.create_task(both()))
+    assert seen == ["the opener's", "x", "the opener's", "y"]

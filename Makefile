@@ -76,7 +76,7 @@ imports: $(VENV)/dev.stamp
 tsc: $(VENV)/dev.stamp
 	@$(NODE) $(NPM)/typescript/bin/tsc -p api/dashboard
 
-screenshots: $(VENV)/dev.stamp ## Draws every page of the dashboard in both themes at 1440 and 500 px into .cache/screenshots
+screenshots: $(VENV)/dev.stamp ## Draws every page of the dashboard in both themes at 360, 1440 and 1920 px into .cache/screenshots
 	@$(BIN)/python -m tests.dashboard.screenshots
 
 coverage: $(VENV)/dev.stamp ## Runs the fast tests, processes that they start included, and fails where they cover less than pyproject.toml asks

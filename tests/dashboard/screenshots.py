@@ -1,4 +1,4 @@
-"""``make screenshots``: every page of the dashboard, in both themes, wide and narrow, into ``.cache/screenshots``."""
+"""``make screenshots``: every page of the dashboard, in both themes, at three widths, into ``.cache/screenshots``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw() -> None:
             page.goto(f"{shop.address}/#/{place}")
             page.get_by_text(shows, exact=True).first.wait_for()
             page.wait_for_load_state("networkidle")
-            for width in (1440, 500):
+            for width in (1440, 360, 1920):
                 page.set_viewport_size({"width": width, "height": 900})
                 for theme in ("light", "dark"):
                     page.emulate_media(color_scheme=theme)

@@ -102,7 +102,7 @@ def test_a_failed_undo_is_worked_in_attention_to_its_end(opened: Open) -> None:
     page.get_by_role("link", name=re.compile("instances? in attention")).click()
     page.get_by_role("button", name="lost-2").click()
     expect(page.locator("main .why")).to_contain_text("Undoing receive failed")
-    expect(page.locator("main")).to_contain_text("receive undo failed undone by send-back")
+    expect(page.locator("main")).to_contain_text("receive undo failed its undo is send-back")
     page.get_by_role("button", name="Accept the loss").click()
     sheet = page.get_by_role("dialog")
     sheet.get_by_label("Your name").fill("ann")

@@ -36,7 +36,7 @@ export const statusLook = (status) => STATUSES[status] ?? { word: capital(status
 /** @type {Record<string, Look>} */
 const STEPS = {
   sent: { word: "in work", tone: "run", icon: ICONS.dot },
-  waiting: { word: "waiting", tone: "run", icon: ICONS.wait },
+  waiting: { word: "waits", tone: "run", icon: ICONS.wait },
   locking: { word: "waits for a lock", tone: "run", icon: ICONS.wait },
   backoff: { word: "waits for the next attempt", tone: "bad", icon: ICONS.wait },
   done: { word: "done", tone: "ok", icon: ICONS.check },

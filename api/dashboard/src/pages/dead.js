@@ -21,7 +21,7 @@ const COLUMNS = [
   { name: "id", title: "Letter", cell: (row) => html`<a class="mono" href=${href("dead", [row.id])}>${row.id}</a>` },
   { name: "key", title: "Key", cell: (row) => html`<code>${row.key?.text ?? row.key?.base64 ?? "–"}</code>` },
   { name: "topic", title: "From", cell: (row) => html`<code>${row.topic}</code>${row.group && html` <span class="soft">for ${row.group}</span>`}` },
-  { name: "reason", title: "Why", cell: (row) => html`<span class="cut">${row.reason}</span>` },
+  { name: "reason", title: "Why", cell: (row) => html`<span class="cut" title=${row.reason}>${row.reason}</span>` },
   { name: "at", title: "Since", cell: (row) => html`<${At} at=${row.at} />` },
   { name: "state", title: "State", cell: (row) => `${row.state}${row.edited ? ", edited" : ""}` },
 ];

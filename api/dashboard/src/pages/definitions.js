@@ -5,9 +5,9 @@ import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
 import { span } from "../lib/text.js";
 import { html, useMemo, useState, useTitle } from "../lib/view.js";
-import { STATUS_NAMES, statusLook } from "../lib/words.js";
+import { STATUS_NAMES } from "../lib/words.js";
 import { Act } from "../parts/act.js";
-import { Empty, Panel, Reading } from "../parts/basics.js";
+import { Empty, Panel, Reading, Status } from "../parts/basics.js";
 import { Cases } from "../parts/cases.js";
 import { blank, Form, Labelled } from "../parts/form.js";
 import { GraphView } from "../parts/graph.js";
@@ -47,7 +47,7 @@ function Population({ name }) {
   const found = useReading(`population ${name}`, (signal) => Promise.all(STATUS_NAMES.map(async (status) => ({ status, ...(await get(`/v1/instances/count${search({ definition: name, status })}`, signal)) }))));
   return html`<${Reading} of=${found} lines=${1}>${(/** @type {any[]} */ counts) => {
     const some = counts.filter((each) => each.count > 0);
-    return some.length ? html`<ul class="figures">${some.map((each) => html`<li><a href=${href("instances", [], { definition: name, status: each.status })}><b>${each.count.toLocaleString("en")}${each.exact ? "" : "+"}</b><span class="pill ${statusLook(each.status).tone}">${statusLook(each.status).word}</span></a></li>`)}</ul>` : html`<p class="soft">None yet.</p>`;
+    return some.length ? html`<ul class="figures">${some.map((each) => html`<li><a href=${href("instances", [], { definition: name, status: each.status })}><b>${each.count.toLocaleString("en")}${each.exact ? "" : "+"}</b><${Status} status=${each.status} /></a></li>`)}</ul>` : html`<p class="soft">None yet.</p>`;
   }}<//>`;
 }
 

@@ -22,7 +22,7 @@ const COLUMNS = [
   { name: "key", title: "Key", sort: "key", cell: (row) => html`<a class="mono" href=${instanceHref(row.id)}>${row.key}</a>` },
   { name: "definition", title: "Definition", sort: "definition", cell: (row) => row.definition },
   { name: "status", title: "Status", sort: "status", cell: (row) => html`<${Status} status=${row.status} paused=${row.paused} />` },
-  { name: "why", title: "Why", cell: (row) => html`<span class="cut">${why(row)}</span>` },
+  { name: "why", title: "Why", cell: (row) => html`<span class="cut" title=${why(row)}>${why(row)}</span>` },
   { name: "started", title: "Started", sort: "created_at", cell: (row) => html`<${At} at=${row.created_at} />` },
   { name: "changed", title: "Changed", sort: "updated_at", cell: (row) => html`<${Ago} at=${row.updated_at} />` },
   { name: "ended", title: "Ended", cell: (row) => html`<${At} at=${row.finished_at} />` },

@@ -4,8 +4,8 @@ import { useReading } from "../lib/resource.js";
 import { href, instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
 import { html, useTitle } from "../lib/view.js";
-import { causeText, ICONS, STATUS_NAMES, statusLook } from "../lib/words.js";
-import { Ago, Icon, Panel, Reading, StepStatus } from "../parts/basics.js";
+import { causeText, ICONS, STATUS_NAMES } from "../lib/words.js";
+import { Ago, Icon, Panel, Reading, Status, StepStatus } from "../parts/basics.js";
 import { ATTENTION } from "./attention.js";
 import { GROUPS } from "./dead.js";
 import { QUESTIONS } from "./questions.js";
@@ -40,7 +40,7 @@ function Whole({ attention, questions, dead, queues, overdue, counts }) {
   return html`
     <div class="why ${bad ? "bad" : needs.length ? "undo" : "ok"}"><p>${needs.length ? html`<strong>A person is needed:</strong> ${needs.map((each, index) => html`${index > 0 && (index === needs.length - 1 ? " and " : ", ")}${each}`)}.` : html`<strong>Nothing needs a person now.</strong> What fails is retried or undone by itself.`}</p></div>
     <div class="stack">
-      <${Panel} title="Instances" note="by status"><ul class="figures">${counts.map((/** @type {any} */ each) => html`<li><a href=${href("instances", [], { status: each.status })}><b>${each.count.toLocaleString("en")}${each.exact ? "" : "+"}</b><span class="pill ${statusLook(each.status).tone}"><${Icon} path=${statusLook(each.status).icon} />${statusLook(each.status).word}</span></a></li>`)}</ul><//>
+      <${Panel} title="Instances" note="by status"><ul class="figures">${counts.map((/** @type {any} */ each) => html`<li><a href=${href("instances", [], { status: each.status })}><b>${each.count.toLocaleString("en")}${each.exact ? "" : "+"}</b><${Status} status=${each.status} /></a></li>`)}</ul><//>
       <div class="halves">
         <${Panel} title="In attention" note=${attention.instances.length > SHOWN && html`<a href=${href("attention")}>all ${attention.instances.length}</a>`}>
           ${attention.instances.length ? html`<ul class="plainlist">${attention.instances.slice(0, SHOWN).map((/** @type {any} */ each) => html`<li><a class="mono" href=${href("attention", [], { case: each.id })}>${each.key}</a> <span class="soft">${each.definition} · <${Ago} at=${each.attention?.at} /></span><span class="block">${each.attention && causeText(each.attention)}</span></li>`)}</ul>` : html`<p class="soft">None.</p>`}<//>

@@ -20,13 +20,13 @@ const look = (/** @type {any} */ row) => WHY[row.why] ?? { tone: "off", word: ro
 
 /** @type {import("../parts/table.js").Column<any>[]} */
 const COLUMNS = [
-  { name: "queue", title: "Queue", cell: (row) => html`<b class="mono">${row.queue}</b>${row.lane !== "normal" && html` <span class="soft">${row.lane}</span>`}` },
+  { name: "queue", title: "Queue", cell: (row) => html`<b class="mono">${row.queue}</b>${row.lane !== "normal" && html` <span class="soft">${row.lane}</span>`}${row.reason && html`<span class="narrow block">${row.reason}</span>`}` },
   { name: "why", title: "State", cell: (row) => html`<span class="pill ${look(row).tone}"><${Icon} path=${look(row).icon} />${look(row).word}</span>` },
   { name: "waiting", title: "Waiting, at most", number: true, cell: (row) => row.waiting.toLocaleString("en") },
   { name: "oldest", title: "Oldest", cell: (row) => html`<${Ago} at=${row.oldest} />` },
   { name: "work", title: "In work", number: true, cell: (row) => row.in_work.toLocaleString("en") },
   { name: "readers", title: "Read by", cell: (row) => (row.workers.length ? told(row.workers) : html`<span class="soft">nobody</span>`) },
-  { name: "reason", title: "Why it waits, and what to do", cell: (row) => html`<span class="reason">${row.reason || "–"}</span>` },
+  { name: "reason", title: "Why it waits, and what to do", cell: (row) => html`<span class="reason">${row.reason || "–"}</span>`, wide: true },
 ];
 
 /** @param {string[]} workers one entry for each process */

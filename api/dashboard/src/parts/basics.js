@@ -88,5 +88,5 @@ const Stale = ({ at, problem, retry }) =>
 export function Live() {
   const { alive, at } = heard.value;
   if (alive) return html`<span class="live"><i class="lamp ok"></i>Live</span>`;
-  return html`<span class="live"><i class="lamp bad"></i>No answer for ${span(Math.max(now.value - at, 1000))}, trying again</span>`;
+  return html`<span class="live"><i class="lamp bad"></i>No answer<span class="roomy"> for ${span(Math.max(now.value - at, 1000))}, trying again</span></span>`;
 }

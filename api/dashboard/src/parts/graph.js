@@ -19,8 +19,14 @@ const LOOKS = {
   undone: { tone: "undone", word: "undone", icon: ICONS.back },
   failed: { tone: "bad", word: "failed", icon: ICONS.cross },
   dropped: { tone: "off", word: "not reached", icon: "" },
+  stopped: { tone: "off", word: "dropped", icon: ICONS.cross },
+  waits: { tone: "run", word: "waits", icon: ICONS.wait },
+  lock: { tone: "run", word: "waits for a lock", icon: ICONS.wait },
+  retries: { tone: "bad", word: "waits to retry", icon: ICONS.wait },
   "to come": { tone: "off", word: "to come", icon: "" },
 };
+/** What a step says more exactly than the graph. @type {Record<string, string>} */
+const EXACT = { dropped: "stopped", waiting: "waits", locking: "lock", backoff: "retries" };
 /** @type {Record<string, string>} */
 const UNDOS = { running: "being undone", failed: "undo failed", dropped: "stays, accepted", "to come": "undo to come" };
 
@@ -109,12 +115,13 @@ function lay(graph, { graphlib, layout }) {
 /** @param {{x: number, y: number}[]} points */
 const line = (points) => `M${points.map((each) => `${each.x.toFixed(1)} ${each.y.toFixed(1)}`).join("L")}`;
 
-/** @param {{graph: Graph, label: string}} props */
-export function GraphView({ graph, label }) {
+/** @param {{graph: Graph, label: string, steps?: {name: string, status: string}[]}} props */
+export function GraphView({ graph, label, steps = [] }) {
   const made = laid(graph);
   if (!made) return failed.value ? html`<${Failed} problem=${UNDRAWN} retry=${fetchDagre} />` : html`<${Loading} lines=${3} />`;
   const undos = new Map(graph.edges.filter((each) => each.undo).map((each) => [each.source, each.target]));
-  const vertices = new Map(all(graph.root).map((each) => [each.id, each]));
+  const exact = new Map(steps.map((each) => [each.name, EXACT[each.status]]));
+  const vertices = new Map(all(graph.root).map((each) => [each.id, each.kind === "undo" ? each : { ...each, status: exact.get(each.name) ?? each.status }]));
   const { width = 0, height = 0 } = /** @type {any} */ (made.graph());
   const said = [...vertices.values()]
     .filter((each) => each.kind !== "undo" && !SMALL.has(each.kind))
@@ -122,6 +129,7 @@ export function GraphView({ graph, label }) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
     <svg class="graph" viewBox="0 0 ${width} ${height}" role="img" aria-label="${label}: ${said.join("; ")}"
       style=${{ minWidth: `${Math.round(width * 0.82)}px`, maxWidth: `${Math.round(width * 1.15)}px` }}>
+      <defs><pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M1 0V6" /></pattern></defs>
       ${made.nodes().filter((/** @type {string} */ id) => id.startsWith("g ")).map((/** @type {string} */ id) => html`<${Box} key=${id} at=${made.node(id)} title=${titled(graph.root, id.slice(2))} />`)}
       ${made.edges().map((/** @type {any} */ each) => {
         const edge = /** @type {any} */ (made.edge(each));

@@ -50,7 +50,7 @@ export function Shell({ sections }) {
   return html`
     <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => { event.preventDefault(); main.current?.focus(); }}>Skip to content</a>
     <nav class="rail" aria-label="Sections">
-      <a class="brand" href=${href(sections[0].page)}><${Mark} />Sagaline</a>
+      <a class="brand" aria-label="Sagaline" href=${href(sections[0].page)}><${Mark} /><span>Sagaline</span></a>
       <ul>${sections.map((each) => html`<${Entry} key=${each.page} section=${each} current=${each === here} />`)}</ul>
       <p class="foot"><${Live} /></p>
     </nav>

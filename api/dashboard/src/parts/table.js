@@ -10,6 +10,7 @@ import { html, useRef } from "../lib/view.js";
  * @property {(row: T) => any} cell
  * @property {string} [sort] what the server sorts by
  * @property {boolean} [number] aligned at its end
+ * @property {boolean} [wide] left out where there is little room
  */
 
 /**
@@ -42,11 +43,14 @@ export function Table({ label, columns, rows, id, open, dim, sort, onSort }) {
       (row) => html`<tr key=${id(row)} tabindex="-1" class="${open ? "opens" : ""} ${dim?.(row) ? "late" : ""}"
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.target === event.currentTarget && open?.(row)}
         onClick=${(/** @type {MouseEvent} */ event) => open && !inside(event) && open(row)}>
-        ${columns.map((each) => html`<td key=${each.name} class=${each.number ? "number" : ""}>${each.cell(row)}</td>`)}
+        ${columns.map((each) => html`<td key=${each.name} class=${kind(each)}>${each.cell(row)}</td>`)}
       </tr>`,
     )}</tbody>
   </table></div>`;
 }
+
+/** @param {Column<any>} column */
+const kind = ({ number, wide }) => `${number ? "number" : ""} ${wide ? "wide" : ""}`;
 
 /** A click on something in the row that has its own act, or that ends the selection of a text. @param {MouseEvent} event */
 function inside(event) {
@@ -56,11 +60,11 @@ function inside(event) {
 
 /** @param {{column: Column<any>, sort?: string, onSort?: (by: string) => void}} props */
 function Head({ column, sort, onSort }) {
-  if (!column.sort || !onSort) return html`<th scope="col" class=${column.number ? "number" : ""}>${column.title}</th>`;
+  if (!column.sort || !onSort) return html`<th scope="col" class=${kind(column)}>${column.title}</th>`;
   const by = column.sort;
   const down = sort === `-${by}`;
   const state = sort === by ? "ascending" : down ? "descending" : "none";
-  return html`<th scope="col" aria-sort=${state} class=${column.number ? "number" : ""}>
+  return html`<th scope="col" aria-sort=${state} class=${kind(column)}>
     <button type="button" class="sort" onClick=${() => onSort(down ? by : `-${by}`)}>${column.title}<i aria-hidden="true">${state === "none" ? "" : down ? "↓" : "↑"}</i></button>
   </th>`;
 }

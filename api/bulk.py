@@ -23,8 +23,8 @@ _PAGE_MAX = 100
 
 
 class BulkBody(InstanceWhere):
-    """The act and the instances it is for. At least one condition, ``older_than_seconds`` or ``step`` selects them;
-    without ``status`` only instances that have not ended.
+    """The act and the instances it is for. At least one condition, ``older_than_seconds`` or ``step`` selects them, or
+    ``instances`` names them; without ``status`` conditions select only instances that have not ended.
     """
 
     model_config = ConfigDict(
@@ -40,6 +40,7 @@ class BulkBody(InstanceWhere):
     id: str | None = Field(
         None, description="of the bulk: with the same id no instance gets the act twice; none: a new one"
     )
+    instances: list[str] = Field([], max_length=100, description="exactly these, `definition/key`; no conditions then")
     older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for at least this long")
     step: str = Field("", description="only where this step is under way, stuck or needs attention")
     by: str = Field("", description="the caller's name, at most 256 characters")
@@ -78,7 +79,7 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
         "/bulk",
         response_model=BulkView,
         summary="Send an act to many instances, or return the expected results",
-        responses=documented(400, 401, 403, 408, 413, 415, 422, 503),
+        responses=documented(400, 401, 403, 404, 408, 413, 415, 422, 503),
         openapi_extra=described(BulkBody, required=True),
     )
     @needs(Permission.OPERATE)
@@ -98,6 +99,7 @@ def _bulk(client: Client, body: BulkBody, id: str, by: Caller) -> Bulk:
         id=id,
         act=one_of(ActName, body.act, "act"),
         where=where_of(client, body),
+        instances=body.instances,
         older_than=timedelta(seconds=body.older_than_seconds) if body.older_than_seconds is not None else None,
         step=body.step,
         by=by,

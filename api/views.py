@@ -351,6 +351,7 @@ def _step_node(step: Step[Any]) -> dict[str, JsonValue]:
         "contract": step.contract.name,
         "queue": step.contract.queue,
         "into": step.options.into,
+        "reply": step.contract.reply.model_json_schema(mode="validation"),
         "timeout_seconds": step.options.timeout.total_seconds(),
         "retry": _retry(step.options.retry),
         "undo": None

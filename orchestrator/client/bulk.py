@@ -29,7 +29,7 @@ from ..messages.document import Document, Status
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode
-from ..ports.read_model import InstanceFilter
+from ..ports.read_model import InstanceFilter, Page
 from .checks import ID_CHARS_MAX, check_act, check_json, check_text
 from .client import Client
 from .results import Caller, OnStep
@@ -37,6 +37,7 @@ from .results import Caller, OnStep
 __all__ = ["BULK_ID_CHARS_MAX", "BULK_WAIT", "Asked", "Bulk", "BulkPage", "Fate", "act_on_many", "asked_of"]
 
 BULK_ID_CHARS_MAX = 128
+INSTANCES_MAX = 100
 _ALONE = frozenset({ActName.FORK})
 BULK_WAIT = timedelta(seconds=3)
 _EVERYBODY = InstanceFilter()
@@ -63,6 +64,7 @@ class Bulk:
         id: of the bulk, at most 128 characters; with the same id no instance gets the act twice.
         act: any act except ``fork``, which needs a key for each instance.
         where: which instances; without a status only those that have not ended.
+        instances: exactly these, instead of ``where``; at most 100.
         older_than: only instances whose last change is at least this long ago.
         step: only instances in which this step is under way, stuck, or needs attention. An act on a step is about this
             step, unless ``on`` names another.
@@ -72,6 +74,7 @@ class Bulk:
     id: str
     act: ActName
     where: InstanceFilter = _EVERYBODY
+    instances: Sequence[str] = ()
     older_than: timedelta | None = None
     step: str = ""
     by: str | Caller = ""
@@ -123,11 +126,11 @@ async def act_on_many(
 
     Raises:
         InvalidRequest: the request is malformed for all instances; ``field`` says where.
+        UnknownInstance: one that it names does not exist; nothing was sent.
         TransientError: the read model does not answer.
     """
     _check(bulk)
-    where = bulk.where if bulk.where.statuses else bulk.where._replace(statuses=_OPEN)
-    page = await client.list(where, limit=limit, cursor=cursor)
+    page = await _page(client, bulk, limit, cursor)
     chosen = [document for document in page.documents if _matches(bulk, document, client.now_ms)]
     at_once = asyncio.Semaphore(concurrency)
 
@@ -140,12 +143,24 @@ async def act_on_many(
     return BulkPage(asked=[each.result() for each in asked], looked_at=len(page.documents), cursor=page.cursor)
 
 
+async def _page(client: Client, bulk: Bulk, limit: int, cursor: str | None) -> Page:
+    if bulk.instances:
+        return Page([await client.get(each) for each in dict.fromkeys(bulk.instances)], None)
+    where = bulk.where if bulk.where.statuses else bulk.where._replace(statuses=_OPEN)
+    return await client.list(where, limit=limit, cursor=cursor)
+
+
 def _check(bulk: Bulk) -> None:
+    if bulk.instances and bulk.where != _EVERYBODY:
+        raise InvalidRequest("the bulk names instances and conditions; give one of them", field="instances")
+    if len(bulk.instances) > INSTANCES_MAX:
+        text = f"the bulk names {len(bulk.instances):,} instances; give at most {INSTANCES_MAX}"
+        raise InvalidRequest(text, field="instances")
     if bulk.act in _ALONE:
         raise InvalidRequest(f"{bulk.act} needs a key for each instance; send it to each instance", field="act")
     if not bulk.id:
         raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
-    if bulk.where == _EVERYBODY and bulk.older_than is None and not bulk.step:
+    if bulk.where == _EVERYBODY and not bulk.instances and bulk.older_than is None and not bulk.step:
         raise InvalidRequest("the bulk selects no instances; give a definition, status, age or step", field="")
     check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
     check_text(bulk.step, "step", ID_CHARS_MAX)

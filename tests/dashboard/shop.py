@@ -20,19 +20,31 @@ from sagaline.api import ApiSettings, bind, create_app, serving
 from sagaline.orchestrator import wiring
 from sagaline.orchestrator.client import Client, RequestOptions
 from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
+from sagaline.orchestrator.codec.entities import encode_entity_message
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.ports.log import Outgoing, Record
+from sagaline.orchestrator.messages.parcels import (
+    Letter,
+    Posted,
+    RetryPolicy,
+    Source,
+    delayed_id,
+    parcel_id,
+    parked_letter,
+    to_base64,
+)
+from sagaline.orchestrator.ports.log import Outgoing, Record, TopicSpec
 from sagaline.orchestrator.settings import Settings
 from sagaline.sagas import Contract, Node, Rejected, Retry, Saga, Schedule, pivot, step
 from sagaline.sagas.examples.order_checkout import checkout
-from sagaline.sagas.nodes import ask, parallel, route
+from sagaline.sagas.nodes import ask, parallel, route, run
 from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.examples.order_checkout import order_workers
 from sagaline.workers.presence import tell_presence
 
 __all__ = ["TOKEN", "Shop", "open_shop"]
 
+AGAIN = "shop.redelivered.billing"
 TOKEN = "token-of-an-administrator-in-tests"
 
 _WEEK = timedelta(days=7)
@@ -129,6 +141,22 @@ def facts(s: Return) -> Mapping[str, Any]:
 labels = Saga("label-printing", Return, flow=[route("printers", by=facts, to={"large": label}, otherwise="large")])
 
 
+class Gift(BaseModel):
+    """The state of a gift, and of its wrapping."""
+
+    parcel: str
+    scale: Done | None = None
+
+
+@step(weigh_parcel, into="scale", timeout=_WEEK)
+def weigh_wrapped(s: Gift) -> Parcel:
+    return Parcel(parcel=s.parcel)
+
+
+wrapping = Saga("gift-wrapping", Gift, flow=[weigh_wrapped])
+gift = Saga("gift", Gift, flow=[run(wrapping, lambda s: Gift(parcel=s.parcel), name="wrap")])
+
+
 def _stage(number: int) -> Node[Return]:
     def send(s: Return) -> Parcel:
         return Parcel(parcel=s.parcel)
@@ -187,7 +215,7 @@ class Shop(NamedTuple):
 async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
     """Serves the shop with all of its cases while the block runs."""
     settings = Settings(log=f"sqlite:///{folder / 'shop.db'}", partitions=2, namespace="shop")
-    registry, doors = Registry([checkout, parcel_return, labels, long_way]), ApiSettings()
+    registry, doors = Registry([checkout, parcel_return, labels, long_way, gift, wrapping]), ApiSettings()
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(wiring.open_base(settings))
         await wiring.prepare_topics(base, registry.queues)
@@ -203,6 +231,10 @@ async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
         client = await stack.enter_async_context(wiring.client(base, registry, engine))
         await _fill(client)
         await base.log.append([_letter(base.topics.dead, number) for number in range(3)])
+        await base.log.create_topics([TopicSpec(AGAIN, 1, "delete"), TopicSpec("mail", 1, "delete")])
+        for message in (_parked(17), _parked(18), _later()):
+            record = encode_entity_message(base.topics.inputs, message, source="/shop", now_ms=1, traceparent=None)
+            await base.log.append([record])
         app = create_app(client, clock=base.clock, settings=doors)
         listener = stack.enter_context(bind("127.0.0.1", port, doors))
         address = await stack.enter_async_context(serving(app, listener, doors))
@@ -222,6 +254,7 @@ async def _fill(client: Client) -> None:
     for key in ("torn-1", "lost-1", "lost-2", "slow-1", *(f"whole-{number}" for number in range(1, 6))):
         await client.start("parcel-return", {"parcel": key}, key=key)
     await client.start("label-printing", {"parcel": "letter"}, key="L-1")
+    await client.start("gift", {"parcel": "G-1"}, key="G-1")
     await client.act("parcel-return/whole-3", ActName.PAUSE, by="ann", reason="the customer is on the telephone")
     await client.schedules.put(nightly, RequestOptions(by="ann", reason="labels for the morning"))
     await _until(client, "parcel-return/lost-1", "attention")
@@ -239,6 +272,31 @@ def _letter(topic: str, number: int) -> Outgoing:
     value, headers = b'{"parcel": %d}' % number, (("ce_type", b"print-label"),)
     record = Record("shop.commands.printers", 0, number, b"label-printing/L-9", value, headers, 1_700_000_000_000)
     return dead_letter(topic, 0, record, Why(f"parcel: not a text: {number}", "failed"), 900_000)
+
+
+def _parked(offset: int) -> Posted:
+    """A message of a group: the first has failed in all its attempts, the second waits behind it."""
+    source, first = Source(topic="shop.orders", partition=0, offset=offset), offset == 17
+    letter = parked_letter("billing", source, b"ann", b'{"order": "A-%d"}' % offset, (("ce_type", b"order-placed"),))
+    retry = RetryPolicy(max_attempts=3, first_ms=3_600_000, factor=2.0, most_ms=3_600_000)
+    return Posted(
+        id=f"parked-{offset}",
+        instance=parcel_id("billing", b"ann"),
+        letter=letter,
+        group="billing",
+        redeliver_to=AGAIN,
+        redeliver_partition=0,
+        retry=retry,
+        error="the address of the bill is missing" if first else None,
+        detail="",
+        attempts=3 if first else 0,
+        park=first,
+    )
+
+
+def _later() -> Posted:
+    letter = Letter(id="reminder-1", topic="mail", key=to_base64(b"ann"), value=to_base64(b'{"to": "ann"}'))
+    return Posted(id="later", instance=delayed_id("reminder-1"), letter=letter, due_ms=4_102_444_800_000)
 
 
 async def _serve(port: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Bulk, Fate, OnStep, act_on_many
-from sagaline.orchestrator.errors import InvalidRequest, LogUnavailable
+from sagaline.orchestrator.errors import InvalidRequest, LogUnavailable, UnknownInstance
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import ActName
@@ -68,6 +68,20 @@ async def test_what_a_dry_run_tells_is_what_then_happens(up: Stack) -> None:
         assert await fates(up, bulk(act, id=f"b-{number}")) == told
     assert {each.status for each in (await up.client.list(TALK)).documents} == {Status.COMPENSATING}
     assert (await up.client.get("other/1")).status is Status.RUNNING
+
+
+async def test_a_bulk_may_name_its_instances(up: Stack) -> None:
+    """Each once, and no others; with conditions, or one that does not exist, nothing is sent."""
+    named = bulk(ActName.PAUSE, where=InstanceFilter(), instances=["talk/2", "other/1", "talk/2"])
+    assert await fates(up, named) == {"talk/2": Fate.DONE, "other/1": Fate.DONE}
+    assert [each.key for each in (await up.client.list(TALK)).documents if each.paused] == ["2"]
+    with pytest.raises(UnknownInstance):
+        await fates(up, bulk(ActName.RESUME, where=InstanceFilter(), instances=["talk/2", "talk/nobody"]))
+    assert (await up.client.get("talk/2")).paused
+    for wrong in ({"instances": ["talk/2"]}, {"where": InstanceFilter(), "instances": ["talk/2"] * 101}):
+        with pytest.raises(InvalidRequest) as refused:
+            await fates(up, bulk(ActName.RESUME, **wrong))
+        assert refused.value.field == "instances"
 
 
 async def test_the_same_bulk_again_asks_nobody_twice(up: Stack) -> None:

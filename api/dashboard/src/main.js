@@ -8,6 +8,7 @@ import { Instances } from "./pages/instances.js";
 import { Log } from "./pages/log.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
+import { PARKED, Parked } from "./pages/parked.js";
 import { Questions, QUESTIONS } from "./pages/questions.js";
 import { Queues, QUEUES, stuck } from "./pages/queues.js";
 import { Schedules } from "./pages/schedules.js";
@@ -24,6 +25,7 @@ const SECTIONS = [
   { page: "attention", title: "Attention", key: "a", view: Attention, badge: { path: ATTENTION, of: (data) => badge(data.instances.length, data.cursor !== null, true) } },
   { page: "questions", title: "Questions", key: "q", view: Questions, badge: { path: QUESTIONS, of: (data) => badge(data.questions.length, data.cursor !== null) } },
   { page: "dead", title: "Dead letters", key: "d", view: Dead, badge: { path: GROUPS, of: (data) => badge(data.groups.reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each.open, 0), data.cursor !== null) } },
+  { page: "parked", title: "Parked", key: "p", view: Parked, badge: { path: PARKED, of: (data) => badge(data.parked.length, data.cursor !== null, true) } },
   { page: "definitions", title: "Definitions", key: "f", view: Definitions, gap: true },
   { page: "queues", title: "Queues", key: "u", view: Queues, badge: { path: QUEUES, of: (data) => badge(stuck(data), false, true) } },
   { page: "schedules", title: "Schedules", key: "s", view: Schedules },

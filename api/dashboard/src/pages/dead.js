@@ -8,6 +8,7 @@ import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
+import { Bytes, shown } from "../parts/bytes.js";
 import { Labelled } from "../parts/form.js";
 import { Lines } from "../parts/json.js";
 import { Table } from "../parts/table.js";
@@ -83,22 +84,6 @@ function Letter({ id }) {
 
 /** @param {{acts: any[]}} props */
 const Done = ({ acts }) => acts.length ? html`<ul class="plainlist">${acts.map((each) => html`<li><b>${each.act}</b> ${each.by && `by ${each.by}`} <${At} at=${each.at} />${each.reason && `: ${each.reason}`}${each.outcome !== "applied" && ` (${each.outcome})`}</li>`)}</ul>` : html`<p class="soft">Nothing yet.</p>`;
-
-/** Bytes as JSON where they are, as text where they are that, else in hex. @param {{bytes: any}} props */
-function Bytes({ bytes }) {
-  if (!bytes) return html`<p class="soft">There is none: a tombstone.</p>`;
-  return html`<pre class="json" tabindex="0">${shown(bytes)}</pre>`;
-}
-
-/** @param {any} bytes */
-function shown(bytes) {
-  if (bytes.text === null) return [...atob(bytes.base64)].map((each) => each.charCodeAt(0).toString(16).padStart(2, "0")).join(" ").replace(/(.{48})/g, "$1\n");
-  try {
-    return JSON.stringify(JSON.parse(bytes.text), null, 2);
-  } catch {
-    return bytes.text;
-  }
-}
 
 /** @param {{path: string, letter: any, value: any, close: () => void}} props */
 function Edit({ path, letter, value, close }) {

@@ -38,8 +38,16 @@ function One({ definition, versions }) {
     <${Panel} title="Flow" note="version ${definition.version}"><${Reading} of=${graph}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${definition.name}" />`}<//><//>
     <${Panel} title="Instances" note="by status"><${Population} name=${definition.name} /><//>
     <${Panel} title="Versions">
-      <ul class="plainlist">${versions.map((each) => html`<li><b>version ${each.version}</b>${each.newest && ", the newest"} <span class="soft">· an ended instance is kept: ${Object.entries(each.retention_seconds).map(([status, seconds]) => `${status} ${span(Number(seconds) * 1000)}`).join(", ")}${each.archived ? ", then archived" : ""}</span></li>`)}</ul><//>
+      <ul class="plainlist">${versions.map((each) => html`<li><b>version ${each.version}</b>${each.newest && ", the newest"}: <a class="under" href=${href("instances", [], { definition: each.name, version: String(each.version), status: OPEN })}><${Open} definition=${each} /></a> <span class="soft">· an ended instance is kept: ${Object.entries(each.retention_seconds).map(([status, seconds]) => `${status} ${span(Number(seconds) * 1000)}`).join(", ")}${each.archived ? ", then archived" : ""}</span></li>`)}</ul><//>
     ${open && html`<${Start} definition=${definition} close=${() => setQuery({ act: null }, { step: false })} />`}`;
+}
+
+const OPEN = "running,compensating,attention";
+
+/** How many of a version have not ended. @param {{definition: any}} props */
+function Open({ definition }) {
+  const found = useResource(`/v1/instances/count${search([["definition", definition.name], ["version", String(definition.version)], .../** @type {[string, string][]} */ (OPEN.split(",").map((each) => ["status", each]))])}`);
+  return found.data ? `${found.data.count.toLocaleString("en")}${found.data.exact ? "" : "+"} open` : "open";
 }
 
 /** How many of each status, each with the way to them. @param {{name: string}} props */

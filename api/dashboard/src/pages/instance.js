@@ -8,6 +8,7 @@ import { clock, full } from "../lib/text.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
 import { Ago, Empty, Failed, Id, Panel, Reading, Status } from "../parts/basics.js";
+import { Children } from "../parts/children.js";
 import { depths, GraphView, laid } from "../parts/graph.js";
 import { InstanceAct } from "../parts/instance_act.js";
 import { Json } from "../parts/json.js";
@@ -73,7 +74,7 @@ export function Instance({ id }) {
     <${Reading} of=${found} lines=${6}>${(/** @type {any} */ data) => html`<${Head} ...${data} />`}<//>
     <div class="grid">
       <div class="stack ${drawn && (laid(drawn)?.graph().width ?? 0) > WIDE ? "all" : ""}"><${Panel} title="Flow" note=${found.data && `this run on version ${found.data.instance.version}`} more=${html`<${Legend} />`}>
-        <${Reading} of=${graph} lines=${3}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${id}" steps=${found.data?.instance.steps} />`}<//><//></div>
+        <${Reading} of=${graph} lines=${3}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${id}" steps=${found.data?.instance.steps} />`}<//><//><${Children} of=${id} /></div>
       <div class="stack second">
         <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
           <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Timeline} decisions=${data.decisions} ended=${found.data?.instance.finished_at ?? null} depths=${drawn ? depths(drawn.root) : {}} />`}<//><//>

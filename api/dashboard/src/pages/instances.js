@@ -2,15 +2,17 @@
 import { ACTS } from "../lib/acts.js";
 import { query as search } from "../lib/api.js";
 import { asked, wanted } from "../lib/conditions.js";
-import { forbidden } from "../lib/me.js";
+import { forbidden, me } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
-import { go, instanceHref, route, setQuery } from "../lib/router.js";
+import { go, href, instanceHref, route, setQuery } from "../lib/router.js";
+import { recall, remember } from "../lib/stored.js";
 import { count } from "../lib/text.js";
-import { html, useEffect, useRef, useState } from "../lib/view.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { causeText } from "../lib/words.js";
 import { Ago, At, Empty, Id, Reading, Status } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
 import { Chips } from "../parts/chips.js";
+import { Labelled } from "../parts/form.js";
 import { Menu } from "../parts/menu.js";
 import { Table } from "../parts/table.js";
 import { Instance } from "./instance.js";
@@ -60,7 +62,7 @@ function List() {
   return html`
     <div class="head"><h1>Instances</h1>
       <span class="meta" role="status">${counted.data && `${counted.data.exact ? "" : "more than "}${count(counted.data.count, "instance")}`}</span>
-      <span class="acts"><${Many} /><${Columns} chosen=${chosen} /></span></div>
+      <span class="acts"><${Many} label="Act on all of these" body=${wanted(query)} /><${Views} /><${Columns} chosen=${chosen} /></span></div>
     <${Chips} definitions=${names} />
     <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>
       html`<${Rows} key=${search(conditions) + sort + (query.cursor ?? "")} page=${data} sort=${sort} columns=${COLUMNS.filter((each) => chosen.includes(each.name))}
@@ -75,6 +77,8 @@ function List() {
 function Rows({ page, sort, columns, filtered, first }) {
   const kept = useRef(/** @type {Map<string, any>} */ (new Map()));
   const [, redraw] = useState(0);
+  const [picked, pick] = useState(/** @type {Set<string>} */ (new Set()));
+  const onPick = useMemo(() => (forbidden("operate") ? undefined : (/** @type {string} */ id) => pick((old) => new Set(old.has(id) ? [...old].filter((each) => each !== id) : [...old, id]))), [me.value]);
   const shown = kept.current;
   const known = shown.size > 0;
   const fresh = page.instances.filter((/** @type {any} */ each) => !shown.has(each.id));
@@ -94,7 +98,8 @@ function Rows({ page, sort, columns, filtered, first }) {
   }
   return html`
     <p class="news" role="status">${(news.length > 0 || gone.size > 0) && html`<button type="button" onClick=${take}>${[news.length && `${news.length} ${sort === NEWEST ? "new" : "more"}`, gone.size && `${gone.size} no longer ${page.cursor === null && first ? "like this" : "on this page"}`].filter(Boolean).join(", ")}: show it as it is now</button>`}</p>
-    <${Table} label="Instances" columns=${columns} rows=${[...shown.values()]} dim=${(/** @type {any} */ row) => gone.has(row.id)} sort=${sort} onSort=${(/** @type {string} */ by) => setQuery({ sort: by === NEWEST ? null : by, cursor: null })} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
+    ${picked.size > 0 && html`<p class="news row" role="status">${count(picked.size, "instance")} selected <${Many} label="Act on these" body=${{ instances: [...picked] }} /><button type="button" class="plain" onClick=${() => pick(new Set())}>Select none</button></p>`}
+    <${Table} label="Instances" picked=${picked} onPick=${onPick} columns=${columns} rows=${[...shown.values()]} dim=${(/** @type {any} */ row) => gone.has(row.id)} sort=${sort} onSort=${(/** @type {string} */ by) => setQuery({ sort: by === NEWEST ? null : by, cursor: null })} id=${(/** @type {any} */ row) => row.id} open=${(/** @type {any} */ row) => go(instanceHref(row.id))} />
     <p class="pages"><span class="soft">${count(shown.size, "instance")}${page.cursor || !first ? " on this page" : ""}${sort === NEWEST ? ", newest start first" : ""}</span>
       ${!first && html`<button type="button" onClick=${() => setQuery({ cursor: null })}>First page</button>`}
       ${page.cursor && html`<button type="button" onClick=${() => setQuery({ cursor: page.cursor })}>Next page</button>`}</p>
@@ -103,13 +108,41 @@ function Rows({ page, sort, columns, filtered, first }) {
 
 const MANY = ACTS.filter((each) => ["retry", "pause", "resume", "cancel", "abandon"].includes(each.name));
 
-/** An act on all instances that the conditions name, by a plan. */
-function Many() {
+/** An act on the instances that the body names, by a plan. @param {{label: string, body: Record<string, unknown>}} props */
+function Many({ label, body }) {
   const [act, setAct] = useState(/** @type {import("../lib/acts.js").ActWords | null} */ (null));
-  const body = wanted(route.value.query);
   const reason = forbidden("operate") || (Object.keys(body).length ? "" : "Choose a condition first: it says which instances are meant.");
-  return html`<${Menu} label="Act on all of these" end>${reason ? html`<p class="pad soft">${reason}</p>` : MANY.map((each) => html`<button type="button" data-close key=${each.name} onClick=${() => setAct(each)}>${each.title}<small>${each.does}</small></button>`)}<//>
-    ${act && html`<${Bulk} title="${act.title} all of these" what="instance" path="/v1/bulk" body=${{ ...body, act: act.name }} danger=${act.danger} close=${() => setAct(null)} />`}`;
+  return html`<${Menu} label=${label} end>${reason ? html`<p class="pad soft">${reason}</p>` : MANY.map((each) => html`<button type="button" data-close key=${each.name} onClick=${() => setAct(each)}>${each.title}<small>${each.does}</small></button>`)}<//>
+    ${act && html`<${Bulk} title="${act.title} ${label.slice(7)}" what="instance" path="/v1/bulk" body=${{ ...body, act: act.name }} danger=${act.danger} close=${() => setAct(null)} />`}`;
+}
+
+/** Conditions, sort and columns under a name, in this browser. */
+function Views() {
+  const [views, setViews] = useState(saved);
+  const [name, setName] = useState("");
+  const { cursor, ...query } = route.value.query;
+  const keep = (/** @type {View[]} */ next) => {
+    remember("views", JSON.stringify(next));
+    setViews(next);
+  };
+  const add = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    keep([...views.filter((each) => each.name !== name.trim()), { name: name.trim(), query }]);
+    setName("");
+  };
+  return html`<${Menu} label="Views" end>
+    ${views.map((each) => html`<div class="pair" key=${each.name}><button type="button" data-close onClick=${() => go(href("instances", [], each.query))}>${each.name}</button><button type="button" class="plain" aria-label="Remove the view ${each.name}" onClick=${() => keep(views.filter((other) => other !== each))}>×</button></div>`)}
+    <form class="pad stack" onSubmit=${add}><${Labelled} title="Keep this view as" hint="In this browser; its address can be shared">${(/** @type {any} */ tied) => html`<input ...${tied} required maxlength="60" pattern=".*\\S.*" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} />`}<//><button>Keep</button></form><//>`;
+}
+
+/** @typedef {{name: string, query: Record<string, string>}} View */
+/** @returns {View[]} */
+function saved() {
+  try {
+    return JSON.parse(recall("views") || "[]");
+  } catch {
+    return [];
+  }
 }
 
 /** @param {{chosen: string[]}} props */

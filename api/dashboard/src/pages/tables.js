@@ -40,6 +40,9 @@ function One({ table }) {
     ${open && html`<${Change} table=${table} close=${() => setOpen(false)} />`}`;
 }
 
+/** @param {{rules: any[], onChange: (rules: any[]) => void}} props */
+const RulesField = ({ rules, onChange }) => html`<${JsonField} title="Rules" hint="In order; “when” has a value or {operator: value} for each fact: == != < <= > >= in" value=${rules} onChange=${onChange} />`;
+
 /** @param {{rules: any[]}} props */
 const Rules = ({ rules }) => html`<ol class="steps">${rules.map((each) => html`<li>${ruleText(each)}</li>`)}</ol>`;
 
@@ -52,16 +55,16 @@ function ruleText(rule) {
 /** @param {{before: any[], after: any[]}} props */
 const Diff = ({ before, after }) => html`<${Lines} before=${before.map((each) => JSON.stringify(each))} after=${after.map((each) => JSON.stringify(each))} />`;
 
-/** @param {{table: any, close: () => void}} props */
-function Change({ table, close }) {
+/** @param {{table: any, title?: string, does?: string, form?: any, close: () => void}} props `form` none: as JSON */
+export function Change({ table, title = `Change ${table.name}`, does = "Flows that come to it from then on are routed by these rules. Those that were routed already are not.", form = RulesField, close }) {
   // A change is one of the rules that were read, also when somebody else sets others meanwhile: the server refuses it then.
   const [{ version, rules: old }] = useState(table);
-  const [rules, setRules] = useState(old.length ? old : [{ when: {}, to: table.branches[0] }]);
+  const [rules, setRules] = useState(old.length || form !== RulesField ? old : [{ when: {}, to: table.branches[0] }]);
   const same = JSON.stringify(rules) === JSON.stringify(old);
-  return html`<${Act} title="Change ${table.name}" button="Set version ${version + 1}" blocked=${same ? "Nothing is changed yet." : table.version === version ? "" : "Somebody else has changed the rules meanwhile: close this and begin from theirs."}
-    does=${html`<p>Flows that come to it from then on are routed by these rules. Those that were routed already are not.</p>`}
+  return html`<${Act} title=${title} button="Set version ${version + 1}" blocked=${same ? "Nothing is changed yet." : table.version === version ? "" : "Somebody else has changed the rules meanwhile: close this and begin from theirs."}
+    does=${html`<p>${does}</p>`}
     send=${(/** @type {any} */ who) => write("PUT", `${TABLES}/${encodeURIComponent(table.name)}`, { ...who, rules, version })}
     told=${(/** @type {any} */ answer) => (answer.changed ? `Version ${answer.version} is in effect.` : "It had these rules already.")} close=${close}>
-    <${JsonField} title="Rules" hint="In order; “when” has a value or {operator: value} for each fact: == != < <= > >= in" value=${rules} onChange=${setRules} />
+    <${form} rules=${rules} onChange=${setRules} />
     <details open><summary>What changes</summary><${Diff} before=${old} after=${Array.isArray(rules) ? rules : []} /></details><//>`;
 }

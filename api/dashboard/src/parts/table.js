@@ -17,10 +17,10 @@ import { html, useRef } from "../lib/view.js";
  * @template T
  * @param {{
  *   label: string, columns: Column<T>[], rows: T[], id: (row: T) => string, open?: (row: T) => void,
- *   dim?: (row: T) => boolean, sort?: string, onSort?: (by: string) => void,
+ *   dim?: (row: T) => boolean, sort?: string, onSort?: (by: string) => void, picked?: Set<string>, onPick?: (id: string) => void,
  * }} props
  */
-export function Table({ label, columns, rows, id, open, dim, sort, onSort }) {
+export function Table({ label, columns, rows, id, open, dim, sort, onSort, picked, onPick }) {
   const body = useRef(/** @type {HTMLElement | null} */ (null));
   const walk = (/** @type {number} */ by) => {
     const all = [...(body.current?.children ?? [])];
@@ -32,17 +32,20 @@ export function Table({ label, columns, rows, id, open, dim, sort, onSort }) {
     [
       { keys: "j", does: "Next row", run: () => walk(1) },
       { keys: "k", does: "Row before", run: () => walk(-1) },
+      ...(onPick ? [{ keys: "x", does: "Select the row, or not", run: () => /** @type {HTMLElement | null} */ (document.activeElement?.closest("tr")?.querySelector(".pick"))?.click() }] : []),
     ],
-    [rows],
+    [rows, onPick],
   );
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table>
     <thead><tr>
+      ${onPick && html`<th scope="col"><span class="vh">Selected</span></th>`}
       ${columns.map((each) => html`<${Head} key=${each.name} column=${each} sort=${sort} onSort=${onSort} />`)}
     </tr></thead>
     <tbody ref=${body}>${rows.map(
       (row) => html`<tr key=${id(row)} tabindex="-1" class="${open ? "opens" : ""} ${dim?.(row) ? "late" : ""}"
         onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && event.target === event.currentTarget && open?.(row)}
         onClick=${(/** @type {MouseEvent} */ event) => open && !inside(event) && open(row)}>
+        ${onPick && html`<td><input type="checkbox" class="pick" aria-label="Select ${id(row)}" checked=${picked?.has(id(row))} onChange=${() => onPick(id(row))} /></td>`}
         ${columns.map((each) => html`<td key=${each.name} class=${kind(each)}>${each.cell(row)}</td>`)}
       </tr>`,
     )}</tbody>

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from .settings import ApiSettings
 
 __all__ = ["Bodies", "Json", "described", "media_type_of", "one_of", "unchanged"]
 
+_KEY = "Idempotency-Key"
+_KEYS = re.compile(r"[!#-~]{1,256}")
 M = TypeVar("M", bound=BaseModel)
 E = TypeVar("E", bound=StrEnum)
 
@@ -49,9 +52,36 @@ def described(model: type[BaseModel], *, required: bool) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     examples = model.model_config.get("json_schema_extra")
     example = examples["examples"][0] if isinstance(examples, dict) else None  # type: ignore[index]  # each has one
-    return {
-        "requestBody": {"required": required, "content": {"application/json": {"schema": schema, "example": example}}}
-    }
+    content = {"application/json": {"schema": schema, "example": example}}
+    found: dict[str, Any] = {"requestBody": {"required": required, "content": content}}
+    if (field := _id_field(model)) is not None:
+        text = f"the same as `{field}` of the body: a request that is repeated with its key is carried out once"
+        key = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": f"^{_KEYS.pattern}$"}
+        found["parameters"] = [{"name": _KEY, "in": "header", "required": False, "description": text, "schema": key}]
+    return found
+
+
+def _keyed(request: Request, model: M) -> M:
+    """The request with the id that the header gives it.
+
+    Raises:
+        InvalidRequest: it is no key, or the body has another id. Field ``Idempotency-Key``.
+    """
+    given, field = request.headers.get(_KEY), _id_field(type(model))
+    if given is None or field is None:
+        return model
+    key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
+    if not _KEYS.fullmatch(key):
+        text = f"{_KEY} is {given[:64]!r}; give 1 to 256 visible characters of ASCII, without quotes or within"
+        raise InvalidRequest(text, field=_KEY)
+    if (known := getattr(model, field)) not in (None, key):
+        raise InvalidRequest(f"{_KEY} is {key!r}, but {field} of the body is {known!r}; omit one", field=_KEY)
+    return model.model_copy(update={field: key})
+
+
+def _id_field(model: type[BaseModel]) -> str | None:
+    """The field with the id by which a request may be repeated; None: the request has none."""
+    return next((name for name in ("request_id", "id") if name in model.model_fields), None)
 
 
 def one_of(kind: type[E], value: str, field: str) -> E:
@@ -71,14 +101,15 @@ class Bodies:
     async def read(self, request: Request, model: type[M]) -> M:
         """The body as a model; a missing body counts as ``{}`` if the model has no required field.
 
-        ``by`` is who asks, where that is known (``identity.signed``).
+        ``by`` is who asks, where that is known (``identity.signed``), and the id of the request is that of the header
+        ``Idempotency-Key``, if it is sent.
 
         Raises:
             HttpProblem, InvalidRequest: as described for the module.
         """
         raw = await self.receive(request)
         if not raw and not any(field.is_required() for field in model.model_fields.values()):
-            return signed(principal_of(request), model())
+            return signed(principal_of(request), _keyed(request, model()))
         if media_type_of(request) != "application/json":
             text = "send the body as UTF-8 JSON, with the header: Content-Type: application/json"
             raise HttpProblem("media-type", text)
@@ -90,7 +121,7 @@ class Bodies:
         except ValidationError as error:
             field, wrong = first_mistake(error)
             raise InvalidRequest(f"{field}: {wrong}", field=field) from error
-        return signed(principal_of(request), read)
+        return signed(principal_of(request), _keyed(request, read))
 
     async def receive(self, request: Request) -> bytes:
         """The bytes of a body, within the limits of size and time.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client, OnStep
-from ..orchestrator.errors import NotYetDecided
+from ..orchestrator.errors import ActDenied, InvalidRequest, NotYetDecided
 from ..orchestrator.messages.inputs import ActName, OnConflict
+from ..orchestrator.messages.reasons import ReasonCode
+from ..orchestrator.tracing import trace_id_of
 from .bodies import Bodies, Json, described
 from .headers import undecided, with_headers
 from .identity import Permission, caller_of, needs
 from .outcomes import Wait, accepted, answered
 from .paths import INSTANCES, instance_of, instance_path
-from .problems import documented
+from .problems import documented, problem_of
 from .queries import only
 from .searching import CountQuery, ListQuery, sort_of, sought, where_of
 from .settings import ApiSettings
@@ -41,6 +44,8 @@ _KEY = (
     "business identity, at most 256 characters; with it a start may be repeated safely; none: a fresh one is made, and "
     "a repeated start is another instance"
 )
+_IF_MATCH = "the `ETag` with which the instance was shown: 412 if it has changed since; none: whatever it is now"
+_TAG = re.compile(r'"([0-9A-Za-z_-]{1,64}-[0-9]{1,10})"')
 _ACTS = {
     ActName.CANCEL: "Cancels the instance: every step that took effect or may have is undone",
     ActName.PAUSE: "Sends no more commands until it is resumed",
@@ -254,29 +259,62 @@ def _add_act(
         responses={
             **undecided(AcceptedView, "Location"),
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+            412: {**documented(412)[412], **with_headers("ETag")},
         },
         openapi_extra=described(ActBody, required=False),
     )
     @needs(access_of(act))
     async def perform(
-        request: Request, definition: str, key: str, wait: Wait = None, dry_run: DryRun = False
+        request: Request,
+        definition: str,
+        key: str,
+        *,
+        wait: Wait = None,
+        dry_run: DryRun = False,
+        if_match: Annotated[str | None, Header(alias="If-Match", description=_IF_MATCH)] = None,
     ) -> Response:
         only(request, "wait", "dry_run")
         seconds = wait_of(request, settings)
         instance = instance_of(definition, key)
         body = await bodies.read(request, ActBody)
-        by, on = caller_of(request, body.by), OnStep(body.step, body.value)
-        on_step = on if body.step or body.value is not None else None
+        expected = "" if if_match is None else await _expected(client, instance, if_match)
+        by, on = caller_of(request, body.by), OnStep(body.step, body.value, expected)
         if dry_run:
-            return await rehearsed(client, instance, act, by=by, reason=body.reason, on=on_step)
+            return await rehearsed(client, instance, act, by=by, reason=body.reason, on=on)
         asked = client.act(
             instance,
             act,
             by=by,
             reason=body.reason,
-            on=on_step,
+            on=on,
             request_id=body.request_id,
             wait=seconds,
             traceparent=request.state.traceparent,
         )
-        return await answered(asked)
+        try:
+            return await answered(asked)
+        except ActDenied as denied:
+            if denied.code is not ReasonCode.REVISION_DIFFERS:
+                raise
+            answer = problem_of(denied, trace_id_of(request.state.traceparent))
+            answer.headers["ETag"] = tag_of(await client.get(instance))
+            return answer
+
+
+async def _expected(client: Client, instance: str, if_match: str) -> str:
+    """The tag that ``If-Match`` (RFC 9110, section 13.1.1) asks for; of several that of now, if it is among them.
+
+    Raises:
+        InvalidRequest: one is no tag of an instance.
+    """
+    if if_match.strip() == "*":
+        return ""
+    tags = [_TAG.fullmatch(each.strip()) for each in if_match.split(",")]
+    found = [each[1] for each in tags if each is not None]
+    if len(found) < len(tags):
+        text = f"If-Match is {if_match[:80]!r}; give the ETag with which the instance was shown, in its quotes, or *"
+        raise InvalidRequest(text, field="If-Match")
+    if len(found) == 1:
+        return found[0]
+    now = (await client.get(instance)).tag
+    return now if now in found else found[0]

@@ -131,6 +131,11 @@ KINDS = {
     "reply-not-awaited": _Kind(
         409, "No answer is awaited", "no answer to 'order-checkout/A-1/ship~k3x9wq2z/1' is awaited: it is late"
     ),
+    "revision-differs": _Kind(
+        412,
+        "Changed meanwhile",
+        "cancel of 'order-checkout/A-1' was denied: it is at k3x-8 now, not at k3x-7",
+    ),
     "version-conflict": _Kind(
         409, "Changed meanwhile", "table 'carriers' is at version 4, not 3; read its rules again"
     ),

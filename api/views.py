@@ -221,7 +221,7 @@ class DefinitionView(BaseModel):
 
 def tag_of(document: Document) -> str:
     """The ``ETag`` of an instance at a revision: of this run of its key alone."""
-    return f'"{document.incarnation}-{document.revision}"'
+    return f'"{document.tag}"'
 
 
 def instance_summary(document: Document) -> InstanceSummary:

@@ -121,6 +121,7 @@ def check_act(instance: str, act: ActName, *, id: str, by: str | Caller, reason:
         groups=caller.groups,
         reason=check_text(reason, "reason", REASON_CHARS_MAX),
         step=check_text(on.step, "step", ID_CHARS_MAX) if on is not None else "",
+        expected=check_text(on.expected, "expected", ID_CHARS_MAX) if on is not None else "",
         value=value,
     )
 

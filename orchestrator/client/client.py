@@ -141,7 +141,7 @@ class Client:
                 as soon as that one has ended, with effect keys of its own; 16 starts may wait. ``replace``: the same,
                 and that one is cancelled; starts that wait are dropped.
             request_id: with ``queue`` and ``replace``: to repeat a start after an error; it is taken once while it is
-                among the last 20 of the key. None: a new id is made.
+                among the last 20 of the key. None: a new id is made. Without ``key`` it is the key too.
             wait: how long to wait for the decision, once the request is in the log.
             traceparent: the W3C trace context to continue; None: a new trace.
 
@@ -155,6 +155,7 @@ class Client:
             ValueTooLarge: the input is larger than the log accepts.
         """
         saga = self._definition(definition, version)
+        key = key if key is not None else request_id
         start = Start(
             id=self._parts.clock.new_id() if request_id is None else check_text(request_id, "request_id", ID_CHARS_MAX),
             definition=saga.name,

@@ -50,10 +50,12 @@ class OnStep:
     ``assign`` ``{"to": name}``, for ``revise`` ``{"ahead": [stop]}``, for ``edit`` ``{"patch": [...], "retry": bool}``
     (a JSON Patch, RFC 6902), for ``replace-undo`` ``{"contract": name, "command": {...}}``, for ``restart``
     ``{"patch": [...]}``, for ``fork`` ``{"key": text, "patch": [...]}``.
+    ``expected``: the ``Document.tag`` that the caller has seen; the act is denied if the instance has changed since.
     """
 
     step: str = ""
     value: BaseModel | Mapping[str, JsonValue] | None = None
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,6 +234,8 @@ def encode_request(topic: str, request: Start | Act, *, source: str, now_ms: int
             body = {"act": request.act.value, "by": request.by, "reason": request.reason}
             if request.groups:
                 body["groups"] = list(request.groups)
+            if request.expected:
+                body["expected"] = request.expected
             if request.step:
                 body["step"] = request.step
             if request.step or request.value is not None:

@@ -397,6 +397,9 @@ def _act(definition: AnyDefinition | None, document: Document, act: Act, now_ms:
         return _denied(document, Reason(ReasonCode.REQUEST_TAKEN, text))
     if known is not None:
         return _unchanged(document, ReasonCode.DUPLICATE, "this request was carried out already")
+    if act.expected and act.expected != document.tag:
+        text = f"it is at {document.tag} now, not at {act.expected}: look at it again, then decide"
+        return _denied(document, Reason(ReasonCode.REVISION_DIFFERS, text))
     if (reason := objection(document, act.act)) is not None:
         return _denied(document, reason)
     if fulfilled(document, act.act):

@@ -337,6 +337,11 @@ class Document:
     queued: tuple[Start, ...] = ()
     managed: Managed | None = None
 
+    @property
+    def tag(self) -> str:
+        """Names this revision of this run of the key, and no other."""
+        return f"{self.incarnation}-{self.revision}"
+
     def touched_ms(self, now_ms: int) -> int:
         """``updated_ms`` of the next revision: never less than this one's, even if a clock was set back."""
         return max(self.updated_ms, now_ms)

@@ -171,6 +171,7 @@ class Act:
 
     ``groups``: those of ``by``; a question may be put to one of them.
 
+    ``expected``: the ``tag`` of the document that it is for, of another it is denied; empty: of any.
     ``step`` and ``value`` are for acts on one step: the form of an ``answer``, the reply of a ``skip``,
     ``{"to": name}`` for ``assign``. For ``revise`` the value is ``{"ahead": [stop, …]}``.
     """
@@ -181,6 +182,7 @@ class Act:
     by: str = ""
     groups: tuple[str, ...] = ()
     reason: str = ""
+    expected: str = ""
     step: str = ""
     value: JsonObject | None = None
     traceparent: str | None = None

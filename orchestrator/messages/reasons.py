@@ -12,9 +12,10 @@ class ReasonCode(StrEnum):
     """What happened, for programs: in decisions, their records, ``attention`` and problems of the API.
 
     Requests: ``invalid``: its content cannot be used. ``wrong-status``: not possible in the current status of the
-    instance or step; ``past-pivot`` and ``paused`` are cases of it that a caller can act on. ``not-permitted``: the
-    caller is not among those who may. ``nothing-to-change``: the request is already fulfilled. ``queued``: a start
-    waits until the run before it has ended.
+    instance or step; ``past-pivot`` and ``paused`` are cases of it that a caller can act on. ``revision-differs``: it
+    has changed since the caller looked. ``not-permitted``: the caller is not among those who may.
+    ``nothing-to-change``: the request is already fulfilled. ``queued``: a start waits until the run before it has
+    ended.
 
     Messages: ``duplicate``: it came before. ``stale``: nothing waits for it, or no longer. ``misdirected``: it is not
     for this entity. ``answered``: it was answered without a change.
@@ -34,6 +35,7 @@ class ReasonCode(StrEnum):
     KEY_TAKEN = "key-taken"
     REQUEST_TAKEN = "request-taken"
     VERSION_DIFFERS = "version-differs"
+    REVISION_DIFFERS = "revision-differs"
     NO_ROOM = "no-room"
     INVALID = "invalid"
     NOT_PERMITTED = "not-permitted"

@@ -129,8 +129,8 @@ BODIES: list[tuple[str, str, dict[str, Any], set[str]]] = [
     (
         "sagaline.act",
         "d/k",
-        {"act": "cancel", "by": "ann", "groups": ["risk"], "reason": "x"},
-        {"by", "groups", "reason"},
+        {"act": "cancel", "by": "ann", "groups": ["risk"], "reason": "x", "expected": "x-1"},
+        {"by", "expected", "groups", "reason"},
     ),
     (
         "sagaline.entity.published",

@@ -38,6 +38,7 @@ from .operations import operations_router
 from .overdue import overdue_router
 from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
+from .personal import EraseBody, personal_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
@@ -109,6 +110,7 @@ def create_app(
         queues_router(client),
         tables_router(client, settings),
         keys_router(client, settings),
+        personal_router(client, settings),
         entities_router(client),
         parcels_router(client, settings),
         dead_router(client, settings),
@@ -150,7 +152,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: 
             Problem,
             *(StartBody, ActBody, EventBody, CloudEventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
-            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, WebhookBody, NewSecretBody),
+            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, WebhookBody, NewSecretBody, EraseBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

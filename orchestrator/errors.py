@@ -13,20 +13,21 @@
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable, BlobsUnavailable
+    ├── Erased, Sealed           the author of a handler: personal data that are erased; that cannot be read here
     ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
     ├── Unreadable, BlobMissing, BlobAltered (workers)   who sent the message; the author; who can restore the object
     └── OperatorError            the operator of the process
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log
         ├── ConfigurationError   a setting is missing or unsafe
         ├── ValueTooLarge        one record is over the log's limit
-        └── CorruptRecord        stored bytes cannot be read: stop (UnreadableBatch: they can never be read)
+        └── CorruptRecord        stored bytes cannot be read: stop (UnreadableBatch: never; MissingKey: without a key)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..sagas.errors import DefinitionError, SagalineError
+from ..sagas.errors import DefinitionError, Erased, SagalineError, Sealed
 from .messages.reasons import Reason
 
 __all__ = [
@@ -37,11 +38,13 @@ __all__ = [
     "CorruptRecord",
     "CursorTooOld",
     "DefinitionError",
+    "Erased",
     "EventDenied",
     "ForeignLog",
     "InUse",
     "InvalidRequest",
     "LogUnavailable",
+    "MissingKey",
     "NotYetDecided",
     "OperatorError",
     "OwnershipLost",
@@ -50,6 +53,7 @@ __all__ = [
     "RequestFailed",
     "RequestTimedOut",
     "SagalineError",
+    "Sealed",
     "StartConflict",
     "TopicGone",
     "TopicMismatch",
@@ -352,6 +356,18 @@ class CorruptRecord(OperatorError):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}")
         self.where, self.why = where, why
+
+
+class MissingKey(CorruptRecord):
+    """Something is sealed by a key that this process does not have. Nothing is lost; with the key it goes on."""
+
+    def __init__(self, key: str, setting: str, where: str = "a sealed value") -> None:
+        super().__init__(
+            where,
+            f"it is sealed by the key {key!r}, which is not in {setting}: add that key there, behind the newest, and "
+            "restart this process",
+        )
+        self.key, self.setting = key, setting
 
 
 class UnreadableBatch(CorruptRecord):

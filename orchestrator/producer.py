@@ -60,6 +60,7 @@ class Producer(Sender):
             stack.push_async_callback(self._stop_feeding)
             self._stack = stack.pop_all()
         self._opened = SenderParts(
+            vault=base.vault,
             log=base.log,
             topics=base.topics,
             clock=base.clock,

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         default=(), description="networks that webhooks may reach though they are not public, such as 10.1.0.0/16"
     )
     webhook_plain_http: bool = Field(default=False, description="webhooks may also be http, which anybody can read")
+    personal_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="what seals the keys of persons, the newest first: id:base64 of 32 bytes"
+    )
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from .messages.texts import said, trace_of
 
 __all__ = [
     "SCOPE",
@@ -43,6 +45,7 @@ Fact = tuple[str, str | int | bool | None]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NOTHING = nullcontext()
+_TRACE_CHARS = 8_000
 _OPERATIONS = {"handle": "process", "decide": "process"}
 """The operation types of the conventions; all others are ``send``."""
 
@@ -85,10 +88,16 @@ class Span:
         if self._span is not None and context is not None and context.trace_id != self._trace_id:
             self._span.add_link(context)
 
-    def raised(self, error: BaseException) -> None:
-        """Records an exception with its traceback."""
+    def raised(self, error: BaseException, hidden: Collection[str] = ()) -> None:
+        """Records an exception with its traceback, without the texts that are ``hidden``."""
         if self._span is not None:
-            self._span.record_exception(error)
+            facts = {
+                "exception.type": type(error).__qualname__,
+                "exception.message": said(error, hidden),
+                "exception.stacktrace": trace_of(error, _TRACE_CHARS, hidden=hidden),
+                "exception.escaped": "False",
+            }
+            self._span.add_event("exception", facts)
 
     def failed(self, error: str) -> None:
         """Marks it failed."""

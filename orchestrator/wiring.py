@@ -45,6 +45,7 @@ from .runtime.projector import Projector
 from .runtime.watch import Watch
 from .settings import Settings
 from .tracing import Tracing
+from .vault import KeyRing, Vault
 
 __all__ = [
     "Base",
@@ -58,6 +59,7 @@ __all__ = [
     "engine_at",
     "export_the_rest",
     "now_ms",
+    "personal_keys",
     "open_base",
     "open_service",
     "prepare_subscriptions",
@@ -85,6 +87,7 @@ class Base:
     clock: Clock
     tracing: Tracing
     metrics: Metrics
+    vault: Vault
 
 
 @asynccontextmanager
@@ -109,17 +112,21 @@ async def open_base(
         )
     else:
         log = SqliteLog(settings.sqlite_path or "", clock=clock, member_timeout=settings.member_timeout)
+    topics = Topics(settings.namespace)
+    vault = Vault(log, topics.personal, personal_keys(settings))
     await log.open()
     try:
         yield Base(
             settings=settings,
             log=log,
-            topics=Topics(settings.namespace),
+            topics=topics,
+            vault=vault,
             clock=clock,
             tracing=tracing or Tracing(),
             metrics=metrics or Metrics(),
         )
     finally:
+        await vault.close()
         await log.close()
 
 
@@ -199,6 +206,15 @@ async def prepare_webhooks(base: Base, *, create: bool | None = None) -> tuple[S
 def egress_settings(settings: Settings) -> EgressSettings:
     """What webhooks may reach."""
     return EgressSettings(allowed=settings.webhook_networks, plain=settings.webhook_plain_http)
+
+
+def personal_keys(settings: Settings) -> KeyRing:
+    """What seals the keys of persons.
+
+    Raises:
+        ConfigurationError: a key cannot be used; no message has it.
+    """
+    return KeyRing([key.get_secret_value() for key in settings.personal_keys], "SAGALINE_PERSONAL_KEYS")
 
 
 def webhook_keys(settings: Settings) -> tuple[bytes, ...]:
@@ -308,6 +324,7 @@ async def client(
             feed=feed,
             watch=watch,
             identity=partial(identity_of, base.log, base.topics),
+            vault=base.vault,
         )
         yield Client(parts)
 

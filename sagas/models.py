@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from .personal import UNSEALED, has_unsealed
 from .schemas import holds_floats
 
 __all__ = [
@@ -70,6 +71,8 @@ def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
         Exception: anything that the model's own serializers and validators raise.
     """
     model = model or type(value)
+    if has_unsealed(value):
+        raise Unwritable(model, UNSEALED)
     try:
         found = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
     except PydanticSerializationError as error:

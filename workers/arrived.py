@@ -26,7 +26,18 @@ _KILLS_MAX: Final = 3
 class Arrived:
     """One record on its way: read from the source, or given back by its parcel."""
 
-    __slots__ = ("ended", "identity", "key", "mark", "record", "redelivered", "seen", "source", "subscription")
+    __slots__ = (
+        "ended",
+        "hidden",
+        "identity",
+        "key",
+        "mark",
+        "record",
+        "redelivered",
+        "seen",
+        "source",
+        "subscription",
+    )
 
     def __init__(
         self, record: Record, mark: Mark, source: SourcePartition, redelivered: Redelivered | None = None
@@ -38,6 +49,8 @@ class Arrived:
         """How many processes had it at work before, and were not seen since."""
         self.identity: Identity | None = None
         """Under which it is remembered when it is handled; set while it is at work."""
+        self.hidden: frozenset[str] = frozenset()
+        """Personal texts that its handler can read, and no error of it may say."""
         self.ended: asyncio.Event | None = None
         """Set when it has left the handler, for who waits to deliver the next one alone."""
         self.key: object = record.key if record.key is not None else self.place

@@ -222,7 +222,8 @@ class EventBus(_Bus):
             span.end(error)
         return [
             replace(
-                publication(event, check_key(key), body, id=f"{group}/{id}/{number}"), traceparent=message.traceparent
+                publication(event, check_key(key), check_body(event.model, body), id=f"{group}/{id}/{number}"),
+                traceparent=message.traceparent,
             )
             for number, (event, key, body) in enumerate(message.publications, start=1)
         ]

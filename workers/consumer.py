@@ -13,14 +13,16 @@ from pydantic import BaseModel
 from ..orchestrator.codec.dead_letters import Why, dead_letter
 from ..orchestrator.codec.wire import header_map, trace_context
 from ..orchestrator.errors import ValueTooLarge
-from ..orchestrator.messages.texts import said, storable, trace_of
+from ..orchestrator.messages.texts import hiding, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.ports.log import Log, Outgoing, Owner, Record
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.runtime.ownership import Ownership, Source
 from ..orchestrator.tracing import Fact, Span, Tracing
+from ..orchestrator.vault import Vault
 from ..sagas import DefinitionError, Rejected
+from ..sagas.personal import holds_personal, revealed_in
 from ..sagas.policy import to_ms
 from .arrived import Arrived, Reading
 from .calling import Calling
@@ -58,6 +60,7 @@ class Parts:
     metrics: Metrics
     alone: asyncio.Lock
     """Held while one message is at work alone: see the careful mode of ``source``."""
+    vault: Vault
 
 
 class Consumer:
@@ -110,7 +113,7 @@ class Consumer:
         self._letters = Letters(
             topics.inputs, self._group, redeliveries, source=self._origin, log=parts.log, clock=parts.clock
         )
-        self._sending = Sending(self._group, self._origin, parts.log, topics, parts.clock)
+        self._sending = Sending(self._group, self._origin, parts.log, topics, parts.clock, vault=parts.vault)
         self._slots: Slots[Arrived] = Slots(concurrency, self._handle)
         self._by_key: ByKey[Arrived] = ByKey(self._slots.put)
         self._unfinished = {False: 0, True: 0}
@@ -227,6 +230,8 @@ class Consumer:
             found = self._judge(arrived, subscription)
             if isinstance(found, str):
                 outcome = found
+            elif holds_personal(type(found)):
+                return self._rest(arrived, subscription, (began, message, span), self._opened(arrived, found, message))
             elif (rest := self._calling.begin(subscription, found, message)) is None and self._sending.knows(message):
                 self._done(arrived, self._sending.records(message))
                 outcome = "handled"
@@ -263,6 +268,14 @@ class Consumer:
                 self._ended(subscription, outcome, began, span)
             self._left(arrived, subscription)
 
+    async def _opened(self, arrived: Arrived, body: BaseModel, message: Message | None) -> None:
+        """Calls a handler whose body has personal values."""
+        assert arrived.subscription is not None
+        await self._parts.vault.open(body)
+        arrived.hidden = revealed_in(body)
+        if (rest := self._calling.begin(arrived.subscription, body, message)) is not None:
+            await rest
+
     def _ended(self, subscription: Subscription, outcome: str, began: float, span: Span) -> None:
         if span is not _NO_SPAN:
             span.end()
@@ -298,7 +311,7 @@ class Consumer:
             self._dead(arrived, str(failure), "unreadable")
             return "dead"
         if isinstance(failure, Rejected):
-            self._dead(arrived, f"rejected ({failure.code}): {failure.reason}", "rejected")
+            self._dead(arrived, hiding(f"rejected ({failure.code}): {failure.reason}", arrived.hidden), "rejected")
             return "rejected"
         if isinstance(failure, SystemExit | KeyboardInterrupt):
             span.end()
@@ -309,8 +322,8 @@ class Consumer:
             span.end()
             arrived.source.give_up(arrived)
             raise failure
-        span.raised(failure)
-        span.failed(error := said(failure))
+        span.raised(failure, arrived.hidden)
+        span.failed(error := said(failure, arrived.hidden))
         id = _id(arrived, header_map(arrived.record.headers))
         _logger.warning("subscription.handler.failed", group=self._group, message=id, error=error)
         self._failed(arrived, subscription, failure)
@@ -393,11 +406,12 @@ class Consumer:
         self._done(arrived, [letter], failed=True)
 
     def _failed(self, arrived: Arrived, subscription: Subscription, error: BaseException) -> None:
-        text = said(error)
+        text = said(error, arrived.hidden)
+        detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES, hidden=arrived.hidden)
         if self._delivery == "at_most_once" and arrived.redelivered is None:
-            self._dead(arrived, text, "failed", trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
+            self._dead(arrived, text, "failed", detail)
         else:
-            self._post(arrived, subscription, text, trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
+            self._post(arrived, subscription, text, detail)
 
     def _poison(self, arrived: Arrived, subscription: Subscription) -> None:
         """Its consumer was killed again and again while it was at work: it is parked unhandled."""

@@ -23,12 +23,15 @@ from typing import Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from ..orchestrator.errors import ConfigurationError
 from ..orchestrator.messages.inputs import Completed, Failed, Reply
 from ..orchestrator.messages.inputs import Rejected as RejectedReply
-from ..orchestrator.messages.texts import end_of, said, storable, trace_of
+from ..orchestrator.messages.texts import end_of, hiding, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
-from ..sagas import Rejected
+from ..orchestrator.vault import Vault
+from ..sagas import Rejected, SagalineError
 from ..sagas.models import JsonObject, as_json, mistakes, read
+from ..sagas.personal import has_unsealed, holds_personal, revealed_in
 from ..sagas.policy import to_ms
 from .context import AnswerLater, Context
 from .errors import WorkerCrashed, is_cancelled
@@ -57,7 +60,10 @@ class Execution:
         spans: WorkerSpans,
         heartbeat: Callable[[Work, JsonObject | None], None],
         ends: Callable[[BaseException], bool] = is_cancelled,
+        *,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault
         self._worker, self._clock, self._spans, self._heartbeat = worker, clock, spans, heartbeat
         self._calls, self._ends = worker.calls, ends
         self._timeout_seconds = worker.handler_timeout.total_seconds()
@@ -93,12 +99,18 @@ class Execution:
                 f"deploy a worker that handles every contract of its queue",
             )
         try:
-            model = read(handler.contract.command, command.payload)
+            model: BaseModel = read(handler.contract.command, command.payload)
         except ValidationError as error:
             return failed(
                 work, f"the command does not fit {handler.contract.command.__name__}: {mistakes(error, 'body')}"
             )
         except Exception as error:  # validators in the author's model may raise anything
+            return _raised(work, error)
+        try:
+            if holds_personal(handler.contract.command):
+                await self._keys().open(model)
+                work.hidden = revealed_in(model)
+        except SagalineError as error:
             return _raised(work, error)
         try:
             return await self._call(work, handler, model, left)
@@ -109,6 +121,11 @@ class Execution:
             pulse = work.context.pulse if work.context is not None else None
             heard = " without a heartbeat" if pulse is not None and pulse.has_beaten else ""
             return failed(work, f"{said}{heard} (handler_timeout of {self._worker!r})")
+
+    def _keys(self) -> Vault:
+        if self._vault is None:
+            raise ConfigurationError("a bus has no keys for personal values; let a worker handle this over the log")
+        return self._vault
 
     def too_late(self, work: Work) -> str | None:
         """Why its deadline has certainly passed, even if the clocks differ: it is not begun. None: it may be begun."""
@@ -148,6 +165,8 @@ class Execution:
         try:
             async with limit:
                 result = await self._calls.call(handler.callee, model, context)
+                if isinstance(result, BaseModel) and has_unsealed(result):
+                    await self._keys().seal(result)
             return _reply(work, handler, result)
         except Rejected as no:
             return rejected(work, no)
@@ -196,8 +215,8 @@ def rejected(work: Work, no: Rejected) -> RejectedReply:
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        reason=storable(no.reason, _ERROR_CHARS),
-        code=storable(no.code, _ERROR_CHARS),
+        reason=storable(hiding(no.reason, work.hidden), _ERROR_CHARS),
+        code=storable(hiding(no.code, work.hidden), _ERROR_CHARS),
     )
 
 
@@ -230,15 +249,16 @@ def _reply(work: Work, handler: Handler, result: object) -> Reply | None:
 
 def _raised(work: Work, error: BaseException) -> Failed:
     if work.span is not None:
-        work.span.raised(error)
+        work.span.raised(error, work.hidden)
     _logger.warning(
         "worker.handler.failed",
         contract=work.command.contract,
         attempt=work.command.attempt,
-        error=said(error),
+        error=said(error, work.hidden),
         at=_place(error),
     )
-    return failed(work, said(error), trace_of(error, _DETAIL_CHARS, frames=_FRAMES))
+    detail = trace_of(error, _DETAIL_CHARS, frames=_FRAMES, hidden=work.hidden)
+    return failed(work, said(error, work.hidden), detail)
 
 
 def _place(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from ..orchestrator.ports.log import Outgoing, Record
 from ..sagas import Event
 from ..sagas.models import JsonObject, as_json
+from ..sagas.personal import has_unsealed
 from .delivery import Delivery
 
 __all__ = ["Message", "Place", "Publication"]
@@ -33,7 +34,8 @@ class Publication(NamedTuple):
 
     event: Event[Any]
     key: str
-    body: JsonObject
+    body: JsonObject | BaseModel
+    """A model as long as its personal values are not sealed."""
 
 
 class Message(Delivery):
@@ -70,7 +72,7 @@ class Message(Delivery):
         """
         if not isinstance(body, event.model):
             raise TypeError(f"event {event.name!r} takes {event.model.__name__}, not {type(body).__name__}")
-        self._publications.append(Publication(event, key, as_json(body, event.model)))
+        self._publications.append(Publication(event, key, body if has_unsealed(body) else as_json(body, event.model)))
 
     @property
     def sends(self) -> bool:

@@ -33,6 +33,7 @@ from ..orchestrator.ports.log import Log, Outgoing, Record, check_size
 from ..orchestrator.ports.topics import Topics
 from ..orchestrator.runtime.metrics import OTHER, Metrics
 from ..orchestrator.tracing import Tracing
+from ..orchestrator.vault import KeyRing, Vault
 from .answers import Answers
 from .consumer import Consumer, Parts, consumers_of
 from .effects import Effects, Wanted
@@ -87,6 +88,7 @@ class WorkerRuntime:
         clock: for deadlines.
         tracing: one span per handled command.
         metrics: commands answered, their durations, those in flight, and the lag of the queues.
+        vault: opens personal values for handlers; None: there is no key of them.
 
     Raises:
         DefinitionError: the worker handles nothing.
@@ -101,12 +103,16 @@ class WorkerRuntime:
         tracing: Tracing | None = None,
         *,
         metrics: Metrics | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._worker, self._log, self._topics, self._clock = worker, log, topics, clock
         self._queues, self._metrics = worker.queues, metrics or Metrics()
         self._source = f"/{topics.namespace}/workers/{worker.name}"
         self._spans = WorkerSpans(worker.name, tracing or Tracing())
-        self._execution = Execution(worker, clock, self._spans, self._beat, lambda error: self._slots.ends(error))
+        vault = vault or Vault(log, topics.personal, KeyRing((), "SAGALINE_PERSONAL_KEYS"))
+        self._execution = Execution(
+            worker, clock, self._spans, self._beat, lambda error: self._slots.ends(error), vault=vault
+        )
         self._forwarding = Forwarding(topics, self._source, log.max_value_bytes)
         self._flow = FlowControl(clock, self._execution.too_late, self._share, lambda: self._slots.wake())
         self._limits = Followed(log, topics.rules, LIMITS_TABLE, lambda found: self._flow.limit(limits_of(found.rules)))
@@ -131,6 +137,7 @@ class WorkerRuntime:
             tracing=tracing or Tracing(),
             metrics=self._metrics,
             alone=asyncio.Lock(),
+            vault=vault,
         )
         self.consumers = consumers_of(worker, parts)
         """One for each group and topic that the worker subscribes to."""

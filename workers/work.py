@@ -30,6 +30,7 @@ class Work:
         "flow",
         "found",
         "handler",
+        "hidden",
         "key",
         "late",
         "mark",
@@ -58,6 +59,8 @@ class Work:
         self.span: Span | None = None
         self.sending: Span | None = None
         """Of its reply, until that is durable."""
+        self.hidden: frozenset[str] = frozenset()
+        """Personal texts that its handler can read, and no error of it may say."""
         self.unsent: JsonObject | None = None
         """Progress that no heartbeat has carried yet; it goes with the reply."""
 

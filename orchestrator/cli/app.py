@@ -21,6 +21,7 @@ from .operating import add_operating
 from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
+from .personal_commands import add_personal_commands
 from .queries import add_list, add_operations, history, inspect, overdue, questions, queues, show
 from .read_model import add_read_model
 from .remote import Json
@@ -46,6 +47,7 @@ add_entity_commands(app)
 add_parcel_commands(app)
 add_schedule_commands(app)
 add_key_commands(app)
+add_personal_commands(app)
 add_webhook_commands(app)
 add_dead_commands(app)
 add_read_model(app)

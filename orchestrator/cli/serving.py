@@ -98,10 +98,8 @@ async def _serve(
             parts.append(await stack.enter_async_context(wiring.running(part.run(), "engine")))
         for inbox in {id(worker.inbox): worker.inbox for worker in workers if worker.inbox is not None}.values():
             stack.push_async_callback(inbox.close)
-        runtimes = [
-            (w.name, WorkerRuntime(w, base.log, base.topics, base.clock, base.tracing, metrics=base.metrics))
-            for w in workers
-        ]
+        about = base.log, base.topics, base.clock, base.tracing
+        runtimes = [(w.name, WorkerRuntime(w, *about, metrics=base.metrics, vault=base.vault)) for w in workers]
         for _, runtime in runtimes:
             telling = tell_presence(runtime, base.log, base.topics, base.clock)
             await stack.enter_async_context(wiring.running(telling, "presence"))

@@ -3,7 +3,7 @@
 A start or an act carries a request id and is appended to ``inputs``; the history record with that id holds the result.
 Queries are answered from the read model; it is waited for, so that a client can always read its own writes. ``tables``,
 ``locks``, ``mailboxes``, ``parcels`` and ``schedules`` are the other entities; ``dead`` are the dead letters, and
-``keys`` the keys of the API.
+``keys`` the keys of the API; ``personal`` seals, opens and erases data of persons.
 ``changes`` is the feed of what happens to instances.
 """
 
@@ -59,6 +59,7 @@ from .entities import Locks, Mailboxes
 from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
+from .personal import PersonalData, sealed
 from .questions import overdue_of, questions_of
 from .queues import Queues
 from .results import Acted, Caller, OnStep, OverduePage, QuestionsPage, Started
@@ -86,6 +87,7 @@ class Client:
         self.tables = Tables(parts, self._asking)
         self.keys = Keys(parts, self.tables)
         self.webhooks = Webhooks(self.tables, parts)
+        self.personal = PersonalData(parts.vault, self.tables)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)
         self.schedules = Schedules(parts, self._asking)
@@ -160,7 +162,7 @@ class Client:
             id=self._parts.clock.new_id() if request_id is None else check_text(request_id, "request_id", ID_CHARS_MAX),
             definition=saga.name,
             key=check_key(key) if key is not None else self._parts.clock.new_id(),
-            input=check_input(saga, input),
+            input=check_input(saga, await sealed(self._parts.vault, saga.state, input, "input")),
             version=saga.version,
             conflict=conflict_of(conflict),
         )
@@ -276,6 +278,7 @@ class Client:
         if name not in known:
             raise UnknownEvent(name, tuple(sorted(known)))
         id = parts.clock.new_id() if id is None else check_id(id)
+        body = await sealed(parts.vault, known[name].model, body, "body")
         checked = check_key(key), check_body(known[name].model, body)
         published = self._to_subscribers(publication(known[name], *checked, id=id, source=self._asking.source))
         record, _ = await self._asking.ask(published, wait, traceparent)

@@ -16,6 +16,7 @@ from ..messages.outputs import Outcome, instance_of_command, place_named
 from .asking import Asking
 from .checks import ID_CHARS_MAX, check_body, check_json, check_text, split_instance
 from .parts import ClientParts
+from .personal import sealed
 from .results import Acted
 
 __all__ = ["Commands"]
@@ -55,7 +56,11 @@ class Commands:
         contract = None if step is None else step.contract
         if step is not None and undo:
             contract = step.compensation.contract if step.compensation is not None else None
-        body = check_json(reply, "reply") if contract is None else check_body(contract.reply, reply, "reply")
+        if contract is None:
+            body = check_json(reply, "reply")
+        else:
+            reply = await sealed(self._parts.vault, contract.reply, reply, "reply")
+            body = check_body(contract.reply, reply, "reply")
         id = self._parts.clock.new_id()
         message = Completed(id=id, instance=instance, command_id=command_id, reply=body)
         return await self._ask(message, wait, traceparent)

@@ -12,6 +12,7 @@ from ..ports.log import Log, TopicPartition
 from ..ports.read_model import ReadModel
 from ..ports.topics import Topics
 from ..tracing import Tracing
+from ..vault import Vault
 from .feed import Feed
 
 __all__ = ["ClientParts", "Projection", "Readiness"]
@@ -59,3 +60,4 @@ class ClientParts:
     feed: Feed
     watch: Readiness
     identity: Callable[[], Awaitable[bytes]]
+    vault: Vault

@@ -18,6 +18,7 @@ from pydantic import BaseModel, JsonValue
 
 from ...sagas import Contract, Event
 from ...sagas.definition import AnyDefinition
+from ...sagas.personal import holds_personal
 from ..codec.commands import Command, encode_sent
 from ..codec.entities import encode_entity_message
 from ..codec.inputs import encode_request
@@ -30,8 +31,10 @@ from ..ports.clock import Clock
 from ..ports.log import Log, Outgoing
 from ..ports.topics import Topics
 from ..tracing import Tracing, trace_id_of
+from ..vault import Vault
 from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_body, check_id, check_input, check_key, check_text
 from .feed import Feed
+from .personal import sealed
 from .requested import answer_of, command_of, positive_ms, writable
 from .requests import Requests
 from .results import Started
@@ -60,6 +63,7 @@ class SenderParts:
     prepare: Callable[[str], Awaitable[None]]
     requests: Requests
     feed: Feed
+    vault: Vault
 
 
 class Sender:
@@ -119,7 +123,8 @@ class Sender:
             traceparent: the W3C trace context to continue; None: a new trace.
         """
         parts, id, due_ms = self._parts, self._id(id), self._due_ms(deliver_at, deliver_after)
-        published = publication(event, check_key(key), check_body(event.model, body), id=id, source=self._source)
+        ready = await sealed(parts.vault, event.model, body, "body")
+        published = publication(event, check_key(key), check_body(event.model, ready), id=id, source=self._source)
         with self._span("publish", event.name, traceparent, parts.topics.inputs) as trace:
             record = self._entity_message(published, trace, due_ms)
             await self._send(id, record, due_ms, trace)
@@ -154,6 +159,7 @@ class Sender:
             traceparent: the W3C trace context to continue; None: a new trace.
         """
         id, due_ms = self._id(id), self._due_ms(deliver_at, deliver_after)
+        await sealed(self._parts.vault, contract.command, command, "command")
         sent = command_of(contract, command, f"@tell/{id}", None)
         sent = replace(sent, id=f"{sent.effect_key}/1")
         if expires_after is not None:
@@ -193,6 +199,7 @@ class Sender:
             RequestTimedOut: no reply within ``timeout``; it may have been carried out if ``sent`` is True.
         """
         parts, id, sent = self._parts, self._id(id), False
+        await sealed(parts.vault, contract.command, command, "command")
         asked = command_of(contract, command, f"@request/{id}", parts.requests.reply_to)
         deadline_ms = parts.clock.now_ms() + positive_ms(timeout, "timeout")
         asked = replace(asked, id=parts.requests.command_id(asked.effect_key), deadline_ms=deadline_ms)
@@ -210,7 +217,10 @@ class Sender:
             except TimeoutError:
                 seconds = timeout.total_seconds()
                 raise RequestTimedOut(contract.name, contract.lane, id, seconds, sent=sent) from None
-            return answer_of(contract, id, reply)
+            found = answer_of(contract, id, reply)
+            if holds_personal(contract.reply):
+                await parts.vault.open(found)
+            return found
 
     async def start(
         self,
@@ -242,7 +252,7 @@ class Sender:
             StartConflict, ActDenied: see ``conflict``.
             NotYetDecided: the request is in the log and no decision was seen within ``wait``; the same again is safe.
         """
-        parts, start = self._parts, self._start(definition, key, input, conflict, id)
+        parts, start = self._parts, await self._start(definition, key, input, conflict, id)
         if self._feeding is None:
             self._feeding = asyncio.create_task(parts.feed.run(), name="feed")
         with self._span("request", start.kind, traceparent, parts.topics.inputs) as trace:
@@ -277,7 +287,7 @@ class Sender:
         Returns:
             The id for ``cancel``.
         """
-        start = self._start(definition, key, input, conflict, None)
+        start = await self._start(definition, key, input, conflict, None)
         due_ms, id = self._due_ms(None, quiet), _quiet_id(start.instance)
         with self._span("request", start.kind, traceparent, self._parts.topics.inputs) as trace:
             record = self._start_record(replace(start, traceparent=trace), due_ms)
@@ -327,7 +337,7 @@ class Sender:
             return min(DUE_MS_MAX, self._parts.clock.now_ms() + positive_ms(after, "deliver_after"))
         return None if at is None else _at_ms(at)
 
-    def _start(
+    async def _start(
         self,
         definition: AnyDefinition,
         key: str,
@@ -339,7 +349,7 @@ class Sender:
             id=self._id(id),
             definition=definition.name,
             key=check_key(key),
-            input=check_input(definition, input),
+            input=check_input(definition, await sealed(self._parts.vault, definition.state, input, "input")),
             version=definition.version,
             conflict=conflict_of(conflict),
         )

@@ -14,8 +14,9 @@ from typing import Any, assert_never
 
 from ..messages.entities import Table
 from ..messages.entity_messages import Lookup, Routed, Rule, SetRules, ToTable, table_name
-from ..messages.outputs import Announce, Answer, Outcome, Tell
+from ..messages.outputs import Action, Announce, Answer, Erase, Outcome, Tell
 from ..messages.own_tables import OWN_TABLES
+from ..messages.personal import ERASED_TABLE, erased_of
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 
@@ -106,8 +107,17 @@ def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collecti
         changed_by=message.by,
         reason=message.reason,
     )
-    actions = (Announce(table=after.name, version=after.version, rules=after.rules),) if own is not None else ()
-    return Answer(entity=after, outcome=Outcome.APPLIED, actions=actions, reason=f"version {after.version}")
+    actions, reason = _told(after) if own is not None else ((), "")
+    return Answer(entity=after, outcome=Outcome.APPLIED, actions=actions, reason=reason or f"version {after.version}")
+
+
+def _told(own: Table) -> tuple[tuple[Action, ...], str]:
+    """What a change of one of Sagaline's own tables does, and what it is called; empty: by its version."""
+    if own.name != ERASED_TABLE:
+        return (Announce(table=own.name, version=own.version, rules=own.rules),), ""
+    subject, keys = erased_of(own.rules)
+    number = f"{len(keys):,} {'key' if len(keys) == 1 else 'keys'}"
+    return tuple(Erase(subject=subject, key=key) for key in keys), f"the data of {subject!r} are erased: {number}"
 
 
 def _matches(rule: Rule, facts: JsonObject) -> bool:

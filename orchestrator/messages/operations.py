@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from .dead import DeadRequest
-from .entity_messages import SetRules
+from .entity_messages import SetRules, table_id
 from .history import HistoryRecord
 from .inputs import Act
 from .parcels import Discard, Edit, Redrive, Reschedule, Skip
+from .personal import ERASED_TABLE
 from .schedules import Backfill, DeleteSchedule, PauseSchedule, PutSchedule, ResumeSchedule, Trigger
 
 __all__ = ["OPERATIONS", "Operation", "act_of", "operation_of"]
@@ -46,4 +47,6 @@ def act_of(operation: Operation) -> str:
     """What was asked for: the name of an act, or the kind of the request."""
     if isinstance(operation, Act | DeadRequest):
         return operation.act.value
+    if operation.instance == table_id(ERASED_TABLE):
+        return "erase"
     return operation.kind.replace("_", "-")

@@ -200,13 +200,21 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """A key of a person is removed from its topic: what it has sealed can never be opened again."""
+
+    subject: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The last document of a run, written to the topic of archived documents in the commit that removes it."""
 
     document: Document
 
 
-Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce | Archive
+Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce | Erase | Archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

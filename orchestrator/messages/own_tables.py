@@ -12,16 +12,26 @@ from typing import Final
 from .access import KEYS_TABLE, check_keys
 from .entity_messages import Rule
 from .flow_limits import LIMITS_TABLE, check_limits
+from .personal import ERASED_TABLE, check_erased
 from .webhooks import WEBHOOKS_TABLE, check_webhooks
 
 __all__ = ["OWN_TABLES", "RESERVED"]
 
 RESERVED: Final = MappingProxyType(
-    {KEYS_TABLE: "/v1/keys, or `saga keys`", WEBHOOKS_TABLE: "/v1/webhooks, or `saga webhooks`"}
+    {
+        KEYS_TABLE: "/v1/keys, or `saga keys`",
+        WEBHOOKS_TABLE: "/v1/webhooks, or `saga webhooks`",
+        ERASED_TABLE: "/v1/personal, or `saga personal`",
+    }
 )
 """Nobody reads or changes these as tables; instead there is what stands beside each."""
 
 OWN_TABLES: Mapping[str, Callable[[Sequence[Rule]], str | None]] = MappingProxyType(
-    {LIMITS_TABLE: check_limits, KEYS_TABLE: check_keys, WEBHOOKS_TABLE: check_webhooks}
+    {
+        LIMITS_TABLE: check_limits,
+        KEYS_TABLE: check_keys,
+        WEBHOOKS_TABLE: check_webhooks,
+        ERASED_TABLE: check_erased,
+    }
 )
 """By name: what is wrong with the rules and how to fix it; None: they are valid."""

@@ -9,10 +9,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-__all__ = ["end_of", "said", "storable", "trace_of"]
+__all__ = ["HIDDEN", "end_of", "hiding", "said", "storable", "trace_of"]
 
+HIDDEN = "**********"
+"""In place of what a text must not say."""
+_INPUT = re.compile(r", input_value=.*?, input_type=")
+"""What pydantic's errors say of a value: it may be anybody's, and the rest says which field and why."""
 _CUT = " … "
 _SAID_CHARS = 4_000
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -36,19 +40,26 @@ def end_of(text: str, chars_max: int) -> str:
     return _clean(text[len(text) - chars_max :] if len(text) > chars_max else text)
 
 
-def said(error: BaseException) -> str:
-    """An exception's type and message, storable, even if its ``__str__`` raises."""
+def hiding(text: str, hidden: Collection[str]) -> str:
+    """The text without these others, which it must not say, and without the values in errors of pydantic."""
+    for each in sorted(hidden, key=len, reverse=True):
+        text = text.replace(each, HIDDEN)
+    return _INPUT.sub(", input_type=", text)
+
+
+def said(error: BaseException, hidden: Collection[str] = ()) -> str:
+    """An exception's type and message, storable, even if its ``__str__`` raises. ``hidden``: see ``hiding``."""
     try:
         text = "".join(traceback.format_exception_only(error)).strip()
     except Exception:
         text = f"{type(error).__name__} (its message cannot be read)"
-    return storable(text, _SAID_CHARS)
+    return storable(hiding(text, hidden), _SAID_CHARS)
 
 
-def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None) -> str:
+def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None, hidden: Collection[str] = ()) -> str:
     """The end of an exception's traceback, storable; empty when it cannot be read. ``frames``: only the last ones.
 
-    Files are named as imported, not by their absolute path.
+    Files are named as imported, not by their absolute path. ``hidden``: see ``hiding``.
     """
     try:
         limit = None if frames is None else -frames
@@ -56,7 +67,7 @@ def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None)
         for each in _and_its_causes(found):
             for frame in each.stack:
                 frame.filename = _imported_as(frame.filename)
-        return end_of("".join(found.format()), chars_max)
+        return end_of(hiding("".join(found.format()), hidden), chars_max)
     except Exception:
         return ""
 

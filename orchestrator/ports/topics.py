@@ -15,6 +15,7 @@ __all__ = [
     "WEBHOOK_DELIVERIES",
     "WEBHOOK_FAN_OUT",
     "Topics",
+    "erases",
     "no_more_partitions",
     "state_of",
 ]
@@ -55,6 +56,12 @@ def state_of(topic: str) -> str | None:
     """The state topic of an ``inputs`` topic, which says how far its records are decided; None: another topic."""
     namespace, _, last = topic.rpartition(".")
     return Topics(namespace).state if namespace and last == "inputs" else None
+
+
+def erases(topic: str) -> bool:
+    """True: a tombstone in this topic must make the records of its key unreadable, as soon as the log can do that."""
+    namespace, _, last = topic.rpartition(".")
+    return bool(namespace) and last == "personal" and "." not in namespace
 
 
 class Topics(NamedTuple):
@@ -117,9 +124,14 @@ class Topics(NamedTuple):
         """Rules of tables that processes follow, such as limits of queues: one partition, one record for each table."""
         return f"{self.namespace}.rules"
 
+    @property
+    def personal(self) -> str:
+        """The keys of persons, one partition: what they have sealed is erased by a tombstone; see ``erases``."""
+        return f"{self.namespace}.personal"
+
     def owns(self, topic: str) -> bool:
         """True for the topics whose records only the processes of the namespace may write."""
-        own = {*self.core, self.made, self.replies, self.workers, self.rules, self.webhooks}
+        own = {*self.core, self.made, self.replies, self.workers, self.rules, self.webhooks, self.personal}
         prefixes = tuple(f"{self.namespace}.{kind}." for kind in ("commands", "parked", "redelivered"))
         return topic in own or topic.startswith(prefixes)
 
@@ -154,7 +166,7 @@ class Topics(NamedTuple):
         ]
 
     def specs(self, queues: Sequence[str], partitions: int) -> list[TopicSpec]:
-        """Every topic that an engine with these queues needs, all but three with the same number of partitions."""
+        """Every topic that an engine with these queues needs, all but five with the same number of partitions."""
         return [
             TopicSpec(self.made, 1, "compact"),
             TopicSpec(self.inputs, partitions, "delete", INPUTS_RETENTION_MS),
@@ -165,6 +177,7 @@ class Topics(NamedTuple):
             TopicSpec(self.archive, partitions, "delete", 90 * _DAY_MS),
             TopicSpec(self.replies, partitions, "delete", _HOUR_MS),
             TopicSpec(self.rules, 1, "compact"),
+            TopicSpec(self.personal, 1, "compact"),
             TopicSpec(self.workers, 1, "delete", _HOUR_MS),
             *(TopicSpec(self.commands(queue), partitions, "delete", 7 * _DAY_MS) for queue in sorted(set(queues))),
         ]

@@ -34,6 +34,7 @@ from ..messages.outputs import (
     Archive,
     DeadLetter,
     Decision,
+    Erase,
     Forward,
     Outcome,
     Publish,
@@ -259,7 +260,7 @@ class Writer:
         writes.counts += dead.counts
 
     def _outgoing(
-        self, action: SendCommand | Tell | Publish | Announce | Archive, came: Came, spans: list[Span]
+        self, action: SendCommand | Tell | Publish | Announce | Erase | Archive, came: Came, spans: list[Span]
     ) -> Outgoing:
         topics, now_ms, source = self._setup.topics, came.arrival.now_ms, self._source
         traceparent = came.span.traceparent
@@ -272,6 +273,8 @@ class Writer:
                 )
             case Announce():
                 return encode_rules(topics.rules, action)
+            case Erase():
+                return Outgoing(topics.personal, f"{action.subject}/{action.key}".encode(), None, (), 0)
             case Archive(document=last):
                 return encode_archived(topics.archive, self._partition, last, source=source, now_ms=now_ms)
             case Publish(event=event):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from sagaline.orchestrator.runtime.namespace import identity_of
 from sagaline.orchestrator.runtime.projector import Projector
 from sagaline.orchestrator.runtime.watch import Watch
 from sagaline.orchestrator.tracing import Tracing
+from sagaline.orchestrator.vault import KeyRing, Vault
 from sagaline.sagas.examples.order_checkout import checkout
 
 __all__ = ["PARTITIONS", "Stack", "order", "running", "stack"]
 
 PARTITIONS = 2
+PERSONAL_KEY = "2026-11:" + b64encode(bytes(range(32))).decode()
 
 
 def order(key: str = "A-1", **more: Any) -> dict[str, Any]:
@@ -83,6 +86,7 @@ async def stack(
         read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
         try:
             projector, feed = Projector(log, topics, read_model, clock, registry=registry), Feed(log, topics)
+            vault = Vault(log, topics.personal, KeyRing([PERSONAL_KEY], "SAGALINE_PERSONAL_KEYS"))
             watch = Watch(log, topics, clock, Metrics(), group="engine")
             parts = ClientParts(
                 log=log,
@@ -95,6 +99,7 @@ async def stack(
                 feed=feed,
                 watch=watch,
                 identity=partial(identity_of, log, topics),
+                vault=vault,
             )
             setup = Deciding(
                 registry=deployed or registry,

@@ -34,7 +34,7 @@ from sagaline.orchestrator.tracing import Tracing
 from .stack import order, stack
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-WITHOUT_BODY = ("/v1/logout", "/v1/tickets")
+WITHOUT_BODY = ("/v1/logout", "/v1/tickets", "/v1/personal/rewrap")
 OPEN_TO_ALL = ["0.0.0.0", "", "::", "192.0.2.1", "shop.example", "127.0.0.1.example"]
 
 
@@ -265,6 +265,8 @@ class TestDocument:
             ("post", "/v1/keys"),
             ("post", "/v1/keys/{name}/rotate"),
             ("delete", "/v1/keys/{name}"),
+            ("post", "/v1/personal/erase"),
+            ("post", "/v1/personal/rewrap"),
             ("get", "/v1/locks"),
             ("get", "/v1/locks/{name}"),
             ("get", "/v1/mailboxes"),

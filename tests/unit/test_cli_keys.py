@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("keys")
-    process = Process(folder, ALL_IN_ONE, SAGALINE_API_TOKENS='["a-token-for-tests-only"]')
+    made = b64encode(bytes(32)).decode()
+    keys = f'["2026-11:{made}"]'
+    process = Process(folder, ALL_IN_ONE, SAGALINE_API_TOKENS='["a-token-for-tests-only"]', SAGALINE_PERSONAL_KEYS=keys)
     try:
         yield process
     finally:
@@ -43,3 +46,9 @@ def test_a_key_is_made_used_rotated_and_revoked(up: Process) -> None:
     assert saga(up, "keys", "revoke", "ann@shop", "--reason", "left the team") == "ann@shop is revoked\n"
     assert "does not know the given token" in saga(up, "list", token=rotated["secret"], code=1)
     assert "there is no key 'ann@shop'" in saga(up, "keys", "revoke", "ann@shop", code=1)
+
+
+def test_a_person_is_erased_and_keys_are_sealed_anew(up: Process) -> None:
+    said = "C-1815 has no personal data that can be opened; nothing was erased\n"
+    assert saga(up, "personal", "erase", "C-1815", "--reason", "she asked for it on 28 May") == said
+    assert "0 sealed anew by 2026-11; no other key" in saga(up, "personal", "rewrap")

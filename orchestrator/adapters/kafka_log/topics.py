@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...errors import ConfigurationError, LogUnavailable, TopicMismatch
 from ...ports.log import TopicPartition, TopicSpec
-from ...ports.topics import GROWN
+from ...ports.topics import GROWN, erases
 from .driver import new_topic
 from .settings import Connection
 from .wire import TopicState, Wire
@@ -18,6 +18,8 @@ _ALREADY_EXISTS = 36
 _TOO_FEW_BROKERS = 38
 _STATE_SEGMENT_BYTES = 64 << 20
 _BATCH_BYTES_MIN = 1_048_588
+_ERASING = {"max.compaction.lag.ms": "21600000", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.01"}
+"""Of topics whose records are erased by tombstones: Kafka removes them within some hours of later writes, not weeks."""
 _COMPRESSIONS = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
 """Allowed values of ``compression.type``: those that we can read."""
 
@@ -119,6 +121,8 @@ class Catalog:
         elif in_sync < 2 and state.replicas >= 3 and not self._development:
             # Records that only one broker has acknowledged are lost if it dies.
             found.append(self._alter(name, "min.insync.replicas", str(in_sync), "2"))
+        if erases(name) and int(config["max.compaction.lag.ms"]) > int(lag := _ERASING["max.compaction.lag.ms"]):
+            found.append(self._alter(name, "max.compaction.lag.ms", config["max.compaction.lag.ms"], lag))
         kept_ms = int(config["retention.ms"])
         if spec.retention_ms is not None and spec.policy == "delete" and 0 <= kept_ms < spec.retention_ms:
             found.append(self._alter(name, "retention.ms", config["retention.ms"], str(spec.retention_ms)))
@@ -140,6 +144,8 @@ class Catalog:
         if spec.policy == "compact":
             # Kafka compacts only closed segments: small segments keep the restore short.
             configs |= {"segment.bytes": str(_STATE_SEGMENT_BYTES), "min.cleanable.dirty.ratio": "0.2"}
+        if erases(spec.name):
+            configs |= _ERASING
         if self._replication_factor >= 3:
             configs["min.insync.replicas"] = "2"
         return new_topic(spec.name, spec.partitions, self._replication_factor, configs)

@@ -8,6 +8,7 @@ from itertools import count
 from ...errors import TopicMismatch, ValueTooLarge
 from ...messages.partitioning import partition_of
 from ...ports.log import Outgoing, size_bytes
+from ...ports.topics import erases
 from .feed import Feed
 from .headers import encode_headers
 from .transaction import Row
@@ -24,6 +25,7 @@ class Router:
         """Raises: ValueTooLarge, TopicMismatch, LogUnavailable."""
         rows: list[Row] = []
         limit, topic_of, name, first_part, partitions = self.max_value_bytes, self._feed.topic, "", 0, 0
+        erasing = False
         for record in records:
             if (size := size_bytes(record.key, record.value, record.headers)) > limit:
                 raise ValueTooLarge(f"a record of key {(record.key or b'')[:80]!r} for {record.topic}", size, limit)
@@ -32,6 +34,7 @@ class Router:
                 if topic is None:
                     raise TopicMismatch(f"{record.topic} does not exist: create it with `saga topics create`")
                 name, partitions, first_part = topic.name, topic.partitions, topic.first_part
+                erasing = erases(name)
             partition = record.partition
             if partition is None:
                 partition = (
@@ -41,7 +44,8 @@ class Router:
                 raise TopicMismatch(
                     f"{name} has no partition {partition}: it has {partitions}; give a lower number, or none"
                 )
-            rows.append(Row(first_part + partition, record.key, record.value, encode_headers(record.headers)))
+            headers = encode_headers(record.headers)
+            rows.append(Row(first_part + partition, record.key, record.value, headers, erasing))
         return rows
 
     def check(self, key: bytes, value: bytes | None, topic: str) -> None:

@@ -83,7 +83,8 @@ def connect(path: Path, *, read_only: bool = False, busy_ms: int = 0) -> sqlite3
             connection.execute("PRAGMA query_only = ON")
         else:
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = OFF")
+            # Also for rows that are no secret: SQLite copies rows from page to page, and leaves the old bytes there.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute("PRAGMA journal_size_limit = 67108864")
             connection.execute("PRAGMA cache_size = -16000")

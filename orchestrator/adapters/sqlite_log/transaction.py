@@ -28,6 +28,8 @@ class Row(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: bytes | None
+    erases: bool = False
+    """The earlier records of its key are removed, and overwritten on the disk."""
 
 
 class Memory:
@@ -64,21 +66,27 @@ class Transaction:
         self.ends: dict[int, int] = {}
         """The next id of every partition that got records."""
         self.groups_changed = False
+        self.scrubbed = False
+        """Something was erased: what the journal still has of it must go too."""
         self._memory = memory
         self._inserts: list[object] = []
         self._removals: list[int] = []
         self._positions: dict[tuple[str, int], int] = {}
+        self._erased: list[tuple[int, int, bytes | None]] = []
 
     def append(self, rows: Iterable[Row]) -> list[int]:
         """Gives each row the next offset of its partition; returns the ids in the same order."""
         next_ids, now_ms, add, ids = self._memory.next_ids, self.now_ms, self._inserts.extend, []
-        for part, key, value, headers in rows:
+        for part, key, value, headers, erases in rows:
             record_id = next_ids.get(part)
             if record_id is None:
                 record_id = self._next_id(part)
             next_ids[part] = self.ends[part] = record_id + 1
             add((record_id, key, value, headers, now_ms))
             ids.append(record_id)
+            if erases:
+                self.scrubbed = self.scrubbed or value is None
+                self._erased.append((first_id(part), record_id, key))
         return ids
 
     def remove(self, ids: Sequence[int]) -> None:
@@ -128,7 +136,9 @@ class Transaction:
             some = rows[start : start + _ROWS_PER_STATEMENT]
             flat = [field for (group, part), next_offset in some for field in (group, part, next_offset)]
             self.connection.execute(_advance(len(some)), flat)
-        self._inserts, self._removals, self._positions = [], [], {}
+        if self._erased:
+            self.connection.executemany("DELETE FROM records WHERE id >= ? AND id < ? AND key = ?", self._erased)
+        self._inserts, self._removals, self._positions, self._erased = [], [], {}, []
 
     def _next_id(self, part: int) -> int:
         (last,) = self.connection.execute(

@@ -35,6 +35,7 @@ _OPERATIONS_PER_BATCH = 1000
 _WAITING_MAX = 100_000
 _BUSY_PAUSE_SECONDS = 0.0005
 _FOREIGN_POLL_SECONDS = 0.010
+_SCRUB_MS = 500
 
 
 class Operation(Protocol[T_co]):
@@ -179,7 +180,20 @@ class Writer:
         outcomes = [(future, *self._apply(operation, transaction)) for operation, future in batch]
         transaction.flush()
         self._connection.execute("COMMIT")
+        if transaction.scrubbed:
+            self._scrub()
         return outcomes, transaction
+
+    def _scrub(self) -> None:
+        """Empties the journal, which has the erased records until then. If readers are in the way for too long, the
+        next checkpoints overwrite them.
+        """
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA busy_timeout = 0")
+        except sqlite3.Error:
+            return  # it is committed
 
     def _apply(self, operation: Operation[Any], transaction: Transaction) -> tuple[Any, Exception | None]:
         if not operation.isolated:

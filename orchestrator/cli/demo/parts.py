@@ -109,7 +109,7 @@ async def orders_on_record(base: Base) -> set[str]:
 
 
 def _incarnation(worker: Worker, base: Base) -> WorkerRuntime:
-    return WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing)
+    return WorkerRuntime(worker, base.log, base.topics, base.clock, base.tracing, vault=base.vault)
 
 
 def _customer(address: str, settings: Settings) -> httpx.AsyncClient:

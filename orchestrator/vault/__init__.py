@@ -1,0 +1,6 @@
+"""What is kept sealed: the keys, personal values by a key of each person, and the values of records at rest."""
+
+from .keys import KeyRing
+from .vault import Vault
+
+__all__ = ["KeyRing", "Vault"]

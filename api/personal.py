@@ -10,6 +10,7 @@ from .bodies import Bodies, Json, described
 from .identity import Permission, needs
 from .letters import AskBody, options_of
 from .problems import documented
+from .queries import only
 from .settings import ApiSettings
 
 __all__ = ["EraseBody", "personal_router"]
@@ -66,10 +67,11 @@ def personal_router(client: Client, settings: ApiSettings) -> APIRouter:
         response_model=RewrappedView,
         summary="Seal the keys of all persons by the newest key of the settings",
         description="After it `SAGALINE_PERSONAL_KEYS` needs no other key. It may be repeated.",
-        responses=documented(401, 403, 503),
+        responses=documented(401, 403, 422, 503),
     )
     @needs(Permission.ADMINISTER)
-    async def rewrap() -> Response:
+    async def rewrap(request: Request) -> Response:
+        only(request)
         done = await client.personal.rewrap()
         return Json(RewrappedView(keys=done.keys, sealed_by=done.sealed_by))
 

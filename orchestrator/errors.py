@@ -13,8 +13,7 @@
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
     │   └── NotYetDecided, ReadModelCleared, RequestTimedOut, RequestFailed, InboxUnavailable, BlobsUnavailable
-    ├── Erased, Sealed           the author of a handler: personal data that are erased; that cannot be read here
-    ├── OwnershipLost, WorkerCrashed (workers)   nobody: another owner, or the next worker, continues
+    ├── OwnershipLost, WorkerCrashed (workers)   nobody: the next owner or worker continues; Erased, Sealed: the author
     ├── Unreadable, BlobMissing, BlobAltered (workers)   who sent the message; the author; who can restore the object
     └── OperatorError            the operator of the process
         ├── TopicMismatch, ForeignLog   a topic is wrong; the read model was fed from another log

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     personal_keys: tuple[SecretStr, ...] = Field(
         default=(), description="what seals the keys of persons, the newest first: id:base64 of 32 bytes"
     )
+    payload_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="what seals every record at rest, the newest first: id:base64 of 32 bytes"
+    )
     log_format: Literal["console", "json"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -20,6 +20,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader,
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from pydantic import SecretStr
 from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -45,7 +46,7 @@ from .runtime.projector import Projector
 from .runtime.watch import Watch
 from .settings import Settings
 from .tracing import Tracing
-from .vault import KeyRing, Vault
+from .vault import KeyRing, SealedLog, Vault
 
 __all__ = [
     "Base",
@@ -59,7 +60,6 @@ __all__ = [
     "engine_at",
     "export_the_rest",
     "now_ms",
-    "personal_keys",
     "open_base",
     "open_service",
     "prepare_subscriptions",
@@ -101,9 +101,11 @@ async def open_base(
         LogUnavailable: the log does not answer.
     """
     clock = SystemClock()
-    log: SqliteLog | KafkaLog
+    payload_keys = _ring(settings.payload_keys, "SAGALINE_PAYLOAD_KEYS")
+    personal_keys = _ring(settings.personal_keys, "SAGALINE_PERSONAL_KEYS")
+    inner: SqliteLog | KafkaLog
     if settings.kafka is not None:
-        log = KafkaLog(
+        inner = KafkaLog(
             settings.kafka,
             clock=clock,
             development=settings.development,
@@ -111,10 +113,11 @@ async def open_base(
             member_timeout=settings.member_timeout,
         )
     else:
-        log = SqliteLog(settings.sqlite_path or "", clock=clock, member_timeout=settings.member_timeout)
+        inner = SqliteLog(settings.sqlite_path or "", clock=clock, member_timeout=settings.member_timeout)
     topics = Topics(settings.namespace)
-    vault = Vault(log, topics.personal, personal_keys(settings))
-    await log.open()
+    log = SealedLog(inner, payload_keys, settings.namespace)
+    vault = Vault(log, topics.personal, personal_keys)
+    await inner.open()
     try:
         yield Base(
             settings=settings,
@@ -206,15 +209,6 @@ async def prepare_webhooks(base: Base, *, create: bool | None = None) -> tuple[S
 def egress_settings(settings: Settings) -> EgressSettings:
     """What webhooks may reach."""
     return EgressSettings(allowed=settings.webhook_networks, plain=settings.webhook_plain_http)
-
-
-def personal_keys(settings: Settings) -> KeyRing:
-    """What seals the keys of persons.
-
-    Raises:
-        ConfigurationError: a key cannot be used; no message has it.
-    """
-    return KeyRing([key.get_secret_value() for key in settings.personal_keys], "SAGALINE_PERSONAL_KEYS")
 
 
 def webhook_keys(settings: Settings) -> tuple[bytes, ...]:
@@ -345,6 +339,10 @@ async def watching(base: Base, queues: Collection[str], engine: Engine | None = 
         yield watch
 
 
+def _ring(keys: Sequence[SecretStr], setting: str) -> KeyRing:
+    return KeyRing([key.get_secret_value() for key in keys], setting)
+
+
 def _engines(base: Base) -> str:
     return f"{base.settings.namespace}.engine"
 
@@ -420,7 +418,7 @@ async def step_over(base: Base, topic: str, partition: int, offset: int, note: N
         ConfigurationError: the partition is not stopped there, or nothing may be skipped there.
         LogUnavailable: the outcome is unknown.
     """
-    log, topics = base.log, base.topics
+    log, topics = base.log.inner if isinstance(base.log, SealedLog) else base.log, base.topics
     if not isinstance(log, KafkaLog):
         raise ConfigurationError(
             "there is nothing to step over on SQLite: restore a file that cannot be read from a copy"

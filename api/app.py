@@ -42,6 +42,7 @@ from .personal import EraseBody, personal_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
+from .records import records_router
 from .revisions import revisions_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
@@ -106,6 +107,7 @@ def create_app(
         revisions_router(client),
         overdue_router(client),
         operations_router(client),
+        records_router(client),
         questions_router(client),
         queues_router(client),
         tables_router(client, settings),

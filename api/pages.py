@@ -2,8 +2,8 @@
 
 - A page can do nothing that a program cannot: it calls the public routes of ``/v1``.
 - Files stand below ``/dashboard/{digest}/``: they may be kept for ever, and the index names the digest of now.
-- Our scripts are served without their comments, a tenth of all bytes, each by as many empty lines: a line number in the
-  browser is that of the source.
+- Our scripts are served without indentation and comments, more than a tenth of all bytes. A comment leaves its line
+  breaks, so that a line number in the browser is that of the source.
 - The index names the scripts to fetch ahead: all but those that a script asks for later, by ``import("…")``.
 - The policy allows files of this server only. An import map can only stand in the page itself: its hash is named.
 - The third-party files are not in git; without them the index says how to get them.
@@ -33,6 +33,8 @@ _FOLDERS = ("css", "src", "vendor")
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _COMMENT = re.compile(rb" ?/\*\*.*?\*/", re.DOTALL)
 """JSDoc; our sources have no other comment of several lines, and nothing else that looks like one."""
+_INDENT = re.compile(rb"^ +", re.MULTILINE)
+"""No text of ours depends on how its line begins."""
 _MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sagaline</title>
 <h1>The dashboard is not in this build</h1>
 <p>Its third-party files were not fetched when the package was built. In a checkout run
@@ -163,7 +165,7 @@ def _read(home: Path, stamp: tuple[tuple[str, int], ...]) -> _Site:
 def _served(name: str, body: bytes) -> bytes:
     if not name.startswith("src/"):
         return body
-    return _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
+    return _INDENT.sub(b"", _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body))
 
 
 def _file(body: bytes, media: str) -> _File:

@@ -11,6 +11,7 @@ from .keys import Keys, NewKey, digest_of
 from .options import RequestOptions
 from .parcels import Parcels
 from .parts import ClientParts
+from .records import RecordsFilter
 from .results import Acted, Caller, OnStep, Overdue, OverduePage, Question, QuestionsPage, Started
 from .schedules import Schedules
 from .tables import RulesSet, TablesPage
@@ -42,6 +43,7 @@ __all__ = [
     "Parcels",
     "Question",
     "QuestionsPage",
+    "RecordsFilter",
     "RequestOptions",
     "RulesSet",
     "Schedules",

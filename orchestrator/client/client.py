@@ -62,6 +62,7 @@ from .parts import ClientParts
 from .personal import PersonalData, sealed
 from .questions import overdue_of, questions_of
 from .queues import Queues
+from .records import Records
 from .results import Acted, Caller, OnStep, OverduePage, QuestionsPage, Started
 from .schedules import Schedules
 from .starting import conflict_of, reason_of, started
@@ -93,6 +94,7 @@ class Client:
         self.schedules = Schedules(parts, self._asking)
         self.locks = Locks(parts.read_model, self._asking)
         self.queues = Queues(parts)
+        self.records = Records(parts)
         self.mailboxes = Mailboxes(parts.read_model, self._asking)
 
     @property

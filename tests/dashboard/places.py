@@ -35,5 +35,6 @@ PLACES: Final = {
     "schedules": Place("schedules", "Last starts"),
     "tables": Place("tables", "Changes"),
     "log": Place("log", "parcel-return/whole-3"),
+    "records": Place("log/records?topic=shop.state", "Latest of each key"),
     "instance-unknown": Place("instances/order-checkout/A-404", "No such instance"),
 }

@@ -107,3 +107,22 @@ def test_a_parked_key_shows_what_waits_and_is_discarded(opened: Open) -> None:
     sheet = page.get_by_role("dialog")
     sheet.get_by_role("button", name="Redrive").click()
     expect(sheet.get_by_role("status")).to_contain_text("Done.")
+
+
+def test_a_raw_record_leads_to_its_instance(opened: Open) -> None:
+    page = opened("log")
+    page.get_by_role("link", name="Raw records").click()
+    page.get_by_label("Topic").select_option("shop.state")
+    page.get_by_label("Latest of each key").check()
+    for partition in ("1", "0"):
+        page.get_by_label("Partition").select_option(partition)
+        expect(page.locator("tbody tr").first).to_be_visible()
+    page.get_by_label("Key", exact=True).fill("order-checkout/A-1001")
+    page.get_by_label("Key", exact=True).press("Enter")
+    page.get_by_label("Partition").select_option("0")
+    if page.get_by_text("No record is here").count():
+        page.get_by_label("Partition").select_option("1")
+    page.locator("tbody details").first.locator("summary").click()
+    expect(page.locator("tbody pre").first).to_contain_text('"definition": "order-checkout"')
+    page.get_by_role("link", name="order-checkout/A-1001").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("A-1001")

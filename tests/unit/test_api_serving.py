@@ -248,6 +248,8 @@ class TestDocument:
             ("post", "/v1/replies"),
             ("get", "/v1/overdue"),
             ("get", "/v1/operations"),
+            ("get", "/v1/topics"),
+            ("get", "/v1/topics/{topic}/records"),
             ("post", "/v1/bulk"),
             ("get", "/v1/questions"),
             ("get", "/v1/queues"),

@@ -118,9 +118,9 @@ async def test_all_scripts_together_are_at_most_90_kb_gzipped(web: httpx.AsyncCl
     assert sum(int(each.headers["content-length"]) for each in sent) <= SCRIPT_BYTES_MAX
 
 
-async def test_a_script_is_sent_without_its_comments_and_with_its_lines(web: httpx.AsyncClient, home: Path) -> None:
+async def test_a_script_is_sent_without_comments_and_with_its_lines(web: httpx.AsyncClient, home: Path) -> None:
     source = (
-        b"/** What.\n * Lives here. */\nconst a = (/** @type {any} */ b) => b; /** @param {c} d */\nexport { a };\n"
+        b"/** What.\n * Lives here. */\nconst a = (/** @type {any} */ b) => b; /** @param {c} d */\n  export { a };\n"
     )
     (home / "src" / "lib" / "text.js").write_bytes(source)
     base = addresses((await web.get("/")).text)[0].split("/css/")[0]

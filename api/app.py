@@ -119,9 +119,8 @@ def create_app(
         webhooks_router(client, settings, clock),
         health_router(client.check_ready, client.notices),
         pages_router(),
+        *([metrics_router(metrics)] if metrics is not None else []),
     ]
-    if metrics is not None:
-        routers.append(metrics_router(metrics))
     access = declared(route for router in routers for route in router.routes)
     for router in routers:
         app.include_router(router)

@@ -57,7 +57,7 @@ Warnings = Annotated[
 class Links(BaseModel):
     """Related paths, relative to the server."""
 
-    self_: str = Field(serialization_alias="self")
+    self_: str = Field(alias="self")
     history: str
     acts: dict[str, str] = Field(description="act -> where to POST it")
 
@@ -65,7 +65,8 @@ class Links(BaseModel):
 def links(instance: str) -> Links:
     """The paths of an instance."""
     base = instance_path(instance)
-    return Links(self_=base, history=f"{base}/history", acts={act.value: f"{base}/{act.value}" for act in ActName})
+    acts = {act.value: f"{base}/{act.value}" for act in ActName}
+    return Links.model_validate({"self": base, "history": f"{base}/history", "acts": acts})
 
 
 class OutcomeView(BaseModel):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from .client.sender import Sender
-from .errors import ConfigurationError
+from .loop_thread import LoopThread
 from .producer import Producer
 from .settings import Settings
 from .tracing import Tracing
@@ -28,7 +25,7 @@ def _waiting(
 
     @wraps(method)
     def call(self: SyncProducer, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._result(method(self._producer, *args, **kwargs))
+        return self._thread.result(method(self._producer, *args, **kwargs))
 
     return call
 
@@ -53,9 +50,7 @@ class SyncProducer:
         self, settings: Settings | None = None, *, in_flight_max: int = 1_000, tracing: Tracing | None = None
     ) -> None:
         self._producer = Producer(settings, in_flight_max=in_flight_max, tracing=tracing)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._process = 0
+        self._thread = LoopThread("producer")
 
     publish = _waiting(Sender.publish)
     tell = _waiting(Sender.tell)
@@ -67,49 +62,24 @@ class SyncProducer:
 
     def open(self) -> Self:
         """Connects; returns itself. Errors as of ``Producer`` on entry."""
-        self._process = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sagaline-producer", daemon=True)
-        self._thread.start()
+        self._thread.open()
         try:
-            self._result(self._producer.__aenter__())
+            self._thread.result(self._producer.__aenter__())
         except BaseException:
-            self._stop()
+            self._thread.close()
             raise
         return self
 
     def close(self) -> None:
         """Ends requests under way and disconnects, within some seconds. Idempotent."""
-        if self._loop is not None and self._process == os.getpid():
+        if self._thread.is_open:
             try:
-                self._result(self._producer.__aexit__())
+                self._thread.result(self._producer.__aexit__())
             finally:
-                self._stop()
+                self._thread.close()
 
     def __enter__(self) -> Self:
         return self.open()
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _result(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None or self._process != os.getpid():
-            work.close()
-            raise ConfigurationError(
-                "this producer is not open in this process; use it inside `with SyncProducer(settings):`, or call "
-                "open() first, in each process after it was forked"
-            )
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # the waiting thread was interrupted; otherwise it does nothing
-            raise
-
-    def _stop(self) -> None:
-        loop, self._loop = self._loop, None
-        assert loop is not None
-        assert self._thread is not None
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join()
-        loop.close()

@@ -33,7 +33,9 @@ PINNED = {
         *("AnswerLater", "CommandBus", "Context", "Dedup", "Delivery", "Depends", "EventBus", "Inbox", "Message"),
         *("SqliteInbox", "Worker", "WorkerCrashed", "WorkerRuntime"),
     },
-    "sagaline.client": {"Producer", "SyncProducer"},
+    "sagaline.client": {
+        *("ApiProblem", "ApiUnreachable", "InstanceWhere", "Producer", "RestClient", "SyncProducer", "SyncRestClient"),
+    },
     "sagaline.workers.shapes": {
         *("Blob", "BlobAltered", "BlobMissing", "BlobStore", "BlobsUnavailable", "Normalizer", "Unreadable"),
     },

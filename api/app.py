@@ -33,6 +33,7 @@ from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .keys import KeyBody, RotateBody, keys_router
 from .letters import AskBody
+from .llms import llms_router
 from .methods import Allowed, Head
 from .operations import operations_router
 from .overdue import overdue_router
@@ -118,6 +119,7 @@ def create_app(
         schedules_router(client, settings),
         webhooks_router(client, settings, clock),
         health_router(client.check_ready, client.notices),
+        llms_router(),
         pages_router(),
         *([metrics_router(metrics)] if metrics is not None else []),
     ]

@@ -277,6 +277,24 @@ def inspect_command(*, instance: Instance, remote: Remote, reading: Reading) -> 
     inspect(remote, instance, as_json=reading.as_json)
 
 
+@command(app, "mcp")
+def mcp_command(
+    *,
+    remote: Remote,
+    allow_acts: Annotated[bool, typer.Option("--allow-acts", help="Also start, operate and publish.")] = False,
+) -> None:
+    """Serve the API to an assistant by the Model Context Protocol, on stdin and stdout; it may look, and no more."""
+    from .processes import run_process
+
+    try:
+        from .mcp_server import serve as serve_mcp
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        raise Mistake("the Model Context Protocol needs its SDK: pip install 'sagaline[mcp]'") from error
+    run_process(serve_mcp(remote, allow_acts=allow_acts))
+
+
 @command(app, "overdue")
 def overdue_command(
     *,

@@ -55,7 +55,7 @@ class NewSecretBody(AskBody):
 
 
 class WebhookView(BaseModel):
-    """A webhook; its secret is in the answers to its creation and to `rotate` only."""
+    """A webhook; its secret is in the answers to its creation, to `rotate` and to `secret` only."""
 
     name: str
     url: str
@@ -193,6 +193,21 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings, views: _
         overlap = timedelta(seconds=body.overlap_seconds)
         options = options_of(request, settings, body)
         return await views.answer(client.webhooks.rotate(segment_of(name, "name"), overlap, options), secret=True)
+
+    @router.post(
+        "/webhooks/{name}/secret",
+        response_model=WebhookView,
+        summary="Show the secret of a webhook",
+        description="The newest one, for its receiver. Who has asked is in `GET /v1/operations`.",
+        responses=RESPONSES,
+        openapi_extra=described(AskBody, required=False),
+    )
+    @needs(Permission.ADMINISTER)
+    async def show_webhook_secret(request: Request, name: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, AskBody)
+        _check_keys(settings)
+        asked = client.webhooks.reveal(segment_of(name, "name"), options_of(request, settings, body))
+        return await views.answer(asked, secret=True)
 
     @router.post(
         "/webhooks/{name}/enable",

@@ -134,18 +134,19 @@ async def open_base(
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, service: str) -> AsyncIterator[Base]:
+async def open_service(settings: Settings, service: str) -> AsyncIterator[tuple[Base, Callable[[], str]]]:
     """``open_base`` for a process without engine and API: with traces and metrics under this name, and topics checked.
+    Also yields the page of the metrics, for a health port.
 
     Raises:
         TopicMismatch: as ``prepare_topics``.
     """
     tracing, provider = configure_tracing(settings, service)
-    metrics, meters, _ = configure_metrics(service)
+    metrics, meters, page = configure_metrics(service, page=settings.health_port is not None)
     try:
         async with open_base(settings, tracing, metrics) as base:
             await prepare_topics(base, ())
-            yield base
+            yield base, page
     finally:
         await export_the_rest(provider, meters)
 

@@ -50,7 +50,7 @@ def relay_command(
         async with AsyncExitStack() as stack:
             engine = wiring.engine_at(database)
             stack.callback(engine.dispose)
-            base = await stack.enter_async_context(wiring.open_service(settings, "sagaline-outbox"))
+            base, _ = await stack.enter_async_context(wiring.open_service(settings, "sagaline-outbox"))
             relay = Relay(engine, base.log, clock=base.clock, metrics=base.metrics)
             parts = await stack.enter_async_context(workers_running([("outbox", relay)], grace_seconds=10.0))
             print(f"saga: relaying {shown(database)} to {settings.log}; Ctrl-C stops it", file=sys.stderr, flush=True)

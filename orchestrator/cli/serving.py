@@ -30,7 +30,7 @@ from .options import rendering
 from .processes import any_ended, run_process, workers_running
 from .readiness import Readiness
 
-__all__ = ["api_settings", "longest_grace", "serve"]
+__all__ = ["api_settings", "health_page", "log_answers", "longest_grace", "serve"]
 
 
 def serve(
@@ -79,12 +79,12 @@ async def _serve(
         doors = api_settings(settings)
         listener = stack.enter_context(bind(settings.host, settings.port, doors)) if api is not None else None
         readiness = Readiness()
-        health = await stack.enter_async_context(_health(settings, doors, readiness, page))
+        health = await stack.enter_async_context(health_page(settings, doors, readiness, page))
         base = await stack.enter_async_context(wiring.open_base(settings, tracing, metrics))
         await wiring.prepare_topics(base, {*queues, *(q for w in workers for q in w.queues)})
         groups = {(each.options.group, each.topic) for worker in workers for each in worker.subscriptions}
         await wiring.prepare_subscriptions(base, groups)
-        readiness.add_check(lambda: _answers(base))
+        readiness.add_check(lambda: log_answers(base))
         part = wiring.engine(base, engine) if engine is not None else None
         # First: errors of the read model are reported before anything depends on this process.
         client = None
@@ -173,7 +173,7 @@ def _read_by(worker: Worker) -> list[str]:
 
 
 @asynccontextmanager
-async def _health(
+async def health_page(
     settings: Settings, doors: ApiSettings, readiness: Readiness, page: Callable[[], str]
 ) -> AsyncIterator[str | None]:
     """Says during the block whether the process is alive and ready; yields where, or None: it was not asked to."""
@@ -186,7 +186,7 @@ async def _health(
         yield address
 
 
-async def _answers(base: wiring.Base) -> None:
+async def log_answers(base: wiring.Base) -> None:
     """Raises: LogUnavailable: the log does not answer."""
     await base.log.end_offsets([base.topics.inputs])
 

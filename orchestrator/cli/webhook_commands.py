@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .options import LogOptions, Reading, Remote, Signed, build_settings, command
+from .options import HealthOptions, LogOptions, Reading, Remote, Signed, build_settings, command
 
 __all__ = ["add_webhook_commands"]
 
 webhooks_app = typer.Typer(
-    help="Webhooks: register, show, rotate, enable, delete; and deliver to them.", no_args_is_help=True
+    help="Webhooks: register, show, rotate, secret, enable, delete; and deliver to them.", no_args_is_help=True
 )
 
 Name = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Name of the webhook.")]
@@ -77,6 +77,14 @@ def webhooks_rotate(
     ask(remote, webhook, "rotate", signed=signed, as_json=reading.as_json, more=more)
 
 
+@command(webhooks_app, "secret")
+def webhooks_secret(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
+    """Print the secret of a webhook, for its receiver. Who has asked is recorded."""
+    from .webhooks import ask
+
+    ask(remote, webhook, "secret", signed=signed, as_json=reading.as_json)
+
+
 @command(webhooks_app, "enable")
 def webhooks_enable(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Send again to a webhook that was disabled because its receiver answered 410."""
@@ -94,13 +102,13 @@ def webhooks_delete(*, webhook: Name, remote: Remote, reading: Reading, signed: 
 
 
 @command(webhooks_app, "serve")
-def webhooks_serve(*, log: LogOptions) -> None:
+def webhooks_serve(*, log: LogOptions, health: HealthOptions) -> None:
     """Deliver events to the webhooks. Start any number of these processes: they share the instances."""
     from ..logs import configure_logs
     from .options import rendering
     from .processes import run_process
     from .webhooks import serving
 
-    settings = build_settings(log)
+    settings = build_settings(log, health)
     configure_logs(rendering(settings, terminal=sys.stderr.isatty()), settings.log_level)
     run_process(serving(settings))

@@ -18,7 +18,9 @@ from .options import Remote, Signed
 from .output import grid, print_list
 from .paths import segment
 from .processes import any_ended, workers_running
+from .readiness import Readiness
 from .remote import Json, request
+from .serving import api_settings, health_page, log_answers
 from .users import signature
 
 __all__ = ["ask", "list_webhooks", "put", "serving"]
@@ -89,15 +91,21 @@ async def serving(settings: Settings) -> None:
             "'[\"…\"]', made with: openssl rand -base64 32"
         )
     async with AsyncExitStack() as stack:
-        base = await stack.enter_async_context(wiring.open_service(settings, "sagaline-webhooks"))
+        readiness = Readiness()
+        base, page = await stack.enter_async_context(wiring.open_service(settings, "sagaline-webhooks"))
+        health = await stack.enter_async_context(health_page(settings, api_settings(settings), readiness, page))
         await wiring.prepare_webhooks(base)
         egress = wiring.egress_settings(settings)
         courier = Courier(
             base.log, base.topics, base.clock, keys=keys, egress=egress, tracing=base.tracing, metrics=base.metrics
         )
         parts = await stack.enter_async_context(workers_running([("webhooks", courier)], grace_seconds=10.0))
-        print(f"saga: delivering webhooks of {settings.log}; Ctrl-C stops it", file=sys.stderr, flush=True)
-        await any_ended(parts)
+        readiness.add(lambda: courier.objection)
+        readiness.add_check(lambda: log_answers(base))
+        where = f"; its health at {health}/readyz" if health is not None else ""
+        print(f"saga: delivering webhooks of {settings.log}{where}; Ctrl-C stops it", file=sys.stderr, flush=True)
+        with readiness.open():
+            await any_ended(parts)
 
 
 def _print(name: str, act: str, status: int, answer: Json, *, as_json: bool) -> None:
@@ -108,7 +116,7 @@ def _print(name: str, act: str, status: int, answer: Json, *, as_json: bool) -> 
     else:
         typer.echo(f"{act} {name}: done")
         if answer["secret"] is not None:
-            typer.echo(f"its secret, which is not shown again: {answer['secret']}")
+            typer.echo(f"its secret, for the receiver: {answer['secret']}")
 
 
 def _path(name: str) -> str:

@@ -11,7 +11,7 @@ from ..codec.webhook_signatures import secrets_of
 from ..errors import InvalidRequest, UnknownWebhook
 from ..messages.entity_messages import Rule
 from ..messages.instance_events import EventType
-from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhooks, replaced, webhooks_of
+from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhook, check_webhooks, replaced, webhooks_of
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .tables import Tables
@@ -19,6 +19,8 @@ from .tables import Tables
 __all__ = ["WebhookChanged", "Webhooks"]
 
 _OVERLAP = timedelta(hours=24)
+_OVERLAPPING_MAX = 4
+"""Secrets beside the newest one: a signature of each is in one header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,8 @@ class Webhooks:
 
         def change(before: Webhook | None) -> Webhook:
             # Never one that a deleted webhook of this name had: its receiver knows those secrets.
-            base = before or Webhook(name=name, url=url, generation=self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            base = before or Webhook(name=name, url=url, created=now_ms, generation=now_ms)
             return replace(base, url=url, types=tuple(types), definitions=tuple(definitions))
 
         return await self._change(name, change, options)
@@ -103,21 +106,37 @@ class Webhooks:
     async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> WebhookChanged:
         """Gives a webhook a new secret. For the time of ``overlap`` requests are signed with both.
 
-        Rotated again within that time, as when the answer was lost, they are signed with all since it began, at most
-        five: the receiver's stays good.
+        Rotated again within that time they are signed with all since it began: whichever the receiver has stays good.
 
         Raises:
             UnknownWebhook: there is none of that name.
+            InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
         """
         now_ms = self._clock.now_ms()
 
         def change(before: Webhook | None) -> Webhook:
             found = _known(before, name)
             first = found.overlap_from if now_ms < found.overlap_until_ms else found.generation
+            if overlap and found.generation - first >= _OVERLAPPING_MAX:
+                raise InvalidRequest(
+                    f"{_OVERLAPPING_MAX + 1} secrets of webhook {name!r} count at once, and its receiver may have any "
+                    "of them; ask for the newest one (`saga webhooks secret`) instead of rotating again, or rotate "
+                    "with an overlap of 0 seconds, which ends all others now",
+                    field="overlap_seconds",
+                )
             until_ms = now_ms + to_ms(overlap)
             return replace(found, generation=found.generation + 1, overlap_from=first, overlap_until_ms=until_ms)
 
         return await self._change(name, change, options)
+
+    async def reveal(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:
+        """Changes nothing, but is in the history of the table: who has asked for the secret, when and why.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+        """
+        reason = f"the secret of webhook {name} was asked for{': ' if options.reason else ''}{options.reason}"
+        return await self._change(name, lambda before: _known(before, name), replace(options, reason=reason))
 
     async def enable(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:
         """Sends again to a webhook that was disabled because its receiver answered 410.
@@ -136,10 +155,13 @@ class Webhooks:
         def rules(found: Sequence[Rule]) -> Sequence[Rule]:
             nonlocal before, after
             before = next((each for each in webhooks_of(found) if each.name == name), None)
+            if before is None and any(each.when.get("name") == name for each in found):
+                raise InvalidRequest(f"webhook {name!r} was put by a newer release of Sagaline; change it by that one")
             after = change(before)
-            changed = replaced(found, name, after)
-            if (wrong := check_webhooks(changed)) is not None:
-                raise InvalidRequest(wrong.partition(": ")[2] or wrong)
+            changed = list(found) if after == before else replaced(found, name, after)
+            wrong = None if after is None else check_webhook(after)
+            if (wrong := wrong or check_webhooks(changed)) is not None:
+                raise InvalidRequest(wrong)
             return changed
 
         done = await self._tables.change(WEBHOOKS_TABLE, rules, options)

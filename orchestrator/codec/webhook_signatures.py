@@ -10,28 +10,22 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from ..messages.webhooks import Webhook
 
 __all__ = ["secrets_of", "signed_headers"]
 
 
-_OVERLAPPING_MAX: Final = 4
-"""Secrets beside the newest one: signatures are in one header."""
-
-
 def secrets_of(webhook: Webhook, keys: Sequence[bytes], namespace: str, now_ms: int) -> list[str]:
     """The secrets that sign its requests now, the newest first, in the form that receivers are given: ``whsec_…``.
 
     Args:
-        webhook: during the overlap after rotations the secrets since it began count too, the latest few of them.
+        webhook: during the overlap after rotations the secrets since it began count too.
         keys: of the settings, the newest first; each counts.
         namespace: of the log.
         now_ms: the time.
     """
     oldest = webhook.overlap_from if now_ms < webhook.overlap_until_ms else webhook.generation
-    oldest = max(oldest, webhook.generation - _OVERLAPPING_MAX)
     return [
         f"whsec_{base64.b64encode(_secret(key, namespace, webhook.name, generation)).decode()}"
         for generation in range(webhook.generation, oldest - 1, -1)

@@ -17,7 +17,7 @@ from .entity_messages import Rule
 from .instance_events import EventType, InstanceEvent
 from .values import JsonObject, first_mistake
 
-__all__ = ["WEBHOOKS_TABLE", "Webhook", "check_webhooks", "replaced", "webhook_rule", "webhooks_of"]
+__all__ = ["WEBHOOKS_TABLE", "Webhook", "check_webhook", "check_webhooks", "replaced", "webhook_rule", "webhooks_of"]
 
 WEBHOOKS_TABLE: Final = "events.webhooks"
 _WEBHOOKS_MAX: Final = 100
@@ -29,8 +29,8 @@ _URL_CHARS_MAX: Final = 2_048
 class Webhook:
     """One receiver. All given conditions hold of an event that it gets; an empty one holds always.
 
-    ``generation``: of its secret. ``overlap_until_ms``: until then requests are signed with all secrets since
-    ``overlap_from`` too.
+    ``created``: another one for each creation under this name. ``generation``: of its secret.
+    ``overlap_until_ms``: until then requests are signed with all secrets since ``overlap_from`` too.
     ``disabled``: why it gets nothing; empty: it is enabled.
     """
 
@@ -38,6 +38,7 @@ class Webhook:
     url: str
     types: tuple[EventType, ...] = ()
     definitions: tuple[str, ...] = ()
+    created: int = 0
     generation: int = 1
     overlap_from: int = 0
     overlap_until_ms: int = 0
@@ -54,7 +55,7 @@ _WEBHOOK = TypeAdapter(Webhook)
 
 def webhook_rule(webhook: Webhook) -> Rule:
     """Its rule; what is as by default is left out."""
-    when: JsonObject = {"name": webhook.name, "generation": webhook.generation}
+    when: JsonObject = {"name": webhook.name, "created": webhook.created, "generation": webhook.generation}
     if webhook.types:
         when["types"] = [each.value for each in webhook.types]
     if webhook.definitions:
@@ -67,17 +68,27 @@ def webhook_rule(webhook: Webhook) -> Rule:
 
 
 def check_webhooks(rules: Sequence[Rule]) -> str | None:
-    """What is wrong with them, and how to fix it; None: they are valid."""
+    """What is wrong with them, and how to fix it; None: they are valid.
+
+    What a newer release has written is nobody's mistake: of a rule that cannot be read only the name counts.
+    """
     if len(rules) > _WEBHOOKS_MAX:
         return f"there are {len(rules):,} webhooks; keep at most {_WEBHOOKS_MAX:,}, or let one receiver pass events on"
     names = set[str]()
     for number, rule in enumerate(rules, start=1):
-        if isinstance(found := _read(rule), str):
-            return f"webhook {number}: {found}"
-        if found.name in names:
-            return f"webhook {number} has the name {found.name!r} of another one; choose another"
-        names.add(found.name)
+        name = rule.when.get("name")
+        if not isinstance(name, str):
+            return f"webhook {number} has no name; give it one of lower-case letters, digits and hyphens"
+        if name in names:
+            return f"webhook {number} has the name {name!r} of another one; choose another"
+        names.add(name)
     return None
+
+
+def check_webhook(webhook: Webhook) -> str | None:
+    """What is wrong with one that is put here, and how to fix it; None: it is valid."""
+    found = _read(webhook_rule(webhook))
+    return found if isinstance(found, str) else None
 
 
 def webhooks_of(rules: Sequence[Rule]) -> tuple[Webhook, ...]:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from standardwebhooks import Webhook as Verifier
 
@@ -56,7 +57,9 @@ def courier(folder: Path, name: str) -> Process:
     own = folder / name
     own.mkdir()
     log = f"sqlite:///{folder / 'sagaline.db'}"
-    return Process(own, [*SAGA, "webhooks", "serve", "--log", log, "--member-timeout", "1"], **SETTINGS)
+    return Process(
+        own, [*SAGA, "webhooks", "serve", "--log", log, "--member-timeout", "1", "--health-port", "0"], **SETTINGS
+    )
 
 
 def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Path, receiver: str) -> None:
@@ -67,6 +70,12 @@ def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Pat
         first = courier(tmp_path, "first")
         first.wait_for(r"(delivering webhooks)")
         first.wait_for(r"(partition taken)")
+        health = first.wait_for(r"its health at (http\S+);")
+        for _ in range(300):
+            if (ready := httpx.get(health).status_code) == 200:
+                break
+            time.sleep(0.05)
+        assert ready == 200
         made = saga(shop, "webhooks", "put", "billing", receiver)
         secret = made.rpartition(": ")[2].strip()
         assert "https://" not in made
@@ -92,6 +101,7 @@ def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Pat
         for headers, body in Receiver.got:
             assert Verifier(secret).verify(body, headers)
         assert "billing" in saga(shop, "webhooks", "list")
+        assert secret in saga(shop, "webhooks", "secret", "billing")
         assert "whsec_" in saga(shop, "webhooks", "rotate", "billing", "--overlap", "24h")
         assert saga(shop, "webhooks", "enable", "billing") == "enable billing: done\n"
         assert saga(shop, "webhooks", "delete", "billing") == "delete billing: done\n"

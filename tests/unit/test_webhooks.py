@@ -8,7 +8,7 @@ import ipaddress
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,20 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.client import RequestOptions
 from sagaline.orchestrator.egress import EgressSettings
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.instance_events import EventType
 from sagaline.orchestrator.messages.own_tables import OWN_TABLES
-from sagaline.orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, replaced, webhook_rule, webhooks_of
+from sagaline.orchestrator.messages.webhooks import (
+    WEBHOOKS_TABLE,
+    Webhook,
+    check_webhook,
+    replaced,
+    webhook_rule,
+    webhooks_of,
+)
 from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
@@ -210,11 +218,14 @@ async def test_an_event_for_rules_that_this_process_has_not_read_waits_for_them(
 ) -> None:
     monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
     topic, body = world.stack.topics.webhooks, json.dumps({"type": "x.started", "subject": "d/A"}).encode()
-    headers = (("webhook", b"orders"), ("rules", b"1"), ("ce_id", b"7"))
+    await world.put("orders")
+    created = b"%d" % (await world.stack.client.webhooks.get("orders")).created
+    headers = (("webhook", b"orders"), ("created", created), ("rules", b"2"), ("ce_id", b"7"))
     async with world.courier():
         await world.stack.log.append([Outgoing(topic, b"orders/d/A", body, headers)])
         await asyncio.sleep(0.2)
-        await world.put("orders")
+        assert world.seen("d/A") == []
+        await world.put("orders", types=["started"])
         await world.until(lambda: world.seen("d/A") == ["started"])
 
 
@@ -234,6 +245,80 @@ async def test_a_slow_receiver_holds_a_few_requests_only(world: World, monkeypat
         assert len(world.receiver.got) == 9
         world.receiver.answers.set()
         await world.until(lambda: all(world.seen(f"order-checkout/{key}") for key in keys))
+
+
+async def test_a_receiver_that_begins_to_hang_holds_a_few_requests_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any request has told that it is slow, by the time of the oldest one."""
+    monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
+    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
+    world.receiver.answers.clear()
+    await world.put("orders", types=["started"])
+    keys = [f"B-{number}" for number in range(20)]
+    async with world.courier():
+        for key in keys:
+            await world.stack.client.start("order-checkout", order(key), key=key)
+        await world.until(lambda: len(world.receiver.got) == 8)
+        await asyncio.sleep(0.3)
+        assert len(world.receiver.got) == 8
+        world.receiver.answers.set()
+        await world.until(lambda: all(world.seen(f"order-checkout/{key}") for key in keys))
+
+
+async def test_what_was_passed_on_to_a_deleted_webhook_does_not_go_to_another_one_of_its_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK)
+    monkeypatch.setattr(webhooks.courier, "RETRY", quick)
+    world.receiver.status = lambda event: 503
+    await world.put("orders")
+    async with world.courier():
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: len(world.receiver.got) > 0)
+        await world.api.delete("/v1/webhooks/orders")
+        await world.put("orders")
+        world.receiver.status = lambda event: 200
+        await world.stack.client.start("order-checkout", order("A-2"), key="A-2")
+        await world.until(lambda: world.seen("order-checkout/A-2") == ["started"])
+        await asyncio.sleep(0.3)
+    assert world.seen("order-checkout/A-1") == []
+
+
+async def test_an_administrator_sees_the_secret_again_and_that_is_recorded(world: World) -> None:
+    made = (await world.put("orders"))["secret"]
+    shown = await world.api.post("/v1/webhooks/orders/secret", json={"by": "ann", "reason": "lost"})
+    assert (shown.status_code, shown.json()["secret"]) == (200, made)
+    rows = (await world.api.get("/v1/operations")).json()["operations"]
+    assert [(row["who"], row["why"]) for row in rows if "asked" in row["why"]] == [
+        ("ann", "the secret of webhook orders was asked for: lost")
+    ]
+
+
+async def test_no_rotation_cuts_off_a_receiver_within_the_overlap(world: World) -> None:
+    first = (await world.put("orders"))["secret"]
+    for _ in range(4):
+        assert (await world.api.post("/v1/webhooks/orders/rotate")).status_code == 200
+    refused = await world.api.post("/v1/webhooks/orders/rotate")
+    assert refused.status_code == 422
+    assert "saga webhooks secret" in refused.json()["detail"]
+    async with world.courier():
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: len(world.receiver.got) == 1)
+    headers, body = world.receiver.got[0]
+    assert Verifier(first).verify(body, headers)
+    ended = await world.api.post("/v1/webhooks/orders/rotate", json={"overlap_seconds": 0})
+    assert (ended.status_code, ended.json()["overlap_until"]) == (200, None)
+
+
+async def test_a_webhook_of_a_newer_release_stands_in_nobody_s_way(world: World) -> None:
+    newer = Rule(when={"name": "new", "batch": 5}, to="https://example.com")
+    await world.stack.client.tables.write(WEBHOOKS_TABLE, [newer], version=None, options=RequestOptions())
+    await world.put("orders")
+    assert [each["name"] for each in (await world.api.get("/v1/webhooks")).json()["webhooks"]] == ["orders"]
+    refused = await world.api.put("/v1/webhooks/new", json={"url": world.receiver.url})
+    assert (refused.status_code, "newer release" in refused.json()["detail"]) == (422, True)
+    assert newer in (await world.stack.client.tables.read(WEBHOOKS_TABLE)).rules
 
 
 async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) -> None:
@@ -312,6 +397,7 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
         url="https://example.com",
         types=(EventType.STARTED,),
         definitions=("d",),
+        created=2,
         generation=3,
         overlap_from=2,
         overlap_until_ms=5,
@@ -322,13 +408,15 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
     assert webhooks_of(rules) == (full, plain)
     wrong = OWN_TABLES[WEBHOOKS_TABLE]
     assert wrong(rules) is None
-    for when, says in (
-        ({"name": "a", "secret": "x"}, "secret is unknown"),
-        ({"name": "A b"}, "is no name"),
-        ({}, "name"),
-        ({"name": "a", "types": ["odd"]}, "types"),
-        ({"name": "a", "generation": 0}, "counts from 1"),
+    assert "has no name" in (wrong([Rule(when={}, to="https://example.com")]) or "")
+    assert wrong([Rule(when={"name": "a", "types": ["odd"], "batch": 1}, to="u")]) is None, "of a newer release"
+    for bad, says in (
+        (replace(plain, name="A b"), "is no name"),
+        (replace(plain, url="u" * 2_049), "shorter"),
+        (replace(plain, definitions=("d",) * 51), "fewer"),
+        (replace(plain, generation=0), "counts from 1"),
     ):
-        assert says in (wrong([Rule(when=when, to="https://example.com")]) or ""), when  # type: ignore[arg-type]
+        assert says in (check_webhook(bad) or ""), bad
+    assert check_webhook(full) is None
     assert "the name 'a' of another one" in (wrong([rules[0], rules[0]]) or "")
     assert "at most 100" in (wrong([webhook_rule(Webhook(name=f"a{n}", url="u")) for n in range(101)]) or "")

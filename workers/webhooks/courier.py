@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -52,7 +51,7 @@ _GONE_TEXT: Final = "it answered 410 Gone"
 _SHOWN_CHARS: Final = 200
 _SLOW_SECONDS: Final = 1.0
 _SLOW_AT_ONCE: Final = 8
-"""Requests to a receiver whose last one took longer; the slots are for all webhooks."""
+"""Requests to a receiver whose last one took longer, or whose oldest one does; the slots are for all webhooks."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -107,7 +106,9 @@ class Courier:
         self._egress = Egress(egress)
         self._rules: Sequence[Rule] = ()
         self._webhooks: Mapping[str, Webhook] = {}
-        self._slow, self._at_work = set[str](), Counter[str]()
+        self._slow = set[str]()
+        self._at_work: dict[str, dict[object, float]] = {}
+        """By webhook, the oldest first: when each request under way was begun."""
         self._version = 0
         self._followed = Followed(log, topics.rules, WEBHOOKS_TABLE, self._set)
         self._runtime = WorkerRuntime(self._worker(), log, topics, clock, tracing, metrics=metrics)
@@ -168,24 +169,25 @@ class Courier:
                 raise Unreadable(str(error)) from error
             if event is None:
                 return
-            wanted = [each.name for each in self._webhooks.values() if not each.disabled and each.wants(event)]
+            wanted = [each for each in self._webhooks.values() if not each.disabled and each.wants(event)]
             body = json.dumps(event_json(event, topics.namespace)).encode() if wanted else b""
-            for name in wanted:
+            for each in wanted:
                 headers = {
-                    "webhook": name,
+                    "webhook": each.name,
+                    "created": str(each.created),
                     "rules": str(self._version),
                     "ce_id": event.id,
                     "content-type": "application/cloudevents+json",
                 }
-                message.write(topics.webhooks, f"{name}/{event.instance}", body, headers)
+                message.write(topics.webhooks, f"{each.name}/{event.instance}", body, headers)
 
         @worker.consumes(topics.webhooks, model=_AsItIs(), group=WEBHOOK_DELIVERIES, retry=RETRY)
         async def deliver(raw: _Raw, message: Message) -> None:
             if self._version < int(message.headers.get("rules", b"0")):
                 raise NotSent("the process that should send it does not know its webhook yet")
             webhook = self._webhooks.get(message.headers.get("webhook", b"").decode())
-            if webhook is None or webhook.disabled:
-                return  # it was deleted or disabled after the event; a replay brings it back
+            if webhook is None or webhook.disabled or str(webhook.created).encode() != message.headers.get("created"):
+                return  # it was deleted or disabled after the event; what is put under its name now is another one
             await self._send(webhook, message.id, raw.value)
 
         return worker
@@ -203,14 +205,16 @@ class Courier:
 
     async def _posted(self, webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> Answered:
         """A receiver that hangs may not take the slots of all others."""
-        name, began = webhook.name, self._clock.monotonic()
-        if name in self._slow and self._at_work[name] >= _SLOW_AT_ONCE:
+        name, began, ticket = webhook.name, self._clock.monotonic(), object()
+        at_work = self._at_work.setdefault(name, {})
+        hangs = began - next(iter(at_work.values()), began) > _SLOW_SECONDS
+        if (hangs or name in self._slow) and len(at_work) >= _SLOW_AT_ONCE:
             raise NotSent(f"webhook {name!r} is slow: {_SLOW_AT_ONCE} requests wait for its answers")
-        self._at_work[name] += 1
+        at_work[ticket] = began
         try:
             return await self._egress.post(webhook.url, body, headers)
         finally:
-            self._at_work[name] -= 1
+            del at_work[ticket]
             is_slow = self._clock.monotonic() - began > _SLOW_SECONDS
             (self._slow.add if is_slow else self._slow.discard)(name)
 

@@ -38,7 +38,9 @@ class BulkBody(InstanceWhere):
 
     act: str = Field(description="any act except fork, which needs a key for each instance")
     id: str | None = Field(
-        None, description="of the bulk: with the same id no instance gets the act twice; none: a new one"
+        None,
+        description="of the bulk: with the same id no instance gets the act twice, except one that begins a new run "
+        "meanwhile; none: a new one",
     )
     instances: list[str] = Field([], max_length=100, description="exactly these, `definition/key`; no conditions then")
     older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for at least this long")

@@ -121,8 +121,9 @@ async def act_on_many(
 ) -> BulkPage:
     """Looks at up to ``limit`` instances and sends the act to those that match, at most ``concurrency`` at once.
 
-    Newest start first: no instance is visited twice, and none that matches all the time is missed; one that begins to
-    match meanwhile may be missed. A dry run decides everything as the engine would now, and sends nothing.
+    Newest start first: no instance is visited twice, except one that begins a new run meanwhile, and none that matches
+    all the time is missed; one that begins to match meanwhile may be missed. A dry run decides everything as the engine
+    would now, and sends nothing.
 
     Raises:
         InvalidRequest: the request is malformed for all instances; ``field`` says where.

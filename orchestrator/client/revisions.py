@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...sagas.definition import AnyDefinition
 from ..errors import UnknownInstance, UnknownRevision
@@ -57,13 +58,11 @@ async def revision_of(client: Client, instance: str, revision: int) -> Revision:
         current = None
     history = [row.record for row in rows]
     definition = _definition(client, current, history)
-    found, before = await asyncio.to_thread(lambda: (_at(definition, history[: at + 1]), _at(definition, history[:at])))
-    document = current if current is not None and current.revision == revision else found
-    if isinstance(document, str):
-        raise UnknownRevision(instance, revision, document)
-    return Revision(
-        document=document, before=before if isinstance(before, Document) else None, newest=newest, row=rows[at]
-    )
+    found = await asyncio.to_thread(_at, definition, history[: at + 1])
+    document = current if current is not None and current.revision == revision else found.document
+    if document is None:
+        raise UnknownRevision(instance, revision, found.wrong)
+    return Revision(document=document, before=found.before, newest=newest, row=rows[at])
 
 
 async def _life(client: Client, instance: str) -> Sequence[HistoryRow]:
@@ -87,13 +86,27 @@ def _definition(client: Client, current: Document | None, history: Sequence[Hist
     return client.registry.find(start.definition, start.version) if start is not None else None
 
 
-def _at(definition: AnyDefinition | None, history: Sequence[HistoryRecord]) -> Document | str:
-    """The document after the last of these decisions, or why it cannot be known."""
+class _Found(NamedTuple):
+    """The documents after the last of some decisions and before it; ``wrong``: why the first cannot be known."""
+
+    document: Document | None
+    before: Document | None
+    wrong: str = ""
+
+
+def _at(definition: AnyDefinition | None, history: Sequence[HistoryRecord]) -> _Found:
     if definition is None:
-        return "its version is not deployed on this server; ask one that has it, or read the history"
+        return _Found(
+            None, None, "its version is not deployed on this server; ask one that has it, or read the history"
+        )
     found = recompute(definition, history)
+    if found.later:
+        text = f"it is of run {found.later + 1} of its key, and only the first one can be recomputed; read the history"
+        return _Found(None, None, text)
     if found.difference is not None:
-        return f"the deployed code decides otherwise than it did then ({found.difference}); read the history"
+        text = f"the deployed code decides otherwise than it did then ({found.difference}); read the history"
+        before = found.before if found.difference.revision == history[-1].revision else None
+        return _Found(None, before, text)
     if not found.whole or found.document is None:
-        return "a message before it was not kept, or its version has changed; read the history"
-    return found.document
+        return _Found(None, None, "a message before it was not kept, or its version has changed; read the history")
+    return _Found(found.document, found.before)

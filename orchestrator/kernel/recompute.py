@@ -38,13 +38,14 @@ class Recomputed:
     compare, because the history is incomplete or covers several versions.
 
     ``later``: how many runs of the key have begun after the one that can be recomputed, the first; with any there is
-    nothing to compare.
+    nothing to compare. ``before``: the document before the last decision, or before the one that differs.
     """
 
     document: Document | None
     difference: Difference | None
     whole: bool
     later: int = 0
+    before: Document | None = None
 
 
 def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limits: Limits = _DEFAULT) -> Recomputed:
@@ -59,12 +60,14 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
         limits: those of the engine.
     """
     document: Document | None = None
+    before: Document | None = None
     if later := later_runs(history):
         return Recomputed(document=None, difference=None, whole=False, later=later)
     history = history[newest_of(history)]
     if any(change.what == "version" for record in history for change in record.changes):
         return Recomputed(document=None, difference=None, whole=False)
     for record in history:
+        before = document
         if record.message is None or (document is None and record.revision > 1):
             return Recomputed(document=document, difference=None, whole=False)
         if record.outcome is Outcome.DEFERRED and isinstance(record.message, Act):
@@ -74,9 +77,9 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
         for what, recorded, now in _compared(record, decision):
             if recorded != now:
                 found = Difference(revision=record.revision, what=what, recorded=recorded, now=now)
-                return Recomputed(document=document, difference=found, whole=True)
+                return Recomputed(document=document, difference=found, whole=True, before=before)
         document = decision.document
-    return Recomputed(document=document, difference=None, whole=True)
+    return Recomputed(document=document, difference=None, whole=True, before=before)
 
 
 def later_runs(history: Sequence[HistoryRecord]) -> int:

@@ -104,7 +104,8 @@ def waits() -> Iterator[tuple[str, Query]]:
 
 
 def others() -> Iterator[tuple[str, Query]]:
-    yield "history", (statements.history(LOG, "order-3/A-7", -1, 101), ("log", "instance", "sequence"))
+    for newest_first, name in ((False, "history"), (True, "history from its end")):
+        yield name, (statements.history(LOG, "order-3/A-7", 50, newest_first), ("log", "instance", "sequence"))
     yield "history by place", (statements.decisions(LOG, 3, 5_000, 501), ("log", "part", "sequence"))
     for prefix, status, cursor in product(("@lock/", "@mailbox/paid/"), (None, WAITED), (0, 1)):
         after = (f"{prefix}9",) if cursor else None
@@ -115,11 +116,15 @@ def others() -> Iterator[tuple[str, Query]]:
 
 
 def operations() -> Iterator[tuple[str, Query]]:
-    for who, cursor in product((None, "who-7"), (0, 1)):
-        after = (5_000, "order-3/A-9", 7) if cursor else None
-        statement = statements.operations(LOG, OperationFilter(who), after, 51)
-        name = f"operations{' of one person' if who else ''}{' behind a cursor' if cursor else ''}"
-        yield name, (statement, ("log", *(("who",) if who else ())))
+    filters: dict[str, tuple[OperationFilter, tuple[str, ...]]] = {
+        "": (OperationFilter(), ()),
+        " of one person": (OperationFilter("who-7"), ("who",)),
+        " on one target": (OperationFilter(target="order-3/A-9"), ("instance",)),
+        " of one kind": (OperationFilter(act="skip"), ("act",)),
+    }
+    for (name, (where, served)), cursor in product(filters.items(), (0, 1)):
+        statement = statements.operations(LOG, where, (5_000, "order-3/A-9", 7) if cursor else None, 51)
+        yield f"operations{name}{' behind a cursor' if cursor else ''}", (statement, ("log", *served))
 
 
 def dead_letters() -> Iterator[tuple[str, Query]]:

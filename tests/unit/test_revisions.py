@@ -21,6 +21,7 @@ from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.sagas import Saga
 from sagaline.sagas.examples.order_checkout import Checkout, charge, checkout
 
+from .kernel_nodes import command_named, flow_of, leg
 from .stack import Stack, order, stack
 
 ITEM = "/v1/instances/order-checkout/A-1"
@@ -94,3 +95,19 @@ async def test_no_document_is_made_up_where_the_code_decides_otherwise_or_is_gon
         await revision_of(of(), "order-checkout/A-1", 2)
     newest = await revision_of(of(), "order-checkout/A-1", 4)
     assert (newest.document.revision, newest.before) == (4, None)
+
+
+async def test_of_a_later_run_it_is_said_that_only_the_first_can_be_recomputed(tmp_path: Path) -> None:
+    async with stack(tmp_path, registry=Registry([flow_of(leg("a", undo=False))])) as up:
+        await up.client.start("talk", {}, key="1")
+        document = await up.client.get("talk/1")
+        await up.client.commands.complete(command_named(document, "a/1"), {"ok": True})
+        again = await up.client.start("talk", {}, key="1", conflict="queue")
+        await up.client.act("talk/1", ActName.PAUSE)
+        await up.projector.caught_up(timeout=30)
+        with pytest.raises(
+            UnknownRevision, match="it is of run 2 of its key, and only the first one can be recomputed"
+        ):
+            await revision_of(up.client, "talk/1", again.revision)
+        newest = await revision_of(up.client, "talk/1", again.revision + 1)
+        assert (newest.document.paused, newest.before) == (True, None)

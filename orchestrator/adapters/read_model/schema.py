@@ -47,7 +47,7 @@ __all__ = [
 
 _log = structlog.get_logger("sagaline.read_model")
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 TABLES = MetaData()
 
@@ -147,6 +147,8 @@ _H = HISTORY.c
 _BY_PERSONS: dict[str, Any] = {"sqlite_where": _H.who.is_not(None), "postgresql_where": _H.who.is_not(None)}
 Index("read_history_by_operation", _H.log, _H.at_ms, _H.instance, _H.sequence, **_BY_PERSONS)
 Index("read_history_by_who", _H.log, _H.who, _H.at_ms, _H.instance, _H.sequence, **_BY_PERSONS)
+Index("read_history_by_target", _H.log, _H.instance, _H.at_ms, _H.sequence, **_BY_PERSONS)
+Index("read_history_by_act", _H.log, _H.act, _H.at_ms, _H.instance, _H.sequence, **_BY_PERSONS)
 Index("read_history_by_time", HISTORY.c.log, HISTORY.c.at_ms)
 Index("read_history_by_place", HISTORY.c.log, HISTORY.c.part, HISTORY.c.sequence)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
@@ -90,9 +90,26 @@ def create_app(
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
     app.state.stop_waiting = client.stop_waiting
-    texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
     credentials = Credentials(settings, client, clock)
-    routers = [
+    routers = _routers(client, settings, credentials, clock)
+    if metrics is not None:
+        routers.append(metrics_router(metrics))
+    routes = [route for router in routers for route in router.routes]
+    access = declared(routes)
+    for router in routers:
+        app.include_router(router)
+    app.state.allowed = Allowed([*app.router.routes, *routes])
+    app.add_middleware(Head)
+    app.add_middleware(Guard, credentials=credentials)
+    app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
+    app.openapi = lambda: _document(app, access, settings)  # type: ignore[method-assign]  # as FastAPI documents it
+    return app
+
+
+def _routers(client: Client, settings: ApiSettings, credentials: Credentials, clock: Clock) -> list[APIRouter]:
+    """In the order of the OpenAPI document."""
+    texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
+    return [
         access_router(credentials, settings),
         instances_router(client, settings),
         events_router(client, settings),
@@ -121,17 +138,7 @@ def create_app(
         health_router(client.check_ready, client.notices),
         llms_router(),
         pages_router(),
-        *([metrics_router(metrics)] if metrics is not None else []),
     ]
-    access = declared(route for router in routers for route in router.routes)
-    for router in routers:
-        app.include_router(router)
-    app.state.allowed = Allowed([*app.router.routes, *(route for router in routers for route in router.routes)])
-    app.add_middleware(Head)
-    app.add_middleware(Guard, credentials=credentials)
-    app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
-    app.openapi = lambda: _document(app, access, settings)  # type: ignore[method-assign]  # as FastAPI documents it
-    return app
 
 
 def _published(name: str, schema: dict[str, Any], longest: float) -> dict[str, Any]:

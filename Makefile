@@ -11,7 +11,7 @@ PINNED := --require-hashes --no-deps
 EDITABLE := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock"
-LINTS := format-check lint mypy pyright imports tsc
+LINTS := format-check lint mypy pyright imports tsc bandit
 # Several processes share the tests; JOBS=0 runs them in one process, for a debugger.
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
@@ -28,7 +28,7 @@ SYNC := $(if $(filter 4.%,$(MAKE_VERSION)),--output-sync=target)
 SEEDS ?= 0..200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check beside static $(LINTS) coverage format lock graphs nodes mutate simulate planted soak proofs screenshots \
+.PHONY: help demo demo-cluster test check beside static $(LINTS) audit coverage format lock graphs nodes mutate simulate planted soak proofs screenshots \
 	lowest release-check pythons clean
 
 help: ## Lists the targets
@@ -73,6 +73,15 @@ pyright: $(VENV)/dev.stamp
 imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo
 
+bandit: $(VENV)/dev.stamp
+	@$(BIN)/bandit --quiet --severity-level medium --recursive sagas orchestrator workers api
+
+# In an environment of its own, as the release tools. It asks first about a version with known advisories: a source that knows nothing of it is none.
+audit: $(VENV)/dev.stamp ## Looks for advisories about the pinned dependencies of Python and of the dashboard; fails where no source answers
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/audit
+	@$(BIN)/uv pip install --quiet --python .cache/audit --require-hashes -r requirements/audit.txt
+	@$(BIN)/python -m tests.repo.audit .cache/audit/bin/pip-audit $(NODE) $(NPM)
+
 tsc: $(VENV)/dev.stamp
 	@$(NODE) $(NPM)/typescript/bin/tsc -p api/dashboard
 
@@ -96,6 +105,7 @@ lock: $(VENV)/dev.stamp ## Pins the newest versions that pyproject.toml allows i
 	$(COMPILE) pyproject.toml --extra postgresql --extra oidc -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group installer -c requirements/dev.txt -o requirements/installer.txt
+	$(COMPILE) --group audit -c requirements/dev.txt -o requirements/audit.txt
 	$(COMPILE) --group release -c requirements/dev.txt -o requirements/release.txt
 
 simulate: $(VENV)/dev.stamp ## Plays seeds of the simulation on every core, e.g. SEEDS=0..2000; one alone: SEEDS=17

@@ -59,7 +59,7 @@ from .entities import Locks, Mailboxes
 from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
-from .personal import PersonalData, sealed
+from .personal import PersonalData, sealed, sealed_on
 from .questions import overdue_of, questions_of
 from .queues import Queues
 from .records import Records
@@ -204,6 +204,7 @@ class Client:
             NotYetDecided, LogUnavailable: as ``start``.
         """
         id = check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id()
+        on = await sealed_on(self._parts.vault, self.registry.find(instance.partition("/")[0]), act, on)
         request = check_act(instance, act, id=id, by=by, reason=reason, on=on)
         record, trace = await self._asking.ask(request, wait, traceparent)
         if record.status is None:

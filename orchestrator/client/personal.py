@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
+from ...sagas import Saga, Step
+from ...sagas.definition import AnyDefinition
 from ...sagas.models import as_json, read_foreign, unknown_fields
+from ...sagas.nodes import Ask
 from ...sagas.personal import holds_personal, subject_wrong
 from ..errors import InvalidRequest
+from ..kernel.places import name_of
+from ..messages.inputs import ActName
 from ..messages.personal import ERASED_TABLE, rule_of_erased
 from ..vault import Vault
+from .checks import check_body
 from .options import PLAIN, RequestOptions
+from .results import OnStep
 from .tables import Tables
 
-__all__ = ["Erasure", "PersonalData", "Rewrapped", "sealed"]
+__all__ = ["Erasure", "PersonalData", "Rewrapped", "sealed", "sealed_on"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,6 +77,23 @@ async def sealed(
     except InvalidRequest as error:
         raise InvalidRequest(f"{what}: {error}", field=what) from error
     return found if isinstance(value, BaseModel) else as_json(found, model)
+
+
+async def sealed_on(vault: Vault, definition: AnyDefinition | None, act: ActName, on: OnStep | None) -> OnStep | None:
+    """An answer, or the reply of a skipped step, with its personal fields sealed. Where it has some, it is checked here
+    already: the log keeps also what the engine denies.
+
+    Raises:
+        InvalidRequest: it does not fit its model, or cannot be sealed. Field ``value`` or below it.
+        ConfigurationError, LogUnavailable: as ``sealed``.
+    """
+    if on is None or on.value is None or act not in (ActName.ANSWER, ActName.SKIP) or not isinstance(definition, Saga):
+        return on
+    node = next((spot.node for spot in definition.tree if spot.node.name == name_of(on.step)), None)
+    model = node.options.form if isinstance(node, Ask) else node.contract.reply if isinstance(node, Step) else None
+    if model is None or not holds_personal(model):
+        return on
+    return replace(on, value=check_body(model, await sealed(vault, model, on.value, "value"), "value"))
 
 
 class PersonalData:

@@ -44,12 +44,12 @@ class Memory:
 
 @cache
 def _insert(rows: int) -> str:
-    return "INSERT INTO records VALUES " + ",".join(["(?,?,?,?,?)"] * rows)
+    return "INSERT INTO records VALUES " + ",".join(["(?,?,?,?,?)"] * rows)  # nosec B608  # only question marks
 
 
 @cache
 def _remove(rows: int) -> str:
-    return f"DELETE FROM records WHERE id IN ({','.join('?' * rows)})"
+    return f"DELETE FROM records WHERE id IN ({','.join('?' * rows)})"  # nosec B608  # only question marks
 
 
 @cache

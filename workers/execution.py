@@ -263,11 +263,11 @@ def _raised(work: Work, error: BaseException) -> Failed:
 
 def _place(error: BaseException) -> str:
     """File and line that raised it, for the log: the last ones of the handler's own code, else of what it called."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     here = str(PurePath(__file__).parent)
-    own = [each for each in frames if "site-packages" not in each.filename and not each.filename.startswith(here)]
+    own = [each for each in frames if "site-packages" not in each[0] and not each[0].startswith(here)]
     found = own or frames
-    return f"{PurePath(found[-1].filename).name}:{found[-1].lineno}" if found else ""
+    return f"{PurePath(found[-1][0]).name}:{found[-1][1]}" if found else ""
 
 
 def _trace_id(traceparent: str | None) -> str | None:

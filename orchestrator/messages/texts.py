@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 __all__ = ["HIDDEN", "end_of", "hiding", "said", "storable", "trace_of"]
 
@@ -67,6 +68,7 @@ def trace_of(error: BaseException, chars_max: int, *, frames: int | None = None,
         for each in _and_its_causes(found):
             for frame in each.stack:
                 frame.filename = _imported_as(frame.filename)
+                frame.colno = None  # marks under the line, for which each line is compiled, cost three times the rest
         return end_of(hiding("".join(found.format()), hidden), chars_max)
     except Exception:
         return ""
@@ -81,6 +83,7 @@ def _and_its_causes(found: traceback.TracebackException) -> Iterator[traceback.T
         left += [cause for cause in (each.__cause__, each.__context__, *(each.exceptions or ())) if cause is not None]
 
 
+@lru_cache(maxsize=1_000)
 def _imported_as(path: str) -> str:
     """``shop/orders.py`` for ``/srv/app/shop/orders.py``: without the folder of ``sys.path``, or the last two names."""
     for folder in sorted((each for each in sys.path if os.path.isabs(each)), key=len, reverse=True):

@@ -16,10 +16,10 @@ class Ahead:
     """The decisions of one partition that wait for their time.
 
     Args:
-        max_bytes: of their records; after that no more are made until some are used.
+        max_bytes: of memory; after that no more are made until some are used.
     """
 
-    def __init__(self, max_bytes: int = 32 << 20) -> None:
+    def __init__(self, max_bytes: int = 64 << 20) -> None:
         self._max_bytes, self._bytes = max_bytes, 0
         self._ready: dict[str, tuple[DueTimer, Ready]] = {}
 

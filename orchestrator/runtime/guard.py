@@ -38,12 +38,17 @@ from .writes import Came, Unstorable, Writer, Writes, say
 __all__ = ["Guard", "Ready", "Stored"]
 
 _ERROR_CHARS, _DETAIL_CHARS = 1_000, 8_000
+_READY_BYTES = 5_000
+"""Memory of a decision that waits, beside the values of its records: with ten headers 4,500 were measured."""
 
 Stored = Document | Entity | None
 
 
 class Ready(NamedTuple):
-    """The writes of a timer that is not due yet; the last of their records is that of the history."""
+    """The writes of a timer that is not due yet; the last of their records is that of the history.
+
+    ``size_bytes``: of memory, about.
+    """
 
     message: TimerFired
     writes: Writes
@@ -98,7 +103,7 @@ class Guard:
             return None  # it fails again when it is due
         if writes.missing or not writes.appends or writes.appends[-1].topic != self._setup.topics.history:
             return None
-        return Ready(timer, writes, sum([len(each.value or b"") for each in writes.appends]))
+        return Ready(timer, writes, _READY_BYTES + sum([len(each.value or b"") for each in writes.appends]))
 
     def fire(self, ready: Ready, now_ms: int) -> Writes:
         """The writes of a timer that was decided ahead; its document has not changed since."""

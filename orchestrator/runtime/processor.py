@@ -11,6 +11,8 @@ Commit order, and the effect of a crash in each gap:
 
 While a commit is in progress the next batch is decided on top of its overlay, and committed after it. A commit with an
 unknown outcome ends the owner and discards both overlays.
+
+When nothing else is to do, timers that are not due yet are decided: see ``ahead.py``.
 """
 
 from __future__ import annotations

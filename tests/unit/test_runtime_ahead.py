@@ -154,6 +154,14 @@ async def test_with_tracing_the_record_of_the_history_names_the_span(log: Sqlite
     assert dict(told.headers)["traceparent"] == trace.encode()
 
 
+async def test_a_decision_ahead_counts_with_the_memory_of_its_objects(log: SqliteLog) -> None:
+    """Those of small messages are ten times as large as their values."""
+    async with world(log, [], clock=HandClock(BEGAN_MS)) as w:
+        await tell(w, delay("a", BEGAN_MS + SOON_MS, b"v" * 1_000))
+        await made_ahead(w, "a")
+        assert 5_000 < sum(driver._ahead._bytes for _, driver in w.engine._ownership.drivers()) < 8_000
+
+
 async def test_what_cannot_be_forwarded_is_decided_when_it_is_due(log: SqliteLog) -> None:
     """The topic may be there by then."""
     clock = HandClock(BEGAN_MS)

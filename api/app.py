@@ -50,7 +50,7 @@ from .settings import ApiSettings
 from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
 from .streams import streams_router
 from .tables import RulesBody, tables_router
-from .webhooks import NewSecretBody, WebhookBody, webhooks_router
+from .webhooks import NewSecretBody, ReplayBody, WebhookBody, webhooks_router
 
 __all__ = ["create_app"]
 
@@ -161,7 +161,8 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: 
             Problem,
             *(StartBody, ActBody, EventBody, CloudEventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
-            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, WebhookBody, NewSecretBody, EraseBody),
+            *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, EraseBody),
+            *(WebhookBody, NewSecretBody, ReplayBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

@@ -17,6 +17,7 @@ from ..orchestrator.messages.instance_events import EventType
 from ..orchestrator.messages.webhooks import Webhook
 from ..orchestrator.ports.clock import Clock
 from .bodies import Bodies, Json, described, one_of
+from .feed import after_of
 from .identity import Permission, needs
 from .letters import RESPONSES, AcceptedView, AskBody, options_of
 from .outcomes import Wait
@@ -26,7 +27,7 @@ from .queries import only
 from .settings import ApiSettings
 from .views import iso
 
-__all__ = ["NewSecretBody", "WebhookBody", "WebhookList", "WebhookView", "webhooks_router"]
+__all__ = ["NewSecretBody", "ReplayBody", "WebhookBody", "WebhookList", "WebhookView", "webhooks_router"]
 
 _OVERLAP_SECONDS_MAX = 30 * 86_400
 
@@ -52,6 +53,22 @@ class NewSecretBody(AskBody):
     overlap_seconds: Annotated[int, Field(ge=0, le=_OVERLAP_SECONDS_MAX)] = Field(
         default=86_400, description="for this time requests are signed with both secrets"
     )
+
+
+class ReplayBody(AskBody):
+    """From where on events are sent again."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"after": "earliest"}]})
+
+    after: str = Field(description="a cursor of the feed (`GET /v1/events`), or `earliest`")
+
+
+class ReplayView(BaseModel):
+    """What is sent again."""
+
+    sent: int = Field(description="how many events; at most 1,000")
+    cursor: str = Field(description="where they end")
+    more: bool = Field(description="others follow: replay from `cursor`")
 
 
 class WebhookView(BaseModel):
@@ -208,6 +225,24 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings, views: _
         _check_keys(settings)
         asked = client.webhooks.reveal(segment_of(name, "name"), options_of(request, settings, body))
         return await views.answer(asked, secret=True)
+
+    @router.post(
+        "/webhooks/{name}/replay",
+        response_model=ReplayView,
+        summary="Send events to a webhook again, from a cursor on",
+        description="The same events with the same ids, as far as the webhook wants them now, in order per instance, "
+        "behind what waits for it; at most 1,000 at a time. 410: the history no longer has all of them: replay from "
+        "`earliest`, and tell the receiver to read the instances.",
+        responses={**RESPONSES, **documented(410)},
+        openapi_extra=described(ReplayBody, required=True),
+    )
+    @needs(Permission.ADMINISTER)
+    async def replay_webhook(request: Request, name: str, wait: Wait = None) -> Response:
+        body = await bodies.read(request, ReplayBody)
+        options = options_of(request, settings, body)
+        after = await after_of(client, body.after)
+        done = await client.webhooks.replay(segment_of(name, "name"), after, options)
+        return Json(ReplayView(sent=done.sent, cursor=client.changes.cursor_of(done.positions), more=done.more))
 
     @router.post(
         "/webhooks/{name}/enable",

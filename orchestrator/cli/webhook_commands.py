@@ -12,7 +12,7 @@ from .options import HealthOptions, LogOptions, Reading, Remote, Signed, build_s
 __all__ = ["add_webhook_commands"]
 
 webhooks_app = typer.Typer(
-    help="Webhooks: register, show, rotate, secret, enable, delete; and deliver to them.", no_args_is_help=True
+    help="Webhooks: register, show, rotate, secret, replay, enable, delete; and deliver to them.", no_args_is_help=True
 )
 
 Name = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Name of the webhook.")]
@@ -83,6 +83,21 @@ def webhooks_secret(*, webhook: Name, remote: Remote, reading: Reading, signed: 
     from .webhooks import ask
 
     ask(remote, webhook, "secret", signed=signed, as_json=reading.as_json)
+
+
+@command(webhooks_app, "replay")
+def webhooks_replay(
+    *,
+    webhook: Name,
+    remote: Remote,
+    reading: Reading,
+    signed: Signed,
+    after: Annotated[str, typer.Option(metavar="CURSOR", help="A cursor of GET /v1/events, or earliest.")],
+) -> None:
+    """Send the events after a cursor again, at most 1,000 at a time."""
+    from .webhooks import replay
+
+    replay(remote, webhook, after, signed=signed, as_json=reading.as_json)
 
 
 @command(webhooks_app, "enable")

@@ -23,7 +23,7 @@ from .remote import Json, request
 from .serving import api_settings, health_page, log_answers
 from .users import signature
 
-__all__ = ["ask", "list_webhooks", "put", "serving"]
+__all__ = ["ask", "list_webhooks", "put", "replay", "serving"]
 
 
 def list_webhooks(remote: Remote, *, as_json: bool) -> None:
@@ -76,6 +76,23 @@ def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, m
     method, path = ("DELETE", _path(name)) if act == "delete" else ("POST", f"{_path(name)}/{act}")
     status, answer = request(remote, method, path, body={**signature(remote, signed), **(more or {})})
     _print(name, act, status, answer, as_json=as_json)
+
+
+def replay(remote: Remote, name: str, after: str, *, signed: Signed, as_json: bool) -> None:
+    """Sends events again and prints how many, and how to go on.
+
+    Raises:
+        Failure: the API rejected it; the message says why.
+        Unreachable: the API does not answer.
+    """
+    body = {"after": after, **signature(remote, signed)}
+    _, answer = request(remote, "POST", f"{_path(name)}/replay", body=body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    typer.echo(f"replay {name}: {answer['sent']:,} events are sent again")
+    if answer["more"]:
+        typer.echo(f"more follow: saga webhooks replay {name} --after {answer['cursor']}")
 
 
 async def serving(settings: Settings) -> None:

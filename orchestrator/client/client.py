@@ -87,7 +87,7 @@ class Client:
         self.commands = Commands(parts, self._asking)
         self.tables = Tables(parts, self._asking)
         self.keys = Keys(parts, self.tables)
-        self.webhooks = Webhooks(self.tables, parts)
+        self.webhooks = Webhooks(self.tables, parts, self.changes)
         self.personal = PersonalData(parts.vault, self.tables)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)

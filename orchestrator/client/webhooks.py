@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from ...sagas.policy import to_ms
+from ..codec.feed_cursors import Positions
+from ..codec.webhook_deliveries import delivery
 from ..codec.webhook_signatures import secrets_of
-from ..errors import InvalidRequest, UnknownWebhook
+from ..errors import InvalidRequest, NotYetDecided, TransientError, UnknownWebhook
 from ..messages.entity_messages import Rule
-from ..messages.instance_events import EventType
+from ..messages.instance_events import EventType, InstanceEvent
 from ..messages.webhooks import WEBHOOKS_TABLE, Webhook, check_webhook, check_webhooks, replaced, webhooks_of
+from ..ports.log import Outgoing
+from .changes import Changes
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .tables import Tables
+from .window import EventFilter, FeedPage
 
-__all__ = ["WebhookChanged", "Webhooks"]
+__all__ = ["Replayed", "WebhookChanged", "Webhooks"]
 
 _OVERLAP = timedelta(hours=24)
+_REPLAY_PAGE, _REPLAYED_MAX = 200, 1_000
+_REPLAY_READS_MAX = 20
+"""Each looks at some thousands of decisions; few of them may be wanted."""
 _OVERLAPPING_MAX = 4
 """Secrets beside the newest one: a signature of each is in one header."""
 
@@ -32,6 +42,14 @@ class WebhookChanged:
     trace_id: str | None
 
 
+class Replayed(NamedTuple):
+    """``sent`` events are sent again, up to these positions. ``more``: others follow them."""
+
+    sent: int
+    positions: Positions
+    more: bool
+
+
 class Webhooks:
     """All webhooks of the namespace: the rules of the table ``events.webhooks``.
 
@@ -40,8 +58,9 @@ class Webhooks:
     ``VersionConflict`` when others change webhooks all the time.
     """
 
-    def __init__(self, tables: Tables, parts: ClientParts) -> None:
+    def __init__(self, tables: Tables, parts: ClientParts, changes: Changes) -> None:
         self._tables, self._clock, self._namespace = tables, parts.clock, parts.topics.namespace
+        self._log, self._topic, self._changes = parts.log, parts.topics.webhooks, changes
 
     def secret(self, webhook: Webhook, keys: Sequence[bytes]) -> str:
         """The newest secret of a webhook, as its receiver is given it. ``keys``: of the settings, at least one."""
@@ -135,7 +154,43 @@ class Webhooks:
         Raises:
             UnknownWebhook: there is none of that name.
         """
-        reason = f"the secret of webhook {name} was asked for{': ' if options.reason else ''}{options.reason}"
+        return await self._noted(name, f"the secret of webhook {name} was asked for", options)
+
+    async def replay(self, name: str, after: Positions, options: RequestOptions = PLAIN) -> Replayed:
+        """Sends the events after these positions that the webhook wants again: the same ids, in order per instance,
+        behind what waits for it; at most 1,000 at a time. Who has asked is in the history of the table.
+
+        Raises:
+            UnknownWebhook: there is none of that name.
+            InvalidRequest: it is disabled, so that they would not be sent.
+            CursorTooOld: the history no longer has all of them.
+            TransientError: no process has delivered to webhooks yet; or as ``Changes.read``. Some may be sent again.
+        """
+        table = await self._tables.read(WEBHOOKS_TABLE)
+        webhook = _named(webhooks_of(table.rules), name)
+        if webhook.disabled:
+            raise InvalidRequest(f"webhook {name!r} is disabled ({webhook.disabled}); enable it, then replay")
+        if not await self._log.partitions(self._topic):
+            raise TransientError("nothing was ever delivered to webhooks here; start one: saga webhooks serve")
+        where = EventFilter(definitions=webhook.definitions, types=webhook.types)
+        page, count = FeedPage((), after, more=True), 0
+        for _ in range(_REPLAY_READS_MAX):
+            page = await self._changes.read(page.positions, where, limit=_REPLAY_PAGE)
+            await self._log.append([self._again(webhook, each.event, table.version) for each in page.events])
+            count += len(page.events)
+            if not page.more or count >= _REPLAYED_MAX:
+                break
+        with suppress(NotYetDecided):  # the request is in the log
+            await self._noted(name, f"{count:,} events were sent again to webhook {name}", options)
+        return Replayed(count, page.positions, page.more)
+
+    def _again(self, webhook: Webhook, event: InstanceEvent, version: int) -> Outgoing:
+        key, value, headers = delivery(webhook, event, self._namespace, version)
+        return Outgoing(self._topic, key.encode(), value, tuple((at, text.encode()) for at, text in headers.items()))
+
+    async def _noted(self, name: str, what: str, options: RequestOptions) -> WebhookChanged:
+        """Changes nothing, and is decided and kept as a change is."""
+        reason = f"{what}: {options.reason}" if options.reason else what
         return await self._change(name, lambda before: _known(before, name), replace(options, reason=reason))
 
     async def enable(self, name: str, options: RequestOptions = PLAIN) -> WebhookChanged:

@@ -289,7 +289,7 @@ class TestDocument:
             *(("post", f"/v1/dead/{{id}}/{verb}") for verb in ("redrive", "edit", "discard")),
             ("get", "/v1/webhooks"),
             *((verb, "/v1/webhooks/{name}") for verb in ("get", "put", "delete")),
-            *(("post", f"/v1/webhooks/{{name}}/{verb}") for verb in ("rotate", "secret", "enable")),
+            *(("post", f"/v1/webhooks/{{name}}/{verb}") for verb in ("rotate", "secret", "replay", "enable")),
             ("get", "/v1/definitions"),
             ("get", "/asyncapi.json"),
             ("get", "/v1/definitions/{definition}/graph"),

@@ -101,6 +101,7 @@ def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Pat
         for headers, body in Receiver.got:
             assert Verifier(secret).verify(body, headers)
         assert "billing" in saga(shop, "webhooks", "list")
+        assert "events are sent again" in saga(shop, "webhooks", "replay", "billing", "--after", "earliest")
         assert secret in saga(shop, "webhooks", "secret", "billing")
         assert "whsec_" in saga(shop, "webhooks", "rotate", "billing", "--overlap", "24h")
         assert saga(shop, "webhooks", "enable", "billing") == "enable billing: done\n"

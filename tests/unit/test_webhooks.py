@@ -22,6 +22,7 @@ from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import RequestOptions
 from sagaline.orchestrator.egress import EgressSettings
+from sagaline.orchestrator.errors import CursorTooOld
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.instance_events import EventType
@@ -293,6 +294,58 @@ async def test_an_administrator_sees_the_secret_again_and_that_is_recorded(world
     assert [(row["who"], row["why"]) for row in rows if "asked" in row["why"]] == [
         ("ann", "the secret of webhook orders was asked for: lost")
     ]
+
+
+async def test_a_replay_sends_the_events_after_a_cursor_again_in_order_with_their_ids(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sagaline.orchestrator.client import webhooks as of_client
+
+    monkeypatch.setattr(of_client, "_REPLAY_PAGE", 2)
+    monkeypatch.setattr(of_client, "_REPLAYED_MAX", 4)
+    client, replay = world.stack.client, "/v1/webhooks/orders/replay"
+    await client.start("order-checkout", order("A-0"), key="A-0")
+    cursor = (await world.api.get("/v1/events")).json()["cursor"]
+    await world.put("orders", types=["paused", "resumed"])
+    assert (await world.api.post(replay.replace("orders", "none"), json={"after": cursor})).status_code == 404
+    async with world.courier():
+        for key in ("A-1", "A-2", "A-3"):
+            await client.start("order-checkout", order(key), key=key)
+            for act in (ActName.PAUSE, ActName.RESUME):
+                await client.act(f"order-checkout/{key}", act)
+        await world.until(lambda: len(world.receiver.accepted) == 6)
+        first = {headers["webhook-id"] for headers, _ in world.receiver.got}
+        world.receiver.accepted.clear()
+        done = (await world.api.post(replay, json={"after": cursor, "by": "ann"})).json()
+        assert (done["sent"], done["more"]) == (4, True)
+        rest = (await world.api.post(replay, json={"after": done["cursor"]})).json()
+        assert (rest["sent"], rest["more"]) == (2, False)
+        await world.until(lambda: len(world.receiver.accepted) == 6)
+    for key in ("A-1", "A-2", "A-3"):
+        assert world.seen(f"order-checkout/{key}") == ["paused", "resumed"]
+    assert {headers["webhook-id"] for headers, _ in world.receiver.got} == first, "the same ids"
+    rows = (await world.api.get("/v1/operations")).json()["operations"]
+    assert ("ann", "4 events were sent again to webhook orders") in [(row["who"], row["why"]) for row in rows]
+
+
+async def test_what_cannot_be_replayed_is_refused_with_what_to_do(world: World) -> None:
+    async def said(after: str) -> tuple[int, str]:
+        response = await world.api.post("/v1/webhooks/orders/replay", json={"after": after})
+        return response.status_code, response.json()["detail"]
+
+    await world.put("orders")
+    status, text = await said("no cursor")
+    assert (status, "after" in text or "cursor" in text) == (422, True)
+
+    async def too_old(*_: object, **__: object) -> None:
+        raise CursorTooOld
+
+    world.stack.client.changes.read = too_old  # type: ignore[method-assign,assignment]  # an old one takes days
+    assert (await said("earliest"))[0] == 410
+    rule = webhook_rule(replace(await world.stack.client.webhooks.get("orders"), disabled="it answered 410 Gone"))
+    await world.stack.client.tables.write(WEBHOOKS_TABLE, [rule], version=None, options=RequestOptions())
+    status, text = await said("earliest")
+    assert (status, "enable it" in text) == (422, True)
 
 
 async def test_no_rotation_cuts_off_a_receiver_within_the_overlap(world: World) -> None:

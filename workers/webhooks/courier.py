@@ -11,7 +11,6 @@ Two subscriptions, so that nothing here retries, remembers or orders by itself:
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +20,8 @@ import structlog
 from pydantic import BaseModel
 
 from ...orchestrator.codec.entities import encode_entity_message
-from ...orchestrator.codec.instance_events import event_json, read_event
+from ...orchestrator.codec.instance_events import read_event
+from ...orchestrator.codec.webhook_deliveries import delivery
 from ...orchestrator.codec.webhook_signatures import secrets_of, signed_headers
 from ...orchestrator.codec.wire import BadRecord
 from ...orchestrator.egress import Answered, Egress, EgressSettings
@@ -169,17 +169,9 @@ class Courier:
                 raise Unreadable(str(error)) from error
             if event is None:
                 return
-            wanted = [each for each in self._webhooks.values() if not each.disabled and each.wants(event)]
-            body = json.dumps(event_json(event, topics.namespace)).encode() if wanted else b""
-            for each in wanted:
-                headers = {
-                    "webhook": each.name,
-                    "created": str(each.created),
-                    "rules": str(self._version),
-                    "ce_id": event.id,
-                    "content-type": "application/cloudevents+json",
-                }
-                message.write(topics.webhooks, f"{each.name}/{event.instance}", body, headers)
+            for each in self._webhooks.values():
+                if not each.disabled and each.wants(event):
+                    message.write(topics.webhooks, *delivery(each, event, topics.namespace, self._version))
 
         @worker.consumes(topics.webhooks, model=_AsItIs(), group=WEBHOOK_DELIVERIES, retry=RETRY)
         async def deliver(raw: _Raw, message: Message) -> None:

@@ -123,10 +123,11 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
         bulk_router(client, settings),
         graphs_router(client),
         revisions_router(client),
-        *(
-            make(client)
-            for make in (overdue_router, operations_router, records_router, questions_router, queues_router)
-        ),
+        overdue_router(client),
+        operations_router(client),
+        records_router(client),
+        questions_router(client),
+        queues_router(client),
         tables_router(client, settings),
         keys_router(client, settings),
         personal_router(client, settings),

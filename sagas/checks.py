@@ -42,7 +42,7 @@ def check_header(what: str, name: str, version: int, state: type[BaseModel]) -> 
     """Checks what all definitions share; returns the definition's name for messages."""
     check_name(what, name)
     where = f"{what} {name!r}"
-    check_json_model(f"{where}: its state", state)
+    check_json_model(f"{where}: its state", state, enters=True)
     attributes_of(where, state)
     check_count(f"{where}: version", version, 1)
     return where

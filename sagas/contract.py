@@ -106,7 +106,7 @@ class Contract(Generic[C, R]):
         if self.priority is not None:
             check_choice(f"priority of contract {self.name!r}", self.priority, PRIORITIES)
         check_json_model(f"command of contract {self.name!r}", self.command)
-        check_json_model(f"reply of contract {self.name!r}", self.reply)
+        check_json_model(f"reply of contract {self.name!r}", self.reply, enters=True)
 
 
 @dataclass(unsafe_hash=True)

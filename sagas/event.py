@@ -39,7 +39,7 @@ class Event(Generic[E]):
 
     def __post_init__(self) -> None:
         check_name("event", self.name)
-        check_json_model(f"event {self.name!r}: its body", self.model)
+        check_json_model(f"event {self.name!r}: its body", self.model, enters=True)
         check_span(f"event {self.name!r}: keep", self.keep)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from .errors import DefinitionError
+from .personal import without_subject
 
 __all__ = ["check_json_model", "holds_floats"]
 
@@ -26,8 +27,11 @@ _AS_TEXT: Final = frozenset({"bytes", "date", "datetime", "decimal", "time", "ti
 _NO_KEYS: Final = frozenset({"dict", "frozenset", "list", "model", "none", "nullable", "set", "tuple"})
 
 
-def check_json_model(what: str, model: type[BaseModel]) -> None:
-    """Raises DefinitionError unless ``model`` is a pydantic model that is written as a JSON object and reads back."""
+def check_json_model(what: str, model: type[BaseModel], *, enters: bool = False) -> None:
+    """Raises DefinitionError unless ``model`` is a pydantic model that is written as a JSON object and reads back.
+
+    ``enters``: values of it come from outside, so it must say whose its personal values are.
+    """
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise DefinitionError(f"{what} is {model!r}, not a pydantic model; derive it from pydantic.BaseModel")
     try:
@@ -40,6 +44,11 @@ def check_json_model(what: str, model: type[BaseModel]) -> None:
         ) from error
     if flaw is not None:
         raise DefinitionError(f"{what} {model.__name__} cannot be written as JSON and read back: {flaw}")
+    if enters and (owner := without_subject(model)) is not None:
+        raise DefinitionError(
+            f"{what} {model.__name__}: {owner} has a personal field and does not say whose it is: "
+            "mark the field with the person's id, as Annotated[str, Subject()]"
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from ...sagas import SagalineError
 from ...sagas.models import first_mistake, read_foreign
+from ...sagas.personal import sealed_for_tests
 from ..messages.values import JsonObject
 
 __all__ = ["Mentions", "NoSampleError", "samples"]
@@ -96,7 +97,9 @@ class _Maker:
 
     def variants(self, schema: dict[str, Any], name: str, seen: int = 2) -> Iterator[JsonValue]:
         """Values of a schema; ``seen``: 0 the field is not used, 1 it is read, 2 a decision depends on it."""
-        if "examples" in schema:
+        if schema.get("x-personal"):
+            yield {"sealed": sealed_for_tests(f'"{name}"'), "subject": name}
+        elif "examples" in schema:
             yield from schema["examples"]
         elif "$ref" in schema:
             yield from self._referred(schema["$ref"], name, seen)

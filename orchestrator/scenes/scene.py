@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ...sagas.models import read, read_foreign
+from ...sagas.personal import pretend_sealed
 from ...sagas.policy import to_ms
 from ..kernel import Registry, decide, decide_entity, names_instance
 from ..messages.document import Attention, Document, Status, StepStatus
@@ -474,4 +475,4 @@ class Scene:
 
 
 def _json(value: Value) -> JsonObject:
-    return as_json(value) if isinstance(value, BaseModel) else value
+    return as_json(pretend_sealed(value)) if isinstance(value, BaseModel) else value

@@ -87,7 +87,7 @@ def ask(
     Raises:
         DefinitionError: a form that is not JSON, a span that is not positive, an escalation at or after the due time.
     """
-    check_json_model(f"ask {name!r}: its form", form)
+    check_json_model(f"ask {name!r}: its form", form, enters=True)
     check_call(f"ask {name!r}: question", question)
     check_call(f"ask {name!r}: who", who)
     check_text(f"ask {name!r}: into", into)

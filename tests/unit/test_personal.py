@@ -20,10 +20,12 @@ from sagaline.orchestrator.kernel.recompute import recompute
 from sagaline.orchestrator.messages.document import Document, Status
 from sagaline.orchestrator.messages.entity_messages import SetRules
 from sagaline.orchestrator.ports.read_model import OperationFilter
-from sagaline.sagas import Contract, Event, Saga, step
+from sagaline.orchestrator.testing.kit import given, has_status, ok, sent
+from sagaline.orchestrator.verify import verify
+from sagaline.sagas import Contract, DefinitionError, Event, Saga, step
 from sagaline.sagas.models import read
 from sagaline.sagas.nodes import emit
-from sagaline.sagas.personal import Personal, Subject
+from sagaline.sagas.personal import Personal, Subject, pretend_sealed
 from sagaline.workers import Message, Worker, WorkerRuntime
 
 from .stack import Stack, running, stack
@@ -254,3 +256,34 @@ def test_no_text_shows_a_value() -> None:
         assert EMAIL not in f"{found} {found!r}"
     with pytest.raises(ValueError, match="not sealed"):
         Customer(id="C-7", email=sealed).model_dump_json()
+
+
+def test_definitions_with_personal_fields_are_tested_and_verified_without_keys() -> None:
+    phone: Personal[str] = Personal(PHONE)
+    found = Found(customer="C-7", phone=phone)
+    begun = given(welcome, Welcome(customer=Customer(id="C-7", email=Personal(EMAIL)))).when(ok(looking, found))
+    begun.then(sent(sending, Mail(to=begun_email(), phone=phone)))
+    given(welcome).when(ok(looking), ok(sending)).then(has_status("completed"))
+    found_by_verify = verify(welcome)
+    assert found_by_verify.complete
+    assert {each.breach.law.value for each in found_by_verify.found} == {"no-undo"}, "its steps have none"
+
+
+def begun_email() -> Personal[str]:
+    return pretend_sealed(Customer(id="C-7", email=Personal(EMAIL))).email
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda loose: Event("loose", loose),
+        lambda loose: Contract("loose", Mail, loose, queue="q"),
+        lambda loose: Saga("loose", loose, flow=[sending]),
+    ],
+)
+def test_a_model_that_enters_must_say_whose_its_personal_values_are(declare: Callable[[Any], object]) -> None:
+    class Loose(BaseModel):
+        inner: Mail
+
+    with pytest.raises(DefinitionError, match=r"Loose: Mail has a personal field and does not say whose it is"):
+        declare(Loose)

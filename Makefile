@@ -85,8 +85,8 @@ audit: $(VENV)/dev.stamp ## Looks for advisories about the pinned dependencies o
 tsc: $(VENV)/dev.stamp
 	@$(NODE) $(NPM)/typescript/bin/tsc -p api/dashboard
 
-screenshots: $(VENV)/dev.stamp ## Draws every page of the dashboard in both themes at 360, 1440 and 1920 px into .cache/screenshots
-	@$(BIN)/python -m tests.dashboard.screenshots
+screenshots: $(VENV)/dev.stamp ## Draws every page of the dashboard in both themes at 360, 1440 and 1920 px into .cache/screenshots; ARGS=--docs: those of docs/
+	@$(BIN)/python -m tests.dashboard.screenshots $(ARGS)
 
 coverage: $(VENV)/dev.stamp ## Runs the fast tests, processes that they start included, and fails where they cover less than pyproject.toml asks
 	@mkdir -p .cache

@@ -146,6 +146,14 @@ async def test_what_is_imported_later_is_not_fetched_ahead(web: httpx.AsyncClien
     assert '"@dagrejs/dagre"' in page
 
 
+def test_the_pictures_of_the_documentation_are_few_and_small() -> None:
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
+    named = re.findall(r"\(images/([^)]+)\)", (ROOT / "docs" / "dashboard.md").read_text())
+    assert sorted(named) == sorted(pictures)
+    assert len(pictures) <= 12
+    assert max(pictures.values()) <= 120_000
+
+
 async def test_a_file_is_sent_compressed_to_whom_that_suits(web: httpx.AsyncClient) -> None:
     address = next(each for each in addresses((await web.get("/")).text) if each.endswith("preact.mjs"))
     packed = await web.get(address, headers={"Accept-Encoding": "gzip"})

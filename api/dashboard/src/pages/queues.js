@@ -50,7 +50,7 @@ export function Queues() {
   const open = route.value.query.act === "limits" && limits.data && !forbidden("operate");
   const setOpen = (/** @type {boolean} */ to) => setQuery({ act: to ? "limits" : null }, { step: false });
   const denied = forbidden("operate") || (limits.data ? "" : "The limits are not read yet.");
-  const columns = COLUMNS.toSpliced(5, 0, { name: "limit", title: "Limits", cell: (row) => ofQueue(limits.data?.rules ?? [], row.queue) });
+  const columns = !limits.data?.rules.length ? COLUMNS : COLUMNS.toSpliced(5, 0, { name: "limit", title: "Limits", cell: (row) => ofQueue(limits.data.rules, row.queue) });
   return html`<div class="head"><h1>Queues</h1><span class="acts"><button type="button" disabled=${Boolean(denied)} title=${denied} onClick=${() => setOpen(true)}>Change the limits</button></span></div>
     ${found.data && stuck(found.data) > 0 && html`<div class="why bad"><p><strong>${count(stuck(found.data), "queue")} ${stuck(found.data) === 1 ? "makes" : "make"} no progress.</strong> What waits there goes on when a worker reads it, and fails at its deadline.</p></div>`}
     <section class="panel flush"><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) =>

@@ -80,7 +80,7 @@ bandit: $(VENV)/dev.stamp
 audit: $(VENV)/dev.stamp ## Looks for advisories about the pinned dependencies of Python and of the dashboard; fails where no source answers
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .cache/audit
 	@$(BIN)/uv pip install --quiet --python .cache/audit --require-hashes -r requirements/audit.txt
-	@$(BIN)/python -m tests.repo.audit .cache/audit/bin/pip-audit $(NODE) $(NPM)
+	@$(BIN)/python -m tests.repo.audit .cache/audit/bin/pip-audit $(NODE)
 
 tsc: $(VENV)/dev.stamp
 	@$(NODE) $(NPM)/typescript/bin/tsc -p api/dashboard

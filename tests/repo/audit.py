@@ -68,7 +68,7 @@ def python(tool: str) -> tuple[bool, str]:
     return verdict(known, (1, "", ""))
 
 
-def dashboard(node: str, modules: Path) -> tuple[bool, str]:
+def dashboard(node: str) -> tuple[bool, str]:
     npm = next(iter(Path(node).resolve().parents[1].glob("lib/node_modules/npm/bin/npm-cli.js")), None)
     if npm is None:
         return False, "no npm beside node, so nothing was checked"
@@ -78,13 +78,13 @@ def dashboard(node: str, modules: Path) -> tuple[bool, str]:
         counts = found["metadata"]["vulnerabilities"]
     except (ValueError, KeyError):
         said = (errors or output).strip().splitlines()
-        return False, f"no source reached, so nothing was checked: {said[0] if said else status}"
+        return False, f"no source reached, so nothing was checked: {said[-1] if said else status}"
     return counts["total"] == 0, f"{counts['total']} advisories"
 
 
 def main(arguments: Sequence[str]) -> int:
-    tool, node, modules = arguments
-    results = {"Python": python(tool), "dashboard": dashboard(node, ROOT / modules)}
+    tool, node = (str(Path(each).absolute()) for each in arguments)
+    results = {"Python": python(tool), "dashboard": dashboard(node)}
     for what, (_, said) in results.items():
         print(f"audit of {what}: {said}")
     return 0 if all(well for well, _ in results.values()) else 1

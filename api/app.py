@@ -28,6 +28,7 @@ from .feed_views import FeedTexts, Places
 from .graphs import graphs_router
 from .headers import EVERYWHERE, HEADERS, with_headers
 from .health import health_router, metrics_router
+from .hooks import DeliveryBody, HookBody, hooks_router
 from .identity import Access, declared, permitted
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
@@ -136,6 +137,7 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
         dead_router(client, settings),
         schedules_router(client, settings),
         webhooks_router(client, settings, clock),
+        hooks_router(client, settings, clock),
         health_router(client.check_ready, client.notices),
         llms_router(),
         pages_router(),
@@ -163,7 +165,7 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: 
             *(StartBody, ActBody, EventBody, CloudEventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
             *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
             *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, EraseBody),
-            *(WebhookBody, NewSecretBody, ReplayBody),
+            *(WebhookBody, NewSecretBody, ReplayBody, HookBody, DeliveryBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

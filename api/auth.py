@@ -25,6 +25,7 @@ __all__ = ["Guard", "is_loopback", "is_open"]
 _OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/llms.txt", "/", "/v1/login", "/v1/logout"})
 _OPEN_FOLDER = "/dashboard/"
 """The files of the dashboard; what it shows comes from routes that are not open."""
+_HOOKS = "/v1/hooks/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _REASON_BYTES_MAX = 123
 """RFC 6455, section 5.5."""
@@ -34,8 +35,10 @@ _CHECK_SECONDS = 1.0
 _IDLE_CHECK_SECONDS = 15.0
 
 
-def is_open(path: str) -> bool:
-    """True: everybody may read this, without a credential. Its route declares ``needs("none")``."""
+def is_open(path: str, method: str = "GET") -> bool:
+    """True: everybody may request this, without a credential. Its route declares ``needs("none")``."""
+    if path.startswith(_HOOKS):  # what is delivered is verified by the route; the others change hooks
+        return method == "POST" and "/" not in path.removeprefix(_HOOKS)
     return path in _OPEN or path.startswith(_OPEN_FOLDER)
 
 
@@ -81,7 +84,7 @@ class Guard:
             SagalineError: it is not accepted.
         """
         scope = connection.scope
-        open_to_all = self._opens and is_open(scope["path"])
+        open_to_all = self._opens and is_open(scope["path"], scope.get("method", ""))
         if not open_to_all and not self._credentials.required and not is_loopback(host_of(connection)):
             text = "without an API token only localhost and 127.0.0.1 are served; set an API token"
             raise HttpProblem("forbidden-host", text)

@@ -28,6 +28,7 @@ from ..orchestrator.errors import (
     UnknownDeadLetter,
     UnknownDefinition,
     UnknownEvent,
+    UnknownHook,
     UnknownInstance,
     UnknownKey,
     UnknownParcel,
@@ -87,6 +88,12 @@ KINDS = {
         "send the header: Authorization: Bearer <token>",
         {"WWW-Authenticate": "Bearer"},
     ),
+    "not-verified": _Kind(
+        401,
+        "The delivery is not verified",
+        "this delivery is not accepted: check the secret and the clock",
+        {"WWW-Authenticate": "Signature"},
+    ),
     "forbidden-host": _Kind(403, "This host name is not served", "without a token only this machine is served"),
     "foreign-origin": _Kind(
         403,
@@ -106,6 +113,7 @@ KINDS = {
     "unknown-dead-letter": _Kind(404, "No such dead letter", "there is no dead letter '0-17': list the dead letters"),
     "unknown-schedule": _Kind(404, "No such schedule", "there is no schedule 'nightly'; list the schedules, or put it"),
     "unknown-webhook": _Kind(404, "No such webhook", "there is no webhook 'billing'; list the webhooks, or put it"),
+    "unknown-hook": _Kind(404, "No such hook", "there is no hook 'stripe'; list the hooks, or put it"),
     "method-not-allowed": _Kind(405, "Method not allowed", "DELETE is not possible here"),
     "timeout": _Kind(408, "The body did not arrive in time", "the body did not arrive within 30 s; send it again"),
     "start-conflict": _Kind(409, "The key is in use", "'order-checkout/A-1' was started with another input"),
@@ -174,6 +182,7 @@ _NAMES: dict[type[SagalineError], str] = {
     UnknownParcel: "unknown-parcel",
     UnknownSchedule: "unknown-schedule",
     UnknownWebhook: "unknown-webhook",
+    UnknownHook: "unknown-hook",
     TransientError: "unavailable",
     ValueTooLarge: "too-large",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,8 @@ from ..orchestrator.errors import ConfigurationError
 from .oidc import OidcSettings
 
 __all__ = ["ApiSettings"]
+
+_SECRET_CHARS_MIN = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +28,14 @@ class ApiSettings:
     ``head_timeout``: a new connection that has not sent the head of its first request within this time is closed.
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
     ``webhook_keys``: what the secrets of webhooks are derived from, the newest first; none: there are no webhooks.
+    ``hook_secrets``: by the name of a hook, those that its sender has chosen; other hooks have secrets of ours.
     ``egress``: which URLs may be registered.
     ``streams_max``: how many streams of events may be open; ``waiters_max``: how many requests may wait for events.
     ``heartbeat``: how often a stream without events says that it is there. ``stall_timeout``: a connection that takes
     no data for so long is closed.
 
     Raises:
-        ConfigurationError: a token is easy to guess, or the certificate and the key do not fit.
+        ConfigurationError: a token or a hook's secret is easy to guess, or the certificate and the key do not fit.
     """
 
     tokens: tuple[str, ...] = ()
@@ -45,6 +49,7 @@ class ApiSettings:
     wait_default: timedelta = timedelta(seconds=10)
     wait_max: timedelta = timedelta(seconds=60)
     webhook_keys: tuple[bytes, ...] = ()
+    hook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress: EgressSettings = field(default_factory=EgressSettings)
     streams_max: int = 500
     waiters_max: int = 1_200
@@ -63,6 +68,12 @@ class ApiSettings:
                     "an API token, or the session key, is shorter than 16 characters or has spaces or other than ASCII "
                     "in it; "
                     "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                )
+        for name, secrets in self.hook_secrets.items():
+            if not secrets or any(len(each) < _SECRET_CHARS_MIN for each in secrets):
+                raise ConfigurationError(
+                    f"the hook {name!r} has no secret in SAGALINE_HOOK_SECRETS, or one of less than "
+                    f"{_SECRET_CHARS_MIN} characters, which can be guessed; set a longer one at the sender and here"
                 )
         if self.oidc is not None and not self.tokens and self.session_key is None:
             text = "sessions of browsers have no key; set SAGALINE_SESSION_KEY, the same on every node of the API"

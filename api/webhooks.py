@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..orchestrator.client import Client
-from ..orchestrator.client.webhooks import WebhookChanged
+from ..orchestrator.client.registered import Changed
 from ..orchestrator.egress import EgressDenied, check_url
 from ..orchestrator.errors import InvalidRequest, NotYetDecided
 from ..orchestrator.messages.instance_events import EventType
@@ -27,7 +27,15 @@ from .queries import only
 from .settings import ApiSettings
 from .views import iso
 
-__all__ = ["NewSecretBody", "ReplayBody", "WebhookBody", "WebhookList", "WebhookView", "webhooks_router"]
+__all__ = [
+    "NewSecretBody",
+    "ReplayBody",
+    "WebhookBody",
+    "WebhookList",
+    "WebhookView",
+    "check_keys",
+    "webhooks_router",
+]
 
 _OVERLAP_SECONDS_MAX = 30 * 86_400
 
@@ -119,13 +127,13 @@ class _Views:
             trace_id=trace_id,
         )
 
-    async def answer(self, asked: Awaitable[WebhookChanged], *, secret: bool = False) -> Response:
+    async def answer(self, asked: Awaitable[Changed[Webhook]], *, secret: bool = False) -> Response:
         try:
             done = await asked
         except NotYetDecided as error:
             accepted = AcceptedView(id=error.instance, request_id=error.request_id)
             return Json(accepted, 202, {"Retry-After": "1"})
-        shown = self.of(done.webhook, trace_id=done.trace_id, secret=secret or done.created)
+        shown = self.of(done.thing, trace_id=done.trace_id, secret=secret or done.created)
         return Json(shown, 201 if done.created else 200)
 
 
@@ -165,7 +173,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings, views
     @needs(Permission.ADMINISTER)
     async def put_webhook(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, WebhookBody)
-        _check_keys(settings)
+        check_keys(settings)
         try:
             check_url(body.url, settings.egress)
         except EgressDenied as denied:
@@ -206,7 +214,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings, views: _
     @needs(Permission.ADMINISTER)
     async def rotate_webhook(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, NewSecretBody)
-        _check_keys(settings)
+        check_keys(settings)
         overlap = timedelta(seconds=body.overlap_seconds)
         options = options_of(request, settings, body)
         return await views.answer(client.webhooks.rotate(segment_of(name, "name"), overlap, options), secret=True)
@@ -222,7 +230,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings, views: _
     @needs(Permission.ADMINISTER)
     async def show_webhook_secret(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        _check_keys(settings)
+        check_keys(settings)
         asked = client.webhooks.reveal(segment_of(name, "name"), options_of(request, settings, body))
         return await views.answer(asked, secret=True)
 
@@ -257,7 +265,8 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings, views: _
         return await views.answer(client.webhooks.enable(segment_of(name, "name"), options_of(request, settings, body)))
 
 
-def _check_keys(settings: ApiSettings) -> None:
+def check_keys(settings: ApiSettings) -> None:
+    """Raises HttpProblem: nothing could be signed, or verified."""
     if not settings.webhook_keys:
         raise HttpProblem(
             "unavailable",

@@ -67,6 +67,7 @@ __all__ = [
     "UnknownSchedule",
     "UnknownTable",
     "UnknownWebhook",
+    "UnknownHook",
     "UnreadableBatch",
     "ValueTooLarge",
     "VersionConflict",
@@ -171,6 +172,14 @@ class UnknownWebhook(CallerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no webhook {name!r}; list the webhooks, or put it")
+        self.name = name
+
+
+class UnknownHook(CallerError):
+    """There is no hook with this name: it was never registered, or is deleted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no hook {name!r}; list the hooks, or put it")
         self.name = name
 
 

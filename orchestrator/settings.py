@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     webhook_keys: tuple[SecretStr, ...] = Field(
         default=(), description="what the secrets of webhooks are derived from, the newest first; 32 characters or more"
     )
+    hook_secrets: dict[str, tuple[SecretStr, ...]] = Field(
+        default={}, description="by the name of a hook, the secrets that its sender has chosen"
+    )
     webhook_networks: tuple[IPvAnyNetwork, ...] = Field(
         default=(), description="networks that webhooks may reach though they are not public, such as 10.1.0.0/16"
     )

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +69,7 @@ __all__ = [
     "step_over",
     "tune_interpreter",
     "watching",
+    "hook_secrets",
     "webhook_keys",
 ]
 
@@ -210,6 +211,11 @@ async def prepare_webhooks(base: Base, *, create: bool | None = None) -> tuple[S
 def egress_settings(settings: Settings) -> EgressSettings:
     """What webhooks may reach."""
     return EgressSettings(allowed=settings.webhook_networks, plain=settings.webhook_plain_http)
+
+
+def hook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    """By the name of a hook, the secrets that its sender has chosen."""
+    return {name: tuple(each.get_secret_value() for each in found) for name, found in settings.hook_secrets.items()}
 
 
 def webhook_keys(settings: Settings) -> tuple[bytes, ...]:

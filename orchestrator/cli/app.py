@@ -16,6 +16,7 @@ from .acts import act
 from .dead_commands import add_dead_commands
 from .entity_commands import add_entity_commands
 from .errors import Mistake
+from .hook_commands import add_hook_commands
 from .key_commands import add_key_commands
 from .operating import add_operating
 from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
@@ -49,6 +50,7 @@ add_schedule_commands(app)
 add_key_commands(app)
 add_personal_commands(app)
 add_webhook_commands(app)
+add_hook_commands(app)
 add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)

@@ -28,6 +28,7 @@ from .spans import SPAN
 __all__ = [
     "By",
     "DeadWhere",
+    "HookMapping",
     "Edited",
     "HealthOptions",
     "ListenOptions",
@@ -309,6 +310,28 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
+class HookMapping:
+    """How deliveries to a hook are verified, and where an event finds what it needs."""
+
+    scheme: Annotated[
+        str, typer.Option("--scheme", help="standard (Standard Webhooks), hmac (GitHub), timed-hmac (Stripe).")
+    ] = "standard"
+    type_at: Annotated[
+        str, typer.Option("--type-at", metavar="POINTER|HEADER", help="Where the type of a delivery is.")
+    ] = ""
+    id_at: Annotated[
+        str, typer.Option("--id-at", metavar="POINTER", help="Where the body has the id of the delivery.")
+    ] = ""
+    body_at: Annotated[str, typer.Option("--body-at", metavar="POINTER", help="The part that is the event's body.")] = (
+        ""
+    )
+    field: Annotated[
+        list[str] | None, typer.Option("--field", metavar="NAME=POINTER", help="Instead: a field of the event; repeat.")
+    ] = None
+    header: Annotated[str, typer.Option("--header", help="The header of the signature, if it has another name.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadWhere:
     """Which dead letters."""
 
@@ -373,6 +396,7 @@ _GROUPS: tuple[type[Any], ...] = (
         HealthOptions,
         Reading,
         Remote,
+        HookMapping,
         Looking,
         Which,
         Listing,

@@ -138,6 +138,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         oidc=_oidc(settings),
         tls=(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
         webhook_keys=wiring.webhook_keys(settings),
+        hook_secrets=wiring.hook_secrets(settings),
         egress=wiring.egress_settings(settings),
     )
 

@@ -47,17 +47,10 @@ def webhooks_put(
     ] = None,
 ) -> None:
     """Register a webhook and print its secret, or replace its URL and conditions."""
-    from .webhooks import put
+    from .registered import put
 
-    put(
-        remote,
-        webhook,
-        receiver,
-        types=type_ or [],
-        definitions=definition or [],
-        signed=signed,
-        as_json=reading.as_json,
-    )
+    body = {"url": receiver, "types": type_ or [], "definitions": definition or []}
+    put(remote, "webhooks", webhook, body, signed=signed, as_json=reading.as_json)
 
 
 @command(webhooks_app, "rotate")
@@ -70,19 +63,19 @@ def webhooks_rotate(
     overlap: Annotated[str, typer.Option(help="How long the secret before counts too, such as 24h.")] = "24h",
 ) -> None:
     """Give a webhook a new secret and print it."""
+    from .registered import ask
     from .spans import seconds
-    from .webhooks import ask
 
     more = {"overlap_seconds": seconds(overlap, "--overlap")}
-    ask(remote, webhook, "rotate", signed=signed, as_json=reading.as_json, more=more)
+    ask(remote, "webhooks", webhook, "rotate", signed=signed, as_json=reading.as_json, more=more)
 
 
 @command(webhooks_app, "secret")
 def webhooks_secret(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Print the secret of a webhook, for its receiver. Who has asked is recorded."""
-    from .webhooks import ask
+    from .registered import ask
 
-    ask(remote, webhook, "secret", signed=signed, as_json=reading.as_json)
+    ask(remote, "webhooks", webhook, "secret", signed=signed, as_json=reading.as_json)
 
 
 @command(webhooks_app, "replay")
@@ -103,17 +96,17 @@ def webhooks_replay(
 @command(webhooks_app, "enable")
 def webhooks_enable(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Send again to a webhook that was disabled because its receiver answered 410."""
-    from .webhooks import ask
+    from .registered import ask
 
-    ask(remote, webhook, "enable", signed=signed, as_json=reading.as_json)
+    ask(remote, "webhooks", webhook, "enable", signed=signed, as_json=reading.as_json)
 
 
 @command(webhooks_app, "delete")
 def webhooks_delete(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
     """Delete a webhook; what waits for it is not sent any more."""
-    from .webhooks import ask
+    from .registered import ask
 
-    ask(remote, webhook, "delete", signed=signed, as_json=reading.as_json)
+    ask(remote, "webhooks", webhook, "delete", signed=signed, as_json=reading.as_json)
 
 
 @command(webhooks_app, "serve")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import typer
@@ -19,11 +18,11 @@ from .output import grid, print_list
 from .paths import segment
 from .processes import any_ended, workers_running
 from .readiness import Readiness
-from .remote import Json, request
+from .remote import request
 from .serving import api_settings, health_page, log_answers
 from .users import signature
 
-__all__ = ["ask", "list_webhooks", "put", "replay", "serving"]
+__all__ = ["list_webhooks", "replay", "serving"]
 
 
 def list_webhooks(remote: Remote, *, as_json: bool) -> None:
@@ -46,38 +45,6 @@ def list_webhooks(remote: Remote, *, as_json: bool) -> None:
         print_list(table, None)
 
 
-def put(
-    remote: Remote,
-    name: str,
-    url: str,
-    *,
-    types: Sequence[str],
-    definitions: Sequence[str],
-    signed: Signed,
-    as_json: bool,
-) -> None:
-    """Registers a webhook and prints its secret, or replaces its URL and conditions.
-
-    Raises:
-        Failure: the API rejected it; the message says why.
-        Unreachable: the API does not answer.
-    """
-    body: Json = {"url": url, "types": list(types), "definitions": list(definitions), **signature(remote, signed)}
-    status, answer = request(remote, "PUT", _path(name), body=body)
-    _print(name, "put", status, answer, as_json=as_json)
-
-
-def ask(remote: Remote, name: str, act: str, *, signed: Signed, as_json: bool, more: Json | None = None) -> None:
-    """Sends a request and prints its result. ``act``: a path of it, or ``delete``.
-
-    Raises:
-        Failure, Unreachable: as ``put``.
-    """
-    method, path = ("DELETE", _path(name)) if act == "delete" else ("POST", f"{_path(name)}/{act}")
-    status, answer = request(remote, method, path, body={**signature(remote, signed), **(more or {})})
-    _print(name, act, status, answer, as_json=as_json)
-
-
 def replay(remote: Remote, name: str, after: str, *, signed: Signed, as_json: bool) -> None:
     """Sends events again and prints how many, and how to go on.
 
@@ -86,7 +53,7 @@ def replay(remote: Remote, name: str, after: str, *, signed: Signed, as_json: bo
         Unreachable: the API does not answer.
     """
     body = {"after": after, **signature(remote, signed)}
-    _, answer = request(remote, "POST", f"{_path(name)}/replay", body=body)
+    _, answer = request(remote, "POST", f"/v1/webhooks/{segment(name)}/replay", body=body)
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -123,18 +90,3 @@ async def serving(settings: Settings) -> None:
         print(f"saga: delivering webhooks of {settings.log}{where}; Ctrl-C stops it", file=sys.stderr, flush=True)
         with readiness.open():
             await any_ended(parts)
-
-
-def _print(name: str, act: str, status: int, answer: Json, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(answer))
-    elif status == 202:
-        typer.echo(f"{act} {name} is accepted but not decided yet; check with: saga webhooks list")
-    else:
-        typer.echo(f"{act} {name}: done")
-        if answer["secret"] is not None:
-            typer.echo(f"its secret, for the receiver: {answer['secret']}")
-
-
-def _path(name: str) -> str:
-    return f"/v1/webhooks/{segment(name)}"

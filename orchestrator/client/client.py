@@ -56,6 +56,7 @@ from .commands import Commands
 from .conditions import condition_of
 from .dead import DeadLetters
 from .entities import Locks, Mailboxes
+from .hooks import Hooks
 from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
@@ -88,6 +89,7 @@ class Client:
         self.tables = Tables(parts, self._asking)
         self.keys = Keys(parts, self.tables)
         self.webhooks = Webhooks(self.tables, parts, self.changes)
+        self.hooks = Hooks(self.tables, parts)
         self.personal = PersonalData(parts.vault, self.tables)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)

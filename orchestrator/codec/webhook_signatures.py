@@ -1,7 +1,7 @@
 """Signatures of webhooks by the Standard Webhooks specification, https://www.standardwebhooks.com, scheme ``v1``.
 
-The secret of a webhook is derived: HMAC-SHA256 of its namespace, name and generation with a key of the settings. So no
-secret is stored in the log, a rotation is a higher generation, and a leaked secret opens one webhook only.
+The secret of a webhook, or of a hook, is derived: HMAC-SHA256 of its namespace, name and generation with a key of the
+settings. So no secret is stored in the log, a rotation is a higher generation, and a leaked one opens one webhook only.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
-from ..messages.webhooks import Webhook
+from ..messages.named_rules import Secret
 
 __all__ = ["secrets_of", "signed_headers"]
 
 
-def secrets_of(webhook: Webhook, keys: Sequence[bytes], namespace: str, now_ms: int) -> list[str]:
-    """The secrets that sign its requests now, the newest first, in the form that receivers are given: ``whsec_…``.
+def secrets_of(kind: str, thing: Secret, keys: Sequence[bytes], namespace: str, now_ms: int) -> list[str]:
+    """The secrets of a webhook or hook that count now, the newest first, in the form that people get: ``whsec_…``.
 
     Args:
-        webhook: during the overlap after rotations the secrets since it began count too.
+        kind: ``webhook`` or ``hook``.
+        thing: during the overlap after rotations the secrets since it began count too.
         keys: of the settings, the newest first; each counts.
         namespace: of the log.
         now_ms: the time.
     """
-    oldest = webhook.overlap_from if now_ms < webhook.overlap_until_ms else webhook.generation
+    oldest = thing.overlap_from if now_ms < thing.overlap_until_ms else thing.generation
     return [
-        f"whsec_{base64.b64encode(_secret(key, namespace, webhook.name, generation)).decode()}"
-        for generation in range(webhook.generation, oldest - 1, -1)
+        f"whsec_{base64.b64encode(_secret(key, f'{kind}/{namespace}/{thing.name}/{generation}')).decode()}"
+        for generation in range(thing.generation, oldest - 1, -1)
         for key in keys
     ]
 
@@ -48,5 +49,5 @@ def signed_headers(id: str, body: bytes, now_ms: int, secrets: Sequence[str]) ->
     }
 
 
-def _secret(key: bytes, namespace: str, name: str, generation: int) -> bytes:
-    return hmac.new(key, f"webhook/{namespace}/{name}/{generation}".encode(), hashlib.sha256).digest()
+def _secret(key: bytes, of: str) -> bytes:
+    return hmac.digest(key, of.encode(), hashlib.sha256)

@@ -12,15 +12,17 @@ from typing import Final
 from .access import KEYS_TABLE, check_keys
 from .entity_messages import Rule
 from .flow_limits import LIMITS_TABLE, check_limits
+from .hooks import HOOKS
 from .personal import ERASED_TABLE, check_erased
-from .webhooks import WEBHOOKS_TABLE, check_webhooks
+from .webhooks import WEBHOOKS
 
 __all__ = ["OWN_TABLES", "RESERVED"]
 
 RESERVED: Final = MappingProxyType(
     {
         KEYS_TABLE: "/v1/keys, or `saga keys`",
-        WEBHOOKS_TABLE: "/v1/webhooks, or `saga webhooks`",
+        WEBHOOKS.table: "/v1/webhooks, or `saga webhooks`",
+        HOOKS.table: "/v1/hooks, or `saga hooks`",
         ERASED_TABLE: "/v1/personal, or `saga personal`",
     }
 )
@@ -30,7 +32,8 @@ OWN_TABLES: Mapping[str, Callable[[Sequence[Rule]], str | None]] = MappingProxyT
     {
         LIMITS_TABLE: check_limits,
         KEYS_TABLE: check_keys,
-        WEBHOOKS_TABLE: check_webhooks,
+        WEBHOOKS.table: WEBHOOKS.check,
+        HOOKS.table: HOOKS.check,
         ERASED_TABLE: check_erased,
     }
 )

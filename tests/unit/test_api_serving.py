@@ -34,6 +34,8 @@ from sagaline.orchestrator.tracing import Tracing
 from .stack import order, stack
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OPEN_HOOK = ("/v1/hooks/{name}", "post")
+"""Its signature says who sends it."""
 WITHOUT_BODY = ("/v1/logout", "/v1/tickets", "/v1/personal/rewrap")
 OPEN_TO_ALL = ["0.0.0.0", "", "::", "192.0.2.1", "shop.example", "127.0.0.1.example"]
 
@@ -290,6 +292,9 @@ class TestDocument:
             ("get", "/v1/webhooks"),
             *((verb, "/v1/webhooks/{name}") for verb in ("get", "put", "delete")),
             *(("post", f"/v1/webhooks/{{name}}/{verb}") for verb in ("rotate", "secret", "replay", "enable")),
+            ("get", "/v1/hooks"),
+            *((verb, "/v1/hooks/{name}") for verb in ("post", "get", "put", "delete")),
+            *(("post", f"/v1/hooks/{{name}}/{verb}") for verb in ("rotate", "secret")),
             ("get", "/v1/definitions"),
             ("get", "/asyncapi.json"),
             ("get", "/v1/definitions/{definition}/graph"),
@@ -330,7 +335,6 @@ class TestDocument:
         assert "HTTPValidationError" not in text
 
     def test_only_health_is_open_where_tokens_are_asked_for(self, document: dict[str, Any]) -> None:
-        for path, _, operation in self.operations(document):
-            assert operation["security"] == (
-                [] if path in ("/livez", "/readyz", "/v1/login", "/v1/logout") else [{"token": []}, {"session": []}]
-            )
+        for path, method, operation in self.operations(document):
+            is_open = path in ("/livez", "/readyz", "/v1/login", "/v1/logout") or (path, method) == OPEN_HOOK
+            assert operation["security"] == ([] if is_open else [{"token": []}, {"session": []}])

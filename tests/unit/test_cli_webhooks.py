@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ SETTINGS = {
     "SAGALINE_WEBHOOK_PLAIN_HTTP": "true",
 }
 ORDERS = 12
+FULFILMENT = "sagaline.sagas.examples.order_fulfilment:order_fulfilment"
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -63,7 +65,7 @@ def courier(folder: Path, name: str) -> Process:
 
 
 def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Path, receiver: str) -> None:
-    shop = Process(tmp_path, [*ALL_IN_ONE, "--log", f"sqlite:///{tmp_path / 'sagaline.db'}"], **SETTINGS)
+    shop = Process(tmp_path, [*ALL_IN_ONE, FULFILMENT, "--log", f"sqlite:///{tmp_path / 'sagaline.db'}"], **SETTINGS)
     first = second = None
     try:
         shop.wait_for(r"answering at (http\S+);")
@@ -107,11 +109,46 @@ def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Pat
         assert saga(shop, "webhooks", "enable", "billing") == "enable billing: done\n"
         assert saga(shop, "webhooks", "delete", "billing") == "delete billing: done\n"
         assert saga(shop, "webhooks", "list") == "there is no webhook; register one with: saga webhooks put NAME URL\n"
+        hooks_are_registered_and_take_a_delivery(shop)
         assert "which is not a public address" in saga(shop, "webhooks", "put", "b", "https://[::1]/", code=1)
     finally:
         for process in (shop, first, second):
             if process is not None:
                 process.end()
+
+
+def hooks_are_registered_and_take_a_delivery(shop: Process) -> None:
+    """What docs/webhooks.md shows of hooks."""
+    put = ["hooks", "put", "pay", "--event", "order-paid", "--key-at", "/order_id"]
+    secret = saga(shop, *put).rpartition(": ")[2].strip()
+    mapped = ["--type-at", "/type", "--key-at", "/o", "--field", "order_id=/o", "--field", "amount_cents=/c"]
+    stripe = [
+        "hooks",
+        "put",
+        "stripe",
+        "--scheme",
+        "timed-hmac",
+        "--event",
+        "paid=order-paid",
+        "--id-at",
+        "/id",
+        *mapped,
+    ]
+    assert "whsec_" in saga(shop, *stripe)
+    assert "give NAME=VALUE" in saga(shop, *put[:3], "--event", "order-paid", *mapped, code=2)
+    body, now = b'{"order_id": "O-1", "amount_cents": 900}', datetime.now(UTC)
+    headers = {
+        "webhook-id": "msg-1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Verifier(secret).sign("msg-1", now, body.decode()),
+    }
+    url = shop.wait_for(r"answering at (http\S+);") + "/v1/hooks/pay"
+    answer = httpx.post(url, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["id"]) == (202, "msg-1@/hooks/pay")
+    assert httpx.post(url, content=body, headers=headers | {"webhook-id": "msg-2"}).status_code == 401
+    assert "/v1/hooks/stripe" in saga(shop, "hooks", "list")
+    assert "whsec_" in saga(shop, "hooks", "rotate", "pay")
+    assert saga(shop, "hooks", "delete", "pay") == "delete pay: done\n"
 
 
 def firsts() -> dict[str, list[int]]:

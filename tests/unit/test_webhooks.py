@@ -27,14 +27,7 @@ from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.instance_events import EventType
 from sagaline.orchestrator.messages.own_tables import OWN_TABLES
-from sagaline.orchestrator.messages.webhooks import (
-    WEBHOOKS_TABLE,
-    Webhook,
-    check_webhook,
-    replaced,
-    webhook_rule,
-    webhooks_of,
-)
+from sagaline.orchestrator.messages.webhooks import WEBHOOKS, Webhook
 from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
@@ -342,8 +335,8 @@ async def test_what_cannot_be_replayed_is_refused_with_what_to_do(world: World) 
 
     world.stack.client.changes.read = too_old  # type: ignore[method-assign,assignment]  # an old one takes days
     assert (await said("earliest"))[0] == 410
-    rule = webhook_rule(replace(await world.stack.client.webhooks.get("orders"), disabled="it answered 410 Gone"))
-    await world.stack.client.tables.write(WEBHOOKS_TABLE, [rule], version=None, options=RequestOptions())
+    rule = WEBHOOKS.rule(replace(await world.stack.client.webhooks.get("orders"), disabled="it answered 410 Gone"))
+    await world.stack.client.tables.write(WEBHOOKS.table, [rule], version=None, options=RequestOptions())
     status, text = await said("earliest")
     assert (status, "enable it" in text) == (422, True)
 
@@ -366,12 +359,12 @@ async def test_no_rotation_cuts_off_a_receiver_within_the_overlap(world: World) 
 
 async def test_a_webhook_of_a_newer_release_stands_in_nobody_s_way(world: World) -> None:
     newer = Rule(when={"name": "new", "batch": 5}, to="https://example.com")
-    await world.stack.client.tables.write(WEBHOOKS_TABLE, [newer], version=None, options=RequestOptions())
+    await world.stack.client.tables.write(WEBHOOKS.table, [newer], version=None, options=RequestOptions())
     await world.put("orders")
     assert [each["name"] for each in (await world.api.get("/v1/webhooks")).json()["webhooks"]] == ["orders"]
     refused = await world.api.put("/v1/webhooks/new", json={"url": world.receiver.url})
     assert (refused.status_code, "newer release" in refused.json()["detail"]) == (422, True)
-    assert newer in (await world.stack.client.tables.read(WEBHOOKS_TABLE)).rules
+    assert newer in (await world.stack.client.tables.read(WEBHOOKS.table)).rules
 
 
 async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) -> None:
@@ -398,8 +391,8 @@ async def test_a_webhook_that_is_made_again_has_another_secret(world: World) -> 
 
 def test_a_change_leaves_the_webhooks_of_a_newer_release() -> None:
     newer, ours = Rule(when={"name": "new", "batch": 5}, to="https://example.com"), Webhook(name="a", url="u")
-    assert replaced([newer, webhook_rule(ours)], "a", None) == [newer]
-    assert replaced([newer], "a", ours) == [newer, webhook_rule(ours)]
+    assert WEBHOOKS.replaced([newer, WEBHOOKS.rule(ours)], "a", None) == [newer]
+    assert WEBHOOKS.replaced([newer], "a", ours) == [newer, WEBHOOKS.rule(ours)]
 
 
 async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World) -> None:
@@ -457,9 +450,9 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
         disabled="gone",
     )
     plain = Webhook(name="b", url="https://example.com")
-    rules = [webhook_rule(full), webhook_rule(plain)]
-    assert webhooks_of(rules) == (full, plain)
-    wrong = OWN_TABLES[WEBHOOKS_TABLE]
+    rules = [WEBHOOKS.rule(full), WEBHOOKS.rule(plain)]
+    assert WEBHOOKS.of(rules) == (full, plain)
+    wrong = OWN_TABLES[WEBHOOKS.table]
     assert wrong(rules) is None
     assert "has no name" in (wrong([Rule(when={}, to="https://example.com")]) or "")
     assert wrong([Rule(when={"name": "a", "types": ["odd"], "batch": 1}, to="u")]) is None, "of a newer release"
@@ -469,7 +462,7 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
         (replace(plain, definitions=("d",) * 51), "fewer"),
         (replace(plain, generation=0), "counts from 1"),
     ):
-        assert says in (check_webhook(bad) or ""), bad
-    assert check_webhook(full) is None
+        assert says in (WEBHOOKS.check_one(bad) or ""), bad
+    assert WEBHOOKS.check_one(full) is None
     assert "the name 'a' of another one" in (wrong([rules[0], rules[0]]) or "")
-    assert "at most 100" in (wrong([webhook_rule(Webhook(name=f"a{n}", url="u")) for n in range(101)]) or "")
+    assert "at most 100" in (wrong([WEBHOOKS.rule(Webhook(name=f"a{n}", url="u")) for n in range(101)]) or "")

@@ -29,7 +29,7 @@ from ...orchestrator.errors import SagalineError
 from ...orchestrator.messages.entity_messages import Rule, SetRules, table_id
 from ...orchestrator.messages.outputs import Announce
 from ...orchestrator.messages.texts import storable
-from ...orchestrator.messages.webhooks import WEBHOOKS_TABLE, Webhook, replaced, webhooks_of
+from ...orchestrator.messages.webhooks import WEBHOOKS, Webhook
 from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Log, Record
 from ...orchestrator.ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
@@ -110,7 +110,7 @@ class Courier:
         self._at_work: dict[str, dict[object, float]] = {}
         """By webhook, the oldest first: when each request under way was begun."""
         self._version = 0
-        self._followed = Followed(log, topics.rules, WEBHOOKS_TABLE, self._set)
+        self._followed = Followed(log, topics.rules, WEBHOOKS.table, self._set)
         self._runtime = WorkerRuntime(self._worker(), log, topics, clock, tracing, metrics=metrics)
 
     @property
@@ -144,7 +144,7 @@ class Courier:
 
     def _set(self, found: Announce) -> None:
         self._rules, self._version = found.rules, found.version
-        self._webhooks = {each.name: each for each in webhooks_of(found.rules)}
+        self._webhooks = {each.name: each for each in WEBHOOKS.of(found.rules)}
 
     def _worker(self) -> Worker:
         topics, worker = self._topics, Worker("webhooks")
@@ -186,7 +186,7 @@ class Courier:
 
     async def _send(self, webhook: Webhook, event: str, body: bytes) -> None:
         now_ms = self._clock.now_ms()
-        secrets = secrets_of(webhook, self._keys, self._topics.namespace, now_ms)
+        secrets = secrets_of("webhook", webhook, self._keys, self._topics.namespace, now_ms)
         headers = signed_headers(f"{self._topics.namespace}-{event}", body, now_ms, secrets)
         sent = {**headers, "content-type": "application/cloudevents+json; charset=utf-8"}
         answered = await self._posted(webhook, body, sent)
@@ -217,8 +217,8 @@ class Courier:
         _logger.warning("webhook.disabled", webhook=webhook.name, reason=_GONE_TEXT)
         request = SetRules(
             id=self._clock.new_id(),
-            instance=table_id(WEBHOOKS_TABLE),
-            rules=tuple(replaced(self._rules, webhook.name, replace(webhook, disabled=_GONE_TEXT))),
+            instance=table_id(WEBHOOKS.table),
+            rules=tuple(WEBHOOKS.replaced(self._rules, webhook.name, replace(webhook, disabled=_GONE_TEXT))),
             version=self._version,
             by="webhooks",
             reason=f"webhook {webhook.name}: {_GONE_TEXT}",

@@ -1,0 +1,94 @@
+"""``Hooks``: registers, shows and changes who may send what to us, and knows them while deliveries come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from ..codec.webhook_signatures import secrets_of
+from ..errors import InvalidRequest, UnknownEvent, UnknownHook
+from ..messages.hooks import HOOKS, Hook
+from .options import PLAIN, RequestOptions
+from .parts import ClientParts
+from .registered import Changed, Registered, rotated
+from .tables import Tables
+
+__all__ = ["Hooks"]
+
+_FRESH_SECONDS = 0.25
+_OVERLAP = timedelta(hours=24)
+
+
+class Hooks(Registered[Hook]):
+    """All hooks of the namespace: the rules of the table ``events.hooks``."""
+
+    def __init__(self, tables: Tables, parts: ClientParts) -> None:
+        super().__init__(tables, HOOKS, UnknownHook)
+        self._parts = parts
+        self._reading = asyncio.Lock()
+        self._known: Mapping[str, Hook] = {}
+        self._read_at = float("-inf")
+
+    def secrets(self, hook: Hook, keys: Sequence[bytes]) -> Sequence[str]:
+        """The secrets that count for a hook now, the newest first. ``keys``: of the settings."""
+        return secrets_of("hook", hook, keys, self._parts.topics.namespace, self._parts.clock.now_ms())
+
+    async def current(self, name: str) -> Hook | None:
+        """A hook for a delivery, as it was at most a quarter of a second ago; None: there is none.
+
+        Raises:
+            TransientError: it is not known.
+        """
+        clock = self._parts.clock
+        async with self._reading:
+            if clock.monotonic() - self._read_at >= _FRESH_SECONDS:
+                self._known = {each.name: each for each in await self.list()}
+                self._read_at = clock.monotonic()
+        return self._known.get(name)
+
+    async def change(
+        self, name: str, change: Callable[[Hook | None], Hook | None], options: RequestOptions = PLAIN
+    ) -> Changed[Hook]:
+        """As for every kind; ``current`` of this client knows it at once."""
+        try:
+            return await super().change(name, change, options)
+        finally:
+            self._read_at = float("-inf")
+
+    async def put(self, hook: Hook, options: RequestOptions = PLAIN) -> Changed[Hook]:
+        """Registers a hook, or replaces all but its secret.
+
+        Raises:
+            UnknownEvent: it publishes an event that no deployed definition waits for, listens to or emits.
+            InvalidRequest: a field of it is wrong.
+        """
+        known = {each.name for definition in self._parts.registry for each in definition.events}
+        if (wrong := HOOKS.check_one(hook)) is not None:
+            raise InvalidRequest(wrong)
+        if unknown := next((each for each in hook.names if each not in known), None):
+            raise UnknownEvent(unknown, tuple(sorted(known)))
+
+        def change(before: Hook | None) -> Hook:
+            # Never one that a deleted hook of this name had: its sender knows those secrets.
+            base = before or replace(hook, generation=self._parts.clock.now_ms())
+            return replace(
+                hook,
+                generation=base.generation,
+                overlap_from=base.overlap_from,
+                overlap_until_ms=base.overlap_until_ms,
+            )
+
+        return await self.change(hook.name, change, options)
+
+    async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> Changed[Hook]:
+        """Gives a hook a new secret. For the time of ``overlap`` deliveries may be signed with either.
+
+        Raises:
+            UnknownHook: there is none of that name.
+        """
+        now_ms = self._parts.clock.now_ms()
+        return await self.change(
+            name, lambda before: rotated("hook", self.known(before, name), overlap, now_ms), options
+        )

@@ -1,0 +1,137 @@
+"""``Registered``: shows and changes the named things that users register, such as webhooks: rules of one table.
+
+A request is decided through the log and answered when it is; two at the same time are carried out one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from ...sagas.policy import to_ms
+from ..errors import CallerError, InvalidRequest
+from ..messages.entity_messages import Rule
+from ..messages.named_rules import Named, NamedRules, Secret
+from .options import PLAIN, RequestOptions
+from .tables import Tables
+
+__all__ = ["Changed", "Registered", "rotated"]
+
+_OVERLAPPING_MAX = 4
+"""Secrets beside the newest one: a signature of each is in one header of a webhook."""
+N = TypeVar("N", bound=Named)
+S = TypeVar("S", bound=Secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed(Generic[N]):
+    """A request was carried out. ``thing``: as it is now, or was before it was deleted. ``created``: it is new."""
+
+    thing: N
+    created: bool
+    trace_id: str | None
+
+
+class Registered(Generic[N]):
+    """All things of one kind. Each change raises ``InvalidRequest``, ``NotYetDecided``, ``LogUnavailable`` as
+    ``Tables.set``, and ``VersionConflict`` when others change them all the time.
+    """
+
+    def __init__(self, tables: Tables, kind: NamedRules[N], unknown: Callable[[str], CallerError]) -> None:
+        self._tables, self._kind, self._unknown = tables, kind, unknown
+
+    async def list(self) -> Sequence[N]:
+        """All of them, by name.
+
+        Raises:
+            TransientError: the read model has not caught up yet, or does not answer.
+        """
+        found = self._kind.of((await self._tables.read(self._kind.table)).rules)
+        return sorted(found, key=lambda each: each.name)
+
+    async def get(self, name: str) -> N:
+        """One of them.
+
+        Raises:
+            CallerError: there is none of that name.
+            TransientError: as ``list``.
+        """
+        return self.known(next((each for each in await self.list() if each.name == name), None), name)
+
+    async def delete(self, name: str, options: RequestOptions = PLAIN) -> Changed[N]:
+        """Removes one.
+
+        Raises:
+            CallerError: there is none of that name.
+        """
+
+        def change(before: N | None) -> None:
+            self.known(before, name)
+
+        return await self.change(name, change, options)
+
+    async def reveal(self, name: str, options: RequestOptions = PLAIN) -> Changed[N]:
+        """Changes nothing, but is in the history of the table: who has asked for the secret, when and why.
+
+        Raises:
+            CallerError: there is none of that name.
+        """
+        return await self.noted(name, f"the secret of {self._kind.noun} {name} was asked for", options)
+
+    async def noted(self, name: str, what: str, options: RequestOptions) -> Changed[N]:
+        """Changes nothing, and is decided and kept as a change is."""
+        reason = f"{what}: {options.reason}" if options.reason else what
+        return await self.change(name, lambda before: self.known(before, name), replace(options, reason=reason))
+
+    async def change(
+        self, name: str, change: Callable[[N | None], N | None], options: RequestOptions = PLAIN
+    ) -> Changed[N]:
+        """Replaces the one of that name by what ``change`` makes of it; None: there is none, or is to be none."""
+        before: N | None = None
+        after: N | None = None
+
+        def rules(found: Sequence[Rule]) -> Sequence[Rule]:
+            nonlocal before, after
+            before = next((each for each in self._kind.of(found) if each.name == name), None)
+            if before is None and any(each.when.get("name") == name for each in found):
+                text = f"{self._kind.noun} {name!r} was put by a newer release of Sagaline; change it by that one"
+                raise InvalidRequest(text)
+            after = change(before)
+            changed = list(found) if after == before else self._kind.replaced(found, name, after)
+            wrong = None if after is None else self._kind.check_one(after)
+            if (wrong := wrong or self._kind.check(changed)) is not None:
+                raise InvalidRequest(wrong)
+            return changed
+
+        done = await self._tables.change(self._kind.table, rules, options)
+        shown = after or before
+        assert shown is not None
+        return Changed(thing=shown, created=before is None, trace_id=done.trace_id)
+
+    def known(self, found: N | None, name: str) -> N:
+        """The thing. Raises CallerError: there is none of that name."""
+        if found is None:
+            raise self._unknown(name)
+        return found
+
+
+def rotated(noun: str, thing: S, overlap: timedelta, now_ms: int) -> S:
+    """With a new secret; for the time of ``overlap`` the one before counts too.
+
+    Rotated again within that time all since it began count: whichever the other side has stays good.
+
+    Raises:
+        InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
+    """
+    first = thing.overlap_from if now_ms < thing.overlap_until_ms else thing.generation
+    if overlap and thing.generation - first >= _OVERLAPPING_MAX:
+        raise InvalidRequest(
+            f"{_OVERLAPPING_MAX + 1} secrets of {noun} {thing.name!r} count at once, and the other side may have any "
+            f"of them; ask for the newest one (`saga {noun}s secret`) instead of rotating again, or rotate with an "
+            "overlap of 0 seconds, which ends all others now",
+            field="overlap_seconds",
+        )
+    until_ms = now_ms + to_ms(overlap)
+    return replace(thing, generation=thing.generation + 1, overlap_from=first, overlap_until_ms=until_ms)

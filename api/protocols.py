@@ -3,22 +3,49 @@
 - A new connection whose first request head is not complete in time is closed. After that uvicorn's keep-alive timeout
   applies, and ``api/bodies.py`` limits bodies.
 - While a connection takes no data, the application waits before it writes more, so a slow reader costs one buffer. One
-  that takes none for ``stall_seconds`` is cut off; a WebSocket is first told by close code 4008 to continue from its
-  cursor.
+  that takes none for ``stall_seconds`` is cut off, and one that takes a little is not; a WebSocket is first told by
+  close code 4008 to continue from its cursor.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-__all__ = ["TOO_SLOW", "http_protocol", "socket_protocol"]
+__all__ = ["TOO_SLOW", "Stall", "http_protocol", "socket_protocol"]
 
 TOO_SLOW = 4008
 """Close code of a WebSocket that did not take its data."""
 _LAST_SECONDS = 5.0
+
+
+class Stall:
+    """Ends a connection that takes none of what is written to it for some time.
+
+    Args:
+        transport: of the connection; while it is paused nothing is added to its buffer.
+        seconds: how long.
+        end: called then.
+    """
+
+    def __init__(self, transport: asyncio.WriteTransport, seconds: float, end: Callable[[], None]) -> None:
+        self._transport, self._seconds, self._end = transport, seconds, end
+        self._left = transport.get_write_buffer_size()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left >= self._left:
+            self._end()
+            return
+        self._left = left
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
 
 def http_protocol(head_seconds: float, stall_seconds: float) -> type[H11Protocol]:
@@ -28,7 +55,7 @@ def http_protocol(head_seconds: float, stall_seconds: float) -> type[H11Protocol
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
             super().connection_made(transport)
             self.late = self.loop.call_later(head_seconds, transport.close)
-            self.stalled: asyncio.TimerHandle | None = None
+            self.stalled: Stall | None = None
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -37,7 +64,7 @@ def http_protocol(head_seconds: float, stall_seconds: float) -> type[H11Protocol
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self.stalled = self.loop.call_later(stall_seconds, self.transport.abort)
+            self.stalled = Stall(self.transport, stall_seconds, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -60,11 +87,11 @@ def socket_protocol(stall_seconds: float) -> type[WebSocketsSansIOProtocol]:
     """WebSockets within this limit."""
 
     class Patient(WebSocketsSansIOProtocol):
-        stalled: asyncio.TimerHandle | None = None
+        stalled: Stall | asyncio.TimerHandle | None = None
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self.stalled = self.loop.call_later(stall_seconds, self._too_slow)
+            self.stalled = Stall(self.transport, stall_seconds, self._too_slow)
 
         def resume_writing(self) -> None:
             super().resume_writing()

@@ -30,9 +30,10 @@ class ApiSettings:
     ``webhook_keys``: what the secrets of webhooks are derived from, the newest first; none: there are no webhooks.
     ``hook_secrets``: by the name of a hook, those that its sender has chosen; other hooks have secrets of ours.
     ``egress``: which URLs may be registered.
-    ``streams_max``: how many streams of events may be open; ``waiters_max``: how many requests may wait for events.
+    ``streams_max``: how many streams of events may be open on this node, a WebSocket once for each subscription (at
+    most 20 of a connection); ``waiters_max``: how many requests may wait for events on this node.
     ``heartbeat``: how often a stream without events says that it is there. ``stall_timeout``: a connection that takes
-    no data for so long is closed.
+    none of its data for so long is closed; one that takes a little goes on.
 
     Raises:
         ConfigurationError: a token or a hook's secret is easy to guess, or the certificate and the key do not fit.

@@ -129,7 +129,7 @@ def sockets_router(client: Client, settings: ApiSettings, texts: FeedTexts, stre
                 await websocket.send_denial_response(problem_of(error))
                 return
             await websocket.accept()
-            await _Conversation(websocket, client, settings, bodies, texts).hold()
+            await _Conversation(websocket, client, settings, bodies, texts, streams=streams).hold()
 
     return router
 
@@ -138,10 +138,17 @@ class _Conversation:
     """One connection, from its acceptance to its end."""
 
     def __init__(
-        self, websocket: WebSocket, client: Client, settings: ApiSettings, bodies: Bodies, texts: FeedTexts
+        self,
+        websocket: WebSocket,
+        client: Client,
+        settings: ApiSettings,
+        bodies: Bodies,
+        texts: FeedTexts,
+        *,
+        streams: Places,
     ) -> None:
         self._websocket, self._client, self._bodies, self._texts = websocket, client, bodies, texts
-        self._principal = principal_of(websocket)
+        self._principal, self._streams = principal_of(websocket), streams
         self._heartbeat = settings.heartbeat.total_seconds()
         self._writing = asyncio.Lock()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -204,12 +211,18 @@ class _Conversation:
                 field="id",
             )
         where = filter_of({name: getattr(message.filter, name) for name in FILTERS})
-        start = await after_of(self._client, message.after)
-        await self._tell({"id": message.id, "answer": {"cursor": self._texts.cursor(start)}})
-        self._subscriptions[message.id] = asyncio.create_task(
-            self._guarded({"subscription": message.id}, self._follow(message.id, start, where)),
-            name="websocket subscription",
-        )
+        with ExitStack() as place:
+            if self._subscriptions:  # the first one has the place of the connection
+                place.enter_context(self._streams.one())
+            start = await after_of(self._client, message.after)
+            await self._tell({"id": message.id, "answer": {"cursor": self._texts.cursor(start)}})
+            following = asyncio.create_task(
+                self._guarded({"subscription": message.id}, self._follow(message.id, start, where)),
+                name="websocket subscription",
+            )
+            taken = place.pop_all()
+            following.add_done_callback(lambda _: taken.close())
+            self._subscriptions[message.id] = following
 
     async def _unsubscribe(self, message: UnsubscribeMessage) -> None:
         follows = self._subscriptions.pop(message.subscription, None)

@@ -4,7 +4,8 @@
 - Until the first reader comes it only follows the positions, so that a client that has no reader pays nothing.
 - A reader has no state here: it is where its positions say. Events of a partition are in the order of the log; those of
   different partitions stand in the order in which this process has read them.
-- A batch wakes only the waiters whose filter it matches, and creates no tasks.
+- A batch wakes only the waiters whose filter it matches, and creates no tasks. A waiter for instances, keys,
+  definitions or types stands under each of them, so that other events do not look at it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class Window:
         self._head: Positions = ()
         self._floor: list[int] = []
         self._past: Mapping[int, int] = {}
-        self._waiters: dict[asyncio.Future[None], EventFilter] = {}
+        self._waiters: dict[tuple[str, str], dict[asyncio.Future[None], EventFilter]] = {}
+        """By what an event must have, see ``_places``."""
+        self.waiting_count = 0
         self._stopping = False
         self.keeps = False
         """Whether events are kept. The first reader sets it."""
@@ -109,10 +112,6 @@ class Window:
     @property
     def is_stopping(self) -> bool:
         return self._stopping
-
-    @property
-    def waiting_count(self) -> int:
-        return len(self._waiters)
 
     def __len__(self) -> int:
         return len(self._events) - self._gone
@@ -134,9 +133,11 @@ class Window:
         self._events += added
         self._bytes += sum(map(_size, added))
         self._drop_oldest()
-        for woken, where in self._waiters.items():
-            if not woken.done() and any(where.matches(each.event) for each in added):
-                woken.set_result(None)
+        for event, _ in added:
+            for place in _marks(event):
+                for woken, where in self._waiters.get(place, {}).items():
+                    if not woken.done() and where.matches(event):
+                        woken.set_result(None)
 
     def page(self, after: Positions, where: EventFilter, limit: int) -> FeedPage | None:
         """Events after these positions; None: the window does not hold all of them."""
@@ -161,21 +162,29 @@ class Window:
         if self._stopping:
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[woken] = where
+        places = _places(where)
+        for place in places:
+            self._waiters.setdefault(place, {})[woken] = where
+        self.waiting_count += 1
         try:
             async with asyncio.timeout(seconds):
                 await woken
         except TimeoutError:
             pass
         finally:
-            del self._waiters[woken]
+            self.waiting_count -= 1
+            for place in places:
+                del self._waiters[place][woken]
+                if not self._waiters[place]:
+                    del self._waiters[place]
 
     def stop(self) -> None:
         """Ends all present and future waits."""
         self._stopping = True
-        for woken in self._waiters:
-            if not woken.done():
-                woken.set_result(None)
+        for waiters in self._waiters.values():
+            for woken in waiters:
+                if not woken.done():
+                    woken.set_result(None)
 
     def _take(self, record: Record) -> FeedEvent | None:
         number, offset = record.partition, record.offset
@@ -218,6 +227,24 @@ class Window:
         if self._gone > len(self._events) // 2:
             del self._events[: self._gone]
             self._gone = 0
+
+
+def _places(where: EventFilter) -> list[tuple[str, str]]:
+    """What an event must have to match, by the condition that fewest events fulfil: one of these."""
+    conditions: tuple[tuple[str, Collection[str]], ...] = (
+        ("instance", where.instances),
+        ("key", where.keys),
+        ("definition", where.definitions),
+        ("type", where.types),
+    )
+    kind, values = next((each for each in conditions if each[1]), ("", ("",)))
+    return [(kind, value) for value in {*values}]
+
+
+def _marks(event: InstanceEvent) -> tuple[tuple[str, str], ...]:
+    """Everything that an event has, in the words of ``_places``."""
+    known = ("instance", event.instance), ("key", event.key), ("definition", event.definition), ("type", event.type)
+    return (*known, ("", ""))
 
 
 def _at(positions: Positions, number: int) -> int:

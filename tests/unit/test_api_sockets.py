@@ -132,6 +132,16 @@ async def test_many_acts_at_once_are_all_answered(up: Stack, ws: Socket) -> None
     assert sum(each["answer"]["changed"] for each in found) == 1
 
 
+async def test_each_subscription_is_one_of_the_streams(up: Stack) -> None:
+    app = app_of(up, streams_max=2)
+    async with connected(app) as ws:
+        for id in ("s1", "s2"):
+            assert "cursor" in await ws.answer(id=id, do="subscribe")
+        assert (await ws.answer(id="s3", do="subscribe"))["type"] == "urn:sagaline:problem:too-many-readers"
+        await ws.answer(id="u", do="unsubscribe", subscription="s2")
+        assert "cursor" in await ws.answer(id="s3", do="subscribe")
+
+
 async def test_sockets_are_limited_with_other_streams(up: Stack) -> None:
     app = app_of(up, streams_max=1)
     async with connected(app):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -24,7 +25,7 @@ from sagaline.orchestrator.errors import CursorTooOld, InvalidRequest, Transient
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.history import HistoryRecord
 from sagaline.orchestrator.messages.inputs import Act, ActName, Failed, Message, Rejected, Start
-from sagaline.orchestrator.messages.instance_events import EventType, event_type
+from sagaline.orchestrator.messages.instance_events import EventType, InstanceEvent, event_type
 from sagaline.orchestrator.messages.outputs import Change, Outcome
 from sagaline.orchestrator.messages.reasons import ReasonCode
 from sagaline.orchestrator.ports.log import Outgoing, Record, TopicPartition, TopicSpec
@@ -335,6 +336,43 @@ async def test_only_waiters_whose_filter_matches_are_woken() -> None:
     window.stop()
     await asyncio.gather(*waits)
     assert window.waiting_count == 0
+
+
+class Counted(EventFilter):
+    """Counts how often it is asked."""
+
+    looks = 0
+
+    def matches(self, event: InstanceEvent) -> bool:
+        Counted.looks += 1
+        return super().matches(event)
+
+
+@pytest.mark.parametrize(
+    ("others", "ours"),
+    [
+        ({"instances": {"shop/A-2"}}, {"instances": {"shop/A-1", "shop/A-3"}}),
+        ({"keys": {"A-2"}, "definitions": {"shop"}}, {"keys": {"A-1"}}),
+        ({"definitions": {"other"}}, {"definitions": {"shop"}}),
+        ({"types": {EventType.REMOVED}}, {"types": {*EventType}}),
+        ({"types": {EventType.REMOVED}}, {"statuses": {*Status}}),
+        ({"types": {EventType.REMOVED}}, {}),
+    ],
+)
+async def test_an_event_does_not_look_at_those_who_wait_for_others(others: Any, ours: Any) -> None:
+    window = Window()
+    window.keeps = True
+    window.open({TopicPartition("t.history", 0): 0}, {})
+    Counted.looks = 0
+    waits = [asyncio.create_task(window.wait(Counted(**others), 30)) for _ in range(500)]
+    mine = asyncio.create_task(window.wait(Counted(**ours), 30))
+    await asyncio.sleep(0)
+    window.add([recorded(decided())])
+    await mine
+    assert (Counted.looks, window.waiting_count) == (1, 500)
+    window.stop()
+    await asyncio.gather(*waits)
+    assert (window.waiting_count, window._waiters) == (0, {})
 
 
 # Behind the window

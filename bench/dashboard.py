@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.ports.read_model import DocumentRow, Update
 from sagaline.orchestrator.settings import Settings
+from sagaline.orchestrator.wiring import open_base
 from tests.dashboard.conftest import FLAGS, chromium, serving_shop
 
 from .read_model import T0, attributes, document
@@ -52,6 +53,8 @@ SHEET = """() => new Promise((done) => {
 
 async def many(folder: Path, count: int) -> None:
     settings = Settings(log=f"sqlite:///{folder / 'shop.db'}", namespace="shop")
+    async with open_base(settings):
+        pass  # the log makes the file, and takes none that something else has made
     model = await SqlReadModel.open(settings.read_model_url, namespace="shop", deadline=timedelta(minutes=2))
     try:
         for first in range(0, count, BATCH):

@@ -85,7 +85,7 @@ def access_router(credentials: Credentials, settings: ApiSettings) -> APIRouter:
         responses=_KNOWN,
     )
     @needs("identity")
-    async def me(request: Request) -> Response:
+    async def get_me(request: Request) -> Response:
         only(request)
         return Json(_me(principal_of(request)))
 
@@ -97,7 +97,7 @@ def access_router(credentials: Credentials, settings: ApiSettings) -> APIRouter:
         responses=_KNOWN,
     )
     @needs("identity")
-    async def ticket(request: Request) -> Response:
+    async def create_ticket(request: Request) -> Response:
         only(request)
         text, _ = credentials.sessions.sign(principal_of(request), "ticket")
         return Json(TicketView(ticket=text, expires_in_seconds=TICKET_SECONDS), 201)

@@ -40,11 +40,13 @@ from .operations import operations_router
 from .overdue import overdue_router
 from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
+from .paths import SEGMENT_CHARS_MAX
 from .personal import EraseBody, personal_router
 from .problems import Problem, handlers
 from .questions import questions_router
 from .queues import queues_router
 from .records import records_router
+from .reference import reference_router
 from .revisions import revisions_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
@@ -60,6 +62,11 @@ _ABOUT = """Starts, shows and operates sagas.
 Every error is `application/problem+json` (RFC 9457) with a stable `type`. An instance has the URL
 `/v1/instances/{definition}/{key}`; the key is one path segment, fully percent-encoded (`/` is `%2F`).
 """
+
+
+_BOUNDS = {"enum", "const", "pattern", "maxLength"}
+_LENGTHS = {"key": 256, "definition": 64, "cursor": 4_096, "after": 4_096, "last-event-id": 4_096}
+"""Characters of a text at most. What is longer names nothing, or is refused."""
 
 
 def create_app(
@@ -87,6 +94,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permitted)],
         exception_handlers=dict(handlers),  # type: ignore[arg-type]  # keys are error classes, as FastAPI expects
     )
@@ -95,6 +103,7 @@ def create_app(
     routers = _routers(client, settings, credentials, clock)
     if metrics is not None:
         routers.append(metrics_router(metrics))
+    routers.append(reference_router(lambda: app.openapi()))
     routes = [route for router in routers for route in router.routes]
     access = declared(routes)
     for router in routers:
@@ -145,12 +154,16 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
 
 
 def _published(name: str, schema: dict[str, Any], longest: float) -> dict[str, Any]:
-    """The schema of a parameter: it cannot be null, and the longest wait is a setting."""
+    """The schema of a parameter: it cannot be null, it has bounds, and the longest wait is a setting."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     found = {**kinds[0], **schema} if len(kinds) == 1 else schema
     if len(kinds) == 1:
         del found["anyOf"]
-    return {**found, "minimum": 0, "maximum": longest} if name == "wait" else found
+    if name == "wait":
+        return {**found, "minimum": 0, "maximum": longest}
+    if found.get("type") == "string" and not found.keys() & _BOUNDS:
+        return {**found, "maxLength": _LENGTHS.get(name, SEGMENT_CHARS_MAX)}
+    return found
 
 
 def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: ApiSettings) -> dict[str, Any]:

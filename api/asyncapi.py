@@ -29,7 +29,7 @@ def asyncapi_router(client: Client) -> APIRouter:
         responses=documented(401, 403, 422),
     )
     @needs(Permission.VIEW)
-    async def asyncapi(request: Request) -> Response:
+    async def get_asyncapi(request: Request) -> Response:
         only(request)
         if not built:
             built.append(asyncapi_document(client.topics, client.registry))

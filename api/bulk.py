@@ -85,7 +85,7 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(BulkBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def bulk(request: Request) -> Response:
+    async def act_on_instances(request: Request) -> Response:
         only(request)
         body = await bodies.read(request, BulkBody)
         id = body.id if body.id is not None else client.fresh_id()

@@ -91,7 +91,7 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(ReplyBody, required=True),
     )
     @needs(Permission.WORK)
-    async def reply(request: Request, wait: Wait = None) -> Response:
+    async def answer_command(request: Request, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
         body = await bodies.read(request, ReplyBody)
@@ -114,7 +114,7 @@ def commands_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(HeartbeatBody, required=True),
     )
     @needs(Permission.WORK)
-    async def heartbeat(request: Request, wait: Wait = None) -> Response:
+    async def send_heartbeat(request: Request, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
         body = await bodies.read(request, HeartbeatBody)

@@ -232,7 +232,7 @@ def dead_router(client: Client, settings: ApiSettings) -> APIRouter:
 def _add_lists(router: APIRouter, client: Client) -> None:
     @router.get("", response_model=DeadList, summary="List dead letters", responses=documented(401, 403, 422, 503))
     @needs(Permission.VIEW)
-    async def list_dead(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def list_dead_letters(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
         only(request, *_FILTERS, "limit", "cursor")
         page = await client.dead.list(where, limit=limit, cursor=cursor)
         letters = [DeadSummary(**_summary(each)) for each in page.letters]
@@ -245,7 +245,7 @@ def _add_lists(router: APIRouter, client: Client) -> None:
         responses=documented(401, 403, 422, 503),
     )
     @needs(Permission.VIEW)
-    async def list_groups(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def list_dead_groups(request: Request, where: Where, limit: Limit = 50, cursor: Cursor = None) -> Response:
         only(request, *_FILTERS, "limit", "cursor")
         page = await client.dead.groups(where, limit=limit, cursor=cursor)
         groups = [
@@ -273,7 +273,7 @@ def _add_bulk(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         openapi_extra=described(DeadBulkBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def bulk(request: Request) -> Response:
+    async def act_on_dead_letters(request: Request) -> Response:
         only(request)
         body = await bodies.read(request, DeadBulkBody)
         asked = _bulk(body, body.id if body.id is not None else client.fresh_id())
@@ -291,7 +291,7 @@ def _add_show(router: APIRouter, client: Client) -> None:
         responses=documented(401, 403, 404, 422, 503),
     )
     @needs(Permission.VIEW)
-    async def get_dead(request: Request, id: str) -> Response:
+    async def get_dead_letter(request: Request, id: str) -> Response:
         only(request)
         return Json(_view(await client.dead.get(segment_of(id, "id"))))
 
@@ -307,7 +307,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def redrive(request: Request, id: str, wait: Wait = None) -> Response:
+    async def redrive_dead_letter(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.dead.redrive(segment_of(id, "id"), options_of(request, settings, body)))
 
@@ -319,7 +319,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         openapi_extra=described(DeadEditBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def edit(request: Request, id: str, wait: Wait = None) -> Response:
+    async def edit_dead_letter(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, DeadEditBody)
         value = bytes_of(body.value, "value") if body.value is not None else None
         headers = None if body.headers is None else [(each.name, bytes_of(each, "headers")) for each in body.headers]
@@ -334,7 +334,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def discard(request: Request, id: str, wait: Wait = None) -> Response:
+    async def discard_dead_letter(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.dead.discard(segment_of(id, "id"), options_of(request, settings, body)))
 

@@ -108,7 +108,7 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(EventBody, required=True),
     )
     @needs(Permission.START)
-    async def publish(request: Request, event: str) -> Response:
+    async def publish_event(request: Request, event: str) -> Response:
         only(request)
         body = await bodies.read(request, EventBody)
         try:

@@ -76,7 +76,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         openapi_extra={"parameters": CONDITIONS},
     )
     @needs(Permission.VIEW)
-    async def read(
+    async def read_events(
         request: Request,
         after: Annotated[str | None, Query(description=AFTER)] = None,
         limit: Annotated[int, Query(ge=1, le=_LIMIT_MAX)] = _LIMIT,

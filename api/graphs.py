@@ -43,7 +43,7 @@ def graphs_router(client: Client) -> APIRouter:
         responses=documented(401, 403, 404, 422),
     )
     @needs(Permission.VIEW)
-    async def definition_graph(request: Request, definition: str, format: FormatOf = Format.MERMAID) -> Response:
+    async def get_definition_graph(request: Request, definition: str, format: FormatOf = Format.MERMAID) -> Response:
         only(request, "format")
         found = client.registry.find(definition)
         if found is None:
@@ -57,7 +57,7 @@ def graphs_router(client: Client) -> APIRouter:
         responses=documented(401, 403, 404, 422, 503),
     )
     @needs(Permission.VIEW)
-    async def instance_graph(
+    async def get_instance_graph(
         request: Request, definition: str, key: str, format: FormatOf = Format.MERMAID
     ) -> Response:
         only(request, "format")

@@ -147,7 +147,7 @@ def _add_start(router: APIRouter, client: Client, settings: ApiSettings, bodies:
         openapi_extra=described(StartBody, required=True),
     )
     @needs(Permission.START)
-    async def start(request: Request, definition: str, wait: Wait = None) -> Response:
+    async def start_instance(request: Request, definition: str, wait: Wait = None) -> Response:
         only(request, "wait")
         seconds = wait_of(request, settings)
         body = await bodies.read(request, StartBody)

@@ -106,7 +106,7 @@ def keys_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(KeyBody, required=True),
     )
     @needs(Permission.ADMINISTER)
-    async def create(request: Request) -> Response:
+    async def create_key(request: Request) -> Response:
         if not settings.authenticates:
             text = "keys are checked only where authentication is set up; start the API with SAGALINE_API_TOKENS first"
             raise HttpProblem("invalid-request", text)
@@ -128,7 +128,7 @@ def keys_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(RotateBody, required=False),
     )
     @needs(Permission.ADMINISTER)
-    async def rotate(request: Request, name: str) -> Response:
+    async def rotate_key(request: Request, name: str) -> Response:
         body = await bodies.read(request, RotateBody)
         made = await client.keys.rotate(
             segment_of(name, "name"),
@@ -146,7 +146,7 @@ def keys_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.ADMINISTER)
-    async def revoke(request: Request, name: str) -> Response:
+    async def revoke_key(request: Request, name: str) -> Response:
         body = await bodies.read(request, AskBody)
         known = segment_of(name, "name")
         await client.keys.revoke(known, options_of(request, settings, body))

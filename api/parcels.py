@@ -189,7 +189,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def redrive(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+    async def redrive_parked(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.redrive(_parked(group, key), options_of(request, settings, body)))
 
@@ -201,7 +201,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         openapi_extra=described(SkipBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def skip(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+    async def skip_parked(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, SkipBody)
         options = options_of(request, settings, body)
         return await answered(client.parcels.skip(_parked(group, key), body.letter, options))
@@ -214,7 +214,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         openapi_extra=described(EditBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def edit(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+    async def edit_parked(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, EditBody)
         return await _edited(client, _parked(group, key), body, options_of(request, settings, body))
 
@@ -226,7 +226,7 @@ def _add_parked_acts(router: APIRouter, client: Client, settings: ApiSettings) -
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def discard(request: Request, group: str, key: str, wait: Wait = None) -> Response:
+    async def discard_parked(request: Request, group: str, key: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.discard(_parked(group, key), options_of(request, settings, body)))
 
@@ -269,7 +269,7 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
         openapi_extra=described(RescheduleBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def reschedule(request: Request, id: str, wait: Wait = None) -> Response:
+    async def reschedule_delayed(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, RescheduleBody)
         options = options_of(request, settings, body)
         return await answered(client.parcels.reschedule(_delayed(id), _time(body.at), options))
@@ -295,7 +295,7 @@ def _add_delayed_acts(router: APIRouter, client: Client, settings: ApiSettings) 
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def cancel(request: Request, id: str, wait: Wait = None) -> Response:
+    async def cancel_delayed(request: Request, id: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.parcels.discard(_delayed(id), options_of(request, settings, body)))
 

@@ -12,9 +12,10 @@ from urllib.parse import quote, unquote_to_bytes
 from ..orchestrator.client.checks import split_instance
 from ..orchestrator.errors import InvalidRequest
 
-__all__ = ["INSTANCES", "instance_of", "instance_path", "segment_of", "sent_path"]
+__all__ = ["INSTANCES", "SEGMENT_CHARS_MAX", "instance_of", "instance_path", "segment_of", "sent_path"]
 
 INSTANCES = "/v1/instances"
+SEGMENT_CHARS_MAX = 1_000
 
 
 def instance_path(instance: str) -> str:
@@ -43,12 +44,15 @@ def segment_of(sent: str, field: str) -> str:
     """The decoded text of one path segment.
 
     Raises:
-        InvalidRequest: it is not UTF-8.
+        InvalidRequest: it is not UTF-8, or longer than ``SEGMENT_CHARS_MAX``.
     """
     try:
-        return unquote_to_bytes(sent).decode()
+        text = unquote_to_bytes(sent).decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest("the path is not percent-encoded UTF-8; encode it as one segment", field=field) from error
+    if len(text) > SEGMENT_CHARS_MAX:
+        raise InvalidRequest(f"{field} has {len(text):,} characters; give at most {SEGMENT_CHARS_MAX:,}", field=field)
+    return text
 
 
 def sent_path(raw_path: bytes | None, path: str) -> str:

@@ -57,7 +57,7 @@ def personal_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra=described(EraseBody, required=True),
     )
     @needs(Permission.ADMINISTER)
-    async def erase(request: Request) -> Response:
+    async def erase_person(request: Request) -> Response:
         body = await bodies.read(request, EraseBody)
         done = await client.personal.erase(body.subject, options_of(request, settings, body))
         return Json(ErasedView(subject=done.subject, keys=done.keys, trace_id=done.trace_id))
@@ -70,7 +70,7 @@ def personal_router(client: Client, settings: ApiSettings) -> APIRouter:
         responses=documented(401, 403, 422, 503),
     )
     @needs(Permission.ADMINISTER)
-    async def rewrap(request: Request) -> Response:
+    async def rewrap_person_keys(request: Request) -> Response:
         only(request)
         done = await client.personal.rewrap()
         return Json(RewrappedView(keys=done.keys, sealed_by=done.sealed_by))

@@ -190,7 +190,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
         openapi_extra=described(ScheduleBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def put(request: Request, name: str, wait: Wait = None) -> Response:
+    async def put_schedule(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, ScheduleBody)
         declared = _declared(client, segment_of(name, "name"), body)
         return await answered(client.schedules.put(declared, options_of(request, settings, body)))
@@ -203,7 +203,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings) -> No
         openapi_extra=described(AskBody, required=False),
     )
     @needs(Permission.OPERATE)
-    async def delete(request: Request, name: str, wait: Wait = None) -> Response:
+    async def delete_schedule(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
         return await answered(client.schedules.delete(segment_of(name, "name"), options_of(request, settings, body)))
 
@@ -226,7 +226,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
         openapi_extra=described(BackfillBody, required=True),
     )
     @needs(Permission.OPERATE)
-    async def backfill(request: Request, name: str, wait: Wait = None) -> Response:
+    async def backfill_schedule(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, BackfillBody)
         period = _time(body.since, "since"), _time(body.until, "until")
         options = options_of(request, settings, body)
@@ -236,7 +236,7 @@ def _add_acts(router: APIRouter, client: Client, settings: ApiSettings) -> None:
 def _add_act(router: APIRouter, settings: ApiSettings, bodies: Bodies, act: str, *, ask: _Ask, summary: str) -> None:
     @router.post(
         f"/schedules/{{name}}/{act}",
-        name=act,
+        name=f"{act}_schedule",
         response_model=ChangedView,
         summary=summary,
         responses=RESPONSES,

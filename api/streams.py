@@ -64,7 +64,7 @@ def streams_router(client: Client, settings: ApiSettings, texts: FeedTexts, stre
         openapi_extra={"parameters": CONDITIONS},
     )
     @needs(Permission.VIEW)
-    async def events(
+    async def stream_events(
         request: Request,
         after: Annotated[str | None, Query(description=AFTER)] = None,
         last_event_id: Annotated[str | None, Header(description="the cursor of the last event")] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -55,3 +56,19 @@ async def test_head_of_a_stream_ends(api: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.status in (429, 503)])
 async def test_what_may_be_repeated_says_when(kind: str) -> None:
     assert int(problem(kind, "later").headers["retry-after"]) >= 1
+
+
+async def test_docs_show_every_route_without_scripts_and_other_hosts(api: httpx.AsyncClient) -> None:
+    page, document = await api.get("/docs"), (await api.get("/openapi.json")).json()
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert f"<code>{method.upper()} {path}</code>" in page.text
+            assert f'id="{operation["operationId"]}"' in page.text
+    assert re.findall(r"<(?:script|img|link|iframe)|(?:src|href)=.http", page.text) == []
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+
+
+async def test_a_segment_that_is_too_long_is_422(api: httpx.AsyncClient) -> None:
+    assert (await api.get(f"/v1/locks/{'%C3%A4' * 1_000}")).status_code == 200
+    told(await api.get(f"/v1/locks/{'x' * 1_001}"), 422, "invalid-request", "name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -320,6 +321,28 @@ class TestDocument:
                 assert media_type == "application/problem+json", (path, status)
                 assert each["content"][media_type]["schema"] == {"$ref": "#/components/schemas/Problem"}
                 assert each["content"][media_type]["examples"]
+
+    def test_every_operation_has_a_name_of_its_own_in_one_style(self, document: dict[str, Any]) -> None:
+        names = [operation["operationId"] for _, _, operation in self.operations(document)]
+        assert len(names) == len(set(names))
+        assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+)*", name)] == []
+
+    def test_every_parameter_has_bounds(self, document: dict[str, Any]) -> None:
+        bounds = {"enum", "const", "pattern", "maxLength", "maximum", "$ref"}
+        for path, method, operation in self.operations(document):
+            for each in operation.get("parameters", ()):
+                schema = each["schema"]
+                assert "null" not in json.dumps(schema), (path, each["name"])
+                if schema.get("type") not in ("array", "boolean"):
+                    assert schema.keys() & bounds, (method, path, each["name"], schema)
+
+    def test_every_response_names_the_headers_that_all_have(self, document: dict[str, Any]) -> None:
+        for path, method, operation in self.operations(document):
+            for status, response in operation["responses"].items():
+                named = response["headers"].keys()
+                assert {"traceresponse", "Cache-Control"} <= named, (method, path, status)
+                assert "Retry-After" in named or status != "503", (method, path)
+                assert ("WWW-Authenticate" in named) == (status == "401"), (method, path, status)
 
     def test_bodies_have_schema_and_example(self, document: dict[str, Any]) -> None:
         for path, method, operation in self.operations(document):

@@ -24,7 +24,7 @@ HEADERS = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1, "maximum": 60},
     },
-    "WWW-Authenticate": _text("the scheme of the credential that is missing", const="Bearer"),
+    "WWW-Authenticate": _text("the scheme of the credential that is missing", enum=["Bearer", "Signature"]),
 }
 EVERYWHERE = ("traceresponse", "Cache-Control")
 """Every response has them."""

@@ -39,7 +39,7 @@ __all__ = [
     "size_bytes",
 ]
 
-_HEADER_BYTES = 8
+HEADER_BYTES = 8
 """Most bytes that a header needs besides its name and value: Kafka writes both lengths."""
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -83,7 +83,7 @@ class Outgoing(NamedTuple):
 
 def size_bytes(key: bytes | None, value: bytes | None, headers: Headers = ()) -> int:
     """What a record counts against ``Log.max_value_bytes``."""
-    size = len(key or b"") + len(value or b"") + _HEADER_BYTES * len(headers)
+    size = len(key or b"") + len(value or b"") + HEADER_BYTES * len(headers)
     for name, text in headers:
         size += (len(name) if name.isascii() else len(name.encode(errors="replace"))) + len(text)
     return size

@@ -7,7 +7,7 @@ from itertools import count
 
 from ...errors import TopicMismatch, ValueTooLarge
 from ...messages.partitioning import partition_of
-from ...ports.log import Outgoing, size_bytes
+from ...ports.log import HEADER_BYTES, Outgoing, check_size, size_bytes
 from ...ports.topics import erases
 from .feed import Feed
 from .headers import encode_headers
@@ -27,8 +27,11 @@ class Router:
         limit, topic_of, name, first_part, partitions = self.max_value_bytes, self._feed.topic, "", 0, 0
         erasing = False
         for record in records:
-            if (size := size_bytes(record.key, record.value, record.headers)) > limit:
-                raise ValueTooLarge(f"a record of key {(record.key or b'')[:80]!r} for {record.topic}", size, limit)
+            headers = encode_headers(record.headers)
+            # What is stored is longer than the texts in it, so only a record near the limit is counted exactly.
+            stored = len(headers or b"") + len(record.value or b"") + HEADER_BYTES * len(record.headers)
+            if stored + len(record.key or b"") > limit:
+                check_size(record, f"a record of key {(record.key or b'')[:80]!r} for {record.topic}", limit)
             if record.topic != name:
                 topic = topic_of(record.topic)
                 if topic is None:
@@ -44,7 +47,6 @@ class Router:
                 raise TopicMismatch(
                     f"{name} has no partition {partition}: it has {partitions}; give a lower number, or none"
                 )
-            headers = encode_headers(record.headers)
             rows.append(Row(first_part + partition, record.key, record.value, headers, erasing))
         return rows
 

@@ -98,7 +98,8 @@ def socket_protocol(stall_seconds: float) -> type[WebSocketsSansIOProtocol]:
             self._goes_on()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._goes_on()
+            if self.stalled is not None:
+                self.stalled.cancel()
             super().connection_lost(exc)
 
         def _too_slow(self) -> None:

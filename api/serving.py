@@ -22,6 +22,10 @@ _START_SECONDS = 10.0
 _STOP_SECONDS = 5
 _BACKLOG = 1024
 _CONNECTIONS_MAX = 2_000
+_NOT_SENT_BYTES = 16_384
+"""What the kernel takes before it is sent. By default it takes megabytes, and says only when a third of them has gone
+that a slow reader takes anything.
+"""
 
 
 def bind(host: str, port: int, settings: ApiSettings, *, tries: int = 1, guarded: bool = True) -> socket.socket:
@@ -55,6 +59,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if (low_water := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, low_water, _NOT_SENT_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
         listener.setblocking(False)

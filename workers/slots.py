@@ -181,8 +181,8 @@ class Slots(Generic[T]):
                         if self.ends(error):
                             raise
                         raise RuntimeError(_CANCELLED) from error
-                    if slot.cancelling() and not self._goes_on():
-                        return
+                if slot.cancelling():
+                    return  # by what ran in it, too late for that: the next item gets another slot
             else:
                 await asyncio.sleep(0)
                 continue

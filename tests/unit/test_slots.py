@@ -168,3 +168,41 @@ async def test_each_item_has_a_context_of_its_own_and_keeps_it() -> None:
 
     await with_slots(hall, asyncio.create_task(both()))
     assert seen == ["the opener's", "x", "the opener's", "y"]
+
+
+@pytest.mark.parametrize("waits_first", [True, False])
+async def test_an_item_that_cancels_its_own_task_at_its_end_harms_no_other(waits_first: bool) -> None:
+    done, cancelled = list[int](), list[int]()
+
+    async def cancels_itself() -> None:
+        await asyncio.sleep(0)
+        cancel_this_task()
+
+    async def innocent(number: int) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+        done.append(number)
+
+    def handle(number: int) -> Coroutine[Any, Any, None] | None:
+        if number:
+            return innocent(number)
+        return cancels_itself() if waits_first else cancel_this_task()
+
+    slots: Slots[int] = Slots(1, handle)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        slots.open(group)
+        for number in range(3):
+            slots.put(number)
+        await turns()
+        for task in list(group._tasks):  # type: ignore[attr-defined]  # what waits for work ends with the test
+            task.cancel()
+    assert (done, cancelled) == ([1, 2], [])
+
+
+def cancel_this_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()

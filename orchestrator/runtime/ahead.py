@@ -1,7 +1,8 @@
 """Timers that are decided before they are due, so that only the commit is left for then.
 
-Only decisions that depend on nothing but the document (``is_timeless``). One is used if its document has not changed
-until the timer is due; otherwise it is forgotten and the timer decided as any other. They are in memory only.
+Only decisions that depend on nothing but the document (``is_timeless``) and remove it. One is used if its document has
+not changed until the timer is due; otherwise it is forgotten and the timer decided as any other. They are in memory
+only.
 """
 
 from __future__ import annotations

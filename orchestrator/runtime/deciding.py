@@ -88,9 +88,9 @@ class BatchWork:
         """Decides timers that are due and still set; a later decision may have cleared them."""
         for due in timers:
             due_ms, instance, timer = due
-            ready = ahead.take(due)
-            if ready is not None and not self._changes(instance):
-                self._fire(due, self._guard.fire(ready, self._now_ms))
+            ready = None if self._changes(instance) else ahead.take(due)
+            if ready is not None and (writes := self._guard.fire(ready, self._now_ms)) is not None:
+                self._fire(due, writes)
                 continue
             try:
                 entity = self._entity(instance)

@@ -11,7 +11,7 @@ The result is written as a whole. If a step fails, the next one is tried:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,12 +25,13 @@ from ..messages.document import Document
 from ..messages.entities import Entity, Mailbox
 from ..messages.entity_messages import EventDelivered, Published, table_name
 from ..messages.inputs import Arrival, Message, Start, TimerFired
-from ..messages.outputs import DeadLetter, Outcome
+from ..messages.outputs import DeadLetter, Forward, Outcome
 from ..messages.partitioning import partition_of
 from ..messages.reasons import Reason, ReasonCode
 from ..messages.texts import said, storable, trace_of
 from ..ports.log import Record
 from ..tracing import trace_id_of
+from .destinations import Destination
 from .setup import Deciding
 from .spans import Spans
 from .writes import Came, Unstorable, Writer, Writes, say
@@ -98,16 +99,22 @@ class Guard:
             return None
         arrival = Arrival(message=timer, now_ms=timer.due_ms)
         try:
-            writes = self._helped(entity, Came(arrival, None, self._spans.placeholder()))
+            answer = decide_entity(entity, arrival, self._setup.limits)
+            to = [Destination(each.topic, each.partition) for each in answer.actions if isinstance(each, Forward)]
+            if answer.entity is not None or not self._can_reach(to):
+                return None  # a document that stays may be large, and what cannot be forwarded may be by then
+            writes = self._writer.answer(answer, entity, Came(arrival, None, self._spans.placeholder()))
         except Exception:
             return None  # it fails again when it is due
-        if writes.missing or not writes.appends or writes.appends[-1].topic != self._setup.topics.history:
+        if not writes.appends or writes.appends[-1].topic != self._setup.topics.history:
             return None
         return Ready(timer, writes, _READY_BYTES + sum([len(each.value or b"") for each in writes.appends]))
 
-    def fire(self, ready: Ready, now_ms: int) -> Writes:
-        """The writes of a timer that was decided ahead; its document has not changed since."""
+    def fire(self, ready: Ready, now_ms: int) -> Writes | None:
+        """The writes of a timer that was decided ahead; its document has not changed since. None: decide it again."""
         writes, arrival = ready.writes, Arrival(message=ready.message, now_ms=now_ms)
+        if not self._can_reach(writes.forwards):
+            return None
         span = self._spans.decision(arrival, None, None)
         *others, history = writes.appends
         writes.appends = [*others, dated(history, now_ms, span.traceparent)]
@@ -115,6 +122,10 @@ class Guard:
             span.set({"sagaline.outcome": Outcome.APPLIED.value})
             writes.spans.append(span)
         return writes
+
+    def _can_reach(self, wanted: Iterable[Destination]) -> bool:
+        topics, destinations = self._setup.topics, self._setup.destinations
+        return not any(destinations.wrong(to, topics) for to in wanted)
 
     def _found(self, instance: str) -> tuple[Stored, Exception | None]:
         """The entity of the message, or the error if it cannot be read."""

@@ -34,7 +34,7 @@ from .egress import EgressSettings
 from .errors import ConfigurationError, TopicMismatch, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
-from .ports.log import Log, TopicPartition
+from .ports.log import TopicPartition
 from .ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
 from .runtime.census import Census
 from .runtime.deciding import Deciding
@@ -83,7 +83,7 @@ class Base:
     """What every part needs: the open log, names, time, traces and metrics."""
 
     settings: Settings
-    log: Log
+    log: SealedLog
     topics: Topics
     clock: Clock
     tracing: Tracing
@@ -419,23 +419,25 @@ def configure_metrics(service: str, *, page: bool = False) -> tuple[Metrics, Met
 
 
 async def step_over(base: Base, topic: str, partition: int, offset: int, note: Note) -> UnreadableBatch:
-    """Skips one batch that can never be read; ``note`` is recorded in the history.
+    """Skips one batch, or one sealed record, that can never be read; ``note`` is recorded in the history.
 
     Raises:
         ConfigurationError: the partition is not stopped there, or nothing may be skipped there.
+        MissingKey: it is stopped for a key that these settings lack.
         LogUnavailable: the outcome is unknown.
     """
-    log, topics = base.log.inner if isinstance(base.log, SealedLog) else base.log, base.topics
+    log, topics, opened = base.log.inner, base.topics, base.log.opened
     if not isinstance(log, KafkaLog):
         raise ConfigurationError(
             "there is nothing to step over on SQLite: restore a file that cannot be read from a copy"
         )
     if topic == topics.inputs:
-        return await log.step_over_inputs(KafkaTopics(topics.inputs, topics.state), partition, offset, note)
+        at = KafkaTopics(topics.inputs, topics.state)
+        return await log.step_over_inputs(at, partition, offset, note, opened=opened)
     queue = topic.removeprefix(topics.commands(""))
     if queue != topic:
         place, group = TopicPartition(topic, partition), f"{topics.namespace}.worker.{queue}"
-        return await log.step_over_commands(place, offset, group, note)
+        return await log.step_over_commands(place, offset, group, note, opened=opened)
     raise ConfigurationError(
         f"offsets of {topic} cannot be skipped, only those of {topics.inputs} and of command topics; restore it from a "
         "replica or a copy"

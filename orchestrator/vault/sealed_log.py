@@ -4,7 +4,9 @@
   tombstones, offsets and times are not. Topics of others are written as they are.
 - What is not sealed is read as it is, so sealing may begin at any time.
 - Without keys nothing is sealed, but what others have sealed stops here too: it is never taken for something else.
-- A record whose key is missing stops its reader there, after everything before it; with the key it continues.
+- Topics of others are read as they are, but for what the keys open: anybody may write there what only looks sealed.
+- A record whose key is missing stops its reader there, after everything before it; with the key it continues. One that
+  was altered stops its partition; a subscription goes on with its others, as it does behind an unreadable batch.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final, Literal
 
+import structlog
+
+from ..errors import CorruptRecord, MissingKey
 from ..ports.log import (
     Batch,
     Log,
@@ -34,25 +39,38 @@ from .keys import KeyRing
 __all__ = ["SealedLog"]
 
 _STATE: Final = "a document"
+_logger = structlog.get_logger(__name__)
 
 
 class _Opening:
-    """Opens polled records in order; what comes after one that cannot be opened stays here, and it is raised again."""
+    """Opens polled records in order; what comes after one that cannot be opened stays here, and it is raised again.
 
-    def __init__(self, ring: KeyRing) -> None:
-        self._ring = ring
+    ``goes_on``: a record that was altered is not raised: its partition stands there; records behind it are left out.
+    """
+
+    def __init__(self, seals: _Seals, *, goes_on: bool = False) -> None:
+        self._seals, self._goes_on = seals, goes_on
         self.waiting: list[Record] = []
+        self.standing: dict[TopicPartition, int] = {}
+        """By partition, the offset at which it stands."""
 
     def open(self, polled: Sequence[Record]) -> Sequence[Record]:
         """Raises: MissingKey, CorruptRecord: the first record cannot be opened."""
-        if not self.waiting and not any(is_sealed(record.value) for record in polled):
+        if not self.waiting and not self.standing and not any(is_sealed(record.value) for record in polled):
             return polled
         records, opened = [*self.waiting, *polled], list[Record]()
         self.waiting = []
         for number, record in enumerate(records):
+            at = TopicPartition(record.topic, record.partition)
+            if record.offset > self.standing.get(at, record.offset):
+                continue
             try:
-                opened.append(open_record(self._ring, record))
-            except Exception:
+                opened.append(self._seals.opened(record))
+            except CorruptRecord as error:
+                if self._goes_on and not isinstance(error, MissingKey):
+                    self.standing[at] = record.offset
+                    _logger.critical("partition stopped, an operator must act", reason=str(error))
+                    continue
                 self.waiting = records[number:]
                 if not opened:
                     raise
@@ -63,7 +81,7 @@ class _Opening:
 class _SealedOwner:
     def __init__(self, inner: Owner, seals: _Seals, state: str) -> None:
         self._inner, self._seals, self._state = inner, seals, state
-        self._opening = _Opening(seals.ring)
+        self._opening = _Opening(seals)
 
     @property
     def partition(self) -> int:
@@ -129,12 +147,15 @@ class _SealedMembership:
 
 
 class _SealedSubscription:
-    def __init__(self, inner: Subscription, ring: KeyRing) -> None:
-        self._inner, self._opening = inner, _Opening(ring)
+    def __init__(self, inner: Subscription, seals: _Seals) -> None:
+        self._inner, self._opening = inner, _Opening(seals, goes_on=True)
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if self._opening.waiting:
             return self._opening.open(())
+        if self._opening.standing:
+            held = self._inner.assigned()  # who gets a partition again reads it from the committed position
+            self._opening.standing = {at: offset for at, offset in self._opening.standing.items() if at in held}
         return self._opening.open(await self._inner.poll(max_records=max_records, timeout=timeout))
 
     def assigned(self) -> frozenset[TopicPartition]:
@@ -148,8 +169,8 @@ class _SealedSubscription:
 
 
 class _SealedTail:
-    def __init__(self, inner: Tail, ring: KeyRing) -> None:
-        self._inner, self._opening = inner, _Opening(ring)
+    def __init__(self, inner: Tail, seals: _Seals) -> None:
+        self._inner, self._opening = inner, _Opening(seals)
 
     async def poll(self, *, max_records: int, timeout: float) -> Sequence[Record]:
         if self._opening.waiting:
@@ -175,6 +196,15 @@ class _Seals:
 
     def seals(self, topic: str) -> bool:
         return bool(self.ring) and topic.startswith(self._prefix)
+
+    def opened(self, record: Record) -> Record:
+        """Raises: MissingKey, CorruptRecord: it is of the namespace and cannot be opened."""
+        try:
+            return open_record(self.ring, record)
+        except CorruptRecord:
+            if record.topic.startswith(self._prefix):
+                raise
+            return record
 
     def sealed(self, records: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Raises: ValueTooLarge."""
@@ -230,7 +260,7 @@ class SealedLog:
         return await self.inner.consumed(topic, group)
 
     async def subscribe(self, topics: Sequence[str], group: str) -> Subscription:
-        return _SealedSubscription(await self.inner.subscribe(topics, group), self._ring)
+        return _SealedSubscription(await self.inner.subscribe(topics, group), self._seals)
 
     async def tail(
         self,
@@ -239,7 +269,15 @@ class SealedLog:
         *,
         partitions: Collection[int] | None = None,
     ) -> Tail:
-        return _SealedTail(await self.inner.tail(topics, start, partitions=partitions), self._ring)
+        return _SealedTail(await self.inner.tail(topics, start, partitions=partitions), self._seals)
+
+    def opened(self, record: Record) -> Record:
+        """A record of the log behind, as it was given.
+
+        Raises:
+            MissingKey, CorruptRecord: it cannot be opened.
+        """
+        return self._seals.opened(record)
 
     async def end_offsets(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return await self.inner.end_offsets(topics)

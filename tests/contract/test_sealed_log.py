@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
@@ -20,6 +21,7 @@ from sagaline.orchestrator.ports.log import Batch, Log, Outgoing, Owner, Positio
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.testing import Broker, MemoryLog
 from sagaline.orchestrator.vault import KeyRing
+from sagaline.orchestrator.vault.envelope import seal_record
 from sagaline.orchestrator.vault.sealed_log import SealedLog
 
 from .harness import QUEUE, Breakable, out, read, read_all
@@ -158,6 +160,26 @@ async def test_topics_of_others_are_written_as_they_are(inner: SqliteLog) -> Non
     assert [each.value for each in await read_all(inner, "orders")] == [SECRET]
 
 
+@pytest.mark.parametrize("keys", [(), (NEW,)])
+async def test_what_only_looks_sealed_in_a_topic_of_others_stops_nobody(
+    inner: SqliteLog, keys: tuple[str, ...]
+) -> None:
+    log, values = sealing(inner, *keys), [b"\x00SGL\x03oldrubbish", b"\x00SGL\x03newrubbish", b"\x00SGL", b"after"]
+    for value in values:
+        await inner.append([out("orders", b"k", value, 0)])
+    subscription = await log.subscribe(["orders"], "readers")
+    assert [each.value for each in await read(subscription, 4)] == values
+    await subscription.close()
+    assert [each.value for each in await read_all(log, "orders")] == values
+
+
+async def test_what_another_namespace_has_sealed_is_opened_by_its_key(inner: SqliteLog) -> None:
+    await inner.create_topics([TopicSpec("other.events", 2, "delete")])
+    await SealedLog(inner, ring(OLD), "other").append([out("other.events", b"k", SECRET, 0)])
+    (opened,) = await read_all(sealing(inner, NEW, OLD), "other.events")
+    assert opened.value == SECRET
+
+
 async def test_after_a_rotation_old_and_plain_records_are_read(inner: SqliteLog) -> None:
     for log in (inner, sealing(inner, OLD), sealing(inner, NEW, OLD)):
         await log.append([out(TOPICS.inputs, b"k", SECRET, 0)])
@@ -216,6 +238,29 @@ async def test_a_record_that_was_moved_or_altered_is_not_opened(inner: SqliteLog
         await inner.append([Outgoing(topic, key, value, stored.headers, 0)])
         with pytest.raises(CorruptRecord):
             await read_all(log, topic)
+
+
+async def test_an_altered_record_stops_its_partition_and_no_other(inner: SqliteLog) -> None:
+    """It is said once, and who gets the partition next stands there too."""
+    queue, log = TOPICS.commands(QUEUE), sealing(inner, NEW)
+    sealed = seal_record(ring(NEW), out(queue, b"k", SECRET, 0))
+    assert sealed.value is not None
+    await log.append([out(queue, b"k", b"before", 0)])
+    await inner.append([sealed._replace(value=sealed.value[:-1] + bytes([sealed.value[-1] ^ 1]))])
+    await log.append([out(queue, b"k", b"behind", 0), out(queue, b"k", b"other", 1)])
+    with capture_logs() as said:
+        subscription = await log.subscribe([queue], "workers")
+        found = await read(subscription, 2)
+        await log.append([out(queue, b"k", b"behind", 0), out(queue, b"k", b"more", 1)])
+        found += await read(subscription, 1)
+    assert {(each.partition, each.value) for each in found} == {(0, b"before"), (1, b"other"), (1, b"more")}
+    assert [line["reason"].partition(": ")[0] for line in said] == [f"{queue}/0/1"]
+    await subscription.commit({TopicPartition(queue, 0): 1, TopicPartition(queue, 1): 2})
+    await subscription.close()
+    await log.append([out(queue, b"k", b"last", 1)])
+    again = await log.subscribe([queue], "workers")
+    assert [(each.partition, each.value) for each in await read(again, 1)] == [(1, b"last")]
+    await again.close()
 
 
 @pytest.mark.parametrize(

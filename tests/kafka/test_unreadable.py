@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from sagaline.orchestrator.adapters.kafka_log import Connection, KafkaLog, Kafka
 from sagaline.orchestrator.adapters.kafka_log.careful import read_carefully
 from sagaline.orchestrator.cli.step_over import step_over
 from sagaline.orchestrator.codec.documents import decode_history
-from sagaline.orchestrator.errors import ConfigurationError, LogUnavailable, UnreadableBatch
+from sagaline.orchestrator.errors import ConfigurationError, LogUnavailable, MissingKey, UnreadableBatch
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Outgoing, Record, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.runtime.metrics import Metrics
 from sagaline.orchestrator.runtime.watch import Watch
 from sagaline.orchestrator.settings import Settings
+from sagaline.orchestrator.vault import KeyRing
+from sagaline.orchestrator.vault.envelope import seal_record
+from sagaline.orchestrator.vault.sealed_log import SealedLog
 
 from ..engine_world import PARTITIONS, two_steps, world
 from .support import QUEUE, SHORT, batch, fresh, member, opened, out
@@ -174,6 +178,42 @@ async def test_what_is_read_carefully_is_bounded_and_a_worker_gets_on_all_the_sa
             while len(got) < len(values):
                 got += await subscription.poll(max_records=100, timeout=1.0)
         assert [record.value for record in got] == values
+
+
+async def test_a_sealed_record_that_was_altered_is_stepped_over(kafka_bootstrap: str) -> None:
+    """Not one whose key is only missing here: with the key it can be read."""
+    keys = [f"new:{b64encode(bytes(32)).decode()}"]
+    async with opened(kafka_bootstrap) as log:
+        topics = await fresh(log)
+        queue, group = topics.commands(QUEUE), f"{topics.namespace}.worker.{QUEUE}"
+        sealed = SealedLog(log, KeyRing(keys, "KEYS"), topics.namespace)
+        for topic in (topics.inputs, queue):
+            record = seal_record(KeyRing(keys, "KEYS"), out(topic, b"k", VALUES[0]))
+            assert record.value is not None
+            await sealed.append([out(topic, b"k", VALUES[0])])
+            await log.append([record._replace(value=record.value[:-1] + bytes([record.value[-1] ^ 1]))])
+            await sealed.append([out(topic, b"k", VALUES[2])])
+        membership = await member(log, topics)
+        owner = await membership.take(0)
+        await owner.commit(batch({}, [], 1))
+        await owner.release()
+
+        async def step(place: str, **more: Any) -> None:
+            address, namespace = f"kafka://{kafka_bootstrap}", topics.namespace
+            settings = Settings(log=address, namespace=namespace, development=True, **more)
+            await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
+
+        for topic in (topics.inputs, queue):
+            with pytest.raises(MissingKey, match="'new'"):
+                await step(f"{topic}/0/1")
+            await step(f"{topic}/0/1", payload_keys=keys)
+        with pytest.raises(ConfigurationError, match="can be read"):
+            await step(f"{queue}/0/2", payload_keys=keys)
+        assert (await membership.take(0)).position.offset == 2
+        found = await (await sealed.subscribe([queue], group)).poll(max_records=10, timeout=30.0)
+        assert [record.value for record in found] == VALUES[2:]
+        noted = await (await log.tail([topics.history], "earliest")).poll(max_records=10, timeout=5.0)
+        assert "it was altered" in decode_history(noted[0]).reason
 
 
 async def test_a_place_that_is_not_there_is_not_stepped_over(breakable_broker: Any) -> None:

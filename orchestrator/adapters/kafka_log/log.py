@@ -20,7 +20,7 @@ from .driver import require_sound_driver
 from .membership import KafkaMembership
 from .reader import Reader
 from .settings import Connection
-from .stepping import Note, step_over_commands, step_over_inputs
+from .stepping import Note, Opened, as_it_is, step_over_commands, step_over_inputs
 from .subscription import KafkaSubscription
 from .tail import KafkaTail
 from .taking import Topics
@@ -186,18 +186,23 @@ class KafkaLog:
         wire, catalog, _ = self._require_open()
         return await _committed_ends(wire, await catalog.places(topics))
 
-    async def step_over_inputs(self, topics: Topics, partition: int, offset: int, note: Note) -> UnreadableBatch:
+    async def step_over_inputs(
+        self, topics: Topics, partition: int, offset: int, note: Note, *, opened: Opened = as_it_is
+    ) -> UnreadableBatch:
         """Gives up one batch that can never be read; see ``stepping.py``."""
         wire, catalog, _ = self._require_open()
         await catalog.require(topics.state, partition)
         await catalog.require(topics.inputs, partition)
-        return await step_over_inputs(self._connection, wire, catalog, self._clock, (topics, partition, offset, note))
+        at = topics, partition, offset, note, opened
+        return await step_over_inputs(self._connection, wire, catalog, self._clock, at)
 
-    async def step_over_commands(self, place: TopicPartition, offset: int, group: str, note: Note) -> UnreadableBatch:
+    async def step_over_commands(
+        self, place: TopicPartition, offset: int, group: str, note: Note, *, opened: Opened = as_it_is
+    ) -> UnreadableBatch:
         """Gives up one batch that can never be read; see ``stepping.py``."""
         _, catalog, _ = self._require_open()
         await catalog.require(*place)
-        found = await step_over_commands(self._connection, place, offset, group)
+        found = await step_over_commands(self._connection, place, offset, group, opened)
         await self.append([note(found)])
         return found
 

@@ -1,4 +1,4 @@
-"""Skips a batch that can never be read, at an operator's request. Never more than the named batch.
+"""Skips what can never be read, at an operator's request: a batch, or a sealed record that was altered. Never more.
 
 - ``inputs``: as the owner, fenced by the epoch. The engine that is stopped there is fenced, and takes it again.
 - A command topic: moves the offset of the workers' group, which Kafka allows only while the group has no members.
@@ -6,38 +6,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiokafka.errors as errors
 
-from ...errors import ConfigurationError, UnreadableBatch
+from ...errors import ConfigurationError, CorruptRecord, MissingKey, UnreadableBatch
 from ...ports.clock import Clock
-from ...ports.log import Batch, Outgoing, Position, TopicPartition
+from ...ports.log import Batch, Outgoing, Position, Record, TopicPartition
 from .careful import read_carefully
 from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
 from .owner import Circumstances, KafkaOwner
+from .reader import as_record
 from .settings import Connection
 from .taking import Topics, take
 from .topics import Catalog
 from .wire import Wire
 
-__all__ = ["Note", "step_over_commands", "step_over_inputs"]
+__all__ = ["Note", "Opened", "as_it_is", "step_over_commands", "step_over_inputs"]
 
 Note = Callable[[UnreadableBatch], Outgoing]
 """Makes the history record of the skipped batch."""
+Opened = Callable[[Record], Record]
+"""Opens a sealed record, or raises ``CorruptRecord``."""
 
 
 async def step_over_inputs(
-    connection: Connection, wire: Wire, catalog: Catalog, clock: Clock, at: tuple[Topics, int, int, Note]
+    connection: Connection, wire: Wire, catalog: Catalog, clock: Clock, at: tuple[Topics, int, int, Note, Opened]
 ) -> UnreadableBatch:
     """Moves the position of a partition of ``inputs`` past the batch, in one commit with the note.
 
     Raises:
         ConfigurationError: the partition is not stopped at that offset.
+        MissingKey: it is stopped for a key that these settings lack.
         LogUnavailable: the outcome is unknown; check, then retry.
     """
-    topics, partition, offset, note = at
+    topics, partition, offset, note, opened = at
 
     async def ours(_partition: int, _offset: int | None = None) -> bool:
         return True
@@ -48,7 +52,7 @@ async def step_over_inputs(
     try:
         found: UnreadableBatch | None = None
         try:
-            await owner.poll(max_records=1, timeout=2.0)
+            found = _altered(await owner.poll(max_records=1, timeout=2.0), opened)
         except UnreadableBatch as error:
             found = error.again()
         found = _named(found, TopicPartition(topics.inputs, partition), offset)
@@ -58,11 +62,14 @@ async def step_over_inputs(
     return found
 
 
-async def step_over_commands(connection: Connection, place: TopicPartition, offset: int, group: str) -> UnreadableBatch:
+async def step_over_commands(
+    connection: Connection, place: TopicPartition, offset: int, group: str, opened: Opened
+) -> UnreadableBatch:
     """Moves the offset of a group of workers past the batch.
 
     Raises:
         ConfigurationError: the group is not stopped at that offset, or has members.
+        MissingKey: it is stopped for a key that these settings lack.
         LogUnavailable: the outcome is unknown; check, then retry.
     """
     where, limit = Partition(*place), connection.limits.answer_s
@@ -80,7 +87,8 @@ async def step_over_commands(connection: Connection, place: TopicPartition, offs
             raise ConfigurationError(
                 f"{place.topic}/{place.partition} has no offset {offset}: copy the place from the log line"
             ) from error
-        unreadable = _named(found.unreadable if not found.records else None, place, offset)
+        first = [as_record(message) for message in found.records[:1]]
+        unreadable = _named(_altered(first, opened) if first else found.unreadable, place, offset)
         with translated(connection.gone(f"moving the group {group}", limit)):
             try:
                 await within(consumer.commit({where: unreadable.following}), limit)
@@ -92,6 +100,23 @@ async def step_over_commands(connection: Connection, place: TopicPartition, offs
     finally:
         await stop_consumer(consumer)
     return unreadable
+
+
+def as_it_is(record: Record) -> Record:
+    """Of a log that is not sealed."""
+    return record
+
+
+def _altered(records: Sequence[Record], opened: Opened) -> UnreadableBatch | None:
+    """The first record, if it can never be opened. Raises MissingKey."""
+    for record in records[:1]:
+        try:
+            opened(record)
+        except MissingKey:
+            raise
+        except CorruptRecord as error:
+            return UnreadableBatch(record.topic, record.partition, record.offset, record.offset + 1, error.why)
+    return None
 
 
 def _named(found: UnreadableBatch | None, place: TopicPartition, offset: int) -> UnreadableBatch:

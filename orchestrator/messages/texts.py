@@ -5,12 +5,14 @@ Every log, file, terminal and database accepts the result. Texts are for people;
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 __all__ = ["HIDDEN", "end_of", "hiding", "said", "storable", "trace_of"]
 
@@ -18,6 +20,8 @@ HIDDEN = "**********"
 """In place of what a text must not say."""
 _INPUT = re.compile(r", input_value=.*?, input_type=")
 """What pydantic's errors say of a value: it may be anybody's, and the rest says which field and why."""
+_URL_SAFE = "!$&'()*+,;=:@/?"
+"""What may stand in paths and queries of URLs as it is, by RFC 3986."""
 _CUT = " … "
 _SAID_CHARS = 4_000
 _UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -42,10 +46,26 @@ def end_of(text: str, chars_max: int) -> str:
 
 
 def hiding(text: str, hidden: Collection[str]) -> str:
-    """The text without these others, which it must not say, and without the values in errors of pydantic."""
-    for each in sorted(hidden, key=len, reverse=True):
+    """The text without these others, which it must not say, and without the values in errors of pydantic.
+
+    Nor does it say them as ``repr``, JSON and URLs write them. It does say them changed: in capitals, in base64.
+    """
+    for each in sorted({form for one in hidden for form in _forms(one)}, key=len, reverse=True):
         text = text.replace(each, HIDDEN)
     return _INPUT.sub(", input_type=", text)
+
+
+def _forms(text: str) -> set[str]:
+    """The text as it may stand in another one, escaped up to two times, as ``KeyError`` does; most have one form."""
+    urls = (quote(text, safe=safe, errors="replace") for safe in ("", "/", _URL_SAFE))
+    once = {text, *_escaped(text), *urls, quote_plus(text, errors="replace")}
+    return once.union(*map(_escaped, once))
+
+
+def _escaped(text: str) -> set[str]:
+    """Where a text has both quotes, ``repr`` escapes the single one."""
+    as_json = (json.dumps(text, ensure_ascii=plain)[1:-1] for plain in (True, False))
+    return {repr(text)[1:-1], repr(text + '"')[1:-2], *as_json}
 
 
 def said(error: BaseException, hidden: Collection[str] = ()) -> str:

@@ -24,6 +24,7 @@ from sagaline.orchestrator.ports.clock import Clock
 from sagaline.orchestrator.ports.log import Log, Outgoing, Record, Tail
 from sagaline.orchestrator.ports.topics import Topics
 from sagaline.orchestrator.tracing import Tracing
+from sagaline.orchestrator.vault import Vault
 from sagaline.sagas import Contract
 from sagaline.workers import Worker, WorkerRuntime
 
@@ -172,10 +173,15 @@ class WorkerWorld:
 
     @asynccontextmanager
     async def running(
-        self, worker: Worker, tracing: Tracing | None = None, *, clock: Clock | None = None
+        self,
+        worker: Worker,
+        tracing: Tracing | None = None,
+        *,
+        clock: Clock | None = None,
+        vault: Vault | None = None,
     ) -> AsyncIterator[WorkerRuntime]:
         """A worker until the end of the block; it is stopped in good order, and its errors are raised."""
-        runtime = WorkerRuntime(worker, self.log, self.topics, clock or self.clock, tracing)
+        runtime = WorkerRuntime(worker, self.log, self.topics, clock or self.clock, tracing, vault=vault)
         run = asyncio.create_task(runtime.run())
         try:
             await first_of(runtime.started.wait(), run)

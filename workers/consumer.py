@@ -311,7 +311,7 @@ class Consumer:
             self._dead(arrived, str(failure), "unreadable")
             return "dead"
         if isinstance(failure, Rejected):
-            self._dead(arrived, hiding(f"rejected ({failure.code}): {failure.reason}", arrived.hidden), "rejected")
+            self._dead(arrived, f"rejected ({failure.code}): {failure.reason}", "rejected")
             return "rejected"
         if isinstance(failure, SystemExit | KeyboardInterrupt):
             span.end()
@@ -396,6 +396,7 @@ class Consumer:
 
     def _dead(self, arrived: Arrived, reason: str, code: str, detail: str = "") -> None:
         """The message can never be handled: it becomes a dead letter, and the next one of its key follows."""
+        reason = hiding(reason, arrived.hidden)
         _logger.warning("subscription.message.dead", group=self._group, place=str(arrived.place), reason=reason)
         original = arrived.record._replace(
             topic=arrived.place.topic, partition=arrived.place.partition, offset=arrived.place.offset

@@ -29,7 +29,7 @@ from ..orchestrator.messages.inputs import Rejected as RejectedReply
 from ..orchestrator.messages.texts import end_of, hiding, said, storable, trace_of
 from ..orchestrator.ports.clock import Clock
 from ..orchestrator.vault import Vault
-from ..sagas import Rejected, SagalineError
+from ..sagas import Rejected
 from ..sagas.models import JsonObject, as_json, mistakes, read
 from ..sagas.personal import has_unsealed, holds_personal, revealed_in
 from ..sagas.policy import to_ms
@@ -91,7 +91,6 @@ class Execution:
         self._begin(work)
         if (why := self.too_late(work)) is not None:
             return self._is_late(work, f"{why}; nothing was done")
-        left = self._seconds_left(work)
         if handler is None:
             return failed(
                 work,
@@ -100,18 +99,18 @@ class Execution:
             )
         try:
             model: BaseModel = read(handler.contract.command, command.payload)
+            if holds_personal(handler.contract.command):
+                await self._keys().open(model)
+                work.hidden = revealed_in(model)
         except ValidationError as error:
             return failed(
                 work, f"the command does not fit {handler.contract.command.__name__}: {mistakes(error, 'body')}"
             )
-        except Exception as error:  # validators in the author's model may raise anything
+        except Exception as error:  # types and validators of the author may raise anything
             return _raised(work, error)
-        try:
-            if holds_personal(handler.contract.command):
-                await self._keys().open(model)
-                work.hidden = revealed_in(model)
-        except SagalineError as error:
-            return _raised(work, error)
+        if (why := self.too_late(work)) is not None:  # the keys may have been slow to read
+            return self._is_late(work, f"{why}; nothing was done")
+        left = self._seconds_left(work)
         try:
             return await self._call(work, handler, model, left)
         except _AtDeadline:
@@ -221,13 +220,13 @@ def rejected(work: Work, no: Rejected) -> RejectedReply:
 
 
 def failed(work: Work, error: str, detail: str = "") -> Failed:
-    """The reply to ``work``: this attempt did not succeed."""
+    """The reply to ``work``: this attempt did not succeed. It says no personal text that the handler could read."""
     return Failed(
         id=f"{work.command.id}/reply",
         instance=work.command.instance,
         command_id=work.command.id,
-        error=storable(error, _ERROR_CHARS),
-        detail=end_of(detail, _DETAIL_CHARS),
+        error=storable(hiding(error, work.hidden), _ERROR_CHARS),
+        detail=end_of(hiding(detail, work.hidden), _DETAIL_CHARS),
     )
 
 

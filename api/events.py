@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client
-from ..orchestrator.errors import InvalidRequest, NotYetDecided, SagalineError
+from ..orchestrator.errors import InvalidRequest, NotYetDecided, SagalineError, TransientError
 from .bodies import Bodies, Json, described
 from .cloud_events import BATCH, STRUCTURED, CloudEvent, is_batch, read_batch, read_one
 from .identity import Permission, needs
@@ -123,7 +123,8 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         response_model=EventView | BatchView,
         summary="Publish CloudEvents: one, in binary or structured mode, or a batch",
         description="`type` is the name of the event, `subject` its key. Events of a batch with the same key are "
-        "published in their order; one that is refused does not stop the others.",
+        "published in their order: one that is refused does not stop the others, and after one that is `unavailable` "
+        "the rest of its key is too.",
         responses={
             207: {"model": BatchView, "description": "Some events of the batch were not published"},
             **documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
@@ -183,21 +184,33 @@ async def _all_published(
     trace: str | None,
     wait: timedelta,
 ) -> list[EventResult]:
-    """Publishes those of one key one after the other, and several keys at the same time. All share ``wait``."""
+    """Publishes those of one key one after the other, and several keys at the same time. All share ``wait``.
+
+    After a transient error the rest of its key has that error too: the batch is sent again, and a later event must not
+    be in the log before an earlier one. So have, once ``wait`` is over, the keys that are not begun.
+    """
     results = [_failed(number, each) for number, each in enumerate(events) if not isinstance(each, CloudEvent)]
     found = dict(results)
     loop, slots = asyncio.get_running_loop(), asyncio.Semaphore(_AT_ONCE)
     ends = loop.time() + wait.total_seconds()
+    newest: TransientError | None = None
 
     async def in_order(numbers: Sequence[int]) -> None:
+        nonlocal newest
         async with slots:
+            gone = newest if loop.time() >= ends else None
             for number in numbers:
+                if gone is not None:
+                    found[number] = _failed(number, gone)[1]
+                    continue
                 event, left = events[number], timedelta(seconds=max(0.0, ends - loop.time()))
                 assert isinstance(event, CloudEvent)
                 try:
                     view = await _published(client, event, trace, left)
                 except SagalineError as error:
                     found[number] = _failed(number, error)[1]
+                    if isinstance(error, TransientError):
+                        gone = newest = error
                 else:
                     found[number] = EventResult(id=view.id, event=view.event, key=view.key, problem=None)
 

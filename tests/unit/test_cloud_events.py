@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from cloudevents.core.bindings import http as binding
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from sagaline.api import ApiSettings
+from sagaline.orchestrator.errors import LogUnavailable
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.entities import KeptEvent
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
@@ -122,6 +125,45 @@ async def test_a_batch_has_a_result_for_each_and_keeps_the_order_of_a_key(up: St
     again = await batch(api, [written[0], written[4]])
     assert (again.status_code, len(await kept(up, "O-20"))) == (202, 3)
     assert (await batch(api, [])).json() == {"results": []}
+
+
+async def test_after_an_event_that_may_not_be_in_the_log_no_later_one_of_its_key_is_published(
+    up: Stack, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is sent again, and then the order holds; other keys go on."""
+    written = [json.loads(JSONFormat().write(event(key, f"{key}-{n}"))) for n in range(3) for key in ("O-40", "O-41")]
+    append, failed = up.log.append, list[str]()
+
+    async def failing(records: Any) -> Any:
+        if not failed and records[0].key.endswith(b"/O-40"):
+            failed.append("once")
+            raise LogUnavailable("the log is away")
+        return await append(records)
+
+    monkeypatch.setattr(up.log, "append", failing)
+    first = (await batch(api, written)).json()["results"]
+    kinds = [each["problem"] and each["problem"]["type"].rpartition(":")[2] for each in first]
+    assert kinds == ["unavailable", None] * 3
+    assert (await batch(api, written)).status_code == 202
+    for key in ("O-40", "O-41"):
+        assert [each.id.partition("@")[0] for each in await kept(up, key)] == [f"{key}-{n}" for n in range(3)]
+
+
+async def test_once_the_time_of_a_batch_is_over_no_other_key_is_tried_while_the_log_is_away(
+    up: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the answer takes no longer than those that are under way."""
+    tried: list[bytes] = []
+
+    async def away(records: Any) -> Any:
+        tried.append(records[0].key)
+        raise LogUnavailable("the log is away")
+
+    monkeypatch.setattr(up.log, "append", away)
+    async with http(up, ApiSettings(wait_default=timedelta(0))) as api:
+        answer = await batch(api, [json.loads(JSONFormat().write(event(f"O-{n}"))) for n in range(100, 200)])
+    assert [each["problem"]["status"] for each in answer.json()["results"]] == [503] * 100
+    assert 1 <= len(tried) <= 16
 
 
 @pytest.mark.parametrize(

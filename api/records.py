@@ -78,7 +78,7 @@ def records_router(client: Client) -> APIRouter:
         "/topics/{topic}/records",
         response_model=RecordsView,
         summary="Show raw records of a partition, newest first",
-        description="A page looks at 5,000 offsets: with `key` or `latest` it may be empty and still have a `before`.",
+        description="A page looks at up to 5,000 offsets: with `key` or `latest` it may be empty and have a `before`.",
         responses=documented(401, 403, 422, 503),
     )
     @needs(Permission.ADMINISTER)

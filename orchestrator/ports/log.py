@@ -260,7 +260,10 @@ class Tail(Protocol):
         ...
 
     def positions(self) -> Mapping[TopicPartition, int]:
-        """The next offset to read of every partition; ``Log.tail`` continues from there."""
+        """The next offset to read of every partition; ``Log.tail`` continues from there.
+
+        As soon as it is open, it is at or after the earliest record that retention has left.
+        """
         ...
 
     async def close(self) -> None:
@@ -293,6 +296,14 @@ class Log(Protocol):
 
         Raises:
             TopicMismatch: the message names each missing or differing topic and the remedy.
+            LogUnavailable: no answer in time.
+        """
+        ...
+
+    async def topics(self) -> Collection[str]:
+        """The names of all topics, in no particular order; other people's too.
+
+        Raises:
             LogUnavailable: no answer in time.
         """
         ...

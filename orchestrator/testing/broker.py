@@ -98,6 +98,9 @@ class Broker:
         if wrong:
             raise TopicMismatch("; ".join(wrong))
 
+    def names(self) -> list[str]:
+        return list(self._topics)
+
     def partitions(self, topic: str) -> int:
         found = self._topics.get(topic)
         return len(found.partitions) if found else 0

@@ -110,6 +110,10 @@ class MemoryLog:
         await self._connection.read(Operation.READ)
         self._broker.check(specs)
 
+    async def topics(self) -> Collection[str]:
+        await self._connection.read(Operation.READ)
+        return self._broker.names()
+
     async def partitions(self, topic: str) -> int:
         await self._connection.read(Operation.READ)
         return self._broker.partitions(topic)

@@ -241,6 +241,9 @@ class SealedLog:
     async def check_topics(self, specs: Sequence[TopicSpec]) -> None:
         await self.inner.check_topics(specs)
 
+    async def topics(self) -> Collection[str]:
+        return await self.inner.topics()
+
     async def partitions(self, topic: str) -> int:
         return await self.inner.partitions(topic)
 

@@ -91,6 +91,11 @@ class TopicLaws(LogHarness):
         assert await log.partitions(topics.inputs) == self.partitions
         assert await log.partitions(topics.commands("nowhere")) == 0
 
+    async def test_topics_are_listed(self, log: Log, topics: Topics) -> None:
+        listed = await log.topics()
+        assert {topics.inputs, topics.state, topics.history} <= {*listed}
+        assert topics.commands("nowhere") not in listed
+
 
 class AppendLaws(LogHarness):
     async def test_records_of_one_call_keep_their_order_per_partition(self, log: Log, topics: Topics) -> None:

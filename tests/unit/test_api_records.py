@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from sagaline.orchestrator.adapters.sqlite_log.schema import OFFSET_BITS, OFFSET_MASK
 from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
 
 from .stack import Stack, order, stack
@@ -18,7 +21,8 @@ from .test_api_instances import http
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Stack]:
     async with stack(tmp_path) as running_stack:
-        await running_stack.log.create_topics([TopicSpec("mail", 1, "delete")])
+        subscribed = running_stack.topics.subscribed("post", None, 1)
+        await running_stack.log.create_topics([TopicSpec("mail", 1, "delete"), *subscribed])
         yield running_stack
 
 
@@ -38,8 +42,8 @@ async def test_records_lead_from_a_topic_to_its_instance(up: Stack, api: httpx.A
     """A start stands in `inputs`, its document in `state`, the command in its queue: each names the instance."""
     await up.client.start("order-checkout", order(), key="A-1")
     listed = {each["topic"]: each["ends"] for each in (await api.get("/v1/topics")).json()["topics"]}
-    assert {up.topics.inputs, up.topics.state, up.topics.history, up.topics.dead} < set(listed)
-    assert "mail" not in listed
+    specs = [*up.topics.specs(sorted(up.registry.queues), 2), *up.topics.subscribed("post", None, 1)]
+    assert set(listed) == {each.name for each in specs}
     for topic in (up.topics.inputs, up.topics.state, up.topics.history, up.topics.commands("inventory")):
         found = [
             each
@@ -75,6 +79,45 @@ async def test_pages_go_back_and_the_latest_of_each_key_is_shown_once(up: Stack,
     assert [each["offset"] for each in latest["records"]] == [4, 3, 2, 1]
     assert [each["offset"] for each in (await records(api, dead, key="a"))["records"]] == [2, 0]
     assert (await records(api, dead, before=0))["records"] == []
+
+
+async def pages(api: httpx.AsyncClient, topic: str, **asked: Any) -> list[list[int]]:
+    """The offsets of each page, from the newest on."""
+    found = [await records(api, topic, **asked)]
+    while found[-1]["before"] is not None:
+        assert len(found) < 20
+        found.append(await records(api, topic, before=found[-1]["before"], **asked))
+    return [[each["offset"] for each in page["records"]] for page in found]
+
+
+async def test_records_that_are_too_large_for_one_page_are_on_several(
+    up: Stack, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter looks at as many as there is time for, and goes on there; without one only the page itself is read."""
+    monkeypatch.setattr("sagaline.orchestrator.adapters.sqlite_log.feed._READ_BYTES_MAX", 0)  # a poll reads one record
+    dead = up.topics.dead
+    await up.log.append([Outgoing(dead, b"b" if n else b"a", b"x", partition=0) for n in range(300)])
+    found = await pages(api, dead, key="a")
+    assert (len(found), found[-1], found[0]) == (5, [0], [])
+    assert await pages(api, dead, limit=100) == [[*range(end - 1, end - 101, -1)] for end in (300, 200, 100)]
+
+
+async def test_a_page_is_as_full_as_its_window_allows_and_its_last_one_is_where_retention_ends(
+    up: Stack, api: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sagaline.orchestrator.client.records.WINDOW", 40)
+    dead = up.topics.dead
+    await up.log.append([Outgoing(dead, b"ab"[n % 2 :][:1], b"x", partition=0) for n in range(200)])
+    latest = await records(api, dead, latest=True, limit=10)
+    assert ([each["offset"] for each in latest["records"]], latest["before"]) == ([199, 198], 160)
+    with closing(sqlite3.connect(tmp_path / "sagaline.db")) as file, file:
+        file.execute(
+            "DELETE FROM records WHERE id & ?1 < 190 AND id & ?1 NOT IN (170, 171) "
+            "AND id >> ?2 = (SELECT first_part FROM topics WHERE name = ?3)",
+            (OFFSET_MASK, OFFSET_BITS, dead),
+        )
+    assert await pages(api, dead, limit=11) == [[*range(199, 189, -1), 171], [170]]
+    assert await pages(api, dead, key="a") == [[198, 196, 194, 192, 190, 170]]
 
 
 @pytest.mark.parametrize(

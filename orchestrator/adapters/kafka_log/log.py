@@ -113,6 +113,9 @@ class KafkaLog:
     async def check_topics(self, specs: Sequence[TopicSpec]) -> None:
         await self._catalog.check(specs)
 
+    async def topics(self) -> Collection[str]:
+        return await self._catalog.names()
+
     async def partitions(self, topic: str) -> int:
         return (await self._catalog.partitions([topic])).get(topic, 0)
 

@@ -45,6 +45,10 @@ class Catalog:
                     self._counts.setdefault(name, state.partitions)
         return self._counts
 
+    async def names(self) -> Collection[str]:
+        """Every topic of the cluster that has leaders."""
+        return [name for name, state in (await self._wire.topics()).items() if state.led]
+
     async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Every partition of existing topics. Raises TopicMismatch when one is missing."""
         names = list(topics)

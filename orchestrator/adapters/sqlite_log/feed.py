@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ...errors import LogUnavailable
 from ...ports.log import Record, Start, TopicPartition
@@ -68,12 +68,20 @@ class Feed:
 
     def read_ends(self, parts: Iterable[int]) -> dict[int, int]:
         """The next id of each partition, from the file."""
+        found = self._of_each("max", parts)
+        return {part: first_id(part) if last is None else last + 1 for part, last in found.items()}
+
+    def read_firsts(self, parts: Iterable[int]) -> dict[int, int]:
+        """The id of the first record of each partition, from the file; of an empty one that of its next record."""
+        return {part: first or first_id(part) for part, first in self._of_each("min", parts).items()}
+
+    def _of_each(self, which: Literal["min", "max"], parts: Iterable[int]) -> dict[int, int | None]:
         rows = self.rows(
-            "SELECT p.value, (SELECT max(id) FROM records WHERE id >= p.value << 40 AND id < (p.value + 1) << 40) "
+            f"SELECT p.value, (SELECT {which}(id) FROM records WHERE id >= p.value << 40 AND id < (p.value + 1) << 40) "
             "FROM json_each(?) AS p",
             (json.dumps(list(parts)),),
         )
-        return {int(str(part)): first_id(int(str(part))) if last is None else int(str(last)) + 1 for part, last in rows}
+        return {int(part): id for part, id in rows}
 
     def offset_at(self, part: int, start: Start) -> int:
         """The offset at which a reader of a partition begins. A time is searched for record by record."""

@@ -133,6 +133,9 @@ class SqliteLog:
         if wrong:
             raise TopicMismatch("; ".join(wrong))
 
+    async def topics(self) -> Collection[str]:
+        return [str(name) for (name,) in self._open().feed.rows("SELECT name FROM topics")]
+
     async def partitions(self, topic: str) -> int:
         found = self._open().feed.topic(topic)
         return found.partitions if found else 0
@@ -193,11 +196,9 @@ class SqliteLog:
         parts = self._all_parts(topics)
         if partitions is not None:
             parts = {part: place for part, place in parts.items() if place.partition in partitions}
-        starts: dict[int, int] = {}
-        if start == "latest":
-            starts = feed.read_ends(parts)
-        elif start != "earliest":
-            starts = {part: first_id(part) + start[tp] for part, tp in parts.items() if tp in start}
+        starts = feed.read_ends(parts) if start == "latest" else feed.read_firsts(parts)
+        if not isinstance(start, str):
+            starts |= {p: max(starts[p], first_id(p) + start[tp]) for p, tp in parts.items() if tp in start}
         cursor = Cursor(feed)
         cursor.assign(parts, starts)
         return SqliteTail(cursor)

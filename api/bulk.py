@@ -42,7 +42,9 @@ class BulkBody(InstanceWhere):
         description="of the bulk: with the same id no instance gets the act twice, except one that begins a new run "
         "meanwhile; none: a new one",
     )
-    instances: list[str] = Field([], max_length=100, description="exactly these, `definition/key`; no conditions then")
+    instances: list[str] = Field(
+        [], max_length=100, description="exactly these, `definition/key`; no conditions, age or step then"
+    )
     older_than_seconds: float | None = Field(None, ge=0, le=10**9, description="unchanged for at least this long")
     step: str = Field("", description="only where this step is under way, stuck or needs attention")
     by: str = Field("", description="the caller's name, at most 256 characters")
@@ -81,7 +83,7 @@ def bulk_router(client: Client, settings: ApiSettings) -> APIRouter:
         "/bulk",
         response_model=BulkView,
         summary="Send an act to many instances, or return the expected results",
-        responses=documented(400, 401, 403, 404, 408, 413, 415, 422, 503),
+        responses=documented(400, 401, 403, 408, 413, 415, 422, 503),
         openapi_extra=described(BulkBody, required=True),
     )
     @needs(Permission.OPERATE)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from ..errors import (
     ActDenied,
@@ -29,14 +29,13 @@ from ..messages.document import Document, Status
 from ..messages.inputs import ActName
 from ..messages.outputs import Outcome
 from ..messages.reasons import ReasonCode
-from ..ports.read_model import InstanceFilter, Page
-from .checks import ID_CHARS_MAX, check_act, check_json, check_text
+from ..ports.read_model import InstanceFilter
+from .checks import ID_CHARS_MAX, check_act, check_id, check_json, check_text
 from .client import Client
 from .results import Caller, OnStep
 
-__all__ = ["BULK_ID_CHARS_MAX", "BULK_WAIT", "Asked", "Bulk", "BulkPage", "Fate", "act_on_many", "asked_of"]
+__all__ = ["BULK_WAIT", "Asked", "Bulk", "BulkPage", "Fate", "act_on_many", "asked_of", "part_id"]
 
-BULK_ID_CHARS_MAX = 128
 INSTANCES_MAX = 100
 _ALONE = frozenset({ActName.FORK})
 BULK_WAIT = timedelta(seconds=3)
@@ -61,10 +60,11 @@ class Bulk:
     """An act and the instances it is for.
 
     Attributes:
-        id: of the bulk, at most 128 characters; with the same id no instance gets the act twice.
+        id: of the bulk, at most 256 characters; with the same id no instance gets the act twice.
         act: any act except ``fork``, which needs a key for each instance.
         where: which instances; without a status only those that have not ended.
-        instances: exactly these, instead of ``where``; at most 100.
+        instances: exactly these, instead of ``where``, ``older_than`` and ``step``; at most 100. Those that do not
+            exist are denied.
         older_than: only instances whose last change is at least this long ago.
         step: only instances in which this step is under way, stuck, or needs attention. An act on a step is about this
             step, unless ``on`` names another.
@@ -127,43 +127,62 @@ async def act_on_many(
 
     Raises:
         InvalidRequest: the request is malformed for all instances; ``field`` says where.
-        UnknownInstance: one that it names does not exist; nothing was sent.
         TransientError: the read model does not answer.
     """
     _check(bulk)
     page = await _page(client, bulk, limit, cursor)
-    chosen = [document for document in page.documents if _matches(bulk, document, client.now_ms)]
+    chosen = [each for each in page.found if isinstance(each, Asked) or _matches(bulk, each, client.now_ms)]
     at_once = asyncio.Semaphore(concurrency)
 
-    async def one(document: Document) -> Asked:
+    async def one(found: Document | Asked) -> Asked:
+        if isinstance(found, Asked):
+            return found
         async with at_once:
-            return _rehearsed(client, bulk, document) if dry_run else await _asked(client, bulk, document)
+            return _rehearsed(client, bulk, found) if dry_run else await _asked(client, bulk, found)
 
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(one(document)) for document in chosen]
-    return BulkPage(asked=[each.result() for each in asked], looked_at=len(page.documents), cursor=page.cursor)
+        asked = [group.create_task(one(each)) for each in chosen]
+    return BulkPage(asked=[each.result() for each in asked], looked_at=len(page.found), cursor=page.cursor)
 
 
-async def _page(client: Client, bulk: Bulk, limit: int, cursor: str | None) -> Page:
+class _Page(NamedTuple):
+    """What a bulk looks at, and in place of an instance that does not exist its result."""
+
+    found: Sequence[Document | Asked]
+    cursor: str | None
+
+
+async def _page(client: Client, bulk: Bulk, limit: int, cursor: str | None) -> _Page:
     if bulk.instances:
-        return Page([await client.get(each) for each in dict.fromkeys(bulk.instances)], None)
+        return _Page([await _named(client, each) for each in dict.fromkeys(bulk.instances)], None)
     where = bulk.where if bulk.where.statuses else bulk.where._replace(statuses=_OPEN)
-    return await client.list(where, limit=limit, cursor=cursor)
+    return _Page(*await client.list(where, limit=limit, cursor=cursor))
+
+
+async def _named(client: Client, instance: str) -> Document | Asked:
+    try:
+        return await client.get(instance)
+    except UnknownInstance:
+        return _gone(instance)
+
+
+def _gone(instance: str) -> Asked:
+    reason = "there is no such instance, or no longer"
+    return Asked(instance=instance, fate=Fate.DENIED, code=ReasonCode.NO_SUCH_INSTANCE, reason=reason)
 
 
 def _check(bulk: Bulk) -> None:
-    if bulk.instances and bulk.where != _EVERYBODY:
-        raise InvalidRequest("the bulk names instances and conditions; give one of them", field="instances")
+    if bulk.instances and (bulk.where != _EVERYBODY or bulk.older_than is not None or bulk.step):
+        text = "the bulk names instances and conditions, age or step; give one of them (the step of the act is on_step)"
+        raise InvalidRequest(text, field="instances")
     if len(bulk.instances) > INSTANCES_MAX:
         text = f"the bulk names {len(bulk.instances):,} instances; give at most {INSTANCES_MAX}"
         raise InvalidRequest(text, field="instances")
     if bulk.act in _ALONE:
         raise InvalidRequest(f"{bulk.act} needs a key for each instance; send it to each instance", field="act")
-    if not bulk.id:
-        raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
+    check_id(bulk.id)
     if bulk.where == _EVERYBODY and not bulk.instances and bulk.older_than is None and not bulk.step:
         raise InvalidRequest("the bulk selects no instances; give a definition, status, age or step", field="")
-    check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
     check_text(bulk.step, "step", ID_CHARS_MAX)
     check_act("bulk/bulk", bulk.act, id=bulk.id, by=bulk.by, reason=bulk.reason, on=_on(bulk))
 
@@ -197,11 +216,15 @@ def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
 
 
 def _request_id(bulk: Bulk, instance: str) -> str:
-    """Unique for the bulk, the act and the instance, and always the same for them."""
+    """Unique for the act and the instance, and always the same for them."""
     on = _on(bulk) or OnStep()
     value = check_json(on.value, "value") if on.value is not None else None
-    asked = json.dumps([bulk.act, on.step, value, instance], sort_keys=True)
-    return f"{bulk.id}/{hashlib.sha256(asked.encode()).hexdigest()[:32]}"
+    return part_id(bulk.id, json.dumps([bulk.act, on.step, value, instance], sort_keys=True))
+
+
+def part_id(bulk: str, part: str) -> str:
+    """The request id of a part of a bulk: of each bulk and part another one, which begins as the bulk's id."""
+    return f"{bulk[:128]}/{hashlib.sha256(f'{len(bulk)}/{bulk}/{part}'.encode()).hexdigest()[:32]}"
 
 
 async def _asked(client: Client, bulk: Bulk, document: Document) -> Asked:
@@ -233,8 +256,7 @@ async def asked_of(id: str, acting: Awaitable[_Acted]) -> Asked:
     except (InvalidRequest, ValueTooLarge) as error:
         return Asked(instance=id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
     except UnknownInstance:
-        gone = ReasonCode.NO_SUCH_INSTANCE
-        return Asked(instance=id, fate=Fate.DENIED, code=gone, reason="the instance no longer exists")
+        return _gone(id)
     except NotYetDecided as error:
         return Asked(instance=id, fate=Fate.UNSURE, reason=str(error))
     except (TransientError, OperatorError) as error:

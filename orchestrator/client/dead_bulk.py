@@ -8,7 +8,6 @@ The mark of each letter decides whether it was redriven: a bulk that was interru
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from asyncio import sleep
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from ..errors import InvalidRequest
 from ..messages.dead import DeadAct
 from ..messages.entities import DeadStatus
 from ..ports.read_model import LetterFilter, LetterRow
-from .bulk import BULK_ID_CHARS_MAX, BULK_WAIT, Asked, BulkPage, Fate, asked_of
-from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_text
+from .bulk import BULK_WAIT, Asked, BulkPage, Fate, asked_of, part_id
+from .checks import BY_CHARS_MAX, REASON_CHARS_MAX, check_id, check_text
 from .client import Client
 from .options import RequestOptions
 
@@ -34,7 +33,7 @@ class DeadBulk:
     """An act and the dead letters it is for.
 
     Attributes:
-        id: of the bulk, at most 128 characters.
+        id: of the bulk, at most 256 characters.
         act: ``redrive`` or ``discard``.
         where: which letters; without a state only those that are open.
         by, reason: as in ``RequestOptions``.
@@ -107,13 +106,11 @@ class _Pace:
 
 
 def _check(bulk: DeadBulk) -> None:
-    if not bulk.id:
-        raise InvalidRequest("the bulk's id must have 1 to 128 characters; give such an id", field="id")
+    check_id(bulk.id)
     if bulk.act is DeadAct.EDIT:
         raise InvalidRequest("letters are edited one by one; redrive or discard many", field="act")
     if bulk.per_second is not None and not bulk.per_second >= _PER_SECOND_MIN:
         raise InvalidRequest(f"the rate must be {_PER_SECOND_MIN} or more; give letters per second", field="per_second")
-    check_text(bulk.id, "id", BULK_ID_CHARS_MAX)
     check_text(bulk.by, "by", BY_CHARS_MAX)
     check_text(bulk.reason, "reason", REASON_CHARS_MAX)
 
@@ -131,6 +128,6 @@ def _after_undecided(row: LetterRow) -> Asked:
 
 
 async def _asked(client: Client, bulk: DeadBulk, row: LetterRow) -> Asked:
-    digest = hashlib.sha256(f"{bulk.act}/{row.record.id}".encode()).hexdigest()[:32]
-    options = RequestOptions(by=bulk.by, reason=bulk.reason, request_id=f"{bulk.id}/{digest}", wait=BULK_WAIT)
+    id = part_id(bulk.id, f"{bulk.act}/{row.record.id}")
+    options = RequestOptions(by=bulk.by, reason=bulk.reason, request_id=id, wait=BULK_WAIT)
     return await asked_of(row.record.name, client.dead.act(row, bulk.act, options))

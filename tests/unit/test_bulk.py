@@ -13,7 +13,7 @@ import pytest
 from sagaline.api import create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Bulk, Fate, OnStep, act_on_many
-from sagaline.orchestrator.errors import InvalidRequest, LogUnavailable, UnknownInstance
+from sagaline.orchestrator.errors import InvalidRequest, LogUnavailable
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.document import Status
 from sagaline.orchestrator.messages.inputs import ActName
@@ -71,14 +71,25 @@ async def test_what_a_dry_run_tells_is_what_then_happens(up: Stack) -> None:
 
 
 async def test_a_bulk_may_name_its_instances(up: Stack) -> None:
-    """Each once, and no others; with conditions, or one that does not exist, nothing is sent."""
+    """Each once, and no others, whatever their step and age; one that does not exist is denied alone."""
     named = bulk(ActName.PAUSE, where=InstanceFilter(), instances=["talk/2", "other/1", "talk/2"])
     assert await fates(up, named) == {"talk/2": Fate.DONE, "other/1": Fate.DONE}
     assert [each.key for each in (await up.client.list(TALK)).documents if each.paused] == ["2"]
-    with pytest.raises(UnknownInstance):
-        await fates(up, bulk(ActName.RESUME, where=InstanceFilter(), instances=["talk/2", "talk/nobody"]))
-    assert (await up.client.get("talk/2")).paused
-    for wrong in ({"instances": ["talk/2"]}, {"where": InstanceFilter(), "instances": ["talk/2"] * 101}):
+    gone = bulk(ActName.RESUME, where=InstanceFilter(), instances=["talk/nobody", "talk/2"])
+    for dry_run in (True, False):
+        page = await act_on_many(up.client, gone, dry_run=dry_run)
+        assert [(each.instance, each.fate, each.code) for each in page.asked] == [
+            ("talk/nobody", Fate.DENIED, ReasonCode.NO_SUCH_INSTANCE),
+            ("talk/2", Fate.DONE, None),
+        ]
+    assert not (await up.client.get("talk/2")).paused
+    everybody: dict[str, Any] = {"where": InstanceFilter(), "instances": ["talk/2"]}
+    for wrong in (
+        {"instances": ["talk/2"]},
+        everybody | {"instances": ["talk/2"] * 101},
+        everybody | {"older_than": timedelta(0)},
+        everybody | {"step": "a"},
+    ):
         with pytest.raises(InvalidRequest) as refused:
             await fates(up, bulk(ActName.RESUME, **wrong))
         assert refused.value.field == "instances"
@@ -93,6 +104,13 @@ async def test_the_same_bulk_again_asks_nobody_twice(up: Stack) -> None:
     assert not (await up.client.get("talk/5")).paused
     await fates(up, bulk(ActName.PAUSE, id="b-2"))
     assert (await up.client.get("talk/5")).paused
+
+
+async def test_bulks_whose_long_ids_begin_alike_are_two(up: Stack) -> None:
+    """An id has as many characters as an Idempotency-Key."""
+    for last in "ab":
+        assert set((await fates(up, bulk(ActName.PAUSE, id="x" * 255 + last))).values()) == {Fate.DONE}
+        await fates(up, bulk(ActName.RESUME, id=f"resume-{last}"))
 
 
 async def test_pages_lead_through_all_and_meet_nobody_twice(up: Stack) -> None:
@@ -155,8 +173,8 @@ async def test_an_act_on_a_step_is_about_the_step_that_is_filtered_by(up: Stack)
     ("more", "field", "message"),
     [
         ({"act": ActName.FORK}, "act", "fork needs a key for each instance; send it to each instance"),
-        ({"id": ""}, "id", "the bulk's id must have 1 to 128 characters; give such an id"),
-        ({"id": "x" * 129}, "id", "id has 129 characters; give at most 128"),
+        ({"id": ""}, "id", "the id is empty; omit it, or give one"),
+        ({"id": "x" * 257}, "id", "id has 257 characters; give at most 256"),
         ({"where": InstanceFilter()}, "", "the bulk selects no instances; give a definition, status, age or step"),
         ({"by": "x" * 300}, "by", "by has 300 characters; give at most 256"),
     ],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client, OnStep
-from ..orchestrator.errors import ActDenied, InvalidRequest, NotYetDecided
+from ..orchestrator.errors import ActDenied, InvalidRequest, NotYetDecided, TransientError, UnknownInstance
 from ..orchestrator.messages.inputs import ActName, OnConflict
 from ..orchestrator.messages.reasons import ReasonCode
 from ..orchestrator.tracing import trace_id_of
@@ -297,7 +298,8 @@ def _add_act(
             if denied.code is not ReasonCode.REVISION_DIFFERS:
                 raise
             answer = problem_of(denied, trace_id_of(request.state.traceparent))
-            answer.headers["ETag"] = tag_of(await client.get(instance))
+            with suppress(TransientError, UnknownInstance):  # the decision is told also when the tag of now is not
+                answer.headers["ETag"] = tag_of(await client.get(instance))
             return answer
 
 

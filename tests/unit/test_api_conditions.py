@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from sagaline.orchestrator.errors import ReadModelCleared
 from sagaline.orchestrator.kernel import decide
 from sagaline.orchestrator.messages.inputs import Act, ActName, Arrival
 from sagaline.orchestrator.messages.outputs import Outcome
@@ -71,6 +72,20 @@ async def test_if_match_of_an_older_revision_is_412_with_the_tag_of_now(api: htt
     for any_of_now in ("*", now, f'"x-1", {now}'):
         assert (await api.post(f"{item}/pause", headers={"if-match": any_of_now})).status_code == 200
     assert (await api.post(f"{item}/resume", headers={"if-match": now})).json()["changed"] is True
+
+
+async def test_a_denial_is_told_although_the_tag_of_now_cannot_be_read(
+    up: Stack, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = await started(api, "M-2")
+
+    async def away(*_: object) -> None:
+        raise ReadModelCleared("t")
+
+    monkeypatch.setattr(up.read_model, "get", away)
+    late = await api.post(f"{item}/cancel", headers={"if-match": '"x-1"'})
+    told(late, 412, "revision-differs")
+    assert "etag" not in late.headers
 
 
 @pytest.mark.parametrize("wrong", ["1", "x-1", '"', "", 'W/"x-1"'])

@@ -46,7 +46,7 @@ async def revision_of(client: Client, instance: str, revision: int) -> Revision:
         UnknownRevision: there is no such revision, or it cannot be recomputed; the message says why.
         InvalidRequest, TransientError: as ``Client.get``.
     """
-    rows = await _life(client, instance)
+    rows = await _life(client, instance, revision)
     newest = max(row.record.revision for row in rows)
     at = next((number for number, row in enumerate(rows) if row.record.revision == revision), None)
     if at is None:
@@ -65,14 +65,19 @@ async def revision_of(client: Client, instance: str, revision: int) -> Revision:
     return Revision(document=document, before=found.before, newest=newest, row=rows[at])
 
 
-async def _life(client: Client, instance: str) -> Sequence[HistoryRow]:
-    """The decisions about the newest instance of the key."""
+async def _life(client: Client, instance: str, revision: int) -> Sequence[HistoryRow]:
+    """The decisions about the newest instance of the key.
+
+    Raises:
+        UnknownRevision: there are too many; ``revision`` is the one that is asked for.
+    """
     rows: list[HistoryRow] = []
     after = -1
     while page := await client.history(instance, after=after, limit=_PAGE):
         rows, after = [*rows, *page], page[-1].sequence
         if len(rows) > _DECISIONS_MAX:
-            raise UnknownRevision(instance, 0, f"its history has more than {_DECISIONS_MAX:,} decisions; read them")
+            why = f"its history has more than {_DECISIONS_MAX:,} decisions; read them"
+            raise UnknownRevision(instance, revision, why)
         if len(page) < _PAGE:
             break
     return rows[newest_of([row.record for row in rows])]

@@ -84,6 +84,12 @@ async def test_what_is_not_there_says_what_is(api: httpx.AsyncClient) -> None:
     assert nobody.json()["type"] == "urn:sagaline:problem:unknown-instance"
 
 
+async def test_a_revision_of_too_long_a_history_is_named(up: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagaline.orchestrator.client.revisions._DECISIONS_MAX", 2)
+    with pytest.raises(UnknownRevision, match=r"revision 3 of .* cannot be shown: its history has more than 2 dec"):
+        await revision_of(up.client, "order-checkout/A-1", 3)
+
+
 async def test_no_document_is_made_up_where_the_code_decides_otherwise_or_is_gone(up: Stack) -> None:
     def of(*definitions: Saga[Checkout]) -> Client:
         return Client(replace(up.parts, registry=Registry(definitions)))

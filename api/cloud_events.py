@@ -40,11 +40,12 @@ _MODES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudEvent:
-    """An event to publish. ``traceparent`` None: of the request."""
+    """An event to publish. ``key_from``: the attribute that has its key. ``traceparent`` None: of the request."""
 
     id: str
     event: str
     key: str
+    key_from: str
     body: Mapping[str, JsonValue]
     traceparent: str | None
 
@@ -167,10 +168,11 @@ def _event(attributes: Mapping[str, object], data: object) -> CloudEvent:
     _check_json(attributes)
     if not isinstance(data, dict):
         raise InvalidRequest("data is not a JSON object; send one, by the model of the event", field="data")
-    key = attributes.get("partitionkey", attributes.get("subject"))
+    key_from = "partitionkey" if "partitionkey" in attributes else "subject"
+    key = attributes.get(key_from)
     if not isinstance(key, str) or not key:
         text = "the event has no key, which waiting instances match; give it as subject, or as partitionkey"
-        raise InvalidRequest(text, field="subject")
+        raise InvalidRequest(text, field=key_from)
     id, source, kind = (_required(attributes, name) for name in ("id", "source", "type"))
     if isinstance(time := attributes.get("time"), str):
         _check_time(time)
@@ -179,6 +181,7 @@ def _event(attributes: Mapping[str, object], data: object) -> CloudEvent:
         id=joined(source, id),
         event=kind,
         key=key,
+        key_from=key_from,
         body=data,
         traceparent=trace if isinstance(trace, str) else None,
     )

@@ -16,7 +16,7 @@ from ..orchestrator.errors import InvalidRequest, NotYetDecided, SagalineError, 
 from .bodies import Bodies, Json, described
 from .cloud_events import BATCH, STRUCTURED, CloudEvent, is_batch, read_batch, read_one
 from .identity import Permission, needs
-from .problems import HttpProblem, Problem, documented, problem_of
+from .problems import HttpProblem, Problem, documented, told_of
 from .queries import only
 from .settings import ApiSettings
 
@@ -160,7 +160,7 @@ async def _published(client: Client, event: CloudEvent, trace: str | None, wait:
     """Publishes one event.
 
     Raises:
-        SagalineError: as ``Client.publish``, in the words of CloudEvents.
+        SagalineError: as ``Client.publish``; ``field`` is the attribute.
     """
     trace = event.traceparent or trace
     try:
@@ -168,14 +168,10 @@ async def _published(client: Client, event: CloudEvent, trace: str | None, wait:
     except NotYetDecided:
         pass  # it is in the log
     except InvalidRequest as error:
-        raise _translated(error) from error
+        name, dot, rest = error.field.partition(".")
+        attribute = {"key": event.key_from, "body": "data"}.get(name, name)
+        raise InvalidRequest(str(error), field=f"{attribute}{dot}{rest}") from error
     return EventView(id=event.id, event=event.event, key=event.key)
-
-
-def _translated(error: InvalidRequest) -> InvalidRequest:
-    name, dot, rest = error.field.partition(".")
-    attribute = {"key": "subject", "body": "data"}.get(name, name)
-    return InvalidRequest(str(error).replace(f"{name}{dot}", f"{attribute}{dot}", 1), field=f"{attribute}{dot}{rest}")
 
 
 async def _all_published(
@@ -227,5 +223,4 @@ def _failed(number: int, error: SagalineError) -> tuple[int, EventResult]:
     shown = error
     if isinstance(error, InvalidRequest):
         shown = InvalidRequest(str(error), field=f"{number}.{error.field}".rstrip("."))
-    problem = Problem.model_validate_json(bytes(problem_of(shown).body))
-    return number, EventResult(id=None, event=None, key=None, problem=problem)
+    return number, EventResult(id=None, event=None, key=None, problem=told_of(shown).body())

@@ -44,7 +44,17 @@ from ..orchestrator.tracing import trace_id_of
 from .headers import with_headers
 from .paths import instance_path
 
-__all__ = ["KINDS", "FieldError", "HttpProblem", "Problem", "documented", "handlers", "problem", "problem_of"]
+__all__ = [
+    "KINDS",
+    "FieldError",
+    "HttpProblem",
+    "Problem",
+    "documented",
+    "handlers",
+    "problem",
+    "problem_of",
+    "told_of",
+]
 
 _log = structlog.get_logger("sagaline.api")
 
@@ -197,34 +207,50 @@ class HttpProblem(CallerError):
         self.kind, self.field = kind, field
 
 
+class Told(NamedTuple):
+    """What is told of an error; ``kind`` is the name of a problem, ``status`` None: that of the kind."""
+
+    kind: str
+    detail: str
+    errors: Sequence[FieldError] = ()
+    code: ReasonCode | None = None
+    headers: Mapping[str, str] = {}
+    status: int | None = None
+
+    def body(self, trace_id: str | None = None) -> Problem:
+        found = KINDS[self.kind]
+        return Problem(
+            type=f"urn:sagaline:problem:{self.kind}",
+            title=found.title,
+            status=self.status or found.status,
+            code=self.code,
+            detail=self.detail,
+            field=self.errors[0].field if self.errors else None,
+            errors=list(self.errors[:_ERRORS_MAX]) or None,
+            trace_id=trace_id,
+        )
+
+    def response(self, trace_id: str | None = None) -> Response:
+        body = self.body(trace_id)
+        return Response(
+            body.model_dump_json(exclude_none=True),
+            status_code=body.status,
+            headers={**KINDS[self.kind].headers, **self.headers},
+            media_type="application/problem+json",
+        )
+
+
 def problem(
     kind: str,
     detail: str,
     *,
     errors: Sequence[FieldError] = (),
-    code: ReasonCode | None = None,
     trace_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     status: int | None = None,
 ) -> Response:
     """A problem as a response."""
-    found = KINDS[kind]
-    body = Problem(
-        type=f"urn:sagaline:problem:{kind}",
-        title=found.title,
-        status=status or found.status,
-        code=code,
-        detail=detail,
-        field=errors[0].field if errors else None,
-        errors=list(errors[:_ERRORS_MAX]) or None,
-        trace_id=trace_id,
-    )
-    return Response(
-        body.model_dump_json(exclude_none=True),
-        status_code=body.status,
-        headers={**found.headers, **(headers or {})},
-        media_type="application/problem+json",
-    )
+    return Told(kind, detail, errors, headers=headers or {}, status=status).response(trace_id)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -256,31 +282,34 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def problem_of(error: SagalineError, trace_id: str | None = None) -> Response:
     """An error as a response."""
+    return told_of(error).response(trace_id)
+
+
+def told_of(error: SagalineError) -> Told:
+    """What is told of an error."""
     text = str(error)
     match error:
         case HttpProblem():
             fields = [FieldError(field=error.field, message=text)] if error.field is not None else []
-            return problem(error.kind, text, errors=fields, trace_id=trace_id)
+            return Told(error.kind, text, fields)
         case InvalidRequest():
-            fields = [FieldError(field=error.field, message=text)]
-            return problem("invalid-request", text, errors=fields, trace_id=trace_id)
+            return Told("invalid-request", text, [FieldError(field=error.field, message=text)])
         case StartConflict():
             where = {"Location": instance_path(error.instance)}
-            return problem("start-conflict", text, code=ReasonCode.KEY_TAKEN, trace_id=trace_id, headers=where)
+            return Told("start-conflict", text, code=ReasonCode.KEY_TAKEN, headers=where)
         case ReplyNotAwaited():
-            return problem("reply-not-awaited", text, code=ReasonCode.STALE, trace_id=trace_id)
+            return Told("reply-not-awaited", text, code=ReasonCode.STALE)
         case EventDenied():
-            return problem("event-denied", text, code=error.code, trace_id=trace_id)
+            return Told("event-denied", text, code=error.code)
         case VersionConflict():
-            return problem("version-conflict", text, code=ReasonCode.VERSION_DIFFERS, trace_id=trace_id)
+            return Told("version-conflict", text, code=ReasonCode.VERSION_DIFFERS)
         case ActDenied():
-            kind = error.code.value if error.code.value in KINDS else "act-denied"
-            return problem(kind, text, code=error.code, trace_id=trace_id)
+            return Told(error.code.value if error.code.value in KINDS else "act-denied", text, code=error.code)
     for kind_of_error, name in _NAMES.items():
         if isinstance(error, kind_of_error):
-            return problem(name, text, trace_id=trace_id)
+            return Told(name, text)
     _log.error("request failed", reason=text, kind=type(error).__name__)
-    return problem("internal", KINDS["internal"].example, trace_id=trace_id)
+    return Told("internal", KINDS["internal"].example)
 
 
 def _trace_id(request: Request) -> str | None:

@@ -91,6 +91,9 @@ async def test_the_key_is_the_partition_key_or_else_the_subject(api: httpx.Async
         assert found.json()["key"] == "O-10"
     nothing = await sent(api, binding.to_binary_event(CloudEvent({"source": "/x", "type": "order-paid"}, b"")))
     assert (nothing.status_code, nothing.json()["field"]) == (422, "subject")
+    for wrong in ("", "."):
+        found = await sent(api, binding.to_structured_event(event("O-9", partitionkey=wrong)))
+        assert (found.status_code, found.json()["field"]) == (422, "partitionkey")
 
 
 async def test_data_may_be_base64_and_the_trace_of_the_event_goes_on(up: Stack, api: httpx.AsyncClient) -> None:

@@ -22,24 +22,27 @@ from tests.simulation.laws import LAWS, SENTENCES
 from .planted import PLANTED
 
 CORES = os.cpu_count() or 1
-SEEDS = 2_000 if "SAGALINE_SOAK" in os.environ else 200
+SEEDS = 2_000 if "SAGALINE_SOAK" in os.environ else 60
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_no_seed_breaks_a_law() -> None:
-    """And nearly all runs say something: half of their instances came to an end of their own."""
+    """And nearly all runs say something: half of their instances came to an end of their own, and every fault came."""
     outcomes = list(simulate_all(range(SEEDS), CORES))
     assert {each.seed: str(each.breaches[0]) for each in outcomes if each.breaches} == {}
     assert sum(each.counted for each in outcomes) > 0.85 * SEEDS
     ended = sum((each.ended for each in outcomes), Counter())
     assert min(ended["completed"], ended["compensated"]) > 0.25 * ended.total()
+    faults: Counter[Fault] = sum((each.faults for each in outcomes), Counter())
+    assert set(faults) == set(Fault)
+    assert sum(each.kills for each in outcomes) > 10
 
 
 @pytest.mark.slow
 def test_the_same_seed_twice_is_byte_equal() -> None:
     """In this process and in others, whatever the hash seed; and another seed is another run."""
-    seeds = range(7, 12)
+    seeds = range(7, 10)
     once = [simulate(seed).digest for seed in seeds]
     assert [simulate(seed).digest for seed in seeds] == once
     assert len(set(once)) == len(once)
@@ -52,20 +55,12 @@ def test_the_same_seed_twice_is_byte_equal() -> None:
 
 
 @pytest.mark.slow
-def test_every_kind_of_fault_is_injected_and_processes_are_ended() -> None:
-    outcomes = [simulate(seed) for seed in range(40)]
-    faults: Counter[Fault] = sum((each.faults for each in outcomes), Counter())
-    assert set(faults) == set(Fault)
-    assert sum(each.kills for each in outcomes) > 10
-
-
-@pytest.mark.slow
 def test_definitions_are_made_of_every_node() -> None:
     """Before and behind the pivot, at the top and nested; no ``fail``, which would only shorten what is played."""
     top: set[str] = set()
     nested: set[str] = set()
     behind: set[str] = set()
-    for seed in range(400):
+    for seed in range(200):
         for definition in Registry(invent(random.Random(seed)).definitions):
             for spot in definition.tree:
                 (nested if spot.path else top).add(type(spot.node).__name__)

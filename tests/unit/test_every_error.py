@@ -21,6 +21,7 @@ from .test_given import OPTION_MISTAKES
 from .test_language_errors import MISTAKES
 from .test_manager_errors import MANAGER_MISTAKES
 from .test_node_errors import NODE_MISTAKES
+from .test_personal import PERSONAL_MISTAKES
 from .test_resequencer import RESEQUENCER_MISTAKES
 from .test_schedule_errors import SCHEDULE_MISTAKES
 from .test_searchable import SEARCHABLE_MISTAKES
@@ -82,7 +83,8 @@ def test_no_declaration_is_refused_without_a_test_of_the_message() -> None:
     sites = [site for path in LOOKED_AT for site in sites_of(path, parse(path))]
     assert len(sites) > 50
     language = {**MISTAKES, **NODE_MISTAKES, **MANAGER_MISTAKES, **SLIP_MISTAKES, **OPTION_MISTAKES}
-    for mistakes in (SCHEDULE_MISTAKES, AGGREGATOR_MISTAKES, RESEQUENCER_MISTAKES, SEARCHABLE_MISTAKES):
+    parts = (SCHEDULE_MISTAKES, AGGREGATOR_MISTAKES, RESEQUENCER_MISTAKES, SEARCHABLE_MISTAKES, PERSONAL_MISTAKES)
+    for mistakes in parts:
         language |= {f"{len(language)} {name}": mistake for name, mistake in mistakes.items()}
     assert unreached(sites, language) == []
 

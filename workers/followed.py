@@ -14,6 +14,8 @@ from .failures import Failures
 __all__ = ["Followed"]
 
 _POLL_SECONDS: Final = 600.0
+_CHECK_SECONDS: Final = 1.0
+"""After a failure: soon it is known whether they can be read again."""
 _POLL_RECORDS: Final = 100
 
 
@@ -23,6 +25,13 @@ class Followed:
     def __init__(self, log: Log, topic: str, table: str, apply: Callable[[Announce], None]) -> None:
         self._log, self._topic, self._table, self._apply = log, topic, table, apply
         self._tail: Tail | None = None
+        self._failures = Failures("rules", table=table)
+
+    @property
+    def objection(self) -> str | None:
+        """Why later changes do not take effect; None: they do."""
+        last = self._failures.last
+        return f"the rules {self._table!r} cannot be read: {last}" if last is not None else None
 
     async def open(self) -> None:
         """Applies the rules that are set now, and none that they have replaced; ``run`` follows later ones.
@@ -44,13 +53,14 @@ class Followed:
 
     async def run(self) -> NoReturn:
         """Follows the rules; what cannot be read now is read later, and the rules stay as they are until then."""
-        failures = Failures("rules", table=self._table)
+        failures = self._failures
         while True:
             try:
                 if self._tail is None:
                     await self.open()
                 assert self._tail is not None
-                self._set(await self._tail.poll(max_records=_POLL_RECORDS, timeout=_POLL_SECONDS))
+                seconds = _POLL_SECONDS if failures.last is None else _CHECK_SECONDS
+                self._set(await self._tail.poll(max_records=_POLL_RECORDS, timeout=seconds))
                 failures.succeeded()
             except SagalineError as error:
                 failures.failed(error)

@@ -44,14 +44,17 @@ from ..worker import Worker
 
 __all__ = ["Courier", "NotAccepted", "NotSent"]
 
-RETRY: Final = Retry(max_attempts=12, first_delay=timedelta(seconds=5), factor=5.0, max_delay=timedelta(hours=12))
-"""5 s, 25 s, 2 min, 10 min, 52 min, 4 h, then every 12 h: about two and a half days."""
+RETRY: Final = Retry(max_attempts=400, first_delay=timedelta(seconds=5), factor=2.0, max_delay=timedelta(minutes=10))
+"""5 s, 10 s, 20 s up to 10 min, then every 10 min: about two and a half days. No longer: ``NotSent`` waits too."""
 _GONE: Final = 410
 _GONE_TEXT: Final = "it answered 410 Gone"
 _SHOWN_CHARS: Final = 200
 _SLOW_SECONDS: Final = 1.0
 _SLOW_AT_ONCE: Final = 8
 """Requests to a receiver whose last one took longer, or whose oldest one does; the slots are for all webhooks."""
+_SLOTS: Final = 64
+_ALL_SLOW_AT_ONCE: Final = _SLOTS // 2
+"""Requests to all such receivers."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -116,7 +119,7 @@ class Courier:
     @property
     def objection(self) -> str | None:
         """Why it does not deliver what arrives; None: it does."""
-        return self._runtime.objection
+        return self._followed.objection or self._runtime.objection
 
     def stop(self) -> None:
         """Asks ``run`` to end: requests that were sent are waited for within the grace."""
@@ -147,7 +150,7 @@ class Courier:
         self._webhooks = {each.name: each for each in WEBHOOKS.of(found.rules)}
 
     def _worker(self) -> Worker:
-        topics, worker = self._topics, Worker("webhooks")
+        topics, worker = self._topics, Worker("webhooks", concurrency=_SLOTS)
 
         @worker.consumes(
             topics.history, model=_AsItIs(), group=WEBHOOK_FAN_OUT, delivery="exactly_once", start="latest", retry=RETRY
@@ -196,12 +199,13 @@ class Courier:
             raise NotAccepted(f"webhook {webhook.name!r} answered {answered.status}{_shown(answered)}")
 
     async def _posted(self, webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> Answered:
-        """A receiver that hangs may not take the slots of all others."""
+        """Receivers that hang may not take the slots of all others."""
         name, began, ticket = webhook.name, self._clock.monotonic(), object()
         at_work = self._at_work.setdefault(name, {})
-        hangs = began - next(iter(at_work.values()), began) > _SLOW_SECONDS
-        if (hangs or name in self._slow) and len(at_work) >= _SLOW_AT_ONCE:
-            raise NotSent(f"webhook {name!r} is slow: {_SLOW_AT_ONCE} requests wait for its answers")
+        slow = {each: len(held) for each, held in self._at_work.items() if self._is_slow(each, began)}
+        own, total = slow.get(name, 0), sum(slow.values())
+        if name in slow and (own >= _SLOW_AT_ONCE or total >= _ALL_SLOW_AT_ONCE):
+            raise NotSent(f"webhook {name!r} is slow: {own} requests wait for it, {total} for all receivers that are")
         at_work[ticket] = began
         try:
             return await self._egress.post(webhook.url, body, headers)
@@ -209,6 +213,9 @@ class Courier:
             del at_work[ticket]
             is_slow = self._clock.monotonic() - began > _SLOW_SECONDS
             (self._slow.add if is_slow else self._slow.discard)(name)
+
+    def _is_slow(self, name: str, now: float) -> bool:
+        return name in self._slow or now - next(iter(self._at_work[name].values()), now) > _SLOW_SECONDS
 
     async def _disable(self, webhook: Webhook) -> None:
         """The receiver says that it is gone. Any change since the request was sent wins; the next event asks again."""

@@ -65,11 +65,15 @@ def _keyed(request: Request, model: M) -> M:
     """The request with the id that the header gives it.
 
     Raises:
-        InvalidRequest: it is no key, or the body has another id. Field ``Idempotency-Key``.
+        InvalidRequest: it is no key, the body has another id, or the request has none, so that sent again it would be
+            carried out again. Field ``Idempotency-Key``.
     """
     given, field = request.headers.get(_KEY), _id_field(type(model))
-    if given is None or field is None:
+    if given is None:
         return model
+    if field is None:
+        text = f"this request has no id: sent again it is carried out again; omit {_KEY}, and look before you repeat it"
+        raise InvalidRequest(text, field=_KEY)
     key = given[1:-1] if len(given) > 1 and given[0] == given[-1] == '"' else given
     if not _KEYS.fullmatch(key):
         text = f"{_KEY} is {given[:64]!r}; give 1 to 256 visible characters of ASCII, without quotes or within"

@@ -27,6 +27,7 @@ __all__ = [
     "ChangedView",
     "HeaderBody",
     "HeaderView",
+    "SignedBody",
     "answered",
     "bytes_of",
     "header_views",
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 
-class AskBody(BaseModel):
-    """Who asks, and why."""
+class SignedBody(BaseModel):
+    """Who asks, and why; asked again it is done again."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the service is back"}]}
@@ -44,6 +45,11 @@ class AskBody(BaseModel):
 
     by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")
+
+
+class AskBody(SignedBody):
+    """Who asks, and why, by an id: asked again with the same id it changes nothing."""
+
     request_id: str | None = Field(None, description="the same again changes nothing; none: a new one")
 
 
@@ -94,13 +100,13 @@ RESPONSES = {
 }
 
 
-def options_of(request: Request, settings: ApiSettings, body: AskBody) -> RequestOptions:
+def options_of(request: Request, settings: ApiSettings, body: SignedBody) -> RequestOptions:
     """Who asks and how long to wait; the only query parameter is ``wait``."""
     only(request, "wait")
     return RequestOptions(
         by=body.by,
         reason=body.reason,
-        request_id=body.request_id,
+        request_id=body.request_id if isinstance(body, AskBody) else None,
         wait=wait_of(request, settings),
         traceparent=request.state.traceparent,
     )

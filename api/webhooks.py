@@ -19,7 +19,7 @@ from ..orchestrator.ports.clock import Clock
 from .bodies import Bodies, Json, described, one_of
 from .feed import after_of
 from .identity import Permission, needs
-from .letters import RESPONSES, AcceptedView, AskBody, options_of
+from .letters import RESPONSES, AcceptedView, AskBody, SignedBody, options_of
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import HttpProblem, documented
@@ -55,7 +55,7 @@ class WebhookBody(AskBody):
     definitions: list[str] = Field(default=[], description="only of instances of these definitions; none: all")
 
 
-class NewSecretBody(AskBody):
+class NewSecretBody(SignedBody):
     """How long the secret before counts."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=_OVERLAP_SECONDS_MAX)] = Field(
@@ -63,7 +63,7 @@ class NewSecretBody(AskBody):
     )
 
 
-class ReplayBody(AskBody):
+class ReplayBody(SignedBody):
     """From where on events are sent again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"after": "earliest"}]})

@@ -14,6 +14,8 @@ from ...sagas.policy import to_ms
 from ..errors import CallerError, InvalidRequest
 from ..messages.entity_messages import Rule
 from ..messages.named_rules import Named, NamedRules, Secret
+from ..messages.texts import storable
+from .checks import REASON_CHARS_MAX, check_text
 from .options import PLAIN, RequestOptions
 from .tables import Tables
 
@@ -81,8 +83,9 @@ class Registered(Generic[N]):
         return await self.noted(name, f"the secret of {self._kind.noun} {name} was asked for", options)
 
     async def noted(self, name: str, what: str, options: RequestOptions) -> Changed[N]:
-        """Changes nothing, and is decided and kept as a change is."""
-        reason = f"{what}: {options.reason}" if options.reason else what
+        """Changes nothing, and is decided and kept as a change is. What is too long together is shortened."""
+        given = check_text(options.reason, "reason", REASON_CHARS_MAX)
+        reason = storable(f"{what}: {given}" if given else what, REASON_CHARS_MAX)
         return await self.change(name, lambda before: self.known(before, name), replace(options, reason=reason))
 
     async def change(

@@ -97,11 +97,13 @@ class Webhooks(Registered[Webhook]):
 
     async def replay(self, name: str, after: Positions, options: RequestOptions = PLAIN) -> Replayed:
         """Sends the events after these positions that the webhook wants again: the same ids, in order per instance,
-        behind what waits for it; at most 1,000 at a time. Who has asked is in the history of the table.
+        behind what waits for it; at most 1,000 at a time. Who has asked is in the history of the table before the first
+        one is sent. Asked again it sends again, also with the same ``request_id``.
 
         Raises:
             UnknownWebhook: there is none of that name.
-            InvalidRequest: it is disabled, so that they would not be sent.
+            InvalidRequest: it is disabled, so that they would not be sent; or a text is malformed.
+            VersionConflict: others change the webhooks all the time. Nothing was sent.
             CursorTooOld: the history no longer has all of them.
             TransientError: no process has delivered to webhooks yet; or as ``Changes.read``. Some may be sent again.
         """
@@ -112,6 +114,9 @@ class Webhooks(Registered[Webhook]):
         if not await self._log.partitions(self._topic):
             raise TransientError("nothing was ever delivered to webhooks here; start one: saga webhooks serve")
         where = EventFilter(definitions=webhook.definitions, types=webhook.types)
+        with suppress(NotYetDecided):  # the request is in the log
+            cursor = self._changes.cursor_of(after)
+            await self.noted(name, f"a replay to webhook {name} from {cursor} was asked for", options)
         page, count = FeedPage((), after, more=True), 0
         for _ in range(_REPLAY_READS_MAX):
             page = await self._changes.read(page.positions, where, limit=_REPLAY_PAGE)
@@ -119,8 +124,6 @@ class Webhooks(Registered[Webhook]):
             count += len(page.events)
             if not page.more or count >= _REPLAYED_MAX:
                 break
-        with suppress(NotYetDecided):  # the request is in the log
-            await self.noted(name, f"{count:,} events were sent again to webhook {name}", options)
         return Replayed(count, page.positions, page.more)
 
     def _again(self, webhook: Webhook, event: InstanceEvent, version: int) -> Outgoing:

@@ -22,12 +22,11 @@ from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import RequestOptions
 from sagaline.orchestrator.egress import EgressSettings
-from sagaline.orchestrator.errors import CursorTooOld
+from sagaline.orchestrator.errors import CursorTooOld, LogUnavailable
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
-from sagaline.orchestrator.messages.instance_events import EventType
-from sagaline.orchestrator.messages.own_tables import OWN_TABLES
-from sagaline.orchestrator.messages.webhooks import WEBHOOKS, Webhook
+from sagaline.orchestrator.messages.outputs import Announce
+from sagaline.orchestrator.messages.webhooks import WEBHOOKS
 from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
@@ -241,6 +240,25 @@ async def test_a_slow_receiver_holds_a_few_requests_only(world: World, monkeypat
         await world.until(lambda: all(world.seen(f"order-checkout/{key}") for key in keys))
 
 
+async def test_all_slow_receivers_together_leave_slots_to_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks.courier, "RETRY", Retry(max_attempts=200, first_delay=QUICK, max_delay=QUICK))
+    monkeypatch.setattr(webhooks.courier, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks.courier, "_ALL_SLOW_AT_ONCE", 12)
+    world.receiver.answers.clear()
+    for name in ("orders", "ends"):
+        await world.put(name, types=["started"])
+    async with world.courier():
+        for number in range(10):
+            await world.stack.client.start("order-checkout", order(f"B-{number}"), key=f"B-{number}")
+        await world.until(lambda: len(world.receiver.got) == 12)
+        await asyncio.sleep(0.3)
+        assert len(world.receiver.got) == 12
+        world.receiver.answers.set()
+        await world.until(lambda: len(world.receiver.accepted) == 20)
+
+
 async def test_a_receiver_that_begins_to_hang_holds_a_few_requests_only(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +336,32 @@ async def test_a_replay_sends_the_events_after_a_cursor_again_in_order_with_thei
         assert world.seen(f"order-checkout/{key}") == ["paused", "resumed"]
     assert {headers["webhook-id"] for headers, _ in world.receiver.got} == first, "the same ids"
     rows = (await world.api.get("/v1/operations")).json()["operations"]
-    assert ("ann", "4 events were sent again to webhook orders") in [(row["who"], row["why"]) for row in rows]
+    asked = f"a replay to webhook orders from {cursor} was asked for"
+    assert ("ann", asked) in [(row["who"], row["why"]) for row in rows]
+
+
+async def test_a_replay_is_recorded_before_anything_is_sent_or_it_sends_nothing(world: World) -> None:
+    """And it does not pretend to happen once: it takes no id of a request."""
+    up, replay, from_all = world.stack, "/v1/webhooks/orders/replay", {"after": "earliest"}
+    await world.put("orders")
+    await up.client.start("order-checkout", order(), key="A-1")
+
+    async def sent() -> int:
+        return sum((await up.log.end_offsets([up.topics.webhooks])).values())
+
+    for wrong in ({"by": "b" * 257}, {"reason": "r" * 2_001}, {"request_id": "same"}):
+        refused = await world.api.post(replay, json=from_all | wrong)
+        assert (refused.status_code, refused.json()["field"]) == (422, next(iter(wrong)))
+    key = {"idempotency-key": "same"}
+    for path, body in ((replay, from_all), ("/v1/webhooks/orders/rotate", {})):
+        refused = await world.api.post(path, json=body, headers=key)
+        assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
+    assert await sent() == 0
+    done = await world.api.post(replay, json=from_all | {"by": "ann", "reason": "r" * 2_000})
+    assert (done.status_code, done.json()["sent"], await sent()) == (200, 1, 1)
+    rows = (await world.api.get("/v1/operations")).json()["operations"]
+    (why,) = (row["why"] for row in rows if row["who"] == "ann")
+    assert (why.startswith("a replay to webhook orders from "), why.endswith("rrr"), len(why)) == (True, True, 2_000)
 
 
 async def test_what_cannot_be_replayed_is_refused_with_what_to_do(world: World) -> None:
@@ -383,16 +426,29 @@ async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) ->
             await run
 
 
+async def test_it_is_not_ready_while_it_cannot_follow_the_webhooks(world: World) -> None:
+    away = True
+    async with world.courier() as courier:
+        apply = courier._followed._apply
+
+        def applied(found: Announce) -> None:
+            if away:
+                raise LogUnavailable("it is away")
+            apply(found)
+
+        courier._followed._apply = applied
+        await world.put("orders")
+        await world.until(lambda: "it is away" in (courier.objection or ""))
+        away = False
+        await world.until(lambda: courier.objection is None)
+        await world.stack.client.start("order-checkout", order(), key="A-1")
+        await world.until(lambda: world.seen("order-checkout/A-1") == ["started"])
+
+
 async def test_a_webhook_that_is_made_again_has_another_secret(world: World) -> None:
     first = (await world.put("orders"))["secret"]
     await world.api.delete("/v1/webhooks/orders")
     assert (await world.put("orders"))["secret"] != first
-
-
-def test_a_change_leaves_the_webhooks_of_a_newer_release() -> None:
-    newer, ours = Rule(when={"name": "new", "batch": 5}, to="https://example.com"), Webhook(name="a", url="u")
-    assert WEBHOOKS.replaced([newer, WEBHOOKS.rule(ours)], "a", None) == [newer]
-    assert WEBHOOKS.replaced([newer], "a", ours) == [newer, WEBHOOKS.rule(ours)]
 
 
 async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World) -> None:
@@ -435,34 +491,3 @@ async def test_without_a_key_nothing_is_registered(world: World) -> None:
         response = await api.put("/v1/webhooks/orders", json={"url": world.receiver.url})
     assert response.status_code == 503
     assert "SAGALINE_WEBHOOK_KEYS" in response.json()["detail"]
-
-
-def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
-    full = Webhook(
-        name="a",
-        url="https://example.com",
-        types=(EventType.STARTED,),
-        definitions=("d",),
-        created=2,
-        generation=3,
-        overlap_from=2,
-        overlap_until_ms=5,
-        disabled="gone",
-    )
-    plain = Webhook(name="b", url="https://example.com")
-    rules = [WEBHOOKS.rule(full), WEBHOOKS.rule(plain)]
-    assert WEBHOOKS.of(rules) == (full, plain)
-    wrong = OWN_TABLES[WEBHOOKS.table]
-    assert wrong(rules) is None
-    assert "has no name" in (wrong([Rule(when={}, to="https://example.com")]) or "")
-    assert wrong([Rule(when={"name": "a", "types": ["odd"], "batch": 1}, to="u")]) is None, "of a newer release"
-    for bad, says in (
-        (replace(plain, name="A b"), "is no name"),
-        (replace(plain, url="u" * 2_049), "shorter"),
-        (replace(plain, definitions=("d",) * 51), "fewer"),
-        (replace(plain, generation=0), "counts from 1"),
-    ):
-        assert says in (WEBHOOKS.check_one(bad) or ""), bad
-    assert WEBHOOKS.check_one(full) is None
-    assert "the name 'a' of another one" in (wrong([rules[0], rules[0]]) or "")
-    assert "at most 100" in (wrong([WEBHOOKS.rule(Webhook(name=f"a{n}", url="u")) for n in range(101)]) or "")

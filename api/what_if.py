@@ -54,7 +54,7 @@ async def rehearsed(
 ) -> Response:
     """The response to an act that is only tried. Raises InvalidRequest: it is malformed, as when it is sent."""
     document = await client.get(instance)
-    decision = client.rehearse(document, act, by=by, reason=reason, on=on)
+    decision = await client.rehearse(document, act, by=by, reason=reason, on=on)
     if decision.code is ReasonCode.INVALID:
         raise InvalidRequest(f"{act} of {instance!r}: {decision.reason}")
     after = decision.document

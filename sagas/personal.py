@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from copy import copy
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
 
@@ -25,6 +26,7 @@ from pydantic_core import PydanticSerializationError, core_schema, from_json
 from .errors import Erased, Sealed
 
 __all__ = [
+    "SEALED_FIELDS",
     "UNSEALED",
     "Personal",
     "Placed",
@@ -44,7 +46,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _MARK: Final = "sagaline_personal"
 _SAYS_SOMETHING_CHARS: Final = 3
-_FIELDS: Final = frozenset({"sealed", "subject"})
+SEALED_FIELDS: Final = frozenset({"sealed", "subject"})
 _SUBJECT_BYTES_MAX: Final = 256
 UNSEALED: Final = (
     "its personal value is not sealed: values are sealed where they enter, by a start, an event or a worker's reply; "
@@ -106,6 +108,16 @@ class Personal(Generic[T]):
         """
         return TypeAdapter(self._kind).dump_json(self.reveal(), by_alias=False, round_trip=True)
 
+    def read(self, written: bytes) -> T:
+        """What ``open`` would give.
+
+        Raises:
+            ValidationError: it does not fit the type of the field.
+            Exception: what the validators of that type raise.
+        """
+        found: T = TypeAdapter(self._kind).validate_json(written, by_alias=False, by_name=True)
+        return found
+
     def seal(self, sealed: str, subject: str) -> None:
         """From now on it is written so; it stays open here."""
         self.sealed, self.subject = sealed, subject
@@ -113,13 +125,10 @@ class Personal(Generic[T]):
     def open(self, written: bytes | None) -> None:
         """From now on ``reveal`` gives this value; None: it is erased.
 
-        Raises:
-            ValidationError: it does not fit the type of the field.
+        Raises: as ``read``.
         """
+        self._value = (self.read(written),) if written is not None else None
         self._is_erased = written is None
-        self._value = (
-            (TypeAdapter(self._kind).validate_json(written, by_alias=False, by_name=True),) if written else None
-        )
 
     def __repr__(self) -> str:
         return f"Personal(of {self.subject!r})" if self.subject is not None else "Personal(not sealed)"
@@ -132,7 +141,10 @@ class Personal(Generic[T]):
         return bool(self._value == other._value)
 
     def __hash__(self) -> int:
-        return hash((self.sealed, self.subject) if self.sealed is not None else self._value)
+        """Only of a sealed value: others change when they are sealed, so each model gets its own copy of a default."""
+        if self.sealed is None:
+            raise TypeError("a personal value that is not sealed has no hash; put it into a list, not into a set")
+        return hash((self.sealed, self.subject))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -140,11 +152,12 @@ class Personal(Generic[T]):
 
         def read(value: object, inner: core_schema.ValidatorFunctionWrapHandler) -> Personal[Any]:
             if isinstance(value, Personal):
-                value._kind = kind
-                return value
+                own = copy(value)  # each model has its own: sealing one seals no other's
+                own._kind = kind
+                return own
             found: Personal[Any] = cls(cast("Any", None))
             found._kind = kind
-            if isinstance(value, Mapping) and value.keys() == _FIELDS:
+            if isinstance(value, Mapping) and value.keys() == SEALED_FIELDS:
                 found._value = None
                 found.seal(str(value["sealed"]), str(value["subject"]))
             else:

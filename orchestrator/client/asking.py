@@ -18,6 +18,7 @@ from ..codec.wire import BadRecord, Unsound
 from ..errors import ActDenied, CorruptRecord, InvalidRequest, NotYetDecided, UnknownInstance
 from ..kernel import names_instance
 from ..messages.dead import DeadRequest
+from ..messages.document import Document
 from ..messages.entity_messages import Published, SetRules
 from ..messages.history import HistoryRecord
 from ..messages.inputs import Act, Completed, Failed, Heartbeat, Rejected, Reply, Start
@@ -138,6 +139,22 @@ class Asking:
     def unknown(self, instance: str) -> UnknownInstance:
         """The error about an instance that the read model does not have, with why its start may not be decided yet."""
         return UnknownInstance(instance, "; ".join(self._parts.watch.notices(())))
+
+    async def known(self, instance: str) -> Document:
+        """An instance, as it was after this client's last request at least.
+
+        Raises:
+            UnknownInstance: there is none.
+            TransientError: the read model has not caught up yet, or does not answer.
+        """
+        await self.followed(instance)
+        found = await self._parts.read_model.get(instance)
+        if found is None:
+            await self.caught_up()
+            found = await self._parts.read_model.get(instance)
+        if found is None:
+            raise self.unknown(instance)
+        return found
 
     async def settled(self) -> None:
         """Waits until the read model has caught up with the log once: after that, what it does not have does not exist.

@@ -138,7 +138,7 @@ async def act_on_many(
         if isinstance(found, Asked):
             return found
         async with at_once:
-            return _rehearsed(client, bulk, found) if dry_run else await _asked(client, bulk, found)
+            return await (_rehearsed if dry_run else _asked)(client, bulk, found)
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(one(each)) for each in chosen]
@@ -202,8 +202,11 @@ def _on(bulk: Bulk) -> OnStep | None:
     return OnStep(on.step or bulk.step, on.value) if on.step or bulk.step or on.value is not None else None
 
 
-def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
-    decision = client.rehearse(document, bulk.act, by=bulk.by, reason=bulk.reason, on=_on(bulk))
+async def _rehearsed(client: Client, bulk: Bulk, document: Document) -> Asked:
+    try:
+        decision = await client.rehearse(document, bulk.act, by=bulk.by, reason=bulk.reason, on=_on(bulk))
+    except InvalidRequest as error:
+        return Asked(instance=document.id, fate=Fate.DENIED, code=ReasonCode.INVALID, reason=str(error))
     match decision.outcome:
         case Outcome.APPLIED | Outcome.DEFERRED:
             return Asked(instance=document.id, fate=Fate.DONE)

@@ -20,7 +20,6 @@ from pydantic import BaseModel, JsonValue
 from ...sagas import Event
 from ...sagas.definition import AnyDefinition
 from ..errors import (
-    ActDenied,
     EventDenied,
     InvalidRequest,
     TransientError,
@@ -28,13 +27,12 @@ from ..errors import (
     UnknownEvent,
     UnknownInstance,
 )
-from ..kernel import Registry, decide
+from ..kernel import Registry
 from ..kernel.inspection import awaited_queues
 from ..messages.document import Document
 from ..messages.entity_messages import Published, publication
-from ..messages.inputs import ActName, Arrival, OnConflict, Start
+from ..messages.inputs import Act, ActName, OnConflict, Start
 from ..messages.outputs import Decision, Outcome
-from ..messages.reasons import ReasonCode
 from ..ports.read_model import (
     NEWEST_FIRST,
     Condition,
@@ -49,6 +47,7 @@ from ..ports.read_model import (
     WaitKind,
 )
 from ..ports.topics import Topics
+from .acting import denied, rehearsed_act, sealed_act
 from .asking import Asking
 from .changes import Changes
 from .checks import ID_CHARS_MAX, check_act, check_body, check_id, check_input, check_key, check_text, split_instance
@@ -60,7 +59,7 @@ from .hooks import Hooks
 from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
-from .personal import PersonalData, sealed, sealed_on
+from .personal import PersonalData, sealed
 from .questions import overdue_of, questions_of
 from .queues import Queues
 from .records import Records
@@ -201,21 +200,23 @@ class Client:
 
         Raises:
             UnknownInstance: there is no instance with that id.
-            ActDenied: the act is not allowed in the instance's current state; ``code`` and ``reason`` say why.
+            ActDenied: the act is not allowed in the instance's current state; ``code`` and ``reason`` say why. With a
+                value also: the code of the instance is not deployed here, so its personal values cannot be sealed.
             InvalidRequest: an id or text is malformed, or the act cannot use the given step or value.
+            TransientError: with a value: the read model has not caught up yet, or does not answer.
             NotYetDecided, LogUnavailable: as ``start``.
         """
         id = check_text(request_id, "request_id", ID_CHARS_MAX) if request_id else self._parts.clock.new_id()
-        on = await sealed_on(self._parts.vault, self.registry.find(instance.partition("/")[0]), act, on)
-        request = check_act(instance, act, id=id, by=by, reason=reason, on=on)
+
+        def written(on: OnStep | None) -> Act:
+            return check_act(instance, act, id=id, by=by, reason=reason, on=on)
+
+        request = await sealed_act(self._parts, self._asking, on, written)
         record, trace = await self._asking.ask(request, wait, traceparent)
         if record.status is None:
             raise UnknownInstance(instance)
         if record.outcome is Outcome.DENIED:
-            why = reason_of(record)
-            if why.code is ReasonCode.INVALID:
-                raise InvalidRequest(f"{act} of {instance!r}: {why.text}")
-            raise ActDenied(instance, act.value, record.status.value, why)
+            raise denied(request, record.status, reason_of(record))
         return Acted(
             instance=instance,
             changed=record.outcome is Outcome.APPLIED,
@@ -224,7 +225,7 @@ class Client:
             trace_id=trace,
         )
 
-    def rehearse(
+    async def rehearse(
         self, document: Document, act: ActName, *, by: str | Caller = "", reason: str = "", on: OnStep | None = None
     ) -> Decision:
         """The result that an act would have now: decided as the engine would; nothing is sent or changed.
@@ -236,9 +237,12 @@ class Client:
         Raises:
             InvalidRequest: as ``act``.
         """
-        request = check_act(document.id, act, id=self._parts.clock.new_id(), by=by, reason=reason, on=on)
-        arrival = Arrival(message=request, now_ms=self._parts.clock.now_ms())
-        return decide(self.registry.deciding(document), document, arrival)
+        id = self._parts.clock.new_id()
+
+        def written(on: OnStep | None) -> Act:
+            return check_act(document.id, act, id=id, by=by, reason=reason, on=on)
+
+        return await rehearsed_act(self._parts, document, on, written)
 
     async def cancel(self, instance: str, *, by: str = "", reason: str = "", wait: timedelta = DEFAULT_WAIT) -> Acted:
         """Cancels an instance: what it did is undone; see ``act``."""

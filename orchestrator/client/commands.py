@@ -7,14 +7,16 @@ from datetime import timedelta
 
 from pydantic import BaseModel, JsonValue
 
-from ...sagas import Step
+from ...sagas import Contract
 from ..codec.inputs import progress_json
-from ..errors import InvalidRequest, ReplyNotAwaited
+from ..errors import InvalidRequest, ReplyNotAwaited, TransientError
+from ..kernel.compatibility import not_deployed
 from ..kernel.places import name_of
+from ..messages.document import Document
 from ..messages.inputs import Completed, Failed, Heartbeat, Rejected, Reply
 from ..messages.outputs import Outcome, instance_of_command, place_named
 from .asking import Asking
-from .checks import ID_CHARS_MAX, check_body, check_json, check_text, split_instance
+from .checks import ID_CHARS_MAX, check_body, check_text, split_instance
 from .parts import ClientParts
 from .personal import sealed
 from .results import Acted
@@ -50,19 +52,15 @@ class Commands:
         wait: timedelta = _WAIT,
         traceparent: str | None = None,
     ) -> Acted:
-        """The command took effect. ``reply`` is checked by the contract's model where its code is deployed here."""
+        """The command took effect. ``reply`` is checked by the contract's model.
+
+        Raises:
+            TransientError: also: the code of its instance is not deployed here, so nobody can say what must be sealed.
+        """
         instance, place, undo = _parts_of(command_id)
-        step = self._step(instance, place)
-        contract = None if step is None else step.contract
-        if step is not None and undo:
-            contract = step.compensation.contract if step.compensation is not None else None
-        if contract is None:
-            body = check_json(reply, "reply")
-        else:
-            reply = await sealed(self._parts.vault, contract.reply, reply, "reply")
-            body = check_body(contract.reply, reply, "reply")
-        id = self._parts.clock.new_id()
-        message = Completed(id=id, instance=instance, command_id=command_id, reply=body)
+        contract = self._contract(await self._asking.known(instance), command_id, place, undo=undo)
+        body = check_body(contract.reply, await sealed(self._parts.vault, contract.reply, reply, "reply"), "reply")
+        message = Completed(id=self._parts.clock.new_id(), instance=instance, command_id=command_id, reply=body)
         return await self._ask(message, wait, traceparent)
 
     async def reject(
@@ -109,10 +107,7 @@ class Commands:
         return await self._ask(message, wait, traceparent)
 
     async def _ask(self, message: Reply | Heartbeat, wait: timedelta, traceparent: str | None) -> Acted:
-        if await self._parts.read_model.get(message.instance) is None:  # no decision would tell
-            await self._asking.caught_up()
-            if await self._parts.read_model.get(message.instance) is None:
-                raise self._asking.unknown(message.instance)
+        await self._asking.known(message.instance)  # else no decision would tell
         record, trace = await self._asking.ask(message, wait, traceparent)
         if record.status is None or record.outcome is Outcome.IGNORED:
             raise ReplyNotAwaited(message.command_id, record.reason)
@@ -124,10 +119,21 @@ class Commands:
             trace_id=trace,
         )
 
-    def _step(self, instance: str, place: str) -> Step[BaseModel] | None:
-        definition = self._parts.registry.find(instance.partition("/")[0])
-        found = definition.steps.get(name_of(place)) if definition is not None else None
-        return found if isinstance(found, Step) else None
+    def _contract(
+        self, document: Document, command_id: str, place: str, *, undo: bool
+    ) -> Contract[BaseModel, BaseModel]:
+        """The contract of a command, as the version of its instance has it."""
+        definition = self._parts.registry.deciding(document)
+        if definition is None:
+            text = f"{not_deployed(document).text}, or send the reply where it is: its personal values must be sealed"
+            raise TransientError(text)
+        step, record = definition.steps.get(name_of(place)), document.steps.get(place)
+        found = None if step is None else step.contract
+        if undo:  # an operator may have replaced it
+            found = None if record is None else definition.contract(record.undo)
+        if found is None:
+            raise ReplyNotAwaited(command_id, f"{definition!r} sends no such command")
+        return found
 
 
 def _parts_of(command_id: str) -> tuple[str, str, bool]:

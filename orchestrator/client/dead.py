@@ -14,7 +14,7 @@ from ..errors import ActDenied, InvalidRequest, TransientError, UnknownDeadLette
 from ..kernel.dead import why_not
 from ..kernel.limits import Limits
 from ..messages.dead import DEAD, DeadAct, DeadRecord, DeadRequest, place_of_dead
-from ..messages.parcels import Letter, Source, to_base64
+from ..messages.parcels import Letter, Source, from_base64, to_base64
 from ..messages.reasons import Reason, invalid
 from ..ports.read_model import HistoryRow, LetterFilter, LetterGroups, LetterPage, LetterRow
 from ..ports.topics import Topics
@@ -22,6 +22,7 @@ from .asking import Asking, EntityChanged
 from .checks import BY_CHARS_MAX, ID_CHARS_MAX, REASON_CHARS_MAX, check_text
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
+from .personal import check_letter
 
 __all__ = ["DeadLetters", "Edits", "LetterShown", "request_about"]
 
@@ -131,6 +132,7 @@ class DeadLetters:
         given, coded = options.request_id, edits.headers
         if act is not DeadAct.DISCARD and (reason := _unusable(record, topics)) is not None:
             raise ActDenied(record.id, act, "", reason)
+        check_letter(from_base64(record.value), edits.value)
         request = replace(
             request_about(record, act, topics),
             id=check_text(given, "request_id", ID_CHARS_MAX) if given else self._parts.clock.new_id(),

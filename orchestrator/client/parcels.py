@@ -17,6 +17,7 @@ from ..messages.parcels import (
     Reschedule,
     Skip,
     delayed_id,
+    from_base64,
     parcel_id,
     to_base64,
 )
@@ -26,6 +27,7 @@ from .checks import check_time
 from .entities import EntitiesPage
 from .options import PLAIN, RequestOptions, told
 from .parts import ClientParts
+from .personal import check_letter
 
 __all__ = ["Parcels", "delayed_named", "parked_named"]
 
@@ -124,6 +126,11 @@ class Parcels:
             headers: None: unchanged.
             options: see ``RequestOptions``.
         """
+        if value is not None:
+            found = await self._parts.read_model.entity(_checked(id))
+            for each in found.letters if isinstance(found, Parcel) else ():
+                if each.id == letter:
+                    check_letter(from_base64(each.value), value)
         said = told(options, self._parts.clock)
         coded = None if headers is None else tuple((name, to_base64(each) or "") for name, each in headers)
         request = Edit(

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json
 
-from ...sagas import Saga, Step
-from ...sagas.definition import AnyDefinition
 from ...sagas.models import as_json, read_foreign, unknown_fields
-from ...sagas.nodes import Ask
-from ...sagas.personal import holds_personal, subject_wrong
-from ..errors import InvalidRequest
-from ..kernel.places import name_of
-from ..messages.inputs import ActName
+from ...sagas.personal import SEALED_FIELDS, holds_personal, subject_wrong
+from ..errors import InvalidRequest, TransientError
 from ..messages.personal import ERASED_TABLE, rule_of_erased
 from ..vault import Vault
-from .checks import check_body
 from .options import PLAIN, RequestOptions
-from .results import OnStep
 from .tables import Tables
 
-__all__ = ["Erasure", "PersonalData", "Rewrapped", "sealed", "sealed_on"]
+__all__ = ["Erasure", "PersonalData", "Rewrapped", "Seals", "check_letter", "sealed"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,19 +40,26 @@ class Rewrapped(NamedTuple):
     sealed_by: str
 
 
+class Seals(Protocol):
+    """Seals a model from outside; see ``Vault``."""
+
+    async def seal_foreign(self, value: object) -> None: ...
+
+
 async def sealed(
-    vault: Vault, model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue], what: str
+    vault: Seals, model: type[BaseModel], value: BaseModel | Mapping[str, JsonValue], what: str
 ) -> BaseModel | Mapping[str, JsonValue]:
     """The value with its personal fields sealed; one that does not fit its model is returned as it is.
 
     Args:
-        vault: seals.
+        vault: seals, and checks what came sealed.
         model: of the value; most have no personal fields, and cost nothing here.
         value: a model, which is sealed in place, or JSON.
         what: the request's field that holds it.
 
     Raises:
-        InvalidRequest: a value cannot be sealed; ``field`` is ``what``.
+        InvalidRequest: a value cannot be sealed, or one that came sealed does not open; ``field`` is ``what``.
+        MissingKey: one that came sealed cannot be checked here.
         ConfigurationError: there is no key to seal with.
         LogUnavailable: the keys cannot be read or written now.
     """
@@ -73,27 +74,52 @@ async def sealed(
         except Exception:  # the check of the value says what is wrong with it
             return value
     try:
-        await vault.seal(found)
+        await vault.seal_foreign(found)
     except InvalidRequest as error:
         raise InvalidRequest(f"{what}: {error}", field=what) from error
     return found if isinstance(value, BaseModel) else as_json(found, model)
 
 
-async def sealed_on(vault: Vault, definition: AnyDefinition | None, act: ActName, on: OnStep | None) -> OnStep | None:
-    """An answer, or the reply of a skipped step, with its personal fields sealed. Where it has some, it is checked here
-    already: the log keeps also what the engine denies.
+def check_letter(before: bytes | None, after: bytes | None) -> None:
+    """An edit of a message must keep sealed what is sealed in it; nothing else says here which fields are personal.
 
     Raises:
-        InvalidRequest: it does not fit its model, or cannot be sealed. Field ``value`` or below it.
-        ConfigurationError, LogUnavailable: as ``sealed``.
+        InvalidRequest: it does not. Field ``value``.
     """
-    if on is None or on.value is None or act not in (ActName.ANSWER, ActName.SKIP) or not isinstance(definition, Saga):
-        return on
-    node = next((spot.node for spot in definition.tree if spot.node.name == name_of(on.step)), None)
-    model = node.options.form if isinstance(node, Ask) else node.contract.reply if isinstance(node, Step) else None
-    if model is None or not holds_personal(model):
-        return on
-    return replace(on, value=check_body(model, await sealed(vault, model, on.value, "value"), "value"))
+    if before is None or after is None or not (paths := list(_sealed_in(_parsed(before)))):
+        return
+    now = _parsed(after)
+    for path in paths:
+        if not _is_sealed_or_gone(now, path):
+            at = ".".join(map(str, path))
+            text = f"value: {at} is sealed, and would be plain; keep it as it is, or remove it"
+            raise InvalidRequest(text, field="value")
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        return from_json(raw)
+    except ValueError:
+        return ""
+
+
+def _sealed_in(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, dict) and value.keys() == SEALED_FIELDS:
+        yield path
+    elif isinstance(value, dict | list):
+        for name, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _sealed_in(each, (*path, name))
+
+
+def _is_sealed_or_gone(value: object, path: tuple[str | int, ...]) -> bool:
+    for each in path:
+        if isinstance(value, dict):
+            value = value.get(str(each))
+        elif isinstance(value, list) and isinstance(each, int):
+            value = value[each] if each < len(value) else None
+        elif value is not None:
+            return False
+    return value is None or (isinstance(value, dict) and value.keys() == SEALED_FIELDS)
 
 
 class PersonalData:
@@ -132,20 +158,21 @@ class PersonalData:
 
         Raises:
             InvalidRequest: the subject or a text is malformed.
+            TransientError: keys of the person are made or sealed anew all the time; repeat it.
             NotYetDecided, LogUnavailable: as ``Client.start``; repeat it.
         """
         if (wrong := subject_wrong(subject)) is not None:
             raise InvalidRequest(f"the subject {wrong}", field="subject")
-        count, trace = 0, None
+        erased, trace = set[str](), None
         for _ in range(_ROUNDS):  # a key that is made meanwhile goes too
             keys = await self._vault.keys_of(subject)
             if not keys:
-                break
+                return Erasure(subject=subject, keys=len(erased), trace_id=trace)
             done = await self._tables.write(
                 ERASED_TABLE, [rule_of_erased(subject, keys)], version=None, options=options
             )
-            count, trace = count + len(keys), done.trace_id
-        return Erasure(subject=subject, keys=count, trace_id=trace)
+            erased, trace = erased | {*keys}, done.trace_id
+        raise TransientError(f"keys of {subject!r} were erased {_ROUNDS} times, and others came; repeat it")
 
     async def rewrap(self) -> Rewrapped:
         """Seals the keys of persons by the newest key of SAGALINE_PERSONAL_KEYS; after that the others can go.

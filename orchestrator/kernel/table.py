@@ -16,7 +16,7 @@ from ..messages.entities import Table
 from ..messages.entity_messages import Lookup, Routed, Rule, SetRules, ToTable, table_name
 from ..messages.outputs import Action, Announce, Answer, Erase, Outcome, Tell
 from ..messages.own_tables import OWN_TABLES
-from ..messages.personal import ERASED_TABLE, erased_of
+from ..messages.personal import ERASED_TABLE, erased_of, records_of
 from ..messages.reasons import ReasonCode
 from ..messages.values import JsonObject
 
@@ -86,9 +86,12 @@ def decide_table(table: Table | None, message: ToTable, now_ms: int, branches: C
 
 
 def _set(table: Table | None, message: SetRules, now_ms: int, branches: Collection[str]) -> Answer:
-    """Sets the rules. Rules that are set already are never denied, whatever the version: a request may be repeated."""
+    """Sets the rules. Rules that are set already are never denied, whatever the version: a request may be repeated.
+
+    An erasure is done again each time: a key may have come back.
+    """
     before = table or Table(id=message.instance, name=table_name(message.instance))
-    if table is not None and table.rules == message.rules:
+    if table is not None and table.rules == message.rules and before.name != ERASED_TABLE:
         code = ReasonCode.NOTHING_TO_CHANGE
         return Answer(entity=table, outcome=Outcome.UNCHANGED, code=code, reason="these rules are set already")
     if message.version is not None and message.version != before.version:
@@ -117,7 +120,8 @@ def _told(own: Table) -> tuple[tuple[Action, ...], str]:
         return (Announce(table=own.name, version=own.version, rules=own.rules),), ""
     subject, keys = erased_of(own.rules)
     number = f"{len(keys):,} {'key' if len(keys) == 1 else 'keys'}"
-    return tuple(Erase(subject=subject, key=key) for key in keys), f"the data of {subject!r} are erased: {number}"
+    records = [each for key in keys for each in records_of(key)]
+    return tuple(Erase(subject=subject, key=each) for each in records), f"the data of {subject!r} are erased: {number}"
 
 
 def _matches(rule: Rule, facts: JsonObject) -> bool:

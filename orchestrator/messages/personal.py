@@ -12,7 +12,7 @@ from typing import Final
 
 from .entity_messages import Rule
 
-__all__ = ["ERASED_TABLE", "check_erased", "erased_of", "rule_of_erased"]
+__all__ = ["ERASED_TABLE", "check_erased", "erased_of", "records_of", "rule_of_erased"]
 
 ERASED_TABLE: Final = "personal.erased"
 _TO: Final = "erased"
@@ -30,6 +30,11 @@ def erased_of(rules: Sequence[Rule]) -> tuple[str, tuple[str, ...]]:
     when = rules[0].when
     keys = when["keys"]
     return str(when["subject"]), tuple(map(str, keys)) if isinstance(keys, list) else ()
+
+
+def records_of(key: str) -> tuple[str, str]:
+    """The records that a key may have: its first one, and the one by which it was sealed anew."""
+    return key, f"{key}~"
 
 
 def check_erased(rules: Sequence[Rule]) -> str | None:

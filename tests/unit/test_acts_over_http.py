@@ -110,10 +110,10 @@ async def test_what_left_nothing_is_restarted_and_forked_over_http(up: Stack, ap
 async def test_an_act_is_rehearsed_without_being_asked(up: Stack) -> None:
     """It comes to what the engine would decide, and the log has seen nothing."""
     document = await up.client.get("talk/1")
-    decision = up.client.rehearse(document, ActName.EDIT, on=OnStep(value=PATCH))
+    decision = await up.client.rehearse(document, ActName.EDIT, on=OnStep(value=PATCH))
     assert decision.document is not None
     assert (decision.outcome, decision.document.state["n"]) == (Outcome.APPLIED, 7)
-    assert up.client.rehearse(document, ActName.RETRY).reason == "it is running and does not need attention"
+    assert (await up.client.rehearse(document, ActName.RETRY)).reason == "it is running and does not need attention"
     assert (await up.client.get("talk/1")) == document
     with pytest.raises(InvalidRequest, match="by has 300 characters"):
-        up.client.rehearse(document, ActName.PAUSE, by="x" * 300)
+        await up.client.rehearse(document, ActName.PAUSE, by="x" * 300)

@@ -42,7 +42,8 @@ PATIENCE_SECONDS = 30
 TOKEN = "canary-token-of-the-settings-0123456789"
 
 PERSONAL = {
-    name: f"canary-personal-{name}@example.org" for name in ("start", "event", "reply", "answer", "error", "rejected")
+    name: f"canary-personal-{name}@example.org"
+    for name in ("start", "event", "reply", "answer", "error", "rejected", "act")
 }
 """In fields that are ``Personal``, and in the texts of errors that a handler makes of them: nobody may see these."""
 
@@ -146,6 +147,26 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def refused_acts(api: httpx.AsyncClient, item: str, shown: Shown) -> None:
+    """A plain value where nothing seals it, and an act that is only tried."""
+    plain = {"patch": [{"op": "replace", "path": "/customer/email", "value": PERSONAL["act"]}]}
+    for act, body in (
+        ("edit", {"value": plain}),
+        ("restart", {"step": "looking", "value": plain}),
+        ("fork", {"step": "looking", "value": {"key": "A-2", **plain}}),
+        ("replace-undo", {"step": "looking", "value": {"command": {"email": PERSONAL["act"]}}}),
+        ("revise", {"value": {"ahead": [PERSONAL["act"]]}}),
+        ("skip", {"step": "form", "value": {"email": PERSONAL["act"]}}),
+        ("answer", {"step": "looking", "value": {"email": PERSONAL["act"]}}),
+    ):
+        refused_act = await api.post(f"{item}/{act}", json=body)
+        assert refused_act.status_code in (409, 422), (act, refused_act.text)
+        shown.add("problem", refused_act.text)
+    tried = await api.post(f"{item}/answer?dry_run=true", json={"step": "form", "value": customer("answer")})
+    assert tried.json()["outcome"] == "applied", tried.text
+    shown.add("problem", tried.text)
+
+
 async def play(folder: Path, api: httpx.AsyncClient, shown: Shown) -> None:
     """Fills every field, and reads every place."""
     item = "/v1/instances/visit/A-1"
@@ -185,6 +206,7 @@ async def play(folder: Path, api: httpx.AsyncClient, shown: Shown) -> None:
     assert acted.is_success, acted.text
     shown.add("answer", acted.text)
     assert (await api.post(f"{item}/resume", json={})).is_success
+    await refused_acts(api, item, shown)
     answered = await api.post(f"{item}/answer", json={"step": "form", "value": customer("answer")})
     assert answered.is_success, answered.text
 

@@ -17,8 +17,11 @@ import httpx
 from pydantic import BaseModel, JsonValue, RootModel
 
 from ..orchestrator.adapters.clock import SystemClock
+from ..orchestrator.errors import InvalidRequest
 from ..orchestrator.loop_thread import LoopThread
 from ..orchestrator.messages.inputs import ActName, OnConflict
+from ..sagas.models import Unwritable, as_json
+from .bodies import one_of
 from .definitions import DefinitionList
 from .events import EventBody, EventView
 from .feed_views import FeedView, InstanceEventView
@@ -69,7 +72,8 @@ class RestClient:
         ConfigurationError: the address or the token cannot be sent.
 
     Every method raises ``ApiProblem`` when the API refuses the request, and ``ApiUnreachable`` when the deadline has
-    passed.
+    passed; ``InvalidRequest``, before anything is sent, when a model cannot be written or there is no such act.
+    Personal values that are not sealed are sent as they are: the API seals them.
     """
 
     def __init__(
@@ -111,10 +115,9 @@ class RestClient:
 
         Returns: the outcome; or, not decided within ``wait`` or waiting for its code, an ``AcceptedView``.
         """
-        first = input.model_dump(mode="json") if isinstance(input, BaseModel) else dict(input)
         body = StartBody(
             key=_fresh() if key is None else key,
-            input=first,
+            input=_json_of(input, "input"),
             version=version,
             conflict=conflict,
             request_id=_fresh() if request_id is None else request_id,
@@ -160,8 +163,7 @@ class RestClient:
         self, event: str, body: BaseModel | Mapping[str, JsonValue], *, key: str, id: str | None = None
     ) -> EventView:
         """Publishes an event; it is in the log when this returns. With the same ``id`` it happens once."""
-        plain = body.model_dump(mode="json") if isinstance(body, BaseModel) else dict(body)
-        content = EventBody(key=key, id=_fresh() if id is None else id, body=plain)
+        content = EventBody(key=key, id=_fresh() if id is None else id, body=_json_of(body, "body"))
         return self._calls.parsed(
             EventView, await self._calls.ask("POST", f"/v1/events/{_segment(event)}", body=content)
         )
@@ -339,7 +341,16 @@ def _fresh() -> str:
 
 
 def _act_path(instance: str, act: ActName | str) -> str:
-    return f"{instance_path(instance)}/{ActName(act).value}"
+    return f"{instance_path(instance)}/{one_of(ActName, act, 'act')}"
+
+
+def _json_of(value: BaseModel | Mapping[str, JsonValue], field: str) -> dict[str, JsonValue]:
+    if not isinstance(value, BaseModel):
+        return dict(value)
+    try:
+        return as_json(value, openly=True)
+    except Unwritable as error:
+        raise InvalidRequest(f"{field}: {error}", field=field) from error
 
 
 def _plain(value: Mapping[str, JsonValue] | None) -> dict[str, JsonValue] | None:

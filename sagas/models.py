@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .personal import UNSEALED, has_unsealed
+from .personal import OPENLY, UNSEALED, has_unsealed
 from .schemas import holds_floats
 
 __all__ = [
@@ -59,22 +59,24 @@ class Unwritable(ValueError):
         super().__init__(f"this {model.__name__} cannot be written as JSON: {why}")
 
 
-def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
+def write(value: BaseModel, model: type[BaseModel] | None = None, *, openly: bool = False) -> bytes:
     """A value as JSON that reads back.
 
     Args:
         value: an instance of ``model``, or of a subclass.
         model: the declared model; None: the value's own class.
+        openly: personal values that are not sealed are written as they are, for the API, which seals them.
 
     Raises:
         Unwritable: NaN, bytes that are not text, a field value that its model rejects, or not a JSON object.
         Exception: anything that the model's own serializers and validators raise.
     """
     model = model or type(value)
-    if has_unsealed(value):
+    if not openly and has_unsealed(value):
         raise Unwritable(model, UNSEALED)
     try:
-        found = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
+        context: Any = OPENLY if openly else None
+        found = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False, context=context)
     except PydanticSerializationError as error:
         raise Unwritable(model, f"{error}; {_remedy(str(error))}") from error
     if not found.startswith(b"{"):
@@ -89,9 +91,9 @@ def write(value: BaseModel, model: type[BaseModel] | None = None) -> bytes:
     return found
 
 
-def as_json(value: BaseModel, model: type[BaseModel] | None = None) -> JsonObject:
+def as_json(value: BaseModel, model: type[BaseModel] | None = None, *, openly: bool = False) -> JsonObject:
     """A value exactly as its JSON reads, so that a stored document equals the one in memory; see ``write``."""
-    body: JsonObject = from_json(write(value, model))
+    body: JsonObject = from_json(write(value, model, openly=openly))
     return body
 
 

@@ -20,12 +20,13 @@ from copy import copy
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, SerializationInfo, TypeAdapter
 from pydantic_core import PydanticSerializationError, core_schema, from_json
 
 from .errors import Erased, Sealed
 
 __all__ = [
+    "OPENLY",
     "SEALED_FIELDS",
     "UNSEALED",
     "Personal",
@@ -48,6 +49,8 @@ _MARK: Final = "sagaline_personal"
 _SAYS_SOMETHING_CHARS: Final = 3
 SEALED_FIELDS: Final = frozenset({"sealed", "subject"})
 _SUBJECT_BYTES_MAX: Final = 256
+OPENLY: Final = object()
+"""The context in which a value that is not sealed is written as it is: for the API, which seals it."""
 UNSEALED: Final = (
     "its personal value is not sealed: values are sealed where they enter, by a start, an event or a worker's reply; "
     "elsewhere pass on a value that you got, or call `await client.personal.seal(model)` first"
@@ -167,7 +170,9 @@ class Personal(Generic[T]):
         return core_schema.no_info_wrap_validator_function(
             read,
             handler.generate_schema(kind),
-            serialization=core_schema.plain_serializer_function_ser_schema(_as_written, when_used="always"),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                _as_written, info_arg=True, when_used="always"
+            ),
             metadata={_MARK: True},
         )
 
@@ -182,8 +187,10 @@ class Personal(Generic[T]):
         return {**inner, "x-personal": True} if "$ref" not in inner else {"allOf": [inner], "x-personal": True}
 
 
-def _as_written(value: Personal[Any]) -> dict[str, str]:
+def _as_written(value: Personal[Any], info: SerializationInfo) -> Any:
     if value.sealed is None or value.subject is None:
+        if info.context is OPENLY:
+            return from_json(value.written())
         raise PydanticSerializationError(UNSEALED)
     return {"sealed": value.sealed, "subject": value.subject}
 

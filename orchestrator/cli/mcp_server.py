@@ -147,6 +147,7 @@ def _add_acts(server: MCPServer, client: RestClient) -> None:
         act: ActName,
         *,
         reason: Annotated[str, Field(min_length=3, description="why, for the history")],
+        id: Annotated[str, Field(description="the act's own id: with the same id it is carried out once")],
         step: Annotated[str, Field(description="for an act on one step: its name")] = "",
         value: Annotated[
             dict[str, JsonValue] | None, Field(description="what the act takes, by the API's page")
@@ -156,7 +157,7 @@ def _add_acts(server: MCPServer, client: RestClient) -> None:
         """Operates an instance. Call it with dry_run first, and show what would be undone to the person who decides."""
         if dry_run:
             return await client.rehearse(instance, act, reason=reason, step=step, value=value)
-        return await client.act(instance, act, reason=reason, step=step, value=value)
+        return await client.act(instance, act, reason=reason, step=step, value=value, request_id=id)
 
     @server.tool(annotations=_ACTS)
     @_told

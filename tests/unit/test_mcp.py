@@ -59,11 +59,15 @@ async def test_every_tool_that_only_reads_answers(tmp_path: Path) -> None:
 
 async def test_acts_are_rehearsed_first_and_then_carried_out(tmp_path: Path) -> None:
     async with assisted(tmp_path, allow_acts=True) as client:
-        pause = {"instance": ITEM, "act": "pause", "reason": "stocktaking"}
+        pause = {"instance": ITEM, "act": "pause", "reason": "stocktaking", "id": "p-1"}
         assert (await answer(client, "act_on_instance", **pause))["dry_run"]
         assert not (await answer(client, "show_instance", instance=ITEM))["paused"]
         assert (await answer(client, "act_on_instance", **pause, dry_run=False))["changed"]
         assert (await answer(client, "show_instance", instance=ITEM))["paused"]
+        resume = {"instance": ITEM, "act": "resume", "reason": "done", "dry_run": False}
+        assert (await answer(client, "act_on_instance", **resume, id="p-2"))["changed"]
+        await answer(client, "act_on_instance", **pause, dry_run=False)
+        assert not (await answer(client, "show_instance", instance=ITEM))["paused"], "an act of this id was done"
         started = await answer(client, "start_instance", definition="order-checkout", input=order(), key="A-2")
         assert started["created"]
 
@@ -73,7 +77,9 @@ async def test_a_refusal_is_a_sentence_for_the_assistant(tmp_path: Path) -> None
         missing = await client.call_tool("show_instance", {"instance": "order-checkout/none"})
         assert missing.is_error
         assert "there is no instance 'order-checkout/none'" in str(missing.content)
-        denied = await client.call_tool("act_on_instance", {"instance": ITEM, "act": "cancel", "reason": "none"})
+        denied = await client.call_tool(
+            "act_on_instance", {"instance": ITEM, "act": "cancel", "reason": "none", "id": "c"}
+        )
         assert denied.is_error
 
 

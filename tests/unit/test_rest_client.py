@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
+from pydantic import BaseModel, computed_field
 
 from sagaline.api import create_app
 from sagaline.api.views import AcceptedView, OutcomeView
 from sagaline.client import ApiProblem, ApiUnreachable, InstanceWhere, RestClient, SyncRestClient
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.errors import ConfigurationError
+from sagaline.orchestrator.errors import ConfigurationError, InvalidRequest
+from sagaline.sagas.models import as_json, read_foreign
+from sagaline.sagas.personal import Personal, Subject
 
 from .stack import Stack, order, stack
 
@@ -97,6 +101,50 @@ async def test_a_request_that_is_repeated_has_one_id() -> None:
     assert len(seen) == 4
     assert len({request.content for request in seen}) == 1
     assert {request.headers["Authorization"] for request in seen} == {"Bearer t"}
+
+
+class Customer(BaseModel):
+    id: Annotated[str, Subject()]
+    email: Personal[str]
+    birthday: Personal[date]
+    known: Personal[str]
+
+    @computed_field
+    def label(self) -> str:
+        return f"customer {self.id}"
+
+
+async def test_models_are_written_as_the_api_reads_them() -> None:
+    """Without computed fields; personal values are sealed by the API, which gets them open."""
+    known: Any = {"sealed": "AQ==", "subject": "C-1"}
+    customer = Customer(id="C-1", email=Personal("a@shop.example"), birthday=Personal(date(1990, 5, 1)), known=known)
+    taken = httpx.Response(202, json={"id": ITEM, "request_id": "r", "links": {"self": "", "history": "", "acts": {}}})
+    published = httpx.Response(202, json={"id": "e", "event": "e", "key": "k"})
+    transport, seen = answering(taken, published)
+    async with RestClient(URL, transport=transport) as client:
+        await client.start("order-checkout", customer)
+        await client.publish("registered", customer, key="C-1")
+    written = {"id": "C-1", "email": "a@shop.example", "birthday": "1990-05-01", "known": known}
+    assert [json.loads(request.content)[name] for request, name in zip(seen, ("input", "body"), strict=True)] == [
+        written,
+        written,
+    ]
+    assert read_foreign(Customer, written, extra="forbid").email.reveal() == "a@shop.example"
+    with pytest.raises(ValueError, match="not sealed"):
+        as_json(customer)
+
+
+async def test_what_cannot_be_sent_is_not() -> None:
+    class Measured(BaseModel):
+        value: float
+
+    transport, seen = answering(httpx.Response(500))
+    async with RestClient(URL, transport=transport) as client:
+        with pytest.raises(InvalidRequest, match="there is no act 'nonsense'; there are "):
+            await client.act(ITEM, "nonsense")
+        with pytest.raises(InvalidRequest, match="JSON has no NaN"):
+            await client.start("order-checkout", Measured(value=float("nan")))
+    assert seen == []
 
 
 @pytest.mark.parametrize("answer", [httpx.ConnectError("refused"), httpx.Response(503, json={})])

@@ -37,6 +37,8 @@ from .webhooks import NewSecretBody, check_keys
 __all__ = ["DeliveryBody", "HookBody", "hooks_router"]
 
 _log = structlog.get_logger("sagaline.api")
+_WAIT_MAX: Final = timedelta(seconds=3)
+"""For the decision: some senders give up after five seconds, and the event is in the log before."""
 _NOT_VERIFIED: Final = (
     "this delivery is not accepted: it was not signed with the secret of a hook of this name, or its time is wrong; "
     "check the URL, the secret and the clock of the sender. The log of the server says more"
@@ -197,8 +199,9 @@ def _add_delivery(router: APIRouter, client: Client, settings: ApiSettings) -> N
             return Json(DeliveredView(id=None, event=None, key=None), 202)
         key = _text(body, hook.key_at, "key")
         id = joined(f"/hooks/{name}", _text(body, hook.id_at, "id") if hook.id_at else id)
+        trace, wait = request.state.traceparent, min(settings.wait_default, _WAIT_MAX)
         try:
-            await client.publish(event, _body(hook, body), key=key, id=id, traceparent=request.state.traceparent)
+            await client.publish(event, _body(hook, body), key=key, id=id, wait=wait, traceparent=trace)
         except NotYetDecided:
             pass  # it is in the log
         return Json(DeliveredView(id=id, event=event, key=key), 202)
@@ -325,9 +328,10 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings, views
     @needs(Permission.ADMINISTER)
     async def rotate_hook(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, NewSecretBody)
-        check_keys(settings)
+        name = segment_of(name, "name")
+        _check_derived(settings, name)
         overlap, options = timedelta(seconds=body.overlap_seconds), options_of(request, settings, body)
-        return await views.answer(client.hooks.rotate(segment_of(name, "name"), overlap, options), secret=True)
+        return await views.answer(client.hooks.rotate(name, overlap, options), secret=True)
 
     @router.post(
         "/hooks/{name}/secret",
@@ -340,6 +344,18 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings, views
     @needs(Permission.ADMINISTER)
     async def show_hook_secret(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        check_keys(settings)
-        asked = client.hooks.reveal(segment_of(name, "name"), options_of(request, settings, body))
+        name = segment_of(name, "name")
+        _check_derived(settings, name)
+        asked = client.hooks.reveal(name, options_of(request, settings, body))
         return await views.answer(asked, secret=True)
+
+
+def _check_derived(settings: ApiSettings, name: str) -> None:
+    """Raises InvalidRequest, HttpProblem: there is no secret that could be given, or shown."""
+    if name in settings.hook_secrets:
+        raise InvalidRequest(
+            f"the secrets of hook {name!r} are in SAGALINE_HOOK_SECRETS of the API: change them there, the new one "
+            "beside the old one",
+            field="name",
+        )
+    check_keys(settings)

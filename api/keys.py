@@ -49,7 +49,7 @@ class RotateBody(AskBody):
         extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 3600, "reason": "the yearly rotation"}]}
     )
 
-    overlap_seconds: float = Field(86_400, ge=0, le=_SECONDS_MAX, description="how long the old secret stays valid")
+    overlap_seconds: float = Field(86_400, ge=0, le=_SECONDS_MAX, description="how long the old secrets stay valid")
     valid_for_seconds: float | None = Field(
         None, gt=0, le=_SECONDS_MAX, description="how long the new secret is valid; none: until the key ends anyway"
     )
@@ -74,7 +74,7 @@ class NewKeyView(KeyView):
 
 
 class KeyList(BaseModel):
-    """All keys, by name. One that is being rotated is there twice, the older one first."""
+    """All keys, by name. One that is being rotated is there with each secret, the oldest first."""
 
     keys: list[KeyView]
 

@@ -22,6 +22,7 @@ from ..orchestrator.errors import (
     EventDenied,
     InvalidRequest,
     ReplyNotAwaited,
+    RequestTaken,
     SagalineError,
     StartConflict,
     TransientError,
@@ -193,6 +194,7 @@ _NAMES: dict[type[SagalineError], str] = {
     UnknownSchedule: "unknown-schedule",
     UnknownWebhook: "unknown-webhook",
     UnknownHook: "unknown-hook",
+    RequestTaken: "request-taken",
     TransientError: "unavailable",
     ValueTooLarge: "too-large",
 }

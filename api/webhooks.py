@@ -55,7 +55,7 @@ class WebhookBody(AskBody):
     definitions: list[str] = Field(default=[], description="only of instances of these definitions; none: all")
 
 
-class NewSecretBody(SignedBody):
+class NewSecretBody(AskBody):
     """How long the secret before counts."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=_OVERLAP_SECONDS_MAX)] = Field(

@@ -9,6 +9,7 @@
     │   ├── UnknownDefinition, -Event, -Table, -Key, -Instance, -Revision, -Parcel, -DeadLetter, -Schedule, CursorTooOld
     │   └── Conflict             the request contradicts what is on record
     │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
+    │       ├── RequestTaken         a request of this id was carried out, and its answer cannot be given again
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it
@@ -50,6 +51,7 @@ __all__ = [
     "ReadModelCleared",
     "ReplyNotAwaited",
     "RequestFailed",
+    "RequestTaken",
     "RequestTimedOut",
     "SagalineError",
     "Sealed",
@@ -235,6 +237,17 @@ class ReplyNotAwaited(Conflict):
     def __init__(self, command_id: str, reason: str) -> None:
         super().__init__(f"no answer to {command_id!r} is awaited: {reason}; look at its instance")
         self.command_id, self.reason = command_id, reason
+
+
+class RequestTaken(Conflict):
+    """A request of this id has made a secret of the key, which was in its answer and is kept nowhere."""
+
+    def __init__(self, request_id: str, key: str) -> None:
+        super().__init__(
+            f"request {request_id[:100]!r} has made a secret of the key {key!r} before, which cannot be shown again. "
+            "If its answer was lost, rotate the key by a request with another id: older ones stay valid for the overlap"
+        )
+        self.request_id, self.key = request_id, key
 
 
 class VersionConflict(Conflict):

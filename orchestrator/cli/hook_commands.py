@@ -45,12 +45,15 @@ def hooks_put(
     mapping: HookMapping,
 ) -> None:
     """Register a hook and print its secret, or replace all but its secret."""
+    from .errors import Mistake
     from .hooks import pairs
     from .registered import put
 
+    if len(event) > 1 and not mapping.type_at:
+        raise Mistake("there is more than one --event; say where the type is by --type-at, or give one")
     body = {
         "scheme": mapping.scheme,
-        "event": "" if mapping.type_at else event[-1],
+        "event": "" if mapping.type_at else event[0],
         "events": pairs(event, "--event") if mapping.type_at else {},
         "type_at": mapping.type_at,
         "key_at": key_at,

@@ -63,7 +63,7 @@ def keys_list(*, remote: Remote, reading: Reading) -> None:
 def keys_rotate(
     *,
     name: Name,
-    overlap: Annotated[str, typer.Option(metavar=SPAN, help="How long the old secret stays valid.")] = "1d",
+    overlap: Annotated[str, typer.Option(metavar=SPAN, help="How long the old secrets stay valid.")] = "1d",
     valid_for: Annotated[
         str | None, typer.Option(metavar=SPAN, help="How long the new secret is valid; default: until the key ends.")
     ] = None,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from ..codec.webhook_signatures import secrets_of
 from ..errors import InvalidRequest, UnknownEvent, UnknownHook
+from ..messages.entity_messages import Rule
 from ..messages.hooks import HOOKS, Hook
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
+from .recent import Recent
 from .registered import Changed, Registered, rotated
-from .tables import Tables
+from .tables import RulesSet, Tables
 
 __all__ = ["Hooks"]
 
-_FRESH_SECONDS = 0.25
 _OVERLAP = timedelta(hours=24)
 
 
@@ -27,35 +27,22 @@ class Hooks(Registered[Hook]):
     def __init__(self, tables: Tables, parts: ClientParts) -> None:
         super().__init__(tables, HOOKS, UnknownHook)
         self._parts = parts
-        self._reading = asyncio.Lock()
-        self._known: Mapping[str, Hook] = {}
-        self._read_at = float("-inf")
+        self._recent = Recent[Mapping[str, Hook]](parts, tables, HOOKS.table, _by_name)
 
     def secrets(self, hook: Hook, keys: Sequence[bytes]) -> Sequence[str]:
         """The secrets that count for a hook now, the newest first. ``keys``: of the settings."""
         return secrets_of("hook", hook, keys, self._parts.topics.namespace, self._parts.clock.now_ms())
 
     async def current(self, name: str) -> Hook | None:
-        """A hook for a delivery, as it was at most a quarter of a second ago; None: there is none.
+        """A hook for a delivery, as recent as ``Recent`` says; None: there is none.
 
         Raises:
             TransientError: it is not known.
         """
-        clock = self._parts.clock
-        async with self._reading:
-            if clock.monotonic() - self._read_at >= _FRESH_SECONDS:
-                self._known = {each.name: each for each in await self.list()}
-                self._read_at = clock.monotonic()
-        return self._known.get(name)
+        return (await self._recent.current()).get(name)
 
-    async def change(
-        self, name: str, change: Callable[[Hook | None], Hook | None], options: RequestOptions = PLAIN
-    ) -> Changed[Hook]:
-        """As for every kind; ``current`` of this client knows it at once."""
-        try:
-            return await super().change(name, change, options)
-        finally:
-            self._read_at = float("-inf")
+    async def _write(self, change: Callable[[Sequence[Rule]], Sequence[Rule]], options: RequestOptions) -> RulesSet:
+        return await self._recent.change(change, options)
 
     async def put(self, hook: Hook, options: RequestOptions = PLAIN) -> Changed[Hook]:
         """Registers a hook, or replaces all but its secret.
@@ -76,6 +63,7 @@ class Hooks(Registered[Hook]):
             return replace(
                 hook,
                 generation=base.generation,
+                rotated_by=base.rotated_by,
                 overlap_from=base.overlap_from,
                 overlap_until_ms=base.overlap_until_ms,
             )
@@ -88,7 +76,11 @@ class Hooks(Registered[Hook]):
         Raises:
             UnknownHook: there is none of that name.
         """
-        now_ms = self._parts.clock.now_ms()
+        now_ms, id = self._parts.clock.now_ms(), options.request_id
         return await self.change(
-            name, lambda before: rotated("hook", self.known(before, name), overlap, now_ms), options
+            name, lambda before: rotated("hook", self.known(before, name), overlap, now_ms, id), options
         )
+
+
+def _by_name(rules: Sequence[Rule]) -> Mapping[str, Hook]:
+    return {each.name: each for each in HOOKS.of(rules)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
@@ -10,23 +9,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-import structlog
-
-from ..errors import InvalidRequest, TransientError, UnknownKey
-from ..messages.access import ADMINISTRATOR, KEYS_TABLE, ApiKey, Role, keys_of, name_wrong, rule_of
+from ..errors import InvalidRequest, RequestTaken, TransientError, UnknownKey
+from ..messages.access import ADMINISTRATOR, KEYS_TABLE, OF_A_NAME_MAX, ApiKey, Role, keys_of, name_wrong, rule_of
 from ..messages.entity_messages import Rule
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
+from .recent import Recent
 from .tables import Tables
 
 __all__ = ["PREFIX", "Keys", "NewKey", "digest_of"]
 
 PREFIX: Final = "sgl_"
 """By it, scanners of repositories and logs recognize a secret."""
-_log = structlog.get_logger("sagaline.client")
-
-_FRESH_SECONDS = 0.25
-_STALE_SECONDS = 60.0
 
 
 class NewKey(NamedTuple):
@@ -52,41 +46,29 @@ def _check_apart(key: ApiKey, others: Sequence[ApiKey]) -> None:
         raise InvalidRequest(text, field="groups")
 
 
+def _check_first(keys: Sequence[ApiKey], made: ApiKey) -> None:
+    """A request that is repeated makes no second secret, which would shorten the life of others."""
+    if made.made_by and any(each.name == made.name and each.made_by == made.made_by for each in keys):
+        raise RequestTaken(made.made_by, made.name)
+
+
 class Keys:
     """The keys of a namespace. Every change is a version of the table, with who made it and why."""
 
     def __init__(self, parts: ClientParts, tables: Tables) -> None:
         self._parts, self._tables = parts, tables
-        self._reading = asyncio.Lock()
-        self._known: Sequence[ApiKey] = ()
-        self._version = 0
-        self._read_at = self._tried_at = float("-inf")
+        self._recent = Recent(parts, tables, KEYS_TABLE, keys_of)
 
     async def current(self) -> Sequence[ApiKey]:
-        """The keys for the check of a request, expired ones included: at most a quarter of a second old.
-
-        While the read model does not answer, or does not follow the log, those that were known last, for up to a
-        minute. A change by this client holds at once.
+        """The keys for the check of a request, expired ones included: as recent as ``Recent`` says.
 
         Raises:
             TransientError: they are not known.
         """
-        clock = self._parts.clock
-        async with self._reading:
-            if clock.monotonic() - self._tried_at >= _FRESH_SECONDS:
-                began = clock.monotonic()
-                try:
-                    table = await self._tables.read(KEYS_TABLE)
-                    if table.version >= self._version:
-                        self._know(keys_of(table.rules), table.version)
-                        self._read_at = min(began, self._parts.projector.followed_at)
-                except TransientError as error:
-                    _log.warning("keys.unavailable", reason=str(error))
-                self._tried_at = clock.monotonic()
-        if clock.monotonic() - self._read_at > _STALE_SECONDS:
-            text = "the keys of the API cannot be read now: the read model does not answer, or does not follow the log"
-            raise TransientError(f"{text}; try again, or use a token of the settings")
-        return self._known
+        try:
+            return await self._recent.current()
+        except TransientError as error:
+            raise TransientError(f"{error}, or use a token of the settings") from error
 
     async def list(self) -> Sequence[ApiKey]:
         """All keys by name, expired ones included; those of this client's last change too.
@@ -117,14 +99,16 @@ class Keys:
 
         Raises:
             InvalidRequest: a name is malformed or in use; ``field`` says which.
+            RequestTaken: it was made by a request of this id.
             TransientError: it is not known whether it was made: list the keys, and revoke it if it is there.
         """
         for field, given in (("name", name), *(("groups", each) for each in groups)):
             if (wrong := name_wrong(given)) is not None:
                 raise InvalidRequest(wrong, field=field)
-        made = self._made(name, role, tuple(dict.fromkeys(groups)), valid_for, options.by)
+        made = self._made(name, role, tuple(dict.fromkeys(groups)), valid_for, options)
 
         def add(keys: Sequence[ApiKey]) -> Sequence[ApiKey]:
+            _check_first(keys, made.key)
             if name == ADMINISTRATOR or any(each.name == name for each in keys):
                 text = f"the name {name!r} is in use; rotate or revoke that key, or choose another name"
                 raise InvalidRequest(text, field="name")
@@ -142,39 +126,47 @@ class Keys:
         valid_for: timedelta | None = None,
         options: RequestOptions = PLAIN,
     ) -> NewKey:
-        """Gives a key a new secret; the old one stays valid for ``overlap``. One that was still in overlap ends now.
+        """Gives a key a new secret; the old ones stay valid for ``overlap``, or until they end before.
 
         Args:
             name: of the key.
-            overlap: how long both are valid; zero: the old one ends now.
+            overlap: how long they are valid beside it; zero: they end now.
             valid_for: how long the new secret is valid; None: until the key was to end anyway.
             options: as for ``create``.
 
         Raises:
             UnknownKey: there is no such key.
-            InvalidRequest: it has expired, or ``valid_for`` is no time.
+            InvalidRequest: it has expired, ``valid_for`` is no time, or five secrets of it are valid already.
+            RequestTaken: it was done by a request of this id.
             TransientError: it is not known whether it was done; rotate it again.
         """
         newest = self._newest(await self.list(), name)
         if not newest.is_valid(self._parts.clock.now_ms()):
             text = f"the key {name!r} has expired and cannot be rotated; revoke it, and create another one"
             raise InvalidRequest(text, field="name")
-        made = self._made(name, newest.role, newest.groups, valid_for, options.by)
+        made = self._made(name, newest.role, newest.groups, valid_for, options)
         if valid_for is None:
             made = made._replace(key=replace(made.key, expires_ms=newest.expires_ms))
         ends_ms = made.key.created_ms + max(0, round(overlap.total_seconds() * 1000))
 
         def turn(keys: Sequence[ApiKey]) -> Sequence[ApiKey]:
-            old = self._newest(keys, name)
-            old = replace(old, expires_ms=ends_ms if old.expires_ms is None else min(old.expires_ms, ends_ms))
-            kept = [old] if old.is_valid(made.key.created_ms) else []
+            self._newest(keys, name)
+            _check_first(keys, made.key)
+            old = (each.ending(ends_ms) for each in keys if each.name == name)
+            kept = [each for each in old if each.is_valid(made.key.created_ms)]
+            if len(kept) >= OF_A_NAME_MAX:
+                text = f"{len(kept)} secrets of the key {name!r} are valid at once, and somebody may use any of them"
+                text = (
+                    f"{text}; rotate with an overlap of 0 seconds, which ends all of them now, or wait until one ends"
+                )
+                raise InvalidRequest(text, field="overlap_seconds")
             return [*(each for each in keys if each.name != name), *kept, made.key]
 
         await self._change(turn, options)
         return made
 
     async def revoke(self, name: str, options: RequestOptions = PLAIN) -> None:
-        """Ends a key, and one that is in overlap with it.
+        """Ends a key, and those that are in overlap with it.
 
         Raises:
             UnknownKey: there is no such key.
@@ -187,7 +179,9 @@ class Keys:
 
         await self._change(remove, options)
 
-    def _made(self, name: str, role: Role, groups: tuple[str, ...], valid_for: timedelta | None, by: str) -> NewKey:
+    def _made(
+        self, name: str, role: Role, groups: tuple[str, ...], valid_for: timedelta | None, options: RequestOptions
+    ) -> NewKey:
         now_ms, secret = self._parts.clock.now_ms(), f"{PREFIX}{secrets.token_hex(32)}"
         if valid_for is not None and valid_for <= timedelta(0):
             raise InvalidRequest("the key would never be valid; give a longer time", field="valid_for")
@@ -198,8 +192,9 @@ class Keys:
             digest=digest_of(secret),
             groups=groups,
             created_ms=now_ms,
-            created_by=by,
+            created_by=options.by,
             expires_ms=expires_ms,
+            made_by=options.request_id or "",
         )
         return NewKey(key, secret)
 
@@ -211,16 +206,7 @@ class Keys:
         return max(found, key=lambda each: each.created_ms)
 
     async def _change(self, change: Callable[[Sequence[ApiKey]], Sequence[ApiKey]], options: RequestOptions) -> None:
-        changed: Sequence[ApiKey] = ()
-
         def rules(before: Sequence[Rule]) -> Sequence[Rule]:
-            nonlocal changed
-            changed = change(keys_of(before))
-            return [rule_of(each) for each in changed]
+            return [rule_of(each) for each in change(keys_of(before))]
 
-        done = await self._tables.change(KEYS_TABLE, rules, options)
-        if done.version > self._version:
-            self._know(changed, done.version)
-
-    def _know(self, keys: Sequence[ApiKey], version: int) -> None:
-        self._known, self._version = keys, version
+        await self._recent.change(rules, options)

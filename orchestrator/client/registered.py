@@ -17,7 +17,7 @@ from ..messages.named_rules import Named, NamedRules, Secret
 from ..messages.texts import storable
 from .checks import REASON_CHARS_MAX, check_text
 from .options import PLAIN, RequestOptions
-from .tables import Tables
+from .tables import RulesSet, Tables
 
 __all__ = ["Changed", "Registered", "rotated"]
 
@@ -108,10 +108,13 @@ class Registered(Generic[N]):
                 raise InvalidRequest(wrong)
             return changed
 
-        done = await self._tables.change(self._kind.table, rules, options)
+        done = await self._write(rules, options)
         shown = after or before
         assert shown is not None
         return Changed(thing=shown, created=before is None, trace_id=done.trace_id)
+
+    async def _write(self, change: Callable[[Sequence[Rule]], Sequence[Rule]], options: RequestOptions) -> RulesSet:
+        return await self._tables.change(self._kind.table, change, options)
 
     def known(self, found: N | None, name: str) -> N:
         """The thing. Raises CallerError: there is none of that name."""
@@ -120,14 +123,17 @@ class Registered(Generic[N]):
         return found
 
 
-def rotated(noun: str, thing: S, overlap: timedelta, now_ms: int) -> S:
-    """With a new secret; for the time of ``overlap`` the one before counts too.
+def rotated(noun: str, thing: S, overlap: timedelta, now_ms: int, request_id: str | None) -> S:
+    """With a new secret; for the time of ``overlap`` the one before counts too. The request that was carried out last
+    changes nothing when it is repeated.
 
     Rotated again within that time all since it began count: whichever the other side has stays good.
 
     Raises:
         InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
     """
+    if request_id and request_id == thing.rotated_by:
+        return thing
     first = thing.overlap_from if now_ms < thing.overlap_until_ms else thing.generation
     if overlap and thing.generation - first >= _OVERLAPPING_MAX:
         raise InvalidRequest(
@@ -137,4 +143,10 @@ def rotated(noun: str, thing: S, overlap: timedelta, now_ms: int) -> S:
             field="overlap_seconds",
         )
     until_ms = now_ms + to_ms(overlap)
-    return replace(thing, generation=thing.generation + 1, overlap_from=first, overlap_until_ms=until_ms)
+    return replace(
+        thing,
+        generation=thing.generation + 1,
+        rotated_by=request_id or "",
+        overlap_from=first,
+        overlap_until_ms=until_ms,
+    )

@@ -90,9 +90,9 @@ class Webhooks(Registered[Webhook]):
             UnknownWebhook: there is none of that name.
             InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, id = self._clock.now_ms(), options.request_id
         return await self.change(
-            name, lambda before: rotated("webhook", self.known(before, name), overlap, now_ms), options
+            name, lambda before: rotated("webhook", self.known(before, name), overlap, now_ms, id), options
         )
 
     async def replay(self, name: str, after: Positions, options: RequestOptions = PLAIN) -> Replayed:

@@ -1,7 +1,7 @@
 """Who may do what: the roles of an identity, and the keys of the API in the table ``access.keys``, one in each rule.
 
 ``when`` names the owner and the digest of the secret, ``to`` is the role. The secret itself is nowhere. A key that is
-rotated has two rules for a while: the old one, which expires, and the new one.
+rotated has several rules for a while: the old ones, which expire, and the new one.
 """
 
 from __future__ import annotations
@@ -9,24 +9,35 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from .entity_messages import Rule
 from .values import JsonObject
 
-__all__ = ["ADMINISTRATOR", "KEYS_TABLE", "ApiKey", "Role", "check_keys", "keys_of", "name_wrong", "rule_of"]
+__all__ = [
+    "ADMINISTRATOR",
+    "KEYS_TABLE",
+    "OF_A_NAME_MAX",
+    "ApiKey",
+    "Role",
+    "check_keys",
+    "keys_of",
+    "name_wrong",
+    "rule_of",
+]
 
 KEYS_TABLE: Final = "access.keys"
 ADMINISTRATOR: Final = "administrator"
 """The name of those who have a token of the settings; no key bears it."""
 _KEYS_MAX: Final = 500
 _GROUPS_MAX: Final = 20
-_OF_A_NAME_MAX: Final = 2
+OF_A_NAME_MAX: Final = 5
+"""Secrets of one key that are valid at once, while it is rotated."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FIELDS: Final = {"name", "digest", "groups", "created_ms", "created_by", "expires_ms"}
+_FIELDS: Final = {"name", "digest", "groups", "created_ms", "created_by", "expires_ms", "made_by"}
 
 
 class Role(StrEnum):
@@ -41,7 +52,9 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key. ``digest``: SHA-256 of its secret, in hexadecimal. ``expires_ms`` None: never."""
+    """A key. ``digest``: SHA-256 of its secret, in hexadecimal. ``expires_ms`` None: never. ``made_by``: the id of the
+    request that made the secret; empty: it had none.
+    """
 
     name: str
     role: Role
@@ -50,6 +63,11 @@ class ApiKey:
     created_ms: int
     created_by: str
     expires_ms: int | None
+    made_by: str = ""
+
+    def ending(self, at_ms: int) -> ApiKey:
+        """Valid until then at most."""
+        return replace(self, expires_ms=at_ms if self.expires_ms is None else min(self.expires_ms, at_ms))
 
     def is_valid(self, now_ms: int) -> bool:
         """True until it expires."""
@@ -75,8 +93,8 @@ def check_keys(rules: Sequence[Rule]) -> str | None:
     if len({each.digest for each in keys}) < len(keys):
         return "two keys have the same digest; make another secret"
     name, count = max(Counter(each.name for each in keys).items(), key=lambda each: each[1], default=("", 0))
-    if count > _OF_A_NAME_MAX:
-        return f"{name!r} has {count} keys; at most two are valid at once, while one is rotated"
+    if count > OF_A_NAME_MAX:
+        return f"{name!r} has {count} secrets; at most {OF_A_NAME_MAX} are valid at once, while it is rotated"
     return None
 
 
@@ -97,6 +115,8 @@ def rule_of(key: ApiKey) -> Rule:
         when["groups"] = list(key.groups)
     if key.expires_ms is not None:
         when["expires_ms"] = key.expires_ms
+    if key.made_by:
+        when["made_by"] = key.made_by
     return Rule(when=when, to=key.role.value)
 
 
@@ -107,7 +127,7 @@ def _read(rule: Rule) -> ApiKey | str:
         return f"{', '.join(unknown)} is unknown"
     name, digest, groups = rule.when.get("name"), rule.when.get("digest"), rule.when.get("groups", [])
     created_ms, created_by = rule.when.get("created_ms"), rule.when.get("created_by")
-    expires_ms = rule.when.get("expires_ms")
+    expires_ms, made_by = rule.when.get("expires_ms"), rule.when.get("made_by", "")
     if not isinstance(name, str) or name == ADMINISTRATOR:
         return f"{name!r} is not the name of a key; {ADMINISTRATOR!r} is that of the tokens of the settings"
     if (wrong := name_wrong(name)) is not None:
@@ -118,8 +138,8 @@ def _read(rule: Rule) -> ApiKey | str:
         return f"its groups are no list of at most {_GROUPS_MAX} names"
     if wrong_group := next((wrong for each in groups if (wrong := name_wrong(str(each))) is not None), None):
         return wrong_group
-    if type(created_ms) is not int or not isinstance(created_by, str):
-        return "it does not say who created it, and when"
+    if type(created_ms) is not int or not isinstance(created_by, str) or not isinstance(made_by, str):
+        return "it does not say who created it, when, and by which request"
     if expires_ms is not None and type(expires_ms) is not int:
         return "expires_ms is not a whole number of milliseconds"
     return ApiKey(
@@ -130,4 +150,5 @@ def _read(rule: Rule) -> ApiKey | str:
         created_ms=created_ms,
         created_by=created_by,
         expires_ms=expires_ms,
+        made_by=made_by,
     )

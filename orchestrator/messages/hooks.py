@@ -7,6 +7,7 @@ signs a header; only the type may come from a header.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +21,10 @@ __all__ = ["HOOKS", "Hook", "Scheme"]
 _MAPPED_MAX: Final = 50
 _CHARS_MAX: Final = 256
 _TOLERANCE_SECONDS_MAX: Final = 3_600
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110."""
+_POINTER: Final = re.compile(r"(/(?!-(/|$))([^~/]|~[01])*)+")
+"""RFC 6901, without ``-``: what is behind the end of a list is never there."""
 
 
 class Scheme(StrEnum):
@@ -78,12 +83,19 @@ def _wrong(hook: Hook) -> str | None:
         return f"{wrong!r} is no name of an event; give it as it is declared, as in 'order-paid'"
     if hook.fields and hook.body_at:
         return "give either fields or the place of the body"
-    pointers = (hook.key_at, hook.id_at, hook.body_at, *hook.fields.values())
-    if hook.key_at == "" or any(each and not each.startswith("/") for each in pointers):
-        return "a place in the body is a JSON pointer, as in '/data/order_id'; the key needs one"
+    pointers = [hook.key_at, hook.id_at, hook.body_at, *hook.fields.values()]
+    headers = [hook.header]
+    (pointers if hook.type_at.startswith("/") else headers).append(hook.type_at)
+    if hook.key_at == "" or any(each and not _POINTER.fullmatch(each) for each in pointers):
+        return (
+            "a place in the body is a JSON pointer, as in '/data/order_id'; the key needs one. In a name, '~' is "
+            "written '~0' and '/' is written '~1'; give the number of a list's item, not '-'"
+        )
+    if wrong := next((each for each in headers if each and not _HEADER.fullmatch(each)), None):
+        return f"{wrong[:64]!r} is no name of a header; give it as it is sent, as in 'X-Signature'"
     if max(len(hook.events), len(hook.fields)) > _MAPPED_MAX:
         return f"it has more than {_MAPPED_MAX} events or fields; give fewer"
-    texts = (*pointers, hook.type_at, hook.header, *hook.events, *hook.fields)
+    texts = (*pointers, *headers, *hook.events, *hook.fields)
     if any(len(each) > _CHARS_MAX or not each.isprintable() for each in texts):
         return f"a place, a type or a header has more than {_CHARS_MAX} characters, or one that is not printable"
     if not 1 <= hook.tolerance_seconds <= _TOLERANCE_SECONDS_MAX:

@@ -33,11 +33,13 @@ class Secret:
     """What has a secret, which is stored nowhere: it is derived from a key of the settings, the name and
     ``generation``, so rotating it counts one up.
 
+    ``rotated_by``: the id of the request that made this generation; empty: it had none.
     ``overlap_until_ms``: until then all secrets since ``overlap_from`` count too.
     """
 
     name: str
     generation: int = 1
+    rotated_by: str = ""
     overlap_from: int = 0
     overlap_until_ms: int = 0
 

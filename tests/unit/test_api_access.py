@@ -21,7 +21,7 @@ from sagaline.api.identity import Principal, declared, needs
 from sagaline.api.problems import HttpProblem
 from sagaline.api.sessions import SESSION_SECONDS, Kind, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
-from sagaline.orchestrator.client import Client, asking, keys
+from sagaline.orchestrator.client import Client, asking, recent
 from sagaline.orchestrator.errors import DefinitionError
 from sagaline.orchestrator.messages.access import Role
 
@@ -206,6 +206,25 @@ class TestKeys:
             for header in (old, new):
                 told(await api.get("/v1/definitions", headers=header), 401, "unauthorized")
 
+    async def test_a_rotation_that_is_repeated_ends_no_secret_that_is_in_use(self, up: Stack) -> None:
+        async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
+            used = await made(api, "ann", "viewer")
+            for again in range(3):
+                answer = await api.post("/v1/keys/ann/rotate", headers={"idempotency-key": "r-1"})
+                assert answer.status_code == (409 if again else 200)
+            assert "rotate the key by a request with another id" in told(answer, 409, "request-taken")["detail"]
+            for _ in range(4):
+                answer = await api.post("/v1/keys/ann/rotate")
+            assert "overlap of 0 seconds" in told(answer, 422, "invalid-request", "overlap_seconds")["detail"]
+            assert (await api.get("/v1/definitions", headers=used)).status_code == 200
+            assert len((await api.get("/v1/keys")).json()["keys"]) == 5
+            assert (await api.post("/v1/keys/ann/rotate", json={"overlap_seconds": 0})).status_code == 200
+            assert len((await api.get("/v1/keys")).json()["keys"]) == 1
+            told(await api.get("/v1/definitions", headers=used), 401, "unauthorized")
+            bob = {"name": "bob", "role": "viewer", "request_id": "c-1"}
+            assert (await api.post("/v1/keys", json=bob)).status_code == 201
+            told(await api.post("/v1/keys", json=bob), 409, "request-taken")
+
     async def test_a_rotation_does_not_move_the_end_of_a_key_and_revives_none_that_has_ended(self, up: Stack) -> None:
         async with http(up, ApiSettings(tokens=(TOKEN,)), headers=BEARER) as api:
             ends = (await api.post("/v1/keys", json={"name": "ann", "role": "viewer", "valid_for_seconds": 900})).json()
@@ -235,7 +254,7 @@ class TestKeys:
             ann = await made(api, "ann", "viewer")
             assert (await api.get("/v1/definitions", headers=ann)).status_code == 200
             monkeypatch.setattr(up.projector, "_apply", standing_still)
-            monkeypatch.setattr(keys, "_STALE_SECONDS", 0.2)
+            monkeypatch.setattr(recent, "_STALE_SECONDS", 0.2)
             await up.client.start("order-checkout", order(), key="A-1")
             await until_status(api, ann, 503)
             assert (await api.get("/v1/definitions", headers=BEARER)).status_code == 200

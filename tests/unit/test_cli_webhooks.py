@@ -136,6 +136,7 @@ def hooks_are_registered_and_take_a_delivery(shop: Process) -> None:
     ]
     assert "whsec_" in saga(shop, *stripe)
     assert "give NAME=VALUE" in saga(shop, *put[:3], "--event", "order-paid", *mapped, code=2)
+    assert "say where the type is by --type-at" in saga(shop, *put, "--event", "order-paid", code=2)
     body, now = b'{"order_id": "O-1", "amount_cents": 900}', datetime.now(UTC)
     headers = {
         "webhook-id": "msg-1",

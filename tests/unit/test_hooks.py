@@ -18,9 +18,10 @@ import structlog
 from standardwebhooks import Webhook as Sender
 
 from sagaline.api import ApiSettings
-from sagaline.orchestrator.errors import ConfigurationError
+from sagaline.orchestrator.client import recent
+from sagaline.orchestrator.errors import ConfigurationError, TransientError
 from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.messages.entities import KeptEvent
+from sagaline.orchestrator.messages.entities import KeptEvent, Table
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.hooks import HOOKS, Hook, Scheme
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
@@ -182,6 +183,10 @@ async def test_the_sender_may_choose_its_secrets_and_its_header(up: Stack, api: 
         made = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
         assert (await deliver(api, "chosen", body, {"x-signature": made})).status_code == status
     assert len(await kept(up, "O-chosen")) == 1
+    for act in ("rotate", "secret"):
+        refused = await api.post(f"/v1/hooks/chosen/{act}")
+        assert (refused.status_code, refused.json()["field"]) == (422, "name")
+        assert "SAGALINE_HOOK_SECRETS" in refused.json()["detail"]
     with pytest.raises(ConfigurationError, match="can be guessed"):
         ApiSettings(hook_secrets={"open": ("",)})
 
@@ -199,6 +204,41 @@ async def test_a_rotated_secret_counts_beside_the_new_one_for_its_overlap(api: h
     assert statuses == [401, 401, 202]
     assert (await api.delete("/v1/hooks/turning")).status_code == 200
     assert (await deliver(api, "turning", body, standard(last, body))).status_code == 401
+
+
+async def test_a_rotation_that_is_repeated_makes_one_secret_and_shows_it_again(api: httpx.AsyncClient) -> None:
+    old = await put(api, "repeated")
+    again = {"idempotency-key": "r-1"}
+    answers = [await api.post("/v1/hooks/repeated/rotate", headers=again) for _ in range(6)]
+    assert {each.status_code for each in answers} == {200}
+    (new,) = {each.json()["secret"] for each in answers}
+    await api.put("/v1/hooks/repeated", json=BASE)
+    assert (await api.post("/v1/hooks/repeated/rotate", headers=again)).json()["secret"] == new
+    body = paid("O-repeated")
+    for each in (old, new):
+        assert (await deliver(api, "repeated", body, standard(each, body))).status_code == 202
+    assert (await api.post("/v1/hooks/repeated/rotate", json={"request_id": "r-2"})).json()["secret"] not in (old, new)
+
+
+async def test_deliveries_do_not_queue_for_a_read_model_that_fails(
+    up: Stack, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, body = await put(api, "standing"), paid("O-standing")
+    tries = list[str]()
+
+    async def failing(name: str) -> Table:
+        tries.append(name)
+        raise TransientError("the read model is behind")
+
+    assert (await deliver(api, "standing", body, standard(secret, body))).status_code == 202
+    monkeypatch.setattr(up.client.tables, "read", failing)
+    monkeypatch.setattr(recent, "_FRESH_SECONDS", 0.0)
+    assert (await deliver(api, "standing", body, standard(secret, body))).status_code == 202, "as it was known last"
+    monkeypatch.setattr(recent, "_FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(recent, "_STALE_SECONDS", -1.0)
+    for _ in range(5):
+        assert (await deliver(api, "standing", body, standard(secret, body))).status_code == 503
+    assert tries == [HOOKS.table], "a try counts for all who come soon after it"
 
 
 async def test_the_type_says_which_event_it_is_and_others_are_taken_and_dropped(
@@ -250,6 +290,12 @@ async def test_routes_show_hooks_without_secrets_and_say_what_is_wrong(api: http
         ({"event": "nothing"}, "there is no event 'nothing'"),
         ({"scheme": "md5"}, "there is no scheme 'md5'; there are standard, hmac, timed-hmac"),
         ({"key_at": "data"}, "is a JSON pointer"),
+        ({"key_at": "/k~5"}, "is a JSON pointer"),
+        ({"fields": {"order_id": "/items/-"}}, "is a JSON pointer"),
+        ({"event": "", "events": {"a": "order-paid"}, "type_at": "/a~"}, "is a JSON pointer"),
+        ({"event": "", "events": {"a": "order-paid"}, "type_at": "X\u2011Event"}, "is no name of a header"),
+        ({"header": "X\u2011Signature"}, "is no name of a header"),
+        ({"header": "bad header:"}, "is no name of a header"),
         ({"event": ""}, "give either the event, or"),
         ({"events": {"a": "order-paid"}}, "give either the event, or"),
         ({"type_at": "/type"}, "go together"),
@@ -280,6 +326,7 @@ async def test_rules_are_read_back_and_bounded() -> None:
         header="x-s",
         tolerance_seconds=5,
         generation=3,
+        rotated_by="r-1",
         overlap_from=2,
         overlap_until_ms=9,
     )

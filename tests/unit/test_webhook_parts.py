@@ -28,6 +28,7 @@ def test_rules_are_read_back_and_wrong_ones_are_denied() -> None:
         definitions=("d",),
         created=2,
         generation=3,
+        rotated_by="r-1",
         overlap_from=2,
         overlap_until_ms=5,
         disabled="gone",

@@ -353,7 +353,7 @@ async def test_a_replay_is_recorded_before_anything_is_sent_or_it_sends_nothing(
         refused = await world.api.post(replay, json=from_all | wrong)
         assert (refused.status_code, refused.json()["field"]) == (422, next(iter(wrong)))
     key = {"idempotency-key": "same"}
-    for path, body in ((replay, from_all), ("/v1/webhooks/orders/rotate", {})):
+    for path, body in ((replay, from_all),):
         refused = await world.api.post(path, json=body, headers=key)
         assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
     assert await sent() == 0
@@ -463,6 +463,13 @@ async def test_a_new_secret_counts_beside_the_one_before_for_a_time(world: World
     headers, body = world.receiver.got[0]
     for secret in (first, second["secret"], third["secret"]):
         assert Verifier(secret).verify(body, headers)
+
+
+async def test_a_rotation_that_is_repeated_makes_one_secret(world: World) -> None:
+    first = (await world.put("orders"))["secret"]
+    asked = {"request_id": "r-1", "overlap_seconds": 0}
+    made = {(await world.api.post("/v1/webhooks/orders/rotate", json=asked)).json()["secret"] for _ in range(6)}
+    assert len(made - {first}) == len(made) == 1
 
 
 async def test_routes_say_what_is_wrong(world: World) -> None:

@@ -8,8 +8,7 @@
     │   ├── InvalidRequest       the request itself is wrong: names the field
     │   ├── UnknownDefinition, -Event, -Table, -Key, -Instance, -Revision, -Parcel, -DeadLetter, -Schedule, CursorTooOld
     │   └── Conflict             the request contradicts what is on record
-    │       ├── StartConflict, VersionConflict   same key, other input; the rules of a table were changed meanwhile
-    │       ├── RequestTaken         a request of this id was carried out, and its answer cannot be given again
+    │       ├── StartConflict, VersionConflict, RequestTaken   same key, other input; rules changed meanwhile; id used
     │       └── ActDenied, EventDenied, ReplyNotAwaited   not allowed in this status; no room; no attempt waits for it
     ├── TransientError           nobody: retry
     │   ├── LogUnavailable       the log did not answer in time; TopicGone: a topic was deleted, an operator restores it

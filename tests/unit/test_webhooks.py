@@ -353,9 +353,8 @@ async def test_a_replay_is_recorded_before_anything_is_sent_or_it_sends_nothing(
         refused = await world.api.post(replay, json=from_all | wrong)
         assert (refused.status_code, refused.json()["field"]) == (422, next(iter(wrong)))
     key = {"idempotency-key": "same"}
-    for path, body in ((replay, from_all),):
-        refused = await world.api.post(path, json=body, headers=key)
-        assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
+    refused = await world.api.post(replay, json=from_all, headers=key)
+    assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
     assert await sent() == 0
     done = await world.api.post(replay, json=from_all | {"by": "ann", "reason": "r" * 2_000})
     assert (done.status_code, done.json()["sent"], await sent()) == (200, 1, 1)

@@ -51,6 +51,8 @@ async def sealed_act(parts: ClientParts, asking: Asking, on: OnStep | None, writ
     """
     if on is None or on.value is None:
         return written(on)
+    if not isinstance(on.value, BaseModel):
+        written(on)  # so that a malformed value is said first, whatever the instance
     about = written(replace(on, value=None))
     if about.act in _NAMES_ONLY:
         return written(on)

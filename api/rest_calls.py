@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -57,17 +56,9 @@ class RestCalls:
             raise ConfigurationError(f"{url[:200]!r} is not the address of an API; give http://host:port")
         self._deadline = deadline.total_seconds()
 
-    async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self._http.__aexit__(kind, error, trace)
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._http.aclose()
 
     async def ask(
         self,

@@ -6,10 +6,9 @@ asked for by a second act. What the API answers are the models of the OpenAPI do
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, JsonValue, RootModel
 
 from ..orchestrator.adapters.clock import SystemClock
 from ..orchestrator.errors import InvalidRequest
-from ..orchestrator.loop_thread import LoopThread
+from ..orchestrator.loop_thread import Blocking, waiting
 from ..orchestrator.messages.inputs import ActName, OnConflict
 from ..sagas.models import Unwritable, as_json
 from .bodies import one_of
@@ -87,16 +86,10 @@ class RestClient:
         self._calls = RestCalls(url, token, deadline, transport)
 
     async def __aenter__(self) -> Self:
-        await self._calls.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self._calls.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._calls.close()
 
     async def start(
         self,
@@ -248,22 +241,12 @@ class RestClient:
         return self._calls.parsed(OutcomeView, response)
 
 
-def _waiting(
-    method: Callable[Concatenate[RestClient, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[SyncRestClient, P], T]:
-    @wraps(method)
-    def call(self: SyncRestClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._thread.result(method(self._client, *args, **kwargs))
-
-    return call
-
-
 def _drawn(
     method: Callable[Concatenate[RestClient, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[SyncRestClient, P], Iterator[T]]:
     @wraps(method)
     def draw(self: SyncRestClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        values = method(self._client, *args, **kwargs)
+        values = method(self._inner, *args, **kwargs)
 
         async def following() -> list[T]:
             return [value async for value in _first(values)]
@@ -281,7 +264,7 @@ async def _first(values: AsyncIterator[T]) -> AsyncIterator[T]:
         return
 
 
-class SyncRestClient:
+class SyncRestClient(Blocking):
     """The methods of ``RestClient``, each returning when it is done. For any number of threads.
 
     Use it as ``with SyncRestClient(url) as client:``, or ``open()`` it where a process begins and ``close()`` it where
@@ -299,41 +282,21 @@ class SyncRestClient:
         deadline: timedelta = DEFAULT_DEADLINE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._client = RestClient(url, token=token, deadline=deadline, transport=transport)
-        self._thread = LoopThread("REST client")
+        super().__init__(RestClient(url, token=token, deadline=deadline, transport=transport), "REST client")
 
-    start = _waiting(RestClient.start)
-    act = _waiting(RestClient.act)
-    rehearse = _waiting(RestClient.rehearse)
-    inspect = _waiting(RestClient.inspect)
-    read = _waiting(RestClient.read)
-    publish = _waiting(RestClient.publish)
-    get = _waiting(RestClient.get)
-    list = _waiting(RestClient.list)
+    start = waiting(RestClient.start)
+    act = waiting(RestClient.act)
+    rehearse = waiting(RestClient.rehearse)
+    inspect = waiting(RestClient.inspect)
+    read = waiting(RestClient.read)
+    publish = waiting(RestClient.publish)
+    get = waiting(RestClient.get)
+    list = waiting(RestClient.list)
     each = _drawn(RestClient.each)
-    count = _waiting(RestClient.count)
+    count = waiting(RestClient.count)
     history = _drawn(RestClient.history)
-    definitions = _waiting(RestClient.definitions)
+    definitions = waiting(RestClient.definitions)
     changes = _drawn(RestClient.changes)
-
-    def open(self) -> Self:
-        """Begins; returns itself."""
-        self._thread.open()
-        return self
-
-    def close(self) -> None:
-        """Closes its connections. Idempotent."""
-        if self._thread.is_open:
-            try:
-                self._thread.result(self._client.__aexit__())
-            finally:
-                self._thread.close()
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _fresh() -> str:

@@ -1,17 +1,21 @@
-"""``LoopThread``: an event loop in a thread of its own, for programs that have none, such as Django or Flask."""
+"""An event loop in a thread of its own, for programs that have none, such as Django or Flask: ``Blocking`` is the base
+of a class whose methods are those of an asynchronous one, each made by ``waiting``.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from .errors import ConfigurationError
 
-__all__ = ["LoopThread"]
+__all__ = ["Blocking", "LoopThread", "waiting"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -64,3 +68,46 @@ class LoopThread:
         except BaseException:
             future.cancel()  # the waiting thread was interrupted; otherwise it does nothing
             raise
+
+
+class Blocking:
+    """Runs ``inner``, an asynchronous context manager, in a thread. For any number of threads."""
+
+    def __init__(self, inner: Any, owner: str) -> None:
+        self._inner, self._thread = inner, LoopThread(owner)
+
+    def open(self) -> Self:
+        """Connects; returns itself. Raises what entering the asynchronous one raises."""
+        self._thread.open()
+        try:
+            self._thread.result(self._inner.__aenter__())
+        except BaseException:
+            self._thread.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Ends requests under way and disconnects, within some seconds. Idempotent."""
+        if self._thread.is_open:
+            try:
+                self._thread.result(self._inner.__aexit__())
+            finally:
+                self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def waiting(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Blocking, P], T]:
+    """The method of the asynchronous class as one that returns its result."""
+
+    @wraps(method)
+    def call(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._thread.result(method(self._inner, *args, **kwargs))
+
+    return call

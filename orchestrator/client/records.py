@@ -57,7 +57,7 @@ class Records:
         self._parts = parts
 
     async def topics(self) -> Sequence[TopicState]:
-        """The topics of the namespace that exist, by name, whoever has created them.
+        """All topics of the namespace that exist, by name.
 
         Raises:
             LogUnavailable: no answer in time.

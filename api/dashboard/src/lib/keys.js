@@ -1,6 +1,6 @@
 /** The keyboard: one place that knows which key does what now; `?` shows it. */
 import { signal } from "./view.js";
-import { useEffect } from "./view.js";
+import { useLayoutEffect } from "./view.js";
 
 /** @typedef {{keys: string, does: string, run: (event: KeyboardEvent) => void}} Binding */
 
@@ -28,7 +28,7 @@ addEventListener("keydown", (event) => {
 
 /** Binds keys while a component is shown. @param {Binding[]} mine @param {unknown[]} [given] */
 export function useKeys(mine, given = []) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     bindings.value = [...bindings.peek(), ...mine];
     return () => {
       bindings.value = bindings.peek().filter((each) => !mine.includes(each));

@@ -4,6 +4,8 @@ import htm from "htm";
 import { useEffect } from "preact/hooks";
 
 export { render } from "preact";
+// What moves the focus or binds keys is a layout effect: Preact runs other effects, and their ends, after the next
+// frame, and takes the focus from what the reader reached meanwhile.
 export { useEffect, useErrorBoundary, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 export { computed, effect, signal, useComputed, useSignal } from "@preact/signals";
 

@@ -3,7 +3,7 @@ import { Problem, write } from "../lib/api.js";
 import { beat } from "../lib/feed.js";
 import { me } from "../lib/me.js";
 import { recall, remember } from "../lib/stored.js";
-import { html, useEffect, useRef, useState } from "../lib/view.js";
+import { html, useLayoutEffect, useRef, useState } from "../lib/view.js";
 import { Failed } from "./basics.js";
 import { Labelled } from "./form.js";
 import { Dialog } from "./shell.js";
@@ -26,7 +26,7 @@ export function Act({ title, does, button, danger = false, needsReason = true, a
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
   const back = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => back.current?.focus(), [answer]);
+  useLayoutEffect(() => back.current?.focus(), [answer]);
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     if (busy) return;

@@ -1,12 +1,12 @@
 /** A button that shows something below itself: a list of acts, or of choices. Escape and a click elsewhere close it. */
-import { html, useEffect, useId, useRef, useState } from "../lib/view.js";
+import { html, useId, useLayoutEffect, useRef, useState } from "../lib/view.js";
 
 /** @param {{label: any, children: any, end?: boolean, class?: string}} props */
 export function Menu({ label, children, end = false, class: name = "" }) {
   const [open, setOpen] = useState(false);
   const own = useRef(/** @type {HTMLElement | null} */ (null));
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return undefined;
     const close = (/** @type {Event} */ event) => {
       if (event.target instanceof Node && own.current?.contains(event.target)) return;

@@ -4,7 +4,7 @@ import { me, signOut } from "../lib/me.js";
 import { useResource } from "../lib/resource.js";
 import { go, href, instanceHref, route } from "../lib/router.js";
 import { recall, remember } from "../lib/stored.js";
-import { html, signal, useEffect, useErrorBoundary, useRef, useState } from "../lib/view.js";
+import { html, signal, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState } from "../lib/view.js";
 import { Live } from "./basics.js";
 
 /**
@@ -43,7 +43,7 @@ export function Shell({ sections }) {
   useEffect(() => {
     if (!here) go(href(sections[0].page));
   }, [page]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [place]);
@@ -123,7 +123,7 @@ function Help({ close }) {
 /** A dialog at the side: the focus comes back to where it was. @param {{title: any, close: () => void, children: any}} props */
 export function Dialog({ title, close, children }) {
   const own = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const from = document.activeElement;
     const dialog = own.current;
     dialog?.showModal();

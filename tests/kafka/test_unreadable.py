@@ -148,10 +148,15 @@ async def test_a_worker_goes_on_with_its_other_partitions(breakable_broker: Any)
         assert [r.value for r in await subscription.poll(max_records=10, timeout=10.0)] == [b"more"]
         settings = Settings(log=f"kafka://{breakable_broker.address}", namespace=topics.namespace, development=True)
         place = f"{queue}/0/1"
+        with pytest.raises(ConfigurationError, match=r"from offset 0 on are unfinished .* start a worker"):
+            await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
+        await subscription.commit({TopicPartition(queue, 0): 1})
         with pytest.raises(ConfigurationError, match="stop the workers"):
             await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
         await subscription.close()
         await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
+        with pytest.raises(ConfigurationError, match="is at offset 2"):
+            await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
         again = await log.subscribe([queue], group)
         async with asyncio.timeout(30):
             while not (behind := [r for r in await again.poll(max_records=10, timeout=1.0) if r.partition == 0]):
@@ -197,6 +202,10 @@ async def test_a_sealed_record_that_was_altered_is_stepped_over(kafka_bootstrap:
         owner = await membership.take(0)
         await owner.commit(batch({}, [], 1))
         await owner.release()
+        workers = await log.subscribe([queue], group)
+        assert await workers.poll(max_records=1, timeout=30.0)
+        await workers.commit({TopicPartition(queue, 0): 1})
+        await workers.close()
 
         async def step(place: str, **more: Any) -> None:
             address, namespace = f"kafka://{kafka_bootstrap}", topics.namespace

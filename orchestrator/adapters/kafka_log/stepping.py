@@ -1,7 +1,8 @@
 """Skips what can never be read, at an operator's request: a batch, or a sealed record that was altered. Never more.
 
 - ``inputs``: as the owner, fenced by the epoch. The engine that is stopped there is fenced, and takes it again.
-- A command topic: moves the offset of the workers' group, which Kafka allows only while the group has no members.
+- A command topic: moves the offset of the workers' group, which Kafka allows only while the group has no members,
+  and only from the place before the batch: unfinished commands before it would be lost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import aiokafka.errors as errors
 
-from ...errors import ConfigurationError, CorruptRecord, MissingKey, UnreadableBatch
+from ...errors import ConfigurationError, CorruptRecord, LogUnavailable, MissingKey, UnreadableBatch
 from ...ports.clock import Clock
 from ...ports.log import Batch, Outgoing, Position, Record, TopicPartition
 from .careful import read_carefully
@@ -65,10 +66,10 @@ async def step_over_inputs(
 async def step_over_commands(
     connection: Connection, place: TopicPartition, offset: int, group: str, opened: Opened
 ) -> UnreadableBatch:
-    """Moves the offset of a group of workers past the batch.
+    """Moves the offset of a group of workers past the batch, and past nothing else.
 
     Raises:
-        ConfigurationError: the group is not stopped at that offset, or has members.
+        ConfigurationError: the group is not stopped at that offset, has unfinished commands before it, or has members.
         MissingKey: it is stopped for a key that these settings lack.
         LogUnavailable: the outcome is unknown; check, then retry.
     """
@@ -79,16 +80,15 @@ async def step_over_commands(
         with translated(connection.gone(f"asking for the offsets of the group {group}", limit)):
             await within(consumer.start(), limit)
             committed = await within(consumer.committed(where), limit)
-        if committed is not None and committed > offset:
-            raise ConfigurationError(f"the group {group} is at offset {committed} of {place.topic}/{place.partition}")
-        try:
-            found = await read_carefully(connection, place, offset, "read_committed")
-        except errors.OffsetOutOfRangeError as error:
+            first = (await within(consumer.beginning_offsets([where]), limit))[where]
+            end = (await within(consumer.end_offsets([where]), limit))[where]
+        if not first <= offset < end:
             raise ConfigurationError(
                 f"{place.topic}/{place.partition} has no offset {offset}: copy the place from the log line"
-            ) from error
-        first = [as_record(message) for message in found.records[:1]]
-        unreadable = _named(_altered(first, opened) if first else found.unreadable, place, offset)
+            )
+        if committed is not None and committed > offset:
+            raise ConfigurationError(f"the group {group} is at offset {committed} of {place.topic}/{place.partition}")
+        unreadable = await _next_of_the_group(connection, place, offset, max(first, committed or 0), opened)
         with translated(connection.gone(f"moving the group {group}", limit)):
             try:
                 await within(consumer.commit({where: unreadable.following}), limit)
@@ -100,6 +100,25 @@ async def step_over_commands(
     finally:
         await stop_consumer(consumer)
     return unreadable
+
+
+async def _next_of_the_group(
+    connection: Connection, place: TopicPartition, offset: int, start: int, opened: Opened
+) -> UnreadableBatch:
+    """The batch at ``offset``, if nothing readable lies before it: that would be lost. Raises MissingKey."""
+    try:
+        found = await read_carefully(connection, place, start, "read_committed")
+    except errors.OffsetOutOfRangeError as error:
+        raise LogUnavailable(f"{place.topic}/{place.partition} was cut meanwhile; check, then retry") from error
+    records = [as_record(message) for message in found.records]
+    unreadable = _altered(records, opened) if records else found.unreadable
+    if unreadable is None and records and records[0].offset < offset:
+        raise ConfigurationError(
+            f"the commands of {place.topic}/{place.partition} from offset {records[0].offset} on are unfinished and "
+            f"would be lost: start a worker of this queue, wait until it has finished those before offset {offset}, "
+            "stop it, then step over"
+        )
+    return _named(unreadable, place, offset)
 
 
 def as_it_is(record: Record) -> Record:

@@ -83,7 +83,7 @@ class Execution:
             reply = await self._run(work)
         finally:
             if not isinstance(reply, Completed):
-                await work.discard()
+                await work.discard(self._ends)
         return reply
 
     async def _run(self, work: Work) -> Reply | None:
@@ -106,7 +106,9 @@ class Execution:
             return failed(
                 work, f"the command does not fit {handler.contract.command.__name__}: {mistakes(error, 'body')}"
             )
-        except Exception as error:  # types and validators of the author may raise anything
+        except BaseException as error:  # types and validators of the author may raise anything
+            if self._ends(error) or isinstance(error, SystemExit | KeyboardInterrupt):
+                raise
             return _raised(work, error)
         if (why := self.too_late(work)) is not None:  # the keys may have been slow to read
             return self._is_late(work, f"{why}; nothing was done")

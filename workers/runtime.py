@@ -343,7 +343,7 @@ class WorkerRuntime:
             if isinstance(sent, Completed):
                 await self._apply(Wanted(work, sent, outgoing.value or b""))
             else:
-                await work.discard()
+                await work.discard(self._slots.ends)
                 self._append(work, outgoing, sent)
         else:
             self._answer(work, reply)
@@ -356,7 +356,7 @@ class WorkerRuntime:
         if context is None or context.unit is None:
             self._applies.put(wanted)
         else:
-            await until_done("inbox.commit", self._effects.apply, [wanted])
+            await until_done("inbox.commit", self._effects.apply, [wanted], self._slots.ends)
 
     def _answer(self, work: Work, reply: Reply) -> None:
         self._append(work, *self._encode(work, reply))

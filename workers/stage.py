@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from ..orchestrator.errors import TransientError
+from .errors import is_cancelled
 from .failures import Failures
 
 __all__ = ["Stage", "until_done"]
@@ -21,7 +22,7 @@ class Stage(Generic[T]):
     Args:
         name: for the log.
         carry_out: called again with the same batch after it raised ``TransientError``, with growing pauses, for as long
-            as the stage runs; must allow that.
+            as the stage runs; must allow that. See ``until_done``.
         batch_max: the largest number of items in one call.
     """
 
@@ -46,15 +47,30 @@ class Stage(Generic[T]):
             await until_done(self._name, self._carry_out, batch)
 
 
-async def until_done(name: str, carry_out: Callable[[list[T]], Awaitable[None]], batch: list[T]) -> None:
-    """Calls it again with the same batch after ``TransientError``, with growing pauses."""
+async def until_done(
+    name: str,
+    carry_out: Callable[[list[T]], Awaitable[None]],
+    batch: list[T],
+    ends: Callable[[BaseException], bool] = is_cancelled,
+) -> None:
+    """Calls it again with the same batch after ``TransientError``, with growing pauses, and after a foreign cancel.
+
+    Args:
+        ends: whether a cancellation is the end of the current task, and not foreign code's: a library may keep the
+            task of a handler and cancel it when the handler has ended.
+    """
     failures = Failures("worker.stage", stage=name, count=len(batch))
     while True:
         try:
+            if failures.last is not None:
+                await failures.wait()
             await carry_out(batch)
         except TransientError as error:
             failures.failed(error)
-            await failures.wait()
+        except asyncio.CancelledError as error:
+            if ends(error):
+                raise
+            failures.failed(InterruptedError("foreign code cancelled it; it is done again"))
         else:
             failures.succeeded()
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from ..orchestrator.codec.commands import Command
 from ..orchestrator.messages.inputs import JsonObject, Reply
@@ -12,6 +12,7 @@ from ..sagas.contract import Priority, priority_of
 from .context import Context
 from .inbox import Found
 from .offsets import Mark
+from .stage import until_done
 from .worker import Handler
 
 __all__ = ["Answer", "Work"]
@@ -68,10 +69,10 @@ class Work:
     def name(self) -> str:
         return self.command.contract
 
-    async def discard(self) -> None:
-        """Rolls back the handler's own transaction, if it has one."""
-        if self.context is not None and self.context.unit is not None:
-            await self.context.unit.discard()
+    async def discard(self, ends: Callable[[BaseException], bool]) -> None:
+        """Rolls back the handler's own transaction, if it has one; ``ends`` as in ``until_done``."""
+        if self.context is not None and (unit := self.context.unit) is not None:
+            await until_done("inbox.discard", lambda _: unit.discard(), [self], ends)
 
 
 class Answer:

@@ -39,6 +39,7 @@ class Label(BaseModel):
     email: Personal[Annotated[str, AfterValidator(checked)]]
 
 
+other = Contract("other", Pack, Packed, queue="packing")
 label = Contract("label", Label, Packed, queue="packing")
 
 
@@ -126,3 +127,24 @@ async def test_what_the_database_says_of_a_statement_shows_no_value(world: Worke
     assert labelling.read == [EMAIL]
     await vault.close()
     await inbox.close()
+
+
+async def test_a_cancel_while_the_keys_of_the_next_command_are_read_fails_its_attempt_alone(world: WorkerWorld) -> None:
+    """A library kept the task of a handler that has ended, and cancels it too late."""
+    vault, labelling = keys(world, SlowVault), Labelling()
+
+    @labelling.worker.handles(other)
+    async def keep(command: Pack) -> Packed:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.05, task.cancel)
+        return Packed(parcel="P")
+
+    sealed_label = await sealed(vault)
+    async with world.running(labelling.worker, vault=vault):
+        await world.ask(world.command("order/A", other))
+        (cancelled,) = await world.ask(world.command("order/B", label, sealed_label))
+        (again,) = await world.ask(world.command("order/B", label, sealed_label, attempt=2))
+    assert isinstance(cancelled, Failed)
+    assert "CancelledError" in cancelled.error
+    assert isinstance(again, Completed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,3 +197,30 @@ async def test_an_inbox_without_sessions_and_a_wrong_kind_say_what_to_do(
         assert isinstance(reply, Failed)
         assert remedy in reply.error
         await inbox.close()
+
+
+@pytest.mark.parametrize("after_seconds", [0.0, 0.0005, 0.002, 0.01])
+async def test_a_cancel_that_comes_after_the_handler_ends_no_worker(
+    world: WorkerWorld, store: Store, after_seconds: float
+) -> None:
+    """A library kept the handler's task and cancels it while its transaction is committed, or rolled back."""
+    worker, runs = Worker("packer", concurrency=1, inbox=SqlInbox(store.engine)), Counter[str]()
+
+    @worker.handles(pack)
+    async def do_pack(command: Pack, ctx: Context) -> Packed:
+        runs[command.item] += 1
+        session, task = ctx.session(AsyncSession), asyncio.current_task()
+        session.add(Parcel(effect_key=ctx.effect_key, item=command.item))
+        await session.flush()
+        assert task is not None
+        if runs[command.item] == 1:
+            asyncio.get_running_loop().call_later(after_seconds, task.cancel)
+        if command.item == "broken":
+            raise ValueError("the machine is broken")
+        return Packed(parcel="P")
+
+    async with world.running(worker):
+        for number, item in enumerate(["book", "broken", "lamp", "broken", "vase"]):
+            (reply,) = await world.ask(world.command(f"order/{number}", payload=Pack(item=item)))
+            assert isinstance(reply, Failed if item == "broken" else Completed)
+    assert await store.items() == ["book", "lamp", "vase"]

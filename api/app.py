@@ -47,13 +47,14 @@ from .questions import questions_router
 from .queues import queues_router
 from .records import records_router
 from .reference import reference_router
+from .registered import NewSecretBody
 from .revisions import revisions_router
 from .schedules import BackfillBody, ScheduleBody, schedules_router
 from .settings import ApiSettings
 from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
 from .streams import streams_router
 from .tables import RulesBody, tables_router
-from .webhooks import NewSecretBody, ReplayBody, WebhookBody, webhooks_router
+from .webhooks import ReplayBody, WebhookBody, webhooks_router
 
 __all__ = ["create_app"]
 

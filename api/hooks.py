@@ -7,7 +7,7 @@ verified is answered with 2xx when its event is in the log.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +17,6 @@ from jsonpointer import JsonPointer, JsonPointerException
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..orchestrator.client import Client
-from ..orchestrator.client.registered import Changed
 from ..orchestrator.codec.hook_signatures import NotVerified, verified
 from ..orchestrator.errors import InvalidRequest, NotYetDecided
 from ..orchestrator.messages.hooks import Hook, Scheme
@@ -25,14 +24,13 @@ from ..orchestrator.ports.clock import Clock
 from .bodies import Bodies, Json, described, one_of
 from .cloud_events import joined
 from .identity import Permission, needs
-from .letters import RESPONSES, AcceptedView, AskBody, options_of
+from .letters import RESPONSES, AskBody, options_of
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import HttpProblem, documented
-from .queries import only
+from .registered import Kind, add_registered, add_secrets, check_keys
 from .settings import ApiSettings
 from .views import iso
-from .webhooks import NewSecretBody, check_keys
 
 __all__ = ["DeliveryBody", "HookBody", "hooks_router"]
 
@@ -127,48 +125,45 @@ class DeliveredView(BaseModel):
 def hooks_router(client: Client, settings: ApiSettings, clock: Clock) -> APIRouter:
     """Takes deliveries, and shows and changes hooks."""
     router = APIRouter(prefix="/v1", tags=["hooks"])
-    views = _Views(client, settings, clock)
+    kind = _kind(client, settings, clock)
     _add_delivery(router, client, settings)
-    _add_queries(router, client, views)
-    _add_changes(router, client, settings, views)
+    add_registered(router, settings, kind)
+    _add_put(router, client, settings, kind)
+    add_secrets(router, settings, kind, client.hooks, side="sender", check=lambda name: _check_derived(settings, name))
     return router
 
 
-class _Views:
-    """Makes the answers."""
-
-    def __init__(self, client: Client, settings: ApiSettings, clock: Clock) -> None:
-        self._client, self._settings, self._clock = client, settings, clock
-
-    def of(self, hook: Hook, *, trace_id: str | None = None, secret: bool = False) -> HookView:
-        until = hook.overlap_until_ms
-        shown = secret and hook.name not in self._settings.hook_secrets
+def _kind(client: Client, settings: ApiSettings, clock: Clock) -> Kind[Hook]:
+    def show(thing: Hook, *, trace_id: str | None = None, secret: bool = False) -> HookView:
+        until = thing.overlap_until_ms
+        shown = secret and thing.name not in settings.hook_secrets
         return HookView(
-            name=hook.name,
-            url=f"/v1/hooks/{hook.name}",
-            scheme=hook.scheme,
-            event=hook.event,
-            events=dict(hook.events),
-            type_at=hook.type_at,
-            key_at=hook.key_at,
-            id_at=hook.id_at,
-            body_at=hook.body_at,
-            fields=dict(hook.fields),
-            header=hook.header,
-            tolerance_seconds=hook.tolerance_seconds,
-            overlap_until=iso(until) if until > self._clock.now_ms() else None,
-            secret=self._client.hooks.secrets(hook, self._settings.webhook_keys)[0] if shown else None,
+            name=thing.name,
+            url=f"/v1/hooks/{thing.name}",
+            scheme=thing.scheme,
+            event=thing.event,
+            events=dict(thing.events),
+            type_at=thing.type_at,
+            key_at=thing.key_at,
+            id_at=thing.id_at,
+            body_at=thing.body_at,
+            fields=dict(thing.fields),
+            header=thing.header,
+            tolerance_seconds=thing.tolerance_seconds,
+            overlap_until=iso(until) if until > clock.now_ms() else None,
+            secret=client.hooks.secrets(thing, settings.webhook_keys)[0] if shown else None,
             trace_id=trace_id,
         )
 
-    async def answer(self, asked: Awaitable[Changed[Hook]], *, secret: bool = False) -> Response:
-        try:
-            done = await asked
-        except NotYetDecided as error:
-            accepted = AcceptedView(id=error.instance, request_id=error.request_id)
-            return Json(accepted, 202, {"Retry-After": "1"})
-        shown = self.of(done.thing, trace_id=done.trace_id, secret=secret or done.created)
-        return Json(shown, 201 if done.created else 200)
+    return Kind(
+        noun="hook",
+        plural="hooks",
+        things=client.hooks,
+        show=show,
+        view=HookView,
+        listed=HookList,
+        deleted="its deliveries are refused from then on",
+    )
 
 
 def _add_delivery(router: APIRouter, client: Client, settings: ApiSettings) -> None:
@@ -265,26 +260,7 @@ def _body(hook: Hook, body: object) -> Mapping[str, JsonValue]:
     return found
 
 
-def _add_queries(router: APIRouter, client: Client, views: _Views) -> None:
-    @router.get("/hooks", response_model=HookList, summary="List hooks", responses=documented(401, 403, 422, 503))
-    @needs(Permission.ADMINISTER)
-    async def list_hooks(request: Request) -> Response:
-        only(request)
-        return Json(HookList(hooks=[views.of(each) for each in await client.hooks.list()]))
-
-    @router.get(
-        "/hooks/{name}",
-        response_model=HookView,
-        summary="Show a hook",
-        responses=documented(401, 403, 404, 422, 503),
-    )
-    @needs(Permission.ADMINISTER)
-    async def get_hook(request: Request, name: str) -> Response:
-        only(request)
-        return Json(views.of(await client.hooks.get(segment_of(name, "name"))))
-
-
-def _add_changes(router: APIRouter, client: Client, settings: ApiSettings, views: _Views) -> None:
+def _add_put(router: APIRouter, client: Client, settings: ApiSettings, kind: Kind[Hook]) -> None:
     bodies = Bodies(settings)
 
     @router.put(
@@ -304,50 +280,7 @@ def _add_changes(router: APIRouter, client: Client, settings: ApiSettings, views
             check_keys(settings)
         given = body.model_dump(exclude={*AskBody.model_fields, "scheme"})
         hook = Hook(name=name, scheme=one_of(Scheme, body.scheme, "scheme"), **given)
-        return await views.answer(client.hooks.put(hook, options_of(request, settings, body)))
-
-    @router.delete(
-        "/hooks/{name}",
-        response_model=HookView,
-        summary="Delete a hook; its deliveries are refused from then on",
-        responses=RESPONSES,
-        openapi_extra=described(AskBody, required=False),
-    )
-    @needs(Permission.ADMINISTER)
-    async def delete_hook(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, AskBody)
-        return await views.answer(client.hooks.delete(segment_of(name, "name"), options_of(request, settings, body)))
-
-    @router.post(
-        "/hooks/{name}/rotate",
-        response_model=HookView,
-        summary="Give a hook a new secret",
-        responses=RESPONSES,
-        openapi_extra=described(NewSecretBody, required=False),
-    )
-    @needs(Permission.ADMINISTER)
-    async def rotate_hook(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, NewSecretBody)
-        name = segment_of(name, "name")
-        _check_derived(settings, name)
-        overlap, options = timedelta(seconds=body.overlap_seconds), options_of(request, settings, body)
-        return await views.answer(client.hooks.rotate(name, overlap, options), secret=True)
-
-    @router.post(
-        "/hooks/{name}/secret",
-        response_model=HookView,
-        summary="Show the secret of a hook",
-        description="The newest one, for its sender. Who has asked is in `GET /v1/operations`.",
-        responses=RESPONSES,
-        openapi_extra=described(AskBody, required=False),
-    )
-    @needs(Permission.ADMINISTER)
-    async def show_hook_secret(request: Request, name: str, wait: Wait = None) -> Response:
-        body = await bodies.read(request, AskBody)
-        name = segment_of(name, "name")
-        _check_derived(settings, name)
-        asked = client.hooks.reveal(name, options_of(request, settings, body))
-        return await views.answer(asked, secret=True)
+        return await kind.answer(client.hooks.put(hook, options_of(request, settings, body)))
 
 
 def _check_derived(settings: ApiSettings, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .options import HookMapping, Reading, Remote, Signed, command
+from .registered_commands import Kind, add_act, add_secrets
 
 __all__ = ["add_hook_commands"]
 
@@ -16,6 +17,7 @@ hooks_app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(metavar="HOOK", help="Name of the hook, which ends its URL.")]
 Option = typer.Option
+_HOOK = Kind("hook", Name)
 
 
 def add_hook_commands(app: typer.Typer) -> None:
@@ -65,34 +67,5 @@ def hooks_put(
     put(remote, "hooks", hook, body, signed=signed, as_json=reading.as_json)
 
 
-@command(hooks_app, "rotate")
-def hooks_rotate(
-    *,
-    hook: Name,
-    remote: Remote,
-    reading: Reading,
-    signed: Signed,
-    overlap: Annotated[str, Option(help="How long the secret before counts too, such as 24h.")] = "24h",
-) -> None:
-    """Give a hook a new secret and print it."""
-    from .registered import ask
-    from .spans import seconds
-
-    more = {"overlap_seconds": seconds(overlap, "--overlap")}
-    ask(remote, "hooks", hook, "rotate", signed=signed, as_json=reading.as_json, more=more)
-
-
-@command(hooks_app, "secret")
-def hooks_secret(*, hook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Print the secret of a hook, for its sender. Who has asked is recorded."""
-    from .registered import ask
-
-    ask(remote, "hooks", hook, "secret", signed=signed, as_json=reading.as_json)
-
-
-@command(hooks_app, "delete")
-def hooks_delete(*, hook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Delete a hook; its deliveries are refused from then on."""
-    from .registered import ask
-
-    ask(remote, "hooks", hook, "delete", signed=signed, as_json=reading.as_json)
+add_secrets(hooks_app, _HOOK, side="sender")
+add_act(hooks_app, _HOOK, "delete", "Delete a hook; its deliveries are refused from then on.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import HealthOptions, LogOptions, Reading, Remote, Signed, build_settings, command
+from .registered_commands import Kind, add_act, add_secrets
 
 __all__ = ["add_webhook_commands"]
 
@@ -16,6 +17,7 @@ webhooks_app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Name of the webhook.")]
+_WEBHOOK = Kind("webhook", Name)
 
 
 def add_webhook_commands(app: typer.Typer) -> None:
@@ -53,29 +55,7 @@ def webhooks_put(
     put(remote, "webhooks", webhook, body, signed=signed, as_json=reading.as_json)
 
 
-@command(webhooks_app, "rotate")
-def webhooks_rotate(
-    *,
-    webhook: Name,
-    remote: Remote,
-    reading: Reading,
-    signed: Signed,
-    overlap: Annotated[str, typer.Option(help="How long the secret before counts too, such as 24h.")] = "24h",
-) -> None:
-    """Give a webhook a new secret and print it."""
-    from .registered import ask
-    from .spans import seconds
-
-    more = {"overlap_seconds": seconds(overlap, "--overlap")}
-    ask(remote, "webhooks", webhook, "rotate", signed=signed, as_json=reading.as_json, more=more)
-
-
-@command(webhooks_app, "secret")
-def webhooks_secret(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Print the secret of a webhook, for its receiver. Who has asked is recorded."""
-    from .registered import ask
-
-    ask(remote, "webhooks", webhook, "secret", signed=signed, as_json=reading.as_json)
+add_secrets(webhooks_app, _WEBHOOK, side="receiver")
 
 
 @command(webhooks_app, "replay")
@@ -93,20 +73,10 @@ def webhooks_replay(
     replay(remote, webhook, after, signed=signed, as_json=reading.as_json)
 
 
-@command(webhooks_app, "enable")
-def webhooks_enable(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Send again to a webhook that was disabled because its receiver answered 410."""
-    from .registered import ask
-
-    ask(remote, "webhooks", webhook, "enable", signed=signed, as_json=reading.as_json)
-
-
-@command(webhooks_app, "delete")
-def webhooks_delete(*, webhook: Name, remote: Remote, reading: Reading, signed: Signed) -> None:
-    """Delete a webhook; what waits for it is not sent any more."""
-    from .registered import ask
-
-    ask(remote, "webhooks", webhook, "delete", signed=signed, as_json=reading.as_json)
+add_act(
+    webhooks_app, _WEBHOOK, "enable", "Send again to a webhook that was disabled because its receiver answered 410."
+)
+add_act(webhooks_app, _WEBHOOK, "delete", "Delete a webhook; what waits for it is not sent any more.")
 
 
 @command(webhooks_app, "serve")

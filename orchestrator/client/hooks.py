@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
-from ..codec.webhook_signatures import secrets_of
 from ..errors import InvalidRequest, UnknownEvent, UnknownHook
 from ..messages.entity_messages import Rule
 from ..messages.hooks import HOOKS, Hook
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .recent import Recent
-from .registered import Changed, Registered, rotated
+from .registered import Changed, WithSecrets
 from .tables import RulesSet, Tables
 
 __all__ = ["Hooks"]
 
-_OVERLAP = timedelta(hours=24)
 
-
-class Hooks(Registered[Hook]):
+class Hooks(WithSecrets[Hook]):
     """All hooks of the namespace: the rules of the table ``events.hooks``."""
 
     def __init__(self, tables: Tables, parts: ClientParts) -> None:
-        super().__init__(tables, HOOKS, UnknownHook)
-        self._parts = parts
+        super().__init__(tables, HOOKS, UnknownHook, parts)
         self._recent = Recent[Mapping[str, Hook]](parts, tables, HOOKS.table, _by_name)
-
-    def secrets(self, hook: Hook, keys: Sequence[bytes]) -> Sequence[str]:
-        """The secrets that count for a hook now, the newest first. ``keys``: of the settings."""
-        return secrets_of("hook", hook, keys, self._parts.topics.namespace, self._parts.clock.now_ms())
 
     async def current(self, name: str) -> Hook | None:
         """A hook for a delivery, as recent as ``Recent`` says; None: there is none.
@@ -69,17 +60,6 @@ class Hooks(Registered[Hook]):
             )
 
         return await self.change(hook.name, change, options)
-
-    async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> Changed[Hook]:
-        """Gives a hook a new secret. For the time of ``overlap`` deliveries may be signed with either.
-
-        Raises:
-            UnknownHook: there is none of that name.
-        """
-        now_ms, id = self._parts.clock.now_ms(), options.request_id
-        return await self.change(
-            name, lambda before: rotated("hook", self.known(before, name), overlap, now_ms, id), options
-        )
 
 
 def _by_name(rules: Sequence[Rule]) -> Mapping[str, Hook]:

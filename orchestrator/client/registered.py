@@ -8,19 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 from ...sagas.policy import to_ms
+from ..codec.webhook_signatures import secrets_of
 from ..errors import CallerError, InvalidRequest
-from ..messages.entity_messages import Rule
+from ..messages.entity_messages import Rule, SetRules
 from ..messages.named_rules import Named, NamedRules, Secret
+from ..messages.outputs import Outcome
 from ..messages.texts import storable
+from ..tracing import trace_id_of
 from .checks import REASON_CHARS_MAX, check_text
 from .options import PLAIN, RequestOptions
+from .parts import ClientParts
 from .tables import RulesSet, Tables
 
-__all__ = ["Changed", "Registered", "rotated"]
+__all__ = ["Changed", "Registered", "WithSecrets"]
 
+_OVERLAP = timedelta(hours=24)
+_KNOWN_MAX = 50
+"""Changes of a table among which a deletion that is repeated is looked for."""
 _OVERLAPPING_MAX = 4
 """Secrets beside the newest one: a signature of each is in one header of a webhook."""
 N = TypeVar("N", bound=Named)
@@ -63,24 +71,19 @@ class Registered(Generic[N]):
         return self.known(next((each for each in await self.list() if each.name == name), None), name)
 
     async def delete(self, name: str, options: RequestOptions = PLAIN) -> Changed[N]:
-        """Removes one.
+        """Removes one. Repeated with its ``request_id`` it answers as before, and leaves what was put under that name
+        since; the last 50 changes are known.
 
         Raises:
             CallerError: there is none of that name.
         """
+        if options.request_id and (done := await self._deleted(name, options.request_id)) is not None:
+            return done
 
         def change(before: N | None) -> None:
             self.known(before, name)
 
         return await self.change(name, change, options)
-
-    async def reveal(self, name: str, options: RequestOptions = PLAIN) -> Changed[N]:
-        """Changes nothing, but is in the history of the table: who has asked for the secret, when and why.
-
-        Raises:
-            CallerError: there is none of that name.
-        """
-        return await self.noted(name, f"the secret of {self._kind.noun} {name} was asked for", options)
 
     async def noted(self, name: str, what: str, options: RequestOptions) -> Changed[N]:
         """Changes nothing, and is decided and kept as a change is. What is too long together is shortened."""
@@ -113,6 +116,18 @@ class Registered(Generic[N]):
         assert shown is not None
         return Changed(thing=shown, created=before is None, trace_id=done.trace_id)
 
+    async def _deleted(self, name: str, request_id: str) -> Changed[N] | None:
+        """What a request of before has removed; None: it has not removed one of that name."""
+        rows = await self._tables.recent(self._kind.table, _KNOWN_MAX + 1)
+        set_by = [(row.record, row.record.message) for row in rows if isinstance(row.record.message, SetRules)]
+        applied = [(record, message) for record, message in set_by if record.outcome is Outcome.APPLIED]
+        for (record, after), (_, before) in pairwise(applied):
+            if after.id == request_id and all(each.when.get("name") != name for each in after.rules):
+                gone = next((each for each in self._kind.of(before.rules) if each.name == name), None)
+                if gone is not None:
+                    return Changed(thing=gone, created=False, trace_id=trace_id_of(record.traceparent))
+        return None
+
     async def _write(self, change: Callable[[Sequence[Rule]], Sequence[Rule]], options: RequestOptions) -> RulesSet:
         return await self._tables.change(self._kind.table, change, options)
 
@@ -123,15 +138,51 @@ class Registered(Generic[N]):
         return found
 
 
-def rotated(noun: str, thing: S, overlap: timedelta, now_ms: int, request_id: str | None) -> S:
-    """With a new secret; for the time of ``overlap`` the one before counts too. The request that was carried out last
-    changes nothing when it is repeated.
+class WithSecrets(Registered[S]):
+    """Things that have secrets.
 
-    Rotated again within that time all since it began count: whichever the other side has stays good.
-
-    Raises:
-        InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
+    Args:
+        tables: of the namespace.
+        kind: how they are kept.
+        unknown: the error about a name.
+        parts: of the client.
     """
+
+    def __init__(
+        self, tables: Tables, kind: NamedRules[S], unknown: Callable[[str], CallerError], parts: ClientParts
+    ) -> None:
+        super().__init__(tables, kind, unknown)
+        self._parts = parts
+
+    def secrets(self, thing: S, keys: Sequence[bytes]) -> Sequence[str]:
+        """The secrets that count for a thing now, the newest first. ``keys``: of the settings, at least one."""
+        return secrets_of(self._kind.noun, thing, keys, self._parts.topics.namespace, self._parts.clock.now_ms())
+
+    async def reveal(self, name: str, options: RequestOptions = PLAIN) -> Changed[S]:
+        """Changes nothing, but is in the history of the table: who has asked for the secret, when and why.
+
+        Raises:
+            CallerError: there is none of that name.
+        """
+        return await self.noted(name, f"the secret of {self._kind.noun} {name} was asked for", options)
+
+    async def rotate(self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN) -> Changed[S]:
+        """Gives one a new secret. For the time of ``overlap`` the one before counts too. The request that was carried
+        out last changes nothing when it is repeated.
+
+        Rotated again within that time all since it began count: whichever the other side has stays good.
+
+        Raises:
+            CallerError: there is none of that name.
+            InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
+        """
+        noun, now_ms, id = self._kind.noun, self._parts.clock.now_ms(), options.request_id
+        return await self.change(
+            name, lambda before: _rotated(noun, self.known(before, name), overlap, now_ms, id), options
+        )
+
+
+def _rotated(noun: str, thing: S, overlap: timedelta, now_ms: int, request_id: str | None) -> S:
     if request_id and request_id == thing.rotated_by:
         return thing
     first = thing.overlap_from if now_ms < thing.overlap_until_ms else thing.generation

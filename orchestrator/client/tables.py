@@ -193,6 +193,15 @@ class Tables:
         await self._asking.followed(table_id(name))
         return await self._parts.read_model.history(table_id(name), after=after, limit=limit)
 
+    async def recent(self, name: str, limit: int) -> Sequence[HistoryRow]:
+        """The newest requests to change any table, newest first, those of this client included.
+
+        Raises:
+            TransientError: as ``get``.
+        """
+        await self.read(name)
+        return await self._parts.read_model.history(table_id(name), limit=limit, newest_first=True)
+
     async def _read(self, name: str) -> Table:
         found = await self._parts.read_model.entity(table_id(name))
         return found if isinstance(found, Table) else Table(id=table_id(name), name=name)

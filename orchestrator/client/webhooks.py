@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import NamedTuple
 
 from ..codec.feed_cursors import Positions
 from ..codec.webhook_deliveries import delivery
-from ..codec.webhook_signatures import secrets_of
 from ..errors import InvalidRequest, NotYetDecided, TransientError, UnknownWebhook
 from ..messages.instance_events import EventType, InstanceEvent
 from ..messages.webhooks import WEBHOOKS, Webhook
@@ -18,13 +16,12 @@ from ..ports.log import Outgoing
 from .changes import Changes
 from .options import PLAIN, RequestOptions
 from .parts import ClientParts
-from .registered import Changed, Registered, rotated
+from .registered import Changed, WithSecrets
 from .tables import Tables
 from .window import EventFilter, FeedPage
 
 __all__ = ["Replayed", "Webhooks"]
 
-_OVERLAP = timedelta(hours=24)
 _REPLAY_PAGE, _REPLAYED_MAX = 200, 1_000
 _REPLAY_READS_MAX = 20
 """Each looks at some thousands of decisions; few of them may be wanted."""
@@ -38,19 +35,15 @@ class Replayed(NamedTuple):
     more: bool
 
 
-class Webhooks(Registered[Webhook]):
+class Webhooks(WithSecrets[Webhook]):
     """All webhooks of the namespace: the rules of the table ``events.webhooks``. What waits for one that is deleted is
     not sent any more.
     """
 
     def __init__(self, tables: Tables, parts: ClientParts, changes: Changes) -> None:
-        super().__init__(tables, WEBHOOKS, UnknownWebhook)
+        super().__init__(tables, WEBHOOKS, UnknownWebhook, parts)
         self._clock, self._namespace = parts.clock, parts.topics.namespace
         self._log, self._topic, self._changes = parts.log, parts.topics.webhooks, changes
-
-    def secret(self, webhook: Webhook, keys: Sequence[bytes]) -> str:
-        """The newest secret of a webhook, as its receiver is given it. ``keys``: of the settings, at least one."""
-        return secrets_of("webhook", webhook, keys, self._namespace, self._clock.now_ms())[0]
 
     async def put(
         self,
@@ -78,22 +71,6 @@ class Webhooks(Registered[Webhook]):
             return replace(base, url=url, types=tuple(types), definitions=tuple(definitions))
 
         return await self.change(name, change, options)
-
-    async def rotate(
-        self, name: str, overlap: timedelta = _OVERLAP, options: RequestOptions = PLAIN
-    ) -> Changed[Webhook]:
-        """Gives a webhook a new secret. For the time of ``overlap`` requests are signed with both.
-
-        Rotated again within that time they are signed with all since it began: whichever the receiver has stays good.
-
-        Raises:
-            UnknownWebhook: there is none of that name.
-            InvalidRequest: five secrets count at once; ask for the newest one, or end the overlap by one of zero.
-        """
-        now_ms, id = self._clock.now_ms(), options.request_id
-        return await self.change(
-            name, lambda before: rotated("webhook", self.known(before, name), overlap, now_ms, id), options
-        )
 
     async def replay(self, name: str, after: Positions, options: RequestOptions = PLAIN) -> Replayed:
         """Sends the events after these positions that the webhook wants again: the same ids, in order per instance,

@@ -191,6 +191,28 @@ async def test_the_sender_may_choose_its_secrets_and_its_header(up: Stack, api: 
         ApiSettings(hook_secrets={"open": ("",)})
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("hooks", {"event": "order-paid", "key_at": "/id"}), ("webhooks", {"url": "https://example.com/hook"})],
+)
+async def test_a_deletion_that_is_repeated_answers_again_and_leaves_what_was_put_since(
+    api: httpx.AsyncClient, kind: str, body: dict[str, Any]
+) -> None:
+    path, again = f"/v1/{kind}/twice", {"Idempotency-Key": "d-1"}
+    other = {"Idempotency-Key": "d-2"}
+    await api.put(path, json=body, headers={"Idempotency-Key": "d-1"})
+    first = await api.delete(path, headers=again)
+    for _ in range(3):
+        repeated = await api.delete(path, headers=again)
+        assert (repeated.status_code, repeated.json()) == (200, first.json())
+    assert (await api.delete(path, headers=other)).status_code == 404, "nothing was deleted by this request"
+    assert (await api.delete(path)).status_code == 404
+    await api.put(path, json=body)
+    assert (await api.delete(path, headers=again)).json() == first.json()
+    assert (await api.get(path)).status_code == 200
+    assert (await api.delete(path, headers=other)).status_code == 200
+
+
 async def test_a_rotated_secret_counts_beside_the_new_one_for_its_overlap(api: httpx.AsyncClient) -> None:
     old = await put(api, "turning")
     turned = await api.post("/v1/hooks/turning/rotate", json={"overlap_seconds": 600})

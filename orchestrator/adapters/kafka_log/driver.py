@@ -7,9 +7,11 @@ leave this package.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import aiokafka
+import aiokafka.client
 import aiokafka.errors
 import aiokafka.producer.sender
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -17,6 +19,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.conn import create_conn
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment as Assigned
 from aiokafka.consumer.subscription_state import Subscription, SubscriptionState, TopicPartitionState
@@ -58,7 +61,7 @@ BROKEN = (aiokafka.errors.KafkaError, OSError, TimeoutError, AssertionError)
 _CONFLICT_WAIT_S = 0.002
 _PRIVATE: dict[Any, tuple[str, ...]] = {
     AIOKafkaAdminClient: ("_client",),
-    AIOKafkaClient: ("_wait_on_metadata", "cluster", "force_metadata_update", "send"),
+    AIOKafkaClient: ("_sync_task", "_wait_on_metadata", "cluster", "force_metadata_update", "send"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     AIOKafkaProducer: ("_closed", "_message_accumulator", "_sender", "_txn_manager", "client"),
     Assigned: ("state_value", "tps"),
@@ -69,6 +72,7 @@ _PRIVATE: dict[Any, tuple[str, ...]] = {
     SubscriptionState: ("is_assigned", "reassignment_in_progress", "subscription"),
     TopicPartitionState: ("has_valid_position", "position"),
     TransactionManager: ("_transaction_waiter",),
+    aiokafka.client: ("create_conn",),
 }
 """The private attributes of aiokafka that we use."""
 
@@ -94,7 +98,8 @@ def topic_resource(name: str) -> Any:
 
 
 def require_sound_driver() -> None:
-    """Returns only if this aiokafka can be used, and sets its wait between two transactions from 20 ms to 2 ms.
+    """Returns only if this aiokafka can be used; sets its wait between two transactions from 20 ms to 2 ms, and lets
+    no connection of it stay open that nobody closes (see ``_connected``).
 
     Raises:
         ConfigurationError: asserts are disabled, the C extension is missing, or an attribute that we use is missing.
@@ -120,7 +125,30 @@ def require_sound_driver() -> None:
     sender: Any = aiokafka.producer.sender
     if isinstance(getattr(sender, "BACKOFF_OVERRIDE", None), float):
         sender.BACKOFF_OVERRIDE = _CONFLICT_WAIT_S
+    client: Any = aiokafka.client
+    client.create_conn = _connected
 
 
 def _lacks(kind: Any, name: str) -> bool:
     return not hasattr(kind, name) and name not in kind.__init__.__code__.co_names
+
+
+async def _connected(host: str, port: int, *, on_close: Any = None, **options: Any) -> Any:
+    """A connection for aiokafka's client, which loses two kinds of them without closing them: that of a start that is
+    cancelled before the broker has answered, and one that is ready only after the client was closed.
+    """
+    connection: Any = await create_conn(host, port, on_close=on_close, **options)
+    if on_close is None:  # of a start
+        connection.send = partial(_send_or_close, connection, connection.send)
+    elif on_close.__self__._sync_task is None:
+        connection.close()
+        raise aiokafka.errors.KafkaConnectionError("the client has been closed")
+    return connection
+
+
+async def _send_or_close(connection: Any, send: Any, request: Any, **how: Any) -> Any:
+    try:
+        return await send(request, **how)
+    except BaseException:
+        connection.close()
+        raise

@@ -54,6 +54,7 @@ from .settings import ApiSettings
 from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMessage, sockets_router
 from .streams import streams_router
 from .tables import RulesBody, tables_router
+from .timelines import timelines_router
 from .webhooks import ReplayBody, WebhookBody, webhooks_router
 
 __all__ = ["create_app"]
@@ -134,6 +135,7 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
         bulk_router(client, settings),
         graphs_router(client),
         revisions_router(client),
+        timelines_router(client),
         overdue_router(client),
         operations_router(client),
         records_router(client),

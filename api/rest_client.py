@@ -29,6 +29,7 @@ from .instances import ActBody, StartBody
 from .paths import instance_path
 from .rest_calls import RestCalls
 from .searching import InstanceWhere
+from .timelines import TimelineView
 from .views import (
     AcceptedView,
     CountView,
@@ -212,6 +213,10 @@ class RestClient:
             if (after := page.next) is None:
                 return
 
+    async def timeline(self, instance: str, *, limit: int | None = None) -> TimelineView:
+        """The last run of a key as bars over time, from its newest ``limit`` decisions: 1 to 10,000, by default 500."""
+        return await self._calls.read(TimelineView, f"{instance_path(instance)}/timeline", limit=limit)
+
     async def definitions(self) -> DefinitionList:
         """The deployed definitions, each with the JSON schema of its input."""
         return await self._calls.read(DefinitionList, "/v1/definitions")
@@ -295,6 +300,7 @@ class SyncRestClient(Blocking):
     each = _drawn(RestClient.each)
     count = waiting(RestClient.count)
     history = _drawn(RestClient.history)
+    timeline = waiting(RestClient.timeline)
     definitions = waiting(RestClient.definitions)
     changes = _drawn(RestClient.changes)
 

@@ -20,7 +20,7 @@ from ..messages.inputs import Start
 from ..ports.read_model import HistoryRow
 from .client import Client
 
-__all__ = ["Revision", "revision_of"]
+__all__ = ["Revision", "definition_of", "revision_of"]
 
 _PAGE = 500
 _DECISIONS_MAX = 20_000
@@ -52,12 +52,8 @@ async def revision_of(client: Client, instance: str, revision: int) -> Revision:
     if at is None:
         first = min(row.record.revision for row in rows)
         raise UnknownRevision(instance, revision, f"its history has revisions {first} to {newest}; give one of these")
-    try:
-        current = await client.get(instance)
-    except UnknownInstance:
-        current = None
     history = [row.record for row in rows]
-    definition = _definition(client, current, history)
+    current, definition = await definition_of(client, instance, history)
     found = await asyncio.to_thread(_at, definition, history[: at + 1])
     document = current if current is not None and current.revision == revision else found.document
     if document is None:
@@ -83,12 +79,20 @@ async def _life(client: Client, instance: str, revision: int) -> Sequence[Histor
     return rows[newest_of([row.record for row in rows])]
 
 
-def _definition(client: Client, current: Document | None, history: Sequence[HistoryRecord]) -> AnyDefinition | None:
-    """The one that has decided; of an instance that is gone the version of its start."""
-    if current is not None:
-        return client.registry.find(current.definition, current.version or None)
-    start = next((each.message for each in history if isinstance(each.message, Start)), None)
-    return client.registry.find(start.definition, start.version) if start is not None else None
+async def definition_of(
+    client: Client, instance: str, history: Sequence[HistoryRecord]
+) -> tuple[Document | None, AnyDefinition | None]:
+    """The instance, and the deployed definition that has decided; of an instance that is gone the version of its start.
+
+    Raises:
+        TransientError: as ``Client.get``.
+    """
+    try:
+        current = await client.get(instance)
+    except UnknownInstance:
+        start = next((each.message for each in history if isinstance(each.message, Start)), None)
+        return None, client.registry.find(start.definition, start.version) if start is not None else None
+    return current, client.registry.find(current.definition, current.version or None)
 
 
 class _Found(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import BaseModel, JsonValue
 
 from ...sagas.models import read
-from ...sagas.nodes import Child, Each, Loop, Node, Parallel, Step
+from ...sagas.nodes import Child, Each, Node, Parallel, Step
 from ...sagas.policy import to_ms
 from ...sagas.process_manager import ProcessManager
 from ..messages.document import FORMAT, Attention, Cause, CauseKind, Document, Managed, Status, StepRecord, StepStatus
@@ -21,7 +21,7 @@ from ..messages.outputs import Action, Change, Decision, Outcome, Tell, label_of
 from ..messages.texts import end_of, said, storable
 from ..messages.values import as_json
 from .ending import end_messages, left_dead, left_events, next_run
-from .places import name_of, place_of, rounds_of
+from .places import around, name_of
 from .transitions import INSTANCE, STEP
 
 if TYPE_CHECKING:
@@ -93,12 +93,7 @@ class DecisionContext:
 
     def around(self, place: str) -> list[tuple[Node[BaseModel], str, str]]:
         """The nodes around a place, innermost first: node, its own place, and the label of the branch."""
-        rounds, found = rounds_of(place), []
-        depth = 0
-        for node, label in self.definition.tree[name_of(place)].path:
-            found.append((node, place_of(node.name, rounds[:depth]), label))
-            depth += isinstance(node, Loop)
-        return found[::-1]
+        return around(self.definition.tree, place)[::-1]
 
     def unwinds(self, place: str) -> bool:
         """True when the effect of a place is being undone: with the whole instance, by a restart, or because its branch

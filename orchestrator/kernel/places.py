@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["name_of", "place_of", "rounds_of"]
+from typing import TYPE_CHECKING, Any
+
+from ...sagas.nodes import Loop
+
+if TYPE_CHECKING:
+    from ...sagas.nodes import Node
+    from ...sagas.tree import Tree
+
+__all__ = ["around", "name_of", "place_of", "rounds_of"]
 
 
 def place_of(name: str, rounds: tuple[int, ...]) -> str:
@@ -19,3 +27,12 @@ def rounds_of(place: str) -> tuple[int, ...]:
     """The rounds of the loops around a place, outermost first."""
     rounds = place.partition("@")[2]
     return tuple(map(int, rounds.split("."))) if rounds else ()
+
+
+def around(tree: Tree, place: str) -> list[tuple[Node[Any], str, str]]:
+    """The nodes around a place of a flow, outermost first: node, its own place, and the label of the branch."""
+    rounds, depth, found = rounds_of(place), 0, []
+    for node, label in tree[name_of(place)].path:
+        found.append((node, place_of(node.name, rounds[:depth]), label))
+        depth += isinstance(node, Loop)
+    return found

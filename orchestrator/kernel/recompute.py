@@ -14,7 +14,7 @@ from ..messages.outputs import Decision, Outcome, SendCommand
 from .decide import decide
 from .limits import Limits
 
-__all__ = ["Difference", "Recomputed", "later_runs", "newest_of", "recompute"]
+__all__ = ["Difference", "Recomputed", "begins", "later_runs", "newest_of", "recompute"]
 
 _DEFAULT = Limits()
 
@@ -84,7 +84,7 @@ def recompute(definition: AnyDefinition, history: Sequence[HistoryRecord], limit
 
 def later_runs(history: Sequence[HistoryRecord]) -> int:
     """How many runs the newest instance of a key has had after its first one."""
-    return sum(record.revision > 1 and _begins(record) for record in history[newest_of(history)])
+    return sum(record.revision > 1 and begins(record) for record in history[newest_of(history)])
 
 
 def newest_of(history: Sequence[HistoryRecord]) -> slice:
@@ -95,7 +95,8 @@ def newest_of(history: Sequence[HistoryRecord]) -> slice:
     return slice(max(before, default=0), end)
 
 
-def _begins(record: HistoryRecord) -> bool:
+def begins(record: HistoryRecord) -> bool:
+    """With this decision a run of the key began."""
     return any(change.what == "instance" and change.before is None for change in record.changes)
 
 

@@ -17,6 +17,7 @@ from .slips import Slip
 from .values import JsonObject
 
 __all__ = [
+    "ABOUT_INSTANCE",
     "OVERDUE",
     "Action",
     "Announce",
@@ -44,6 +45,13 @@ __all__ = [
 
 OVERDUE = "overdue"
 """``what`` of a change that reports an overdue step; ``after`` is its place."""
+ABOUT_INSTANCE = frozenset(
+    {
+        *("instance", "paused", "phase", "version", "itinerary", "state", "restart", "fork", "denied", "queued"),
+        OVERDUE,
+    }
+)
+"""``what`` of the changes that are about the instance; that of every other change is the place whose status changed."""
 
 
 def incarnation_of(begun_by: str, created_ms: int) -> str:
@@ -221,7 +229,7 @@ Action = SendCommand | DeadLetter | Tell | Publish | Forward | Announce | Erase 
 class Change:
     """One transition, as the history shows it. ``what``: ``instance``, ``paused``, ``phase``, ``version``, ``overdue``,
     ``itinerary``, ``state`` (edited), ``restart`` (its step; ``over`` once the undos are done), ``fork`` (the new
-    instance), ``denied`` (an event, and the reason) or the name of a step.
+    instance), ``denied`` (an event, and the reason), ``queued`` (a start that waits) or the place of a node.
     """
 
     what: str

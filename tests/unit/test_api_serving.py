@@ -244,6 +244,7 @@ class TestDocument:
             *(("post", f"{item}/{act.value}") for act in ActName),
             ("get", f"{item}/graph"),
             ("get", f"{item}/revisions/{{revision}}"),
+            ("get", f"{item}/timeline"),
             ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
             ("post", "/v1/events"),

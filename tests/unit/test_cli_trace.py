@@ -1,31 +1,40 @@
-"""``saga trace`` draws a run from its history: what worked, what waited, and for how long."""
+"""``saga trace`` draws a run from its timeline: what worked, what waited, and for how long."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from sagaline.api.timelines import timeline_view
 from sagaline.orchestrator import wiring
-from sagaline.orchestrator.cli import pages
+from sagaline.orchestrator.cli import trace
 from sagaline.orchestrator.cli.app import app
 from sagaline.orchestrator.cli.options import Remote
-from sagaline.orchestrator.cli.trace import bars_of
+from sagaline.orchestrator.kernel.timeline import timeline
+from sagaline.orchestrator.messages.document import Status
+from sagaline.orchestrator.messages.history import HistoryRecord
+from sagaline.orchestrator.messages.outputs import Change, Outcome
 
 T0 = 1_700_000_000
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def row(second: float, *changes: tuple[str, str | None, str]) -> dict[str, Any]:
-    """A decision as the API shows it."""
-    return {
-        "at": datetime.fromtimestamp(T0 + second, UTC).isoformat(),
-        "trace_id": TRACE,
-        "changes": [{"what": what, "before": before, "after": after} for what, before, after in changes],
-    }
+def row(second: float, *changes: tuple[str, str | None, str], status: Status | None = Status.RUNNING) -> HistoryRecord:
+    """A decision."""
+    return HistoryRecord(
+        instance="order/A-1",
+        revision=1,
+        at_ms=round((T0 + second) * 1_000),
+        traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
+        outcome=Outcome.APPLIED,
+        status=status,
+        message=None,
+        changes=tuple(Change(what=what, before=before, after=after) for what, before, after in changes),
+    )
 
 
 BEGUN = row(0, ("instance", None, "running"), ("reserve", None, "sent"))
@@ -35,18 +44,22 @@ PAID = row(100, ("pay", "waiting", "done"), ("ship", None, "sent"))
 REJECTED = row(
     110, ("ship", "sent", "rejected"), ("instance", "running", "compensating"), ("reserve", "done", "undo_sent")
 )
-ENDED = row(120, ("reserve", "undo_sent", "undone"), ("instance", "compensating", "compensated"))
+ENDED = row(
+    120,
+    *(("reserve", "undo_sent", "undone"), ("instance", "compensating", "compensated")),
+    status=Status.COMPENSATED,
+)
 WHOLE = [BEGUN, WAITS, OVERDUE, PAID, REJECTED, ENDED]
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], *more: str, now: float = 120) -> str:
+def drawn(monkeypatch: pytest.MonkeyPatch, rows: Sequence[HistoryRecord], *more: str, now: float = 120) -> str:
     """What the command prints when the API has this history and the clock shows that second."""
 
     def request(remote: Remote, method: str, path: str, *, query: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        assert (method, path) == ("GET", "/v1/instances/order/A-1/history")
-        return 200, {"decisions": rows, "next": None}
+        assert (method, path, query) == ("GET", "/v1/instances/order/A-1/timeline", {"limit": 10_000})
+        return 200, timeline_view("order/A-1", timeline(rows, None), len(rows)).model_dump(mode="json")
 
-    monkeypatch.setattr(pages, "request", request)
+    monkeypatch.setattr(trace, "request", request)
     monkeypatch.setattr(wiring, "now_ms", lambda: (T0 + now) * 1_000)
     done = CliRunner().invoke(app, ["trace", "order/A-1", *more])
     assert done.exit_code == 0, done.output
@@ -83,20 +96,16 @@ def test_what_has_not_ended_goes_on_until_now(monkeypatch: pytest.MonkeyPatch) -
     assert pay[-1] == "░" * 48
 
 
-def test_a_key_that_began_anew_shows_its_last_life_and_facts_are_no_steps() -> None:
-    again = [row(500, ("instance", None, "running"), ("pay", None, "waiting"))]
-    assert [bar.name for bar in bars_of([*WHOLE, *again])] == ["run", "pay"]
-    assert [bar.name for bar in bars_of(WHOLE)] == ["run", "reserve", "pay", "ship"]
-
-
-def test_json_has_the_changes_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_what_the_api_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(drawn(monkeypatch, WHOLE, "--json"))
-    assert [each["step"] for each in found["steps"]] == ["reserve", "pay", "ship"]
-    assert found["steps"][1]["changes"] == [
-        {"at_ms": (T0 + 10) * 1_000, "status": "waiting"},
-        {"at_ms": (T0 + 100) * 1_000, "status": "done"},
-    ]
+    assert [each["name"] for each in found["lanes"]] == ["reserve", "pay", "ship"]
+    (pay,) = found["lanes"][1]["bars"]
+    assert (pay["kind"], pay["begin"][14:19], pay["end"][14:19], pay["then"]) == ("wait", "13:30", "15:00", "done")
+
+
+def test_a_run_whose_beginning_was_not_read_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "of the newest 4 decisions only" in drawn(monkeypatch, WHOLE[2:])
 
 
 def test_a_start_that_was_denied_has_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "`saga history order/A-1` shows" in drawn(monkeypatch, [row(0)])
+    assert "`saga history order/A-1` shows" in drawn(monkeypatch, [row(0, status=None)])

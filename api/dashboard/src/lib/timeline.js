@@ -1,40 +1,6 @@
-/**
- * A run over time, from its history: the spans of every step and of its undo, on an axis in which long idle times are
- * folded, so that a burst between two quiet days stays readable.
- */
+/** The axis of a run over time, in which long idle times are folded, so that a burst between two quiet days stays readable. */
 
-/** @typedef {{from: number, to: number | null, kind: "run" | "ok" | "bad" | "wait" | "undo" | "undone", text: string}} Span */
-/** @typedef {{name: string, spans: Span[]}} Lane */
 /** @typedef {{from: number, to: number, left: number, width: number, folded: boolean}} Stretch */
-
-/** How an open span is drawn once it has ended, by the status that ends it. @type {Record<string, Span["kind"]>} */
-const ENDS = { done: "ok", undone: "undone", failed: "bad", rejected: "bad", backoff: "bad", blocked: "bad", undo_failed: "bad", undo_backoff: "bad", dropped: "wait", waived: "wait" };
-/** @type {Record<string, Span["kind"]>} */
-const BEGINS = { sent: "run", waiting: "wait", locking: "wait", undo_sent: "undo" };
-
-/** @param {any[]} decisions oldest first @returns {Lane[]} in the order in which they began */
-export function lanes(decisions) {
-  /** @type {Map<string, Lane>} */
-  const found = new Map();
-  for (const decision of decisions) {
-    const at = Date.parse(decision.at);
-    for (const { what, before, after } of decision.changes) {
-      if (what === "instance" || (!(after in BEGINS) && !(after in ENDS))) continue;
-      /** @type {Lane} */
-      const lane = found.get(what) ?? { name: what, spans: [] };
-      found.set(what, lane);
-      const open = lane.spans.find((each) => each.to === null);
-      if (open) {
-        open.to = at;
-        open.kind = ENDS[after] ?? open.kind;
-        open.text = `${open.text} → ${after.replace("_", " ")}`;
-      }
-      if (after in BEGINS) lane.spans.push({ from: at, to: null, kind: BEGINS[after], text: after.replace("_", " ") });
-      else if (!open && before === null) lane.spans.push({ from: at, to: at, kind: ENDS[after], text: after });
-    }
-  }
-  return [...found.values()];
-}
 
 const FOLDED_TIMES = 4;
 const FOLDED_WEIGHT = 1.5;

@@ -9,7 +9,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { messageText, sentence, shortCommand, statusLook } from "../lib/words.js";
 import { Ago, Empty, Failed, Id, Panel, Reading, Status } from "../parts/basics.js";
 import { Children } from "../parts/children.js";
-import { depths, GraphView, laid } from "../parts/graph.js";
+import { GraphView, laid } from "../parts/graph.js";
 import { InstanceAct } from "../parts/instance_act.js";
 import { Json } from "../parts/json.js";
 import { Menu } from "../parts/menu.js";
@@ -77,7 +77,7 @@ export function Instance({ id }) {
         <${Reading} of=${graph} lines=${3}>${() => html`<${GraphView} graph=${drawn} label="Flow of ${id}" steps=${found.data?.instance.steps} />`}<//><//><${Children} of=${id} /></div>
       <div class="stack second">
         <${Panel} title="Timeline" note=${past.data && found.data && spanned(past.data.decisions, found.data.instance)}>
-          <${Reading} of=${past}>${(/** @type {any} */ data) => html`<${Timeline} decisions=${data.decisions} ended=${found.data?.instance.finished_at ?? null} depths=${drawn ? depths(drawn.root) : {}} />`}<//><//>
+          <${Timeline} of=${id} limit=${Math.min(wanted, 10_000)} /><//>
         <${Panel} title="State" note=${found.data && `after revision ${route.value.query.revision ?? found.data.instance.revision} of ${found.data.instance.revision}`}>
           <${Reading} of=${found}>${(/** @type {any} */ data) => html`<${State} instance=${data.instance} />`}<//><//>
       </div>

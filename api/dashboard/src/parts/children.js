@@ -1,11 +1,11 @@
 /** The instances that an instance has started by a `run` or an `each`: their keys begin with its id. */
-import { get, instancePath, query } from "../lib/api.js";
-import { useReading, useResource } from "../lib/resource.js";
+import { query } from "../lib/api.js";
+import { useResource } from "../lib/resource.js";
 import { instanceHref } from "../lib/router.js";
 import { count } from "../lib/text.js";
 import { html, useState } from "../lib/view.js";
 import { causeText } from "../lib/words.js";
-import { Panel, Reading, Status } from "./basics.js";
+import { Panel, Status } from "./basics.js";
 import { Timeline } from "./timeline.js";
 
 const SHOWN = 50;
@@ -27,13 +27,5 @@ function Child({ child, of }) {
   const cause = child.attention ?? child.cause;
   return html`<li><details onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
     <summary><b>${child.key.slice(of.length + 1).replace(/~[a-z0-9]+/, "")}</b> <${Status} status=${child.status} paused=${child.paused} /> <span class="soft">${child.definition}</span></summary>
-    ${open && html`<div class="inside stack"><p><a href=${instanceHref(child.id)}>All of it</a>${cause && `: ${causeText(cause)}`}</p><${Inside} child=${child} /></div>`}</details></li>`;
-}
-
-/** @param {{child: any}} props */
-function Inside({ child }) {
-  const path = `${instancePath(child.id)}/history?limit=200&newest_first=true`;
-  const past = useReading(path, async (signal) => (await get(path, signal)).decisions.toReversed(), { of: child.id });
-  return html`<${Reading} of=${past} lines=${2}>${(/** @type {any[]} */ decisions) => html`<${Timeline} decisions=${decisions} ended=${child.finished_at} depths=${{}} />`}<//>
-    <${Children} of=${child.id} nested />`;
+    ${open && html`<div class="inside stack"><p><a href=${instanceHref(child.id)}>All of it</a>${cause && `: ${causeText(cause)}`}</p><${Timeline} of=${child.id} limit=${200} /><${Children} of=${child.id} nested /></div>`}</details></li>`;
 }

@@ -33,13 +33,6 @@ const UNDOS = { running: "being undone", failed: "undo failed", dropped: "stays,
 /** @param {Group} group @returns {Vertex[]} */
 const all = (group) => [...group.vertices, ...group.groups.flatMap(all)];
 
-/** How deep a node lies in groups, by its name. @param {Group} group @param {number} [depth] @returns {Record<string, number>} */
-export function depths(group, depth = 0) {
-  const own = group.vertices.filter((each) => each.name && each.kind !== "undo");
-  const head = own.find((each) => each.kind === "fork" || each.kind === "loop");
-  return Object.assign({}, ...own.map((each) => ({ [each.name]: each === head ? Math.max(depth - 1, 0) : depth })), ...group.groups.map((each) => depths(each, depth + 1)));
-}
-
 /** What a node says below its title. @param {Vertex} vertex @param {Vertex | undefined} undo */
 function below(vertex, undo) {
   if (vertex.status === null) return { tone: "plain", text: vertex.lines[0] ?? "", icon: "" };

@@ -98,15 +98,43 @@ def test_a_limit_is_set_in_the_page_of_the_queues(opened: Open) -> None:
     expect(page.locator("tbody tr", has_text="bank").first).to_contain_text("8 at once")
 
 
-def test_a_parked_key_shows_what_waits_and_is_discarded(opened: Open) -> None:
+def test_a_parked_key_shows_what_waits_is_edited_and_redriven(opened: Open) -> None:
     page = opened("parked")
     expect(page.locator("main .why")).to_contain_text("the address of the bill is missing It failed 3 times")
     expect(page.get_by_role("heading", name="Message 2")).to_be_visible()
     expect(page.get_by_role("navigation", name="Parked keys")).to_contain_text("reminder-1")
-    page.get_by_role("button", name="Redrive").click()
+    page.get_by_role("button", name="Edit", exact=True).first.click()
     sheet = page.get_by_role("dialog")
+    sheet.get_by_label("Value").fill('{"order": "A-17", "street": "Elm 3"}')
+    sheet.get_by_label("Why").fill("the customer has told the address")
+    sheet.get_by_role("button", name="Keep this value").click()
+    sheet.get_by_role("button", name="Back").click()
+    expect(page.locator("main pre.json").first).to_contain_text('"street": "Elm 3"')
+    page.get_by_role("button", name="Redrive").click()
     sheet.get_by_role("button", name="Redrive").click()
     expect(sheet.get_by_role("status")).to_contain_text("Done.")
+
+
+def test_a_delayed_message_is_edited_and_given_another_time(opened: Open, shop: str) -> None:
+    page = opened("parked?case=%2Fv1%2Fdelayed%2Freminder-1")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet).to_contain_text("Nothing is changed yet.")
+    sheet.get_by_label("Value").fill('{"to": "bob"}')
+    expect(sheet.locator("ins")).to_contain_text("bob")
+    sheet.get_by_label("Why").fill("ann has moved")
+    sheet.get_by_role("button", name="Keep this value").click()
+    expect(sheet.get_by_role("status")).to_contain_text("It is edited.")
+    sheet.get_by_role("button", name="Back").click()
+    expect(page.locator("main pre.json")).to_contain_text('"to": "bob"')
+    page.get_by_role("button", name="Give it another time").click()
+    sheet.get_by_label("When").fill("2099-06-01T00:00:00")
+    sheet.get_by_role("button", name="Give it another time").click()
+    expect(sheet.get_by_role("status")).to_contain_text("Done.")
+    content = page.request.get(f"{shop}/v1/delayed/reminder-1").json()
+    assert (content["content"]["value"]["text"], content["due_at"][:7]) in {
+        ('{"to": "bob"}', f"2099-{n}") for n in ("05", "06")
+    }
 
 
 def test_a_raw_record_leads_to_its_instance(opened: Open) -> None:

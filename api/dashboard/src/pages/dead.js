@@ -8,9 +8,7 @@ import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Id, Panel, Reading } from "../parts/basics.js";
 import { Bulk } from "../parts/bulk.js";
-import { Bytes, shown } from "../parts/bytes.js";
-import { Labelled } from "../parts/form.js";
-import { Lines } from "../parts/json.js";
+import { Bytes, Edit } from "../parts/bytes.js";
 import { Table } from "../parts/table.js";
 
 export const GROUPS = "/v1/dead/groups?state=open";
@@ -78,19 +76,9 @@ function Letter({ id }) {
           <${Panel} title="What was done"><${Done} acts=${letter.acts} /><//></div></div>
         ${open === "redrive" && html`<${Act} title="Redrive ${id}" button="Redrive" needsReason=${false} does=${html`<p>It is put back where it was, once${letter.edited ? ", as it was edited" : ""}. Letters of the same key keep their order.</p>`} send=${(/** @type {any} */ who) => write("POST", `${path}/redrive`, who)} told=${() => "It is redriven."} close=${close} />`}
         ${open === "discard" && html`<${Act} title="Discard ${id}" button="Discard" danger does=${html`<p>It is closed: what it asked for does not happen. It stays readable.</p>`} send=${(/** @type {any} */ who) => write("POST", `${path}/discard`, who)} told=${() => "It is discarded."} close=${close} />`}
-        ${open === "edit" && html`<${Edit} path=${path} letter=${letter} value=${value} close=${close} />`}`;
+        ${open === "edit" && html`<${Edit} title="Edit ${id}" path=${path} value=${value} does="This value is redriven instead of the original, which stays readable." told="It is edited; redrive it next." close=${close} />`}`;
     }}<//>`;
 }
 
 /** @param {{acts: any[]}} props */
 const Done = ({ acts }) => acts.length ? html`<ul class="plainlist">${acts.map((each) => html`<li><b>${each.act}</b> ${each.by && `by ${each.by}`} <${At} at=${each.at} />${each.reason && `: ${each.reason}`}${each.outcome !== "applied" && ` (${each.outcome})`}</li>`)}</ul>` : html`<p class="soft">Nothing yet.</p>`;
-
-/** @param {{path: string, letter: any, value: any, close: () => void}} props */
-function Edit({ path, letter, value, close }) {
-  const [text, setText] = useState(value?.text ?? "");
-  const changed = text !== (value?.text ?? "");
-  return html`<${Act} title="Edit ${letter.id}" button="Keep this value" does=${html`<p>This value is redriven instead of the original, which stays readable.</p>`} blocked=${changed ? "" : "Nothing is changed yet."}
-    send=${(/** @type {any} */ who) => write("POST", `${path}/edit`, { ...who, value: { text } })} told=${() => "It is edited; redrive it next."} close=${close}>
-    <${Labelled} title="Value">${(/** @type {any} */ tied) => html`<textarea ...${tied} class="mono" rows="10" spellcheck=${false} value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)}></textarea>`}<//>
-    ${changed && html`<details open><summary>What changes</summary><${Lines} before=${shown({ text: value?.text ?? "" }).split("\n")} after=${shown({ text }).split("\n")} /></details>`}<//>`;
-}

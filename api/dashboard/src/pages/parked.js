@@ -6,7 +6,7 @@ import { count } from "../lib/text.js";
 import { html, useState, useTitle } from "../lib/view.js";
 import { Act } from "../parts/act.js";
 import { Ago, At, Empty, Panel, Reading } from "../parts/basics.js";
-import { Bytes } from "../parts/bytes.js";
+import { Bytes, Edit } from "../parts/bytes.js";
 import { Cases } from "../parts/cases.js";
 import { Labelled } from "../parts/form.js";
 
@@ -44,16 +44,19 @@ function One({ path }) {
   const found = useResource(path);
   const [open, setOpen] = useState("");
   const [at, setAt] = useState("");
+  const [edited, edit] = useState(/** @type {any} */ (null));
   const denied = forbidden("operate");
   return html`<${Reading} of=${found}>${(/** @type {any} */ it) => {
     const letters = it.contents ?? [it.content];
+    const fixed = denied || (it.status === "retrying" && "It is being tried; edit it when it is parked.");
     const acts = it.contents ? ["redrive", "skip", "discard"] : ["reschedule", "cancel"];
     return html`<div class="why ${it.status === "parked" ? "bad" : it.status === "retrying" ? "undo" : "run"}"><p><strong>${it.contents ? it.error : html`It is sent <${Ago} at=${it.due_at} /> to <code>${it.topic}</code>.`}</strong> ${it.status === "parked" && `It failed ${count(it.attempts, "time")} and waits for a person; the messages of this key after it wait too.`}${it.next_at && html`It is tried again <${Ago} at=${it.next_at} />.`}</p>
         ${it.detail && html`<details><summary>Details</summary><pre tabindex="0">${it.detail}</pre></details>`}</div>
       <p class="row">${acts.map((act) => html`<button type="button" class=${ACTS[act].danger ? "danger-quiet" : ""} disabled=${Boolean(denied)} title=${denied || ACTS[act].does} onClick=${() => setOpen(act)}>${ACTS[act].title}</button>`)}</p>
       ${letters.map((/** @type {any} */ each, /** @type {number} */ index) => html`<${Panel} title=${it.contents ? `Message ${index + 1}` : "Message"} note=${each.source ?? each.topic}>
-        <dl class="facts">${each.headers.map((/** @type {any} */ header) => html`<div><dt>${header.name}</dt><dd><code>${header.text ?? header.base64}</code></dd></div>`)}</dl><${Bytes} bytes=${each.value} /><//>`)}
+        <dl class="facts">${each.headers.map((/** @type {any} */ header) => html`<div><dt>${header.name}</dt><dd><code>${header.text ?? header.base64}</code></dd></div>`)}</dl><${Bytes} bytes=${each.value} /><p class="row"><button type="button" disabled=${Boolean(fixed)} title=${fixed} onClick=${() => edit(each)}>Edit</button></p><//>`)}
       <p class="soft">Here since <${At} at=${it.since} />.</p>
+      ${edited && html`<${Edit} title="Edit a message" path=${path} letter=${edited.id} value=${edited.value} does="This value is delivered instead; its history keeps who changed it." told="It is edited." close=${() => edit(null)} />`}
       ${open && html`<${Act} title=${ACTS[open].title} button=${ACTS[open].title} danger=${ACTS[open].danger} needsReason=${Boolean(ACTS[open].danger)} does=${html`<p>${ACTS[open].does}</p>`}
         send=${(/** @type {any} */ who) => write("POST", `${path}/${open}`, { ...who, ...(open === "skip" ? { letter: it.first } : open === "reschedule" ? { at: new Date(at).toISOString() } : {}) })} told=${() => "Done."} close=${() => setOpen("")}>
         ${open === "reschedule" && html`<${Labelled} title="When">${(/** @type {any} */ tied) => html`<input ...${tied} type="datetime-local" step="1" required value=${at} onInput=${(/** @type {any} */ event) => setAt(event.target.value)} />`}<//>`}<//>`}`;

@@ -11,6 +11,7 @@ from ..errors import CorruptRecord
 from ..ports.clock import Clock
 from ..ports.log import Log, Owner
 from ..ports.topics import GROWN
+from .ahead import Room
 from .clocks import WatchedClock
 from .deciding import Deciding
 from .namespace import decided_before
@@ -28,7 +29,7 @@ class Engine:
     def __init__(self, log: Log, setup: Deciding, clock: Clock, *, group: str) -> None:
         self._log, self._setup = log, setup
         self._clock = WatchedClock(clock, setup.metrics, source=f"/{setup.topics.namespace}")
-        self._moved = asyncio.Event()
+        self._moved, self._room = asyncio.Event(), Room()
         self._ownership: Ownership[Processor] = Ownership(
             log,
             Source(inputs=setup.topics.inputs, state=setup.topics.state, group=group),
@@ -77,7 +78,14 @@ class Engine:
 
     async def _processor(self, owner: Owner) -> Processor:
         await self._refuse_lost_documents(owner)
-        return Processor(owner, self._setup, self._clock, partitions=self._log.partitions, on_restored=self._restored)
+        return Processor(
+            owner,
+            self._setup,
+            self._clock,
+            partitions=self._log.partitions,
+            on_restored=self._restored,
+            room=self._room,
+        )
 
     def _of_the_namespace(self, assigned: frozenset[int]) -> frozenset[int]:
         """The assigned partitions that the namespace was created with: no key belongs to any other."""

@@ -37,7 +37,7 @@ from ..messages.document import Document
 from ..messages.inputs import Act, ActName, Message
 from ..messages.texts import said, trace_of
 from ..ports.log import Batch, Owner, Record
-from .ahead import Ahead
+from .ahead import Ahead, Room
 from .clocks import WatchedClock
 from .deciding import BatchWork, Deciding
 from .documents import Documents
@@ -72,8 +72,8 @@ _IDLE_SECONDS = 3_600.0
 class Processor:
     """Drives one ``Owner`` until it is cancelled or the owner raises.
 
-    ``partitions``: how many a topic has, 0: there is none. ``restored``: its documents are indexed and it decides. To
-    end it: ``stop``, await ``idle``, cancel.
+    ``partitions``: how many a topic has, 0: there is none. ``restored``: its documents are indexed and it decides.
+    ``room``: that of the process. To end it: ``stop``, await ``idle``, cancel.
     """
 
     def __init__(
@@ -84,12 +84,13 @@ class Processor:
         *,
         partitions: Callable[[str], Awaitable[int]],
         on_restored: Callable[[], None],
+        room: Room,
     ) -> None:
         self._partitions = partitions
         self._owner, self._setup, self._clock, self._on_restored = owner, setup, clock, on_restored
         self._documents = Documents()
         self._timers = TimerIndex(partial(_timers_of, owner, self._documents), early=is_timeless)
-        self._ahead = Ahead()
+        self._ahead = Ahead(room)
         self._own: deque[Message] = deque()
         self._arrived: deque[Record] = deque()
         self._caught_up = False
@@ -133,6 +134,7 @@ class Processor:
             await asyncio.Event().wait()
             raise AssertionError("this event is never set")
         finally:
+            self._ahead.clear()
             await self._drop()
             self.idle.set()  # a failed processor has nothing to wait for
 

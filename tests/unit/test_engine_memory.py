@@ -17,6 +17,7 @@ from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Batch
 from sagaline.orchestrator.runtime import ownership as ownership_module
 from sagaline.orchestrator.runtime import processor as processing
+from sagaline.orchestrator.runtime.ahead import Room
 from sagaline.orchestrator.runtime.engine import Engine
 from sagaline.orchestrator.runtime.processor import Processor
 from sagaline.orchestrator.wiring import running
@@ -110,7 +111,8 @@ async def test_restore_gives_the_event_loop_its_turns_and_says_how_far_it_is(log
     owner = await membership.take(partition)
     encoded, count = encode_document(document), 8 * processing._RESTORE_MAX
     await owner.commit(Batch({b"pair/%d" % n: encoded for n in range(count)}, [], owner.position))
-    processor = Processor(owner, w.engine._setup, w.clock, partitions=w.log.partitions, on_restored=lambda: None)
+    options: dict[str, Any] = {"partitions": w.log.partitions, "on_restored": lambda: None, "room": Room()}
+    processor = Processor(owner, w.engine._setup, w.clock, **options)
     turns = 0
 
     async def tick() -> None:

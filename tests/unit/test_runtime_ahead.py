@@ -18,7 +18,7 @@ from sagaline.orchestrator.messages.inputs import Message, TimerFired
 from sagaline.orchestrator.messages.parcels import Discard, Edit, Letter, Posted, Reschedule, delayed_id, to_base64
 from sagaline.orchestrator.messages.partitioning import partition_of
 from sagaline.orchestrator.ports.log import Record, TopicSpec
-from sagaline.orchestrator.runtime.ahead import Ahead
+from sagaline.orchestrator.runtime.ahead import Ahead, Room
 from sagaline.orchestrator.runtime.guard import Ready
 from sagaline.orchestrator.runtime.timers import DueTimer
 from sagaline.orchestrator.runtime.writes import Writes
@@ -159,7 +159,7 @@ async def test_a_decision_ahead_counts_with_the_memory_of_its_objects(log: Sqlit
     async with world(log, [], clock=HandClock(BEGAN_MS)) as w:
         await tell(w, delay("a", BEGAN_MS + SOON_MS, b"v" * 1_000))
         await made_ahead(w, "a")
-        assert 5_000 < sum(driver._ahead._bytes for _, driver in w.engine._ownership.drivers()) < 8_000
+        assert 5_000 < w.engine._room.taken_bytes < 8_000
 
 
 async def test_what_cannot_be_forwarded_is_decided_when_it_is_due(log: SqliteLog) -> None:
@@ -175,25 +175,48 @@ async def test_what_cannot_be_forwarded_is_decided_when_it_is_due(log: SqliteLog
 
 
 def test_a_decision_is_taken_once_and_only_for_its_timer() -> None:
-    ahead, first, other = Ahead(), DueTimer(5, "@parcel/a", "due"), DueTimer(6, "@parcel/a", "due")
+    ahead, first, other = Ahead(Room()), DueTimer(5, "@parcel/a", "due"), DueTimer(6, "@parcel/a", "due")
     ahead.put(first, _ready(1))
     assert ahead.take(other) is None
     assert ahead.take(first) is not None
     assert ahead.take(first) is None
 
 
-def test_decisions_ahead_are_bounded_by_their_bytes() -> None:
-    ahead, timers = Ahead(max_bytes=100), [DueTimer(n, f"@parcel/{n}", "due") for n in range(3)]
-    for timer in timers[:2]:
+def test_decisions_ahead_of_all_partitions_share_one_bound_of_bytes() -> None:
+    room = Room(max_bytes=100)
+    partitions, timers = [Ahead(room) for _ in range(2)], [DueTimer(n, f"@parcel/{n}", "due") for n in range(3)]
+    for ahead, timer in zip(partitions, timers, strict=False):
         assert not ahead.full
         ahead.put(timer, _ready(50))
-    assert ahead.full
-    ahead.put(timers[0], _ready(20))
-    assert not ahead.full
-    ahead.put(timers[2], _ready(30))
-    assert ahead.full
-    ahead.forget(timers[1].instance)
-    assert not ahead.full
+    assert [ahead.full for ahead in partitions] == [True, True]
+    partitions[0].put(timers[0], _ready(20))
+    assert not partitions[1].full
+    partitions[0].put(timers[2], _ready(30))
+    assert partitions[1].full
+    partitions[0].clear()
+    assert (partitions[1].full, room.taken_bytes) == (False, 50)
+    partitions[1].forget(timers[1].instance)
+    assert room.taken_bytes == 0
+
+
+async def test_a_process_decides_no_more_ahead_than_its_room_whatever_its_partitions(log: SqliteLog) -> None:
+    """What is not decided ahead is forwarded all the same, and a partition that is left gives its room back."""
+    clock, count = HandClock(BEGAN_MS), 40
+    async with world(log, [], clock=clock) as w:
+        w.engine._room._max_bytes = 12 * 5_100
+        await tell(w, *(delay(f"d{n}", BEGAN_MS + SOON_MS) for n in range(count)))
+        aheads = [driver._ahead for _, driver in w.engine._ownership.drivers()]
+        assert len(aheads) == PARTITIONS
+        async with asyncio.timeout(10):
+            while not w.engine._room.full:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert w.engine._room.taken_bytes <= (12 + 20) * 6_000, "its bound, and one turn of a partition"
+        clock.at_ms = BEGAN_MS + SOON_MS
+        await mails(w, count)
+        room = w.engine._room
+    assert room.taken_bytes == 0
 
 
 def _ready(size_bytes: int) -> Ready:

@@ -15,8 +15,10 @@ Pure: what is sealed and opened here is decided elsewhere; nothing here knows a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from copy import copy
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
 
@@ -206,20 +208,24 @@ def personal_in(value: object, subject: object = None) -> Iterator[Placed]:
     """Every personal value in a model, with the subject that stands nearest to it."""
     if isinstance(value, Personal):
         yield Placed(value, subject)
-    elif isinstance(value, BaseModel):
-        if (field := _subject_of(type(value))) is not None:
+    else:
+        if isinstance(value, BaseModel) and (field := _subject_of(type(value))) is not None:
             subject = getattr(value, field)
-        for each in (*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values()):
+        for each in _parts(value) or ():
             yield from personal_in(each, subject)
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from personal_in(each, subject)
-    elif isinstance(value, Sequence | Set) and not isinstance(value, str | bytes | bytearray):
-        for each in value:
-            yield from personal_in(each, subject)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for each in dataclasses.fields(value):
-            yield from personal_in(getattr(value, each.name), subject)
+
+
+def _parts(value: object) -> Iterable[object] | None:
+    """What stands in a value; None: it is a single one."""
+    if isinstance(value, BaseModel):
+        return (*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values())
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, Sequence | Set) and not isinstance(value, str | bytes | bytearray):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in dataclasses.fields(value)]
+    return None
 
 
 def holds_personal(model: type[BaseModel]) -> bool:
@@ -249,20 +255,26 @@ def revealed_in(value: BaseModel) -> frozenset[str]:
     """The texts of the open personal values of a model, which nothing may say; very short ones say nothing."""
     if not holds_personal(type(value)):
         return frozenset()
-    found = (text for each in personal_in(value) if each.value.is_open for text in _texts(each.value.written()))
-    return frozenset(text for text in found if len(text) >= _SAYS_SOMETHING_CHARS)
+    opened = [each.value for each in personal_in(value) if each.value.is_open]
+    return frozenset(text for each in opened for text in (*_texts(from_json(each.written())), *_texts(each.reveal())))
 
 
-def _texts(written: bytes) -> Iterator[str]:
-    left: list[object] = [from_json(written)]
+def _texts(value: object) -> Iterator[str]:
+    """Each single value in it as ``str`` and as ``repr``; names of fields and keys say nothing."""
+    left: list[object] = [value]
     while left:
         each = left.pop()
-        if isinstance(each, dict):
-            left += each.values()
-        elif isinstance(each, list):
-            left += each
-        elif each is not None and not isinstance(each, bool):
-            yield str(each)
+        if each is None or isinstance(each, bool):
+            continue
+        if (parts := _parts(each)) is not None:
+            left += parts
+            continue
+        if isinstance(each, Enum):
+            left.append(each.value)
+            yield each.name
+        with suppress(Exception):  # it may be the author's
+            if len(each if isinstance(each, bytes) else str(each)) >= _SAYS_SOMETHING_CHARS:
+                yield from (str(each), repr(each))
 
 
 def without_subject(model: type[BaseModel]) -> str | None:

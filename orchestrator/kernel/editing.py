@@ -6,7 +6,7 @@ model, or it is denied and nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from jsonpatch import JsonPatch, JsonPatchException
 from jsonpointer import JsonPointerException
@@ -14,6 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import to_json
 
 from ...sagas.models import read
+from ...sagas.personal import holds_personal
 from ..messages.document import Status, StepRecord
 from ..messages.inputs import Act
 from ..messages.outputs import Change
@@ -29,6 +30,7 @@ Patch = Sequence[JsonObject]
 NOTHING_TO_CHANGE = Reason(ReasonCode.NOTHING_TO_CHANGE, "nothing to change")
 _OPERATIONS_MAX = 100
 _SHAPE = 'an edit needs {"patch": [operations of RFC 6902]}; "retry": true is optional'
+_KEPT = "the history keeps it, and only what is in the state is checked to be sealed"
 _PATCH = "the patch must be a list of 1 to 100 operations of RFC 6902, each an object"
 
 
@@ -95,7 +97,8 @@ def patch_of(value: Mapping[str, JsonValue]) -> Patch | Reason | None:
 def patched(ctx: DecisionContext, state: JsonObject, patch: Patch | None) -> JsonObject | Reason:
     """The state after the operations, as JSON of the author's model; or what is wrong with it.
 
-    Unknown fields are denied, unless the model itself configures how to treat them.
+    Unknown fields are denied, unless the model itself configures how to treat them. Where the model has personal
+    fields, so is an operation whose value a later one overwrites: it could be plain.
     """
     found: object = state
     for number, operation in enumerate(patch or (), start=1):
@@ -110,7 +113,31 @@ def patched(ctx: DecisionContext, state: JsonObject, patch: Patch | None) -> Jso
         if size > ctx.limits.document_bytes:  # copies of copies grow without bound
             most = ctx.limits.document_bytes
             return invalid(f"{where}: the state would have {size:,} bytes, the limit is {most:,}")
+    if patch and holds_personal(ctx.definition.state) and (late := _overwritten(patch, state, found)) is not None:
+        return invalid(f"operation {late} has a value that is not in the state afterwards; leave it out: {_KEPT}")
     return _fitting(ctx, found)
+
+
+def _overwritten(patch: Patch, before: object, after: object) -> int | None:
+    """The first operation with a value that no check of the state will see; None: there is none."""
+    seen = {*_singles(before), *_singles(after)}
+    for number, operation in enumerate(patch, start=1):
+        names = {"op", "path", "from"} if operation.get("op") in ("move", "copy") else {"op", "path"}
+        if not seen.issuperset(_singles([value for name, value in operation.items() if name not in names])):
+            return number
+    return None
+
+
+def _singles(value: object) -> Iterator[str | float]:
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as found:
+                left += found.values()
+            case list() as found:
+                left += found
+            case str() | int() | float() as found:
+                yield found
 
 
 def _fitting(ctx: DecisionContext, state: object) -> JsonObject | Reason:

@@ -114,6 +114,16 @@ async def test_a_reply_is_sealed_by_the_version_of_the_instance(up: Stack, tmp_p
     assert not is_plain_on_disk(tmp_path)
 
 
+def overwritten(operation: dict[str, Any]) -> dict[str, Any]:
+    """A patch whose result has nothing of the operation in it any more."""
+    steps = [{"op": "copy", "from": "/customer", "path": "/found"}, {"op": "add", "path": "/form", "value": None}]
+    back = [
+        {"op": "copy", "from": "/found", "path": "/customer"},
+        *({"op": "add", "path": f"/{name}", "value": None} for name in ("form", "found")),
+    ]
+    return {"patch": [*steps, operation, *back]}
+
+
 PATCH: dict[str, Any] = {"patch": [{"op": "replace", "path": "/customer/email", "value": SECRET}]}
 
 
@@ -123,6 +133,15 @@ PATCH: dict[str, Any] = {"patch": [{"op": "replace", "path": "/customer/email", 
         (ActName.EDIT, OnStep(value=PATCH)),
         (ActName.EDIT, OnStep(value={"patch": [{"op": "test", "path": "/customer/email", "value": SECRET}]})),
         (ActName.EDIT, OnStep(value={"email": SECRET})),
+        (ActName.EDIT, OnStep(value=overwritten({"op": "add", "path": "/customer/email", "value": SECRET}))),
+        (ActName.EDIT, OnStep(value=overwritten({"op": "add", "path": "/form", "value": customer()}))),
+        (ActName.EDIT, OnStep(value=overwritten({"op": "remove", "path": "/form", "value": SECRET}))),
+        (ActName.EDIT, OnStep(value=overwritten({"op": "remove", "path": "/form", "from": SECRET}))),
+        (ActName.RESTART, OnStep("looking", overwritten({"op": "add", "path": "/customer/email", "value": SECRET}))),
+        (
+            ActName.FORK,
+            OnStep("looking", {"key": "2", **overwritten({"op": "add", "path": "/form", "value": customer()})}),
+        ),
         (ActName.RESTART, OnStep("looking", PATCH)),
         (ActName.FORK, OnStep("looking", {"key": "2", **PATCH})),
         (ActName.REVISE, OnStep(value={"ahead": [SECRET]})),
@@ -147,6 +166,20 @@ async def test_a_plain_value_that_cannot_be_sealed_is_refused_before_it_is_writt
 async def test_an_edit_by_a_sealed_value_is_done(up: Stack) -> None:
     mine = await up.client.personal.seal(Customer(id="C-7", email=Personal(SECRET)))
     patch: list[Any] = [{"op": "replace", "path": "/customer", "value": mine.model_dump(mode="json")}]
+    assert (await up.client.act(ID, ActName.EDIT, on=OnStep(value={"patch": patch}))).changed
+    assert await revealed(up, read(Visit, (await up.client.get(ID)).state).customer) == SECRET
+
+
+async def test_an_edit_may_build_on_its_own_values_and_test_those_of_before(up: Stack) -> None:
+    mine = (await up.client.personal.seal(Customer(id="C-7", email=Personal(SECRET)))).model_dump(mode="json")
+    before = (await up.client.get(ID)).state["customer"]
+    patch: list[Any] = [
+        {"op": "test", "path": "/customer", "value": before},
+        {"op": "add", "path": "/form", "value": {"id": "C-7"}},
+        {"op": "add", "path": "/form/email", "value": mine["email"]},
+        {"op": "move", "from": "/form", "path": "/customer"},
+        {"op": "add", "path": "/form", "value": None},
+    ]
     assert (await up.client.act(ID, ActName.EDIT, on=OnStep(value={"patch": patch}))).changed
     assert await revealed(up, read(Visit, (await up.client.get(ID)).state).customer) == SECRET
 

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         default=None, description="signs sessions of browsers, the same on every node; default: derived from api_tokens"
     )
     oidc_issuer: str | None = Field(default=None, description="identity provider whose tokens the API accepts")
-    oidc_audience: str = Field(default="sagaline", description="for whom its tokens are")
+    oidc_audience: str | None = Field(default=None, description="for whom its tokens are; default: the namespace")
     oidc_jwks: str | None = Field(default=None, description="its keys: https URL or file; needed with oidc_issuer")
     oidc_name_claim: str = "sub"
     oidc_role_claim: str = "roles"

@@ -154,7 +154,7 @@ def _oidc(settings: Settings) -> OidcSettings | None:
         raise ConfigurationError(text)
     return OidcSettings(
         issuer=settings.oidc_issuer,
-        audience=settings.oidc_audience,
+        audience=settings.oidc_audience or settings.namespace,
         jwks=settings.oidc_jwks,
         name_claim=settings.oidc_name_claim,
         role_claim=settings.oidc_role_claim,

@@ -75,19 +75,24 @@ async def stack(
     tracing: Tracing | None = None,
     limits: Limits | None = None,
     metrics: Metrics | None = None,
+    tenancy: tuple[str, str | None] = ("t", None),
 ) -> AsyncIterator[Stack]:
-    """``deployed``: what the engine knows, where that is not what the client knows."""
-    clock, topics = SystemClock(), Topics("t")
+    """``deployed``: what the engine knows, where that is not what the client knows. ``tenancy``: the namespace and
+    the address of its read model; None: the file of the log, which namespaces of one folder share.
+    """
+    namespace, address = tenancy
+    clock, topics, group = SystemClock(), Topics(namespace), f"{namespace}.engine"
     registry = registry or Registry([checkout])
     tracing = tracing or Tracing()
+    url = address or f"sqlite:///{folder / 'sagaline.db'}"
     async with SqliteLog(folder / "sagaline.db", clock=clock) as log:
         queues = registry.queues | (deployed.queues if deployed else frozenset())
         await log.create_topics(topics.specs(sorted(queues), PARTITIONS))
-        read_model = await SqlReadModel.open(f"sqlite:///{folder / 'sagaline.db'}", namespace="t")
+        read_model = await SqlReadModel.open(url, namespace=namespace)
         try:
             projector, feed = Projector(log, topics, read_model, clock, registry=registry), Feed(log, topics)
             vault = Vault(log, topics.personal, KeyRing([PERSONAL_KEY], "SAGALINE_PERSONAL_KEYS"))
-            watch = Watch(log, topics, clock, Metrics(), group="engine")
+            watch = Watch(log, topics, clock, Metrics(), group=group)
             parts = ClientParts(
                 log=log,
                 topics=topics,
@@ -110,7 +115,7 @@ async def stack(
                 metrics=metrics or Metrics(),
                 max_value_bytes=log.max_value_bytes,
             )
-            engines = [Engine(log, setup, clock, group="engine").run()] if engine else []
+            engines = [Engine(log, setup, clock, group=group).run()] if engine else []
             async with running(projector.run(), feed.run(), *engines):
                 yield Stack(log, topics, registry, read_model, projector, feed, Client(parts), parts)
         finally:

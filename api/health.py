@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from ..orchestrator.errors import SagalineError, TopicMismatch, TransientError
+from ..orchestrator.errors import CorruptRecord, SagalineError, TopicMismatch, TransientError
 from ..orchestrator.runtime.exposition import CONTENT_TYPE
 from .auth import Guard
 from .credentials import Tokens
@@ -63,7 +63,7 @@ class _Readiness:
                 await self._check()
         except TimeoutError:
             return f"the log or the read model did not answer within {_SECONDS:g} s"
-        except (TransientError, TopicMismatch) as error:
+        except (TransientError, TopicMismatch, CorruptRecord) as error:
             return str(error)
         except SagalineError as error:
             return f"{type(error).__name__}: an operator must check the server's log"

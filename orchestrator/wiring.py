@@ -26,7 +26,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from .adapters.clock import SystemClock
-from .adapters.kafka_log import KafkaLog, KafkaTopics, Note
+from .adapters.kafka_log import KafkaLog, KafkaTopics
 from .adapters.read_model import SqlReadModel, check_address, is_there, shown
 from .adapters.sqlite_log import SqliteLog
 from .client import Client, ClientParts, Feed
@@ -35,6 +35,7 @@ from .errors import ConfigurationError, TopicMismatch, UnreadableBatch
 from .kernel import Limits, Registry
 from .ports.clock import Clock
 from .ports.log import TopicPartition
+from .ports.stepping import Note, Reader, step_over_alone
 from .ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
 from .runtime.census import Census
 from .runtime.deciding import Deciding
@@ -427,17 +428,18 @@ async def step_over(base: Base, topic: str, partition: int, offset: int, note: N
         LogUnavailable: the outcome is unknown.
     """
     log, topics, opened = base.log.inner, base.topics, base.log.opened
-    if not isinstance(log, KafkaLog):
-        raise ConfigurationError(
-            "there is nothing to step over on SQLite: restore a file that cannot be read from a copy"
-        )
+    place, how = TopicPartition(topic, partition), (base.clock, note, opened)
     if topic == topics.inputs:
-        at = KafkaTopics(topics.inputs, topics.state)
-        return await log.step_over_inputs(at, partition, offset, note, opened=opened)
+        if isinstance(log, KafkaLog):
+            at = KafkaTopics(topics.inputs, topics.state)
+            return await log.step_over_inputs(at, partition, offset, note, opened=opened)
+        return await step_over_alone(log, place, offset, Reader(_engines(base), topics.state), how)
     queue = topic.removeprefix(topics.commands(""))
     if queue != topic:
-        place, group = TopicPartition(topic, partition), f"{topics.namespace}.worker.{queue}"
-        return await log.step_over_commands(place, offset, group, note, opened=opened)
+        group = f"{topics.namespace}.worker.{queue}"
+        if isinstance(log, KafkaLog):
+            return await log.step_over_commands(place, offset, group, note, opened=opened)
+        return await step_over_alone(log, place, offset, Reader(group), how)
     raise ConfigurationError(
         f"offsets of {topic} cannot be skipped, only those of {topics.inputs} and of command topics; restore it from a "
         "replica or a copy"

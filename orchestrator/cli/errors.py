@@ -14,7 +14,7 @@ from typing import Final
 
 import typer
 
-from ..errors import ConfigurationError, InUse, LogUnavailable, SagalineError, TopicGone
+from ..errors import ConfigurationError, InUse, LogUnavailable, MissingKey, SagalineError, TopicGone
 from .terminal import visible
 
 __all__ = ["FAILED", "NOT_REACHABLE", "USAGE", "Failure", "Mistake", "Unreachable", "sentence", "sentences"]
@@ -76,7 +76,7 @@ def exit_code(error: Exception) -> int:
         return USAGE
     if isinstance(error, TopicGone | InUse):
         return FAILED
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, ConfigurationError | MissingKey):
         return USAGE
     return NOT_REACHABLE if isinstance(error, Unreachable | LogUnavailable) else FAILED
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import structlog
 
-from ..errors import ForeignLog, LogUnavailable, ReadModelCleared, SagalineError, TransientError
+from ..errors import CorruptRecord, ForeignLog, LogUnavailable, ReadModelCleared, SagalineError, TransientError
 from ..kernel import Registry, names_instance
 from ..messages.document import Document
 from ..messages.entities import Entity
@@ -82,6 +82,9 @@ class Projector:
         self._goal: Mapping[TopicPartition, int] | None = None
         self._has_followed = False
         self._foreign: ForeignLog | None = None
+        self._stopped: str | None = None
+        """Why it stands before a record that it cannot read."""
+        self._told = ""
         self._moved = asyncio.Condition()
         self._waiters: dict[str, list[_Revision]] = {}
         self._rebuild_wanted = False
@@ -116,6 +119,8 @@ class Projector:
             except ReadModelCleared as error:
                 self._has_followed = False
                 _log.warning("the read model was cleared", reason=str(error))
+            except CorruptRecord as error:
+                await self._stand_before(error)
             except SagalineError as error:
                 await self._pause(error)
             except Exception as error:
@@ -142,6 +147,12 @@ class Projector:
             await self._until(lambda: self._has_followed or self._foreign is not None, timeout)
         if self._foreign is not None:
             raise TransientError(str(self._foreign))
+        self.check_reading()
+
+    def check_reading(self) -> None:
+        """Raises: TransientError: it stands before a record that it cannot read, until an operator has acted."""
+        if self._stopped is not None:
+            raise TransientError(f"the read model shows nothing new: {self._stopped}")
 
     async def rebuild(self, *, timeout: float = 60.0) -> None:
         """Clears the read model and returns when everything that the log held at the call is applied again.
@@ -212,6 +223,7 @@ class Projector:
             async with asyncio.timeout(timeout), self._moved:
                 await self._moved.wait_for(reached)
         except TimeoutError:
+            self.check_reading()
             raise TransientError("the read model has not caught up with the log yet; retry later") from None
         finally:
             self._waiting -= 1
@@ -263,6 +275,15 @@ class Projector:
             self._moved.notify_all()
         await asyncio.sleep(_LONGEST_WAIT_SECONDS)
 
+    async def _stand_before(self, error: CorruptRecord) -> None:
+        """Tries the record again after a while: a key may be added, a topic restored."""
+        self._stopped = str(error)
+        if self._told != self._stopped:
+            self._told = self._stopped
+            _log.critical("the read model is stopped, an operator must act", reason=self._stopped)
+            self._metrics.add("partitions.stopped")
+        await asyncio.sleep(_LONGEST_WAIT_SECONDS)
+
     async def _follow(self, tail: Tail) -> None:
         """Applies records until a rebuild is requested."""
         reading = Reading(self._topics, self._metrics, self._registry)
@@ -281,7 +302,7 @@ class Projector:
                     await self._look_round(positions)
             if self._said is not None:
                 _log.info("the read model follows the log again")
-            self._failures, self._said = 0, None
+            self._failures, self._said, self._stopped = 0, None, None
 
     async def _look_round(self, positions: Mapping[TopicPartition, int]) -> None:
         self._last_look = self._clock.monotonic()

@@ -58,7 +58,11 @@ def open_value(ring: KeyRing, topic: str, key: bytes | None, value: bytes, where
     except MissingKey as error:
         raise MissingKey(error.key, error.setting, where) from None
     except ValueError as error:
-        raise CorruptRecord(where, f"{error}; restore it from a replica or a copy") from None
+        raise CorruptRecord(
+            where,
+            f"{error}; then restore it from a replica or a copy, or in inputs and topics of commands skip it by "
+            "`saga topics step-over`",
+        ) from None
     return _unpacked(plain)
 
 

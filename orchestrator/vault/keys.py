@@ -87,7 +87,8 @@ class KeyRing:
             return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to)
         except (InvalidTag, ValueError) as error:
             raise ValueError(
-                f"it was altered or moved, or the key {id!r} of {self._setting} is not the one that sealed it"
+                f"it was altered or moved, or the key {id!r} of {self._setting} is not the one that sealed it: first "
+                "compare that key with the one of the other processes"
             ) from error
 
 

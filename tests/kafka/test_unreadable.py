@@ -148,7 +148,7 @@ async def test_a_worker_goes_on_with_its_other_partitions(breakable_broker: Any)
         assert [r.value for r in await subscription.poll(max_records=10, timeout=10.0)] == [b"more"]
         settings = Settings(log=f"kafka://{breakable_broker.address}", namespace=topics.namespace, development=True)
         place = f"{queue}/0/1"
-        with pytest.raises(ConfigurationError, match=r"from offset 0 on are unfinished .* start a worker"):
+        with pytest.raises(ConfigurationError, match=r"from offset 0 on are unfinished .* start what reads"):
             await asyncio.to_thread(step_over, settings, place, reason="a test", by="ann")
         await subscription.commit({TopicPartition(queue, 0): 1})
         with pytest.raises(ConfigurationError, match="stop the workers"):

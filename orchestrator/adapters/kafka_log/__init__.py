@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .log import KafkaLog
 from .settings import Connection, Limits
-from .stepping import Note
 from .taking import Topics as KafkaTopics
 
-__all__ = ["Connection", "KafkaLog", "KafkaTopics", "Limits", "Note"]
+__all__ = ["Connection", "KafkaLog", "KafkaTopics", "Limits"]

@@ -14,13 +14,14 @@ from typing import Literal
 from ...errors import ConfigurationError, LogUnavailable, UnreadableBatch
 from ...ports.clock import Clock
 from ...ports.log import Membership, Outgoing, Standing, Start, Subscription, Tail, TopicPartition, TopicSpec
+from ...ports.stepping import Note, Opened, as_it_is
 from .appender import Appender
 from .batches import VALUE_BYTES_MAX
 from .driver import require_sound_driver
 from .membership import KafkaMembership
 from .reader import Reader
 from .settings import Connection
-from .stepping import Note, Opened, as_it_is, step_over_commands, step_over_inputs
+from .stepping import step_over_commands, step_over_inputs
 from .subscription import KafkaSubscription
 from .tail import KafkaTail
 from .taking import Topics

@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import aiokafka.errors as errors
 
-from ...errors import ConfigurationError, CorruptRecord, LogUnavailable, MissingKey, UnreadableBatch
+from ...errors import ConfigurationError, LogUnavailable, UnreadableBatch
 from ...ports.clock import Clock
-from ...ports.log import Batch, Outgoing, Position, Record, TopicPartition
+from ...ports.log import Batch, Position, Record, TopicPartition
+from ...ports.stepping import Note, Opened, next_of_the_group
 from .careful import read_carefully
 from .driver import Consumer, Partition
 from .ending import stop_consumer, translated, within
@@ -24,12 +23,7 @@ from .taking import Topics, take
 from .topics import Catalog
 from .wire import Wire
 
-__all__ = ["Note", "Opened", "as_it_is", "step_over_commands", "step_over_inputs"]
-
-Note = Callable[[UnreadableBatch], Outgoing]
-"""Makes the history record of the skipped batch."""
-Opened = Callable[[Record], Record]
-"""Opens a sealed record, or raises ``CorruptRecord``."""
+__all__ = ["step_over_commands", "step_over_inputs"]
 
 
 async def step_over_inputs(
@@ -51,12 +45,12 @@ async def step_over_inputs(
     shared = Circumstances(connection, catalog, clock, ours, topics)
     owner = KafkaOwner(shared, partition, taken, lambda _: None)
     try:
-        found: UnreadableBatch | None = None
+        records, unreadable = list[Record](), None
         try:
-            found = _altered(await owner.poll(max_records=1, timeout=2.0), opened)
+            records = [*await owner.poll(max_records=1, timeout=2.0)]
         except UnreadableBatch as error:
-            found = error.again()
-        found = _named(found, TopicPartition(topics.inputs, partition), offset)
+            unreadable = error.again()
+        found = next_of_the_group(records, unreadable, TopicPartition(topics.inputs, partition), offset, opened)
         await owner.commit(Batch({}, [note(found)], Position(found.following, clock.now_ms())))
     finally:
         await owner.release()
@@ -88,7 +82,12 @@ async def step_over_commands(
             )
         if committed is not None and committed > offset:
             raise ConfigurationError(f"the group {group} is at offset {committed} of {place.topic}/{place.partition}")
-        unreadable = await _next_of_the_group(connection, place, offset, max(first, committed or 0), opened)
+        try:
+            found = await read_carefully(connection, place, max(first, committed or 0), "read_committed")
+        except errors.OffsetOutOfRangeError as error:
+            raise LogUnavailable(f"{place.topic}/{place.partition} was cut meanwhile; check, then retry") from error
+        records = [as_record(message) for message in found.records[:1]]
+        unreadable = next_of_the_group(records, found.unreadable, place, offset, opened)
         with translated(connection.gone(f"moving the group {group}", limit)):
             try:
                 await within(consumer.commit({where: unreadable.following}), limit)
@@ -100,51 +99,3 @@ async def step_over_commands(
     finally:
         await stop_consumer(consumer)
     return unreadable
-
-
-async def _next_of_the_group(
-    connection: Connection, place: TopicPartition, offset: int, start: int, opened: Opened
-) -> UnreadableBatch:
-    """The batch at ``offset``, if nothing readable lies before it: that would be lost. Raises MissingKey."""
-    try:
-        found = await read_carefully(connection, place, start, "read_committed")
-    except errors.OffsetOutOfRangeError as error:
-        raise LogUnavailable(f"{place.topic}/{place.partition} was cut meanwhile; check, then retry") from error
-    records = [as_record(message) for message in found.records]
-    unreadable = _altered(records, opened) if records else found.unreadable
-    if unreadable is None and records and records[0].offset < offset:
-        raise ConfigurationError(
-            f"the commands of {place.topic}/{place.partition} from offset {records[0].offset} on are unfinished and "
-            f"would be lost: start a worker of this queue, wait until it has finished those before offset {offset}, "
-            "stop it, then step over"
-        )
-    return _named(unreadable, place, offset)
-
-
-def as_it_is(record: Record) -> Record:
-    """Of a log that is not sealed."""
-    return record
-
-
-def _altered(records: Sequence[Record], opened: Opened) -> UnreadableBatch | None:
-    """The first record, if it can never be opened. Raises MissingKey."""
-    for record in records[:1]:
-        try:
-            opened(record)
-        except MissingKey:
-            raise
-        except CorruptRecord as error:
-            return UnreadableBatch(record.topic, record.partition, record.offset, record.offset + 1, error.why)
-    return None
-
-
-def _named(found: UnreadableBatch | None, place: TopicPartition, offset: int) -> UnreadableBatch:
-    if found is None:
-        raise ConfigurationError(
-            f"{place.topic}/{place.partition} is not stopped at offset {offset}: the next record can be read"
-        )
-    if found.offset != offset:
-        raise ConfigurationError(
-            f"{place.topic}/{place.partition} is stopped at offset {found.offset}: give that offset"
-        )
-    return found

@@ -33,7 +33,7 @@ from .identity import Access, declared, permitted
 from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .keys import KeyBody, RotateBody, keys_router
-from .letters import AskBody
+from .letters import AskBody, SignedBody
 from .llms import llms_router
 from .methods import Allowed, Head
 from .operations import operations_router
@@ -43,6 +43,7 @@ from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .paths import SEGMENT_CHARS_MAX
 from .personal import EraseBody, personal_router
 from .problems import Problem, handlers
+from .pushes import SubscriptionBody, pushes_router
 from .questions import questions_router
 from .queues import queues_router
 from .records import records_router
@@ -150,6 +151,7 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
         schedules_router(client, settings),
         webhooks_router(client, settings, clock),
         hooks_router(client, settings, clock),
+        pushes_router(client, settings, clock),
         health_router(client.check_ready, client.notices),
         llms_router(),
         pages_router(),
@@ -179,9 +181,9 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: 
         for model in (
             Problem,
             *(StartBody, ActBody, EventBody, CloudEventBody, HeartbeatBody, ReplyBody, RulesBody, BulkBody),
-            *(AskBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
+            *(AskBody, SignedBody, SkipBody, RescheduleBody, EditBody, DeadEditBody, DeadBulkBody),
             *(ScheduleBody, BackfillBody, KeyBody, RotateBody, LoginBody, EraseBody),
-            *(WebhookBody, NewSecretBody, ReplayBody, HookBody, DeliveryBody),
+            *(WebhookBody, NewSecretBody, ReplayBody, HookBody, DeliveryBody, SubscriptionBody),
             *(SubscribeMessage, UnsubscribeMessage, ActMessage, PublishMessage),
         )
     ]

@@ -157,7 +157,7 @@ def _kind(client: Client, settings: ApiSettings, clock: Clock) -> Kind[Hook]:
 
     return Kind(
         noun="hook",
-        plural="hooks",
+        path="hooks",
         things=client.hooks,
         show=show,
         view=HookView,

@@ -13,7 +13,7 @@ from typing import Annotated, Generic, Protocol, TypeVar
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from ..orchestrator.client.registered import Changed, Registered, WithSecrets
+from ..orchestrator.client.registered import Changed, May, Registered, WithSecrets, anyone
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.named_rules import Named, Secret
 from .bodies import Bodies, Json, described
@@ -49,15 +49,25 @@ class _Show(Protocol[N_in]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[N]):
-    """How one kind is served. ``plural``: its path, and the field of ``listed``. ``deleted``: what follows then."""
+    """How one kind is served. ``path``: its end is the field of ``listed``. ``deleted``: what follows then.
+
+    ``may``: which things the one who asks may see and remove; others do not exist for him.
+    """
 
     noun: str
-    plural: str
+    path: str
     things: Registered[N]
     show: _Show[N]
     view: type[BaseModel]
     listed: type[BaseModel]
     deleted: str
+    permission: Permission = Permission.ADMINISTER
+    may: Callable[[Request], May[N]] = lambda _: anyone
+
+    @property
+    def word(self) -> str:
+        """In names of operations."""
+        return self.noun.replace(" ", "_")
 
     async def answer(self, asked: Awaitable[Changed[N]], *, secret: bool = False) -> Response:
         """The response to a request, when it is decided or the wait is over. ``secret``: show it, as for a new one."""
@@ -72,44 +82,47 @@ class Kind(Generic[N]):
 
 def add_registered(router: APIRouter, settings: ApiSettings, kind: Kind[N]) -> None:
     """Adds the routes that list, show and delete things of a kind."""
-    bodies, one = Bodies(settings), f"/{kind.plural}/{{name}}"
+    bodies, one = Bodies(settings), f"/{kind.path}/{{name}}"
 
     @router.get(
-        f"/{kind.plural}",
-        name=f"list_{kind.plural}",
+        f"/{kind.path}",
+        name=f"list_{kind.word}s",
         response_model=kind.listed,
-        summary=f"List {kind.plural}",
+        summary=f"List {kind.noun}s",
         responses=documented(401, 403, 422, 503),
     )
-    @needs(Permission.ADMINISTER)
+    @needs(kind.permission)
     async def list_things(request: Request) -> Response:
         only(request)
-        return Json(kind.listed(**{kind.plural: [kind.show(each) for each in await kind.things.list()]}))
+        may, field = kind.may(request), kind.path.rpartition("/")[2]
+        return Json(kind.listed(**{field: [kind.show(each) for each in await kind.things.list() if may(each)]}))
 
     @router.get(
         one,
-        name=f"get_{kind.noun}",
+        name=f"get_{kind.word}",
         response_model=kind.view,
         summary=f"Show a {kind.noun}",
         responses=documented(401, 403, 404, 422, 503),
     )
-    @needs(Permission.ADMINISTER)
+    @needs(kind.permission)
     async def get_thing(request: Request, name: str) -> Response:
         only(request)
-        return Json(kind.show(await kind.things.get(segment_of(name, "name"))))
+        found = await kind.things.get(name := segment_of(name, "name"))
+        return Json(kind.show(kind.things.known(found if kind.may(request)(found) else None, name)))
 
     @router.delete(
         one,
-        name=f"delete_{kind.noun}",
+        name=f"delete_{kind.word}",
         response_model=kind.view,
         summary=f"Delete a {kind.noun}; {kind.deleted}",
         responses=RESPONSES,
         openapi_extra=described(AskBody, required=False),
     )
-    @needs(Permission.ADMINISTER)
+    @needs(kind.permission)
     async def delete_thing(request: Request, name: str, wait: Wait = None) -> Response:
         body = await bodies.read(request, AskBody)
-        return await kind.answer(kind.things.delete(segment_of(name, "name"), options_of(request, settings, body)))
+        options, may = options_of(request, settings, body), kind.may(request)
+        return await kind.answer(kind.things.delete(segment_of(name, "name"), options, may=may))
 
 
 def add_secrets(
@@ -134,8 +147,8 @@ def add_secrets(
     bodies = Bodies(settings)
 
     @router.post(
-        f"/{kind.plural}/{{name}}/rotate",
-        name=f"rotate_{kind.noun}",
+        f"/{kind.path}/{{name}}/rotate",
+        name=f"rotate_{kind.word}",
         response_model=kind.view,
         summary=f"Give a {kind.noun} a new secret",
         responses=RESPONSES,
@@ -149,8 +162,8 @@ def add_secrets(
         return await kind.answer(things.rotate(name, overlap, options), secret=True)
 
     @router.post(
-        f"/{kind.plural}/{{name}}/secret",
-        name=f"show_{kind.noun}_secret",
+        f"/{kind.path}/{{name}}/secret",
+        name=f"show_{kind.word}_secret",
         response_model=kind.view,
         summary=f"Show the secret of a {kind.noun}",
         description=f"The newest one, for its {side}. Who has asked is in `GET /v1/operations`.",

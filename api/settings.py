@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..orchestrator.egress import EgressSettings
 from ..orchestrator.errors import ConfigurationError
 from .oidc import OidcSettings
+
+if TYPE_CHECKING:
+    from ..orchestrator.push import PushKey
 
 __all__ = ["ApiSettings"]
 
@@ -29,6 +33,7 @@ class ApiSettings:
     ``wait_default`` and ``wait_max``: how long a start or an act waits for its decision.
     ``webhook_keys``: what the secrets of webhooks are derived from, the newest first; none: there are no webhooks.
     ``hook_secrets``: by the name of a hook, those that its sender has chosen; other hooks have secrets of ours.
+    ``push``: signs and seals push subscriptions; none: there are none.
     ``egress``: which URLs may be registered.
     ``streams_max``: how many streams of events may be open on this node, a WebSocket once for each subscription (at
     most 20 of a connection); ``waiters_max``: how many requests may wait for events on this node.
@@ -51,6 +56,7 @@ class ApiSettings:
     wait_max: timedelta = timedelta(seconds=60)
     webhook_keys: tuple[bytes, ...] = ()
     hook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    push: PushKey | None = None
     egress: EgressSettings = field(default_factory=EgressSettings)
     streams_max: int = 500
     waiters_max: int = 1_200

@@ -102,7 +102,7 @@ def _kind(client: Client, settings: ApiSettings, clock: Clock) -> Kind[Webhook]:
 
     return Kind(
         noun="webhook",
-        plural="webhooks",
+        path="webhooks",
         things=client.webhooks,
         show=show,
         view=WebhookView,

@@ -67,6 +67,7 @@ __all__ = [
     "UnknownRevision",
     "UnknownSchedule",
     "UnknownTable",
+    "UnknownPush",
     "UnknownWebhook",
     "UnknownHook",
     "UnreadableBatch",
@@ -181,6 +182,14 @@ class UnknownHook(CallerError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no hook {name!r}; list the hooks, or put it")
+        self.name = name
+
+
+class UnknownPush(CallerError):
+    """There is no push subscription with this name, or it is another one's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no push subscription {name!r} of yours; list them, or let the browser subscribe")
         self.name = name
 
 

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
         default=(), description="networks that webhooks may reach though they are not public, such as 10.1.0.0/16"
     )
     webhook_plain_http: bool = Field(default=False, description="webhooks may also be http, which anybody can read")
+    push_key: SecretStr | None = Field(
+        default=None, description="the key for push messages, or the file that has it; from: saga push key"
+    )
+    push_contact: str = Field(default="", description="whom push services can reach: mailto:… or https://…")
     personal_keys: tuple[SecretStr, ...] = Field(
         default=(), description="what seals the keys of persons, the newest first: id:base64 of 32 bytes"
     )

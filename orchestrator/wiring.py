@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader, PeriodicExportingMetricReader
@@ -49,6 +50,9 @@ from .settings import Settings
 from .tracing import Tracing
 from .vault import KeyRing, SealedLog, Vault
 
+if TYPE_CHECKING:
+    from .push import PushKey
+
 __all__ = [
     "Base",
     "check_read_model",
@@ -66,6 +70,7 @@ __all__ = [
     "prepare_subscriptions",
     "prepare_topics",
     "prepare_webhooks",
+    "push_key",
     "running",
     "step_over",
     "tune_interpreter",
@@ -77,6 +82,7 @@ __all__ = [
 _STOP_SECONDS = 15.0
 _EXPORT_SECONDS = 2.0
 _RECENT = 1_000
+_PATH_CHARS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +223,26 @@ def egress_settings(settings: Settings) -> EgressSettings:
 def hook_secrets(settings: Settings) -> Mapping[str, tuple[str, ...]]:
     """By the name of a hook, the secrets that its sender has chosen."""
     return {name: tuple(each.get_secret_value() for each in found) for name, found in settings.hook_secrets.items()}
+
+
+def push_key(settings: Settings) -> PushKey | None:
+    """What signs and seals push messages; None: there are none.
+
+    Raises:
+        ConfigurationError: key, contact or library is missing or wrong; the message names the setting.
+    """
+    if settings.push_key is None:
+        return None
+    try:
+        from .push import PushKey
+    except ImportError as error:
+        raise ConfigurationError("push messages need a library: pip install 'sagaline[push]'") from error
+    given = settings.push_key.get_secret_value()
+    try:
+        text = Path(given).read_text() if len(given) < _PATH_CHARS_MAX and Path(given).is_file() else given
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the file of SAGALINE_PUSH_KEY cannot be read; check its permissions") from error
+    return PushKey(text, settings.push_contact)
 
 
 def webhook_keys(settings: Settings) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Read
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .personal_commands import add_personal_commands
+from .push_commands import add_push_commands
 from .queries import add_list, add_operations, history, inspect, overdue, questions, queues, show
 from .read_model import add_read_model
 from .remote import Json
@@ -51,6 +52,7 @@ add_key_commands(app)
 add_personal_commands(app)
 add_webhook_commands(app)
 add_hook_commands(app)
+add_push_commands(app)
 add_dead_commands(app)
 add_read_model(app)
 add_outbox(app)

@@ -17,7 +17,7 @@ hooks_app = typer.Typer(
 
 Name = Annotated[str, typer.Argument(metavar="HOOK", help="Name of the hook, which ends its URL.")]
 Option = typer.Option
-_HOOK = Kind("hook", Name)
+_HOOK = Kind("hook", Name, "hooks")
 
 
 def add_hook_commands(app: typer.Typer) -> None:

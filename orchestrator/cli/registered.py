@@ -1,4 +1,4 @@
-"""What the commands of webhooks and of hooks share: both are named things that the API keeps."""
+"""What the commands of webhooks, hooks and push subscriptions share: all are named things that the API keeps."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ def _print(kind: str, name: str, act: str, status: int, answer: Json, *, as_json
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:
-        typer.echo(f"{act} {name} is accepted but not decided yet; check with: saga {kind} list")
+        group = kind.partition("/")[0]
+        typer.echo(f"{act} {name} is accepted but not decided yet; check with: saga {group} list")
     else:
         typer.echo(f"{act} {name}: done")
-        if answer["secret"] is not None:
+        if answer.get("secret") is not None:
             typer.echo(f"its secret, for the {'receiver' if kind == 'webhooks' else 'sender'}: {answer['secret']}")
 
 

@@ -15,15 +15,11 @@ _Command = Callable[..., None]
 
 
 class Kind(NamedTuple):
-    """``noun``: one of them, such as webhook. ``name``: the argument that names it."""
+    """``noun``: one of them, such as webhook. ``name``: the argument that names it. ``path``: below ``/v1``."""
 
     noun: str
     name: Any
-
-    @property
-    def plural(self) -> str:
-        """Its path, and the name of its group of commands."""
-        return f"{self.noun}s"
+    path: str
 
 
 def add_secrets(app: typer.Typer, kind: Kind, *, side: str) -> None:
@@ -42,7 +38,7 @@ def add_secrets(app: typer.Typer, kind: Kind, *, side: str) -> None:
         from .spans import seconds
 
         more = {"overlap_seconds": seconds(overlap, "--overlap")}
-        ask(remote, kind.plural, name, "rotate", signed=signed, as_json=reading.as_json, more=more)
+        ask(remote, kind.path, name, "rotate", signed=signed, as_json=reading.as_json, more=more)
 
     add_act(app, kind, "secret", f"Print the secret of a {kind.noun}, for its {side}. Who has asked is recorded.")
 
@@ -54,7 +50,7 @@ def add_act(app: typer.Typer, kind: Kind, act: str, text: str) -> None:
     def perform(*, name: str, remote: Remote, reading: Reading, signed: Signed) -> None:
         from .registered import ask
 
-        ask(remote, kind.plural, name, act, signed=signed, as_json=reading.as_json)
+        ask(remote, kind.path, name, act, signed=signed, as_json=reading.as_json)
 
 
 def _command(app: typer.Typer, kind: Kind, act: str, text: str) -> Callable[[_Command], _Command]:

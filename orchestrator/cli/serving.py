@@ -139,6 +139,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         tls=(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
         webhook_keys=wiring.webhook_keys(settings),
         hook_secrets=wiring.hook_secrets(settings),
+        push=wiring.push_key(settings),
         egress=wiring.egress_settings(settings),
     )
 

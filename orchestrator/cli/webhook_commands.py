@@ -17,7 +17,7 @@ webhooks_app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Name of the webhook.")]
-_WEBHOOK = Kind("webhook", Name)
+_WEBHOOK = Kind("webhook", Name, "webhooks")
 
 
 def add_webhook_commands(app: typer.Typer) -> None:

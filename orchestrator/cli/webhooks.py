@@ -63,16 +63,18 @@ def replay(remote: Remote, name: str, after: str, *, signed: Signed, as_json: bo
 
 
 async def serving(settings: Settings) -> None:
-    """Delivers to the webhooks until it is cancelled.
+    """Delivers to webhooks and browsers until it is cancelled.
 
     Raises:
-        ConfigurationError: there is no key for signatures.
+        ConfigurationError: there is no key, neither of webhooks nor for push messages.
         TopicMismatch: a topic is missing or differs; the message names the remedy.
     """
-    if not (keys := wiring.webhook_keys(settings)):
+    keys, push = wiring.webhook_keys(settings), wiring.push_key(settings)
+    if not keys and push is None:
         raise ConfigurationError(
             "there is no key for the signatures of webhooks; set the one that the API has, as SAGALINE_WEBHOOK_KEYS="
-            "'[\"…\"]', made with: openssl rand -base64 32"
+            "'[\"…\"]', made with: openssl rand -base64 32 (or, to deliver to browsers only, "
+            "SAGALINE_PUSH_KEY, made with: saga push key)"
         )
     async with AsyncExitStack() as stack:
         readiness = Readiness()
@@ -81,7 +83,14 @@ async def serving(settings: Settings) -> None:
         await wiring.prepare_webhooks(base)
         egress = wiring.egress_settings(settings)
         courier = Courier(
-            base.log, base.topics, base.clock, keys=keys, egress=egress, tracing=base.tracing, metrics=base.metrics
+            base.log,
+            base.topics,
+            base.clock,
+            keys=keys,
+            push=push,
+            egress=egress,
+            tracing=base.tracing,
+            metrics=base.metrics,
         )
         parts = await stack.enter_async_context(workers_running([("webhooks", courier)], grace_seconds=10.0))
         readiness.add(lambda: courier.objection)

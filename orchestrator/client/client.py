@@ -60,6 +60,7 @@ from .keys import Keys
 from .parcels import Parcels
 from .parts import ClientParts
 from .personal import PersonalData, sealed
+from .pushes import Pushes
 from .questions import overdue_of, questions_of
 from .queues import Queues
 from .records import Records
@@ -89,6 +90,7 @@ class Client:
         self.keys = Keys(parts, self.tables)
         self.webhooks = Webhooks(self.tables, parts, self.changes)
         self.hooks = Hooks(self.tables, parts)
+        self.pushes = Pushes(self.tables, parts)
         self.personal = PersonalData(parts.vault, self.tables)
         self.parcels = Parcels(parts, self._asking)
         self.dead = DeadLetters(parts, self._asking)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from ...sagas.policy import to_ms
 from ..codec.webhook_signatures import secrets_of
@@ -24,7 +24,7 @@ from .options import PLAIN, RequestOptions
 from .parts import ClientParts
 from .tables import RulesSet, Tables
 
-__all__ = ["Changed", "Registered", "WithSecrets"]
+__all__ = ["Changed", "May", "Registered", "WithSecrets", "anyone"]
 
 _OVERLAP = timedelta(hours=24)
 _KNOWN_MAX = 50
@@ -33,6 +33,15 @@ _OVERLAPPING_MAX = 4
 """Secrets beside the newest one: a signature of each is in one header of a webhook."""
 N = TypeVar("N", bound=Named)
 S = TypeVar("S", bound=Secret)
+
+
+May: TypeAlias = Callable[[N], bool]
+"""Whether the caller may see and remove a thing. One that he may not is unknown to him."""
+
+
+def anyone(thing: Named) -> bool:
+    """All may."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +79,24 @@ class Registered(Generic[N]):
         """
         return self.known(next((each for each in await self.list() if each.name == name), None), name)
 
-    async def delete(self, name: str, options: RequestOptions = PLAIN) -> Changed[N]:
+    async def delete(self, name: str, options: RequestOptions = PLAIN, *, may: May[N] = anyone) -> Changed[N]:
         """Removes one. Repeated with its ``request_id`` it answers as before, and leaves what was put under that name
         since; the last 50 changes are known.
+
+        Args:
+            name: of the thing.
+            options: see ``RequestOptions``.
+            may: whether the caller may.
 
         Raises:
             CallerError: there is none of that name.
         """
         if options.request_id and (done := await self._deleted(name, options.request_id)) is not None:
+            self.known(done.thing if may(done.thing) else None, name)
             return done
 
         def change(before: N | None) -> None:
-            self.known(before, name)
+            self.known(before if before is not None and may(before) else None, name)
 
         return await self.change(name, change, options)
 

@@ -88,7 +88,7 @@ class Egress:
             EgressFailed: no answer within the time, or none that is HTTP.
         """
         target = check_url(url, self._settings)
-        name = str(target.copy_with(query=None, fragment=None))
+        name = f"{target.scheme}://{target.netloc.decode('ascii')}"  # the rest of it may be a secret
         sent = {"host": target.netloc.decode("ascii"), "content-length": str(len(body)), "user-agent": "Sagaline"}
         sent |= {key.lower(): value for key, value in headers.items()}
         request = httpcore.Request(

@@ -14,6 +14,7 @@ from .entity_messages import Rule
 from .flow_limits import LIMITS_TABLE, check_limits
 from .hooks import HOOKS
 from .personal import ERASED_TABLE, check_erased
+from .pushes import PUSHES
 from .webhooks import WEBHOOKS
 
 __all__ = ["OWN_TABLES", "RESERVED"]
@@ -23,6 +24,7 @@ RESERVED: Final = MappingProxyType(
         KEYS_TABLE: "/v1/keys, or `saga keys`",
         WEBHOOKS.table: "/v1/webhooks, or `saga webhooks`",
         HOOKS.table: "/v1/hooks, or `saga hooks`",
+        PUSHES.table: "/v1/push, or `saga push`",
         ERASED_TABLE: "/v1/personal, or `saga personal`",
     }
 )
@@ -34,6 +36,7 @@ OWN_TABLES: Mapping[str, Callable[[Sequence[Rule]], str | None]] = MappingProxyT
         KEYS_TABLE: check_keys,
         WEBHOOKS.table: WEBHOOKS.check,
         HOOKS.table: HOOKS.check,
+        PUSHES.table: PUSHES.check,
         ERASED_TABLE: check_erased,
     }
 )

@@ -38,6 +38,15 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OPEN_HOOK = ("/v1/hooks/{name}", "post")
 """Its signature says who sends it."""
 WITHOUT_BODY = ("/v1/logout", "/v1/tickets", "/v1/personal/rewrap")
+HOOK_AND_PUSH_ROUTES = {
+    ("get", "/v1/hooks"),
+    *((verb, "/v1/hooks/{name}") for verb in ("post", "get", "put", "delete")),
+    *(("post", f"/v1/hooks/{{name}}/{verb}") for verb in ("rotate", "secret")),
+    ("get", "/v1/push/key"),
+    *((verb, "/v1/push/subscriptions") for verb in ("get", "post")),
+    *((verb, "/v1/push/subscriptions/{name}") for verb in ("get", "delete")),
+    ("post", "/v1/push/subscriptions/{name}/test"),
+}
 OPEN_TO_ALL = ["0.0.0.0", "", "::", "192.0.2.1", "shop.example", "127.0.0.1.example"]
 
 
@@ -294,9 +303,7 @@ class TestDocument:
             ("get", "/v1/webhooks"),
             *((verb, "/v1/webhooks/{name}") for verb in ("get", "put", "delete")),
             *(("post", f"/v1/webhooks/{{name}}/{verb}") for verb in ("rotate", "secret", "replay", "enable")),
-            ("get", "/v1/hooks"),
-            *((verb, "/v1/hooks/{name}") for verb in ("post", "get", "put", "delete")),
-            *(("post", f"/v1/hooks/{{name}}/{verb}") for verb in ("rotate", "secret")),
+            *HOOK_AND_PUSH_ROUTES,
             ("get", "/v1/definitions"),
             ("get", "/asyncapi.json"),
             ("get", "/v1/definitions/{definition}/graph"),

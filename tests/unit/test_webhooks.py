@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,107 +19,24 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import RequestOptions
-from sagaline.orchestrator.egress import EgressSettings
 from sagaline.orchestrator.errors import CursorTooOld, LogUnavailable
 from sagaline.orchestrator.messages.entity_messages import Rule
 from sagaline.orchestrator.messages.inputs import ActName
 from sagaline.orchestrator.messages.outputs import Announce
 from sagaline.orchestrator.messages.webhooks import WEBHOOKS
-from sagaline.orchestrator.ports.log import Outgoing, TopicSpec
+from sagaline.orchestrator.ports.log import Outgoing
 from sagaline.sagas import Retry
 from sagaline.workers import webhooks
 from sagaline.workers.webhooks import Courier
 
-from .stack import PARTITIONS, Stack, order, stack
-
-KEYS = (b"k" * 32,)
-QUICK = timedelta(milliseconds=20)
-EGRESS = EgressSettings(plain=True, allowed=(ipaddress.ip_network("127.0.0.0/8"),), timeout=timedelta(seconds=5))
-
-
-@dataclass
-class Receiver:
-    """An HTTP server that keeps what it gets; ``status`` says what it answers."""
-
-    status: Callable[[dict[str, Any]], int] = lambda event: 200
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    accepted: list[dict[str, Any]] = field(default_factory=list)
-    url: str = ""
-    answers: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, unless a test lets it hang."""
-
-    def __post_init__(self) -> None:
-        self.answers.set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line]
-                headers = {name.lower(): value for name, value in pairs}
-                body = await reader.readexactly(int(headers["content-length"]))
-                self.got.append((headers, body))
-                await self.answers.wait()
-                event = json.loads(body)
-                status = self.status(event)
-                if status < 300:
-                    self.accepted.append(event)
-                writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 4\r\n\r\nwell" % status)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
-@dataclass
-class World:
-    stack: Stack
-    api: httpx.AsyncClient
-    receiver: Receiver
-
-    @asynccontextmanager
-    async def courier(self) -> AsyncIterator[Courier]:
-        at = self.stack
-        courier = Courier(at.log, at.topics, SystemClock(), keys=KEYS, egress=EGRESS)
-        run = asyncio.create_task(courier.run())
-        try:
-            await self.until(lambda: run.done() or courier.objection is None)
-            yield courier
-        finally:
-            courier.stop()
-            await run
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while True:
-                if holds():
-                    return
-                await asyncio.sleep(0.01)
-
-    async def put(self, name: str, **more: Any) -> dict[str, Any]:
-        response = await self.api.put(f"/v1/webhooks/{name}", json={"url": self.receiver.url, **more})
-        assert response.status_code in (200, 201), response.text
-        return response.json()
-
-    def seen(self, instance: str) -> list[str]:
-        return [each["type"].rpartition(".")[2] for each in self.receiver.accepted if each["subject"] == instance]
+from .courier_world import EGRESS, KEYS, QUICK, World, courier_world
+from .stack import order
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    receiver = Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-    async with stack(tmp_path) as up:
-        topics = up.topics
-        await up.log.create_topics([TopicSpec(topics.webhooks, PARTITIONS, "delete")])
-        for group, topic in (("webhooks", topics.history), ("webhook-deliveries", topics.webhooks)):
-            await up.log.create_topics(topics.subscribed(group, topic, PARTITIONS))
-        app = create_app(up.client, clock=SystemClock(), settings=ApiSettings(webhook_keys=KEYS, egress=EGRESS))
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as api:
-            yield World(up, api, receiver)
-    server.close()
+    async with courier_world(tmp_path, ApiSettings(webhook_keys=KEYS, egress=EGRESS)) as up:
+        yield up
 
 
 async def test_what_happens_to_an_instance_arrives_signed_and_in_order(world: World) -> None:
@@ -416,7 +331,7 @@ async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) ->
     def broken(found: object) -> None:
         raise ValueError("broken")
 
-    courier._followed._apply = broken
+    courier._kinds[1].followed._apply = broken
     run = asyncio.create_task(courier.run())
     await world.until(lambda: run.done() or courier.objection is None)
     await world.put("orders")
@@ -428,14 +343,14 @@ async def test_deliveries_end_when_the_rules_cannot_be_followed(world: World) ->
 async def test_it_is_not_ready_while_it_cannot_follow_the_webhooks(world: World) -> None:
     away = True
     async with world.courier() as courier:
-        apply = courier._followed._apply
+        apply = courier._kinds[1].followed._apply
 
         def applied(found: Announce) -> None:
             if away:
                 raise LogUnavailable("it is away")
             apply(found)
 
-        courier._followed._apply = applied
+        courier._kinds[1].followed._apply = applied
         await world.put("orders")
         await world.until(lambda: "it is away" in (courier.objection or ""))
         away = False

@@ -1,9 +1,9 @@
-"""Webhooks: tells receivers what happens to instances, each in the order of the instance, until they have answered.
+"""Tells receivers what happens to instances, each in the order of the instance, until they have answered.
 
 Two subscriptions, so that nothing here retries, remembers or orders by itself:
 
-1. of the history: an event becomes one message for each webhook that wants it, exactly once, in ``topics.webhooks``
-   under the key ``webhook/instance``;
+1. of the history: an event becomes one message for each receiver that wants it, exactly once, in ``topics.webhooks``
+   under the key ``receiver/instance``;
 2. of those messages: each is sent, and counts as handled when the receiver answers with 2xx. What fails is delivered
    again over days by its parcel, with the later ones of its key behind it; then the key is parked, for an operator.
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from typing import Final
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from pydantic import BaseModel
@@ -22,14 +23,11 @@ from pydantic import BaseModel
 from ...orchestrator.codec.entities import encode_entity_message
 from ...orchestrator.codec.instance_events import read_event
 from ...orchestrator.codec.webhook_deliveries import delivery
-from ...orchestrator.codec.webhook_signatures import secrets_of, signed_headers
 from ...orchestrator.codec.wire import BadRecord
 from ...orchestrator.egress import Answered, Egress, EgressSettings
 from ...orchestrator.errors import SagalineError
-from ...orchestrator.messages.entity_messages import Rule, SetRules, table_id
-from ...orchestrator.messages.outputs import Announce
+from ...orchestrator.messages.entity_messages import SetRules, table_id
 from ...orchestrator.messages.texts import storable
-from ...orchestrator.messages.webhooks import WEBHOOKS, Webhook
 from ...orchestrator.ports.clock import Clock
 from ...orchestrator.ports.log import Log, Record
 from ...orchestrator.ports.topics import WEBHOOK_DELIVERIES, WEBHOOK_FAN_OUT, Topics
@@ -37,17 +35,22 @@ from ...orchestrator.runtime.metrics import Metrics
 from ...orchestrator.tracing import Tracing
 from ...sagas import Retry
 from ..errors import Unreadable
-from ..followed import Followed
 from ..message import Message
 from ..runtime import WorkerRuntime
 from ..worker import Worker
+from .receivers import NotSent, Posting, PushReceivers, R, Receivers, WebhookReceivers
+
+if TYPE_CHECKING:
+    from ...orchestrator.push import PushKey
 
 __all__ = ["Courier", "NotAccepted", "NotSent"]
 
 RETRY: Final = Retry(max_attempts=400, first_delay=timedelta(seconds=5), factor=2.0, max_delay=timedelta(minutes=10))
 """5 s, 10 s, 20 s up to 10 min, then every 10 min: about two and a half days. No longer: ``NotSent`` waits too."""
-_GONE: Final = 410
-_GONE_TEXT: Final = "it answered 410 Gone"
+_GONE: Final = {404: " Not Found", 410: " Gone"}
+_WAITS: Final = frozenset({429, 503})
+"""Statuses with ``Retry-After``."""
+_WAIT_SECONDS_MAX: Final = 6 * 3600.0
 _SHOWN_CHARS: Final = 200
 _SLOW_SECONDS: Final = 1.0
 _SLOW_AT_ONCE: Final = 8
@@ -60,10 +63,6 @@ _logger = structlog.get_logger(__name__)
 
 class NotAccepted(SagalineError):
     """The receiver answered with another status than 2xx; it gets the event again later."""
-
-
-class NotSent(SagalineError):
-    """Nothing was sent to the receiver now; it gets the event later."""
 
 
 class _Raw(BaseModel):
@@ -82,13 +81,14 @@ class _AsItIs:
 
 
 class Courier:
-    """Delivers to the webhooks of one namespace, together with other processes that do. Run it once.
+    """Delivers to the receivers of one namespace, together with other processes that do. Run it once.
 
     Args:
         log: the log; its topics for webhooks must exist, see ``wiring.prepare_webhooks``.
         topics: the names of the namespace's topics.
         clock: for signatures.
-        keys: what the secrets of webhooks are derived from, the newest first; at least one.
+        keys: what the secrets of webhooks are derived from, the newest first; none: events for them wait.
+        push: the key for push messages; None: events for browsers wait.
         egress: what may be reached, and how.
         tracing: a span for each delivery.
         metrics: those of subscriptions.
@@ -100,26 +100,30 @@ class Courier:
         topics: Topics,
         clock: Clock,
         *,
-        keys: Sequence[bytes],
+        keys: Sequence[bytes] = (),
+        push: PushKey | None = None,
         egress: EgressSettings | None = None,
         tracing: Tracing | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._log, self._topics, self._clock, self._keys = log, topics, clock, keys
+        self._log, self._topics, self._clock = log, topics, clock
         self._egress = Egress(egress)
-        self._rules: Sequence[Rule] = ()
-        self._webhooks: Mapping[str, Webhook] = {}
+        self._kinds: tuple[Receivers[Any], ...] = (
+            PushReceivers(log, topics, push),
+            WebhookReceivers(log, topics, keys),
+        )
         self._slow = set[str]()
         self._at_work: dict[str, dict[object, float]] = {}
-        """By webhook, the oldest first: when each request under way was begun."""
-        self._version = 0
-        self._followed = Followed(log, topics.rules, WEBHOOKS.table, self._set)
+        """By receiver, the oldest first: when each request under way was begun."""
+        self._asked_to_wait: dict[str, float] = {}
+        """By receiver: until when it takes nothing, as it said itself."""
         self._runtime = WorkerRuntime(self._worker(), log, topics, clock, tracing, metrics=metrics)
 
     @property
     def objection(self) -> str | None:
         """Why it does not deliver what arrives; None: it does."""
-        return self._followed.objection or self._runtime.objection
+        objections = (each.followed.objection for each in self._kinds)
+        return next((each for each in objections if each), None) or self._runtime.objection
 
     def stop(self) -> None:
         """Asks ``run`` to end: requests that were sent are waited for within the grace."""
@@ -132,22 +136,23 @@ class Courier:
             TopicMismatch: a topic does not exist.
             SagalineError: the webhooks cannot be read at the start.
         """
-        await self._followed.open()
-        following = asyncio.create_task(self._followed.run(), name="webhooks")
-        following.add_done_callback(lambda _: self._runtime.stop())
-        try:
-            await self._runtime.run()
-            if following.done():
-                following.result()
-        finally:
-            following.cancel()
-            await asyncio.wait([following])
-            await self._followed.close()
-            await self._egress.close()
-
-    def _set(self, found: Announce) -> None:
-        self._rules, self._version = found.rules, found.version
-        self._webhooks = {each.name: each for each in WEBHOOKS.of(found.rules)}
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(self._egress.close)
+            for kind in self._kinds:
+                opened.push_async_callback(kind.followed.close)
+                await kind.followed.open()
+            following = [asyncio.create_task(kind.followed.run(), name=kind.kind.table) for kind in self._kinds]
+            for task in following:
+                task.add_done_callback(lambda _: self._runtime.stop())
+            try:
+                await self._runtime.run()
+                for task in following:
+                    if task.done():
+                        task.result()
+            finally:
+                for task in following:
+                    task.cancel()
+                await asyncio.wait(following)
 
     def _worker(self) -> Worker:
         topics, worker = self._topics, Worker("webhooks", concurrency=_SLOTS)
@@ -172,43 +177,61 @@ class Courier:
                 raise Unreadable(str(error)) from error
             if event is None:
                 return
-            for each in self._webhooks.values():
-                if not each.disabled and each.wants(event):
-                    message.write(topics.webhooks, *delivery(each, event, topics.namespace, self._version))
+            now_ms = self._clock.now_ms()
+            for kind in self._kinds:
+                for each in kind.wanting(event, now_ms):
+                    message.write(topics.webhooks, *delivery(each, event, topics.namespace, kind.version))
 
         @worker.consumes(topics.webhooks, model=_AsItIs(), group=WEBHOOK_DELIVERIES, retry=RETRY)
         async def deliver(raw: _Raw, message: Message) -> None:
-            if self._version < int(message.headers.get("rules", b"0")):
-                raise NotSent("the process that should send it does not know its webhook yet")
-            webhook = self._webhooks.get(message.headers.get("webhook", b"").decode())
-            if webhook is None or webhook.disabled or str(webhook.created).encode() != message.headers.get("created"):
-                return  # it was deleted or disabled after the event; what is put under its name now is another one
-            await self._send(webhook, message.id, raw.value)
+            name = message.headers.get("webhook", b"").decode()
+            kind = next(each for each in self._kinds if name.startswith(each.prefix))
+            if kind.version < int(message.headers.get("rules", b"0")):
+                raise NotSent("the process that should send it does not know its receiver yet")
+            await self._deliver(kind, name, message, raw.value)
 
         return worker
 
-    async def _send(self, webhook: Webhook, event: str, body: bytes) -> None:
-        now_ms = self._clock.now_ms()
-        secrets = secrets_of("webhook", webhook, self._keys, self._topics.namespace, now_ms)
-        headers = signed_headers(f"{self._topics.namespace}-{event}", body, now_ms, secrets)
-        sent = {**headers, "content-type": "application/cloudevents+json; charset=utf-8"}
-        answered = await self._posted(webhook, body, sent)
-        if answered.status == _GONE:
-            await self._disable(webhook)
+    async def _deliver(self, kind: Receivers[R], name: str, message: Message, body: bytes) -> None:
+        """Sends it, unless its receiver was deleted or disabled after the event: what is put under its name now is
+        another one.
+        """
+        receiver, now_ms = kind.by_name.get(name.removeprefix(kind.prefix)), self._clock.now_ms()
+        if receiver is None or str(receiver.created).encode() != message.headers.get("created"):
+            return
+        if not kind.is_on(receiver, now_ms):
+            return
+        posting = kind.posting(receiver, message.id, body, now_ms)
+        if posting is None:
+            return
+        answered = await self._posted(name, posting)
+        if answered.status in kind.gone:
+            await self._end(kind, receiver, f"it answered {answered.status}{_GONE.get(answered.status, '')}")
+        elif answered.status in kind.hopeless:
+            _logger.warning("receiver.dropped", receiver=receiver.name, status=answered.status)
         elif not 200 <= answered.status < 300:
-            raise NotAccepted(f"webhook {webhook.name!r} answered {answered.status}{_shown(answered)}")
+            self._wait(name, answered)
+            raise NotAccepted(f"{kind.kind.noun} {receiver.name!r} answered {answered.status}{_shown(answered)}")
 
-    async def _posted(self, webhook: Webhook, body: bytes, headers: Mapping[str, str]) -> Answered:
-        """Receivers that hang may not take the slots of all others."""
-        name, began, ticket = webhook.name, self._clock.monotonic(), object()
+    def _wait(self, name: str, answered: Answered) -> None:
+        """Keeps how long the receiver wants to be left alone."""
+        if answered.status in _WAITS and (seconds := _retry_after(answered, self._clock.now_ms())) > 0:
+            self._asked_to_wait[name] = self._clock.monotonic() + min(seconds, _WAIT_SECONDS_MAX)
+
+    async def _posted(self, name: str, posting: Posting) -> Answered:
+        """Receivers that hang may not take the slots of all others, and one that asked for it is left alone."""
+        began, ticket = self._clock.monotonic(), object()
+        if began < self._asked_to_wait.get(name, 0.0):
+            raise NotSent(f"{name!r} has asked to be left alone for a while")
+        self._asked_to_wait.pop(name, None)
         at_work = self._at_work.setdefault(name, {})
         slow = {each: len(held) for each, held in self._at_work.items() if self._is_slow(each, began)}
         own, total = slow.get(name, 0), sum(slow.values())
         if name in slow and (own >= _SLOW_AT_ONCE or total >= _ALL_SLOW_AT_ONCE):
-            raise NotSent(f"webhook {name!r} is slow: {own} requests wait for it, {total} for all receivers that are")
+            raise NotSent(f"{name!r} is slow: {own} requests wait for it, {total} for all receivers that are")
         at_work[ticket] = began
         try:
-            return await self._egress.post(webhook.url, body, headers)
+            return await self._egress.post(posting.url, posting.body, posting.headers)
         finally:
             del at_work[ticket]
             is_slow = self._clock.monotonic() - began > _SLOW_SECONDS
@@ -217,22 +240,33 @@ class Courier:
     def _is_slow(self, name: str, now: float) -> bool:
         return name in self._slow or now - next(iter(self._at_work[name].values()), now) > _SLOW_SECONDS
 
-    async def _disable(self, webhook: Webhook) -> None:
-        """The receiver says that it is gone. Any change since the request was sent wins; the next event asks again."""
-        if self._webhooks.get(webhook.name) != webhook:
+    async def _end(self, kind: Receivers[R], receiver: R, why: str) -> None:
+        """The receiver is gone. Any change since the request was sent wins; the next event asks again."""
+        if kind.by_name.get(receiver.name) != receiver:
             return
-        _logger.warning("webhook.disabled", webhook=webhook.name, reason=_GONE_TEXT)
+        noun = kind.kind.noun
+        _logger.warning("receiver.gone", kind=noun, receiver=receiver.name, reason=why)
         request = SetRules(
             id=self._clock.new_id(),
-            instance=table_id(WEBHOOKS.table),
-            rules=tuple(WEBHOOKS.replaced(self._rules, webhook.name, replace(webhook, disabled=_GONE_TEXT))),
-            version=self._version,
+            instance=table_id(kind.kind.table),
+            rules=tuple(kind.kind.replaced(kind.rules, receiver.name, kind.after_gone(receiver, why))),
+            version=kind.version,
             by="webhooks",
-            reason=f"webhook {webhook.name}: {_GONE_TEXT}",
+            reason=f"{noun} {receiver.name}: {why}",
         )
         source, now_ms = f"/{self._topics.namespace}/webhooks", self._clock.now_ms()
         outgoing = encode_entity_message(self._topics.inputs, request, source=source, now_ms=now_ms, traceparent=None)
         await self._log.append([outgoing])
+
+
+def _retry_after(answered: Answered, now_ms: int) -> float:
+    """In seconds; 0: it does not say."""
+    text = answered.headers.get("retry-after", "").strip()
+    if text.isdecimal() and len(text) < 10:
+        return float(text)
+    with suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(text).timestamp() - now_ms / 1000
+    return 0.0
 
 
 def _shown(answered: Answered) -> str:

@@ -56,6 +56,7 @@ from .sockets import ActMessage, PublishMessage, SubscribeMessage, UnsubscribeMe
 from .streams import streams_router
 from .tables import RulesBody, tables_router
 from .timelines import timelines_router
+from .verification import Verifier, verification_router
 from .webhooks import ReplayBody, WebhookBody, webhooks_router
 
 __all__ = ["create_app"]
@@ -79,6 +80,7 @@ def create_app(
     tracing: Tracing | None = None,
     settings: ApiSettings | None = None,
     metrics: Callable[[], str] | None = None,
+    verifier: Verifier | None = None,
 ) -> FastAPI:
     """The ASGI application over a client.
 
@@ -88,6 +90,7 @@ def create_app(
         tracing: None: no spans, trace ids only.
         settings: tokens and limits; None: the defaults, without a token.
         metrics: makes the page that Prometheus reads at ``/metrics``; None: there is none.
+        verifier: checks a definition; None: the route says to run ``saga verify``.
     """
     settings = settings or ApiSettings()
     app = FastAPI(
@@ -103,7 +106,7 @@ def create_app(
     )
     app.state.stop_waiting = client.stop_waiting
     credentials = Credentials(settings, client, clock)
-    routers = _routers(client, settings, credentials, clock)
+    routers = _routers(client, settings, credentials, clock, verifier)
     if metrics is not None:
         routers.append(metrics_router(metrics))
     routers.append(reference_router(lambda: app.openapi()))
@@ -119,7 +122,9 @@ def create_app(
     return app
 
 
-def _routers(client: Client, settings: ApiSettings, credentials: Credentials, clock: Clock) -> list[APIRouter]:
+def _routers(
+    client: Client, settings: ApiSettings, credentials: Credentials, clock: Clock, verifier: Verifier | None
+) -> list[APIRouter]:
     """In the order of the OpenAPI document."""
     texts, streams = FeedTexts(client), Places(settings.streams_max, "streams")
     return [
@@ -134,6 +139,7 @@ def _routers(client: Client, settings: ApiSettings, credentials: Credentials, cl
         asyncapi_router(client),
         inspections_router(client),
         bulk_router(client, settings),
+        verification_router(client.registry, verifier),
         graphs_router(client),
         revisions_router(client),
         timelines_router(client),

@@ -29,6 +29,7 @@ from ..settings import Settings
 from .options import rendering
 from .processes import any_ended, run_process, workers_running
 from .readiness import Readiness
+from .verify import verification
 
 __all__ = ["api_settings", "health_page", "log_answers", "longest_grace", "serve"]
 
@@ -110,7 +111,9 @@ async def _serve(
         if part is not None and listener is None:
             await stack.enter_async_context(wiring.watching(base, queues, part))
         if listener is not None and client is not None:
-            app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page)
+            app = create_app(
+                client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page, verifier=verification
+            )
             address = await stack.enter_async_context(serving(app, listener, doors))
         said = _said(settings, engine, workers, [address, health])
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)

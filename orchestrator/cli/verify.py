@@ -7,21 +7,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ...api.verification import VerificationView, not_checked
 from ...sagas.definition import AnyDefinition, Definition
 from ...sagas.models import first_mistake, read_foreign
+from ..kernel import Registry
 from ..messages.parsing import parse_json
 from ..messages.values import JsonObject
+from ..scenes.sample import NoSampleError
 from ..verify import Bounds, Verified, as_json, lines, pytest_file, verify
+from ..wiring import now_ms
 from .errors import FAILED, Mistake
 from .loading import load
 
-__all__ = ["VerifyOptions", "run_verify"]
+__all__ = ["VerifyOptions", "run_verify", "verification"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,31 @@ def run_verify(references: Sequence[str], options: VerifyOptions) -> None:
     _print(found, options)
     if any(verified.found for verified, _ in found):
         raise typer.Exit(FAILED)
+
+
+_ON_REQUEST: Final = Bounds(states=5_000)
+_SECONDS: Final = 10
+
+
+class _TooLong(Exception):
+    """The time of a check on request is over."""
+
+
+def verification(definition: AnyDefinition, registry: Registry) -> VerificationView:
+    """What an API shows: at most 5,000 states, in about ten seconds."""
+    until_ms = now_ms() + _SECONDS * 1_000
+
+    def progress(visited: int, waiting: int, depth: int) -> None:
+        if now_ms() > until_ms:
+            raise _TooLong
+
+    try:
+        found = as_json(verify(definition, app=[*registry], bounds=_ON_REQUEST, progress=progress))
+    except _TooLong:
+        return not_checked(definition, f"it takes longer than {_SECONDS} s; run `saga verify MODULE:SAGA`")
+    except (NoSampleError, AssertionError) as error:
+        return not_checked(definition, f"{error}")
+    return VerificationView.model_validate({**found, "wrong": None, "faults": _ON_REQUEST.faults})
 
 
 def source(definition: AnyDefinition, reference: str) -> str:

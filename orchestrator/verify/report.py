@@ -69,6 +69,7 @@ def as_json(verified: Verified) -> JsonObject:
             }
             for found in verified.found
         ],
+        "laws": [law.value for law in Law],
         "states": verified.states,
         "transitions": verified.transitions,
         "inputs": verified.begins,

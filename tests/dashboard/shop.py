@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from sagaline.api import ApiSettings, bind, create_app, serving
 from sagaline.orchestrator import wiring
+from sagaline.orchestrator.cli.verify import verification
 from sagaline.orchestrator.client import Client, RequestOptions
 from sagaline.orchestrator.codec.dead_letters import Why, dead_letter
 from sagaline.orchestrator.codec.entities import encode_entity_message
@@ -235,7 +236,7 @@ async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
         for message in (_parked(17), _parked(18), _later()):
             record = encode_entity_message(base.topics.inputs, message, source="/shop", now_ms=1, traceparent=None)
             await base.log.append([record])
-        app = create_app(client, clock=base.clock, settings=doors)
+        app = create_app(client, clock=base.clock, settings=doors, verifier=verification)
         listener = stack.enter_context(bind("127.0.0.1", port, doors))
         address = await stack.enter_async_context(serving(app, listener, doors))
         keys = ApiSettings(tokens=(TOKEN,))

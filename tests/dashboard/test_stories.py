@@ -290,3 +290,14 @@ def test_who_acts_is_who_has_signed_in(opened: Open) -> None:
     sheet.get_by_label("Why").fill("weighed by hand")
     sheet.get_by_role("button", name="Edit the state").click()
     expect(sheet.get_by_role("status").last).to_contain_text("Done")
+
+
+def test_a_definition_says_what_was_verified_and_a_run_to_each_finding(opened: Open) -> None:
+    page = opened("definitions?case=parcel-return")
+    panel = page.locator("section", has=page.get_by_role("heading", name="Verified"))
+    expect(panel).to_contain_text("2 findings")
+    expect(panel).to_contain_text("no-undo")
+    panel.get_by_text("A run to it").first.click()
+    expect(panel.locator("ol").first).to_contain_text("start")
+    page.get_by_role("navigation", name="Definitions").get_by_text("order-checkout").click()
+    expect(panel).to_contain_text("It holds.")

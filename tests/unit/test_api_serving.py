@@ -254,6 +254,7 @@ class TestDocument:
             ("get", f"{item}/graph"),
             ("get", f"{item}/revisions/{{revision}}"),
             ("get", f"{item}/timeline"),
+            ("get", "/v1/definitions/{definition}/verify"),
             ("get", f"{item}/inspection"),
             ("post", "/v1/events/{event}"),
             ("post", "/v1/events"),

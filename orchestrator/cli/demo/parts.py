@@ -26,6 +26,7 @@ from ...wiring import Base
 from ..processes import any_ended, workers_running
 from ..reading import whole_topic
 from ..serving import api_settings, longest_grace
+from ..verify import verification
 from .place import Place
 from .shop import Shop
 from .supervisor import Supervisor
@@ -90,7 +91,7 @@ async def demo_parts(
         working = workers_running([(one.name, one) for one in supervisors], grace_seconds=longest_grace(workers))
         running += await stack.enter_async_context(working)
         doors = api_settings(place.settings)
-        app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors)
+        app = create_app(client, clock=base.clock, tracing=base.tracing, settings=doors, verifier=verification)
         address = await stack.enter_async_context(serving(app, listener, doors))
         http = await stack.enter_async_context(_customer(address, place.settings))
         await _all_started(supervisors, running)

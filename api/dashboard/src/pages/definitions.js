@@ -3,7 +3,7 @@ import { get, query as search, write } from "../lib/api.js";
 import { forbidden } from "../lib/me.js";
 import { useReading, useResource } from "../lib/resource.js";
 import { href, instanceHref, route, setQuery } from "../lib/router.js";
-import { span } from "../lib/text.js";
+import { count, span } from "../lib/text.js";
 import { html, useMemo, useState, useTitle } from "../lib/view.js";
 import { STATUS_NAMES } from "../lib/words.js";
 import { Act } from "../parts/act.js";
@@ -39,7 +39,15 @@ function One({ definition, versions }) {
     <${Panel} title="Instances" note="by status"><${Population} name=${definition.name} /><//>
     <${Panel} title="Versions">
       <ul class="plainlist">${versions.map((each) => html`<li><b>version ${each.version}</b>${each.newest && ", the newest"}: <a class="under" href=${href("instances", [], { definition: each.name, version: String(each.version), status: OPEN })}><${Open} definition=${each} /></a> <span class="soft">· an ended instance is kept: ${Object.entries(each.retention_seconds).map(([status, seconds]) => `${status} ${span(Number(seconds) * 1000)}`).join(", ")}${each.archived ? ", then archived" : ""}</span></li>`)}</ul><//>
+    <${Panel} title="Verified" note="saga verify, version ${definition.version}"><${Verified} name=${definition.name} /><//>
     ${open && html`<${Start} definition=${definition} close=${() => setQuery({ act: null }, { step: false })} />`}`;
+}
+
+/** What `saga verify` says of it. @param {{name: string}} props */
+function Verified({ name }) {
+  const found = useResource(`${DEFINITIONS}/${encodeURIComponent(name)}/verify`, { live: false });
+  return html`<${Reading} of=${found} lines=${2}>${(/** @type {any} */ it) => it.wrong ? html`<p class="soft">Not checked: ${it.wrong}.</p>` : html`<p><strong>${it.findings.length ? count(it.findings.length, "finding") : "It holds."}</strong> <span class="soft">${it.laws.length} laws in ${count(it.states, "state")} of all runs with up to ${it.faults} faults${it.complete ? "" : "; there are more: run saga verify with a higher bound"}.</span></p>
+    <ul class="plainlist">${it.findings.map((/** @type {any} */ each) => html`<li><b>${each.law}</b> ${each.message}${each.way.length > 0 && html`<details><summary>A run to it</summary><ol>${each.way.map((/** @type {string} */ move) => html`<li>${move}</li>`)}</ol></details>`}</li>`)}</ul>`}<//>`;
 }
 
 const OPEN = "running,compensating,attention";

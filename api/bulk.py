@@ -30,9 +30,7 @@ class BulkBody(InstanceWhere):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [
-                {"act": "retry", "definition": "order-checkout", "status": ["attention"], "by": "ann", "dry_run": True}
-            ]
+            "examples": [{"act": "retry", "definition": "order-checkout", "status": ["attention"], "dry_run": True}]
         },
     )
 

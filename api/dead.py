@@ -71,7 +71,7 @@ class DeadEditBody(AskBody):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"value": {"text": '{"total": 9}'}, "by": "ann@shop"}]},
+        json_schema_extra={"examples": [{"value": {"text": '{"total": 9}'}}]},
     )
 
     value: BytesBody | None = Field(None, description="none: unchanged")
@@ -97,9 +97,7 @@ class DeadBulkBody(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={
-            "examples": [{"act": "redrive", "where": {"fingerprint": "0c1f9a3b7d52"}, "by": "ann", "dry_run": True}]
-        },
+        json_schema_extra={"examples": [{"act": "redrive", "where": {"fingerprint": "0c1f9a3b7d52"}, "dry_run": True}]},
     )
 
     act: str = Field(description="redrive or discard")

@@ -92,9 +92,7 @@ class StartBody(BaseModel):
 class ActBody(BaseModel):
     """An act, who sends it and why; kept in the history."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the customer withdrew"}]}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the customer withdrew"}]})
 
     by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")

@@ -39,9 +39,7 @@ __all__ = [
 class SignedBody(BaseModel):
     """Who asks, and why; asked again it is done again."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"by": "ann@shop", "reason": "the service is back"}]}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the service is back"}]})
 
     by: str = Field("", description="the caller's name, at most 256 characters")
     reason: str = Field("", description="why, at most 2,000 characters")

@@ -48,9 +48,7 @@ class SkipBody(AskBody):
 class RescheduleBody(AskBody):
     """The new time of a delayed message."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"at": "2027-01-01T08:00:00Z", "by": "ann@shop"}]}
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"at": "2027-01-01T08:00:00Z"}]})
 
     at: str = Field(description="ISO 8601 with a time zone; in the past: it is sent at once")
 
@@ -60,9 +58,7 @@ class EditBody(AskBody):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={
-            "examples": [{"letter": "billing/shop.orders/3/17", "value": {"text": '{"total": 9}'}, "by": "ann@shop"}]
-        },
+        json_schema_extra={"examples": [{"letter": "billing/shop.orders/3/17", "value": {"text": '{"total": 9}'}}]},
     )
 
     letter: str = Field(description="id of the letter")

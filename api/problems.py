@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from ..orchestrator.errors import (
     ActDenied,
     CallerError,
+    ConfigurationError,
     CursorTooOld,
     EventDenied,
     InvalidRequest,
@@ -203,6 +204,7 @@ _NAMES: dict[type[SagalineError], str] = {
     UnknownPush: "unknown-push",
     RequestTaken: "request-taken",
     TransientError: "unavailable",
+    ConfigurationError: "unavailable",
     ValueTooLarge: "too-large",
 }
 """Errors of which the text says everything."""

@@ -42,7 +42,6 @@ class ScheduleBody(AskBody):
                     "input": {"order": {"id": "A-1"}},
                     "cron": "30 2 * * MON-FRI",
                     "zone": "Europe/Berlin",
-                    "by": "ann@shop",
                 }
             ]
         },

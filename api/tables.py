@@ -45,7 +45,6 @@ class RulesBody(BaseModel):
                 {
                     "rules": [{"when": {"weight_kg": {">": 30}}, "to": "freight"}, {"when": {}, "to": "parcel"}],
                     "version": 3,
-                    "by": "ann@shop",
                     "reason": "heavy parcels are refused from May on",
                 }
             ]

@@ -36,14 +36,16 @@ from sagaline.orchestrator.messages.parcels import (
 )
 from sagaline.orchestrator.ports.log import Outgoing, Record, TopicSpec
 from sagaline.orchestrator.settings import Settings
+from sagaline.orchestrator.wiring import Base
 from sagaline.sagas import Contract, Node, Rejected, Retry, Saga, Schedule, pivot, step
+from sagaline.sagas.definition import AnyDefinition
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.nodes import ask, parallel, route, run
 from sagaline.workers import Context, Worker, WorkerRuntime
 from sagaline.workers.examples.order_checkout import order_workers
 from sagaline.workers.presence import tell_presence
 
-__all__ = ["TOKEN", "Shop", "open_shop"]
+__all__ = ["TOKEN", "Shop", "filled_shop", "later", "letter", "open_shop", "parked", "post", "until"]
 
 AGAIN = "shop.redelivered.billing"
 TOKEN = "token-of-an-administrator-in-tests"
@@ -213,10 +215,10 @@ class Shop(NamedTuple):
 
 
 @asynccontextmanager
-async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
-    """Serves the shop with all of its cases while the block runs."""
+async def filled_shop(folder: Path, *more: AnyDefinition) -> AsyncIterator[tuple[Client, Base]]:
+    """The shop with all of its cases, served to nobody, while the block runs; ``more`` is deployed beside it."""
     settings = Settings(log=f"sqlite:///{folder / 'shop.db'}", partitions=2, namespace="shop")
-    registry, doors = Registry([checkout, parcel_return, labels, long_way, gift, wrapping]), ApiSettings()
+    registry = Registry([checkout, parcel_return, labels, long_way, gift, wrapping, *more])
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(wiring.open_base(settings))
         await wiring.prepare_topics(base, registry.queues)
@@ -231,11 +233,18 @@ async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
                 stack.push_async_callback(worker.inbox.close)
         client = await stack.enter_async_context(wiring.client(base, registry, engine))
         await _fill(client)
-        await base.log.append([_letter(base.topics.dead, number) for number in range(3)])
+        await base.log.append([letter(base.topics.dead, number) for number in range(3)])
         await base.log.create_topics([TopicSpec(AGAIN, 1, "delete"), TopicSpec("mail", 1, "delete")])
-        for message in (_parked(17), _parked(18), _later()):
-            record = encode_entity_message(base.topics.inputs, message, source="/shop", now_ms=1, traceparent=None)
-            await base.log.append([record])
+        await post(base, parked(17), parked(18), later("reminder-1"))
+        yield client, base
+
+
+@asynccontextmanager
+async def open_shop(folder: Path, port: int = 0) -> AsyncIterator[Shop]:
+    """Serves the shop with all of its cases while the block runs."""
+    doors = ApiSettings()
+    async with AsyncExitStack() as stack:
+        client, base = await stack.enter_async_context(filled_shop(folder))
         app = create_app(client, clock=base.clock, settings=doors, verifier=verification)
         listener = stack.enter_context(bind("127.0.0.1", port, doors))
         address = await stack.enter_async_context(serving(app, listener, doors))
@@ -258,31 +267,32 @@ async def _fill(client: Client) -> None:
     await client.start("gift", {"parcel": "G-1"}, key="G-1")
     await client.act("parcel-return/whole-3", ActName.PAUSE, by="ann", reason="the customer is on the telephone")
     await client.schedules.put(nightly, RequestOptions(by="ann", reason="labels for the morning"))
-    await _until(client, "parcel-return/lost-1", "attention")
-    await _until(client, "parcel-return/lost-2", "attention")
-    await _until(client, "order-checkout/A-1002", "compensated")
+    await until(client, "parcel-return/lost-1", "attention")
+    await until(client, "parcel-return/lost-2", "attention")
+    await until(client, "order-checkout/A-1002", "compensated")
 
 
-async def _until(client: Client, instance: str, status: str) -> None:
+async def until(client: Client, instance: str, status: str) -> None:
+    """Returns when the instance has this status."""
     async with asyncio.timeout(20):
         while (await client.get(instance)).status != status:  # noqa: ASYNC110  # the client has no event for it
             await asyncio.sleep(0.02)
 
 
-def _letter(topic: str, number: int) -> Outgoing:
+def letter(topic: str, number: int) -> Outgoing:
     value, headers = b'{"parcel": %d}' % number, (("ce_type", b"print-label"),)
     record = Record("shop.commands.printers", 0, number, b"label-printing/L-9", value, headers, 1_700_000_000_000)
     return dead_letter(topic, 0, record, Why(f"parcel: not a text: {number}", "failed"), 900_000)
 
 
-def _parked(offset: int) -> Posted:
-    """A message of a group: the first has failed in all its attempts, the second waits behind it."""
-    source, first = Source(topic="shop.orders", partition=0, offset=offset), offset == 17
-    letter = parked_letter("billing", source, b"ann", b'{"order": "A-%d"}' % offset, (("ce_type", b"order-placed"),))
+def parked(offset: int, key: bytes = b"ann") -> Posted:
+    """A message of a group: the first has failed in all its attempts, number 18 waits behind 17."""
+    source, first = Source(topic="shop.orders", partition=0, offset=offset), offset != 18
+    letter = parked_letter("billing", source, key, b'{"order": "A-%d"}' % offset, (("ce_type", b"order-placed"),))
     retry = RetryPolicy(max_attempts=3, first_ms=3_600_000, factor=2.0, most_ms=3_600_000)
     return Posted(
         id=f"parked-{offset}",
-        instance=parcel_id("billing", b"ann"),
+        instance=parcel_id("billing", key),
         letter=letter,
         group="billing",
         redeliver_to=AGAIN,
@@ -295,9 +305,17 @@ def _parked(offset: int) -> Posted:
     )
 
 
-def _later() -> Posted:
-    letter = Letter(id="reminder-1", topic="mail", key=to_base64(b"ann"), value=to_base64(b'{"to": "ann"}'))
-    return Posted(id="later", instance=delayed_id("reminder-1"), letter=letter, due_ms=4_102_444_800_000)
+def later(id: str) -> Posted:
+    """A message for the year 2100."""
+    message = Letter(id=id, topic="mail", key=to_base64(b"ann"), value=to_base64(b'{"to": "ann"}'))
+    return Posted(id=f"later-{id}", instance=delayed_id(id), letter=message, due_ms=4_102_444_800_000)
+
+
+async def post(base: Base, *messages: Posted) -> None:
+    """Writes them as a worker or a producer would."""
+    for message in messages:
+        record = encode_entity_message(base.topics.inputs, message, source="/shop", now_ms=1, traceparent=None)
+        await base.log.append([record])
 
 
 async def _serve(port: int) -> None:

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from sagaline.api import ApiSettings, create_app
 from sagaline.api.identity import needs
+from sagaline.api.problems import told_of
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.errors import ConfigurationError, CorruptRecord
 from sagaline.orchestrator.messages.inputs import ActName
@@ -475,3 +476,9 @@ async def test_what_is_not_guarded_is_not_let_in(up: Stack) -> None:
     scope = {"type": "websocket", "path": "/v1/live", "raw_path": b"/v1/live", "query_string": b"", "headers": []}
     await create_app(up.client, clock=SystemClock())(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_a_setting_that_is_missing_is_named_instead_of_an_internal_error() -> None:
+    """As for webhooks: the operator reads what to set. Before, sealing without a key was 500 and said nothing."""
+    told = told_of(ConfigurationError("there is no key to seal with: set SAGALINE_PERSONAL_KEYS"))
+    assert (told.kind, told.detail) == ("unavailable", "there is no key to seal with: set SAGALINE_PERSONAL_KEYS")

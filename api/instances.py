@@ -39,7 +39,7 @@ from .views import (
 from .waiting import wait_of
 from .what_if import DryRun, WhatIfView, rehearsed
 
-__all__ = ["ActBody", "StartBody", "access_of", "instances_router"]
+__all__ = ["ActBody", "StartBody", "access_of", "expected_by", "instances_router"]
 
 _KEY = (
     "business identity, at most 256 characters; with it a start may be repeated safely; none: a fresh one is made, and "
@@ -276,7 +276,7 @@ def _add_act(
         seconds = wait_of(request, settings)
         instance = instance_of(definition, key)
         body = await bodies.read(request, ActBody)
-        expected = "" if if_match is None else await _expected(client, instance, if_match)
+        expected = "" if if_match is None else await expected_by(client, instance, if_match)
         by, on = caller_of(request, body.by), OnStep(body.step, body.value, expected)
         if dry_run:
             return await rehearsed(client, instance, act, by=by, reason=body.reason, on=on)
@@ -301,8 +301,9 @@ def _add_act(
             return answer
 
 
-async def _expected(client: Client, instance: str, if_match: str) -> str:
+async def expected_by(client: Client, instance: str, if_match: str, field: str = "If-Match") -> str:
     """The tag that ``If-Match`` (RFC 9110, section 13.1.1) asks for; of several that of now, if it is among them.
+    ``field``: where it stood.
 
     Raises:
         InvalidRequest: one is no tag of an instance.
@@ -312,8 +313,8 @@ async def _expected(client: Client, instance: str, if_match: str) -> str:
     tags = [_TAG.fullmatch(each.strip()) for each in if_match.split(",")]
     found = [each[1] for each in tags if each is not None]
     if len(found) < len(tags):
-        text = f"If-Match is {if_match[:80]!r}; give the ETag with which the instance was shown, in its quotes, or *"
-        raise InvalidRequest(text, field="If-Match")
+        text = f"{field} is {if_match[:80]!r}; give the ETag with which the instance was shown, in its quotes, or *"
+        raise InvalidRequest(text, field=field)
     if len(found) == 1:
         return found[0]
     now = (await client.get(instance)).tag

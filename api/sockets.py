@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Annotated, Any, Literal, assert_never
 
 import structlog
@@ -30,7 +31,7 @@ from .bodies import Bodies
 from .feed import after_of
 from .feed_views import FILTERS, FeedTexts, Places, filter_of
 from .identity import Permission, caller_of, needs, principal_of, signed
-from .instances import access_of
+from .instances import access_of, expected_by
 from .problems import problem_of
 from .settings import ApiSettings
 
@@ -94,6 +95,7 @@ class ActMessage(BaseModel):
     request_id: str | None = None
     step: str = ""
     value: dict[str, JsonValue] | None = None
+    if_match: str | None = Field(None, description="as the header `If-Match`: of another revision it is denied, 412")
 
 
 class PublishMessage(BaseModel):
@@ -264,7 +266,9 @@ class _Conversation:
     async def _act(self, message: ActMessage) -> dict[str, Any]:
         self._principal.check(access_of(message.act))
         message = signed(self._principal, message)
-        on = OnStep(message.step, message.value) if message.step or message.value is not None else None
+        on = OnStep(message.step, message.value)
+        if message.if_match is not None:
+            on = replace(on, expected=await expected_by(self._client, message.instance, message.if_match, "if_match"))
         acted = await self._client.act(
             message.instance,
             message.act,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
 from ..messages.inputs import ActName
-from .options import Remote
+from .errors import Failure
+from .options import By, Remote
 from .paths import instance_path
-from .remote import Json, request
+from .remote import Json, request, tagged
 from .users import user
 
-__all__ = ["act"]
+__all__ = ["Acting", "act"]
 
 _PAST = {
     ActName.CANCEL: "is being undone",
@@ -33,24 +36,36 @@ _PAST = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who sends an act, why, and what it may depend on."""
+
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = ""
+    by: By = None
+    expected_revision: Annotated[
+        int | None, typer.Option(min=1, help="Only if the instance is still at this revision, as `saga show` shows it.")
+    ] = None
+
+
 def act(
-    remote: Remote,
-    instance: str,
-    name: ActName,
-    *,
-    reason: str,
-    by: str | None,
-    as_json: bool,
-    more: Json | None = None,
+    remote: Remote, instance: str, name: ActName, acting: Acting, *, as_json: bool, more: Json | None = None
 ) -> None:
     """Sends the act and prints its result. ``more``: for an act on one step, the step and the act's value.
 
     Raises:
-        Failure: the API rejected the request; the message says why.
+        Failure: the API rejected the request, or the instance is at another revision; the message says why.
         Unreachable: the API does not answer.
     """
-    body: Json = {"reason": reason, "by": user(remote, by), **(more or {})}
-    status, answer = request(remote, "POST", f"{instance_path(instance)}/{name.value}", body=body)
+    body: Json = {"reason": acting.reason, "by": user(remote, acting.by), **(more or {})}
+    path, tag = instance_path(instance), None
+    if acting.expected_revision is not None:
+        tag, now = tagged(remote, path)
+        if now["revision"] != acting.expected_revision:
+            raise Failure(
+                f"{instance} is at revision {now['revision']} now, not at {acting.expected_revision}: "
+                "look at it again, then decide"
+            )
+    status, answer = request(remote, "POST", f"{path}/{name.value}", body=body, if_match=tag)
     if as_json:
         typer.echo(json.dumps(answer))
     elif status == 202:

@@ -12,14 +12,14 @@ import typer
 
 from ...sagas.graph import Format
 from ..messages.inputs import ActName, OnConflict
-from .acts import act
+from .acts import Acting, act
 from .dead_commands import add_dead_commands
 from .entity_commands import add_entity_commands
 from .errors import Mistake
 from .hook_commands import add_hook_commands
 from .key_commands import add_key_commands
 from .operating import add_operating
-from .options import By, HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
+from .options import HealthOptions, ListenOptions, LogOptions, Looking, Reading, Remote, build_settings, command
 from .outbox import add_outbox
 from .parcel_commands import add_parcel_commands
 from .personal_commands import add_personal_commands
@@ -403,10 +403,9 @@ def _add_act(name: ActName, text: str) -> None:
         instance: Instance,
         remote: Remote,
         reading: Reading,
-        reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
-        act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json)
+        act(remote, instance, name, acting, as_json=reading.as_json)
 
     act_command.__doc__ = text
     command(app, name.value)(act_command)
@@ -431,11 +430,10 @@ def _add_step_act(name: ActName, text: str) -> None:
         remote: Remote,
         reading: Reading,
         value: Annotated[str | None, typer.Option(metavar="JSON|@FILE|-", help="The act's value.")] = None,
-        reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
         more = {"step": step, "value": read_input(value, "--value") if value is not None else None}
-        act(remote, instance, name, reason=reason, by=by, as_json=reading.as_json, more=more)
+        act(remote, instance, name, acting, as_json=reading.as_json, more=more)
 
     act_command.__doc__ = text
     command(app, name.value)(act_command)
@@ -450,12 +448,11 @@ def revise_command(
     ] = None,
     remote: Remote,
     reading: Reading,
-    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
-    by: By = None,
+    acting: Acting,
 ) -> None:
     """Replace the remaining stops of a routing slip, those that it has not been sent to."""
     more = {"value": {"ahead": ahead or []}}
-    act(remote, instance, ActName.REVISE, reason=reason, by=by, as_json=reading.as_json, more=more)
+    act(remote, instance, ActName.REVISE, acting, as_json=reading.as_json, more=more)
 
 
 _add_step_act(ActName.ANSWER, "Answer a question that an instance asks; --value is the filled form.")

@@ -7,15 +7,14 @@ from typing import Annotated
 import typer
 
 from ..messages.inputs import ActName
-from .acts import act
-from .options import Asking, By, Many, Reading, Remote, command
+from .acts import Acting, act
+from .options import Asking, Many, Reading, Remote, command
 from .starting import read_input, read_patch
 
 __all__ = ["add_operating"]
 
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="definition/key, as `saga list` shows it.")]
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of the step, as `saga show` shows it.")]
-Reason = Annotated[str, typer.Option(help="The reason; kept in the history.")]
 PatchOption = Annotated[
     str | None, typer.Option("--patch", metavar="JSON|@FILE|-", help="A JSON Patch (RFC 6902) of the state.")
 ]
@@ -39,12 +38,11 @@ def _add_edit(app: typer.Typer) -> None:
         remote: Remote,
         reading: Reading,
         retry: Annotated[bool, typer.Option("--retry", help="When it is in attention: retry at once.")] = False,
-        reason: Reason = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
         """Patch the state of an instance; a patch whose result does not fit the model is denied and changes nothing."""
         more = {"value": {"patch": read_patch(patch), **({"retry": True} if retry else {})}}
-        act(remote, instance, ActName.EDIT, reason=reason, by=by, as_json=reading.as_json, more=more)
+        act(remote, instance, ActName.EDIT, acting, as_json=reading.as_json, more=more)
 
 
 def _add_replace_undo(app: typer.Typer) -> None:
@@ -57,13 +55,12 @@ def _add_replace_undo(app: typer.Typer) -> None:
         remote: Remote,
         reading: Reading,
         contract: Annotated[str | None, typer.Option(help="Another contract of the definition.")] = None,
-        reason: Reason = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
         """Retry a failed undo with another command, under the same effect key."""
         value = {"command": read_input(command, "--command"), **({"contract": contract} if contract else {})}
         more = {"step": step, "value": value}
-        act(remote, instance, ActName.REPLACE_UNDO, reason=reason, by=by, as_json=reading.as_json, more=more)
+        act(remote, instance, ActName.REPLACE_UNDO, acting, as_json=reading.as_json, more=more)
 
 
 def _add_restart(app: typer.Typer) -> None:
@@ -75,12 +72,11 @@ def _add_restart(app: typer.Typer) -> None:
         remote: Remote,
         reading: Reading,
         patch: PatchOption = None,
-        reason: Reason = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
         """Undo the steps from a step on, then run them again; only in attention."""
         more = {"step": step, "value": {"patch": read_patch(patch)} if patch is not None else None}
-        act(remote, instance, ActName.RESTART, reason=reason, by=by, as_json=reading.as_json, more=more)
+        act(remote, instance, ActName.RESTART, acting, as_json=reading.as_json, more=more)
 
 
 def _add_fork(app: typer.Typer) -> None:
@@ -93,13 +89,12 @@ def _add_fork(app: typer.Typer) -> None:
         remote: Remote,
         reading: Reading,
         patch: PatchOption = None,
-        reason: Reason = "",
-        by: By = None,
+        acting: Acting,
     ) -> None:
         """Start another instance at a step of this one, with its current state, or patched."""
         value = {"key": key, **({"patch": read_patch(patch)} if patch is not None else {})}
         more = {"step": step, "value": value}
-        act(remote, instance, ActName.FORK, reason=reason, by=by, as_json=reading.as_json, more=more)
+        act(remote, instance, ActName.FORK, acting, as_json=reading.as_json, more=more)
 
 
 def _add_bulk(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -388,32 +388,12 @@ class Planned:
     jitter: Annotated[str, typer.Option(metavar=SPAN, help="Each start is delayed by up to this.")] = "0s"
 
 
-_GROUPS: tuple[type[Any], ...] = (
-    *(
-        Debug,
-        LogOptions,
-        ListenOptions,
-        HealthOptions,
-        Reading,
-        Remote,
-        HookMapping,
-        Looking,
-        Which,
-        Listing,
-        Operations,
-        Many,
-        Asking,
-    ),
-    *(Signed, Edited, DeadWhere, Planned),
-)
-
-
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a command: its groups become options, ``--debug`` is added, errors become sentences."""
+    """Registers a command: its groups (dataclasses) become options, ``--debug`` is added, errors become sentences."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(function, include_extras=True)
-        groups = {parameter: hint for parameter, hint in hints.items() if hint in _GROUPS}
+        groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
         own = inspect.signature(function).parameters
 
         @functools.wraps(function)

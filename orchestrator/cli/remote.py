@@ -10,7 +10,7 @@ import httpx
 from .errors import Failure, Mistake, Unreachable
 from .options import Remote
 
-__all__ = ["Json", "request"]
+__all__ = ["Json", "request", "tagged"]
 
 Json = dict[str, Any]
 
@@ -24,21 +24,41 @@ def request(
     *,
     body: object = None,
     query: Mapping[str, Any] | None = None,
+    if_match: str | None = None,
 ) -> tuple[int, Json]:
-    """The status and JSON of a response below 400.
+    """The status and JSON of a response below 400. ``if_match``: see ``tagged``.
 
     Raises:
         Mistake: the address is not valid.
         Unreachable: nothing answers there in time, or the API cannot reach its log.
         Failure: the API rejected the request; the message is the problem document's detail.
     """
-    headers = {"Accept": "application/json"}
+    response = _response(remote, method, path, body=body, query=query, if_match=if_match)
+    return response.status_code, _json(remote, response)
+
+
+def tagged(remote: Remote, path: str) -> tuple[str, Json]:
+    """The ``ETag`` and the JSON of what is at a path. Raises as ``request``."""
+    response = _response(remote, "GET", path)
+    return response.headers.get("ETag", ""), _json(remote, response)
+
+
+def _response(
+    remote: Remote,
+    method: str,
+    path: str,
+    *,
+    body: object = None,
+    query: Mapping[str, Any] | None = None,
+    if_match: str | None = None,
+) -> httpx.Response:
+    headers = {"Accept": "application/json", **({"If-Match": if_match} if if_match is not None else {})}
     if remote.token:
         headers["Authorization"] = f"Bearer {remote.token}"
     given = {name: value for name, value in (query or {}).items() if value is not None}
     try:
         with httpx.Client(base_url=remote.url, headers=headers, timeout=_TIMEOUT) as client:
-            response = client.request(method, path, params=given, json=body)
+            return client.request(method, path, params=given, json=body)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise Mistake(f"{remote.url!r} is not an address ({error}); give --url http://host:port") from error
     except UnicodeEncodeError as error:
@@ -57,7 +77,6 @@ def request(
         ) from error
     except httpx.HTTPError as error:
         raise Unreachable(f"{remote.url} closed the connection: {type(error).__name__}; is that the API?") from error
-    return response.status_code, _json(remote, response)
 
 
 def _json(remote: Remote, response: httpx.Response) -> Json:

@@ -86,6 +86,17 @@ async def test_an_act_is_answered_under_its_id_with_its_result_or_its_problem(up
     assert [getattr(row.record.message, "by", "") for row in history][1] == "ann"
 
 
+async def test_an_act_may_depend_on_the_revision_that_was_seen(up: Stack, ws: Socket) -> None:
+    await start(up, "A-1")
+    seen = f'"{(await up.client.get(ID)).tag}"'
+    wrong = await ws.answer(id="w", do="act", instance=ID, act="pause", if_match="1")
+    assert (wrong["status"], wrong["field"]) == (422, "if_match")
+    assert (await ws.answer(id="p", do="act", instance=ID, act="pause", if_match=seen))["changed"]
+    denied = await ws.answer(id="r", do="act", instance=ID, act="resume", if_match=seen)
+    assert (denied["type"], denied["status"]) == ("urn:sagaline:problem:revision-differs", 412)
+    assert (await ws.answer(id="a", do="act", instance=ID, act="resume", if_match="*"))["changed"]
+
+
 async def test_an_event_is_published_or_its_problem_is_told(ws: Socket) -> None:
     unknown = await ws.answer(id="e", do="publish", event="paid", key="O-1", body={})
     assert unknown["type"] == "urn:sagaline:problem:unknown-event"

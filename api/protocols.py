@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -20,6 +21,7 @@ __all__ = ["TOO_SLOW", "Stall", "http_protocol", "socket_protocol"]
 TOO_SLOW = 4008
 """Close code of a WebSocket that did not take its data."""
 _LAST_SECONDS = 5.0
+_log = structlog.get_logger("sagaline.api")
 
 
 class Stall:
@@ -42,6 +44,7 @@ class Stall:
     def _look(self) -> None:
         left = self._transport.get_write_buffer_size()
         if left >= self._left:
+            _log.info("connection.too_slow", seconds=self._seconds, waiting_bytes=left)
             self._end()
             return
         self._left = left

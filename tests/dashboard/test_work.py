@@ -117,6 +117,7 @@ def test_a_parked_key_shows_what_waits_is_edited_and_redriven(opened: Open) -> N
 
 def test_a_delayed_message_is_edited_and_given_another_time(opened: Open, shop: str) -> None:
     page = opened("parked?case=%2Fv1%2Fdelayed%2Freminder-1")
+    expect(page.locator("main .why")).to_contain_text("It is sent")
     page.get_by_role("button", name="Edit", exact=True).click()
     sheet = page.get_by_role("dialog")
     expect(sheet).to_contain_text("Nothing is changed yet.")

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -108,6 +110,12 @@ async def filled(up: Stack) -> None:
     await up.log.append(records)
 
 
+async def too_slow(told: list[EventDict]) -> None:
+    """Returns when the server has found that its client takes nothing."""
+    while not any(line["event"] == "connection.too_slow" for line in told):  # noqa: ASYNC110  # only its log tells
+        await asyncio.sleep(0.05)
+
+
 async def read_to_the_end(one: socket.socket) -> bytes:
     one.setblocking(False)
     loop, found = asyncio.get_running_loop(), b""
@@ -122,11 +130,12 @@ async def read_to_the_end(one: socket.socket) -> bytes:
 async def test_a_stream_that_is_not_read_is_cut_off_and_others_go_on(tmp_path: Path) -> None:
     stall = timedelta(milliseconds=300)
     async with stack(tmp_path) as up, asyncio.timeout(100), served(up, stall_timeout=stall) as port:
-        with deaf(port) as one:
+        with deaf(port) as one, capture_logs() as told:
             one.sendall(b"GET /v1/events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as api:
                 await filled(up)
-                await asyncio.sleep(1.0)  # longer than a connection may take nothing
+                assert (await api.get("/livez")).status_code == 200
+                await too_slow(told)
                 assert (await api.get("/livez")).status_code == 200
             found = await read_to_the_end(one)
             assert b"event: cursor" in found
@@ -136,12 +145,12 @@ async def test_a_stream_that_is_not_read_is_cut_off_and_others_go_on(tmp_path: P
 async def test_a_websocket_that_is_not_read_is_told_to_continue_from_its_cursor(tmp_path: Path) -> None:
     stall = timedelta(milliseconds=300)
     async with stack(tmp_path) as up, asyncio.timeout(100), served(up, stall_timeout=stall) as port:
-        with deaf(port) as one:
+        with deaf(port) as one, capture_logs() as told:
             ws = await connect(f"ws://127.0.0.1:{port}/v1/ws", sock=one, max_queue=1)
             await ws.send(json.dumps({"id": "s", "do": "subscribe"}))
             await ws.recv()
             await filled(up)
-            await asyncio.sleep(1.0)  # longer than a connection may take nothing, and less than until it is cut off
+            await too_slow(told)
             closed = await the_end(ws)
             assert closed.rcvd is not None
             assert closed.rcvd.code == TOO_SLOW

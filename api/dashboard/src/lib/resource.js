@@ -34,7 +34,8 @@ export function useReading(name, read, { live = true, of } = {}) {
   const busy = useRef(/** @type {string | null} */ (null));
   const own = useMemo(() => (of === undefined ? null : watch(of)), [of]);
   useEffect(() => own?.end, [own]);
-  const beat = live || state.error ? (own ? own.pulse : pulse).value : 0;
+  // What has failed is read again soon, also when no event tells of its instance.
+  const beat = live || state.error ? (own && !state.error ? own.pulse : pulse).value : 0;
   const current = state.name === name ? state : { ...empty(name), data: null };
 
   useEffect(() => {

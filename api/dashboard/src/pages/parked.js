@@ -48,7 +48,7 @@ function One({ path }) {
   const denied = forbidden("operate");
   return html`<${Reading} of=${found}>${(/** @type {any} */ it) => {
     const letters = it.contents ?? [it.content];
-    const fixed = denied || (it.status === "retrying" && "It is being tried; edit it when it is parked.");
+    const fixed = denied || (it.status === "retrying" ? "It is being tried; edit it when it is parked." : "");
     const acts = it.contents ? ["redrive", "skip", "discard"] : ["reschedule", "cancel"];
     return html`<div class="why ${it.status === "parked" ? "bad" : it.status === "retrying" ? "undo" : "run"}"><p><strong>${it.contents ? it.error : html`It is sent <${Ago} at=${it.due_at} /> to <code>${it.topic}</code>.`}</strong> ${it.status === "parked" && `It failed ${count(it.attempts, "time")} and waits for a person; the messages of this key after it wait too.`}${it.next_at && html`It is tried again <${Ago} at=${it.next_at} />.`}</p>
         ${it.detail && html`<details><summary>Details</summary><pre tabindex="0">${it.detail}</pre></details>`}</div>

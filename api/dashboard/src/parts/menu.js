@@ -28,6 +28,6 @@ export function Menu({ label, children, end = false, class: name = "" }) {
   };
   return html`<span class="has-menu" ref=${own} onKeyDown=${keyed} onFocusOut=${(/** @type {FocusEvent} */ event) => event.relatedTarget instanceof Node && !own.current?.contains(event.relatedTarget) && setOpen(false)}>
     <button type="button" class=${name} aria-expanded=${open} aria-controls=${id} onClick=${() => setOpen(!open)}>${label}</button>
-    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClick=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && shut()}>${children}</div>`}
+    ${open && html`<div class="menu ${end ? "end" : ""}" id=${id} onClickCapture=${(/** @type {any} */ event) => event.target.closest("button[data-close]") && shut()}>${children}</div>`}
   </span>`;
 }

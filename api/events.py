@@ -16,9 +16,11 @@ from ..orchestrator.errors import InvalidRequest, NotYetDecided, SagalineError, 
 from .bodies import Bodies, Json, described
 from .cloud_events import BATCH, STRUCTURED, CloudEvent, is_batch, read_batch, read_one
 from .identity import Permission, needs
+from .outcomes import Wait
 from .problems import HttpProblem, Problem, documented, told_of
 from .queries import only
 from .settings import ApiSettings
+from .waiting import wait_of
 
 __all__ = ["CloudEventBody", "EventBody", "EventView", "events_router"]
 
@@ -102,17 +104,19 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         status_code=202,
         response_model=EventView,
         summary="Publish an event",
-        description="Answers when the event is delivered or kept. An event that nothing waits for yet is kept for its "
-        "`keep` time; when no more events of its kind and key can be kept, it is denied.",
+        description="Answers when the event is delivered or kept, or after `wait`: it is in the log by then, and is "
+        "delivered when an engine decides. An event that nothing waits for yet is kept for its `keep` time; when no "
+        "more events of its kind and key can be kept, it is denied (after `wait`: a dead letter).",
         responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra=described(EventBody, required=True),
     )
     @needs(Permission.START)
-    async def publish_event(request: Request, event: str) -> Response:
-        only(request)
+    async def publish_event(request: Request, event: str, wait: Wait = None) -> Response:
+        only(request, "wait")
+        seconds, trace = wait_of(request, settings), request.state.traceparent
         body = await bodies.read(request, EventBody)
         try:
-            id = await client.publish(event, body.body, key=body.key, id=body.id, traceparent=request.state.traceparent)
+            id = await client.publish(event, body.body, key=body.key, id=body.id, wait=seconds, traceparent=trace)
         except NotYetDecided as later:
             id = later.request_id
         return Json(EventView(id=id, event=event, key=body.key), 202)
@@ -132,12 +136,12 @@ def events_router(client: Client, settings: ApiSettings) -> APIRouter:
         openapi_extra={"requestBody": _content()},
     )
     @needs(Permission.START)
-    async def publish_cloud_events(request: Request) -> Response:
-        only(request)
-        trace: str | None = request.state.traceparent
+    async def publish_cloud_events(request: Request, wait: Wait = None) -> Response:
+        only(request, "wait")
+        seconds, trace = wait_of(request, settings), request.state.traceparent
         if not is_batch(request):
-            return Json(await _published(client, await read_one(request, bodies), trace, settings.wait_default), 202)
-        results = await _all_published(client, await read_batch(request, bodies), trace, settings.wait_default)
+            return Json(await _published(client, await read_one(request, bodies), trace, seconds), 202)
+        results = await _all_published(client, await read_batch(request, bodies), trace, seconds)
         return Json(BatchView(results=results), 207 if any(each.problem is not None for each in results) else 202)
 
     return router

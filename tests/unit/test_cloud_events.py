@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -246,3 +248,20 @@ async def test_a_batch_is_bounded(api: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["detail"][:30]) == (422, "the batch has 501 events, the ")
     assert (await batch(api, ["x" * 300_000])).status_code == 413
     assert (await api.post("/v1/events", content=b"[", headers={"content-type": BATCH})).status_code == 400
+
+
+async def test_an_event_is_accepted_at_once_where_no_engine_answers_and_none_is_waited_for(tmp_path: Path) -> None:
+    """It is in the log: an engine that comes later delivers it."""
+    plain = {"key": "O-9", "id": "e-1", "body": data("O-9")}
+    whole = {**WHOLE, "data": data("O-7")}
+    async with stack(tmp_path, registry=Registry([order_fulfilment]), engine=False) as up, http(up) as api:
+        async with asyncio.timeout(8):  # the default waits ten seconds, each
+            assert (await api.post("/v1/events/order-paid?wait=0", json=plain)).status_code == 202
+            one = await api.post("/v1/events?wait=0", json=whole, headers={"content-type": STRUCTURED})
+            many = await api.post(
+                "/v1/events", json=[whole, whole], headers={"content-type": BATCH, "prefer": "wait=0"}
+            )
+        assert (one.status_code, many.status_code) == (202, 202)
+        assert (await api.post("/v1/events?wait=no", json=whole)).json()["field"] == "wait"
+        ends = await up.log.end_offsets([up.topics.inputs])
+        assert sum(ends.values()) >= 4

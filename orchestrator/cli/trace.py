@@ -72,13 +72,13 @@ def _drawing(run: Json) -> Group:
 
 
 def _line(spans: list[tuple[float, float, str]], begin_ms: float, length_ms: float) -> str:
-    """The bars of a lane: each at least one column wide, so that nothing short is left out."""
+    """The bars of a lane: each at least one column wide, and what was at work over what waited in the same column."""
 
     def column(at_ms: float) -> int:
         return int((at_ms - begin_ms) / length_ms * _COLUMNS)
 
     cells = [" "] * (_COLUMNS + 1)
-    for begin, end, kind in spans:
+    for begin, end, kind in sorted(spans, key=lambda span: span[2] in _AT_WORK):
         first, last = column(begin), column(end)
         for place in range(first, max(last, first + 1)):
             cells[place] = "│" if kind == "moment" else _AT_WORK.get(kind, "░")

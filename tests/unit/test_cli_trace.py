@@ -85,6 +85,11 @@ def test_each_step_is_a_bar_with_what_it_worked_and_waited(monkeypatch: pytest.M
     assert begins["ship"] - begins["reserve"] == 40
 
 
+def test_a_short_attempt_shows_beside_a_wait_of_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = drawn(monkeypatch, [BEGUN, row(10, ("reserve", "sent", "blocked"))], now=3 * 86_400)
+    assert line(shown, "reserve")[-1] == "█" + "░" * 47
+
+
 def test_what_has_not_ended_goes_on_until_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait of days is drawn as such, although nothing was decided meanwhile."""
     shown = drawn(monkeypatch, [BEGUN, WAITS], now=3 * 86_400 + 10)

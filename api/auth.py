@@ -22,7 +22,9 @@ from .problems import HttpProblem, problem_of
 
 __all__ = ["Guard", "is_loopback", "is_open"]
 
-_OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", "/llms.txt", "/", "/v1/login", "/v1/logout"})
+_OPEN = frozenset(
+    {"/livez", "/readyz", "/openapi.json", "/docs", "/llms.txt", "/", "/sw.js", "/v1/login", "/v1/logout"}
+)
 _OPEN_FOLDER = "/dashboard/"
 """The files of the dashboard; what it shows comes from routes that are not open."""
 _HOOKS = "/v1/hooks/"

@@ -30,11 +30,13 @@ __all__ = ["pages_router"]
 
 _HOME = Path(__file__).parent / "dashboard"
 _FOLDERS = ("css", "src", "vendor")
+_WORKER = "sw.js"
+"""The service worker, also at ``/sw.js``: its pages are those below its address."""
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _COMMENT = re.compile(rb" ?/\*\*.*?\*/", re.DOTALL)
 """JSDoc; our sources have no other comment of several lines, and nothing else that looks like one."""
-_INDENT = re.compile(rb"^ +", re.MULTILINE)
-"""No text of ours depends on how its line begins."""
+_INDENT = re.compile(rb"^ *(?://.*)?", re.MULTILINE)
+"""And a line that is a comment. No text of ours depends on how its line begins."""
 _MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sagaline</title>
 <h1>The dashboard is not in this build</h1>
 <p>Its third-party files were not fetched when the package was built. In a checkout run
@@ -90,6 +92,13 @@ def pages_router(home: Path = _HOME) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return _sent(request, now.page, headers)
 
+    @router.api_route(f"/{_WORKER}", methods=["GET", "HEAD"])
+    @needs("none")
+    async def worker(request: Request) -> Response:
+        now = await asyncio.to_thread(site)
+        headers = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-cache"}
+        return _sent(request, now.files[_WORKER], headers)
+
     @router.api_route("/dashboard/{digest}/{path:path}", methods=["GET", "HEAD"])
     @needs("none")
     async def file(request: Request, digest: str, path: str) -> Response:
@@ -111,7 +120,7 @@ def _sent(request: Request, file: _File, headers: dict[str, str]) -> Response:
 
 def _paths(home: Path) -> list[Path]:
     found = [each for folder in _FOLDERS for each in (home / folder).rglob("*") if each.suffix in _TYPES]
-    return [*sorted(found), home / "index.html", home / "importmap.json"]
+    return [*sorted(found), home / _WORKER, home / "index.html", home / "importmap.json"]
 
 
 def _stamp(home: Path) -> tuple[tuple[str, int], ...]:
@@ -163,7 +172,7 @@ def _read(home: Path, stamp: tuple[tuple[str, int], ...]) -> _Site:
 
 
 def _served(name: str, body: bytes) -> bytes:
-    if not name.startswith("src/"):
+    if not name.startswith("src/") and name != _WORKER:
         return body
     return _INDENT.sub(b"", _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), body))
 

@@ -101,6 +101,14 @@ async def test_no_path_leads_out_of_the_folder(web: httpx.AsyncClient) -> None:
         assert (await web.get(f"{base}/{path}")).status_code == 404
 
 
+async def test_the_service_worker_stands_at_the_root_and_may_load_nothing(web: httpx.AsyncClient) -> None:
+    sent = await web.get("/sw.js")
+    assert (sent.status_code, sent.headers["content-security-policy"]) == (200, "default-src 'none'")
+    assert sent.headers["content-type"].startswith("text/javascript")
+    assert sent.headers["cache-control"] == "no-cache", "a browser sees a new one at once"
+    assert "/sw.js" not in (await web.get("/")).text
+
+
 async def test_a_build_without_third_party_files_says_how_to_get_them(home: Path) -> None:
     shutil.rmtree(home / "vendor")
     async with serving(home) as client:
@@ -120,12 +128,13 @@ async def test_all_scripts_together_are_at_most_90_kb_gzipped(web: httpx.AsyncCl
 
 async def test_a_script_is_sent_without_comments_and_with_its_lines(web: httpx.AsyncClient, home: Path) -> None:
     source = (
-        b"/** What.\n * Lives here. */\nconst a = (/** @type {any} */ b) => b; /** @param {c} d */\n  export { a };\n"
+        b"/** What.\n * Lives here. */\nconst a = (/** @type {any} */ b) => b; /** @param {c} d */\n"
+        b"  // why\n  export { a };\n"
     )
     (home / "src" / "lib" / "text.js").write_bytes(source)
     base = addresses((await web.get("/")).text)[0].split("/css/")[0]
     sent = await web.get(f"{base}/src/lib/text.js")
-    assert sent.text == "\n\nconst a = ( b) => b;\nexport { a };\n"
+    assert sent.text == "\n\nconst a = ( b) => b;\n\nexport { a };\n"
 
 
 def test_comments_stand_in_no_text_of_our_scripts() -> None:

@@ -6,6 +6,7 @@ import { count } from "../lib/text.js";
 import { html, useTitle } from "../lib/view.js";
 import { causeText, ICONS, STATUS_NAMES } from "../lib/words.js";
 import { Ago, Icon, Panel, Reading, Status, StepStatus } from "../parts/basics.js";
+import { Notify } from "../parts/notify.js";
 import { ATTENTION } from "./attention.js";
 import { GROUPS } from "./dead.js";
 import { QUESTIONS } from "./questions.js";
@@ -24,7 +25,7 @@ async function read(signal) {
 export function Overview() {
   useTitle("Overview");
   const found = useReading("overview", read);
-  return html`<div class="head"><h1>Overview</h1></div><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) => html`<${Whole} ...${data} />`}<//>`;
+  return html`<div class="head"><h1>Overview</h1><${Notify} /></div><${Reading} of=${found} lines=${8}>${(/** @type {any} */ data) => html`<${Whole} ...${data} />`}<//>`;
 }
 
 /** @param {any} props */

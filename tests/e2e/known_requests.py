@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from sagaline.orchestrator.client import Client
+from sagaline.orchestrator.messages.pushes import push_name
 from sagaline.orchestrator.wiring import Base
 from tests.dashboard.shop import later, letter, parked, post, until
+from tests.push_kit import Browser
 
 __all__ = ["NEVER", "Known", "known_requests", "path_of", "prepare"]
 
@@ -33,6 +35,7 @@ NEVER: Final = {
     "revise_instance": "only routing slips have stops ahead",
     "deliver": "deliveries are signed, with their time",
     "replay_webhook": "no `saga webhooks serve` runs",
+    "test_push_subscription": "as a replay",
     "rewrap_person_keys": "the shop has no keys for personal data",
 }
 """Operations that never succeed here, and why."""
@@ -41,6 +44,7 @@ _LOST: Final = tuple(f"lost-{number}" for number in range(3, 7))
 _PARKED: Final = ("redriven", "skipped", "edited", "discarded")
 _WEBHOOK: Final = {"url": "https://example.com/hooks/orders", "types": ["completed"]}
 _HOOK: Final = {"event": "order-paid", "key_at": "/data/order_id", "id_at": "/id"}
+_ENDPOINT: Final = "https://push.example.net"
 _YEARLY: Final = {"definition": "label-printing", "input": {"parcel": "x"}, "cron": "0 3 1 1 *"}
 
 
@@ -54,6 +58,8 @@ async def prepare(client: Client, base: Base, api: httpx.AsyncClient) -> Mapping
         for path, body in (("webhooks", _WEBHOOK), ("hooks", _HOOK), ("schedules", _YEARLY)):
             made = await api.put(f"/v1/{path}/{name}", json=body)
             assert made.status_code < 300, made.text
+        made = await api.post("/v1/push/subscriptions", json=Browser(f"{_ENDPOINT}/{name}").subscription())
+        assert made.status_code < 300, made.text
         made = await api.post("/v1/keys", json={"name": name, "role": "viewer"})
         assert made.status_code < 300, made.text
     for key in _LOST:
@@ -126,6 +132,8 @@ def known_requests(commands: Mapping[str, str], token: str) -> Mapping[str, Know
         "put_webhook": Known({"name": "new"}, _WEBHOOK),
         "put_hook": Known({"name": "new"}, _HOOK),
         "delete_hook": Known({"name": "gone"}),
+        "get_push_subscription": Known({"name": push_name(f"{_ENDPOINT}/kept")}),
+        "delete_push_subscription": Known({"name": push_name(f"{_ENDPOINT}/gone")}),
     }
 
 

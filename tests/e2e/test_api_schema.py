@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sagaline.api import ApiSettings, create_app
 from sagaline.orchestrator.cli.verify import verification
+from sagaline.orchestrator.push import PushKey
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from tests.dashboard.shop import filled_shop
 
@@ -68,8 +69,13 @@ class Served:
             await self._app(scope, receive, send)
             return
         await receive()
+        second = timedelta(seconds=1)
         settings = ApiSettings(
-            tokens=(TOKEN,), webhook_keys=(b"k" * 32,), wait_max=timedelta(seconds=1), wait_default=timedelta(seconds=1)
+            tokens=(TOKEN,),
+            webhook_keys=(b"k" * 32,),
+            push=PushKey(PushKey.make(), "mailto:ops@example.com"),
+            wait_max=second,
+            wait_default=second,
         )
         async with filled_shop(self._folder, order_fulfilment) as (client, base):
             app = create_app(client, clock=base.clock, settings=settings, verifier=verification)

@@ -5,6 +5,7 @@ The routes are those of the OpenAPI document, so that a new one is in these test
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
@@ -27,9 +28,11 @@ from sagaline.orchestrator.egress import EgressSettings
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.parcels import Letter, Posted, delayed_id, to_base64
 from sagaline.orchestrator.ports.log import Outgoing, TopicPartition, TopicSpec
+from sagaline.orchestrator.push import PushKey
 from sagaline.orchestrator.settings import Settings
 from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
+from tests.push_kit import Browser
 
 from .asgi import Closed, connected, streaming
 from .stack import PARTITIONS, Stack, order, stack
@@ -115,6 +118,7 @@ async def tenant(folder: Path, namespace: str, read_model: str | None, *, engine
         tokens=(f"a-token-of-the-{namespace}-only",),
         session_key=SESSION_KEY,
         webhook_keys=(b"k" * 32,),
+        push=PushKey(base64.urlsafe_b64encode(b"p" * 32).decode(), "mailto:ops@example.com"),
         egress=EgressSettings(allowed=(ipaddress.ip_network("127.0.0.0/8"),)),
         oidc=OidcSettings(issuer="https://id.example", audience=namespace, jwks=str(file)),
     )
@@ -147,6 +151,7 @@ async def furnish(bank: Tenant) -> dict[str, str]:
     await done("PUT", f"/v1/webhooks/{MARK}", {"url": f"https://127.0.0.1/{KEPT}"})
     fields = {"order_id": f"/{KEPT}", "amount_cents": "/cents"}
     await done("PUT", f"/v1/hooks/{MARK}", {"event": "order-paid", "key_at": "/order", "fields": fields})
+    await done("POST", "/v1/push/subscriptions", Browser(f"https://127.0.0.1/{KEPT}").subscription())
     again = topics.redelivered("billing", None)
     await bank.up.log.create_topics([TopicSpec(again, 1, "delete")])
     parked = replace(post(17, MARK.encode(), park=True, value=KEPT.encode()), redeliver_to=again)

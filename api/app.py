@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from ..orchestrator.client import Client
 from ..orchestrator.ports.clock import Clock
+from ..orchestrator.runtime.metrics import Metrics
 from ..orchestrator.tracing import Tracing
 from .access import LoginBody, access_router
 from .asyncapi import asyncapi_router
@@ -34,6 +35,7 @@ from .inspections import inspections_router
 from .instances import ActBody, StartBody, instances_router
 from .keys import KeyBody, RotateBody, keys_router
 from .letters import AskBody, SignedBody
+from .limited import Limited
 from .llms import llms_router
 from .methods import Allowed, Head
 from .operations import operations_router
@@ -42,10 +44,11 @@ from .pages import pages_router
 from .parcels import EditBody, RescheduleBody, SkipBody, parcels_router
 from .paths import SEGMENT_CHARS_MAX
 from .personal import EraseBody, personal_router
-from .problems import Problem, handlers
+from .problems import Problem, documented, handlers
 from .pushes import SubscriptionBody, pushes_router
 from .questions import questions_router
 from .queues import queues_router
+from .quotas import Quotas
 from .records import records_router
 from .reference import reference_router
 from .registered import NewSecretBody
@@ -81,6 +84,7 @@ def create_app(
     settings: ApiSettings | None = None,
     metrics: Callable[[], str] | None = None,
     verifier: Verifier | None = None,
+    counters: Metrics | None = None,
 ) -> FastAPI:
     """The ASGI application over a client.
 
@@ -91,6 +95,7 @@ def create_app(
         settings: tokens and limits; None: the defaults, without a token.
         metrics: makes the page that Prometheus reads at ``/metrics``; None: there is none.
         verifier: checks a definition; None: the route says to run ``saga verify``.
+        counters: count what quotas refuse; None: counters that nobody reads.
     """
     settings = settings or ApiSettings()
     app = FastAPI(
@@ -116,6 +121,7 @@ def create_app(
         app.include_router(router)
     app.state.allowed = Allowed([*app.router.routes, *routes])
     app.add_middleware(Head)
+    app.add_middleware(Limited, quotas=Quotas(client, clock, counters or Metrics()))
     app.add_middleware(Guard, credentials=credentials)
     app.add_middleware(Edge, tracing=tracing or Tracing(), clock=clock)
     app.openapi = lambda: _document(app, access, settings)  # type: ignore[method-assign]  # as FastAPI documents it
@@ -210,9 +216,11 @@ def _document(app: FastAPI, access: Mapping[tuple[str, str], Access], settings: 
         for method, operation in operations.items():
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _published(parameter["name"], parameter["schema"], longest)
+            asked = operation["x-permission"] = access[method.upper(), path]
+            if asked != "none":
+                operation["responses"]["429"] = documented(429)[429]
             for response in operation["responses"].values():
                 response["headers"] = {**everywhere, **response.get("headers", {})}
-            asked = operation["x-permission"] = access[method.upper(), path]
             if secured:
                 operation["security"] = [] if asked == "none" else [{"token": []}, {"session": []}]
     app.openapi_schema = document

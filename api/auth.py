@@ -20,7 +20,7 @@ from .hosts import host_of, is_loopback
 from .identity import Principal
 from .problems import HttpProblem, problem_of
 
-__all__ = ["Guard", "is_loopback", "is_open"]
+__all__ = ["Guard", "is_loopback", "is_open", "refuse"]
 
 _OPEN = frozenset(
     {"/livez", "/readyz", "/openapi.json", "/docs", "/llms.txt", "/", "/sw.js", "/v1/login", "/v1/logout"}
@@ -49,6 +49,15 @@ def changes(connection: HTTPConnection) -> bool:
     return connection.scope["type"] == "websocket" or connection.scope["method"] not in _SAFE
 
 
+async def refuse(error: SagalineError, scope: Scope, receive: Receive, send: Send, code: int) -> None:
+    """Answers with the problem; a WebSocket whose server cannot do that is closed with ``code``."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": code, "reason": str(error)[:_REASON_BYTES_MAX]})
+        return
+    trace_id = trace_id_of(scope.get("state", {}).get("traceparent"))
+    await problem_of(error, trace_id)(scope, receive, send)
+
+
 class Guard:
     """Accepts a request or a WebSocket, with its ``Principal`` in the state of its scope, or answers 401 or 403."""
 
@@ -65,11 +74,7 @@ class Guard:
         try:
             principal = await self._admitted(connection)
         except SagalineError as error:
-            if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-                await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:_REASON_BYTES_MAX]})
-                return
-            trace_id = trace_id_of(getattr(connection.state, "traceparent", None))
-            await problem_of(error, trace_id)(scope, receive, send)
+            await refuse(error, scope, receive, send, _POLICY_VIOLATION)
             return
         scope.setdefault("state", {})["principal"] = principal
         if principal is None or principal.how == "local":

@@ -24,6 +24,7 @@ __all__ = ["Edge"]
 _log = structlog.get_logger("sagaline.api")
 
 _CLIENT_GONE = 499
+_QUOTA_EXCEEDED = 429
 _OTHER = "_OTHER"
 """A method that nobody knows, in the words of the semantic conventions."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -61,16 +62,20 @@ class Edge:
         finally:
             status = answer.status or _CLIENT_GONE
             _conclude(span, scope, status, error)
-            principal: Principal | None = scope["state"].get("principal")
-            _log.info(
-                "request",
-                by=principal.name if principal is not None else "",
-                method=scope["method"],
-                path=scope["path"][:1024],
-                status=status,
-                ms=round((asyncio.get_running_loop().time() - began) * 1000, 1),
-                trace_id=trace_id_of(span.traceparent),
-            )
+            if status != _QUOTA_EXCEEDED:  # these are logged together
+                self._tell(scope, status, asyncio.get_running_loop().time() - began)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        principal: Principal | None = scope["state"].get("principal")
+        _log.info(
+            "request",
+            by=principal.name if principal is not None else "",
+            method=scope["method"],
+            path=scope["path"][:1024],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            trace_id=trace_id_of(scope["state"]["traceparent"]),
+        )
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: _Answer) -> str | None:
         """Always answers; returns the name of the error if the server failed."""

@@ -17,6 +17,7 @@ from .feed_views import FILTERS, FeedTexts, FeedView, Places, filter_parameters
 from .headers import with_headers
 from .identity import Permission, needs
 from .problems import documented
+from .quotas import allowance_of
 from .settings import ApiSettings
 from .waiting import wait_of
 
@@ -87,7 +88,7 @@ def feed_router(client: Client, settings: ApiSettings, texts: FeedTexts) -> APIR
         where = filter_parameters(request, "after", "limit", "wait")
         patience = wait_of(request, settings, timedelta(0)).total_seconds()
         start = await after_of(client, after)
-        with waiters.one() if patience else nullcontext():
+        with waiters.one(allowance_of(request)) if patience else nullcontext():
             page = await client.changes.read(start, where, limit=limit, wait=patience)
         headers = {"Vary": "Accept"}
         if patience and "prefer" in request.headers:

@@ -21,6 +21,7 @@ from ..orchestrator.messages.document import Status
 from ..orchestrator.messages.instance_events import EventType
 from .bodies import one_of
 from .problems import HttpProblem
+from .quotas import Allowance
 
 __all__ = ["FILTERS", "FeedTexts", "FeedView", "InstanceEventView", "Places", "filter_of", "filter_parameters"]
 
@@ -110,22 +111,23 @@ class Places:
         return self._taken
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, allowance: Allowance) -> Iterator[None]:
         """A place during the block.
 
         Raises:
-            HttpProblem: all are taken.
+            HttpProblem: all are taken; or ``quota-exceeded``: all of the quota that who asks has.
         """
         if self._taken >= self._most:
             raise HttpProblem(
                 "too-many-readers",
                 f"{self._most:,} {self._what} are open on this node, the limit; try again later, or on another node",
             )
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+        with allowance.stream():
+            self._taken += 1
+            try:
+                yield
+            finally:
+                self._taken -= 1
 
 
 def filter_parameters(request: Request, *others: str) -> EventFilter:

@@ -20,6 +20,7 @@ from ..orchestrator.client import Client
 from ..orchestrator.codec.hook_signatures import NotVerified, verified
 from ..orchestrator.errors import InvalidRequest, NotYetDecided
 from ..orchestrator.messages.hooks import Hook, Scheme
+from ..orchestrator.messages.quotas import Counted
 from ..orchestrator.ports.clock import Clock
 from .bodies import Bodies, Json, described, one_of
 from .cloud_events import joined
@@ -28,6 +29,7 @@ from .letters import RESPONSES, AskBody, options_of
 from .outcomes import Wait
 from .paths import segment_of
 from .problems import HttpProblem, documented
+from .quotas import allowance_of
 from .registered import Kind, add_registered, add_secrets, check_keys
 from .settings import ApiSettings
 from .views import iso
@@ -175,7 +177,7 @@ def _add_delivery(router: APIRouter, client: Client, settings: ApiSettings) -> N
         response_model=DeliveredView,
         summary="Deliver to a hook: verified by its signature, published as an event",
         description="Needs no key: the signature proves who sends it. The same delivery again is the same event again.",
-        responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+        responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
         openapi_extra=described(DeliveryBody, required=True),
     )
     @needs("none")
@@ -185,6 +187,9 @@ def _add_delivery(router: APIRouter, client: Client, settings: ApiSettings) -> N
         given = settings.hook_secrets.get(name, ())
         secrets = given if hook is None or given else client.hooks.secrets(hook, settings.webhook_keys)
         id = _verified(hook, request, raw, client.now_ms, secrets)
+        allowance = allowance_of(request).of(f"/hooks/{name}")  # only now: others must not use it up
+        allowance.admit(Counted.REQUESTS, Counted.BYTES)
+        allowance.charge(len(raw))
         assert hook is not None
         if "json" not in request.headers.get("content-type", "json").lower():
             raise HttpProblem("media-type", "the delivery is not JSON; let the sender send application/json")

@@ -173,6 +173,12 @@ KINDS = {
     "too-large": _Kind(413, "The body is too large", "the body has more than 262,144 bytes; send references instead"),
     "media-type": _Kind(415, "The body must be JSON", "send the header: Content-Type: application/json"),
     "invalid-request": _Kind(422, "A field is wrong", "input.order.lines: the field is missing, add it"),
+    "quota-exceeded": _Kind(
+        429,
+        "A quota is used up",
+        "checkout-web has used up the quota of requests, 50 in 1 s; try again in 1 s",
+        {"Retry-After": "1"},
+    ),
     "too-many-readers": _Kind(
         503,
         "Too many readers",
@@ -213,9 +219,11 @@ _NAMES: dict[type[SagalineError], str] = {
 class HttpProblem(CallerError):
     """A request that is wrong at the HTTP level; ``kind`` is the name of a problem."""
 
-    def __init__(self, kind: str, detail: str, *, field: str | None = None) -> None:
+    def __init__(
+        self, kind: str, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
-        self.kind, self.field = kind, field
+        self.kind, self.field, self.headers = kind, field, headers or {}
 
 
 class Told(NamedTuple):
@@ -302,7 +310,7 @@ def told_of(error: SagalineError) -> Told:
     match error:
         case HttpProblem():
             fields = [FieldError(field=error.field, message=text)] if error.field is not None else []
-            return Told(error.kind, text, fields)
+            return Told(error.kind, text, fields, headers=error.headers)
         case InvalidRequest():
             return Told("invalid-request", text, [FieldError(field=error.field, message=text)])
         case StartConflict():

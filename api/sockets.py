@@ -26,6 +26,7 @@ from ..orchestrator.client import Client, EventFilter, OnStep
 from ..orchestrator.codec.feed_cursors import Positions
 from ..orchestrator.errors import InvalidRequest, NotYetDecided, SagalineError, TransientError
 from ..orchestrator.messages.inputs import ActName
+from ..orchestrator.messages.quotas import Counted
 from ..orchestrator.messages.values import first_mistake
 from .bodies import Bodies
 from .feed import after_of
@@ -33,6 +34,7 @@ from .feed_views import FILTERS, FeedTexts, Places, filter_of
 from .identity import Permission, caller_of, needs, principal_of, signed
 from .instances import access_of, expected_by
 from .problems import problem_of
+from .quotas import allowance_of
 from .settings import ApiSettings
 
 __all__ = ["ActMessage", "PublishMessage", "SubscribeMessage", "UnsubscribeMessage", "sockets_router"]
@@ -126,7 +128,7 @@ def sockets_router(client: Client, settings: ApiSettings, texts: FeedTexts, stre
     async def socket(websocket: WebSocket) -> None:
         with ExitStack() as place:
             try:
-                place.enter_context(streams.one())
+                place.enter_context(streams.one(allowance_of(websocket)))
             except SagalineError as error:
                 await websocket.send_denial_response(problem_of(error))
                 return
@@ -151,6 +153,7 @@ class _Conversation:
     ) -> None:
         self._websocket, self._client, self._bodies, self._texts = websocket, client, bodies, texts
         self._principal, self._streams = principal_of(websocket), streams
+        self._allowance = allowance_of(websocket)
         self._heartbeat = settings.heartbeat.total_seconds()
         self._writing = asyncio.Lock()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -180,6 +183,8 @@ class _Conversation:
             value = self._bodies.parse(raw)
             if isinstance(value, dict) and isinstance(value.get("id"), str):
                 id = value["id"][:64]
+            self._allowance.admit(Counted.REQUESTS, Counted.BYTES)
+            self._allowance.charge(len(raw))
             message = _MESSAGE.validate_json(raw, strict=True)
             match message:
                 case SubscribeMessage():
@@ -215,7 +220,7 @@ class _Conversation:
         where = filter_of({name: getattr(message.filter, name) for name in FILTERS})
         with ExitStack() as place:
             if self._subscriptions:  # the first one has the place of the connection
-                place.enter_context(self._streams.one())
+                place.enter_context(self._streams.one(self._allowance))
             start = await after_of(self._client, message.after)
             await self._tell({"id": message.id, "answer": {"cursor": self._texts.cursor(start)}})
             following = asyncio.create_task(

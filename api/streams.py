@@ -26,6 +26,7 @@ from .feed import AFTER, CONDITIONS, after_of
 from .feed_views import FeedTexts, Places, filter_parameters
 from .identity import Permission, needs
 from .problems import documented, problem_of
+from .quotas import allowance_of
 from .settings import ApiSettings
 
 __all__ = ["streams_router"]
@@ -71,7 +72,7 @@ def streams_router(client: Client, settings: ApiSettings, texts: FeedTexts, stre
     ) -> Response:
         where = filter_parameters(request, "after")
         with ExitStack() as place:
-            place.enter_context(streams.one())
+            place.enter_context(streams.one(allowance_of(request)))
             start = await after_of(client, last_event_id or after)
             page = await client.changes.read(start, where, limit=1)  # errors are told before the stream begins
             del page

@@ -11,13 +11,14 @@ from ..orchestrator.client import Client
 from ..orchestrator.errors import NotYetDecided
 from ..orchestrator.messages.entities import Table
 from ..orchestrator.messages.entity_messages import Rule, SetRules
+from ..orchestrator.messages.quotas import QUOTAS_TABLE
 from ..orchestrator.ports.read_model import HistoryRow
 from .bodies import Bodies, Json, described
 from .headers import undecided
-from .identity import Permission, needs
+from .identity import Permission, needs, principal_of
 from .outcomes import Wait
 from .paths import segment_of
-from .problems import documented
+from .problems import HttpProblem, documented
 from .queries import Cursor, Limit, only
 from .settings import ApiSettings
 from .views import iso
@@ -194,6 +195,9 @@ def _add_change(router: APIRouter, client: Client, settings: ApiSettings) -> Non
         only(request, "wait")
         seconds = wait_of(request, settings)
         table = segment_of(name, "name")
+        if table == QUOTAS_TABLE and principal_of(request).how not in ("token", "local"):
+            text = "quotas are changed with a token of the settings only: who is limited must not lift a limit"
+            raise HttpProblem("not-permitted", text)
         body = await bodies.read(request, RulesBody)
         try:
             done = await client.tables.set(

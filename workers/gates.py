@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from ..orchestrator.messages.buckets import Bucket
+
 __all__ = ["AtOnce", "Circuit", "Gate", "Rate"]
 
 _WINDOW: Final = 20
@@ -50,7 +52,7 @@ class Rate:
 
     def __init__(self, name: str, count: int, seconds: int, share: Share) -> None:
         self.name, self._count, self._seconds, self._share = name, count, seconds, share
-        self._tokens, self._at = self._most, 0.0
+        self._bucket = Bucket(self._most)
 
     @property
     def is_empty(self) -> bool:
@@ -65,17 +67,15 @@ class Rate:
         return max(1.0, self._per_second)
 
     def room(self, now: float) -> int:
-        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
-        self._at = now
-        return int(self._tokens + 1e-6)
+        return int(self._bucket.fill(now, self._per_second, self._most) + 1e-6)
 
     def enter(self, now: float) -> None:
-        self._tokens -= 1.0
+        self._bucket.tokens -= 1.0
 
     def leave(self, failed: bool | None, now: float) -> None: ...
 
     def opens_at(self, now: float) -> float:
-        return now + max(0.0, 1.0 - self._tokens) / self._per_second
+        return now + self._bucket.seconds_to(1.0, self._per_second)
 
 
 class AtOnce:

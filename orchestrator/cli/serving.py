@@ -111,9 +111,8 @@ async def _serve(
         if part is not None and listener is None:
             await stack.enter_async_context(wiring.watching(base, queues, part))
         if listener is not None and client is not None:
-            app = create_app(
-                client, clock=base.clock, tracing=base.tracing, settings=doors, metrics=page, verifier=verification
-            )
+            made = partial(create_app, client, clock=base.clock, tracing=base.tracing, settings=doors)
+            app = made(metrics=page, verifier=verification, counters=metrics)
             address = await stack.enter_async_context(serving(app, listener, doors))
         said = _said(settings, engine, workers, [address, health])
         print(f"saga: {said}; Ctrl-C stops it", file=sys.stderr, flush=True)

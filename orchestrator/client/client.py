@@ -344,6 +344,10 @@ class Client:
         await self._asking.all_followed()
         return await self._parts.read_model.count(where)
 
+    async def unfinished(self) -> int:
+        """How many instances have not ended, in the read model now. Raises: TransientError: it does not answer."""
+        return sum(each.open for each in (await self._parts.read_model.tally()).values())
+
     def condition(self, text: str) -> Condition:
         """The condition on a searchable field that a text such as ``total_cents>=1000`` means.
 

@@ -14,14 +14,31 @@ from typing import Final
 from ...sagas.contract import is_name
 from .entity_messages import Rule
 
-__all__ = ["EACH_KEY", "LIMITS_TABLE", "FlowLimit", "check_limits", "limits_of"]
+__all__ = ["EACH_KEY", "LIMITS_TABLE", "Amount", "FlowLimit", "check_limits", "limits_of"]
 
 LIMITS_TABLE: Final = "queue.limits"
 """No router has a table of this name: its names have no dots."""
 EACH_KEY: Final = "*"
 _LIMITS_MAX: Final = 200
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600}
-_LIMIT = re.compile(r"([1-9]\d{0,8})(?:/([smh])| at once)")
+_AMOUNT = re.compile(r"([1-9]\d{0,8})(?:/([smh])(?: burst ([1-9]\d{0,8}))?| at once)")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """``count`` in so many ``seconds``, of which ``burst`` at the same moment (None: not said); or at once."""
+
+    count: int
+    seconds: int | None
+    burst: int | None
+
+    @classmethod
+    def of(cls, text: str) -> Amount | None:
+        """What such as ``100/s``, ``100/s burst 200`` or ``8 at once`` means; None: nothing."""
+        match = _AMOUNT.fullmatch(text)
+        if match is None:
+            return None
+        return cls(int(match[1]), _SECONDS[match[2]] if match[2] else None, int(match[3]) if match[3] else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +75,8 @@ def limits_of(rules: Sequence[Rule]) -> tuple[FlowLimit, ...]:
 
 
 def _read(rule: Rule) -> FlowLimit | str:
-    match = _LIMIT.fullmatch(rule.to)
-    if match is None:
+    amount = Amount.of(rule.to)
+    if amount is None or amount.burst is not None:
         return f"{rule.to!r} is no limit; give such as '100/s', '100/m', '100/h' or '8 at once'"
     if unknown := sorted(rule.when.keys() - {"queue", "contract", "key"}):
         return f"{', '.join(unknown)} is unknown; give queue or contract, and if wanted key"
@@ -76,6 +93,6 @@ def _read(rule: Rule) -> FlowLimit | str:
         queue=name if target == "queue" else None,
         contract=name if target == "contract" else None,
         key=key,
-        count=int(match[1]),
-        seconds=_SECONDS[match[2]] if match[2] else None,
+        count=amount.count,
+        seconds=amount.seconds,
     )

@@ -15,6 +15,7 @@ from .flow_limits import LIMITS_TABLE, check_limits
 from .hooks import HOOKS
 from .personal import ERASED_TABLE, check_erased
 from .pushes import PUSHES
+from .quotas import QUOTAS_TABLE, check_quotas
 from .webhooks import WEBHOOKS
 
 __all__ = ["OWN_TABLES", "RESERVED"]
@@ -33,6 +34,7 @@ RESERVED: Final = MappingProxyType(
 OWN_TABLES: Mapping[str, Callable[[Sequence[Rule]], str | None]] = MappingProxyType(
     {
         LIMITS_TABLE: check_limits,
+        QUOTAS_TABLE: check_quotas,
         KEYS_TABLE: check_keys,
         WEBHOOKS.table: WEBHOOKS.check,
         HOOKS.table: HOOKS.check,

@@ -93,6 +93,9 @@ INSTRUMENTS: dict[str, Instrument] = {
     ),
     "clock.differs": Instrument(Kind.COUNTER, "{difference}", (), "Clocks of two hosts that differ too much"),
     "clock.moved": Instrument(Kind.COUNTER, "{jump}", (), "Jumps of this host's clock"),
+    "quotas.refused": Instrument(
+        Kind.COUNTER, "{request}", ("of", "scope"), "Requests and streams that the API refused by a quota"
+    ),
     "projector.skipped": Instrument(Kind.COUNTER, "{record}", (), "Records that the read model could not read"),
 }
 

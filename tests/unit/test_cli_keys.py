@@ -6,7 +6,9 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from .test_cli_remote import ALL_IN_ONE, Process, saga
@@ -46,6 +48,27 @@ def test_a_key_is_made_used_rotated_and_revoked(up: Process) -> None:
     assert saga(up, "keys", "revoke", "ann@shop", "--reason", "left the team") == "ann@shop is revoked\n"
     assert "does not know the given token" in saga(up, "list", token=rotated["secret"], code=1)
     assert "there is no key 'ann@shop'" in saga(up, "keys", "revoke", "ann@shop", code=1)
+
+
+def test_the_quotas_of_the_page_are_set_and_a_key_is_refused_what_is_above_them(up: Process, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    quotas = json.loads(page.partition("## Quotas")[2].partition("```json")[2].partition("```")[0])
+    file = tmp_path / "quotas.json"
+    for given in (quotas, [{"when": {"of": "requests", "by": "bob"}, "to": "1/h"}]):
+        file.write_text(json.dumps(given))
+        said = saga(up, "rules", "set", "api.quotas", "--file", str(file), "--reason", "the shop's contract")
+        assert said.startswith("api.quotas has new rules: version ")
+    assert "requests" in saga(up, "rules", "show", "api.quotas")
+    secret = saga(up, "keys", "create", "bob", "--role", "admin").strip()
+    refused = saga(up, "rules", "set", "api.quotas", "--file", str(file), token=secret, code=1)
+    assert "a token of the settings only" in refused
+    me = up.wait_for(r"answering at (http\S+);") + "/v1/me"
+    statuses = [httpx.get(me, headers={"authorization": f"Bearer {secret}"}).status_code for _ in range(20)]
+    assert statuses[-1] == 429, statuses
+    said = "bob has used up the quota of requests, 1 in 3,600 s; try again in 60 s"
+    assert said in saga(up, "list", token=secret, code=1)
+    assert saga(up, "list")
+    assert saga(up, "keys", "revoke", "bob") == "bob is revoked\n"
 
 
 def test_a_person_is_erased_and_keys_are_sealed_anew(up: Process) -> None:

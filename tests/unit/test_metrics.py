@@ -79,7 +79,7 @@ def test_the_documented_list_is_what_is_registered() -> None:
 
 def test_no_label_is_of_what_has_no_end() -> None:
     bounded = {"definition", "outcome", "step", "status", "state", "partition", "source", "queue", "worker", "contract"}
-    bounded |= {"group", "subscription"}
+    bounded |= {"group", "subscription", "of", "scope"}
     assert {label for each in INSTRUMENTS.values() for label in each.labels} == bounded
     assert all(each.bounds for each in INSTRUMENTS.values() if each.kind is Kind.HISTOGRAM)
 

@@ -42,7 +42,7 @@ demo-cluster: $(VENV)/dev.stamp ## Starts 3 Kafka nodes, PostgreSQL, engines, wo
 	@$(BIN)/python compose/orders.py $(ARGS)
 
 test: tests = $(PYTEST) $(ARGS)
-test: beside ## Checks and tests everything, slow tests and real Kafka included; pytest options in ARGS
+test: beside ## Checks and tests everything but the long tests, with CI=true these too; pytest options in ARGS
 
 check: tests = $(PYTEST) -m "not slow and not kafka" $(ARGS)
 check: beside ## Formatting, lint, types, layers, sizes and the fast tests: about 90 seconds on two free cores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .kafka_fixture import _own, _shared, breakable_broker, kafka_bootstrap
+from .long import pytest_collection_modifyitems, pytest_configure
 from .outside import pytest_terminal_summary
 from .postgres_fixture import breakable_postgres, postgres
 
@@ -15,6 +16,8 @@ __all__ = [
     "breakable_postgres",
     "kafka_bootstrap",
     "postgres",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_terminal_summary",
 ]
 

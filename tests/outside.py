@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from .kafka_fixture import pytest_terminal_summary as kafka_summary
+from .long import long_summary
 
 __all__ = ["fetched", "not_run", "pytest_terminal_summary"]
 
@@ -35,6 +36,7 @@ def fetched(command: Sequence[str], folder: Path) -> str:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Read from the reports: the tests may have run in other processes than this one."""
     kafka_summary(terminalreporter)
+    long_summary(terminalreporter)
     said = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.skipped]
     for reason in sorted({text.partition(_MARK)[2] for text in said if _MARK in text}):
         terminalreporter.write_sep("!", "A TEST DID NOT RUN", red=True, bold=True)

@@ -37,6 +37,7 @@ def violations(page: Page, rules: object = RULES) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PLACES)
+@pytest.mark.long
 def test_a_page_is_accessible_in_both_themes_and_fits_360_px(opened: Open, name: str) -> None:
     """axe-core finds no violation of WCAG 2.2 AA, and nothing but what is meant to scrolls sideways."""
     page = opened(PLACES[name].place)

@@ -160,6 +160,7 @@ def add_known(served: Served, context: HookContext, examples: list[Case]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200 if SOAK else 300)
+@pytest.mark.long
 def test_every_answer_is_one_that_the_document_names(served: Served) -> None:
     seed, found = SEED, Counter[str]()
     while served.requests < REQUESTS and not found:

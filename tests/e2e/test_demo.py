@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from sagaline.orchestrator.cli.app import app
 from tests.unit.cli_kit import logs_restored
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 
 DEMO = [sys.executable, "-m", "sagaline.orchestrator.cli", "demo"]
 PASSED = "Check passed: every charge was made once and shipped or refunded, nothing was done twice."

@@ -82,6 +82,7 @@ async def until_all_have(readers: list[Reader], count: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800 if SOAK else 300)
+@pytest.mark.long
 async def test_nothing_is_missed_doubled_or_reordered_while_the_api_is_killed(tmp_path: Path) -> None:
     settings = Settings(log=f"sqlite:///{tmp_path / 'log.db'}", development=True)
     port = free_port()
@@ -113,6 +114,7 @@ async def test_nothing_is_missed_doubled_or_reordered_while_the_api_is_killed(tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.long
 async def test_many_requests_wait_at_once_and_one_event_answers_them_all(tmp_path: Path) -> None:
     settings = Settings(log=f"sqlite:///{tmp_path / 'log.db'}", development=True)
     port = free_port()

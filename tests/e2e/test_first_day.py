@@ -23,7 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from .collector import collector
 from .test_readme import PATIENCE_SECONDS, ROOT, background, environment, free_port, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 PAGES = [(ROOT / "docs" / name).read_text() for name in ("sagas.md", "workers.md")]
 

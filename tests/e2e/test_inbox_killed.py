@@ -22,7 +22,7 @@ from tests.sql_kit import Home, home_of
 
 from .killed_clerks import DATABASE, EFFECTS, filing
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 PAGES = 100
 SEED = 20_261_129

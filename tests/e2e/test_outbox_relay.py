@@ -21,7 +21,7 @@ from tests.kafka.processes import saga
 from tests.kafka.support import read_committed
 from tests.sql_kit import Home, home_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 KEYS, EACH = 6, 200
 

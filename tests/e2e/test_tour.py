@@ -23,7 +23,7 @@ from sagaline.workers.examples.trip_booking import trip_workers
 from .demo_place import LOGS, demo_place
 from .tour import EXAMPLES, Visit, plan_visits
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 
 
 def workers(ledger: Path, books: Path) -> list[Worker]:

@@ -18,7 +18,7 @@ from sagaline.workers.examples.ledger import Ledger
 from .processes import ENGINE, WORKERS, saga
 from .test_engine_killed import all_ended, check_with_another_client, decisions, start_orders
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 AWAY_SECONDS = 30
 """Longer than any client of the log is silent (ten seconds) and than a member keeps its partitions (six)."""

@@ -16,7 +16,7 @@ from sagaline.orchestrator.ports.topics import Topics
 
 from .support import QUEUE, SHORT, batch, fresh, member, opened, out, read_committed, retaken, until_it_works
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long]
 
 _ROUNDS = 3
 

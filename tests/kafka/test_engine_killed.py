@@ -26,7 +26,7 @@ from sagaline.workers.examples.ledger import Ledger
 from .processes import ENGINE, WORKERS, saga
 from .support import read_committed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 PARTITIONS = 2
 ROUNDS = 8 if "SAGALINE_SOAK" in os.environ else 3

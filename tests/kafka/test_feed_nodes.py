@@ -21,7 +21,7 @@ from sagaline.sagas.examples.order_checkout import checkout
 from tests.feed_readers import written
 from tests.unit.stack import order
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(180)]
 
 STARTS = 30
 

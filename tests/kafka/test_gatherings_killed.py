@@ -22,7 +22,7 @@ from .gathered import PARTS, raw, totals
 from .processes import Crew
 from .support import read_committed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 KEYS = tuple(f"k{number}" for number in range(4))
 SEED = 20_261_129

@@ -19,7 +19,7 @@ from sagaline.workers.examples.ledger import Ledger
 from .processes import ENGINE, WORKERS, saga
 from .test_engine_killed import all_ended, order
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 MADE_WITH, GROWN_TO, ORDERS = 2, 3, 12
 

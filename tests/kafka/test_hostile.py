@@ -29,7 +29,7 @@ from sagaline.workers.examples.ledger import Ledger
 from .hostile_records import COMMAND_KINDS, INPUT_KINDS, TRACE, Hostile, draw
 from .processes import ENGINE, WORKERS, saga
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long]
 
 PARTITIONS = 2
 SEED = 20_261_128

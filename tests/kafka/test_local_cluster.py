@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 120.0
 
 local = brokers.load_script("local")
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(550)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(550)]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ from sagaline.workers.examples.order_checkout import inventory_worker, shipping_
 from tests.outside import fetched, not_run
 from tests.repo.tree import ROOT
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 EXAMPLES = ROOT / "docs" / "examples"
 SOON = timedelta(seconds=60)

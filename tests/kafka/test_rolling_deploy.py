@@ -22,7 +22,7 @@ from sagaline.orchestrator.wiring import Base, open_base, prepare_topics
 
 from .processes import SagaProcess, saga
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 SHOP = "tests.kafka.rolling_shop"
 WORKER = ("worker", f"{SHOP}:worker")

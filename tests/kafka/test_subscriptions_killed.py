@@ -24,7 +24,7 @@ from .killed_workers import LINES, SEED, counted, lines
 from .processes import Crew
 from .support import read_committed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 PARTITIONS = 2
 KEYS = tuple(f"k{number}" for number in range(16))

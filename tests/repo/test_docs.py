@@ -114,6 +114,7 @@ for each in BLOCKS:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PROGRAMS)
+@pytest.mark.long
 def test_the_programs_of_a_page_run(page: str, tmp_path: Path) -> None:
     done = run_programs(PROGRAMS[page], tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

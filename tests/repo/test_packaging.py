@@ -117,6 +117,7 @@ def test_the_wheel_from_the_tree_is_the_wheel_from_the_sdist(built: tuple[Path, 
     assert sorted(zipfile.ZipFile(wheel).namelist()) == sorted(zipfile.ZipFile(built[1]).namelist())
 
 
+@pytest.mark.long
 def test_every_module_imports_from_the_installed_wheel(environment: Path, tmp_path: Path) -> None:
     names = ["sagaline", *(module_name(path) for path in modules(*HOMES) if path.name != "__main__.py")]
     said = run([environment / "bin" / "python", "-I", "-c", IMPORT_ALL, environment, *names], tmp_path)

@@ -110,6 +110,7 @@ def most_at_once(world: World, instance: str, crashes: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_ten_thousand_parts_stay_out_of_the_document_of_their_parent() -> None:
     """One row in a thousand is refused, which is tolerated; the engine is killed three times in between."""
     saga = import_of(tolerate=PARTS // 1_000)

@@ -51,6 +51,7 @@ def not_found(mistakes: Sequence[Planted]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
+@pytest.mark.long
 def test_the_simulation_finds_the_mistakes_in_what_changed() -> None:
     """And a few of the others."""
     mistakes = chosen(PLANTED, changed_files(ROOT), 8)

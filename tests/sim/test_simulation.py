@@ -27,6 +27,7 @@ SEEDS = 2_000 if "SAGALINE_SOAK" in os.environ else 60
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
+@pytest.mark.long
 def test_no_seed_breaks_a_law() -> None:
     """And nearly all runs say something: half of their instances came to an end of their own, and every fault came."""
     outcomes = list(simulate_all(range(SEEDS), CORES))

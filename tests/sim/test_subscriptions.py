@@ -73,6 +73,7 @@ class Played:
 
 
 @pytest.mark.parametrize("seeds", [range(start, start + 10) for start in range(0, 40, 10)], ids=str)
+@pytest.mark.long
 def test_nothing_is_lost_or_out_of_order(seeds: range) -> None:
     for seed in seeds:
         played = Played(seed)

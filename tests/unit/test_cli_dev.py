@@ -96,6 +96,7 @@ def order(url: str, key: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_a_changed_file_starts_everything_again_and_a_broken_one_waits_for_its_repair(
     dev: Process, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ async def mail(event: Shipped) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_module_with_only_a_worker_gets_an_engine_for_events(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(MAILER)
     (tmp_path / "go.py").write_text(

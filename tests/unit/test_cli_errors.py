@@ -275,6 +275,7 @@ PROCESSES = [["run", CHECKOUT], ["run", CHECKOUT, "--api"], ["api", CHECKOUT], [
         ("sqlite://", "needs its own file"),
     ],
 )
+@pytest.mark.long
 def test_a_bad_address_of_the_read_model_is_refused_by_everybody_and_never_shown(
     tmp_path: Path, command: list[str], address: str, part: str
 ) -> None:

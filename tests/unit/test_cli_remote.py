@@ -244,6 +244,7 @@ def test_a_token_is_asked_for_by_the_name_of_its_variable(shop: Process) -> None
     assert "SAGALINE_API_TOKEN" in saga(shop, "list", code=1, token="")
 
 
+@pytest.mark.long
 def test_parts_in_processes_of_their_own_share_one_file_and_a_dead_worker_is_started_again(tmp_path: Path) -> None:
     """The worker's process ends with exit code 1 in the middle of a charge; the next one charges the card, once."""
     folders = {name: tmp_path / name for name in ("engine", "api", "first", "second")}

@@ -64,6 +64,7 @@ def courier(folder: Path, name: str) -> Process:
     )
 
 
+@pytest.mark.long
 def test_every_event_arrives_in_order_though_the_courier_is_killed(tmp_path: Path, receiver: str) -> None:
     shop = Process(tmp_path, [*ALL_IN_ONE, FULFILMENT, "--log", f"sqlite:///{tmp_path / 'sagaline.db'}"], **SETTINGS)
     first = second = None

@@ -175,6 +175,7 @@ def waits(scene: Scene) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [False, True], ids=["moved", "of another kind"])
+@pytest.mark.long
 def test_whatever_code_comes_under_an_instance_it_ends_or_waits_visibly(kinds: bool) -> None:
     """No decision raises, and none leaves an instance that nothing wakes (G4)."""
     became: Counter[Status] = Counter()

@@ -28,6 +28,7 @@ from pydantic_core import PydanticSerializationError, core_schema, from_json
 from .errors import Erased, Sealed
 
 __all__ = [
+    "MARK",
     "OPENLY",
     "SEALED_FIELDS",
     "UNSEALED",
@@ -47,7 +48,8 @@ __all__ = [
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-_MARK: Final = "sagaline_personal"
+MARK: Final = "sagaline_personal"
+"""In the metadata of the schema of a personal field."""
 _SAYS_SOMETHING_CHARS: Final = 3
 SEALED_FIELDS: Final = frozenset({"sealed", "subject"})
 _SUBJECT_BYTES_MAX: Final = 256
@@ -175,7 +177,7 @@ class Personal(Generic[T]):
             serialization=core_schema.plain_serializer_function_ser_schema(
                 _as_written, info_arg=True, when_used="always"
             ),
-            metadata={_MARK: True},
+            metadata={MARK: True},
         )
 
     @classmethod
@@ -324,7 +326,7 @@ def _marked(schema: Any) -> Iterator[tuple[str, bool]]:
                     entered.add(place)
                     yield from walk(definitions[place[0]], owner, has_subject)
                 return
-            if (node.get("metadata") or {}).get(_MARK):
+            if (node.get("metadata") or {}).get(MARK):
                 yield owner, has_subject
                 return
             if node.get("type") == "model":

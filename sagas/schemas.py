@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from .errors import DefinitionError
-from .personal import without_subject
+from .personal import MARK, without_subject
 
 __all__ = ["check_json_model", "holds_floats"]
 
@@ -109,9 +109,12 @@ def _walk(node: object, owner: str, config: Schema) -> Iterator[tuple[Schema, st
 
 
 def _written_by_author(node: Schema) -> bool:
-    """True for a part with a serializer by its author; such parts are not checked."""
+    """True for a part with a serializer by its author; such parts are not checked. What is personal is: its value is
+    sealed as its own type is written.
+    """
     serializer = node.get("serialization") or {}
     own = getattr(serializer.get("function"), "__module__", "").startswith("pydantic.")
+    own = own or MARK in (node.get("metadata") or {})
     return bool(serializer.get("type") in _SERIALIZERS and not own and serializer.get("when_used") != "python")
 
 

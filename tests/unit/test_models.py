@@ -34,6 +34,7 @@ from typing_extensions import TypedDict
 
 from sagaline.sagas import Contract, DefinitionError, Event, Saga, step
 from sagaline.sagas.models import Unwritable, as_json, read, read_foreign, write
+from sagaline.sagas.personal import Personal, Subject
 from sagaline.sagas.schemas import check_json_model
 
 
@@ -56,6 +57,11 @@ class Holds(BaseModel):
 
 class Token(BaseModel):
     token: SecretStr
+
+
+class PersonalToken(BaseModel):
+    id: Annotated[str, Subject()]
+    token: Personal[SecretStr]
 
 
 class Tokens(BaseModel):
@@ -157,6 +163,7 @@ REFUSED: dict[str, tuple[type[BaseModel], str]] = {
     "exclude_if": (ExcludedAtTimes, "field 'a' is excluded from the JSON"),
     "exclude deep inside": (Holds, "field 'b' is excluded from the JSON"),
     "secret": (Token, "field 'token' of Token: a secret is masked in JSON; keep a reference"),
+    "a personal secret": (PersonalToken, "field 'token' of PersonalToken: a secret is masked in JSON"),
     "secrets in a dict": (Tokens, "field 'tokens' of Tokens: a secret is masked in JSON"),
     "any secret": (Sealed, "a secret is masked in JSON"),
     "secret of a model that is built late": (Later, "a secret is masked in JSON"),

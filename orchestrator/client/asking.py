@@ -63,7 +63,8 @@ class Asking:
         self._parts = parts
         self.source = f"/{parts.topics.namespace}/client"
         self._own: OrderedDict[str, _OwnWrite] = OrderedDict()
-        self._latest: dict[TopicPartition, str] = {}
+        self._latest: dict[TopicPartition, tuple[int, str]] = {}
+        """Per partition the offset of the latest own write, and what it is about."""
 
     async def ask(self, request: Requested, wait: timedelta, parent: str | None) -> tuple[HistoryRecord, str | None]:
         """Sends a request and waits for its decision; returns its record, and the id of the trace of the decision.
@@ -179,10 +180,12 @@ class Asking:
             TransientError: as ``settled``.
         """
         await self.settled()
-        if self._latest:
-            # Decisions of a partition become visible in order: waiting for the latest one is enough.
-            latest, self._latest = self._latest, {}
-            await asyncio.gather(*map(self.followed, latest.values()))
+        # Decisions of a partition become visible in order: waiting for the latest one is enough.
+        await asyncio.gather(*(self._latest_followed(*each) for each in [*self._latest.items()]))
+
+    async def _latest_followed(self, partition: TopicPartition, latest: tuple[int, str]) -> None:
+        if await self.followed(latest[1]) and self._latest.get(partition) == latest:
+            del self._latest[partition]
 
     async def _send(self, request: Requested, wait: timedelta) -> HistoryRecord:
         parts = self._parts
@@ -197,7 +200,7 @@ class Asking:
         record, partition, offset = found
         if record.status is not None or not names_instance(request.instance):
             self._remember(request.instance, _OwnWrite(record.revision, (partition, offset)))
-            self._latest[partition] = request.instance
+            self._latest[partition] = max(self._latest.get(partition, (-1, "")), (offset, request.instance))
         return record
 
     def _encoded(self, request: Requested) -> Outgoing:

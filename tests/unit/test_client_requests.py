@@ -351,3 +351,26 @@ def test_a_key_is_taken_as_it_is_or_refused_and_then_fits_an_id(key: str) -> Non
     assert taken == key
     assert 1 <= len(key.encode()) <= 512
     assert split_instance(f"order-checkout/{key}") == ("order-checkout", key)
+
+
+async def test_lists_at_the_same_time_all_wait_for_the_write_of_their_client(
+    up: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await up.client.start("order-checkout", order(), key="A-1")
+    passed, goes_on, asked = up.projector.passed, asyncio.Event(), 0
+
+    async def late(*of: Any, timeout: float) -> bool:
+        nonlocal asked
+        asked += 1
+        await goes_on.wait()
+        return await passed(*of, timeout=timeout)
+
+    monkeypatch.setattr(up.projector, "passed", late)
+    lists = [asyncio.create_task(up.client.list(InstanceFilter(), limit=10)) for _ in range(2)]
+    while asked < 2:  # noqa: ASYNC110  # nothing tells of it
+        assert not any(each.done() for each in lists)
+        await asyncio.sleep(0.01)
+    goes_on.set()
+    assert [len((await each).documents) for each in lists] == [1, 1]
+    await up.client.list(InstanceFilter(), limit=10)
+    assert asked == 2  # what was seen is not waited for again

@@ -87,6 +87,8 @@ def verification(definition: AnyDefinition, registry: Registry) -> VerificationV
         return not_checked(definition, f"it takes longer than {_SECONDS} s; run `saga verify MODULE:SAGA`")
     except (NoSampleError, AssertionError) as error:
         return not_checked(definition, f"{error}")
+    except Exception as error:  # whatever the code of the author raises: it is said, and not searched again
+        return not_checked(definition, f"it failed with {type(error).__name__}; run `saga verify MODULE:SAGA`")
     return VerificationView.model_validate({**found, "wrong": None, "faults": _ON_REQUEST.faults})
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ..kernel.recompute import begins
 from ..kernel.timeline import Timeline, timeline
-from ..ports.read_model import HistoryRow
+from ..messages.history import HistoryRecord
+from ..messages.inputs import Start
 from .client import Client
 from .revisions import definition_of
 
@@ -28,15 +30,21 @@ async def timeline_of(client: Client, instance: str, limit: int) -> tuple[Timeli
         UnknownInstance: there is no decision about it.
         InvalidRequest, TransientError: as ``Client.get``.
     """
-    rows: list[HistoryRow] = []
-    while len(rows) < limit and not (rows and begins(rows[-1].record)):
-        wanted = min(_PAGE, limit - len(rows))
-        page = await client.history(instance, after=rows[-1].sequence if rows else -1, limit=wanted, newest_first=True)
+    records, after = list[HistoryRecord](), -1
+    while len(records) < limit and not (records and begins(records[-1])):
+        wanted = min(_PAGE, limit - len(records))
+        page = await client.history(instance, after=after, limit=wanted, newest_first=True)
         first = next((number for number, row in enumerate(page, start=1) if begins(row.record)), len(page))
-        rows += page[:first]
+        records += [_without_body(row.record) for row in page[:first]]
         if len(page) < wanted:
             break
-    history = [row.record for row in reversed(rows)]
+        after = page[-1].sequence
+    history = records[::-1]
     _, definition = await definition_of(client, instance, history)
     tree = definition.tree if definition is not None else None
-    return await asyncio.to_thread(timeline, history, tree), len(rows)
+    return await asyncio.to_thread(timeline, history, tree), len(history)
+
+
+def _without_body(record: HistoryRecord) -> HistoryRecord:
+    """Ten thousand replies may be some gigabytes. A start says which definition it is of."""
+    return record if isinstance(record.message, Start) else replace(record, message=None)

@@ -180,11 +180,13 @@ class _Conversation:
     async def _take(self, raw: bytes) -> None:
         id: str | None = None
         try:
-            value = self._bodies.parse(raw)
-            if isinstance(value, dict) and isinstance(value.get("id"), str):
-                id = value["id"][:64]
-            self._allowance.admit(Counted.REQUESTS, Counted.BYTES)
-            self._allowance.charge(len(raw))
+            try:
+                value = self._bodies.parse(raw)
+                if isinstance(value, dict) and isinstance(value.get("id"), str):
+                    id = value["id"][:64]
+            finally:  # what cannot be parsed is paid for too
+                self._allowance.admit(Counted.REQUESTS, Counted.BYTES)
+                self._allowance.charge(len(raw))
             message = _MESSAGE.validate_json(raw, strict=True)
             match message:
                 case SubscribeMessage():

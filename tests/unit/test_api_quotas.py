@@ -28,7 +28,7 @@ from sagaline.sagas.examples.order_checkout import checkout
 from sagaline.sagas.examples.order_fulfilment import order_fulfilment
 from sagaline.sagas.nodes import sleep
 
-from .asgi import Closed, connected, streaming
+from .asgi import Closed, Socket, connected, streaming
 from .stack import Stack, order, stack
 from .test_api_access import BEARER, TOKEN, made
 from .test_api_problems import told
@@ -262,6 +262,20 @@ async def test_messages_of_a_websocket_are_requests_and_their_problem_has_their_
         assert (problem["status"], problem["type"]) == (429, "urn:sagaline:problem:quota-exceeded")
         place.clock.seconds += 20.0
         assert (await ws.answer(id="d", do="unsubscribe", subscription="a")) == {}
+
+
+async def test_messages_of_a_websocket_that_cannot_be_read_cost_as_much_as_others(place: Place) -> None:
+    await place.set(("requests", "3/m", "ann"), ("bytes", "6000/m", "bob"))
+
+    async def problem(ws: Socket, text: str) -> str:
+        ws.say_text(text)
+        return str((await ws.next())["problem"]["type"].removeprefix("urn:sagaline:problem:"))
+
+    async with connected(place.app, headers=place.ann) as ws:
+        texts = ("no JSON", "[" * 999, '{"id": "a", "id": "b"}')
+        assert [await problem(ws, each) for each in texts] == ["not-json", "invalid-request", "quota-exceeded"]
+    async with connected(place.app, headers=place.bob) as ws:
+        assert [await problem(ws, each) for each in ("x" * 9_000, "x")] == ["not-json", "quota-exceeded"]
 
 
 async def test_a_socket_whose_server_cannot_answer_is_closed_with_try_again_later(place: Place) -> None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..orchestrator.messages.quotas import Counted
 from .auth import refuse
-from .identity import Principal
+from .identity import Permission, Principal
 from .problems import HttpProblem
 from .quotas import Allowance, Quotas, rate_headers
 
@@ -68,6 +68,8 @@ def _wanted(scope: Scope) -> list[Counted]:
     headers = dict(scope["headers"])
     if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
         wanted.append(Counted.BYTES)
-    if scope["method"] == "POST" and scope["path"].startswith(_STARTS):
+    principal: Principal | None = scope["state"]["principal"]
+    may_start = principal is not None and Permission.START in principal.permissions
+    if may_start and scope["method"] == "POST" and scope["path"].startswith(_STARTS):
         wanted += [Counted.STARTS, Counted.UNFINISHED]
     return wanted

@@ -189,6 +189,15 @@ async def test_starts_are_counted_by_themselves(place: Place) -> None:
     assert await place.let_in(place.ann) == 50
 
 
+async def test_who_may_not_start_takes_no_starts_from_those_who_may(place: Place) -> None:
+    viewer = await made(place.api, "eve", "viewer")
+    await place.set(("starts", "1/h"), ("unfinished", "1 at once"))
+    for number in range(2):
+        told(await place.start(f"A-{number}", viewer), 403, "not-permitted")
+    assert (await place.start("A-2", place.ann)).status_code == 201
+    told(await place.start("A-3", place.ann), 429, "quota-exceeded")
+
+
 async def test_unfinished_instances_of_the_namespace_hold_starts_back_until_some_have_ended(place: Place) -> None:
     """Never more than the quota: what is counted and started at the same time may for a moment count twice."""
     await place.set(("unfinished", "4 at once"))

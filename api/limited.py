@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..orchestrator.messages.quotas import Counted
-from .auth import refuse
+from .auth import is_open, refuse
 from .identity import Permission, Principal
 from .problems import HttpProblem
 from .quotas import Allowance, Quotas, rate_headers
@@ -33,7 +33,7 @@ class Limited:
             await self._app(scope, receive, send)
             return
         state = scope["state"]
-        allowance = state["allowance"] = Allowance(self._quotas, _limited(state["principal"], scope["path"]))
+        allowance = state["allowance"] = Allowance(self._quotas, _limited(scope))
         wanted = _wanted(scope)
         try:
             rates = allowance.admit(*wanted)
@@ -56,9 +56,13 @@ class Limited:
             await self._app(scope, counted if Counted.BYTES in wanted else receive, told if rates else send)
 
 
-def _limited(principal: Principal | None, path: str) -> str | None:
-    """The name that quotas are counted for; None: for none."""
-    return None if principal is None or principal.how == "token" or path == _UNLIMITED else principal.name
+def _limited(scope: Scope) -> str | None:
+    """The name that quotas are counted for; None: for none, or of a delivery by its route, once it is verified."""
+    principal: Principal | None = scope["state"]["principal"]
+    path = scope["path"]
+    if principal is None or principal.how == "token" or path == _UNLIMITED or is_open(path, scope.get("method", "")):
+        return None
+    return principal.name
 
 
 def _wanted(scope: Scope) -> list[Counted]:

@@ -32,6 +32,7 @@ from .asgi import Closed, Socket, connected, streaming
 from .stack import Stack, order, stack
 from .test_api_access import BEARER, TOKEN, made
 from .test_api_problems import told
+from .test_hooks import standard
 
 
 class Nap(BaseModel):
@@ -82,6 +83,11 @@ class Place:
         assert answer.status_code == 200, answer.text
         await read_by(self.app, quotas_of([Rule(**each) for each in listed]), self.clock)
         self.clock.seconds += 4_000.0  # all buckets are full
+
+    async def read_by(self, app: FastAPI) -> None:
+        """Another application has read the quotas too."""
+        rules = (await self.api.get(TABLE, headers=BEARER)).json()["rules"]
+        await read_by(app, quotas_of([Rule(**each) for each in rules]), self.clock)
 
     async def got(self, path: str, header: Mapping[str, str]) -> httpx.Response:
         answer = await self.api.get(path, headers=header)
@@ -312,16 +318,25 @@ async def test_health_metrics_files_and_tokens_of_the_settings_are_never_limited
     assert await place.let_in(place.ann) == 1
     app = create_app(place.up.client, clock=place.clock, settings=SETTINGS, metrics=lambda: "")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
-        await read_by(
-            app,
-            quotas_of([Rule(**each) for each in (await api.get(TABLE, headers=BEARER)).json()["rules"]]),
-            place.clock,
-        )
+        await place.read_by(app)
         assert (await api.get(ME, headers=place.bob)).status_code == 200
         exceeded(await api.get(ME, headers=place.ann), 60)
         for path in ("/livez", "/readyz", "/", "/openapi.json", "/docs", "/metrics"):
             assert [(await api.get(path, headers=place.ann)).status_code for _ in range(3)] == [200] * 3, path
         assert (await api.get(TABLE, headers=BEARER)).status_code == 200
+
+
+async def test_without_authentication_a_delivery_to_a_hook_is_charged_once_and_open_paths_never(place: Place) -> None:
+    answer = await place.api.put("/v1/hooks/shop", json={"event": "order-paid", "key_at": "/order_id"}, headers=BEARER)
+    secret, body = answer.json()["secret"], b'{"order_id": "O-1", "amount_cents": 1}'
+    await place.set(("requests", "2/h"), ("bytes", f"{2 * len(body)}/h"))
+    app = create_app(place.up.client, clock=place.clock, settings=ApiSettings(webhook_keys=SETTINGS.webhook_keys))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as api:
+        await place.read_by(app)
+        for number in range(3):
+            sent = await api.post("/v1/hooks/shop", content=body, headers=standard(secret, body, id=f"m-{number}"))
+            assert sent.status_code == (202 if number < 2 else 429), sent.text
+        assert [(await api.get("/livez")).status_code for _ in range(2)] == [200] * 2
 
 
 async def test_who_is_limited_cannot_lift_the_limit(place: Place) -> None:

@@ -35,6 +35,7 @@ _COUNT_SECONDS: Final = 2.0
 _AGAIN_SECONDS: Final = 5
 """When what is refused because others have it may be tried again."""
 _RETRY_SECONDS_MAX: Final = 60
+"""Of the header: a client asks again after a minute at most, as the quota may have been raised. The text says more."""
 _LOG_SECONDS: Final = 10.0
 _KEPT_MAX: Final = 10_000
 """Buckets; beyond it those used longest ago are forgotten, and so full again."""
@@ -46,24 +47,30 @@ T = TypeVar("T")
 class _Glimpse(Generic[T]):
     """A value that nobody waits for: it is read again in the background, if it is asked for and so many seconds old.
 
-    While it cannot be read it stays as it was: the readiness of the process says so.
+    While it cannot be read it stays as it was: the readiness of the process says so. ``is_old``: it was read longer ago
+    than twice these seconds, or never.
     """
 
     def __init__(self, read: Callable[[], Awaitable[T]], first: T, seconds: float, clock: Clock) -> None:
         self._read, self._value, self._seconds, self._clock = read, first, seconds, clock
-        self._read_at = float("-inf")
+        self._asked_at = self._known_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
     def value(self) -> T:
         now = self._clock.monotonic()
-        if (self._reading is None or self._reading.done()) and now - self._read_at >= self._seconds:
-            self._read_at = now
-            self._reading = asyncio.create_task(self._again(), name="quotas")
+        if (self._reading is None or self._reading.done()) and now - self._asked_at >= self._seconds:
+            self._asked_at = now
+            self._reading = asyncio.create_task(self._again(self._read()), name="quotas")
         return self._value
 
-    async def _again(self) -> None:
+    @property
+    def is_old(self) -> bool:
+        return self._clock.monotonic() - self._known_at > 2 * self._seconds
+
+    async def _again(self, reading: Awaitable[T]) -> None:
         try:
-            self._value = await self._read()
+            self._value = await reading
+            self._known_at = self._clock.monotonic()
         except SagalineError as error:
             _log.debug("quotas.unread", reason=str(error))
 
@@ -77,7 +84,7 @@ class Quotas:
         self._count: _Glimpse[tuple[int, int]] = _Glimpse(self._counted, (0, 0), _COUNT_SECONDS, clock)
         self._buckets: OrderedDict[tuple[Quota, str], Bucket] = OrderedDict()
         self._streams: Counter[str] = Counter()
-        self._started = self._starting = 0
+        self._started = self._starting = self._answered = 0
         self._refused: Counter[str] = Counter()
         self._logged_at = float("-inf")
 
@@ -101,10 +108,12 @@ class Quotas:
         """How many there are of what is counted at once: open streams, or unfinished instances.
 
         Of instances as the read model had them up to two seconds ago, and the starts that this node had not answered
-        then or has let in since.
+        then or has let in since. Where that is not known for four seconds, only those starts, since it was last asked.
         """
         if quota.of is Counted.UNFINISHED:
             count, answered = self._count.value()
+            if self._count.is_old:
+                count, answered = 0, self._answered
             return count + self._started - answered
         return self._streams.total() if quota.by is None else self._streams[name]
 
@@ -131,7 +140,7 @@ class Quotas:
 
     def exceeded(self, quota: Quota, name: str, seconds: float) -> HttpProblem:
         """The problem of what is refused; it is counted, and logged together with others every ten seconds."""
-        after = min(max(1, math.ceil(seconds)), _RETRY_SECONDS_MAX)
+        wait = max(1, math.ceil(seconds))
         self._metrics.add("quotas.refused", 1, quota.of, "namespace" if quota.by is None else "credential")
         self._refused[name] += 1
         now = self._clock.monotonic()
@@ -142,16 +151,20 @@ class Quotas:
             self._logged_at = now
         whose = "this namespace has" if quota.by is None else f"{name or 'everybody here'} has"
         most = f"{quota.count:,} at once" if not quota.seconds else f"{quota.count:,} in {quota.seconds:,} s"
-        text = f"{whose} used up the quota of {quota.of.noun}, {most}; try again in {after} s"
+        text = f"{whose} used up the quota of {quota.of.noun}, {most}; try again in {wait:,} s"
         left = rate_headers([(quota, self.bucket(quota, name))] if quota.seconds else [])
-        return HttpProblem("quota-exceeded", text, headers={"Retry-After": str(after), **left})
+        return HttpProblem("quota-exceeded", text, headers={"Retry-After": str(min(wait, _RETRY_SECONDS_MAX)), **left})
 
     async def _read(self) -> tuple[Quota, ...]:
         return quotas_of((await self._client.tables.read(QUOTAS_TABLE)).rules)
 
-    async def _counted(self) -> tuple[int, int]:
-        answered = self._started - self._starting
-        return await self._client.unfinished(), answered
+    def _counted(self) -> Awaitable[tuple[int, int]]:
+        answered = self._answered = self._started - self._starting
+
+        async def count() -> tuple[int, int]:
+            return await self._client.unfinished(), answered
+
+        return count()
 
 
 class Allowance:

@@ -18,6 +18,7 @@ from sagaline.api import ApiSettings, create_app
 from sagaline.api.limited import Limited
 from sagaline.client import ApiUnreachable, RestClient
 from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.errors import TransientError
 from sagaline.orchestrator.kernel import Registry
 from sagaline.orchestrator.messages.buckets import Bucket
 from sagaline.orchestrator.messages.entity_messages import Rule
@@ -145,12 +146,12 @@ async def test_the_namespace_has_its_quota_together_and_a_named_one_instead_of_t
     assert exceeded(await place.api.get(ME, headers=place.bob), 1).startswith("this namespace has used up")
 
 
-async def test_the_wait_of_a_slow_quota_is_said_in_seconds_up_to_a_minute(place: Place) -> None:
+async def test_the_wait_of_a_slow_quota_is_said_whole_and_asked_for_up_to_a_minute(place: Place) -> None:
     await place.set(("requests", "2/m", "ann"), ("requests", "1/h", "bob"))
     assert await place.let_in(place.ann) == 2
     exceeded(await place.api.get(ME, headers=place.ann), 30)
     assert await place.let_in(place.bob) == 1
-    exceeded(await place.api.get(ME, headers=place.bob), 60)
+    assert "1 in 3,600 s; try again in 3,600 s" in exceeded(await place.api.get(ME, headers=place.bob), 60)
 
 
 async def test_what_is_left_is_in_the_headers_of_answers_and_refusals(place: Place) -> None:
@@ -224,6 +225,41 @@ async def test_unfinished_instances_of_the_namespace_hold_starts_back_until_some
     await place.up.client.cancel("nap/N-0")
     async with asyncio.timeout(10):
         while (await naps(101)) != [201]:
+            place.clock.seconds += 2.0
+            await asyncio.sleep(0.05)
+
+
+async def test_nobody_is_refused_by_a_count_of_long_ago(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time without starts, and while the read model is away; what was let in meanwhile is counted."""
+    await place.set(("unfinished", "2 at once"))
+
+    async def nap(key: int) -> int:
+        sent = {"key": f"N-{key}", "input": {}}
+        return (await place.api.post("/v1/sagas/nap", json=sent, headers=place.ann)).status_code
+
+    async def naps_until_refused(first: int) -> int:
+        return [await nap(first + number) for number in range(3)].index(429)
+
+    assert await naps_until_refused(0) in (1, 2)
+    for key in (0, 1):
+        await place.api.post(f"/v1/instances/nap/N-{key}/cancel", headers=BEARER)
+    async with asyncio.timeout(10):
+        while await place.up.client.unfinished():
+            await asyncio.sleep(0.02)
+    place.clock.seconds += 3_600.0
+    assert await naps_until_refused(10) in (1, 2)
+
+    async def away() -> int:
+        raise TransientError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.up.client, "unfinished", away)
+        for turn in range(3):
+            place.clock.seconds += 5.0
+            assert await naps_until_refused(20 + 10 * turn) == 2
+    place.clock.seconds += 5.0
+    async with asyncio.timeout(10):
+        while await nap(50) != 429:
             place.clock.seconds += 2.0
             await asyncio.sleep(0.05)
 

@@ -83,7 +83,7 @@ class Projector:
         self._has_followed = False
         self._foreign: ForeignLog | None = None
         self._stopped: str | None = None
-        """Why it stands before a record that it cannot read."""
+        """Why it stands before a record that it cannot read, until it has read past what the log held then."""
         self._told = ""
         self._moved = asyncio.Condition()
         self._waiters: dict[str, list[_Revision]] = {}
@@ -302,7 +302,7 @@ class Projector:
                     await self._look_round(positions)
             if self._said is not None:
                 _log.info("the read model follows the log again")
-            self._failures, self._said, self._stopped = 0, None, None
+            self._failures, self._said = 0, None
 
     async def _look_round(self, positions: Mapping[TopicPartition, int]) -> None:
         self._last_look = self._clock.monotonic()
@@ -343,7 +343,7 @@ class Projector:
         self._applied.update(positions)
         self._followed_at = self._asked_at
         if self._goal is not None and all(self._applied.get(at, 0) >= end for at, end in self._goal.items()):
-            self._has_followed = True
+            self._has_followed, self._stopped = True, None
         for instance in entities.keys() & self._waiters.keys():
             entity = entities[instance]
             for waiter in self._waiters[instance]:

@@ -14,21 +14,24 @@ import pytest
 
 from sagaline.orchestrator import wiring
 from sagaline.orchestrator.adapters.clock import SystemClock
+from sagaline.orchestrator.adapters.read_model import SqlReadModel
 from sagaline.orchestrator.adapters.sqlite_log import SqliteLog
 from sagaline.orchestrator.cli.step_over import step_over
 from sagaline.orchestrator.client import Client
 from sagaline.orchestrator.codec.documents import decode_history
 from sagaline.orchestrator.errors import ConfigurationError, MissingKey, TransientError
 from sagaline.orchestrator.kernel import Registry
-from sagaline.orchestrator.ports.log import Batch, Outgoing, Position, TopicPartition
+from sagaline.orchestrator.ports.log import Batch, Outgoing, Position, Record, TopicPartition
 from sagaline.orchestrator.ports.topics import Topics
+from sagaline.orchestrator.runtime import projector
+from sagaline.orchestrator.runtime.projector import Projector
 from sagaline.orchestrator.settings import Settings
 from sagaline.orchestrator.vault import KeyRing
 from sagaline.orchestrator.vault.envelope import seal_record
 from sagaline.orchestrator.vault.sealed_log import SealedLog
 from sagaline.sagas.examples.order_checkout import checkout
 
-from .stack import order
+from .stack import order, running
 
 OLD, NEW = (f"{id}:{b64encode(bytes([number]) * 32).decode()}" for number, id in enumerate(("old", "new"), start=1))
 SECRET = "ada-4000-0000-0000-0002"
@@ -159,3 +162,54 @@ async def test_an_api_whose_read_model_lacks_a_key_says_so_until_it_has_it(tmp_p
         assert projector._metrics.counts["partitions.stopped"] == 1
     async with system(tmp_path, OLD, NEW) as client:
         await ready(client)
+
+
+class ByPartition:
+    """The real log, whose tails give what has arrived of the lowest partition first, as a fetch of Kafka may."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+
+    async def tail(self, *places: object, **more: object) -> ByPartition:
+        return ByPartition(await self._inner.tail(*places, **more))  # type: ignore[attr-defined]  # a log
+
+    async def poll(self, **limits: object) -> list[Record]:
+        return sorted(await self._inner.poll(**limits), key=lambda each: each.partition)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Watched(Projector):
+    """Notes every change of why it is stopped."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "_stopped":
+            self.__dict__.setdefault("reasons", []).append(value)
+        super().__setattr__(name, value)
+
+
+async def test_a_projector_stands_until_the_record_is_passed_although_other_partitions_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its readiness changes to and fro."""
+    monkeypatch.setattr(projector, "_LONGEST_WAIT_SECONDS", 0.01)
+    topics, ring = Topics("n"), KeyRing([OLD], "KEYS")
+    async with SqliteLog(tmp_path / "log.db", clock=SystemClock()) as log:
+        await log.create_topics(topics.specs([], 2))
+        read_model = await SqlReadModel.open(f"sqlite:///{tmp_path / 'read-model.db'}", namespace="n")
+        watched = Watched(SealedLog(ByPartition(log), ring, "n"), topics, read_model, SystemClock())
+        moving, standing = TopicPartition(topics.history, 0), TopicPartition(topics.history, 1)
+        await SealedLog(log, KeyRing([NEW], "KEYS"), "n").append([Outgoing(topics.history, b"k", b"{}", (), 1)])
+        async with running(watched.run()), asyncio.timeout(10):
+            for offset in range(3):
+                await log.append([Outgoing(topics.history, b"k", b"{}", (), 0)])
+                await watched._until(lambda end=offset + 1: watched._applied.get(moving, 0) >= end, 10)
+            assert watched.__dict__["reasons"].count(None) == 1, "only at its beginning"
+            with pytest.raises(TransientError, match="'new'"):
+                watched.check_reading()
+            ring._keys.update(KeyRing([NEW], "KEYS")._keys)
+            await watched._until(lambda: watched._applied.get(standing, 0) >= 1, 10)
+            await watched.followed(timeout=10)
+            watched.check_reading()
+        await read_model.close()

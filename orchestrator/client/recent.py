@@ -63,6 +63,7 @@ class Recent(Generic[T]):
     async def change(self, change: Callable[[Sequence[Rule]], Sequence[Rule]], options: RequestOptions) -> RulesSet:
         """As ``Tables.change``; ``current`` of this client knows it at once."""
         changed: Sequence[Rule] = ()
+        began = self._parts.clock.monotonic()
 
         def rules(before: Sequence[Rule]) -> Sequence[Rule]:
             nonlocal changed
@@ -72,6 +73,7 @@ class Recent(Generic[T]):
         done = await self._tables.change(self._table, rules, options)
         if done.version > self._version:
             self._know(changed, done.version)
+        self._read_at = max(self._read_at, began)
         return done
 
     def _know(self, rules: Sequence[Rule], version: int) -> None:

@@ -22,8 +22,9 @@ from sagaline.api.problems import HttpProblem
 from sagaline.api.sessions import SESSION_SECONDS, Kind, Sessions
 from sagaline.orchestrator.adapters.clock import SystemClock
 from sagaline.orchestrator.client import Client, asking, recent
-from sagaline.orchestrator.errors import DefinitionError
+from sagaline.orchestrator.errors import DefinitionError, TransientError
 from sagaline.orchestrator.messages.access import Role
+from sagaline.orchestrator.messages.entities import Table
 
 from .asgi import Closed, connected
 from .stack import Stack, order, stack
@@ -245,6 +246,19 @@ class TestKeys:
             monkeypatch.setattr(up.projector, "_apply", standing_still)
             await up.client.keys.revoke("ann")
             told(await api.get("/v1/definitions", headers=ann), 401, "unauthorized")
+
+    async def test_a_key_that_this_node_has_just_made_is_known_although_nothing_can_be_read_since(
+        self, up: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also if no request has asked for keys before."""
+
+        async def failing(name: str) -> Table:
+            raise TransientError("the read model does not answer")
+
+        client = Client(up.parts)
+        await client.keys.create("ann", Role.VIEWER)
+        monkeypatch.setattr(client.tables, "read", failing)
+        assert [each.name for each in await client.keys.current()] == ["ann"]
 
     async def test_no_key_is_known_for_long_while_nothing_follows_the_log(
         self, up: Stack, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,8 @@ def trace(remote: Remote, instance: str, *, as_json: bool) -> None:
 
 def _drawing(run: Json) -> Group:
     begin_ms, now_ms = _ms(run["begin"]), _now_ms() if run["end"] is None else _ms(run["end"])
+    bars = [bar for lane in run["lanes"] for bar in lane["bars"]]  # by clocks that may be ahead of this one
+    now_ms = max(now_ms, *(_ms(at) for bar in bars for at in (bar["begin"], bar["end"]) if at), begin_ms)
     length_ms = max(1.0, now_ms - begin_ms)
     head = (
         Text(f"{run['id']}  ", style="bold")

@@ -101,6 +101,15 @@ def test_what_has_not_ended_goes_on_until_now(monkeypatch: pytest.MonkeyPatch) -
     assert pay[-1] == "░" * 48
 
 
+def test_a_clock_here_that_is_behind_those_of_the_engine_ends_the_run_at_its_last_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for rows in ([BEGUN, WAITS], [BEGUN, WAITS, PAID]):
+        shown = drawn(monkeypatch, rows, now=-60)
+        assert line(shown, "reserve")[-1].startswith("█")
+    assert shown.splitlines()[0].startswith("order/A-1  running  1 min 40 s")
+
+
 def test_json_is_what_the_api_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(drawn(monkeypatch, WHOLE, "--json"))
     assert [each["name"] for each in found["lanes"]] == ["reserve", "pay", "ship"]
